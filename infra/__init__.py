@@ -1,0 +1,6 @@
+"""The engine of dynoctl: manifest, placement, observation, diff, plan and apply.
+
+Nothing here knows a resource type or a framework by name; ``infra.registry`` is handed in by the CLI.
+"""
+
+__version__ = "0.1.0"

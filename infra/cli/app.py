@@ -1,0 +1,33 @@
+"""The typer application: every command by name, and one place where errors become exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from infra.cli import lab, validate
+
+
+app = typer.Typer(
+    name="dynoctl",
+    help="Rack apps as dynos on servers you own: plan, apply and destroy over SSH, from one dyno.yaml.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help starts in a third of the time
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+validate.register(app)
+app.add_typer(lab.app, name="lab")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line; give back the process's exit code. Never raises, never prints a traceback."""
+    from infra.cli.fail import report
+
+    try:
+        code = app(args=list(argv), standalone_mode=False)
+    except BaseException as error:  # the last line of defence: a traceback is a bug, a report is not
+        return report(error)
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,1 @@
+"""A fleet of real servers on this machine: systemd, sshd and a filesystem of its own each."""

@@ -1,0 +1,1 @@
+"""From a dyno.yaml to a value: load with positions, validate, and build the model."""

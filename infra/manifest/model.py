@@ -1,0 +1,134 @@
+"""The manifest as values: what a valid dyno.yaml says, with defaults filled in and nothing resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A value that is not in the file: an environment variable, a file, or a command's output.
+
+    ``value`` is a name for ``from_env``, a path for ``from_file`` and an argv tuple for ``from_command``.
+    What it gives is secret everywhere.
+    """
+
+    kind: Literal["from_env", "from_file", "from_command"]
+    value: str | tuple[str, ...]
+
+
+Value = str | Reference
+
+
+@dataclass(frozen=True)
+class App:
+    """``name`` matches ``[a-z][a-z0-9]*(-[a-z0-9]+)*``; ``source`` is an absolute directory."""
+
+    name: str
+    source: Path
+
+
+@dataclass(frozen=True)
+class AppServer:
+    name: str = "thin"
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Framework:
+    """``require`` is what Ruby requires first (``./app``); ``app`` names a constant that answers ``call``."""
+
+    name: str
+    require: str | None = None
+    app: str | None = None
+
+
+@dataclass(frozen=True)
+class Use:
+    """One middleware: ``use NAME, *args, **options`` after ``require``."""
+
+    name: str
+    require: str | None = None
+    args: tuple[Json, ...] = ()
+    options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Map:
+    """One app at a URL prefix, in the same process; wrapped by the ``use`` entries before it."""
+
+    path: str
+    app: str
+    require: str | None = None
+
+
+@dataclass(frozen=True)
+class DynoType:
+    """One line of the formation. ``cpu`` is in thousandths of a core (250 = a quarter, a dyno's share),
+    ``memory`` in bytes, ``port`` is the first port that a server gives out for this type."""
+
+    name: str
+    count: int
+    cpu: int = 250
+    memory: int = 512 * 1024 * 1024
+    port: int = 5000
+
+
+@dataclass(frozen=True)
+class Backing:
+    """A database or a cache: its adapter (postgresql; redis, memcached) and its URL."""
+
+    adapter: str
+    url: Value
+
+
+@dataclass(frozen=True)
+class Server:
+    """``user`` and ``port`` are None where ssh_config or the default decides; ``listen`` is the address on
+    which its dynos listen (None: the address by which the server was reached)."""
+
+    name: str
+    host: str
+    user: str | None = None
+    port: int | None = None
+    listen: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ssh:
+    """How to log in. Paths are absolute, with ``~`` expanded; None leaves it to ssh_config and the agent."""
+
+    user: str | None = None
+    key: Path | None = None
+    known_hosts: Path | None = None
+    gateway: str | None = None
+    connect_timeout: int = 10
+    """Seconds to wait for a server's TCP answer and login."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole, valid manifest. Exactly one of ``framework`` and ``rackup`` is set."""
+
+    file: Path
+    app: App
+    servers: tuple[Server, ...]
+    dynos: Mapping[str, DynoType]
+    framework: Framework | None = None
+    rackup: str | None = None
+    ruby_version: str = ">= 2.7"
+    """RubyGems' requirement syntax: ``>= 3.1, < 4``."""
+    app_server: AppServer = AppServer()
+    middleware: tuple[Use | Map, ...] = ()
+    env: Mapping[str, Value] = field(default_factory=dict)
+    database: Backing | None = None
+    cache: Backing | None = None
+    ssh: Ssh = Ssh()
+    spread: str | None = None
+    """The label over whose values dynos spread before they spread over servers."""

@@ -1,0 +1,1 @@
+"""The only place that talks SSH, and the only place that quotes shell."""

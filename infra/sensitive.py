@@ -1,0 +1,35 @@
+"""A value that must never be printed: it redacts itself in str, repr, format and JSON."""
+
+from __future__ import annotations
+
+REDACTED = "(sensitive)"
+
+
+class Sensitive:
+    """Holds a secret. Only ``reveal()`` gives it back; call that where it is sent to a server, nowhere else."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sensitive) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(("Sensitive", self._value))
+
+    def __str__(self) -> str:
+        return REDACTED
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return format(REDACTED, spec)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a sensitive value cannot be pickled")

@@ -1,0 +1,1 @@
+"""A plan or a stream of events in, text out."""
