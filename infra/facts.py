@@ -1,0 +1,148 @@
+"""What a server is, apart from any resource: identity, cores, versions, listeners, dynos of all apps, records."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.marks import APP, CPU, DYNO, PORT, Mark
+from infra.provider import Fragment, Scope
+
+SYSTEMD_AT_LEAST = 247
+"""LoadCredential=, ProtectProc= and ProcSubset= are there from this version on."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One server as found. ``ports`` are all TCP ports that something listens on; ``memory`` is in MiB.
+
+    ``record`` is what the last apply left of this app: ``meta`` and one entry per resource key."""
+
+    machine_id: str
+    hostname: str
+    address: str
+    cores: int
+    systemd: int
+    squashfs: bool
+    ruby: str
+    missing: frozenset[str]
+    ports: frozenset[int]
+    marks: tuple[Mark, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pending: frozenset[str] = frozenset()
+    salt: str = ""
+    ready: Mapping[str, str] = field(default_factory=dict)
+
+    def dynos(self, app: str) -> Mapping[str, Mark]:
+        """The app's dynos here, by name."""
+        return {mark.dyno: mark for mark in self.marks if mark.app == app}
+
+
+def fragment(scope: Scope, executables: tuple[str, ...]) -> Fragment:
+    """The sh fragment whose output ``parse`` reads. ``executables`` are absolute paths that must be there."""
+    return Fragment(_SCRIPT, {"app": scope.app, "programs": "\n".join(executables)})
+
+
+_SCRIPT = """\
+say() { printf '%s %s\\n' "$1" "$2"; }
+read -r id < /etc/machine-id; say machine_id "$id"
+say hostname "$(uname -n)"
+say connection "$connection"
+say cores "$(nproc)"
+say systemd "$(systemctl --version | head -n 1)"
+if grep -qw squashfs /proc/filesystems || modprobe -nq squashfs 2>/dev/null; then say squashfs yes; else say squashfs no; fi
+say ruby "$(ruby --disable=gems -e 'print RUBY_ENGINE, " ", RUBY_VERSION' 2>/dev/null)"
+IFS='
+'
+for program in $programs; do [ -x "$program" ] || say missing "$program"; done
+unset IFS
+for table in /proc/net/tcp /proc/net/tcp6; do
+  [ -r "$table" ] && while read -r _ local _ state _; do
+    [ "$state" = 0A ] && say port "${local##*:}"
+  done < "$table"
+done
+for unit in /etc/systemd/system/dyno-*.service; do
+  [ -e "$unit" ] || continue
+  grep -H '^X-Dynoctl-' /etc/systemd/system/dyno-*.service | while IFS= read -r line; do say mark "$line"; done
+  break
+done
+home=/var/lib/dynoctl/$app
+[ -r "$home/salt" ] && { IFS= read -r salt < "$home/salt"; say salt "$salt"; }
+[ -r "$home/meta.json" ] && { IFS= read -r line < "$home/meta.json"; say meta "$line"; }
+for file in "$home"/applied/*.json; do
+  [ -e "$file" ] || continue
+  IFS= read -r line < "$file"; say applied "$line"
+done
+for file in "$home"/pending/*; do [ -e "$file" ] && say pending "${file##*/}"; done
+:
+"""
+
+_MARK = re.compile(r"^(?P<file>[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
+
+
+def parse(output: str) -> Facts:
+    """Read what the fragment printed. Raises ValueError where it makes no sense."""
+    single: dict[str, str] = {}
+    missing: set[str] = set()
+    ports: set[int] = set()
+    pending: set[str] = set()
+    applied: dict[str, Mapping[str, Any]] = {}
+    units: dict[str, dict[str, str]] = {}
+    for line in output.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "port":
+            ports.add(int(rest, 16))
+        elif word == "mark":
+            if match := _MARK.match(rest):
+                units.setdefault(match["file"], {})[match["key"]] = match["value"]
+        elif word == "missing":
+            missing.add(rest)
+        elif word == "pending":
+            pending.add(rest)
+        elif word == "applied":
+            entry = _json(rest)
+            if "key" in entry:
+                applied[str(entry["key"])] = entry
+        else:
+            single[word] = rest
+    if "machine_id" not in single or "cores" not in single:
+        raise ValueError("the server did not say who it is")
+    version = re.search(r"systemd (\d+)", single.get("systemd", ""))
+    connection = single.get("connection", "").split()
+    engine, _, ruby = single.get("ruby", "").partition(" ")
+    return Facts(
+        machine_id=single["machine_id"],
+        hostname=single.get("hostname", ""),
+        address=connection[2] if len(connection) == 4 else "",
+        cores=int(single["cores"]),
+        systemd=int(version[1]) if version else 0,
+        squashfs=single.get("squashfs") == "yes",
+        ruby=ruby if engine == "ruby" else "",
+        missing=frozenset(missing),
+        ports=frozenset(ports),
+        marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO in keys),
+        meta=_json(single.get("meta", "")),
+        record=applied,
+        pending=frozenset(pending),
+        salt=single.get("salt", ""),
+    )
+
+
+def _mark(keys: Mapping[str, str]) -> Mark:
+    def number(text: str) -> int:
+        return int(text) if text.isdigit() else 0
+
+    return Mark(keys[APP], keys[DYNO], number(keys.get(PORT, "")), number(keys.get(CPU, "")))
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    """A damaged record is an empty one: it only ever tells drift from change."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

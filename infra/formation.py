@@ -1,0 +1,147 @@
+"""The formation: which dynos are wanted, where they were, and which address and port each one has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from infra import marks
+from infra.errors import Diagnostic
+from infra.facts import Facts
+from infra.manifest.model import Manifest
+from infra.placement import CORE, Place, Placement, Share, place
+from infra.provider import Dyno
+
+
+@dataclass(frozen=True)
+class Formation:
+    """Every wanted dyno with its home. ``dynos`` holds those on servers that answered; ``homes`` holds all;
+    ``before`` is where dynos ran until now."""
+
+    dynos: tuple[Dyno, ...]
+    homes: Mapping[str, str]
+    before: Mapping[str, str]
+    errors: tuple[Diagnostic, ...]
+
+
+def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[str]) -> Formation:
+    """Place the manifest's dynos on the servers that answered (``found``, by name in the manifest)."""
+    app = manifest.app.name
+    away = set(unreachable)
+    recorded = recorded_homes(manifest, found)
+    before = current_homes(app, found, recorded)
+    wanted = [
+        Share(f"{type_.name}.{number}", type_.cpu)
+        for type_ in manifest.dynos.values()
+        for number in range(1, type_.count + 1)
+    ]
+    names = {share.dyno for share in wanted}
+    reserved = {dyno: home for dyno, home in recorded.items() if home in away and dyno in names and dyno not in before}
+    running = {
+        dyno: (home, found[home].dynos(app)[dyno].cpu if dyno in found[home].dynos(app) else 0)
+        for dyno, home in before.items()
+    }
+    places = [
+        Place(
+            server.name,
+            found[server.name].cores,
+            sum(mark.cpu for mark in found[server.name].marks if mark.app != app),
+            server.labels.get(manifest.spread, "") if manifest.spread else "",
+        )
+        for server in manifest.servers
+        if server.name in found
+    ]
+    placed = place(wanted, places, running, reserved)
+    errors = _capacity(placed, places)
+    addresses = {server.name: server.listen for server in manifest.servers}
+    dynos = _ports(manifest, found, placed, wanted, addresses)
+    return Formation(tuple(dynos), placed.homes, {**recorded, **before}, tuple(errors))
+
+
+def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, str]:
+    """Where the newest record says each dyno lives, by the server's present name. Homes nobody knows are left out."""
+    names = {facts.machine_id: name for name, facts in found.items()}
+    newest = newest_meta(found.values())
+    hosts = {server.host: server.name for server in manifest.servers}
+    homes: dict[str, str] = {}
+    servers = newest.get("servers", {})
+    for dyno, machine in newest.get("dynos", {}).items():
+        # A server that does not answer is known by the address it had; one that answers, by its machine-id.
+        known = servers.get(machine, {})
+        name = names.get(machine) or hosts.get(known.get("host", ""))
+        if name is not None:
+            homes[dyno] = name
+    return homes
+
+
+def newest_meta(found: Iterable[Facts]) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    """The meta record with the highest serial, or an empty one."""
+    metas = [facts.meta for facts in found if facts.meta]
+    return max(metas, key=lambda meta: int(meta.get("serial", 0)), default={})
+
+
+def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, str]) -> dict[str, str]:
+    """Where each dyno runs now. One found twice belongs to its recorded home, or else to the first server; one
+    whose recorded home does not answer has no home here."""
+    seen: dict[str, list[str]] = {dyno: [] for dyno in recorded}
+    for server, facts in found.items():
+        for dyno in facts.dynos(app):
+            seen.setdefault(dyno, []).append(server)
+    homes: dict[str, str] = {}
+    for dyno, servers in seen.items():
+        record = recorded.get(dyno)
+        if record is None:
+            homes[dyno] = servers[0]
+        elif record in servers or (record in found and not servers):
+            homes[dyno] = record
+        elif record in found:
+            homes[dyno] = servers[0]
+    return homes
+
+
+def _capacity(placed: Placement, places: Sequence[Place]) -> list[Diagnostic]:
+    if not placed.missing:
+        return []
+    cores = sum(spot.cores for spot in places)
+    missing = -(-placed.missing // 10) / 100
+    some = ", ".join(placed.homeless[:5]) + (", ..." if len(placed.homeless) > 5 else "")
+    return [
+        Diagnostic(
+            f"{len(placed.homeless)} dynos have no place ({some}): {missing:g} cores are missing",
+            expected=f"{len(places)} servers with {cores} cores carry {CORE // 250} dynos of 0.25 CPU per core",
+            hint="Add a server, or lower dynos.*.count or dynos.*.cpu.",
+        )
+    ]
+
+
+def _ports(
+    manifest: Manifest,
+    found: Mapping[str, Facts],
+    placed: Placement,
+    wanted: Sequence[Share],
+    addresses: Mapping[str, str | None],
+) -> list[Dyno]:
+    app = manifest.app.name
+    taken: dict[str, set[int]] = {}
+    given: dict[str, int] = {}
+    for name, facts in found.items():
+        taken[name] = set(facts.ports) | {mark.port for mark in facts.marks}
+        for dyno, mark in facts.dynos(app).items():
+            if placed.homes.get(dyno) == name:
+                # What was applied wins over a unit that somebody edited.
+                given[dyno] = int(facts.record.get(f"unit.{app}-{dyno}", {}).get("port", 0)) or mark.port
+    dynos = []
+    for share in wanted:
+        home = placed.homes.get(share.dyno)
+        if home is None or home not in found:
+            continue
+        port = given.get(share.dyno)
+        if port is None:
+            port = int(found[home].record.get(f"unit.{app}-{share.dyno}", {}).get("port", 0))
+            if not port or port in taken[home]:
+                port = manifest.dynos[marks.parse_dyno(share.dyno)[0]].port
+                while port in taken[home]:
+                    port += 1
+        taken[home].add(port)
+        dynos.append(Dyno(share.dyno, home, addresses.get(home) or found[home].address, port))
+    return dynos

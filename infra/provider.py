@@ -1,0 +1,72 @@
+"""What a resource type must be able to do: be observed, be parsed, be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from infra.resource import Attributes, Change, Command, Effect, Resource, Upload
+from infra.sensitive import Sensitive
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """POSIX sh for one round trip: constant text, with its values beside it as shell variables."""
+
+    script: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What every provider may know before a server is observed: whose resources, and what is wanted there.
+
+    ``salt`` is random for each run of dynoctl. ``environments`` holds the wanted env file of each dyno type.
+    """
+
+    app: str
+    salt: str
+    environments: Mapping[str, Mapping[str, str | Sensitive]] = field(default_factory=dict)
+
+
+class Provider(Protocol):
+    """One resource type. Implementations are pure: values in, values out."""
+
+    kind: str
+
+    def observe(self, scope: Scope) -> Fragment:
+        """The sh fragment that prints what ``parse`` reads. Runs as root, in a subshell, LC_ALL=C."""
+        ...
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        """Names of this app's resources on the server, with their attributes as found.
+
+        Raises ValueError where the output cannot be read (a server that is not what we think)."""
+        ...
+
+    def effect(self, change: Change) -> Effect | None:
+        """What a change of this type does to the dyno it belongs to."""
+        ...
+
+    def uploads(self, change: Change) -> Sequence[Upload]:
+        """Files that must be on the server first."""
+        ...
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        """The commands that make the change. Each is idempotent and writes files whole."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dyno:
+    """One desired dyno on its server, with everything the providers need to describe it."""
+
+    name: str
+    """``web.1``"""
+    server: str
+    listen: str
+    port: int
+
+
+Resources = Sequence[Resource]

@@ -1,0 +1,266 @@
+"""A root shell that holds an app's lock on one server for as long as its session lives, and runs batches in it.
+
+The lock is a ``flock`` of a descriptor of that shell: when the session ends, in whatever way, the kernel frees
+it. A network cut without a word ends no session, so a second channel carries a heartbeat; where it stops for
+``PATIENCE`` seconds the server kills the shell (and frees the lock), and this side does nothing more.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infra.errors import DynoctlError, Unreachable
+from infra.remote.quote import PRELUDE, assign, batch
+from infra.remote.session import PIECE, Session
+from infra.resource import Command
+
+if TYPE_CHECKING:
+    import paramiko
+
+BEAT = 5
+"""Seconds between two heartbeats."""
+
+PATIENCE = 45
+"""Seconds without a heartbeat after which either side gives up."""
+
+SHARED_WAIT = 30
+"""Seconds to wait for another app's apply on the same server."""
+
+
+class LockTaken(DynoctlError):
+    """Somebody else holds the lock; ``holder`` is what they wrote about themselves."""
+
+    def __init__(self, server: str, holder: str) -> None:
+        super().__init__(
+            f"{server}: another apply is running: {holder or 'its holder did not say who it is'}",
+            "Wait for it to end, then plan again. The lock frees itself when that session ends.",
+        )
+        self.holder = holder
+
+
+class StepFailed(DynoctlError):
+    """A command on a server failed; ``output`` is what it printed."""
+
+    def __init__(self, server: str, command: Command, status: int, output: str) -> None:
+        what = command.says or " ".join(command.argv[:2])
+        why = f"took longer than {command.timeout} s" if status in (124, 137) else f"ended with status {status}"
+        super().__init__(f"{server}: {what}: {why}", output)
+        self.command = command
+        self.status = status
+        self.output = output
+
+
+@dataclass
+class _Pulse:
+    heard: float
+    broken: bool = False
+
+
+class LockedShell:
+    """The lock on one server, and the shell that holds it. Use ``close()`` when done."""
+
+    def __init__(self, session: Session, app: str, holder: str) -> None:
+        """Take the lock. Raises LockTaken where it is held, Unreachable where the connection breaks."""
+        self._session = session
+        self._nonce = secrets.token_hex(12)
+        self._buffer = b""
+        self._pulse = _Pulse(time.monotonic())
+        self._stop = threading.Event()
+        self._heart = session.channel()
+        self._heart.sendall((PRELUDE + assign({"app": app}) + _HEART).encode())
+        self._shell = session.channel()
+        values = {
+            "app": app,
+            "nonce": self._nonce,
+            "holder": holder,
+            "ticks": str(PATIENCE // BEAT),
+            "beat_every": str(BEAT),
+            "shared_wait": str(SHARED_WAIT),
+        }
+        self._send(PRELUDE + assign(values) + _LOCK)
+        threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {session.name}").start()
+        try:
+            answer = self._line(SHARED_WAIT + 15)
+        except DynoctlError:
+            self.close()
+            raise
+        if answer != "locked":
+            self.close()
+            raise LockTaken(session.name, answer.removeprefix("busy").strip())
+
+    def run(
+        self,
+        commands: Sequence[Command],
+        started: Callable[[Command], None] | None = None,
+    ) -> str:
+        """Run commands in order, ending at the first that fails; give back what they printed.
+
+        ``started`` hears of each command before it runs. Raises StepFailed, or Unreachable when cut off."""
+        if not commands:
+            return ""
+        nonce = secrets.token_hex(12)
+        self._send(batch(commands, nonce))
+        printed: list[str] = []
+        everything: list[str] = []
+        index = 0
+        if started is not None:
+            started(commands[0])
+        deadline = time.monotonic() + sum(command.timeout + 10 for command in commands)
+        while True:
+            line = self._raw_line(deadline)
+            if not line.startswith(nonce):
+                printed.append(line)
+                continue
+            words = line.split(" ")
+            if words[1] == "end":
+                return "\n".join(everything)
+            status = int(words[2])
+            output = "\n".join(printed).strip("\n")
+            everything.append(output)
+            printed.clear()
+            if status != 0:
+                self._until(f"{nonce} end", deadline)
+                raise StepFailed(self._session.name, commands[index], status, output)
+            index = int(words[1]) + 1
+            if started is not None and index < len(commands):
+                started(commands[index])
+
+    def observe(self, script: str, timeout: float = 60) -> str:
+        """Run an observation script in this shell, under the lock; give back its stdout."""
+        nonce = secrets.token_hex(12)
+        self._send(f"(\n{script}\n) 8>&- 9>&-\nprintf '\\n%s end\\n' '{nonce}'\n")
+        return self._until(f"{nonce} end", time.monotonic() + timeout)
+
+    def forget(self) -> None:
+        """Remove the lock's files, when nothing of the app is left on the server. Ends the session's shell."""
+        self._send('rm -f "$lock" "$lock.holder" "$lock.beat"\nrmdir /run/dynoctl 2>/dev/null\nexit\n')
+        self.close()
+
+    def close(self) -> None:
+        """Free the lock."""
+        self._stop.set()
+        for channel in (self._shell, self._heart):
+            try:
+                channel.shutdown_write()
+                if channel is self._shell:
+                    channel.settimeout(2)
+                    while channel.recv(PIECE):  # until the shell is gone, so that the lock is free on return
+                        pass
+                channel.close()
+            except (OSError, EOFError):
+                continue
+
+    def _send(self, text: str) -> None:
+        self._check()
+        data = text.encode()
+        try:
+            self._shell.settimeout(PATIENCE)
+            for start in range(0, len(data), PIECE):
+                self._shell.sendall(data[start : start + PIECE])
+        except (OSError, EOFError) as error:
+            raise self._session.lost(error) from None
+
+    def _line(self, timeout: float) -> str:
+        deadline = time.monotonic() + timeout
+        while True:
+            line = self._raw_line(deadline)
+            if line.startswith(self._nonce):
+                return line.removeprefix(self._nonce).strip()
+
+    def _until(self, marker: str, deadline: float) -> str:
+        lines = []
+        while not (line := self._raw_line(deadline)).startswith(marker):
+            lines.append(line)
+        return "\n".join(lines)
+
+    def _raw_line(self, deadline: float) -> str:
+        while b"\n" not in self._buffer:
+            self._check()
+            self._shell.settimeout(1)
+            try:
+                piece = self._shell.recv(PIECE)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"{self._session.name}: a step did not end in its time") from None
+                continue
+            except (OSError, EOFError) as error:
+                raise self._session.lost(error) from None
+            if not piece:
+                raise self._session.lost(EOFError(self._why()))
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line.decode(errors="replace")
+
+    def _why(self) -> str:
+        text = b""
+        while self._shell.recv_stderr_ready():
+            text += self._shell.recv_stderr(PIECE)
+        return text.decode(errors="replace").strip() or "the server ended the session"
+
+    def _check(self) -> None:
+        """Give up where the other side has been silent for too long: its lock is gone by now."""
+        if self._pulse.broken or time.monotonic() - self._pulse.heard > PATIENCE:
+            raise Unreachable(
+                f"{self._session.name}: the heartbeat stopped, so the lock is lost and nothing more was sent",
+                "Run apply again when the network is back; it goes on from what is there.",
+            )
+
+    def _beat(self) -> None:
+        count = 0
+        heart = self._heart
+        while not self._stop.wait(0.0 if count == 0 else BEAT):
+            count += 1
+            try:
+                heart.settimeout(BEAT)
+                heart.sendall(f"{count}\n".encode())
+                if heart.recv(PIECE):
+                    self._pulse.heard = time.monotonic()
+            except TimeoutError:
+                continue
+            except (OSError, EOFError):
+                self._pulse.broken = not self._stop.is_set()
+                return
+
+
+# Each beat is a new number in a file; who watches counts ticks, so that no clock can be wrong.
+_HEART = """\
+mkdir -p /run/dynoctl
+beat=/run/dynoctl/$app.lock.beat
+while read -r count; do [ -d /run/dynoctl ] && printf '%s\\n' "$count" > "$beat.$$" && mv -f "$beat.$$" "$beat"; printf '%s\\n' "$count"; done
+exit
+"""
+
+_LOCK = """\
+mkdir -p /run/dynoctl
+lock=/run/dynoctl/$app.lock
+while :; do
+  exec 9>>"$lock"
+  if ! flock -n 9; then
+    who=; [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"
+    printf '\\n%s busy %s\\n' "$nonce" "$who"; exit 75
+  fi
+  # Whoever held it last may have removed the file with its app: then what we hold is no lock any more.
+  [ "$lock" -ef "/proc/$$/fd/9" ] && break
+done
+exec 8>>/run/dynoctl/lock
+if ! flock -w "$shared_wait" 8; then printf '\\n%s busy %s\\n' "$nonce" "an apply of another app"; exit 75; fi
+printf '%s\\n' "$holder" > "$lock.holder"
+read -r _ _ _ _ group _ < "/proc/$$/stat"
+(
+  exec 8>&- 9>&- </dev/null >/dev/null 2>&1
+  idle=0; last=
+  while sleep "$beat_every" && kill -0 $$; do
+    now=; read -r now < "$lock.beat"
+    if [ "$now" = "$last" ]; then idle=$((idle + 1)); else idle=0; last=$now; fi
+    if [ "$idle" -ge "$ticks" ]; then rm -f "$lock.holder" "$lock.beat"; kill -KILL "-$group"; fi
+  done
+) &
+watch=$!
+trap 'kill "$watch" 2>/dev/null; rm -f "$lock.holder" "$lock.beat"' EXIT
+printf '\\n%s locked\\n' "$nonce"
+"""

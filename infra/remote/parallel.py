@@ -1,0 +1,31 @@
+"""Do one thing on many servers at once, and keep each one's failure to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from infra.errors import DynoctlError
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+AT_ONCE = 32
+"""Servers worked on at the same time."""
+
+
+def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlError]:
+    """``work`` for every item in threads; an item whose work failed has its error as the value."""
+    keys = list(items)
+    if not keys:
+        return {}
+
+    def attempt(key: K) -> T | DynoctlError:
+        try:
+            return work(key)
+        except DynoctlError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(keys))) as pool:
+        return dict(zip(keys, pool.map(attempt, keys), strict=True))

@@ -1,0 +1,80 @@
+"""The one place where values become shell text."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+from infra.provider import Fragment
+from infra.resource import Command
+
+# A server's own locale, aliases or PATH must not change what our scripts read or print.
+PRELUDE = """\
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+unset LANGUAGE CDPATH ENV BASH_ENV GREP_OPTIONS POSIXLY_CORRECT SYSTEMD_PAGER SYSTEMD_COLORS
+umask 077
+"""
+
+# Runs under the login shell, whatever that is: one word list and one single-quoted constant.
+ENTRY = (
+    "sh -c 'if [ \"$(id -u)\" -eq 0 ]; then exec sh -s -- \"$SSH_CONNECTION\"; "
+    "else exec sudo -n -- sh -s -- \"$SSH_CONNECTION\"; fi'"
+)
+
+_NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
+
+
+def assign(variables: Mapping[str, str]) -> str:
+    """Shell assignments, one a line. Raises ValueError where a name is not a plain lower-case one."""
+    lines = []
+    for name, value in variables.items():
+        if not _NAME.match(name):
+            raise ValueError(f"not a variable's name: {name!r}")
+        if "\0" in value:
+            raise ValueError(f"{name} holds a NUL")
+        lines.append(f"{name}={shlex.quote(value)}\n")
+    return "".join(lines)
+
+
+def observation(fragments: Mapping[str, Fragment], nonce: str) -> str:
+    """One script for one round trip: each fragment in a subshell between lines that carry the nonce."""
+    parts = [PRELUDE, 'connection="${1-}"\n', assign({"nonce": nonce})]
+    for name, fragment in fragments.items():
+        parts.append(f'printf \'\\n%s begin {name}\\n\' "$nonce"\n(\n')
+        parts.append(assign(fragment.variables))
+        parts.append(fragment.script)
+        parts.append(f') </dev/null 2>&1\nprintf \'\\n%s end {name} %d\\n\' "$nonce" "$?"\n')
+    parts.append('printf \'%s done\\n\' "$nonce"\n')
+    return "".join(parts)
+
+
+def sections(output: str, nonce: str) -> dict[str, tuple[int, str]]:
+    """The exit status and output of each fragment. Noise that a login shell prints is left out."""
+    found: dict[str, tuple[int, str]] = {}
+    pattern = re.compile(
+        rf"^{nonce} begin (\w+)\n(.*?)\n?^{nonce} end \1 (\d+)$", re.DOTALL | re.MULTILINE
+    )
+    for match in pattern.finditer(output):
+        found[match[1]] = (int(match[3]), match[2])
+    return found
+
+
+def batch(commands: Sequence[Command], nonce: str) -> str:
+    """Commands one after the other, ending at the first that fails; each reports ``NONCE index status``."""
+    parts = ["status=0\n"]
+    for index, command in enumerate(commands):
+        run = f"timeout -k 5 {int(command.timeout)} {shlex.join(command.argv)}"
+        # The locks' descriptors stay with the shell: a child that outlives it must not keep them.
+        if command.stdin is None:
+            body = f"( {run} ) </dev/null 2>&1 8>&- 9>&-"
+        else:
+            text = base64.encodebytes(command.stdin).decode("ascii")
+            body = f"( base64 -d <<'{nonce}' | {run} ) 2>&1 8>&- 9>&-\n{text}{nonce}"
+        parts.append(f"if [ $status -eq 0 ]; then\n{body}\nstatus=$?\n")
+        parts.append(f"printf '\\n%s {index} %d\\n' '{nonce}' $status\nfi\n")
+    parts.append(f"printf '\\n%s end %d\\n' '{nonce}' $status\n")
+    return "".join(parts)

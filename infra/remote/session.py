@@ -1,0 +1,172 @@
+"""One server, connected: run a script in one exec, send a file, hold a shell open. Counts its round trips."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.errors import DynoctlError, Unreachable
+from infra.remote.connect import connect
+from infra.remote.quote import ENTRY, PRELUDE, assign
+from infra.remote.target import Target
+
+if TYPE_CHECKING:
+    import paramiko
+
+PIECE = 32 * 1024
+"""Bytes handed to the channel at once: it copies what is left on each turn, so large pieces are slow."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a script left: exit status, stdout and stderr as text."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+class Session:
+    """A connection to one server. Not for use by two threads at once."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.connections = 0
+        self.execs = 0
+        self._connection = connect(target)
+        self.connections += 1
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    def channel(self) -> paramiko.Channel:
+        """A new exec channel that runs our root shell; the script goes to its stdin."""
+        import paramiko
+
+        transport = self._connection.transport
+        try:
+            if transport is None or not transport.is_active():
+                raise EOFError("the connection is closed")
+            channel = transport.open_session(timeout=self.target.connect_timeout)
+            channel.exec_command(ENTRY)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self.lost(error) from None
+        self.execs += 1
+        return channel
+
+    def run(self, script: str, timeout: float = 60) -> Output:
+        """Run ``script`` as root in one exec. Raises Unreachable on a lost connection, or no root."""
+        channel = self.channel()
+        data = script.encode()
+        sender = threading.Thread(target=_feed, args=(channel, data), daemon=True)
+        sender.start()
+        stdout, stderr = bytearray(), bytearray()
+        deadline = time.monotonic() + timeout
+        try:
+            while True:
+                while channel.recv_stderr_ready():
+                    stderr += channel.recv_stderr(PIECE)
+                channel.settimeout(max(0.1, min(1.0, deadline - time.monotonic())))
+                try:
+                    piece = channel.recv(PIECE)
+                except TimeoutError:
+                    if time.monotonic() > deadline:
+                        raise Unreachable(
+                            f"{self.name}: no answer within {timeout:.0f} s", "Is the server overloaded, or its disk hung?"
+                        ) from None
+                    continue
+                if not piece:
+                    break
+                stdout += piece
+            while piece := channel.recv_stderr(PIECE):
+                stderr += piece
+            status = channel.recv_exit_status()
+        except (OSError, EOFError) as error:
+            raise self.lost(error) from None
+        finally:
+            channel.close()
+        output = Output(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
+        self.refuse_without_root(output)
+        return output
+
+    def refuse_without_root(self, output: Output) -> None:
+        """Raise Unreachable where sudo would not make us root."""
+        if output.status == 0 or output.stdout.strip():
+            return
+        text = output.stderr.strip()
+        if "sudo" in text:
+            raise Unreachable(
+                f"{self.name}: {self.user} cannot become root without a password: {text.splitlines()[-1]}",
+                "Log in as root, or give this login a NOPASSWD sudo rule.",
+            )
+        raise Unreachable(f"{self.name}: the login shell failed with status {output.status}: {text[:300]}")
+
+    def upload(self, local: Path, path: str, sha256: str) -> None:
+        """Send a file whole: beside its place, checked by sha256, then renamed. Raises DynoctlError."""
+        size = local.stat().st_size
+        script = PRELUDE + assign({"path": path, "sum": sha256, "size": str(size)}) + _RECEIVE
+        channel = self.channel()
+        try:
+            channel.settimeout(60)
+            channel.sendall(script.encode())
+            # The shell says when it listens, so that it does not read the file as its script.
+            if not channel.recv(64).startswith(b"ready"):
+                raise DynoctlError(f"{self.name}: cannot write {path}: {_tail(channel)}")
+            digest = hashlib.sha256()
+            with local.open("rb") as file:
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+                    channel.sendall(piece)
+            channel.shutdown_write()
+            channel.settimeout(300)
+            status = channel.recv_exit_status()
+            said = _tail(channel)
+        except (OSError, EOFError) as error:
+            raise self.lost(error) from None
+        finally:
+            channel.close()
+        if status != 0:
+            raise DynoctlError(f"{self.name}: sending {path} failed: {said or status}", "Is the server's disk full?")
+
+    @property
+    def user(self) -> str:
+        return str(self._connection.user)
+
+    def lost(self, error: BaseException) -> Unreachable:
+        """The error for a connection that broke."""
+        return Unreachable(f"{self.name}: the connection broke: {error or type(error).__name__}")
+
+    def close(self) -> None:
+        """Leave. Whatever was locked through this connection is free once the server sees it."""
+        self._connection.close()
+
+
+# One compound command, so that the shell has read all of it before the file follows on the same stdin.
+_RECEIVE = """\
+{ mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf 'ready\\n' && cat > "$new" &&
+  [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
+  { [ -e "$path" ] || mv "$new" "$path"; } 2>&1; exit $?; }
+"""
+
+
+def _feed(channel: paramiko.Channel, data: bytes) -> None:
+    try:
+        for start in range(0, len(data), PIECE):
+            channel.sendall(data[start : start + PIECE])
+        channel.shutdown_write()
+    except (OSError, EOFError):
+        pass  # the reader of this channel reports the broken connection
+
+
+def _tail(channel: paramiko.Channel) -> str:
+    data = b""
+    while channel.recv_ready():
+        data += channel.recv(PIECE)
+    while channel.recv_stderr_ready():
+        data += channel.recv_stderr(PIECE)
+    return data.decode(errors="replace").strip()[-300:]

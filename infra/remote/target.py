@@ -1,0 +1,20 @@
+"""Where a server is and how to log in to it: what the connector needs to know, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Target:
+    """One server. None leaves a setting to ssh_config, the agent and the defaults."""
+
+    name: str
+    host: str
+    user: str | None = None
+    port: int | None = None
+    key: Path | None = None
+    known_hosts: Path | None = None
+    gateway: str | None = None
+    connect_timeout: int = 10

@@ -1,0 +1,73 @@
+"""The bind target ``/app``: systemd would make it silently, so it is planned, and removed with the last app."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra.provider import Fragment, Scope
+from infra.resource import Attributes, Change, Command, Effect, Upload
+from providers import files, paths
+
+MADE = f"{paths.STATE}/made-app-directory"
+"""Says that dynoctl made the directory, and not the server's owner."""
+
+
+class Directory:
+    kind = "directory"
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment(_SCRIPT, {"path": paths.APP_DIRECTORY, "made": MADE, "app": scope.app})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        words = output.split()
+        if len(words) != 4:
+            return {}
+        mode, owner, made, shared = words
+        # Shown as ours only where we may remove it: dynoctl made it, and no other app's dyno binds it.
+        return {
+            paths.APP_DIRECTORY: {
+                "mode": mode.zfill(4),
+                "owner": owner,
+                **({} if made == "made" and shared == "alone" else {"keep": True}),
+            }
+        }
+
+    def effect(self, change: Change) -> Effect | None:
+        return None
+
+    def uploads(self, change: Change) -> Sequence[Upload]:
+        return ()
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        if change.after is None:
+            return [Command(("sh", "-c", _REMOVE, "remove", paths.APP_DIRECTORY, MADE), says="remove /app")]
+        if change.before is not None:
+            script = 'chown root:root "$1" && chmod 0755 "$1"'
+            return [Command(("sh", "-c", script, "mend", paths.APP_DIRECTORY), says="mend /app")]
+        return [Command(("sh", "-c", _MAKE, "make", paths.APP_DIRECTORY, MADE), says="make /app")]
+
+
+_SCRIPT = """\
+[ -d "$path" ] || exit 0
+mark=foreign; [ -e "$made" ] && mark=made
+shared=alone
+for unit in /etc/systemd/system/dyno-*.service; do
+  [ -e "$unit" ] && ! grep -qx "X-Dynoctl-App=$app" "$unit" && shared=shared
+done
+printf '%s %s %s\\n' "$(stat -c '%a %U:%G' "$path")" "$mark" "$shared"
+"""
+
+_MAKE = """\
+umask 022
+[ -d "$1" ] && exit 0
+mkdir -p "${2%/*}" && : > "$2" && mkdir "$1"
+"""
+
+_REMOVE = """\
+rmdir "$1" && rm -f "$2" && { rmdir "${2%/*}" 2>/dev/null; :; }
+"""
+
+
+def desired() -> Attributes:
+    """The attributes every server with a dyno wants."""
+    return {"mode": "0755", "owner": "root:root"}

@@ -1,0 +1,42 @@
+"""Commands that several resource types share: write a file whole, remove files, run systemctl."""
+
+from __future__ import annotations
+
+from infra.resource import Command
+
+_WRITE = """\
+umask 077
+mkdir -p "${1%/*}" && cat > "$1.dynoctl-new" && chmod "$2" "$1.dynoctl-new" && mv -f "$1.dynoctl-new" "$1"
+"""
+
+_REMOVE = """\
+rm -rf -- "$@"
+for path; do rmdir "${path%/*}" 2>/dev/null; done
+:
+"""
+
+
+def write(path: str, content: str, mode: str = "0600", *, secret: bool = False, says: str = "") -> Command:
+    """Write a root-owned file: beside its place, mode set, then renamed. The content travels on stdin."""
+    return Command(
+        ("sh", "-c", _WRITE, "write", path, mode),
+        stdin=content.encode(),
+        secret=secret,
+        says=says or f"write {path}",
+    )
+
+
+def make_directory(path: str, mode: str, says: str = "") -> Command:
+    """Make one directory with its mode, or set the mode of the one that is there."""
+    script = 'mkdir -p "$1" && chmod "$2" "$1"'
+    return Command(("sh", "-c", script, "mkdir", path, mode), says=says or f"make {path}")
+
+
+def remove(*paths: str, says: str = "") -> Command:
+    """Remove files and trees, then the directories they stood in where those are empty now."""
+    return Command(("sh", "-c", _REMOVE, "remove", *paths), says=says or f"remove {paths[0]}")
+
+
+def systemctl(*words: str, timeout: int = 60, says: str = "") -> Command:
+    """One call of systemctl."""
+    return Command(("systemctl", *words), timeout=timeout, says=says or "systemctl " + " ".join(words[:2]))

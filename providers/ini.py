@@ -1,0 +1,49 @@
+"""Unit files as values: a mapping ``Section.Key`` -> value in, text out, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Settings = Mapping[str, str]
+
+
+def render(settings: Settings) -> str:
+    """A unit file's text. A value with newlines becomes one line per part (``Environment=`` twice)."""
+    lines: list[str] = []
+    section = ""
+    for name, value in settings.items():
+        here, _, key = name.partition(".")
+        if here != section:
+            lines += ([""] if lines else []) + [f"[{here}]"]
+            section = here
+        lines += [f"{key}={part}" for part in value.split("\n")]
+    return "\n".join(lines) + "\n"
+
+
+def parse(text: str) -> dict[str, str]:
+    """The settings of a unit file, comments left out. A key that stands twice has its values joined by newlines."""
+    settings: dict[str, str] = {}
+    section = ""
+    for raw in text.replace("\\\n", " ").splitlines():
+        line = raw.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1]
+            continue
+        key, _, value = line.partition("=")
+        name = f"{section}.{key.strip()}"
+        settings[name] = f"{settings[name]}\n{value.strip()}" if name in settings else value.strip()
+    return settings
+
+
+def quote(word: str) -> str:
+    """One word of ``ExecStart=`` or ``Environment=``: quoted, with systemd's own expansions switched off."""
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%").replace("$", "$$")
+    return f'"{text}"' if not text or any(c in text for c in " \t'\"\\;") else text
+
+
+def environment(name: str, value: str) -> str:
+    """One ``NAME=value`` of ``Environment=``, where a dollar sign means itself."""
+    text = f"{name}={value}".replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%")
+    return f'"{text}"'

@@ -1,0 +1,112 @@
+"""A slug's mount: a read-only squashfs at ``/srv/dyno/APP/DIGEST``, kept by a systemd mount unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra.marks import APP
+from infra.provider import Fragment, Scope
+from infra.resource import Attributes, Change, Command, Effect, Upload
+from providers import files, ini, paths
+from providers.slug import name
+
+
+class Mount:
+    kind = "mount"
+
+    def observe(self, scope: Scope) -> Fragment:
+        # The pattern holds the escaped name, so that ``shop`` does not see the mounts of ``shop-admin``.
+        unit = paths.mount_unit(scope.app, "")
+        return Fragment(_SCRIPT, {"start": unit.removesuffix(".mount"), "parent": paths.mounts(scope.app)})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        texts: dict[str, list[str]] = {}
+        active: dict[str, bool] = {}
+        parent = ""
+        unit = ""
+        for line in output.splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "text":
+                file, _, text = rest.partition(":")
+                texts.setdefault(file.rpartition("/")[2], []).append(text)
+            elif word == "parent":
+                parent = rest
+            elif line.startswith("Id="):
+                unit = line[3:].strip()
+            elif line.startswith("ActiveState="):
+                active[unit] = line == "ActiveState=active"
+        mounts: dict[str, Attributes] = {}
+        for file, lines in texts.items():
+            settings = ini.parse("\n".join(lines))
+            if settings.get(f"Unit.{APP}") != scope.app:
+                continue
+            digest = file.removesuffix(".mount").rpartition("-")[2]
+            mounts[name(scope.app, digest)] = {
+                "digest": digest,
+                "unit": settings,
+                "mounted": active.get(file, False),
+                "parent": parent,
+            }
+        return mounts
+
+    def effect(self, change: Change) -> Effect | None:
+        return None
+
+    def uploads(self, change: Change) -> Sequence[Upload]:
+        return ()
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        digest = str((change.after or change.before or {})["digest"])
+        unit = paths.mount_unit(scope.app, digest)
+        file = f"{paths.UNITS}/{unit}"
+        if change.after is None:
+            where = paths.mount(scope.app, digest)
+            return [
+                Command(("sh", "-c", _STOP, "stop", unit), says=f"unmount {where}"),
+                files.remove(file, f"{file}.d"),
+                files.systemctl("daemon-reload"),
+                Command(("sh", "-c", _RMDIR, "rmdir", where), says=f"remove {where}"),
+            ]
+        return [
+            files.make_directory(paths.mounts(scope.app), "0700"),
+            files.write(file, ini.render(settings(scope.app, digest)), "0644"),
+            files.systemctl("daemon-reload"),
+            files.systemctl("start", unit, says=f"mount the slug {digest[:12]}"),
+        ]
+
+
+_SCRIPT = """\
+set --
+for file in /etc/systemd/system/"$start"*.mount; do
+  [ -e "$file" ] || continue
+  set -- "$@" "${file##*/}"
+done
+[ $# -gt 0 ] || exit 0
+cd /etc/systemd/system && grep -H '' -- "$@" | while IFS= read -r line; do printf 'text %s\\n' "$line"; done
+printf 'parent %s\\n' "$(stat -c '%a %U:%G' "$parent" 2>/dev/null)"
+systemctl show -p Id,ActiveState -- "$@"
+"""
+
+_STOP = 'systemctl stop "$1" 2>/dev/null; systemctl reset-failed "$1" 2>/dev/null; :'
+
+_RMDIR = """\
+[ ! -d "$1" ] || rmdir "$1" || exit
+rmdir "${1%/*}" 2>/dev/null; parent=${1%/*}; rmdir "${parent%/*}" 2>/dev/null; :
+"""
+
+
+def settings(app: str, digest: str) -> dict[str, str]:
+    """The mount unit of one slug."""
+    return {
+        "Unit.Description": f"slug {digest[:12]} of {app}",
+        f"Unit.{APP}": app,
+        "Mount.What": paths.slug(app, digest),
+        "Mount.Where": paths.mount(app, digest),
+        "Mount.Type": "squashfs",
+        "Mount.Options": "loop,ro,nodev,nosuid",
+    }
+
+
+def desired(app: str, digest: str) -> Attributes:
+    """One slug's mount."""
+    return {"digest": digest, "unit": settings(app, digest), "mounted": True, "parent": "700 root:root"}

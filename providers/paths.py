@@ -1,0 +1,51 @@
+"""Where things are on a server: the one list of paths."""
+
+from __future__ import annotations
+
+from infra.marks import escape
+
+STATE = "/var/lib/dynoctl"
+UNITS = "/etc/systemd/system"
+CONTROL = "/run/systemd/system.control"
+"""Where ``systemctl set-property --runtime`` leaves its drop-ins."""
+
+APP_DIRECTORY = "/app"
+"""Where a dyno finds its slug; systemd binds it there, so the directory must exist on the server."""
+
+BOUND_RACKUP = "/app/.dynoctl/config.ru"
+"""Where a dyno finds the rackup made from the manifest; every slug has an empty file there to bind over."""
+
+
+def home(app: str) -> str:
+    """The app's root-only state: slugs, rackups, records."""
+    return f"{STATE}/{app}"
+
+
+def slug(app: str, digest: str) -> str:
+    return f"{home(app)}/slugs/{digest}.squashfs"
+
+
+def rackup(app: str, digest: str) -> str:
+    return f"{home(app)}/rackups/{digest}.ru"
+
+
+def mounts(app: str) -> str:
+    """The directory that holds the app's mounted slugs; 0700, so that no other app's dyno can read them."""
+    return f"/srv/dyno/{app}"
+
+
+def mount(app: str, digest: str) -> str:
+    return f"{mounts(app)}/{digest}"
+
+
+def mount_unit(app: str, digest: str) -> str:
+    """The name systemd wants for a mount unit at that path."""
+    return f"srv-dyno-{escape(app)}-{digest}.mount"
+
+
+def env_directory(app: str) -> str:
+    return f"/etc/dyno/{app}"
+
+
+def env_file(app: str, dyno: str) -> str:
+    return f"{env_directory(app)}/{dyno}.env"

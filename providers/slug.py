@@ -1,0 +1,56 @@
+"""A slug's image on a server: content-addressed, root only, sent once and never overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra.provider import Fragment, Scope
+from infra.resource import Attributes, Change, Command, Effect, Upload
+from providers import files, paths
+
+
+class Slug:
+    kind = "slug"
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment(_SCRIPT, {"directory": f"{paths.home(scope.app)}/slugs"})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        slugs: dict[str, Attributes] = {}
+        for line in output.splitlines():
+            mode, owner, path = line.split(" ", 2)
+            digest = path.rpartition("/")[2].removesuffix(".squashfs")
+            slugs[name(scope.app, digest)] = {"digest": digest, "mode": mode.zfill(4), "owner": owner}
+        return slugs
+
+    def effect(self, change: Change) -> Effect | None:
+        return None
+
+    def uploads(self, change: Change) -> Sequence[Upload]:
+        image = None if change.after is None or change.before is not None else change.resource.local
+        return () if image is None else (image,)
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        path = paths.slug(scope.app, str((change.after or change.before or {})["digest"]))
+        if change.after is None:
+            return [files.remove(path)]
+        return [Command(("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path), says="seal the slug")]
+
+
+_SCRIPT = """\
+for image in "$directory"/*.squashfs; do
+  [ -e "$image" ] && stat -c '%a %U:%G %n' "$directory"/*.squashfs
+  break
+done
+:
+"""
+
+
+def name(app: str, digest: str) -> str:
+    """The resource's name: the app and the digest's first 12 digits."""
+    return f"{app}@{digest[:12]}"
+
+
+def desired(digest: str) -> Attributes:
+    """One slug's image."""
+    return {"digest": digest, "mode": "0600", "owner": "root:root"}

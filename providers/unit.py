@@ -1,0 +1,184 @@
+"""A dyno's systemd unit, with the companion that lifts its CPU share until it answers HTTP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from infra import marks
+from infra.provider import Fragment, Scope
+from infra.resource import Attributes, Change, Command, Effect, Upload
+from providers import files, ini, paths
+
+READY_TIMEOUT = 60
+"""Seconds that a dyno has to answer its first request."""
+
+_SHOWN = "Id,LoadState,ActiveState,SubState,UnitFileState,DropInPaths,NeedDaemonReload,CPUQuotaPerSecUSec"
+
+
+class Unit:
+    kind = "unit"
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        texts: dict[str, list[str]] = {}
+        shown: dict[str, dict[str, str]] = {}
+        current: dict[str, str] = {}
+        for line in output.splitlines():
+            if line.startswith("text "):
+                file, _, text = line[5:].partition(":")
+                texts.setdefault(file.removesuffix(".service"), []).append(text)
+            elif "=" in line:
+                key, _, value = line.partition("=")
+                if key == "Id":
+                    current = shown.setdefault(value.removesuffix(".service"), {})
+                current[key] = value
+        units: dict[str, Attributes] = {}
+        for file, lines in texts.items():
+            named = marks.UNIT_NAME.match(file)
+            if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
+                continue
+            dyno = f"{named['type']}.{named['number']}"
+            settings = ini.parse("\n".join(lines))
+            state = shown.get(file, {})
+            ready = f"{file}-ready"
+            attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
+                "unit": settings,
+                "ready": ini.parse("\n".join(texts.get(ready, ()))),
+                "drop_ins": _drop_ins(state) + _drop_ins(shown.get(ready, {})),
+                "enabled": state.get("UnitFileState") == "enabled",
+                "state": _state(state, shown.get(ready, {})),
+            }
+            quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
+            booting = shown.get(ready, {}).get("ActiveState") != "active"
+            attributes["cpu"] = settings.get("Service.CPUQuota", "") if booting else quota
+            if settings.get(f"Unit.{marks.APP}") != scope.app or settings.get(f"Unit.{marks.DYNO}") != dyno:
+                attributes["foreign"] = True
+            units[f"{scope.app}-{dyno}"] = attributes
+        return units
+
+    def effect(self, change: Change) -> Effect | None:
+        if change.after is None:
+            return "stop"
+        running = change.before is not None and change.before.get("state") in ("running", "outdated")
+        if change.action != "restart" and running and _light(change):
+            return None
+        return "restart" if running else "start"
+
+    def uploads(self, change: Change) -> Sequence[Upload]:
+        return ()
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        service, ready = f"{unit}.service", f"{unit}-ready.service"
+        file, ready_file = f"{paths.UNITS}/{service}", f"{paths.UNITS}/{ready}"
+        dyno = change.resource.dyno
+        if change.after is None:
+            return [
+                Command(("sh", "-c", _STOP, "stop", service, ready), timeout=120, says=f"stop {dyno}"),
+                files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
+                files.systemctl("daemon-reload"),
+            ]
+        wanted, ready_wanted = change.after["unit"], change.after["ready"]
+        assert isinstance(wanted, Mapping) and isinstance(ready_wanted, Mapping)  # noqa: S101  # for mypy
+        commands = []
+        if change.action != "restart":
+            found = change.before or {}
+            if found.get("drop_ins"):
+                commands.append(Command(("sh", "-c", _REVERT, "revert", service, ready), says=f"revert {service}"))
+            commands += [
+                files.write(file, ini.render(_text(wanted)), "0644", says=f"write {service}"),
+                files.write(ready_file, ini.render(_text(ready_wanted)), "0644", says=f"write {ready}"),
+                files.systemctl("daemon-reload"),
+                files.systemctl("--no-reload", "enable", service, says=f"enable {service}"),
+            ]
+        if self.effect(change) is None:
+            quota = str(change.after["cpu"])
+            commands.append(files.systemctl("set-property", "--runtime", service, f"CPUQuota={quota}"))
+            return commands
+        # Both: the second ends when the dyno has answered, so the command's status is the dyno's health.
+        verb = "restart" if self.effect(change) == "restart" else "start"
+        says = f"{verb} {dyno}"
+        if verb == "start":
+            commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
+        commands.append(files.systemctl("restart", service, ready, timeout=READY_TIMEOUT + 30, says=says))
+        return commands
+
+
+def _text(settings: Mapping[str, object]) -> dict[str, str]:
+    return {key: str(value) for key, value in settings.items()}
+
+
+def _files(*names: str) -> list[str]:
+    return [path for name in names for path in (name, f"{name}.d")]
+
+
+def _light(change: Change) -> bool:
+    """True where what differs can be set on a dyno that runs."""
+    return set(change.differing()) <= {"enabled", "cpu"}
+
+
+def _state(service: Mapping[str, str], ready: Mapping[str, str]) -> str:
+    active = service.get("ActiveState", "inactive")
+    if service.get("LoadState") == "masked":
+        return "masked"
+    if service.get("SubState") == "auto-restart":
+        return "crashing"
+    if active != "active":
+        return {"failed": "failed", "activating": "starting"}.get(active, "stopped")
+    if service.get("NeedDaemonReload") == "yes":
+        return "outdated"
+    if ready.get("ActiveState") in ("active", "activating"):
+        return "running"
+    return "not answering"
+
+
+def _drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:
+    """Drop-ins of this very unit; the one in which systemd keeps the lifted CPU share is its own affair."""
+    unit = state.get("Id", "")
+    return tuple(
+        path
+        for path in state.get("DropInPaths", "").split()
+        if path.rpartition("/")[0].endswith(f"/{unit}.d") and path != f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf"
+    )
+
+
+def _quota(text: str) -> str:
+    """systemd's time per second as a percentage of one core: ``250ms`` is ``25%``."""
+    if text == "infinity":
+        return "none"
+    units = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+    total = sum(float(n) * units[u] for n, u in re.findall(r"([\d.]+)(s|ms|us)", text.replace("min", "")))
+    return f"{total / 10:g}%"
+
+
+_SCRIPT = """\
+set --
+for file in /etc/systemd/system/"$prefix"*.service; do
+  [ -e "$file" ] && set -- "$@" "${file##*/}"
+done
+[ $# -gt 0 ] || exit 0
+cd /etc/systemd/system && grep -H '' -- "$@" | while IFS= read -r line; do printf 'text %s\\n' "$line"; done
+systemctl show -p "$shown" -- "$@"
+"""
+
+# systemctl revert would also take away the unit file, so the drop-ins go by hand, wherever they may stand.
+_REVERT = """\
+for unit; do
+  for root in /etc/systemd/system /run/systemd/system /etc/systemd/system.control /run/systemd/system.control; do
+    rm -rf "$root/$unit.d"
+    [ -L "$root/$unit" ] && rm -f "$root/$unit"
+  done
+done
+:
+"""
+
+_STOP = """\
+systemctl --no-reload disable "$1" 2>/dev/null
+systemctl stop "$1" "$2" 2>/dev/null
+systemctl is-active -q "$1" && exit 1
+systemctl reset-failed "$1" "$2" 2>/dev/null
+:
+"""

@@ -1,0 +1,113 @@
+"""A dyno's POSIX user: of its own, with no home, no shell, no password and no other group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra import marks
+from infra.provider import Fragment, Scope
+from infra.resource import Attributes, Change, Command, Effect, Upload
+
+SHELL = "/usr/sbin/nologin"
+HOME = "/nonexistent"
+
+
+class User:
+    kind = "user"
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-"})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        groups: dict[str, list[str]] = {}
+        locked: dict[str, bool] = {}
+        found: dict[str, tuple[str, ...]] = {}
+        for line in output.splitlines():
+            word, _, rest = line.partition(" ")
+            fields = rest.split(":")
+            if word == "user" and len(fields) == 7:
+                found[fields[0]] = tuple(fields)
+            elif word == "group" and len(fields) == 4:
+                for member in fields[3].split(","):
+                    groups.setdefault(member, []).append(fields[0])
+            elif word == "locked" and len(fields) == 2:
+                locked[fields[0]] = fields[1] == "yes"
+        users: dict[str, Attributes] = {}
+        for login, fields in found.items():
+            named = marks.UNIT_NAME.match(login)
+            marked = marks.from_gecos(fields[4])
+            if named is None or f"dyno-{scope.app}-{named['type']}-{named['number']}" != login:
+                continue
+            dyno = f"{named['type']}.{named['number']}"
+            attributes: dict[str, str | bool | tuple[str, ...]] = {
+                "login": login,
+                "gecos": fields[4],
+                "home": fields[5],
+                "shell": fields[6],
+                "password": "locked" if locked.get(login, True) else "set",
+                "groups": tuple(sorted(groups.get(login, []))),
+            }
+            if marked != (scope.app, dyno):
+                attributes["foreign"] = True
+            users[f"{scope.app}-{dyno}"] = attributes
+        return users
+
+    def effect(self, change: Change) -> Effect | None:
+        return None
+
+    def uploads(self, change: Change) -> Sequence[Upload]:
+        return ()
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        attributes = change.after or change.before or {}
+        login = str(attributes["login"])
+        if change.after is None:
+            return [Command(("sh", "-c", _REMOVE, "userdel", login), says=f"remove user {login}")]
+        gecos = str(attributes["gecos"])
+        if change.before is None:
+            return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), says=f"add user {login}")]
+        return [
+            Command(
+                ("usermod", "--comment", gecos, "--home", HOME, "--shell", SHELL, "--groups", "", "--lock", login),
+                says=f"mend user {login}",
+            )
+        ]
+
+
+_SCRIPT = """\
+while IFS= read -r line; do
+  case $line in "$prefix"*) printf 'user %s\\n' "$line";; esac
+done < /etc/passwd
+while IFS= read -r line; do
+  case ${line##*:} in *"$prefix"*) printf 'group %s\\n' "$line";; esac
+done < /etc/group
+while IFS=: read -r login hash _; do
+  case $login in "$prefix"*)
+    case $hash in '!'*|'*'*) printf 'locked %s:yes\\n' "$login";; *) printf 'locked %s:no\\n' "$login";; esac;;
+  esac
+done < /etc/shadow
+"""
+
+# useradd refuses a group that a user removed by hand has left behind.
+_ADD = """\
+getent passwd "$1" >/dev/null && exit 0
+group=--user-group; getent group "$1" >/dev/null && group="--gid $1"
+useradd --system $group --no-create-home --home-dir "$3" --shell "$4" --comment "$2" "$1"
+"""
+
+_REMOVE = """\
+getent passwd "$1" >/dev/null && { userdel "$1" || exit; }
+if getent group "$1" >/dev/null; then groupdel "$1"; fi
+"""
+
+
+def desired(app: str, dyno: str) -> Attributes:
+    """The user of one dyno."""
+    return {
+        "login": marks.user_name(app, dyno),
+        "gecos": marks.gecos(app, dyno),
+        "home": HOME,
+        "shell": SHELL,
+        "password": "locked",
+        "groups": (),
+    }
