@@ -32,7 +32,7 @@ def diff(
                 )
             )
             continue
-        change = _compare(resource, found, record.get(key))
+        change = _compare(resource, found, record.get(key), resource.dyno in observed.facts.pending)
         if change is not None:
             changes.append(change)
     changed = {change.resource.key for change in changes}
@@ -67,7 +67,9 @@ def _with_effect(change: Change, providers: Mapping[str, Provider]) -> Change:
     return Change(**{**change.__dict__, "effect": effect})
 
 
-def _compare(resource: Resource, found: Attributes | None, record: Mapping[str, Any] | None) -> Change | None:
+def _compare(
+    resource: Resource, found: Attributes | None, record: Mapping[str, Any] | None, pending: bool
+) -> Change | None:
     wanted = resource.attributes
     if found is None:
         gone = record is not None
@@ -77,7 +79,11 @@ def _compare(resource: Resource, found: Attributes | None, record: Mapping[str, 
     if not differing:
         return None
     applied = (record or {}).get("attributes", {})
-    drifted = [name for name in differing if record is not None and _drifted(found.get(name), applied.get(name))]
+    drifted = [
+        name
+        for name in differing
+        if record is not None and not pending and _drifted(found.get(name), applied.get(name))
+    ]
     reason = f"changed on the server since the last apply: {', '.join(drifted)}" if drifted else ""
     return Change(resource, "update", found, wanted, reason, drift=bool(drifted))
 

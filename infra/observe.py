@@ -38,7 +38,9 @@ class Observed:
                 "marks": tuple(sorted(repr(mark) for mark in facts.marks)),
                 "pending": tuple(sorted(facts.pending)),
                 "serial": str(facts.meta.get("serial", "")),
-                "resources": tuple(f"{key} {digest_of(value)}" for key, value in sorted(self.resources.items())),
+                "resources": tuple(
+                    f"{key} {digest_of(value)}" for key, value in sorted(self.resources.items())
+                ),
             }
         )
 
@@ -79,7 +81,9 @@ class Observer:
         """One exec on the session. Raises DynoctlError where the server's answer cannot be read."""
         output = session.run(self._script)
         if output.status != 0 and f"{self._nonce} done" not in output.stdout:
-            raise Unreachable(f"{session.name}: observing failed: {(output.stderr or output.stdout).strip()[-300:]}")
+            raise Unreachable(
+                f"{session.name}: observing failed: {(output.stderr or output.stdout).strip()[-300:]}"
+            )
         return self._parse(session.name, output.stdout)
 
     def look_locked(self, name: str, shell: LockedShell) -> Observed:
@@ -96,7 +100,8 @@ class Observer:
                     resources[f"{provider.kind}.{name}"] = attributes
         except (ValueError, KeyError, IndexError) as error:
             raise DynoctlError(
-                f"{server}: what the server said cannot be read: {error}", "Is it a Linux server with systemd?"
+                f"{server}: what the server said cannot be read: {error}",
+                "Is it a Linux server with systemd?",
             ) from None
         return Observed(facts, resources)
 

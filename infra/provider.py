@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from infra.resource import Attributes, Change, Command, Effect, Resource, Upload
+from infra.resource import Attributes, Change, Command, Effect
 from infra.sensitive import Sensitive
 
 
@@ -49,12 +49,16 @@ class Provider(Protocol):
         """What a change of this type does to the dyno it belongs to."""
         ...
 
-    def uploads(self, change: Change) -> Sequence[Upload]:
-        """Files that must be on the server first."""
+    def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
+        """What the server remembers as applied, as JSON values; secrets only as salted digests."""
         ...
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         """The commands that make the change. Each is idempotent and writes files whole."""
+        ...
+
+    def explain(self, scope: Scope, change: Change) -> Command | None:
+        """What prints why a change failed: a dyno's last journal lines. None where its own output says it."""
         ...
 
 
@@ -67,6 +71,3 @@ class Dyno:
     server: str
     listen: str
     port: int
-
-
-Resources = Sequence[Resource]

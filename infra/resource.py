@@ -64,8 +64,8 @@ class Resource:
     triggers: tuple[str, ...] = ()
     content: str = field(default="", compare=False, repr=False)
     """A file's text, where the attributes hold only its digest."""
-    local: Upload | None = field(default=None, compare=False)
-    """The file on this machine that the server needs."""
+    local: Callable[[], Upload] | None = field(default=None, compare=False, repr=False)
+    """Makes the file that the server needs before this resource can be created; slow, so called only then."""
 
     @property
     def key(self) -> str:
@@ -118,8 +118,7 @@ class Change:
     def differing(self) -> tuple[str, ...]:
         """The names of the attributes that change, in the order of the resource."""
         before, after = self.before or {}, self.after or {}
-        names = list(after) + [name for name in before if name not in after]
-        return tuple(name for name in names if not same(after.get(name), before.get(name)))
+        return tuple(name for name in after or before if not same(after.get(name), before.get(name)))
 
 
 def same(wanted: Attribute, found: Attribute) -> bool:

@@ -23,7 +23,10 @@ def connect(target: Target) -> fabric.Connection:
     import paramiko
 
     config = fabric.Config()
-    kwargs: dict[str, Any] = {"banner_timeout": target.connect_timeout, "auth_timeout": target.connect_timeout}
+    kwargs: dict[str, Any] = {
+        "banner_timeout": target.connect_timeout,
+        "auth_timeout": target.connect_timeout,
+    }
     if target.key is not None:
         # A key that was named is the only one tried: five others first would end in "too many failures".
         kwargs |= {"key_filename": str(target.key), "look_for_keys": False, "allow_agent": False}
@@ -59,7 +62,8 @@ def connect(target: Target) -> fabric.Connection:
         ) from None
     except paramiko.PasswordRequiredException:
         raise Unreachable(
-            f"{target.name}: the key {target.key} is encrypted", "Load it into the agent: ssh-add, and leave ssh.key out."
+            f"{target.name}: the key {target.key} is encrypted",
+            "Load it into the agent: ssh-add, and leave ssh.key out.",
         ) from None
     except paramiko.SSHException as error:
         raise _refused(target, error) from None
@@ -89,7 +93,9 @@ def _strict(connection: fabric.Connection, target: Target) -> None:
         client.load_host_keys(str(target.known_hosts))
         return
     listed = connection.ssh_config.get("userknownhostsfile")
-    files = [Path(name).expanduser() for name in listed.split()] if listed else [Path.home() / ".ssh/known_hosts"]
+    files = (
+        [Path(name).expanduser() for name in listed.split()] if listed else [Path.home() / ".ssh/known_hosts"]
+    )
     for path in (*files, SYSTEM_KNOWN_HOSTS):
         if path.is_file():
             client.load_system_host_keys(str(path))

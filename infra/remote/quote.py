@@ -21,8 +21,8 @@ umask 077
 
 # Runs under the login shell, whatever that is: one word list and one single-quoted constant.
 ENTRY = (
-    "sh -c 'if [ \"$(id -u)\" -eq 0 ]; then exec sh -s -- \"$SSH_CONNECTION\"; "
-    "else exec sudo -n -- sh -s -- \"$SSH_CONNECTION\"; fi'"
+    'sh -c \'if [ "$(id -u)" -eq 0 ]; then exec sh -s -- "$SSH_CONNECTION"; '
+    'else exec sudo -n -- sh -s -- "$SSH_CONNECTION"; fi\''
 )
 
 _NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
@@ -44,20 +44,18 @@ def observation(fragments: Mapping[str, Fragment], nonce: str) -> str:
     """One script for one round trip: each fragment in a subshell between lines that carry the nonce."""
     parts = [PRELUDE, 'connection="${1-}"\n', assign({"nonce": nonce})]
     for name, fragment in fragments.items():
-        parts.append(f'printf \'\\n%s begin {name}\\n\' "$nonce"\n(\n')
+        parts.append(f"printf '\\n%s begin {name}\\n' \"$nonce\"\n(\n")
         parts.append(assign(fragment.variables))
         parts.append(fragment.script)
         parts.append(f') </dev/null 2>&1\nprintf \'\\n%s end {name} %d\\n\' "$nonce" "$?"\n')
-    parts.append('printf \'%s done\\n\' "$nonce"\n')
+    parts.append("printf '%s done\\n' \"$nonce\"\n")
     return "".join(parts)
 
 
 def sections(output: str, nonce: str) -> dict[str, tuple[int, str]]:
     """The exit status and output of each fragment. Noise that a login shell prints is left out."""
     found: dict[str, tuple[int, str]] = {}
-    pattern = re.compile(
-        rf"^{nonce} begin (\w+)\n(.*?)\n?^{nonce} end \1 (\d+)$", re.DOTALL | re.MULTILINE
-    )
+    pattern = re.compile(rf"^{nonce} begin (\w+)\n(.*?)\n?^{nonce} end \1 (\d+)$", re.DOTALL | re.MULTILINE)
     for match in pattern.finditer(output):
         found[match[1]] = (int(match[3]), match[2])
     return found

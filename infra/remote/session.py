@@ -77,7 +77,8 @@ class Session:
                 except TimeoutError:
                     if time.monotonic() > deadline:
                         raise Unreachable(
-                            f"{self.name}: no answer within {timeout:.0f} s", "Is the server overloaded, or its disk hung?"
+                            f"{self.name}: no answer within {timeout:.0f} s",
+                            "Is the server overloaded, or its disk hung?",
                         ) from None
                     continue
                 if not piece:
@@ -131,7 +132,9 @@ class Session:
         finally:
             channel.close()
         if status != 0:
-            raise DynoctlError(f"{self.name}: sending {path} failed: {said or status}", "Is the server's disk full?")
+            raise DynoctlError(
+                f"{self.name}: sending {path} failed: {said or status}", "Is the server's disk full?"
+            )
 
     @property
     def user(self) -> str:

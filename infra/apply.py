@@ -1,0 +1,287 @@
+"""Carry out a plan: lock every server, look again, make the changes in order, look once more, report."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra import record
+from infra.engine import Prepared
+from infra.errors import DynoctlError, Unreachable
+from infra.events import Event, Failure, Listener, Report
+from infra.lock import Identity, lock_all
+from infra.observe import Observed
+from infra.plan import Plan
+from infra.provider import Provider
+from infra.redact import redactor
+from infra.remote.locked import LockedShell, StepFailed
+from infra.remote.parallel import each
+from infra.resource import Change, Command
+
+
+class StalePlan(DynoctlError):
+    """A server changed between the plan and the lock."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Changes that are made together, in order, in one batch: a dyno's, or one resource's that dynos stand on."""
+
+    server: str
+    dyno: str | None
+    changes: tuple[Change, ...]
+
+    @property
+    def subject(self) -> str:
+        return self.dyno or self.changes[0].resource.key
+
+
+class Applier:
+    """One apply. ``stop`` may be set from outside: the step under way is finished, nothing new is begun."""
+
+    def __init__(self, prepared: Prepared, listener: Listener) -> None:
+        self._prepared = prepared
+        self._plan: Plan = prepared.plan
+        self._listener = listener
+        self._providers: Mapping[str, Provider] = {one.kind: one for one in prepared.registry.providers}
+        self._redact = redactor(prepared.scope.environments.values())
+        self._shells: dict[str, LockedShell] = {}
+        self._salts: dict[str, str] = {}
+        self._broken: set[str] = set()
+        self._mutex = threading.Lock()
+        self.report = Report()
+        self.stop = threading.Event()
+
+    def run(self) -> Report:
+        """Raises LockTaken or StalePlan before anything is changed; everything later is in the report."""
+        prepared, plan = self._prepared, self._plan
+        identity = Identity.here()
+        machines = {name: seen.facts.machine_id for name, seen in prepared.fleet.found.items()}
+        sessions = {
+            name: prepared.fleet.sessions[name] for name in sorted(machines, key=lambda n: machines[n])
+        }
+        self._shells = lock_all(sessions, plan.app, identity)
+        try:
+            found = self._look()
+            self._refuse_stale(found)
+            self._remember(found, identity)
+            groups = group(plan)
+            self._phase("prepare", [one for one in groups if one.dyno is None and not _goes(one)])
+            starts = [one for one in groups if one.dyno is not None and not _goes(one) and not _restarts(one)]
+            self._phase("start", starts)
+            self._rolling([one for one in groups if _restarts(one)])
+            self._remove([one for one in groups if _goes(one)])
+            self._finish(identity)
+        finally:
+            for shell in self._shells.values():
+                shell.close()
+        self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
+        return self.report
+
+    def _look(self) -> dict[str, Observed]:
+        observer = self._prepared.observer
+        seen = each(lambda name: observer.look_locked(name, self._shells[name]), self._shells)
+        found: dict[str, Observed] = {}
+        for name, result in seen.items():
+            if isinstance(result, DynoctlError):
+                raise result
+            found[name] = result
+        return found
+
+    def _refuse_stale(self, found: Mapping[str, Observed]) -> None:
+        before = self._prepared.fleet.found
+        changed = [name for name in found if found[name].fingerprint() != before[name].fingerprint()]
+        if changed:
+            raise StalePlan(
+                f"The plan is stale: {', '.join(changed)} changed after it was made. Nothing was applied.",
+                "Run dynoctl plan again and read what is different.",
+            )
+
+    def _remember(self, found: Mapping[str, Observed], identity: Identity) -> None:
+        """Write the salt and the formation, before anything else: a dyno on a server that dies keeps its number."""
+        if self._prepared.destroy:
+            return
+        entries = record.formation(self._prepared.manifest, self._plan, found, identity.who, identity.when)
+        for name, seen in found.items():
+            self._salts[name] = seen.facts.salt or record.new_salt()
+
+        def write(name: str) -> None:
+            salt: list[tuple[str, str | None]] = (
+                [] if found[name].facts.salt else [("salt", self._salts[name])]
+            )
+            self._shells[name].run([record.write(self._plan.app, [*salt, entries])])
+
+        for name, result in each(write, found).items():
+            if isinstance(result, DynoctlError):
+                self._fail(name, "record", result)
+
+    def _phase(self, name: str, groups: Sequence[Group]) -> None:
+        """Groups of one server one after the other, servers at the same time."""
+        if not groups:
+            return
+        self._listener(Event("phase", text=name, total=len(groups)))
+        by_server: dict[str, list[Group]] = {}
+        for one in groups:
+            by_server.setdefault(one.server, []).append(one)
+        each(lambda server: [self._make(one) for one in by_server[server]], by_server)
+
+    def _rolling(self, groups: Sequence[Group]) -> None:
+        """Restart one dyno at a time over the whole fleet, each checked before the next; end at the first that fails."""
+        if not groups:
+            return
+        self._listener(Event("phase", text="restart", total=len(groups)))
+        waiting = {one.dyno: one for one in groups}
+        for batch in self._plan.batches:
+            for one in (waiting.pop(dyno) for dyno in batch if dyno in waiting):
+                if self.report.halted:
+                    self._skip(one)
+                else:
+                    self._make(one)
+
+    def _remove(self, groups: Sequence[Group]) -> None:
+        """What leaves goes last, and stays where something that should replace it did not come up."""
+        failed = {failure.subject for failure in self.report.failures}
+        going = []
+        for one in groups:
+            kept = self.report.halted or one.server in self._broken or one.dyno in failed
+            if kept and not self._prepared.destroy:
+                self._skip(one)
+            else:
+                going.append(one)
+        self._phase("remove", going)
+
+    def _make(self, one: Group) -> None:
+        if self.stop.is_set() or one.server in self._broken:
+            self._skip(one)
+            return
+        shell = self._shells[one.server]
+        try:
+            for change in one.changes:
+                self._upload(change)
+            shell.run(self._commands(one), lambda command: self._step(one, command))
+        except StepFailed as error:
+            self._explain(one, error)
+            return
+        except DynoctlError as error:
+            self._fail(one.server, one.subject, error)
+            self._note(one, made=False)
+            return
+        self._note(one, made=True)
+        self._listener(Event("done", one.server, one.subject, _verb(one)))
+
+    def _commands(self, one: Group) -> list[Command]:
+        scope = self._prepared.scope
+        app = self._plan.app
+        commands: list[Command] = []
+        entries: list[tuple[str, str | None]] = []
+        if one.dyno is not None and not _goes(one):
+            commands.append(record.write(app, [record.begin(one.dyno)]))
+        for change in one.changes:
+            provider = self._providers[change.resource.kind]
+            commands += provider.steps(scope, change)
+            kept = (
+                {}
+                if change.after is None
+                else provider.recorded(change.after, self._salts.get(one.server, ""))
+            )
+            entries.append(record.applied(change, kept))
+        if one.dyno is not None:
+            entries.append(record.end(one.dyno))
+        return [*commands, record.write(app, entries)]
+
+    def _upload(self, change: Change) -> None:
+        if change.action != "create" or change.resource.local is None:
+            return
+        server = change.resource.server
+        with self._mutex:  # the first server that needs the image builds it, the others wait for it
+            upload = change.resource.local()
+        self._listener(Event("upload", server, change.resource.key, f"send {upload.size / 1e6:.1f} MB"))
+        self._prepared.fleet.sessions[server].upload(Path(upload.local), upload.path, upload.sha256)
+
+    def _explain(self, one: Group, error: StepFailed) -> None:
+        """A step failed on a server that answers: say why, in the dyno's own last words where there are any."""
+        detail = error.output
+        for change in one.changes:
+            command = self._providers[change.resource.kind].explain(self._prepared.scope, change)
+            if command is None:
+                continue
+            try:
+                detail = self._shells[one.server].run([command]) or detail
+            except DynoctlError:
+                continue  # the step's own output is still there to show
+        with self._mutex:
+            if _restarts(one):
+                self.report.halted = True
+            self.report.failures.append(
+                Failure(one.server, one.subject, self._redact(error.summary), self._redact(detail))
+            )
+        self._note(one, made=False)
+        self._listener(Event("failed", one.server, one.subject, self._redact(error.summary)))
+        if one.dyno is None:
+            self._broken.add(one.server)  # what every dyno there stands on is missing
+
+    def _fail(self, server: str, subject: str, error: DynoctlError) -> None:
+        """A server was lost: nothing more is sent to it, and the others go on."""
+        with self._mutex:
+            self._broken.add(server)
+            self.report.failures.append(
+                Failure(
+                    server, subject, self._redact(error.summary), error.hint, isinstance(error, Unreachable)
+                )
+            )
+        self._listener(Event("failed", server, subject, self._redact(error.summary)))
+
+    def _skip(self, one: Group) -> None:
+        with self._mutex:
+            self.report.skipped += one.changes
+        self._listener(Event("skipped", one.server, one.subject))
+
+    def _note(self, one: Group, *, made: bool) -> None:
+        with self._mutex:
+            (self.report.done if made else self.report.skipped).extend(one.changes)
+
+    def _step(self, one: Group, command: Command) -> None:
+        if command.says not in ("record", ""):
+            self._listener(Event("step", one.server, one.subject, command.says))
+
+    def _finish(self, identity: Identity) -> None:
+        """Write the formation as it is now; where nothing of the app is left, take its records and lock along."""
+        gone = set(self._shells) if self._prepared.destroy else set(self._prepared.leaving)
+        whole = gone - self._broken if self.report.ok and not self.report.skipped else set()
+
+        def forget(name: str) -> None:
+            self._shells[name].run([record.forget(self._plan.app)])
+            self._shells[name].forget()
+
+        for name, result in each(forget, whole).items():
+            if isinstance(result, DynoctlError):
+                self._fail(name, "record", result)
+
+
+def group(plan: Plan) -> list[Group]:
+    """The plan's changes as batches, in the plan's order."""
+    groups: dict[tuple[str, str, bool], list[Change]] = {}
+    for change in plan.changes:
+        resource = change.resource
+        goes = change.action == "delete"
+        groups.setdefault((resource.server, resource.dyno or resource.key, goes), []).append(change)
+    return [
+        Group(server, changes[0].resource.dyno, tuple(changes)) for (server, _, _), changes in groups.items()
+    ]
+
+
+def _goes(one: Group) -> bool:
+    return one.changes[0].action == "delete"
+
+
+def _restarts(one: Group) -> bool:
+    return any(change.effect == "restart" for change in one.changes)
+
+
+def _verb(one: Group) -> str:
+    effects = [change.effect for change in one.changes if change.effect]
+    if effects:
+        return {"start": "started", "restart": "restarted", "stop": "stopped"}[effects[0]]
+    return "removed" if _goes(one) else "made"

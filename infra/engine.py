@@ -1,0 +1,173 @@
+"""From a manifest to a plan: scan the source, observe the fleet, place the dynos, diff."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from infra import requirements
+from infra.facts import Facts
+from infra.formation import Formation, form, newest_meta
+from infra.manifest.model import Manifest
+from infra.manifest.references import resolve_environment
+from infra.observe import Fleet, Observed, Observer, observe
+from infra.plan import Plan, build
+from infra.provider import Scope
+from infra.remote.target import Target
+from infra.stack import Registry, Slug, Stack
+
+
+@dataclass
+class Prepared:
+    """A plan with everything that apply needs to carry it out. Close the fleet when done."""
+
+    manifest: Manifest
+    registry: Registry
+    scope: Scope
+    observer: Observer
+    stack: Stack
+    slug: Slug | None
+    fleet: Fleet
+    plan: Plan
+    leaving: tuple[str, ...] = ()
+    destroy: bool = False
+
+    def replan(self, found: Mapping[str, Observed]) -> Plan:
+        """The same plan from another observation of the servers."""
+        return _plan(self, found)
+
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class _Draft(Prepared):
+    plan: Plan = field(init=False)
+
+
+def prepare(
+    manifest: Manifest, registry: Registry, *, destroy: bool = False, say: Progress = lambda _: None
+) -> Prepared:
+    """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them."""
+    stack = registry.stack(manifest)
+    environment = {} if destroy else resolve_environment(manifest)
+    scope = Scope(
+        manifest.app.name,
+        secrets.token_hex(16),
+        {} if destroy else {name: environment for name in manifest.dynos},
+    )
+    observer = Observer(registry.providers, scope, stack.executables)
+    fleet = Fleet()
+    try:
+        say(f"Observing {len(manifest.servers)} servers ...")
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            scanning = None if destroy else pool.submit(registry.slug, manifest)
+            observe(targets(manifest), observer, fleet)
+            slug = None if scanning is None else scanning.result()
+        left = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()}, fleet)
+        if left:
+            say(f"Observing {len(left)} servers that left the manifest ...")
+            observe(left, observer, fleet)
+        draft = _Draft(
+            manifest,
+            registry,
+            scope,
+            observer,
+            stack,
+            slug,
+            fleet,
+            leaving=tuple(target.name for target in left),
+            destroy=destroy,
+        )
+        draft.plan = _plan(draft, fleet.found)
+        return draft
+    except BaseException:
+        fleet.close()
+        raise
+
+
+def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
+    manifest, stack = prepared.manifest, prepared.stack
+    facts = {name: seen.facts for name, seen in found.items()}
+    staying = {name: one for name, one in facts.items() if name not in prepared.leaving}
+    unreachable = dict(prepared.fleet.unreachable)
+    notes = [
+        f"{name} is not in dyno.yaml any more; what it carries of this app is removed"
+        for name in prepared.leaving
+        if name in found
+    ]
+    if prepared.destroy or prepared.slug is None:
+        formation = Formation((), {}, {}, ())
+        return build(
+            manifest.app.name,
+            [],
+            found,
+            formation,
+            prepared.registry.providers,
+            unreachable,
+            prepared.leaving,
+            notes=notes,
+        )
+    errors = requirements.check(staying, stack)
+    formation = form(manifest, facts, unreachable)
+    desired = prepared.registry.desired(
+        manifest, stack, prepared.slug, formation, prepared.scope.environments
+    )
+    return build(
+        manifest.app.name,
+        desired,
+        found,
+        formation,
+        prepared.registry.providers,
+        unreachable,
+        prepared.leaving,
+        [*errors, *formation.errors],
+        notes,
+    )
+
+
+def targets(manifest: Manifest) -> list[Target]:
+    """How to log in to each server of the manifest."""
+    ssh = manifest.ssh
+    return [
+        Target(
+            server.name,
+            server.host,
+            server.user or ssh.user,
+            server.port,
+            ssh.key,
+            ssh.known_hosts,
+            ssh.gateway,
+            ssh.connect_timeout,
+        )
+        for server in manifest.servers
+    ]
+
+
+def leaving_targets(manifest: Manifest, found: Mapping[str, Facts], fleet: Fleet) -> list[Target]:
+    """Servers of the newest record that are not in the manifest: they may still carry dynos of the app."""
+    ssh = manifest.ssh
+    here = {facts.machine_id for facts in found.values()}
+    hosts = {server.host for server in manifest.servers}
+    names = {server.name for server in manifest.servers}
+    left = []
+    for machine, how in newest_meta(found.values()).get("servers", {}).items():
+        if machine in here or how.get("host") in hosts:
+            continue
+        name = how.get("name", machine[:8])
+        port = how.get("port", "")
+        left.append(
+            Target(
+                name if name not in names else f"{name}-{machine[:8]}",
+                how.get("host", ""),
+                how.get("user") or ssh.user,
+                int(port) if port.isdigit() else None,
+                ssh.key,
+                ssh.known_hosts,
+                ssh.gateway,
+                ssh.connect_timeout,
+            )
+        )
+    return left

@@ -1,0 +1,52 @@
+"""What happens during an apply, as values that a view may print, draw or write as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from infra.resource import Change
+
+Kind = Literal["locked", "phase", "step", "upload", "done", "failed", "skipped", "note"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. ``text`` is for people; ``total`` in a phase is the number of groups in it."""
+
+    kind: Kind
+    server: str = ""
+    subject: str = ""
+    text: str = ""
+    total: int = 0
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that did not work: where, on what, the error, and the last lines that explain it."""
+
+    server: str
+    subject: str
+    summary: str
+    detail: str = ""
+    unreachable: bool = False
+
+
+@dataclass
+class Report:
+    """How an apply ended: exactly which changes were made, which failed and which were not begun."""
+
+    done: list[Change] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    skipped: list[Change] = field(default_factory=list)
+    halted: bool = False
+    """True where a dyno did not come up, so that no further dyno was restarted and nothing was removed."""
+    interrupted: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures and not self.interrupted

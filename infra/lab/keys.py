@@ -1,0 +1,52 @@
+"""The keys of a lab, made at run time: one to log in with, and one for each server's sshd."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from infra.lab.run import run
+from infra.lab.state import LabState
+
+
+def make(lab: LabState) -> Path:
+    """The login key; made once for each lab."""
+    key = lab.path / "id_ed25519"
+    _generate(key, f"dynoctl lab {lab.name}")
+    return key
+
+
+def host_key(lab: LabState, server: str) -> Path:
+    """A server's own host key; it stays the same over reboots, as a real one's does."""
+    key = lab.path / "hostkeys" / server
+    key.parent.mkdir(mode=0o700, exist_ok=True)
+    _generate(key, server)
+    return key
+
+
+def _generate(key: Path, comment: str) -> None:
+    if not key.exists():
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(key)])
+
+
+def install(lab: LabState, server: str, root: Path) -> None:
+    """Put the keys where the server's sshd looks for them."""
+    key = host_key(lab, server)
+    place = root / "etc/ssh/ssh_host_ed25519_key"
+    shutil.copy(key, place)
+    place.chmod(0o600)
+    shutil.copy(f"{key}.pub", f"{place}.pub")
+    public = (lab.path / "id_ed25519.pub").read_text()
+    for home in ("root", "home/deploy"):
+        file = root / home / ".ssh/authorized_keys"
+        file.write_text(public)
+        file.chmod(0o644)
+
+
+def write_known_hosts(lab: LabState) -> None:
+    """Every server's address with its exact host key."""
+    lines = []
+    for server in lab.servers:
+        words = (lab.path / "hostkeys" / f"{server}.pub").read_text().split()
+        lines.append(f"{lab.address(server)} {words[0]} {words[1]}\n")
+    (lab.path / "known_hosts").write_text("".join(lines))

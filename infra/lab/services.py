@@ -1,0 +1,51 @@
+"""The extra server ``data``: PostgreSQL, Redis and memcached for the apps, on the lab's own network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infra.errors import DynoctlError
+from infra.lab import server
+from infra.lab.state import DATA, LabState
+
+_UNITS = ("postgresql.service", "redis-server.service", "memcached.service")
+
+
+def configure(lab: LabState, root: Path) -> None:
+    """Write the services' configuration into the server's filesystem before it boots."""
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    for unit in _UNITS:
+        link = wants / unit
+        if not link.is_symlink():
+            link.symlink_to(f"/lib/systemd/system/{unit}")
+    for cluster in (root / "etc/postgresql").glob("*/main"):
+        (cluster / "conf.d/lab.conf").write_text("listen_addresses = '*'\nfsync = off\n")
+        rules = cluster / "pg_hba.conf"
+        rule = f"host all all 10.77.{lab.subnet}.0/24 scram-sha-256\n"
+        text = rules.read_text()
+        if rule not in text:
+            rules.write_text(text + rule)
+    (root / "etc/memcached.conf").write_text("-l 0.0.0.0\n-m 32\n-p 11211\n-u memcache\n")
+
+
+def prepare(lab: LabState) -> None:
+    """Make the role and the database, once the server is up. Raises DynoctlError where PostgreSQL will not."""
+    script = f"""\
+SELECT 'CREATE ROLE shop LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'shop') \\gexec
+ALTER ROLE shop PASSWORD '{lab.password}';
+SELECT 'CREATE DATABASE shop OWNER shop' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'shop') \\gexec
+"""
+    argv = ["runuser", "-u", "postgres", "--", "psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1"]
+    done = server.execute(lab, DATA, argv, stdin=script)
+    if done.returncode != 0:
+        raise DynoctlError("PostgreSQL would not make the database of the lab", done.stderr.strip())
+
+
+def urls(lab: LabState) -> dict[str, str]:
+    """The files that a dyno.yaml refers to with ``from_file``, by name."""
+    host = lab.address(DATA)
+    return {
+        "database_url": f"postgresql://shop:{lab.password}@{host}/shop",
+        "cache_url": f"redis://{host}:6379/0",
+        "memcached": f"memcached://{host}:11211",
+    }

@@ -1,0 +1,120 @@
+"""A plan: what would change on every server, where each dyno goes, what drifted, and what stands in the way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from infra import marks
+from infra.diff import diff
+from infra.errors import Diagnostic, DynoctlError
+from infra.formation import Formation
+from infra.observe import Observed
+from infra.provider import Provider
+from infra.resource import Change, Effect, Resource
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a reviewer needs. ``changes`` are in the order in which apply makes them; ``batches`` lists the
+    dynos that restart, a batch at a time; ``leaving`` are servers that run the app and are not in the manifest."""
+
+    app: str
+    changes: tuple[Change, ...]
+    formation: Formation
+    batches: tuple[tuple[str, ...], ...]
+    unreachable: Mapping[str, DynoctlError]
+    leaving: tuple[str, ...]
+    errors: tuple[Diagnostic, ...]
+    notes: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The servers on which something changes."""
+        return tuple(dict.fromkeys(change.resource.server for change in self.changes))
+
+    def counts(self) -> dict[str, int]:
+        """How many resources are added, changed and destroyed. A replacement counts as both, a restart as a change."""
+        actions = [change.action for change in self.changes]
+        return {
+            "add": actions.count("create") + actions.count("replace"),
+            "change": actions.count("update") + actions.count("restart"),
+            "destroy": actions.count("delete") + actions.count("replace"),
+        }
+
+    def effects(self) -> dict[tuple[str, str], Effect]:
+        """What happens to each dyno that is touched, by server and dyno."""
+        return effects(self.changes)
+
+
+def effects(changes: Sequence[Change]) -> dict[tuple[str, str], Effect]:
+    """What a set of changes does to each dyno, by server and dyno."""
+    found: dict[tuple[str, str], Effect] = {}
+    for change in changes:
+        if change.effect is not None and change.resource.dyno is not None:
+            found[(change.resource.server, change.resource.dyno)] = change.effect
+    return found
+
+
+def build(
+    app: str,
+    desired: Sequence[Resource],
+    found: Mapping[str, Observed],
+    formation: Formation,
+    providers: Sequence[Provider],
+    unreachable: Mapping[str, DynoctlError],
+    leaving: Sequence[str] = (),
+    errors: Sequence[Diagnostic] = (),
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Diff every server that answered and put the changes in order."""
+    by_kind = {provider.kind: provider for provider in providers}
+    rank = {provider.kind: number for number, provider in enumerate(providers)}
+    wanted: dict[str, list[Resource]] = {server: [] for server in found}
+    for resource in desired:
+        wanted[resource.server].append(resource)
+    changes: list[Change] = []
+    problems = list(errors)
+    for server, observed in found.items():
+        more, stands = diff(server, wanted[server], observed, by_kind)
+        changes += more
+        problems += stands
+    order = {server: number for number, server in enumerate(found)}
+    changes.sort(key=lambda change: _order(change, order, rank))
+    restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect == "restart"]
+    return Plan(
+        app=app,
+        changes=tuple(changes),
+        formation=formation,
+        batches=tuple((dyno,) for dyno in sorted(restarts, key=marks.dyno_order)),
+        unreachable=dict(unreachable),
+        leaving=tuple(leaving),
+        errors=tuple(problems),
+        notes=tuple(notes),
+        fingerprint=fingerprint(found),
+    )
+
+
+def fingerprint(found: Mapping[str, Observed]) -> str:
+    """A digest of all that was observed; a plan is stale where this has changed."""
+    text = "\n".join(f"{server} {found[server].fingerprint()}" for server in sorted(found))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _order(change: Change, servers: Mapping[str, int], rank: Mapping[str, int]) -> tuple[object, ...]:
+    """Servers as in the manifest; on each, what dynos stand on, then the dynos, then what goes, in reverse."""
+    resource = change.resource
+    dyno = ("", 0) if resource.dyno is None else marks.dyno_order(resource.dyno)
+    place = rank[resource.kind]
+    if change.action == "delete":
+        return (
+            servers[resource.server],
+            1,
+            (0 if resource.dyno else 1),
+            (dyno[0], -dyno[1]),
+            -place,
+            resource.name,
+        )
+    return (servers[resource.server], 0, (1 if resource.dyno else 0), dyno, place, resource.name)

@@ -1,0 +1,134 @@
+"""What each server keeps of the last apply: one small file per resource, a mark on dynos whose change is under
+way, and the formation. They tell drift from change and give dynos on a dead server their numbers; nothing more."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from infra.formation import newest_meta
+from infra.manifest.model import Manifest
+from infra.observe import Observed
+from infra.plan import Plan
+from infra.resource import Attributes, Change, Command
+
+STATE = "/var/lib/dynoctl"
+VERSION = 1
+
+# One line in, one file out: a name, a space, and the JSON (nothing after the name: the file goes).
+_WRITE = """\
+umask 077
+mkdir -p "$1" && cd "$1" || exit
+while read -r name text; do
+  case $name in */*) mkdir -p "${name%/*}";; esac
+  if [ -z "$text" ]; then rm -f "$name"; else printf '%s\\n' "$text" > "$name.new" && mv -f "$name.new" "$name" || exit; fi
+done
+rmdir applied pending 2>/dev/null
+:
+"""
+
+_FORGET = """\
+rm -rf "$1"
+rmdir "${1%/*}" 2>/dev/null
+:
+"""
+
+
+def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
+    """Write record files (relative name, one line of text); None removes one."""
+    lines = "".join(f"{name} {text or ''}\n" for name, text in entries)
+    return Command(
+        ("sh", "-c", _WRITE, "record", f"{STATE}/{app}"), stdin=lines.encode(), secret=True, says="record"
+    )
+
+
+def forget(app: str) -> Command:
+    """Remove every record of the app."""
+    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), says="forget")
+
+
+def begin(dyno: str) -> tuple[str, str | None]:
+    """The mark that a dyno's change is under way: found later, it means that the dyno must restart."""
+    return (f"pending/{dyno}", "changing")
+
+
+def end(dyno: str) -> tuple[str, str | None]:
+    """Take the mark away."""
+    return (f"pending/{dyno}", None)
+
+
+def applied(change: Change, attributes: Mapping[str, object]) -> tuple[str, str | None]:
+    """The record of one change that was made; ``attributes`` as the provider wants them remembered."""
+    key = change.resource.key
+    name = f"applied/{quote(key, safe='@')}.json"
+    if change.after is None:
+        return (name, None)
+    entry: dict[str, Any] = {"key": key, "attributes": dict(attributes)}
+    if port := _port(change.after):
+        entry["port"] = port
+    return (name, json.dumps(entry, sort_keys=True))
+
+
+def _port(attributes: Attributes) -> int:
+    unit = attributes.get("unit")
+    value = unit.get("Unit.X-Dynoctl-Port") if isinstance(unit, Mapping) else None
+    return int(value) if isinstance(value, str) and value.isdigit() else 0
+
+
+def meta(
+    app: str,
+    serial: int,
+    who: str,
+    when: str,
+    homes: Mapping[str, str],
+    servers: Mapping[str, Mapping[str, str]],
+) -> tuple[str, str | None]:
+    """The formation as of this apply. ``homes`` maps dynos to machine-ids, ``servers`` machine-ids to how they
+    are reached (name, host, user, port), ``when`` is UTC in ISO 8601."""
+    return (
+        "meta.json",
+        json.dumps(
+            {
+                "version": VERSION,
+                "app": app,
+                "environment": "default",
+                "serial": serial,
+                "who": who,
+                "when": when,
+                "dynos": dict(homes),
+                "servers": {machine: dict(how) for machine, how in servers.items()},
+            },
+            sort_keys=True,
+        ),
+    )
+
+
+def formation(
+    manifest: Manifest, plan: Plan, found: Mapping[str, Observed], who: str, when: str
+) -> tuple[str, str | None]:
+    """The meta record for this plan: the homes of all dynos, and how every server of the app is reached. Servers
+    that left the manifest, or do not answer, stay in it as they were."""
+    old = newest_meta(seen.facts for seen in found.values())
+    known: dict[str, Mapping[str, str]] = dict(old.get("servers", {}))
+    machines = {name: seen.facts.machine_id for name, seen in found.items()}
+    hosts = {how.get("host", ""): machine for machine, how in known.items()}
+    for server in manifest.servers:
+        machine = machines.get(server.name) or hosts.get(server.host)
+        if machine is not None:
+            machines[server.name] = machine
+            known[machine] = {
+                "name": server.name,
+                "host": server.host,
+                "user": server.user or manifest.ssh.user or "",
+                "port": str(server.port or ""),
+            }
+    homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
+    return meta(manifest.app.name, int(str(old.get("serial", 0))) + 1, who, when, homes, known)
+
+
+def new_salt() -> str:
+    """A salt for the digests that a server keeps of its env files: 128 random bits in hex."""
+    return secrets.token_hex(16)

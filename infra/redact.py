@@ -1,0 +1,39 @@
+"""Take known secrets out of text that came back from a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import unquote, urlsplit
+
+from infra.sensitive import REDACTED, Sensitive
+
+SHORTEST = 4
+"""A secret shorter than this is not searched for: it would blank half of every line and hide nothing."""
+
+
+def redactor(environments: Iterable[Mapping[str, str | Sensitive]]) -> Callable[[str], str]:
+    """A function that replaces every secret of the environments, and every URL's password, in a text."""
+    secrets: set[str] = set()
+    for environment in environments:
+        for value in environment.values():
+            if isinstance(value, Sensitive):
+                plain = value.reveal()
+                secrets.add(plain)
+                secrets.update(plain.splitlines())
+                secrets.update(_passwords(plain))
+    longest_first = sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=len, reverse=True)
+
+    def redact(text: str) -> str:
+        for secret in longest_first:
+            text = text.replace(secret, REDACTED)
+        return text
+
+    return redact
+
+
+def _passwords(value: str) -> tuple[str, ...]:
+    try:
+        password = urlsplit(value).password
+    except ValueError:
+        return ()
+    return () if password is None else (password, unquote(password))

@@ -1,0 +1,77 @@
+"""What a server must be before a dyno can run on it, and what the fleet must be before anything is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra.errors import Diagnostic
+from infra.facts import SYSTEMD_AT_LEAST, Facts
+from infra.stack import Stack
+
+
+def check(found: Mapping[str, Facts], stack: Stack) -> list[Diagnostic]:
+    """Everything that stands in the way of a plan, on every server that will carry dynos."""
+    problems: list[Diagnostic] = []
+    machines: dict[str, str] = {}
+    for name, facts in found.items():
+        twin = machines.setdefault(facts.machine_id, name)
+        if twin != name:
+            problems.append(
+                Diagnostic(
+                    f"{name} and {twin} are the same machine (machine-id {facts.machine_id})",
+                    hint="Remove one of the two from servers. Cloned machines need a machine-id of their own: "
+                    "systemd-machine-id-setup.",
+                )
+            )
+        problems += _server(name, facts, stack)
+    return problems
+
+
+def _server(name: str, facts: Facts, stack: Stack) -> list[Diagnostic]:
+    problems: list[Diagnostic] = []
+    if facts.systemd < SYSTEMD_AT_LEAST:
+        problems.append(
+            Diagnostic(
+                f"{name}: systemd {facts.systemd or '(none)'} is too old",
+                expected=f"systemd {SYSTEMD_AT_LEAST} or later",
+                hint="Upgrade the server's distribution.",
+            )
+        )
+    if not facts.squashfs:
+        problems.append(
+            Diagnostic(
+                f"{name}: its kernel has no squashfs",
+                expected="a kernel that mounts squashfs",
+                hint="Load the module (modprobe squashfs) or boot a kernel that has it.",
+            )
+        )
+    if not facts.ruby:
+        problems.append(
+            Diagnostic(
+                f"{name}: no MRI Ruby found",
+                expected=f"ruby {stack.ruby}",
+                hint="Install it: apt-get install ruby",
+            )
+        )
+    elif not stack.ruby_fits(facts.ruby):
+        problems.append(
+            Diagnostic(
+                f"{name}: ruby {facts.ruby} does not satisfy ruby.version",
+                path="ruby/version",
+                expected=stack.ruby,
+                hint="Install a Ruby that fits, or change ruby.version.",
+            )
+        )
+    for program in sorted(facts.missing):
+        package = program.rpartition("/")[2]
+        problems.append(
+            Diagnostic(
+                f"{name}: {program} is missing",
+                expected="the app server on the server",
+                hint=f"Install it: apt-get install {package}",
+            )
+        )
+    environment = facts.meta.get("environment", "default")
+    if environment != "default":
+        problems.append(Diagnostic(f"{name}: this app runs here from another environment ({environment})"))
+    return problems

@@ -1,0 +1,115 @@
+"""Packs a tree into the image that servers mount: built once, kept by the tree's digest, checked on reuse."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from infra.errors import DynoctlError
+from infra.slug import squashfs
+from infra.slug.tree import Tree
+
+KEEP = 20
+"""How many images stay in the cache; the ones used longest ago go first."""
+
+_ABANDONED = 3600.0
+"""Seconds after which a temporary file belongs to a build that was killed."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A slug as one file. ``digest`` is the tree's, ``sha256`` the file's own, in hex; ``size`` in bytes."""
+
+    path: Path
+    digest: str
+    sha256: str
+    size: int
+
+
+def cache_directory() -> Path:
+    """Where images are kept between runs, for this user alone."""
+    return platformdirs.user_cache_path("dynoctl") / "slugs"
+
+
+def build(tree: Tree, cache: Path | None = None) -> Image:
+    """The image of ``tree``: the one in the cache if it is whole, else a new one.
+
+    Raises DynoctlError where mksquashfs is missing, too old or fails, and where the source is no longer what
+    ``tree`` says. The cache never holds a half-written image: it is written beside and then renamed.
+    """
+    cache = cache or cache_directory()
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        image = _cached(tree, cache) or _new(tree, cache)
+        _prune(cache, image.path)
+    except OSError as error:
+        raise DynoctlError(
+            f"cannot keep slugs in {cache}: {error.strerror}", "The directory must be writable and have room."
+        ) from error
+    return image
+
+
+def _cached(tree: Tree, cache: Path) -> Image | None:
+    path, note = _paths(tree, cache)
+    try:
+        expected = note.read_text(encoding="ascii").strip()
+        sha256 = _sha256(path)
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    if sha256 != expected:
+        return None
+    os.utime(path)  # the newest are kept, so being used makes it new
+    return Image(path, tree.digest, sha256, path.stat().st_size)
+
+
+def _new(tree: Tree, cache: Path) -> Image:
+    path, note = _paths(tree, cache)
+    # mkstemp makes it 0600: a source may hold what others on this machine must not read.
+    number, name = tempfile.mkstemp(prefix="new-", dir=cache)
+    os.close(number)
+    temporary = Path(name)
+    try:
+        squashfs.pack(tree, temporary)
+        sha256 = _sha256(temporary)
+        size = temporary.stat().st_size
+        temporary.replace(path)
+        temporary.write_text(sha256 + "\n", encoding="ascii")
+        temporary.replace(note)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Image(path, tree.digest, sha256, size)
+
+
+def _paths(tree: Tree, cache: Path) -> tuple[Path, Path]:
+    return cache / f"{tree.digest}.squashfs", cache / f"{tree.digest}.sha256"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _prune(cache: Path, used: Path) -> None:
+    """Forget all but the newest images, never the one in use, and what killed builds left."""
+    images = sorted(cache.glob("*.squashfs"), key=_used_at, reverse=True)
+    for path in images[KEEP:]:
+        if path != used:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".sha256").unlink(missing_ok=True)
+    for path in cache.glob("new-*"):
+        if time.time() - _used_at(path) > _ABANDONED:
+            path.unlink(missing_ok=True)
+
+
+def _used_at(path: Path) -> float:
+    """0 where another run has just removed it."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

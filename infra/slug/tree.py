@@ -1,0 +1,196 @@
+"""What a slug holds: a source tree read, normalised and named by one digest that every machine agrees on."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from io import FileIO
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from infra.errors import DynoctlError
+
+IGNORE_FILE = ".slugignore"
+RESERVED = b".dynoctl"
+"""The directory that every slug has for us: the rackup made from the manifest is bound over a file in it."""
+
+RACKUP = RESERVED + b"/config.ru"
+
+_DOMAIN = b"dynoctl slug 1\n"
+"""Named in every digest, so that a digest of another format can never be taken for one of this."""
+
+CHUNK = 1 << 20
+"""How many bytes of a file are held at a time."""
+
+_EMPTY = hashlib.sha256().digest()
+
+
+class Kind(Enum):
+    """The value is the letter by which the digest tells the kinds apart."""
+
+    DIRECTORY = b"d"
+    FILE = b"f"
+    LINK = b"l"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One path of a slug, relative to its root, as bytes: a name need not be UTF-8.
+
+    ``mode`` is 0755 or 0644, nothing else. ``content`` is the SHA-256 of a file and the target of a link.
+    """
+
+    path: bytes
+    kind: Kind
+    mode: int = 0o755
+    size: int = 0
+    content: bytes = b""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A source as it was read: ``entries`` sorted by path, parents first; ``digest`` in hex."""
+
+    source: Path
+    entries: tuple[Entry, ...]
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """All files' bytes together."""
+        return sum(entry.size for entry in self.entries)
+
+
+def scan(source: Path) -> Tree:
+    """Read the whole of ``source`` and name it.
+
+    What ``.slugignore`` at its root says (as a .gitignore would) is left out; so are ``.slugignore`` itself,
+    every ``.git``, and a ``.dynoctl`` at the root, in whose place the slug has its own.
+    Raises DynoctlError where the source is no directory, a file cannot be read, or a path is neither a
+    file, a directory nor a symbolic link.
+    """
+    if not source.is_dir():
+        raise DynoctlError(
+            f"{source} is not a directory", "app.source names the directory that becomes the slug."
+        )
+    root = os.fsencode(source)
+    entries = [
+        Entry(RESERVED, Kind.DIRECTORY),
+        Entry(RACKUP, Kind.FILE, 0o644, 0, _EMPTY),
+        *_walk(root, b"", _ignored(source)),
+    ]
+    # By components: "a/b" comes before "a-b", so a directory is followed by what is in it.
+    entries.sort(key=lambda entry: entry.path.split(b"/"))
+    return Tree(source, tuple(entries), digest(entries))
+
+
+def digest(entries: Sequence[Entry]) -> str:
+    """The SHA-256, in hex, over paths, kinds, modes, link targets and contents; nothing else is in it.
+
+    Each field carries its length, so no two trees give the same bytes to hash.
+    """
+    total = hashlib.sha256(_DOMAIN)
+    for entry in entries:
+        fields = (entry.kind.value, b"%o" % entry.mode, entry.path, entry.content)
+        total.update(b"".join(b"%d:%b," % (len(field), field) for field in fields) + b"\n")
+    return total.hexdigest()
+
+
+def _ignored(source: Path) -> GitIgnoreSpec | None:
+    try:
+        lines = (source / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
+        return GitIgnoreSpec.from_lines(lines)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DynoctlError(f"cannot read {source / IGNORE_FILE}: {error.strerror}") from error
+    except ValueError as error:
+        raise DynoctlError(
+            f"{source / IGNORE_FILE}: {error}", "It takes the patterns of a .gitignore, one a line, in UTF-8."
+        ) from error
+
+
+def _walk(root: bytes, folder: bytes, ignored: GitIgnoreSpec | None) -> Iterator[Entry]:
+    """Every entry below ``folder`` that belongs to the slug, in no order."""
+    place = root + b"/" + folder if folder else root
+    try:
+        with os.scandir(place) as found:
+            children = list(found)
+    except OSError as error:
+        raise unreadable(place, error) from error
+    for child in children:
+        path = folder + b"/" + child.name if folder else child.name
+        is_directory = child.is_dir(follow_symlinks=False)
+        if child.name == b".git" or path in (RESERVED, os.fsencode(IGNORE_FILE)):
+            continue
+        # As in git, what is in an ignored directory cannot be asked back: it is not even looked at.
+        if ignored is not None and ignored.match_file(os.fsdecode(path) + ("/" if is_directory else "")):
+            continue
+        if is_directory:
+            yield Entry(path, Kind.DIRECTORY)
+            yield from _walk(root, path, ignored)
+        elif child.is_symlink():
+            yield Entry(path, Kind.LINK, content=_target(child.path))
+        else:
+            yield _file(child.path, path)
+
+
+def _target(place: bytes) -> bytes:
+    try:
+        return os.readlink(place)  # noqa: PTH115 - a Path cannot hold every name
+    except OSError as error:
+        raise unreadable(place, error) from error
+
+
+def _file(place: bytes, path: bytes) -> Entry:
+    content = hashlib.sha256()
+    size = 0
+    with open_file(place) as stream:
+        mode = 0o755 if os.fstat(stream.fileno()).st_mode & stat.S_IXUSR else 0o644
+        try:
+            while chunk := stream.read(CHUNK):
+                content.update(chunk)
+                size += len(chunk)
+        except OSError as error:
+            raise unreadable(place, error) from error
+    return Entry(path, Kind.FILE, mode, size, content.digest())
+
+
+def open_file(place: bytes) -> FileIO:
+    """A regular file, opened for reading without following a link and without waiting for a pipe's writer.
+
+    Raises DynoctlError, naming the path, for anything else.
+    """
+    try:
+        # O_NONBLOCK: a pipe opens at once instead of waiting, and is then refused below.
+        number = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
+            raise _odd(place) from error
+        raise unreadable(place, error) from error
+    stream = FileIO(number, "rb")
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        stream.close()
+        raise _odd(place)
+    return stream
+
+
+def unreadable(place: bytes, error: OSError) -> DynoctlError:
+    """The error that says which path of a source could not be read, and why."""
+    return DynoctlError(
+        f"cannot read {os.fsdecode(place)}: {error.strerror}",
+        f"Make it readable, or leave it out of the slug with a line in {IGNORE_FILE}.",
+    )
+
+
+def _odd(place: bytes) -> DynoctlError:
+    return DynoctlError(
+        f"{os.fsdecode(place)} is neither a file, a directory nor a symbolic link: a slug cannot hold it",
+        f"Remove it, or leave it out of the slug with a line in {IGNORE_FILE}.",
+    )
