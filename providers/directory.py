@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Effect, Upload
+from infra.resource import Attributes, Change, Command
 from providers import files, paths
+from providers.base import Base
 
 MADE = f"{paths.STATE}/made-app-directory"
 """Says that dynoctl made the directory, and not the server's owner."""
 
 
-class Directory:
+class Directory(Base):
     kind = "directory"
 
     def observe(self, scope: Scope) -> Fragment:
@@ -31,12 +32,6 @@ class Directory:
                 **({} if made == "made" and shared == "alone" else {"keep": True}),
             }
         }
-
-    def effect(self, change: Change) -> Effect | None:
-        return None
-
-    def uploads(self, change: Change) -> Sequence[Upload]:
-        return ()
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         if change.after is None:

@@ -10,19 +10,18 @@ from infra.resource import (
     Attributes,
     Change,
     Command,
-    Effect,
     Fingerprint,
     Scalar,
-    Upload,
     fingerprint,
 )
 from infra.sensitive import Sensitive
 from providers import files, paths
+from providers.base import Base
 
 Variables = Mapping[str, str | Sensitive]
 
 
-class EnvFile:
+class EnvFile(Base):
     kind = "env_file"
 
     def observe(self, scope: Scope) -> Fragment:
@@ -38,16 +37,18 @@ class EnvFile:
         )
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
-        known = {fingerprint(scope.salt, render(variables)): variables for variables in scope.environments.values()}
-        found: dict[str, dict[str, str | dict[str, Scalar]]] = {}
+        known = {
+            fingerprint(scope.salt, render(variables)): variables for variables in scope.environments.values()
+        }
+        found: dict[str, Attributes] = {}
+        variables: dict[str, Scalar] = {}
         dyno = salt = ""
         for line in output.splitlines():
             words = line.split(" ")
             if words[0] == "file":
                 mode, owner, file, digest = words[1:5]
                 dyno = file.removesuffix(".env")
-                if dyno.partition(".")[0] in scope.environments or not known.get(digest):
-                    variables: dict[str, Scalar] = dict(known.get(digest, {}))
+                variables = dict(known.get(digest, {}))
                 found[dyno] = {"mode": mode.zfill(4), "owner": owner, "variables": variables}
             elif words[0] == "salt":
                 salt = words[1]
@@ -55,11 +56,17 @@ class EnvFile:
                 variables[words[1]] = Fingerprint(salt, words[2], partial(record, words[1]))
         return {f"{scope.app}-{dyno}": attributes for dyno, attributes in found.items()}
 
-    def effect(self, change: Change) -> Effect | None:
-        return None
-
-    def uploads(self, change: Change) -> Sequence[Upload]:
-        return ()
+    def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
+        variables = attributes["variables"]
+        digests = {}
+        if isinstance(variables, Mapping):
+            for key, value in variables.items():
+                if isinstance(value, str | Sensitive):
+                    digests[key] = fingerprint(salt, record(key, _reveal(value)))
+        return {
+            **super().recorded({k: v for k, v in attributes.items() if k != "variables"}, salt),
+            "variables": digests,
+        }
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = paths.env_file(scope.app, str(change.resource.dyno))
@@ -117,11 +124,18 @@ def render(variables: Variables) -> str:
     """The text of an env file, in the order of the names."""
     lines = []
     for key in sorted(variables):
-        value = variables[key]
-        lines.append(record(key, value.reveal() if isinstance(value, Sensitive) else value) + "\n")
+        lines.append(record(key, _reveal(variables[key])) + "\n")
     return "".join(lines)
+
+
+def _reveal(value: str | Sensitive) -> str:
+    return value.reveal() if isinstance(value, Sensitive) else value
 
 
 def desired(variables: Variables) -> Attributes:
     """The env file of one dyno."""
-    return {"mode": "0600", "owner": "root:root", "variables": {key: variables[key] for key in sorted(variables)}}
+    return {
+        "mode": "0600",
+        "owner": "root:root",
+        "variables": {key: variables[key] for key in sorted(variables)},
+    }

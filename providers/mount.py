@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from infra.marks import APP
 from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Effect, Upload
+from infra.resource import Attributes, Change, Command
 from providers import files, ini, paths
+from providers.base import Base
 from providers.slug import name
 
 
-class Mount:
+class Mount(Base):
     kind = "mount"
 
     def observe(self, scope: Scope) -> Fragment:
@@ -48,12 +49,6 @@ class Mount:
                 "parent": parent,
             }
         return mounts
-
-    def effect(self, change: Change) -> Effect | None:
-        return None
-
-    def uploads(self, change: Change) -> Sequence[Upload]:
-        return ()
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         digest = str((change.after or change.before or {})["digest"])

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Effect, Upload
+from infra.resource import Attributes, Change, Command
 from providers import files, paths
+from providers.base import Base
 from providers.slug import name
 
 
-class Rackup:
+class Rackup(Base):
     kind = "rackup"
 
     def observe(self, scope: Scope) -> Fragment:
@@ -29,12 +30,6 @@ class Rackup:
             else:
                 modes[file] = first.zfill(4)
         return rackups
-
-    def effect(self, change: Change) -> Effect | None:
-        return None
-
-    def uploads(self, change: Change) -> Sequence[Upload]:
-        return ()
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = paths.rackup(scope.app, str((change.after or change.before or {})["name"]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Effect, Upload
+from infra.resource import Attributes, Change, Command
 from providers import files, paths
+from providers.base import Base
 
 
-class Slug:
+class Slug(Base):
     kind = "slug"
 
     def observe(self, scope: Scope) -> Fragment:
@@ -23,18 +24,15 @@ class Slug:
             slugs[name(scope.app, digest)] = {"digest": digest, "mode": mode.zfill(4), "owner": owner}
         return slugs
 
-    def effect(self, change: Change) -> Effect | None:
-        return None
-
-    def uploads(self, change: Change) -> Sequence[Upload]:
-        image = None if change.after is None or change.before is not None else change.resource.local
-        return () if image is None else (image,)
-
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = paths.slug(scope.app, str((change.after or change.before or {})["digest"]))
         if change.after is None:
             return [files.remove(path)]
-        return [Command(("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path), says="seal the slug")]
+        return [
+            Command(
+                ("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path), says="seal the slug"
+            )
+        ]
 
 
 _SCRIPT = """\

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from infra import marks
 from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Effect, Upload
+from infra.resource import Attributes, Change, Command, Effect
 from providers import files, ini, paths
+from providers.base import Base
 
 READY_TIMEOUT = 60
 """Seconds that a dyno has to answer its first request."""
@@ -16,7 +17,7 @@ READY_TIMEOUT = 60
 _SHOWN = "Id,LoadState,ActiveState,SubState,UnitFileState,DropInPaths,NeedDaemonReload,CPUQuotaPerSecUSec"
 
 
-class Unit:
+class Unit(Base):
     kind = "unit"
 
     def observe(self, scope: Scope) -> Fragment:
@@ -67,9 +68,6 @@ class Unit:
             return None
         return "restart" if running else "start"
 
-    def uploads(self, change: Change) -> Sequence[Upload]:
-        return ()
-
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = marks.user_name(scope.app, str(change.resource.dyno))
         service, ready = f"{unit}.service", f"{unit}-ready.service"
@@ -78,7 +76,9 @@ class Unit:
         if change.after is None:
             return [
                 Command(("sh", "-c", _STOP, "stop", service, ready), timeout=120, says=f"stop {dyno}"),
-                files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
+                files.remove(
+                    *_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"
+                ),
                 files.systemctl("daemon-reload"),
             ]
         wanted, ready_wanted = change.after["unit"], change.after["ready"]
@@ -87,7 +87,9 @@ class Unit:
         if change.action != "restart":
             found = change.before or {}
             if found.get("drop_ins"):
-                commands.append(Command(("sh", "-c", _REVERT, "revert", service, ready), says=f"revert {service}"))
+                commands.append(
+                    Command(("sh", "-c", _REVERT, "revert", service, ready), says=f"revert {service}")
+                )
             commands += [
                 files.write(file, ini.render(_text(wanted)), "0644", says=f"write {service}"),
                 files.write(ready_file, ini.render(_text(ready_wanted)), "0644", says=f"write {ready}"),
@@ -102,9 +104,18 @@ class Unit:
         verb = "restart" if self.effect(change) == "restart" else "start"
         says = f"{verb} {dyno}"
         if verb == "start":
-            commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
+            commands.append(
+                Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service))
+            )
         commands.append(files.systemctl("restart", service, ready, timeout=READY_TIMEOUT + 30, says=says))
         return commands
+
+    def explain(self, scope: Scope, change: Change) -> Command | None:
+        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        return Command(
+            ("journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=20", f"--unit={unit}.service"),
+            says="read its journal",
+        )
 
 
 def _text(settings: Mapping[str, object]) -> dict[str, str]:
@@ -141,7 +152,8 @@ def _drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(
         path
         for path in state.get("DropInPaths", "").split()
-        if path.rpartition("/")[0].endswith(f"/{unit}.d") and path != f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf"
+        if path.rpartition("/")[0].endswith(f"/{unit}.d")
+        and path != f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf"
     )
 
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from infra import marks
 from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Effect, Upload
+from infra.resource import Attributes, Change, Command
+from providers.base import Base
 
 SHELL = "/usr/sbin/nologin"
 HOME = "/nonexistent"
 
 
-class User:
+class User(Base):
     kind = "user"
 
     def observe(self, scope: Scope) -> Fragment:
@@ -52,12 +53,6 @@ class User:
             users[f"{scope.app}-{dyno}"] = attributes
         return users
 
-    def effect(self, change: Change) -> Effect | None:
-        return None
-
-    def uploads(self, change: Change) -> Sequence[Upload]:
-        return ()
-
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         attributes = change.after or change.before or {}
         login = str(attributes["login"])
@@ -65,10 +60,24 @@ class User:
             return [Command(("sh", "-c", _REMOVE, "userdel", login), says=f"remove user {login}")]
         gecos = str(attributes["gecos"])
         if change.before is None:
-            return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), says=f"add user {login}")]
+            return [
+                Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), says=f"add user {login}")
+            ]
         return [
             Command(
-                ("usermod", "--comment", gecos, "--home", HOME, "--shell", SHELL, "--groups", "", "--lock", login),
+                (
+                    "usermod",
+                    "--comment",
+                    gecos,
+                    "--home",
+                    HOME,
+                    "--shell",
+                    SHELL,
+                    "--groups",
+                    "",
+                    "--lock",
+                    login,
+                ),
                 says=f"mend user {login}",
             )
         ]

@@ -1,0 +1,27 @@
+"""What most resource types have in common: no effect on a dyno, and a record that is their attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra.provider import Scope
+from infra.resource import Attributes, Change, Command, Effect
+
+
+class Base:
+    """The parts of a provider that only some types need to say otherwise."""
+
+    def effect(self, change: Change) -> Effect | None:
+        return None
+
+    def explain(self, scope: Scope, change: Change) -> Command | None:
+        return None
+
+    def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
+        return {name: _plain(value) for name, value in attributes.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
