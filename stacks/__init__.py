@@ -1,1 +1,1 @@
-"""The layers of a dyno from the Ruby VM up. Pure: the manifest in, a launch description out."""
+"""A dyno's layers from the Ruby VM up: a manifest in, what to launch out. Nothing here does I/O."""
