@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 APP = "X-Dynoctl-App"
 DYNO = "X-Dynoctl-Dyno"
+LISTEN = "X-Dynoctl-Listen"
 PORT = "X-Dynoctl-Port"
 CPU = "X-Dynoctl-Cpu"
 

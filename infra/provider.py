@@ -33,7 +33,15 @@ class Scope:
 class Provider(Protocol):
     """One resource type. Implementations are pure: values in, values out."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """The first word of an address: ``unit``."""
+        ...
+
+    @property
+    def headline(self) -> Sequence[str]:
+        """Dotted names of the attributes worth reading when a resource is new; none named means all."""
+        ...
 
     def observe(self, scope: Scope) -> Fragment:
         """The sh fragment that prints what ``parse`` reads. Runs as root, in a subshell, LC_ALL=C."""

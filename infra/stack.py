@@ -24,6 +24,9 @@ class Stack:
     environment: Mapping[str, str]
     rackup: str | None
     command: Callable[[str, int], tuple[str, ...]]
+    stop_signal: str = "SIGTERM"
+    stop_seconds: int = 30
+    """How long a dyno may take to finish its requests before it is killed."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from infra.provider import Scope
 from infra.resource import Attributes, Change, Command, Effect
@@ -10,6 +10,8 @@ from infra.resource import Attributes, Change, Command, Effect
 
 class Base:
     """The parts of a provider that only some types need to say otherwise."""
+
+    headline: Sequence[str] = ()
 
     def effect(self, change: Change) -> Effect | None:
         return None

@@ -9,19 +9,18 @@ from infra.marks import parse_dyno
 from infra.provider import Dyno
 from infra.resource import Resource, Upload
 from infra.sensitive import Sensitive
+from infra.stack import Stack
 from providers import directory, dyno_unit, env_file, mount, paths, rackup, slug, user
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One app's release: slug, rackup, command, and each dyno type's share and limits."""
+    """One app's release: slug, layers, and each dyno type's variables, share and limits."""
 
     app: str
     slug: str
     image: Callable[[], Upload]
-    rackup: str | None
-    command: Callable[[str, int], tuple[str, ...]]
-    environment: Mapping[str, str]
+    stack: Stack
     environments: Mapping[str, Mapping[str, str | Sensitive]]
     shares: Mapping[str, tuple[int, int]]
     """Of each dyno type: thousandths of a core, and bytes of memory."""
@@ -44,11 +43,11 @@ def _server(wanted: Wanted, server: str) -> list[Resource]:
         Resource(server, "slug", name, slug.desired(wanted.slug), local=wanted.image),
         Resource(server, "mount", name, mount.desired(wanted.app, wanted.slug)),
     ]
-    if wanted.rackup is not None:
-        digest = rackup.digest(wanted.rackup)
-        attributes = rackup.desired(wanted.rackup)
+    if wanted.stack.rackup is not None:
+        digest = rackup.digest(wanted.stack.rackup)
+        attributes = rackup.desired(wanted.stack.rackup)
         made.append(
-            Resource(server, "rackup", slug.name(wanted.app, digest), attributes, content=wanted.rackup)
+            Resource(server, "rackup", slug.name(wanted.app, digest), attributes, content=wanted.stack.rackup)
         )
     return made
 
@@ -62,10 +61,12 @@ def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
         dyno=dyno.name,
         listen=dyno.listen,
         port=dyno.port,
-        argv=wanted.command(dyno.listen, dyno.port),
-        environment=wanted.environment,
+        argv=wanted.stack.command(dyno.listen, dyno.port),
+        environment=wanted.stack.environment,
+        stop_signal=wanted.stack.stop_signal,
+        stop_seconds=wanted.stack.stop_seconds,
         slug=wanted.slug,
-        rackup=None if wanted.rackup is None else rackup.digest(wanted.rackup),
+        rackup=None if wanted.stack.rackup is None else rackup.digest(wanted.stack.rackup),
         cpu=cpu,
         memory=memory,
     )

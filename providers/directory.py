@@ -15,6 +15,7 @@ MADE = f"{paths.STATE}/made-app-directory"
 
 class Directory(Base):
     kind = "directory"
+    headline = ("mode",)
 
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"path": paths.APP_DIRECTORY, "made": MADE, "app": scope.app})

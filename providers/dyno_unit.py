@@ -40,6 +40,8 @@ class DynoUnit:
     rackup: str | None
     cpu: int
     memory: int
+    stop_signal: str = "SIGTERM"
+    stop_seconds: int = 30
     ruby: str = "/usr/bin/ruby"
 
 
@@ -67,6 +69,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app}",
         f"Unit.{marks.APP}": dyno.app,
         f"Unit.{marks.DYNO}": dyno.dyno,
+        f"Unit.{marks.LISTEN}": dyno.listen,
         f"Unit.{marks.PORT}": str(dyno.port),
         f"Unit.{marks.CPU}": str(dyno.cpu),
         "Unit.Wants": f"network-online.target {unit}-ready.service",
@@ -87,7 +90,8 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.ExecStart": " ".join(ini.quote(word) for word in dyno.argv),
         "Service.Restart": "always",
         "Service.RestartSec": "1",
-        "Service.TimeoutStopSec": "30",
+        "Service.KillSignal": dyno.stop_signal,
+        "Service.TimeoutStopSec": str(dyno.stop_seconds),
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
         "Service.CPUQuota": _percent(dyno.cpu),
         "Service.MemoryMax": str(dyno.memory),

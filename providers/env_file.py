@@ -23,6 +23,7 @@ Variables = Mapping[str, str | Sensitive]
 
 class EnvFile(Base):
     kind = "env_file"
+    headline = ("mode", "variables")
 
     def observe(self, scope: Scope) -> Fragment:
         wanted = [fingerprint(scope.salt, render(variables)) for variables in scope.environments.values()]

@@ -11,7 +11,10 @@ mkdir -p "${1%/*}" && cat > "$1.dynoctl-new" && chmod "$2" "$1.dynoctl-new" && m
 
 _REMOVE = """\
 rm -rf -- "$@"
-for path; do rmdir "${path%/*}" 2>/dev/null; done
+for path; do
+  parent=${path%/*}
+  rmdir "$parent" 2>/dev/null && rmdir "${parent%/*}" 2>/dev/null
+done
 :
 """
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from infra.marks import APP
 from infra.provider import Fragment, Scope
 from infra.resource import Attributes, Change, Command
-from providers import files, ini, paths
+from providers import files, ini, paths, shown
 from providers.base import Base
 from providers.slug import name
 
 
 class Mount(Base):
     kind = "mount"
+    headline = ("unit.Mount.Where", "mounted")
 
     def observe(self, scope: Scope) -> Fragment:
         # The pattern holds the escaped name, so that ``shop`` does not see the mounts of ``shop-admin``.
@@ -22,20 +23,18 @@ class Mount(Base):
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
         texts: dict[str, list[str]] = {}
-        active: dict[str, bool] = {}
+        properties: list[str] = []
         parent = ""
-        unit = ""
         for line in output.splitlines():
             word, _, rest = line.partition(" ")
             if word == "text":
                 file, _, text = rest.partition(":")
-                texts.setdefault(file.rpartition("/")[2], []).append(text)
+                texts.setdefault(file, []).append(text)
             elif word == "parent":
                 parent = rest
-            elif line.startswith("Id="):
-                unit = line[3:].strip()
-            elif line.startswith("ActiveState="):
-                active[unit] = line == "ActiveState=active"
+            else:
+                properties.append(line)
+        units = shown.parse("\n".join(properties))
         mounts: dict[str, Attributes] = {}
         for file, lines in texts.items():
             settings = ini.parse("\n".join(lines))
@@ -45,7 +44,7 @@ class Mount(Base):
             mounts[name(scope.app, digest)] = {
                 "digest": digest,
                 "unit": settings,
-                "mounted": active.get(file, False),
+                "mounted": units.get(file, {}).get("ActiveState") == "active",
                 "parent": parent,
             }
         return mounts

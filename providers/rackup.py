@@ -14,6 +14,7 @@ from providers.slug import name
 
 class Rackup(Base):
     kind = "rackup"
+    headline = ("mode",)
 
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"directory": f"{paths.home(scope.app)}/rackups"})

@@ -12,6 +12,7 @@ from providers.base import Base
 
 class Slug(Base):
     kind = "slug"
+    headline = ("digest",)
 
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"directory": f"{paths.home(scope.app)}/slugs"})

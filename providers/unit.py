@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from infra import marks
 from infra.provider import Fragment, Scope
 from infra.resource import Attributes, Change, Command, Effect
-from providers import files, ini, paths
+from providers import files, ini, paths, shown
 from providers.base import Base
 
 READY_TIMEOUT = 60
@@ -19,23 +19,31 @@ _SHOWN = "Id,LoadState,ActiveState,SubState,UnitFileState,DropInPaths,NeedDaemon
 
 class Unit(Base):
     kind = "unit"
+    headline = (
+        "unit.Unit.X-Dynoctl-Listen",
+        "unit.Unit.X-Dynoctl-Port",
+        "unit.Service.User",
+        "unit.Service.BindReadOnlyPaths",
+        "unit.Service.ExecStart",
+        "unit.Service.CPUQuota",
+        "unit.Service.MemoryMax",
+        "enabled",
+        "state",
+    )
 
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
         texts: dict[str, list[str]] = {}
-        shown: dict[str, dict[str, str]] = {}
-        current: dict[str, str] = {}
+        properties: list[str] = []
         for line in output.splitlines():
             if line.startswith("text "):
                 file, _, text = line[5:].partition(":")
                 texts.setdefault(file.removesuffix(".service"), []).append(text)
-            elif "=" in line:
-                key, _, value = line.partition("=")
-                if key == "Id":
-                    current = shown.setdefault(value.removesuffix(".service"), {})
-                current[key] = value
+            else:
+                properties.append(line)
+        found = shown.parse("\n".join(properties))
         units: dict[str, Attributes] = {}
         for file, lines in texts.items():
             named = marks.UNIT_NAME.match(file)
@@ -43,17 +51,17 @@ class Unit(Base):
                 continue
             dyno = f"{named['type']}.{named['number']}"
             settings = ini.parse("\n".join(lines))
-            state = shown.get(file, {})
-            ready = f"{file}-ready"
+            state = found.get(f"{file}.service", {})
+            ready = found.get(f"{file}-ready.service", {})
             attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
                 "unit": settings,
-                "ready": ini.parse("\n".join(texts.get(ready, ()))),
-                "drop_ins": _drop_ins(state) + _drop_ins(shown.get(ready, {})),
+                "ready": ini.parse("\n".join(texts.get(f"{file}-ready", ()))),
+                "drop_ins": _drop_ins(state) + _drop_ins(ready),
                 "enabled": state.get("UnitFileState") == "enabled",
-                "state": _state(state, shown.get(ready, {})),
+                "state": _state(state, ready),
             }
             quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
-            booting = shown.get(ready, {}).get("ActiveState") != "active"
+            booting = ready.get("ActiveState") != "active"
             attributes["cpu"] = settings.get("Service.CPUQuota", "") if booting else quota
             if settings.get(f"Unit.{marks.APP}") != scope.app or settings.get(f"Unit.{marks.DYNO}") != dyno:
                 attributes["foreign"] = True
@@ -192,5 +200,14 @@ systemctl --no-reload disable "$1" 2>/dev/null
 systemctl stop "$1" "$2" 2>/dev/null
 systemctl is-active -q "$1" && exit 1
 systemctl reset-failed "$1" "$2" 2>/dev/null
+:
+"""
+
+# A slice that systemd made by itself stays after its last unit has gone; shop's prefix is also shop-admin's, which
+# at worst leaves an empty slice until that app goes too.
+_STOP_SLICE = """\
+left() { for unit in /etc/systemd/system/"$1"*.service; do [ -e "$unit" ] && return 0; done; return 1; }
+left "$1" || systemctl stop "$2"
+left dyno- || systemctl stop dyno.slice
 :
 """

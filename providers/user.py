@@ -15,6 +15,7 @@ HOME = "/nonexistent"
 
 class User(Base):
     kind = "user"
+    headline = ("login", "shell", "groups")
 
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-"})
@@ -25,9 +26,9 @@ class User(Base):
         found: dict[str, tuple[str, ...]] = {}
         for line in output.splitlines():
             word, _, rest = line.partition(" ")
-            fields = rest.split(":")
+            fields = tuple(rest.split(":"))
             if word == "user" and len(fields) == 7:
-                found[fields[0]] = tuple(fields)
+                found[fields[0]] = fields
             elif word == "group" and len(fields) == 4:
                 for member in fields[3].split(","):
                     groups.setdefault(member, []).append(fields[0])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from infra.cli import lab, validate
+from infra.cli import apply, lab, plan, ps, validate
 
 
 app = typer.Typer(
@@ -19,6 +19,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 validate.register(app)
+plan.register(app)
+apply.register(app)
+ps.register(app)
 app.add_typer(lab.app, name="lab")
 
 

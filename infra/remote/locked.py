@@ -140,13 +140,15 @@ class LockedShell:
 
     def forget(self) -> None:
         """Remove the lock's files, when nothing of the app is left on the server. Ends the session's shell."""
-        self._send('rm -f "$lock" "$lock.holder" "$lock.beat"\nrmdir /run/dynoctl 2>/dev/null\nexit\n')
+        self._stop.set()
+        self._heart.close()
+        self._send(_FORGET)
         self.close()
 
     def close(self) -> None:
         """Free the lock."""
         self._stop.set()
-        for channel in (self._shell, self._heart):
+        for channel in (self._heart, self._shell):  # no beat may come after the files are gone
             try:
                 channel.shutdown_write()
                 if channel is self._shell:
@@ -237,6 +239,15 @@ while read -r count; do [ -d /run/dynoctl ] && printf '%s\\n' "$count" > "$beat.
 exit
 """
 
+# Another app that waits for the shared lock finds its file gone, and takes it anew.
+_FORGET = """\
+rm -f "$lock" "$lock.holder" "$lock.beat"
+set -- /run/dynoctl/*
+[ "$*" = /run/dynoctl/lock ] && rm -f /run/dynoctl/lock
+rmdir /run/dynoctl 2>/dev/null
+exit
+"""
+
 _LOCK = """\
 mkdir -p /run/dynoctl
 lock=/run/dynoctl/$app.lock
@@ -249,8 +260,12 @@ while :; do
   # Whoever held it last may have removed the file with its app: then what we hold is no lock any more.
   [ "$lock" -ef "/proc/$$/fd/9" ] && break
 done
-exec 8>>/run/dynoctl/lock
-if ! flock -w "$shared_wait" 8; then printf '\\n%s busy %s\\n' "$nonce" "an apply of another app"; exit 75; fi
+while :; do
+  exec 8>>/run/dynoctl/lock
+  if ! flock -w "$shared_wait" 8; then printf '\\n%s busy %s\\n' "$nonce" "an apply of another app"; exit 75; fi
+  [ /run/dynoctl/lock -ef "/proc/$$/fd/8" ] && break
+  mkdir -p /run/dynoctl
+done
 printf '%s\\n' "$holder" > "$lock.holder"
 read -r _ _ _ _ group _ < "/proc/$$/stat"
 (

@@ -1,0 +1,158 @@
+"""``dynoctl apply`` and ``dynoctl destroy``: show the plan, ask, carry it out, report."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.cli.options import AsJson, File
+from infra.errors import ERROR, OK, UNREACHABLE, DynoctlError
+
+if TYPE_CHECKING:
+    from infra.apply import Applier
+    from infra.engine import Prepared
+    from infra.events import Report
+
+AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("apply")(apply)
+    app.command("destroy")(destroy)
+
+
+def apply(
+    file: File = Path("dyno.yaml"),
+    auto_approve: AutoApprove = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the servers match dyno.yaml: show the plan, ask, carry it out."""
+    _carry_out(file, auto_approve, verbose, as_json, destroy=False)
+
+
+def destroy(
+    file: File = Path("dyno.yaml"),
+    auto_approve: AutoApprove = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove everything of this app from its servers, and nothing else."""
+    _carry_out(file, auto_approve, verbose, as_json, destroy=True)
+
+
+def _carry_out(file: Path, auto_approve: bool, verbose: bool, as_json: bool, *, destroy: bool) -> None:
+    from infra.cli.session import exit_code, prepared, show
+
+    verb = "destroy" if destroy else "apply"
+    if not auto_approve and (as_json or not sys.stdin.isatty()):
+        raise DynoctlError(
+            f"Nobody is there to approve: {verb} needs a terminal, or --auto-approve",
+            f"Review first: dynoctl plan; then: dynoctl {verb} --auto-approve",
+        )
+    began = time.monotonic()
+    with prepared(file, destroy=destroy, quiet=as_json) as ready:
+        if not as_json:
+            show(ready, verbose=verbose)
+        if ready.plan.errors:
+            if as_json:
+                _print_json(ready, None)
+            raise typer.Exit(ERROR)
+        if not ready.plan.changes:
+            if as_json:
+                _print_json(ready, None)
+            raise typer.Exit(exit_code(ready.plan, detailed=False))
+        if not auto_approve:
+            asked = time.monotonic()
+            if not _approved(verb):
+                typer.echo("Nothing was changed.", err=True)
+                raise typer.Exit(ERROR)
+            began += time.monotonic() - asked
+        report = _run(ready, quiet=as_json)
+        if as_json:
+            _print_json(ready, report)
+        else:
+            _print_report(ready, report, time.monotonic() - began, verb.capitalize())
+        raise typer.Exit(_code(ready, report))
+
+
+def _approved(verb: str) -> bool:
+    typer.echo(f"\nDo you want to {verb} this? Only 'yes' goes on: ", nl=False, err=True)
+    return sys.stdin.readline().strip() == "yes"
+
+
+def _run(ready: Prepared, *, quiet: bool) -> Report:
+    from infra.apply import Applier
+    from infra.views.progress import progress
+
+    if quiet:
+        return Applier(ready, lambda _: None).run()
+    with progress() as listener:
+        applier = Applier(ready, listener)
+        with _interruptible(applier):
+            return applier.run()
+
+
+@contextmanager
+def _interruptible(applier: Applier) -> Iterator[None]:
+    """The first Ctrl-C finishes the step under way; a second one leaves at once."""
+
+    def stop(*_: object) -> None:
+        typer.echo("\nFinishing the step under way; press Ctrl-C again to leave at once.", err=True)
+        applier.stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _code(ready: Prepared, report: Report) -> int:
+    if any(failure.unreachable for failure in report.failures):
+        return UNREACHABLE
+    if not report.ok:
+        return ERROR
+    return UNREACHABLE if ready.plan.unreachable else OK
+
+
+def _print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
+    from infra.views import dynos, report_text
+    from infra.views.style import Style, wanted
+
+    style = Style(wanted(sys.stdout))
+    if not ready.destroy:
+        rows, _ = _rows(ready)
+        typer.echo("")
+        typer.echo(dynos.table(rows, style))
+    typer.echo("")
+    typer.echo(report_text.render(report, seconds, verb, style))
+
+
+def _rows(ready: Prepared):  # type: ignore[no-untyped-def]  # the row's module is imported late
+    from infra.engine import targets
+    from infra.processes import list_dynos
+    from infra.registry import Everything
+
+    known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions]
+    return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)
+
+
+def _print_json(ready: Prepared, report: Report | None) -> None:
+    import json
+
+    from infra.views import plan_json, report_json
+
+    document: dict[str, object] = {"plan": plan_json.document(ready.plan, ready.fleet.round_trips())}
+    document["report"] = None if report is None else report_json.document(report)
+    typer.echo(json.dumps({"format_version": 1, **document}, indent=2))

@@ -1,0 +1,39 @@
+"""``dynoctl ps``: the dynos as they run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from infra.cli.options import AsJson, File
+from infra.errors import UNREACHABLE
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("ps")(ps)
+
+
+def ps(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
+    """List the dynos: server, address, state, slug, pid, uptime, memory, restarts."""
+    from infra import manifest
+    from infra.engine import targets
+    from infra.processes import list_dynos
+    from infra.registry import Everything
+    from infra.views import dynos
+    from infra.views.style import Style, wanted
+
+    model = manifest.read(file)
+    rows, lost = list_dynos(model.app.name, Everything.processes, targets(model))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(dynos.document(rows, lost), indent=2))
+    else:
+        typer.echo(dynos.table(rows, Style(wanted(sys.stdout))))
+        for summary in lost.values():
+            typer.echo(f"Unreachable: {summary}", err=True)
+    if lost:
+        raise typer.Exit(UNREACHABLE)

@@ -1,0 +1,70 @@
+"""What every dyno of an app is doing, over the whole fleet."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from infra import marks
+from infra.errors import DynoctlError, Unreachable
+from infra.provider import Fragment, Scope
+from infra.remote.parallel import each
+from infra.remote.quote import observation, sections
+from infra.remote.session import Session
+from infra.remote.target import Target
+
+
+@dataclass(frozen=True)
+class Row:
+    """One dyno as it runs. ``uptime`` in seconds and ``memory`` in bytes; None where it does not run."""
+
+    dyno: str
+    server: str
+    listen: str
+    port: int
+    state: str
+    slug: str
+    pid: int | None
+    uptime: int | None
+    memory: int | None
+    restarts: int
+
+
+class Reader(Protocol):
+    """Reads one server's dynos in one fragment."""
+
+    def observe(self, scope: Scope) -> Fragment: ...
+
+    def parse(self, scope: Scope, server: str, output: str) -> Sequence[Row]: ...
+
+
+def list_dynos(
+    app: str, reader: Reader, targets: Sequence[Target], sessions: Mapping[str, Session] | None = None
+) -> tuple[list[Row], dict[str, str]]:
+    """Every dyno by name, and why some servers did not answer. ``sessions`` that are open are used, not closed."""
+    scope = Scope(app, "")
+    nonce = secrets.token_hex(12)
+    script = observation({"processes": reader.observe(scope)}, nonce)
+    known = sessions or {}
+
+    def look(target: Target) -> Sequence[Row]:
+        session = known.get(target.name) or Session(target)
+        try:
+            status, text = sections(session.run(script).stdout, nonce).get("processes", (1, ""))
+        finally:
+            if target.name not in known:
+                session.close()
+        if status != 0:
+            raise Unreachable(f"{target.name}: listing its dynos failed: {text.strip()[-200:]}")
+        return reader.parse(scope, target.name, text)
+
+    rows: list[Row] = []
+    lost: dict[str, str] = {}
+    for target, result in each(look, targets).items():
+        if isinstance(result, DynoctlError):
+            lost[target.name] = result.summary
+        else:
+            rows += result
+    return sorted(rows, key=lambda row: (marks.dyno_order(row.dyno), row.server)), lost

@@ -1,0 +1,56 @@
+"""Attributes as words: flat names and printable values, with secrets as ``(sensitive)``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from infra.resource import Attribute, Attributes, Fingerprint, Scalar, same
+from infra.sensitive import REDACTED, Sensitive
+
+HIDDEN = "(on the server)"
+"""An env file's value that never left its server."""
+
+Value = Scalar | tuple[str, ...]
+
+
+def flat(attributes: Attributes | None) -> dict[str, Value]:
+    """Attributes by dotted name: ``unit.Service.ExecStart``, ``variables.LOG_LEVEL``."""
+    found: dict[str, Value] = {}
+    for name, value in (attributes or {}).items():
+        if isinstance(value, Mapping):
+            found.update({f"{name}.{key}": item for key, item in value.items()})
+        else:
+            found[name] = value
+    return found
+
+
+def differences(before: Attributes, after: Attributes) -> Iterator[tuple[str, Value, Value]]:
+    """Name, before and after of every attribute that differs; None where it is absent."""
+    had, has = flat(before), flat(after)
+    declared = {name for name in after}
+    names = [*has, *(name for name in had if name not in has and name.partition(".")[0] in declared)]
+    for name in names:
+        old, new = had.get(name), has.get(name)
+        if not same(new, old):
+            yield name, old, new
+
+
+def text(value: Attribute) -> str:
+    """One value for people."""
+    if isinstance(value, Sensitive):
+        return REDACTED
+    if isinstance(value, Fingerprint):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return json.dumps({key: text(item) for key, item in value.items()}, ensure_ascii=False)
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def plain(value: object) -> object:
+    """One value for JSON."""
+    if isinstance(value, Sensitive | Fingerprint):
+        return {"sensitive": True} if isinstance(value, Sensitive) else {"hidden": True}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,57 @@
+"""The table of dynos: for ``ps``, and at the end of an apply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from infra.processes import Row
+from infra.views.style import Style
+
+_HEAD = ("DYNO", "SERVER", "ADDRESS", "STATE", "SLUG", "PID", "UPTIME", "MEMORY", "RESTARTS")
+
+
+def table(rows: Sequence[Row], style: Style) -> str:
+    """One line for each dyno, columns as wide as they need to be."""
+    cells = [_HEAD, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
+    lines = []
+    for number, line in enumerate(cells):
+        text = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
+        if number == 0:
+            text = [style("bold", cell) for cell in text]
+        else:
+            text[3] = style("green" if line[3] == "up" else "red", text[3])
+        lines.append("  ".join(text).rstrip())
+    return "\n".join(lines)
+
+
+def document(rows: Sequence[Row], unreachable: Mapping[str, str]) -> dict[str, object]:
+    """The same as JSON, format version 1. ``uptime`` is in seconds, ``memory`` in bytes."""
+    return {"format_version": 1, "dynos": [asdict(row) for row in rows], "unreachable": dict(unreachable)}
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    address = f"[{row.listen}]:{row.port}" if ":" in row.listen else f"{row.listen}:{row.port}"
+    return (
+        row.dyno,
+        row.server,
+        address,
+        row.state,
+        row.slug[:12],
+        "-" if row.pid is None else str(row.pid),
+        "-" if row.uptime is None else span(row.uptime),
+        "-" if row.memory is None else f"{row.memory / 2**20:.0f}M",
+        str(row.restarts),
+    )
+
+
+def span(seconds: int) -> str:
+    """A time span in its two largest units: ``3d 4h``."""
+    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+    parts = []
+    for name, size in units:
+        count, seconds = divmod(seconds, size)
+        if count or (name == "s" and not parts):
+            parts.append(f"{count}{name}")
+    return " ".join(parts[:2])

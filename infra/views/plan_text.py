@@ -1,0 +1,113 @@
+"""A plan for people: every change with its attributes, then what it adds up to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from infra import marks
+from infra.plan import Plan
+from infra.resource import Change
+from infra.views.attributes import Value, differences, flat, text
+from infra.views.style import Style, printable
+
+SYMBOLS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+", "restart": "↻"}
+COLORS = {"create": "green", "update": "yellow", "delete": "red", "replace": "yellow", "restart": "cyan"}
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+EFFECTS = {"start": "starts", "restart": "restarts", "stop": "stops"}
+
+
+def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, verbose: bool = False) -> str:
+    """The whole plan. ``headlines`` names, by kind, the attributes worth reading when a resource is new."""
+    lines: list[str] = []
+    for change in plan.changes:
+        lines += _change(change, headlines.get(change.resource.kind, ()), style, verbose)
+    if lines:
+        lines += ["", *_placement(plan, style), ""]
+    lines += [f"Note: {note}." for note in plan.notes]
+    for server, error in plan.unreachable.items():
+        lines.append(style("red", f"Unreachable: {printable(error.summary)}"))
+        if error.hint:
+            lines.append(f"  {printable(error.hint)}")
+        stuck = [dyno for dyno, home in plan.formation.homes.items() if home == server]
+        if stuck:
+            lines.append(f"  {', '.join(sorted(stuck, key=marks.dyno_order))} stay there, untouched.")
+    lines.append(summary(plan, style))
+    return "\n".join(lines)
+
+
+def summary(plan: Plan, style: Style) -> str:
+    """The last line: what the plan adds up to."""
+    if not plan.changes:
+        if plan.unreachable:
+            return "No changes on the servers that answered."
+        return style("green", "No changes.") + " The servers match dyno.yaml."
+    counts = plan.counts()
+    effects = list(plan.effects().values())
+    drifted = sum(change.drift for change in plan.changes)
+    drift = f" Drift: {drifted} changed by hand." if drifted else ""
+    starts = effects.count("start")
+    return (
+        f"{style('bold', 'Plan:')} {counts['add']} to add, {counts['change']} to change, {counts['destroy']} to destroy. "
+        f"{starts} {'dyno starts' if starts == 1 else 'dynos start'}, {effects.count('restart')} restart, "
+        f"{effects.count('stop')} stop.{drift}"
+    )
+
+
+def _change(change: Change, headline: Sequence[str], style: Style, verbose: bool) -> list[str]:
+    color = COLORS[change.action]
+    says = [
+        word
+        for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", change.reason)
+        if word
+    ]
+    drift = style("red", "drift: ") if change.drift else ""
+    note = f"  {style('dim', '#')} {drift}{'; '.join(says)}" if says else ""
+    lines = [f"{style(color, SYMBOLS[change.action])} {style('bold', change.address)}{note}"]
+    if change.action == "create":
+        values = flat(change.after)
+        shown = [name for name in values if verbose or not headline or _named(name, headline)]
+        lines += [f"    {style('green', '+')} {name} = {_words(values[name])}" for name in shown]
+        if len(shown) < len(values):
+            lines.append(style("dim", f"      ({len(values) - len(shown)} more; --verbose shows them)"))
+    elif change.action in ("update", "replace"):
+        for name, old, new in differences(change.before or {}, change.after or {}):
+            lines += _difference(name, old, new, style)
+    return lines
+
+
+def _named(name: str, headline: Sequence[str]) -> bool:
+    return name in headline or name.partition(".")[0] in headline
+
+
+def _difference(name: str, old: Value, new: Value, style: Style) -> list[str]:
+    if old is None:
+        return [f"    {style('green', '+')} {name} = {_words(new)}"]
+    if new is None:
+        return [f"    {style('red', '-')} {name} = {_words(old)}"]
+    if isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
+        # A directive that stands several times, like Environment=: only the lines that differ are worth reading.
+        had, has = old.split("\n"), new.split("\n")
+        gone = [f"        {style('red', '-')} {_words(line)}" for line in had if line not in has]
+        come = [f"        {style('green', '+')} {_words(line)}" for line in has if line not in had]
+        return [f"    {style('yellow', '~')} {name}:", *gone, *come]
+    return [f"    {style('yellow', '~')} {name}: {_words(old)} {style('dim', '->')} {_words(new)}"]
+
+
+def _words(value: Value) -> str:
+    """A value for people: long digests by their first digits, as everywhere else in the plan."""
+    return _DIGEST.sub(r"\1", printable(text(value)))
+
+
+def _placement(plan: Plan, style: Style) -> list[str]:
+    """Where every dyno is after the apply, a line for each server, with what moves."""
+    by_server: dict[str, list[str]] = {}
+    formation = plan.formation
+    for dyno in sorted(formation.homes, key=marks.dyno_order):
+        home, was = formation.homes[dyno], formation.before.get(dyno)
+        word = (
+            dyno if was == home else f"{dyno} {style('green', '(new)' if was is None else f'(from {was})')}"
+        )
+        by_server.setdefault(home, []).append(word)
+    width = max((len(server) for server in by_server), default=0)
+    return [f"{server:<{width}}  {', '.join(dynos)}" for server, dynos in sorted(by_server.items())]

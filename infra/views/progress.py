@@ -1,0 +1,92 @@
+"""An apply as it happens: a live line for each server on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from infra.events import Event
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+
+class PlainProgress:
+    """One line on stderr for each dyno or resource that was made, failed or was skipped."""
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def __call__(self, event: Event) -> None:
+        if event.kind == "done":
+            sys.stderr.write(f"{event.server}  {event.subject} {event.text}\n")
+        elif event.kind == "failed":
+            sys.stderr.write(f"{event.server}  {event.subject} FAILED: {event.text}\n")
+        elif event.kind == "upload":
+            sys.stderr.write(f"{event.server}  {event.subject}: {event.text}\n")
+
+
+class LiveProgress:
+    """A spinner for each server with the step it is at, and how many groups of changes it has done."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[str, str | int]] = {}
+        self._mutex = threading.Lock()
+        self._live: Live | None = None
+
+    def __enter__(self) -> LiveProgress:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(self._table(), console=Console(stderr=True), refresh_per_second=12, transient=True)
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        if not event.server:
+            return
+        with self._mutex:
+            row = self._rows.setdefault(event.server, {"done": 0, "failed": 0, "step": ""})
+            if event.kind == "done":
+                row["done"] = int(row["done"]) + 1
+                row["step"] = f"{event.subject} {event.text}"
+            elif event.kind == "failed":
+                row["failed"] = int(row["failed"]) + 1
+                row["step"] = f"{event.subject} failed"
+            else:
+                row["step"] = f"{event.subject}: {event.text or event.kind}"
+            if self._live is not None:
+                self._live.update(self._table())
+
+    def _table(self) -> Table:
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        for server, row in sorted(self._rows.items()):
+            mark = Text("✗", style="red") if row["failed"] else Spinner("dots", style="cyan")
+            table.add_row(
+                mark,
+                Text(server, style="bold"),
+                Text(f"{row['done']} done", style="green"),
+                Text(str(row["step"])),
+            )
+        return table
+
+
+def progress() -> PlainProgress | LiveProgress:
+    """The one that fits where stderr goes."""
+    from infra.views.style import wanted
+
+    return LiveProgress() if wanted(sys.stderr) else PlainProgress()

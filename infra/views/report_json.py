@@ -1,0 +1,19 @@
+"""How an apply ended, as JSON, format version 1."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from infra.events import Report
+
+
+def document(report: Report) -> dict[str, object]:
+    """What was done, what failed and why, what was not begun."""
+    return {
+        "ok": report.ok,
+        "halted": report.halted,
+        "interrupted": report.interrupted,
+        "done": [{"address": change.address, "action": change.action} for change in report.done],
+        "failures": [asdict(failure) for failure in report.failures],
+        "skipped": [{"address": change.address, "action": change.action} for change in report.skipped],
+    }
