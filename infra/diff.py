@@ -36,8 +36,9 @@ def diff(
         if change is not None:
             changes.append(change)
     changed = {change.resource.key for change in changes}
+    pulling = {change.resource.key for change in changes if providers[change.resource.kind].triggers(change)}
     for key, resource in wanted.items():
-        causes = [trigger for trigger in resource.triggers if trigger in changed]
+        causes = [trigger for trigger in resource.triggers if trigger in pulling]
         if resource.dyno in observed.facts.pending:
             causes.append("an apply that was cut off")
         if causes and key not in changed and key in observed.resources:

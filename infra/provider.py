@@ -57,6 +57,10 @@ class Provider(Protocol):
         """What a change of this type does to the dyno it belongs to."""
         ...
 
+    def triggers(self, change: Change) -> bool:
+        """Whether what depends on the resource must restart for this change."""
+        ...
+
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
         """What the server remembers as applied, as JSON values; secrets only as salted digests."""
         ...

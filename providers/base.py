@@ -16,6 +16,9 @@ class Base:
     def effect(self, change: Change) -> Effect | None:
         return None
 
+    def triggers(self, change: Change) -> bool:
+        return True
+
     def explain(self, scope: Scope, change: Change) -> Command | None:
         return None
 

@@ -57,6 +57,9 @@ class EnvFile(Base):
                 variables[words[1]] = Fingerprint(salt, words[2], partial(record, words[1]))
         return {f"{scope.app}-{dyno}": attributes for dyno, attributes in found.items()}
 
+    def triggers(self, change: Change) -> bool:
+        return change.before is None or "variables" in change.differing()
+
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
         variables = attributes["variables"]
         digests = {}

@@ -54,6 +54,9 @@ class User(Base):
             users[f"{scope.app}-{dyno}"] = attributes
         return users
 
+    def triggers(self, change: Change) -> bool:
+        return change.before is None  # a new user may have a new uid; a mended one keeps its own
+
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         attributes = change.after or change.before or {}
         login = str(attributes["login"])

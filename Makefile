@@ -1,0 +1,46 @@
+# The whole of dynoctl for a newcomer: `make demo` and `make test`. Each sets up what it needs, as root on Debian.
+
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+DYNOCTL := $(VENV)/bin/dynoctl
+PACKAGES := python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
+	ruby thin ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
+
+.PHONY: demo test unit lab-test lint wheel bench soak clean system
+
+$(VENV)/.done: pyproject.toml
+	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system
+	python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+system:
+	@.ci/packages $(PACKAGES)
+
+demo: system $(VENV)/.done  ## Boot three servers, plan, apply, and ask the app on every dyno
+	@.ci/demo $(DYNOCTL)
+
+test: system $(VENV)/.done lint wheel  ## Lint, types, unit tests, the wheel, and every test on real servers
+	$(PY) -m pytest -q tests/unit tests/golden tests/lab
+
+unit: $(VENV)/.done  ## The tests that run anywhere, in seconds
+	$(PY) -m pytest -q tests/unit tests/golden
+
+lint: $(VENV)/.done
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+wheel: $(VENV)/.done  ## Build the wheel and run it from an environment of its own
+	@.ci/wheel $(PY)
+
+bench: system $(VENV)/.done  ## Print the measured numbers, with ratios against a peer in the same run
+	@$(PY) -m tests.bench
+
+soak: system $(VENV)/.done  ## The long sweeps
+	$(PY) -m pytest -q tests/lab --soak
+
+clean:  ## Take down every lab and remove what was built here
+	-@[ ! -x $(DYNOCTL) ] || $(DYNOCTL) lab down --all
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
