@@ -67,7 +67,7 @@ def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
         app_server=app_server,
         options=manifest.app_server.options,
         environment=environment,
-        rackup=_rackup(manifest, _app(manifest, framework)),
+        rackup=rackup(manifest.middleware, _app(manifest, framework)),
         ruby=_ruby(manifest),
         executables=(app_server.executable,),
         libraries=("rack", *app_server.libraries, *(framework.libraries if framework else ())),
@@ -106,13 +106,6 @@ def _app(manifest: Manifest, framework: Framework | None) -> Entry | str:
     if manifest.rackup is not None:
         return manifest.rackup
     raise StackError("", "neither framework nor rackup is given", "One of them says what the app is.")
-
-
-def _rackup(manifest: Manifest, app: Entry | str) -> str:
-    try:
-        return rackup(manifest.middleware, app)
-    except ValueError as error:
-        raise StackError("middleware", str(error), "Arguments and options are what JSON can say.") from error
 
 
 def _rack_env(manifest: Manifest) -> str:

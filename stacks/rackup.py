@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from infra.manifest.model import Json, Map, Use
-from stacks.contract import Entry
+from stacks.contract import Entry, StackError
 
 PATH = "/app/.dynoctl/config.ru"
 """Where a dyno finds it."""
+
+_MAPPABLE = re.compile(r"/|https?://[^/]+/")
 
 
 def rackup(middleware: Sequence[Use | Map], app: Entry | str) -> str:
@@ -17,27 +20,32 @@ def rackup(middleware: Sequence[Use | Map], app: Entry | str) -> str:
 
     Nothing of the manifest is ever read as Ruby: it is JSON, in ASCII, on one line that begins with a brace,
     in a heredoc that interpolates nothing. So no value can end the line, the heredoc or the file.
-    Raises ValueError where a value has no JSON: not a number, infinity.
+    Raises StackError where a path is none that Rack maps, or a value is none that JSON and UTF-8 can say.
     """
     chain: list[Json] = [_link(number, each) for number, each in enumerate(middleware)]
     manifest: dict[str, Json] = {"middleware": chain, "app": _app(app)}
-    line = json.dumps(manifest, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
-    return _BEFORE + line + _AFTER
+    return _BEFORE + json.dumps(manifest, allow_nan=False, separators=(",", ":"), sort_keys=True) + _AFTER
 
 
 def _link(number: int, each: Use | Map) -> Json:
     at = f"middleware/{number}"
     requires: list[Json] = [] if each.require is None else [each.require]
     if isinstance(each, Map):
+        if not _MAPPABLE.match(each.path):
+            raise StackError(
+                f"{at}/map", f"{each.path!r} is no path that Rack maps", "It begins with a slash."
+            )
         return {"at": at, "key": "app", "map": each.path, "constant": each.app, "requires": requires}
-    return {
-        "at": at,
-        "key": "use",
-        "constant": each.name,
-        "requires": requires,
-        "args": list(each.args),
-        "options": dict(each.options),
-    }
+    given: dict[str, Json] = {"args": list(each.args), "options": dict(each.options)}
+    try:
+        # Ruby is stricter than Python: neither NaN nor half a surrogate pair is in its JSON.
+        json.dumps(given, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except ValueError as error:
+        hint = "Arguments and options are what JSON can say, in UTF-8."
+        raise StackError(
+            at, f"{each.name} is given a value that cannot be passed on: {error}", hint
+        ) from error
+    return {"at": at, "key": "use", "constant": each.name, "requires": requires, **given}
 
 
 def _app(app: Entry | str) -> Json:
