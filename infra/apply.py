@@ -59,9 +59,7 @@ class Applier:
         prepared, plan = self._prepared, self._plan
         identity = Identity.here()
         machines = {name: seen.facts.machine_id for name, seen in prepared.fleet.found.items()}
-        sessions = {
-            name: prepared.fleet.sessions[name] for name in sorted(machines, key=lambda n: machines[n])
-        }
+        sessions = {name: prepared.fleet.sessions[name] for name in sorted(machines, key=lambda n: machines[n])}
         self._shells = lock_all(sessions, plan.app, identity)
         try:
             found = self._look()
@@ -108,9 +106,7 @@ class Applier:
             self._salts[name] = seen.facts.salt or record.new_salt()
 
         def write(name: str) -> None:
-            salt: list[tuple[str, str | None]] = (
-                [] if found[name].facts.salt else [("salt", self._salts[name])]
-            )
+            salt: list[tuple[str, str | None]] = [] if found[name].facts.salt else [("salt", self._salts[name])]
             self._shells[name].run([record.write(self._plan.app, [*salt, entries])])
 
         for name, result in each(write, found).items():
@@ -181,11 +177,7 @@ class Applier:
         for change in one.changes:
             provider = self._providers[change.resource.kind]
             commands += provider.steps(scope, change)
-            kept = (
-                {}
-                if change.after is None
-                else provider.recorded(change.after, self._salts.get(one.server, ""))
-            )
+            kept = {} if change.after is None else provider.recorded(change.after, self._salts.get(one.server, ""))
             entries.append(record.applied(change, kept))
         if one.dyno is not None:
             entries.append(record.end(one.dyno))
@@ -227,9 +219,7 @@ class Applier:
         with self._mutex:
             self._broken.add(server)
             self.report.failures.append(
-                Failure(
-                    server, subject, self._redact(error.summary), error.hint, isinstance(error, Unreachable)
-                )
+                Failure(server, subject, self._redact(error.summary), error.hint, isinstance(error, Unreachable))
             )
         self._listener(Event("failed", server, subject, self._redact(error.summary)))
 
@@ -267,9 +257,7 @@ def group(plan: Plan) -> list[Group]:
         resource = change.resource
         goes = change.action == "delete"
         groups.setdefault((resource.server, resource.dyno or resource.key, goes), []).append(change)
-    return [
-        Group(server, changes[0].resource.dyno, tuple(changes)) for (server, _, _), changes in groups.items()
-    ]
+    return [Group(server, changes[0].resource.dyno, tuple(changes)) for (server, _, _), changes in groups.items()]
 
 
 def _goes(one: Group) -> bool:

@@ -112,9 +112,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         )
     errors = requirements.check(staying, stack)
     formation = form(manifest, facts, unreachable)
-    desired = prepared.registry.desired(
-        manifest, stack, prepared.slug, formation, prepared.scope.environments
-    )
+    desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope.environments)
     return build(
         manifest.app.name,
         desired,

@@ -36,9 +36,7 @@ def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[s
         for number in range(1, type_.count + 1)
     ]
     names = {share.dyno for share in wanted}
-    reserved = {
-        dyno: home for dyno, home in recorded.items() if home in away and dyno in names and dyno not in before
-    }
+    reserved = {dyno: home for dyno, home in recorded.items() if home in away and dyno in names and dyno not in before}
     running = {
         dyno: (home, found[home].dynos(app)[dyno].cpu if dyno in found[home].dynos(app) else 0)
         for dyno, home in before.items()

@@ -11,9 +11,7 @@ LISTEN = "X-Dynoctl-Listen"
 PORT = "X-Dynoctl-Port"
 CPU = "X-Dynoctl-Cpu"
 
-UNIT_NAME = re.compile(
-    r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)$"
-)
+UNIT_NAME = re.compile(r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)$")
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,7 @@ class Observed:
                 "marks": tuple(sorted(repr(mark) for mark in facts.marks)),
                 "pending": tuple(sorted(facts.pending)),
                 "serial": str(facts.meta.get("serial", "")),
-                "resources": tuple(
-                    f"{key} {digest_of(value)}" for key, value in sorted(self.resources.items())
-                ),
+                "resources": tuple(f"{key} {digest_of(value)}" for key, value in sorted(self.resources.items())),
             }
         )
 
@@ -81,9 +79,7 @@ class Observer:
         """One exec on the session. Raises DynoctlError where the server's answer cannot be read."""
         output = session.run(self._script)
         if output.status != 0 and f"{self._nonce} done" not in output.stdout:
-            raise Unreachable(
-                f"{session.name}: observing failed: {(output.stderr or output.stdout).strip()[-300:]}"
-            )
+            raise Unreachable(f"{session.name}: observing failed: {(output.stderr or output.stdout).strip()[-300:]}")
         return self._parse(session.name, output.stdout)
 
     def look_locked(self, name: str, shell: LockedShell) -> Observed:

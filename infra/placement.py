@@ -98,9 +98,7 @@ def _load(used: int, spot: Place) -> float:
     return used / (spot.cores * CORE)
 
 
-def _take(
-    heap: list[tuple[float, int]], share: Share, places: Sequence[Place], load: Sequence[int]
-) -> int | None:
+def _take(heap: list[tuple[float, int]], share: Share, places: Sequence[Place], load: Sequence[int]) -> int | None:
     """The least loaded server of a zone that has room for ``share``; None where there is none."""
     passed: list[tuple[float, int]] = []
     chosen = None

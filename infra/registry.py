@@ -65,9 +65,7 @@ class Everything:
 
         def image() -> Upload:
             built = build(tree)
-            return Upload(
-                str(built.path), paths.slug(manifest.app.name, built.digest), built.sha256, built.size
-            )
+            return Upload(str(built.path), paths.slug(manifest.app.name, built.digest), built.sha256, built.size)
 
         return Slug(tree.digest, image)
 

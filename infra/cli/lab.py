@@ -10,9 +10,7 @@ import typer
 
 app = typer.Typer(help="Run a fleet of real servers (systemd, sshd) on this machine.", no_args_is_help=True)
 
-Name = Annotated[
-    str, typer.Option("--name", help="The lab's name; demo is the one that the example manifest names.")
-]
+Name = Annotated[str, typer.Option("--name", help="The lab's name; demo is the one that the example manifest names.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -23,12 +21,8 @@ def _say(text: str) -> None:
 @app.command()
 def up(
     name: Name = "demo",
-    servers: Annotated[
-        int, typer.Option("--servers", min=1, max=32, help="How many servers, beside data.")
-    ] = 3,
-    install_packages: Annotated[
-        bool, typer.Option(help="Install missing Debian packages with apt first.")
-    ] = False,
+    servers: Annotated[int, typer.Option("--servers", min=1, max=32, help="How many servers, beside data.")] = 3,
+    install_packages: Annotated[bool, typer.Option(help="Install missing Debian packages with apt first.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Boot the servers, or those that are missing; safe to run again."""
@@ -40,9 +34,7 @@ def up(
         _print_json(lab.name)
         return
     typer.echo((lab.path / "inventory.yaml").read_text(), nl=False)
-    _say(
-        f"The lab {name} is up. The lines above go into a dyno.yaml; they are also in {lab.path}/inventory.yaml."
-    )
+    _say(f"The lab {name} is up. The lines above go into a dyno.yaml; they are also in {lab.path}/inventory.yaml.")
 
 
 @app.command()
@@ -65,9 +57,7 @@ def status(name: Name = "demo", as_json: AsJson = False) -> None:
         _print_json(name)
         return
     for row in _rows(name):
-        typer.echo(
-            f"{row['name']:<10} {row['address']:<14} {row['state']:<9} {row['processes']:>4} processes"
-        )
+        typer.echo(f"{row['name']:<10} {row['address']:<14} {row['state']:<9} {row['processes']:>4} processes")
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

@@ -20,9 +20,7 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 where changes are pending.")
     ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show every attribute of new resources.")
-    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""

@@ -44,9 +44,7 @@ def show(ready: Prepared, *, verbose: bool = False) -> None:
     from infra.views import plan_text
     from infra.views.style import Style, wanted
 
-    typer.echo(
-        plan_text.render(ready.plan, Everything().headlines(), Style(wanted(sys.stdout)), verbose=verbose)
-    )
+    typer.echo(plan_text.render(ready.plan, Everything().headlines(), Style(wanted(sys.stdout)), verbose=verbose))
     if ready.plan.errors:
         from infra.views import diagnostics
 

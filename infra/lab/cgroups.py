@@ -17,9 +17,7 @@ CONTROLLERS = ("cpu", "cpuacct", "pids", "memory", "systemd", "unified")
 def hierarchies() -> list[Path]:
     """The mounted v1 controllers; none on a machine with cgroup v2 alone, where the container gets its own."""
     return list(
-        dict.fromkeys(
-            (ROOT / name).resolve() for name in CONTROLLERS if (ROOT / name / "cgroup.procs").exists()
-        )
+        dict.fromkeys((ROOT / name).resolve() for name in CONTROLLERS if (ROOT / name / "cgroup.procs").exists())
     )
 
 

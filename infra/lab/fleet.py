@@ -123,9 +123,7 @@ def wait(lab: LabState, name: str) -> str:
 
 def _console(lab: LabState, name: str) -> str:
     try:
-        return "\n".join(
-            (server.directory(lab, name) / "console.log").read_text(errors="replace").splitlines()[-8:]
-        )
+        return "\n".join((server.directory(lab, name) / "console.log").read_text(errors="replace").splitlines()[-8:])
     except OSError:
         return ""
 

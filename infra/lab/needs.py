@@ -27,15 +27,11 @@ def check(*, install: bool) -> None:
     if platform.system() != "Linux":
         raise DynoctlError("The lab needs Linux", "Run it in a Debian virtual machine.")
     if os.geteuid() != 0:
-        raise DynoctlError(
-            "The lab needs root: it makes mounts, namespaces and containers", "Run it with sudo."
-        )
+        raise DynoctlError("The lab needs root: it makes mounts, namespaces and containers", "Run it with sudo.")
     missing = _missing()
     if missing and install:
         if shutil.which("apt-get") is None:
-            raise DynoctlError(
-                f"The lab needs {', '.join(missing)}", "Install them with your package manager."
-            )
+            raise DynoctlError(f"The lab needs {', '.join(missing)}", "Install them with your package manager.")
         _install(missing)
         missing = _missing()
     if missing:

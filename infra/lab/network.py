@@ -25,9 +25,7 @@ def up(lab: LabState) -> None:
         return
     taken = run(["ip", "-o", "-4", "address", "show"]).stdout
     if f" 10.77.{lab.subnet}." in taken:
-        raise DynoctlError(
-            f"10.77.{lab.subnet}.0/24 is in use on this machine", "Give the lab another --name."
-        )
+        raise DynoctlError(f"10.77.{lab.subnet}.0/24 is in use on this machine", "Give the lab another --name.")
     run(["ip", "link", "add", lab.bridge, "type", "bridge"])
     run(["ip", "address", "add", f"{lab.gateway}/24", "dev", lab.bridge])
     run(["ip", "link", "set", lab.bridge, "up"])

@@ -130,9 +130,7 @@ def _suite() -> str:
     for line in Path("/etc/os-release").read_text().splitlines():
         if line.startswith("VERSION_CODENAME="):
             return line.partition("=")[2].strip('"')
-    raise DynoctlError(
-        "The lab builds Debian servers from this machine's own package sources; it is no Debian"
-    )
+    raise DynoctlError("The lab builds Debian servers from this machine's own package sources; it is no Debian")
 
 
 def _in_use(root: Path) -> bool:

@@ -153,8 +153,7 @@ def remove(lab: LabState, server: str) -> None:
 def _detach_loops(base: Path) -> None:
     """Loop devices outlive a container that was killed; free those whose image is in this server's filesystem."""
     inodes = {
-        (path.stat().st_dev, path.stat().st_ino)
-        for path in base.glob("upper/var/lib/dynoctl/*/slugs/*.squashfs")
+        (path.stat().st_dev, path.stat().st_ino) for path in base.glob("upper/var/lib/dynoctl/*/slugs/*.squashfs")
     }
     paths = {str(path) for path in base.glob("root/var/lib/dynoctl/*/slugs/*.squashfs")}
     listed = run(

@@ -93,9 +93,7 @@ def _strict(connection: fabric.Connection, target: Target) -> None:
         client.load_host_keys(str(target.known_hosts))
         return
     listed = connection.ssh_config.get("userknownhostsfile")
-    files = (
-        [Path(name).expanduser() for name in listed.split()] if listed else [Path.home() / ".ssh/known_hosts"]
-    )
+    files = [Path(name).expanduser() for name in listed.split()] if listed else [Path.home() / ".ssh/known_hosts"]
     for path in (*files, SYSTEM_KNOWN_HOSTS):
         if path.is_file():
             client.load_system_host_keys(str(path))

@@ -48,9 +48,7 @@ class StepFailed(DynoctlError):
 
     def __init__(self, server: str, command: Command, status: int, output: str) -> None:
         what = command.says or " ".join(command.argv[:2])
-        why = (
-            f"took longer than {command.timeout} s" if status in (124, 137) else f"ended with status {status}"
-        )
+        why = f"took longer than {command.timeout} s" if status in (124, 137) else f"ended with status {status}"
         super().__init__(f"{server}: {what}: {why}", output)
         self.command = command
         self.status = status

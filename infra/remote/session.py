@@ -132,9 +132,7 @@ class Session:
         finally:
             channel.close()
         if status != 0:
-            raise DynoctlError(
-                f"{self.name}: sending {path} failed: {said or status}", "Is the server's disk full?"
-            )
+            raise DynoctlError(f"{self.name}: sending {path} failed: {said or status}", "Is the server's disk full?")
 
     @property
     def user(self) -> str:

@@ -68,9 +68,7 @@ def pack(tree: Tree, target: Path) -> None:
         log.seek(0)
         said = log.read().decode(errors="replace").strip()
     if process.returncode != 0:
-        raise DynoctlError(
-            f"mksquashfs failed with status {process.returncode}: {said or 'it did not say why'}"
-        )
+        raise DynoctlError(f"mksquashfs failed with status {process.returncode}: {said or 'it did not say why'}")
 
 
 def find() -> str:

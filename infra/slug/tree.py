@@ -76,9 +76,7 @@ def scan(source: Path) -> Tree:
     file, a directory nor a symbolic link.
     """
     if not source.is_dir():
-        raise DynoctlError(
-            f"{source} is not a directory", "app.source names the directory that becomes the slug."
-        )
+        raise DynoctlError(f"{source} is not a directory", "app.source names the directory that becomes the slug.")
     root = os.fsencode(source)
     entries = [
         Entry(RESERVED, Kind.DIRECTORY),

@@ -57,9 +57,7 @@ def summary(plan: Plan, style: Style) -> str:
 def _change(change: Change, headline: Sequence[str], style: Style, verbose: bool) -> list[str]:
     color = COLORS[change.action]
     says = [
-        word
-        for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", change.reason)
-        if word
+        word for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", change.reason) if word
     ]
     drift = style("red", "drift: ") if change.drift else ""
     note = f"  {style('dim', '#')} {drift}{'; '.join(says)}" if says else ""
@@ -105,9 +103,7 @@ def _placement(plan: Plan, style: Style) -> list[str]:
     formation = plan.formation
     for dyno in sorted(formation.homes, key=marks.dyno_order):
         home, was = formation.homes[dyno], formation.before.get(dyno)
-        word = (
-            dyno if was == home else f"{dyno} {style('green', '(new)' if was is None else f'(from {was})')}"
-        )
+        word = dyno if was == home else f"{dyno} {style('green', '(new)' if was is None else f'(from {was})')}"
         by_server.setdefault(home, []).append(word)
     width = max((len(server) for server in by_server), default=0)
     return [f"{server:<{width}}  {', '.join(dynos)}" for server, dynos in sorted(by_server.items())]

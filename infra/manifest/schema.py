@@ -1,0 +1,201 @@
+"""Check a document against the JSON Schema, and say what is wrong in words of our own."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from infra.errors import Diagnostic
+from infra.manifest.document import Document, Path
+from schemas import load
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+
+_NAMES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "a string",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
+_HINTS = {
+    ("server",): "The key is servers, and it holds a list.",
+    (
+        "database",
+        "adapter",
+        "sqlite",
+    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql.",
+    (
+        "database",
+        "adapter",
+        "sqlite3",
+    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql.",
+}
+
+
+def check(document: Document) -> Iterator[Diagnostic]:
+    """Every violation, each at its key or value."""
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(load("dyno.schema.json"))
+    for error in validator.iter_errors(document.data):
+        yield from _explain(document, error, tuple(error.absolute_path))
+
+
+def _explain(document: Document, error: ValidationError, path: Path) -> Iterator[Diagnostic]:
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    expected = str(schema.get("x-expected", ""))
+    match error.validator:
+        case "additionalProperties":
+            yield from _unknown(document, error.instance, schema, path)
+        case "required":
+            missing = re.match(r"'(.+)' is a required", error.message)
+            name = missing[1] if missing else "?"
+            where = "/".join(map(str, path)) or "the manifest"
+            example = _example(schema, name)
+            yield document.diagnostic(
+                path, f"{where} has no {name}", key=True, expected=f"{name}: {example}" if example else name
+            )
+        case "type":
+            kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+            wanted = expected or " or ".join(_NAMES[kind] for kind in kinds)
+            yield document.diagnostic(
+                path,
+                f"{_last(path)} is {_found(error.instance)}",
+                expected=wanted,
+                hint=_type_hint(document, path, kinds, error.instance),
+            )
+        case "anyOf":
+            yield from _branch(document, error, path, expected)
+        case "enum":
+            choices = [str(one) for one in error.validator_value]
+            close = _close(str(error.instance), choices)
+            hint = _HINTS.get((*map(str, path), str(error.instance)), f"Did you mean {close}?" if close else "")
+            yield document.diagnostic(
+                path,
+                f"{_last(path)} cannot be {_show(error.instance)}",
+                expected=" or ".join(choices),
+                hint=hint,
+            )
+        case "const":
+            yield _version(document, error.instance, path)
+        case "pattern" if path and path[0] == "env" or "propertyNames" in list(error.absolute_schema_path):
+            yield document.diagnostic(
+                (*path, str(error.instance)),
+                f"{_show(error.instance)} is no name for an environment variable",
+                key=True,
+                expected="letters, digits and underscores, not starting with a digit",
+            )
+        case "minimum" | "maximum" | "multipleOf":
+            yield document.diagnostic(
+                path, f"{_last(path)} cannot be {_show(error.instance)}", expected=_bounds(schema)
+            )
+        case "minProperties" | "maxProperties" | "minItems" | "minLength" | "pattern":
+            empty = error.instance in ("", [], {})
+            word = "is empty" if empty else f"cannot be {_show(error.instance)}"
+            yield document.diagnostic(path, f"{_last(path)} {word}", expected=expected)
+        case _:
+            yield document.diagnostic(path, f"{_last(path)} cannot be {_show(error.instance)}", expected=expected)
+
+
+def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Diagnostic]:
+    known = list(schema.get("properties", {}))
+    for key in instance:
+        if key in known or (not path and key.startswith("x-")):
+            continue
+        here = (*path, key)
+        close = _close(key, known)
+        hint = _HINTS.get(here, f"Did you mean {close}?" if close else "")
+        yield document.diagnostic(
+            here, f"unknown key {_show(key)}", key=True, expected=f"one of {', '.join(known)}", hint=hint
+        )
+
+
+def _branch(document: Document, error: ValidationError, path: Path, expected: str) -> Iterator[Diagnostic]:
+    """Of several forms, complain about the one that was meant: whose type fits."""
+    meant: dict[int, list[ValidationError]] = {}
+    for inner in error.context or ():
+        meant.setdefault(int(inner.schema_path[0]), []).append(inner)
+    for errors in meant.values():
+        if not any(inner.validator == "type" and not inner.path for inner in errors):
+            for inner in errors:
+                yield from _explain(document, inner, (*path, *inner.path))
+            return
+    yield document.diagnostic(path, f"{_last(path)} is {_found(error.instance)}", expected=expected)
+
+
+def _version(document: Document, found: Any, path: Path) -> Diagnostic:
+    if isinstance(found, int) and found > 1:
+        return document.diagnostic(
+            path, f"version {found} is newer than this dynoctl reads", expected="1", hint="Upgrade dynoctl."
+        )
+    return document.diagnostic(path, f"version cannot be {_show(found)}", expected="1")
+
+
+def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any) -> str:
+    text = document.scalars.get(path, "")
+    if "boolean" in kinds and text.lower() in ("yes", "no", "on", "off", "y", "n"):
+        return f"Write {'true' if text.lower() in ('yes', 'on', 'y') else 'false'}; {text} is a string."
+    if kinds == ["string"] and isinstance(instance, int | float):
+        return f'Put it in quotes: "{text}".'
+    if {"integer", "number"} & set(kinds) and isinstance(instance, str) and text.strip().isdigit():
+        return "Write the number without quotes and without leading zeros."
+    if path == ("servers",) and isinstance(instance, dict):
+        return "Write each server as a list item: - {name: grid-1, host: 10.0.0.11}"
+    return ""
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    least, most, step = schema.get("minimum"), schema.get("maximum"), schema.get("multipleOf")
+    text = f"{least} to {most}" if most is not None else f"at least {least}"
+    return f"{text}, in steps of {step}" if step else text
+
+
+def _example(schema: Mapping[str, Any], name: str) -> str:
+    import json
+
+    examples = schema.get("properties", {}).get(name, {}).get("examples", [])
+    if not examples:
+        return ""
+    return examples[0] if isinstance(examples[0], str) else json.dumps(examples[0])
+
+
+def _last(path: Path) -> str:
+    named = [str(part) for part in path if isinstance(part, str)]
+    if not path:
+        return "the manifest"
+    return f"{named[-1]}[{path[-1]}]" if isinstance(path[-1], int) and named else named[-1]
+
+
+def _found(value: Any) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return "a string"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _show(value: Any) -> str:
+    """A value in a message: short, quoted; whole structures are named and not shown."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= 60 else value[:57] + "...")
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+        if isinstance(value, int | float)
+        else _found(value)
+    )
+
+
+def _close(word: str, known: list[str]) -> str:
+    return next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")

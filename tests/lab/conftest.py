@@ -1,0 +1,107 @@
+"""The lab as a fixture: real servers for the whole session, taken down at its end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import DynoctlError
+from infra.lab import fleet as labs
+from infra.lab import needs, network, server
+from infra.lab.state import DATA
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the long sweeps in full")
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--soak"))
+
+
+class Fleet:
+    """A running lab. Server names are ``grid-1`` and so on; ``data`` carries the services."""
+
+    def __init__(self, name: str, servers: int) -> None:
+        self._name = name
+        self._lab = labs.up(name, servers, lambda _: None)
+        self.path = self._lab.path
+        self.key = self.path / "id_ed25519"
+        self.known_hosts = self.path / "known_hosts"
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self._lab.servers if name != DATA]
+
+    def address(self, name: str) -> str:
+        return self._lab.address(name)
+
+    def inventory(self) -> dict[str, Any]:
+        """What a dyno.yaml says of these servers."""
+        return {
+            "servers": [{"name": name, "host": self.address(name)} for name in self.names],
+            "ssh": {"user": "root", "key": str(self.key), "known_hosts": str(self.known_hosts)},
+        }
+
+    def url(self, kind: str) -> str:
+        """``database_url``, ``cache_url`` or ``memcached``."""
+        return (self.path / kind).read_text().strip()
+
+    def exec(
+        self, name: str, *argv: str, input: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as root inside a server, without ssh."""
+        done = server.execute(self._lab, name, list(argv), stdin=input)
+        assert not check or done.returncode == 0, f"{name}: {argv}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def need(self, servers: int) -> None:
+        """Grow to at least this many servers."""
+        if len(self.names) < servers:
+            self._lab = labs.up(self._name, servers, lambda _: None)
+
+    def stop(self, name: str) -> None:
+        server.stop(self._lab, name)
+
+    def kill(self, name: str) -> None:
+        """A power cut."""
+        server.stop(self._lab, name, hard=True)
+
+    def start(self, name: str) -> None:
+        labs.start(self._lab, name)
+
+    def reboot(self, name: str) -> None:
+        self.stop(name)
+        self.start(name)
+
+    def cut(self, name: str) -> None:
+        network.cut(self._lab, name)
+
+    def restore(self, name: str) -> None:
+        network.restore(self._lab, name)
+
+
+@pytest.fixture(scope="session")
+def fleet() -> Iterator[Fleet]:
+    """Three servers and ``data``. A lab that cannot start fails the tests; it never skips them."""
+    name = os.environ.get("DYNOCTL_LAB", "test")
+    try:
+        needs.check(install=False)
+        running = Fleet(name, 3)
+    except DynoctlError as error:
+        pytest.fail(f"the lab cannot start: {error.summary}: {error.hint}")
+    yield running
+    if not os.environ.get("DYNOCTL_LAB_KEEP"):
+        labs.down(name, lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return Path(__file__).parents[2]

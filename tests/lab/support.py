@@ -1,0 +1,131 @@
+"""A project of a user, driven as a user drives it: a directory with a dyno.yaml, and the dynoctl on the PATH."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DYNOCTL = Path(sys.executable).parent / "dynoctl"
+APPS = Path(__file__).parent / "apps"
+STARTERS = Path(__file__).parents[2] / "stacks/starters"
+
+
+class Project:
+    """One app. ``manifest`` is the dyno.yaml as values; change it, then ``plan`` or ``apply``."""
+
+    def __init__(self, directory: Path, fleet: Any, name: str, source: Path, **keys: Any) -> None:
+        self.directory = directory
+        self.fleet = fleet
+        self.source = directory / "app"
+        shutil.copytree(source, self.source)
+        self.environment: dict[str, str] = {}
+        self.manifest: dict[str, Any] = {
+            "version": 1,
+            "app": {"name": name, "source": "app"},
+            "dynos": {"web": 2},
+            **fleet.inventory(),
+            **keys,
+        }
+
+    def dynoctl(self, *argv: str, code: int | None = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run one command; ``code`` is the exit status that must come (None: any)."""
+        process = self.start(*argv)
+        out, err = process.communicate(stdin, timeout=180)
+        done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        assert "Traceback" not in out + err, out + err
+        if code is not None:
+            assert done.returncode == code, f"dynoctl {' '.join(argv)}: {done.returncode}\n{out}\n{err}"
+        return done
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        """Start one command and leave it running."""
+        (self.directory / "dyno.yaml").write_text(yaml.safe_dump(self.manifest, sort_keys=False))
+        return subprocess.Popen(
+            [DYNOCTL, *argv],
+            cwd=self.directory,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def plan(self, code: int | None = 0) -> dict[str, Any]:
+        """The plan as JSON."""
+        document = json.loads(self.dynoctl("plan", "--json", code=code).stdout)
+        assert isinstance(document, dict)
+        return document
+
+    def apply(self, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        return self.dynoctl("apply", "--auto-approve", code=code)
+
+    def destroy(self) -> None:
+        self.dynoctl("destroy", "--auto-approve")
+
+    def ps(self, code: int | None = 0) -> dict[str, dict[str, Any]]:
+        """The dynos by name."""
+        rows = json.loads(self.dynoctl("ps", "--json", code=code).stdout)["dynos"]
+        return {row["dyno"]: row for row in rows}
+
+    def settled(self) -> None:
+        """Nothing is left to do."""
+        done = self.dynoctl("plan", "--detailed-exitcode")
+        assert done.stdout == "No changes. The servers match dyno.yaml.\n"
+
+    def get(self, row: Mapping[str, Any], path: str = "/") -> str:
+        """One request to one dyno; the body, or ``403 Errno::...`` and the like."""
+        return get(row["listen"], row["port"], path)
+
+
+def get(host: str, port: int, path: str = "/", timeout: float = 20) -> str:
+    """One request; the body, with the status before it where it is no success."""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=timeout) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.read().decode()}"
+
+
+def eventually(check: Any, seconds: float = 20) -> Any:
+    """Call ``check`` until it gives something true; what it gave. Fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            result = check()
+        except (OSError, urllib.error.URLError) as error:
+            result, last = None, error
+        else:
+            last = None
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {last or result!r}")
+        time.sleep(0.1)
+
+
+SNAPSHOT = r"""
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/log -o -path /var/cache \
+  -o -path /var/lib/systemd -o -path /var/tmp \) -prune -o ! -path '/etc/*-' ! -path /etc/.pwd.lock -printf '%p %y %m %u %g\n' | sort
+find /run/dynoctl /run/systemd/system.control /etc/systemd /srv /app 2>/dev/null | sort
+cat /etc/passwd /etc/group
+cut -d: -f1 /etc/shadow
+systemctl list-units --all --plain --no-legend 'dyno*' '*dyno*' | sort
+systemctl list-unit-files --no-legend 'dyno*' | sort
+grep -E 'squashfs|/srv/' /proc/mounts
+"""
+
+
+def snapshot(fleet: Any, server: str) -> str:
+    """Everything on a server that dynoctl could have changed and must give back."""
+    return str(fleet.exec(server, "sh", "-c", SNAPSHOT, check=False).stdout)

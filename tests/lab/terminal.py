@@ -1,0 +1,77 @@
+"""dynoctl in a real pseudo-terminal: what a person at the keyboard sees and types."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+
+import yaml
+
+from tests.lab.support import DYNOCTL, Project
+
+
+class Terminal:
+    """One command of a project, run in a terminal of its own."""
+
+    def __init__(self, project: Project, *argv: str) -> None:
+        (project.directory / "dyno.yaml").write_text(yaml.safe_dump(project.manifest, sort_keys=False))
+        self._master, slave = pty.openpty()
+        self._process = subprocess.Popen(
+            [DYNOCTL, *argv],
+            cwd=project.directory,
+            env={**os.environ, **project.environment, "TERM": "xterm-256color"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        os.close(slave)
+        self.text = ""
+
+    def wait_for(self, words: str, seconds: float = 30) -> None:
+        """Read until ``words`` are on the screen."""
+        deadline = time.monotonic() + seconds
+        while words not in self.text:
+            assert self._read(deadline), f"{words!r} did not come:\n{self.text}"
+
+    def say(self, line: str) -> None:
+        """Type a line."""
+        os.write(self._master, f"{line}\n".encode())
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        os.kill(self._process.pid, signal.SIGINT)
+
+    def end(self, seconds: float = 90) -> tuple[str, int]:
+        """Read until it ends; everything that it printed, and its exit status."""
+        deadline = time.monotonic() + seconds
+        while self._read(deadline):
+            pass
+        code = self._process.wait(timeout=10)
+        os.close(self._master)
+        self._master = -1
+        return self.text, code
+
+    def kill(self) -> None:
+        """End it whatever it does, at the end of a test that failed."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._master >= 0:
+            os.close(self._master)
+            self._master = -1
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # Linux says EIO when the other side is closed
+            return False
+        self.text += data.decode(errors="replace")
+        return bool(data)

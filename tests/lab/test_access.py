@@ -1,0 +1,127 @@
+"""How dynoctl gets in, and what a server must be: host keys, logins, locales, missing pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.support import APPS, Project
+
+
+@pytest.fixture
+def app(tmp_path: Path, fleet: Any) -> Any:
+    framework = {"name": "rack", "require": "./probe", "app": "Probe"}
+    project = Project(tmp_path, fleet, "access", APPS / "probe", framework=framework)
+    yield project
+    project.manifest |= fleet.inventory()
+    project.destroy()
+
+
+@contextmanager
+def changed(fleet: Any, server: str, do: str, undo: str) -> Iterator[None]:
+    fleet.exec(server, "sh", "-ec", do)
+    try:
+        yield
+    finally:
+        fleet.exec(server, "sh", "-ec", undo)
+
+
+def test_an_unknown_host_key_is_refused(app: Project, tmp_path: Path) -> None:
+    (tmp_path / "nobody").write_text("")
+    app.manifest["ssh"] = {**app.manifest["ssh"], "known_hosts": str(tmp_path / "nobody")}
+    done = app.dynoctl("plan", code=4)
+    assert done.stdout.count("is unknown, so it was refused") == 3
+    assert "ssh-keyscan" in done.stdout
+    assert (tmp_path / "nobody").read_text() == "", "nothing is ever added"
+
+
+def test_a_changed_host_key_is_refused(app: Project, fleet: Any, tmp_path: Path) -> None:
+    lines = Path(fleet.known_hosts).read_text().splitlines()
+    keys = [line.split(" ", 1)[1] for line in lines]
+    swapped = [f"{line.split()[0]} {key}" for line, key in zip(lines, keys[1:] + keys[:1], strict=True)]
+    (tmp_path / "swapped").write_text("\n".join(swapped) + "\n")
+    app.manifest["ssh"] = {**app.manifest["ssh"], "known_hosts": str(tmp_path / "swapped")}
+    done = app.dynoctl("plan", code=4)
+    assert "is not the one in known_hosts" in done.stdout
+
+
+def test_a_login_with_sudo(app: Project, fleet: Any) -> None:
+    app.manifest["ssh"] = {**app.manifest["ssh"], "user": "deploy"}
+    app.apply()
+    assert len(app.ps()) == 2
+    app.settled()
+    # Without the right to become root, the plan says so.
+    with changed(fleet, "grid-1", "mv /etc/sudoers.d/deploy /root/", "mv /root/deploy /etc/sudoers.d/"):
+        done = app.dynoctl("plan", code=4)
+        assert "grid-1: deploy cannot become root without a password" in done.stdout
+        assert "NOPASSWD" in done.stdout
+
+
+def test_a_hostile_locale_and_a_noisy_login_change_nothing(app: Project, fleet: Any) -> None:
+    app.apply()
+    noise = 'echo "Welcome to grid-2"; alias ls=false; export LC_ALL=tr_TR.UTF-8 LANGUAGE=de; export PATH=/nonexistent:/usr/bin:/bin'
+    do = f"cp /root/.bashrc /root/.bashrc.kept; echo '{noise}' > /root/.bashrc; echo LANG=tr_TR.UTF-8 > /etc/default/locale"
+    undo = "mv /root/.bashrc.kept /root/.bashrc; rm /etc/default/locale"
+    with changed(fleet, "grid-2", do, undo):
+        app.settled()
+        app.manifest["env"] = {"ILIKE": "Iıİi"}
+        app.apply()
+        app.settled()
+
+
+@pytest.mark.parametrize(
+    ("do", "undo", "says"),
+    [
+        ("mv /usr/bin/ruby /usr/bin/ruby.away", "mv /usr/bin/ruby.away /usr/bin/ruby", "grid-1: no MRI Ruby found"),
+        (
+            "mv /usr/bin/thin /usr/bin/thin.away",
+            "mv /usr/bin/thin.away /usr/bin/thin",
+            "grid-1: /usr/bin/thin is missing",
+        ),
+        (
+            "grep -v squashfs /proc/filesystems > /root/fs; mount --bind /root/fs /proc/filesystems",
+            "umount /proc/filesystems; rm /root/fs",
+            "grid-1: its kernel has no squashfs",
+        ),
+        (
+            'printf \'#!/bin/sh\\n[ "$1" = --version ] && echo systemd 241 && exit\\nexec /usr/bin/systemctl "$@"\\n\''
+            " > /usr/local/bin/systemctl; chmod +x /usr/local/bin/systemctl",
+            "rm /usr/local/bin/systemctl",
+            "grid-1: systemd 241 is too old",
+        ),
+    ],
+    ids=["no ruby", "no thin", "no squashfs", "old systemd"],
+)
+def test_a_server_that_lacks_something_gets_a_plan_error(
+    app: Project, fleet: Any, do: str, undo: str, says: str
+) -> None:
+    with changed(fleet, "grid-1", do, undo):
+        assert says in app.dynoctl("plan", code=1).stderr
+        assert says in app.dynoctl("apply", "--auto-approve", code=1).stderr
+    assert app.ps() == {}
+
+
+def test_a_ruby_that_does_not_fit(app: Project) -> None:
+    app.manifest["ruby"] = {"version": ">= 3.4"}
+    done = app.dynoctl("plan", code=1)
+    assert "does not satisfy ruby.version" in done.stderr
+    assert ">= 3.4" in done.stderr
+
+
+def test_one_machine_twice(app: Project, fleet: Any) -> None:
+    app.manifest["servers"].append({"name": "twin", "host": fleet.address("grid-1"), "port": 22})
+    done = app.dynoctl("plan", code=None)
+    assert done.returncode in (1, 3)
+    assert "grid-1" in done.stderr
+
+
+def test_somebody_elses_user_is_not_touched(app: Project, fleet: Any) -> None:
+    with changed(fleet, "grid-1", "useradd -c 'a person' dyno-access-web-1", "userdel dyno-access-web-1"):
+        done = app.dynoctl("plan", code=1)
+        assert "grid-1/user.access-web.1 exists, and dynoctl did not make it" in done.stderr
+        app.dynoctl("destroy", "--auto-approve")
+        assert "a person" in fleet.exec("grid-1", "getent", "passwd", "dyno-access-web-1").stdout

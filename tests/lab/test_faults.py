@@ -1,0 +1,212 @@
+"""What goes wrong at three in the morning: dead servers, killed applies, bad apps, taken locks, cut networks."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.remote import locked
+from infra.remote.locked import LockedShell, LockTaken
+from infra.remote.session import Session
+from infra.remote.target import Target
+from infra.errors import DynoctlError
+from infra.resource import Command
+from tests.lab.support import APPS, Project, eventually, get
+
+SWEEP = 6
+"""Points at which an apply is killed; the long sweep has thirty."""
+
+
+@pytest.fixture
+def app(tmp_path: Path, fleet: Any) -> Any:
+    framework = {"name": "rack", "require": "./probe", "app": "Probe"}
+    project = Project(tmp_path, fleet, "faults", APPS / "probe", framework=framework)
+    project.manifest["dynos"] = {"web": 3}
+    yield project
+    project.manifest |= fleet.inventory()
+    project.destroy()
+
+
+def test_a_reboot_brings_the_dynos_back(app: Project, fleet: Any) -> None:
+    app.apply()
+    before = app.ps()
+    fleet.reboot("grid-1")
+    row = next(row for row in before.values() if row["server"] == "grid-1")
+    assert "probe" in eventually(lambda: get(row["listen"], row["port"]))
+    eventually(lambda: app.ps()[row["dyno"]]["state"] == "up")
+    app.settled()
+
+
+def test_a_dead_server_does_not_stop_the_rest(app: Project, fleet: Any) -> None:
+    app.apply()
+    lives = {name: row["server"] for name, row in app.ps().items()}
+    dead = next(name for name, server in lives.items() if server == "grid-2")
+    fleet.kill("grid-2")
+    try:
+        done = app.dynoctl("plan", code=4)
+        assert "Unreachable: grid-2" in done.stdout
+        assert f"{dead} stay there, untouched." in done.stdout
+        app.manifest["dynos"]["web"] = 5
+        app.apply(code=4)
+        rows = app.ps(code=4)
+        assert len(rows) == 4
+        assert dead not in rows, "its number is kept for it"
+    finally:
+        fleet.start("grid-2")
+    eventually(lambda: len(app.ps()) == 5)
+    app.settled()
+    assert app.ps()[dead]["server"] == "grid-2"
+
+
+def test_a_dyno_that_does_not_come_up_stops_the_rollout(app: Project) -> None:
+    app.apply()
+    good = app.ps()
+    source = (app.source / "probe.rb").read_text()
+    (app.source / "probe.rb").write_text('raise "this release is broken"\n' + source)
+    done = app.apply(code=1)
+    assert "Failed: " in done.stdout
+    assert "this release is broken" in done.stdout, "the dyno's own words"
+    assert "The rollout stopped there" in done.stdout
+    rows = app.ps()
+    assert all(rows[name]["pid"] == good[name]["pid"] for name in ("web.2", "web.3")), "the others run as they did"
+    (app.source / "probe.rb").write_text(source)
+    app.apply()
+    app.settled()
+    assert all(row["state"] == "up" for row in app.ps().values())
+
+
+def test_killed_anywhere_and_run_again_converges(app: Project, fleet: Any, soak: bool) -> None:
+    app.manifest["dynos"]["web"] = 4
+    began = time.monotonic()
+    app.apply()
+    whole = time.monotonic() - began
+    seed = 2009
+    points = sorted(random.Random(seed).uniform(0.2, whole) for _ in range(30 if soak else SWEEP))
+    for number, point in enumerate(points):
+        if number % 3 == 0:
+            app.destroy()
+        else:
+            app.manifest["env"] = {"ROUND": str(number)}
+            (app.source / "round").write_text(str(number))
+        process = app.start("apply", "--auto-approve")
+        time.sleep(point)
+        process.kill()
+        process.communicate()
+        where = f"point {number} at {point:.2f} s, seed {seed}"
+        eventually(lambda: app.dynoctl("apply", "--auto-approve", code=None).returncode == 0), where
+        app.settled()
+        rows = app.ps()
+        assert len(rows) == 4, where
+        assert all("probe" in app.get(row) for row in rows.values()), where
+        for server in fleet.names:
+            left = fleet.exec(
+                server, "sh", "-c", "find /etc /var/lib/dynoctl -name '*.new' -o -name '*dynoctl-new'"
+            ).stdout
+            pending = fleet.exec(server, "sh", "-c", "ls /var/lib/dynoctl/faults/pending 2>/dev/null; :").stdout
+            assert (left, pending) == ("", ""), where
+
+
+def target(fleet: Any, server: str) -> Target:
+    return Target(server, fleet.address(server), "root", None, Path(fleet.key), Path(fleet.known_hosts))
+
+
+def test_a_second_apply_says_who_holds_the_lock(app: Project, fleet: Any) -> None:
+    session = Session(target(fleet, "grid-2"))
+    shell = LockedShell(session, "faults", "somebody@elsewhere since noon")
+    try:
+        done = app.apply(code=1)
+        assert "grid-2: another apply is running: somebody@elsewhere since noon" in done.stderr
+        assert app.ps() == {}, "all servers or none"
+    finally:
+        shell.close()
+        session.close()
+    app.apply()
+
+
+def test_a_crash_frees_the_lock_at_once(fleet: Any) -> None:
+    first, second = Session(target(fleet, "grid-1")), Session(target(fleet, "grid-1"))
+    LockedShell(first, "crash", "first")
+    with pytest.raises(LockTaken):
+        LockedShell(second, "crash", "second")
+    first.close()  # as the kernel does for a process that was killed
+    shell = eventually(lambda: attempt(second), seconds=3)
+    shell.forget()
+    second.close()
+
+
+def attempt(session: Session) -> LockedShell | None:
+    try:
+        return LockedShell(session, "crash", "again")
+    except LockTaken:
+        return None
+
+
+def test_a_network_cut_without_a_word_frees_the_lock(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locked, "BEAT", 1)
+    monkeypatch.setattr(locked, "PATIENCE", 4)
+    session = Session(target(fleet, "grid-3"))
+    shell = LockedShell(session, "cut", "the one that is cut off")
+    shell.run([Command(("sleep", "6"))])  # longer than the patience, with a heartbeat: the lock stays
+    fleet.cut("grid-3")
+    try:
+        taken = "flock -n /run/dynoctl/cut.lock true"
+        eventually(lambda: fleet.exec("grid-3", "sh", "-c", taken, check=False).returncode == 0, seconds=15)
+        with pytest.raises(DynoctlError):
+            shell.run([Command(("touch", "/root/too-late"))])
+    finally:
+        fleet.restore("grid-3")
+        shell.close()
+        session.close()
+    time.sleep(2)  # whatever was on its way arrives now
+    assert fleet.exec("grid-3", "sh", "-c", "ls /root/too-late", check=False).returncode != 0
+    fleet.exec(
+        "grid-3", "sh", "-c", "rm -f /run/dynoctl/cut.lock*; rm -f /run/dynoctl/lock; rmdir /run/dynoctl", check=False
+    )
+
+
+def test_a_plan_that_went_stale_is_refused(app: Project, fleet: Any, tmp_path: Path) -> None:
+    app.apply()
+    app.manifest["env"] = {"A": "1"}
+    (app.directory / "dyno.yaml").unlink()
+    process = _at_a_terminal(app)
+    try:
+        process.wait_for("Only 'yes' goes on:")
+        fleet.exec("grid-1", "systemctl", "stop", "dyno-faults-web-1")
+        process.say("yes")
+        text, code = process.end()
+    finally:
+        process.kill()
+    assert "The plan is stale: grid-1 changed after it was made. Nothing was applied." in text
+    assert code == 1
+    app.apply()
+    app.settled()
+
+
+def test_ctrl_c_finishes_the_step_and_reports(app: Project) -> None:
+    app.manifest["dynos"]["web"] = 6
+    process = _at_a_terminal(app)
+    try:
+        process.wait_for("Only 'yes' goes on:")
+        process.say("yes")
+        process.wait_for("start")
+        process.interrupt()
+        text, code = process.end()
+    finally:
+        process.kill()
+    assert "Finishing the step under way" in text
+    assert code in (0, 1)
+    if code == 1:
+        assert "Interrupted: the step under way was finished, nothing new was begun." in text
+    app.apply()
+    app.settled()
+    assert len(app.ps()) == 6
+
+
+def _at_a_terminal(app: Project) -> Any:
+    from tests.lab.terminal import Terminal
+
+    return Terminal(app, "apply")

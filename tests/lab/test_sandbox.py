@@ -1,0 +1,183 @@
+"""A dyno against its sandbox: what it cannot do, tried from inside by an app that tries it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.lab.support import APPS, Project, eventually, get
+
+PROBE = {"framework": {"name": "rack", "require": "./probe", "app": "Probe"}}
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Any:
+    directory = tmp_path_factory.mktemp("probe")
+    project = Project(directory, fleet, "probe", APPS / "probe", **PROBE)
+    project.manifest["servers"] = project.manifest["servers"][:1]
+    project.manifest["dynos"] = {"web": 4}
+    project.manifest["env"] = {"TOKEN": {"from_env": "PROBE_TOKEN"}}
+    project.environment["PROBE_TOKEN"] = "poison-4711"
+    project.apply()
+    yield project
+    project.destroy()
+
+
+@pytest.fixture(scope="module")
+def neighbour(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Any:
+    project = Project(tmp_path_factory.mktemp("neighbour"), fleet, "neighbour", APPS / "probe", **PROBE)
+    project.manifest["servers"] = project.manifest["servers"][:1]
+    project.manifest["dynos"] = {"web": 1}
+    project.apply()
+    yield project
+    project.destroy()
+
+
+def tries(row: dict[str, Any], action: str, of: str = "") -> str:
+    return get(row["listen"], row["port"], f"/{action}?of={quote(of)}")
+
+
+def test_every_dyno_has_its_own_user(probe: Project, fleet: Any) -> None:
+    rows = probe.ps()
+    identities = {tries(row, "id").split()[1] for row in rows.values()}
+    assert len(identities) == 4
+    assert "0" not in identities
+    passwd = fleet.exec("grid-1", "cat", "/etc/passwd").stdout
+    assert (
+        len(
+            re.findall(
+                r"^dyno-probe-web-\d:x:\d+:\d+:dynoctl probe web\.\d:/nonexistent:/usr/sbin/nologin$", passwd, re.M
+            )
+        )
+        == 4
+    )
+
+
+def test_it_writes_nowhere_but_its_tmp(probe: Project) -> None:
+    row = probe.ps()["web.1"]
+    for path in (
+        "/app/x",
+        "/x",
+        "/etc/x",
+        "/var/tmp/../x",
+        "/srv/x",
+        "/run/x",
+        "/home/x",
+        "/usr/x",
+        "/var/log/x",
+        "/opt/x",
+    ):
+        assert tries(row, "write", path).startswith("403 Errno::"), path
+    assert tries(row, "write", "/app/.dynoctl/config.ru") == "403 Errno::EROFS"
+    assert tries(row, "write", "/tmp/x") == "written"
+    other = probe.ps()["web.2"]
+    assert tries(other, "read", "/tmp/x") == "403 Errno::ENOENT", "each dyno has a /tmp of its own"
+    assert tries(row, "shm") == "probe"
+    assert tries(other, "list", "/dev/shm") == "", "and a /dev/shm of its own"
+
+
+def test_it_reads_nothing_of_others(probe: Project, neighbour: Project, fleet: Any) -> None:
+    row = probe.ps()["web.1"]
+    pid = probe.ps()["web.2"]["pid"]
+    forbidden = [
+        "/etc/dyno/probe/web.1.env",
+        "/etc/dyno/probe/web.2.env",
+        "/etc/dyno/neighbour/web.1.env",
+        "/etc/shadow",
+        f"/proc/{pid}/environ",
+        "/proc/1/environ",
+        f"/srv/dyno/neighbour/{neighbour.ps()['web.1']['slug']}/probe.rb",
+        f"/srv/dyno/probe/{row['slug']}/probe.rb",
+    ]
+    for path in forbidden:
+        assert tries(row, "read", path).startswith("403 Errno::"), path
+    for path in ("/var/lib/dynoctl", "/etc/dyno", "/srv/dyno/neighbour", "/root", "/run/dynoctl"):
+        assert tries(row, "list", path).startswith("403 Errno::"), path
+    assert str(pid) not in tries(row, "processes").split()
+    assert "class Probe" in tries(row, "read", "/app/probe.rb"), "the detector reads what may be read"
+    # And from outside, as another user of the server: the files themselves are closed.
+    for path in ("/etc/dyno/probe/web.1.env", "/var/lib/dynoctl/probe/meta.json", "/srv/dyno/probe"):
+        done = fleet.exec("grid-1", "runuser", "-u", "deploy", "--", "ls", "-d", f"{path}/", check=False)
+        assert done.returncode != 0, path
+
+
+def test_it_kills_and_becomes_nobody_else(probe: Project) -> None:
+    rows = probe.ps()
+    assert tries(rows["web.1"], "kill", str(rows["web.2"]["pid"])) in ("403 Errno::EPERM", "403 Errno::ESRCH")
+    assert tries(rows["web.1"], "setuid").startswith("403 Errno::")
+    assert tries(rows["web.1"], "raw").startswith("403 Errno::")
+    assert probe.ps()["web.2"]["pid"] == rows["web.2"]["pid"]
+
+
+def test_its_environment(probe: Project) -> None:
+    rows = probe.ps()
+    wanted = {"TOKEN": "poison-4711", "DYNO": "web.3", "LANG": "C.UTF-8", "HOME": "/tmp", "RACK_ENV": "production"}
+    assert {name: tries(rows["web.3"], "env", name) for name in wanted} == wanted
+    assert tries(rows["web.3"], "env", "PORT") == str(rows["web.3"]["port"])
+
+
+def test_a_secret_is_in_the_env_file_and_nowhere_else(probe: Project, fleet: Any) -> None:
+    probe.environment["PROBE_TOKEN"] = "poison-4712"
+    shown = [probe.dynoctl("plan", "--verbose"), probe.dynoctl("plan", "--json"), probe.apply(), probe.dynoctl("ps")]
+    for done in shown:
+        assert "poison" not in done.stdout + done.stderr
+    assert "(sensitive)" in shown[0].stdout
+    found = fleet.exec(
+        "grid-1", "grep", "-rlsF", "poison-4712", "/etc", "/var", "/run", "/srv", "/tmp", check=False
+    ).stdout
+    assert found.split() == [f"/etc/dyno/probe/web.{number}.env" for number in sorted((1, 2, 3, 4))] or set(
+        found.split()
+    ) == {f"/etc/dyno/probe/web.{number}.env" for number in (1, 2, 3, 4)}
+    journal = fleet.exec("grid-1", "journalctl", "--no-pager").stdout
+    assert "dyno-probe-web-1" in journal
+    assert "poison" not in journal
+    lines = fleet.exec("grid-1", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout
+    assert "poison" not in lines
+
+
+def test_the_security_score(probe: Project, fleet: Any) -> None:
+    for number in (1, 2, 3, 4):
+        text = fleet.exec(
+            "grid-1", "systemd-analyze", "security", "--no-pager", f"dyno-probe-web-{number}.service"
+        ).stdout
+        score = re.search(r"exposure level .*: ([\d.]+)", text)
+        assert score is not None
+        assert float(score[1]) <= 1.2, text
+
+
+def test_four_dynos_under_load_use_one_core_and_no_more(probe: Project, fleet: Any) -> None:
+    rows = probe.ps()
+    threads = [threading.Thread(target=tries, args=(row, "spin", "6"), daemon=True) for row in rows.values()]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.5)  # the quota's first period is behind them
+
+    def used() -> float:
+        pids = [str(row["pid"]) for row in rows.values()]
+        text = fleet.exec("grid-1", "cat", *(f"/proc/{pid}/stat" for pid in pids)).stdout
+        ticks = [line.rpartition(")")[2].split() for line in text.splitlines()]
+        return sum(int(words[11]) + int(words[12]) for words in ticks) / 100
+
+    start, before = time.monotonic(), used()
+    time.sleep(3)
+    after, end = used(), time.monotonic()
+    share = (after - before) / (end - start)
+    for thread in threads:
+        thread.join()
+    assert 0.88 <= share <= 1.06, f"{share:.2f} cores"
+
+
+def test_a_dyno_that_crashes_comes_back_with_its_share(probe: Project, fleet: Any) -> None:
+    row = probe.ps()["web.4"]
+    tries(row, "exit")
+    back = eventually(lambda: (now := probe.ps()["web.4"])["state"] == "up" and now["pid"] != row["pid"] and now)
+    assert back["restarts"] == 1
+    quota = fleet.exec("grid-1", "systemctl", "show", "-p", "CPUQuotaPerSecUSec", "--value", "dyno-probe-web-4").stdout
+    assert quota.strip() == "250ms"
+    probe.settled()
