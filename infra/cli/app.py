@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from infra import __version__
 from infra.cli import apply, lab, plan, ps, validate
 
 
 app = typer.Typer(
     name="dynoctl",
-    help="Rack apps as dynos on servers you own: plan, apply and destroy over SSH, from one dyno.yaml.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help starts in a third of the time
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dynoctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Rack apps as dynos on servers you own: plan, apply and destroy over SSH, from one dyno.yaml."""
+
+
 validate.register(app)
 plan.register(app)
 apply.register(app)

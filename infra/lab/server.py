@@ -114,7 +114,7 @@ def enter(lab: LabState, server: str) -> list[str]:
         "--root",
         "--wd=/",
     ]
-    return [*into, "env", "-i", f"PATH={path}", "HOME=/root", "TERM=linux"]
+    return [*into, "env", "--chdir=/", "-i", f"PATH={path}", "HOME=/root", "TERM=linux"]
 
 
 def stop(lab: LabState, server: str, *, hard: bool = False) -> None:

@@ -245,7 +245,7 @@ class _Builder:
 def scalar(node: yaml.ScalarNode) -> Json:
     """One scalar. Plain ``no``, ``010``, ``12:30`` and dates are what they look like to a person: strings."""
     text = node.value
-    if node.style is not None or node.tag == "tag:yaml.org,2002:str":
+    if node.style or node.tag == "tag:yaml.org,2002:str":
         return str(text)
     if text in _NULL:
         return None

@@ -113,9 +113,7 @@ def test_thin_options_become_flags() -> None:
 
 
 def test_an_option_that_is_off_is_left_out() -> None:
-    assert "--threaded" not in launch(replace(SHOP, app_server=AppServer("thin", {"threaded": False}))).argv(
-        "::1", 1
-    )
+    assert "--threaded" not in launch(replace(SHOP, app_server=AppServer("thin", {"threaded": False}))).argv("::1", 1)
 
 
 def test_rack_env_of_the_manifest_reaches_the_app_server() -> None:
