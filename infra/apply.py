@@ -121,10 +121,15 @@ class Applier:
         by_server: dict[str, list[Group]] = {}
         for one in groups:
             by_server.setdefault(one.server, []).append(one)
-        each(lambda server: [self._make(one) for one in by_server[server]], by_server)
+
+        def work(server: str) -> None:
+            for one in by_server[server]:
+                self._make(one)
+
+        each(work, by_server)
 
     def _rolling(self, groups: Sequence[Group]) -> None:
-        """Restart one dyno at a time over the whole fleet, each checked before the next; end at the first that fails."""
+        """Restart one dyno at a time over the fleet, each checked before the next; end at the first that fails."""
         if not groups:
             return
         self._listener(Event("phase", text="restart", total=len(groups)))

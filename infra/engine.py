@@ -56,7 +56,7 @@ def prepare(
     scope = Scope(
         manifest.app.name,
         secrets.token_hex(16),
-        {} if destroy else {name: environment for name in manifest.dynos},
+        {} if destroy else dict.fromkeys(manifest.dynos, environment),
     )
     observer = Observer(registry.providers, scope, stack.executables)
     fleet = Fleet()

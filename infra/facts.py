@@ -54,7 +54,9 @@ say hostname "$(uname -n)"
 say connection "$connection"
 say cores "$(nproc)"
 say systemd "$(systemctl --version | head -n 1)"
-if grep -qw squashfs /proc/filesystems || modprobe -nq squashfs 2>/dev/null; then say squashfs yes; else say squashfs no; fi
+squashfs=no
+if grep -qw squashfs /proc/filesystems || modprobe -nq squashfs 2>/dev/null; then squashfs=yes; fi
+say squashfs "$squashfs"
 say ruby "$(ruby --disable=gems -e 'print RUBY_ENGINE, " ", RUBY_VERSION' 2>/dev/null)"
 IFS='
 '

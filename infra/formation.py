@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from infra import marks
 from infra.errors import Diagnostic
@@ -74,7 +75,7 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, 
     return homes
 
 
-def newest_meta(found: Iterable[Facts]) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     """The meta record with the highest serial, or an empty one."""
     metas = [facts.meta for facts in found if facts.meta]
     return max(metas, key=lambda meta: int(meta.get("serial", 0)), default={})

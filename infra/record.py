@@ -24,7 +24,8 @@ umask 077
 mkdir -p "$1" && cd "$1" || exit
 while read -r name text; do
   case $name in */*) mkdir -p "${name%/*}";; esac
-  if [ -z "$text" ]; then rm -f "$name"; else printf '%s\\n' "$text" > "$name.new" && mv -f "$name.new" "$name" || exit; fi
+  if [ -z "$text" ]; then rm -f "$name"; continue; fi
+  printf '%s\\n' "$text" > "$name.new" && mv -f "$name.new" "$name" || exit
 done
 rmdir applied pending 2>/dev/null
 :

@@ -46,9 +46,7 @@ def _server(wanted: Wanted, server: str) -> list[Resource]:
     if wanted.stack.rackup is not None:
         digest = rackup.digest(wanted.stack.rackup)
         attributes = rackup.desired(wanted.stack.rackup)
-        made.append(
-            Resource(server, "rackup", slug.name(wanted.app, digest), attributes, content=wanted.stack.rackup)
-        )
+        made.append(Resource(server, "rackup", slug.name(wanted.app, digest), attributes, content=wanted.stack.rackup))
     return made
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.provider import Fragment, Scope
 from infra.resource import Attributes, Change, Command
-from providers import files, paths
+from providers import paths
 from providers.base import Base
 
 MADE = f"{paths.STATE}/made-app-directory"

@@ -83,9 +83,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.Slice": f"dyno-{marks.escape(dyno.app)}.slice",
         "Service.WorkingDirectory": paths.APP_DIRECTORY,
         "Service.BindReadOnlyPaths": binds,
-        "Service.Environment": "\n".join(
-            ini.environment(name, variables[name]) for name in sorted(variables)
-        ),
+        "Service.Environment": "\n".join(ini.environment(name, variables[name]) for name in sorted(variables)),
         "Service.EnvironmentFile": paths.env_file(dyno.app, dyno.dyno),
         "Service.ExecStart": " ".join(ini.quote(word) for word in dyno.argv),
         "Service.Restart": "always",

@@ -38,9 +38,7 @@ class EnvFile(Base):
         )
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
-        known = {
-            fingerprint(scope.salt, render(variables)): variables for variables in scope.environments.values()
-        }
+        known = {fingerprint(scope.salt, render(variables)): variables for variables in scope.environments.values()}
         found: dict[str, Attributes] = {}
         variables: dict[str, Scalar] = {}
         dyno = salt = ""
@@ -101,7 +99,9 @@ for file in "$directory"/*.env; do
     if [ -n "$record" ]; then record="$record
 $line"; else record=$line; fi
     key=${record%%=*}
-    case $key in ''|*[!A-Za-z0-9_]*) printf 'key # %s\\n' "$(hash "${salt_kept:-$salt}" "$record")"; record=; continue;; esac
+    case $key in
+      ''|*[!A-Za-z0-9_]*) printf 'key # %s\\n' "$(hash "${salt_kept:-$salt}" "$record")"; record=; continue;;
+    esac
     case ${record#*=} in
       '"'*'"')
         rest=${record#*=}; rest=${rest#?}; rest=${rest%?}; tail=${rest##*[!\\\\]}

@@ -39,13 +39,7 @@ def parse(text: str) -> dict[str, str]:
 
 def quote(word: str) -> str:
     """One word of ``ExecStart=`` or ``Environment=``: quoted, with systemd's own expansions switched off."""
-    text = (
-        word.replace("\\", "\\\\")
-        .replace('"', '\\"')
-        .replace("\n", "\\n")
-        .replace("%", "%%")
-        .replace("$", "$$")
-    )
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%").replace("$", "$$")
     return f'"{text}"' if not text or any(c in text for c in " \t'\"\\;") else text
 
 

@@ -10,9 +10,7 @@ from infra.processes import Row
 from infra.provider import Fragment, Scope
 from providers import shown
 
-_PROPERTIES = (
-    "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestampMonotonic,MemoryCurrent,BindReadOnlyPaths"
-)
+_PROPERTIES = "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestampMonotonic,MemoryCurrent,BindReadOnlyPaths"
 
 
 class Processes:

@@ -33,7 +33,7 @@ SANDBOX: dict[str, str] = {
     "DevicePolicy": "closed",
     "KeyringMode": "private",
     # Every dyno has its own /dev/shm; otherwise it is a place that all users of the server may write to.
-    "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777",
+    "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777",  # noqa: S108  # a tmpfs of its own
     # The state of all apps, their env files and their slugs are root's alone already; here they are not even names.
     "InaccessiblePaths": "-/var/lib/dynoctl -/etc/dyno -/run/dynoctl",
     "UMask": "0077",

@@ -29,11 +29,7 @@ class Slug(Base):
         path = paths.slug(scope.app, str((change.after or change.before or {})["digest"]))
         if change.after is None:
             return [files.remove(path)]
-        return [
-            Command(
-                ("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path), says="seal the slug"
-            )
-        ]
+        return [Command(("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path), says="seal the slug")]
 
 
 _SCRIPT = """\

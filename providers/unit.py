@@ -84,9 +84,7 @@ class Unit(Base):
         if change.after is None:
             return [
                 Command(("sh", "-c", _STOP, "stop", service, ready), timeout=120, says=f"stop {dyno}"),
-                files.remove(
-                    *_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"
-                ),
+                files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
                 files.systemctl("daemon-reload"),
             ]
         wanted, ready_wanted = change.after["unit"], change.after["ready"]
@@ -95,9 +93,7 @@ class Unit(Base):
         if change.action != "restart":
             found = change.before or {}
             if found.get("drop_ins"):
-                commands.append(
-                    Command(("sh", "-c", _REVERT, "revert", service, ready), says=f"revert {service}")
-                )
+                commands.append(Command(("sh", "-c", _REVERT, "revert", service, ready), says=f"revert {service}"))
             commands += [
                 files.write(file, ini.render(_text(wanted)), "0644", says=f"write {service}"),
                 files.write(ready_file, ini.render(_text(ready_wanted)), "0644", says=f"write {ready}"),
@@ -112,9 +108,7 @@ class Unit(Base):
         verb = "restart" if self.effect(change) == "restart" else "start"
         says = f"{verb} {dyno}"
         if verb == "start":
-            commands.append(
-                Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service))
-            )
+            commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
         commands.append(files.systemctl("restart", service, ready, timeout=READY_TIMEOUT + 30, says=says))
         return commands
 
@@ -160,8 +154,7 @@ def _drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(
         path
         for path in state.get("DropInPaths", "").split()
-        if path.rpartition("/")[0].endswith(f"/{unit}.d")
-        and path != f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf"
+        if path.rpartition("/")[0].endswith(f"/{unit}.d") and path != f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf"
     )
 
 

@@ -64,9 +64,7 @@ class User(Base):
             return [Command(("sh", "-c", _REMOVE, "userdel", login), says=f"remove user {login}")]
         gecos = str(attributes["gecos"])
         if change.before is None:
-            return [
-                Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), says=f"add user {login}")
-            ]
+            return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), says=f"add user {login}")]
         return [
             Command(
                 (

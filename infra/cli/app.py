@@ -10,7 +10,6 @@ import typer
 from infra import __version__
 from infra.cli import apply, lab, plan, ps, validate
 
-
 app = typer.Typer(
     name="dynoctl",
     no_args_is_help=True,

@@ -55,7 +55,9 @@ def build(document: Document, file: Path) -> Manifest:
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:
     paths = {key: base / Path(data[key]).expanduser() for key in ("key", "known_hosts") if key in data}
-    return Ssh(**{**data, **paths})
+    values: dict[str, Any] = dict(data)
+    values.update(paths)
+    return Ssh(**values)
 
 
 def _dynos(name: str, value: Any) -> DynoType:
@@ -87,5 +89,5 @@ def _backing(data: dict[str, Any] | None) -> Backing | None:
 def _value(value: Any) -> Value:
     if isinstance(value, str):
         return value
-    ((kind, what),) = value.items()
+    kind, what = next(iter(value.items()))
     return Reference(kind, tuple(what) if isinstance(what, list) else what)

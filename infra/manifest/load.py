@@ -27,7 +27,8 @@ _TRUE, _FALSE, _NULL = (
     {"false", "False", "FALSE"},
     {"", "~", "null", "Null", "NULL"},
 )
-_CORE = {f"tag:yaml.org,2002:{name}" for name in "str int float bool null timestamp merge value seq map".split()}
+_CORE_NAMES = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
+_CORE = {f"tag:yaml.org,2002:{name}" for name in _CORE_NAMES}
 
 
 class Unusable(Exception):
@@ -137,7 +138,8 @@ def _refuse_depth(text: str, document: Document) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
-                where = Mark(event.start_mark.line, event.start_mark.column)
+                mark = event.start_mark
+                where = Mark(0, 0) if mark is None else Mark(mark.line, mark.column)
                 raise Unusable(_at(document, where, f"this is nested deeper than {DEEPEST} levels"))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

@@ -50,6 +50,7 @@ def check(document: Document) -> Iterator[Diagnostic]:
 def _explain(document: Document, error: ValidationError, path: Path) -> Iterator[Diagnostic]:
     schema = error.schema if isinstance(error.schema, Mapping) else {}
     expected = str(schema.get("x-expected", ""))
+    rule: Any = error.validator_value
     match error.validator:
         case "additionalProperties":
             yield from _unknown(document, error.instance, schema, path)
@@ -62,7 +63,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
                 path, f"{where} has no {name}", key=True, expected=f"{name}: {example}" if example else name
             )
         case "type":
-            kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+            kinds = rule if isinstance(rule, list) else [rule]
             wanted = expected or " or ".join(_NAMES[kind] for kind in kinds)
             yield document.diagnostic(
                 path,
@@ -73,7 +74,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "anyOf":
             yield from _branch(document, error, path, expected)
         case "enum":
-            choices = [str(one) for one in error.validator_value]
+            choices = [str(one) for one in rule]
             close = _close(str(error.instance), choices)
             hint = _HINTS.get((*map(str, path), str(error.instance)), f"Did you mean {close}?" if close else "")
             yield document.diagnostic(
@@ -84,7 +85,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             )
         case "const":
             yield _version(document, error.instance, path)
-        case "pattern" if path and path[0] == "env" or "propertyNames" in list(error.absolute_schema_path):
+        case "pattern" if (path and path[0] == "env") or "propertyNames" in list(error.absolute_schema_path):
             yield document.diagnostic(
                 (*path, str(error.instance)),
                 f"{_show(error.instance)} is no name for an environment variable",

@@ -10,8 +10,8 @@ from typing import Any
 from infra.errors import Diagnostic
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
-from infra.manifest.variables import refused
 from infra.manifest.urls import check_url
+from infra.manifest.variables import refused
 
 LONGEST_USER = 32
 """Characters of a login name on Linux (shadow's useradd)."""

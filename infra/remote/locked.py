@@ -20,7 +20,7 @@ from infra.remote.session import PIECE, Session
 from infra.resource import Command
 
 if TYPE_CHECKING:
-    import paramiko
+    pass
 
 BEAT = 5
 """Seconds between two heartbeats."""
@@ -233,7 +233,10 @@ class LockedShell:
 _HEART = """\
 mkdir -p /run/dynoctl
 beat=/run/dynoctl/$app.lock.beat
-while read -r count; do [ -d /run/dynoctl ] && printf '%s\\n' "$count" > "$beat.$$" && mv -f "$beat.$$" "$beat"; printf '%s\\n' "$count"; done
+while read -r count; do
+  [ -d /run/dynoctl ] && printf '%s\\n' "$count" > "$beat.$$" && mv -f "$beat.$$" "$beat"
+  printf '%s\\n' "$count"
+done
 exit
 """
 

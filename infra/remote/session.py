@@ -52,7 +52,7 @@ class Session:
         try:
             if transport is None or not transport.is_active():
                 raise EOFError("the connection is closed")
-            channel = transport.open_session(timeout=self.target.connect_timeout)
+            channel: paramiko.Channel = transport.open_session(timeout=self.target.connect_timeout)
             channel.exec_command(ENTRY)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self.lost(error) from None

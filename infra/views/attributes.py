@@ -28,7 +28,7 @@ def flat(attributes: Attributes | None) -> dict[str, Value]:
 def differences(before: Attributes, after: Attributes) -> Iterator[tuple[str, Value, Value]]:
     """Name, before and after of every attribute that differs; None where it is absent."""
     had, has = flat(before), flat(after)
-    declared = {name for name in after}
+    declared = set(after)
     names = [*has, *(name for name in had if name not in has and name.partition(".")[0] in declared)]
     for name in names:
         old, new = had.get(name), has.get(name)

@@ -49,7 +49,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def span(seconds: int) -> str:
     """A time span in its two largest units: ``3d 4h``."""
     units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-    parts = []
+    parts: list[str] = []
     for name, size in units:
         count, seconds = divmod(seconds, size)
         if count or (name == "s" and not parts):

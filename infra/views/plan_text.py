@@ -48,7 +48,8 @@ def summary(plan: Plan, style: Style) -> str:
     drift = f" Drift: {drifted} changed by hand." if drifted else ""
     starts = effects.count("start")
     return (
-        f"{style('bold', 'Plan:')} {counts['add']} to add, {counts['change']} to change, {counts['destroy']} to destroy. "
+        f"{style('bold', 'Plan:')} {counts['add']} to add, {counts['change']} to change, "
+        f"{counts['destroy']} to destroy. "
         f"{starts} {'dyno starts' if starts == 1 else 'dynos start'}, {effects.count('restart')} restart, "
         f"{effects.count('stop')} stop.{drift}"
     )

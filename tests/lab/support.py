@@ -115,8 +115,9 @@ def eventually(check: Any, seconds: float = 20) -> Any:
 
 
 SNAPSHOT = r"""
-find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/log -o -path /var/cache \
-  -o -path /var/lib/systemd -o -path /var/tmp \) -prune -o ! -path '/etc/*-' ! -path /etc/.pwd.lock -printf '%p %y %m %u %g\n' | sort
+find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/log \
+  -o -path /var/cache -o -path /var/lib/systemd -o -path /var/tmp \) -prune \
+  -o ! -path '/etc/*-' ! -path /etc/.pwd.lock -printf '%p %y %m %u %g\n' | sort
 find /run/dynoctl /run/systemd/system.control /etc/systemd /srv /app 2>/dev/null | sort
 cat /etc/passwd /etc/group
 cut -d: -f1 /etc/shadow

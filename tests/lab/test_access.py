@@ -63,8 +63,14 @@ def test_a_login_with_sudo(app: Project, fleet: Any) -> None:
 
 def test_a_hostile_locale_and_a_noisy_login_change_nothing(app: Project, fleet: Any) -> None:
     app.apply()
-    noise = 'echo "Welcome to grid-2"; alias ls=false; export LC_ALL=tr_TR.UTF-8 LANGUAGE=de; export PATH=/nonexistent:/usr/bin:/bin'
-    do = f"cp /root/.bashrc /root/.bashrc.kept; echo '{noise}' > /root/.bashrc; echo LANG=tr_TR.UTF-8 > /etc/default/locale"
+    noise = (
+        'echo "Welcome to grid-2"; alias ls=false; export LC_ALL=tr_TR.UTF-8 LANGUAGE=de POSIXLY_CORRECT=1; '
+        "export PATH=/nonexistent:/usr/bin:/bin IFS=x"
+    )
+    do = (
+        f"cp /root/.bashrc /root/.bashrc.kept; echo '{noise}' > /root/.bashrc; "
+        "echo LANG=tr_TR.UTF-8 > /etc/default/locale"
+    )
     undo = "mv /root/.bashrc.kept /root/.bashrc; rm /etc/default/locale"
     with changed(fleet, "grid-2", do, undo):
         app.settled()
