@@ -71,7 +71,7 @@ class Applier:
             self._phase("start", starts)
             self._rolling([one for one in groups if _restarts(one)])
             self._remove([one for one in groups if _goes(one)])
-            self._finish(identity)
+            self._finish(found, identity)
         finally:
             for shell in self._shells.values():
                 shell.close()
@@ -109,9 +109,7 @@ class Applier:
             salt: list[tuple[str, str | None]] = [] if found[name].facts.salt else [("salt", self._salts[name])]
             self._shells[name].run([record.write(self._plan.app, [*salt, entries])])
 
-        for name, result in each(write, found).items():
-            if isinstance(result, DynoctlError):
-                self._fail(name, "record", result)
+        self._settle(each(write, found))
 
     def _phase(self, name: str, groups: Sequence[Group]) -> None:
         """Groups of one server one after the other, servers at the same time."""
@@ -241,8 +239,8 @@ class Applier:
         if command.says not in ("record", ""):
             self._listener(Event("step", one.server, one.subject, command.says))
 
-    def _finish(self, identity: Identity) -> None:
-        """Write the formation as it is now; where nothing of the app is left, take its records and lock along."""
+    def _finish(self, found: Mapping[str, Observed], identity: Identity) -> None:
+        """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
         gone = set(self._shells) if self._prepared.destroy else set(self._prepared.leaving)
         whole = gone - self._broken if self.report.ok and not self.report.skipped else set()
 
@@ -250,7 +248,17 @@ class Applier:
             self._shells[name].run([record.forget(self._plan.app)])
             self._shells[name].forget()
 
-        for name, result in each(forget, whole).items():
+        self._settle(each(forget, whole))
+        if whole and not self._prepared.destroy:
+            machines = {found[name].facts.machine_id for name in whole}
+            entry = record.formation(
+                self._prepared.manifest, self._plan, found, identity.who, identity.when, without=machines
+            )
+            staying = [name for name in self._shells if name not in whole | self._broken]
+            self._settle(each(lambda name: self._shells[name].run([record.write(self._plan.app, [entry])]), staying))
+
+    def _settle(self, results: Mapping[str, object]) -> None:
+        for name, result in results.items():
             if isinstance(result, DynoctlError):
                 self._fail(name, "record", result)
 

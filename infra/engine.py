@@ -96,7 +96,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
     notes = [
         f"{name} is not in dyno.yaml any more; what it carries of this app is removed"
         for name in prepared.leaving
-        if name in found
+        if name in found and found[name].resources
     ]
     if prepared.destroy or prepared.slug is None:
         formation = Formation((), {}, {}, ())

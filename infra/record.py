@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -106,10 +106,10 @@ def meta(
 
 
 def formation(
-    manifest: Manifest, plan: Plan, found: Mapping[str, Observed], who: str, when: str
+    manifest: Manifest, plan: Plan, found: Mapping[str, Observed], who: str, when: str, without: Container[str] = ()
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and how every server of the app is reached. Servers
-    that left the manifest, or do not answer, stay in it as they were."""
+    that left the manifest, or do not answer, stay in it as they were; machines in ``without`` are forgotten."""
     old = newest_meta(seen.facts for seen in found.values())
     known: dict[str, Mapping[str, str]] = dict(old.get("servers", {}))
     machines = {name: seen.facts.machine_id for name, seen in found.items()}
@@ -125,6 +125,7 @@ def formation(
                 "port": str(server.port or ""),
             }
     homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
+    known = {machine: how for machine, how in known.items() if machine not in without}
     return meta(manifest.app.name, int(str(old.get("serial", 0))) + 1, who, when, homes, known)
 
 

@@ -54,7 +54,7 @@ def build(document: Document, file: Path) -> Manifest:
 
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:
-    paths = {key: base / Path(data[key]).expanduser() for key in ("key", "known_hosts") if key in data}
+    paths: dict[str, Any] = {key: base / Path(data[key]).expanduser() for key in ("key", "known_hosts") if key in data}
     values: dict[str, Any] = dict(data)
     values.update(paths)
     return Ssh(**values)

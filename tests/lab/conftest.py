@@ -15,6 +15,8 @@ from infra.lab import fleet as labs
 from infra.lab import needs, network, server
 from infra.lab.state import DATA
 
+pytest.register_assert_rewrite("tests.lab.support", "tests.lab.terminal")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the long sweeps in full")
