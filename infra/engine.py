@@ -99,7 +99,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         if name in found and found[name].resources
     ]
     if prepared.destroy or prepared.slug is None:
-        formation = Formation((), {}, {}, ())
+        formation = Formation((), {}, {})
         return build(
             manifest.app.name,
             [],
@@ -122,7 +122,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         unreachable,
         prepared.leaving,
         [*errors, *formation.errors],
-        notes,
+        [*notes, *formation.notes],
     )
 
 

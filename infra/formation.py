@@ -22,7 +22,8 @@ class Formation:
     dynos: tuple[Dyno, ...]
     homes: Mapping[str, str]
     before: Mapping[str, str]
-    errors: tuple[Diagnostic, ...]
+    errors: tuple[Diagnostic, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[str]) -> Formation:
@@ -53,10 +54,13 @@ def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[s
         if server.name in found
     ]
     placed = place(wanted, places, running, reserved)
-    errors = _capacity(placed, places)
+    problems = _capacity(placed, places)
     addresses = {server.name: server.listen for server in manifest.servers}
     dynos = _ports(manifest, found, placed, wanted, addresses)
-    return Formation(tuple(dynos), placed.homes, {**recorded, **before}, tuple(errors))
+    # While a server does not answer, its cores cannot be counted: what has no place waits, and blocks nothing.
+    errors = () if away else tuple(problems)
+    notes = tuple(f"{one.summary}, while {', '.join(sorted(away))} cannot be reached" for one in problems if away)
+    return Formation(tuple(dynos), placed.homes, {**recorded, **before}, errors, notes)
 
 
 def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, str]:

@@ -119,10 +119,21 @@ def test_a_ruby_that_does_not_fit(app: Project) -> None:
 
 
 def test_one_machine_twice(app: Project, fleet: Any) -> None:
-    app.manifest["servers"].append({"name": "twin", "host": fleet.address("grid-1"), "port": 22})
-    done = app.dynoctl("plan", code=None)
-    assert done.returncode in (1, 3)
-    assert "grid-1" in done.stderr
+    first = fleet.address("grid-1")
+    second = first.rpartition(".")[0] + ".250"
+    keys = Path(fleet.known_hosts).read_text()
+    app.manifest["servers"].append({"name": "twin", "host": second})
+    (app.directory / "both").write_text(
+        keys
+        + "".join(
+            line.replace(first, second, 1) for line in keys.splitlines(keepends=True) if line.startswith(f"{first} ")
+        )
+    )
+    app.manifest["ssh"]["known_hosts"] = "both"
+    with changed(fleet, "grid-1", f"ip address add {second}/24 dev host0", f"ip address del {second}/24 dev host0"):
+        done = app.dynoctl("plan", code=1)
+        assert "twin and grid-1 are the same machine" in done.stderr
+    app.manifest["servers"].pop()
 
 
 def test_somebody_elses_user_is_not_touched(app: Project, fleet: Any) -> None:

@@ -192,7 +192,7 @@ def test_ctrl_c_finishes_the_step_and_reports(app: Project) -> None:
     try:
         process.wait_for("Only 'yes' goes on:")
         process.say("yes")
-        process.wait_for("start")
+        process.wait_for(": start web")
         process.interrupt()
         text, code = process.end()
     finally:
