@@ -1,4 +1,4 @@
-"""What a file may say: the JSON Schemas of the manifest and of the plan, and their loader."""
+"""What a file may say: the JSON Schemas of dynoctl's files, and their loader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 @cache
 def load(name: str) -> dict[str, Any]:
-    """The schema of that name (``dyno``) as it is in the package. Do not change what you get: it is shared."""
-    text = files(__name__).joinpath(f"{name}.schema.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
+    """A schema by its file's name: ``load("dyno.schema.json")``. Treat it as read-only."""
+    document: dict[str, Any] = json.loads(files("schemas").joinpath(name).read_text(encoding="utf-8"))
+    return document
