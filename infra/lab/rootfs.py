@@ -62,7 +62,8 @@ _FILES = {
     "etc/systemd/journald.conf.d/lab.conf": "[Journal]\nStorage=volatile\nRuntimeMaxUse=32M\n",
     "etc/redis/lab.conf": 'include /etc/redis/redis.conf\nbind * -::*\nprotected-mode no\nsave ""\n',
     "etc/systemd/system/redis-server.service.d/lab.conf": (
-        "[Service]\nExecStart=\nExecStart=/usr/bin/redis-server /etc/redis/lab.conf --supervised systemd --daemonize no\n"
+        "[Service]\nExecStart=\n"
+        "ExecStart=/usr/bin/redis-server /etc/redis/lab.conf --supervised systemd --daemonize no\n"
     ),
     "sbin/lab-init": """\
 #!/bin/sh

@@ -16,6 +16,7 @@ from infra.lab.state import LabState, ServerState
 
 # nspawn ends with 133 when the server rebooted itself; then it is started again, as a machine's power stays on.
 _SUPERVISE = """\
+cd /
 for group; do shift; [ "$group" = -- ] && break; echo $$ > "$group/cgroup.procs" || exit; done
 while :; do "$@"; [ $? -eq 133 ] || exit; done
 """
@@ -51,17 +52,20 @@ def boot(lab: LabState, server: str) -> None:
         *("--console=pipe", "/sbin/lab-init"),
     ]
     groups = [str(path) for path in cgroups.make(lab, server)]
-    with (base / "console.log").open("ab") as console:
-        process = subprocess.Popen(  # noqa: S603  # our own argv
-            ["sh", "-c", _SUPERVISE, "supervise", *groups, "--", *command],  # noqa: S607  # sh is on every PATH
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            start_new_session=True,
-            cwd="/",
-            env={"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_LOCK": "0"},
-        )
-    state.pid, state.started = process.pid, _started(process.pid)
+    console = str(base / "console.log")
+    # Not subprocess: the container outlives this program, and nobody here waits for it.
+    state.pid = os.posix_spawnp(
+        "sh",
+        ["sh", "-c", _SUPERVISE, "supervise", *groups, "--", *command],
+        {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_LOCK": "0"},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    state.started = _started(state.pid)
     lab.save()
 
 
@@ -160,7 +164,7 @@ def _detach_loops(base: Path) -> None:
         ["losetup", "--list", "--noheadings", "--raw", "--output", "NAME,BACK-INO,BACK-FILE"], check=False
     ).stdout
     for line in listed.splitlines():
-        name, inode, file = (line.split(" ", 2) + ["", ""])[:3]
+        name, inode, file = [*line.split(" ", 2), "", ""][:3]
         ours = file.startswith(str(base)) or file.removesuffix(" (deleted)") in paths
         if ours or any(inode == str(number) and "/var/lib/dynoctl/" in file for _, number in inodes):
             run(["losetup", "--detach", name], check=False)
