@@ -55,11 +55,13 @@ def load(file: File) -> tuple[Document, list[Diagnostic]]:
     node = _compose(text, document)
     builder = _Builder(document)
     document.data = builder.build(node, ())
-    # Any value under env may be a secret that somebody wrote down, so none of them is ever shown.
-    document.secrets = [
-        mark for path, mark in document.values.items() if path[:1] == ("env",) and path in document.scalars
-    ]
+    document.secrets = [mark for path, mark in document.values.items() if _may_be_secret(path, document)]
     return document, builder.problems
+
+
+def _may_be_secret(path: Path, document: Document) -> bool:
+    """Any value under env may be a secret that somebody wrote down; what a reference names is none."""
+    return path[:1] == ("env",) and path in document.scalars and not any(str(part).startswith("from_") for part in path)
 
 
 def _text(file: File, document: Document) -> str:

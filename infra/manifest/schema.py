@@ -69,8 +69,10 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
                 path,
                 f"{_last(path)} is {_found(error.instance)}",
                 expected=wanted,
-                hint=_type_hint(document, path, kinds, error.instance),
+                hint=_type_hint(document, path, kinds, error.instance, schema),
             )
+        case "anyOf" if path[:1] == ("env",) and error.instance is None:
+            return  # a variable without a value: said elsewhere, with what to write
         case "anyOf":
             yield from _branch(document, error, path, expected)
         case "enum":
@@ -138,11 +140,12 @@ def _version(document: Document, found: Any, path: Path) -> Diagnostic:
     return document.diagnostic(path, f"version cannot be {_show(found)}", expected="1")
 
 
-def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any) -> str:
+def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any, schema: Mapping[str, Any]) -> str:
     text = document.scalars.get(path, "")
     if "boolean" in kinds and text.lower() in ("yes", "no", "on", "off", "y", "n"):
         return f"Write {'true' if text.lower() in ('yes', 'on', 'y') else 'false'}; {text} is a string."
-    if kinds == ["string"] and isinstance(instance, int | float):
+    fits = re.search(schema.get("pattern", ""), text) is not None
+    if kinds == ["string"] and isinstance(instance, int | float) and fits:
         return f'Put it in quotes: "{text}".'
     if {"integer", "number"} & set(kinds) and isinstance(instance, str) and text.strip().isdigit():
         return "Write the number without quotes and without leading zeros."
@@ -158,12 +161,14 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 
 def _example(schema: Mapping[str, Any], name: str) -> str:
-    import json
+    import yaml
 
     examples = schema.get("properties", {}).get(name, {}).get("examples", [])
     if not examples:
         return ""
-    return examples[0] if isinstance(examples[0], str) else json.dumps(examples[0])
+    return (
+        yaml.safe_dump(examples[0], default_flow_style=True, width=1000, sort_keys=False).removesuffix("...\n").strip()
+    )
 
 
 def _last(path: Path) -> str:
