@@ -39,7 +39,7 @@ def diff(
     pulling = {change.resource.key for change in changes if providers[change.resource.kind].triggers(change)}
     for key, resource in wanted.items():
         causes = [trigger for trigger in resource.triggers if trigger in pulling]
-        if resource.dyno in observed.facts.pending:
+        if resource.triggers and resource.dyno in observed.facts.pending:
             causes.append("an apply that was cut off")
         if causes and key not in changed and key in observed.resources:
             attributes = observed.resources[key]

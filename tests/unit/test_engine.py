@@ -1,0 +1,245 @@
+"""The engine's pure parts: quoting, sections, diff, drift, order, redaction, secrets that do not print."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from infra import record
+from infra.facts import Facts, parse
+from infra.formation import Formation
+from infra.lock import Identity
+from infra.observe import Observed
+from infra.plan import Plan, build
+from infra.provider import Fragment, Scope
+from infra.redact import redactor
+from infra.registry import Everything
+from infra.remote.quote import assign, batch, observation, sections
+from infra.resource import Attributes, Command, Resource
+from infra.sensitive import REDACTED, Sensitive
+from infra.views import plan_json, plan_text
+from infra.views.style import Style, printable
+from providers import user
+
+HOSTILE = "'; touch /tmp/pwned; echo '\n$(id) `id` \\ \" \t é"
+
+
+def sh(script: str) -> str:
+    return subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True).stdout
+
+
+def test_values_cross_into_shell_as_values() -> None:
+    assert sh(assign({"value": HOSTILE}) + 'printf %s "$value"') == HOSTILE
+    with pytest.raises(ValueError, match="not a variable's name"):
+        assign({"a; id": "x"})
+    with pytest.raises(ValueError, match="NUL"):
+        assign({"a": "\0"})
+
+
+def test_a_batch_runs_in_order_and_ends_at_the_first_failure() -> None:
+    commands = [
+        Command(("printf", "%s", HOSTILE)),
+        Command(("cat",), stdin=b"\0binary\xff\n"),
+        Command(("sh", "-c", "echo broken >&2; exit 7")),
+        Command(("echo", "never")),
+    ]
+    done = subprocess.run(["sh", "-s"], input=batch(commands, "NONCE").encode(), capture_output=True, check=True)
+    text = done.stdout.decode(errors="replace")
+    assert HOSTILE in text
+    assert [line for line in text.splitlines() if line.startswith("NONCE")] == [
+        "NONCE 0 0",
+        "NONCE 1 0",
+        "NONCE 2 7",
+        "NONCE end 7",
+    ]
+    assert "broken" in text
+    assert "never" not in text
+
+
+def test_a_command_that_hangs_is_ended() -> None:
+    text = sh(batch([Command(("sleep", "30"), timeout=1)], "NONCE"))
+    assert "NONCE 0 124" in text
+
+
+def test_secrets_of_a_command_are_on_no_command_line() -> None:
+    script = batch([Command(("cat",), stdin=b"hunter2", secret=True)], "NONCE")
+    assert "hunter2" not in script
+    assert "hunter2" not in repr(Command(("cat",), stdin=b"hunter2"))
+
+
+def test_sections_are_found_in_the_noise_of_a_login_shell() -> None:
+    script = observation(
+        {"one": Fragment("echo first\n"), "two": Fragment('echo "$x"; exit 3\n', {"x": "second"})}, "N"
+    )
+    found = sections("Welcome!\nN begin other\n" + sh(script), "N")
+    assert found == {"one": (0, "first\n"), "two": (3, "second\n")} or found == {
+        "one": (0, "first"),
+        "two": (3, "second"),
+    }
+
+
+def facts(**keys: object) -> Facts:
+    base: dict[str, object] = {
+        "machine_id": "m1",
+        "hostname": "grid-1",
+        "address": "10.0.0.11",
+        "cores": 2,
+        "systemd": 252,
+        "squashfs": True,
+        "ruby": "3.1.2",
+        "missing": frozenset(),
+        "ports": frozenset(),
+        "marks": (),
+    }
+    return Facts(**(base | keys))  # type: ignore[arg-type]
+
+
+def planned(
+    found: Mapping[str, Attributes],
+    record_: Mapping[str, Any] | None = None,
+    pending: frozenset[str] = frozenset(),
+) -> Plan:
+    desired = [
+        Resource("grid-1", "user", "shop-web.1", user.desired("shop", "web.1"), "web.1"),
+        Resource("grid-1", "unit", "shop-web.1", {"state": "running"}, "web.1", triggers=("user.shop-web.1",)),
+    ]
+    observed = Observed(facts(record=record_ or {}, pending=pending), found)
+    return build("shop", desired, {"grid-1": observed}, Formation((), {}, {}), Everything.providers, {})
+
+
+WHOLE = {"user.shop-web.1": dict(user.desired("shop", "web.1")), "unit.shop-web.1": {"state": "running"}}
+
+
+def test_nothing_to_do() -> None:
+    plan = planned(WHOLE)
+    assert plan.changes == ()
+    assert plan_text.summary(plan, Style(False)) == "No changes. The servers match dyno.yaml."
+
+
+def test_an_undeclared_attribute_is_nobodys_business() -> None:
+    assert planned({**WHOLE, "unit.shop-web.1": {"state": "running", "other": "x"}}).changes == ()
+
+
+def test_create_in_order_with_one_start() -> None:
+    plan = planned({})
+    assert [(change.action, change.address, change.effect) for change in plan.changes] == [
+        ("create", "grid-1/user.shop-web.1", None),
+        ("create", "grid-1/unit.shop-web.1", "start"),
+    ]
+    assert plan_text.summary(plan, Style(False)) == (
+        "Plan: 2 to add, 0 to change, 0 to destroy. 1 dyno starts, 0 restart, 0 stop."
+    )
+
+
+def test_drift_is_told_from_change_by_the_record() -> None:
+    found = {**WHOLE, "user.shop-web.1": {**WHOLE["user.shop-web.1"], "shell": "/bin/bash"}}
+    applied = {"user.shop-web.1": {"attributes": {**WHOLE["user.shop-web.1"], "groups": []}}}
+    (change,) = planned(found, applied).changes
+    assert change.drift
+    assert change.reason == "changed on the server since the last apply: shell"
+    (change,) = planned(found).changes
+    assert not change.drift, "without a record nobody can tell"
+    (change,) = planned(found, {"user.shop-web.1": {"attributes": {"shell": "/bin/bash"}}}).changes
+    assert not change.drift, "what is found is what was applied: the wish has changed"
+
+
+def test_a_new_user_restarts_its_dyno_and_a_mended_one_does_not() -> None:
+    plan = planned({"unit.shop-web.1": {"state": "running"}})
+    assert [(change.action, change.effect) for change in plan.changes] == [("create", None), ("restart", "restart")]
+    assert plan.batches == (("web.1",),)
+    mended = planned({**WHOLE, "user.shop-web.1": {**WHOLE["user.shop-web.1"], "shell": "/bin/bash"}})
+    assert [change.action for change in mended.changes] == ["update"]
+
+
+def test_an_apply_that_was_cut_off_is_finished() -> None:
+    (change,) = planned(WHOLE, pending=frozenset({"web.1"})).changes
+    assert (change.action, change.effect) == ("restart", "restart")
+    assert "cut off" in change.reason
+
+
+def test_what_is_not_desired_goes_highest_first() -> None:
+    more = {
+        **WHOLE,
+        **{f"unit.shop-web.{n}": {"state": "running"} for n in (2, 10, 9)},
+        "user.shop-web.2": {"login": "x"},
+    }
+    plan = planned(more)
+    assert [change.address.partition("/")[2] for change in plan.changes] == [
+        "unit.shop-web.10",
+        "unit.shop-web.9",
+        "unit.shop-web.2",
+        "user.shop-web.2",
+    ]
+    assert {change.effect for change in plan.changes} == {"stop", None}
+
+
+def test_somebody_elses_thing_is_an_error_and_never_a_deletion() -> None:
+    foreign = {**WHOLE["user.shop-web.1"], "foreign": True}
+    plan = planned({**WHOLE, "user.shop-web.1": foreign})
+    assert [error.summary for error in plan.errors] == ["grid-1/user.shop-web.1 exists, and dynoctl did not make it"]
+    assert planned({**WHOLE, "user.shop-web.7": foreign}).changes == ()
+
+
+def test_a_secret_prints_nowhere() -> None:
+    secret = Sensitive("hunter2")
+    assert {str(secret), repr(secret), f"{secret}", f"{secret!r}"} == {REDACTED}
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+    with pytest.raises(TypeError):
+        copy.deepcopy(secret)
+    with pytest.raises(TypeError):
+        json.dumps({"a": secret})
+    desired = Resource("grid-1", "env_file", "shop-web.1", {"variables": {"A": secret}}, "web.1")
+    plan = build("shop", [desired], {"grid-1": Observed(facts(), {})}, Formation((), {}, {}), Everything.providers, {})
+    text = plan_text.render(plan, {}, Style(True), verbose=True) + json.dumps(plan_json.document(plan, {})) + repr(plan)
+    assert "hunter2" not in text
+    assert REDACTED in text
+
+
+def test_redaction() -> None:
+    redact = redactor(
+        [{"URL": Sensitive("postgresql://u:p%40ss@h/d"), "PEM": Sensitive("line one\nline two"), "N": Sensitive("1")}]
+    )
+    said = redact("connect to postgresql://u:p%40ss@h/d failed for p@ss and p%40ss; line two; 1")
+    assert said == f"connect to {REDACTED} failed for {REDACTED} and {REDACTED}; {REDACTED}; 1"
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    assert printable("a\x1b[31mb\r\n\x07") == "a\\x1b[31mb\\x0d\n\\x07"
+
+
+def test_facts() -> None:
+    found = parse(
+        "machine_id abc\nhostname grid-1\nconnection 10.0.0.1 4711 10.0.0.11 22\ncores 4\n"
+        "systemd systemd 252 (252.39)\n"
+        "squashfs yes\nruby ruby 3.1.2\nport 0016\nport 1388\n"
+        "mark /etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-App=shop\n"
+        "mark /etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Dyno=web.1\n"
+        "mark /etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Port=5000\n"
+        "mark /etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Cpu=250\n"
+        'applied {"key": "unit.shop-web.1", "port": 5000}\napplied {damaged\nmeta not json\npending web.1\n'
+    )
+    assert (found.address, found.cores, found.systemd, found.ruby) == ("10.0.0.11", 4, 252, "3.1.2")
+    assert found.ports == {22, 5000}
+    assert found.dynos("shop")["web.1"].port == 5000
+    assert list(found.record) == ["unit.shop-web.1"]
+    assert (found.meta, found.pending) == ({}, {"web.1"})
+    with pytest.raises(ValueError, match="did not say who it is"):
+        parse("sh: not a server")
+
+
+def test_records_are_one_line_each() -> None:
+    command = record.write("shop", [("meta.json", '{"a": "b\\n"}'), ("pending/web.1", None)])
+    assert command.stdin == b'meta.json {"a": "b\\n"}\npending/web.1 \n'
+    assert "shop" in command.argv[-1]
+    assert str(Identity("me@here", "now", 1)) == "me@here since now (pid 1)"
+
+
+def test_scope_is_a_value() -> None:
+    assert Scope("a", "b") == Scope("a", "b")

@@ -1,0 +1,192 @@
+"""Providers: what they print for a server is run by a real sh here; what it prints is parsed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.provider import Scope
+from infra.remote.quote import assign
+from infra.resource import Change, Resource, fingerprint
+from infra.sensitive import Sensitive
+from providers import dyno_unit, env_file, ini, user
+from providers.env_file import EnvFile
+from providers.unit import Unit
+from providers.user import User
+
+HOSTILE = {
+    "PLAIN": "info",
+    "EMPTY": "",
+    "QUOTES": 'a "b" \'c\' `d` $HOME ${X} \\ \\\\ \\" end\\',
+    "LINES": '-----BEGIN\nline "two"\n\nKEY="no"\n-----END\n',
+    "ONLY_NEWLINE": "\n",
+    "BACKSLASHES": "\\\\\\",
+    "UNICODE": "Iıİ é 漢字 🚀",
+    "HASH": "#not a comment",
+    "EQUALS": "a=b=c",
+    "SPACES": "  x  ",
+}
+
+
+def observe(directory: Path, scope: Scope, kept: Path) -> str:
+    """Run the real fragment with a real sh on files that are here."""
+    fragment = EnvFile().observe(scope)
+    variables = {**fragment.variables, "directory": str(directory), "kept": str(kept)}
+    done = subprocess.run(
+        ["sh", "-s"],
+        input=assign(variables) + fragment.script,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "shop").mkdir()
+    return tmp_path / "shop"
+
+
+def test_an_env_file_as_wanted_is_known_by_one_digest(files: Path) -> None:
+    scope = Scope("shop", "salt", {"web": HOSTILE})
+    (files / "web.1.env").write_text(env_file.render(HOSTILE))
+    output = observe(files, scope, files / "none")
+    assert output.count("\n") == 1, "no digest of a single variable is made"
+    assert EnvFile().parse(scope, output)["shop-web.1"]["variables"] == HOSTILE
+
+
+def test_an_env_file_that_differs_is_compared_key_by_key(files: Path, tmp_path: Path) -> None:
+    scope = Scope("shop", "salt", {"web": {**HOSTILE, "PLAIN": "debug", "NEW": "x"}})
+    (files / "web.1.env").write_text(env_file.render({**HOSTILE, "OLD": Sensitive("secret")}))
+    (tmp_path / "kept").write_text("kept-salt\n")
+    output = observe(files, scope, tmp_path / "kept")
+    assert "secret" not in output
+    found = EnvFile().parse(scope, output)["shop-web.1"]
+    desired = Resource("grid-1", "env_file", "shop-web.1", env_file.desired(scope.environments["web"]), "web.1")
+    change = Change(desired, "update", found, desired.attributes)
+    assert "variables" in change.differing()
+    from infra.views.attributes import differences
+
+    names = [name for name, _, _ in differences(found, desired.attributes) if name.startswith("variables")]
+    assert sorted(names) == ["variables.NEW", "variables.OLD", "variables.PLAIN"], "all the hostile ones are the same"
+
+
+@pytest.mark.parametrize("extra", ["FOO=bar\n", "# a note\n", "\n", 'OPEN="never closed\n', "no newline at the end"])
+def test_a_line_that_a_person_added_is_found(files: Path, extra: str) -> None:
+    scope = Scope("shop", "salt", {"web": HOSTILE})
+    (files / "web.1.env").write_text(env_file.render(HOSTILE) + extra)
+    found = EnvFile().parse(scope, observe(files, scope, files / "none"))["shop-web.1"]["variables"]
+    assert isinstance(found, dict)
+    assert found.keys() > HOSTILE.keys()
+
+
+def test_what_is_remembered_of_an_env_file_holds_no_value() -> None:
+    kept = EnvFile().recorded(env_file.desired({"A": Sensitive("secret"), "B": "info"}), "salt")
+    assert kept["variables"] == {"A": fingerprint("salt", 'A="secret"'), "B": fingerprint("salt", 'B="info"')}
+
+
+def test_the_order_of_systemctls_properties_does_not_matter() -> None:
+    output = "\n".join(
+        [
+            "text dyno-shop-web-1.service:[Unit]",
+            "text dyno-shop-web-1.service:X-Dynoctl-App=shop",
+            "text dyno-shop-web-1.service:X-Dynoctl-Dyno=web.1",
+            "text dyno-shop-admin-web-1.service:[Unit]",
+            "text dyno-shop-admin-web-1.service:X-Dynoctl-App=shop-admin",
+            "CPUQuotaPerSecUSec=250ms",
+            "ActiveState=active",
+            "UnitFileState=enabled",
+            "Id=dyno-shop-web-1.service",
+            "",
+            "Id=dyno-shop-web-1-ready.service",
+            "ActiveState=active",
+        ]
+    )
+    found = Unit().parse(Scope("shop", ""), output)
+    assert list(found) == ["shop-web.1"], "an app with a longer name is another app"
+    assert (found["shop-web.1"]["state"], found["shop-web.1"]["cpu"], found["shop-web.1"]["enabled"]) == (
+        "running",
+        "25%",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("active", "sub", "ready", "reload", "state"),
+    [
+        ("active", "running", "active", "no", "running"),
+        ("active", "running", "activating", "no", "running"),
+        ("active", "running", "failed", "no", "not answering"),
+        ("active", "running", "active", "yes", "outdated"),
+        ("activating", "auto-restart", "inactive", "no", "crashing"),
+        ("inactive", "dead", "inactive", "no", "stopped"),
+        ("failed", "failed", "inactive", "no", "failed"),
+    ],
+)
+def test_states(active: str, sub: str, ready: str, reload: str, state: str) -> None:
+    output = (
+        "text dyno-shop-web-1.service:[Unit]\n"
+        f"Id=dyno-shop-web-1.service\nActiveState={active}\nSubState={sub}\nNeedDaemonReload={reload}\n\n"
+        f"Id=dyno-shop-web-1-ready.service\nActiveState={ready}\n"
+    )
+    assert Unit().parse(Scope("shop", ""), output)["shop-web.1"]["state"] == state
+
+
+def test_a_user_of_somebody_else_is_foreign() -> None:
+    scope = Scope("shop", "")
+    ours = (
+        "user dyno-shop-web-1:x:999:999:dynoctl shop web.1:/nonexistent:/usr/sbin/nologin\nlocked dyno-shop-web-1:yes"
+    )
+    assert User().parse(scope, ours)["shop-web.1"] == user.desired("shop", "web.1")
+    theirs = ours.replace("dynoctl shop web.1", "a person")
+    assert User().parse(scope, theirs)["shop-web.1"]["foreign"] is True
+    assert User().parse(Scope("sh", ""), ours) == {}
+
+
+def sample() -> dyno_unit.DynoUnit:
+    return dyno_unit.DynoUnit(
+        app="shop",
+        dyno="web.1",
+        listen="10.0.0.11",
+        port=5000,
+        argv=("/usr/bin/thin", "start", "-a", "10.0.0.11", "--tag", 'odd "$x" 100%'),
+        environment={"LANG": "C.UTF-8", "ODD": 'a "b" 50% $c'},
+        slug="a" * 64,
+        rackup="b" * 64,
+        cpu=250,
+        memory=512 << 20,
+    )
+
+
+def test_a_units_text_comes_back_as_its_settings() -> None:
+    settings = dyno_unit.service(sample())
+    text = ini.render(settings)
+    assert ini.parse(text) == settings
+    assert ini.parse(f"# a note\n{text}\n; another") == settings
+    assert 'ExecStart=/usr/bin/thin start -a 10.0.0.11 --tag "odd \\"$$x\\" 100%%"' in text
+    assert 'Environment="ODD=a \\"b\\" 50%% $c"' in text
+
+
+def test_no_root_line_of_a_unit_sees_the_apps_environment() -> None:
+    settings = dyno_unit.service(sample())
+    assert not any(value.startswith(("+", "!")) for key, value in settings.items() if ".Exec" in key)
+    ready = dyno_unit.ready(sample())
+    assert not any("Environment" in key for key in ready)
+
+
+def test_systemd_reads_the_units(tmp_path: Path) -> None:
+    """Golden: what a person would review. Changing it is a decision, so the whole text is here."""
+    golden = Path(__file__).parents[1] / "golden/units"
+    for name, settings in (("service", dyno_unit.service(sample())), ("ready", dyno_unit.ready(sample()))):
+        text = ini.render(settings)
+        file = golden / f"{name}.txt"
+        if os.environ.get("DYNOCTL_GOLDEN") == "write":
+            golden.mkdir(exist_ok=True)
+            file.write_text(text)
+        assert text == file.read_text()
