@@ -113,9 +113,7 @@ def _rack_env(manifest: Manifest) -> str:
     value = manifest.env.get("RACK_ENV", ENVIRONMENT["RACK_ENV"])
     if isinstance(value, str):
         return value
-    raise StackError(
-        "env/RACK_ENV", "it must be in the manifest itself", "Write it like RACK_ENV: production."
-    )
+    raise StackError("env/RACK_ENV", "it must be in the manifest itself", "Write it like RACK_ENV: production.")
 
 
 def _ruby(manifest: Manifest) -> str:

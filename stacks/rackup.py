@@ -32,9 +32,7 @@ def _link(number: int, each: Use | Map) -> Json:
     requires: list[Json] = [] if each.require is None else [each.require]
     if isinstance(each, Map):
         if not _MAPPABLE.match(each.path):
-            raise StackError(
-                f"{at}/map", f"{each.path!r} is no path that Rack maps", "It begins with a slash."
-            )
+            raise StackError(f"{at}/map", f"{each.path!r} is no path that Rack maps", "It begins with a slash.")
         return {"at": at, "key": "app", "map": each.path, "constant": each.app, "requires": requires}
     given: dict[str, Json] = {"args": list(each.args), "options": dict(each.options)}
     try:
@@ -42,9 +40,7 @@ def _link(number: int, each: Use | Map) -> Json:
         json.dumps(given, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except ValueError as error:
         hint = "Arguments and options are what JSON can say, in UTF-8."
-        raise StackError(
-            at, f"{each.name} is given a value that cannot be passed on: {error}", hint
-        ) from error
+        raise StackError(at, f"{each.name} is given a value that cannot be passed on: {error}", hint) from error
     return {"at": at, "key": "use", "constant": each.name, "requires": requires, **given}
 
 

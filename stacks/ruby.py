@@ -24,8 +24,7 @@ class Version:
             raise ValueError(f"{text!r} is not a version: write numbers with dots, like 3.1 or 3.1.2")
         self.text = text.strip()
         self.segments: tuple[int | str, ...] = tuple(
-            int(part) if part.isdigit() else part
-            for part in _SEGMENT.findall(self.text.replace("-", ".pre."))
+            int(part) if part.isdigit() else part for part in _SEGMENT.findall(self.text.replace("-", ".pre."))
         )
 
     def release(self) -> Version:
