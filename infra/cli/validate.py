@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from infra.cli.options import AsJson, File
 from infra.errors import INVALID_MANIFEST, ManifestInvalid
+
+if TYPE_CHECKING:
+    from infra.manifest.model import Manifest
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
-    """Check the manifest; needs no network."""
+    """Check dyno.yaml and show everything that is wrong with it; needs no network."""
     from infra.manifest import check
 
     manifest, diagnostics = check(file)
@@ -24,15 +28,21 @@ def validate(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
         import json
 
         found = [diagnostic.as_json() for diagnostic in diagnostics]
-        typer.echo(json.dumps({"format_version": 1, "valid": manifest is not None, "diagnostics": found}, indent=2))
-        if manifest is None:
-            raise typer.Exit(INVALID_MANIFEST)
-        return
+        document = {"format_version": 1, "valid": manifest is not None, "diagnostics": found}
+        typer.echo(json.dumps(document, indent=2))
+        raise typer.Exit(INVALID_MANIFEST if manifest is None else 0)
     if manifest is None:
         raise ManifestInvalid(diagnostics)
+    typer.echo(_summary(file, manifest))
+
+
+def _summary(file: Path, manifest: Manifest) -> str:
+    from infra.views.style import printable
+
     dynos = sum(type_.count for type_ in manifest.dynos.values())
-    servers = len(manifest.servers)
-    typer.echo(
-        f"{file} is valid: {manifest.app.name}, {dynos} dyno{'' if dynos == 1 else 's'} "
-        f"on {servers} server{'' if servers == 1 else 's'}."
-    )
+    formation = f"{_count(dynos, 'dyno')} on {_count(len(manifest.servers), 'server')}"
+    return f"{printable(str(file))} is valid: {manifest.app.name}, {formation}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

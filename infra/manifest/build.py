@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from infra.manifest.document import Document
+from infra.manifest.files import located
 from infra.manifest.model import (
     App,
     AppServer,
@@ -21,71 +21,62 @@ from infra.manifest.model import (
     Value,
 )
 
-_SIZES = {"M": 1 << 20, "G": 1 << 30}
+_UNITS = {"M": 1 << 20, "G": 1 << 30}
 
 
-def build(document: Document, file: Path) -> Manifest:
-    """The manifest. The document must have passed every check."""
-    data: Any = document.data
-    base = file.resolve().parent
+def build(data: Any, file: Path, base: Path) -> Manifest:
+    """The manifest of a document's data, which passed every check. ``base`` is the file's directory."""
     optional: dict[str, Any] = {}
     if "version" in data.get("ruby", {}):
         optional["ruby_version"] = data["ruby"]["version"]
-    if "app_server" in data:
-        optional["app_server"] = AppServer(data["app_server"]["name"], data["app_server"].get("options", {}))
-    if "ssh" in data:
-        optional["ssh"] = _ssh(data["ssh"], base)
     rackup = data.get("rackup")
-    framework = data.get("framework")
     return Manifest(
         file=file,
-        app=App(data["app"]["name"], (base / Path(data["app"]["source"]).expanduser()).resolve()),
+        app=App(data["app"]["name"], located(data["app"]["source"], base)),
         servers=tuple(Server(**server) for server in data["servers"]),
-        dynos={name: _dynos(name, value) for name, value in data["dynos"].items()},
-        framework=None if framework is None or rackup is not None else Framework(**framework),
+        dynos={name: _dyno_type(name, value) for name, value in data["dynos"].items()},
+        # With a rackup the framework is only a word: the file itself says what to load.
+        framework=Framework(**data["framework"]) if rackup is None else None,
         rackup=rackup,
+        app_server=AppServer(**data.get("app_server", {})),
         middleware=tuple(_entry(entry) for entry in data.get("middleware", [])),
-        env={name: _env(document, name, value) for name, value in data.get("env", {}).items()},
+        env={name: _value(value) for name, value in data.get("env", {}).items()},
         database=_backing(data.get("database")),
         cache=_backing(data.get("cache")),
+        ssh=_ssh(data.get("ssh", {}), base),
         spread=data.get("placement", {}).get("spread"),
         **optional,
     )
 
 
-def _ssh(data: dict[str, Any], base: Path) -> Ssh:
-    paths = {key: base / Path(data[key]).expanduser() for key in ("key", "known_hosts") if key in data}
-    return Ssh(**{**data, **paths})
-
-
-def _dynos(name: str, value: Any) -> DynoType:
+def _dyno_type(name: str, value: Any) -> DynoType:
     if isinstance(value, int):
         return DynoType(name, value)
-    keys: dict[str, Any] = {key: value[key] for key in ("count", "port") if key in value}
-    if "cpu" in value:
-        keys["cpu"] = round(value["cpu"] * 1000)
-    if "memory" in value:
-        keys["memory"] = int(value["memory"][:-1]) * _SIZES[value["memory"][-1]]
-    return DynoType(name, **keys)
+    given = dict(value)
+    if "cpu" in given:
+        given["cpu"] = round(given["cpu"] * 1000)
+    if "memory" in given:
+        given["memory"] = int(given["memory"][:-1]) * _UNITS[given["memory"][-1]]
+    return DynoType(name, **given)
 
 
-def _entry(entry: dict[str, Any]) -> Use | Map:
+def _entry(entry: Any) -> Use | Map:
     if "map" in entry:
         return Map(entry["map"], entry["app"], entry.get("require"))
     return Use(entry["use"], entry.get("require"), tuple(entry.get("args", ())), entry.get("options", {}))
 
 
-def _env(document: Document, name: str, value: Any) -> Value:
-    # As it is written: 1.10 is "1.10", and true is "true".
-    return _value(value) if isinstance(value, dict) else document.scalars.get(("env", name), str(value))
-
-
-def _backing(data: dict[str, Any] | None) -> Backing | None:
+def _backing(data: Any) -> Backing | None:
     return None if data is None else Backing(data["adapter"], _value(data["url"]))
 
 
 def _value(value: Any) -> Value:
     if isinstance(value, str):
         return value
-    ((kind, what),) = value.items()
+    [(kind, what)] = value.items()
     return Reference(kind, tuple(what) if isinstance(what, list) else what)
+
+
+def _ssh(data: Any, base: Path) -> Ssh:
+    paths = {key: located(data[key], base) for key in ("key", "known_hosts") if key in data}
+    return Ssh(**{**data, **paths})

@@ -1,76 +1,75 @@
-"""A YAML document as values with a position for each of them, and lines that are safe to show."""
+"""A YAML document as plain values, with the place of every key and value, and diagnostics that point there."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from infra.errors import Diagnostic, Location
+from infra.errors import Diagnostic
 from infra.manifest.model import Json
+from infra.manifest.source import Shown, Source, Span
 
 Path = tuple[str | int, ...]
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"']*(?=@)")
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Where something stands: line and column from 0, and how many characters it takes on that line."""
-
-    line: int
-    column: int
-    length: int = 1
+T = TypeVar("T")
 
 
 @dataclass
 class Document:
-    """The data, with the marks of every key and value by path. ``scalars`` holds each scalar as it was written."""
+    """The data, and where it stands. ``broken`` holds the paths that were complained about already."""
 
-    file: str
-    lines: list[str] = field(default_factory=list)
+    source: Source
     data: Json = None
-    keys: dict[Path, Mark] = field(default_factory=dict)
-    values: dict[Path, Mark] = field(default_factory=dict)
-    scalars: dict[Path, str] = field(default_factory=dict)
-    secrets: list[Mark] = field(default_factory=list)
-    """Values that may be secret: their characters are never shown."""
+    keys: dict[Path, Span] = field(default_factory=dict)
+    values: dict[Path, Span] = field(default_factory=dict)
+    blocks: set[Path] = field(default_factory=set)
+    """Paths of values that have no characters of their own to underline: empty ones, and blocks of lines."""
+    broken: set[Path] = field(default_factory=set)
 
-    def locate(self, path: Path, *, key: bool = False) -> Location | None:
-        """Where a path stands: its key, or else its value; the nearest place above it where it is not there."""
-        while True:
-            mark = (
-                (self.keys.get(path) if key else self.values.get(path)) or self.values.get(path) or self.keys.get(path)
-            )
-            if mark is not None:
-                return self.location(mark)
-            if not path:
-                return Location(self.file, 1, 1, self.shown(0)) if self.lines else None
-            path, key = path[:-1], True
+    def get(self, kind: type[T], *path: str | int) -> T | None:
+        """The value at ``path`` where it is there, of the type ``kind`` and not complained about."""
+        value: Any = self.data
+        for length, step in enumerate(path, 1):
+            if path[:length] in self.broken:
+                return None
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                return None
+        if isinstance(value, bool) and kind is not bool:
+            return None
+        return value if isinstance(value, kind) else None
 
-    def location(self, mark: Mark) -> Location:
-        """A mark as a location, with its line as it may be shown."""
-        text = self.shown(mark.line)
-        length = max(1, min(mark.length, len(text) - mark.column))
-        return Location(self.file, mark.line + 1, mark.column + 1, text, length)
-
-    def shown(self, line: int) -> str:
-        """A source line with secrets starred out, character for character, so that carets still fit."""
-        if line >= len(self.lines):
-            return ""
-        text = _CREDENTIALS.sub(_star, self.lines[line])
-        for mark in self.secrets:
-            if mark.line == line:
-                end = mark.column + mark.length
-                text = text[: mark.column] + "*" * (len(text[mark.column : end])) + text[end:]
-        return text
+    def has(self, *path: str | int) -> bool:
+        """Whether something stands at ``path``, whatever it is."""
+        return path in self.values
 
     def diagnostic(
         self, path: Path, summary: str, *, key: bool = False, expected: str = "", hint: str = ""
     ) -> Diagnostic:
-        """A diagnostic at a path."""
-        return Diagnostic(summary, "/".join(map(str, path)), self.locate(path, key=key), expected, hint)
+        """A diagnostic that points at the value at ``path``, or at its key; where neither is there, above it."""
+        return Diagnostic(summary, joined(path), self._location(path, key), expected, hint)
+
+    def diagnostic_at(self, span: Span, path: Path, summary: str, *, expected: str = "", hint: str = "") -> Diagnostic:
+        """A diagnostic that points at ``span``."""
+        return Diagnostic(summary, joined(path), self.source.location(span), expected, hint)
+
+    def line(self, path: Path) -> int:
+        """The line of the value at ``path``, from 1."""
+        return self.source.line(self.values[path].start)
+
+    def _location(self, path: Path, key: bool) -> Shown:
+        while path:
+            at_key, at_value = self.keys.get(path), self.values.get(path)
+            if at_key is not None and (key or at_value is None or path in self.blocks):
+                return self.source.location(at_key)
+            if at_value is not None:
+                return self.source.location(self.source.first_line(at_value))
+            path, key = path[:-1], True
+        return self.source.location(Span(*[self.values[()].start] * 2) if () in self.values else Span(0, 0))
 
 
-def _star(match: re.Match[str]) -> str:
-    user, colon, password = match[0].partition(":")
-    return user + colon + "*" * len(password)
+def joined(path: Iterable[str | int]) -> str:
+    """``servers/0/host``"""
+    return "/".join(map(str, path))

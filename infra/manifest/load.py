@@ -1,33 +1,28 @@
-"""Read a YAML file safely: own scalars, no tags, no duplicate keys, no bombs; every value with its position."""
+"""Read a dyno.yaml's bytes safely: what cannot be a manifest is refused here, with its place."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path as File
-from typing import Any
-
-import yaml
 
 from infra.errors import Diagnostic, Location
-from infra.manifest.document import Document, Mark, Path
-from infra.manifest.model import Json
+from infra.manifest.construct import construct
+from infra.manifest.document import Document
+from infra.manifest.nodes import Broken, compose
+from infra.manifest.source import Source, Span
 
 LARGEST = 1 << 20
 """Bytes. A manifest is written by people."""
 
-DEEPEST = 40
-MOST = 20_000
-"""Values after every alias is expanded: a bomb has millions."""
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-_TRUE, _FALSE, _NULL = (
-    {"true", "True", "TRUE"},
-    {"false", "False", "FALSE"},
-    {"", "~", "null", "Null", "NULL"},
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_STARTS = "a mapping that begins with version: 1"
+_HARMLESS = frozenset(
+    ("version", "app", "ruby", "app_server", "framework", "rackup", "dynos", "servers", "ssh", "placement")
 )
-_CORE = {f"tag:yaml.org,2002:{name}" for name in "str int float bool null timestamp merge value seq map".split()}
+"""Top-level keys whose lines may be shown although the file could not be read to its end."""
+
+_TOP_LEVEL = re.compile(r"(?:\A|(?<=[\n\r]))[\"']?([^\s#\"'{}\[\],&*!|>%@:-][^\s\"':]*)")
+_AFTER_KEY = re.compile(r"^[\s\-?{\[,]*(?:[\w.-]{1,60}\s*:(?=\s|$))?\s*")
 
 
 class Unusable(Exception):
@@ -39,224 +34,79 @@ class Unusable(Exception):
 
 
 def load(file: File) -> tuple[Document, list[Diagnostic]]:
-    """The document and what is wrong with it as YAML (duplicate keys, tags). Raises Unusable."""
-    document = Document(str(file))
-    text = _text(file, document)
-    document.lines = text.splitlines()
-    if not text.strip():
-        raise Unusable(
-            Diagnostic(
-                "the file is empty",
-                location=Location(document.file, 1, 1),
-                expected="a mapping that starts with version: 1",
-            )
-        )
-    node = _compose(text, document)
-    builder = _Builder(document)
-    document.data = builder.build(node, ())
-    # Any value under env may be a secret that somebody wrote down, so none of them is ever shown.
-    document.secrets = [
-        mark for path, mark in document.values.items() if path[:1] == ("env",) and path in document.scalars
-    ]
-    return document, builder.problems
+    """The document in ``file`` and what is wrong with it as YAML. Raises Unusable."""
+    return parse(str(file), _bytes(file))
 
 
-def _text(file: File, document: Document) -> str:
-    place = Location(document.file, 1, 1)
+def parse(name: str, data: bytes) -> tuple[Document, list[Diagnostic]]:
+    """The document in ``data``, which stands in the file ``name``. Raises Unusable, and nothing else."""
+    source = Source(name, _decoded(name, data))
+    try:
+        found = _UNPRINTABLE.search(source.text)
+        if found is not None:
+            character = ord(found.group())
+            raise Broken(f"The control character U+{character:04X} cannot stand in YAML", Span(*found.span()))
+        root = compose(source.text)
+        if root is None or (root.plain and not root.text):
+            raise Broken("The file is empty", Span(0, 0), expected=_STARTS)
+        if root.kind != "mapping":
+            raise Broken(f"The file holds {_AT_TOP[root.kind]}", root.span, expected=_STARTS)
+        return construct(root, source)
+    except Broken as broken:
+        raise Unusable(_diagnostic(source, broken)) from None
+
+
+_AT_TOP = {"scalar": "only text", "sequence": "a list at its top level"}
+
+
+def _bytes(file: File) -> bytes:
+    name = str(file)
+    hint = "Run it where dyno.yaml is, or name the file: --file PATH"
     try:
         if file.is_dir():
-            raise Unusable(Diagnostic(f"{file} is a directory", location=place, hint="Name the file: -f dyno.yaml"))
+            raise Unusable(Diagnostic(f"{name} is a directory", hint=f"Name the file: --file {file / 'dyno.yaml'}"))
         with file.open("rb") as stream:
             data = stream.read(LARGEST + 1)
     except FileNotFoundError:
-        raise Unusable(
-            Diagnostic(
-                f"there is no {file}",
-                location=place,
-                hint="Run in the directory that holds it, or name it: -f FILE",
-            )
-        ) from None
-    except OSError as error:
-        raise Unusable(Diagnostic(f"{file} cannot be read: {error.strerror}", location=place)) from None
+        raise Unusable(Diagnostic(f"There is no file {name}", hint=hint)) from None
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "its name is none"
+        raise Unusable(Diagnostic(f"{name} cannot be read: {reason}", hint=hint)) from None
     if len(data) > LARGEST:
-        raise Unusable(Diagnostic("the file is larger than 1 MiB", location=place, expected="a manifest, not data"))
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start)
-        column = error.start - (data.rfind(b"\n", 0, error.start) + 1)
-        raise Unusable(
-            Diagnostic(
-                f"byte 0x{data[error.start]:02x} is not UTF-8",
-                location=Location(document.file, line + 1, column + 1),
-                hint="Save the file as UTF-8.",
-            )
-        ) from None
-    return text
+        raise Unusable(Diagnostic(f"{name} is larger than 1 MiB", expected="a manifest that people write"))
+    return data
 
 
-def _compose(text: str, document: Document) -> yaml.Node:
-    try:
-        _refuse_depth(text, document)
-        node = yaml.compose(text, Loader=_LOADER)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        here = Mark(mark.line, mark.column) if mark is not None else Mark(0, 0)
-        problem = (error.problem or "it cannot be read").strip()
-        if "expected a single document" in (error.context or "") + problem:
-            raise Unusable(
-                _at(document, here, "the file holds several documents", "one document", "Remove the line ---.")
-            ) from None
-        hint = ""
-        if here.line < len(document.lines) and "\t" in document.lines[here.line]:
-            hint = "There is a tab on this line; YAML indents with spaces."
-        raise Unusable(_at(document, here, f"this is not YAML: {problem}", hint=hint)) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position)
-        raise Unusable(_at(document, Mark(line, 0), "the file holds a control character", hint="Remove it.")) from None
-    except yaml.YAMLError as error:
-        raise Unusable(_at(document, Mark(0, 0), f"this is not YAML: {error}")) from None
-    if node is None:
-        raise Unusable(_at(document, Mark(0, 0), "the file is empty", "a mapping that starts with version: 1"))
-    if not isinstance(node, yaml.MappingNode):
+def _decoded(name: str, data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Unusable(_at_byte(name, data, 0, "The file is UTF-16, not UTF-8"))
+    if data.startswith(b"\xef\xbb\xbf"):
         raise Unusable(
-            _at(
-                document,
-                _mark(node),
-                "the file does not hold a mapping at its top",
-                "a mapping that starts with version: 1",
-            )
+            _at_byte(name, data, 0, "The file begins with a byte order mark", "Save it as UTF-8 without BOM.")
         )
-    return node
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        wrong = data[error.start]
+        raise Unusable(_at_byte(name, data, error.start, f"The byte 0x{wrong:02x} is not UTF-8")) from None
 
 
-def _refuse_depth(text: str, document: Document) -> None:
-    """Events come without recursion, so a tower of brackets ends here and not in a stack overflow."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEEPEST:
-                where = Mark(event.start_mark.line, event.start_mark.column)
-                raise Unusable(_at(document, where, f"this is nested deeper than {DEEPEST} levels"))
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+def _at_byte(name: str, data: bytes, at: int, summary: str, hint: str = "Save it as UTF-8.") -> Diagnostic:
+    """The line is not shown: nobody knows what stands on it."""
+    before = data[:at].decode("utf-8", "replace")
+    place = Source(name, before).location(Span(len(before), len(before)))
+    return Diagnostic(summary, location=Location(name, place.line, place.column), hint=hint)
 
 
-def _at(document: Document, mark: Mark, summary: str, expected: str = "", hint: str = "") -> Diagnostic:
-    return Diagnostic(summary, location=document.location(mark), expected=expected, hint=hint)
-
-
-def _mark(node: yaml.Node) -> Mark:
-    start, end = node.start_mark, node.end_mark
-    return Mark(start.line, start.column, end.column - start.column if end.line == start.line else 1)
-
-
-class _Builder:
-    """Turns the node graph into values, and notes what stands where."""
-
-    def __init__(self, document: Document) -> None:
-        self._document = document
-        self._count = 0
-        self._open: set[int] = set()
-        self.problems: list[Diagnostic] = []
-
-    def build(self, node: yaml.Node, path: Path) -> Json:
-        self._count += 1
-        if self._count > MOST:
-            raise Unusable(_at(self._document, _mark(node), f"the aliases expand to more than {MOST} values"))
-        self._document.values.setdefault(path, _mark(node))
-        if node.tag not in _CORE:
-            self._problem(path, _mark(node), f"the tag {_short(node.tag)} is not allowed", hint="Remove the tag.")
-            return None
-        if isinstance(node, yaml.ScalarNode):
-            self._document.scalars[path] = node.value
-            return scalar(node)
-        if id(node) in self._open:
-            raise Unusable(_at(self._document, _mark(node), "an alias stands inside its own anchor"))
-        self._open.add(id(node))
-        try:
-            if isinstance(node, yaml.SequenceNode):
-                return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
-            return self._mapping(node, path)
-        finally:
-            self._open.discard(id(node))
-
-    def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Json]:
-        found: dict[str, Json] = {}
-        merges: list[yaml.Node] = []
-        lines: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                merges += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
-                continue
-            key = scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
-            if not isinstance(key, str):
-                self._problem(path, _mark(key_node), "this key is not a string", hint="Put it in quotes.")
-                continue
-            here = (*path, key)
-            if key in lines:
-                self._problem(
-                    here,
-                    _mark(key_node),
-                    f"{key} stands twice",
-                    hint=f"The first one is on line {lines[key]}; keep one.",
-                )
-                continue
-            lines[key] = key_node.start_mark.line + 1
-            self._document.keys[here] = _mark(key_node)
-            found[key] = self.build(value_node, here)
-        for merged in merges:
-            if not isinstance(merged, yaml.MappingNode):
-                self._problem(
-                    path,
-                    _mark(merged),
-                    "<< merges something that is no mapping",
-                    hint="Merge an alias of a mapping.",
-                )
-                continue
-            for key, value in self._merged(merged, path).items():
-                found.setdefault(key, value)
-        return found
-
-    def _merged(self, node: yaml.Node, path: Path) -> dict[str, Json]:
-        if id(node) in self._open:
-            raise Unusable(_at(self._document, _mark(node), "an alias stands inside its own anchor"))
-        self._open.add(id(node))
-        # Positions of what is merged in never replace those of what stands here itself.
-        keys, values, scalars = self._document.keys, self._document.values, self._document.scalars
-        self._document.keys, self._document.values, self._document.scalars = {}, {}, {}
-        try:
-            return self._mapping(node, path)
-        finally:
-            for own, more in ((keys, self._document.keys), (values, self._document.values)):
-                for place, mark in more.items():
-                    own.setdefault(place, mark)
-            for place, text in self._document.scalars.items():
-                scalars.setdefault(place, text)
-            self._document.keys, self._document.values, self._document.scalars = keys, values, scalars
-            self._open.discard(id(node))
-
-    def _problem(self, path: Path, mark: Mark, summary: str, hint: str = "") -> None:
-        location = self._document.location(mark)
-        self.problems.append(Diagnostic(summary, "/".join(map(str, path)), location, hint=hint))
-
-
-def scalar(node: yaml.ScalarNode) -> Json:
-    """One scalar. Plain ``no``, ``010``, ``12:30`` and dates are what they look like to a person: strings."""
-    text = node.value
-    if node.style or node.tag == "tag:yaml.org,2002:str":
-        return str(text)
-    if text in _NULL:
-        return None
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    if _INT.fullmatch(text) and len(text) <= 20:
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    return str(text)
-
-
-def _short(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")
+def _diagnostic(source: Source, broken: Broken) -> Diagnostic:
+    """The values on the line are starred out, unless both what was read so far and the lines above say that
+    the line belongs to a key which holds no secret."""
+    line = source.bounds(broken.span.start)
+    above = [found.group(1) for found in _TOP_LEVEL.finditer(source.text, 0, line.end)]
+    harmless = above[-1:] and above[-1] in _HARMLESS and (broken.key is None or broken.key in _HARMLESS)
+    hidden: list[Span] = []
+    if not harmless:
+        key = _AFTER_KEY.match(source.text[line.start : line.end])
+        hidden = [Span(line.start + (key.end() if key else 0), line.end)]
+    location = source.location(source.first_line(broken.span), hidden)
+    return Diagnostic(broken.summary, location=location, expected=broken.expected, hint=broken.hint)

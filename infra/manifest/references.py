@@ -1,159 +1,97 @@
-"""Values that are not in the file: fetch them, keep them secret, and make the environment of a dyno."""
+"""From a manifest to the environment of its dynos: every reference fetched once, every secret marked."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 from infra.errors import Diagnostic, ManifestInvalid
+from infra.manifest import directory, urls
+from infra.manifest.fetch import Unresolved, fetch
 from infra.manifest.model import Backing, Manifest, Reference, Value
-from infra.manifest.urls import check_url, has_password, split
 from infra.sensitive import Sensitive
 
-LARGEST = 1 << 20
-"""Bytes of one value."""
+Text = str | Sensitive
 
-COMMAND_TIMEOUT = 30
-"""Seconds that a from_command may take."""
-
-
-class Unresolved(Exception):
-    """A reference gives nothing; says why, and never what was read."""
-
-    def __init__(self, summary: str, hint: str = "") -> None:
-        super().__init__(summary)
-        self.summary = summary
-        self.hint = hint
+_VARIABLES = {
+    "postgresql": ("DATABASE_URL",),
+    "redis": ("REDIS_URL", "CACHE_URL"),
+    "memcached": ("MEMCACHE_SERVERS", "CACHE_URL"),
+}
+_MEMCACHED_PORT = 11211
 
 
-def resolve(value: Value, base: Path) -> str | Sensitive:
-    """A value, fetched where it is a reference. Raises Unresolved.
+def resolve_environment(manifest: Manifest) -> dict[str, Text]:
+    """The variables of every dyno: those of the database and the cache, then ``env``, which wins.
 
-    What a reference gives is Sensitive, and so is a literal URL with a password in it."""
-    if isinstance(value, str):
-        return Sensitive(value) if has_password(value) else value
-    words = value.value
-    if value.kind == "from_env":
-        text = _from_env(str(words))
-    elif value.kind == "from_file":
-        text = _from_file(base / Path(str(words)).expanduser())
-    else:
-        text = _from_command([words] if isinstance(words, str) else list(words), base)
-    if "\0" in text:
-        raise Unresolved(f"{value.kind}: the value holds a NUL character, which no environment can")
-    return Sensitive(text)
-
-
-def _from_env(name: str) -> str:
-    text = os.environ.get(name)
-    if text is None:
-        raise Unresolved(f"the environment variable {name} is not set", f"Set it: export {name}=...")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise Unresolved(f"the environment variable {name} is not UTF-8") from None
-    return text
-
-
-def _from_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        raise Unresolved(f"from_file: {path} cannot be read: {error.strerror}") from None
-    return _text(data, f"from_file: {path}").removesuffix("\n")
-
-
-def _from_command(argv: list[str], base: Path) -> str:
-    name = argv[0]
-    try:
-        done = subprocess.run(  # noqa: S603  # the manifest's owner names the program; no shell
-            argv,
-            cwd=base,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=COMMAND_TIMEOUT,
-            check=False,
-        )
-    except OSError as error:
-        raise Unresolved(f"from_command: {name} cannot be run: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise Unresolved(f"from_command: {name} took longer than {COMMAND_TIMEOUT} s") from None
-    if done.returncode != 0:
-        # Its output may be half of a secret, so it is not shown.
-        raise Unresolved(f"from_command: {name} ended with status {done.returncode}", "Run it by hand to see why.")
-    return _text(done.stdout, f"from_command: {name}").removesuffix("\n")
-
-
-def _text(data: bytes, what: str) -> str:
-    if len(data) > LARGEST:
-        raise Unresolved(f"{what}: the value is larger than 1 MiB")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise Unresolved(f"{what}: the value is not UTF-8") from None
-
-
-def resolve_environment(manifest: Manifest) -> dict[str, str | Sensitive]:
-    """The variables of every dyno: those of database and cache, then ``env``, which wins.
-
-    Raises ManifestInvalid with every reference that gives nothing."""
-    base = manifest.file.resolve().parent
+    What a reference gives is Sensitive, and so is a literal URL with a password. A reference that stands in
+    several places is fetched once. Raises ManifestInvalid with every reference that gives nothing.
+    """
+    wanted = dict(_wanted(manifest))
+    fetched = _fetch(manifest, wanted)
     problems: list[Diagnostic] = []
-    known: dict[Reference, str | Sensitive] = {}
-
-    def fetch(path: str, value: Value) -> str | Sensitive | None:
-        try:
-            if isinstance(value, str):
-                return resolve(value, base)
-            if value not in known:
-                known[value] = resolve(value, base)
-            return known[value]
-        except Unresolved as error:
-            problems.append(Diagnostic(error.summary, path=path, hint=error.hint))
-            return None
-
-    found: dict[str, str | Sensitive] = {}
-    for kind, backing in (("database", manifest.database), ("cache", manifest.cache)):
-        if backing is not None:
-            url = fetch(f"{kind}/url", backing.url)
-            if url is not None:
-                found |= _variables(kind, backing, url, problems)
-    for name, value in manifest.env.items():
-        text = fetch(f"env/{name}", value)
-        if text is not None:
-            found[name] = text
+    environment: dict[str, Text] = {}
+    for path, value in wanted.items():
+        got = fetched[value] if isinstance(value, Reference) else _literal(value)
+        if isinstance(got, Unresolved):
+            problems.append(Diagnostic(got.summary, path, hint=got.hint))
+        elif path.startswith("env/"):
+            environment[path.removeprefix("env/")] = got
+        else:
+            backing = manifest.database if path == "database/url" else manifest.cache
+            assert backing is not None  # noqa: S101  # its URL was just resolved
+            try:
+                variables = _variables(backing, got)
+            except urls.UrlError as error:
+                problems.append(Diagnostic(error.summary, path, expected=error.expected))
+                continue
+            environment |= {name: text for name, text in variables.items() if name not in manifest.env}
     if problems:
         raise ManifestInvalid(_located(manifest, problems))
-    return found
+    return environment
 
 
-def _variables(
-    kind: str, backing: Backing, url: str | Sensitive, problems: list[Diagnostic]
-) -> Mapping[str, str | Sensitive]:
+def _wanted(manifest: Manifest) -> Iterator[tuple[str, Value]]:
+    """Every value by its place. A URL whose variables ``env`` sets is not wanted."""
+    for key, backing in (("database", manifest.database), ("cache", manifest.cache)):
+        if backing is not None and not all(name in manifest.env for name in _VARIABLES[backing.adapter]):
+            yield f"{key}/url", backing.url
+    for name, value in manifest.env.items():
+        yield f"env/{name}", value
+
+
+def _fetch(manifest: Manifest, wanted: dict[str, Value]) -> dict[Reference, Text | Unresolved]:
+    base = directory(manifest.file)
+
+    def one(reference: Reference) -> Text | Unresolved:
+        try:
+            return Sensitive(fetch(reference, base))
+        except Unresolved as problem:
+            return problem
+
+    references = dict.fromkeys(value for value in wanted.values() if isinstance(value, Reference))
+    return {reference: one(reference) for reference in references}
+
+
+def _literal(value: str) -> Text:
+    return Sensitive(value) if urls.has_password(value) else value
+
+
+def _variables(backing: Backing, url: Text) -> dict[str, Text]:
+    """What a database or a cache sets. Raises UrlError where its URL does not fit."""
     plain = url.reveal() if isinstance(url, Sensitive) else url
-    problem = check_url(plain, backing.adapter)
-    if problem is not None:
-        problems.append(Diagnostic(problem.summary, path=f"{kind}/url", expected=problem.expected))
-        return {}
-    keep: Callable[[str], str | Sensitive] = Sensitive if isinstance(url, Sensitive) else str
-    if backing.adapter == "postgresql":
-        return {"DATABASE_URL": url}
-    if backing.adapter == "redis":
-        return {"REDIS_URL": url, "CACHE_URL": url}
-    parts = split(plain)
-    host = "" if parts is None or parts.hostname is None else parts.hostname
-    port = 11211 if parts is None or parts.port is None else parts.port
-    return {
-        "MEMCACHE_SERVERS": keep(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
-        "CACHE_URL": url,
-    }
+    hosts = urls.hosts(plain, backing.adapter)
+    variables = dict.fromkeys(_VARIABLES[backing.adapter], url)
+    if backing.adapter == "memcached":
+        listed = ",".join(
+            f"{f'[{host}]' if ':' in host else host}:{_MEMCACHED_PORT if port is None else port}"
+            for host, port in hosts
+        )
+        variables["MEMCACHE_SERVERS"] = Sensitive(listed) if isinstance(url, Sensitive) else listed
+    return variables
 
 
 def _located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
-    """The same problems with their place in the file, which is read again only now."""
+    """The same problems with their place in the file, which is read again for it."""
     from infra.manifest.load import Unusable, load
 
     try:
@@ -161,6 +99,6 @@ def _located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]
     except Unusable:
         return problems
     return [
-        document.diagnostic(tuple(one.path.split("/")), one.summary, expected=one.expected, hint=one.hint)
-        for one in problems
+        document.diagnostic(tuple(each.path.split("/")), each.summary, expected=each.expected, hint=each.hint)
+        for each in problems
     ]

@@ -1,201 +1,202 @@
-"""Check a document against the JSON Schema, and say what is wrong in words of our own."""
+"""Check a document against the schema, and say what is wrong in our words."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Diagnostic
-from infra.manifest.document import Document, Path
-from schemas import load
+from infra.manifest.document import Document, Path, joined
+from infra.manifest.model import Json
+from infra.manifest.wording import described, listed, quoted, suggestion
 
 if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
 
-_NAMES = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "a string",
+_TYPES = {
+    "string": "text",
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
     "null": "nothing",
 }
-_HINTS = {
-    ("server",): "The key is servers, and it holds a list.",
-    (
-        "database",
-        "adapter",
-        "sqlite",
-    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql.",
-    (
-        "database",
-        "adapter",
-        "sqlite3",
-    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql.",
-}
+_SECRET = ("env", "database", "cache")
+"""Top-level keys whose values are not repeated in messages."""
+
+_MOST_LISTED = 14
+"""Keys that are listed as what was expected; the whole top level would fill the screen."""
 
 
-def check(document: Document) -> Iterator[Diagnostic]:
-    """Every violation, each at its key or value."""
-    from jsonschema import Draft202012Validator
-
-    validator = Draft202012Validator(load("dyno.schema.json"))
-    for error in validator.iter_errors(document.data):
-        yield from _explain(document, error, tuple(error.absolute_path))
-
-
-def _explain(document: Document, error: ValidationError, path: Path) -> Iterator[Diagnostic]:
-    schema = error.schema if isinstance(error.schema, Mapping) else {}
-    expected = str(schema.get("x-expected", ""))
-    match error.validator:
-        case "additionalProperties":
-            yield from _unknown(document, error.instance, schema, path)
-        case "required":
-            missing = re.match(r"'(.+)' is a required", error.message)
-            name = missing[1] if missing else "?"
-            where = "/".join(map(str, path)) or "the manifest"
-            example = _example(schema, name)
-            yield document.diagnostic(
-                path, f"{where} has no {name}", key=True, expected=f"{name}: {example}" if example else name
+def check(document: Document) -> list[Diagnostic]:
+    """Everything that the schema does not allow. Marks what it complains about as broken in the document."""
+    version = document.get(int, "version")
+    if version is not None and version > 1:
+        # Its keys may be others: nothing else can be said about it.
+        return [
+            document.diagnostic(
+                ("version",),
+                f"Version {version if version < 10**9 else 'of this file'} is newer than this dynoctl reads",
+                expected="version: 1",
+                hint="Upgrade dynoctl.",
             )
-        case "type":
-            kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
-            wanted = expected or " or ".join(_NAMES[kind] for kind in kinds)
-            yield document.diagnostic(
-                path,
-                f"{_last(path)} is {_found(error.instance)}",
-                expected=wanted,
-                hint=_type_hint(document, path, kinds, error.instance),
-            )
-        case "anyOf":
-            yield from _branch(document, error, path, expected)
-        case "enum":
-            choices = [str(one) for one in error.validator_value]
-            close = _close(str(error.instance), choices)
-            hint = _HINTS.get((*map(str, path), str(error.instance)), f"Did you mean {close}?" if close else "")
-            yield document.diagnostic(
-                path,
-                f"{_last(path)} cannot be {_show(error.instance)}",
-                expected=" or ".join(choices),
-                hint=hint,
-            )
-        case "const":
-            yield _version(document, error.instance, path)
-        case "pattern" if path and path[0] == "env" or "propertyNames" in list(error.absolute_schema_path):
-            yield document.diagnostic(
-                (*path, str(error.instance)),
-                f"{_show(error.instance)} is no name for an environment variable",
-                key=True,
-                expected="letters, digits and underscores, not starting with a digit",
-            )
-        case "minimum" | "maximum" | "multipleOf":
-            yield document.diagnostic(
-                path, f"{_last(path)} cannot be {_show(error.instance)}", expected=_bounds(schema)
-            )
-        case "minProperties" | "maxProperties" | "minItems" | "minLength" | "pattern":
-            empty = error.instance in ("", [], {})
-            word = "is empty" if empty else f"cannot be {_show(error.instance)}"
-            yield document.diagnostic(path, f"{_last(path)} {word}", expected=expected)
-        case _:
-            yield document.diagnostic(path, f"{_last(path)} cannot be {_show(error.instance)}", expected=expected)
+        ]
+    found: dict[tuple[Path, str], Diagnostic] = {}
+    for error in _validator().iter_errors(document.data):
+        for path, diagnostic in _Explanation(document, error).diagnostics():
+            if path not in document.broken:
+                found.setdefault((path, diagnostic.summary), diagnostic)
+    document.broken.update(path for path, _ in found)
+    return list(found.values())
 
 
-def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Diagnostic]:
-    known = list(schema.get("properties", {}))
-    for key in instance:
-        if key in known or (not path and key.startswith("x-")):
-            continue
-        here = (*path, key)
-        close = _close(key, known)
-        hint = _HINTS.get(here, f"Did you mean {close}?" if close else "")
-        yield document.diagnostic(
-            here, f"unknown key {_show(key)}", key=True, expected=f"one of {', '.join(known)}", hint=hint
-        )
+def is_newer(document: Document) -> bool:
+    """Whether the document is of a version that is not known here."""
+    version = document.get(int, "version")
+    return version is not None and version > 1
 
 
-def _branch(document: Document, error: ValidationError, path: Path, expected: str) -> Iterator[Diagnostic]:
-    """Of several forms, complain about the one that was meant: whose type fits."""
-    meant: dict[int, list[ValidationError]] = {}
-    for inner in error.context or ():
-        meant.setdefault(int(inner.schema_path[0]), []).append(inner)
-    for errors in meant.values():
-        if not any(inner.validator == "type" and not inner.path for inner in errors):
-            for inner in errors:
-                yield from _explain(document, inner, (*path, *inner.path))
-            return
-    yield document.diagnostic(path, f"{_last(path)} is {_found(error.instance)}", expected=expected)
+def _validator() -> Validator:
+    # Imported here: it takes longer than everything else together.
+    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema.validators import extend as untyped
+
+    from schemas import load
+
+    def is_integer(_: object, value: object) -> bool:
+        """4.0 is an integer to JSON Schema, and a number of dynos to nobody."""
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    def pattern(_: object, wanted: str, value: object, __: object) -> Iterator[ValidationError]:
+        """To Python a $ also matches before a newline at the end; a name with a newline is none."""
+        if isinstance(value, str) and not re.search(wanted.removesuffix("$") + r"\Z", value):
+            yield ValidationError("")
+
+    extend: Any = untyped
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", is_integer)
+    strict = extend(Draft202012Validator, {"pattern": pattern}, type_checker=checker)
+    schema = load("dyno.schema.json")
+    validator: Validator = strict(schema)
+    return validator
 
 
-def _version(document: Document, found: Any, path: Path) -> Diagnostic:
-    if isinstance(found, int) and found > 1:
-        return document.diagnostic(
-            path, f"version {found} is newer than this dynoctl reads", expected="1", hint="Upgrade dynoctl."
-        )
-    return document.diagnostic(path, f"version cannot be {_show(found)}", expected="1")
+class _Explanation:
+    """One error of the validator, taken apart."""
 
+    def __init__(self, document: Document, error: ValidationError) -> None:
+        self._document = document
+        self._path: Path = tuple(error.absolute_path)
+        self._value: Any = error.instance
+        self._schema: Mapping[str, Any] = error.schema if isinstance(error.schema, dict) else {}
+        self._rule = str(error.validator)
+        self._wanted: Any = error.validator_value
+        self._of_key = "propertyNames" in error.absolute_schema_path
+        self._hint = str(self._schema.get("x-hint", ""))
 
-def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any) -> str:
-    text = document.scalars.get(path, "")
-    if "boolean" in kinds and text.lower() in ("yes", "no", "on", "off", "y", "n"):
-        return f"Write {'true' if text.lower() in ('yes', 'on', 'y') else 'false'}; {text} is a string."
-    if kinds == ["string"] and isinstance(instance, int | float):
-        return f'Put it in quotes: "{text}".'
-    if {"integer", "number"} & set(kinds) and isinstance(instance, str) and text.strip().isdigit():
-        return "Write the number without quotes and without leading zeros."
-    if path == ("servers",) and isinstance(instance, dict):
-        return "Write each server as a list item: - {name: grid-1, host: 10.0.0.11}"
-    return ""
+    def diagnostics(self) -> Iterator[tuple[Path, Diagnostic]]:
+        """What to say, each with the path that it is about."""
+        if self._of_key:
+            path = (*self._path, self._value)
+            summary = f"{quoted(self._value)} cannot be a name here"
+            yield path, self._document.diagnostic(path, summary, key=True, expected=self._expected())
+        elif self._rule == "additionalProperties":
+            yield from self._unknown()
+        elif self._rule == "required":
+            yield from self._missing()
+        else:
+            yield self._path, self._wrong()
 
+    def _unknown(self) -> Iterator[tuple[Path, Diagnostic]]:
+        known = list(self._schema.get("properties", {}))
+        where = f" in {joined(self._path)}" if self._path else ""
+        for key in self._value:
+            if key in known or (not self._path and key.startswith("x-")):
+                continue
+            path = (*self._path, key)
+            meant = suggestion(key, known)
+            hint = f"Did you mean {meant}?" if meant else ""
+            expected = "" if meant or len(known) > _MOST_LISTED else f"one of {listed(known)}"
+            if len(known) == 1 and expected:
+                expected = known[0]
+            summary = f"There is no key {quoted(key)}{where}"
+            yield path, self._document.diagnostic(path, summary, key=True, expected=expected, hint=hint)
 
-def _bounds(schema: Mapping[str, Any]) -> str:
-    least, most, step = schema.get("minimum"), schema.get("maximum"), schema.get("multipleOf")
-    text = f"{least} to {most}" if most is not None else f"at least {least}"
-    return f"{text}, in steps of {step}" if step else text
+    def _missing(self) -> Iterator[tuple[Path, Diagnostic]]:
+        known: Mapping[str, Any] = self._schema.get("properties", {})
+        misspelt = {suggestion(key, list(known)) for key in self._value if key not in known}
+        for key in self._wanted:
+            if key in self._value or key in misspelt:
+                continue
+            summary = f"The key {key} is missing" + (f" from {joined(self._path)}" if self._path else "")
+            example = _example(known.get(key, {}))
+            expected = f"{key}: {example}" if example else key
+            path = (*self._path, key)
+            at_top = self._document.diagnostic(self._path, summary, key=True, expected=expected)
+            yield path, Diagnostic(summary, joined(path), at_top.location, expected)
 
+    def _wrong(self) -> Diagnostic:
+        secret = bool(self._path) and self._path[0] in _SECRET and self._path[1:] != ("adapter",)
+        thing = described(self._value, secret=secret)
+        if secret and isinstance(self._value, str | int | float):
+            thing = "what it is"
+        hint = self._hint
+        if self._rule == "enum" and isinstance(self._value, str):
+            meant = suggestion(self._value, [str(each) for each in self._wanted])
+            refused: Mapping[str, str] = self._schema.get("x-refused", {})
+            hint = refused.get(self._value.lower(), f"Did you mean {meant}?" if meant else "")
+        summary = f"{_name(self._path)} cannot be {thing}"
+        if self._value in ("", [], {}):
+            summary = f"{_name(self._path)} is empty"
+        elif self._rule == "maxLength":
+            summary = f"{_name(self._path)} has {len(self._value)} characters"
+        elif self._rule == "maxProperties":
+            summary = f"{_name(self._path)} has {len(self._value)} keys"
+        expected = self._expected()
+        if self._rule == "const":
+            expected = f"{_name(self._path)}: {self._wanted}"
+        return self._document.diagnostic(self._path, summary, expected=expected, hint=hint)
 
-def _example(schema: Mapping[str, Any], name: str) -> str:
-    import json
-
-    examples = schema.get("properties", {}).get(name, {}).get("examples", [])
-    if not examples:
+    def _expected(self) -> str:
+        given = self._schema.get("x-expected")
+        if given:
+            return str(given)
+        wanted = self._wanted
+        match self._rule:
+            case "type":
+                return listed([_TYPES[each] for each in ([wanted] if isinstance(wanted, str) else wanted)])
+            case "enum":
+                return listed([str(each) for each in wanted])
+            case "minimum":
+                return f"{wanted} or more"
+            case "maximum":
+                return f"{wanted} or less"
+            case "maxLength":
+                return f"at most {wanted} characters"
         return ""
-    return examples[0] if isinstance(examples[0], str) else json.dumps(examples[0])
 
 
-def _last(path: Path) -> str:
-    named = [str(part) for part in path if isinstance(part, str)]
-    if not path:
-        return "the manifest"
-    return f"{named[-1]}[{path[-1]}]" if isinstance(path[-1], int) and named else named[-1]
+def _name(path: Path) -> str:
+    """The last key of a path, with the place in a list after it: ``servers/0``."""
+    start = max((index for index, step in enumerate(path) if isinstance(step, str)), default=0)
+    return joined(path[start:]) or "The manifest"
 
 
-def _found(value: Any) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return "a string"
-    return "a list" if isinstance(value, list) else "a mapping"
+def _example(schema: Mapping[str, Json]) -> str:
+    examples = schema.get("examples")
+    first = examples[0] if isinstance(examples, list) and examples else ""
+    return _flow(first)
 
 
-def _show(value: Any) -> str:
-    """A value in a message: short, quoted; whole structures are named and not shown."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "...")
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else str(value)
-        if isinstance(value, int | float)
-        else _found(value)
-    )
-
-
-def _close(word: str, known: list[str]) -> str:
-    return next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
+def _flow(value: Json) -> str:
+    """A value as YAML on one line."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{key}: {_flow(each)}" for key, each in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(_flow, value)) + "]"
+        case bool():
+            return "true" if value else "false"
+    return str(value)

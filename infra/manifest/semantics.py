@@ -1,224 +1,193 @@
-"""What a schema cannot say: names that collide, ports that overflow, files that are not there."""
+"""What a schema cannot say: names that collide, ports that overflow, keys that exclude each other."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
-from pathlib import Path as File
-from typing import Any
+from collections.abc import Iterator
 
 from infra.errors import Diagnostic
+from infra.manifest import urls
 from infra.manifest.document import Document, Path
-from infra.manifest.model import Json
 from infra.manifest.variables import refused
-from infra.manifest.urls import check_url
+from infra.manifest.wording import quoted
 
 LONGEST_USER = 32
-"""Characters of a login name on Linux (shadow's useradd)."""
+"""Characters of a user's name on Linux."""
+
+HIGHEST_PORT = 65535
+FIRST_PORT = 5000
 
 
-def check(document: Document, base: File) -> Iterator[Diagnostic]:
-    """Every problem that needs more than one place of the file, or the files beside it."""
-    data = document.data if isinstance(document.data, dict) else {}
-    yield from _servers(document, data)
-    yield from _names(document, data)
-    yield from _app(document, data, base)
-    yield from _middleware(document, data, base)
-    yield from _environment(document, data)
-    yield from _backings(document, data)
-    yield from _ssh(document, data, base)
+def check(document: Document) -> list[Diagnostic]:
+    """Everything that takes more than one place of the file to see. What is broken already is passed over."""
+    return [
+        *_user_names(document),
+        *_ports(document),
+        *_app(document),
+        *_maps(document),
+        *_env(document),
+        *_backings(document),
+        *_servers(document),
+        *_spread(document),
+    ]
 
 
-def _map(value: Json) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _count(document: Document, type_: str) -> int | None:
+    whole = document.get(int, "dynos", type_)
+    return document.get(int, "dynos", type_, "count") if whole is None else whole
 
 
-def _list(value: Json) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    names: dict[str, int] = {}
-    places: dict[tuple[str, int], int] = {}
-    spread = _map(data.get("placement")).get("spread")
-    for index, server in enumerate(_list(data.get("servers"))):
-        server = _map(server)
-        path: Path = ("servers", index)
-        name, host, port = server.get("name"), server.get("host"), server.get("port", 22)
-        if isinstance(name, str) and names.setdefault(name, index) != index:
-            yield document.diagnostic(
-                (*path, "name"),
-                f"there are two servers called {name}",
-                hint=f"The first is servers/{names[name]}.",
-            )
-        if isinstance(host, str) and isinstance(port, int) and places.setdefault((host, port), index) != index:
-            yield document.diagnostic(
-                (*path, "host"),
-                f"{host} is listed twice",
-                hint=f"The first is servers/{places[(host, port)]}.",
-            )
-        listen = server.get("listen")
-        if isinstance(listen, str) and listen and not _is_address(listen):
-            yield document.diagnostic(
-                (*path, "listen"), f"listen cannot be {listen!r}", expected="an IP address of the server"
-            )
-        if isinstance(spread, str) and spread not in _map(server.get("labels")):
-            yield document.diagnostic(
-                path,
-                f"the server has no label {spread}, over which placement spreads",
-                expected=f"labels: {{{spread}: ...}}",
-            )
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _names(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    app = _map(data.get("app")).get("name")
-    for type_, value in _map(data.get("dynos")).items():
-        entry = _map(value)
-        count = value if isinstance(value, int) else entry.get("count")
-        if not isinstance(count, int) or isinstance(count, bool):
+def _user_names(document: Document) -> Iterator[Diagnostic]:
+    app = document.get(str, "app", "name")
+    if app is None:
+        return
+    for type_ in document.get(dict, "dynos") or {}:
+        count = _count(document, type_)
+        if count is None:
             continue
-        if isinstance(app, str):
-            user = f"dyno-{app}-{type_}-{max(count, 1)}"
-            over = len(user) - LONGEST_USER
-            if over > 0:
-                yield document.diagnostic(
-                    ("app", "name"),
-                    f"the user {user} would have {len(user)} characters, and Linux allows {LONGEST_USER}",
-                    expected=f"an app name of at most {len(app) - over} characters"
-                    if over < len(app)
-                    else "a shorter name",
-                )
-        port = entry.get("port", 5000)
-        if isinstance(port, int) and port + count - 1 > 65535:
+        user = f"dyno-{app}-{type_}-{max(1, count)}"
+        over = len(user) - LONGEST_USER
+        if over > 0:
             yield document.diagnostic(
-                ("dynos", type_, "port"),
-                f"{count} dynos from port {port} need ports up to {port + count - 1}",
-                expected=f"at most {65536 - count}",
+                ("app", "name"),
+                f"The user {user} would have {len(user)} characters; Linux allows {LONGEST_USER}",
+                expected=f"a name of at most {max(1, len(app) - over)} characters",
             )
 
 
-def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
-    source = _source(data, base)
-    framework, rackup = data.get("framework"), data.get("rackup")
-    if framework is None and rackup is None:
+def _ports(document: Document) -> Iterator[Diagnostic]:
+    for type_ in document.get(dict, "dynos") or {}:
+        count = _count(document, type_)
+        port = document.get(int, "dynos", type_, "port")
+        port = FIRST_PORT if port is None else port
+        if count is not None and port + count - 1 > HIGHEST_PORT:
+            path: Path = ("dynos", type_, "port")
+            yield document.diagnostic(
+                path if document.has(*path) else path[:2],
+                f"{count} dynos from port {port} on need ports up to {port + count - 1}",
+                expected=f"ports up to {HIGHEST_PORT}, as all of them may be on one server",
+            )
+
+
+def _app(document: Document) -> Iterator[Diagnostic]:
+    if not document.has("framework") and not document.has("rackup"):
         yield document.diagnostic(
             (),
-            "neither framework nor rackup says where the app is",
+            "Nothing says what the app is: neither framework nor rackup is given",
             expected="framework: {name: sinatra, require: ./app, app: Shop}, or rackup: config.ru",
         )
-    entry = _map(framework)
-    if rackup is not None:
+    if document.has("rackup"):
         for key in ("require", "app"):
-            if key in entry:
+            if document.has("framework", key):
                 yield document.diagnostic(
                     ("framework", key),
                     f"framework.{key} and rackup exclude each other",
                     key=True,
-                    hint="Keep the one that is meant.",
+                    hint="The rackup says what to require and what to run. Remove one of the two.",
                 )
-    elif isinstance(framework, dict) and "app" not in entry:
+    elif document.get(str, "framework", "name") == "rack" and not document.has("framework", "app"):
         yield document.diagnostic(
-            ("framework",),
-            "framework has no app",
-            key=True,
-            expected="app: the constant that answers call, or a rackup beside framework",
+            ("framework", "name"),
+            "Rack itself has no app to run: the key app is missing from framework",
+            expected="app: the constant that answers call, like Shop; or rackup: config.ru instead",
         )
-    if source is None:
-        return
-    where = ("app", "source")
-    if not source.exists():
-        yield document.diagnostic(where, f"there is no directory {source}")
-    elif not source.is_dir():
-        yield document.diagnostic(where, f"{source} is not a directory")
-    else:
-        if isinstance(rackup, str) and rackup:
-            yield from _inside(document, ("rackup",), source, rackup, "the rackup")
-        yield from _required(document, ("framework", "require"), source, entry.get("require"))
 
 
-def _source(data: Mapping[str, Any], base: File) -> File | None:
-    source = _map(data.get("app")).get("source")
-    return (base / File(source).expanduser()) if isinstance(source, str) and source else None
-
-
-def _inside(document: Document, path: Path, source: File, name: str, what: str) -> Iterator[Diagnostic]:
-    full = source / name
-    if File(name).is_absolute() or not full.resolve().is_relative_to(source.resolve()):
-        yield document.diagnostic(path, f"{what} {name} is outside of the source", expected="a path below app.source")
-    elif not full.is_file():
-        yield document.diagnostic(path, f"there is no {name} in the source", expected=f"a file below {source}")
-
-
-def _required(document: Document, path: Path, source: File, name: Json) -> Iterator[Diagnostic]:
-    """A require that starts with ./ is a file of the slug; any other is a library that the server has."""
-    if isinstance(name, str) and name.startswith(("./", "../")):
-        yield from _inside(document, path, source, name if name.endswith(".rb") else f"{name}.rb", "the file")
-
-
-def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
-    source = _source(data, base)
-    mapped: dict[str, int] = {}
-    for index, entry in enumerate(_list(data.get("middleware"))):
-        entry = _map(entry)
-        path: Path = ("middleware", index)
-        if ("use" in entry) == ("map" in entry):
-            both = "both use and map" if "use" in entry else "neither use nor map"
-            yield document.diagnostic(
-                path, f"this entry has {both}", expected="use: a middleware, or map: a URL prefix"
-            )
+def _maps(document: Document) -> Iterator[Diagnostic]:
+    first: dict[str, Path] = {}
+    for index, _ in enumerate(document.get(list, "middleware") or []):
+        path: Path = ("middleware", index, "map")
+        prefix = document.get(str, *path)
+        if prefix is None:
             continue
-        wrong = ("app",) if "use" in entry else ("args", "options")
-        for key in wrong:
-            if key in entry:
-                kind = "use" if "use" in entry else "map"
-                yield document.diagnostic((*path, key), f"{key} does not go with {kind}", key=True)
-        if "map" in entry:
-            if "app" not in entry:
-                yield document.diagnostic(path, "this map has no app", expected="app: the constant that answers call")
-            url = entry["map"]
-            if isinstance(url, str) and mapped.setdefault(url.rstrip("/"), index) != index:
-                first = mapped[url.rstrip("/")]
-                yield document.diagnostic(
-                    (*path, "map"), f"{url} is mapped twice", hint=f"The first is middleware/{first}."
-                )
-        if source is not None and source.is_dir():
-            yield from _required(document, (*path, "require"), source, entry.get("require"))
-
-
-def _environment(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    for name, value in _map(data.get("env")).items():
-        path = ("env", name)
-        reason = refused(name)
-        if reason:
-            yield document.diagnostic(path, f"env cannot set {name}", key=True, hint=reason)
-        if value is None:
+        twin = first.setdefault(prefix.rstrip("/"), path)
+        if twin != path:
             yield document.diagnostic(
-                path, f"{name} has no value", key=True, expected='a value; write "" for an empty one'
+                path,
+                f"The path {quoted(prefix)} has an app already",
+                hint=f"The first one is on line {document.line(twin)}.",
             )
-        elif "\0" in document.scalars.get(path, ""):
-            yield document.diagnostic(path, f"{name} holds a NUL character, which no environment can")
 
 
-def _backings(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    for kind in ("database", "cache"):
-        entry = _map(data.get(kind))
-        url, adapter = entry.get("url"), entry.get("adapter")
-        if isinstance(url, str) and isinstance(adapter, str):
-            problem = check_url(url, adapter)
-            if problem is not None:
-                yield document.diagnostic((kind, "url"), problem.summary, expected=problem.expected)
+def _env(document: Document) -> Iterator[Diagnostic]:
+    for name in document.get(dict, "env") or {}:
+        reason = refused(name)
+        if reason and ("env", name) not in document.broken:
+            yield document.diagnostic(("env", name), f"env cannot set {quoted(name)}", key=True, hint=reason)
+    if document.get(dict, "env", "RACK_ENV") is not None:
+        yield document.diagnostic(
+            ("env", "RACK_ENV"),
+            "RACK_ENV cannot be a secret: the app server takes it on its command line",
+            expected="RACK_ENV: production",
+        )
 
 
-def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
-    for key in ("key", "known_hosts"):
-        name = _map(data.get("ssh")).get(key)
-        if isinstance(name, str) and name and not (base / File(name).expanduser()).is_file():
-            yield document.diagnostic(("ssh", key), f"there is no file {name}")
+def _backings(document: Document) -> Iterator[Diagnostic]:
+    for key in ("database", "cache"):
+        adapter, url = document.get(str, key, "adapter"), document.get(str, key, "url")
+        if adapter is None or url is None:
+            continue
+        try:
+            urls.hosts(url, adapter)
+        except urls.UrlError as error:
+            yield document.diagnostic((key, "url"), error.summary, expected=error.expected)
+
+
+def _servers(document: Document) -> Iterator[Diagnostic]:
+    names: dict[str, int] = {}
+    places: dict[tuple[str, int], int] = {}
+    for index, _ in enumerate(document.get(list, "servers") or []):
+        path: Path = ("servers", index)
+        name, host = document.get(str, *path, "name"), document.get(str, *path, "host")
+        listen = document.get(str, *path, "listen")
+        if name is not None and names.setdefault(name, index) != index:
+            yield document.diagnostic(
+                (*path, "name"),
+                f"Two servers are called {quoted(name)}",
+                hint=f"The first one is on line {document.line(('servers', names[name], 'name'))}.",
+            )
+        if host is not None:
+            port = document.get(int, *path, "port")
+            place = (_address(host) or host.lower(), 22 if port is None else port)
+            twin = places.setdefault(place, index)
+            if twin != index:
+                yield document.diagnostic(
+                    (*path, "host"),
+                    f"{quoted(host)} is listed twice",
+                    hint=f"The first one is on line {document.line(('servers', twin, 'host'))}; "
+                    "two names for one machine would give its dynos twice.",
+                )
+        if listen is not None and _address(listen) is None:
+            yield document.diagnostic(
+                (*path, "listen"),
+                f"listen cannot be {quoted(listen)}",
+                expected="an IP address of the server, like 10.0.0.11",
+            )
+
+
+def _address(text: str) -> str | None:
+    """An IP address in the one way to write it, or None."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def _spread(document: Document) -> Iterator[Diagnostic]:
+    label = document.get(str, "placement", "spread")
+    if label is None:
+        return
+    servers = document.get(list, "servers") or []
+    without = [
+        str(document.get(str, "servers", index, "name") or f"servers/{index}")
+        for index, server in enumerate(servers)
+        if isinstance(server, dict) and not document.has("servers", index, "labels", label)
+    ]
+    if without:
+        some = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+        yield document.diagnostic(
+            ("placement", "spread"),
+            f"The label {quoted(label)} is missing on {some}",
+            expected="a label that every server has",
+            hint=f"Give each server labels: {{{label}: ...}}",
+        )

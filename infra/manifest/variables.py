@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import re
 
-_REFUSED: tuple[tuple[str, str], ...] = (
-    (r"PORT", "Every dyno has a port of its own; set the first one with dynos.web.port."),
-    (r"DYNO", "It is the dyno's own name."),
+_REFUSED: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile("PORT"), "Every dyno gets a port of its own: set the first one with dynos.web.port."),
+    (re.compile("DYNO"), "It is the dyno's own name, like web.1."),
     (
-        r"LD_.*|GCONV_PATH|LOCPATH|MALLOC_.*|GLIBC_TUNABLES|NLSPATH",
-        "The loader and the C library read it before any Ruby runs.",
+        re.compile("LD_.*|GCONV_PATH|LOCPATH|NLSPATH|GLIBC_TUNABLES|MALLOC_.*"),
+        "The loader and the C library obey it before any Ruby runs.",
     ),
     (
-        r"LISTEN_.*|NOTIFY_SOCKET|WATCHDOG_.*|MAINPID|INVOCATION_ID|JOURNAL_STREAM|CREDENTIALS_DIRECTORY",
-        "systemd sets it for its own use.",
+        re.compile("LISTEN_.*|NOTIFY_SOCKET|WATCHDOG_.*|INVOCATION_ID|JOURNAL_STREAM|MAINPID|CREDENTIALS_DIRECTORY"),
+        "systemd sets it for the dyno.",
     ),
-    (r"BASH_ENV|ENV|IFS|SHELLOPTS|BASHOPTS|PS4", "A shell would act on it."),
+    (re.compile("BASH_ENV|ENV|IFS|SHELLOPTS|BASHOPTS|PS4"), "A shell would obey it."),
 )
 
 
 def refused(name: str) -> str:
     """Why ``env`` may not set this variable, or "" where it may."""
-    for pattern, reason in _REFUSED:
-        if re.fullmatch(pattern, name):
-            return reason
-    return ""
+    return next((reason for pattern, reason in _REFUSED if pattern.fullmatch(name)), "")
