@@ -108,7 +108,10 @@ def _header(entry: Entry) -> bytes:
 
 
 def _contents(place: bytes, entry: Entry, output: IO[bytes]) -> None:
-    """Copy a file, hashing what is copied: so what is in the image is what its digest names."""
+    """Copy a file as it was scanned, hashing what is copied: the image holds what its digest names, or is not made.
+
+    What a file has grown by since is not in it, as a file that came since is not.
+    """
     try:
         stream = open_file(place)
     except DynoctlError as error:

@@ -12,9 +12,8 @@ from enum import Enum
 from io import FileIO
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from infra.errors import DynoctlError
+from infra.slug import ignore
 
 IGNORE_FILE = ".slugignore"
 RESERVED = b".dynoctl"
@@ -81,7 +80,7 @@ def scan(source: Path) -> Tree:
     entries = [
         Entry(RESERVED, Kind.DIRECTORY),
         Entry(RACKUP, Kind.FILE, 0o644, 0, _EMPTY),
-        *_walk(root, b"", _ignored(source)),
+        *_walk(root, b"", _rules(source)),
     ]
     # By components: "a/b" comes before "a-b", so a directory is followed by what is in it.
     entries.sort(key=lambda entry: entry.path.split(b"/"))
@@ -100,21 +99,17 @@ def digest(entries: Sequence[Entry]) -> str:
     return total.hexdigest()
 
 
-def _ignored(source: Path) -> GitIgnoreSpec | None:
+def _rules(source: Path) -> tuple[ignore.Rule, ...]:
+    path = source / IGNORE_FILE
     try:
-        lines = (source / IGNORE_FILE).read_text(encoding="utf-8").splitlines()
-        return GitIgnoreSpec.from_lines(lines)
+        return ignore.parse(path.read_bytes())
     except FileNotFoundError:
-        return None
+        return ()
     except OSError as error:
-        raise DynoctlError(f"cannot read {source / IGNORE_FILE}: {error.strerror}") from error
-    except ValueError as error:
-        raise DynoctlError(
-            f"{source / IGNORE_FILE}: {error}", "It takes the patterns of a .gitignore, one a line, in UTF-8."
-        ) from error
+        raise DynoctlError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _walk(root: bytes, folder: bytes, ignored: GitIgnoreSpec | None) -> Iterator[Entry]:
+def _walk(root: bytes, folder: bytes, rules: tuple[ignore.Rule, ...]) -> Iterator[Entry]:
     """Every entry below ``folder`` that belongs to the slug, in no order."""
     place = root + b"/" + folder if folder else root
     try:
@@ -128,11 +123,11 @@ def _walk(root: bytes, folder: bytes, ignored: GitIgnoreSpec | None) -> Iterator
         if child.name == b".git" or path in (RESERVED, os.fsencode(IGNORE_FILE)):
             continue
         # As in git, what is in an ignored directory cannot be asked back: it is not even looked at.
-        if ignored is not None and ignored.match_file(os.fsdecode(path) + ("/" if is_directory else "")):
+        if ignore.ignored(rules, path, is_directory):
             continue
         if is_directory:
             yield Entry(path, Kind.DIRECTORY)
-            yield from _walk(root, path, ignored)
+            yield from _walk(root, path, rules)
         elif child.is_symlink():
             yield Entry(path, Kind.LINK, content=_target(child.path))
         else:
@@ -172,11 +167,10 @@ def open_file(place: bytes) -> FileIO:
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
             raise _odd(place) from error
         raise unreadable(place, error) from error
-    stream = FileIO(number, "rb")
     if not stat.S_ISREG(os.fstat(number).st_mode):
-        stream.close()
+        os.close(number)
         raise _odd(place)
-    return stream
+    return FileIO(number, "rb")
 
 
 def unreadable(place: bytes, error: OSError) -> DynoctlError:

@@ -10,12 +10,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from infra.manifest.model import App, Framework, Manifest, Map, Use
+from infra.manifest import read
+from infra.manifest.model import Manifest
 from tests.lab.local_ruby import get, thin
 
 ROOT = Path(__file__).parents[2]
@@ -30,22 +29,7 @@ def slug(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shop() -> Manifest:
-    """The layers of dyno.yaml."""
-    document: dict[str, Any] = yaml.safe_load((ROOT / "dyno.yaml").read_text(encoding="utf-8"))
-    return Manifest(
-        file=ROOT / "dyno.yaml",
-        app=App("shop", ROOT / document["app"]["source"]),
-        servers=(),
-        dynos={},
-        framework=Framework(**document["framework"]),
-        middleware=tuple(link(each) for each in document["middleware"]),
-    )
-
-
-def link(entry: dict[str, Any]) -> Use | Map:
-    if "map" in entry:
-        return Map(entry["map"], entry["app"], entry.get("require"))
-    return Use(entry["use"], entry.get("require"), tuple(entry.get("args", ())), entry.get("options", {}))
+    return read(ROOT / "dyno.yaml")
 
 
 @pytest.fixture

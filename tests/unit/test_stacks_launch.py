@@ -257,3 +257,17 @@ def test_an_option_as_json_schema() -> None:
         "description": "Call the app in threads; it must be thread-safe.",
         "default": False,
     }
+
+
+def test_the_schema_takes_the_options_that_thin_takes() -> None:
+    schema = json.loads((Path(__file__).parents[2] / "schemas/dyno.schema.json").read_text(encoding="utf-8"))
+    taken = schema["properties"]["app_server"]["properties"]["options"]["properties"]
+    assert {name: {key: rule[key] for key in rule if key != "examples"} for name, rule in taken.items()} == {
+        name: option.schema() for name, option in STACKS.app_servers["thin"].options.items()
+    }
+
+
+def test_the_schema_names_the_layers_there_are() -> None:
+    schema = json.loads((Path(__file__).parents[2] / "schemas/dyno.schema.json").read_text(encoding="utf-8"))
+    for key, layers in (("app_server", STACKS.app_servers), ("framework", STACKS.frameworks)):
+        assert set(schema["properties"][key]["properties"]["name"]["enum"]) == set(layers)

@@ -1,0 +1,199 @@
+"""Slugs: what is in a tree, what is left out of it, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.errors import DynoctlError
+from infra.slug.tree import Entry, Kind, Tree, digest, scan
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return make(tmp_path / "source")
+
+
+def make(root: Path, umask: int = 0o022, time: float = 1e9) -> Path:
+    """A small app with one of everything."""
+    before = os.umask(umask)
+    try:
+        (root / "lib/deep").mkdir(parents=True)
+        (root / "empty").mkdir()
+        (root / "app.rb").write_text("puts 1\n")
+        (root / "lib/deep/a.rb").write_text("")
+        (root / "lib-else").write_text("sorts between lib and lib/deep as text\n")
+        (root / "run").write_text("#!/bin/sh\n")
+        (root / "run").chmod(0o700 if umask == 0o077 else 0o775)
+        (root / "link").symlink_to("lib/deep/nowhere")
+        (root / "dir-link").symlink_to("/etc")
+        (root / "twice").hardlink_to(root / "app.rb")
+        Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9 \n")).write_text("not UTF-8\n")
+        for path in root.rglob("*"):
+            os.utime(path, (time, time), follow_symlinks=False)
+    finally:
+        os.umask(before)
+    return root
+
+
+GOLDEN = "628e32490a259cc7c17dbb0b20850289a267a555d7fd45bf38edcbdad144cc0a"
+
+
+def paths(tree: Tree) -> list[bytes]:
+    return [entry.path for entry in tree.entries]
+
+
+# --- what is in a tree
+
+
+def test_everything_is_in_the_tree_and_parents_come_first(source: Path) -> None:
+    assert paths(scan(source)) == [
+        b".dynoctl",
+        b".dynoctl/config.ru",
+        b"app.rb",
+        b"caf\xe9 \n",
+        b"dir-link",
+        b"empty",
+        b"lib",
+        b"lib/deep",
+        b"lib/deep/a.rb",
+        b"lib-else",
+        b"link",
+        b"run",
+        b"twice",
+    ]
+
+
+def test_entries_are_normalised(source: Path) -> None:
+    entries = {entry.path: entry for entry in scan(source).entries}
+    assert entries[b"app.rb"] == Entry(b"app.rb", Kind.FILE, 0o644, 7, hashlib.sha256(b"puts 1\n").digest())
+    assert entries[b"run"].mode == 0o755
+    assert entries[b"lib"] == Entry(b"lib", Kind.DIRECTORY, 0o755)
+    assert entries[b"link"] == Entry(b"link", Kind.LINK, 0o755, 0, b"lib/deep/nowhere")
+    assert entries[b".dynoctl/config.ru"].size == 0
+    assert scan(source).size == sum(len(text) for text in ("puts 1\n" * 2, "#!/bin/sh\n", "not UTF-8\n")) + 39
+
+
+def test_the_digest_is_the_same_everywhere(source: Path) -> None:
+    # If this fails the format has changed: every slug would be sent anew. Then name the format anew too.
+    assert scan(source).digest == GOLDEN
+
+
+def test_umask_times_and_place_are_not_in_the_digest(source: Path, tmp_path: Path) -> None:
+    other = make(tmp_path / "elsewhere", umask=0o077, time=0)
+    assert scan(other).digest == scan(source).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "app.rb").write_text("puts 2\n"),
+        lambda root: (root / "app.rb").chmod(0o755),
+        lambda root: (root / "run").chmod(0o644),
+        lambda root: (root / "app.rb").rename(root / "app2.rb"),
+        lambda root: (root / "more").mkdir(),
+        lambda root: (root / "more").write_text(""),
+        lambda root: (root / "empty").rmdir(),
+        lambda root: [(root / "link").unlink(), (root / "link").symlink_to("lib/deep/now")],
+        lambda root: [(root / "link").unlink(), (root / "link").write_text("lib/deep/nowhere")],
+        lambda root: [(root / "empty").rmdir(), (root / "empty").write_text("")],
+    ],
+)
+def test_every_other_change_is_in_the_digest(source: Path, change: Callable[[Path], object]) -> None:
+    before = scan(source).digest
+    change(source)
+    assert scan(source).digest != before
+
+
+def test_fields_cannot_run_into_each_other() -> None:
+    def one(path: bytes, content: bytes) -> Entry:
+        return Entry(path, Kind.LINK, content=content)
+
+    trees = [
+        [one(b"a", b"bc")],
+        [one(b"ab", b"c")],
+        [one(b"a", b""), one(b"b", b"c")],
+        [one(b"a", b"b,1:c")],
+        [one(b"a,1:b", b"c")],
+        [one(b"a", b"b\n1:l,")],
+        [],
+    ]
+    assert len({digest(tree) for tree in trees}) == len(trees)
+
+
+def test_an_empty_source_is_a_slug_too(tmp_path: Path) -> None:
+    assert paths(scan(tmp_path)) == [b".dynoctl", b".dynoctl/config.ru"]
+
+
+def test_the_source_may_be_a_link(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(source)
+    assert scan(tmp_path / "current").digest == scan(source).digest
+
+
+# --- what is left out
+
+
+def test_git_and_our_own_directory_are_never_in_it(source: Path) -> None:
+    before = scan(source)
+    (source / ".git").mkdir()
+    (source / ".git/config").write_text("secret")
+    (source / "lib/.git").write_text("gitdir: elsewhere")
+    (source / ".dynoctl").mkdir()
+    (source / ".dynoctl/config.ru").write_text("run Evil")
+    (source / ".slugignore").write_text("# nothing\n")
+    assert scan(source) == before
+    (source / "lib/.dynoctl").write_text("the app's own")
+    assert b"lib/.dynoctl" in paths(scan(source))
+
+
+def test_what_slugignore_leaves_out_is_not_in_the_digest(source: Path) -> None:
+    (source / ".slugignore").write_text("log/\n")
+    before = scan(source).digest
+    (source / "log").mkdir()
+    os.mkfifo(source / "log/pipe")
+    assert scan(source).digest == before
+
+
+# --- what cannot be a slug
+
+
+def test_a_source_must_be_a_directory(source: Path) -> None:
+    with pytest.raises(DynoctlError, match="nowhere is not a directory"):
+        scan(source / "nowhere")
+    with pytest.raises(DynoctlError, match=r"app\.rb is not a directory"):
+        scan(source / "app.rb")
+
+
+def test_a_pipe_is_refused_at_once(source: Path) -> None:
+    os.mkfifo(source / "lib/pipe")
+    with pytest.raises(DynoctlError, match="lib/pipe is neither a file, a directory nor a symbolic link") as caught:
+        scan(source)
+    assert ".slugignore" in caught.value.hint
+
+
+def test_a_socket_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(source)  # a socket's path may be no longer than 107 bytes
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("sock")
+        with pytest.raises(DynoctlError, match="sock is neither a file"):
+            scan(source)
+
+
+def test_what_cannot_be_read_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: bytes, flags: int) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("infra.slug.tree.os.open", refuse)  # root may read everything, so chmod would not do
+    with pytest.raises(DynoctlError, match=r"^cannot read .*/source/.*: Permission denied$"):
+        scan(source)
+
+
+def test_a_slugignore_that_cannot_be_read(source: Path) -> None:
+    (source / ".slugignore").mkdir()
+    with pytest.raises(DynoctlError, match=r"^cannot read .*/\.slugignore: Is a directory$"):
+        scan(source)

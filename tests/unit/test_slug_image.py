@@ -1,0 +1,230 @@
+"""Slugs: the tar that an image is packed from, and the cache of images; with a stand-in for mksquashfs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.errors import DynoctlError
+from infra.slug import image, squashfs
+from infra.slug.image import build
+from infra.slug.tree import scan
+
+STAND_IN = """#!/bin/sh
+[ "$1" = -version ] && { echo "mksquashfs version $VERSION (2022/03/17)"; exit 1; }
+cat > "$2"
+"""
+
+
+@pytest.fixture
+def mksquashfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a script in the place of mksquashfs; the image is then the tar that it was given."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+
+    def install(script: str) -> None:
+        program = programs / "mksquashfs"
+        program.write_text(script.replace("$VERSION", "4.5"))
+        program.chmod(0o755)
+
+    install(STAND_IN)
+    return install
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return make(tmp_path / "source")
+
+
+def make(root: Path, umask: int = 0o022, time: float = 1e9) -> Path:
+    before = os.umask(umask)
+    try:
+        (root / "lib/deep").mkdir(parents=True)
+        (root / "app.rb").write_text("puts 1\n")
+        (root / "lib/deep/a.rb").write_text("")
+        (root / "run").write_text("#!/bin/sh\n")
+        (root / "run").chmod(0o700)
+        (root / "link").symlink_to("lib")
+        Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9 \n")).write_text("not UTF-8\n")
+        os.utime(root / "app.rb", (time, time))
+    finally:
+        os.umask(before)
+    return root
+
+
+# --- packing
+
+
+def test_the_tar_says_nothing_but_what_the_tree_says(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+    (source / ("long" * 40)).mkdir()
+    (source / ("long" * 40) / ("file" * 40)).write_text("x" * 513)
+    (source / "far").symlink_to("t" * 300)
+    tree = scan(source)
+    squashfs.pack(tree, tmp_path / "image")
+    with tarfile.open(tmp_path / "image", encoding="utf-8", errors="surrogateescape") as tar:
+        members = tar.getmembers()
+        assert [os.fsencode(each.name) for each in members] == [entry.path for entry in tree.entries]
+        assert {(each.uid, each.gid, each.mtime, each.uname, each.gname) for each in members} == {(0, 0, 0, "", "")}
+        for each, entry in zip(members, tree.entries, strict=True):
+            assert each.mode == entry.mode
+            if each.isfile():
+                content = tar.extractfile(each)
+                assert content is not None
+                assert hashlib.sha256(content.read()).digest() == entry.content
+            elif each.issym():
+                assert os.fsencode(each.linkname) == entry.content
+            else:
+                assert each.isdir()
+
+
+def test_two_places_give_the_same_bytes(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+    one = build(scan(source), tmp_path / "one")
+    other = build(scan(make(tmp_path / "elsewhere", umask=0o077, time=0)), tmp_path / "other")
+    assert (one.digest, one.sha256, one.size) == (other.digest, other.sha256, other.size)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_text("puts 2\n"),
+        lambda path: path.write_text("puts\n"),
+        lambda path: path.unlink(),
+        lambda path: [path.unlink(), path.symlink_to("run")],
+        lambda path: [path.unlink(), path.mkdir()],
+        lambda path: [path.unlink(), os.mkfifo(path)],
+    ],
+)
+def test_a_source_that_changes_is_noticed(
+    source: Path, tmp_path: Path, mksquashfs: object, change: Callable[[Path], object]
+) -> None:
+    tree = scan(source)
+    change(source / "app.rb")
+    with pytest.raises(DynoctlError, match=r"app\.rb changed while the slug was being packed"):
+        build(tree, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_comes_after_the_scan_is_not_in_the_image(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+    tree = scan(source)
+    before = build(tree, tmp_path / "before")
+    (source / "lib/deep/a.rb").write_text("was empty")
+    (source / "app.rb").write_text("puts 1\nputs 2\n")
+    (source / "new.rb").write_text("")
+    after = build(tree, tmp_path / "after")
+    assert (after.digest, after.sha256) == (before.digest, before.sha256)
+
+
+# --- mksquashfs
+
+
+def test_a_missing_mksquashfs_says_how_to_get_it(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DynoctlError, match="mksquashfs is not installed here") as caught:
+        build(scan(source), tmp_path / "cache")
+    assert "apt install squashfs-tools" in caught.value.hint
+    assert "brew install squashfs" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [("4.4", "is 4.4: too old"), ("3.11", "is 3.11: too old"), ("unknown", "is a version that it does not tell")],
+)
+def test_an_old_mksquashfs_is_refused(
+    source: Path, tmp_path: Path, mksquashfs: Callable[[str], None], version: str, said: str
+) -> None:
+    mksquashfs(STAND_IN.replace("$VERSION", version))
+    with pytest.raises(DynoctlError, match=said):
+        build(scan(source), tmp_path / "cache")
+
+
+def test_a_failing_mksquashfs_is_quoted(source: Path, tmp_path: Path, mksquashfs: Callable[[str], None]) -> None:
+    mksquashfs(STAND_IN.replace('cat > "$2"', "echo 'FATAL ERROR: no room' >&2; exit 7"))
+    (source / "big").write_bytes(bytes(1 << 20))  # more than a pipe holds: it gives up while we write
+    with pytest.raises(DynoctlError, match="mksquashfs failed with status 7: FATAL ERROR: no room"):
+        build(scan(source), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_environment_cannot_set_times(
+    source: Path, tmp_path: Path, mksquashfs: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    mksquashfs(STAND_IN + '[ -z "$SOURCE_DATE_EPOCH" ] || exit 1\n')
+    assert build(scan(source), tmp_path / "cache").size
+
+
+# --- the cache
+
+
+def test_an_image_is_built_once(source: Path, tmp_path: Path, mksquashfs: Callable[[str], None]) -> None:
+    first = build(scan(source), tmp_path / "cache")
+    mksquashfs("#!/bin/sh\nexit 1\n")
+    assert build(scan(source), tmp_path / "cache") == first
+    assert first.path == tmp_path / "cache" / f"{first.digest}.squashfs"
+    assert first.sha256 == hashlib.sha256(first.path.read_bytes()).hexdigest()
+    assert first.size == first.path.stat().st_size
+
+
+def test_others_cannot_read_the_cache(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+    cache = tmp_path / "cache"
+    path = build(scan(source), cache).path
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", [b"", b"damaged"])
+def test_a_damaged_image_is_built_again(source: Path, tmp_path: Path, mksquashfs: object, damage: bytes) -> None:
+    first = build(scan(source), tmp_path / "cache")
+    first.path.write_bytes(damage)
+    assert build(scan(source), tmp_path / "cache") == first
+    first.path.with_suffix(".sha256").write_bytes(b"\xff")
+    assert build(scan(source), tmp_path / "cache") == first
+    first.path.unlink()
+    assert build(scan(source), tmp_path / "cache") == first
+
+
+def test_the_cache_keeps_the_images_used_last(tmp_path: Path, mksquashfs: object) -> None:
+    cache = tmp_path / "cache"
+    images = []
+    for number in range(image.KEEP + 3):
+        root = tmp_path / str(number)
+        root.mkdir()
+        (root / "app.rb").write_text(str(number))
+        made = build(scan(root), cache)
+        if number < image.KEEP:
+            os.utime(made.path, (number, number))
+            os.utime(build(scan(tmp_path / "0"), cache).path, (10**6, 10**6))
+        images.append(made.path)
+    left = set(cache.glob("*.squashfs"))
+    assert left == {images[0], *images[4:]}
+    assert {path.with_suffix(".sha256") for path in left} == set(cache.glob("*.sha256"))
+
+
+def test_what_killed_builds_left_goes(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "new-old").write_text("")
+    os.utime(cache / "new-old", (0, 0))
+    (cache / "new-now").write_text("")
+    build(scan(source), cache)
+    assert {path.name for path in cache.glob("new-*")} == {"new-now"}
+
+
+def test_a_cache_that_cannot_be_written_is_named(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DynoctlError, match=r"cannot keep slugs in .*/file/cache: Not a directory"):
+        build(scan(source), tmp_path / "file" / "cache")
+
+
+def test_a_cache_of_our_own_is_the_default(
+    source: Path, tmp_path: Path, mksquashfs: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "cache_directory", lambda: tmp_path / "home/slugs")
+    assert build(scan(source)).path.parent == tmp_path / "home/slugs"
+    assert image.platformdirs.user_cache_path("dynoctl").name == "dynoctl"
