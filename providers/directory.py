@@ -47,10 +47,9 @@ _SCRIPT = """\
 [ -d "$path" ] || exit 0
 mark=foreign; [ -e "$made" ] && mark=made
 shared=alone
-for unit in /etc/systemd/system/dyno-*.service; do
-  [ -e "$unit" ] && ! grep -qx "X-Dynoctl-App=$app" "$unit" && shared=shared
-done
-printf '%s %s %s\\n' "$(stat -c '%a %U:%G' "$path")" "$mark" "$shared"
+set -- /etc/systemd/system/dyno-*.service
+[ -e "$1" ] && [ -n "$(grep -Lx "X-Dynoctl-App=$app" -- "$@")" ] && shared=shared
+stat -c "%a %U:%G $mark $shared" "$path"
 """
 
 _MAKE = """\

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 from infra.provider import Fragment, Scope
 from infra.resource import (
+    Attribute,
     Attributes,
     Change,
     Command,
@@ -26,33 +28,39 @@ class EnvFile(Base):
     headline = ("mode", "variables")
 
     def observe(self, scope: Scope) -> Fragment:
-        wanted = [fingerprint(scope.salt, render(variables)) for variables in scope.environments.values()]
+        wanted = "".join(
+            f" {type_}={hashlib.sha256(render(variables).encode()).hexdigest()}"
+            for type_, variables in scope.environments.items()
+        )
         return Fragment(
             _SCRIPT,
             {
                 "directory": paths.env_directory(scope.app),
                 "kept": f"{paths.home(scope.app)}/salt",
                 "salt": scope.salt,
-                "wanted": f" {' '.join(wanted)} ",
+                "wanted": f"{wanted} ",
             },
         )
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
-        known = {fingerprint(scope.salt, render(variables)): variables for variables in scope.environments.values()}
-        found: dict[str, Attributes] = {}
+        found: dict[str, dict[str, Attribute]] = {}
         variables: dict[str, Scalar] = {}
-        dyno = salt = ""
+        salt = ""
         for line in output.splitlines():
-            words = line.split(" ")
-            if words[0] == "file":
-                mode, owner, file, digest = words[1:5]
-                dyno = file.removesuffix(".env")
-                variables = dict(known.get(digest, {}))
-                found[dyno] = {"mode": mode.zfill(4), "owner": owner, "variables": variables}
-            elif words[0] == "salt":
-                salt = words[1]
-            elif words[0] == "key" and dyno:
-                variables[words[1]] = Fingerprint(salt, words[2], partial(record, words[1]))
+            word, *rest = line.split(" ")
+            if word == "salt":
+                salt = rest[0]
+            elif word == "file":
+                mode, owner, path = rest
+                found[_dyno(path)] = {"mode": mode.zfill(4), "owner": owner, "variables": {}}
+            elif word == "same":
+                path, type_ = rest
+                found[_dyno(path)]["variables"] = dict(scope.environments[type_])
+            elif word == "differs":
+                variables = {}
+                found[_dyno(rest[0])]["variables"] = variables
+            elif word == "key":
+                variables[rest[0]] = Fingerprint(salt, rest[1], partial(record, rest[0]))
         return {f"{scope.app}-{dyno}": attributes for dyno, attributes in found.items()}
 
     def triggers(self, change: Change) -> bool:
@@ -83,24 +91,28 @@ class EnvFile(Base):
         ]
 
 
-# Two tiers: one digest for a file that is as wanted, one for each record of a file that is not. A record starts at
-# ``KEY="`` and ends at the line that ends in a quote with an even number of backslashes before it.
+# Two tiers: a file that is as wanted is known here by its digest, and only "same" leaves the server; of a file that
+# is not, each record leaves as a salted digest. A record starts at ``KEY="`` and ends at the line that ends in a
+# quote with an even number of backslashes before it.
 _SCRIPT = """\
-hash() { sum=$(printf '%s%s' "$1" "$2" | sha256sum); printf '%s' "${sum%% *}"; }
-[ -r "$kept" ] && IFS= read -r salt_kept < "$kept"
-for file in "$directory"/*.env; do
-  [ -e "$file" ] || continue
-  sum=$({ printf '%s' "$salt"; cat "$file"; } | sha256sum); sum=${sum%% *}
-  printf 'file %s %s %s\\n' "$(stat -c '%a %U:%G' "$file")" "${file##*/}" "$sum"
-  case $wanted in *" $sum "*) continue;; esac
-  printf 'salt %s\\n' "${salt_kept:-$salt}"
+set -- "$directory"/*.env
+[ -e "$1" ] || exit 0
+hash() { sum=$(printf '%s%s' "$salt" "$1" | sha256sum); printf 'key %s %s\\n' "$2" "${sum%% *}"; }
+[ -r "$kept" ] && IFS= read -r salt < "$kept"
+printf 'salt %s\\n' "$salt"
+stat -c 'file %a %U:%G %n' "$@"
+sha256sum "$@" | while read -r sum file; do
+  case $wanted in
+    *"=$sum "*) type=${wanted%%"=$sum "*}; printf 'same %s %s\\n' "$file" "${type##* }"; continue;;
+  esac
+  printf 'differs %s\\n' "$file"
   record=
   while IFS= read -r line || [ -n "$line" ]; do
     if [ -n "$record" ]; then record="$record
 $line"; else record=$line; fi
     key=${record%%=*}
     case $key in
-      ''|*[!A-Za-z0-9_]*) printf 'key # %s\\n' "$(hash "${salt_kept:-$salt}" "$record")"; record=; continue;;
+      ''|*[!A-Za-z0-9_]*) hash "$record" '#'; record=; continue;;
     esac
     case ${record#*=} in
       '"'*'"')
@@ -108,13 +120,18 @@ $line"; else record=$line; fi
         [ $((${#tail} % 2)) -eq 0 ] || continue;;
       '"'*) continue;;
     esac
-    printf 'key %s %s\\n' "$key" "$(hash "${salt_kept:-$salt}" "$record")"
+    hash "$record" "$key"
     record=
   done < "$file"
-  [ -z "$record" ] || printf 'key # %s\\n' "$(hash "${salt_kept:-$salt}" "$record")"
+  [ -z "$record" ] || hash "$record" '#'
 done
 :
 """
+
+
+def _dyno(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".env")
+
 
 _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "`": "\\`", "$": "\\$"})
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from infra.marks import APP
 from infra.provider import Fragment, Scope
 from infra.resource import Attributes, Change, Command
-from providers import files, ini, paths, shown
+from providers import files, ini, paths
 from providers.base import Base
 from providers.slug import name
 
@@ -23,18 +23,17 @@ class Mount(Base):
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
         texts: dict[str, list[str]] = {}
-        properties: list[str] = []
+        mounted: set[str] = set()
         parent = ""
         for line in output.splitlines():
             word, _, rest = line.partition(" ")
-            if word == "text":
-                file, _, text = rest.partition(":")
-                texts.setdefault(file, []).append(text)
-            elif word == "parent":
+            file, colon, text = line.partition(".mount:")
+            if word == "parent":
                 parent = rest
-            else:
-                properties.append(line)
-        units = shown.parse("\n".join(properties))
+            elif word == "mounted":
+                mounted.add(rest)
+            elif colon:
+                texts.setdefault(f"{file}.mount", []).append(text)
         mounts: dict[str, Attributes] = {}
         for file, lines in texts.items():
             settings = ini.parse("\n".join(lines))
@@ -44,7 +43,7 @@ class Mount(Base):
             mounts[name(scope.app, digest)] = {
                 "digest": digest,
                 "unit": settings,
-                "mounted": units.get(file, {}).get("ActiveState") == "active",
+                "mounted": paths.mount(scope.app, digest) in mounted,
                 "parent": parent,
             }
         return mounts
@@ -76,9 +75,12 @@ for file in /etc/systemd/system/"$start"*.mount; do
   set -- "$@" "${file##*/}"
 done
 [ $# -gt 0 ] || exit 0
-cd /etc/systemd/system && grep -H '' -- "$@" | while IFS= read -r line; do printf 'text %s\\n' "$line"; done
-printf 'parent %s\\n' "$(stat -c '%a %U:%G' "$parent" 2>/dev/null)"
-systemctl show -p Id,ActiveState -- "$@"
+stat -c 'parent %a %U:%G' "$parent" 2>/dev/null
+while read -r device where type _; do
+  case "$type $where" in "squashfs $parent/"*) printf 'mounted %s\\n' "$where";; esac
+done < /proc/mounts
+cd /etc/systemd/system && grep -H '' -- "$@"
+:
 """
 
 _STOP = 'systemctl stop "$1" 2>/dev/null; systemctl reset-failed "$1" 2>/dev/null; :'

@@ -38,9 +38,9 @@ class Unit(Base):
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
         for line in output.splitlines():
-            if line.startswith("text "):
-                file, _, text = line[5:].partition(":")
-                texts.setdefault(file.removesuffix(".service"), []).append(text)
+            file, colon, text = line.partition(".service:")
+            if colon and "=" not in file:
+                texts.setdefault(file, []).append(text)
             else:
                 properties.append(line)
         found = shown.parse("\n".join(properties))
@@ -173,7 +173,7 @@ for file in /etc/systemd/system/"$prefix"*.service; do
   [ -e "$file" ] && set -- "$@" "${file##*/}"
 done
 [ $# -gt 0 ] || exit 0
-cd /etc/systemd/system && grep -H '' -- "$@" | while IFS= read -r line; do printf 'text %s\\n' "$line"; done
+cd /etc/systemd/system && grep -H '' -- "$@"
 systemctl show -p "$shown" -- "$@"
 """
 

@@ -25,15 +25,14 @@ class User(Base):
         locked: dict[str, bool] = {}
         found: dict[str, tuple[str, ...]] = {}
         for line in output.splitlines():
-            word, _, rest = line.partition(" ")
-            fields = tuple(rest.split(":"))
-            if word == "user" and len(fields) == 7:
+            fields = tuple(line.split(":"))
+            if len(fields) == 7:
                 found[fields[0]] = fields
-            elif word == "group" and len(fields) == 4:
+            elif len(fields) == 4:
                 for member in fields[3].split(","):
                     groups.setdefault(member, []).append(fields[0])
-            elif word == "locked" and len(fields) == 2:
-                locked[fields[0]] = fields[1] == "yes"
+            elif line.startswith("locked ") and len(fields) == 2:
+                locked[fields[0].removeprefix("locked ")] = fields[1] == "yes"
         users: dict[str, Attributes] = {}
         for login, fields in found.items():
             named = marks.UNIT_NAME.match(login)
@@ -86,17 +85,14 @@ class User(Base):
 
 
 _SCRIPT = """\
-while IFS= read -r line; do
-  case $line in "$prefix"*) printf 'user %s\\n' "$line";; esac
-done < /etc/passwd
-while IFS= read -r line; do
-  case ${line##*:} in *"$prefix"*) printf 'group %s\\n' "$line";; esac
-done < /etc/group
-while IFS=: read -r login hash _; do
+grep "^$prefix" /etc/passwd || exit 0
+grep ":.*:.*:.*$prefix" /etc/group
+grep "^$prefix" /etc/shadow | while IFS=: read -r login hash _; do
   case $login in "$prefix"*)
     case $hash in '!'*|'*'*) printf 'locked %s:yes\\n' "$login";; *) printf 'locked %s:no\\n' "$login";; esac;;
   esac
-done < /etc/shadow
+done
+:
 """
 
 # useradd refuses a group that a user removed by hand has left behind.

@@ -218,12 +218,15 @@ def test_facts() -> None:
     found = parse(
         "machine_id abc\nhostname grid-1\nconnection 10.0.0.1 4711 10.0.0.11 22\ncores 4\n"
         "systemd systemd 252 (252.39)\n"
-        "squashfs yes\nruby ruby 3.1.2\nport 0016\nport 1388\n"
-        "mark /etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-App=shop\n"
-        "mark /etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Dyno=web.1\n"
-        "mark /etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Port=5000\n"
-        "mark /etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Cpu=250\n"
-        'applied {"key": "unit.shop-web.1", "port": 5000}\napplied {damaged\nmeta not json\npending web.1\n'
+        "squashfs yes\nruby ruby 3.1.2\n"
+        "   0: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1\n"
+        "   1: 00000000000000000000000000000000:1388 00000000000000000000000000000000:0000 0A 0:0 0 0\n"
+        "   2: 0100007F:1389 0100007F:0016 0A00 x\n"
+        "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-App=shop\n"
+        "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Dyno=web.1\n"
+        "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Port=5000\n"
+        "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Cpu=250\n"
+        '{"key": "unit.shop-web.1", "port": 5000}\n{damaged\nmeta not json\npending web.1\n'
     )
     assert (found.address, found.cores, found.systemd, found.ruby) == ("10.0.0.11", 4, 252, "3.1.2")
     assert found.ports == {22, 5000}
