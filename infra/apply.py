@@ -73,8 +73,7 @@ class Applier:
             self._remove([one for one in groups if _goes(one)])
             self._finish(found, identity)
         finally:
-            for shell in self._shells.values():
-                shell.close()
+            each(lambda name: self._shells[name].close(), self._shells)
         self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
         return self.report
 

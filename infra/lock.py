@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from infra.errors import DynoctlError
 from infra.remote.locked import LockedShell
+from infra.remote.parallel import each
 from infra.remote.session import Session
 
 
@@ -36,13 +38,18 @@ class Identity:
 
 
 def lock_all(sessions: Mapping[str, Session], app: str, identity: Identity) -> dict[str, LockedShell]:
-    """Lock the app on every server, in the order given. Raises LockTaken or Unreachable, and then holds none."""
-    shells: dict[str, LockedShell] = {}
+    """Lock the app on every server, in the order given. Raises LockTaken or Unreachable, and then holds none.
+
+    The shells open at the same time; only the locks themselves are taken one after the other."""
+    opened = each(lambda name: LockedShell(sessions[name], app, str(identity)), sessions)
+    shells = {name: shell for name, shell in opened.items() if isinstance(shell, LockedShell)}
     try:
-        for name, session in sessions.items():
-            shells[name] = LockedShell(session, app, str(identity))
-    except BaseException:
+        for result in opened.values():
+            if isinstance(result, DynoctlError):
+                raise result
         for shell in shells.values():
-            shell.close()
+            shell.take()
+    except BaseException:
+        each(lambda name: shells[name].close(), shells)
         raise
     return shells

@@ -65,7 +65,7 @@ class LockedShell:
     """The lock on one server, and the shell that holds it. Use ``close()`` when done."""
 
     def __init__(self, session: Session, app: str, holder: str) -> None:
-        """Take the lock. Raises LockTaken where it is held, Unreachable where the connection breaks."""
+        """Open the shell and its heartbeat; the lock itself is taken by ``take``. Raises Unreachable."""
         self._session = session
         self._nonce = secrets.token_hex(12)
         self._buffer = b""
@@ -82,16 +82,25 @@ class LockedShell:
             "beat_every": str(BEAT),
             "shared_wait": str(SHARED_WAIT),
         }
-        self._send(PRELUDE + assign(values) + _LOCK)
+        self._send(PRELUDE + assign(values) + _OPEN)
         threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {session.name}").start()
+        self._answer(15)
+
+    def take(self) -> LockedShell:
+        """Take the lock. Raises LockTaken where it is held, and Unreachable where the connection breaks."""
+        self._send(_LOCK)
+        answer = self._answer(SHARED_WAIT + 15)
+        if answer != "locked":
+            self.close()
+            raise LockTaken(self._session.name, answer.removeprefix("busy").strip())
+        return self
+
+    def _answer(self, timeout: float) -> str:
         try:
-            answer = self._line(SHARED_WAIT + 15)
+            return self._line(timeout)
         except DynoctlError:
             self.close()
             raise
-        if answer != "locked":
-            self.close()
-            raise LockTaken(session.name, answer.removeprefix("busy").strip())
 
     def run(
         self,
@@ -249,9 +258,13 @@ rmdir /run/dynoctl 2>/dev/null
 exit
 """
 
-_LOCK = """\
+_OPEN = """\
 mkdir -p /run/dynoctl
 lock=/run/dynoctl/$app.lock
+printf '\\n%s open\\n' "$nonce"
+"""
+
+_LOCK = """\
 while :; do
   exec 9>>"$lock"
   if ! flock -n 9; then

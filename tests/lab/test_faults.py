@@ -116,7 +116,7 @@ def target(fleet: Any, server: str) -> Target:
 
 def test_a_second_apply_says_who_holds_the_lock(app: Project, fleet: Any) -> None:
     session = Session(target(fleet, "grid-2"))
-    shell = LockedShell(session, "faults", "somebody@elsewhere since noon")
+    shell = LockedShell(session, "faults", "somebody@elsewhere since noon").take()
     try:
         done = app.apply(code=1)
         assert "grid-2: another apply is running: somebody@elsewhere since noon" in done.stderr
@@ -129,9 +129,9 @@ def test_a_second_apply_says_who_holds_the_lock(app: Project, fleet: Any) -> Non
 
 def test_a_crash_frees_the_lock_at_once(fleet: Any) -> None:
     first, second = Session(target(fleet, "grid-1")), Session(target(fleet, "grid-1"))
-    LockedShell(first, "crash", "first")
+    LockedShell(first, "crash", "first").take()
     with pytest.raises(LockTaken):
-        LockedShell(second, "crash", "second")
+        LockedShell(second, "crash", "second").take()
     first.close()  # as the kernel does for a process that was killed
     shell = eventually(lambda: attempt(second), seconds=3)
     shell.forget()
@@ -140,7 +140,7 @@ def test_a_crash_frees_the_lock_at_once(fleet: Any) -> None:
 
 def attempt(session: Session) -> LockedShell | None:
     try:
-        return LockedShell(session, "crash", "again")
+        return LockedShell(session, "crash", "again").take()
     except LockTaken:
         return None
 
@@ -149,7 +149,7 @@ def test_a_network_cut_without_a_word_frees_the_lock(fleet: Any, monkeypatch: py
     monkeypatch.setattr(locked, "BEAT", 1)
     monkeypatch.setattr(locked, "PATIENCE", 4)
     session = Session(target(fleet, "grid-3"))
-    shell = LockedShell(session, "cut", "the one that is cut off")
+    shell = LockedShell(session, "cut", "the one that is cut off").take()
     shell.run([Command(("sleep", "6"))])  # longer than the patience, with a heartbeat: the lock stays
     fleet.cut("grid-3")
     try:
