@@ -141,7 +141,7 @@ def thin(slug: Path, what: Manifest, **more: str) -> Iterator[tuple[str, subproc
 
 
 def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - a Thin of our own
+    with urllib.request.urlopen(url, timeout=10) as answer:
         body: bytes = answer.read()
     return body.decode()
 
