@@ -1,0 +1,100 @@
+"""The reference of the manifest is made from the schema, and every command and option is documented."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from schemas import load
+
+ROOT = Path(__file__).parents[2]
+HEAD = """# The manifest
+
+`dyno.yaml`, version 1. Made from `schemas/dyno.schema.json`, which your editor can use, too: start the file with
+
+    # yaml-language-server: $schema=schemas/dyno.schema.json
+
+YAML here has no surprises: only `true` and `false` are booleans; `no`, `on`, `010`, `12:30` and dates are strings. A key that
+stands twice is an error, tags are not allowed, anchors and `<<` work, and top-level keys that start with `x-` are yours.
+
+A value that must not be in the file is a reference, `{from_env: NAME}`, `{from_file: PATH}` or `{from_command: [argv]}`, and
+what it gives is secret everywhere.
+"""
+
+
+def keys(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Every key with its path, its schema, and whether it must be there."""
+    for name, one in schema.get("properties", {}).items():
+        here = f"{path}{name}"
+        yield here, one, name in schema.get("required", ())
+        inner = [one, *one.get("anyOf", ())]
+        for part in inner:
+            yield from keys(part, f"{here}.")
+            if "items" in part:
+                yield from keys(part["items"], f"{here}[].")
+
+
+def flow(value: object) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False, allow_unicode=True)
+    return text.removesuffix("...\n").strip()
+
+
+def reference() -> str:
+    lines = [HEAD]
+    for path, one, required in keys(load("dyno.schema.json")):
+        lines.append(f"\n## `{path}`\n")
+        lines.append(one["description"] + (" Required." if required else ""))
+        if "default" in one:
+            lines.append(f"Default: `{flow(one['default'])}`.")
+        lines += ["", *(f"    {path.rpartition('.')[2].removesuffix('[]')}: {flow(e)}" for e in one["examples"])]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_reference_is_made_from_the_schema() -> None:
+    file = ROOT / "docs/manifest.md"
+    if os.environ.get("DYNOCTL_GOLDEN") == "write":
+        file.write_text(reference())
+    assert file.read_text() == reference(), "stale: DYNOCTL_GOLDEN=write pytest tests/golden/test_docs.py"
+
+
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(load("dyno.schema.json"))
+
+
+@pytest.mark.parametrize("path", [path for path, _, _ in keys(load("dyno.schema.json"))])
+def test_every_key_is_described_and_its_examples_are_right(path: str) -> None:
+    schema = load("dyno.schema.json")
+    one = next(found for here, found, _ in keys(schema) if here == path)
+    assert one["description"].endswith((".", '"1.10".'))
+    assert one["examples"]
+    validator = Draft202012Validator({**one, "$defs": schema["$defs"]})
+    for example in one["examples"]:
+        validator.validate(example)
+    if "default" in one:
+        validator.validate(one["default"])
+
+
+@pytest.mark.parametrize("command", ["validate", "plan", "apply", "destroy", "ps", "lab"])
+def test_every_command_is_in_the_readme_and_has_help(command: str) -> None:
+    assert f"dynoctl {command}" in (ROOT / "README.md").read_text()
+    dynoctl = Path(sys.executable).parent / "dynoctl"
+    done = subprocess.run([dynoctl, command, "--help"], capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if words and words[0].startswith("--") and words[0] != "--help":
+            assert len(words) > 1, f"{command} {words[0]} says nothing"
+
+
+def test_the_example_manifest_is_valid_but_for_the_labs_files() -> None:
+    from infra.manifest import check
+
+    _, diagnostics = check(ROOT / "dyno.yaml")
+    assert [one for one in diagnostics if not one.path.startswith("ssh/")] == []
