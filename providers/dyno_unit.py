@@ -13,14 +13,18 @@ from providers.unit import READY_TIMEOUT
 
 SYSTEMCTL = "/usr/bin/systemctl"
 
+READY_MEMORY = 128 << 20
+"""Bytes for the process that waits for the answer."""
+
 BOOT_QUOTA = 100
 """Percent of a core while a dyno boots: four times its share, and still bounded if it crashes in a loop."""
 
-# One connection at a time, until something that speaks HTTP answers. Root runs it, with none of the app's variables.
+# One connection at a time, until something that speaks HTTP answers. It reads from the app, so it runs as the dyno's
+# user in the dyno's sandbox; only the lines that set the share are root's, and this unit has none of the app's variables.
 _POLL = (
     "loop { begin; Socket.tcp(ARGV[0], ARGV[1].to_i, connect_timeout: 5) { |s| "
     's.write "GET / HTTP/1.0\\r\\nHost: #{ARGV[0]}\\r\\nUser-Agent: dynoctl\\r\\n\\r\\n"; '
-    'exit if s.wait_readable(10) && s.gets.to_s.start_with?("HTTP/") }; '
+    'exit if s.wait_readable(10) && s.gets(16).to_s.start_with?("HTTP/") }; '
     "rescue SystemCallError, SocketError; end; sleep 0.02 }"
 )
 
@@ -104,29 +108,35 @@ def service(dyno: DynoUnit) -> dict[str, str]:
 
 def ready(dyno: DynoUnit) -> dict[str, str]:
     """The companion: lift the share to one core, wait for an HTTP answer, set the share. Follows every restart."""
-    unit = f"{marks.user_name(dyno.app, dyno.dyno)}.service"
+    user = marks.user_name(dyno.app, dyno.dyno)
+    unit = f"{user}.service"
 
     def share(percent: str) -> str:
-        return f"{SYSTEMCTL} set-property --runtime {unit} CPUQuota={percent.replace('%', '%%')}"
+        return f"+{SYSTEMCTL} set-property --runtime {unit} CPUQuota={percent.replace('%', '%%')}"
 
     steady, boot = share(_percent(dyno.cpu)), share(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
     poll = [dyno.ruby, "--disable=gems", "-rsocket", "-rio/wait", "-e", _POLL, dyno.listen, str(dyno.port)]
-    return {
+    settings = {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} answers",
         f"Unit.{marks.APP}": dyno.app,
         "Unit.BindsTo": unit,
         "Unit.After": unit,
         "Unit.StartLimitIntervalSec": "0",
         "Service.Type": "oneshot",
+        "Service.User": user,
+        "Service.Group": user,
+        "Service.Slice": f"dyno-{marks.escape(dyno.app)}.slice",
+        "Service.MemoryMax": str(READY_MEMORY),
         "Service.RemainAfterExit": "yes",
         "Service.TimeoutStartSec": str(READY_TIMEOUT),
         "Service.ExecStartPre": boot,
         "Service.ExecStart": " ".join(ini.quote(word) for word in poll),
         "Service.ExecStartPost": steady,
         # Where it never answered, the share comes down all the same.
-        "Service.ExecStopPost": f"/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {steady}'",
+        "Service.ExecStopPost": f"+/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {steady[1:]}'",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
     }
+    return settings | {f"Service.{key}": value for key, value in SANDBOX.items()}
 
 
 def _percent(thousandths: int) -> str:

@@ -178,6 +178,7 @@ def test_no_root_line_of_a_unit_sees_the_apps_environment() -> None:
     assert not any(value.startswith(("+", "!")) for key, value in settings.items() if ".Exec" in key)
     ready = dyno_unit.ready(sample())
     assert not any("Environment" in key for key in ready)
+    assert not ready["Service.ExecStart"].startswith("+"), "what reads from the app is not root's"
 
 
 def test_systemd_reads_the_units(tmp_path: Path) -> None:
