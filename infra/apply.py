@@ -100,7 +100,9 @@ class Applier:
         """Write the salt and the formation, before anything else: a dyno on a server that dies keeps its number."""
         if self._prepared.destroy:
             return
-        entries = record.formation(self._prepared.manifest, self._plan, found, identity.who, identity.when)
+        entries = record.formation(
+            self._prepared.manifest, self._plan, found, identity.who, identity.when, forget=self._prepared.forget
+        )
         for name, seen in found.items():
             self._salts[name] = seen.facts.salt or record.new_salt()
 

@@ -33,6 +33,8 @@ class Prepared:
     plan: Plan
     leaving: tuple[str, ...] = ()
     destroy: bool = False
+    forget: frozenset[str] = frozenset()
+    """Names of servers that left the manifest and will never answer again."""
 
     def replan(self, found: Mapping[str, Observed]) -> Plan:
         """The same plan from another observation of the servers."""
@@ -48,9 +50,16 @@ class _Draft(Prepared):
 
 
 def prepare(
-    manifest: Manifest, registry: Registry, *, destroy: bool = False, say: Progress = lambda _: None
+    manifest: Manifest,
+    registry: Registry,
+    *,
+    destroy: bool = False,
+    forget: frozenset[str] = frozenset(),
+    say: Progress = lambda _: None,
 ) -> Prepared:
-    """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them."""
+    """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them.
+
+    ``forget`` names servers that left the manifest and are not asked any more."""
     stack = registry.stack(manifest)
     environment = {} if destroy else resolve_environment(manifest)
     scope = Scope(
@@ -66,7 +75,8 @@ def prepare(
             scanning = None if destroy else pool.submit(registry.slug, manifest)
             observe(targets(manifest), observer, fleet)
             slug = None if scanning is None else scanning.result()
-        left = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()}, fleet)
+        left = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+        left = [target for target in left if target.name not in forget]
         if left:
             say(f"Observing {len(left)} servers that left the manifest ...")
             observe(left, observer, fleet)
@@ -80,6 +90,7 @@ def prepare(
             fleet,
             leaving=tuple(target.name for target in left),
             destroy=destroy,
+            forget=forget,
         )
         draft.plan = _plan(draft, fleet.found)
         return draft
@@ -144,7 +155,7 @@ def targets(manifest: Manifest) -> list[Target]:
     ]
 
 
-def leaving_targets(manifest: Manifest, found: Mapping[str, Facts], fleet: Fleet) -> list[Target]:
+def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
     """Servers of the newest record that are not in the manifest: they may still carry dynos of the app."""
     ssh = manifest.ssh
     here = {facts.machine_id for facts in found.values()}

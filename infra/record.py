@@ -106,10 +106,17 @@ def meta(
 
 
 def formation(
-    manifest: Manifest, plan: Plan, found: Mapping[str, Observed], who: str, when: str, without: Container[str] = ()
+    manifest: Manifest,
+    plan: Plan,
+    found: Mapping[str, Observed],
+    who: str,
+    when: str,
+    without: Container[str] = (),
+    forget: Container[str] = (),
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and how every server of the app is reached. Servers
-    that left the manifest, or do not answer, stay in it as they were; machines in ``without`` are forgotten."""
+    that left the manifest, or do not answer, stay in it as they were; machines in ``without``
+    and servers in ``forget`` (by name) are forgotten."""
     old = newest_meta(seen.facts for seen in found.values())
     known: dict[str, Mapping[str, str]] = dict(old.get("servers", {}))
     machines = {name: seen.facts.machine_id for name, seen in found.items()}
@@ -125,7 +132,7 @@ def formation(
                 "port": str(server.port or ""),
             }
     homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
-    known = {machine: how for machine, how in known.items() if machine not in without}
+    known = {machine: how for machine, how in known.items() if machine not in without and how.get("name") not in forget}
     return meta(manifest.app.name, int(str(old.get("serial", 0))) + 1, who, when, homes, known)
 
 

@@ -20,7 +20,7 @@ BOOT_QUOTA = 100
 """Percent of a core while a dyno boots: four times its share, and still bounded if it crashes in a loop."""
 
 # One connection at a time, until something that speaks HTTP answers. It reads from the app, so it runs as the dyno's
-# user in the dyno's sandbox; only the lines that set the share are root's, and this unit has none of the app's variables.
+# user in the dyno's sandbox. Only the lines that set the share are root's, and this unit has no variable of the app.
 _POLL = (
     "loop { begin; Socket.tcp(ARGV[0], ARGV[1].to_i, connect_timeout: 5) { |s| "
     's.write "GET / HTTP/1.0\\r\\nHost: #{ARGV[0]}\\r\\nUser-Agent: dynoctl\\r\\n\\r\\n"; '

@@ -34,10 +34,14 @@ def apply(
     file: File = Path("dyno.yaml"),
     auto_approve: AutoApprove = False,
     verbose: Verbose = False,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option("--forget", help="A server that left dyno.yaml and will never answer again; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the servers match dyno.yaml: show the plan, ask, carry it out."""
-    _carry_out(file, auto_approve, verbose, as_json, destroy=False)
+    _carry_out(file, auto_approve, verbose, as_json, destroy=False, forget=frozenset(forget or ()))
 
 
 def destroy(
@@ -50,7 +54,9 @@ def destroy(
     _carry_out(file, auto_approve, verbose, as_json, destroy=True)
 
 
-def _carry_out(file: Path, auto_approve: bool, verbose: bool, as_json: bool, *, destroy: bool) -> None:
+def _carry_out(
+    file: Path, auto_approve: bool, verbose: bool, as_json: bool, *, destroy: bool, forget: frozenset[str] = frozenset()
+) -> None:
     from infra.cli.session import exit_code, prepared, show
 
     verb = "destroy" if destroy else "apply"
@@ -60,14 +66,14 @@ def _carry_out(file: Path, auto_approve: bool, verbose: bool, as_json: bool, *, 
             f"Review first: dynoctl plan; then: dynoctl {verb} --auto-approve",
         )
     began = time.monotonic()
-    with prepared(file, destroy=destroy, quiet=as_json) as ready:
+    with prepared(file, destroy=destroy, forget=forget, quiet=as_json) as ready:
         if not as_json:
             show(ready, verbose=verbose)
         if ready.plan.errors:
             if as_json:
                 _print_json(ready, None)
             raise typer.Exit(ERROR)
-        if not ready.plan.changes:
+        if not ready.plan.changes and not forget:
             if as_json:
                 _print_json(ready, None)
             raise typer.Exit(exit_code(ready.plan, detailed=False))

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def prepared(file: Path, *, destroy: bool = False, quiet: bool = False) -> Iterator[Prepared]:
+def prepared(
+    file: Path, *, destroy: bool = False, forget: frozenset[str] = frozenset(), quiet: bool = False
+) -> Iterator[Prepared]:
     """The plan for a manifest, with its sessions open; closes them at the end."""
     from infra import manifest
     from infra.engine import prepare
     from infra.registry import Everything
 
     model = manifest.read(file)
-    ready = prepare(model, Everything(), destroy=destroy, say=(lambda _: None) if quiet else note)
+    ready = prepare(model, Everything(), destroy=destroy, forget=forget, say=(lambda _: None) if quiet else note)
     try:
         yield ready
     finally:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +63,38 @@ def test_a_login_with_sudo(app: Project, fleet: Any) -> None:
         done = app.dynoctl("plan", code=4)
         assert "grid-1: deploy cannot become root without a password" in done.stdout
         assert "NOPASSWD" in done.stdout
+
+
+def test_a_jump_host(app: Project, fleet: Any) -> None:
+    app.manifest["servers"] = app.manifest["servers"][:1]
+    app.manifest["ssh"]["gateway"] = f"root@{fleet.address('grid-3')}"
+    app.apply()
+    app.settled()
+    seen = fleet.exec("grid-1", "sh", "-c", "journalctl -u ssh --no-pager | grep 'Accepted publickey' | tail -1").stdout
+    assert f"from {fleet.address('grid-3')} " in seen
+
+
+def test_ssh_config_and_the_agent(app: Project, fleet: Any, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    (home / ".ssh/config").write_text(
+        f"Host first\n  HostName {fleet.address('grid-1')}\n  User deploy\n"
+        f"Host second\n  HostName {fleet.address('grid-2')}\n  User root\n  ProxyJump first\n"
+        f"Host *\n  UserKnownHostsFile {fleet.known_hosts}\n"
+    )
+    app.manifest["servers"] = [{"name": "a", "host": "first"}, {"name": "b", "host": "second"}]
+    del app.manifest["ssh"]
+    agent = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+    socket, pid = re.findall(r"SSH_A\w+=([^;]+);", agent)
+    app.environment |= {"HOME": str(home), "SSH_AUTH_SOCK": socket}
+    try:
+        assert app.dynoctl("plan", code=4).stdout.count("did not let us in") == 2, "the agent holds no key yet"
+        subprocess.run(["ssh-add", "-q", str(fleet.key)], env={**os.environ, "SSH_AUTH_SOCK": socket}, check=True)
+        app.apply()
+        app.settled()
+        app.destroy()
+    finally:
+        os.kill(int(pid), signal.SIGTERM)
 
 
 def test_a_hostile_locale_and_a_noisy_login_change_nothing(app: Project, fleet: Any) -> None:

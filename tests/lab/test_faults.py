@@ -62,6 +62,27 @@ def test_a_dead_server_does_not_stop_the_rest(app: Project, fleet: Any) -> None:
     assert app.ps()[dead]["server"] == "grid-2"
 
 
+def test_a_dead_server_can_leave_and_be_forgotten(app: Project, fleet: Any) -> None:
+    app.apply()
+    lost = next(name for name, row in app.ps().items() if row["server"] == "grid-3")
+    fleet.kill("grid-3")
+    try:
+        app.manifest["servers"].pop()
+        app.manifest["ssh"]["connect_timeout"] = 2
+        done = app.apply(code=4)
+        assert "Unreachable: grid-3" in done.stdout
+        assert app.ps()[lost]["server"] in ("grid-1", "grid-2"), "its dyno has a new home"
+        app.dynoctl("apply", "--auto-approve", "--forget", "grid-3")
+        app.settled()
+    finally:
+        fleet.start("grid-3")
+    # It comes back with what it had; who takes it in again cleans it up.
+    app.manifest |= fleet.inventory()
+    app.apply()
+    app.settled()
+    assert len(app.ps()) == 3
+
+
 def test_a_dyno_that_does_not_come_up_stops_the_rollout(app: Project) -> None:
     app.apply()
     good = app.ps()
