@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 
 from infra.errors import DynoctlError
 from infra.lab import fleet as labs
-from infra.lab import needs, network, server
-from infra.lab.state import DATA
+from infra.lab import needs, server
+from infra.lab.state import LabState
 
 pytest.register_assert_rewrite("tests.lab.support", "tests.lab.terminal")
 
@@ -32,14 +33,19 @@ class Fleet:
 
     def __init__(self, name: str, servers: int) -> None:
         self._name = name
-        self._lab = labs.up(name, servers, lambda _: None)
-        self.path = self._lab.path
+        self.path = labs.up(name, servers, lambda _: None).path
         self.key = self.path / "id_ed25519"
         self.known_hosts = self.path / "known_hosts"
 
     @property
+    def _lab(self) -> LabState:
+        """What the lab is now: a test may have booted or rebooted a server by itself."""
+        return labs.get(self._name)
+
+    @property
     def names(self) -> list[str]:
-        return [name for name in self._lab.servers if name != DATA]
+        """The grid's servers, without ``data``."""
+        return self._lab.grid
 
     def address(self, name: str) -> str:
         return self._lab.address(name)
@@ -66,27 +72,29 @@ class Fleet:
     def need(self, servers: int) -> None:
         """Grow to at least this many servers."""
         if len(self.names) < servers:
-            self._lab = labs.up(self._name, servers, lambda _: None)
+            labs.up(self._name, servers, lambda _: None)
 
     def stop(self, name: str) -> None:
-        server.stop(self._lab, name)
+        """Shut down in order."""
+        labs.stop(self._lab, name)
 
     def kill(self, name: str) -> None:
         """A power cut."""
-        server.stop(self._lab, name, hard=True)
+        labs.kill(self._lab, name)
 
     def start(self, name: str) -> None:
         labs.start(self._lab, name)
 
     def reboot(self, name: str) -> None:
-        self.stop(name)
-        self.start(name)
+        """``systemctl reboot`` inside, until it is back."""
+        labs.reboot(self._lab, name)
 
     def cut(self, name: str) -> None:
-        network.cut(self._lab, name)
+        """Pull the network cable."""
+        labs.cut(self._lab, name)
 
     def restore(self, name: str) -> None:
-        network.restore(self._lab, name)
+        labs.restore(self._lab, name)
 
 
 @pytest.fixture(scope="session")
@@ -95,12 +103,13 @@ def fleet() -> Iterator[Fleet]:
     name = os.environ.get("DYNOCTL_LAB", "test")
     try:
         needs.check(install=False)
-        running = Fleet(name, 3)
+        yield Fleet(name, 3)
     except DynoctlError as error:
         pytest.fail(f"the lab cannot start: {error.summary}: {error.hint}")
-    yield running
-    if not os.environ.get("DYNOCTL_LAB_KEEP"):
-        labs.down(name, lambda _: None)
+    finally:
+        if os.environ.get("DYNOCTL_LAB_KEEP") != "1":
+            with suppress(DynoctlError):
+                labs.down(name, lambda _: None)
 
 
 @pytest.fixture(scope="session")
