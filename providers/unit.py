@@ -82,10 +82,12 @@ class Unit(Base):
         file, ready_file = f"{paths.UNITS}/{service}", f"{paths.UNITS}/{ready}"
         dyno = change.resource.dyno
         if change.after is None:
+            slice_ = f"dyno-{marks.escape(scope.app)}.slice"
             return [
                 Command(("sh", "-c", _STOP, "stop", service, ready), timeout=120, says=f"stop {dyno}"),
                 files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
                 files.systemctl("daemon-reload"),
+                Command(("sh", "-c", _STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
             ]
         wanted, ready_wanted = change.after["unit"], change.after["ready"]
         assert isinstance(wanted, Mapping) and isinstance(ready_wanted, Mapping)  # noqa: S101  # for mypy
