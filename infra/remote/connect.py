@@ -108,6 +108,11 @@ def _refused(target: Target, error: Exception) -> Unreachable:
             f"{target.name}: the host key of {target.host} is unknown, so it was refused",
             f"Compare its fingerprint with the server's own, then: ssh-keyscan {port}{target.host} >> {file}",
         )
+    if "No authentication methods available" in text:
+        return Unreachable(
+            f"{target.name}: {target.host} did not let us in: there is no key to try",
+            "Name one with ssh.key, or load it into the agent: ssh-add.",
+        )
     return Unreachable(f"{target.name}: SSH with {target.host} failed: {text}", "Check the server's sshd.")
 
 
