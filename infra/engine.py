@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from infra import requirements
+from infra.errors import DynoctlError
 from infra.facts import Facts
 from infra.formation import Formation, form, newest_meta
 from infra.manifest.model import Manifest
@@ -76,6 +77,11 @@ def prepare(
             observe(targets(manifest), observer, fleet)
             slug = None if scanning is None else scanning.result()
         left = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+        if strangers := forget - {target.name for target in left}:
+            raise DynoctlError(
+                f"No server called {', '.join(sorted(strangers))} has left {manifest.file.name}",
+                "Forget only what is not in the manifest any more and is named as unreachable.",
+            )
         left = [target for target in left if target.name not in forget]
         if left:
             say(f"Observing {len(left)} servers that left the manifest ...")

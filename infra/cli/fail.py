@@ -29,9 +29,11 @@ def report(error: BaseException) -> int:
         say(render(error.diagnostics, color=sys.stderr.isatty() and "NO_COLOR" not in os.environ))
         return error.exit_code
     if isinstance(error, DynoctlError):
-        say(f"Error: {error.summary}")
+        from infra.views.style import printable  # what a server said may be in it
+
+        say(f"Error: {printable(error.summary)}")
         if error.hint:
-            say(f"  {error.hint}")
+            say(f"  {printable(error.hint)}")
         return error.exit_code
     if hasattr(error, "format_message"):  # a usage error of the command line parser
         say(f"Error: {error.format_message()}")

@@ -174,6 +174,9 @@ class _Builder:
             self._problem(path, _mark(node), f"the tag {_short(node.tag)} is not allowed", hint="Remove the tag.")
             return None
         if isinstance(node, yaml.ScalarNode):
+            if any("\ud800" <= character <= "\udfff" for character in node.value):  # only some loaders refuse them
+                self._problem(path, _mark(node), "half of a surrogate pair is no character", hint="Remove it.")
+                return None
             self._document.scalars[path] = node.value
             return scalar(node)
         if id(node) in self._open:

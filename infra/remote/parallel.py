@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from infra.errors import DynoctlError
+from infra.errors import DynoctlError, Unreachable
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -26,6 +26,8 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
             return work(key)
         except DynoctlError as error:
             return error
+        except (OSError, EOFError) as error:
+            return Unreachable(f"{key}: the connection broke: {error or type(error).__name__}")
 
     with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(keys))) as pool:
         return dict(zip(keys, pool.map(attempt, keys), strict=True))
