@@ -242,7 +242,7 @@ class Applier:
 
     def _finish(self, found: Mapping[str, Observed], identity: Identity) -> None:
         """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
-        gone = set(self._shells) if self._prepared.destroy else set(self._prepared.leaving)
+        gone = set(self._shells) if self._prepared.destroy else set(self._prepared.leaving) & set(self._shells)
         whole = gone - self._broken if self.report.ok and not self.report.skipped else set()
 
         def forget(name: str) -> None:
