@@ -98,15 +98,14 @@ def _known(servers: object, server: str) -> None:
 
 
 def _rows(name: str) -> list[dict[str, object]]:
-    from infra.lab import cgroups, fleet
-    from infra.lab import server as lab_server
+    from infra.lab import cgroups, fleet, processes
 
     lab = fleet.get(name)
     return [
         {
             "name": one,
             "address": lab.address(one),
-            "state": "running" if lab_server.running(state) else "stopped",
+            "state": "running" if processes.running(state) else "stopped",
             "processes": len(cgroups.processes(lab, one)),
         }
         for one, state in lab.servers.items()

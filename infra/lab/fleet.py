@@ -1,19 +1,21 @@
-"""A whole lab: boot it, wait for it, look at it, take it down."""
+"""A whole lab: boot it, reboot, cut and restore its servers, take it down."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from infra.errors import DynoctlError
-from infra.lab import keys, network, rootfs, server, services, state
-from infra.lab.state import DATA, LabState, ServerState
+from infra.lab import cgroups, files, keys, network, processes, rootfs, server, services, state
+from infra.lab.state import DATA, MOST, LabState, ServerState
 from infra.remote.parallel import each
 
 BOOT_TIMEOUT = 120
@@ -22,96 +24,92 @@ BOOT_TIMEOUT = 120
 Say = Callable[[str], None]
 
 
-@contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """One ``up`` or ``down`` of a lab at a time."""
-    state.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (state.STATE / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def up(name: str, servers: int, say: Say) -> LabState:
     """Boot a lab of ``servers`` and the data server, or grow one; does nothing to what runs already."""
-    if not 1 <= servers <= 32:
-        raise DynoctlError("A lab has 1 to 32 servers")
+    state.check_name(name)
+    if not 1 <= servers <= MOST:
+        raise DynoctlError(f"A lab has 1 to {MOST} servers, not {servers}")
     root = rootfs.ensure(say)
-    with _alone(name):
-        lab = state.load(name) or LabState(name, state.free_subnet(name), secrets.token_urlsafe(12))
+    with _alone(name, say):
+        lab = _write_down(name, servers, say)
         wanted = [DATA, *(f"grid-{number}" for number in range(1, servers + 1))]
+        others = [one for one in lab.servers if one not in wanted]
+        network.up(lab)
+        keys.make(lab)
+        files.write(lab)
+        down = [one for one in wanted if not processes.running(lab.servers[one])]
+        if down:
+            say(f"Booting {listed(down)} ...")
+        for one in lab.servers:
+            if one in down:
+                _start(lab, one, root)
+            elif processes.running(lab.servers[one]):
+                network.restore(lab, one)
+                hosts = server.directory(lab, one) / "root/etc/hosts"
+                if hosts.read_text() != files.hosts(lab):
+                    hosts.write_text(files.hosts(lab))
+        keys.write_known_hosts(lab)
         for one in wanted:
+            word = wait(lab, one)
+            if word != "running":
+                say(f"{one} is {word}")
+        if not lab.prepared:
+            services.prepare(lab)
+            lab.prepared = True
+            lab.save()
+        if not down:
+            say(f"The lab {name} runs already: {listed(wanted)}.")
+        if others:
+            say(f"{listed(others)} stay as they are: up only adds. For fewer servers, take the lab down first.")
+    return lab
+
+
+def _write_down(name: str, servers: int, say: Say) -> LabState:
+    """The lab's state with every server that it will have, on the disk before the first of them is made."""
+    with _alone("", say):
+        lab = state.load(name)
+        if lab is None:
+            subnet = state.free_subnet(name, network.subnets_in_use())
+            lab = LabState(name, subnet, secrets.token_urlsafe(12))
+        for one in [DATA, *(f"grid-{number}" for number in range(1, servers + 1))]:
             if one not in lab.servers:
                 lab.servers[one] = ServerState(one, state.number_of(one), secrets.token_hex(16))
         lab.save()
-        network.up(lab)
-        keys.make(lab)
-        down = [one for one in wanted if not server.running(lab.servers[one])]
-        if down:
-            say(f"Booting {', '.join(down)} ...")
-        for one in down:
-            _start(lab, one, root)
-        keys.write_known_hosts(lab)
-        _files(lab)
-        _wait(lab, wanted, say)
-        if DATA in down:
-            services.prepare(lab)
     return lab
 
 
 def _start(lab: LabState, name: str, root: Path) -> None:
+    """Boot a server from whatever a crash, a kill or a restart of this machine left of it."""
+    one = lab.servers[name]
+    server.stop(lab, name, hard=True)
+    if one.root and not Path(one.root).is_dir():
+        raise DynoctlError(
+            f"The root that {name} was made from is gone: {one.root}",
+            f"Make the lab anew: dynoctl lab down --name {lab.name}",
+        )
+    if not one.root:
+        one.root = str(root)
+        lab.save()
     network.attach(lab, name)
-    merged = server.mount(lab, name, root)
+    merged = server.mount(lab, name, Path(one.root))
     (merged / "etc/hostname").write_text(f"{name}\n")
-    (merged / "etc/machine-id").write_text(f"{lab.servers[name].machine_id}\n")
-    hosts = "".join(f"{lab.address(one)} {one}\n" for one in lab.servers)
-    (merged / "etc/hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{hosts}")
-    keys.host_key(lab, name)
+    (merged / "etc/machine-id").write_text(f"{one.machine_id}\n")
+    (merged / "etc/hosts").write_text(files.hosts(lab))
     keys.install(lab, name, merged)
     if name == DATA:
         services.configure(lab, merged)
     server.boot(lab, name)
 
 
-def _files(lab: LabState) -> None:
-    """What a dyno.yaml and an ssh client can use."""
-    for file, url in services.urls(lab).items():
-        path = lab.path / file
-        path.touch(mode=0o600)
-        path.write_text(f"{url}\n")
-    grid = [name for name in lab.servers if name != DATA]
-    lines = ["servers:\n", *(f"  - {{name: {name}, host: {lab.address(name)}}}\n" for name in grid)]
-    lines.append(f"ssh: {{user: root, key: {lab.path}/id_ed25519, known_hosts: {lab.path}/known_hosts}}\n")
-    (lab.path / "inventory.yaml").write_text("".join(lines))
-    blocks = [f"Host {name}\n  HostName {lab.address(name)}\n" for name in lab.servers]
-    common = f"Host *\n  User root\n  IdentityFile {lab.path}/id_ed25519\n  IdentitiesOnly yes\n"
-    strict = f"  UserKnownHostsFile {lab.path}/known_hosts\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n"
-    (lab.path / "ssh_config").write_text("".join(blocks) + common + strict)
-
-
-def _wait(lab: LabState, wanted: list[str], say: Say) -> None:
-    results = each(lambda name: wait(lab, name), wanted)
-    for name, result in results.items():
-        if isinstance(result, DynoctlError):
-            raise result
-        if result != "running":
-            say(f"{name} is {result}")
-
-
 def wait(lab: LabState, name: str) -> str:
     """Wait until a server answers on its SSH port and has booted; give back what systemd says of it."""
     deadline = time.monotonic() + BOOT_TIMEOUT
-    while True:
-        try:
-            with socket.create_connection((lab.address(name), 22), timeout=1) as connection:
-                connection.settimeout(2)
-                if connection.recv(4) == b"SSH-":
-                    break
-        except OSError:
-            time.sleep(0.05)
-        if not server.running(lab.servers[name]):
-            raise DynoctlError(f"{name} ended while it booted", _console(lab, name))
+    while not _answers(lab.address(name)):
+        if not processes.running(lab.servers[name]):
+            raise DynoctlError(f"{name} ended while it booted", server.console(lab, name))
         if time.monotonic() > deadline:
-            raise DynoctlError(f"{name} did not answer within {BOOT_TIMEOUT} s", _console(lab, name))
+            raise DynoctlError(f"{name} did not answer within {BOOT_TIMEOUT} s", server.console(lab, name))
+        time.sleep(0.05)
     done = server.execute(lab, name, ["systemctl", "is-system-running", "--wait"], timeout=BOOT_TIMEOUT)
     word = done.stdout.strip()
     if word == "running":
@@ -121,36 +119,84 @@ def wait(lab: LabState, name: str) -> str:
     return f"{word or done.stderr.strip()} ({units})"
 
 
-def _console(lab: LabState, name: str) -> str:
-    try:
-        return "\n".join((server.directory(lab, name) / "console.log").read_text(errors="replace").splitlines()[-8:])
-    except OSError:
-        return ""
+def _answers(address: str) -> bool:
+    with suppress(OSError), socket.create_connection((address, 22), timeout=1) as connection:
+        connection.settimeout(2)
+        return connection.recv(4) == b"SSH-"
+    return False
 
 
 def start(lab: LabState, name: str) -> None:
-    """Boot one server again, with the filesystem it had, and wait for it."""
-    _start(lab, name, rootfs.ensure(lambda _: None))
+    """Boot one server again, with the filesystem it had, and wait for it; nothing happens where it runs."""
+    with _alone(lab.name):
+        _refresh(lab)
+        if not processes.running(lab.servers[name]):
+            network.up(lab)
+            _start(lab, name, rootfs.ensure(lambda _: None))
     wait(lab, name)
+
+
+def stop(lab: LabState, name: str) -> None:
+    """Shut one server down in order; its filesystem stays."""
+    with _alone(lab.name):
+        _refresh(lab)
+        server.stop(lab, name)
+        lab.save()
+
+
+def kill(lab: LabState, name: str) -> None:
+    """Cut one server's power; its filesystem stays as it is at that moment."""
+    with _alone(lab.name):
+        _refresh(lab)
+        server.stop(lab, name, hard=True)
+        lab.save()
+
+
+def reboot(lab: LabState, name: str) -> None:
+    """``systemctl reboot`` inside a server, and wait until it is back."""
+    _refresh(lab)
+    before = processes.init(lab.servers[name])
+    server.execute(lab, name, ["systemctl", "reboot"])
+    deadline = time.monotonic() + BOOT_TIMEOUT
+    while (now := processes.init(lab.servers[name])) is None or now == before:
+        if not processes.running(lab.servers[name]):
+            raise DynoctlError(f"{name} ended instead of rebooting", server.console(lab, name))
+        if time.monotonic() > deadline:
+            raise DynoctlError(f"{name} did not reboot within {BOOT_TIMEOUT} s", server.console(lab, name))
+        time.sleep(0.05)
+    wait(lab, name)
+
+
+def cut(lab: LabState, name: str) -> None:
+    """Pull a server's network cable: it runs on, and nobody hears of it."""
+    network.cut(lab, name)
+
+
+def restore(lab: LabState, name: str) -> None:
+    """Plug a server's network cable in again."""
+    network.restore(lab, name)
 
 
 def down(name: str, say: Say) -> bool:
     """Remove a lab whole, whatever state it is in. False where there was none."""
-    with _alone(name):
+    path = state.STATE / state.check_name(name)
+    if not path.is_dir():
+        return False
+    with _alone(name, say):
         lab = state.load(name)
-        path = state.STATE / name
-        if lab is None:
-            if path.is_dir():
-                shutil.rmtree(path)
-            (state.STATE / f".{name}.lock").unlink(missing_ok=True)
-            return False
-        say(f"Taking down {', '.join(lab.servers)} ...")
-        for result in each(lambda one: server.remove(lab, one), lab.servers).values():
-            if isinstance(result, DynoctlError):
-                raise result
-        network.down(lab)
+        if lab is not None:
+            say(f"Taking down {listed(list(lab.servers))} ...")
+            results = each(lambda one: server.remove(lab, one), lab.servers).values()
+            network.down(lab)
+            cgroups.remove_lab(lab)
+            for result in results:
+                if isinstance(result, DynoctlError):
+                    raise result
         shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            raise DynoctlError(f"{path} is still in use", "Something holds a file or a mount there; run it again.")
         (state.STATE / f".{name}.lock").unlink(missing_ok=True)
+    rootfs.sweep()
     return True
 
 
@@ -160,3 +206,45 @@ def get(name: str) -> LabState:
     if lab is None:
         raise DynoctlError(f"There is no lab called {name}", f"Boot it: dynoctl lab up --name {name}")
     return lab
+
+
+def listed(servers: Sequence[str]) -> str:
+    """Server names as one reads them: ``data, grid-1 to grid-8``."""
+    grid = sorted(state.number_of(one) - 10 for one in servers if one != DATA)
+    words = [DATA] if DATA in servers else []
+    while grid:
+        end = 0
+        while end + 1 < len(grid) and grid[end + 1] == grid[end] + 1:
+            end += 1
+        middle = {0: [], 1: [f"grid-{grid[1]}"] if end else []}.get(end)
+        words.append(f"grid-{grid[0]}" if middle is not None else f"grid-{grid[0]} to grid-{grid[end]}")
+        words += middle or []
+        del grid[: end + 1]
+    return ", ".join(words)
+
+
+def _refresh(lab: LabState) -> None:
+    """Take over what another process did to the lab meanwhile."""
+    lab.servers = get(lab.name).servers
+
+
+@contextmanager
+def _alone(name: str, say: Say = lambda _: None) -> Iterator[None]:
+    """One at a time changes a lab (or with "", chooses a subnet). The lock ends with its process, however that ends."""
+    state.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(state.STATE / f".{name}.lock", say):
+        yield
+
+
+def _locked(path: Path, say: Say) -> IO[str]:
+    while True:
+        lock = path.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Waiting for another dynoctl that works on this lab ...")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):  # a ``down`` may have removed the file while we waited for it
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
+from infra.lab.files import replace
 from infra.lab.run import run
 from infra.lab.state import LabState
 
@@ -25,8 +27,14 @@ def host_key(lab: LabState, server: str) -> Path:
 
 
 def _generate(key: Path, comment: str) -> None:
-    if not key.exists():
-        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(key)])
+    if key.exists():
+        return
+    fresh = key.with_name(f".{key.name}.{os.getpid()}")
+    for half in (fresh, Path(f"{fresh}.pub")):
+        half.unlink(missing_ok=True)
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(fresh)])
+    Path(f"{fresh}.pub").rename(f"{key}.pub")
+    fresh.rename(key)  # last: where it is there, so is its other half
 
 
 def install(lab: LabState, server: str, root: Path) -> None:
@@ -47,6 +55,6 @@ def write_known_hosts(lab: LabState) -> None:
     """Every server's address with its exact host key."""
     lines = []
     for server in lab.servers:
-        words = (lab.path / "hostkeys" / f"{server}.pub").read_text().split()
+        words = host_key(lab, server).with_name(f"{server}.pub").read_text().split()
         lines.append(f"{lab.address(server)} {words[0]} {words[1]}\n")
-    (lab.path / "known_hosts").write_text("".join(lines))
+    replace(lab.path / "known_hosts", "".join(lines))

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from infra.errors import DynoctlError
@@ -132,6 +133,14 @@ def _suite() -> str:
         if line.startswith("VERSION_CODENAME="):
             return line.partition("=")[2].strip('"')
     raise DynoctlError("The lab builds Debian servers from this machine's own package sources; it is no Debian")
+
+
+def sweep() -> None:
+    """Remove what a killed build left."""
+    with suppress(OSError), (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for stale in CACHE.glob("new-*"):
+            shutil.rmtree(stale, ignore_errors=True)
 
 
 def _in_use(root: Path) -> bool:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from infra.errors import DynoctlError
 
 
 def run(
-    argv: Sequence[str], *, stdin: str | None = None, check: bool = True, timeout: float = 600
+    argv: Sequence[str],
+    *,
+    stdin: str | None = None,
+    check: bool = True,
+    timeout: float = 600,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """One program, its output captured as text. Raises DynoctlError with its last lines where it fails."""
     try:
         done = subprocess.run(  # noqa: S603  # argv lists of our own, never a shell
-            list(argv), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+            list(argv),
+            input=stdin or "",  # never this program's own stdin: it may be a pipe that somebody else reads
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            env=env,
         )
     except FileNotFoundError:
         raise DynoctlError(f"{argv[0]} is not installed", "Run: dynoctl lab up --install-packages") from None

@@ -7,18 +7,35 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from infra.errors import DynoctlError
-from infra.lab import cgroups, network
+from infra.lab import cgroups, loops, network, processes
+from infra.lab.processes import init, running
 from infra.lab.run import run
-from infra.lab.state import LabState, ServerState
+from infra.lab.state import LabState, boot_id
 
-# nspawn ends with 133 when the server rebooted itself; then it is started again, as a machine's power stays on.
-_SUPERVISE = """\
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+SHUTDOWN_TIMEOUT = 20
+"""Seconds that a server has to shut down before its power is cut."""
+
+# Keeps the server running: nspawn ends with 133 when the server rebooted itself, and then it is started again, as a
+# machine's power stays on. Each boot gets fresh control groups. Arguments: the server, the lab's groups, --, nspawn.
+_KEEP = f"""\
 cd /
-for group; do shift; [ "$group" = -- ] && break; echo $$ > "$group/cgroup.procs" || exit; done
-while :; do "$@"; [ $? -eq 133 ] || exit; done
+server=$1; shift; groups=
+while [ "$1" != -- ]; do groups="$groups $1"; shift; done; shift
+for group in $groups; do echo 0 > "$group/{cgroups.KEEP}/cgroup.procs" || exit; done
+while :; do
+  for group in $groups; do
+    [ -d "$group/$server" ] && find "$group/$server" -depth -type d -exec rmdir {{}} + 2>/dev/null
+    mkdir -p "$group/$server" || exit
+  done
+  (for group in $groups; do echo 0 > "$group/$server/cgroup.procs" || exit; done; exec "$@")
+  [ $? -eq 133 ] || exit
+done
 """
 
 
@@ -43,21 +60,20 @@ def boot(lab: LabState, server: str) -> None:
     """Start the container and write down its process. Returns before it has booted."""
     state = lab.servers[server]
     base = directory(lab, server)
-    keep = [] if Path("/run/systemd/system").is_dir() else ["--keep-unit"]
     command = [
-        *("systemd-nspawn", "--quiet", "--register=no", *keep, "--machine", f"{lab.name}-{server}"),
+        *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--machine", f"{lab.name}-{server}"),
         *("--directory", str(base / "root"), "--capability=all", "--kill-signal=SIGRTMIN+3"),
-        *("--network-namespace-path", f"/run/netns/{network.namespace(lab, server)}"),
+        *("--network-namespace-path", str(network.NAMESPACES / network.namespace(lab, server))),
         *("--bind=/dev/loop-control", "--resolv-conf=off", "--timezone=off", "--link-journal=no"),
         *("--console=pipe", "/sbin/lab-init"),
     ]
-    groups = [str(path) for path in cgroups.make(lab, server)]
+    groups = [str(path) for path in cgroups.make(lab)]
     console = str(base / "console.log")
     # Not subprocess: the container outlives this program, and nobody here waits for it.
     state.pid = os.posix_spawnp(
         "sh",
-        ["sh", "-c", _SUPERVISE, "supervise", *groups, "--", *command],
-        {"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_LOCK": "0"},
+        ["sh", "-c", _KEEP, "keep", server, *groups, "--", *command],
+        {"PATH": os.environ.get("PATH", PATH), "SYSTEMD_NSPAWN_LOCK": "0"},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
@@ -65,32 +81,17 @@ def boot(lab: LabState, server: str) -> None:
         ],
         setsid=True,
     )
-    state.started = _started(state.pid)
+    state.started, state.boot = processes.started(state.pid), boot_id()
     lab.save()
 
 
-def running(state: ServerState) -> bool:
-    """True where the recorded process is still that process."""
-    return state.pid > 0 and state.started > 0 and _started(state.pid) == state.started
-
-
-def init(state: ServerState) -> int | None:
-    """The pid, on this machine, of the server's own PID 1; None where it has none."""
-    todo = [state.pid] if running(state) else []
-    while todo:
-        pid = todo.pop()
-        try:
-            inside = next(
-                line.split()[1:]
-                for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-                if line.startswith("NSpid")
-            )
-            if len(inside) > 1 and inside[-1] == "1":
-                return pid
-            todo += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        except (OSError, StopIteration):
-            continue
-    return None
+def console(lab: LabState, server: str) -> str:
+    """The last words on the server's console."""
+    try:
+        text = (directory(lab, server) / "console.log").read_text(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-8:])
 
 
 def execute(
@@ -105,43 +106,34 @@ def enter(lab: LabState, server: str) -> list[str]:
     pid = init(lab.servers[server])
     if pid is None:
         raise DynoctlError(f"{server} is not running", f"Start it: dynoctl lab up --name {lab.name}")
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    into = [
-        "nsenter",
-        "--target",
-        str(pid),
-        "--mount",
-        "--uts",
-        "--ipc",
-        "--net",
-        "--pid",
-        "--root",
-        "--wd=/",
-    ]
-    return [*into, "env", "--chdir=/", "-i", f"PATH={path}", "HOME=/root", "TERM=linux"]
+    # --wd without a value is the directory of the server's PID 1; "/" would be this machine's.
+    spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+    clean = ["env", "-i", f"PATH={PATH}", "HOME=/root", f"TERM={os.environ.get('TERM', 'linux')}"]
+    return ["nsenter", "--target", str(pid), *spaces, *clean]
 
 
 def stop(lab: LabState, server: str, *, hard: bool = False) -> None:
     """Shut the server down; ``hard`` is a power cut. Its filesystem stays."""
     state = lab.servers[server]
-    if running(state):
-        if not hard:
-            os.killpg(state.pid, signal.SIGTERM)
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline and (cgroups.processes(lab, server) or _alive(state)):
-                time.sleep(0.05)
-        if _alive(state):
-            os.killpg(state.pid, signal.SIGKILL)
-    cgroups.kill(lab, server)
+    root = directory(lab, server) / "root"
+    pid = init(state)
+    backing = loops.devices(root, pid)
+    if pid is not None and not hard:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGRTMIN + 3)  # systemd's own signal for "power off"
+        deadline = time.monotonic() + SHUTDOWN_TIMEOUT
+        while running(state) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    processes.kill(lab, server, root)
+    loops.free(backing)
     state.pid = state.started = 0
-    lab.save()
+    state.boot = ""
 
 
 def remove(lab: LabState, server: str) -> None:
-    """Take away everything that the server was."""
+    """Take away everything that the server was, in whatever state it is."""
     stop(lab, server, hard=True)
     base = directory(lab, server)
-    _detach_loops(base)
     for _ in range(20):
         if not os.path.ismount(base / "root"):
             break
@@ -152,31 +144,3 @@ def remove(lab: LabState, server: str) -> None:
     network.detach(lab, server)
     cgroups.remove(lab, server)
     shutil.rmtree(base, ignore_errors=True)
-
-
-def _detach_loops(base: Path) -> None:
-    """Loop devices outlive a container that was killed; free those whose image is in this server's filesystem."""
-    inodes = {
-        (path.stat().st_dev, path.stat().st_ino) for path in base.glob("upper/var/lib/dynoctl/*/slugs/*.squashfs")
-    }
-    paths = {str(path) for path in base.glob("root/var/lib/dynoctl/*/slugs/*.squashfs")}
-    listed = run(
-        ["losetup", "--list", "--noheadings", "--raw", "--output", "NAME,BACK-INO,BACK-FILE"], check=False
-    ).stdout
-    for line in listed.splitlines():
-        name, inode, file = [*line.split(" ", 2), "", ""][:3]
-        ours = file.startswith(str(base)) or file.removesuffix(" (deleted)") in paths
-        if ours or any(inode == str(number) and "/var/lib/dynoctl/" in file for _, number in inodes):
-            run(["losetup", "--detach", name], check=False)
-
-
-def _alive(state: ServerState) -> bool:
-    return running(state)
-
-
-def _started(pid: int) -> int:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if stat[0] == "Z" else int(stat[19])

@@ -1,0 +1,36 @@
+"""The files a lab hands out: an inventory for a dyno.yaml, an ssh_config, the services' URLs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from infra.lab import services
+from infra.lab.state import LabState
+
+
+def replace(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file whole: who reads it meanwhile finds the old one or the new one."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.touch(mode=mode)
+    fresh.write_text(text)
+    fresh.rename(path)
+
+
+def write(lab: LabState) -> None:
+    """Write what a dyno.yaml and an ssh client can use."""
+    for name, url in services.urls(lab).items():
+        replace(lab.path / name, f"{url}\n")
+    lines = ["servers:\n", *(f"  - {{name: {name}, host: {lab.address(name)}}}\n" for name in lab.grid)]
+    lines.append(f"ssh: {{user: root, key: {lab.path}/id_ed25519, known_hosts: {lab.path}/known_hosts}}\n")
+    replace(lab.path / "inventory.yaml", "".join(lines))
+    blocks = [f"Host {name}\n  HostName {lab.address(name)}\n" for name in lab.servers]
+    common = f"Host *\n  User root\n  IdentityFile {lab.path}/id_ed25519\n  IdentitiesOnly yes\n"
+    strict = f"  UserKnownHostsFile {lab.path}/known_hosts\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n"
+    replace(lab.path / "ssh_config", "".join(blocks) + common + strict)
+
+
+def hosts(lab: LabState) -> str:
+    """The servers' /etc/hosts: each knows all by name."""
+    lines = (f"{lab.address(name)} {name}\n" for name in lab.servers)
+    return f"127.0.0.1 localhost\n::1 localhost\n{''.join(lines)}"
