@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from infra.errors import DynoctlError
 from infra.lab import cgroups, files, keys, network, processes, rootfs, server, services, state
@@ -66,7 +65,7 @@ def up(name: str, servers: int, say: Say) -> LabState:
 
 def _write_down(name: str, servers: int, say: Say) -> LabState:
     """The lab's state with every server that it will have, on the disk before the first of them is made."""
-    with _alone("", say):
+    with _locked(state.STATE, say):
         lab = state.load(name)
         if lab is None:
             subnet = state.free_subnet(name, network.subnets_in_use())
@@ -216,9 +215,7 @@ def listed(servers: Sequence[str]) -> str:
         end = 0
         while end + 1 < len(grid) and grid[end + 1] == grid[end] + 1:
             end += 1
-        middle = {0: [], 1: [f"grid-{grid[1]}"] if end else []}.get(end)
-        words.append(f"grid-{grid[0]}" if middle is not None else f"grid-{grid[0]} to grid-{grid[end]}")
-        words += middle or []
+        words.append(f"grid-{grid[0]}" if end == 0 else f"grid-{grid[0]} to grid-{grid[end]}")
         del grid[: end + 1]
     return ", ".join(words)
 
@@ -230,21 +227,31 @@ def _refresh(lab: LabState) -> None:
 
 @contextmanager
 def _alone(name: str, say: Say = lambda _: None) -> Iterator[None]:
-    """One at a time changes a lab (or with "", chooses a subnet). The lock ends with its process, however that ends."""
+    """One at a time changes a lab."""
     state.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(state.STATE / f".{name}.lock", say):
-        yield
-
-
-def _locked(path: Path, say: Say) -> IO[str]:
+    path = state.STATE / f".{name}.lock"
     while True:
-        lock = path.open("w")
+        with _locked(path, say) as lock:
+            # A ``down`` may have removed the file while we waited for it: then the lock is on a file that nobody sees.
+            try:
+                current = os.path.samestat(os.fstat(lock), path.stat())
+            except FileNotFoundError:
+                current = False
+            if current:
+                yield
+                return
+
+
+@contextmanager
+def _locked(path: Path, say: Say) -> Iterator[int]:
+    """A lock on a file or directory. It ends with its process, however that ends."""
+    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if path.is_dir() else os.O_CREAT), 0o600)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say("Waiting for another dynoctl that works on this lab ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        with suppress(FileNotFoundError):  # a ``down`` may have removed the file while we waited for it
-            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                return lock
-        lock.close()
+        yield lock
+    finally:
+        os.close(lock)

@@ -84,8 +84,7 @@ def belonging(lab: LabState, server: str, root: Path) -> set[int]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
             keeps = mark in command and command.startswith((b"sh\0", b"systemd-nspawn\0"))
             if keeps or (
-                network_id == _identity(Path(f"/proc/{pid}/ns/net"))
-                and ours != _identity(Path(f"/proc/{pid}/ns/pid"))
+                network_id == _identity(Path(f"/proc/{pid}/ns/net")) and ours != _identity(Path(f"/proc/{pid}/ns/pid"))
             ):
                 found.add(pid)
     return found

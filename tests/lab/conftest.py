@@ -12,8 +12,7 @@ import pytest
 
 from infra.errors import DynoctlError
 from infra.lab import fleet as labs
-from infra.lab import needs, network, server
-from infra.lab.state import DATA
+from infra.lab import needs, server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +36,8 @@ class Fleet:
 
     @property
     def names(self) -> list[str]:
-        return [name for name in self._lab.servers if name != DATA]
+        """The grid's servers, without ``data``."""
+        return self._lab.grid
 
     def address(self, name: str) -> str:
         return self._lab.address(name)
@@ -67,24 +67,26 @@ class Fleet:
             self._lab = labs.up(self._name, servers, lambda _: None)
 
     def stop(self, name: str) -> None:
-        server.stop(self._lab, name)
+        """Shut down in order."""
+        labs.stop(self._lab, name)
 
     def kill(self, name: str) -> None:
         """A power cut."""
-        server.stop(self._lab, name, hard=True)
+        labs.kill(self._lab, name)
 
     def start(self, name: str) -> None:
         labs.start(self._lab, name)
 
     def reboot(self, name: str) -> None:
-        self.stop(name)
-        self.start(name)
+        """``systemctl reboot`` inside, until it is back."""
+        labs.reboot(self._lab, name)
 
     def cut(self, name: str) -> None:
-        network.cut(self._lab, name)
+        """Pull the network cable."""
+        labs.cut(self._lab, name)
 
     def restore(self, name: str) -> None:
-        network.restore(self._lab, name)
+        labs.restore(self._lab, name)
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +99,7 @@ def fleet() -> Iterator[Fleet]:
     except DynoctlError as error:
         pytest.fail(f"the lab cannot start: {error.summary}: {error.hint}")
     yield running
-    if not os.environ.get("DYNOCTL_LAB_KEEP"):
+    if os.environ.get("DYNOCTL_LAB_KEEP") != "1":
         labs.down(name, lambda _: None)
 
 
