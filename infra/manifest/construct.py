@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 from infra.errors import Diagnostic
 from infra.manifest import scalars
-from infra.manifest.document import Document, Path
+from infra.manifest.document import Document
 from infra.manifest.model import Json
 from infra.manifest.nodes import DEEPEST, Broken, Node
-from infra.manifest.source import Source, Span
+from infra.manifest.secrets import is_parked, is_secret, shown_key, shown_part
+from infra.manifest.source import Path, Source, Span
 from infra.manifest.wording import quoted
+
+_UNSTORABLE = "A NUL character (or half of a surrogate pair) cannot stand in a manifest"
 
 MOST = 50_000
 """Values once every alias is expanded. A bomb has millions."""
-
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_TELLING = re.compile(r"secret|passw|token|credential|private|api_?key", re.IGNORECASE)
-_LIKE_ENV = re.compile(r"env|var|conf", re.IGNORECASE)
-_URLS: tuple[Path, ...] = (("database", "url"), ("cache", "url"))
 
 
 def construct(root: Node, source: Source) -> tuple[Document, list[Diagnostic]]:
@@ -63,7 +59,8 @@ class _Constructor:
             raise Broken(f"This is nested deeper than {DEEPEST} levels", node.span)
         self._document.values[path] = node.span
         if node.problem:
-            self._problem(node.span, path, node.problem, node.hint)
+            self._problem(node.marked or node.span, path, node.problem, node.hint)
+            self._hide(node, path)
             return None
         if node.kind == "scalar":
             return self._scalar(node, path)
@@ -79,14 +76,18 @@ class _Constructor:
         if node.span.start == node.span.end or "\n" in self._document.source.text[node.span.start : node.span.end]:
             self._document.blocks.add(path)
         if not _storable(node.text):
-            self._problem(node.span, path, "A NUL character or half a character cannot be stored")
+            self._problem(node.span, path, _UNSTORABLE)
             return None
         value = scalars.resolve(node.text) if node.plain else node.text
         if as_written(path) and value is not None:
             return node.text
         if value is None and len(path) == 2 and path[0] == "env":
             where = self._document.keys.get(path, node.span)
-            self._problem(where, path, f"{quoted(path[1])} has no value", 'For an empty one, write "".')
+            commented = self._with_comment(node.span) != node.span
+            hint = "Here # begins a comment: put the value in quotes." if commented else 'For an empty one, write "".'
+            if ":" in str(path[1]):
+                hint = "Put a space after the colon."
+            self._problem(where, path, f"{quoted(shown_key(str(path[1])))} has no value", hint)
         return value
 
     def _mapping(self, node: Node, path: Path) -> dict[str, Json]:
@@ -113,17 +114,18 @@ class _Constructor:
                 continue
             key = self._key(key_node, path)
             if key is None:
+                self._hide(value_node, (*path, ""))
                 continue
             if key in own:
                 self._twice(key_node, own[key][0], (*path, key))
-                # Read all the same, so that a secret in it is known as one.
-                self._hide_all(value_node, (*path, key), 0)
+                self._hide(value_node, (*path, key))
             else:
                 own[key] = (key_node, value_node)
         for each in merged:
             if each.kind != "mapping" or each.problem:
                 summary = each.problem or "Only a mapping can be merged"
                 self._note(each.span, path, summary, "Write <<: *name, with the name of a mapping's anchor.")
+                self._hide(each, (*path, "<<"))
                 continue
             for key, entry in self._entries(each, path, depth + 1).items():
                 own.setdefault(key, entry)
@@ -131,63 +133,57 @@ class _Constructor:
 
     def _key(self, node: Node, path: Path) -> str | None:
         if node.problem:
-            self._note(node.span, path, node.problem, node.hint)
+            self._note(node.marked or node.span, path, node.problem, node.hint)
         elif node.kind != "scalar":
+            self._secret.add(node.span)
             self._note(node.span, path, "A key must be text, not a list or a mapping")
         elif node.plain and not isinstance(scalars.resolve(node.text), str):
             hint = f'Put it in quotes: "{node.text}".' if node.text else "Write a name before the colon."
             self._note(node.span, path, "A key must be text", hint)
         elif not _storable(node.text):
-            self._note(node.span, path, "A NUL character or half a character cannot be stored")
+            self._note(node.span, path, _UNSTORABLE)
         else:
+            end = shown_part(node.text)
+            if end < len(node.text):
+                self._secret.add(Span(node.span.start + (end if node.plain else 0), node.span.end))
             return node.text
         return None
 
     def _twice(self, second: Node, first: Node, path: Path) -> None:
         line = self._document.source.line(first.span.start)
         hint = f"The first one is on line {line}. Keep one of them."
-        self._note(second.span, path, f"The key {quoted(second.text)} is given twice", hint)
+        self._note(second.span, path, f"The key {quoted(shown_key(second.text))} is given twice", hint)
 
-    def _hide_all(self, node: Node, path: Path, depth: int) -> None:
+    def _hide(self, node: Node, path: Path, depth: int = 0) -> None:
+        """Look for secrets in a node whose value is not used: its lines may be shown all the same."""
         self._spend(node)
         if node.kind == "scalar":
             self._classify(node, path)
         elif depth < DEEPEST:
             for child in (*node.children, *(value for _, value in node.pairs)):
-                self._hide_all(child, (*path, ""), depth + 1)
+                self._hide(child, (*path, ""), depth + 1)
 
     def _classify(self, node: Node, path: Path) -> None:
         """Note whether a scalar may be shown."""
-        first = path[0] if path else ""
-        if self._is_secret(node, path):
-            self._secret.add(node.span)
-        elif isinstance(first, str) and first.startswith("x-"):
+        if is_secret(path, node.text):
+            self._secret.add(self._with_comment(node.span))
+        elif is_parked(path):
             self._parked.add(node.span)
         else:
             self._open.add(node.span)
-
-    @staticmethod
-    def _is_secret(node: Node, path: Path) -> bool:
-        """Everything under env (and under what may be a misspelt env) but the names in references; URLs that
-        cannot be taken apart; telling names."""
-        match path:
-            case ("env", _, "from_env"):
-                # Somebody may have put the secret itself where its name belongs.
-                return not _ENV_NAME.fullmatch(node.text)
-            case ("env", _, "from_file") | ("env", _, "from_command", 0):
-                return False
-            case ("env", *_):
-                return True
-        if path in _URLS:
-            return _opaque(node.text)
-        if path and isinstance(path[0], str) and _LIKE_ENV.search(path[0]) and not path[0].startswith("x-"):
-            return True
-        return bool(path) and any(isinstance(step, str) and _TELLING.search(step) for step in path)
 
     def _problem(self, span: Span, path: Path, summary: str, hint: str = "") -> None:
         """Complain about the value at ``path``, so that nothing else is said about it."""
         self._document.broken.add(path)
         self._note(span, path, summary, hint)
+
+    def _with_comment(self, span: Span) -> Span:
+        """A value and the comment after it: of ``TOKEN: #abc`` and ``TOKEN: abc #def`` somebody thinks otherwise."""
+        line = self._document.source.bounds(max(span.start, span.end - 1))
+        rest = self._document.source.text[span.end : line.end]
+        if not rest.lstrip().startswith("#"):
+            return span
+        return Span(span.start if span.start < span.end else span.end + rest.index("#"), line.end)
 
     def _note(self, span: Span, path: Path, summary: str, hint: str = "") -> None:
         # A node that several aliases name is complained about once.
@@ -196,19 +192,8 @@ class _Constructor:
     def _spend(self, node: Node) -> None:
         self._budget -= 1
         if self._budget < 0:
-            raise Broken(f"The file's aliases expand to more than {MOST} values", node.span)
+            raise Broken(f"The file holds more than {MOST} values, with its aliases expanded", node.span)
 
 
 def _storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
-
-
-def _opaque(url: str) -> bool:
-    """Whether it cannot be told where in a URL its password is."""
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        return any(c.isspace() for c in url) or parts.port == -1
-    except ValueError:
-        return True

@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from infra.errors import Diagnostic
 from infra.manifest.model import Json
-from infra.manifest.source import Shown, Source, Span
-
-Path = tuple[str | int, ...]
+from infra.manifest.secrets import shown_key
+from infra.manifest.source import Path, Shown, Source, Span
 
 T = TypeVar("T")
 
@@ -62,14 +61,18 @@ class Document:
     def _location(self, path: Path, key: bool) -> Shown:
         while path:
             at_key, at_value = self.keys.get(path), self.values.get(path)
-            if at_key is not None and (key or at_value is None or path in self.blocks):
+            if at_key is not None and (key or at_value is None or self._is_block(path, at_key, at_value)):
                 return self.source.location(at_key)
             if at_value is not None:
                 return self.source.location(self.source.first_line(at_value))
             path, key = path[:-1], True
         return self.source.location(Span(*[self.values[()].start] * 2) if () in self.values else Span(0, 0))
 
+    def _is_block(self, path: Path, key: Span, value: Span) -> bool:
+        """Whether a value has no characters on its key's line to underline."""
+        return path in self.blocks or self.source.line(key.start) != self.source.line(value.start)
+
 
 def joined(path: Iterable[str | int]) -> str:
     """``servers/0/host``"""
-    return "/".join(map(str, path))
+    return "/".join(shown_key(step) if isinstance(step, str) else str(step) for step in path)

@@ -10,7 +10,8 @@ from os.path import abspath, exists, expanduser, isdir, isfile, join, normpath, 
 from pathlib import Path as File
 
 from infra.errors import Diagnostic
-from infra.manifest.document import Document, Path
+from infra.manifest.document import Document
+from infra.manifest.source import Path
 from infra.manifest.wording import quoted
 
 
@@ -106,5 +107,7 @@ def _ssh(document: Document, base: File) -> Iterator[Diagnostic]:
             yield document.diagnostic(path, f"The {what} {quoted(named)} cannot be read")
         elif key == "key" and file.suffix == ".pub":
             yield document.diagnostic(
-                path, f"{quoted(named)} is the public half of a key", hint=f"Name the private one: {file.stem}"
+                path,
+                f"{quoted(named)} is the public half of a key",
+                hint=f"Name the private one: {named.removesuffix('.pub')}",
             )

@@ -33,6 +33,8 @@ class Node:
     pairs: list[tuple[Node, Node]] = field(default_factory=list)
     problem: str = ""
     hint: str = ""
+    marked: Span | None = None
+    """What the problem is about, where that is not the node itself."""
     complete: bool = True
     waiting: Node | None = None
     """A mapping's key whose value is still to come."""
@@ -112,6 +114,7 @@ class _Composer:
 
     def _begin(self, event: Any, node: Node) -> None:
         if event.tag is not None:
+            node.marked = Span(event.start_mark.index, max(event.start_mark.index + 1, node.span.start))
             node.problem = f"The tag {_tag(event.tag)} is not allowed"
             node.hint = 'Remove it; to make a value text, put it in quotes: "1.10".'
         if event.anchor is not None:

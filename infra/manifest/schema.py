@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Diagnostic
-from infra.manifest.document import Document, Path, joined
+from infra.manifest.document import Document, joined
 from infra.manifest.model import Json
+from infra.manifest.secrets import shown_key
+from infra.manifest.source import Path
 from infra.manifest.wording import described, listed, quoted, suggestion
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ _TYPES = {
 _SECRET = ("env", "database", "cache")
 """Top-level keys whose values are not repeated in messages."""
 
-_MOST_LISTED = 14
+_MOST_LISTED = 8
 """Keys that are listed as what was expected; the whole top level would fill the screen."""
 
 
@@ -100,7 +102,7 @@ class _Explanation:
         """What to say, each with the path that it is about."""
         if self._of_key:
             path = (*self._path, self._value)
-            summary = f"{quoted(self._value)} cannot be a name here"
+            summary = f"{quoted(shown_key(self._value))} cannot be a name here"
             yield path, self._document.diagnostic(path, summary, key=True, expected=self._expected())
         elif self._rule == "additionalProperties":
             yield from self._unknown()
@@ -116,17 +118,25 @@ class _Explanation:
             if key in known or (not self._path and key.startswith("x-")):
                 continue
             path = (*self._path, key)
-            meant = suggestion(key, known)
+            meant = self._meant(key)
             hint = f"Did you mean {meant}?" if meant else ""
+            if key.startswith(f"{meant}:"):
+                hint = f"Put a space after the colon: {meant}: ..."
             expected = "" if meant or len(known) > _MOST_LISTED else f"one of {listed(known)}"
             if len(known) == 1 and expected:
                 expected = known[0]
-            summary = f"There is no key {quoted(key)}{where}"
+            summary = f"There is no key {quoted(shown_key(key))}{where}"
             yield path, self._document.diagnostic(path, summary, key=True, expected=expected, hint=hint)
+
+    def _meant(self, key: str) -> str:
+        """The known key that an unknown one was probably meant to be, or ""."""
+        known = list(self._schema.get("properties", {}))
+        before_colon = key.partition(":")[0]
+        return before_colon if before_colon in known else suggestion(key, known)
 
     def _missing(self) -> Iterator[tuple[Path, Diagnostic]]:
         known: Mapping[str, Any] = self._schema.get("properties", {})
-        misspelt = {suggestion(key, list(known)) for key in self._value if key not in known}
+        misspelt = {self._meant(key) for key in self._value if key not in known}
         for key in self._wanted:
             if key in self._value or key in misspelt:
                 continue
@@ -140,15 +150,17 @@ class _Explanation:
     def _wrong(self) -> Diagnostic:
         secret = bool(self._path) and self._path[0] in _SECRET and self._path[1:] != ("adapter",)
         thing = described(self._value, secret=secret)
-        if secret and isinstance(self._value, str | int | float):
-            thing = "what it is"
+        if secret and self._rule != "type":
+            thing = "this"
         hint = self._hint
         if self._rule == "enum" and isinstance(self._value, str):
             meant = suggestion(self._value, [str(each) for each in self._wanted])
             refused: Mapping[str, str] = self._schema.get("x-refused", {})
             hint = refused.get(self._value.lower(), f"Did you mean {meant}?" if meant else "")
         summary = f"{_name(self._path)} cannot be {thing}"
-        if self._value in ("", [], {}):
+        if self._value is None:
+            summary = f"{_name(self._path)} has no value"
+        elif self._value in ("", [], {}):
             summary = f"{_name(self._path)} is empty"
         elif self._rule == "maxLength":
             summary = f"{_name(self._path)} has {len(self._value)} characters"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from infra.errors import Diagnostic
 from infra.manifest import urls
-from infra.manifest.document import Document, Path
+from infra.manifest.document import Document
+from infra.manifest.source import Path
 from infra.manifest.variables import refused
 from infra.manifest.wording import quoted
 
@@ -155,7 +156,7 @@ def _servers(document: Document) -> Iterator[Diagnostic]:
                     (*path, "host"),
                     f"{quoted(host)} is listed twice",
                     hint=f"The first one is on line {document.line(('servers', twin, 'host'))}; "
-                    "two names for one machine would give its dynos twice.",
+                    "a machine is listed once.",
                 )
         if listen is not None and _address(listen) is None:
             yield document.diagnostic(

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from infra.errors import Location
 from infra.manifest.urls import credentials
 
+Path = tuple[str | int, ...]
+"""The place of a value in the manifest: ``("servers", 0, "host")``."""
+
 WIDEST = 110
 """Characters of a source line that are shown; a longer one is cropped around its caret."""
 

@@ -22,13 +22,19 @@ def quoted(text: object) -> str:
     """``"text"``, cropped, with control characters escaped."""
     whole = str(text)
     shown = whole if len(whole) <= _LONGEST else whole[: _LONGEST - 3] + "..."
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown) + '"'
+    return '"' + "".join(map(_printable, shown)) + '"'
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    return "\\n" if character == "\n" else f"\\x{ord(character):02x}"
 
 
 def kind(value: Json) -> str:
     """What a value is, in a word."""
     if value is None:
-        return "empty"
+        return "nothing"
     return next(word for type_, word in _KINDS if isinstance(value, type_))
 
 
