@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.errors import DynoctlError
-from infra.lab import cgroups, files, keys, network, processes, rootfs, server, services, state
+from infra.lab import cgroups, files, keys, limits, network, processes, rootfs, server, services, state
 from infra.lab.state import DATA, MOST, LabState, ServerState
 from infra.remote.parallel import each
 
@@ -74,6 +74,7 @@ def _write_down(name: str, servers: int, say: Say) -> LabState:
             if one not in lab.servers:
                 lab.servers[one] = ServerState(one, state.number_of(one), secrets.token_hex(16))
         lab.save()
+        limits.lift(say)
     return lab
 
 
@@ -196,6 +197,9 @@ def down(name: str, say: Say) -> bool:
             raise DynoctlError(f"{path} is still in use", "Something holds a file or a mount there; run it again.")
         (state.STATE / f".{name}.lock").unlink(missing_ok=True)
     rootfs.sweep()
+    with _locked(state.STATE, say):
+        if not state.names():
+            limits.restore()
     return True
 
 

@@ -22,6 +22,11 @@ def _leg(lab: LabState, server: str) -> str:
     return f"dl{lab.subnet}-{lab.servers[server].number}"
 
 
+def _mac(lab: LabState, number: int) -> str:
+    """A card's address stays the same over reboots, or the others would go on talking to the old one for a while."""
+    return f"02:64:79:6e:{lab.subnet:02x}:{number:02x}"
+
+
 def subnets_in_use() -> set[int]:
     """The subnets of 10.77.0.0/16 that this machine has an address in, a lab's or not."""
     shown = run(["ip", "-o", "-4", "address", "show"]).stdout
@@ -38,7 +43,7 @@ def up(lab: LabState) -> None:
             "Give the lab another name with --name: only demo insists on its subnet.",
         )
     if not exists:
-        run(["ip", "link", "add", lab.bridge, "type", "bridge"])
+        run(["ip", "link", "add", lab.bridge, "address", _mac(lab, 1), "type", "bridge"])
     if not held:  # an ``up`` that was killed in between left a bridge without an address
         run(["ip", "address", "add", f"{lab.gateway}/24", "dev", lab.bridge])
     run(["ip", "link", "set", lab.bridge, "up"])
@@ -49,7 +54,8 @@ def attach(lab: LabState, server: str) -> None:
     name, leg = namespace(lab, server), _leg(lab, server)
     detach(lab, server)
     run(["ip", "netns", "add", name])
-    run(["ip", "link", "add", leg, "type", "veth", "peer", "name", "host0", "netns", name])
+    mac = _mac(lab, lab.servers[server].number)
+    run(["ip", "link", "add", leg, "type", "veth", "peer", "name", "host0", "address", mac, "netns", name])
     run(["ip", "link", "set", leg, "master", lab.bridge, "up"])
     inside = f"address add {lab.address(server)}/24 dev host0\nlink set host0 up\nlink set lo up\n"
     run(["ip", "-n", name, "-batch", "-"], stdin=inside)

@@ -44,6 +44,11 @@ def directory(lab: LabState, server: str) -> Path:
     return lab.path / "servers" / server
 
 
+def machine(lab: LabState, server: str) -> str:
+    """The container's name."""
+    return f"{lab.name}-{server}"
+
+
 def mount(lab: LabState, server: str, root: Path) -> Path:
     """The server's own filesystem: an overlay over the shared root."""
     base = directory(lab, server)
@@ -61,7 +66,7 @@ def boot(lab: LabState, server: str) -> None:
     state = lab.servers[server]
     base = directory(lab, server)
     command = [
-        *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--machine", f"{lab.name}-{server}"),
+        *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--machine", machine(lab, server)),
         *("--directory", str(base / "root"), "--capability=all", "--kill-signal=SIGRTMIN+3"),
         *("--network-namespace-path", str(network.NAMESPACES / network.namespace(lab, server))),
         *("--bind=/dev/loop-control", "--resolv-conf=off", "--timezone=off", "--link-journal=no"),
@@ -141,6 +146,8 @@ def remove(lab: LabState, server: str) -> None:
         time.sleep(0.05)
     else:
         run(["umount", "--lazy", str(base / "root")], check=False)
+    with suppress(OSError):  # nspawn's own directory; it leaves it where /run is on a disk
+        Path("/run/systemd/nspawn/propagate", machine(lab, server)).rmdir()
     network.detach(lab, server)
     cgroups.remove(lab, server)
     shutil.rmtree(base, ignore_errors=True)
