@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from infra.lab.state import LabState
 
 app = typer.Typer(help="Run a fleet of real servers (systemd, sshd) on this machine.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Option("--name", help="The lab's name; demo is the one that the example manifest names.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Server = Annotated[str, typer.Argument(help="The server: grid-1, data.", show_default=False)]
+
+PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+"""What follows the server's name belongs to the command that runs there, options and all."""
 
 
 def _say(text: str) -> None:
@@ -22,16 +29,22 @@ def _say(text: str) -> None:
 def up(
     name: Name = "demo",
     servers: Annotated[int, typer.Option("--servers", min=1, max=32, help="How many servers, beside data.")] = 3,
-    install_packages: Annotated[bool, typer.Option(help="Install missing Debian packages with apt first.")] = False,
+    install_packages: Annotated[
+        bool, typer.Option("--install-packages", help="Install missing Debian packages with apt first.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Boot the servers, or those that are missing; safe to run again."""
     from infra.lab import fleet, needs
 
     needs.check(install=install_packages)
-    lab = fleet.up(name, servers, _say)
+    try:
+        lab = fleet.up(name, servers, _say)
+    except KeyboardInterrupt:
+        _say(f"Stopped half way. Run it again to go on, or remove what is there: dynoctl lab down --name {name}")
+        raise
     if as_json:
-        _print_json(lab.name)
+        _print_json(lab)
         return
     typer.echo((lab.path / "inventory.yaml").read_text(), nl=False)
     _say(f"The lab {name} is up. The lines above go into a dyno.yaml; they are also in {lab.path}/inventory.yaml.")
@@ -45,82 +58,83 @@ def down(
     """Take the lab down and leave nothing of it."""
     from infra.lab import fleet, needs, state
 
-    needs.check(install=False)
-    for one in state.names() if everything else [name]:
+    needs.root()
+    names = state.names() if everything else [name]
+    if not names:
+        _say("There is no lab.")
+    for one in names:
         _say(f"The lab {one} is gone." if fleet.down(one, _say) else f"There is no lab called {one}.")
 
 
 @app.command()
 def status(name: Name = "demo", as_json: AsJson = False) -> None:
     """Show the servers of a lab."""
+    from infra.lab import fleet, needs
+    from infra.lab import status as lab_status
+
+    needs.root()
+    lab = fleet.get(name)
     if as_json:
-        _print_json(name)
-        return
-    for row in _rows(name):
-        typer.echo(f"{row['name']:<10} {row['address']:<14} {row['state']:<9} {row['processes']:>4} processes")
+        _print_json(lab)
+    else:
+        typer.echo(lab_status.text(lab_status.rows(lab)))
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
+@app.command(context_settings=PASS_ON)
 def ssh(
-    server: Annotated[str, typer.Argument(help="The server: grid-1, data.")],
+    server: Server,
     command: Annotated[list[str] | None, typer.Argument(help="A command; without one, a shell.")] = None,
     name: Name = "demo",
 ) -> None:
     """Log in to a server with the OpenSSH client."""
-    from infra.lab import fleet
-
-    lab = fleet.get(name)
-    _known(lab.servers, server)
-    os.execvp("ssh", ["ssh", "-F", str(lab.path / "ssh_config"), server, *(command or [])])  # noqa: S606, S607  # becomes ssh
+    lab, command = _lab_with(server, name, command or [])
+    argv = ["ssh", "-F", str(lab.path / "ssh_config"), server, *command]
+    os.execvp("ssh", argv)  # noqa: S606, S607  # becomes ssh, exit status and all
 
 
-@app.command("exec", context_settings={"ignore_unknown_options": True})
+@app.command("exec", context_settings=PASS_ON)
 def execute(
-    server: Annotated[str, typer.Argument(help="The server: grid-1, data.")],
-    command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
+    server: Server,
+    command: Annotated[list[str] | None, typer.Argument(help="A command; without one, a shell.")] = None,
     name: Name = "demo",
 ) -> None:
     """Run a command as root inside a server, without ssh."""
-    from infra.lab import fleet
     from infra.lab import server as lab_server
 
-    lab = fleet.get(name)
-    _known(lab.servers, server)
-    argv = [*lab_server.enter(lab, server), *command]
+    lab, command = _lab_with(server, name, command or [])
+    argv = [*lab_server.enter(lab, server), *(command or ["bash", "--login"])]
     os.execvp(argv[0], argv)  # noqa: S606  # becomes the command, exit status and all
 
 
-def _known(servers: object, server: str) -> None:
+def _lab_with(server: str, name: str, command: list[str]) -> tuple[LabState, list[str]]:
+    """The lab that has this server, and the command; ``--name`` behind the server's name is still ours."""
     from infra.errors import DynoctlError
+    from infra.lab import fleet, needs
 
-    if server not in list(servers):  # type: ignore[call-overload]
-        raise DynoctlError(f"The lab has no server called {server}", f"It has: {', '.join(servers)}")  # type: ignore[arg-type]
-
-
-def _rows(name: str) -> list[dict[str, object]]:
-    from infra.lab import cgroups, fleet, processes
-
+    needs.root()
+    if command[:1] == ["--name"] and len(command) > 1:
+        name, command = command[1], command[2:]
+    elif command and command[0].startswith("--name="):
+        name, command = command[0].removeprefix("--name="), command[1:]
     lab = fleet.get(name)
-    return [
-        {
-            "name": one,
-            "address": lab.address(one),
-            "state": "running" if processes.running(state) else "stopped",
-            "processes": len(cgroups.processes(lab, one)),
-        }
-        for one, state in lab.servers.items()
-    ]
+    if server not in lab.servers:
+        raise DynoctlError(f"The lab {name} has no server called {server}", f"It has: {', '.join(lab.servers)}")
+    return lab, command[1:] if command[:1] == ["--"] else command
 
 
-def _print_json(name: str) -> None:
-    from infra.lab import fleet
+def _print_json(lab: LabState) -> None:
+    from dataclasses import asdict
 
-    lab = fleet.get(name)
+    from infra.lab import status as lab_status
+
     document = {
         "format_version": 1,
-        "name": name,
+        "name": lab.name,
+        "gateway": lab.gateway,
         "key": str(lab.path / "id_ed25519"),
         "known_hosts": str(lab.path / "known_hosts"),
-        "servers": _rows(name),
+        "ssh_config": str(lab.path / "ssh_config"),
+        "inventory": str(lab.path / "inventory.yaml"),
+        "servers": [asdict(row) for row in lab_status.rows(lab)],
     }
     typer.echo(json.dumps(document, indent=2))

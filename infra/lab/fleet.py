@@ -28,8 +28,9 @@ def up(name: str, servers: int, say: Say) -> LabState:
     state.check_name(name)
     if not 1 <= servers <= MOST:
         raise DynoctlError(f"A lab has 1 to {MOST} servers, not {servers}")
-    root = rootfs.ensure(say)
-    with _alone(name, say):
+    with _umask():
+        root = rootfs.ensure(say)
+    with _alone(name, say), _umask():
         lab = _write_down(name, servers, say)
         wanted = [DATA, *(f"grid-{number}" for number in range(1, servers + 1))]
         others = [one for one in lab.servers if one not in wanted]
@@ -128,7 +129,7 @@ def _answers(address: str) -> bool:
 
 def start(lab: LabState, name: str) -> None:
     """Boot one server again, with the filesystem it had, and wait for it; nothing happens where it runs."""
-    with _alone(lab.name):
+    with _alone(lab.name), _umask():
         _refresh(lab)
         if not processes.running(lab.servers[name]):
             network.up(lab)
@@ -212,14 +213,17 @@ def get(name: str) -> LabState:
 
 
 def listed(servers: Sequence[str]) -> str:
-    """Server names as one reads them: ``data, grid-1 to grid-8``."""
+    """Server names as one reads them: ``data, grid-1, grid-2, grid-4 to grid-8``."""
     grid = sorted(state.number_of(one) - 10 for one in servers if one != DATA)
     words = [DATA] if DATA in servers else []
     while grid:
         end = 0
         while end + 1 < len(grid) and grid[end + 1] == grid[end] + 1:
             end += 1
-        words.append(f"grid-{grid[0]}" if end == 0 else f"grid-{grid[0]} to grid-{grid[end]}")
+        if end >= 2:
+            words.append(f"grid-{grid[0]} to grid-{grid[end]}")
+        else:
+            words += [f"grid-{number}" for number in grid[: end + 1]]
         del grid[: end + 1]
     return ", ".join(words)
 
@@ -227,6 +231,16 @@ def listed(servers: Sequence[str]) -> str:
 def _refresh(lab: LabState) -> None:
     """Take over what another process did to the lab meanwhile."""
     lab.servers = get(lab.name).servers
+
+
+@contextmanager
+def _umask() -> Iterator[None]:
+    """What is made for the servers is made as a server needs it, however private root's own files are here."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

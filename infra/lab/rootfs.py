@@ -6,17 +6,22 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.errors import DynoctlError
+from infra.lab import sources, state
 from infra.lab.run import run
 
 CACHE = Path("/var/cache/dynoctl-lab")
 
+RECIPE = 2
+"""Raise it with every change to what ``_build`` does; the tables below count by themselves."""
+
 PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo"),
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo", "locales"),
     *("ruby", "thin", "ruby-sinatra", "ruby-rack", "ruby-pg", "ruby-redis", "ruby-dalli"),
     *("postgresql", "redis-server", "memcached"),
 )
@@ -24,35 +29,20 @@ PACKAGES = (
 
 SERVICES = ("postgresql", "redis-server", "memcached")
 
+LOCALE = ("tr_TR", "UTF-8")
+"""One locale with other letters, words and rules than English, to show that it changes nothing."""
+
 QUIET = (
-    *(
-        "apt-daily.timer",
-        "apt-daily-upgrade.timer",
-        "dpkg-db-backup.timer",
-        "e2scrub_all.timer",
-        "e2scrub_reap.service",
-    ),
-    *(
-        "fstrim.timer",
-        "systemd-timesyncd.service",
-        "systemd-networkd.service",
-        "systemd-networkd-wait-online.service",
-    ),
-    *(
-        "systemd-resolved.service",
-        "console-getty.service",
-        "getty@.service",
-        "getty.target",
-        "systemd-pstore.service",
-    ),
-    *(
-        "systemd-random-seed.service",
-        "systemd-update-utmp.service",
-        "systemd-logind.service",
-        "logrotate.timer",
-    ),
+    *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer"),
+    *("e2scrub_reap.service", "fstrim.timer", "logrotate.timer", "systemd-timesyncd.service"),
+    *("systemd-networkd.service", "systemd-networkd-wait-online.service", "systemd-resolved.service"),
+    *("console-getty.service", "getty@.service", "getty.target", "systemd-pstore.service"),
+    *("systemd-random-seed.service", "systemd-update-utmp.service", "systemd-logind.service", "thin.service"),
 )
-"""Units that a server of the lab does without, so that it boots in seconds."""
+"""Units that a server of the lab does without, so that it boots in a second."""
+
+LOOPS = 256
+"""Loop devices that a server has names for; they are the machine's own, shared by all its servers."""
 
 _FILES = {
     "etc/ssh/sshd_config.d/lab.conf": (
@@ -72,11 +62,7 @@ _FILES = {
 for one in cpu cpuacct pids memory cpu,cpuacct; do
   [ -d /sys/fs/cgroup/$one ] && mount -o remount,bind,rw /sys/fs/cgroup/$one 2>/dev/null
 done
-number=0
-while [ $number -lt 256 ]; do
-  [ -e /dev/loop$number ] || mknod -m 0660 /dev/loop$number b 7 $number
-  number=$((number + 1))
-done
+cp -a /usr/lib/lab/dev/. /dev/
 exec /lib/systemd/systemd
 """,
 }
@@ -84,36 +70,55 @@ exec /lib/systemd/systemd
 
 def ensure(say: Callable[[str], None]) -> Path:
     """The path of the built root; builds it where it is not there. Safe against kills and against two at once."""
-    CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    suite = _suite()
-    recipe = repr((suite, PACKAGES, QUIET, sorted(_FILES.items())))
+    suite = sources.suite()
+    recipe = repr((RECIPE, suite, PACKAGES, SERVICES, LOCALE, QUIET, LOOPS, sorted(_FILES.items())))
     root = CACHE / f"root-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if root.is_dir():
         return root
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with _locked():
         if root.is_dir():
             return root
+        used = _in_use()
         for stale in [*CACHE.glob("root-*"), *CACHE.glob("new-*")]:
-            if not _in_use(stale):
+            if str(stale) not in used:
                 shutil.rmtree(stale)
-        say("Building the servers' root (once; about a minute) ...")
-        fresh = CACHE / f"new-{os.getpid()}"
-        _build(suite, fresh)
-        fresh.rename(root)
+        say("Building the servers' root from Debian packages (once; it takes a minute or two) ...")
+        work = CACHE / f"new-{os.getpid()}"
+        work.mkdir()
+        try:
+            _build(suite, work)
+            (work / "root").rename(root)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return root
 
 
-def _build(suite: str, root: Path) -> None:
-    trim = ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
-    include = f"--include={','.join(PACKAGES)}"
-    run(["mmdebstrap", "--quiet", "--variant=minbase", include, *trim, suite, str(root)], timeout=1800)
+def sweep() -> None:
+    """Remove what a killed build left."""
+    with suppress(OSError), _locked(wait=False):
+        for stale in CACHE.glob("new-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+@contextmanager
+def _locked(*, wait: bool = True) -> Iterator[None]:
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+def _build(suite: str, work: Path) -> None:
+    root = work / "root"
+    (work / "apt.conf").write_text(sources.options())
+    _debootstrap(suite, root, work / "apt.conf", sources.write(suite, work))
     for name, text in _FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (root / "sbin/lab-init").chmod(0o755)
     (root / "etc/sudoers.d/deploy").chmod(0o440)
+    run(["chroot", str(root), "localedef", "-i", LOCALE[0], "-f", LOCALE[1], ".".join(LOCALE)])
     run(["chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "deploy"])
     run(["chroot", str(root), "systemctl", "disable", *SERVICES])
     run(["chroot", str(root), "systemctl", "mask", *QUIET])
@@ -122,26 +127,34 @@ def _build(suite: str, root: Path) -> None:
         key.unlink()  # every server gets a key of its own
     for name in ("etc/machine-id", "var/lib/dbus/machine-id"):
         (root / name).unlink(missing_ok=True)
+    # The servers have no way out, and this machine's mirrors and proxies (with their passwords) are none of theirs.
+    for file in [*root.glob("etc/apt/sources.list*"), *root.glob("etc/apt/apt.conf.d/99mmdebstrap")]:
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
     (root / "etc/resolv.conf").write_text("")
     for directory in ("root/.ssh", "home/deploy/.ssh"):
         (root / directory).mkdir(mode=0o700, exist_ok=True)
     run(["chroot", str(root), "chown", "deploy:deploy", "/home/deploy/.ssh"])
+    nodes = root / "usr/lib/lab/dev"
+    nodes.mkdir(parents=True)
+    for number in range(LOOPS):
+        os.mknod(nodes / f"loop{number}", 0o600 | stat.S_IFBLK, os.makedev(7, number))
 
 
-def _suite() -> str:
-    for line in Path("/etc/os-release").read_text().splitlines():
-        if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip('"')
-    raise DynoctlError("The lab builds Debian servers from this machine's own package sources; it is no Debian")
+def _debootstrap(suite: str, root: Path, options: Path, entries: list[str]) -> None:
+    # In namespaces of its own: where this program is killed, the build ends with it, and so do its mounts.
+    alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
+    trim = ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
+    what = ["--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", f"--aptopt={options}", *trim]
+    try:
+        run([*alone, "mmdebstrap", *what, suite, str(root), *entries], timeout=1800)
+    except DynoctlError as error:
+        raise DynoctlError("The servers' root cannot be built: mmdebstrap failed", error.hint) from None
 
 
-def sweep() -> None:
-    """Remove what a killed build left."""
-    with suppress(OSError), (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for stale in CACHE.glob("new-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-
-
-def _in_use(root: Path) -> bool:
-    return str(root) in Path("/proc/mounts").read_text()
+def _in_use() -> set[str]:
+    """The roots that a lab is made from, booted or not."""
+    found = {line.partition("lowerdir=")[2].partition(",")[0] for line in Path("/proc/mounts").read_text().splitlines()}
+    for name in state.names():
+        lab = state.load(name)
+        found |= {server.root for server in lab.servers.values()} if lab else set()
+    return found

@@ -1,0 +1,73 @@
+"""What the servers of a lab are doing now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.errors import DynoctlError
+from infra.lab import cgroups, processes, server
+from infra.lab.state import LabState
+from infra.remote.parallel import each
+
+
+@dataclass(frozen=True)
+class Row:
+    """One server. ``state`` is systemd's own word (running, degraded, starting ...), or stopped."""
+
+    name: str
+    address: str
+    state: str
+    uptime_seconds: float
+    memory_bytes: int
+    processes: int
+    machine_id: str
+
+
+def rows(lab: LabState) -> list[Row]:
+    """Every server of the lab, in order."""
+    found = each(lambda name: _row(lab, name), sorted(lab.servers, key=lambda name: lab.servers[name].number))
+    return [row for row in found.values() if isinstance(row, Row)]
+
+
+def _row(lab: LabState, name: str) -> Row:
+    one = lab.servers[name]
+    pid = processes.init(one)
+    inside = cgroups.processes(lab, name)
+    return Row(
+        name=name,
+        address=lab.address(name),
+        state=_word(lab, name) if pid else "stopped",
+        uptime_seconds=round(processes.uptime(pid), 1) if pid else 0.0,
+        memory_bytes=processes.memory(inside),
+        processes=len(inside),
+        machine_id=one.machine_id,
+    )
+
+
+def _word(lab: LabState, name: str) -> str:
+    try:
+        return server.execute(lab, name, ["systemctl", "is-system-running"], timeout=5).stdout.strip() or "starting"
+    except DynoctlError:
+        return "not responding"
+
+
+def text(found: list[Row]) -> str:
+    """A table to read."""
+    lines = [("SERVER", "ADDRESS", "STATE", "UPTIME", "MEMORY")]
+    lines += [
+        (row.name, row.address, row.state, duration(row.uptime_seconds), f"{row.memory_bytes / 2**20:.0f} MB")
+        if row.state != "stopped"
+        else (row.name, row.address, row.state, "-", "-")
+        for row in found
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def duration(seconds: float) -> str:
+    """``42s``, ``5m 03s``, ``2h 05m``, ``3d 04h``."""
+    whole = int(seconds)
+    for size, unit, part, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // part:02d}{below}"
+    return f"{whole}s"

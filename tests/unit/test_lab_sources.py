@@ -1,0 +1,109 @@
+"""Which of a machine's apt sources the lab takes over, and that it takes them word for word."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import DynoctlError
+from infra.lab import sources
+
+LIST = """\
+# by hand
+deb http://packages.example/tool any main
+deb [signed-by=/etc/key.gpg] http://mirror.example/debian bookworm main contrib
+"""
+DEB822 = """\
+# two archives
+
+Types: deb
+URIs: http://packages.example/tool
+Suites: any
+Components: main
+
+# the mirror
+Types: deb deb-src
+# inner
+URIs: http://mirror.example/debian-security
+Suites: bookworm-security
+Components: main
+Signed-By:
+ -----BEGIN PGP PUBLIC KEY BLOCK-----
+ .
+ mQINBF
+ -----END PGP PUBLIC KEY BLOCK-----
+"""
+
+
+def target(origin: str, codename: str, entry: str) -> str:
+    return f"MetaKey: main/binary-amd64/Packages\nCodename: {codename}\nOrigin: {origin}\nSourcesentry: {entry}\n"
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, *shown: str) -> list[list[str]]:
+    """apt-get indextargets gives these one after the other; what was run."""
+    ran: list[list[str]] = []
+    left = list(shown)
+
+    def run(argv: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        ran.append(argv)
+        return subprocess.CompletedProcess(argv, 0, left.pop(0) if "indextargets" in argv else "", "E: no network")
+
+    monkeypatch.setattr(sources, "run", run)
+    return ran
+
+
+def test_only_the_debian_archive_is_taken_and_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = tmp_path / "one.list", tmp_path / "two.sources"
+    one.write_text(LIST)
+    two.write_text(DEB822)
+    shown = "\n".join(
+        [
+            target("Tool", "any", f"{one}:2"),
+            target("Debian", "bookworm", f"{one}:3"),
+            target("Debian", "bookworm", f"{one}:3"),
+            target("Debian", "trixie", f"{one}:9"),
+            target("Tool", "any", f"{two}:1"),
+            target("Debian", "bookworm-security", f"{two}:2"),
+            target("", "bookworm", f"{two}:7"),
+        ]
+    )
+    answers(monkeypatch, shown)
+    made = sources.write("bookworm", tmp_path)
+    assert made == [str(tmp_path / "host.list"), str(tmp_path / "host.sources")]
+    assert Path(made[0]).read_text() == LIST.splitlines()[2] + "\n"
+    stanza = Path(made[1]).read_text()
+    assert stanza.startswith("Types: deb deb-src\nURIs: http://mirror.example/debian-security\n")
+    assert "\n mQINBF\n" in stanza
+    assert "packages.example" not in stanza
+
+
+def test_without_package_lists_apt_updates_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tmp_path / "one.list"
+    one.write_text(LIST)
+    ran = answers(monkeypatch, target("", "", f"{one}:3"), target("Debian", "bookworm", f"{one}:3"))
+    assert sources.write("bookworm", tmp_path) == [str(tmp_path / "host.list")]
+    assert ["apt-get", "update", "--quiet"] in ran
+
+
+def test_no_archive_is_an_error_with_what_apt_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers(monkeypatch, "", "")
+    with pytest.raises(DynoctlError, match="no Debian archive for bookworm") as error:
+        sources.write("bookworm", tmp_path)
+    assert error.value.hint == "E: no network"
+
+
+def test_proxies_go_along_and_what_apt_trusts_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    dump = (
+        'APT "";\nAcquire "";\nAcquire::http "";\nAcquire::http::Proxy "http://proxy.example:3142/";\n'
+        'Acquire::https::Verify-Peer "true";\nAcquire::Retries "3";\nAcquire::AllowInsecureRepositories "1";\n'
+        'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
+    )
+    monkeypatch.setattr(sources, "run", lambda argv: subprocess.CompletedProcess(argv, 0, dump, ""))
+    assert [one for one in sources.options().splitlines() if "netrc" not in one] == [
+        'Acquire::http::Proxy "http://proxy.example:3142/";',
+        'Acquire::https::Verify-Peer "true";',
+        'Acquire::Retries "3";',
+    ]
