@@ -181,9 +181,8 @@ def restore(lab: LabState, name: str) -> None:
 def down(name: str, say: Say) -> bool:
     """Remove a lab whole, whatever state it is in. False where there was none."""
     path = state.STATE / state.check_name(name)
-    if not path.is_dir():
-        return False
     with _alone(name, say):
+        there = path.is_dir()
         lab = state.load(name)
         if lab is not None:
             say(f"Taking down {listed(list(lab.servers))} ...")
@@ -201,7 +200,7 @@ def down(name: str, say: Say) -> bool:
     with _locked(state.STATE, say):
         if not state.names():
             limits.restore()
-    return True
+    return there
 
 
 def get(name: str) -> LabState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from infra.errors import DynoctlError
 from infra.lab import fleet as labs
 from infra.lab import needs, server
+from infra.lab.state import LabState
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,10 +31,14 @@ class Fleet:
 
     def __init__(self, name: str, servers: int) -> None:
         self._name = name
-        self._lab = labs.up(name, servers, lambda _: None)
-        self.path = self._lab.path
+        self.path = labs.up(name, servers, lambda _: None).path
         self.key = self.path / "id_ed25519"
         self.known_hosts = self.path / "known_hosts"
+
+    @property
+    def _lab(self) -> LabState:
+        """What the lab is now: a test may have booted or rebooted a server by itself."""
+        return labs.get(self._name)
 
     @property
     def names(self) -> list[str]:
@@ -64,7 +70,7 @@ class Fleet:
     def need(self, servers: int) -> None:
         """Grow to at least this many servers."""
         if len(self.names) < servers:
-            self._lab = labs.up(self._name, servers, lambda _: None)
+            labs.up(self._name, servers, lambda _: None)
 
     def stop(self, name: str) -> None:
         """Shut down in order."""
@@ -95,12 +101,13 @@ def fleet() -> Iterator[Fleet]:
     name = os.environ.get("DYNOCTL_LAB", "test")
     try:
         needs.check(install=False)
-        running = Fleet(name, 3)
+        yield Fleet(name, 3)
     except DynoctlError as error:
         pytest.fail(f"the lab cannot start: {error.summary}: {error.hint}")
-    yield running
-    if os.environ.get("DYNOCTL_LAB_KEEP") != "1":
-        labs.down(name, lambda _: None)
+    finally:
+        if os.environ.get("DYNOCTL_LAB_KEEP") != "1":
+            with suppress(DynoctlError):
+                labs.down(name, lambda _: None)
 
 
 @pytest.fixture(scope="session")
