@@ -112,7 +112,7 @@ def enter(lab: LabState, server: str) -> list[str]:
     if pid is None:
         raise DynoctlError(f"{server} is not running", f"Start it: dynoctl lab up --name {lab.name}")
     # --wd without a value is the directory of the server's PID 1; "/" would be this machine's.
-    spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]
+    spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
     clean = ["env", "-i", f"PATH={PATH}", "HOME=/root", f"TERM={os.environ.get('TERM', 'linux')}"]
     return ["nsenter", "--target", str(pid), *spaces, *clean]
 
