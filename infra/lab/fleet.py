@@ -107,9 +107,9 @@ def wait(lab: LabState, name: str) -> str:
     deadline = time.monotonic() + BOOT_TIMEOUT
     while not _answers(lab.address(name)):
         if not processes.running(lab.servers[name]):
-            raise DynoctlError(f"{name} ended while it booted", server.console(lab, name))
+            raise DynoctlError(f"{name} ended while it booted", server.last_words(lab, name))
         if time.monotonic() > deadline:
-            raise DynoctlError(f"{name} did not answer within {BOOT_TIMEOUT} s", server.console(lab, name))
+            raise DynoctlError(f"{name} did not answer within {BOOT_TIMEOUT} s", server.last_words(lab, name))
         time.sleep(0.05)
     done = server.execute(lab, name, ["systemctl", "is-system-running", "--wait"], timeout=BOOT_TIMEOUT)
     word = done.stdout.strip()
@@ -161,9 +161,9 @@ def reboot(lab: LabState, name: str) -> None:
     deadline = time.monotonic() + BOOT_TIMEOUT
     while (now := processes.init(lab.servers[name])) is None or now == before:
         if not processes.running(lab.servers[name]):
-            raise DynoctlError(f"{name} ended instead of rebooting", server.console(lab, name))
+            raise DynoctlError(f"{name} ended instead of rebooting", server.last_words(lab, name))
         if time.monotonic() > deadline:
-            raise DynoctlError(f"{name} did not reboot within {BOOT_TIMEOUT} s", server.console(lab, name))
+            raise DynoctlError(f"{name} did not reboot within {BOOT_TIMEOUT} s", server.last_words(lab, name))
         time.sleep(0.05)
     wait(lab, name)
 

@@ -90,8 +90,12 @@ def boot(lab: LabState, server: str) -> None:
     lab.save()
 
 
-def console(lab: LabState, server: str) -> str:
-    """The last words on the server's console."""
+def last_words(lab: LabState, server: str) -> str:
+    """The end of the server's journal where it can still be asked, and of its console where not."""
+    with suppress(DynoctlError):
+        journal = execute(lab, server, ["journalctl", "--no-pager", "--quiet", "--lines=8"], timeout=5).stdout
+        if journal.strip():
+            return journal.rstrip()
     try:
         text = (directory(lab, server) / "console.log").read_text(errors="replace")
     except OSError:

@@ -91,7 +91,7 @@ def test_status_exec_and_ssh(fleet: Any) -> None:
     assert "grid-1" in dynoctl("lab", "status", "--name", name).stdout
     run = ("lab", "exec", "--name", name, "grid-1")
     assert dynoctl(*run, "cat", "-", stdin="a\nb").stdout == "a\nb"
-    done = dynoctl(*run, "--", "sh", "-c", "pwd; exit 7", code=7)
+    done = dynoctl("lab", "exec", "grid-1", "--name", name, "--", "sh", "-c", "pwd; exit 7", code=7)
     assert (done.stdout, done.stderr) == ("/\n", "")
     assert dynoctl("lab", "ssh", "--name", name, "grid-1", "hostname; exit 9", code=9).stdout == "grid-1\n"
     wrong = dynoctl("lab", "exec", "--name", name, "grid-77", "true", code=1).stderr
@@ -125,6 +125,13 @@ def test_a_login_that_is_not_root_and_a_locale_that_is_not_english(fleet: Any) -
     )
     assert done.stdout == "deploy\nroot\n"
     assert "Böyle bir dosya ya da dizin yok" in done.stderr
+    fleet.exec("grid-1", "tee", "/etc/default/locale", input="LANG=tr_TR.UTF-8\n")  # now it is the server's own
+    try:
+        ssh = ["ssh", "-F", str(fleet.path / "ssh_config"), "grid-1", "ls /nowhere"]
+        done = subprocess.run(ssh, check=False, capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+        assert "Böyle bir dosya ya da dizin yok" in done.stderr
+    finally:
+        fleet.exec("grid-1", "rm", "/etc/default/locale")
 
 
 BURN = """\
