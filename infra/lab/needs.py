@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.errors import DynoctlError
-from infra.lab import cgroups
+from infra.lab import cgroups, state
 from infra.lab.run import run
 
 PROGRAMS = {
@@ -94,6 +94,9 @@ def _kernel() -> Iterator[str]:
         _load("loop")
         if not Path("/dev/loop-control").exists():
             yield "This kernel has no loop devices."
+    place = next(path for path in (state.STATE, *state.STATE.parents) if path.exists())
+    if run(["stat", "--file-system", "--format=%T", str(place)], check=False).stdout.strip() == "overlayfs":
+        yield f"{state.STATE} is on an overlay, and the servers' overlays cannot lie on one. Mount a volume there."
     if not cgroups.hierarchies():
         yield f"No control groups are mounted at {cgroups.ROOT}."
     elif not os.access(cgroups.hierarchies()[0], os.W_OK):
