@@ -26,8 +26,8 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute o
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command("apply")(apply)
-    app.command("destroy")(destroy)
+    app.command("apply", short_help="Make the servers match dyno.yaml.")(apply)
+    app.command("destroy", short_help="Remove everything of this app.")(destroy)
 
 
 def apply(

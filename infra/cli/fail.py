@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from infra.errors import ERROR, DynoctlError, ManifestInvalid
+from infra.errors import ERROR, OK, DynoctlError, ManifestInvalid
 
 INTERRUPTED = 130
 
@@ -35,6 +35,9 @@ def report(error: BaseException) -> int:
         if error.hint:
             say(f"  {printable(error.hint)}")
         return error.exit_code
+    if type(error).__name__ == "NoArgsIsHelpError":  # dynoctl alone: its message is the help
+        sys.stdout.write(f"{error}\n")
+        return OK
     if hasattr(error, "format_message"):  # a usage error of the command line parser
         say(f"Error: {error.format_message()}")
         say("  See: dynoctl --help")

@@ -12,7 +12,7 @@ from infra.cli.options import AsJson, File
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command("plan")(plan)
+    app.command("plan", short_help="Show what would change on the servers.")(plan)
 
 
 def plan(

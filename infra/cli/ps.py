@@ -13,7 +13,7 @@ from infra.errors import UNREACHABLE
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command("ps")(ps)
+    app.command("ps", short_help="List the dynos as they run.")(ps)
 
 
 def ps(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:

@@ -1,0 +1,83 @@
+"""The command line as a process: exit codes, streams, and no traceback whatever is typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DYNOCTL = Path(sys.executable).parent / "dynoctl"
+GOOD = """\
+version: 1
+app: {name: shop, source: .}
+rackup: config.ru
+dynos: {web: 4}
+servers: [{name: one, host: 127.0.0.1, port: 1}]
+"""
+
+
+def run(*argv: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([DYNOCTL, *argv], cwd=cwd, input=stdin, capture_output=True, text=True)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "\x1b" not in done.stdout + done.stderr, "no colour where nobody watches"
+    return done
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "dyno.yaml").write_text(GOOD)
+    (tmp_path / "config.ru").write_text("run ->(env) { [200, {}, []] }\n")
+    return tmp_path
+
+
+def test_alone_it_shows_its_help(tmp_path: Path) -> None:
+    done = run(cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: dynoctl")
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        (["bogus"], 1, "No such command 'bogus'"),
+        (["plan", "--nope"], 1, "No such option"),
+        (["plan"], 3, "there is no dyno.yaml"),
+        (["validate", "-f", "/"], 3, "/ is a directory"),
+        (["apply"], 1, "apply needs a terminal, or --auto-approve"),
+        (["destroy", "--json"], 1, "destroy needs a terminal, or --auto-approve"),
+        (["lab", "ssh", "grid-1", "--name", "no-such-lab"], 1, "There is no lab called no-such-lab"),
+    ],
+)
+def test_errors(tmp_path: Path, argv: list[str], code: int, says: str) -> None:
+    done = run(*argv, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+
+
+def test_validate(project: Path) -> None:
+    done = run("validate", cwd=project)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "dyno.yaml is valid: shop, 4 dynos on 1 server.\n", "")
+    assert json.loads(run("validate", "--json", cwd=project).stdout) == {
+        "format_version": 1,
+        "valid": True,
+        "diagnostics": [],
+    }
+    (project / "dyno.yaml").write_text(GOOD.replace("host:", "hots:"))
+    done = run("validate", "--json", cwd=project)
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["valid"], done.stderr) == (3, False, "")
+    assert document["diagnostics"][1]["hint"] == "Did you mean host?"
+    assert document["diagnostics"][1]["location"]["line"] == 5
+
+
+def test_an_app_that_cannot_be_read_is_said(project: Path) -> None:
+    import os
+
+    os.mkfifo(project / "pipe")
+    (project / "dyno.yaml").write_text(GOOD + "ssh: {connect_timeout: 1}\n")
+    done = run("plan", cwd=project)
+    assert done.returncode == 1
+    assert "pipe" in done.stderr
