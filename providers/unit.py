@@ -14,7 +14,7 @@ from providers.base import Base
 READY_TIMEOUT = 60
 """Seconds that a dyno has to answer its first request."""
 
-_SHOWN = "Id,LoadState,ActiveState,SubState,UnitFileState,DropInPaths,NeedDaemonReload,CPUQuotaPerSecUSec"
+_SHOWN = "Id,LoadState,ActiveState,SubState,UnitFileState,DropInPaths,NeedDaemonReload,NRestarts,CPUQuotaPerSecUSec"
 
 
 class Unit(Base):
@@ -136,18 +136,19 @@ def _light(change: Change) -> bool:
 
 
 def _state(service: Mapping[str, str], ready: Mapping[str, str]) -> str:
+    """One word for the dyno; the same word for all the moments of a crash loop, or plans would come and go with it."""
     active = service.get("ActiveState", "inactive")
+    answering = active == "active" and ready.get("ActiveState") == "active"
     if service.get("LoadState") == "masked":
         return "masked"
-    if service.get("SubState") == "auto-restart":
+    if active in ("inactive", "failed", "deactivating"):
+        return "failed" if active == "failed" else "stopped"
+    if not answering and (service.get("SubState") == "auto-restart" or service.get("NRestarts", "0") != "0"):
         return "crashing"
-    if active != "active":
-        return {"failed": "failed", "activating": "starting"}.get(active, "stopped")
     if service.get("NeedDaemonReload") == "yes":
         return "outdated"
-    if ready.get("ActiveState") in ("active", "activating"):
-        return "running"
-    return "not answering"
+    booting = active == "activating" or ready.get("ActiveState") == "activating"
+    return "running" if answering or booting else "not answering"
 
 
 def _drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:

@@ -120,22 +120,26 @@ def test_the_order_of_systemctls_properties_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("active", "sub", "ready", "reload", "state"),
+    ("active", "sub", "ready", "reload", "restarts", "state"),
     [
-        ("active", "running", "active", "no", "running"),
-        ("active", "running", "activating", "no", "running"),
-        ("active", "running", "failed", "no", "not answering"),
-        ("active", "running", "active", "yes", "outdated"),
-        ("activating", "auto-restart", "inactive", "no", "crashing"),
-        ("inactive", "dead", "inactive", "no", "stopped"),
-        ("failed", "failed", "inactive", "no", "failed"),
+        ("active", "running", "active", "no", 0, "running"),
+        ("active", "running", "active", "no", 3, "running"),
+        ("active", "running", "activating", "no", 0, "running"),
+        ("active", "running", "activating", "no", 1, "crashing"),
+        ("active", "running", "failed", "no", 0, "not answering"),
+        ("active", "running", "active", "yes", 0, "outdated"),
+        ("activating", "start", "inactive", "no", 0, "running"),
+        ("activating", "start", "inactive", "no", 1, "crashing"),
+        ("activating", "auto-restart", "inactive", "no", 0, "crashing"),
+        ("inactive", "dead", "inactive", "no", 0, "stopped"),
+        ("failed", "failed", "inactive", "no", 0, "failed"),
     ],
 )
-def test_states(active: str, sub: str, ready: str, reload: str, state: str) -> None:
+def test_states(active: str, sub: str, ready: str, reload: str, restarts: int, state: str) -> None:
     output = (
         "dyno-shop-web-1.service:[Unit]\n"
-        f"Id=dyno-shop-web-1.service\nActiveState={active}\nSubState={sub}\nNeedDaemonReload={reload}\n\n"
-        f"Id=dyno-shop-web-1-ready.service\nActiveState={ready}\n"
+        f"Id=dyno-shop-web-1.service\nActiveState={active}\nSubState={sub}\nNeedDaemonReload={reload}\n"
+        f"NRestarts={restarts}\n\nId=dyno-shop-web-1-ready.service\nActiveState={ready}\n"
     )
     assert Unit().parse(Scope("shop", ""), output)["shop-web.1"]["state"] == state
 
