@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.marks import APP, CPU, DYNO, PORT, Mark
+from infra.marks import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.provider import Fragment, Scope
 
 SYSTEMD_AT_LEAST = 247
@@ -102,8 +102,8 @@ def parse(output: str) -> Facts:
             pending.add(rest)
         elif line.startswith("{"):
             entry = _json(line)
-            if "key" in entry:
-                applied[str(entry["key"])] = entry
+            if isinstance(entry.get("attributes"), dict) and isinstance(entry.get("port", 0), int):
+                applied[str(entry.get("key"))] = entry
         else:
             single.setdefault(word, rest)
     if "machine_id" not in single or "cores" not in single:
@@ -121,8 +121,8 @@ def parse(output: str) -> Facts:
         ruby=ruby if engine == "ruby" else "",
         missing=frozenset(missing),
         ports=frozenset(ports),
-        marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO in keys),
-        meta=_json(single.get("meta", "")),
+        marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO_NAME.match(keys.get(DYNO, ""))),
+        meta=_meta(single.get("meta", "")),
         record=applied,
         pending=frozenset(pending),
         salt=single.get("salt", ""),
@@ -134,6 +134,21 @@ def _mark(keys: Mapping[str, str]) -> Mark:
         return int(text) if text.isdigit() else 0
 
     return Mark(keys[APP], keys[DYNO], number(keys.get(PORT, "")), number(keys.get(CPU, "")))
+
+
+def _meta(text: str) -> Mapping[str, Any]:
+    """The formation, without whatever in it is not of its form."""
+    value = _json(text)
+    serial, dynos, servers = value.get("serial"), value.get("dynos"), value.get("servers")
+    if not (isinstance(serial, int) and isinstance(dynos, dict) and isinstance(servers, dict)):
+        return {}
+    homes = {dyno: str(home) for dyno, home in dynos.items() if DYNO_NAME.match(dyno)}
+    known = {
+        machine: {key: str(word) for key, word in how.items()}
+        for machine, how in servers.items()
+        if isinstance(how, dict)
+    }
+    return {**value, "serial": serial, "dynos": homes, "servers": known}
 
 
 def _json(text: str) -> Mapping[str, Any]:

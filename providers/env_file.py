@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from infra import marks
 from infra.provider import Fragment, Scope
 from infra.resource import (
     Attribute,
@@ -47,21 +48,22 @@ class EnvFile(Base):
         variables: dict[str, Scalar] = {}
         salt = ""
         for line in output.splitlines():
-            word, *rest = line.split(" ")
+            word, _, rest = line.partition(" ")
             if word == "salt":
-                salt = rest[0]
+                salt = rest
             elif word == "file":
-                mode, owner, path = rest
+                mode, owner, path = rest.split(" ", 2)
                 found[_dyno(path)] = {"mode": mode.zfill(4), "owner": owner, "variables": {}}
             elif word == "same":
-                path, type_ = rest
+                path, _, type_ = rest.rpartition(" ")
                 found[_dyno(path)]["variables"] = dict(scope.environments[type_])
             elif word == "differs":
                 variables = {}
-                found[_dyno(rest[0])]["variables"] = variables
+                found[_dyno(rest)]["variables"] = variables
             elif word == "key":
-                variables[rest[0]] = Fingerprint(salt, rest[1], partial(record, rest[0]))
-        return {f"{scope.app}-{dyno}": attributes for dyno, attributes in found.items()}
+                key, _, digest = rest.partition(" ")
+                variables[key] = Fingerprint(salt, digest, partial(record, key))
+        return {f"{scope.app}-{dyno}": kept for dyno, kept in found.items() if marks.DYNO_NAME.match(dyno)}
 
     def triggers(self, change: Change) -> bool:
         return change.before is None or "variables" in change.differing()

@@ -9,7 +9,7 @@ from infra.provider import Fragment, Scope
 from infra.resource import Attributes, Change, Command
 from providers import files, ini, paths
 from providers.base import Base
-from providers.slug import name
+from providers.slug import DIGEST, name
 
 
 class Mount(Base):
@@ -40,6 +40,8 @@ class Mount(Base):
             if settings.get(f"Unit.{APP}") != scope.app:
                 continue
             digest = file.removesuffix(".mount").rpartition("-")[2]
+            if not DIGEST.match(digest):
+                continue
             mounts[name(scope.app, digest)] = {
                 "digest": digest,
                 "unit": settings,

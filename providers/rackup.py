@@ -9,7 +9,7 @@ from infra.provider import Fragment, Scope
 from infra.resource import Attributes, Change, Command
 from providers import files, paths
 from providers.base import Base
-from providers.slug import name
+from providers.slug import DIGEST, name
 
 
 class Rackup(Base):
@@ -26,7 +26,9 @@ class Rackup(Base):
             first, _, rest = line.partition(" ")
             path = rest.strip()
             file = path.rpartition("/")[2].removesuffix(".ru")
-            if len(first) == 64:
+            if not DIGEST.match(file):
+                continue  # a file that somebody put there
+            if DIGEST.match(first):
                 rackups[name(scope.app, file)] = {"name": file, "digest": first, "mode": modes.get(file, "")}
             else:
                 modes[file] = first.zfill(4)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from infra.provider import Fragment, Scope
 from infra.resource import Attributes, Change, Command
 from providers import files, paths
 from providers.base import Base
+
+DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
 
 class Slug(Base):
@@ -22,6 +25,8 @@ class Slug(Base):
         for line in output.splitlines():
             mode, owner, path = line.split(" ", 2)
             digest = path.rpartition("/")[2].removesuffix(".squashfs")
+            if not DIGEST.match(digest):
+                continue  # a file that somebody put there
             slugs[name(scope.app, digest)] = {"digest": digest, "mode": mode.zfill(4), "owner": owner}
         return slugs
 

@@ -226,7 +226,7 @@ def test_facts() -> None:
         "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Dyno=web.1\n"
         "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Port=5000\n"
         "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Cpu=250\n"
-        '{"key": "unit.shop-web.1", "port": 5000}\n{damaged\nmeta not json\npending web.1\n'
+        '{"key": "unit.shop-web.1", "port": 5000, "attributes": {}}\n{damaged\nmeta not json\npending web.1\n'
     )
     assert (found.address, found.cores, found.systemd, found.ruby) == ("10.0.0.11", 4, 252, "3.1.2")
     assert found.ports == {22, 5000}
@@ -235,6 +235,24 @@ def test_facts() -> None:
     assert (found.meta, found.pending) == ({}, {"web.1"})
     with pytest.raises(ValueError, match="did not say who it is"):
         parse("sh: not a server")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'meta {"serial": "x", "dynos": [], "servers": 1}',
+        'meta {"serial": 1, "dynos": {"bogus": "m", "web.0": "m"}, "servers": {"m": 7}}',
+        '{"key": "unit.shop-web.1", "port": "5000", "attributes": {}}',
+        '{"key": "unit.shop-web.1", "attributes": []}',
+        "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-App=shop\n"
+        "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Dyno=../etc",
+    ],
+)
+def test_a_damaged_record_or_mark_is_none(line: str) -> None:
+    found = parse(f"machine_id abc\ncores 4\n{line}\n")
+    assert (found.record, found.marks) == ({}, ())
+    assert found.meta.get("dynos", {}) == {}
+    assert found.meta.get("servers", {}) == {}
 
 
 def test_records_are_one_line_each() -> None:

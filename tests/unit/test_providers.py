@@ -88,6 +88,13 @@ def test_a_line_that_a_person_added_is_found(files: Path, extra: str) -> None:
     assert found.keys() > HOSTILE.keys()
 
 
+def test_a_strangers_file_is_left_alone(files: Path) -> None:
+    scope = Scope("shop", "salt", {"web": HOSTILE})
+    (files / "web.1.env").write_text(env_file.render(HOSTILE))
+    (files / "my notes.env").write_text("A=1\n")
+    assert list(EnvFile().parse(scope, observe(files, scope, files / "none"))) == ["shop-web.1"]
+
+
 def test_what_is_remembered_of_an_env_file_holds_no_value() -> None:
     kept = EnvFile().recorded(env_file.desired({"A": Sensitive("secret"), "B": "info"}), "salt")
     assert kept["variables"] == {"A": fingerprint("salt", 'A="secret"'), "B": fingerprint("salt", 'B="info"')}
