@@ -22,12 +22,13 @@ RECIPE = 2
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo", "locales"),
-    *("ruby", "thin", "ruby-sinatra", "ruby-rack", "ruby-pg", "ruby-redis", "ruby-dalli"),
-    *("postgresql", "redis-server", "memcached"),
+    *("ruby", "ruby-bundler", "bundler", "thin", "puma", "unicorn", "ruby-rack", "ruby-sinatra", "ruby-rails"),
+    *("ruby-grape", "ruby-pg", "ruby-mysql2", "ruby-redis", "ruby-dalli"),
+    *("postgresql", "mariadb-server", "redis-server", "memcached"),
 )
 """A server of the lab: sshd, systemd and Ruby. The services are on all of them and run on one."""
 
-SERVICES = ("postgresql", "redis-server", "memcached")
+SERVICES = ("postgresql", "mariadb", "redis-server", "memcached")
 
 LOCALE = ("tr_TR", "UTF-8")
 """One locale with other letters, words and rules than English, to show that it changes nothing."""
@@ -37,7 +38,8 @@ QUIET = (
     *("e2scrub_reap.service", "fstrim.timer", "logrotate.timer", "systemd-timesyncd.service"),
     *("systemd-networkd.service", "systemd-networkd-wait-online.service", "systemd-resolved.service"),
     *("console-getty.service", "getty@.service", "getty.target", "systemd-pstore.service"),
-    *("systemd-random-seed.service", "systemd-update-utmp.service", "systemd-logind.service", "thin.service"),
+    *("systemd-random-seed.service", "systemd-update-utmp.service", "systemd-logind.service"),
+    *("thin.service", "unicorn.service"),
 )
 """Units that a server of the lab does without, so that it boots in a second."""
 
