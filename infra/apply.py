@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from infra import record
+from infra import before, record
 from infra.engine import Prepared
 from infra.errors import DynoctlError, Unreachable
 from infra.events import Event, Failure, Listener, Report
+from infra.groups import Group, goes, group, restarts, verb
 from infra.lock import Identity, lock_all
 from infra.observe import Observed
 from infra.plan import Plan
@@ -18,24 +18,11 @@ from infra.provider import Provider
 from infra.redact import redactor
 from infra.remote.locked import LockedShell, StepFailed
 from infra.remote.parallel import each
-from infra.resource import Change, Command
+from infra.resource import Change, Command, Upload
 
 
 class StalePlan(DynoctlError):
     """A server changed between the plan and the lock."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Changes that are made together, in order, in one batch: a dyno's, or one resource's that dynos stand on."""
-
-    server: str
-    dyno: str | None
-    changes: tuple[Change, ...]
-
-    @property
-    def subject(self) -> str:
-        return self.dyno or self.changes[0].resource.key
 
 
 class Applier:
@@ -50,6 +37,7 @@ class Applier:
         self._shells: dict[str, LockedShell] = {}
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()
+        self._image: Upload | None = None
         self._mutex = threading.Lock()
         self.report = Report()
         self.stop = threading.Event()
@@ -64,13 +52,18 @@ class Applier:
         try:
             found = self._look()
             self._refuse_stale(found)
-            self._remember(found, identity)
             groups = group(plan)
-            self._phase("prepare", [one for one in groups if one.dyno is None and not _goes(one)])
-            starts = [one for one in groups if one.dyno is not None and not _goes(one) and not _restarts(one)]
+            made = [one for one in groups if one.dyno is None and not goes(one)]
+            self._phase("install", [one for one in made if self._first(one)])
+            self._require()
+            self._build()
+            self._remember(found, identity)
+            self._phase("prepare", [one for one in made if not self._first(one)])
+            self._rehearse()
+            starts = [one for one in groups if one.dyno is not None and not goes(one) and not restarts(one)]
             self._phase("start", starts)
-            self._rolling([one for one in groups if _restarts(one)])
-            self._remove([one for one in groups if _goes(one)])
+            self._rolling([one for one in groups if restarts(one)])
+            self._remove([one for one in groups if goes(one)])
             self._finish(found, identity)
         finally:
             each(lambda name: self._shells[name].close(), self._shells)
@@ -98,7 +91,7 @@ class Applier:
 
     def _remember(self, found: Mapping[str, Observed], identity: Identity) -> None:
         """Write the salt and the formation, before anything else: a dyno on a server that dies keeps its number."""
-        if self._prepared.destroy:
+        if self._prepared.destroy or self._broken >= set(self._shells):
             return
         entries = record.formation(
             self._prepared.manifest, self._plan, found, identity.who, identity.when, forget=self._prepared.forget
@@ -111,6 +104,49 @@ class Applier:
             self._shells[name].run([record.write(self._plan.app, [*salt, entries])])
 
         self._settle(each(write, found))
+
+    def _first(self, one: Group) -> bool:
+        return self._providers[one.changes[0].resource.kind].first
+
+    def _require(self) -> None:
+        """After packages came: what stood in no way then, because they would bring it, must be there now."""
+        came = {change.resource.server for change in self.report.done} - self._broken
+        for server, result in before.require(self._prepared, self._shells, came).items():
+            problems = [result] if isinstance(result, DynoctlError) else result
+            for problem in problems:
+                self._fail(server, "packages", problem)
+
+    def _build(self) -> None:
+        """Make the slug's image before anything needs it; where that fails, nothing else is begun."""
+        if self.stop.is_set():
+            return
+        try:
+            self._image = before.image(self._prepared, self._broken, self._listener)
+        except DynoctlError as error:
+            where = self._plan.builder or "here"
+            failure = Failure(where, "build", self._redact(error.summary), self._redact(error.hint))
+            self._listener(Event("failed", where, "build", failure.summary))
+            self.report.failures.append(failure)
+            self._broken |= set(self._shells)
+
+    def _rehearse(self) -> None:
+        """Boot a candidate of the release wherever it is new; one that does not answer ends it all."""
+        servers = [name for name in self._plan.candidates if name not in self._broken]
+        if not servers or self.stop.is_set():
+            return
+        self._listener(Event("phase", text="rehearse", total=len(servers)))
+        rejected: dict[str, list[str]] = {}
+        for server, result in before.rehearse(self._prepared, self._shells, servers, self._listener).items():
+            if isinstance(result, StepFailed):
+                rejected.setdefault(self._redact(result.output) or "It said nothing.", []).append(server)
+                self._listener(Event("failed", server, "candidate", "it did not answer"))
+            elif isinstance(result, DynoctlError):
+                self._fail(server, "candidate", result)
+        for detail, where in rejected.items():
+            summary = f"{', '.join(where)}: the release was rejected, as its candidate did not answer"
+            self.report.failures.append(Failure(where[0], "candidate", summary, detail, rejected=True))
+        if rejected:
+            self._broken |= set(self._shells)
 
     def _phase(self, name: str, groups: Sequence[Group]) -> None:
         """Groups of one server one after the other, servers at the same time."""
@@ -169,30 +205,32 @@ class Applier:
             self._note(one, made=False)
             return
         self._note(one, made=True)
-        self._listener(Event("done", one.server, one.subject, _verb(one)))
+        self._listener(Event("done", one.server, one.subject, verb(one)))
 
     def _commands(self, one: Group) -> list[Command]:
         scope = self._prepared.scope
         app = self._plan.app
         commands: list[Command] = []
         entries: list[tuple[str, str | None]] = []
-        if one.dyno is not None and not _goes(one):
+        if one.dyno is not None and not goes(one):
             commands.append(record.write(app, [record.begin(one.dyno)]))
         for change in one.changes:
             provider = self._providers[change.resource.kind]
             commands += provider.steps(scope, change)
+            if provider.first:
+                continue  # nobody's records tell of what is never taken away
             kept = {} if change.after is None else provider.recorded(change.after, self._salts.get(one.server, ""))
             entries.append(record.applied(change, kept))
         if one.dyno is not None:
             entries.append(record.end(one.dyno))
-        return [*commands, record.write(app, entries)]
+        return [*commands, record.write(app, entries)] if entries else commands
 
     def _upload(self, change: Change) -> None:
         if change.action != "create" or change.resource.local is None:
             return
-        server = change.resource.server
-        with self._mutex:  # the first server that needs the image builds it, the others wait for it
-            upload = change.resource.local()
+        server, upload = change.resource.server, self._image
+        if upload is None:
+            return
         self._listener(Event("upload", server, change.resource.key, f"send {upload.size / 1e6:.1f} MB"))
         self._prepared.fleet.sessions[server].upload(Path(upload.local), upload.path, upload.sha256)
 
@@ -208,7 +246,7 @@ class Applier:
             except DynoctlError:
                 continue  # the step's own output is still there to show
         with self._mutex:
-            if _restarts(one):
+            if restarts(one):
                 self.report.halted = True
             self.report.failures.append(
                 Failure(one.server, one.subject, self._redact(error.summary), self._redact(detail))
@@ -262,28 +300,3 @@ class Applier:
         for name, result in results.items():
             if isinstance(result, DynoctlError):
                 self._fail(name, "record", result)
-
-
-def group(plan: Plan) -> list[Group]:
-    """The plan's changes as batches, in the plan's order."""
-    groups: dict[tuple[str, str, bool], list[Change]] = {}
-    for change in plan.changes:
-        resource = change.resource
-        goes = change.action == "delete"
-        groups.setdefault((resource.server, resource.dyno or resource.key, goes), []).append(change)
-    return [Group(server, changes[0].resource.dyno, tuple(changes)) for (server, _, _), changes in groups.items()]
-
-
-def _goes(one: Group) -> bool:
-    return one.changes[0].action == "delete"
-
-
-def _restarts(one: Group) -> bool:
-    return any(change.effect == "restart" for change in one.changes)
-
-
-def _verb(one: Group) -> str:
-    effects = [change.effect for change in one.changes if change.effect]
-    if effects:
-        return {"start": "started", "restart": "restarted", "stop": "stopped"}[effects[0]]
-    return "removed" if _goes(one) else "made"

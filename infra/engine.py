@@ -67,13 +67,14 @@ def prepare(
         manifest.app.name,
         secrets.token_hex(16),
         {} if destroy else dict.fromkeys(manifest.dynos, environment),
+        () if destroy else stack.packages,
     )
-    observer = Observer(registry.providers, scope, stack.executables)
+    observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
     try:
         say(f"Observing {len(manifest.servers)} servers ...")
         with ThreadPoolExecutor(max_workers=1) as pool:
-            scanning = None if destroy else pool.submit(registry.slug, manifest)
+            scanning = None if destroy else pool.submit(registry.slug, manifest, stack)
             observe(targets(manifest), observer, fleet)
             slug = None if scanning is None else scanning.result()
         left = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
@@ -127,7 +128,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
             prepared.leaving,
             notes=notes,
         )
-    errors = requirements.check(staying, stack)
+    errors = requirements.check(staying, stack, found)
     formation = form(manifest, facts, unreachable)
     desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope.environments)
     return build(
@@ -140,6 +141,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         prepared.leaving,
         [*errors, *formation.errors],
         [*notes, *formation.notes],
+        builder=prepared.slug.builder,
     )
 
 

@@ -34,6 +34,8 @@ class Failure:
     summary: str
     detail: str = ""
     unreachable: bool = False
+    rejected: bool = False
+    """True where a candidate did not answer, so that no dyno was touched."""
 
 
 @dataclass
@@ -46,6 +48,11 @@ class Report:
     halted: bool = False
     """True where a dyno did not come up, so that no further dyno was restarted and nothing was removed."""
     interrupted: bool = False
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the release was refused before any dyno moved."""
+        return any(failure.rejected for failure in self.failures)
 
     @property
     def ok(self) -> bool:

@@ -29,6 +29,8 @@ class Facts:
     squashfs: bool
     ruby: str
     missing: frozenset[str]
+    apt: str
+    """``no``, or the version of Ruby that apt would install ("" where it does not say, or is not asked)."""
     ports: frozenset[int]
     marks: tuple[Mark, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -42,9 +44,9 @@ class Facts:
         return {mark.dyno: mark for mark in self.marks if mark.app == app}
 
 
-def fragment(scope: Scope, executables: tuple[str, ...]) -> Fragment:
-    """The sh fragment whose output ``parse`` reads. ``executables`` are absolute paths that must be there."""
-    return Fragment(_SCRIPT, {"app": scope.app, "programs": "\n".join(executables)})
+def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
+    """The sh fragment whose output ``parse`` reads. ``ruby`` and ``executables`` are absolute paths."""
+    return Fragment(_SCRIPT, {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)})
 
 
 # On a busy fleet this script is what a plan waits for. A process costs a millisecond, and so does a kilobyte that
@@ -61,8 +63,11 @@ while read -r type more; do
 done < /proc/filesystems
 [ $squashfs = no ] && modprobe -nq squashfs 2>/dev/null && squashfs=yes
 printf 'squashfs %s\\n' "$squashfs"
-printf 'ruby '; ruby --disable=gems -e 'print RUBY_ENGINE, " ", RUBY_VERSION' 2>/dev/null
+printf 'ruby '; "$ruby" --disable=gems -e 'print RUBY_ENGINE, " ", RUBY_VERSION' 2>/dev/null
 printf '\\n'
+if [ ! -x /usr/bin/apt-get ]; then echo apt no
+elif [ ! -x "$ruby" ]; then printf 'apt '; apt-cache show --no-all-versions ruby 2>/dev/null | grep ^Version:; echo
+else echo apt; fi
 IFS='
 '
 for program in $programs; do [ -x "$program" ] || printf 'missing %s\\n' "$program"; done
@@ -120,6 +125,7 @@ def parse(output: str) -> Facts:
         squashfs=single.get("squashfs") == "yes",
         ruby=ruby if engine == "ruby" else "",
         missing=frozenset(missing),
+        apt=_offered(single.get("apt", "no")),
         ports=frozenset(ports),
         marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO_NAME.match(keys.get(DYNO, ""))),
         meta=_meta(single.get("meta", "")),
@@ -127,6 +133,11 @@ def parse(output: str) -> Facts:
         pending=frozenset(pending),
         salt=single.get("salt", ""),
     )
+
+
+def _offered(text: str) -> str:
+    """``Version: 1:3.1`` is Ruby 3.1: what stands before the colon is Debian's own affair."""
+    return text if text == "no" else text.rpartition(":")[2].strip()
 
 
 def _mark(keys: Mapping[str, str]) -> Mark:

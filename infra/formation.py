@@ -140,11 +140,15 @@ def _ports(
         home = placed.homes.get(share.dyno)
         if home is None or home not in found:
             continue
+        type_ = marks.parse_dyno(share.dyno)[0]
+        if manifest.dynos[type_].command is not None:
+            dynos.append(Dyno(share.dyno, home))
+            continue
         port = given.get(share.dyno)
         if port is None:
             port = int(found[home].record.get(f"unit.{app}-{share.dyno}", {}).get("port", 0))
             if not port or port in taken[home]:
-                port = manifest.dynos[marks.parse_dyno(share.dyno)[0]].port
+                port = manifest.dynos[type_].port
                 while port in taken[home]:
                     port += 1
         taken[home].add(port)

@@ -66,10 +66,10 @@ class Fleet:
 class Observer:
     """What to look for on a server; the same script serves a first look and a look under the lock."""
 
-    def __init__(self, providers: Sequence[Provider], scope: Scope, executables: tuple[str, ...]) -> None:
+    def __init__(self, providers: Sequence[Provider], scope: Scope, ruby: str, executables: tuple[str, ...]) -> None:
         self._providers = providers
         self._scope = scope
-        fragments: dict[str, Fragment] = {FACTS: server_facts.fragment(scope, executables)}
+        fragments: dict[str, Fragment] = {FACTS: server_facts.fragment(scope, ruby, executables)}
         for provider in providers:
             fragments[provider.kind] = provider.observe(scope)
         self._nonce = secrets.token_hex(12)

@@ -29,6 +29,10 @@ class Plan:
     errors: tuple[Diagnostic, ...]
     notes: tuple[str, ...]
     fingerprint: str
+    candidates: tuple[str, ...] = ()
+    """The servers on which a candidate of the release must answer before any dyno moves."""
+    builder: str | None = None
+    """Where the slug is built, if it is not here."""
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -68,6 +72,7 @@ def build(
     leaving: Sequence[str] = (),
     errors: Sequence[Diagnostic] = (),
     notes: Sequence[str] = (),
+    builder: str | None = None,
 ) -> Plan:
     """Diff every server that answered and put the changes in order."""
     by_kind = {provider.kind: provider for provider in providers}
@@ -94,7 +99,27 @@ def build(
         errors=tuple(problems),
         notes=tuple(notes),
         fingerprint=fingerprint(found),
+        candidates=candidates(changes, wanted),
+        builder=builder,
     )
+
+
+def candidates(changes: Sequence[Change], wanted: Mapping[str, Sequence[Resource]]) -> tuple[str, ...]:
+    """Where a candidate is due: wherever a web dyno comes up or restarts, unless one that stays as it is proves that
+    its release answers."""
+    touched = effects(changes)
+    moving = {server for (server, dyno), effect in touched.items() if effect != "stop" and _web(dyno)}
+    proven = any(
+        (server, one.dyno) not in touched
+        for server, resources in wanted.items()
+        for one in resources
+        if one.dyno is not None and _web(one.dyno)
+    )
+    return () if proven else tuple(server for server in wanted if server in moving)
+
+
+def _web(dyno: str) -> bool:
+    return marks.parse_dyno(dyno)[0] == "web"
 
 
 def fingerprint(found: Mapping[str, Observed]) -> str:

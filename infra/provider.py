@@ -28,6 +28,8 @@ class Scope:
     app: str
     salt: str
     environments: Mapping[str, Mapping[str, str | Sensitive]] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    """The Debian packages that the layers come in."""
 
 
 class Provider(Protocol):
@@ -36,6 +38,11 @@ class Provider(Protocol):
     @property
     def kind(self) -> str:
         """The first word of an address: ``unit``."""
+        ...
+
+    @property
+    def first(self) -> bool:
+        """Whether its resources are made before anything is built, as a build may need them."""
         ...
 
     @property
@@ -81,5 +88,6 @@ class Dyno:
     name: str
     """``web.1``"""
     server: str
-    listen: str
-    port: int
+    listen: str = ""
+    """The address and the port of a web dyno; "" and 0 for all others."""
+    port: int = 0

@@ -7,33 +7,39 @@ from collections.abc import Mapping, Sequence
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.formation import Formation
 from infra.manifest.model import Manifest
+from infra.manifest.references import located
 from infra.provider import Provider
+from infra.remote.session import Session
 from infra.resource import Resource, Upload
 from infra.sensitive import Sensitive
-from infra.slug.image import build
+from infra.slug import build, image
 from infra.slug.tree import scan
-from infra.stack import Slug, Stack
-from providers import paths, processes
-from providers.desired import Wanted, resources
+from infra.stack import Candidate, Progress, Slug, Stack
+from providers import candidate, paths, processes
+from providers.desired import Wanted, rehearsal, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
+from providers.launch_file import LaunchFile
 from providers.mount import Mount
-from providers.rackup import Rackup
+from providers.package import Package
 from providers.slug import Slug as SlugProvider
 from providers.unit import Unit
 from providers.user import User
-from stacks.contract import StackError
-from stacks.launch import launch
+from stacks.contract import StackError, Tcp, Unix
+from stacks.launch import command, launch
+from stacks.requirement import satisfies
 
 
 class Everything:
     """All that dynoctl can put on a server."""
 
     providers: Sequence[Provider] = (
+        Package(),
         Directory(),
         SlugProvider(),
         Mount(),
-        Rackup(),
+        LaunchFile("rackup"),
+        LaunchFile("server_config"),
         User(),
         EnvFile(),
         Unit(),
@@ -48,26 +54,38 @@ class Everything:
         try:
             made = launch(manifest)
         except StackError as error:
-            raise ManifestInvalid([Diagnostic(error.summary, path=error.path, hint=error.hint)]) from None
+            problem = Diagnostic(error.summary, path=error.path, hint=error.hint)
+            raise ManifestInvalid(located(manifest, [problem])) from None
+        types = {name: type_.command for name, type_ in manifest.dynos.items()}
         return Stack(
-            ruby=made.ruby,
-            ruby_fits=made.ruby_fits,
-            executables=made.executables,
+            ruby=manifest.ruby.version,
+            program=made.ruby.program,
+            ruby_fits=lambda version: satisfies(version, manifest.ruby.version),
+            executables=made.programs,
+            packages=() if manifest.packages.manual else made.packages,
             environment=made.environment,
+            writable=made.writable,
             rackup=made.rackup,
-            command=made.argv,
+            config=made.config,
+            web=lambda host, port: made.argv(Tcp(host, port)),
+            candidate=lambda path: made.argv(Unix(path)),
+            commands={name: command(line) for name, line in types.items() if line is not None},
             stop_signal=made.stop.signal,
             stop_seconds=made.stop.seconds,
         )
 
-    def slug(self, manifest: Manifest) -> Slug:
-        tree = scan(manifest.app.source)
+    def slug(self, manifest: Manifest, stack: Stack) -> Slug:
+        app = manifest.app
+        tree = scan(app.source, tuple(f"{path}" for path in stack.writable))
+        if not app.build:
+            return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)))
+        environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
+        work = build.Build(app.name, tree, app.build, environment, stack.environment.get("PATH", ""), stack.writable)
 
-        def image() -> Upload:
-            built = build(tree)
-            return Upload(str(built.path), paths.slug(manifest.app.name, built.digest), built.sha256, built.size)
+        def made(session: Session | None, say: Progress) -> Upload:
+            return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say)))
 
-        return Slug(tree.digest, image)
+        return Slug(work.digest, made, manifest.builder)
 
     def desired(
         self,
@@ -77,12 +95,21 @@ class Everything:
         formation: Formation,
         environments: Mapping[str, Mapping[str, str | Sensitive]],
     ) -> list[Resource]:
-        wanted = Wanted(
-            app=manifest.app.name,
-            slug=slug.digest,
-            image=slug.image,
-            stack=stack,
-            environments=environments,
-            shares={type_.name: (type_.cpu, type_.memory) for type_ in manifest.dynos.values()},
-        )
-        return resources(wanted, formation.dynos)
+        return resources(_wanted(manifest, stack, slug, environments), formation.dynos)
+
+    def candidate(
+        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+    ) -> Candidate:
+        unit = rehearsal(_wanted(manifest, stack, slug, {"web": variables}), server)
+        return Candidate(server, candidate.commands(unit, variables))
+
+
+def _wanted(
+    manifest: Manifest, stack: Stack, slug: Slug, environments: Mapping[str, Mapping[str, str | Sensitive]]
+) -> Wanted:
+    shares = {type_.name: (type_.cpu, type_.memory) for type_ in manifest.dynos.values()}
+    return Wanted(manifest.app.name, slug, stack, environments, shares)
+
+
+def _upload(app: str, made: image.Image) -> Upload:
+    return Upload(str(made.path), paths.slug(app, made.digest), made.sha256, made.size)

@@ -6,11 +6,17 @@ from collections.abc import Mapping
 
 from infra.errors import Diagnostic
 from infra.facts import SYSTEMD_AT_LEAST, Facts
+from infra.observe import Observed
 from infra.stack import Stack
 
 
-def check(found: Mapping[str, Facts], stack: Stack) -> list[Diagnostic]:
-    """Everything that stands in the way of a plan, on every server that will carry dynos."""
+def check(
+    found: Mapping[str, Facts], stack: Stack, observed: Mapping[str, Observed], *, installed: bool = False
+) -> list[Diagnostic]:
+    """Everything that stands in the way of a plan, on every server that will carry dynos.
+
+    What packages will bring is not missed, but for a Ruby that apt would not have; once they are ``installed``, it is.
+    """
     problems: list[Diagnostic] = []
     machines: dict[str, str] = {}
     for name, facts in found.items():
@@ -23,11 +29,12 @@ def check(found: Mapping[str, Facts], stack: Stack) -> list[Diagnostic]:
                     "systemd-machine-id-setup.",
                 )
             )
-        problems += _server(name, facts, stack)
+        missing = [one for one in stack.packages if f"package.{one}" not in observed[name].resources]
+        problems += _server(name, facts, stack, [] if installed else missing)
     return problems
 
 
-def _server(name: str, facts: Facts, stack: Stack) -> list[Diagnostic]:
+def _server(name: str, facts: Facts, stack: Stack, coming: list[str]) -> list[Diagnostic]:
     problems: list[Diagnostic] = []
     if facts.systemd < SYSTEMD_AT_LEAST:
         problems.append(
@@ -45,12 +52,32 @@ def _server(name: str, facts: Facts, stack: Stack) -> list[Diagnostic]:
                 hint="Load the module (modprobe squashfs) or boot a kernel that has it.",
             )
         )
-    if not facts.ruby:
+    if coming and facts.apt == "no":
         problems.append(
             Diagnostic(
-                f"{name}: no MRI Ruby found",
+                f"{name}: it has no apt to install {', '.join(coming)}",
+                path="packages",
+                expected="Debian, or packages: manual",
+                hint="Install them your own way, and say packages: manual.",
+            )
+        )
+    elif not facts.ruby and "ruby" in coming:
+        if facts.apt and not stack.ruby_fits(facts.apt):
+            problems.append(
+                Diagnostic(
+                    f"{name}: apt would install ruby {facts.apt}, which does not satisfy ruby.version",
+                    path="ruby/version",
+                    expected=stack.ruby,
+                    hint="Give ruby.path a Ruby of your own, or change ruby.version.",
+                )
+            )
+    elif not facts.ruby:
+        problems.append(
+            Diagnostic(
+                f"{name}: no MRI Ruby found at {stack.program}",
+                path="ruby",
                 expected=f"ruby {stack.ruby}",
-                hint="Install it: apt-get install ruby",
+                hint="Install it: apt-get install ruby, or say packages: auto. ruby.path names another.",
             )
         )
     elif not stack.ruby_fits(facts.ruby):
@@ -62,7 +89,7 @@ def _server(name: str, facts: Facts, stack: Stack) -> list[Diagnostic]:
                 hint="Install a Ruby that fits, or change ruby.version.",
             )
         )
-    for program in sorted(facts.missing):
+    for program in () if coming else sorted(facts.missing):
         package = program.rpartition("/")[2]
         problems.append(
             Diagnostic(

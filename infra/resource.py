@@ -64,8 +64,9 @@ class Resource:
     triggers: tuple[str, ...] = ()
     content: str = field(default="", compare=False, repr=False)
     """A file's text, where the attributes hold only its digest."""
-    local: Callable[[], Upload] | None = field(default=None, compare=False, repr=False)
-    """Makes the file that the server needs before this resource can be created; slow, so called only then."""
+    local: Callable[..., Upload] | None = field(default=None, compare=False, repr=False)
+    """Makes the file that servers need before this resource can be created; slow, so called once, and only then.
+    What it takes is ``infra.stack.Slug.image``'s."""
 
     @property
     def key(self) -> str:

@@ -9,32 +9,60 @@ from typing import Protocol
 from infra.formation import Formation
 from infra.manifest.model import Manifest
 from infra.provider import Provider
-from infra.resource import Resource, Upload
+from infra.remote.session import Session
+from infra.resource import Command, Resource, Upload
 from infra.sensitive import Sensitive
+
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A manifest's layers. ``rackup`` is the text of the generated rackup, ``command`` gives the app server's argv
-    for an address and a port, ``environment`` is what every dyno has beside PORT and DYNO."""
+    """A manifest's layers.
+
+    ``ruby`` is the requirement that the Ruby at ``program`` must meet; ``executables`` must be on every server, and
+    ``packages`` are the Debian packages that bring them (none: dynoctl is not to install any).
+    ``rackup`` and ``config`` are the texts of the generated files, ``environment`` is what every dyno has beside PORT
+    and DYNO, ``writable`` are directories of the app. ``web`` gives the app server's argv for an address and a port,
+    ``candidate`` for a socket's path; ``commands`` are the argv of all other types.
+    """
 
     ruby: str
+    program: str
     ruby_fits: Callable[[str], bool]
     executables: tuple[str, ...]
+    packages: tuple[str, ...]
     environment: Mapping[str, str]
-    rackup: str | None
-    command: Callable[[str, int], tuple[str, ...]]
+    writable: tuple[str, ...]
+    rackup: str
+    config: str
+    web: Callable[[str, int], tuple[str, ...]]
+    candidate: Callable[[str], tuple[str, ...]]
+    commands: Mapping[str, tuple[str, ...]]
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 30
-    """How long a dyno may take to finish its requests before it is killed."""
+    """How long a web dyno may take to finish its requests before it is killed."""
 
 
 @dataclass(frozen=True)
 class Slug:
-    """The app's tree: its digest now, its image when a server needs it."""
+    """The app's tree: its digest now, its image when a server needs it.
+
+    With ``build`` commands the digest names what goes into the build, so that it is known before anything is built;
+    ``image`` then runs them, on this machine or through the session that it is given, unless the image is there."""
 
     digest: str
-    image: Callable[[], Upload]
+    image: Callable[[Session | None, Progress], Upload]
+    builder: str | None = None
+    """The server on which it is built."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A release's rehearsal on one server: ``commands`` end well only where it answered, and leave nothing."""
+
+    server: str
+    commands: tuple[Command, ...]
 
 
 class Registry(Protocol):
@@ -47,7 +75,7 @@ class Registry(Protocol):
         """The layers that the manifest names."""
         ...
 
-    def slug(self, manifest: Manifest) -> Slug:
+    def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         """Scan the source. Raises DynoctlError where it cannot be read."""
         ...
 
@@ -60,4 +88,10 @@ class Registry(Protocol):
         environments: Mapping[str, Mapping[str, str | Sensitive]],
     ) -> list[Resource]:
         """Every resource that every server should have."""
+        ...
+
+    def candidate(
+        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+    ) -> Candidate:
+        """The rehearsal of a web dyno on a server where slug, rackup and configuration are in place."""
         ...

@@ -12,6 +12,7 @@ class Base:
     """The parts of a provider that only some types need to say otherwise."""
 
     headline: Sequence[str] = ()
+    first = False
 
     def effect(self, change: Change) -> Effect | None:
         return None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.marks import parse_dyno
 from infra.provider import Dyno
-from infra.resource import Resource, Upload
+from infra.resource import Resource
 from infra.sensitive import Sensitive
-from infra.stack import Stack
-from providers import directory, dyno_unit, env_file, mount, paths, rackup, slug, user
+from infra.stack import Slug, Stack
+from providers import candidate, directory, dyno_unit, env_file, launch_file, mount, package, paths, slug, user
 
 
 @dataclass(frozen=True)
@@ -18,56 +18,76 @@ class Wanted:
     """One app's release: slug, layers, and each dyno type's variables, share and limits."""
 
     app: str
-    slug: str
-    image: Callable[[], Upload]
+    slug: Slug
     stack: Stack
     environments: Mapping[str, Mapping[str, str | Sensitive]]
     shares: Mapping[str, tuple[int, int]]
     """Of each dyno type: thousandths of a core, and bytes of memory."""
 
+    @property
+    def files(self) -> dict[str, str]:
+        """The texts of a web dyno's launch files by kind."""
+        return {"rackup": self.stack.rackup, "server_config": self.stack.config}
+
 
 def resources(wanted: Wanted, dynos: Sequence[Dyno]) -> list[Resource]:
     """The resources of every server that has a dyno."""
     made: list[Resource] = []
+    web = {dyno.server for dyno in dynos if dyno.port}
     for server in dict.fromkeys(dyno.server for dyno in dynos):
-        made += _server(wanted, server)
+        made += _server(wanted, server, web=server in web)
     for dyno in dynos:
         made += _dyno(wanted, dyno)
     return made
 
 
-def _server(wanted: Wanted, server: str) -> list[Resource]:
-    name = slug.name(wanted.app, wanted.slug)
-    made = [
+def _server(wanted: Wanted, server: str, *, web: bool) -> list[Resource]:
+    digest = wanted.slug.digest
+    name = slug.name(wanted.app, digest)
+    made = [package.desired(server, one) for one in wanted.stack.packages]
+    made += [
         Resource(server, "directory", paths.APP_DIRECTORY, directory.desired()),
-        Resource(server, "slug", name, slug.desired(wanted.slug), local=wanted.image),
-        Resource(server, "mount", name, mount.desired(wanted.app, wanted.slug)),
+        Resource(server, "slug", name, slug.desired(digest), local=wanted.slug.image),
+        Resource(server, "mount", name, mount.desired(wanted.app, digest)),
     ]
-    if wanted.stack.rackup is not None:
-        digest = rackup.digest(wanted.stack.rackup)
-        attributes = rackup.desired(wanted.stack.rackup)
-        made.append(Resource(server, "rackup", slug.name(wanted.app, digest), attributes, content=wanted.stack.rackup))
+    for kind, text in wanted.files.items() if web else ():
+        file = slug.name(wanted.app, launch_file.digest(text))
+        made.append(Resource(server, kind, file, launch_file.desired(text), content=text))
     return made
+
+
+def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUnit:
+    """What the units of one dyno are made from."""
+    type_, _ = parse_dyno(dyno.name)
+    cpu, memory = wanted.shares[type_]
+    stack = wanted.stack
+    return dyno_unit.DynoUnit(
+        app=wanted.app,
+        dyno=dyno.name,
+        argv=argv,
+        environment=stack.environment,
+        slug=wanted.slug.digest,
+        cpu=cpu,
+        memory=memory,
+        listen=dyno.listen,
+        port=dyno.port,
+        files={kind: launch_file.digest(text) for kind, text in wanted.files.items()} if dyno.port else {},
+        writable=stack.writable,
+        stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
+        stop_seconds=stack.stop_seconds if dyno.port else dyno_unit.STOP_SECONDS,
+        ruby=stack.program,
+    )
+
+
+def rehearsal(wanted: Wanted, server: str) -> dyno_unit.DynoUnit:
+    """What a candidate on a server is made from."""
+    return unit(wanted, Dyno(candidate.DYNO, server, "", 1), wanted.stack.candidate(candidate.socket(wanted.app)))
 
 
 def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
     type_, _ = parse_dyno(dyno.name)
     name = f"{wanted.app}-{dyno.name}"
-    cpu, memory = wanted.shares[type_]
-    unit = dyno_unit.DynoUnit(
-        app=wanted.app,
-        dyno=dyno.name,
-        listen=dyno.listen,
-        port=dyno.port,
-        argv=wanted.stack.command(dyno.listen, dyno.port),
-        environment=wanted.stack.environment,
-        stop_signal=wanted.stack.stop_signal,
-        stop_seconds=wanted.stack.stop_seconds,
-        slug=wanted.slug,
-        rackup=None if wanted.stack.rackup is None else rackup.digest(wanted.stack.rackup),
-        cpu=cpu,
-        memory=memory,
-    )
+    argv = wanted.stack.web(dyno.listen, dyno.port) if dyno.port else wanted.stack.commands[type_]
     return [
         Resource(dyno.server, "user", name, user.desired(wanted.app, dyno.name), dyno.name),
         Resource(dyno.server, "env_file", name, env_file.desired(wanted.environments[type_]), dyno.name),
@@ -75,7 +95,7 @@ def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
             dyno.server,
             "unit",
             name,
-            dyno_unit.attributes(unit),
+            dyno_unit.attributes(unit(wanted, dyno, argv)),
             dyno.name,
             triggers=(f"user.{name}", f"env_file.{name}"),
         ),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from infra import marks
 from infra.resource import Attributes
@@ -29,23 +29,32 @@ _POLL = (
 )
 
 
+STEADY = 2
+"""Seconds that a dyno without a port must stay up to count as started."""
+
+STOP_SECONDS = 30
+"""Seconds that a dyno which is no app server has to end what it is at."""
+
+
 @dataclass(frozen=True)
 class DynoUnit:
-    """Everything a dyno's unit says. ``cpu`` in thousandths of a core, ``memory`` in bytes; ``argv`` is the app
-    server's command and ``environment`` what every dyno has; the env file may override it."""
+    """Everything a dyno's unit says. ``cpu`` in thousandths of a core, ``memory`` in bytes; ``argv`` is its command
+    and ``environment`` what every dyno has; the env file may override it. ``files`` are the digests of its launch
+    files by kind, ``writable`` directories below the slug. A ``port`` of 0: it is no web dyno."""
 
     app: str
     dyno: str
-    listen: str
-    port: int
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     slug: str
-    rackup: str | None
     cpu: int
     memory: int
+    listen: str = ""
+    port: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    writable: tuple[str, ...] = ()
     stop_signal: str = "SIGTERM"
-    stop_seconds: int = 30
+    stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
 
 
@@ -62,19 +71,16 @@ def attributes(dyno: DynoUnit) -> Attributes:
 
 
 def service(dyno: DynoUnit) -> dict[str, str]:
-    """The app server's unit."""
+    """The dyno's own unit."""
     unit = marks.user_name(dyno.app, dyno.dyno)
     mount = paths.mount_unit(dyno.app, dyno.slug)
-    binds = f"{paths.mount(dyno.app, dyno.slug)}:{paths.APP_DIRECTORY}"
-    if dyno.rackup is not None:
-        binds += f"\n{paths.rackup(dyno.app, dyno.rackup)}:{paths.BOUND_RACKUP}"
-    variables = {**dyno.environment, "PORT": str(dyno.port), "DYNO": dyno.dyno}
-    settings = {
+    web = {f"Unit.{marks.LISTEN}": dyno.listen, f"Unit.{marks.PORT}": str(dyno.port)} if dyno.port else {}
+    port = {"PORT": str(dyno.port)} if dyno.port else {}
+    return {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app}",
         f"Unit.{marks.APP}": dyno.app,
         f"Unit.{marks.DYNO}": dyno.dyno,
-        f"Unit.{marks.LISTEN}": dyno.listen,
-        f"Unit.{marks.PORT}": str(dyno.port),
+        **web,
         f"Unit.{marks.CPU}": str(dyno.cpu),
         "Unit.Wants": f"network-online.target {unit}-ready.service",
         "Unit.Requires": mount,
@@ -84,30 +90,47 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.Type": "exec",
         "Service.User": unit,
         "Service.Group": unit,
-        "Service.Slice": f"dyno-{marks.escape(dyno.app)}.slice",
-        "Service.WorkingDirectory": paths.APP_DIRECTORY,
-        "Service.BindReadOnlyPaths": binds,
-        "Service.Environment": "\n".join(ini.environment(name, variables[name]) for name in sorted(variables)),
-        "Service.EnvironmentFile": paths.env_file(dyno.app, dyno.dyno),
-        "Service.ExecStart": " ".join(ini.quote(word) for word in dyno.argv),
+        **inside(dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
+        "Service.ExecStart": words(dyno.argv),
         "Service.Restart": "always",
         "Service.RestartSec": "1",
-        "Service.KillSignal": dyno.stop_signal,
-        "Service.TimeoutStopSec": str(dyno.stop_seconds),
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
         "Service.CPUQuota": _percent(dyno.cpu),
+        "Install.WantedBy": "multi-user.target",
+    }
+
+
+def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[str, str]:
+    """What every process of a release runs in, a dyno or a candidate: slug, environment, limits and sandbox."""
+    binds = [f"{paths.mount(dyno.app, dyno.slug)}:{paths.APP_DIRECTORY}"]
+    binds += [f"{paths.launch_file(dyno.app, kind, one)}:{paths.BOUND[kind]}" for kind, one in dyno.files.items()]
+    environment = {**dyno.environment, **variables}
+    temporary = [SANDBOX["TemporaryFileSystem"]]
+    if dyno.files:
+        temporary.append(f"{paths.OURS}:ro,nosuid,nodev,noexec,mode=0755,size=64k")
+    temporary += [f"{paths.APP_DIRECTORY}/{one}:rw,nosuid,nodev,mode=1777,size={dyno.memory}" for one in dyno.writable]
+    return {
+        "Service.Slice": f"dyno-{marks.escape(dyno.app)}.slice",
+        "Service.WorkingDirectory": paths.APP_DIRECTORY,
+        "Service.BindReadOnlyPaths": "\n".join(binds),
+        "Service.Environment": "\n".join(ini.environment(name, environment[name]) for name in sorted(environment)),
+        "Service.EnvironmentFile": env_file,
+        # An app server tells its own workers to end, each after its request; of a command nothing is known.
+        "Service.KillMode": "mixed" if dyno.port else "control-group",
+        "Service.KillSignal": dyno.stop_signal,
+        "Service.TimeoutStopSec": str(dyno.stop_seconds),
         "Service.MemoryMax": str(dyno.memory),
         "Service.MemorySwapMax": "0",
         "Service.TasksMax": "256",
         "Service.LimitNOFILE": "65536",
+        **{f"Service.{key}": value for key, value in SANDBOX.items()},
+        "Service.TemporaryFileSystem": "\n".join(temporary),
     }
-    settings |= {f"Service.{key}": value for key, value in SANDBOX.items()}
-    settings["Install.WantedBy"] = "multi-user.target"
-    return settings
 
 
 def ready(dyno: DynoUnit) -> dict[str, str]:
-    """The companion: lift the share to one core, wait for an HTTP answer, set the share. Follows every restart."""
+    """The companion: lift the share to one core, wait for an HTTP answer (or, without a port, some seconds),
+    set the share. Follows every restart."""
     user = marks.user_name(dyno.app, dyno.dyno)
     unit = f"{user}.service"
 
@@ -117,7 +140,7 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
     steady, boot = share(_percent(dyno.cpu)), share(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
     poll = [dyno.ruby, "--disable=gems", "-rsocket", "-rio/wait", "-e", _POLL, dyno.listen, str(dyno.port)]
     settings = {
-        "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} answers",
+        "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} {'answers' if dyno.port else 'stays up'}",
         f"Unit.{marks.APP}": dyno.app,
         "Unit.BindsTo": unit,
         "Unit.After": unit,
@@ -130,13 +153,18 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.RemainAfterExit": "yes",
         "Service.TimeoutStartSec": str(READY_TIMEOUT),
         "Service.ExecStartPre": boot,
-        "Service.ExecStart": " ".join(ini.quote(word) for word in poll),
+        "Service.ExecStart": words(poll if dyno.port else ["/usr/bin/sleep", str(STEADY)]),
         "Service.ExecStartPost": steady,
         # Where it never answered, the share comes down all the same.
         "Service.ExecStopPost": f"+/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {steady[1:]}'",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
     }
     return settings | {f"Service.{key}": value for key, value in SANDBOX.items()}
+
+
+def words(argv: Sequence[str]) -> str:
+    """An argv as a line of a unit."""
+    return " ".join(ini.quote(word) for word in argv)
 
 
 def _percent(thousandths: int) -> str:

@@ -12,8 +12,11 @@ CONTROL = "/run/systemd/system.control"
 APP_DIRECTORY = "/app"
 """Where a dyno finds its slug; systemd binds it there, so the directory must exist on the server."""
 
-BOUND_RACKUP = "/app/.dynoctl/config.ru"
-"""Where a dyno finds the rackup made from the manifest; every slug has an empty file there to bind over."""
+OURS = "/app/.dynoctl"
+"""The directory in which a dyno finds what was made from the manifest; every slug has it."""
+
+BOUND = {"rackup": f"{OURS}/config.ru", "server_config": f"{OURS}/server.rb"}
+"""Where a dyno finds each kind of launch file."""
 
 
 def home(app: str) -> str:
@@ -25,8 +28,12 @@ def slug(app: str, digest: str) -> str:
     return f"{home(app)}/slugs/{digest}.squashfs"
 
 
-def rackup(app: str, digest: str) -> str:
-    return f"{home(app)}/rackups/{digest}.ru"
+def launch_files(app: str, kind: str) -> str:
+    return f"{home(app)}/{kind}s"
+
+
+def launch_file(app: str, kind: str, digest: str) -> str:
+    return f"{launch_files(app, kind)}/{digest}.rb"
 
 
 def mounts(app: str) -> str:

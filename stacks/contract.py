@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from infra.manifest import model
-from infra.manifest.model import Json
+from infra.manifest.model import Json, Manifest
 
 
 class StackError(ValueError):
@@ -49,22 +49,49 @@ class Stop:
     seconds: int
 
 
+@dataclass(frozen=True)
+class Tcp:
+    """An address (IPv4 or IPv6, without brackets) and a port to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Unix:
+    """A socket in the filesystem, by its absolute path."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """The listening socket that systemd hands over as file descriptor 3."""
+
+
+Listen = Tcp | Unix | Inherited
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What an app server is started with: absolute paths of its rackup and of its own configuration (the text that
+    ``config`` gives), where it listens, and what RACK_ENV says."""
+
+    rackup: str
+    config: str
+    listen: Listen
+    environment: str
+
+
 class AppServer(Protocol):
     """One app server: the process that systemd starts."""
 
     @property
     def name(self) -> str:
-        """What ``app_server.name`` says."""
-        ...
-
-    @property
-    def executable(self) -> str:
-        """The absolute path of the program; it must be on the server."""
-        ...
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """What ``require`` must find."""
+        """What ``app_server.name`` says; also its program, its gem and its package."""
         ...
 
     @property
@@ -75,13 +102,16 @@ class AppServer(Protocol):
     @property
     def stop(self) -> Stop: ...
 
-    def command(
-        self, options: Mapping[str, Json], rackup: str, listen: str, port: int, environment: str
-    ) -> tuple[str, ...]:
-        """The argv, to be run without a shell in the slug's directory, in the foreground.
+    def config(self, options: Mapping[str, Json]) -> str:
+        """The text of its configuration file: constant Ruby with nothing of the manifest but checked numbers and
+        booleans. It is the same for every dyno, wherever that listens."""
+        ...
 
-        ``rackup`` is an absolute path, ``environment`` what RACK_ENV says. The server writes its log to
-        stdout, one line for what matters and none for a request, and writes no file.
+    def arguments(self, options: Mapping[str, Json], boot: Boot) -> tuple[str, ...]:
+        """What follows the program's name on its command line, in the slug's directory, in the foreground.
+
+        The server writes its log to stdout or stderr, one line for what matters and none for a request,
+        and writes no file.
         """
         ...
 
@@ -111,8 +141,17 @@ class Framework(Protocol):
         ...
 
     @property
-    def libraries(self) -> tuple[str, ...]:
-        """What ``require`` must find."""
+    def packages(self) -> tuple[str, ...]:
+        """The Debian packages that it comes in, for apps that bring no gems of their own."""
+        ...
+
+    @property
+    def writable(self) -> tuple[str, ...]:
+        """Directories of the app that it writes to."""
+        ...
+
+    def check(self, manifest: Manifest) -> None:
+        """Raises StackError where it cannot run as the manifest says."""
         ...
 
     def entry(self, framework: model.Framework) -> Entry:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.manifest.model import Json, Manifest
-from stacks import ruby
-from stacks.contract import AppServer, Entry, Framework, StackError, Stop
+from stacks.contract import AppServer, Boot, Entry, Framework, Listen, StackError, Stop
 from stacks.rackup import PATH, rackup
 from stacks.registry import STACKS, Registry
+from stacks.requirement import parse
+from stacks.ruby import SYSTEM, Ruby
 
 ENVIRONMENT: Mapping[str, str] = {
     # Without it Ruby reads source files as US-ASCII.
@@ -22,56 +23,70 @@ ENVIRONMENT: Mapping[str, str] = {
 """What every dyno has beside PORT and DYNO, which differ from dyno to dyno."""
 
 
+CONFIG = "/app/.dynoctl/server.rb"
+"""Where a dyno finds its app server's configuration."""
+
+
 @dataclass(frozen=True)
 class Launch:
     """How a dyno starts.
 
-    ``rackup`` is the text of the file to be bound at ``stacks.rackup.PATH`` (None: there is none to bind).
-    ``ruby`` is the requirement that the server's Ruby must meet. ``executables`` are programs that must be on
-    the server, as absolute paths, and ``libraries`` what its Ruby must be able to require.
+    ``rackup`` and ``config`` are the texts of the files to be bound at ``stacks.rackup.PATH`` and ``CONFIG``.
+    ``programs`` must be on the server, as absolute paths; ``packages`` are the Debian packages they come in, with
+    everything that they need. ``writable`` are directories below the slug that a dyno may write to.
     ``environment`` is without PORT and DYNO; the manifest's ``env`` wins over it.
     """
 
+    ruby: Ruby
     app_server: AppServer
     options: Mapping[str, Json]
     environment: Mapping[str, str]
-    rackup: str | None
-    ruby: str
-    executables: tuple[str, ...]
-    libraries: tuple[str, ...]
+    rackup: str
+    config: str
+    programs: tuple[str, ...]
+    packages: tuple[str, ...]
+    writable: tuple[str, ...]
 
     @property
     def stop(self) -> Stop:
         """How a dyno ends gracefully."""
         return self.app_server.stop
 
-    def argv(self, listen: str, port: int) -> tuple[str, ...]:
-        """The command of the dyno that listens on this address and port."""
-        return self.app_server.command(self.options, PATH, listen, port, self.environment["RACK_ENV"])
-
-    def ruby_fits(self, version: str) -> bool:
-        """Whether the server's Ruby will do. Raises ValueError where ``version`` is none."""
-        return ruby.satisfies(version, self.ruby)
+    def argv(self, listen: Listen) -> tuple[str, ...]:
+        """The command of the web dyno that listens there."""
+        boot = Boot(PATH, CONFIG, listen, self.environment["RACK_ENV"])
+        return self.ruby.run(self.app_server.name, *self.app_server.arguments(self.options, boot))
 
 
 def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
-    """The launch of the manifest's dynos: all of them run the app server.
+    """The launch of the manifest's dynos.
 
     Raises StackError, a ValueError with the place in the manifest, where the layers do not fit together.
     """
     app_server = _app_server(manifest, stacks)
     framework = _framework(manifest, stacks)
-    environment = {**ENVIRONMENT, **(framework.environment if framework else {})}
+    if framework is not None:
+        framework.check(manifest)
+    _version(manifest)
+    ruby = Ruby(manifest.ruby.path or SYSTEM, manifest.ruby.bundler)
+    environment = {**ENVIRONMENT, **ruby.environment, **(framework.environment if framework else {})}
     environment["RACK_ENV"] = _rack_env(manifest)
     return Launch(
+        ruby=ruby,
         app_server=app_server,
         options=manifest.app_server.options,
         environment=environment,
         rackup=rackup(manifest.middleware, _app(manifest, framework)),
-        ruby=_ruby(manifest),
-        executables=(app_server.executable,),
-        libraries=("rack", *app_server.libraries, *(framework.libraries if framework else ())),
+        config=app_server.config(manifest.app_server.options),
+        programs=ruby.programs(app_server.name),
+        packages=ruby.packages(manifest, app_server.name, framework.packages if framework else ("ruby-rack",)),
+        writable=tuple(sorted({*manifest.app.writable, *(framework.writable if framework else ())})),
     )
+
+
+def command(line: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The argv of a process type: a shell that is given its line as data, or its own words, found on the PATH."""
+    return ("/bin/sh", "-c", line) if isinstance(line, str) else ("/usr/bin/env", *line)
 
 
 def _app_server(manifest: Manifest, stacks: Registry) -> AppServer:
@@ -101,10 +116,10 @@ def _framework(manifest: Manifest, stacks: Registry) -> Framework | None:
 
 
 def _app(manifest: Manifest, framework: Framework | None) -> Entry | str:
-    if framework is not None and manifest.framework is not None:
-        return framework.entry(manifest.framework)
     if manifest.rackup is not None:
         return manifest.rackup
+    if framework is not None and manifest.framework is not None:
+        return framework.entry(manifest.framework)
     raise StackError("", "neither framework nor rackup is given", "One of them says what the app is.")
 
 
@@ -116,12 +131,11 @@ def _rack_env(manifest: Manifest) -> str:
     raise StackError("env/RACK_ENV", "it must be in the manifest itself", "Write it like RACK_ENV: production.")
 
 
-def _ruby(manifest: Manifest) -> str:
+def _version(manifest: Manifest) -> None:
     try:
-        ruby.parse(manifest.ruby_version)
+        parse(manifest.ruby.version)
     except ValueError as error:
         raise StackError("ruby/version", str(error)) from error
-    return manifest.ruby_version
 
 
 def _among(names: Mapping[str, object]) -> str:

@@ -14,7 +14,11 @@ class Rack:
 
     name = "rack"
     environment: Mapping[str, str] = MappingProxyType({})
-    libraries: tuple[str, ...] = ()
+    packages = ("ruby-rack",)
+    writable: tuple[str, ...] = ()
+
+    def check(self, manifest: model.Manifest) -> None:
+        """It asks for nothing."""
 
     def entry(self, framework: model.Framework) -> Entry:
         """``./app`` unless told otherwise; only the manifest knows the constant."""

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stacks.contract import AppServer, Framework
+from stacks.puma import Puma
 from stacks.rack import Rack
+from stacks.rails import Rails
 from stacks.sinatra import Sinatra
 from stacks.thin import Thin
+from stacks.unicorn import Unicorn
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,6 @@ def registry(app_servers: Iterable[AppServer], frameworks: Iterable[Framework]) 
 
 
 STACKS = registry(
-    app_servers=[Thin()],
-    frameworks=[Sinatra(), Rack()],
+    app_servers=[Thin(), Puma(), Unicorn()],
+    frameworks=[Rails(), Sinatra(), Rack()],
 )

@@ -14,7 +14,11 @@ class Sinatra:
 
     name = "sinatra"
     environment: Mapping[str, str] = MappingProxyType({})
-    libraries = ("sinatra/base",)
+    packages = ("ruby-sinatra",)
+    writable: tuple[str, ...] = ()
+
+    def check(self, manifest: model.Manifest) -> None:
+        """It asks for nothing."""
 
     def entry(self, framework: model.Framework) -> Entry:
         """Unless told otherwise ``./app``, and ``Sinatra::Application``: where routes outside a class go."""

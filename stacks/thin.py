@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from infra.manifest.model import Json
-from stacks.contract import Option, Stop
+from stacks.contract import Boot, Inherited, Option, Stop, Tcp, Unix
 
 
 class Thin:
-    """Thin 1.8 and later, as the distribution installs it."""
+    """Thin 1.8 and later."""
 
     name = "thin"
-    executable = "/usr/bin/thin"
-    libraries = ("thin",)
     options: Mapping[str, Option] = MappingProxyType(
         {
             "timeout": Option("integer", "Seconds without data after which a connection is closed.", 30),
@@ -27,14 +25,16 @@ class Thin:
     # TERM stops accepting and lets open requests end; Thin looks at signals once a second.
     stop = Stop("SIGTERM", 30)
 
-    def command(
-        self, options: Mapping[str, Json], rackup: str, listen: str, port: int, environment: str
-    ) -> tuple[str, ...]:
+    def config(self, options: Mapping[str, Json]) -> str:
+        """Thin has no file of settings; it is the place for what Thin lacks: a backend on an inherited socket."""
+        return _BACKEND
+
+    def arguments(self, options: Mapping[str, Json], boot: Boot) -> tuple[str, ...]:
         """Not daemonized, so it writes no log and no pid file; not quiet, or the app's errors were lost.
 
         Thin sets RACK_ENV from ``-e`` whatever the environment says, so it is always given.
         """
-        argv = [self.executable, "start", "-R", rackup, "-a", listen, "-p", str(port), "-e", environment]
+        argv = ["start", "-R", boot.rackup, *_listen(boot), "-e", boot.environment]
         for name in self.options:
             if name not in options or options[name] is False:
                 continue
@@ -42,3 +42,31 @@ class Thin:
             if options[name] is not True:
                 argv.append(str(options[name]))
         return tuple(argv)
+
+
+def _listen(boot: Boot) -> tuple[str, ...]:
+    match boot.listen:
+        case Tcp(host, port):
+            return ("-a", host, "-p", str(port))
+        case Unix(path):
+            return ("-S", path)
+        case Inherited():
+            return ("-r", boot.config, "-b", "DynoctlSocket")
+
+
+_BACKEND = """\
+# Made by dynoctl: Thin on the listening socket that systemd hands over as file descriptor 3.
+require "thin"
+
+class DynoctlSocket < Thin::Backends::Base
+  def initialize(*) = super()
+
+  def connect
+    @signature = EventMachine.attach_server(Socket.for_fd(3), Thin::Connection, &method(:initialize_connection))
+  end
+
+  def disconnect = EventMachine.stop_server(@signature)
+
+  def to_s = "the socket of systemd"
+end
+"""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.options import AsJson, File
-from infra.errors import ERROR, OK, UNREACHABLE, DynoctlError
+from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
     from infra.apply import Applier
@@ -127,6 +127,8 @@ def _interruptible(applier: Applier) -> Iterator[None]:
 def _code(ready: Prepared, report: Report) -> int:
     if any(failure.unreachable for failure in report.failures):
         return UNREACHABLE
+    if report.rejected:
+        return REJECTED
     if not report.ok:
         return ERROR
     return UNREACHABLE if ready.plan.unreachable else OK

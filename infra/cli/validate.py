@@ -18,8 +18,14 @@ def register(app: typer.Typer) -> None:
 def validate(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
     """Check the manifest; needs no network."""
     from infra.manifest import check
+    from infra.registry import Everything
 
     manifest, diagnostics = check(file)
+    if manifest is not None:
+        try:
+            Everything().stack(manifest)
+        except ManifestInvalid as error:
+            manifest, diagnostics = None, error.diagnostics
     if as_json:
         import json
 

@@ -14,7 +14,9 @@ from infra.manifest.model import (
     Framework,
     Manifest,
     Map,
+    Packages,
     Reference,
+    Ruby,
     Server,
     Ssh,
     Use,
@@ -29,28 +31,47 @@ def build(document: Document, file: Path) -> Manifest:
     data: Any = document.data
     base = file.resolve().parent
     optional: dict[str, Any] = {}
-    if "version" in data.get("ruby", {}):
-        optional["ruby_version"] = data["ruby"]["version"]
     if "app_server" in data:
         optional["app_server"] = AppServer(data["app_server"]["name"], data["app_server"].get("options", {}))
     if "ssh" in data:
         optional["ssh"] = _ssh(data["ssh"], base)
-    rackup = data.get("rackup")
     framework = data.get("framework")
+    app = _app(data["app"], base)
     return Manifest(
         file=file,
-        app=App(data["app"]["name"], (base / Path(data["app"]["source"]).expanduser()).resolve()),
+        app=app,
         servers=tuple(Server(**server) for server in data["servers"]),
         dynos={name: _dynos(name, value) for name, value in data["dynos"].items()},
-        framework=None if framework is None or rackup is not None else Framework(**framework),
-        rackup=rackup,
+        framework=None if framework is None else Framework(**framework),
+        rackup=data.get("rackup"),
+        ruby=_ruby(data.get("ruby", {}), app.source),
+        packages=_packages(data.get("packages", "auto")),
+        builder=data.get("builder"),
         middleware=tuple(_entry(entry) for entry in data.get("middleware", [])),
         env={name: _env(document, name, value) for name, value in data.get("env", {}).items()},
         database=_backing(data.get("database")),
         cache=_backing(data.get("cache")),
+        databases={name: _backing_of(value) for name, value in data.get("databases", {}).items()},
+        caches={name: _backing_of(value) for name, value in data.get("caches", {}).items()},
         spread=data.get("placement", {}).get("spread"),
         **optional,
     )
+
+
+def _app(data: dict[str, Any], base: Path) -> App:
+    source = (base / Path(data["source"]).expanduser()).resolve()
+    writable = tuple(path.strip("/") for path in data.get("writable", ()))
+    return App(data["name"], source, tuple(data.get("build", ())), writable)
+
+
+def _ruby(data: dict[str, Any], source: Path) -> Ruby:
+    # An app that says which gems it wants, to the version, gets just those.
+    bundler = data.get("bundler", (source / "Gemfile.lock").is_file())
+    return Ruby(data.get("version", Ruby.version), data.get("path"), bundler)
+
+
+def _packages(data: str | list[str]) -> Packages:
+    return Packages(names=tuple(data)) if isinstance(data, list) else Packages(manual=data == "manual")
 
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:
@@ -63,11 +84,14 @@ def _ssh(data: dict[str, Any], base: Path) -> Ssh:
 def _dynos(name: str, value: Any) -> DynoType:
     if isinstance(value, int):
         return DynoType(name, value)
-    keys: dict[str, Any] = {key: value[key] for key in ("count", "port") if key in value}
+    keys: dict[str, Any] = {"count": value.get("count", 1)} | {key: value[key] for key in ("port",) if key in value}
     if "cpu" in value:
         keys["cpu"] = round(value["cpu"] * 1000)
     if "memory" in value:
         keys["memory"] = int(value["memory"][:-1]) * _SIZES[value["memory"][-1]]
+    if "command" in value:
+        command = value["command"]
+        keys["command"] = command if isinstance(command, str) else tuple(command)
     return DynoType(name, **keys)
 
 
@@ -83,7 +107,20 @@ def _env(document: Document, name: str, value: Any) -> Value:
 
 
 def _backing(data: dict[str, Any] | None) -> Backing | None:
-    return None if data is None else Backing(data["adapter"], _value(data["url"]))
+    return None if data is None else _backing_of(data)
+
+
+def _backing_of(data: dict[str, Any]) -> Backing:
+    return Backing(
+        data["adapter"],
+        _value(data["url"]) if "url" in data else None,
+        data.get("host", ""),
+        data.get("port"),
+        str(data.get("name", "")),
+        _value(data["user"]) if "user" in data else None,
+        _value(data["password"]) if "password" in data else None,
+        {key: str(value) for key, value in data.get("options", {}).items()},
+    )
 
 
 def _value(value: Any) -> Value:

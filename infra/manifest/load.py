@@ -60,8 +60,10 @@ def load(file: File) -> tuple[Document, list[Diagnostic]]:
 
 
 def _may_be_secret(path: Path, document: Document) -> bool:
-    """Any value under env may be a secret that somebody wrote down; what a reference names is none."""
-    return path[:1] == ("env",) and path in document.scalars and not any(str(part).startswith("from_") for part in path)
+    """Any value under env may be a secret that somebody wrote down, and a password is; a reference's name is none."""
+    if not path or path not in document.scalars or any(str(part).startswith("from_") for part in path):
+        return False
+    return path[0] == "env" or path[-1] == "password"
 
 
 def _text(file: File, document: Document) -> str:

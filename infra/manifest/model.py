@@ -27,10 +27,31 @@ Value = str | Reference
 
 @dataclass(frozen=True)
 class App:
-    """``name`` matches ``[a-z][a-z0-9]*(-[a-z0-9]+)*``; ``source`` is an absolute directory."""
+    """``name`` matches ``[a-z][a-z0-9]*(-[a-z0-9]+)*``; ``source`` is an absolute directory. ``build`` are shell
+    commands that run in a copy of it before it is sealed, ``writable`` directories in it that a dyno may write to."""
 
     name: str
     source: Path
+    build: tuple[str, ...] = ()
+    writable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ruby:
+    """``version`` is a requirement in RubyGems' syntax (``>= 3.1, < 4``); ``path`` a Ruby that is not the system's;
+    ``bundler`` says whether everything runs with ``bundle exec``."""
+
+    version: str = ">= 2.7"
+    path: str | None = None
+    bundler: bool = False
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Whether dynoctl installs the layers' packages, and the ``names`` of those that the app needs beside them."""
+
+    manual: bool = False
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,21 +91,30 @@ class Map:
 @dataclass(frozen=True)
 class DynoType:
     """One line of the formation. ``cpu`` is in thousandths of a core (250 = a quarter, a dyno's share),
-    ``memory`` in bytes, ``port`` is the first port that a server gives out for this type."""
+    ``memory`` in bytes, ``port`` is the first port that a server gives out for this type.
+    ``command`` is a line for a shell, or an argv; None is the app server, and only that listens on a port."""
 
     name: str
     count: int
     cpu: int = 250
     memory: int = 512 * 1024 * 1024
     port: int = 5000
+    command: str | tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Backing:
-    """A database or a cache: its adapter (postgresql; redis, memcached) and its URL."""
+    """A database or a cache: its adapter, and its URL or else its parts. ``port`` None is the adapter's own,
+    ``name`` a database (for redis its number), ``options`` what follows the question mark of a URL."""
 
     adapter: str
-    url: Value
+    url: Value | None = None
+    host: str = ""
+    port: int | None = None
+    name: str = ""
+    user: Value | None = None
+    password: Value | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,7 +144,8 @@ class Ssh:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A whole, valid manifest. Exactly one of ``framework`` and ``rackup`` is set."""
+    """A whole, valid manifest. ``rackup`` says where the app is, or else ``framework`` does; with both, the
+    framework is there for what else it brings. ``databases`` and ``caches`` are those beside the first, by name."""
 
     file: Path
     app: App
@@ -122,13 +153,17 @@ class Manifest:
     dynos: Mapping[str, DynoType]
     framework: Framework | None = None
     rackup: str | None = None
-    ruby_version: str = ">= 2.7"
-    """RubyGems' requirement syntax: ``>= 3.1, < 4``."""
+    ruby: Ruby = Ruby()
+    packages: Packages = Packages()
+    builder: str | None = None
+    """The server on which ``app.build`` runs; None is the machine that runs dynoctl."""
     app_server: AppServer = AppServer()
     middleware: tuple[Use | Map, ...] = ()
     env: Mapping[str, Value] = field(default_factory=dict)
     database: Backing | None = None
     cache: Backing | None = None
+    databases: Mapping[str, Backing] = field(default_factory=dict)
+    caches: Mapping[str, Backing] = field(default_factory=dict)
     ssh: Ssh = Ssh()
     spread: str | None = None
     """The label over whose values dynos spread before they spread over servers."""

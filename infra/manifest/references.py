@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
-from infra.manifest.model import Backing, Manifest, Reference, Value
-from infra.manifest.urls import check_url, has_password, split
+from infra.manifest.backings import Service, from_parts, from_url, plain, variables
+from infra.manifest.model import Manifest, Reference, Value
+from infra.manifest.urls import check_url, has_password
 from infra.sensitive import Sensitive
+
+Fetch = Callable[[str, Value], str | Sensitive | None]
+"""A value of the manifest from its place; None, and a problem noted, where it gives nothing."""
 
 LARGEST = 1 << 20
 """Bytes of one value."""
@@ -116,43 +120,64 @@ def resolve_environment(manifest: Manifest) -> dict[str, str | Sensitive]:
             return None
 
     found: dict[str, str | Sensitive] = {}
-    for kind, backing in (("database", manifest.database), ("cache", manifest.cache)):
-        if backing is not None:
-            url = fetch(f"{kind}/url", backing.url)
-            if url is not None:
-                found |= _variables(kind, backing, url, problems)
+    for path, service in _services(manifest, fetch, problems).items():
+        kind, _, name = path.partition("/")
+        found |= variables(kind.removesuffix("s"), service, name)
     for name, value in manifest.env.items():
         text = fetch(f"env/{name}", value)
         if text is not None:
             found[name] = text
     if problems:
-        raise ManifestInvalid(_located(manifest, problems))
+        raise ManifestInvalid(located(manifest, problems))
     return found
 
 
-def _variables(
-    kind: str, backing: Backing, url: str | Sensitive, problems: list[Diagnostic]
-) -> Mapping[str, str | Sensitive]:
-    plain = url.reveal() if isinstance(url, Sensitive) else url
-    problem = check_url(plain, backing.adapter)
-    if problem is not None:
-        problems.append(Diagnostic(problem.summary, path=f"{kind}/url", expected=problem.expected))
-        return {}
-    keep: Callable[[str], str | Sensitive] = Sensitive if isinstance(url, Sensitive) else str
-    if backing.adapter == "postgresql":
-        return {"DATABASE_URL": url}
-    if backing.adapter == "redis":
-        return {"REDIS_URL": url, "CACHE_URL": url}
-    parts = split(plain)
-    host = "" if parts is None or parts.hostname is None else parts.hostname
-    port = 11211 if parts is None or parts.port is None else parts.port
-    return {
-        "MEMCACHE_SERVERS": keep(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
-        "CACHE_URL": url,
-    }
+def services(manifest: Manifest) -> dict[str, Service]:
+    """Every database and cache by its place in the manifest (``database``, ``caches/sessions``), in full.
+
+    Raises ManifestInvalid as ``resolve_environment`` does."""
+    base = manifest.file.resolve().parent
+    problems: list[Diagnostic] = []
+
+    def fetch(path: str, value: Value) -> str | Sensitive | None:
+        try:
+            return resolve(value, base)
+        except Unresolved as error:
+            problems.append(Diagnostic(error.summary, path=path, hint=error.hint))
+            return None
+
+    found = _services(manifest, fetch, problems)
+    if problems:
+        raise ManifestInvalid(located(manifest, problems))
+    return found
 
 
-def _located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
+def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> dict[str, Service]:
+    backings = {"database": manifest.database, "cache": manifest.cache}
+    backings |= {f"databases/{name}": one for name, one in manifest.databases.items()}
+    backings |= {f"caches/{name}": one for name, one in manifest.caches.items()}
+    found: dict[str, Service] = {}
+    for path, one in backings.items():
+        if one is None:
+            continue
+        if one.url is None:
+            user = "" if one.user is None else fetch(f"{path}/user", one.user)
+            password = "" if one.password is None else fetch(f"{path}/password", one.password)
+            if user is not None and password is not None:
+                found[path] = from_parts(one.adapter, one.host, one.port, one.name, user, password, one.options)
+            continue
+        url = fetch(f"{path}/url", one.url)
+        if url is None:
+            continue
+        problem = check_url(plain(url), one.adapter)
+        if problem is None:
+            found[path] = from_url(one.adapter, url)
+        else:
+            problems.append(Diagnostic(problem.summary, path=f"{path}/url", expected=problem.expected))
+    return found
+
+
+def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
     """The same problems with their place in the file, which is read again only now."""
     from infra.manifest.load import Unusable, load
 

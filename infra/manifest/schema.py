@@ -29,12 +29,12 @@ _HINTS = {
         "database",
         "adapter",
         "sqlite",
-    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql.",
+    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql or mysql.",
     (
         "database",
         "adapter",
         "sqlite3",
-    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql.",
+    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql or mysql.",
 }
 
 
@@ -108,10 +108,16 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
 
 def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Diagnostic]:
     known = list(schema.get("properties", {}))
+    names = [pattern for pattern in schema.get("patternProperties", {}) if pattern != "^x-"]
     for key in instance:
-        if key in known or (not path and key.startswith("x-")):
+        if key in known or (not path and key.startswith("x-")) or any(re.search(one, key) for one in names):
             continue
         here = (*path, key)
+        if names:
+            yield document.diagnostic(
+                here, f"{_show(key)} cannot be a name here", key=True, expected=str(schema.get("x-expected", ""))
+            )
+            continue
         close = _close(key, known)
         hint = _HINTS.get(here, f"Did you mean {close}?" if close else "")
         yield document.diagnostic(

@@ -8,13 +8,16 @@ from pathlib import Path as File
 from typing import Any
 
 from infra.errors import Diagnostic
+from infra.manifest import backing_semantics
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
-from infra.manifest.urls import check_url
 from infra.manifest.variables import refused
 
 LONGEST_USER = 32
 """Characters of a login name on Linux (shadow's useradd)."""
+
+_HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user", "/app")  # noqa: S108  # names only
+"""What a dyno's sandbox empties or replaces."""
 
 
 def check(document: Document, base: File) -> Iterator[Diagnostic]:
@@ -25,7 +28,8 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from _app(document, data, base)
     yield from _middleware(document, data, base)
     yield from _environment(document, data)
-    yield from _backings(document, data)
+    yield from _runtime(document, data)
+    yield from backing_semantics.check(document, data)
     yield from _ssh(document, data, base)
 
 
@@ -82,7 +86,7 @@ def _names(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     app = _map(data.get("app")).get("name")
     for type_, value in _map(data.get("dynos")).items():
         entry = _map(value)
-        count = value if isinstance(value, int) else entry.get("count")
+        count = value if isinstance(value, int) else entry.get("count", 1 if "command" in entry else None)
         if not isinstance(count, int) or isinstance(count, bool):
             continue
         if isinstance(app, str):
@@ -97,7 +101,7 @@ def _names(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                     else "a shorter name",
                 )
         port = entry.get("port", 5000)
-        if isinstance(port, int) and port + count - 1 > 65535:
+        if type_ == "web" and isinstance(port, int) and port + count - 1 > 65535:
             yield document.diagnostic(
                 ("dynos", type_, "port"),
                 f"{count} dynos from port {port} need ports up to {port + count - 1}",
@@ -124,7 +128,7 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
                     key=True,
                     hint="Keep the one that is meant.",
                 )
-    elif isinstance(framework, dict) and "app" not in entry:
+    elif isinstance(framework, dict) and "app" not in entry and entry.get("name") != "rails":
         yield document.diagnostic(
             ("framework",),
             "framework has no app",
@@ -141,6 +145,8 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
     else:
         if isinstance(rackup, str) and rackup:
             yield from _inside(document, ("rackup",), source, rackup, "the rackup")
+        elif entry.get("name") == "rails" and "require" not in entry:
+            yield from _required(document, ("framework",), source, "./config/environment")
         yield from _required(document, ("framework", "require"), source, entry.get("require"))
 
 
@@ -161,6 +167,30 @@ def _required(document: Document, path: Path, source: File, name: Json) -> Itera
     """A require that starts with ./ is a file of the slug; any other is a library that the server has."""
     if isinstance(name, str) and name.startswith(("./", "../")):
         yield from _inside(document, path, source, name if name.endswith(".rb") else f"{name}.rb", "the file")
+
+
+def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    program = _map(data.get("ruby")).get("path")
+    if isinstance(program, str):
+        hidden = next((place for place in _HIDDEN if program.startswith(f"{place}/")), None)
+        if hidden is not None:
+            yield document.diagnostic(
+                ("ruby", "path"),
+                f"a dyno does not see {hidden} of the server, so no Ruby in it",
+                expected="a Ruby below /opt, /usr/local or the like",
+            )
+    builder = data.get("builder")
+    names = [_map(server).get("name") for server in _list(data.get("servers"))]
+    if isinstance(builder, str) and builder and builder not in names:
+        yield document.diagnostic(
+            ("builder",),
+            f"there is no server called {builder}",
+            expected=f"one of {', '.join(str(name) for name in names)}",
+        )
+    elif isinstance(builder, str) and not _map(data.get("app")).get("build"):
+        yield document.diagnostic(
+            ("builder",), f"{builder} has nothing to build", key=True, expected="commands in app.build"
+        )
 
 
 def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
@@ -205,16 +235,6 @@ def _environment(document: Document, data: Mapping[str, Any]) -> Iterator[Diagno
             )
         elif "\0" in document.scalars.get(path, ""):
             yield document.diagnostic(path, f"{name} holds a NUL character, which no environment can")
-
-
-def _backings(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    for kind in ("database", "cache"):
-        entry = _map(data.get(kind))
-        url, adapter = entry.get("url"), entry.get("adapter")
-        if isinstance(url, str) and isinstance(adapter, str):
-            problem = check_url(url, adapter)
-            if problem is not None:
-                yield document.diagnostic((kind, "url"), problem.summary, expected=problem.expected)
 
 
 def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:

@@ -7,6 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 
 SCHEMES = {
     "postgresql": ("postgresql", "postgres"),
+    "mysql": ("mysql2", "mysql", "mariadb", "trilogy"),
+    "mariadb": ("mysql2", "mysql", "mariadb", "trilogy"),
     "redis": ("redis", "rediss", "unix"),
     "memcached": ("memcached", "memcache"),
 }
@@ -25,7 +27,9 @@ def check_url(url: str, adapter: str) -> Problem | None:
     schemes = SCHEMES.get(adapter)
     if schemes is None:
         return None
-    example = f"{schemes[0]}://host/..." if adapter == "postgresql" else f"{schemes[0]}://host:port"
+    example = (
+        f"{schemes[0]}://host/..." if adapter in ("postgresql", "mysql", "mariadb") else f"{schemes[0]}://host:port"
+    )
     parts = split(url)
     if parts is None:
         return Problem("this is not a URL", example)

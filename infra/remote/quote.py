@@ -76,3 +76,29 @@ def batch(commands: Sequence[Command], nonce: str) -> str:
         parts.append(f"printf '\\n%s {index} %d\\n' '{nonce}' $status\nfi\n")
     parts.append(f"printf '\\n%s end %d\\n' '{nonce}' $status\n")
     return "".join(parts)
+
+
+# A unit of its own in a sandbox: a user that is made for it, a /tmp of its own in which all of it happens, and an end
+# by itself. Its memory and share are the server's to give; it is not a dyno, and it may fetch gems from the network.
+_BUILD = """\
+{ unit=dynoctl-build-$$; trap 'systemctl stop "$unit" 2>/dev/null' EXIT HUP TERM; }
+systemd-run --quiet --pipe --wait --collect --unit="$unit" -p DynamicUser=yes -p ProtectHome=yes \\
+  -p PrivateDevices=yes -p ProtectKernelTunables=yes -p ProtectControlGroups=yes -p NoNewPrivileges=yes \\
+  -p CapabilityBoundingSet= -p "InaccessiblePaths=-/var/lib/dynoctl -/etc/dyno -/run/dynoctl" -p CPUWeight=20 \\
+  -p RuntimeMaxSec="$seconds" -p WorkingDirectory=/tmp "$@" sh -c '
+mkdir /tmp/app && cd /tmp/app && tar -xf - || exit
+for command; do
+  printf "\\$ %s\\n" "$command" >&2
+  sh -c "$command" </dev/null >&2 || { status=$?; printf "\\nended with status %s\\n" "$status" >&2; exit $status; }
+done
+tar -cf - .' build "$@"
+"""
+
+
+def building(commands: Sequence[str], environment: Mapping[str, str], path: str, seconds: int) -> str:
+    """A script whose own stdin goes on with a tar: build it, and print the tar of the result."""
+    variables = {**environment, "HOME": "/tmp", "PATH": path or "/usr/local/bin:/usr/bin:/bin"}  # noqa: S108
+    words = shlex.join([f"--setenv={name}={value}" for name, value in variables.items()])
+    text = _BUILD.replace('"$@" sh -c', f"{words} sh -c").replace('build "$@"', f"build {shlex.join(commands)}")
+    # One compound command: the shell has read all of it when it says that the tar may follow on the same stdin.
+    return f"{PRELUDE}{assign({'seconds': str(seconds)})}{{\nprintf 'ready\\n'\n{text}\nexit $?\n}}\n"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
 from infra.remote.connect import connect
-from infra.remote.quote import ENTRY, PRELUDE, assign
+from infra.remote.quote import ENTRY, PRELUDE, assign, building
 from infra.remote.target import Target
 
 if TYPE_CHECKING:
@@ -134,6 +135,49 @@ class Session:
         if status != 0:
             raise DynoctlError(f"{self.name}: sending {path} failed: {said or status}", "Is the server's disk full?")
 
+    def build(
+        self,
+        commands: Sequence[str],
+        environment: Mapping[str, str],
+        path: str,
+        up: IO[bytes],
+        down: IO[bytes],
+        log: IO[bytes],
+        timeout: float,
+    ) -> int:
+        """Run build commands over a tree: a tar goes up, and where they all ended well another comes down; what they
+        print goes to ``log``. The status of the first that failed, or 0. Raises Unreachable."""
+        channel = self.channel()
+        deadline = time.monotonic() + timeout + 60
+        try:
+            channel.settimeout(60)
+            channel.sendall(building(commands, environment, path, int(timeout)).encode())
+            # The shell says when it listens, so that it does not read the tar as its script.
+            if channel.recv(6) != b"ready\n":
+                raise DynoctlError(f"{self.name}: cannot build there: {_tail(channel)}")
+            threading.Thread(target=_send, args=(channel, up), daemon=True).start()
+            channel.settimeout(1)
+            while True:
+                while channel.recv_stderr_ready():
+                    log.write(channel.recv_stderr(PIECE))
+                try:
+                    piece = channel.recv(PIECE)
+                except TimeoutError:
+                    if time.monotonic() > deadline:
+                        raise Unreachable(f"{self.name}: the build did not end in its time") from None
+                    continue
+                if not piece:
+                    break
+                down.write(piece)
+            channel.settimeout(60)
+            while piece := channel.recv_stderr(PIECE):
+                log.write(piece)
+            return int(channel.recv_exit_status())
+        except (OSError, EOFError) as error:
+            raise self.lost(error) from None
+        finally:
+            channel.close()
+
     @property
     def user(self) -> str:
         return str(self._connection.user)
@@ -153,6 +197,15 @@ _RECEIVE = """\
   [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
   { [ -e "$path" ] || mv "$new" "$path"; } 2>&1; exit $?; }
 """
+
+
+def _send(channel: paramiko.Channel, data: IO[bytes]) -> None:
+    try:
+        while piece := data.read(PIECE):
+            channel.sendall(piece)
+        channel.shutdown_write()
+    except (OSError, EOFError):
+        pass  # the reader of this channel reports the broken connection
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:

@@ -6,6 +6,8 @@ import hashlib
 import os
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +26,8 @@ _ABANDONED = 3600.0
 
 @dataclass(frozen=True)
 class Image:
-    """A slug as one file. ``digest`` is the tree's, ``sha256`` the file's own, in hex; ``size`` in bytes."""
+    """A slug as one file. ``digest`` names it: the tree's, or that of what a build was made from. ``sha256`` is the
+    file's own, in hex; ``size`` in bytes."""
 
     path: Path
     digest: str
@@ -43,10 +46,21 @@ def build(tree: Tree, cache: Path | None = None) -> Image:
     Raises DynoctlError where mksquashfs is missing, too old or fails, and where the source is no longer what
     ``tree`` says. The cache never holds a half-written image: it is written beside and then renamed.
     """
+    return keep(tree.digest, lambda: nullcontext(tree), cache)
+
+
+def keep(digest: str, make: Callable[[], AbstractContextManager[Tree]], cache: Path | None = None) -> Image:
+    """The image called ``digest``: the one in the cache if it is whole, else that of the tree which ``make`` gives.
+
+    Raises as ``build`` does, and whatever ``make`` raises.
+    """
     cache = cache or cache_directory()
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        image = _cached(tree, cache) or _new(tree, cache)
+        image = _cached(digest, cache)
+        if image is None:
+            with make() as tree:
+                image = _new(digest, tree, cache)
         _prune(cache, image.path)
     except OSError as error:
         raise DynoctlError(
@@ -55,8 +69,8 @@ def build(tree: Tree, cache: Path | None = None) -> Image:
     return image
 
 
-def _cached(tree: Tree, cache: Path) -> Image | None:
-    path, note = _paths(tree, cache)
+def _cached(digest: str, cache: Path) -> Image | None:
+    path, note = _paths(digest, cache)
     try:
         expected = note.read_text(encoding="ascii").strip()
         sha256 = _sha256(path)
@@ -65,11 +79,11 @@ def _cached(tree: Tree, cache: Path) -> Image | None:
     if sha256 != expected:
         return None
     os.utime(path)  # the newest are kept, so being used makes it new
-    return Image(path, tree.digest, sha256, path.stat().st_size)
+    return Image(path, digest, sha256, path.stat().st_size)
 
 
-def _new(tree: Tree, cache: Path) -> Image:
-    path, note = _paths(tree, cache)
+def _new(digest: str, tree: Tree, cache: Path) -> Image:
+    path, note = _paths(digest, cache)
     # mkstemp makes it 0600: a source may hold what others on this machine must not read.
     number, name = tempfile.mkstemp(prefix="new-", dir=cache)
     os.close(number)
@@ -83,11 +97,11 @@ def _new(tree: Tree, cache: Path) -> Image:
         temporary.replace(note)
     finally:
         temporary.unlink(missing_ok=True)
-    return Image(path, tree.digest, sha256, size)
+    return Image(path, digest, sha256, size)
 
 
-def _paths(tree: Tree, cache: Path) -> tuple[Path, Path]:
-    return cache / f"{tree.digest}.squashfs", cache / f"{tree.digest}.sha256"
+def _paths(digest: str, cache: Path) -> tuple[Path, Path]:
+    return cache / f"{digest}.squashfs", cache / f"{digest}.sha256"
 
 
 def _sha256(path: Path) -> str:

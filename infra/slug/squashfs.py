@@ -59,7 +59,7 @@ def pack(tree: Tree, target: Path) -> None:
         )
         try:
             with suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
-                _stream(tree, stdin)
+                stream(tree, stdin)
             process.wait()  # where it closed the pipe on us, it also says why
         except BaseException:
             process.kill()
@@ -85,7 +85,7 @@ def find() -> str:
     return program
 
 
-def _stream(tree: Tree, output: IO[bytes]) -> None:
+def stream(tree: Tree, output: IO[bytes]) -> None:
     """Write ``tree`` to ``output`` as a tar whose headers come from the entries alone."""
     root = os.fsencode(tree.source)
     for entry in tree.entries:

@@ -66,8 +66,8 @@ class Tree:
         return sum(entry.size for entry in self.entries)
 
 
-def scan(source: Path) -> Tree:
-    """Read the whole of ``source`` and name it.
+def scan(source: Path, directories: Sequence[str] = ()) -> Tree:
+    """Read the whole of ``source`` and name it. ``directories`` are in the slug even where the source has none.
 
     What ``.slugignore`` at its root says (as a .gitignore would) is left out; so are ``.slugignore`` itself,
     every ``.git``, and a ``.dynoctl`` at the root, in whose place the slug has its own.
@@ -82,6 +82,14 @@ def scan(source: Path) -> Tree:
         Entry(RACKUP, Kind.FILE, 0o644, 0, _EMPTY),
         *_walk(root, b"", _rules(source)),
     ]
+    there = {entry.path: entry for entry in entries}
+    for name in directories:
+        parts = os.fsencode(name).split(b"/")
+        for path in (b"/".join(parts[: depth + 1]) for depth in range(len(parts))):
+            found = there.setdefault(path, Entry(path, Kind.DIRECTORY))
+            if found.kind is not Kind.DIRECTORY:
+                raise DynoctlError(f"{source / name} cannot be writable: {os.fsdecode(path)} is no directory")
+    entries = list(there.values())
     # By components: "a/b" comes before "a-b", so a directory is followed by what is in it.
     entries.sort(key=lambda entry: entry.path.split(b"/"))
     return Tree(source, tuple(entries), digest(entries))

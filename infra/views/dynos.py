@@ -33,6 +33,8 @@ def document(rows: Sequence[Row], unreachable: Mapping[str, str]) -> dict[str, o
 
 def _cells(row: Row) -> tuple[str, ...]:
     address = f"[{row.listen}]:{row.port}" if ":" in row.listen else f"{row.listen}:{row.port}"
+    if not row.port:
+        address = "-"
     return (
         row.dyno,
         row.server,

@@ -23,7 +23,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
     for change in plan.changes:
         lines += _change(change, headlines.get(change.resource.kind, ()), style, verbose)
     if lines:
-        lines += ["", *_placement(plan, style), ""]
+        lines += ["", *_placement(plan, style), *_before(plan), ""]
     lines += [f"Note: {note}." for note in plan.notes]
     for server, error in plan.unreachable.items():
         lines.append(style("red", f"Unreachable: {printable(error.summary)}"))
@@ -96,6 +96,13 @@ def _difference(name: str, old: Value, new: Value, style: Style) -> list[str]:
 def _words(value: Value) -> str:
     """A value for people: long digests by their first digits, as everywhere else in the plan."""
     return _DIGEST.sub(r"\1", printable(text(value)))
+
+
+def _before(plan: Plan) -> list[str]:
+    """What must go well before any dyno moves."""
+    if not plan.candidates:
+        return []
+    return ["", f"First a candidate of the release must answer on {', '.join(plan.candidates)}; no dyno moves before."]
 
 
 def _placement(plan: Plan, style: Style) -> list[str]:

@@ -28,6 +28,8 @@ class PlainProgress:
             sys.stderr.write(f"{event.server}  {event.subject} {event.text}\n")
         elif event.kind == "failed":
             sys.stderr.write(f"{event.server}  {event.subject} FAILED: {event.text}\n")
+        elif event.kind == "note":
+            sys.stderr.write(f"{event.server}  {event.text}\n")
         elif event.kind == "upload":
             sys.stderr.write(f"{event.server}  {event.subject}: {event.text}\n")
 

@@ -12,6 +12,7 @@ def document(report: Report) -> dict[str, object]:
     return {
         "ok": report.ok,
         "halted": report.halted,
+        "rejected": report.rejected,
         "interrupted": report.interrupted,
         "done": [{"address": change.address, "action": change.action} for change in report.done],
         "failures": [asdict(failure) for failure in report.failures],

@@ -16,6 +16,8 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     for failure in report.failures:
         lines.append(style("red", f"Failed: {printable(failure.summary)}"))
         lines += [f"  | {printable(line)}" for line in failure.detail.splitlines()[-20:]]
+    if report.rejected:
+        lines.append("No dyno was touched: what ran before goes on running.")
     if report.halted:
         lines.append("The rollout stopped there: no further dyno was restarted, and nothing was removed.")
     if report.interrupted:

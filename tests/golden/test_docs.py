@@ -35,11 +35,17 @@ def keys(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mappi
     for name, one in schema.get("properties", {}).items():
         here = f"{path}{name}"
         yield here, one, name in schema.get("required", ())
-        inner = [one, *one.get("anyOf", ())]
-        for part in inner:
-            yield from keys(part, f"{here}.")
-            if "items" in part:
-                yield from keys(part["items"], f"{here}[].")
+        yield from below(one, here)
+
+
+def below(one: Mapping[str, Any], here: str) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    for part in [one, *one.get("anyOf", ())]:
+        yield from keys(part, f"{here}.")
+        for named in part.get("patternProperties", {}).values() if "x-names" in part else ():
+            yield f"{here}.{part['x-names']}", named, False
+            yield from below(named, f"{here}.{part['x-names']}")
+        if "items" in part:
+            yield from keys(part["items"], f"{here}[].")
 
 
 def flow(value: object) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.manifest.model import Framework, Json, Map, Use
-from stacks.ruby import satisfies
+from stacks.requirement import satisfies
 from tests.lab.local_ruby import RUBY, SAY, VALUES, ask, attempt, manifest, slug_at, write
 
 

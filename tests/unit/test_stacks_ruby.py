@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stacks.ruby import Version, satisfies
+from stacks.requirement import Version, satisfies
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The rackup made from the manifest: one file per content, bound read-only into each dyno."""
+"""A file that a dyno is launched with, rackup or app server's configuration: one per content, bound read-only."""
 
 from __future__ import annotations
 
@@ -12,39 +12,43 @@ from providers.base import Base
 from providers.slug import DIGEST, name
 
 
-class Rackup(Base):
-    kind = "rackup"
+class LaunchFile(Base):
+    """One kind of such files, in a directory of its own."""
+
     headline = ("mode",)
 
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"directory": f"{paths.home(scope.app)}/rackups"})
+        return Fragment(_SCRIPT, {"directory": paths.launch_files(scope.app, self.kind)})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
         modes: dict[str, str] = {}
-        rackups: dict[str, Attributes] = {}
+        found: dict[str, Attributes] = {}
         for line in output.splitlines():
             first, _, rest = line.partition(" ")
             path = rest.strip()
-            file = path.rpartition("/")[2].removesuffix(".ru")
+            file = path.rpartition("/")[2].removesuffix(".rb")
             if not DIGEST.match(file):
                 continue  # a file that somebody put there
             if DIGEST.match(first):
-                rackups[name(scope.app, file)] = {"name": file, "digest": first, "mode": modes.get(file, "")}
+                found[name(scope.app, file)] = {"name": file, "digest": first, "mode": modes.get(file, "")}
             else:
                 modes[file] = first.zfill(4)
-        return rackups
+        return found
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        path = paths.rackup(scope.app, str((change.after or change.before or {})["name"]))
+        path = paths.launch_file(scope.app, self.kind, str((change.after or change.before or {})["name"]))
         if change.after is None:
             return [files.remove(path)]
         # Its directory is root's alone; a dyno reads the file through its bind, so the file itself is open.
-        return [files.write(path, change.resource.content, "0444", says="write the rackup")]
+        return [files.write(path, change.resource.content, "0444", says=f"write the {self.kind.replace('_', ' ')}")]
 
 
 _SCRIPT = """\
-for file in "$directory"/*.ru; do
-  [ -e "$file" ] && stat -c '%a %n' "$directory"/*.ru && sha256sum "$directory"/*.ru
+for file in "$directory"/*.rb; do
+  [ -e "$file" ] && stat -c '%a %n' "$directory"/*.rb && sha256sum "$directory"/*.rb
   break
 done
 :
@@ -57,5 +61,5 @@ def digest(text: str) -> str:
 
 
 def desired(text: str) -> Attributes:
-    """One rackup file."""
+    """One file."""
     return {"name": digest(text), "digest": digest(text), "mode": "0444"}

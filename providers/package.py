@@ -1,0 +1,80 @@
+"""A Debian package that the layers come in: installed where it is missing, and never upgraded or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra.provider import Fragment, Scope
+from infra.resource import Attributes, Change, Command, Resource
+from providers.base import Base
+
+TIMEOUT = 900
+"""Seconds for apt: a slow mirror and a slow disk, and somebody else's apt to wait for."""
+
+
+class Package(Base):
+    kind = "package"
+    first = True
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment(_SCRIPT, {"names": " ".join(scope.packages)})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        found: dict[str, Attributes] = {}
+        for line in output.splitlines():
+            name, _, status = line.partition(" ")
+            if name in scope.packages and status.startswith("install ok installed"):
+                # Never ours to remove, even where we installed it: somebody else may need it by now.
+                found[name] = {"installed": True, "keep": True}
+        return found
+
+    def triggers(self, change: Change) -> bool:
+        return False
+
+    def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
+        return {}
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        """The first of a server's packages brings all of them, in one run of apt; the others then find themselves."""
+        argv = ("sh", "-c", _INSTALL, "install", change.resource.name, *scope.packages)
+        return [Command(argv, timeout=TIMEOUT, says=f"install {change.resource.name}")]
+
+
+_SCRIPT = """\
+[ -n "$names" ] || exit 0
+[ -x /usr/bin/dpkg-query ] || exit 0
+dpkg-query -W -f '${Package} ${Status}\\n' $names 2>/dev/null
+:
+"""
+
+# apt says first what it would do: with an upgrade or a removal in it, nothing is done. Missing or old lists are
+# fetched once.
+_INSTALL = """\
+export DEBIAN_FRONTEND=noninteractive
+there() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'; }
+first=$1; shift
+there "$first" && exit 0
+missing=
+for name; do there "$name" || missing="$missing $name"; done
+apt() {
+  apt-get -q -y --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \\
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+}
+would=$(apt -s install $missing 2>&1) || { apt update >/dev/null 2>&1; would=$(apt -s install $missing 2>&1); } || {
+  printf '%s\\n' "$would" | grep -E '^(E:|Package|[A-Za-z].* : )' | head -20; exit 1
+}
+if printf '%s\\n' "$would" | grep -qE '^(Remv |Inst [^ ]+ \\[)'; then
+  echo 'apt would have to upgrade or remove other packages, so nothing was installed:'
+  printf '%s\\n' "$would" | grep -E '^(Remv |Inst [^ ]+ \\[)' | head -20
+  echo 'Install these by hand, or say packages: manual.'
+  exit 1
+fi
+said=$(apt install $missing 2>&1) || { apt update >/dev/null 2>&1; said=$(apt install $missing 2>&1); } || {
+  printf '%s\\n' "$said" | tail -20; exit 1
+}
+"""
+
+
+def desired(server: str, name: str) -> Resource:
+    """One package on one server."""
+    return Resource(server, "package", name, {"installed": True})
