@@ -29,15 +29,14 @@ class Facts:
     squashfs: bool
     ruby: str
     missing: frozenset[str]
-    apt: str
-    """``no``, or the version of Ruby that apt would install ("" where it does not say, or is not asked)."""
     ports: frozenset[int]
     marks: tuple[Mark, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pending: frozenset[str] = frozenset()
     salt: str = ""
-    ready: Mapping[str, str] = field(default_factory=dict)
+    apt: str = ""
+    """``no``, or the version of Ruby that apt would install ("" where it does not say, or is not asked)."""
 
     def dynos(self, app: str) -> Mapping[str, Mark]:
         """The app's dynos here, by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from infra.provider import Scope
 from infra.remote.quote import assign
 from infra.resource import Change, Resource, fingerprint
 from infra.sensitive import Sensitive
-from providers import dyno_unit, env_file, ini, user
+from providers import candidate, dyno_unit, env_file, ini, user
 from providers.env_file import EnvFile
 from providers.unit import Unit
 from providers.user import User
@@ -169,7 +170,8 @@ def sample() -> dyno_unit.DynoUnit:
         argv=("/usr/bin/thin", "start", "-a", "10.0.0.11", "--tag", 'odd "$x" 100%'),
         environment={"LANG": "C.UTF-8", "ODD": 'a "b" 50% $c'},
         slug="a" * 64,
-        rackup="b" * 64,
+        files={"rackup": "b" * 64, "server_config": "c" * 64},
+        writable=("tmp",),
         cpu=250,
         memory=512 << 20,
     )
@@ -187,6 +189,8 @@ def test_a_units_text_comes_back_as_its_settings() -> None:
 def test_no_root_line_of_a_unit_sees_the_apps_environment() -> None:
     settings = dyno_unit.service(sample())
     assert not any(value.startswith(("+", "!")) for key, value in settings.items() if ".Exec" in key)
+    trial = candidate.settings(sample())
+    assert not any(value.startswith(("+", "!")) for key, value in trial.items() if ".Exec" in key)
     ready = dyno_unit.ready(sample())
     assert not any("Environment" in key for key in ready)
     assert not ready["Service.ExecStart"].startswith("+"), "what reads from the app is not root's"
@@ -195,7 +199,14 @@ def test_no_root_line_of_a_unit_sees_the_apps_environment() -> None:
 def test_systemd_reads_the_units(tmp_path: Path) -> None:
     """Golden: what a person would review. Changing it is a decision, so the whole text is here."""
     golden = Path(__file__).parents[1] / "golden/units"
-    for name, settings in (("service", dyno_unit.service(sample())), ("ready", dyno_unit.ready(sample()))):
+    worker = replace(sample(), dyno="worker.1", listen="", port=0, files={}, argv=("/bin/sh", "-c", "rake 'a b' $X"))
+    for name, settings in (
+        ("service", dyno_unit.service(sample())),
+        ("ready", dyno_unit.ready(sample())),
+        ("worker", dyno_unit.service(worker)),
+        ("worker-ready", dyno_unit.ready(worker)),
+        ("candidate", candidate.settings(replace(sample(), dyno=candidate.DYNO))),
+    ):
         text = ini.render(settings)
         file = golden / f"{name}.txt"
         if os.environ.get("DYNOCTL_GOLDEN") == "write":

@@ -10,9 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from infra.manifest.model import App, AppServer, Framework, Json, Manifest, Map, Reference, Use
-from stacks.contract import Entry, Option, StackError, Stop
-from stacks.launch import launch
+from infra.manifest.model import (
+    App,
+    AppServer,
+    Backing,
+    Framework,
+    Json,
+    Manifest,
+    Map,
+    Packages,
+    Reference,
+    Ruby,
+    Use,
+)
+from stacks.contract import Boot, Entry, Inherited, Option, StackError, Stop, Tcp, Unix
+from stacks.launch import CONFIG, command, launch
 from stacks.rackup import rackup
 from stacks.registry import STACKS, registry
 
@@ -24,12 +36,17 @@ SHOP = Manifest(
     servers=(),
     dynos={},
     framework=Framework("sinatra", "./app", "Shop"),
-    ruby_version=">= 3.1",
+    ruby=Ruby(">= 3.1"),
     middleware=(
         Use("Rack::Deflater"),
         Use("Ping", "./lib/ping", ("/ping",), {"cache": True}),
         Map("/admin", "Admin", "./admin"),
     ),
+)
+
+ANYWHERE = Tcp("::1", 1)
+RAILS = replace(
+    SHOP, framework=Framework("rails"), middleware=(), env={"SECRET_KEY_BASE": Reference("from_env", "KEY")}
 )
 
 HOSTILE = (
@@ -73,7 +90,8 @@ def test_rackup_is_the_golden_one(name: str, manifest: Manifest) -> None:
 
 def test_launch_of_the_shop() -> None:
     shop = launch(SHOP)
-    assert shop.argv("10.0.0.11", 5001) == (
+    assert shop.argv(Tcp("10.0.0.11", 5001)) == (
+        "/usr/bin/ruby",
         "/usr/bin/thin",
         "start",
         *("-R", "/app/.dynoctl/config.ru"),
@@ -88,11 +106,9 @@ def test_launch_of_the_shop() -> None:
         "RAILS_ENV": "production",
         "RAILS_LOG_TO_STDOUT": "1",
     }
-    assert shop.ruby == ">= 3.1"
-    assert shop.ruby_fits("3.1.2")
-    assert not shop.ruby_fits("2.7.8")
-    assert shop.executables == ("/usr/bin/thin",)
-    assert shop.libraries == ("rack", "thin", "sinatra/base")
+    assert shop.programs == ("/usr/bin/thin",)
+    assert shop.packages == ("ruby", "ruby-sinatra", "thin")
+    assert shop.writable == ()
     assert shop.stop == Stop("SIGTERM", 30)
 
 
@@ -104,7 +120,7 @@ def test_thin_options_become_flags() -> None:
         "max_persistent_conns": 0,
     }
     shop = launch(replace(SHOP, app_server=AppServer("thin", options)))
-    assert shop.argv("::1", 1)[10:] == (
+    assert shop.argv(ANYWHERE)[11:] == (
         *("--timeout", "20"),
         *("--max-persistent-conns", "0"),
         "--threaded",
@@ -113,12 +129,12 @@ def test_thin_options_become_flags() -> None:
 
 
 def test_an_option_that_is_off_is_left_out() -> None:
-    assert "--threaded" not in launch(replace(SHOP, app_server=AppServer("thin", {"threaded": False}))).argv("::1", 1)
+    assert "--threaded" not in launch(replace(SHOP, app_server=AppServer("thin", {"threaded": False}))).argv(ANYWHERE)
 
 
 def test_rack_env_of_the_manifest_reaches_the_app_server() -> None:
     shop = launch(replace(SHOP, env={"RACK_ENV": "staging"}))
-    assert shop.argv("::1", 1)[-1] == "staging"
+    assert shop.argv(ANYWHERE)[-1] == "staging"
     assert shop.environment["RACK_ENV"] == "staging"
 
 
@@ -153,6 +169,17 @@ def test_rack_env_of_the_manifest_reaches_the_app_server() -> None:
             "the rack framework has no app of its own to run",
         ),
         (replace(SHOP, framework=None), "", "neither framework nor rackup is given"),
+        (replace(RAILS, env={}), "framework/name", "rails needs env.SECRET_KEY_BASE"),
+        (
+            replace(SHOP, app_server=AppServer("puma", {"worker_timeout": 5})),
+            "app_server/options/worker_timeout",
+            "5 is not an integer of at least 6",
+        ),
+        (
+            replace(SHOP, app_server=AppServer("unicorn", {"threads": 5})),
+            "app_server/options/threads",
+            "unicorn has no option threads",
+        ),
         (
             replace(SHOP, env={"RACK_ENV": Reference("from_env", "X")}),
             "env/RACK_ENV",
@@ -184,7 +211,7 @@ def test_half_a_surrogate_pair_is_refused() -> None:
 
 def test_a_bad_ruby_requirement_names_its_key() -> None:
     with pytest.raises(StackError, match="ruby/version: 'latest' is not a version requirement"):
-        launch(replace(SHOP, ruby_version="latest"))
+        launch(replace(SHOP, ruby=Ruby("latest")))
 
 
 def test_sinatra_defaults() -> None:
@@ -226,23 +253,84 @@ def test_the_same_manifest_gives_the_same_text() -> None:
     assert one == other
 
 
+@pytest.mark.parametrize("name", sorted(STACKS.app_servers))
+@pytest.mark.parametrize("listen", [Tcp("10.0.0.11", 5001), Tcp("fd00::1", 5001), Unix("/run/x/socket"), Inherited()])
+def test_every_app_server_listens_everywhere(name: str, listen: Tcp | Unix | Inherited) -> None:
+    server = STACKS.app_servers[name]
+    argv = server.arguments({}, Boot("/app/.dynoctl/config.ru", CONFIG, listen, "staging"))
+    text = " ".join(argv)
+    assert "/app/.dynoctl/config.ru" in argv
+    assert "staging" in argv
+    assert ("/run/x/socket" in text) is isinstance(listen, Unix)
+    assert ("5001" in text) is isinstance(listen, Tcp)
+    assert server.config({}).isascii()
+
+
+@pytest.mark.parametrize("name", sorted(STACKS.app_servers))
+def test_every_option_reaches_the_app_server(name: str) -> None:
+    """One contract: whatever differs from the default differs in the command line or in the configuration."""
+    server = STACKS.app_servers[name]
+    boot = Boot("config.ru", CONFIG, ANYWHERE, "production")
+    base: dict[str, Json] = {"threaded": True} if name == "thin" else {"workers": 2}
+    plain = (server.config(base), server.arguments(base, boot))
+    for key, option in server.options.items():
+        if key in base:
+            continue
+        value: Json = not option.default if option.type == "boolean" else int(option.default) + 1
+        if key == "min_threads":
+            value = 3
+        assert (server.config({**base, key: value}), server.arguments({**base, key: value}, boot)) != plain, key
+        assert str(value).lower() in str(server.config({**base, key: value})) + str(
+            server.arguments({**base, key: value}, boot)
+        ) or key in ("threaded",)
+
+
+def test_rails_knows_its_own_app_and_writes_to_tmp_and_log() -> None:
+    blog = launch(RAILS)
+    app = data(blog.rackup)["app"]
+    assert isinstance(app, dict)
+    assert (app["constant"], app["reader"], app["requires"]) == ("Rails", "application", ["./config/environment"])
+    assert blog.writable == ("log", "tmp")
+    assert blog.environment["RAILS_SERVE_STATIC_FILES"] == "1"
+    assert launch(replace(RAILS, rackup="config.ru", framework=Framework("rails"))).writable == ("log", "tmp")
+
+
+def test_packages_follow_the_layers() -> None:
+    postgresql, memcached = Backing("postgresql", "postgresql://db/shop"), Backing("memcached", "memcached://cache:11211")
+    shop = replace(SHOP, database=postgresql, caches={"pages": memcached}, packages=Packages(names=("imagemagick",)))
+    assert launch(shop).packages == ("imagemagick", "ruby", "ruby-dalli", "ruby-pg", "ruby-sinatra", "thin")
+    bundled = launch(replace(shop, ruby=Ruby(bundler=True)))
+    assert bundled.packages == ("imagemagick", "libpq5", "ruby", "ruby-bundler")
+    assert bundled.programs == ("/usr/bin/bundle",)
+    assert bundled.argv(ANYWHERE)[:4] == ("/usr/bin/ruby", "/usr/bin/bundle", "exec", "thin")
+    own = launch(replace(shop, ruby=Ruby(path="/opt/ruby-3.3/bin/ruby")))
+    assert own.packages == ("imagemagick", "libpq5")
+    assert own.argv(ANYWHERE)[:2] == ("/opt/ruby-3.3/bin/ruby", "/opt/ruby-3.3/bin/thin")
+    assert own.environment["PATH"].startswith("/opt/ruby-3.3/bin:/usr/local/sbin")
+
+
+def test_a_command_is_a_line_for_a_shell_or_words() -> None:
+    assert command("rake work && echo $X") == ("/bin/sh", "-c", "rake work && echo $X")
+    assert command(("+rake", "work")) == ("/usr/bin/env", "+rake", "work"), "systemd would read a first + as root"
+
+
 def test_an_app_server_is_one_file_and_one_line() -> None:
-    class Puma:
-        name = "puma"
-        executable = "/usr/bin/puma"
-        libraries = ("puma",)
+    class Falcon:
+        name = "falcon"
         options: Mapping[str, Option] = {"threads": Option("integer", "Threads.", 5)}
         stop = Stop("SIGTERM", 30)
 
-        def command(
-            self, options: Mapping[str, Json], rackup: str, listen: str, port: int, environment: str
-        ) -> tuple[str, ...]:
-            return (self.executable, "-b", f"tcp://{listen}:{port}", "-t", str(options["threads"]), rackup)
+        def config(self, options: Mapping[str, Json]) -> str:
+            return ""
 
-    stacks = registry([*STACKS.app_servers.values(), Puma()], STACKS.frameworks.values())
-    shop = launch(replace(SHOP, app_server=AppServer("puma", {"threads": 3})), stacks)
-    assert shop.argv("::1", 9) == ("/usr/bin/puma", "-b", "tcp://::1:9", "-t", "3", "/app/.dynoctl/config.ru")
-    assert shop.executables == ("/usr/bin/puma",)
+        def arguments(self, options: Mapping[str, Json], boot: Boot) -> tuple[str, ...]:
+            return ("-b", str(boot.listen), "-t", str(options["threads"]), boot.rackup)
+
+    stacks = registry([*STACKS.app_servers.values(), Falcon()], STACKS.frameworks.values())
+    shop = launch(replace(SHOP, app_server=AppServer("falcon", {"threads": 3})), stacks)
+    argv = ("/usr/bin/ruby", "/usr/bin/falcon", "-b", "[::1]:9", "-t", "3", "/app/.dynoctl/config.ru")
+    assert shop.argv(Tcp("::1", 9)) == argv
+    assert shop.programs == ("/usr/bin/falcon",)
 
 
 def test_an_option_as_json_schema() -> None:
@@ -259,12 +347,16 @@ def test_an_option_as_json_schema() -> None:
     }
 
 
-def test_the_schema_takes_the_options_that_thin_takes() -> None:
+def test_the_schema_takes_the_options_that_the_app_servers_take() -> None:
     schema = json.loads((Path(__file__).parents[2] / "schemas/dyno.schema.json").read_text(encoding="utf-8"))
     taken = schema["properties"]["app_server"]["properties"]["options"]["properties"]
-    assert {name: {key: rule[key] for key in rule if key != "examples"} for name, rule in taken.items()} == {
-        name: option.schema() for name, option in STACKS.app_servers["thin"].options.items()
-    }
+    assert set(taken) == {name for server in STACKS.app_servers.values() for name in server.options}
+    for server in STACKS.app_servers.values():
+        for name, option in server.options.items():
+            assert taken[name]["type"] == option.type
+            assert f"{server.name.capitalize()}: {option.description}" in taken[name]["description"]
+            assert taken[name].get("minimum", 0) <= option.minimum
+            assert taken[name].get("default", option.default) == option.default
 
 
 def test_the_schema_names_the_layers_there_are() -> None:

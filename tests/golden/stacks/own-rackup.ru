@@ -8,7 +8,8 @@ require "json"
 give_up = lambda do |key, what, error|
   origin = error.backtrace.to_a.find { |frame| !frame.start_with?("<internal:") }
   ours = origin.to_s.start_with?(__FILE__) && !error.is_a?(SyntaxError)
-  warn error.full_message(highlight: false, order: :top) unless ours
+  frames = error.backtrace.to_a.reject { |frame| frame.start_with?("<internal:", __FILE__) }.first(12)
+  warn "#{error.class}: #{error.message}", frames.map { |frame| "  from #{frame}" } unless ours
   abort "dyno.yaml: #{key}: #{what}: #{error.class}: #{error.message.lines.first.to_s.chomp}"
 end
 
