@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DYNOCTL := $(VENV)/bin/dynoctl
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
-	ruby thin ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
+	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
 .PHONY: demo test unit lab-test lint wheel bench soak clean system
 

@@ -1,4 +1,4 @@
-"""Runs generated rackups with the Ruby and the Thin of this machine, in a directory that stands for a slug."""
+"""Runs generated rackups with the Ruby and the app servers of this machine, in a directory that stands for a slug."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import subprocess
 import textwrap
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from infra.manifest.model import App, AppServer, Framework, Json, Manifest, Map, Use
+from stacks.contract import Boot, Listen, Tcp
 from stacks.launch import ENVIRONMENT, launch
 
 RUBY = "/usr/bin/ruby"
@@ -59,6 +61,7 @@ def manifest(
     framework: Framework | None = Framework("rack", "./say", "Say"),  # noqa: B008 - frozen
     rackup: str | None = None,
     options: Mapping[str, Json] | None = None,
+    server: str = "thin",
 ) -> Manifest:
     return Manifest(
         file=Path("dyno.yaml"),
@@ -68,7 +71,7 @@ def manifest(
         framework=None if rackup else framework,
         rackup=rackup,
         middleware=tuple(middleware),
-        app_server=AppServer("thin", options or {}),
+        app_server=AppServer(server, options or {}),
     )
 
 
@@ -87,12 +90,22 @@ def environment(**more: str) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", **ENVIRONMENT, **more}
 
 
-def place(slug: Path, what: Manifest) -> Path:
-    """Write the generated rackup where a dyno finds it."""
-    rackup = slug / ".dynoctl" / "config.ru"
-    rackup.parent.mkdir(exist_ok=True)
-    rackup.write_text(launch(what).rackup or "")
-    return rackup
+def place(slug: Path, what: Manifest) -> Boot:
+    """Write the generated files where a dyno finds them, but in a directory of this machine."""
+    shop = launch(what)
+    ours = slug / ".dynoctl"
+    ours.mkdir(exist_ok=True)
+    (ours / "config.ru").write_text(shop.rackup)
+    (ours / "server.rb").write_text(shop.config)
+    return Boot(str(ours / "config.ru"), str(ours / "server.rb"), Tcp("127.0.0.1", free_port()), "production")
+
+
+def argv(slug: Path, what: Manifest, listen: Listen | None = None) -> tuple[str, ...]:
+    """The launch's own command, but for where its files are and where it listens."""
+    shop, boot = launch(what), place(slug, what)
+    return shop.ruby.run(
+        shop.app_server.name, *shop.app_server.arguments(shop.options, replace(boot, listen=listen or boot.listen))
+    )
 
 
 def ask(slug: Path, what: Manifest, *paths: str) -> list[str]:
@@ -112,32 +125,43 @@ def attempt(slug: Path, what: Manifest, *paths: str) -> subprocess.CompletedProc
 
 
 @contextmanager
-def thin(slug: Path, what: Manifest, **more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A dyno without systemd: the launch's own argv, but for where the rackup is."""
-    rackup = place(slug, what)
+def serving(slug: Path, what: Manifest, **more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """A dyno without systemd."""
     port = free_port()
-    shop = launch(what)
-    argv = shop.app_server.command(shop.options, str(rackup), "127.0.0.1", port, "production")
     process = subprocess.Popen(
-        argv, cwd=slug, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv(slug, what, Tcp("127.0.0.1", port)),
+        cwd=slug,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None, process.stdout and process.stdout.read()
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+        answers(lambda: socket.create_connection(("127.0.0.1", port), 1), process)
         yield url, process
     finally:
         process.kill()
         process.wait()
         if process.stdout:
             process.stdout.close()
+
+
+def answers(connect: Callable[[], socket.socket], process: subprocess.Popen[str]) -> None:
+    """Wait until whoever listens there speaks HTTP: a master may listen long before a worker answers."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with connect() as peer:
+                peer.settimeout(10)
+                peer.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+                if peer.recv(5) == b"HTTP/":
+                    return
+        except OSError:
+            pass
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def get(url: str) -> str:

@@ -16,7 +16,7 @@ import yaml
 
 from infra.manifest import read
 from infra.manifest.model import Manifest
-from tests.lab.local_ruby import get, thin
+from tests.lab.local_ruby import get, serving
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "127.0.0.1:1"
@@ -62,14 +62,14 @@ def cache() -> Iterator[str]:
 
 
 def test_the_shop_and_its_admin_share_one_process(slug: Path, shop: Manifest) -> None:
-    with thin(slug, shop, DYNO="web.1", GREETING="Good day") as (url, process):
+    with serving(slug, shop, DYNO="web.1", GREETING="Good day") as (url, process):
         assert get(url + "/") == f"Good day: this is web.1, process {process.pid}.\n"
         assert get(url + "/up") == "up\n"
         assert f"dyno: web.1\npid: {process.pid}\n" in get(url + "/admin")
 
 
 def test_ping_counts_in_the_cache(slug: Path, shop: Manifest, cache: str) -> None:
-    with thin(slug, shop, REDIS_URL=cache) as (url, _):
+    with serving(slug, shop, REDIS_URL=cache) as (url, _):
         assert [get(url + "/ping") for _ in range(3)] == ["pong 1\n", "pong 2\n", "pong 3\n"]
         # The app below would say 404: the hot path never reaches it, and others do.
         with pytest.raises(urllib.error.HTTPError, match="404"):
@@ -78,7 +78,7 @@ def test_ping_counts_in_the_cache(slug: Path, shop: Manifest, cache: str) -> Non
 
 @pytest.mark.parametrize("environment", [{}, {"REDIS_URL": f"redis://{NOBODY}/0"}])
 def test_ping_answers_without_a_cache(slug: Path, shop: Manifest, environment: dict[str, str]) -> None:
-    with thin(slug, shop, **environment) as (url, _):
+    with serving(slug, shop, **environment) as (url, _):
         assert [get(url + "/ping") for _ in range(3)] == ["pong (not counted)\n"] * 3
 
 
@@ -90,7 +90,7 @@ def test_ping_answers_without_a_cache(slug: Path, shop: Manifest, environment: d
     ],
 )
 def test_without_a_database_the_shop_says_so(slug: Path, shop: Manifest, environment: dict[str, str], why: str) -> None:
-    with thin(slug, shop, **environment) as (url, _):
+    with serving(slug, shop, **environment) as (url, _):
         with pytest.raises(urllib.error.HTTPError) as caught:
             get(url + "/db")
         with caught.value as answer:
@@ -100,14 +100,14 @@ def test_without_a_database_the_shop_says_so(slug: Path, shop: Manifest, environ
 
 
 def test_work_is_bounded(slug: Path, shop: Manifest) -> None:
-    with thin(slug, shop) as (url, _):
+    with serving(slug, shop) as (url, _):
         assert re.fullmatch(r"50 ms of CPU took \d+ ms\.\n", get(url + "/work?ms=50"))
         assert get(url + "/work?ms=999999").startswith("2000 ms of CPU took ")
         assert get(url + "/work?ms=-1").startswith("0 ms of CPU took ")
 
 
 def test_answers_are_deflated_for_who_asks(slug: Path, shop: Manifest) -> None:
-    with thin(slug, shop) as (url, _):
+    with serving(slug, shop) as (url, _):
         request = urllib.request.Request(url + "/", headers={"Accept-Encoding": "gzip"})
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.headers["Content-Encoding"] == "gzip"

@@ -62,7 +62,9 @@ def test_mysql_under_either_name(adapter: str) -> None:
 
 def test_redis_and_memcached() -> None:
     redis = from_parts("redis", "10.0.0.20", None, "2", "", Sensitive("s:cret"), {})
-    assert words(variables("cache", redis)) == dict.fromkeys(("CACHE_URL", "REDIS_URL"), "redis://:s%3Acret@10.0.0.20:6379/2")
+    assert words(variables("cache", redis)) == dict.fromkeys(
+        ("CACHE_URL", "REDIS_URL"), "redis://:s%3Acret@10.0.0.20:6379/2"
+    )
     pages = from_parts("memcached", "a,b,fd00::1", None, "", "", "", {})
     assert words(variables("cache", pages, "pages")) == {
         "PAGES_CACHE_URL": "memcached://a:11211,b:11211,[fd00::1]:11211",

@@ -296,7 +296,10 @@ def test_rails_knows_its_own_app_and_writes_to_tmp_and_log() -> None:
 
 
 def test_packages_follow_the_layers() -> None:
-    postgresql, memcached = Backing("postgresql", "postgresql://db/shop"), Backing("memcached", "memcached://cache:11211")
+    postgresql, memcached = (
+        Backing("postgresql", "postgresql://db/shop"),
+        Backing("memcached", "memcached://cache:11211"),
+    )
     shop = replace(SHOP, database=postgresql, caches={"pages": memcached}, packages=Packages(names=("imagemagick",)))
     assert launch(shop).packages == ("imagemagick", "ruby", "ruby-dalli", "ruby-pg", "ruby-sinatra", "thin")
     bundled = launch(replace(shop, ruby=Ruby(bundler=True)))
