@@ -141,6 +141,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         prepared.leaving,
         [*errors, *formation.errors],
         [*notes, *formation.notes],
+        build_with=prepared.slug.commands,
         builder=prepared.slug.builder,
     )
 

@@ -31,8 +31,10 @@ class Plan:
     fingerprint: str
     candidates: tuple[str, ...] = ()
     """The servers on which a candidate of the release must answer before any dyno moves."""
+    build: tuple[str, ...] = ()
+    """The commands that build the slug before anything else happens; () where no server needs one."""
     builder: str | None = None
-    """Where the slug is built, if it is not here."""
+    """The server on which they run; None is here."""
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -72,6 +74,7 @@ def build(
     leaving: Sequence[str] = (),
     errors: Sequence[Diagnostic] = (),
     notes: Sequence[str] = (),
+    build_with: tuple[str, ...] = (),
     builder: str | None = None,
 ) -> Plan:
     """Diff every server that answered and put the changes in order."""
@@ -100,6 +103,7 @@ def build(
         notes=tuple(notes),
         fingerprint=fingerprint(found),
         candidates=candidates(changes, wanted),
+        build=build_with if any(one.action == "create" and one.resource.local for one in changes) else (),
         builder=builder,
     )
 

@@ -16,7 +16,7 @@ def redactor(environments: Iterable[Mapping[str, str | Sensitive]]) -> Callable[
     secrets: set[str] = set()
     for environment in environments:
         for value in environment.values():
-            if isinstance(value, Sensitive):
+            if isinstance(value, Sensitive) and not value.common:
                 plain = value.reveal()
                 secrets.add(plain)
                 secrets.update(plain.splitlines())

@@ -85,7 +85,7 @@ class Everything:
         def made(session: Session | None, say: Progress) -> Upload:
             return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say)))
 
-        return Slug(work.digest, made, manifest.builder)
+        return Slug(work.digest, made, app.build, manifest.builder)
 
     def desired(
         self,

@@ -6,12 +6,16 @@ REDACTED = "(sensitive)"
 
 
 class Sensitive:
-    """Holds a secret. Only ``reveal()`` gives it back; call that where it is sent to a server, nowhere else."""
+    """Holds a secret. Only ``reveal()`` gives it back; call that where it is sent to a server, nowhere else.
 
-    __slots__ = ("_value",)
+    ``common`` is a word that stands elsewhere, too (a host, a login): never shown itself, but not searched for in what
+    servers say, or half of that were gone."""
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_value", "common")
+
+    def __init__(self, value: str, *, common: bool = False) -> None:
         self._value = value
+        self.common = common
 
     def reveal(self) -> str:
         """The secret itself."""

@@ -53,8 +53,10 @@ class Slug:
 
     digest: str
     image: Callable[[Session | None, Progress], Upload]
+    commands: tuple[str, ...] = ()
+    """What builds it."""
     builder: str | None = None
-    """The server on which it is built."""
+    """The server on which it is built; None is here."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def parse(text: str) -> dict[str, str]:
     """The settings of a unit file, comments left out. A key that stands twice has its values joined by newlines."""
     settings: dict[str, str] = {}
     section = ""
-    for raw in text.replace("\\\n", " ").splitlines():
+    for raw in text.replace("\\\n", " ").split("\n"):
         line = raw.strip()
         if not line or line[0] in "#;":
             continue
@@ -39,11 +39,16 @@ def parse(text: str) -> dict[str, str]:
 
 def quote(word: str) -> str:
     """One word of ``ExecStart=`` or ``Environment=``: quoted, with systemd's own expansions switched off."""
-    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%").replace("$", "$$")
-    return f'"{text}"' if not text or any(c in text for c in " \t'\"\\;") else text
+    text = _escaped(word).replace("$", "$$")
+    return f'"{text}"' if not text or any(c in text for c in " '\"\\;") else text
 
 
 def environment(name: str, value: str) -> str:
     """One ``NAME=value`` of ``Environment=``, where a dollar sign means itself."""
-    text = f"{name}={value}".replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%")
-    return f'"{text}"'
+    return f'"{_escaped(f"{name}={value}")}"'
+
+
+def _escaped(text: str) -> str:
+    """For inside double quotes. Whatever could end a line, for systemd or a reader, becomes its number."""
+    plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return "".join(c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in plain)

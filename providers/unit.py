@@ -37,7 +37,7 @@ class Unit(Base):
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
-        for line in output.splitlines():
+        for line in output.split("\n"):
             file, colon, text = line.partition(".service:")
             if colon and "=" not in file:
                 texts.setdefault(file, []).append(text)
@@ -165,8 +165,8 @@ def _quota(text: str) -> str:
     """systemd's time per second as a percentage of one core: ``250ms`` is ``25%``."""
     if text == "infinity":
         return "none"
-    units = {"s": 1000.0, "ms": 1.0, "us": 0.001}
-    total = sum(float(n) * units[u] for n, u in re.findall(r"([\d.]+)(s|ms|us)", text.replace("min", "")))
+    units = {"min": 60000.0, "s": 1000.0, "ms": 1.0, "us": 0.001}
+    total = sum(float(n) * units[u] for n, u in re.findall(r"([\d.]+)(min|ms|us|s)", text))
     return f"{total / 10:g}%"
 
 

@@ -1,44 +1,79 @@
-"""``dynoctl validate``: every error of the manifest at once, without a network."""
+"""``dynoctl validate``: every error of the manifest at once, without a network; with --online, what servers reach."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.cli.options import AsJson, File
-from infra.errors import INVALID_MANIFEST, ManifestInvalid
+from infra.errors import ERROR, INVALID_MANIFEST, UNREACHABLE, ManifestInvalid
+
+if TYPE_CHECKING:
+    from infra.manifest.model import Manifest
+
+Online = Annotated[
+    bool,
+    typer.Option("--online", help="Also connect to the databases and caches from every server; changes nothing."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command("validate")(validate)
+    app.command("validate", short_help="Check the manifest.")(validate)
 
 
-def validate(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
-    """Check the manifest; needs no network."""
+def validate(file: File = Path("dyno.yaml"), online: Online = False, as_json: AsJson = False) -> None:
+    """Check the manifest; needs no network, unless --online asks the servers what they reach."""
     from infra.manifest import check
     from infra.registry import Everything
 
     manifest, diagnostics = check(file)
+    program = ""
     if manifest is not None:
         try:
-            Everything().stack(manifest)
+            program = Everything().stack(manifest).program
         except ManifestInvalid as error:
             manifest, diagnostics = None, error.diagnostics
+    if manifest is None and not as_json:
+        raise ManifestInvalid(diagnostics)
     if as_json:
         import json
 
-        found = [diagnostic.as_json() for diagnostic in diagnostics]
-        typer.echo(json.dumps({"format_version": 1, "valid": manifest is not None, "diagnostics": found}, indent=2))
-        if manifest is None:
-            raise typer.Exit(INVALID_MANIFEST)
-        return
-    if manifest is None:
-        raise ManifestInvalid(diagnostics)
+        document: dict[str, object] = {"format_version": 1, "valid": manifest is not None}
+        document["diagnostics"] = [diagnostic.as_json() for diagnostic in diagnostics]
+        code = INVALID_MANIFEST if manifest is None else 0
+        if manifest is not None and online:
+            code = _online(manifest, program, document)
+        typer.echo(json.dumps(document, indent=2))
+        raise typer.Exit(code)
+    assert manifest is not None  # noqa: S101  # for mypy
     dynos = sum(type_.count for type_ in manifest.dynos.values())
     servers = len(manifest.servers)
     typer.echo(
         f"{file} is valid: {manifest.app.name}, {dynos} dyno{'' if dynos == 1 else 's'} "
         f"on {servers} server{'' if servers == 1 else 's'}."
     )
+    if online:
+        raise typer.Exit(_online(manifest, program, None))
+
+
+def _online(manifest: Manifest, program: str, document: dict[str, object] | None) -> int:
+    """Ask, then print or fill ``document``; give back the exit code."""
+    import sys
+
+    from infra.online import ask
+    from infra.views import online
+    from infra.views.style import Style, wanted
+
+    answers, lost = ask(manifest, program)
+    if document is None:
+        typer.echo(online.table(answers, Style(wanted(sys.stdout))))
+        for summary in lost.values():
+            typer.echo(f"Unreachable: {summary}", err=True)
+    else:
+        document["online"] = online.document(answers, lost)
+    if lost:
+        return UNREACHABLE
+    return 0 if all(answer.ok for answer in answers) else ERROR

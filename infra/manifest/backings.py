@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from infra.manifest.urls import has_password, split
@@ -44,7 +45,7 @@ def plain(word: Word) -> str:
 
 def from_url(adapter: str, url: Word) -> Service:
     """Take a URL apart. Where all of it is secret, so is every part; a password always is."""
-    keep: Callable[[str], Word] = Sensitive if isinstance(url, Sensitive) else str
+    keep: Callable[[str], Word] = partial(Sensitive, common=True) if isinstance(url, Sensitive) else str
     text = plain(url)
     parts = split(text)
     if parts is None or parts.scheme == "unix":
@@ -54,7 +55,7 @@ def from_url(adapter: str, url: Word) -> Service:
     password = unquote(parts.password or "")
     return Service(
         adapter,
-        Sensitive(text) if has_password(text) else keep(text),
+        Sensitive(text) if isinstance(url, Sensitive) or has_password(text) else text,
         keep(parts.hostname or ""),
         parts.port or PORTS[adapter],
         keep(unquote(parts.path.lstrip("/"))),
@@ -109,4 +110,4 @@ def _servers(service: Service) -> Word:
     """As Dalli reads them: ``host:port``, divided by commas."""
     hosts = [f"[{one}]" if ":" in one else one for one in plain(service.host).split(",")]
     text = ",".join(f"{one}:{service.port}" for one in hosts)
-    return Sensitive(text) if isinstance(service.host, Sensitive) else text
+    return Sensitive(text, common=True) if isinstance(service.host, Sensitive) else text

@@ -11,6 +11,7 @@ from infra.manifest.model import Json
 Path = tuple[str | int, ...]
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"']*(?=@)")
+_OPTION = re.compile(r"(?<=password=)[^&\s\"']*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Document:
         if line >= len(self.lines):
             return ""
         text = _CREDENTIALS.sub(_star, self.lines[line])
+        text = _OPTION.sub(lambda found: "*" * len(found[0]), text)
         for mark in self.secrets:
             if mark.line == line:
                 end = mark.column + mark.length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Diagnostic
@@ -40,11 +41,28 @@ _HINTS = {
 
 def check(document: Document) -> Iterator[Diagnostic]:
     """Every violation, each at its key or value."""
-    from jsonschema import Draft202012Validator
-
-    validator = Draft202012Validator(load("dyno.schema.json"))
+    validator = _validator()(load("dyno.schema.json"))
     for error in validator.iter_errors(document.data):
         yield from _explain(document, error, tuple(error.absolute_path))
+
+
+@cache
+def _validator() -> Any:
+    """JSON Schema, but for two things: 2.0 is no whole number, and a pattern's ``$`` is the end and no newline's."""
+    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema.validators import extend
+
+    def pattern(validator: Any, rule: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", rule), instance):
+            yield ValidationError(f"{instance!r} does not match {rule!r}")
+
+    def whole(checker: Any, instance: Any) -> bool:
+        return isinstance(instance, int) and not isinstance(instance, bool)
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", whole)
+    return extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {"pattern": pattern}, type_checker=types
+    )
 
 
 def _explain(document: Document, error: ValidationError, path: Path) -> Iterator[Diagnostic]:

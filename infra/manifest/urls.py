@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 SCHEMES = {
     "postgresql": ("postgresql", "postgres"),
@@ -12,6 +12,12 @@ SCHEMES = {
     "redis": ("redis", "rediss", "unix"),
     "memcached": ("memcached", "memcache"),
 }
+
+
+_SECRET = frozenset({"password", "passwd", "pwd", "sslpassword", "secret", "token"})
+"""Options of libpq, mysql2 and redis that hold a secret."""
+
+_KNOWN = frozenset({*(one for schemes in SCHEMES.values() for one in schemes), "http", "https", "sqlite", "sqlite3"})
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,9 @@ def check_url(url: str, adapter: str) -> Problem | None:
     if parts is None:
         return Problem("this is not a URL", example)
     if parts.scheme not in schemes:
-        return Problem(f"a {adapter} URL cannot start with {parts.scheme or url.partition(':')[0][:20]!r}", example)
+        # What stands there may be a secret that is no URL at all, so it is only shown where it is surely none.
+        known = parts.scheme in _KNOWN
+        return Problem(f"this is no {adapter} URL" + (f", but one of {parts.scheme}" if known else ""), example)
     if not parts.hostname and parts.scheme != "unix":
         return Problem("the URL names no host", example)
     return None
@@ -51,8 +59,10 @@ def split(url: str) -> SplitResult | None:
 
 
 def has_password(url: str) -> bool:
-    """True where the URL carries a password, or cannot be taken apart to tell."""
+    """True where the URL carries a password, also after its question mark, or cannot be taken apart to tell."""
     if "://" not in url:
         return False
     parts = split(url)
-    return parts is None or bool(parts.password)
+    if parts is None or parts.password:
+        return True
+    return any(key.lower() in _SECRET for key, _ in parse_qsl(parts.query, keep_blank_values=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,9 @@ from typing import IO, TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
 from infra.remote.connect import connect
-from infra.remote.quote import ENTRY, PRELUDE, assign, building
+from infra.remote.quote import ENTRY, PRELUDE, assign, batch, building
 from infra.remote.target import Target
+from infra.resource import Command
 
 if TYPE_CHECKING:
     import paramiko
@@ -95,6 +97,15 @@ class Session:
         output = Output(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
         self.refuse_without_root(output)
         return output
+
+    def execute(self, command: Command) -> tuple[int, str]:
+        """Run one command as root in one exec; its status and what it printed. Raises Unreachable."""
+        nonce = secrets.token_hex(12)
+        text = self.run(PRELUDE + batch([command], nonce), command.timeout + 10).stdout
+        output, _, rest = text.partition(f"\n{nonce} 0 ")
+        if not rest:
+            raise Unreachable(f"{self.name}: its answer cannot be read: {text.strip()[-300:]}")
+        return int(rest.split()[0]), output
 
     def refuse_without_root(self, output: Output) -> None:
         """Raise Unreachable where sudo would not make us root."""

@@ -100,9 +100,14 @@ def _words(value: Value) -> str:
 
 def _before(plan: Plan) -> list[str]:
     """What must go well before any dyno moves."""
-    if not plan.candidates:
-        return []
-    return ["", f"First a candidate of the release must answer on {', '.join(plan.candidates)}; no dyno moves before."]
+    lines = []
+    if plan.build:
+        commands = "; ".join(printable(one) for one in plan.build)
+        lines.append(f"First the slug is built{f' on {plan.builder}' if plan.builder else ''}: {commands}")
+    if plan.candidates:
+        where = ", ".join(plan.candidates)
+        lines.append(f"A candidate of the release must answer on {where} before any dyno moves.")
+    return ["", *lines] if lines else []
 
 
 def _placement(plan: Plan, style: Style) -> list[str]:

@@ -87,7 +87,8 @@ def test_a_dyno_that_does_not_come_up_stops_the_rollout(app: Project) -> None:
     app.apply()
     good = app.ps()
     source = (app.source / "probe.rb").read_text()
-    (app.source / "probe.rb").write_text('raise "this release is broken"\n' + source)
+    # Its candidate answers; only where a real dyno runs does it break.
+    (app.source / "probe.rb").write_text('raise "this release is broken" unless ENV["DYNO"] == "web.0"\n' + source)
     done = app.apply(code=1)
     assert "Failed: " in done.stdout
     assert "this release is broken" in done.stdout, "the dyno's own words"
@@ -98,6 +99,43 @@ def test_a_dyno_that_does_not_come_up_stops_the_rollout(app: Project) -> None:
     app.apply()
     app.settled()
     assert all(row["state"] == "up" for row in app.ps().values())
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('raise "this release is broken"', "RuntimeError: this release is broken"),
+        ("class", "cannot load ./probe: SyntaxError: /app/probe.rb:"),
+        ("require 'no-such-gem'", "cannot load ./probe: LoadError: cannot load such file -- no-such-gem"),
+        ("Nothing::Here", "cannot load ./probe: NameError: uninitialized constant Nothing"),
+        ("Probe = 1", "framework/app: Probe does not answer call"),
+        ("exit 0", "it ended before it answered"),
+        ("at_exit { }; Process.kill(:KILL, Process.pid)", "it ended before it answered"),
+        ("def self.call(*) = raise('at every request'); Probe = self", "GET / answered 500"),
+    ],
+)
+@pytest.mark.parametrize("server", ["thin", "puma", "unicorn"])
+def test_a_release_whose_candidate_does_not_answer_is_rejected(app: Project, server: str, line: str, says: str) -> None:
+    app.manifest["app_server"] = {"name": server}
+    app.manifest["dynos"]["web"] = 2
+    app.apply()
+    good = app.ps()
+    source = (app.source / "probe.rb").read_text()
+    (app.source / "probe.rb").write_text(f"{line}\n" + ("" if "Probe =" in line else source))
+    done = app.apply(code=5)
+    assert "grid-1, grid-2: the release was rejected" in done.stdout or done.stdout.count("was rejected") == 2
+    assert says in done.stdout
+    assert "No dyno was touched: what ran before goes on running." in done.stdout
+    rows = app.ps()
+    assert {name: (row["pid"], row["slug"]) for name, row in rows.items()} == {
+        name: (row["pid"], row["slug"]) for name, row in good.items()
+    }
+    assert all("probe" in app.get(row) for row in rows.values())
+    left = "ls /run/systemd/system/*candidate* /run/*candidate*; systemctl list-units --all --no-legend '*candidate*'"
+    assert app.fleet.exec("grid-1", "sh", "-c", left, check=False).stdout == ""
+    (app.source / "probe.rb").write_text(source)
+    app.apply()
+    app.settled()
 
 
 def test_killed_anywhere_and_run_again_converges(app: Project, fleet: Any, soak: bool) -> None:
