@@ -38,6 +38,7 @@ class Applier:
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()
         self._image: Upload | None = None
+        self._remembered: tuple[str, str | None] | None = None
         self._mutex = threading.Lock()
         self.report = Report()
         self.stop = threading.Event()
@@ -96,6 +97,7 @@ class Applier:
         entries = record.formation(
             self._prepared.manifest, self._plan, found, identity.who, identity.when, forget=self._prepared.forget
         )
+        self._remembered = entries
         for name, seen in found.items():
             self._salts[name] = seen.facts.salt or record.new_salt()
 
@@ -179,9 +181,13 @@ class Applier:
     def _remove(self, groups: Sequence[Group]) -> None:
         """What leaves goes last, and stays where something that should replace it did not come up."""
         failed = {failure.subject for failure in self.report.failures}
+        failed |= {change.resource.dyno or "" for change in self.report.skipped}
+        whole = self.report.ok and not self.report.skipped
         going = []
         for one in groups:
+            # A slug goes only where everything went well: a dyno that stayed as it was may run from it.
             kept = self.report.halted or one.server in self._broken or one.dyno in failed
+            kept = kept or (one.dyno is None and not whole)
             if kept and not self._prepared.destroy:
                 self._skip(one)
             else:
@@ -246,7 +252,7 @@ class Applier:
             except DynoctlError:
                 continue  # the step's own output is still there to show
         with self._mutex:
-            if restarts(one):
+            if one.dyno is not None and not goes(one):
                 self.report.halted = True
             self.report.failures.append(
                 Failure(one.server, one.subject, self._redact(error.summary), self._redact(detail))
@@ -282,18 +288,28 @@ class Applier:
         """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
         gone = set(self._shells) if self._prepared.destroy else set(self._prepared.leaving) & set(self._shells)
         whole = gone - self._broken if self.report.ok and not self.report.skipped else set()
+        away = set(self._prepared.leaving) & set(self._plan.unreachable)
+        if self._prepared.destroy and away:
+            whole = set()  # only these records know that something of the app is left on a server that is away
 
         def forget(name: str) -> None:
             self._shells[name].run([record.forget(self._plan.app)])
             self._shells[name].forget()
 
         self._settle(each(forget, whole))
-        if whole and not self._prepared.destroy:
-            machines = {found[name].facts.machine_id for name in whole}
-            entry = record.formation(
-                self._prepared.manifest, self._plan, found, identity.who, identity.when, without=machines
-            )
-            staying = [name for name in self._shells if name not in whole | self._broken]
+        if self._prepared.destroy or not self.report.ok or self.report.skipped or self._plan.unreachable:
+            return
+        entry = record.formation(
+            self._prepared.manifest,
+            self._plan,
+            found,
+            identity.who,
+            identity.when,
+            settled=True,
+            forget=self._prepared.forget,
+        )
+        if entry != self._remembered:
+            staying = [name for name in self._shells if name not in whole]
             self._settle(each(lambda name: self._shells[name].run([record.write(self._plan.app, [entry])]), staying))
 
     def _settle(self, results: Mapping[str, object]) -> None:

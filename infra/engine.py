@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from infra import requirements
+from infra import record, requirements
 from infra.errors import DynoctlError
 from infra.facts import Facts
 from infra.formation import Formation, form, newest_meta
@@ -40,6 +40,12 @@ class Prepared:
     def replan(self, found: Mapping[str, Observed]) -> Plan:
         """The same plan from another observation of the servers."""
         return _plan(self, found)
+
+    def records_outdated(self) -> bool:
+        """Whether servers remember what is not so, though there is nothing to change on them."""
+        if self.destroy:
+            return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
+        return record.outdated(self.manifest, self.plan, self.fleet.found)
 
 
 Progress = Callable[[str], None]
@@ -84,6 +90,8 @@ def prepare(
                 "Forget only what is not in the manifest any more and is named as unreachable.",
             )
         left = [target for target in left if target.name not in forget]
+        if forget:
+            _refuse_alive(forget, manifest, fleet, observer)
         if left:
             say(f"Observing {len(left)} servers that left the manifest ...")
             observe(left, observer, fleet)
@@ -104,6 +112,19 @@ def prepare(
     except BaseException:
         fleet.close()
         raise
+
+
+def _refuse_alive(forget: frozenset[str], manifest: Manifest, fleet: Fleet, observer: Observer) -> None:
+    """A server that answers is emptied, not forgotten: its dynos would go on running, and nobody would know."""
+    asked = Fleet()
+    everybody = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+    observe([target for target in everybody if target.name in forget], observer, asked)
+    asked.close()
+    if asked.found:
+        names = ", ".join(sorted(asked.found))
+        raise DynoctlError(
+            f"{names} answers, so it is not forgotten", "Apply without --forget: it removes what is left there."
+        )
 
 
 def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:

@@ -13,6 +13,9 @@ from infra.manifest.model import Manifest
 from infra.placement import CORE, Place, Placement, Share, place
 from infra.provider import Dyno
 
+HIGHEST = 65535
+"""The last TCP port."""
+
 
 @dataclass(frozen=True)
 class Formation:
@@ -56,9 +59,10 @@ def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[s
     placed = place(wanted, places, running, reserved)
     problems = _capacity(placed, places)
     addresses = {server.name: server.listen for server in manifest.servers}
-    dynos = _ports(manifest, found, placed, wanted, addresses)
+    full: list[Diagnostic] = []
+    dynos = _ports(manifest, found, placed, wanted, addresses, full)
     # While a server does not answer, its cores cannot be counted: what has no place waits, and blocks nothing.
-    errors = () if away else tuple(problems)
+    errors = tuple(full) if away else (*full, *problems)
     notes = tuple(f"{one.summary}, while {', '.join(sorted(away))} cannot be reached" for one in problems if away)
     return Formation(tuple(dynos), placed.homes, {**recorded, **before}, errors, notes)
 
@@ -125,6 +129,7 @@ def _ports(
     placed: Placement,
     wanted: Sequence[Share],
     addresses: Mapping[str, str | None],
+    errors: list[Diagnostic],
 ) -> list[Dyno]:
     app = manifest.app.name
     taken: dict[str, set[int]] = {}
@@ -151,6 +156,16 @@ def _ports(
                 port = manifest.dynos[type_].port
                 while port in taken[home]:
                     port += 1
+                if port > HIGHEST:
+                    first = manifest.dynos[type_].port
+                    errors.append(
+                        Diagnostic(
+                            f"{home} has no free port for {share.dyno}: all from {first} are taken",
+                            path=f"dynos/{type_}/port",
+                            expected="a lower first port",
+                        )
+                    )
+                    continue
         taken[home].add(port)
         dynos.append(Dyno(share.dyno, home, addresses.get(home) or found[home].address, port))
     return dynos

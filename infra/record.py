@@ -111,12 +111,13 @@ def formation(
     found: Mapping[str, Observed],
     who: str,
     when: str,
-    without: Container[str] = (),
+    *,
+    settled: bool = False,
     forget: Container[str] = (),
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and how every server of the app is reached. Servers
-    that left the manifest, or do not answer, stay in it as they were; machines in ``without``
-    and servers in ``forget`` (by name) are forgotten."""
+    that left the manifest, or do not answer, stay in it as they were; those in ``forget`` (by name) do not, nor,
+    once all is made and ``settled``, those that carry no dyno."""
     old = newest_meta(seen.facts for seen in found.values())
     known: dict[str, Mapping[str, str]] = dict(old.get("servers", {}))
     machines = {name: seen.facts.machine_id for name, seen in found.items()}
@@ -132,8 +133,23 @@ def formation(
                 "port": str(server.port or ""),
             }
     homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
-    known = {machine: how for machine, how in known.items() if machine not in without and how.get("name") not in forget}
+    carrying = set(homes.values())
+    known = {
+        machine: how
+        for machine, how in known.items()
+        if how.get("name") not in forget and (machine in carrying or not settled)
+    }
     return meta(manifest.app.name, int(str(old.get("serial", 0))) + 1, who, when, homes, known)
+
+
+def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:
+    """Whether the servers remember another formation than is there, though nothing is to change: a host's new name,
+    or a server that carries nothing any more."""
+    old = newest_meta(seen.facts for seen in found.values())
+    if plan.changes or plan.unreachable or not old:
+        return False
+    new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
+    return bool(old["servers"] != new["servers"] or old["dynos"] != new["dynos"])
 
 
 def new_salt() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from infra.sensitive import REDACTED, Sensitive
 
@@ -21,6 +21,7 @@ def redactor(environments: Iterable[Mapping[str, str | Sensitive]]) -> Callable[
                 secrets.add(plain)
                 secrets.update(plain.splitlines())
                 secrets.update(_passwords(plain))
+                secrets.update(_spellings(plain))
     longest_first = sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=len, reverse=True)
 
     def redact(text: str) -> str:
@@ -29,6 +30,14 @@ def redactor(environments: Iterable[Mapping[str, str | Sensitive]]) -> Callable[
         return text
 
     return redact
+
+
+def _spellings(value: str) -> tuple[str, ...]:
+    """As Ruby's inspect and a URL would write it: that is how a secret stands in an error message."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("#{", "\\#{").replace("#$", "\\#$")
+    for character, letter in (("\n", "n"), ("\t", "t"), ("\r", "r"), ("\x1b", "e")):
+        escaped = escaped.replace(character, f"\\{letter}")
+    return escaped, quote(value, safe=""), quote(value)
 
 
 def _passwords(value: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from infra.resource import Attributes, Change, Command
 from providers import paths
 from providers.base import Base
 
-MADE = f"{paths.STATE}/made-app-directory"
+MADE = f"{paths.STATE}/.made-app-directory"
 """Says that dynoctl made the directory, and not the server's owner."""
 
 

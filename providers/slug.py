@@ -23,7 +23,9 @@ class Slug(Base):
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
         slugs: dict[str, Attributes] = {}
         for line in output.splitlines():
-            mode, owner, path = line.split(" ", 2)
+            size, mode, owner, path = line.split(" ", 3)
+            if size == "0":
+                continue  # a power cut left it so; it is sent again
             digest = path.rpartition("/")[2].removesuffix(".squashfs")
             if not DIGEST.match(digest):
                 continue  # a file that somebody put there
@@ -39,7 +41,7 @@ class Slug(Base):
 
 _SCRIPT = """\
 for image in "$directory"/*.squashfs; do
-  [ -e "$image" ] && stat -c '%a %U:%G %n' "$directory"/*.squashfs
+  [ -e "$image" ] && stat -c '%s %a %U:%G %n' "$directory"/*.squashfs
   break
 done
 :

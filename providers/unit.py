@@ -71,7 +71,7 @@ class Unit(Base):
     def effect(self, change: Change) -> Effect | None:
         if change.after is None:
             return "stop"
-        running = change.before is not None and change.before.get("state") in ("running", "outdated")
+        running = change.before is not None and change.before.get("state") in ("running", "outdated", "not answering")
         if change.action != "restart" and running and _light(change):
             return None
         return "restart" if running else "start"
@@ -116,10 +116,7 @@ class Unit(Base):
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = marks.user_name(scope.app, str(change.resource.dyno))
-        return Command(
-            ("journalctl", "--quiet", "--no-pager", "--output=cat", "--lines=20", f"--unit={unit}.service"),
-            says="read its journal",
-        )
+        return Command(("sh", "-c", _JOURNAL, "journal", f"{unit}.service"), says="read its journal")
 
 
 def _text(settings: Mapping[str, object]) -> dict[str, str]:
@@ -189,6 +186,13 @@ for unit; do
   done
 done
 :
+"""
+
+# Only of its last run: what an earlier one said may hold a secret that is none of today's, and so is not redacted.
+_JOURNAL = """\
+id=$(systemctl show -p InvocationID --value "$1")
+journalctl --sync 2>/dev/null
+[ -z "$id" ] || journalctl -q --no-pager -o cat -n 20 -u "$1" "_SYSTEMD_INVOCATION_ID=$id"
 """
 
 _STOP = """\

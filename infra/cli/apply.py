@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -74,6 +75,8 @@ def _carry_out(
                 _print_json(ready, None)
             raise typer.Exit(ERROR)
         if not ready.plan.changes and not forget:
+            if ready.records_outdated():
+                _run(ready, quiet=True)
             if as_json:
                 _print_json(ready, None)
             raise typer.Exit(exit_code(ready.plan, detailed=False))
@@ -101,7 +104,9 @@ def _run(ready: Prepared, *, quiet: bool) -> Report:
     from infra.views.progress import progress
 
     if quiet:
-        return Applier(ready, lambda _: None).run()
+        applier = Applier(ready, lambda _: None)
+        with _interruptible(applier):
+            return applier.run()
     with progress() as listener:
         applier = Applier(ready, listener)
         with _interruptible(applier):
@@ -115,7 +120,13 @@ def _interruptible(applier: Applier) -> Iterator[None]:
     def stop(*_: object) -> None:
         typer.echo("\nFinishing the step under way; press Ctrl-C again to leave at once.", err=True)
         applier.stop.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, leave)
+
+    def leave(*_: object) -> None:
+        # Threads that wait for a server would hold an orderly end up; the servers see the sessions end.
+        sys.stderr.write("\nLeft at once. The step under way may end on its server; run it again to go on.\n")
+        sys.stderr.flush()
+        os._exit(130)
 
     before = signal.signal(signal.SIGINT, stop)
     try:

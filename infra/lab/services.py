@@ -1,4 +1,4 @@
-"""The extra server ``data``: PostgreSQL, Redis and memcached for the apps, on the lab's own network."""
+"""The extra server ``data``: PostgreSQL, MariaDB, Redis and memcached for the apps, on the lab's own network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from infra.errors import DynoctlError
 from infra.lab import server
 from infra.lab.state import DATA, LabState
 
-_UNITS = ("postgresql.service", "redis-server.service", "memcached.service")
+_UNITS = ("postgresql.service", "mariadb.service", "redis-server.service", "memcached.service")
 
 
 def configure(lab: LabState, root: Path) -> None:
@@ -25,11 +25,16 @@ def configure(lab: LabState, root: Path) -> None:
         text = rules.read_text()
         if rule not in text:
             rules.write_text(text + rule)
+    # Small, and without asking for the names of those who connect: there is nobody to ask.
+    (root / "etc/mysql/mariadb.conf.d/99-lab.cnf").write_text(
+        "[mysqld]\nbind-address = 0.0.0.0\nskip-name-resolve\nperformance_schema = off\n"
+        "innodb_buffer_pool_size = 16M\ninnodb_flush_log_at_trx_commit = 0\n"
+    )
     (root / "etc/memcached.conf").write_text("-l 0.0.0.0\n-m 32\n-p 11211\n-u memcache\n")
 
 
 def prepare(lab: LabState) -> None:
-    """Make the role and the database, once the server is up. Raises DynoctlError where PostgreSQL will not."""
+    """Make the roles and the databases, once the server is up. Raises DynoctlError where one of them will not."""
     script = f"""\
 SELECT 'CREATE ROLE shop LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'shop') \\gexec
 ALTER ROLE shop PASSWORD '{lab.password}';
@@ -39,6 +44,15 @@ SELECT 'CREATE DATABASE shop OWNER shop' WHERE NOT EXISTS (SELECT FROM pg_databa
     done = server.execute(lab, DATA, argv, stdin=script)
     if done.returncode != 0:
         raise DynoctlError("PostgreSQL would not make the database of the lab", done.stderr.strip())
+    script = f"""\
+CREATE DATABASE IF NOT EXISTS shop;
+CREATE USER IF NOT EXISTS shop@'%' IDENTIFIED BY '{lab.password}';
+ALTER USER shop@'%' IDENTIFIED BY '{lab.password}';
+GRANT ALL ON shop.* TO shop@'%';
+"""
+    done = server.execute(lab, DATA, ["mariadb", "--batch"], stdin=script)
+    if done.returncode != 0:
+        raise DynoctlError("MariaDB would not make the database of the lab", done.stderr.strip())
 
 
 def urls(lab: LabState) -> dict[str, str]:
@@ -46,6 +60,7 @@ def urls(lab: LabState) -> dict[str, str]:
     host = lab.address(DATA)
     return {
         "database_url": f"postgresql://shop:{lab.password}@{host}/shop",
+        "mysql_url": f"mysql2://shop:{lab.password}@{host}/shop",
         "cache_url": f"redis://{host}:6379/0",
         "memcached": f"memcached://{host}:11211",
     }

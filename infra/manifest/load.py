@@ -113,6 +113,7 @@ def _compose(text: str, document: Document) -> yaml.Node:
                 _at(document, here, "the file holds several documents", "one document", "Remove the line ---.")
             ) from None
         hint = ""
+        _hide_environment(document, here.line)
         if here.line < len(document.lines) and "\t" in document.lines[here.line]:
             hint = "There is a tab on this line; YAML indents with spaces."
         raise Unusable(_at(document, here, f"this is not YAML: {problem}", hint=hint)) from None
@@ -133,6 +134,15 @@ def _compose(text: str, document: Document) -> yaml.Node:
             )
         )
     return node
+
+
+def _hide_environment(document: Document, line: int) -> None:
+    """Where a document cannot be read, nobody knows yet what is secret: a value below ``env`` is taken for one."""
+    text = document.lines[line] if line < len(document.lines) else ""
+    above = [one for one in document.lines[: line + 1] if one.strip() and not one[0].isspace()]
+    start = text.find(":") + 1
+    if (above and above[-1].startswith(("env:", '"env"', "'env'"))) or "password" in text:
+        document.secrets.append(Mark(line, start, len(text) - start))
 
 
 def _refuse_depth(text: str, document: Document) -> None:

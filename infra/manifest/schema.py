@@ -112,7 +112,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
                 key=True,
                 expected="letters, digits and underscores, not starting with a digit",
             )
-        case "minimum" | "maximum" | "multipleOf":
+        case "minimum" | "maximum":
             yield document.diagnostic(
                 path, f"{_last(path)} cannot be {_show(error.instance)}", expected=_bounds(schema)
             )
@@ -179,9 +179,8 @@ def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any, 
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
-    least, most, step = schema.get("minimum"), schema.get("maximum"), schema.get("multipleOf")
-    text = f"{least} to {most}" if most is not None else f"at least {least}"
-    return f"{text}, in steps of {step}" if step else text
+    least, most = schema.get("minimum"), schema.get("maximum")
+    return f"{least} to {most}" if most is not None else f"at least {least}"
 
 
 def _example(schema: Mapping[str, Any], name: str) -> str:

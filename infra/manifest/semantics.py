@@ -16,6 +16,9 @@ from infra.manifest.variables import refused
 LONGEST_USER = 32
 """Characters of a login name on Linux (shadow's useradd)."""
 
+MOST = 10000
+"""Dynos of one type; the schema's own bound."""
+
 _HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user", "/app")  # noqa: S108  # names only
 """What a dyno's sandbox empties or replaces."""
 
@@ -75,6 +78,8 @@ def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
 
 
 def _is_address(text: str) -> bool:
+    if not text.isprintable():
+        return False  # what follows the % of an IPv6 address may be anything
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -101,6 +106,8 @@ def _names(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                     else "a shorter name",
                 )
         port = entry.get("port", 5000)
+        if count > MOST:
+            continue  # the schema says so
         if type_ == "web" and isinstance(port, int) and port + count - 1 > 65535:
             yield document.diagnostic(
                 ("dynos", type_, "port"),

@@ -63,6 +63,6 @@ def has_password(url: str) -> bool:
     if "://" not in url:
         return False
     parts = split(url)
-    if parts is None or parts.password:
-        return True
+    if parts is None or parts.password or (parts.username and parts.scheme.startswith("redis")):
+        return True  # what Redis is given alone is its password
     return any(key.lower() in _SECRET for key, _ in parse_qsl(parts.query, keep_blank_values=True))

@@ -206,7 +206,7 @@ class Session:
 _RECEIVE = """\
 { mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf 'ready\\n' && cat > "$new" &&
   [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
-  { [ -e "$path" ] || mv "$new" "$path"; } 2>&1; exit $?; }
+  { [ -s "$path" ] || { sync "$new"; mv -f "$new" "$path"; }; } 2>&1; exit $?; }
 """
 
 

@@ -15,7 +15,7 @@ from infra.remote.locked import LockedShell, LockTaken
 from infra.remote.session import Session
 from infra.remote.target import Target
 from infra.resource import Command
-from tests.lab.support import APPS, Project, eventually, get
+from tests.lab.support import APPS, Project, eventually, get, snapshot
 
 SWEEP = 6
 """Points at which an apply is killed; the long sweep has thirty."""
@@ -101,41 +101,104 @@ def test_a_dyno_that_does_not_come_up_stops_the_rollout(app: Project) -> None:
     assert all(row["state"] == "up" for row in app.ps().values())
 
 
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        ('raise "this release is broken"', "RuntimeError: this release is broken"),
-        ("class", "cannot load ./probe: SyntaxError: /app/probe.rb:"),
-        ("require 'no-such-gem'", "cannot load ./probe: LoadError: cannot load such file -- no-such-gem"),
-        ("Nothing::Here", "cannot load ./probe: NameError: uninitialized constant Nothing"),
-        ("Probe = 1", "framework/app: Probe does not answer call"),
-        ("exit 0", "it ended before it answered"),
-        ("at_exit { }; Process.kill(:KILL, Process.pid)", "it ended before it answered"),
-        ("def self.call(*) = raise('at every request'); Probe = self", "GET / answered 500"),
-    ],
+BROKEN = (
+    ('raise "this release is broken"', "RuntimeError: this release is broken"),
+    ("class", "cannot load ./probe: SyntaxError: /app/probe.rb:"),
+    ("require 'no-such-gem'", "cannot load ./probe: LoadError: cannot load such file -- no-such-gem"),
+    ("Nothing::Here", "cannot load ./probe: NameError: uninitialized constant Nothing"),
+    ("Probe = 1", "framework/app: Probe does not answer call"),
+    ("exit 0", "it ended before it answered"),
+    ("Process.kill(:KILL, Process.pid)", "it ended before it answered"),
+    ("Probe = ->(env) { raise 'at every request' }", "GET / answered 500"),
 )
+
+
 @pytest.mark.parametrize("server", ["thin", "puma", "unicorn"])
-def test_a_release_whose_candidate_does_not_answer_is_rejected(app: Project, server: str, line: str, says: str) -> None:
+def test_a_release_whose_candidate_does_not_answer_is_rejected(app: Project, server: str) -> None:
     app.manifest["app_server"] = {"name": server}
     app.manifest["dynos"]["web"] = 2
     app.apply()
     good = app.ps()
+    where = sorted(row["server"] for row in good.values())
     source = (app.source / "probe.rb").read_text()
-    (app.source / "probe.rb").write_text(f"{line}\n" + ("" if "Probe =" in line else source))
-    done = app.apply(code=5)
-    assert "grid-1, grid-2: the release was rejected" in done.stdout or done.stdout.count("was rejected") == 2
-    assert says in done.stdout
-    assert "No dyno was touched: what ran before goes on running." in done.stdout
-    rows = app.ps()
-    assert {name: (row["pid"], row["slug"]) for name, row in rows.items()} == {
-        name: (row["pid"], row["slug"]) for name, row in good.items()
-    }
-    assert all("probe" in app.get(row) for row in rows.values())
+    for line, says in BROKEN:
+        (app.source / "probe.rb").write_text(f"{line}\n" + ("" if line.startswith("Probe =") else source))
+        done = app.apply(code=5)
+        assert f"{', '.join(where)}: the release was rejected" in done.stdout or done.stdout.count("was rejected") == 2
+        assert says in done.stdout, line
+        assert "No dyno was touched: what ran before goes on running." in done.stdout
+        rows = app.ps()
+        assert {name: (row["pid"], row["slug"]) for name, row in rows.items()} == {
+            name: (row["pid"], row["slug"]) for name, row in good.items()
+        }
+    assert all("probe" in app.get(row) for row in app.ps().values())
     left = "ls /run/systemd/system/*candidate* /run/*candidate*; systemctl list-units --all --no-legend '*candidate*'"
-    assert app.fleet.exec("grid-1", "sh", "-c", left, check=False).stdout == ""
+    assert all(app.fleet.exec(one, "sh", "-c", left, check=False).stdout == "" for one in where)
     (app.source / "probe.rb").write_text(source)
     app.apply()
     app.settled()
+
+
+def test_a_dyno_that_cannot_move_stays_where_it_is_with_all_that_it_needs(app: Project, fleet: Any) -> None:
+    app.apply()
+    moving = next(name for name, row in app.ps().items() if row["server"] == "grid-3")
+    old = app.ps()[moving]
+    source = (app.source / "probe.rb").read_text()
+    (app.source / "probe.rb").write_text(f'raise "not here" if ENV["DYNO"] == "{moving}"\n' + source)
+    app.manifest["servers"].pop()
+    done = app.apply(code=1)
+    assert "not here" in done.stdout
+    fleet.exec("grid-3", "test", "-e", f"/srv/dyno/faults/{old['slug']}/probe.rb")
+    assert "probe" in get(old["listen"], old["port"]), "its old self serves on"
+    (app.source / "probe.rb").write_text(source)
+    app.apply()
+    app.settled()
+    assert app.ps()[moving]["server"] != "grid-3"
+
+
+def test_nothing_of_an_app_without_dynos_stays(app: Project, fleet: Any) -> None:
+    before = {server: snapshot(fleet, server) for server in fleet.names}
+    app.apply()
+    app.manifest["dynos"]["web"] = 0
+    app.apply()
+    app.settled()
+    app.destroy()
+    assert {server: snapshot(fleet, server) for server in fleet.names} == before
+
+
+def test_a_server_that_answers_is_not_forgotten(app: Project) -> None:
+    app.apply()
+    app.manifest["servers"].pop()
+    done = app.dynoctl("apply", "--auto-approve", "--forget", "grid-3", code=1)
+    assert "grid-3 answers, so it is not forgotten" in done.stderr
+
+
+def test_destroy_remembers_a_server_that_left_and_is_away(app: Project, fleet: Any) -> None:
+    before = snapshot(fleet, "grid-3")
+    app.apply()
+    app.manifest["servers"].pop()
+    app.manifest["ssh"]["connect_timeout"] = 2
+    fleet.kill("grid-3")
+    try:
+        app.dynoctl("destroy", "--auto-approve", code=4)
+        app.dynoctl("destroy", "--auto-approve", code=4)
+    finally:
+        fleet.start("grid-3")
+    eventually(lambda: app.dynoctl("destroy", "--auto-approve", code=None).returncode == 0)
+    assert snapshot(fleet, "grid-3") == before
+
+
+def test_an_idle_server_can_leave_at_any_time(app: Project, fleet: Any) -> None:
+    app.manifest["dynos"]["web"] = 2
+    app.apply()
+    assert {row["server"] for row in app.ps().values()} == {"grid-1", "grid-2"}
+    app.manifest["servers"].pop()
+    fleet.kill("grid-3")
+    try:
+        app.apply()
+        app.settled()
+    finally:
+        fleet.start("grid-3")
 
 
 def test_killed_anywhere_and_run_again_converges(app: Project, fleet: Any, soak: bool) -> None:

@@ -264,3 +264,19 @@ def test_records_are_one_line_each() -> None:
 
 def test_scope_is_a_value() -> None:
     assert Scope("a", "b") == Scope("a", "b")
+
+
+@pytest.mark.parametrize(
+    "secret", ['tok"en\\with', "a#{b}secret", "esc\x1b[0msecret", "two\nlines-here", "sp ace/and+plus"]
+)
+def test_a_secret_is_found_as_ruby_and_urls_write_it(secret: str) -> None:
+    redact = redactor([{"KEY": Sensitive(secret), "PGHOST": Sensitive("shop", common=True)}])
+    inspected = (
+        secret.replace("\\", "\\\\")
+        .replace('"', '\\"')
+        .replace("#{", "\\#{")
+        .replace("\x1b", "\\e")
+        .replace("\n", "\\n")
+    )
+    assert redact(f'{{"KEY"=>"{inspected}"}} of shop') == f'{{"KEY"=>"{REDACTED}"}} of shop'
+    assert secret not in redact(secret)

@@ -213,3 +213,21 @@ def test_systemd_reads_the_units(tmp_path: Path) -> None:
             golden.mkdir(exist_ok=True)
             file.write_text(text)
         assert text == file.read_text()
+
+
+def test_nothing_in_a_value_ends_a_line_of_a_unit() -> None:
+    hostile = "production\rUser=root\x0bGroup=root\u2028PrivateUsers=no\x00\x1b"
+    settings = dyno_unit.service(replace(sample(), environment={"RACK_ENV": hostile}, argv=("/bin/sh", "-c", hostile)))
+    text = ini.render(settings)
+    assert ini.parse(text) == settings
+    assert all(line.isprintable() for line in text.split("\n"))
+    assert "production\\x0dUser=root" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "percent"), [("250ms", "25%"), ("1s", "100%"), ("1min 4s", "6400%"), ("1min", "6000%")]
+)
+def test_a_share_of_many_cores(text: str, percent: str) -> None:
+    output = "dyno-shop-web-1.service:[Service]\ndyno-shop-web-1.service:CPUQuota=1%\n"
+    states = f"Id=dyno-shop-web-1.service\nCPUQuotaPerSecUSec={text}\n\nId=dyno-shop-web-1-ready.service\nActiveState=active\n"
+    assert Unit().parse(Scope("shop", ""), output + states)["shop-web.1"]["cpu"] == percent
