@@ -61,7 +61,7 @@ apt() {
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }
 would=$(apt -s install $missing 2>&1) || { apt update >/dev/null 2>&1; would=$(apt -s install $missing 2>&1); } || {
-  printf '%s\\n' "$would" | grep -E '^(E:|Package|[A-Za-z].* : )' | head -20; exit 1
+  printf '%s\\n' "$would" | tail -n 20; exit 1
 }
 if printf '%s\\n' "$would" | grep -qE '^(Remv |Inst [^ ]+ \\[)'; then
   echo 'apt would have to upgrade or remove other packages, so nothing was installed:'

@@ -52,7 +52,7 @@ end
 after_worker_exit do |server, worker, status|
   ever ||= came.read_nonblock(1, exception: false) == "."
   server.logger.info("worker=#{worker.nr} ended: #{status.inspect}")
-  exit!(1) unless ever || status.success?
+  exit!(status.success? ? 0 : 1) unless ever
 end
 """
 

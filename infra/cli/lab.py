@@ -29,6 +29,9 @@ def _say(text: str) -> None:
 def up(
     name: Name = "demo",
     servers: Annotated[int, typer.Option("--servers", min=1, max=32, help="How many servers, beside data.")] = 3,
+    bare: Annotated[
+        int, typer.Option("--bare", min=0, max=8, help="How many servers with nothing but systemd and sshd.")
+    ] = 0,
     install_packages: Annotated[
         bool, typer.Option("--install-packages", help="Install missing Debian packages with apt first.")
     ] = False,
@@ -39,7 +42,7 @@ def up(
 
     needs.check(install=install_packages)
     try:
-        lab = fleet.up(name, servers, _say)
+        lab = fleet.up(name, servers, _say, bare)
     except KeyboardInterrupt:
         _say(f"Stopped half way. Run it again to go on, or remove what is there: dynoctl lab down --name {name}")
         raise

@@ -21,7 +21,7 @@ def write(lab: LabState) -> None:
     """Write what a dyno.yaml and an ssh client can use."""
     for name, url in services.urls(lab).items():
         replace(lab.path / name, f"{url}\n")
-    lines = ["servers:\n", *(f"  - {{name: {name}, host: {lab.address(name)}}}\n" for name in lab.grid)]
+    lines = ["servers:\n", *(f"  - {{name: {name}, host: {lab.address(name)}}}\n" for name in [*lab.grid, *lab.bare])]
     lines.append(f"ssh: {{user: root, key: {lab.path}/id_ed25519, known_hosts: {lab.path}/known_hosts}}\n")
     replace(lab.path / "inventory.yaml", "".join(lines))
     blocks = [f"Host {name}\n  HostName {lab.address(name)}\n" for name in lab.servers]

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.errors import DynoctlError
-from infra.lab import cgroups, files, keys, limits, network, processes, rootfs, server, services, state
-from infra.lab.state import DATA, MOST, LabState, ServerState
+from infra.lab import cgroups, files, keys, limits, network, processes, repository, rootfs, server, services, state
+from infra.lab.state import BARE, DATA, MOST, MOST_BARE, LabState, ServerState
 from infra.remote.parallel import each
 
 BOOT_TIMEOUT = 120
@@ -23,26 +23,30 @@ BOOT_TIMEOUT = 120
 Say = Callable[[str], None]
 
 
-def up(name: str, servers: int, say: Say) -> LabState:
-    """Boot a lab of ``servers`` and the data server, or grow one; does nothing to what runs already."""
+def up(name: str, servers: int, say: Say, bare: int = 0) -> LabState:
+    """Boot a lab of ``servers``, ``bare`` ones and the data server, or grow one; does nothing to what runs already."""
     state.check_name(name)
-    if not 1 <= servers <= MOST:
-        raise DynoctlError(f"A lab has 1 to {MOST} servers, not {servers}")
+    if not 1 <= servers <= MOST or not 0 <= bare <= MOST_BARE:
+        raise DynoctlError(f"A lab has 1 to {MOST} servers and up to {MOST_BARE} bare ones, not {servers} and {bare}")
     with _umask():
-        root = rootfs.ensure(say)
+        rootfs.ensure(say)
+        if bare:
+            rootfs.ensure_bare(say)
+    wanted = [DATA, *(f"grid-{number + 1}" for number in range(servers)), *(f"bare-{one + 1}" for one in range(bare))]
     with _alone(name, say), _umask():
-        lab = _write_down(name, servers, say)
-        wanted = [DATA, *(f"grid-{number}" for number in range(1, servers + 1))]
+        lab = _write_down(name, wanted, say)
         others = [one for one in lab.servers if one not in wanted]
         network.up(lab)
         keys.make(lab)
         files.write(lab)
+        if lab.bare:
+            repository.serve(lab, rootfs.ensure_bare(say))
         down = [one for one in wanted if not processes.running(lab.servers[one])]
         if down:
             say(f"Booting {listed(down)} ...")
         for one in lab.servers:
             if one in down:
-                _start(lab, one, root)
+                _start(lab, one)
             elif processes.running(lab.servers[one]):
                 network.restore(lab, one)
                 hosts = server.directory(lab, one) / "root/etc/hosts"
@@ -64,14 +68,14 @@ def up(name: str, servers: int, say: Say) -> LabState:
     return lab
 
 
-def _write_down(name: str, servers: int, say: Say) -> LabState:
+def _write_down(name: str, wanted: Sequence[str], say: Say) -> LabState:
     """The lab's state with every server that it will have, on the disk before the first of them is made."""
     with _locked(state.STATE, say):
         lab = state.load(name)
         if lab is None:
             subnet = state.free_subnet(name, network.subnets_in_use())
             lab = LabState(name, subnet, secrets.token_urlsafe(12))
-        for one in [DATA, *(f"grid-{number}" for number in range(1, servers + 1))]:
+        for one in wanted:
             if one not in lab.servers:
                 lab.servers[one] = ServerState(one, state.number_of(one), secrets.token_hex(16))
         lab.save()
@@ -79,7 +83,7 @@ def _write_down(name: str, servers: int, say: Say) -> LabState:
     return lab
 
 
-def _start(lab: LabState, name: str, root: Path) -> None:
+def _start(lab: LabState, name: str) -> None:
     """Boot a server from whatever a crash, a kill or a restart of this machine left of it."""
     one = lab.servers[name]
     server.stop(lab, name, hard=True)
@@ -89,7 +93,8 @@ def _start(lab: LabState, name: str, root: Path) -> None:
             f"Make the lab anew: dynoctl lab down --name {lab.name}",
         )
     if not one.root:
-        one.root = str(root)
+        bare = name.startswith(BARE)
+        one.root = str(rootfs.ensure_bare(_quiet) / "root" if bare else rootfs.ensure(_quiet))
         lab.save()
     network.attach(lab, name)
     merged = server.mount(lab, name, Path(one.root))
@@ -99,6 +104,8 @@ def _start(lab: LabState, name: str, root: Path) -> None:
     keys.install(lab, name, merged)
     if name == DATA:
         services.configure(lab, merged)
+    elif name.startswith(BARE):
+        (merged / "etc/apt/sources.list").write_text(repository.source(lab))
     server.boot(lab, name)
 
 
@@ -133,7 +140,7 @@ def start(lab: LabState, name: str) -> None:
         _refresh(lab)
         if not processes.running(lab.servers[name]):
             network.up(lab)
-            _start(lab, name, rootfs.ensure(lambda _: None))
+            _start(lab, name)
     wait(lab, name)
 
 
@@ -187,6 +194,7 @@ def down(name: str, say: Say) -> bool:
         if lab is not None:
             say(f"Taking down {listed(list(lab.servers))} ...")
             results = each(lambda one: server.remove(lab, one), lab.servers).values()
+            repository.stop(lab)
             network.down(lab)
             cgroups.remove_lab(lab)
             for result in results:
@@ -213,7 +221,7 @@ def get(name: str) -> LabState:
 
 def listed(servers: Sequence[str]) -> str:
     """Server names as one reads them: ``data, grid-1, grid-2, grid-4 to grid-8``."""
-    grid = sorted(state.number_of(one) - 10 for one in servers if one != DATA)
+    grid = sorted(state.number_of(one) - 10 for one in servers if one.startswith("grid-"))
     words = [DATA] if DATA in servers else []
     while grid:
         end = 0
@@ -224,7 +232,11 @@ def listed(servers: Sequence[str]) -> str:
         else:
             words += [f"grid-{number}" for number in grid[: end + 1]]
         del grid[: end + 1]
-    return ", ".join(words)
+    return ", ".join([*words, *(one for one in servers if one.startswith(BARE))])
+
+
+def _quiet(_: str) -> None:
+    """For what was built long before."""
 
 
 def _refresh(lab: LabState) -> None:

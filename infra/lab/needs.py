@@ -24,6 +24,7 @@ PROGRAMS = {
     "setpriv": "util-linux",
     "mount": "mount",
     "mksquashfs": "squashfs-tools",
+    "dpkg-deb": "dpkg",
 }
 """Each program with the Debian package that has it. mksquashfs is dynoctl's own need, to build slugs."""
 

@@ -7,12 +7,12 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.errors import DynoctlError
-from infra.lab import sources, state
+from infra.lab import repository, sources, state
 from infra.lab.run import run
 
 CACHE = Path("/var/cache/dynoctl-lab")
@@ -20,8 +20,13 @@ CACHE = Path("/var/cache/dynoctl-lab")
 RECIPE = 2
 """Raise it with every change to what ``_build`` does; the tables below count by themselves."""
 
+BARE = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo")
+"""A server that never heard of Ruby."""
+
+_DATA = ("locales", "postgresql", "mariadb-server", "redis-server", "memcached")
+
 PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo", "locales"),
+    *(*BARE, "locales"),
     *("ruby", "ruby-bundler", "bundler", "thin", "puma", "unicorn", "ruby-rack", "ruby-sinatra", "ruby-rails"),
     *("ruby-grape", "ruby-pg", "ruby-mysql2", "ruby-redis", "ruby-dalli"),
     *("postgresql", "mariadb-server", "redis-server", "memcached"),
@@ -89,11 +94,40 @@ def ensure(say: Callable[[str], None]) -> Path:
         work = CACHE / f"new-{os.getpid()}"
         work.mkdir()
         try:
-            _build(suite, work)
+            _build(suite, work, PACKAGES)
             (work / "root").rename(root)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return root
+
+
+def ensure_bare(say: Callable[[str], None]) -> Path:
+    """The path of what bare servers are made of: ``root``, and ``repository`` with the packages that it lacks."""
+    suite = sources.suite()
+    wanted = [one for one in PACKAGES if one not in (*BARE, *_DATA)]
+    recipe = repr((RECIPE, suite, BARE, wanted, QUIET, LOOPS, sorted(_FILES.items())))
+    made = CACHE / f"bare-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    if made.is_dir():
+        return made
+    with _locked():
+        if made.is_dir():
+            return made
+        used = _in_use()
+        for stale in CACHE.glob("bare-*"):
+            if str(stale / "root") not in used:
+                shutil.rmtree(stale)
+        say("Building the bare servers' root, and a repository of packages for them (once) ...")
+        work = CACHE / f"new-{os.getpid()}"
+        (work / "made/repository").mkdir(parents=True)
+        try:
+            _build(suite, work / "made", BARE, wanted)
+            for scrap in ("apt.conf", "host.list", "host.sources"):
+                (work / "made" / scrap).unlink(missing_ok=True)
+            repository.index(work / "made/repository")
+            (work / "made").rename(made)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return made
 
 
 def sweep() -> None:
@@ -110,19 +144,23 @@ def _locked(*, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def _build(suite: str, work: Path) -> None:
+def _build(suite: str, work: Path, packages: Sequence[str], fetch: Sequence[str] = ()) -> None:
+    """Make ``root`` in ``work``; the packages of ``fetch`` go, not installed, to ``repository`` beside it."""
     root = work / "root"
     (work / "apt.conf").write_text(sources.options())
-    _debootstrap(suite, root, work / "apt.conf", sources.write(suite, work))
+    _debootstrap(suite, root, work / "apt.conf", sources.write(suite, work), packages, fetch)
     for name, text in _FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (root / "sbin/lab-init").chmod(0o755)
     (root / "etc/sudoers.d/deploy").chmod(0o440)
-    run(["chroot", str(root), "localedef", "-i", LOCALE[0], "-f", LOCALE[1], ".".join(LOCALE)])
+    if "locales" in packages:
+        run(["chroot", str(root), "localedef", "-i", LOCALE[0], "-f", LOCALE[1], ".".join(LOCALE)])
     run(["chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "deploy"])
-    run(["chroot", str(root), "systemctl", "disable", *SERVICES])
+    there = [name for name in SERVICES if (root / f"lib/systemd/system/{name}.service").exists()]
+    if there:
+        run(["chroot", str(root), "systemctl", "disable", *there])
     run(["chroot", str(root), "systemctl", "mask", *QUIET])
     run(["chroot", str(root), "systemctl", "enable", "ssh.service"])
     for key in root.glob("etc/ssh/ssh_host_*"):
@@ -142,11 +180,19 @@ def _build(suite: str, work: Path) -> None:
         os.mknod(nodes / f"loop{number}", 0o600 | stat.S_IFBLK, os.makedev(7, number))
 
 
-def _debootstrap(suite: str, root: Path, options: Path, entries: list[str]) -> None:
+def _debootstrap(
+    suite: str, root: Path, options: Path, entries: list[str], packages: Sequence[str], fetch: Sequence[str]
+) -> None:
     # In namespaces of its own: where this program is killed, the build ends with it, and so do its mounts.
     alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
     trim = ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
-    what = ["--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", f"--aptopt={options}", *trim]
+    what = ["--quiet", "--variant=minbase", f"--include={','.join(packages)}", f"--aptopt={options}", *trim]
+    if fetch:
+        apt = (
+            'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --quiet --no-install-recommends --download-only install'
+        )
+        what += [f"--customize-hook={apt} {' '.join(fetch)}"]
+        what += [f'--customize-hook=cp "$1"/var/cache/apt/archives/*.deb {root.parent}/repository/']
     try:
         run([*alone, "mmdebstrap", *what, suite, str(root), *entries], timeout=1800)
     except DynoctlError as error:

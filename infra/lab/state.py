@@ -17,8 +17,13 @@ DEMO = 0
 """The subnet of the lab that the example manifest names: 10.77.0.0/24."""
 
 DATA = "data"
+BARE = "bare-"
+"""How the servers begin that have nothing but systemd and sshd."""
+
 MOST = 32
-"""Servers in one lab, beside ``data``."""
+"""Servers in one lab, beside ``data`` and the bare ones."""
+
+MOST_BARE = 8
 
 LONGEST = 32
 """Letters in a lab's name: with a server's name behind it, it must still be a host name."""
@@ -52,6 +57,8 @@ class LabState:
     prepared: bool = False
     """The role and the database are made; an ``up`` that was killed before that makes them next time."""
     servers: dict[str, ServerState] = field(default_factory=dict)
+    repository: tuple[int, int, str] = (0, 0, "")
+    """The process that serves packages to the bare servers: its pid, start time and boot, as a server's."""
 
     @property
     def path(self) -> Path:
@@ -71,10 +78,15 @@ class LabState:
     @property
     def grid(self) -> list[str]:
         """The servers without ``data``, in the order of their numbers."""
-        return sorted((name for name in self.servers if name != DATA), key=number_of)
+        return sorted((name for name in self.servers if name.startswith("grid-")), key=number_of)
+
+    @property
+    def bare(self) -> list[str]:
+        """The servers without Ruby, in the order of their numbers."""
+        return sorted((name for name in self.servers if name.startswith(BARE)), key=number_of)
 
     def address(self, server: str) -> str:
-        """``data`` is .2, ``grid-N`` is .10+N."""
+        """``data`` is .2, ``grid-N`` is .10+N, ``bare-N`` is .50+N."""
         return f"10.77.{self.subnet}.{self.servers[server].number}"
 
     def save(self) -> None:
@@ -101,7 +113,10 @@ def check_name(name: str) -> str:
 
 def number_of(server: str) -> int:
     """The last byte of a server's address."""
-    return 2 if server == DATA else 10 + int(server.removeprefix("grid-"))
+    if server == DATA:
+        return 2
+    kind, _, number = server.partition("-")
+    return {"grid": 10, "bare": 50}[kind] + int(number)
 
 
 def boot_id() -> str:
@@ -120,6 +135,7 @@ def load(name: str) -> LabState | None:
             for key, value in data.pop("servers").items()
         }
         known = {one.name for one in fields(LabState)}
+        data["repository"] = tuple(data.get("repository", (0, 0, "")))
         return LabState(**{word: what for word, what in data.items() if word in known}, servers=servers)
     except FileNotFoundError:
         return None

@@ -74,6 +74,12 @@ class Fleet:
         if len(self.names) < servers:
             labs.up(self._name, servers, lambda _: None)
 
+    def need_bare(self, servers: int) -> list[str]:
+        """Have this many servers without Ruby; their names."""
+        if len(self._lab.bare) < servers:
+            labs.up(self._name, len(self.names), lambda _: None, bare=servers)
+        return self._lab.bare[:servers]
+
     def stop(self, name: str) -> None:
         """Shut down in order."""
         labs.stop(self._lab, name)

@@ -192,6 +192,11 @@ def test_power_cut_shutdown_and_a_pulled_cable(fleet: Any) -> None:
 RUBY = {
     "database_url": 'require "pg"; puts PG.connect(ARGV[0]).exec("SELECT 6 * 7").getvalue(0, 0)',
     "cache_url": 'require "redis"; r = Redis.new(url: ARGV[0]); r.set("lab", 42); puts r.get("lab"); r.del("lab")',
+    "mysql_url": (
+        'require "mysql2"; require "uri"; u = URI(ARGV[0]);'
+        " m = Mysql2::Client.new(host: u.host, username: u.user, password: u.password, database: u.path[1..]);"
+        ' puts m.query("SELECT 6 * 7 AS n").first["n"]'
+    ),
     "memcached": (
         'require "dalli"; m = Dalli::Client.new(ARGV[0].delete_prefix("memcached://"));'
         ' m.set("lab", 42); puts m.get("lab")'

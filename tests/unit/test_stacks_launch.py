@@ -73,7 +73,7 @@ def golden(name: str, text: str) -> None:
 def data(text: str | None) -> Mapping[str, Json]:
     """The JSON in a rackup."""
     assert text is not None
-    return json.loads(text.partition("<<'MANIFEST', max_nesting: false)\n")[2].partition("\n")[0])
+    return json.loads(text.partition("<<'MANIFEST', max_nesting: false))\n")[2].partition("\n")[0])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 # The shop: a Sinatra app, one class. Middleware (lib/ping.rb) runs before it, Admin (admin.rb) beside it.
 require "sinatra/base"
+require "./lib/cache"
 require "./lib/database"
 
 class Shop < Sinatra::Base
@@ -18,8 +19,31 @@ class Shop < Sinatra::Base
 
   get "/db" do
     "Visit #{Database.visit(ENV["DYNO"])} of this shop.\n"
-  rescue Database::Away => error
+  end
+
+  get "/visits" do
+    "#{Database.visits} visits\n"
+  end
+
+  post "/visits" do
+    [201, "#{Database.visit(ENV["DYNO"])}\n"]
+  end
+
+  get "/notes/:key" do |key|
+    Cache.read(key) or halt 404, "There is no such note.\n"
+  end
+
+  put "/notes/:key" do |key|
+    Cache.write(key, request.body.read)
+    204
+  end
+
+  error Database::Away do |error|
     halt 503, "The database is away: #{error.message}\n"
+  end
+
+  error Cache::Away do |error|
+    halt 503, "The cache is away: #{error.message}\n"
   end
 
   # Burns CPU, to see what a dyno's share of a core is: at a quarter of one, 100 ms of CPU take 400 ms.

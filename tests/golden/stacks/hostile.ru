@@ -4,66 +4,73 @@ $stdout.sync = $stderr.sync = true # a line of the log is there at once
 
 require "json"
 
-# The last word in the log is the key of dyno.yaml to look at.
-give_up = lambda do |key, what, error|
-  origin = error.backtrace.to_a.find { |frame| !frame.start_with?("<internal:") }
-  ours = origin.to_s.start_with?(__FILE__) && !error.is_a?(SyntaxError)
-  frames = error.backtrace.to_a.reject { |frame| frame.start_with?("<internal:", __FILE__) }.first(12)
-  warn "#{error.class}: #{error.message}", frames.map { |frame| "  from #{frame}" } unless ours
-  abort "dyno.yaml: #{key}: #{what}: #{error.class}: #{error.message.lines.first.to_s.chomp}"
-end
-
-load_constant = lambda do |entry|
-  entry["requires"].each do |file|
-    require file
-  rescue ScriptError, StandardError => error
-    give_up.("#{entry["at"]}/require", "cannot load #{file}", error)
+# Methods, because an app server may evaluate this file among local variables of its own.
+dynoctl = Object.new
+class << dynoctl
+  # The last word in the log is the key of dyno.yaml to look at.
+  def give_up(key, what, error)
+    origin = error.backtrace.to_a.find { |frame| !frame.start_with?("<internal:") }
+    ours = origin.to_s.start_with?(__FILE__) && !error.is_a?(SyntaxError)
+    frames = error.backtrace.to_a.reject { |frame| frame.start_with?("<internal:", __FILE__) }.first(12)
+    warn "#{error.class}: #{error.message}", frames.map { |frame| "  from #{frame}" } unless ours
+    abort "dyno.yaml: #{key}: #{what}: #{error.class}: #{error.message.lines.first.to_s.chomp}"
   end
-  begin
-    Object.const_get(entry["constant"])
-  rescue ScriptError, StandardError => error
-    give_up.("#{entry["at"]}/#{entry["key"]}", "cannot find #{entry["constant"]}", error)
-  end
-end
 
-load_app = lambda do |entry|
-  found = load_constant.(entry)
-  found = found.public_send(entry["reader"]) if entry["reader"]
-  next found if found.respond_to?(:call)
-  abort "dyno.yaml: #{entry["at"]}/#{entry["key"]}: #{entry["constant"]} does not answer call"
-end
-
-load_rackup = lambda do |entry|
-  app = Rack::Builder.parse_file(File.expand_path(entry["rackup"]))
-  app.is_a?(Array) ? app.first : app # Rack 2 gives its options as well
-rescue ScriptError, StandardError => error
-  give_up.(entry["at"], "cannot load #{entry["rackup"]}", error)
-end
-
-# Rack makes a middleware by calling new with the app that it wraps; this one adds the arguments.
-link = lambda do |entry|
-  middleware = load_constant.(entry)
-  options = entry["options"].transform_keys(&:to_sym)
-  Object.new.tap do |maker|
-    maker.define_singleton_method(:new) do |app|
-      middleware.new(app, *entry["args"], **options)
+  def load_constant(entry)
+    entry["requires"].each do |file|
+      require file
     rescue ScriptError, StandardError => error
-      give_up.(entry["at"], "cannot make #{entry["constant"]}", error)
+      give_up("#{entry["at"]}/require", "cannot load #{file}", error)
+    end
+    begin
+      Object.const_get(entry["constant"])
+    rescue ScriptError, StandardError => error
+      give_up("#{entry["at"]}/#{entry["key"]}", "cannot find #{entry["constant"]}", error)
     end
   end
-end
 
-manifest = JSON.parse(<<'MANIFEST', max_nesting: false)
-{"app":{"at":"framework","constant":"Shop","key":"app","reader":null,"requires":["./app"]},"middleware":[{"args":["quote \" and ' and `id`","#{system('touch /tmp/owned')}","\nMANIFEST\nsystem('touch /tmp/owned')\n<<'MANIFEST'\n","\n__END__\n","\\\\ \\n \\u0022","\u00e9 \u2603 \ud83e\udd86 \u2028 \u2029 \u0085 \u0000 \r\n","=begin\n=end","#\\ -p 1234"],"at":"middleware/0","constant":"Ping","key":"use","options":{"\nMANIFEST\nsystem('touch /tmp/owned')\n<<'MANIFEST'\n":["quote \" and ' and `id`","#{system('touch /tmp/owned')}","\nMANIFEST\nsystem('touch /tmp/owned')\n<<'MANIFEST'\n","\n__END__\n","\\\\ \\n \\u0022","\u00e9 \u2603 \ud83e\udd86 \u2028 \u2029 \u0085 \u0000 \r\n","=begin\n=end","#\\ -p 1234"]},"requires":[]}]}
-MANIFEST
+  def load_app(entry)
+    found = load_constant(entry)
+    found = found.public_send(entry["reader"]) if entry["reader"]
+    return found if found.respond_to?(:call)
 
-manifest["middleware"].each do |entry|
-  if entry["map"]
-    mapped = load_app.(entry)
-    map(entry["map"]) { run mapped }
-  else
-    use link.(entry)
+    abort "dyno.yaml: #{entry["at"]}/#{entry["key"]}: #{entry["constant"]} does not answer call"
+  end
+
+  def load_rackup(entry)
+    app = Rack::Builder.parse_file(File.expand_path(entry["rackup"]))
+    app.is_a?(Array) ? app.first : app # Rack 2 gives its options as well
+  rescue ScriptError, StandardError => error
+    give_up(entry["at"], "cannot load #{entry["rackup"]}", error)
+  end
+
+  # Rack makes a middleware by calling new with the app that it wraps; this one adds the arguments.
+  def link(entry)
+    middleware = load_constant(entry)
+    options = entry["options"].transform_keys(&:to_sym)
+    owner = self
+    Object.new.tap do |maker|
+      maker.define_singleton_method(:new) do |app|
+        middleware.new(app, *entry["args"], **options)
+      rescue ScriptError, StandardError => error
+        owner.give_up(entry["at"], "cannot make #{entry["constant"]}", error)
+      end
+    end
+  end
+
+  def build(builder, manifest)
+    manifest["middleware"].each do |entry|
+      if entry["map"]
+        mapped = load_app(entry)
+        builder.map(entry["map"]) { run mapped }
+      else
+        builder.use(link(entry))
+      end
+    end
+    builder.run(manifest["app"]["rackup"] ? load_rackup(manifest["app"]) : load_app(manifest["app"]))
   end
 end
 
-run manifest["app"]["rackup"] ? load_rackup.(manifest["app"]) : load_app.(manifest["app"])
+dynoctl.build(self, JSON.parse(<<'MANIFEST', max_nesting: false))
+{"app":{"at":"framework","constant":"Shop","key":"app","reader":null,"requires":["./app"]},"middleware":[{"args":["quote \" and ' and `id`","#{system('touch /tmp/owned')}","\nMANIFEST\nsystem('touch /tmp/owned')\n<<'MANIFEST'\n","\n__END__\n","\\\\ \\n \\u0022","\u00e9 \u2603 \ud83e\udd86 \u2028 \u2029 \u0085 \u0000 \r\n","=begin\n=end","#\\ -p 1234"],"at":"middleware/0","constant":"Ping","key":"use","options":{"\nMANIFEST\nsystem('touch /tmp/owned')\n<<'MANIFEST'\n":["quote \" and ' and `id`","#{system('touch /tmp/owned')}","\nMANIFEST\nsystem('touch /tmp/owned')\n<<'MANIFEST'\n","\n__END__\n","\\\\ \\n \\u0022","\u00e9 \u2603 \ud83e\udd86 \u2028 \u2029 \u0085 \u0000 \r\n","=begin\n=end","#\\ -p 1234"]},"requires":[]}]}
+MANIFEST

@@ -1,0 +1,15 @@
+class VisitsController < ApplicationController
+  skip_forgery_protection only: :create # it takes nothing from a form
+
+  def show
+    @dyno = ENV.fetch("DYNO", "no dyno")
+  end
+
+  def index
+    render plain: "#{Visit.count} visits\n"
+  end
+
+  def create
+    render plain: "#{Visit.create!(dyno: ENV["DYNO"]).id}\n", status: :created
+  end
+end

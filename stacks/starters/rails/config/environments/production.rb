@@ -1,0 +1,19 @@
+Rails.application.configure do
+  config.cache_classes = true
+  config.eager_load = true
+  config.consider_all_requests_local = false
+
+  # A dyno's tree is read-only: assets were compiled when the slug was built, and the log is the journal.
+  config.assets.compile = false
+  config.public_file_server.enabled = ENV["RAILS_SERVE_STATIC_FILES"].present?
+  config.logger = ActiveSupport::Logger.new($stdout) if ENV["RAILS_LOG_TO_STDOUT"].present?
+  config.log_level = ENV.fetch("LOG_LEVEL", "info").to_sym
+  config.active_record.dump_schema_after_migration = false
+
+  # The cache that dyno.yaml names, if it names one.
+  config.cache_store =
+    if ENV["MEMCACHE_SERVERS"] then [:mem_cache_store, *ENV["MEMCACHE_SERVERS"].split(",")]
+    elsif ENV["REDIS_URL"] then [:redis_cache_store, { url: ENV["REDIS_URL"] }]
+    else :memory_store
+    end
+end

@@ -1,0 +1,123 @@
+"""A server with nothing but sshd and systemd becomes a running one, from packages, and nobody's packages change."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.lab import fleet as labs
+from infra.lab import processes
+from tests.lab.support import DYNOCTL, STARTERS, Project, eventually
+
+LIST = "dpkg-query -W -f '${Package} ${Version}\\n'"
+
+
+@pytest.fixture
+def shop(fleet: Any, tmp_path: Path) -> Any:
+    (name,) = fleet.need_bare(1)
+    project = Project(
+        tmp_path,
+        fleet,
+        "bare",
+        STARTERS / "sinatra",
+        framework={"name": "sinatra", "require": "./app", "app": "Shop"},
+        database={"adapter": "postgresql", "url": {"from_file": str(fleet.path / "database_url")}},
+        cache={"adapter": "redis", "url": {"from_file": str(fleet.path / "cache_url")}},
+    )
+    project.manifest |= {"servers": [{"name": name, "host": fleet.address(name)}], "dynos": {"web": 1}}
+    yield project
+    project.destroy()
+
+
+def installed(fleet: Any) -> set[str]:
+    return set(fleet.exec("bare-1", "sh", "-c", LIST).stdout.splitlines())
+
+
+def test_a_bare_server_becomes_a_running_one(shop: Project, fleet: Any) -> None:
+    before = installed(fleet)
+    assert fleet.exec("bare-1", "sh", "-c", "command -v ruby", check=False).stdout == ""
+
+    # What only checks says what is missing, and does nothing.
+    shop.manifest["packages"] = "manual"
+    done = shop.dynoctl("plan", code=1)
+    assert "bare-1: no MRI Ruby found at /usr/bin/ruby" in done.stderr
+    assert "bare-1: /usr/bin/thin is missing" in done.stderr
+    del shop.manifest["packages"]
+
+    done = shop.dynoctl("validate", "--online", code=1)
+    assert "no Ruby to ask with yet" in done.stdout
+
+    # The lists are empty yet, so nobody knows which Ruby would come: it is found out before any dyno moves.
+    shop.manifest["ruby"] = {"version": ">= 3.3"}
+    done = shop.apply(code=1)
+    assert re.search(r"bare-1: ruby 3\.1\.\d does not satisfy ruby.version", done.stdout)
+    assert shop.ps() == {}
+    fleet.exec("bare-1", "sh", "-c", "apt-get purge -y -q ruby thin openssl ca-certificates && apt-get autoremove -y -q --purge")
+    assert installed(fleet) == before
+    done = shop.dynoctl("plan", code=1)
+    assert "bare-1: apt would install ruby 3.1, which does not satisfy ruby.version" in done.stderr
+    del shop.manifest["ruby"]
+
+    text = shop.dynoctl("plan").stdout
+    for name in ("ruby", "ruby-pg", "ruby-redis", "ruby-sinatra", "thin"):
+        assert f"+ bare-1/package.{name}\n" in text
+    shop.apply()
+    row = shop.ps()["web.1"]
+    assert "web.1" in shop.get(row, "/")
+    assert shop.get(row, "/visits").endswith("visits\n")
+    shop.settled()
+    after = installed(fleet)
+    assert before < after, "nothing that was there was upgraded or removed"
+    shop.destroy()
+    assert installed(fleet) == after, "packages stay: somebody else may need them by now"
+
+
+def test_apt_is_not_allowed_to_remove_or_upgrade(shop: Project, fleet: Any) -> None:
+    """A package that conflicts with one that is there: nothing is installed, and the report says what apt wanted."""
+    script = r"""
+set -e
+cd /tmp && rm -rf made && mkdir -p made/old/DEBIAN made/new/DEBIAN
+printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n' keepsake > made/old/DEBIAN/control
+printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\nConflicts: keepsake\n' greedy > made/new/DEBIAN/control
+dpkg-deb -b made/old made/old.deb >/dev/null && dpkg -i made/old.deb >/dev/null
+mkdir -p /srv/repo && dpkg-deb -b made/new /srv/repo/greedy.deb >/dev/null
+{ dpkg-deb -f /srv/repo/greedy.deb; printf 'Filename: ./greedy.deb\nSize: %s\nSHA256: %s\n' "$(stat -c %s /srv/repo/greedy.deb)" \
+  "$(sha256sum < /srv/repo/greedy.deb | cut -d' ' -f1)"; } > /srv/repo/Packages
+mkdir -p /etc/apt/sources.list.d
+echo 'deb [trusted=yes] file:/srv/repo ./' > /etc/apt/sources.list.d/greedy.list
+apt-get update -q
+"""
+    fleet.exec("bare-1", "sh", "-c", script)
+    before = installed(fleet)
+    shop.manifest["packages"] = ["greedy"]
+    done = shop.apply(code=1)
+    assert "keepsake" in done.stdout
+    assert installed(fleet) == before
+    assert shop.ps() == {}
+    fleet.exec(
+        "bare-1",
+        "sh",
+        "-c",
+        "rm -rf /srv/repo /etc/apt/sources.list.d/greedy.list /tmp/made; dpkg -P keepsake; apt-get update -q",
+    )
+
+
+def test_the_repository_ends_with_its_lab() -> None:
+    name = f"{os.environ.get('DYNOCTL_LAB', 'test')}-b"
+    try:
+        subprocess.run(
+            [DYNOCTL, "lab", "up", "--name", name, "--servers", "1", "--bare", "1"], check=True, capture_output=True
+        )
+        lab = labs.get(name)
+        pid = lab.repository[0]
+        assert processes.started(pid) == lab.repository[1]
+        assert lab.bare == ["bare-1"]
+        assert f"- {{name: bare-1, host: {lab.address('bare-1')}}}" in (lab.path / "inventory.yaml").read_text()
+    finally:
+        subprocess.run([DYNOCTL, "lab", "down", "--name", name], check=True, capture_output=True)
+    eventually(lambda: processes.started(pid) == 0)

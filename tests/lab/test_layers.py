@@ -1,0 +1,279 @@
+"""Every layer on real servers: each app server with each framework, databases, caches, middleware, workers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.support import APPS, STARTERS, Project, eventually
+
+FRAMEWORKS: dict[str, dict[str, Any]] = {
+    "rails": {"name": "rails"},
+    "sinatra": {"name": "sinatra", "require": "./app", "app": "Shop"},
+    "rack": {"name": "rack", "require": "./app", "app": "App"},
+}
+
+# Which the app has for its own, and which its middleware: every app server sees all four.
+BACKINGS = {
+    "thin": (("postgresql", "redis"), ("mariadb", "memcached")),
+    "puma": (("mysql", "memcached"), ("postgresql", "redis")),
+    "unicorn": (("postgresql", "memcached"), ("mysql", "redis")),
+}
+
+HOSTILE = [
+    "quote \" and ' and `touch /tmp/owned`",
+    "#{system('touch /tmp/owned')} #$0 $(id)",
+    "\nMANIFEST\nsystem('touch /tmp/owned')\n",
+    "é ☃ 🦆 \u2028 \u0085 \u0000 \r\n\t",
+    "\\ \\\\ \\n %s %n 100%",
+    2**62,
+    -1.5e300,
+    True,
+    None,
+    [1, {"a": ["b"]}],
+]
+
+WORKERS = {
+    "rails": "bin/rails db:migrate && exec bin/rails runner worker.rb",
+    "sinatra": "ruby worker.rb",
+}
+
+
+def files(fleet: Any) -> dict[str, dict[str, Any]]:
+    """Each service as a manifest says it: by URL from a file, and by its parts."""
+    mysql = fleet.url("mysql_url").removeprefix("mysql2://")
+    user, password = mysql.partition("@")[0].split(":")
+    host, name = mysql.partition("@")[2].split("/")
+    parts = {"adapter": "mariadb", "host": host, "name": name, "user": user, "password": password}
+    return {
+        "postgresql": {"adapter": "postgresql", "url": {"from_file": str(fleet.path / "database_url")}},
+        "mysql": {"adapter": "mysql", "url": {"from_file": str(fleet.path / "mysql_url")}},
+        "mariadb": parts,
+        "redis": {"adapter": "redis", "url": {"from_file": str(fleet.path / "cache_url")}},
+        "memcached": {"adapter": "memcached", "host": host},
+    }
+
+
+@pytest.fixture
+def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
+    made: list[Project] = []
+
+    def project(starter: str, server: str, **keys: Any) -> Project:
+        (database, cache), (other, pages) = BACKINGS[server]
+        known = files(fleet)
+        one = Project(
+            tmp_path / f"{starter}-{server}",
+            fleet,
+            f"{starter}-{server}",
+            STARTERS / starter,
+            app_server={"name": server},
+            framework=FRAMEWORKS[starter],
+            database=known[database],
+            cache=known[cache],
+            databases={"other": known[other]},
+            caches={"pages": known[pages]},
+            **keys,
+        )
+        one.manifest["dynos"] = {"web": 1}
+        if starter == "rails":
+            one.manifest["env"] = {"SECRET_KEY_BASE": {"from_env": "KEY"}}
+            one.environment["KEY"] = secrets.token_hex(64)
+            one.manifest["app"]["build"] = ["SECRET_KEY_BASE=none bin/rails assets:precompile"]
+            one.manifest["builder"] = "grid-1"
+        shutil.copy(APPS / "layers/layers_probe.rb", one.source)
+        made.append(one)
+        return one
+
+    yield project
+    for one in made:
+        one.destroy()
+
+
+def ask(row: Any, method: str, path: str, body: str | None = None) -> tuple[int, str, dict[str, str]]:
+    connection = http.client.HTTPConnection(row["listen"], row["port"], timeout=20)
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), {key.lower(): value for key, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("server", sorted(BACKINGS))
+@pytest.mark.parametrize("starter", sorted(FRAMEWORKS))
+def test_the_matrix(make: Any, starter: str, server: str, capsys: pytest.CaptureFixture[str]) -> None:
+    project = make(starter, server)
+    probe = {"require": "./layers_probe"}
+    project.manifest["middleware"] = [
+        {"use": "Mark", "args": ["outer"], **probe},
+        {"use": "Hot", "options": {"path": "/hot"}, **probe},
+        {"use": "Tell", "args": HOSTILE, "options": {"all": HOSTILE}, **probe},
+        {"use": "Backings", **probe},
+        {"map": "/one", "app": "One", **probe},
+        {"map": "/two", "app": "Two", **probe},
+        {"use": "Mark", "args": ["inner"], **probe},
+    ]
+    if starter == "rails":
+        project.manifest["dynos"]["worker"] = {"command": WORKERS["rails"]}
+        # Without Redis beside it the worker only migrates; the test of workers is another one.
+        project.manifest["dynos"]["worker"]["command"] = "bin/rails db:migrate && exec sleep infinity"
+    project.apply()
+    project.settled()
+    row = project.ps()["web.1"]
+
+    status, text, headers = ask(row, "GET", "/up")
+    assert (status, text, headers["x-chain"]) == (200, "up\n", "outer,inner")
+    before = eventually(lambda: (found := ask(row, "GET", "/visits"))[0] == 200 and int(found[1].split()[0]) + 1) - 1
+    status, number, _ = ask(row, "POST", "/visits")
+    assert status == 201
+    assert int(number) >= 1
+    assert int(ask(row, "GET", "/visits")[1].split()[0]) == before + 1
+    word = secrets.token_hex(8)
+    assert ask(row, "PUT", f"/notes/{word}", f"note {word}")[0] in (200, 204)
+    assert ask(row, "GET", f"/notes/{word}")[1] == f"note {word}"
+    assert ask(row, "GET", "/notes/none")[0] == 404
+    assert ask(row, "GET", f"/backings?{word}")[1] == f"{word} {word}\n"
+
+    told = json.loads(ask(row, "GET", "/told")[1])
+    assert told == {"args": HOSTILE, "options": {"all": HOSTILE}}
+    one, two = ask(row, "GET", "/one")[1].split(), ask(row, "GET", "/two")[1].split()
+    assert (one[0], two[0]) == ("one", "two")
+    if server == "unicorn":
+        assert one[1] == two[1]
+    else:
+        assert one[1] == two[1] == str(row["pid"])
+
+    status, text, headers = ask(row, "GET", "/hot")
+    assert (status, text, headers["x-chain"]) == (200, "hot\n", "outer"), "it never came to the framework"
+    hot, cold = rate(row, "/hot"), rate(row, "/up")
+    with capsys.disabled():
+        print(
+            f"\n{starter} on {server}: middleware answers {hot:.0f}, the framework {cold:.0f} requests/s: {hot / cold:.2f}x"
+        )
+
+
+def rate(row: Any, path: str, seconds: float = 0.8) -> float:
+    """Requests a second over one connection."""
+    connection = http.client.HTTPConnection(row["listen"], row["port"], timeout=20)
+    count, began = 0, time.monotonic()
+    while time.monotonic() - began < seconds:
+        connection.request("GET", path)
+        connection.getresponse().read()
+        count += 1
+    connection.close()
+    return count / (time.monotonic() - began)
+
+
+@pytest.mark.parametrize("starter", sorted(WORKERS))
+def test_a_worker_consumes_a_real_queue(make: Any, fleet: Any, starter: str) -> None:
+    project = make(starter, "thin")
+    project.manifest["dynos"] = {"web": 1, "worker": {"count": 2, "command": WORKERS[starter], "memory": "300M"}}
+    project.apply()
+    project.settled()
+    rows = project.ps()
+    assert {name: row["port"] for name, row in rows.items()} == {
+        "web.1": rows["web.1"]["port"],
+        "worker.1": 0,
+        "worker.2": 0,
+    }
+    assert all(row["state"] == "up" for row in rows.values())
+    words = [secrets.token_hex(4) for _ in range(20)]
+    queue(fleet, "lpush", "jobs", *words)
+    done = eventually(lambda: all(queue(fleet, "get", f"done:{word}") for word in words) and True)
+    assert done
+    assert queue(fleet, "get", f"done:{words[0]}").startswith(words[0][::-1])
+    text = fleet.exec(
+        rows["worker.1"]["server"], "journalctl", "-q", "-o", "cat", "-t", f"{project.manifest['app']['name']}-worker.1"
+    ).stdout
+    assert "worker.1 waits for jobs" in text
+
+    # Told to stop, it ends what it is at and says so; a command that ends is not a dyno that stays up.
+    project.manifest["dynos"]["worker"]["count"] = 1
+    project.apply()
+    assert list(project.ps()) == ["web.1", "worker.1"]
+    project.manifest["dynos"]["worker"]["command"] = "echo this is the end; exit 3"
+    done = project.apply(code=1)
+    assert "this is the end" in done.stdout
+    assert "worker.1" in done.stdout
+
+
+def queue(fleet: Any, *words: str) -> str:
+    return str(fleet.exec("data", "redis-cli", *words).stdout.strip())
+
+
+def test_any_rack_framework_runs(fleet: Any, tmp_path: Path) -> None:
+    """Grape, as Debian packages it: no file of ours knows its name."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "api.rb").write_text(
+        'require "grape"\nclass Api < Grape::API\n  format :json\n  get(:hello) { { to: params[:to], at: ENV["DYNO"] } }\nend\n'
+    )
+    framework = {"name": "rack", "require": "./api", "app": "Api"}
+    project = Project(
+        tmp_path, fleet, "grape", source, framework=framework, app_server={"name": "puma"}, packages=["ruby-grape"]
+    )
+    project.manifest["dynos"] = {"web": 1}
+    try:
+        project.apply()
+        status, text, _ = ask(project.ps()["web.1"], "GET", "/hello?to=you")
+        assert (status, json.loads(text)) == (200, {"to": "you", "at": "web.1"})
+        project.settled()
+    finally:
+        project.destroy()
+
+
+@pytest.mark.parametrize("server", sorted(BACKINGS))
+def test_the_apps_own_rackup_wrapped_by_the_chain(make: Any, server: str) -> None:
+    project = make("rails", server)
+    project.manifest["rackup"] = "config.ru"
+    project.manifest["middleware"] = [{"use": "Mark", "args": ["around"], "require": "./layers_probe"}]
+    project.apply()
+    status, text, headers = ask(project.ps()["web.1"], "GET", "/up")
+    assert (status, text, headers["x-chain"]) == (200, "up\n", "around")
+
+
+def test_assets_sessions_and_logs_of_rails(make: Any, fleet: Any) -> None:
+    project = make("rails", "puma")
+    project.manifest["dynos"]["web"] = 2
+    project.apply()
+    row = project.ps()["web.1"]
+    _, page, _ = ask(row, "GET", "/")
+    assert "Hello from web.1" in page
+    style = page.partition('href="')[2].partition('"')[0]
+    assert style.startswith("/assets/application-")
+    status, text, _ = ask(row, "GET", style)
+    assert (status, "font:" in text) == (200, True)
+    log = fleet.exec(row["server"], "journalctl", "-q", "-o", "cat", "-t", "rails-puma-web.1").stdout
+    assert 'Started GET "/"' in log, "its log is the journal"
+    assert project.environment["KEY"] not in log
+    rows = project.ps().values()
+    unit = [
+        fleet.exec(one["server"], "sh", "-c", f"tr '\\0' '\\n' < /proc/{one['pid']}/environ").stdout for one in rows
+    ]
+    assert all(f"SECRET_KEY_BASE={project.environment['KEY']}" in text for text in unit), "all dynos share it"
+
+
+def test_validate_online_says_who_cannot_reach_what(make: Any, fleet: Any) -> None:
+    project = make("sinatra", "thin")
+    done = project.dynoctl("validate", "--online")
+    services = 4 * len(fleet.names)
+    assert f"{services} of {services} reach what they need." in done.stdout
+    assert done.stdout.count("logged in and answers") == 3 * len(fleet.names)
+    password = project.manifest["databases"]["other"]["password"]
+    project.manifest["databases"]["other"]["password"] = "wrong-" + password
+    project.manifest["caches"]["pages"]["port"] = 11999
+    done = project.dynoctl("validate", "--online", code=1)
+    assert "Access denied" in done.stdout
+    assert "Connection refused" in done.stdout
+    assert password not in done.stdout + done.stderr
+    document = json.loads(project.dynoctl("validate", "--online", "--json", code=1).stdout)
+    bad = {answer["service"] for answer in document["online"]["answers"] if not answer["ok"]}
+    assert bad == {"databases/other", "caches/pages"}
