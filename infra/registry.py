@@ -25,9 +25,11 @@ from providers.package import Package
 from providers.slug import Slug as SlugProvider
 from providers.unit import Unit
 from providers.user import User
+from stacks import detect
 from stacks.contract import StackError, Tcp, Unix
 from stacks.launch import command, launch
 from stacks.requirement import satisfies
+from stacks.starter import SLUGIGNORE, STARTERS, app_name, render
 
 
 class Everything:
@@ -102,6 +104,23 @@ class Everything:
     ) -> Candidate:
         unit = rehearsal(_wanted(manifest, stack, slug, {"web": variables}), server)
         return Candidate(server, candidate.commands(unit, variables))
+
+    looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
+
+    slugignore = SLUGIGNORE
+
+    def starters(self) -> Sequence[str]:
+        return tuple(STARTERS)
+
+    def app_name(self, directory: str) -> str:
+        return app_name(directory)
+
+    def found(self, texts: Mapping[str, str], name: str) -> str | None:
+        one = detect.detect(texts)
+        return None if one is None else render(one, name, ready=False)
+
+    def starter(self, framework: str, name: str) -> str:
+        return render(STARTERS[framework], name, ready=True)
 
 
 def _wanted(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra import __version__
-from infra.cli import apply, lab, plan, ps, validate
+from infra.cli import apply, init, lab, plan, ps, validate
 
 app = typer.Typer(
     name="dynoctl",
@@ -35,6 +35,7 @@ def root(
     """Rack apps as dynos on servers you own: plan, apply and destroy over SSH, from one dyno.yaml."""
 
 
+init.register(app)
 validate.register(app)
 plan.register(app)
 apply.register(app)

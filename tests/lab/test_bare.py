@@ -57,7 +57,12 @@ def test_a_bare_server_becomes_a_running_one(shop: Project, fleet: Any) -> None:
     done = shop.apply(code=1)
     assert re.search(r"bare-1: ruby 3\.1\.\d does not satisfy ruby.version", done.stdout)
     assert shop.ps() == {}
-    fleet.exec("bare-1", "sh", "-c", "apt-get purge -y -q ruby thin openssl ca-certificates && apt-get autoremove -y -q --purge")
+    fleet.exec(
+        "bare-1",
+        "sh",
+        "-c",
+        "apt-get purge -y -q ruby thin openssl ca-certificates && apt-get autoremove -y -q --purge",
+    )
     assert installed(fleet) == before
     done = shop.dynoctl("plan", code=1)
     assert "bare-1: apt would install ruby 3.1, which does not satisfy ruby.version" in done.stderr

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import secrets
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.lab.support import APPS, STARTERS, Project, eventually
+from tests.lab.support import APPS, DYNOCTL, STARTERS, Project, eventually
 
 FRAMEWORKS: dict[str, dict[str, Any]] = {
     "rails": {"name": "rails"},
@@ -259,6 +262,41 @@ def test_assets_sessions_and_logs_of_rails(make: Any, fleet: Any) -> None:
         fleet.exec(one["server"], "sh", "-c", f"tr '\\0' '\\n' < /proc/{one['pid']}/environ").stdout for one in rows
     ]
     assert all(f"SECRET_KEY_BASE={project.environment['KEY']}" in text for text in unit), "all dynos share it"
+
+
+@pytest.mark.parametrize("framework", sorted(FRAMEWORKS))
+def test_from_init_to_a_running_app(fleet: Any, tmp_path: Path, framework: str) -> None:
+    """What a newcomer does: init, put servers in, apply. Nothing else is edited."""
+    directory = tmp_path / f"new-{framework}"
+    subprocess.run([DYNOCTL, "init", "--framework", framework, directory], check=True, capture_output=True)
+    file = directory / "dyno.yaml"
+    hosts = {"192.0.2.11": fleet.address("grid-1"), "# - {name: server-2, host: 192.0.2.12}": ""}
+    text = file.read_text().replace("ssh: {user: root}", yaml.safe_dump({"ssh": fleet.inventory()["ssh"]}))
+    for old, new in hosts.items():
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+    def run(*words: str, code: int = 0) -> str:
+        environment = {**os.environ, "DATABASE_URL": fleet.url("database_url")}
+        done = subprocess.run(
+            [DYNOCTL, *words], cwd=directory, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    try:
+        run("validate")
+        run("apply", "--auto-approve")
+        rows = {row["dyno"]: row for row in json.loads(run("ps", "--json"))["dynos"]}
+        assert list(rows) == ["web.1", "web.2"]
+        assert all(ask(row, "GET", "/up")[:2] == (200, "up\n") for row in rows.values())
+        assert all(name in ask(row, "GET", "/")[1] for name, row in rows.items())
+        if framework != "rails":
+            assert ask(rows["web.1"], "GET", "/visits")[0] == 503, "without a database it says so"
+        assert run("plan", "--detailed-exitcode").startswith("No changes.")
+    finally:
+        run("destroy", "--auto-approve")
 
 
 def test_validate_online_says_who_cannot_reach_what(make: Any, fleet: Any) -> None:

@@ -1,8 +1,6 @@
 # Answers one hot path by itself, before any framework is reached, and counts the answers in the cache.
 #
 #   use Ping, "/ping", cache: true
-require "redis"
-
 class Ping
   COUNTER = "ping:answers"
   PATIENCE = 0.2 # seconds: a hot path does not wait for a cache that is away
@@ -13,7 +11,7 @@ class Ping
     @path = path
     # The dyno's environment says where the cache is: middleware can read it just as an app can.
     url = ENV["REDIS_URL"]
-    @redis = Redis.new(url: url, timeout: PATIENCE, reconnect_attempts: 0) if cache && url
+    @redis = connect(url) if cache && url
     @away_until = 0
   end
 
@@ -25,9 +23,14 @@ class Ping
 
   private
 
+  def connect(url)
+    require "redis" # only where it is used
+    Redis.new(url: url, timeout: PATIENCE, reconnect_attempts: 0)
+  end
+
   def count
     @redis.incr(COUNTER) if @redis && now >= @away_until
-  rescue Redis::BaseError
+  rescue StandardError
     @away_until = now + PAUSE
     nil
   end
