@@ -36,6 +36,7 @@ wheel: $(VENV)/.done  ## Build the wheel and run it from an environment of its o
 	@.ci/wheel $(PY)
 
 bench: system $(VENV)/.done  ## Print the measured numbers, with ratios against a peer in the same run
+	@.ci/packages wrk
 	@$(PY) -m tests.bench
 
 soak: system $(VENV)/.done  ## The long sweeps

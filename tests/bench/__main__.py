@@ -20,12 +20,12 @@ from typing import Any
 from infra.lab import fleet, needs, server
 from infra.lab.state import DATA, LabState
 from infra.placement import Place, Share, place
+from tests.bench.layers import layers
+from tests.bench.tools import ROOT, Row, dynoctl, next_address, poll
 
 LAB = "bench"
 SERVERS = 8
 RUNS = 5
-ROOT = Path(__file__).parents[2]
-DYNOCTL = str(Path(sys.executable).parent / "dynoctl")
 PEER = "pyinfra==3.10"
 PEER_VENV = ROOT / ".venv-bench"
 
@@ -34,7 +34,7 @@ def main() -> int:
     """Print the table; the exit status says whether every bound was reached."""
     needs.check(install=False)
     lab = fleet.up(LAB, SERVERS, say)
-    rows: list[tuple[str, str, str, bool]] = []
+    rows: list[Row] = []
     try:
         with tempfile.TemporaryDirectory() as directory:
             project = Path(directory)
@@ -45,6 +45,8 @@ def main() -> int:
             rows += security(project, lab)
             dynoctl(project, "destroy", "--auto-approve")
             rows += new_dyno(project, lab)
+            dynoctl(project, "destroy", "--auto-approve")
+            rows += layers(project, lab)
             rows += placement()
     finally:
         fleet.down(LAB, say)
@@ -77,13 +79,6 @@ def write(project: Path, lab: LabState, dynos: int, servers: int = SERVERS) -> N
     (project / "dyno.yaml").write_text(json.dumps(manifest))
 
 
-def dynoctl(project: Path, *argv: str) -> str:
-    done = subprocess.run([DYNOCTL, *argv], cwd=project, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise SystemExit(f"dynoctl {' '.join(argv)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
 def median(work: Callable[[], object], runs: int = RUNS) -> float:
     """The median of whole runs in seconds, after one that is not counted."""
     work()
@@ -95,7 +90,7 @@ def median(work: Callable[[], object], runs: int = RUNS) -> float:
     return statistics.median(times)
 
 
-def starts(project: Path) -> list[tuple[str, str, str, bool]]:
+def starts(project: Path) -> list[Row]:
     floor = median(lambda: subprocess.run([sys.executable, "-c", "pass"], check=True))
     helps = median(lambda: dynoctl(project, "--help"))
     validates = median(lambda: dynoctl(project, "validate"))
@@ -105,7 +100,7 @@ def starts(project: Path) -> list[tuple[str, str, str, bool]]:
     ]
 
 
-def no_op(project: Path, lab: LabState) -> list[tuple[str, str, str, bool]]:
+def no_op(project: Path, lab: LabState) -> list[Row]:
     """A plan with nothing to do, in turn with the peer that does nothing with as many resources."""
     text = dynoctl(project, "plan")
     if text != "No changes. The servers match dyno.yaml.\n":
@@ -170,7 +165,7 @@ def prepare_peer(project: Path, lab: LabState) -> Callable[[], None]:
     return run
 
 
-def new_dyno(project: Path, lab: LabState) -> list[tuple[str, str, str, bool]]:
+def new_dyno(project: Path, lab: LabState) -> list[Row]:
     """One dyno more for the demo's app: from the start of apply to its first 200, then its steady share of a core."""
     firsts, wholes = [], []
     for _ in range(3):
@@ -201,23 +196,6 @@ def new_dyno(project: Path, lab: LabState) -> list[tuple[str, str, str, bool]]:
     ]
 
 
-def next_address(project: Path) -> str:
-    changes = json.loads(dynoctl(project, "plan", "--json"))["changes"]
-    unit = next(change["after"]["unit"] for change in changes if change["kind"] == "unit")
-    return f"http://{unit['Unit.X-Dynoctl-Listen']}:{unit['Unit.X-Dynoctl-Port']}/"
-
-
-def poll(address: str, first: list[float], stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            with urllib.request.urlopen(address, timeout=2) as answer:
-                if answer.status == 200:
-                    first.append(time.perf_counter())
-                    return
-        except (OSError, urllib.error.URLError):
-            time.sleep(0.01)
-
-
 def steady_share(project: Path, lab: LabState) -> float:
     """CPU time of the newest dyno over three seconds while it is asked for more than its share."""
     row = next(one for one in json.loads(dynoctl(project, "ps", "--json"))["dynos"] if one["dyno"] == "web.5")
@@ -245,7 +223,7 @@ def ask(address: str) -> None:
         return
 
 
-def security(project: Path, lab: LabState) -> list[tuple[str, str, str, bool]]:
+def security(project: Path, lab: LabState) -> list[Row]:
     scores = []
     for row in json.loads(dynoctl(project, "ps", "--json"))["dynos"][:8]:
         unit = "dyno-shop-" + row["dyno"].replace(".", "-") + ".service"
@@ -255,7 +233,7 @@ def security(project: Path, lab: LabState) -> list[tuple[str, str, str, bool]]:
     return [("systemd-analyze security, every unit", f"at most {max(scores):.1f}", "at most 1.2", max(scores) <= 1.2)]
 
 
-def placement() -> list[tuple[str, str, str, bool]]:
+def placement() -> list[Row]:
     places = [Place(f"s{number}", 4) for number in range(1000)]
     shares = [Share(f"web.{number}", 250) for number in range(1, 10_001)]
     spent = median(lambda: place(shares, places, {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -297,6 +298,71 @@ def test_from_init_to_a_running_app(fleet: Any, tmp_path: Path, framework: str) 
         assert run("plan", "--detailed-exitcode").startswith("No changes.")
     finally:
         run("destroy", "--auto-approve")
+
+
+def test_a_ruby_of_ones_own(fleet: Any, tmp_path: Path) -> None:
+    """A Ruby below /opt, with its own programs beside it; where it is missing or another version, the plan says so."""
+    source = tmp_path / "source"
+    source.mkdir()
+    tell = '[RbConfig.ruby, ENV["PATH"], `ruby -e "print 42"`]'
+    (source / "app.rb").write_text(f"App = ->(env) {{ [200, {{}}, [{tell}.join(' ')]] }}\n")
+    framework = {"name": "rack", "require": "./app", "app": "App"}
+    ruby = {"version": ">= 3.1", "path": "/opt/ruby-test/bin/ruby"}
+    project = Project(tmp_path, fleet, "own-ruby", source, framework=framework, ruby=ruby, dynos={"web": 1})
+    make = (
+        "mkdir -p /opt/ruby-test/bin && cd /opt/ruby-test/bin && cp -L /usr/bin/ruby ruby && cp /usr/bin/thin thin && "
+        "sed -i '1s,.*,#!/nowhere/ruby,' thin"
+    )
+    try:
+        done = project.dynoctl("plan", code=1)
+        assert "grid-1: no MRI Ruby found at /opt/ruby-test/bin/ruby" in done.stderr
+        for name in fleet.names:
+            fleet.exec(name, "sh", "-c", make)
+        project.manifest["ruby"]["version"] = "~> 3.3"
+        done = project.dynoctl("plan", code=1)
+        assert re.search(r"grid-2: ruby 3\.1\.\d does not satisfy ruby.version", done.stderr)
+        project.manifest["ruby"]["version"] = "~> 3.1"
+        assert "/package." not in project.dynoctl("plan").stdout, "its gems are its owner's"
+        project.apply()
+        text = ask(project.ps()["web.1"], "GET", "/")[1]
+        assert "/opt/ruby-test/bin:/usr/local/sbin:" in text
+        assert text.endswith(" 42")
+        project.settled()
+    finally:
+        project.destroy()
+        for name in fleet.names:
+            fleet.exec(name, "rm", "-r", "/opt/ruby-test", check=False)
+
+
+def test_writable_directories_are_a_dynos_own_and_nothing_else_is(fleet: Any, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "public").mkdir(parents=True)
+    (source / "app.rb").write_text(
+        "App = lambda do |env|\n"
+        "  path = env['PATH_INFO'].delete_prefix('/')\n"
+        "  File.write(path, Process.pid.to_s) if env['REQUEST_METHOD'] == 'POST'\n"
+        "  [200, {}, [File.read(path)]]\n"
+        "rescue SystemCallError => error\n"
+        "  [403, {}, [error.class.name]]\n"
+        "end\n"
+    )
+    framework = {"name": "rack", "require": "./app", "app": "App"}
+    project = Project(tmp_path, fleet, "writes", source, framework=framework, dynos={"web": 2})
+    project.manifest["app"]["writable"] = ["tmp", "public/up/loads"]
+    project.manifest["servers"] = project.manifest["servers"][:1]
+    try:
+        # A candidate is asked for /, which is no file.
+        project.apply()
+        one, two = project.ps().values()
+        for path in ("/tmp/x", "/public/up/loads/x"):
+            assert ask(one, "POST", path)[:2] == (200, str(one["pid"]))
+            assert ask(one, "GET", path)[1] == str(one["pid"])
+            assert ask(two, "GET", path)[:2] == (403, "Errno::ENOENT"), "the other one has its own"
+        for path in ("/x", "/public/x", "/public/up/x", "/app.rb", "/.dynoctl/x"):
+            assert ask(one, "POST", path)[:2] == (403, "Errno::EROFS"), path
+        project.settled()
+    finally:
+        project.destroy()
 
 
 def test_validate_online_says_who_cannot_reach_what(make: Any, fleet: Any) -> None:
