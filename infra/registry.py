@@ -23,10 +23,11 @@ from providers.launch_file import LaunchFile
 from providers.mount import Mount
 from providers.package import Package
 from providers.slug import Slug as SlugProvider
+from providers.socket import Socket
 from providers.unit import Unit
 from providers.user import User
 from stacks import detect
-from stacks.contract import StackError, Tcp, Unix
+from stacks.contract import Inherited, StackError, Unix
 from stacks.launch import command, launch
 from stacks.requirement import satisfies
 from stacks.starter import SLUGIGNORE, STARTERS, app_name, render
@@ -44,6 +45,7 @@ class Everything:
         LaunchFile("server_config"),
         User(),
         EnvFile(),
+        Socket(),
         Unit(),
     )
     processes = processes.Processes()
@@ -69,7 +71,7 @@ class Everything:
             writable=made.writable,
             rackup=made.rackup,
             config=made.config,
-            web=lambda host, port: made.argv(Tcp(host, port)),
+            web=made.argv(Inherited()),
             candidate=lambda path: made.argv(Unix(path)),
             commands={name: command(line) for name, line in types.items() if line is not None},
             stop_signal=made.stop.signal,

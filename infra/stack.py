@@ -23,8 +23,8 @@ class Stack:
     ``ruby`` is the requirement that the Ruby at ``program`` must meet; ``executables`` must be on every server, and
     ``packages`` are the Debian packages that bring them (none: dynoctl is not to install any).
     ``rackup`` and ``config`` are the texts of the generated files, ``environment`` is what every dyno has beside PORT
-    and DYNO, ``writable`` are directories of the app. ``web`` gives the app server's argv for an address and a port,
-    ``candidate`` for a socket's path; ``commands`` are the argv of all other types.
+    and DYNO, ``writable`` are directories of the app. ``web`` is the app server's argv on a socket that it inherits,
+    ``candidate`` gives that for a socket's path; ``commands`` are the argv of all other types.
     """
 
     ruby: str
@@ -36,7 +36,7 @@ class Stack:
     writable: tuple[str, ...]
     rackup: str
     config: str
-    web: Callable[[str, int], tuple[str, ...]]
+    web: tuple[str, ...]
     candidate: Callable[[str], tuple[str, ...]]
     commands: Mapping[str, tuple[str, ...]]
     stop_signal: str = "SIGTERM"

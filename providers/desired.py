@@ -10,7 +10,7 @@ from infra.provider import Dyno
 from infra.resource import Resource
 from infra.sensitive import Sensitive
 from infra.stack import Slug, Stack
-from providers import candidate, directory, dyno_unit, env_file, launch_file, mount, package, paths, slug, user
+from providers import candidate, directory, dyno_unit, env_file, launch_file, mount, package, paths, slug, socket, user
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,14 @@ def rehearsal(wanted: Wanted, server: str) -> dyno_unit.DynoUnit:
 def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
     type_, _ = parse_dyno(dyno.name)
     name = f"{wanted.app}-{dyno.name}"
-    argv = wanted.stack.web(dyno.listen, dyno.port) if dyno.port else wanted.stack.commands[type_]
-    return [
+    argv = wanted.stack.web if dyno.port else wanted.stack.commands[type_]
+    attributes = dyno_unit.attributes(unit(wanted, dyno, argv))
+    made = [
         Resource(dyno.server, "user", name, user.desired(wanted.app, dyno.name), dyno.name),
         Resource(dyno.server, "env_file", name, env_file.desired(wanted.environments[type_]), dyno.name),
-        Resource(
-            dyno.server,
-            "unit",
-            name,
-            dyno_unit.attributes(unit(wanted, dyno, argv)),
-            dyno.name,
-            triggers=(f"user.{name}", f"env_file.{name}"),
-        ),
     ]
+    if dyno.port:
+        listening = socket.desired(wanted.app, dyno.name, dyno.listen, dyno.port)
+        made.append(Resource(dyno.server, "socket", name, listening, dyno.name))
+    triggers = tuple(f"{one.kind}.{name}" for one in made)
+    return [*made, Resource(dyno.server, "unit", name, attributes, dyno.name, triggers=triggers)]

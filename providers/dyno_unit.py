@@ -74,6 +74,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
     """The dyno's own unit."""
     unit = marks.user_name(dyno.app, dyno.dyno)
     mount = paths.mount_unit(dyno.app, dyno.slug)
+    needs = f"{mount} {unit}.socket" if dyno.port else mount
     web = {f"Unit.{marks.LISTEN}": dyno.listen, f"Unit.{marks.PORT}": str(dyno.port)} if dyno.port else {}
     port = {"PORT": str(dyno.port)} if dyno.port else {}
     return {
@@ -83,8 +84,8 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         **web,
         f"Unit.{marks.CPU}": str(dyno.cpu),
         "Unit.Wants": f"network-online.target {unit}-ready.service",
-        "Unit.Requires": mount,
-        "Unit.After": f"network-online.target {mount}",
+        "Unit.Requires": needs,
+        "Unit.After": f"network-online.target {needs}",
         # A crash loop is slow and bounded, and ends by itself when its cause does.
         "Unit.StartLimitIntervalSec": "0",
         "Service.Type": "exec",

@@ -84,7 +84,9 @@ class Unit(Base):
         if change.after is None:
             slice_ = f"dyno-{marks.escape(scope.app)}.slice"
             return [
-                Command(("sh", "-c", _STOP, "stop", service, ready), timeout=120, says=f"stop {dyno}"),
+                Command(
+                    ("sh", "-c", _STOP, "stop", service, ready, f"{unit}.socket"), timeout=120, says=f"stop {dyno}"
+                ),
                 files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
                 files.systemctl("daemon-reload"),
                 Command(("sh", "-c", _STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
@@ -111,6 +113,8 @@ class Unit(Base):
         says = f"{verb} {dyno}"
         if verb == "start":
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
+        if f"Unit.{marks.PORT}" in wanted:
+            commands.append(Command(("sh", "-c", _OPEN, "open", unit), timeout=120, says=f"open the socket of {dyno}"))
         commands.append(files.systemctl("restart", service, ready, timeout=READY_TIMEOUT + 30, says=says))
         return commands
 
@@ -188,6 +192,13 @@ done
 :
 """
 
+# A socket that is open stays open, and what comes in waits there. A service that runs without one must end first.
+_OPEN = """\
+systemctl is-active -q "$1.socket" && exit
+systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
+systemctl start "$1.socket"
+"""
+
 # Only of its last run: what an earlier one said may hold a secret that is none of today's, and so is not redacted.
 _JOURNAL = """\
 id=$(systemctl show -p InvocationID --value "$1")
@@ -197,6 +208,8 @@ journalctl --sync 2>/dev/null
 
 _STOP = """\
 systemctl --no-reload disable "$1" 2>/dev/null
+# The socket first: what comes in afterwards would wake the service again.
+systemctl stop "$3" 2>/dev/null
 systemctl stop "$1" "$2" 2>/dev/null
 systemctl is-active -q "$1" && exit 1
 systemctl reset-failed "$1" "$2" 2>/dev/null
