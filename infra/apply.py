@@ -6,10 +6,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from infra import before, record
+from infra import record
 from infra.engine import Prepared
 from infra.errors import DynoctlError, Unreachable
 from infra.events import Event, Failure, Listener, Report
+from infra.gates import Gates
 from infra.groups import Group, goes, group, restarts, verb
 from infra.lock import Identity, lock_all
 from infra.observe import Observed
@@ -56,11 +57,13 @@ class Applier:
             groups = group(plan)
             made = [one for one in groups if one.dyno is None and not goes(one)]
             self._phase("install", [one for one in made if self._first(one)])
-            self._require()
-            self._build()
+            gates = self._gates()
+            gates.require()
+            self._image = gates.build()
             self._remember(found, identity)
             self._phase("prepare", [one for one in made if not self._first(one)])
-            self._rehearse()
+            gates.release()
+            gates.rehearse()
             starts = [one for one in groups if one.dyno is not None and not goes(one) and not restarts(one)]
             self._phase("start", starts)
             self._rolling([one for one in groups if restarts(one)])
@@ -107,48 +110,12 @@ class Applier:
 
         self._settle(each(write, found))
 
+    def _gates(self) -> Gates:
+        report, listener = self.report, self._listener
+        return Gates(self._prepared, self._shells, self._broken, report, listener, self._redact, self._fail, self.stop)
+
     def _first(self, one: Group) -> bool:
         return self._providers[one.changes[0].resource.kind].first
-
-    def _require(self) -> None:
-        """After packages came: what stood in no way then, because they would bring it, must be there now."""
-        came = {change.resource.server for change in self.report.done} - self._broken
-        for server, result in before.require(self._prepared, self._shells, came).items():
-            problems = [result] if isinstance(result, DynoctlError) else result
-            for problem in problems:
-                self._fail(server, "packages", problem)
-
-    def _build(self) -> None:
-        """Make the slug's image before anything needs it; where that fails, nothing else is begun."""
-        if self.stop.is_set():
-            return
-        try:
-            self._image = before.image(self._prepared, self._broken, self._listener)
-        except DynoctlError as error:
-            where = self._plan.builder or "here"
-            failure = Failure(where, "build", self._redact(error.summary), self._redact(error.hint))
-            self._listener(Event("failed", where, "build", failure.summary))
-            self.report.failures.append(failure)
-            self._broken |= set(self._shells)
-
-    def _rehearse(self) -> None:
-        """Boot a candidate of the release wherever it is new; one that does not answer ends it all."""
-        servers = [name for name in self._plan.candidates if name not in self._broken]
-        if not servers or self.stop.is_set():
-            return
-        self._listener(Event("phase", text="rehearse", total=len(servers)))
-        rejected: dict[str, list[str]] = {}
-        for server, result in before.rehearse(self._prepared, self._shells, servers, self._listener).items():
-            if isinstance(result, StepFailed):
-                rejected.setdefault(self._redact(result.output) or "It said nothing.", []).append(server)
-                self._listener(Event("failed", server, "candidate", "it did not answer"))
-            elif isinstance(result, DynoctlError):
-                self._fail(server, "candidate", result)
-        for detail, where in rejected.items():
-            summary = f"{', '.join(where)}: the release was rejected, as its candidate did not answer"
-            self.report.failures.append(Failure(where[0], "candidate", summary, detail, rejected=True))
-        if rejected:
-            self._broken |= set(self._shells)
 
     def _phase(self, name: str, groups: Sequence[Group]) -> None:
         """Groups of one server one after the other, servers at the same time."""

@@ -48,6 +48,8 @@ class Report:
     halted: bool = False
     """True where a dyno did not come up, so that no further dyno was restarted and nothing was removed."""
     interrupted: bool = False
+    release_said: str = ""
+    """What the release command printed."""
 
     @property
     def rejected(self) -> bool:

@@ -31,6 +31,8 @@ class Plan:
     fingerprint: str
     candidates: tuple[str, ...] = ()
     """The servers on which a candidate of the release must answer before any dyno moves."""
+    release_on: str | None = None
+    """The server on which the release command runs first, if there is one and a new release."""
     build: tuple[str, ...] = ()
     """The commands that build the slug before anything else happens; () where no server needs one."""
     builder: str | None = None
@@ -74,6 +76,7 @@ def build(
     leaving: Sequence[str] = (),
     errors: Sequence[Diagnostic] = (),
     notes: Sequence[str] = (),
+    releases: bool = False,
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
 ) -> Plan:
@@ -91,6 +94,7 @@ def build(
         problems += stands
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
+    trials = candidates(changes, wanted)
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect == "restart"]
     return Plan(
         app=app,
@@ -102,7 +106,8 @@ def build(
         errors=tuple(problems),
         notes=tuple(notes),
         fingerprint=fingerprint(found),
-        candidates=candidates(changes, wanted),
+        candidates=trials,
+        release_on=trials[0] if trials and releases else None,
         build=build_with if any(one.action == "create" and one.resource.local for one in changes) else (),
         builder=builder,
     )

@@ -14,9 +14,9 @@ from infra.resource import Resource, Upload
 from infra.sensitive import Sensitive
 from infra.slug import build, image
 from infra.slug.tree import scan
-from infra.stack import Candidate, Progress, Slug, Stack
-from providers import candidate, paths, processes
-from providers.desired import Wanted, rehearsal, resources
+from infra.stack import Progress, Slug, Stack, Trial
+from providers import candidate, paths, processes, release_command
+from providers.desired import Wanted, rehearsal, releasing, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
 from providers.launch_file import LaunchFile
@@ -74,6 +74,7 @@ class Everything:
             web=made.argv(Inherited()),
             candidate=lambda path: made.argv(Unix(path)),
             commands={name: command(line) for name, line in types.items() if line is not None},
+            release=None if manifest.release_command is None else command(manifest.release_command),
             stop_signal=made.stop.signal,
             stop_seconds=made.stop.seconds,
         )
@@ -103,9 +104,15 @@ class Everything:
 
     def candidate(
         self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
-    ) -> Candidate:
+    ) -> Trial:
         unit = rehearsal(_wanted(manifest, stack, slug, {"web": variables}), server)
-        return Candidate(server, candidate.commands(unit, variables))
+        return Trial(server, candidate.commands(unit, variables))
+
+    def release(
+        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+    ) -> Trial:
+        unit = releasing(_wanted(manifest, stack, slug, {"web": variables}), server)
+        return Trial(server, release_command.commands(unit, variables))
 
     looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
 

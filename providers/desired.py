@@ -10,7 +10,20 @@ from infra.provider import Dyno
 from infra.resource import Resource
 from infra.sensitive import Sensitive
 from infra.stack import Slug, Stack
-from providers import candidate, directory, dyno_unit, env_file, launch_file, mount, package, paths, slug, socket, user
+from providers import (
+    candidate,
+    directory,
+    dyno_unit,
+    env_file,
+    launch_file,
+    mount,
+    package,
+    paths,
+    release_command,
+    slug,
+    socket,
+    user,
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ def _server(wanted: Wanted, server: str, *, web: bool) -> list[Resource]:
 def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUnit:
     """What the units of one dyno are made from."""
     type_, _ = parse_dyno(dyno.name)
-    cpu, memory = wanted.shares[type_]
+    cpu, memory = wanted.shares.get(type_, wanted.shares["web"])
     stack = wanted.stack
     return dyno_unit.DynoUnit(
         app=wanted.app,
@@ -82,6 +95,12 @@ def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUni
 def rehearsal(wanted: Wanted, server: str) -> dyno_unit.DynoUnit:
     """What a candidate on a server is made from."""
     return unit(wanted, Dyno(candidate.DYNO, server, "", 1), wanted.stack.candidate(candidate.socket(wanted.app)))
+
+
+def releasing(wanted: Wanted, server: str) -> dyno_unit.DynoUnit:
+    """What the release command on a server is made from: a dyno without a port, as large as a web dyno."""
+    assert wanted.stack.release is not None  # noqa: S101  # for mypy: asked for only where there is one
+    return unit(wanted, Dyno(release_command.DYNO, server), wanted.stack.release)
 
 
 def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:

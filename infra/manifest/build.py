@@ -53,6 +53,7 @@ def build(document: Document, file: Path) -> Manifest:
         cache=_backing(data.get("cache")),
         databases={name: _backing_of(value) for name, value in data.get("databases", {}).items()},
         caches={name: _backing_of(value) for name, value in data.get("caches", {}).items()},
+        release_command=_command(data.get("release_command")),
         spread=data.get("placement", {}).get("spread"),
         **optional,
     )
@@ -90,9 +91,12 @@ def _dynos(name: str, value: Any) -> DynoType:
     if "memory" in value:
         keys["memory"] = int(value["memory"][:-1]) * _SIZES[value["memory"][-1]]
     if "command" in value:
-        command = value["command"]
-        keys["command"] = command if isinstance(command, str) else tuple(command)
+        keys["command"] = _command(value["command"])
     return DynoType(name, **keys)
+
+
+def _command(value: Any) -> str | tuple[str, ...] | None:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _entry(entry: dict[str, Any]) -> Use | Map:

@@ -165,5 +165,7 @@ class Manifest:
     databases: Mapping[str, Backing] = field(default_factory=dict)
     caches: Mapping[str, Backing] = field(default_factory=dict)
     ssh: Ssh = Ssh()
+    release_command: str | tuple[str, ...] | None = None
+    """A line for a shell, or an argv, that runs once before the dynos of a new release."""
     spread: str | None = None
     """The label over whose values dynos spread before they spread over servers."""

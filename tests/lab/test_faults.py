@@ -139,6 +139,43 @@ def test_a_release_whose_candidate_does_not_answer_is_rejected(app: Project, ser
     app.settled()
 
 
+def test_the_release_command_runs_once_before_any_dyno_moves(app: Project, fleet: Any) -> None:
+    tell = 'echo "released $WORD as $(id -un) in $(pwd) of $DYNO with $SECRET"'
+    count = "redis-cli", "get", "released"
+    fleet.exec("data", "redis-cli", "del", "released")
+    ruby = 'ruby -rredis -e "Redis.new(url: ENV[%q(REDIS_URL)]).incr(%q(released))"'
+    app.environment["HIDDEN"] = "hunter2-hunter2"
+    app.manifest["env"] = {"WORD": "one", "SECRET": {"from_env": "HIDDEN"}}
+    app.manifest["cache"] = {"adapter": "redis", "url": {"from_file": str(fleet.path / "cache_url")}}
+    app.manifest["release_command"] = f"{tell}; {ruby}"
+    assert "Then the release command runs once, on grid-1." in app.dynoctl("plan").stdout
+    done = app.apply()
+    said = "released one as dynoctl-release-faults in /app of release.0 with (sensitive)"
+    assert f"The release command said:\n  | {said}" in done.stdout
+    assert fleet.exec("data", *count).stdout.strip() == "1"
+    good = app.ps()
+
+    app.manifest["dynos"]["web"] = 5  # the same release
+    app.apply()
+    assert fleet.exec("data", *count).stdout.strip() == "1", "scaling is no release"
+
+    app.manifest["env"]["WORD"] = "two"
+    app.manifest["release_command"] = f"{ruby}; echo going wrong; exit 3"
+    done = app.apply(code=5)
+    assert "the release command failed, so the release was rejected" in done.stdout
+    assert "going wrong" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+    assert {name: row["pid"] for name, row in app.ps().items() if name in good} == {
+        name: row["pid"] for name, row in good.items()
+    }
+    assert fleet.exec("data", *count).stdout.strip() == "2"
+    left = "ls /run/systemd/system/*dynoctl* /run/dynoctl-*; systemctl list-units --all --no-legend 'dynoctl-*'"
+    assert fleet.exec("grid-1", "sh", "-c", left, check=False).stdout == ""
+    app.manifest["release_command"] = ["sh", "-c", "exit 0"]
+    app.apply()
+    app.settled()
+
+
 def test_a_dyno_that_cannot_move_stays_where_it_is_with_all_that_it_needs(app: Project, fleet: Any) -> None:
     app.apply()
     moving = next(name for name, row in app.ps().items() if row["server"] == "grid-3")

@@ -90,7 +90,8 @@ def test_what_is_under_way_ends_and_what_comes_in_waits(make: Any, fleet: Any, s
     time.sleep(0.3)
     began = time.monotonic()
     assert "first" in get(*address, "/")
-    assert time.monotonic() - began > 0.5, "it waited for the new process"
+    if server != "thin":  # it looks at signals once a second, and until then it answers
+        assert time.monotonic() - began > 0.5, "it waited for the new process"
     under_way.join()
     restart.join()
     assert "first" in answers[0], "the old process ended what it was at"
