@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from infra import record
+from infra import history, record
 from infra.engine import Prepared
 from infra.errors import DynoctlError, Unreachable
 from infra.events import Event, Failure, Listener, Report
@@ -39,6 +40,7 @@ class Applier:
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()
         self._image: Upload | None = None
+        self._gone: set[str] = set()
         self._remembered: tuple[str, str | None] | None = None
         self._mutex = threading.Lock()
         self.report = Report()
@@ -51,6 +53,7 @@ class Applier:
         machines = {name: seen.facts.machine_id for name, seen in prepared.fleet.found.items()}
         sessions = {name: prepared.fleet.sessions[name] for name in sorted(machines, key=lambda n: machines[n])}
         self._shells = lock_all(sessions, plan.app, identity)
+        began = time.monotonic()
         try:
             found = self._look()
             self._refuse_stale(found)
@@ -69,6 +72,7 @@ class Applier:
             self._rolling([one for one in groups if restarts(one)])
             self._remove([one for one in groups if goes(one)])
             self._finish(found, identity)
+            self._audit(identity, time.monotonic() - began)
         finally:
             each(lambda name: self._shells[name].close(), self._shells)
         self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
@@ -264,6 +268,7 @@ class Applier:
             self._shells[name].forget()
 
         self._settle(each(forget, whole))
+        self._gone = whole
         if self._prepared.destroy or not self.report.ok or self.report.skipped or self._plan.unreachable:
             return
         entry = record.formation(
@@ -278,6 +283,17 @@ class Applier:
         if entry != self._remembered:
             staying = [name for name in self._shells if name not in whole]
             self._settle(each(lambda name: self._shells[name].run([record.write(self._plan.app, [entry])]), staying))
+
+    def _audit(self, identity: Identity, seconds: float) -> None:
+        """Leave a line on every server that still answers, and still has something of the app."""
+        slug = "" if self._prepared.slug is None else self._prepared.slug.digest
+        self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
+        line = history.entry(
+            self._plan, self.report, identity, destroy=self._prepared.destroy, seconds=seconds, slug=slug
+        )
+        command = history.append(self._plan.app, line)
+        there = [name for name in self._shells if name not in self._gone]
+        each(lambda name: self._shells[name].run([command]), there)  # what cannot be written down is in the report
 
     def _settle(self, results: Mapping[str, object]) -> None:
         for name, result in results.items():
