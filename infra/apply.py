@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infra import history, record
+from infra import record
 from infra.engine import Prepared
 from infra.errors import DynoctlError, Unreachable
 from infra.events import Event, Failure, Listener, Report
 from infra.gates import Gates
 from infra.groups import Group, goes, group, restarts, verb
 from infra.lock import Identity, lock_all
+from infra.memory import Memory
 from infra.observe import Observed
 from infra.plan import Plan
 from infra.provider import Provider
@@ -40,8 +41,6 @@ class Applier:
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()
         self._image: Upload | None = None
-        self._gone: set[str] = set()
-        self._remembered: tuple[str, str | None] | None = None
         self._mutex = threading.Lock()
         self.report = Report()
         self.stop = threading.Event()
@@ -60,10 +59,11 @@ class Applier:
             groups = group(plan)
             made = [one for one in groups if one.dyno is None and not goes(one)]
             self._phase("install", [one for one in made if self._first(one)])
+            memory = Memory(prepared, self._shells, found, identity, self._broken, self.report, self._fail, self._salts)
             gates = self._gates()
             gates.require()
             self._image = gates.build()
-            self._remember(found, identity)
+            memory.begin()
             self._phase("prepare", [one for one in made if not self._first(one)])
             gates.release()
             gates.rehearse()
@@ -71,11 +71,11 @@ class Applier:
             self._phase("start", starts)
             self._rolling([one for one in groups if restarts(one)])
             self._remove([one for one in groups if goes(one)])
-            self._finish(found, identity)
-            self._audit(identity, time.monotonic() - began)
+            memory.end()
+            self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
+            memory.audit(time.monotonic() - began)
         finally:
             each(lambda name: self._shells[name].close(), self._shells)
-        self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
         return self.report
 
     def _look(self) -> dict[str, Observed]:
@@ -97,23 +97,6 @@ class Applier:
                 "Run dynoctl plan again and read what is different.",
             )
 
-    def _remember(self, found: Mapping[str, Observed], identity: Identity) -> None:
-        """Write the salt and the formation, before anything else: a dyno on a server that dies keeps its number."""
-        if self._prepared.destroy or self._broken >= set(self._shells):
-            return
-        entries = record.formation(
-            self._prepared.manifest, self._plan, found, identity.who, identity.when, forget=self._prepared.forget
-        )
-        self._remembered = entries
-        for name, seen in found.items():
-            self._salts[name] = seen.facts.salt or record.new_salt()
-
-        def write(name: str) -> None:
-            salt: list[tuple[str, str | None]] = [] if found[name].facts.salt else [("salt", self._salts[name])]
-            self._shells[name].run([record.write(self._plan.app, [*salt, entries])])
-
-        self._settle(each(write, found))
-
     def _gates(self) -> Gates:
         report, listener = self.report, self._listener
         return Gates(self._prepared, self._shells, self._broken, report, listener, self._redact, self._fail, self.stop)
@@ -126,28 +109,55 @@ class Applier:
         if not groups:
             return
         self._listener(Event("phase", text=name, total=len(groups)))
+        self._on_servers(groups, self._make)
+
+    def _on_servers(self, groups: Sequence[Group], work: Callable[[Group], None]) -> None:
+        """``work`` on each: those of one server one after the other, servers at the same time."""
         by_server: dict[str, list[Group]] = {}
         for one in groups:
             by_server.setdefault(one.server, []).append(one)
 
-        def work(server: str) -> None:
+        def work_through(server: str) -> None:
             for one in by_server[server]:
-                self._make(one)
+                work(one)
 
-        each(work, by_server)
+        each(work_through, by_server)
 
     def _rolling(self, groups: Sequence[Group]) -> None:
-        """Restart one dyno at a time over the fleet, each checked before the next; end at the first that fails."""
+        """Restart a batch of dynos at a time, each healthy before the next batch; end at the first that fails."""
         if not groups:
             return
         self._listener(Event("phase", text="restart", total=len(groups)))
         waiting = {one.dyno: one for one in groups}
         for batch in self._plan.batches:
-            for one in (waiting.pop(dyno) for dyno in batch if dyno in waiting):
-                if self.report.halted:
+            moving = [waiting.pop(dyno) for dyno in batch if dyno in waiting]
+            if self.report.halted:
+                for one in moving:
                     self._skip(one)
-                else:
-                    self._make(one)
+                continue
+            self._on_servers(moving, self._make)
+            self._stay(moving)
+
+    def _stay(self, moved: Sequence[Group]) -> None:
+        """After a batch: its dynos must stay healthy for as long as the manifest says."""
+        seconds = self._prepared.manifest.rollout.min_healthy_time
+        moved = [one for one in moved if one.server not in self._broken]
+        if not seconds or self.report.halted or self.stop.wait(seconds):
+            return
+
+        def look(one: Group) -> None:
+            for change in one.changes:
+                command = self._providers[change.resource.kind].alive(self._prepared.scope, change)
+                if command is None:
+                    continue
+                try:
+                    self._shells[one.server].run([command])
+                except StepFailed as error:
+                    self._explain(one, error)
+                except DynoctlError as error:
+                    self._fail(one.server, one.subject, error)
+
+        self._on_servers(moved, look)
 
     def _remove(self, groups: Sequence[Group]) -> None:
         """What leaves goes last, and stays where something that should replace it did not come up."""
@@ -254,48 +264,3 @@ class Applier:
     def _step(self, one: Group, command: Command) -> None:
         if command.says not in ("record", ""):
             self._listener(Event("step", one.server, one.subject, command.says))
-
-    def _finish(self, found: Mapping[str, Observed], identity: Identity) -> None:
-        """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
-        gone = set(self._shells) if self._prepared.destroy else set(self._prepared.leaving) & set(self._shells)
-        whole = gone - self._broken if self.report.ok and not self.report.skipped else set()
-        away = set(self._prepared.leaving) & set(self._plan.unreachable)
-        if self._prepared.destroy and away:
-            whole = set()  # only these records know that something of the app is left on a server that is away
-
-        def forget(name: str) -> None:
-            self._shells[name].run([record.forget(self._plan.app)])
-            self._shells[name].forget()
-
-        self._settle(each(forget, whole))
-        self._gone = whole
-        if self._prepared.destroy or not self.report.ok or self.report.skipped or self._plan.unreachable:
-            return
-        entry = record.formation(
-            self._prepared.manifest,
-            self._plan,
-            found,
-            identity.who,
-            identity.when,
-            settled=True,
-            forget=self._prepared.forget,
-        )
-        if entry != self._remembered:
-            staying = [name for name in self._shells if name not in whole]
-            self._settle(each(lambda name: self._shells[name].run([record.write(self._plan.app, [entry])]), staying))
-
-    def _audit(self, identity: Identity, seconds: float) -> None:
-        """Leave a line on every server that still answers, and still has something of the app."""
-        slug = "" if self._prepared.slug is None else self._prepared.slug.digest
-        self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
-        line = history.entry(
-            self._plan, self.report, identity, destroy=self._prepared.destroy, seconds=seconds, slug=slug
-        )
-        command = history.append(self._plan.app, line)
-        there = [name for name in self._shells if name not in self._gone]
-        each(lambda name: self._shells[name].run([command]), there)  # what cannot be written down is in the report
-
-    def _settle(self, results: Mapping[str, object]) -> None:
-        for name, result in results.items():
-            if isinstance(result, DynoctlError):
-                self._fail(name, "record", result)

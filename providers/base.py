@@ -20,6 +20,9 @@ class Base:
     def triggers(self, change: Change) -> bool:
         return True
 
+    def alive(self, scope: Scope, change: Change) -> Command | None:
+        return None
+
     def explain(self, scope: Scope, change: Change) -> Command | None:
         return None
 

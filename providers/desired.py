@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from infra.manifest.model import Rollout
 from infra.marks import parse_dyno
 from infra.provider import Dyno
 from infra.resource import Resource
@@ -34,6 +35,7 @@ class Wanted:
     slug: Slug
     stack: Stack
     environments: Mapping[str, Mapping[str, str | Sensitive]]
+    rollout: Rollout
     shares: Mapping[str, tuple[int, int]]
     """Of each dyno type: thousandths of a core, and bytes of memory."""
 
@@ -89,6 +91,8 @@ def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUni
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=stack.stop_seconds if dyno.port else dyno_unit.STOP_SECONDS,
         ruby=stack.program,
+        health=wanted.rollout.health,
+        deadline=wanted.rollout.healthy_deadline,
     )
 
 

@@ -115,8 +115,15 @@ class Unit(Base):
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
         if f"Unit.{marks.PORT}" in wanted:
             commands.append(Command(("sh", "-c", _OPEN, "open", unit), timeout=120, says=f"open the socket of {dyno}"))
-        commands.append(files.systemctl("restart", service, ready, timeout=READY_TIMEOUT + 30, says=says))
+        deadline = int(str(ready_wanted["Service.TimeoutStartSec"]))
+        commands.append(files.systemctl("restart", service, ready, timeout=deadline + 60, says=says))
         return commands
+
+    def alive(self, scope: Scope, change: Change) -> Command | None:
+        if change.after is None:
+            return None
+        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        return Command(("sh", "-c", _ALIVE, "alive", unit), says=f"see whether {change.resource.dyno} stays healthy")
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = marks.user_name(scope.app, str(change.resource.dyno))
@@ -198,6 +205,9 @@ systemctl is-active -q "$1.socket" && exit
 systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
 systemctl start "$1.socket"
 """
+
+# Neither ended, and not started anew since it was healthy: then its companion would not be up any more.
+_ALIVE = 'systemctl is-active -q "$1.service" && systemctl is-active -q "$1-ready.service"'
 
 # Only of its last run: what an earlier one said may hold a secret that is none of today's, and so is not redacted.
 _JOURNAL = """\

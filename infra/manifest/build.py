@@ -12,10 +12,12 @@ from infra.manifest.model import (
     Backing,
     DynoType,
     Framework,
+    Health,
     Manifest,
     Map,
     Packages,
     Reference,
+    Rollout,
     Ruby,
     Server,
     Ssh,
@@ -53,6 +55,7 @@ def build(document: Document, file: Path) -> Manifest:
         cache=_backing(data.get("cache")),
         databases={name: _backing_of(value) for name, value in data.get("databases", {}).items()},
         caches={name: _backing_of(value) for name, value in data.get("caches", {}).items()},
+        rollout=_rollout(data.get("rollout", {})),
         release_command=_command(data.get("release_command")),
         spread=data.get("placement", {}).get("spread"),
         **optional,
@@ -73,6 +76,10 @@ def _ruby(data: dict[str, Any], source: Path) -> Ruby:
 
 def _packages(data: str | list[str]) -> Packages:
     return Packages(names=tuple(data)) if isinstance(data, list) else Packages(manual=data == "manual")
+
+
+def _rollout(data: dict[str, Any]) -> Rollout:
+    return Rollout(**{**data, "health": Health(**data.get("health", {}))})
 
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:
