@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infra import record
+from infra import record, undo
 from infra.engine import Prepared
 from infra.errors import DynoctlError, Unreachable
 from infra.events import Event, Failure, Listener, Report
@@ -22,6 +22,7 @@ from infra.redact import redactor
 from infra.remote.locked import LockedShell, StepFailed
 from infra.remote.parallel import each
 from infra.resource import Change, Command, Upload
+from infra.rolling import Rolling
 
 
 class StalePlan(DynoctlError):
@@ -44,6 +45,20 @@ class Applier:
         self._mutex = threading.Lock()
         self.report = Report()
         self.stop = threading.Event()
+        self._rolling = Rolling(
+            prepared,
+            self._shells,
+            self._providers,
+            self._broken,
+            self.report,
+            listener,
+            self.stop,
+            self._make,
+            self._skip,
+            self._on_servers,
+            self._explain,
+            self._fail,
+        )
 
     def run(self) -> Report:
         """Raises LockTaken or StalePlan before anything is changed; everything later is in the report."""
@@ -51,7 +66,7 @@ class Applier:
         identity = Identity.here()
         machines = {name: seen.facts.machine_id for name, seen in prepared.fleet.found.items()}
         sessions = {name: prepared.fleet.sessions[name] for name in sorted(machines, key=lambda n: machines[n])}
-        self._shells = lock_all(sessions, plan.app, identity)
+        self._shells |= lock_all(sessions, plan.app, identity)
         began = time.monotonic()
         try:
             found = self._look()
@@ -69,7 +84,7 @@ class Applier:
             gates.rehearse()
             starts = [one for one in groups if one.dyno is not None and not goes(one) and not restarts(one)]
             self._phase("start", starts)
-            self._rolling([one for one in groups if restarts(one)])
+            self._rolling.run([one for one in groups if restarts(one)])
             self._remove([one for one in groups if goes(one)])
             memory.end()
             self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
@@ -123,42 +138,6 @@ class Applier:
 
         each(work_through, by_server)
 
-    def _rolling(self, groups: Sequence[Group]) -> None:
-        """Restart a batch of dynos at a time, each healthy before the next batch; end at the first that fails."""
-        if not groups:
-            return
-        self._listener(Event("phase", text="restart", total=len(groups)))
-        waiting = {one.dyno: one for one in groups}
-        for batch in self._plan.batches:
-            moving = [waiting.pop(dyno) for dyno in batch if dyno in waiting]
-            if self.report.halted:
-                for one in moving:
-                    self._skip(one)
-                continue
-            self._on_servers(moving, self._make)
-            self._stay(moving)
-
-    def _stay(self, moved: Sequence[Group]) -> None:
-        """After a batch: its dynos must stay healthy for as long as the manifest says."""
-        seconds = self._prepared.manifest.rollout.min_healthy_time
-        moved = [one for one in moved if one.server not in self._broken]
-        if not seconds or self.report.halted or self.stop.wait(seconds):
-            return
-
-        def look(one: Group) -> None:
-            for change in one.changes:
-                command = self._providers[change.resource.kind].alive(self._prepared.scope, change)
-                if command is None:
-                    continue
-                try:
-                    self._shells[one.server].run([command])
-                except StepFailed as error:
-                    self._explain(one, error)
-                except DynoctlError as error:
-                    self._fail(one.server, one.subject, error)
-
-        self._on_servers(moved, look)
-
     def _remove(self, groups: Sequence[Group]) -> None:
         """What leaves goes last, and stays where something that should replace it did not come up."""
         failed = {failure.subject for failure in self.report.failures}
@@ -200,6 +179,8 @@ class Applier:
         commands: list[Command] = []
         entries: list[tuple[str, str | None]] = []
         if one.dyno is not None and not goes(one):
+            if restarts(one):
+                commands.append(undo.keep(app, one.dyno, self._rolling.kept(one)))
             commands.append(record.write(app, [record.begin(one.dyno)]))
         for change in one.changes:
             provider = self._providers[change.resource.kind]

@@ -30,7 +30,8 @@ cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || { tail -n "$2" "$1" > "$1.new" 
 def entry(plan: Plan, report: Report, identity: Identity, *, destroy: bool, seconds: float, slug: str) -> str:
     """One line. It holds no value of the environment: failures are as the report has them, redacted."""
     actions = [change.action for change in report.done]
-    result = "ok" if report.ok else "rejected" if report.rejected else "interrupted" if report.interrupted else "failed"
+    words = {"rejected": report.rejected, "reverted": report.reverted, "interrupted": report.interrupted}
+    result = "ok" if report.ok else next((word for word, so in words.items() if so), "failed")
     return json.dumps(
         {
             "id": secrets.token_hex(8),

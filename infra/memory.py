@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from infra import history, record
+from infra import history, record, undo
 from infra.engine import Prepared
 from infra.errors import DynoctlError
 from infra.events import Report
@@ -74,9 +74,9 @@ class Memory:
         slug = "" if self.prepared.slug is None else self.prepared.slug.digest
         destroy, plan = self.prepared.destroy, self.prepared.plan
         line = history.entry(plan, self.report, self.identity, destroy=destroy, seconds=seconds, slug=slug)
-        command = history.append(plan.app, line)
+        commands = [undo.forget(plan.app), history.append(plan.app, line)]
         there = [name for name in self.shells if name not in self._gone]
-        each(lambda name: self.shells[name].run([command]), there)  # what cannot be written down is in the report
+        each(lambda name: self.shells[name].run(commands), there)  # what cannot be written down is in the report
 
     def _formation(self, *, settled: bool) -> tuple[str, str | None]:
         prepared, who = self.prepared, self.identity

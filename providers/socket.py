@@ -52,6 +52,13 @@ class Socket(Base):
             sockets[f"{scope.app}-{dyno}"] = attributes
         return sockets
 
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        return (f"{paths.UNITS}/{marks.user_name(scope.app, str(change.resource.dyno))}.socket",)
+
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        name = marks.user_name(scope.app, str(change.resource.dyno))
+        return [files.systemctl("daemon-reload"), Command(("sh", "-c", _OPEN, "open", name), timeout=120)]
+
     def effect(self, change: Change) -> Effect | None:
         """A socket cannot change under a process that has it: the dyno's own unit says what happens to that."""
         return None

@@ -119,6 +119,16 @@ class Unit(Base):
         commands.append(files.systemctl("restart", service, ready, timeout=deadline + 60, says=says))
         return commands
 
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        return (f"{paths.UNITS}/{unit}.service", f"{paths.UNITS}/{unit}-ready.service")
+
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        says = f"restart {change.resource.dyno} as it was"
+        restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=660, says=says)
+        return [files.systemctl("daemon-reload"), restart]
+
     def alive(self, scope: Scope, change: Change) -> Command | None:
         if change.after is None:
             return None

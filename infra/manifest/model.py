@@ -160,6 +160,7 @@ class Rollout:
     canary: int = 0
     min_healthy_time: int = 0
     healthy_deadline: int = 60
+    auto_revert: bool = True
     health: Health = Health()
 
 

@@ -23,6 +23,8 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
         lines.append("No dyno was touched: what ran before goes on running.")
     if report.halted:
         lines.append("The rollout stopped there: no further dyno was restarted, and nothing was removed.")
+    if report.reverted:
+        lines.append(f"Back to what they ran before: {', '.join(report.reverted)}.")
     if report.interrupted:
         lines.append("Interrupted: the step under way was finished, nothing new was begun.")
     if report.skipped:
