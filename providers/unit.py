@@ -216,8 +216,11 @@ systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.ser
 systemctl start "$1.socket"
 """
 
-# Neither ended, and not started anew since it was healthy: then its companion would not be up any more.
-_ALIVE = 'systemctl is-active -q "$1.service" && systemctl is-active -q "$1-ready.service"'
+# It runs, it answers, and it has not been started anew since apply started it: systemd counts that from nothing then.
+_ALIVE = """\
+systemctl is-active -q "$1.service" && systemctl is-active -q "$1-ready.service" || { echo 'it does not run'; exit 1; }
+[ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || { echo 'it ended and was started anew'; exit 1; }
+"""
 
 # Only of its last run: what an earlier one said may hold a secret that is none of today's, and so is not redacted.
 _JOURNAL = """\

@@ -89,11 +89,13 @@ def test_a_dyno_that_does_not_come_up_stops_the_rollout(app: Project) -> None:
     source = (app.source / "probe.rb").read_text()
     # Its candidate answers; only where a real dyno runs does it break.
     (app.source / "probe.rb").write_text('raise "this release is broken" unless ENV["DYNO"] == "web.0"\n' + source)
-    done = app.apply(code=1)
+    done = app.apply(code=5)
     assert "Failed: " in done.stdout
     assert "this release is broken" in done.stdout, "the dyno's own words"
     assert "The rollout stopped there" in done.stdout
+    assert "Back to what they ran before: web.1." in done.stdout
     rows = app.ps()
+    assert "probe" in app.get(rows["web.1"])
     assert all(rows[name]["pid"] == good[name]["pid"] for name in ("web.2", "web.3")), "the others run as they did"
     (app.source / "probe.rb").write_text(source)
     app.apply()
