@@ -188,7 +188,7 @@ def test_a_worker_consumes_a_real_queue(make: Any, fleet: Any, starter: str) -> 
     assert all(row["state"] == "up" for row in rows.values())
     words = [secrets.token_hex(4) for _ in range(20)]
     queue(fleet, "lpush", "jobs", *words)
-    done = eventually(lambda: all(queue(fleet, "get", f"done:{word}") for word in words) and True)
+    done = eventually(lambda: all(queue(fleet, "get", f"done:{word}") for word in words) and True, seconds=60)
     assert done
     assert queue(fleet, "get", f"done:{words[0]}").startswith(words[0][::-1])
     text = fleet.exec(
