@@ -191,10 +191,9 @@ def test_a_worker_consumes_a_real_queue(make: Any, fleet: Any, starter: str) -> 
     done = eventually(lambda: all(queue(fleet, "get", f"done:{word}") for word in words) and True, seconds=60)
     assert done
     assert queue(fleet, "get", f"done:{words[0]}").startswith(words[0][::-1])
-    text = fleet.exec(
-        rows["worker.1"]["server"], "journalctl", "-q", "-o", "cat", "-t", f"{project.manifest['app']['name']}-worker.1"
-    ).stdout
-    assert "worker.1 waits for jobs" in text
+    name = f"{project.manifest['app']['name']}-worker.1"
+    log = ("journalctl", "-q", "-o", "cat", "-t", name)
+    eventually(lambda: "worker.1 waits for jobs" in fleet.exec(rows["worker.1"]["server"], *log).stdout, seconds=60)
 
     # Told to stop, it ends what it is at and says so; a command that ends is not a dyno that stays up.
     project.manifest["dynos"]["worker"]["count"] = 1
