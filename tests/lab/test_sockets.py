@@ -42,8 +42,7 @@ def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
         one.destroy()
 
 
-@pytest.mark.parametrize("server", ["thin", "puma", "unicorn"])
-@pytest.mark.parametrize("dynos", [1, 6])
+@pytest.mark.parametrize(("server", "dynos"), [("thin", 1), ("puma", 1), ("unicorn", 1), ("thin", 6)])
 def test_no_request_fails(make: Any, server: str, dynos: int, capsys: pytest.CaptureFixture[str]) -> None:
     project = make(server, dynos)
     project.apply()
