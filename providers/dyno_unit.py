@@ -28,7 +28,7 @@ _POLL = (
     "loop { begin; Socket.tcp(host, port.to_i, connect_timeout: 5) { |s| "
     's.write "GET #{path} HTTP/1.0\\r\\nHost: #{host}\\r\\nUser-Agent: dynoctl\\r\\n\\r\\n"; '
     "s.wait_readable(10) or next; last = s.gets(64).to_s[%r{\\AHTTP/\\S+ (\\d+)}, 1] or next; "
-    'exit! if wanted == "any" || wanted == last || (wanted == "ok" && last =~ /\\A[23]/) }; '
+    'exit!(true) if wanted == "any" || wanted == last || (wanted == "ok" && last =~ /\\A[23]/) }; '
     "rescue SystemCallError, SocketError; end; sleep 0.02 }"
 )
 
