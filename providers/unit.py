@@ -137,7 +137,9 @@ class Unit(Base):
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = marks.user_name(scope.app, str(change.resource.dyno))
-        return Command(("sh", "-c", _JOURNAL, "journal", f"{unit}.service"), says="read its journal")
+        return Command(
+            ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), says="read its journal"
+        )
 
 
 def _text(settings: Mapping[str, object]) -> dict[str, str]:
@@ -224,9 +226,11 @@ systemctl is-active -q "$1.service" && systemctl is-active -q "$1-ready.service"
 
 # Only of its last run: what an earlier one said may hold a secret that is none of today's, and so is not redacted.
 _JOURNAL = """\
-id=$(systemctl show -p InvocationID --value "$1")
 journalctl --sync 2>/dev/null
-[ -z "$id" ] || journalctl -q --no-pager -o cat -n 20 -u "$1" "_SYSTEMD_INVOCATION_ID=$id"
+for unit; do
+  id=$(systemctl show -p InvocationID --value "$unit")
+  [ -z "$id" ] || journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"
+done
 """
 
 _STOP = """\

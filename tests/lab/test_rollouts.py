@@ -64,7 +64,7 @@ def test_batches_as_the_manifest_says(app: Project) -> None:
         (
             APP.replace("  [", '  exit!(1) if env["PATH_INFO"] == "/real"\n  ['),
             {"min_healthy_time": 2, "canary": 1},
-            "stays healthy",
+            "Failed: ",
         ),
         (
             APP.replace("[200", '[ENV["DYNO"] == "web.0" ? 200 : 500'),
