@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infra import before, record
+from infra import record, undo
 from infra.engine import Prepared
 from infra.errors import DynoctlError, Unreachable
 from infra.events import Event, Failure, Listener, Report
+from infra.gates import Gates
 from infra.groups import Group, goes, group, restarts, verb
 from infra.lock import Identity, lock_all
+from infra.memory import Memory
 from infra.observe import Observed
 from infra.plan import Plan
 from infra.provider import Provider
@@ -19,6 +22,7 @@ from infra.redact import redactor
 from infra.remote.locked import LockedShell, StepFailed
 from infra.remote.parallel import each
 from infra.resource import Change, Command, Upload
+from infra.rolling import Rolling
 
 
 class StalePlan(DynoctlError):
@@ -38,10 +42,23 @@ class Applier:
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()
         self._image: Upload | None = None
-        self._remembered: tuple[str, str | None] | None = None
         self._mutex = threading.Lock()
         self.report = Report()
         self.stop = threading.Event()
+        self._rolling = Rolling(
+            prepared,
+            self._shells,
+            self._providers,
+            self._broken,
+            self.report,
+            listener,
+            self.stop,
+            self._make,
+            self._skip,
+            self._on_servers,
+            self._explain,
+            self._fail,
+        )
 
     def run(self) -> Report:
         """Raises LockTaken or StalePlan before anything is changed; everything later is in the report."""
@@ -49,26 +66,31 @@ class Applier:
         identity = Identity.here()
         machines = {name: seen.facts.machine_id for name, seen in prepared.fleet.found.items()}
         sessions = {name: prepared.fleet.sessions[name] for name in sorted(machines, key=lambda n: machines[n])}
-        self._shells = lock_all(sessions, plan.app, identity)
+        self._shells |= lock_all(sessions, plan.app, identity)
+        began = time.monotonic()
         try:
             found = self._look()
             self._refuse_stale(found)
             groups = group(plan)
             made = [one for one in groups if one.dyno is None and not goes(one)]
             self._phase("install", [one for one in made if self._first(one)])
-            self._require()
-            self._build()
-            self._remember(found, identity)
+            memory = Memory(prepared, self._shells, found, identity, self._broken, self.report, self._fail, self._salts)
+            gates = self._gates()
+            gates.require()
+            self._image = gates.build()
+            memory.begin()
             self._phase("prepare", [one for one in made if not self._first(one)])
-            self._rehearse()
+            gates.release()
+            gates.rehearse()
             starts = [one for one in groups if one.dyno is not None and not goes(one) and not restarts(one)]
             self._phase("start", starts)
-            self._rolling([one for one in groups if restarts(one)])
+            self._rolling.run([one for one in groups if restarts(one)])
             self._remove([one for one in groups if goes(one)])
-            self._finish(found, identity)
+            memory.end()
+            self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
+            memory.audit(time.monotonic() - began)
         finally:
             each(lambda name: self._shells[name].close(), self._shells)
-        self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
         return self.report
 
     def _look(self) -> dict[str, Observed]:
@@ -90,93 +112,31 @@ class Applier:
                 "Run dynoctl plan again and read what is different.",
             )
 
-    def _remember(self, found: Mapping[str, Observed], identity: Identity) -> None:
-        """Write the salt and the formation, before anything else: a dyno on a server that dies keeps its number."""
-        if self._prepared.destroy or self._broken >= set(self._shells):
-            return
-        entries = record.formation(
-            self._prepared.manifest, self._plan, found, identity.who, identity.when, forget=self._prepared.forget
-        )
-        self._remembered = entries
-        for name, seen in found.items():
-            self._salts[name] = seen.facts.salt or record.new_salt()
-
-        def write(name: str) -> None:
-            salt: list[tuple[str, str | None]] = [] if found[name].facts.salt else [("salt", self._salts[name])]
-            self._shells[name].run([record.write(self._plan.app, [*salt, entries])])
-
-        self._settle(each(write, found))
+    def _gates(self) -> Gates:
+        report, listener = self.report, self._listener
+        return Gates(self._prepared, self._shells, self._broken, report, listener, self._redact, self._fail, self.stop)
 
     def _first(self, one: Group) -> bool:
         return self._providers[one.changes[0].resource.kind].first
-
-    def _require(self) -> None:
-        """After packages came: what stood in no way then, because they would bring it, must be there now."""
-        came = {change.resource.server for change in self.report.done} - self._broken
-        for server, result in before.require(self._prepared, self._shells, came).items():
-            problems = [result] if isinstance(result, DynoctlError) else result
-            for problem in problems:
-                self._fail(server, "packages", problem)
-
-    def _build(self) -> None:
-        """Make the slug's image before anything needs it; where that fails, nothing else is begun."""
-        if self.stop.is_set():
-            return
-        try:
-            self._image = before.image(self._prepared, self._broken, self._listener)
-        except DynoctlError as error:
-            where = self._plan.builder or "here"
-            failure = Failure(where, "build", self._redact(error.summary), self._redact(error.hint))
-            self._listener(Event("failed", where, "build", failure.summary))
-            self.report.failures.append(failure)
-            self._broken |= set(self._shells)
-
-    def _rehearse(self) -> None:
-        """Boot a candidate of the release wherever it is new; one that does not answer ends it all."""
-        servers = [name for name in self._plan.candidates if name not in self._broken]
-        if not servers or self.stop.is_set():
-            return
-        self._listener(Event("phase", text="rehearse", total=len(servers)))
-        rejected: dict[str, list[str]] = {}
-        for server, result in before.rehearse(self._prepared, self._shells, servers, self._listener).items():
-            if isinstance(result, StepFailed):
-                rejected.setdefault(self._redact(result.output) or "It said nothing.", []).append(server)
-                self._listener(Event("failed", server, "candidate", "it did not answer"))
-            elif isinstance(result, DynoctlError):
-                self._fail(server, "candidate", result)
-        for detail, where in rejected.items():
-            summary = f"{', '.join(where)}: the release was rejected, as its candidate did not answer"
-            self.report.failures.append(Failure(where[0], "candidate", summary, detail, rejected=True))
-        if rejected:
-            self._broken |= set(self._shells)
 
     def _phase(self, name: str, groups: Sequence[Group]) -> None:
         """Groups of one server one after the other, servers at the same time."""
         if not groups:
             return
         self._listener(Event("phase", text=name, total=len(groups)))
+        self._on_servers(groups, self._make)
+
+    def _on_servers(self, groups: Sequence[Group], work: Callable[[Group], None]) -> None:
+        """``work`` on each: those of one server one after the other, servers at the same time."""
         by_server: dict[str, list[Group]] = {}
         for one in groups:
             by_server.setdefault(one.server, []).append(one)
 
-        def work(server: str) -> None:
+        def work_through(server: str) -> None:
             for one in by_server[server]:
-                self._make(one)
+                work(one)
 
-        each(work, by_server)
-
-    def _rolling(self, groups: Sequence[Group]) -> None:
-        """Restart one dyno at a time over the fleet, each checked before the next; end at the first that fails."""
-        if not groups:
-            return
-        self._listener(Event("phase", text="restart", total=len(groups)))
-        waiting = {one.dyno: one for one in groups}
-        for batch in self._plan.batches:
-            for one in (waiting.pop(dyno) for dyno in batch if dyno in waiting):
-                if self.report.halted:
-                    self._skip(one)
-                else:
-                    self._make(one)
+        each(work_through, by_server)
 
     def _remove(self, groups: Sequence[Group]) -> None:
         """What leaves goes last, and stays where something that should replace it did not come up."""
@@ -219,6 +179,8 @@ class Applier:
         commands: list[Command] = []
         entries: list[tuple[str, str | None]] = []
         if one.dyno is not None and not goes(one):
+            if restarts(one):
+                commands.append(undo.keep(app, one.dyno, self._rolling.kept(one)))
             commands.append(record.write(app, [record.begin(one.dyno)]))
         for change in one.changes:
             provider = self._providers[change.resource.kind]
@@ -283,36 +245,3 @@ class Applier:
     def _step(self, one: Group, command: Command) -> None:
         if command.says not in ("record", ""):
             self._listener(Event("step", one.server, one.subject, command.says))
-
-    def _finish(self, found: Mapping[str, Observed], identity: Identity) -> None:
-        """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
-        gone = set(self._shells) if self._prepared.destroy else set(self._prepared.leaving) & set(self._shells)
-        whole = gone - self._broken if self.report.ok and not self.report.skipped else set()
-        away = set(self._prepared.leaving) & set(self._plan.unreachable)
-        if self._prepared.destroy and away:
-            whole = set()  # only these records know that something of the app is left on a server that is away
-
-        def forget(name: str) -> None:
-            self._shells[name].run([record.forget(self._plan.app)])
-            self._shells[name].forget()
-
-        self._settle(each(forget, whole))
-        if self._prepared.destroy or not self.report.ok or self.report.skipped or self._plan.unreachable:
-            return
-        entry = record.formation(
-            self._prepared.manifest,
-            self._plan,
-            found,
-            identity.who,
-            identity.when,
-            settled=True,
-            forget=self._prepared.forget,
-        )
-        if entry != self._remembered:
-            staying = [name for name in self._shells if name not in whole]
-            self._settle(each(lambda name: self._shells[name].run([record.write(self._plan.app, [entry])]), staying))
-
-    def _settle(self, results: Mapping[str, object]) -> None:
-        for name, result in results.items():
-            if isinstance(result, DynoctlError):
-                self._fail(name, "record", result)

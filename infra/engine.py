@@ -162,6 +162,8 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         prepared.leaving,
         [*errors, *formation.errors],
         [*notes, *formation.notes],
+        rollout=manifest.rollout,
+        releases=stack.release is not None,
         build_with=prepared.slug.commands,
         builder=prepared.slug.builder,
     )

@@ -48,6 +48,10 @@ class Report:
     halted: bool = False
     """True where a dyno did not come up, so that no further dyno was restarted and nothing was removed."""
     interrupted: bool = False
+    reverted: list[str] = field(default_factory=list)
+    """The dynos that went back to what they ran, because the rollout failed."""
+    release_said: str = ""
+    """What the release command printed."""
 
     @property
     def rejected(self) -> bool:

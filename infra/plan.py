@@ -10,6 +10,7 @@ from infra import marks
 from infra.diff import diff
 from infra.errors import Diagnostic, DynoctlError
 from infra.formation import Formation
+from infra.manifest.model import Rollout
 from infra.observe import Observed
 from infra.provider import Provider
 from infra.resource import Change, Effect, Resource
@@ -31,6 +32,8 @@ class Plan:
     fingerprint: str
     candidates: tuple[str, ...] = ()
     """The servers on which a candidate of the release must answer before any dyno moves."""
+    release_on: str | None = None
+    """The server on which the release command runs first, if there is one and a new release."""
     build: tuple[str, ...] = ()
     """The commands that build the slug before anything else happens; () where no server needs one."""
     builder: str | None = None
@@ -74,6 +77,8 @@ def build(
     leaving: Sequence[str] = (),
     errors: Sequence[Diagnostic] = (),
     notes: Sequence[str] = (),
+    rollout: Rollout | None = None,
+    releases: bool = False,
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
 ) -> Plan:
@@ -91,21 +96,33 @@ def build(
         problems += stands
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
+    trials = candidates(changes, wanted)
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect == "restart"]
     return Plan(
         app=app,
         changes=tuple(changes),
         formation=formation,
-        batches=tuple((dyno,) for dyno in sorted(restarts, key=marks.dyno_order)),
+        batches=batches(sorted(restarts, key=marks.dyno_order), rollout or Rollout()),
         unreachable=dict(unreachable),
         leaving=tuple(leaving),
         errors=tuple(problems),
         notes=tuple(notes),
         fingerprint=fingerprint(found),
-        candidates=candidates(changes, wanted),
+        candidates=trials,
+        release_on=trials[0] if trials and releases else None,
         build=build_with if any(one.action == "create" and one.resource.local for one in changes) else (),
         builder=builder,
     )
+
+
+def batches(dynos: Sequence[str], rollout: Rollout) -> tuple[tuple[str, ...], ...]:
+    """Which dynos move together, in order: the canaries, then ``max_parallel`` at a time. A share is of all that move,
+    rounded down, and at least one."""
+    most = rollout.max_parallel
+    size = max(1, len(dynos) * int(most.removesuffix("%")) // 100) if isinstance(most, str) else most
+    first = min(rollout.canary, len(dynos))
+    rest = [tuple(dynos[start : start + size]) for start in range(first, len(dynos), size)]
+    return (tuple(dynos[:first]), *rest) if first else tuple(rest)
 
 
 def candidates(changes: Sequence[Change], wanted: Mapping[str, Sequence[Resource]]) -> tuple[str, ...]:

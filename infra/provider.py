@@ -76,6 +76,18 @@ class Provider(Protocol):
         """The commands that make the change. Each is idempotent and writes files whole."""
         ...
 
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        """The files that a change of the resource overwrites: put back, they make it what it was."""
+        ...
+
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        """What makes the files count again once they were put back."""
+        ...
+
+    def alive(self, scope: Scope, change: Change) -> Command | None:
+        """What ends well as long as the dyno that the resource is stays healthy. None where it is no dyno."""
+        ...
+
     def explain(self, scope: Scope, change: Change) -> Command | None:
         """What prints why a change failed: a dyno's last journal lines. None where its own output says it."""
         ...

@@ -14,19 +14,20 @@ from infra.resource import Resource, Upload
 from infra.sensitive import Sensitive
 from infra.slug import build, image
 from infra.slug.tree import scan
-from infra.stack import Candidate, Progress, Slug, Stack
-from providers import candidate, paths, processes
-from providers.desired import Wanted, rehearsal, resources
+from infra.stack import Progress, Slug, Stack, Trial
+from providers import candidate, paths, processes, release_command
+from providers.desired import Wanted, rehearsal, releasing, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
 from providers.launch_file import LaunchFile
 from providers.mount import Mount
 from providers.package import Package
 from providers.slug import Slug as SlugProvider
+from providers.socket import Socket
 from providers.unit import Unit
 from providers.user import User
 from stacks import detect
-from stacks.contract import StackError, Tcp, Unix
+from stacks.contract import Inherited, StackError, Unix
 from stacks.launch import command, launch
 from stacks.requirement import satisfies
 from stacks.starter import SLUGIGNORE, STARTERS, app_name, render
@@ -44,6 +45,7 @@ class Everything:
         LaunchFile("server_config"),
         User(),
         EnvFile(),
+        Socket(),
         Unit(),
     )
     processes = processes.Processes()
@@ -69,9 +71,10 @@ class Everything:
             writable=made.writable,
             rackup=made.rackup,
             config=made.config,
-            web=lambda host, port: made.argv(Tcp(host, port)),
+            web=made.argv(Inherited()),
             candidate=lambda path: made.argv(Unix(path)),
             commands={name: command(line) for name, line in types.items() if line is not None},
+            release=None if manifest.release_command is None else command(manifest.release_command),
             stop_signal=made.stop.signal,
             stop_seconds=made.stop.seconds,
         )
@@ -101,9 +104,15 @@ class Everything:
 
     def candidate(
         self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
-    ) -> Candidate:
+    ) -> Trial:
         unit = rehearsal(_wanted(manifest, stack, slug, {"web": variables}), server)
-        return Candidate(server, candidate.commands(unit, variables))
+        return Trial(server, candidate.commands(unit, variables))
+
+    def release(
+        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+    ) -> Trial:
+        unit = releasing(_wanted(manifest, stack, slug, {"web": variables}), server)
+        return Trial(server, release_command.commands(unit, variables))
 
     looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
 
@@ -127,7 +136,7 @@ def _wanted(
     manifest: Manifest, stack: Stack, slug: Slug, environments: Mapping[str, Mapping[str, str | Sensitive]]
 ) -> Wanted:
     shares = {type_.name: (type_.cpu, type_.memory) for type_ in manifest.dynos.values()}
-    return Wanted(manifest.app.name, slug, stack, environments, shares)
+    return Wanted(manifest.app.name, slug, stack, environments, manifest.rollout, shares)
 
 
 def _upload(app: str, made: image.Image) -> Upload:

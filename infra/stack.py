@@ -23,8 +23,8 @@ class Stack:
     ``ruby`` is the requirement that the Ruby at ``program`` must meet; ``executables`` must be on every server, and
     ``packages`` are the Debian packages that bring them (none: dynoctl is not to install any).
     ``rackup`` and ``config`` are the texts of the generated files, ``environment`` is what every dyno has beside PORT
-    and DYNO, ``writable`` are directories of the app. ``web`` gives the app server's argv for an address and a port,
-    ``candidate`` for a socket's path; ``commands`` are the argv of all other types.
+    and DYNO, ``writable`` are directories of the app. ``web`` is the app server's argv on a socket that it inherits,
+    ``candidate`` gives that for a socket's path; ``commands`` are the argv of all other types.
     """
 
     ruby: str
@@ -36,9 +36,11 @@ class Stack:
     writable: tuple[str, ...]
     rackup: str
     config: str
-    web: Callable[[str, int], tuple[str, ...]]
+    web: tuple[str, ...]
     candidate: Callable[[str], tuple[str, ...]]
     commands: Mapping[str, tuple[str, ...]]
+    release: tuple[str, ...] | None = None
+    """The argv of the release phase, if there is one."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 30
     """How long a web dyno may take to finish its requests before it is killed."""
@@ -60,8 +62,9 @@ class Slug:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A release's rehearsal on one server: ``commands`` end well only where it answered, and leave nothing."""
+class Trial:
+    """What a release must pass on a server before any dyno moves: ``commands`` end well, or it is rejected. They leave
+    nothing."""
 
     server: str
     commands: tuple[Command, ...]
@@ -94,6 +97,12 @@ class Registry(Protocol):
 
     def candidate(
         self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
-    ) -> Candidate:
+    ) -> Trial:
         """The rehearsal of a web dyno on a server where slug, rackup and configuration are in place."""
+        ...
+
+    def release(
+        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+    ) -> Trial:
+        """The release command, on a server where the slug is in place."""
         ...

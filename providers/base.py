@@ -20,6 +20,15 @@ class Base:
     def triggers(self, change: Change) -> bool:
         return True
 
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        return ()
+
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return ()
+
+    def alive(self, scope: Scope, change: Change) -> Command | None:
+        return None
+
     def explain(self, scope: Scope, change: Change) -> Command | None:
         return None
 

@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from infra.manifest.model import Rollout
 from infra.marks import parse_dyno
 from infra.provider import Dyno
 from infra.resource import Resource
 from infra.sensitive import Sensitive
 from infra.stack import Slug, Stack
-from providers import candidate, directory, dyno_unit, env_file, launch_file, mount, package, paths, slug, user
+from providers import (
+    candidate,
+    directory,
+    dyno_unit,
+    env_file,
+    launch_file,
+    mount,
+    package,
+    paths,
+    release_command,
+    slug,
+    socket,
+    user,
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +35,7 @@ class Wanted:
     slug: Slug
     stack: Stack
     environments: Mapping[str, Mapping[str, str | Sensitive]]
+    rollout: Rollout
     shares: Mapping[str, tuple[int, int]]
     """Of each dyno type: thousandths of a core, and bytes of memory."""
 
@@ -59,7 +74,7 @@ def _server(wanted: Wanted, server: str, *, web: bool) -> list[Resource]:
 def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUnit:
     """What the units of one dyno are made from."""
     type_, _ = parse_dyno(dyno.name)
-    cpu, memory = wanted.shares[type_]
+    cpu, memory = wanted.shares.get(type_, wanted.shares["web"])
     stack = wanted.stack
     return dyno_unit.DynoUnit(
         app=wanted.app,
@@ -76,6 +91,8 @@ def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUni
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=stack.stop_seconds if dyno.port else dyno_unit.STOP_SECONDS,
         ruby=stack.program,
+        health=wanted.rollout.health,
+        deadline=wanted.rollout.healthy_deadline,
     )
 
 
@@ -84,19 +101,23 @@ def rehearsal(wanted: Wanted, server: str) -> dyno_unit.DynoUnit:
     return unit(wanted, Dyno(candidate.DYNO, server, "", 1), wanted.stack.candidate(candidate.socket(wanted.app)))
 
 
+def releasing(wanted: Wanted, server: str) -> dyno_unit.DynoUnit:
+    """What the release command on a server is made from: a dyno without a port, as large as a web dyno."""
+    assert wanted.stack.release is not None  # noqa: S101  # for mypy: asked for only where there is one
+    return unit(wanted, Dyno(release_command.DYNO, server), wanted.stack.release)
+
+
 def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
     type_, _ = parse_dyno(dyno.name)
     name = f"{wanted.app}-{dyno.name}"
-    argv = wanted.stack.web(dyno.listen, dyno.port) if dyno.port else wanted.stack.commands[type_]
-    return [
+    argv = wanted.stack.web if dyno.port else wanted.stack.commands[type_]
+    attributes = dyno_unit.attributes(unit(wanted, dyno, argv))
+    made = [
         Resource(dyno.server, "user", name, user.desired(wanted.app, dyno.name), dyno.name),
         Resource(dyno.server, "env_file", name, env_file.desired(wanted.environments[type_]), dyno.name),
-        Resource(
-            dyno.server,
-            "unit",
-            name,
-            dyno_unit.attributes(unit(wanted, dyno, argv)),
-            dyno.name,
-            triggers=(f"user.{name}", f"env_file.{name}"),
-        ),
     ]
+    if dyno.port:
+        listening = socket.desired(wanted.app, dyno.name, dyno.listen, dyno.port)
+        made.append(Resource(dyno.server, "socket", name, listening, dyno.name))
+    triggers = tuple(f"{one.kind}.{name}" for one in made)
+    return [*made, Resource(dyno.server, "unit", name, attributes, dyno.name, triggers=triggers)]

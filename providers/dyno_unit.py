@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra import marks
+from infra.manifest.model import Health
 from infra.resource import Attributes
 from providers import ini, paths
 from providers.sandbox import SANDBOX
@@ -22,9 +23,12 @@ BOOT_QUOTA = 100
 # One connection at a time, until something that speaks HTTP answers. It reads from the app, so it runs as the dyno's
 # user in the dyno's sandbox. Only the lines that set the share are root's, and this unit has no variable of the app.
 _POLL = (
-    "loop { begin; Socket.tcp(ARGV[0], ARGV[1].to_i, connect_timeout: 5) { |s| "
-    's.write "GET / HTTP/1.0\\r\\nHost: #{ARGV[0]}\\r\\nUser-Agent: dynoctl\\r\\n\\r\\n"; '
-    'exit if s.wait_readable(10) && s.gets(16).to_s.start_with?("HTTP/") }; '
+    "host, port, path, wanted = ARGV; last = nil; "
+    'at_exit { warn "GET #{path} answered #{last}" if $! && last }; trap("TERM") { exit 1 }; '
+    "loop { begin; Socket.tcp(host, port.to_i, connect_timeout: 5) { |s| "
+    's.write "GET #{path} HTTP/1.0\\r\\nHost: #{host}\\r\\nUser-Agent: dynoctl\\r\\n\\r\\n"; '
+    "s.wait_readable(10) or next; last = s.gets(64).to_s[%r{\\AHTTP/\\S+ (\\d+)}, 1] or next; "
+    'exit!(true) if wanted == "any" || wanted == last || (wanted == "ok" && last =~ /\\A[23]/) }; '
     "rescue SystemCallError, SocketError; end; sleep 0.02 }"
 )
 
@@ -56,6 +60,9 @@ class DynoUnit:
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
+    health: Health = field(default_factory=Health)
+    deadline: int = READY_TIMEOUT
+    """Seconds that it has to become healthy."""
 
 
 def attributes(dyno: DynoUnit) -> Attributes:
@@ -74,6 +81,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
     """The dyno's own unit."""
     unit = marks.user_name(dyno.app, dyno.dyno)
     mount = paths.mount_unit(dyno.app, dyno.slug)
+    needs = f"{mount} {unit}.socket" if dyno.port else mount
     web = {f"Unit.{marks.LISTEN}": dyno.listen, f"Unit.{marks.PORT}": str(dyno.port)} if dyno.port else {}
     port = {"PORT": str(dyno.port)} if dyno.port else {}
     return {
@@ -83,8 +91,8 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         **web,
         f"Unit.{marks.CPU}": str(dyno.cpu),
         "Unit.Wants": f"network-online.target {unit}-ready.service",
-        "Unit.Requires": mount,
-        "Unit.After": f"network-online.target {mount}",
+        "Unit.Requires": needs,
+        "Unit.After": f"network-online.target {needs}",
         # A crash loop is slow and bounded, and ends by itself when its cause does.
         "Unit.StartLimitIntervalSec": "0",
         "Service.Type": "exec",
@@ -139,6 +147,7 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
 
     steady, boot = share(_percent(dyno.cpu)), share(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
     poll = [dyno.ruby, "--disable=gems", "-rsocket", "-rio/wait", "-e", _POLL, dyno.listen, str(dyno.port)]
+    poll += wanted(dyno.health)
     settings = {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} {'answers' if dyno.port else 'stays up'}",
         f"Unit.{marks.APP}": dyno.app,
@@ -151,7 +160,7 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.Slice": f"dyno-{marks.escape(dyno.app)}.slice",
         "Service.MemoryMax": str(READY_MEMORY),
         "Service.RemainAfterExit": "yes",
-        "Service.TimeoutStartSec": str(READY_TIMEOUT),
+        "Service.TimeoutStartSec": str(dyno.deadline),
         "Service.ExecStartPre": boot,
         "Service.ExecStart": words(poll if dyno.port else ["/usr/bin/sleep", str(STEADY)]),
         "Service.ExecStartPost": steady,
@@ -160,6 +169,13 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
     }
     return settings | {f"Service.{key}": value for key, value in SANDBOX.items()}
+
+
+def wanted(health: Health) -> list[str]:
+    """What is asked for, and what must be answered: ``any`` HTTP, ``ok`` (200 to 399), or one status."""
+    if health.status is not None:
+        return [health.path or "/", str(health.status)]
+    return ["/", "any"] if health.path is None else [health.path, "ok"]
 
 
 def words(argv: Sequence[str]) -> str:

@@ -65,6 +65,9 @@ class EnvFile(Base):
                 variables[key] = Fingerprint(salt, digest, partial(record, key))
         return {f"{scope.app}-{dyno}": kept for dyno, kept in found.items() if marks.DYNO_NAME.match(dyno)}
 
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        return (paths.env_file(scope.app, str(change.resource.dyno)),)
+
     def triggers(self, change: Change) -> bool:
         return change.before is None or "variables" in change.differing()
 

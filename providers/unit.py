@@ -84,7 +84,9 @@ class Unit(Base):
         if change.after is None:
             slice_ = f"dyno-{marks.escape(scope.app)}.slice"
             return [
-                Command(("sh", "-c", _STOP, "stop", service, ready), timeout=120, says=f"stop {dyno}"),
+                Command(
+                    ("sh", "-c", _STOP, "stop", service, ready, f"{unit}.socket"), timeout=120, says=f"stop {dyno}"
+                ),
                 files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
                 files.systemctl("daemon-reload"),
                 Command(("sh", "-c", _STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
@@ -111,12 +113,33 @@ class Unit(Base):
         says = f"{verb} {dyno}"
         if verb == "start":
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
-        commands.append(files.systemctl("restart", service, ready, timeout=READY_TIMEOUT + 30, says=says))
+        if f"Unit.{marks.PORT}" in wanted:
+            commands.append(Command(("sh", "-c", _OPEN, "open", unit), timeout=120, says=f"open the socket of {dyno}"))
+        deadline = int(str(ready_wanted["Service.TimeoutStartSec"]))
+        commands.append(files.systemctl("restart", service, ready, timeout=deadline + 60, says=says))
         return commands
+
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        return (f"{paths.UNITS}/{unit}.service", f"{paths.UNITS}/{unit}-ready.service")
+
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        says = f"restart {change.resource.dyno} as it was"
+        restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=660, says=says)
+        return [files.systemctl("daemon-reload"), restart]
+
+    def alive(self, scope: Scope, change: Change) -> Command | None:
+        if change.after is None:
+            return None
+        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        return Command(("sh", "-c", _ALIVE, "alive", unit), says=f"see whether {change.resource.dyno} stays healthy")
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = marks.user_name(scope.app, str(change.resource.dyno))
-        return Command(("sh", "-c", _JOURNAL, "journal", f"{unit}.service"), says="read its journal")
+        return Command(
+            ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), says="read its journal"
+        )
 
 
 def _text(settings: Mapping[str, object]) -> dict[str, str]:
@@ -188,15 +211,32 @@ done
 :
 """
 
+# A socket that is open stays open, and what comes in waits there. A service that runs without one must end first.
+_OPEN = """\
+systemctl is-active -q "$1.socket" && exit
+systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
+systemctl start "$1.socket"
+"""
+
+# It runs, it answers, and it has not been started anew since apply started it: systemd counts that from nothing then.
+_ALIVE = """\
+systemctl is-active -q "$1.service" && systemctl is-active -q "$1-ready.service" || { echo 'it does not run'; exit 1; }
+[ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || { echo 'it ended and was started anew'; exit 1; }
+"""
+
 # Only of its last run: what an earlier one said may hold a secret that is none of today's, and so is not redacted.
 _JOURNAL = """\
-id=$(systemctl show -p InvocationID --value "$1")
 journalctl --sync 2>/dev/null
-[ -z "$id" ] || journalctl -q --no-pager -o cat -n 20 -u "$1" "_SYSTEMD_INVOCATION_ID=$id"
+for unit; do
+  id=$(systemctl show -p InvocationID --value "$unit")
+  [ -z "$id" ] || journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"
+done
 """
 
 _STOP = """\
 systemctl --no-reload disable "$1" 2>/dev/null
+# The socket first: what comes in afterwards would wake the service again.
+systemctl stop "$3" 2>/dev/null
 systemctl stop "$1" "$2" 2>/dev/null
 systemctl is-active -q "$1" && exit 1
 systemctl reset-failed "$1" "$2" 2>/dev/null

@@ -40,6 +40,8 @@ class Suggestion:
     types: Mapping[str, str] = field(default_factory=dict)
     middleware: tuple[str, ...] = ()
     """Lines of YAML."""
+    release: str = ""
+    """What runs once before a new release."""
     credentials: bool = False
     """Whether Rails reads its secrets from its encrypted credentials."""
     notes: tuple[str, ...] = ()
@@ -67,7 +69,8 @@ def detect(files: Mapping[str, str]) -> Suggestion | None:
         build=tuple(_build(files, rails=rails)),
         types=types,
         credentials=rails and "config/credentials.yml.enc" in files,
-        notes=(*without, *renamed, *_release(lines)),
+        release=lines.get("release", ""),
+        notes=(*without, *renamed),
     )
 
 
@@ -148,12 +151,6 @@ def _types(lines: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
             notes.append(f"The Procfile's {name} is called {fitting} here: a type has lower-case letters and digits.")
         types[fitting] = line
     return types, tuple(notes)
-
-
-def _release(lines: Mapping[str, str]) -> tuple[str, ...]:
-    if "release" not in lines:
-        return ()
-    return (f"The Procfile's release ({lines['release']}) is not run by dynoctl: run it before you apply.",)
 
 
 def _uncommented(text: str) -> str:

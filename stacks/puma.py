@@ -22,7 +22,6 @@ class Puma:
             "first_data_timeout": Option("integer", "Seconds to wait for a connection's first byte.", 30),
             "persistent_timeout": Option("integer", "Seconds to keep an idle connection open.", 20),
             "worker_timeout": Option("integer", "Seconds after which a worker that hangs is replaced.", 60, 6),
-            "backlog": Option("integer", "Connections that may wait to be accepted.", 1024),
         }
     )
     # TERM stops accepting and lets open requests end.
@@ -53,16 +52,15 @@ class Puma:
 
     def arguments(self, options: Mapping[str, Json], boot: Boot) -> tuple[str, ...]:
         """Binds through the command line, so that one configuration serves all dynos."""
-        return ("-C", boot.config, "-e", boot.environment, *_listen(self, options, boot), boot.rackup)
+        return ("-C", boot.config, "-e", boot.environment, *_listen(boot), boot.rackup)
 
 
-def _listen(puma: Puma, options: Mapping[str, Json], boot: Boot) -> tuple[str, ...]:
-    backlog = _value(puma, options, "backlog")
+def _listen(boot: Boot) -> tuple[str, ...]:
     match boot.listen:
         case Tcp() as tcp:
-            return ("-b", f"tcp://{tcp}?backlog={backlog}")
+            return ("-b", f"tcp://{tcp}")
         case Unix(path):
-            return ("-b", f"unix://{path}?backlog={backlog}")
+            return ("-b", f"unix://{path}")
         case Inherited():
             return ("--bind-to-activated-sockets", "only")
 

@@ -33,7 +33,8 @@ STARTERS: Mapping[str, Suggestion] = MappingProxyType(
             database="postgresql",  # Active Record does not boot without one
             build=("SECRET_KEY_BASE=none bin/rails assets:precompile",),
             builder=True,
-            types={"worker": "bin/rails db:migrate && exec bin/rails runner worker.rb"},
+            types={"worker": "bin/rails runner worker.rb"},
+            release="bin/rails db:migrate",
         ),
         "sinatra": Suggestion(
             framework={"name": "sinatra", "require": "./app", "app": "Shop"},
@@ -104,6 +105,9 @@ def _lines(one: Suggestion, name: str, *, ready: bool) -> Iterator[str]:
     mark = "  # " if ready else "  "
     yield from (f"{mark}{type_}: {{count: 1, command: {_quoted(line)}}}" for type_, line in one.types.items())
     yield ""
+    if one.release:
+        yield f"release_command: {_quoted(one.release)} # once for each new release, before any dyno moves"
+        yield ""
     yield from _environment(one)
     yield from _backings(one)
     yield "servers: # yours; a login that is root, or becomes root with sudo and no password"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra import __version__
-from infra.cli import apply, init, lab, plan, ps, validate
+from infra.cli import apply, history, init, lab, plan, ps, validate
 
 app = typer.Typer(
     name="dynoctl",
@@ -40,6 +40,7 @@ validate.register(app)
 plan.register(app)
 apply.register(app)
 ps.register(app)
+history.register(app)
 app.add_typer(lab.app, name="lab")
 
 

@@ -138,7 +138,7 @@ def _interruptible(applier: Applier) -> Iterator[None]:
 def _code(ready: Prepared, report: Report) -> int:
     if any(failure.unreachable for failure in report.failures):
         return UNREACHABLE
-    if report.rejected:
+    if report.rejected or report.reverted:
         return REJECTED
     if not report.ok:
         return ERROR

@@ -12,10 +12,12 @@ from infra.manifest.model import (
     Backing,
     DynoType,
     Framework,
+    Health,
     Manifest,
     Map,
     Packages,
     Reference,
+    Rollout,
     Ruby,
     Server,
     Ssh,
@@ -53,6 +55,8 @@ def build(document: Document, file: Path) -> Manifest:
         cache=_backing(data.get("cache")),
         databases={name: _backing_of(value) for name, value in data.get("databases", {}).items()},
         caches={name: _backing_of(value) for name, value in data.get("caches", {}).items()},
+        rollout=_rollout(data.get("rollout", {})),
+        release_command=_command(data.get("release_command")),
         spread=data.get("placement", {}).get("spread"),
         **optional,
     )
@@ -74,6 +78,10 @@ def _packages(data: str | list[str]) -> Packages:
     return Packages(names=tuple(data)) if isinstance(data, list) else Packages(manual=data == "manual")
 
 
+def _rollout(data: dict[str, Any]) -> Rollout:
+    return Rollout(**{**data, "health": Health(**data.get("health", {}))})
+
+
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:
     paths: dict[str, Any] = {key: base / Path(data[key]).expanduser() for key in ("key", "known_hosts") if key in data}
     values: dict[str, Any] = dict(data)
@@ -90,9 +98,12 @@ def _dynos(name: str, value: Any) -> DynoType:
     if "memory" in value:
         keys["memory"] = int(value["memory"][:-1]) * _SIZES[value["memory"][-1]]
     if "command" in value:
-        command = value["command"]
-        keys["command"] = command if isinstance(command, str) else tuple(command)
+        keys["command"] = _command(value["command"])
     return DynoType(name, **keys)
+
+
+def _command(value: Any) -> str | tuple[str, ...] | None:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _entry(entry: dict[str, Any]) -> Use | Map:

@@ -143,6 +143,28 @@ class Ssh:
 
 
 @dataclass(frozen=True)
+class Health:
+    """How a web dyno is asked whether it is well. ``status`` None: any answer from 200 to 399; a ``path`` of None: the
+    root, and any HTTP answer at all."""
+
+    path: str | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How dynos that run are moved to a new release, in Nomad's words. ``max_parallel`` is a number of dynos or, as
+    ``25%``, a share of those that move; times are in seconds."""
+
+    max_parallel: int | str = 1
+    canary: int = 0
+    min_healthy_time: int = 0
+    healthy_deadline: int = 60
+    auto_revert: bool = True
+    health: Health = Health()
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A whole, valid manifest. ``rackup`` says where the app is, or else ``framework`` does; with both, the
     framework is there for what else it brings. ``databases`` and ``caches`` are those beside the first, by name."""
@@ -165,5 +187,8 @@ class Manifest:
     databases: Mapping[str, Backing] = field(default_factory=dict)
     caches: Mapping[str, Backing] = field(default_factory=dict)
     ssh: Ssh = Ssh()
+    release_command: str | tuple[str, ...] | None = None
+    """A line for a shell, or an argv, that runs once before the dynos of a new release."""
+    rollout: Rollout = Rollout()
     spread: str | None = None
     """The label over whose values dynos spread before they spread over servers."""

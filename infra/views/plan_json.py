@@ -34,6 +34,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "placement": {"before": dict(plan.formation.before), "after": dict(plan.formation.homes)},
         "batches": [list(batch) for batch in plan.batches],
         "candidates": list(plan.candidates),
+        "release_on": plan.release_on,
         "build": list(plan.build),
         "builder": plan.builder,
         "leaving": list(plan.leaving),

@@ -104,6 +104,8 @@ def _before(plan: Plan) -> list[str]:
     if plan.build:
         commands = "; ".join(printable(one) for one in plan.build)
         lines.append(f"First the slug is built{f' on {plan.builder}' if plan.builder else ''}: {commands}")
+    if plan.release_on:
+        lines.append(f"Then the release command runs once, on {plan.release_on}.")
     if plan.candidates:
         where = ", ".join(plan.candidates)
         lines.append(f"A candidate of the release must answer on {where} before any dyno moves.")

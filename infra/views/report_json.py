@@ -13,6 +13,8 @@ def document(report: Report) -> dict[str, object]:
         "ok": report.ok,
         "halted": report.halted,
         "rejected": report.rejected,
+        "reverted": list(report.reverted),
+        "release_said": report.release_said,
         "interrupted": report.interrupted,
         "done": [{"address": change.address, "action": change.action} for change in report.done],
         "failures": [asdict(failure) for failure in report.failures],

@@ -13,6 +13,9 @@ from infra.views.style import Style, printable
 def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     """The report. ``verb`` is Apply or Destroy."""
     lines: list[str] = []
+    if report.release_said:
+        lines.append("The release command said:")
+        lines += [f"  | {printable(line)}" for line in report.release_said.splitlines()[-20:]]
     for failure in report.failures:
         lines.append(style("red", f"Failed: {printable(failure.summary)}"))
         lines += [f"  | {printable(line)}" for line in failure.detail.splitlines()[-20:]]
@@ -20,6 +23,8 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
         lines.append("No dyno was touched: what ran before goes on running.")
     if report.halted:
         lines.append("The rollout stopped there: no further dyno was restarted, and nothing was removed.")
+    if report.reverted:
+        lines.append(f"Back to what they ran before: {', '.join(report.reverted)}.")
     if report.interrupted:
         lines.append("Interrupted: the step under way was finished, nothing new was begun.")
     if report.skipped:

@@ -88,7 +88,7 @@ def test_every_key_is_described_and_its_examples_are_right(path: str) -> None:
         validator.validate(one["default"])
 
 
-@pytest.mark.parametrize("command", ["init", "validate", "plan", "apply", "destroy", "ps", "lab"])
+@pytest.mark.parametrize("command", ["init", "validate", "plan", "apply", "destroy", "ps", "history", "lab"])
 def test_every_command_is_in_the_readme_and_has_help(command: str) -> None:
     assert f"dynoctl {command}" in (ROOT / "README.md").read_text()
     dynoctl = Path(sys.executable).parent / "dynoctl"

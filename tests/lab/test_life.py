@@ -78,6 +78,16 @@ def test_whole_life(shop: Project, fleet: Any) -> None:
     new = shop.ps()
     assert all(new[name]["pid"] != old[name]["pid"] for name in new)
 
+    entries = json.loads(shop.dynoctl("history", "--json").stdout)["history"]
+    assert [one["result"] for one in entries] == ["ok"] * 4, "those that changed something"
+    assert [(one["added"] > 0, one["destroyed"] > 0) for one in entries[:3]] == [
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+    assert "@" in entries[0]["who"]
+    assert "ok" in shop.dynoctl("history", "-n", "1").stdout
+
     slug = new["web.1"]["slug"]
     (shop.source / "CHANGED").write_text("a new file\n")
     shop.apply()

@@ -5,7 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+import pytest
+
+from infra.manifest.model import Rollout
 from infra.placement import Place, Share, place
+from infra.plan import batches
 
 
 def shares(count: int, cpu: int = 250) -> list[Share]:
@@ -87,3 +91,23 @@ def test_ten_thousand_dynos_on_a_thousand_servers() -> None:
     assert len(placed.homes) == 10_000
     assert max(Counter(placed.homes.values()).values()) <= 16
     print(f"placed 10,000 dynos on 1,000 servers in {spent:.3f} s")  # the benchmark holds the bound
+
+
+@pytest.mark.parametrize(
+    ("count", "rollout", "sizes"),
+    [
+        (4, {}, [1, 1, 1, 1]),
+        (5, {"max_parallel": 2}, [2, 2, 1]),
+        (5, {"max_parallel": 2, "canary": 1}, [1, 2, 2]),
+        (8, {"max_parallel": "25%"}, [2, 2, 2, 2]),
+        (3, {"max_parallel": "25%"}, [1, 1, 1]),
+        (3, {"max_parallel": "100%", "canary": 5}, [3]),
+        (0, {"canary": 1}, []),
+        (2, {"max_parallel": 9}, [2]),
+    ],
+)
+def test_the_batches_of_a_rollout(count: int, rollout: dict[str, int | str], sizes: list[int]) -> None:
+    dynos = [f"web.{number}" for number in range(1, count + 1)]
+    made = batches(dynos, Rollout(**rollout))  # type: ignore[arg-type]
+    assert [len(batch) for batch in made] == sizes
+    assert [dyno for batch in made for dyno in batch] == dynos

@@ -1,0 +1,43 @@
+"""``dynoctl history``: who applied what, when, and how it ended."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import AsJson, File
+from infra.errors import UNREACHABLE
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("history", short_help="Who applied what, when, and how it ended.")(history)
+
+
+def history(
+    file: File = Path("dyno.yaml"),
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many, the newest.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Who applied what, when, and how it ended, as the servers remember it."""
+    from infra import history as audit
+    from infra import manifest
+    from infra.engine import targets
+    from infra.views import history as view
+    from infra.views.style import Style, wanted
+
+    model = manifest.read(file)
+    entries, lost = audit.read(model.app.name, targets(model))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(view.document(entries[-lines:], lost), indent=2))
+    else:
+        typer.echo(view.table(entries[-lines:], Style(wanted(sys.stdout))))
+        for summary in lost.values():
+            typer.echo(f"Unreachable: {summary}", err=True)
+    if lost:
+        raise typer.Exit(UNREACHABLE)

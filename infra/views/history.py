@@ -1,0 +1,38 @@
+"""The history of an app as a table, newest last, or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra.views.style import Style, printable
+
+_HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "CHANGES", "SLUG", "TOOK")
+
+
+def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
+    """One line for each apply, and what failed below it."""
+    if not entries:
+        return "Nothing was applied yet, or nothing is left that remembers it."
+    rows = [_HEAD, *(_cells(one) for one in entries)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    lines = []
+    for number, row in enumerate(rows):
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        if number:
+            cells[3] = style("green" if row[3] == "ok" else "red", cells[3])
+        lines.append("  ".join(cells).rstrip())
+        if number:
+            lines += [f"    {printable(str(one))}" for one in entries[number - 1].get("failures", ())]
+    return "\n".join(lines)
+
+
+def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:
+    changes = f"+{one.get('added', 0)} ~{one.get('changed', 0)} -{one.get('destroyed', 0)}"
+    words = [one.get(key, "") for key in ("when", "who", "command", "result")]
+    return (*(printable(str(word)) for word in words), changes, str(one.get("slug", "")), f"{one.get('seconds', 0)} s")
+
+
+def document(entries: Sequence[Mapping[str, Any]], unreachable: Mapping[str, str]) -> dict[str, object]:
+    """The same as JSON, format version 1."""
+    return {"format_version": 1, "history": list(entries), "unreachable": dict(unreachable)}

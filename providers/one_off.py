@@ -1,0 +1,61 @@
+"""A unit that lives for one answer: in a dyno's sandbox, under a user that is made for it; it leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra.resource import Command
+from infra.sensitive import Sensitive
+from providers import env_file, files, ini
+from providers.dyno_unit import BOOT_QUOTA, DynoUnit, inside, words
+
+RUNTIME = "/run/systemd/system"
+
+
+def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: int) -> dict[str, str]:
+    """Its unit, called ``name``. It never restarts, and it ends by itself should everybody forget it."""
+    return {
+        "Unit.Description": f"{name.removeprefix('dynoctl-')} (one-off)",
+        "Service.DynamicUser": "yes",
+        **inside(dyno, variables, environment(name)),
+        "Service.ExecStart": words(dyno.argv),
+        "Service.TimeoutStartSec": str(timeout),
+        "Service.RuntimeMaxSec": str(timeout),
+        "Service.TimeoutStopSec": "5",
+        "Service.SyslogIdentifier": name,
+        "Service.CPUQuota": f"{max(BOOT_QUOTA, dyno.cpu // 10)}%",
+    }
+
+
+def commands(
+    name: str, unit: Mapping[str, str], variables: Mapping[str, str | Sensitive], timeout: int, says: str
+) -> tuple[Command, ...]:
+    """Start it, wait until systemd says that it is up (a oneshot: done), and take everything away again.
+
+    The last command's status is its answer, and what it prints are the unit's own words."""
+    file, secret = f"{RUNTIME}/{name}.service", environment(name)
+    return (
+        files.write(secret, env_file.render(variables), "0600", secret=True, says="write its env file"),
+        files.write(file, ini.render(unit), "0644", says="write its unit"),
+        Command(("sh", "-c", _RUN, "one-off", f"{name}.service", file, secret, name), timeout=timeout + 30, says=says),
+    )
+
+
+def environment(name: str) -> str:
+    """Where its variables are, for root alone and as long as it lives."""
+    return f"/run/{name}.env"
+
+
+# Its words come from the journal since it started, and not from an earlier one's.
+_RUN = """\
+clean() { systemctl stop "$unit" 2>/dev/null; rm -f "$file" "$variables"; systemctl reset-failed "$unit" 2>/dev/null; }
+unit=$1 file=$2 variables=$3 identifier=$4
+trap clean EXIT
+systemctl stop "$unit" 2>/dev/null
+systemctl daemon-reload
+since=$(date +%s)
+systemctl start "$unit" 2>/dev/null; status=$?
+journalctl --sync 2>/dev/null
+journalctl -q --no-pager -o cat -n 40 --since="@$since" -u "$unit" -t "$identifier"
+[ $status -eq 0 ]
+"""

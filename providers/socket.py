@@ -1,0 +1,131 @@
+"""A web dyno's listening socket: systemd holds it, so that it outlives the process and requests wait in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra import marks
+from infra.provider import Fragment, Scope
+from infra.resource import Attributes, Change, Command, Effect
+from providers import files, ini, paths, shown
+from providers.base import Base
+
+BACKLOG = 1024
+"""Connections that may wait while a dyno restarts, or is busy."""
+
+_SHOWN = "Id,ActiveState,UnitFileState,DropInPaths"
+
+
+class Socket(Base):
+    kind = "socket"
+    headline = ("unit.Socket.ListenStream", "state")
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        texts: dict[str, list[str]] = {}
+        properties: list[str] = []
+        for line in output.split("\n"):
+            file, colon, text = line.partition(".socket:")
+            if colon and "=" not in file:
+                texts.setdefault(file, []).append(text)
+            else:
+                properties.append(line)
+        found = shown.parse("\n".join(properties))
+        sockets: dict[str, Attributes] = {}
+        for file, lines in texts.items():
+            named = marks.UNIT_NAME.match(file)
+            if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
+                continue
+            dyno = f"{named['type']}.{named['number']}"
+            settings_, state = ini.parse("\n".join(lines)), found.get(f"{file}.socket", {})
+            drop_ins = [path for path in state.get("DropInPaths", "").split() if f"/{file}.socket.d/" in path]
+            attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
+                "unit": settings_,
+                "drop_ins": tuple(drop_ins),
+                "enabled": state.get("UnitFileState") == "enabled",
+                "state": {"active": "listening", "failed": "failed"}.get(state.get("ActiveState", ""), "stopped"),
+            }
+            if settings_.get(f"Unit.{marks.APP}") != scope.app or settings_.get(f"Unit.{marks.DYNO}") != dyno:
+                attributes["foreign"] = True
+            sockets[f"{scope.app}-{dyno}"] = attributes
+        return sockets
+
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        return (f"{paths.UNITS}/{marks.user_name(scope.app, str(change.resource.dyno))}.socket",)
+
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        name = marks.user_name(scope.app, str(change.resource.dyno))
+        return [files.systemctl("daemon-reload"), Command(("sh", "-c", _OPEN, "open", name), timeout=120)]
+
+    def effect(self, change: Change) -> Effect | None:
+        """A socket cannot change under a process that has it: the dyno's own unit says what happens to that."""
+        return None
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        name = marks.user_name(scope.app, str(change.resource.dyno))
+        socket = f"{name}.socket"
+        file = f"{paths.UNITS}/{socket}"
+        if change.after is None:
+            return [
+                Command(("sh", "-c", _STOP, "stop", socket), says=f"close {socket}"),
+                files.remove(file, f"{file}.d", says=f"remove {socket}"),
+                files.systemctl("daemon-reload"),
+            ]
+        wanted = change.after["unit"]
+        assert isinstance(wanted, Mapping)  # noqa: S101  # for mypy
+        return [
+            Command(("rm", "-rf", "--", f"{file}.d", f"/run/systemd/system/{socket}.d"), says=f"revert {socket}"),
+            files.write(file, ini.render({key: str(value) for key, value in wanted.items()}), "0644"),
+            files.systemctl("daemon-reload"),
+            files.systemctl("--no-reload", "enable", socket, says=f"enable {socket}"),
+            Command(("sh", "-c", _OPEN, "open", name), timeout=120, says=f"open {socket}"),
+        ]
+
+
+def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
+    """The socket unit of one dyno."""
+    return {
+        "Unit.Description": f"socket of dyno {dyno} of {app}",
+        f"Unit.{marks.APP}": app,
+        f"Unit.{marks.DYNO}": dyno,
+        # Sockets never give up, however often their service does.
+        "Socket.ListenStream": f"[{listen}]:{port}" if ":" in listen else f"{listen}:{port}",
+        "Socket.Backlog": str(BACKLOG),
+        "Socket.NoDelay": "yes",
+        "Socket.FreeBind": "yes",
+        "Socket.TriggerLimitIntervalSec": "0",
+        "Install.WantedBy": "sockets.target",
+    }
+
+
+def desired(app: str, dyno: str, listen: str, port: int) -> Attributes:
+    """One dyno's socket."""
+    return {"unit": settings(app, dyno, listen, port), "drop_ins": (), "enabled": True, "state": "listening"}
+
+
+_SCRIPT = """\
+set --
+for file in /etc/systemd/system/"$prefix"*.socket; do
+  [ -e "$file" ] && set -- "$@" "${file##*/}"
+done
+[ $# -gt 0 ] || exit 0
+cd /etc/systemd/system && grep -H '' -- "$@"
+systemctl show -p "$shown" -- "$@"
+"""
+
+# systemd opens no socket without its service, which comes after it and opens it then; and none of a service that runs,
+# as it would not get it. Open requests end first, as at any stop.
+_OPEN = """\
+[ -e "/etc/systemd/system/$1.service" ] || exit 0
+systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
+systemctl restart "$1.socket"
+"""
+
+_STOP = """\
+systemctl --no-reload disable "$1" 2>/dev/null
+systemctl stop "$1" 2>/dev/null
+systemctl reset-failed "$1" 2>/dev/null
+:
+"""

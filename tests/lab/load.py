@@ -1,0 +1,68 @@
+"""A constant, bounded load on web dynos: one connection for each request, every failure and the worst latency kept."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+PAUSE = 0.01
+"""Seconds between two requests of one client."""
+
+LONGEST = 120
+"""Seconds after which a load stops by itself."""
+
+
+class Load:
+    """One client for each dyno, from ``with`` to its end."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]], path: str = "/up") -> None:
+        self.path = path
+        self.worst = 0.0
+        self.count = 0
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._mutex = threading.Lock()
+        self._clients = [
+            threading.Thread(target=self._ask, args=(row["dyno"], row["listen"], row["port"])) for row in rows
+        ]
+
+    def __enter__(self) -> Load:
+        for client in self._clients:
+            client.start()
+        time.sleep(0.3)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        time.sleep(0.3)
+        self._stop.set()
+        for client in self._clients:
+            client.join()
+
+    def _ask(self, dyno: str, host: str, port: int) -> None:
+        deadline = time.monotonic() + LONGEST
+        while not self._stop.wait(PAUSE) and time.monotonic() < deadline:
+            began = time.monotonic()
+            failure = ""
+            connection = http.client.HTTPConnection(host, port, timeout=20)
+            try:
+                connection.request("GET", self.path)
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    failure = f"{dyno}: {answer.status}"
+            except (OSError, http.client.HTTPException) as error:
+                failure = f"{dyno}: {error!r}"
+            finally:
+                connection.close()
+            with self._mutex:
+                self.count += 1
+                self.worst = max(self.worst, time.monotonic() - began)
+                if failure:
+                    self.failures.append(failure)
+
+    def __str__(self) -> str:
+        return f"{self.count} requests, {len(self.failures)} failed, worst {self.worst:.2f} s"

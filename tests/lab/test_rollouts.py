@@ -1,0 +1,126 @@
+"""Rollouts on real servers, under load: batches, health, canaries, and the way back from a bad release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.load import Load
+from tests.lab.support import Project
+
+APP = """\
+App = lambda do |env|
+  [200, { "content-type" => "text/plain" }, ["#{ENV["DYNO"]} #{ENV["WORD"]}"]]
+end
+"""
+
+
+@pytest.fixture
+def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "app.rb").write_text(APP)
+    framework = {"name": "rack", "require": "./app", "app": "App"}
+    project = Project(tmp_path, fleet, "rolls", source, framework=framework, app_server={"name": "puma"})
+    project.manifest |= {"dynos": {"web": 4}, "env": {"WORD": "first"}}
+    project.apply()
+    yield project
+    project.manifest.pop("rollout", None)
+    project.destroy()
+
+
+def words(project: Project) -> set[str]:
+    return {project.get(row).split()[1] for row in project.ps().values()}
+
+
+def test_batches_as_the_manifest_says(app: Project) -> None:
+    app.manifest["env"]["WORD"] = "second"
+    app.manifest["rollout"] = {
+        "max_parallel": 2,
+        "canary": 1,
+        "min_healthy_time": 1,
+        "health": {"path": "/up", "status": 200},
+    }
+    assert app.plan()["batches"] == [["web.1"], ["web.2", "web.3"], ["web.4"]]
+    with Load(app.ps().values()) as load:
+        app.apply()
+    assert load.failures == []
+    assert words(app) == {"second"}
+    app.settled()
+    app.manifest["rollout"]["max_parallel"] = "50%"
+    app.manifest["rollout"].pop("canary")
+    app.manifest["env"]["WORD"] = "third"
+    assert app.plan()["batches"] == [["web.1", "web.2"], ["web.3", "web.4"]]
+
+
+@pytest.mark.parametrize(
+    ("source", "rollout", "says"),
+    [
+        ('raise "broken" unless ENV["DYNO"] == "web.0"\n' + APP, {"canary": 1}, "broken"),
+        ('raise "broken" if ENV["DYNO"] == "web.3"\n' + APP, {"max_parallel": 1}, "broken"),
+        (
+            APP.replace("  [", '  exit!(1) if env["PATH_INFO"] == "/real"\n  ['),
+            {"min_healthy_time": 2, "canary": 1},
+            "Failed: ",
+        ),
+        (
+            APP.replace("[200", '[ENV["DYNO"] == "web.0" ? 200 : 500'),
+            {"healthy_deadline": 4, "health": {"path": "/up"}},
+            "GET /up answered 500",
+        ),
+    ],
+    ids=["does not boot", "the third does not boot", "crashes under real traffic", "is not healthy"],
+)
+def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, Any], says: str) -> None:
+    app.manifest["rollout"] = rollout
+    app.manifest["env"]["WORD"] = "first"
+    app.apply()
+    before = app.ps()
+    (app.source / "app.rb").write_text(source)
+    app.manifest["env"]["WORD"] = "bad"
+    with Load(before.values(), "/real"):
+        done = app.apply(code=5)
+    assert says in done.stdout
+    assert "The rollout stopped there" in done.stdout
+    assert "Back to what they ran before: " in done.stdout
+    assert words(app) == {"first"}
+    rows = app.ps()
+    assert {row["slug"] for row in rows.values()} == {row["slug"] for row in before.values()}
+    assert all(row["state"] == "up" for row in rows.values())
+    for row in rows.values():
+        left = app.fleet.exec(row["server"], "sh", "-c", "ls -d /var/lib/dynoctl/rolls/undo", check=False)
+        assert left.stdout == ""
+    (app.source / "app.rb").write_text(APP)
+    app.manifest["env"]["WORD"] = "first"
+    app.apply()
+    app.settled()
+
+
+def test_a_release_that_hangs_is_rejected_within_its_deadline(app: Project) -> None:
+    app.manifest["rollout"] = {"healthy_deadline": 4, "health": {"path": "/up"}}
+    before = app.ps()
+    (app.source / "app.rb").write_text(APP.replace("  [", "  sleep 100\n  ["))
+    with Load(before.values()) as load:
+        done = app.apply(code=5)
+    assert "the release was rejected" in done.stdout
+    assert load.failures == []
+    assert load.worst < 2
+    assert {name: row["pid"] for name, row in app.ps().items()} == {name: row["pid"] for name, row in before.items()}
+
+
+def test_without_auto_revert_it_stops_where_it_is(app: Project) -> None:
+    app.manifest["rollout"] = {"auto_revert": False}
+    (app.source / "app.rb").write_text('raise "broken" if ENV["DYNO"] == "web.2"\n' + APP)
+    app.manifest["env"]["WORD"] = "second"
+    done = app.apply(code=1)
+    assert "The rollout stopped there" in done.stdout
+    rows = app.ps()
+    assert "second" in app.get(rows["web.1"])
+    assert all("first" in app.get(rows[name]) for name in ("web.3", "web.4"))
+    (app.source / "app.rb").write_text(APP)
+    app.apply()
+    assert words(app) == {"second"}
+    app.settled()

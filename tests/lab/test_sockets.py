@@ -1,0 +1,130 @@
+"""Sockets outlive processes: no request fails while a dyno restarts, however few dynos there are."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.load import Load
+from tests.lab.support import Project, eventually, get
+
+APP = """\
+App = lambda do |env|
+  sleep 2 if env["PATH_INFO"] == "/slow"
+  exit! if env["PATH_INFO"] == "/crash"
+  [200, { "content-type" => "text/plain" }, ["#{ENV["DYNO"]} #{ENV["WORD"]} #{Process.pid}"]]
+end
+"""
+
+
+@pytest.fixture
+def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
+    made: list[Project] = []
+
+    def project(server: str, dynos: int) -> Project:
+        source = tmp_path / "source"
+        source.mkdir()
+        (source / "app.rb").write_text(APP)
+        framework = {"name": "rack", "require": "./app", "app": "App"}
+        one = Project(tmp_path, fleet, f"load-{server}", source, framework=framework, app_server={"name": server})
+        one.manifest |= {"dynos": {"web": dynos}, "env": {"WORD": "first"}}
+        made.append(one)
+        return one
+
+    yield project
+    for one in made:
+        one.destroy()
+
+
+@pytest.mark.parametrize(("server", "dynos"), [("thin", 1), ("puma", 1), ("unicorn", 1), ("thin", 6)])
+def test_no_request_fails(make: Any, server: str, dynos: int, capsys: pytest.CaptureFixture[str]) -> None:
+    project = make(server, dynos)
+    project.apply()
+    rows = project.ps()
+    with Load(rows.values()) as load:
+        project.manifest["env"]["WORD"] = "second"  # a new environment
+        project.apply()
+        (project.source / "app.rb").write_text(APP + "# another release\n")  # a new source
+        project.apply()
+        if dynos > 1:
+            project.manifest["dynos"]["web"] = dynos + 3  # up, and down again
+            project.apply()
+            project.manifest["dynos"]["web"] = dynos
+            project.apply()
+    with capsys.disabled():
+        print(f"\n{dynos} dynos on {server}: {load}")
+    assert load.failures == []
+    assert load.count > 100 * dynos
+    assert {name: row["pid"] for name, row in project.ps().items()} != {name: row["pid"] for name, row in rows.items()}
+    assert "second" in project.get(project.ps()["web.1"])
+    project.settled()
+
+
+@pytest.mark.parametrize("server", ["thin", "puma", "unicorn"])
+def test_what_is_under_way_ends_and_what_comes_in_waits(make: Any, fleet: Any, server: str) -> None:
+    project = make(server, 1)
+    if server == "thin":
+        project.manifest["app_server"]["options"] = {"threaded": True}
+    project.apply()
+    row = project.ps()["web.1"]
+    address = (row["listen"], row["port"])
+    answers: list[str] = []
+
+    def slow() -> None:
+        answers.append(get(*address, "/slow"))
+
+    under_way = threading.Thread(target=slow)
+    under_way.start()
+    time.sleep(0.5)
+    restart = threading.Thread(
+        target=lambda: fleet.exec(row["server"], "systemctl", "restart", f"dyno-load-{server}-web-1")
+    )
+    restart.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    assert "first" in get(*address, "/")
+    if server != "thin":  # it looks at signals once a second, and until then it answers
+        assert time.monotonic() - began > 0.5, "it waited for the new process"
+    under_way.join()
+    restart.join()
+    assert "first" in answers[0], "the old process ended what it was at"
+
+    # A crash loses the request that caused it; what comes in afterwards waits for the next process.
+    _ignore(address)
+    assert "first" in get(*address, "/")
+
+    # The socket is systemd's: with the service stopped, a connection waits, and wakes it.
+    fleet.exec(row["server"], "systemctl", "stop", f"dyno-load-{server}-web-1")
+    assert "first" in get(*address, "/")
+    eventually(lambda: project.ps()["web.1"]["state"] == "up")
+    project.settled()
+
+
+def _ignore(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, 20) as peer:
+        peer.sendall(b"GET /crash HTTP/1.0\r\n\r\n")
+        peer.recv(100)
+
+
+def test_drift_of_a_socket_is_repaired(make: Any, fleet: Any) -> None:
+    project = make("puma", 1)
+    project.apply()
+    row = project.ps()["web.1"]
+    unit = "dyno-load-puma-web-1.socket"
+    fleet.exec(row["server"], "sh", "-c", f"sed -i s/Backlog=.*/Backlog=5/ /etc/systemd/system/{unit}")
+    text = project.dynoctl("plan").stdout
+    assert 'unit.Socket.Backlog: "5" -> "1024"' in text
+    assert "drift" in text
+    project.apply()
+    project.settled()
+    fleet.exec(row["server"], "sh", "-c", f"systemctl stop {unit}")
+    assert 'state: "stopped" -> "listening"' in project.dynoctl("plan").stdout
+    project.apply()
+    project.settled()
+    assert "first" in project.get(project.ps()["web.1"])
