@@ -14,6 +14,9 @@ from typing import Any
 
 from infra.lab import server as servers
 from infra.lab.state import LabState
+from infra.manifest import read
+from stacks.contract import Tcp
+from stacks.launch import launch
 from tests.bench.tools import ROOT, Row, dynoctl, next_address, poll
 
 APP_SERVERS = ("thin", "puma", "unicorn")
@@ -90,10 +93,9 @@ def against_hand(project: Path, lab: LabState, server: str) -> tuple[float, floa
     write(project, lab, "sinatra", server, 1, cpu=2)
     dynoctl(project, "apply", "--auto-approve")
     row = json.loads(dynoctl(project, "ps", "--json"))["dynos"][0]
-    unit = servers.execute(lab, row["server"], ["systemctl", "cat", "dyno-layers-web-1.service"]).stdout
-    command = next(line for line in unit.splitlines() if line.startswith("ExecStart=")).removeprefix("ExecStart=")
     place = f"/tmp/hand-{secrets.token_hex(4)}"
-    byhand = command.replace("/app/.dynoctl", place).replace(f"{row['port']}", str(PORT))
+    argv = launch(read(project / "dyno.yaml")).argv(Tcp(row["listen"], PORT))
+    byhand = " ".join(argv).replace("/app/.dynoctl", place)
     start = f"""
 mkdir {place} && cp /var/lib/dynoctl/layers/rackups/*.rb {place}/config.ru
 cp /var/lib/dynoctl/layers/server_configs/*.rb {place}/server.rb
