@@ -118,7 +118,8 @@ systemctl show -p "$shown" -- "$@"
 # systemd opens no socket without its service, which comes after it and opens it then; and none of a service that runs,
 # as it would not get it. Open requests end first, as at any stop.
 _OPEN = """\
-[ -e "/etc/systemd/system/$1.service" ] || exit 0
+# One that is still open though its file was taken away knows its service no more.
+[ -e "/etc/systemd/system/$1.service" ] || { systemctl stop "$1.socket" 2>/dev/null; exit 0; }
 systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
 systemctl restart "$1.socket"
 """

@@ -17,7 +17,7 @@ from infra.remote.target import Target
 from infra.resource import Command
 from tests.lab.support import APPS, Project, eventually, get, snapshot
 
-SWEEP = 6
+SWEEP = 4
 """Points at which an apply is killed; the long sweep has thirty."""
 
 
