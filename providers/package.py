@@ -23,7 +23,7 @@ class Package(Base):
         found: dict[str, Attributes] = {}
         for line in output.splitlines():
             name, _, status = line.partition(" ")
-            if name in scope.packages and status.startswith("install ok installed"):
+            if name in scope.packages and status.endswith(" ok installed"):
                 # Never ours to remove, even where we installed it: somebody else may need it by now.
                 found[name] = {"installed": True, "keep": True}
         return found
@@ -51,7 +51,7 @@ dpkg-query -W -f '${Package} ${Status}\\n' $names 2>/dev/null
 # fetched once.
 _INSTALL = """\
 export DEBIAN_FRONTEND=noninteractive
-there() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed'; }
+there() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' ok installed$'; }
 first=$1; shift
 there "$first" && exit 0
 missing=

@@ -167,19 +167,19 @@ class Session:
             if channel.recv(6) != b"ready\n":
                 raise DynoctlError(f"{self.name}: cannot build there: {_tail(channel)}")
             threading.Thread(target=_send, args=(channel, up), daemon=True).start()
-            channel.settimeout(1)
+            # Not by the channel's timeout: that is the sender's, too, and a slow line is no broken one.
             while True:
                 while channel.recv_stderr_ready():
                     log.write(channel.recv_stderr(PIECE))
-                try:
+                if channel.recv_ready() or channel.eof_received or channel.closed:
                     piece = channel.recv(PIECE)
-                except TimeoutError:
-                    if time.monotonic() > deadline:
-                        raise Unreachable(f"{self.name}: the build did not end in its time") from None
+                    if not piece:
+                        break
+                    down.write(piece)
                     continue
-                if not piece:
-                    break
-                down.write(piece)
+                if time.monotonic() > deadline:
+                    raise Unreachable(f"{self.name}: the build did not end in its time")
+                time.sleep(0.02)
             channel.settimeout(60)
             while piece := channel.recv_stderr(PIECE):
                 log.write(piece)

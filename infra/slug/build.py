@@ -89,6 +89,7 @@ def run(build: Build, session: Session | None, say: Say) -> Iterator[Tree]:
             raise _failed(build, status, log)
         rules = build.source.source / IGNORE_FILE
         if rules.is_file():  # what the build made and the slug does not need is left out, too
+            (place / IGNORE_FILE).unlink(missing_ok=True)  # what a builder sent may be a link to anywhere
             shutil.copy(rules, place / IGNORE_FILE)
         yield replace(scan(place, build.directories), digest=build.digest)
 

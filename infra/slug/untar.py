@@ -33,7 +33,7 @@ def unpack(stream: IO[bytes], target: Path) -> None:
                     with place.open("wb") as file:
                         shutil.copyfileobj(source, file)
                     place.chmod(0o755 if member.mode & 0o100 else 0o644)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError) as error:
         raise DynoctlError(f"the builder's answer is no whole tar: {error}") from None
     for place, aim in links:
         place.symlink_to(aim)

@@ -42,7 +42,10 @@ def body(project: Project) -> str:
 
 @pytest.mark.parametrize("builder", [None, "grid-2"])
 def test_a_build_makes_the_slug(project: Project, builder: str | None) -> None:
-    commands = ["echo first > built; mkdir made; echo x > made/file", "cat app.rb >> built && echo told >&2"]
+    commands = [
+        "echo first > built; mkdir made; echo x > made/file",
+        "cat app.rb >> built && echo told >&2; for f in a b; do echo ${f}$ >> built; done",
+    ]
     project.manifest["app"]["build"] = commands
     if builder:
         project.manifest["builder"] = builder
@@ -53,7 +56,7 @@ def test_a_build_makes_the_slug(project: Project, builder: str | None) -> None:
     assert f"First the slug is built{where}: {'; '.join(commands)}\n" in project.dynoctl("plan").stdout
     assert logs(project) == [], "planning builds nothing"
     project.apply()
-    assert body(project) == f"first\n{APP}"
+    assert body(project) == f"first\n{APP}a$\nb$\n"
     assert "told" in logs(project)[0]
     row = project.ps()["web.1"]
     listing = project.fleet.exec(row["server"], "sh", "-c", "cd /srv/dyno/built/*/ && find . | sort").stdout.split()
