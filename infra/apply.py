@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from infra import record, undo
+from infra import record
 from infra.engine import Prepared
 from infra.errors import DynoctlError, Unreachable
 from infra.events import Event, Failure, Listener, Report
@@ -179,8 +179,6 @@ class Applier:
         commands: list[Command] = []
         entries: list[tuple[str, str | None]] = []
         if one.dyno is not None and not goes(one):
-            if restarts(one):
-                commands.append(undo.keep(app, one.dyno, self._rolling.kept(one)))
             commands.append(record.write(app, [record.begin(one.dyno)]))
         for change in one.changes:
             provider = self._providers[change.resource.kind]
@@ -205,7 +203,7 @@ class Applier:
     def _explain(self, one: Group, error: StepFailed) -> None:
         """A step failed on a server that answers: say why, in the dyno's own last words where there are any."""
         detail = error.output
-        for change in one.changes:
+        for change in one.changes if error.command.health else ():
             command = self._providers[change.resource.kind].explain(self._prepared.scope, change)
             if command is None:
                 continue

@@ -73,10 +73,15 @@ class Gates:
         if server is None or prepared.slug is None or self._shut():
             return
         variables = prepared.scope.environments["web"]
-        one = prepared.registry.release(prepared.manifest, prepared.stack, prepared.slug, server, variables)
+        registry, nonce = prepared.registry, prepared.scope.salt[:8]
+        one = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, variables, nonce)
         try:
             if server in self.broken:
                 raise DynoctlError(f"{server}: it was to run the release command, and cannot be used")
+            alone = registry.alone(prepared.plan.app)
+            for name, result in each(lambda name: self.shells[name].run([alone]), self.shells).items():
+                if isinstance(result, StepFailed):
+                    raise DynoctlError(f"{name}: {result.output}", "Two at the same time are one too many.")
             said = self.shells[server].run(one.commands, self._step(server, "release command"))
             self.report.release_said = self.redact(said.strip("\n"))
             self.listener(Event("done", server, "release command", "ended well"))
@@ -97,7 +102,8 @@ class Gates:
         variables = prepared.scope.environments["web"]
 
         def work(server: str) -> None:
-            one = prepared.registry.candidate(prepared.manifest, prepared.stack, slug, server, variables)
+            nonce = prepared.scope.salt[:8]
+            one = prepared.registry.candidate(prepared.manifest, prepared.stack, slug, server, variables, nonce)
             self.shells[server].run(one.commands, self._step(server, "candidate"))
             self.listener(Event("done", server, "candidate", "answered"))
 

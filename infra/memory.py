@@ -44,7 +44,8 @@ class Memory:
             salt: list[tuple[str, str | None]] = []
             if not self.found[name].facts.salt:
                 salt.append(("salt", self.salts[name]))
-            self.shells[name].run([record.write(self.prepared.plan.app, [*salt, entry])])
+            sweep = self.prepared.registry.sweep(self.prepared.plan.app)
+            self.shells[name].run([sweep, record.write(self.prepared.plan.app, [*salt, entry])])
 
         self._settle(each(write, self.found))
 
@@ -57,7 +58,7 @@ class Memory:
             whole = set()  # only these records know that something of the app is left on a server that is away
 
         def forget(name: str) -> None:
-            self.shells[name].run([record.forget(plan.app)])
+            self.shells[name].run([prepared.registry.sweep(plan.app), record.forget(plan.app)])
             self.shells[name].forget()
 
         self._settle(each(forget, whole))

@@ -10,12 +10,12 @@ from infra.manifest.model import Manifest
 from infra.manifest.references import located
 from infra.provider import Provider
 from infra.remote.session import Session
-from infra.resource import Resource, Upload
+from infra.resource import Command, Resource, Upload
 from infra.sensitive import Sensitive
 from infra.slug import build, image
 from infra.slug.tree import scan
 from infra.stack import Progress, Slug, Stack, Trial
-from providers import candidate, paths, processes, release_command
+from providers import candidate, one_off, paths, processes, release_command
 from providers.desired import Wanted, rehearsal, releasing, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
@@ -103,16 +103,34 @@ class Everything:
         return resources(_wanted(manifest, stack, slug, environments), formation.dynos)
 
     def candidate(
-        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+        self,
+        manifest: Manifest,
+        stack: Stack,
+        slug: Slug,
+        server: str,
+        variables: Mapping[str, str | Sensitive],
+        nonce: str,
     ) -> Trial:
-        unit = rehearsal(_wanted(manifest, stack, slug, {"web": variables}), server)
-        return Trial(server, candidate.commands(unit, variables))
+        unit = rehearsal(_wanted(manifest, stack, slug, {"web": variables}), server, nonce)
+        return Trial(server, candidate.commands(unit, variables, nonce))
 
     def release(
-        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+        self,
+        manifest: Manifest,
+        stack: Stack,
+        slug: Slug,
+        server: str,
+        variables: Mapping[str, str | Sensitive],
+        nonce: str,
     ) -> Trial:
         unit = releasing(_wanted(manifest, stack, slug, {"web": variables}), server)
-        return Trial(server, release_command.commands(unit, variables))
+        return Trial(server, release_command.commands(unit, variables, nonce))
+
+    def alone(self, app: str) -> Command:
+        return release_command.alone(app)
+
+    def sweep(self, app: str) -> Command:
+        return one_off.sweep(app)
 
     looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
 

@@ -92,6 +92,8 @@ class Command:
     timeout: int = 60
     says: str = ""
     """What a person reads while it runs: ``start web.1``."""
+    health: bool = False
+    """Whether its status is a dyno's health, so that the dyno's own last words explain a failure."""
 
     def __repr__(self) -> str:
         size = "" if self.stdin is None else f", stdin={len(self.stdin)} bytes"

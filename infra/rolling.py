@@ -34,6 +34,7 @@ class Rolling:
     explain: Callable[[Group, StepFailed], None]
     fail: Callable[[str, str, DynoctlError], None]
     _moved: list[Group] = field(default_factory=list)
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, groups: Sequence[Group]) -> None:
         """Every group is a dyno that restarts; the plan says in which batches."""
@@ -43,18 +44,30 @@ class Rolling:
         waiting = {one.dyno: one for one in groups}
         for batch in self.prepared.plan.batches:
             moving = [waiting.pop(dyno) for dyno in batch if dyno in waiting]
-            if self.report.halted:
-                for one in moving:
-                    self.skip(one)
-                continue
-            if not self.stop.is_set():
-                self._moved += [one for one in moving if one.server not in self.broken]
-            self.spread(moving, self.make)
-            self._stay(moving)
+            self.spread(moving, self._move)
+            self._stay([one for one in moving if one in self._moved])
         if self.report.halted and self._moved and self.prepared.manifest.rollout.auto_revert:
             self._revert()
 
-    def kept(self, one: Group) -> list[str]:
+    def _move(self, one: Group) -> None:
+        """Keep what the dyno runs, then change it. Nobody moves after a dyno of the same rollout failed."""
+        if self.report.halted or self.stop.is_set() or one.server in self.broken:
+            self.skip(one)
+            return
+        try:
+            self.shells[one.server].run([undo.keep(self.prepared.plan.app, one.subject, self._files(one))])
+        except StepFailed as error:
+            self.explain(one, error)
+            return
+        except DynoctlError as error:
+            self.fail(one.server, one.subject, error)
+            self.skip(one)
+            return
+        with self._mutex:
+            self._moved.append(one)
+        self.make(one)
+
+    def _files(self, one: Group) -> list[str]:
         """The files that the group's changes overwrite, and the records of them."""
         scope, app = self.prepared.scope, self.prepared.plan.app
         paths = [path for change in one.changes for path in self.providers[change.resource.kind].files(scope, change)]
@@ -83,7 +96,7 @@ class Rolling:
         scope, app = self.prepared.scope, self.prepared.plan.app
         self.listener(Event("phase", text="revert", total=len(self._moved)))
         for one in reversed([one for one in self._moved if one.server not in self.broken]):
-            commands: list[Command] = [undo.restore(app, one.subject, self.kept(one))]
+            commands: list[Command] = [undo.restore(app, one.subject)]
             for change in one.changes:
                 commands += self.providers[change.resource.kind].undo(scope, change)
             commands.append(record.write(app, [record.end(one.subject)]))

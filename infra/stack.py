@@ -96,13 +96,34 @@ class Registry(Protocol):
         ...
 
     def candidate(
-        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+        self,
+        manifest: Manifest,
+        stack: Stack,
+        slug: Slug,
+        server: str,
+        variables: Mapping[str, str | Sensitive],
+        nonce: str,
     ) -> Trial:
-        """The rehearsal of a web dyno on a server where slug, rackup and configuration are in place."""
+        """The rehearsal of a web dyno on a server where slug, rackup and configuration are in place. ``nonce`` tells
+        it from those of other runs."""
         ...
 
     def release(
-        self, manifest: Manifest, stack: Stack, slug: Slug, server: str, variables: Mapping[str, str | Sensitive]
+        self,
+        manifest: Manifest,
+        stack: Stack,
+        slug: Slug,
+        server: str,
+        variables: Mapping[str, str | Sensitive],
+        nonce: str,
     ) -> Trial:
         """The release command, on a server where the slug is in place."""
+        ...
+
+    def alone(self, app: str) -> Command:
+        """Fails on a server where a release command of an earlier run is still at work, and says so."""
+        ...
+
+    def sweep(self, app: str) -> Command:
+        """Removes what trials of earlier runs left on a server."""
         ...

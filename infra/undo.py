@@ -4,47 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infra import record
 from infra.record import STATE
 from infra.resource import Command
 
-# One copy for each path, by its number; a path that is not there yet has none, and goes when the dyno goes back.
+# Each path is kept as a numbered copy with its name beside it; the name comes last and whole, so that what has one is
+# complete. A name without a copy: the file was not there, and goes when the dyno goes back. Where the change before
+# this one was cut off, the copies are of what ran before that, and stay.
 _KEEP = """\
 umask 077
-kept=$1; shift
-rm -rf "$kept" && mkdir -p "$kept" || exit
+kept=$1 pending=$2; shift 2
+[ -e "$pending" ] || rm -rf "$kept" || exit
+mkdir -p "$kept" || exit
 number=0
 for path; do
+  grep -Fxqs -e "$path" "$kept"/*.path && continue
+  while [ -e "$kept/$number.path" ]; do number=$((number + 1)); done
+  rm -f "$kept/$number"
   [ ! -e "$path" ] || cp -p -- "$path" "$kept/$number" || exit
-  number=$((number + 1))
+  printf '%s\\n' "$path" > "$kept/new" && mv -f "$kept/new" "$kept/$number.path" || exit
 done
 """
 
 _RESTORE = """\
-kept=$1; shift
-[ -d "$kept" ] || { echo "nothing was kept to go back to"; exit 1; }
-number=0
-for path; do
-  if [ -e "$kept/$number" ]; then cp -p -- "$kept/$number" "$path.new" && mv -f -- "$path.new" "$path" || exit
-  else rm -f -- "$path"; fi
-  number=$((number + 1))
+for name in "$1"/*.path; do
+  [ -e "$name" ] || { echo "nothing was kept to go back to"; exit 1; }
+  IFS= read -r path < "$name" || exit
+  copy=${name%.path}
+  if [ -e "$copy" ]; then cp -p -- "$copy" "$path.new" && mv -f -- "$path.new" "$path" || exit
+  else rm -f -- "$path" || exit; fi
 done
+"""
+
+# What belongs to a dyno whose change is still under way is all that it can go back to.
+_FORGET = """\
+for kept in "$1"/undo/*; do
+  [ -e "$1/pending/${kept##*/}" ] || rm -rf -- "$kept"
+done
+rmdir "$1/undo" 2>/dev/null
+:
 """
 
 
 def keep(app: str, dyno: str, paths: Sequence[str]) -> Command:
-    """Copy what is at ``paths``, with its mode, to a directory of root's."""
-    return Command(("sh", "-c", _KEEP, "keep", f"{_home(app)}/{dyno}", *paths), says="record")
+    """Copy what is at ``paths``, with its mode, to a directory of root's. To be run before the dyno's pending mark."""
+    pending = f"{STATE}/{app}/{record.begin(dyno)[0]}"
+    return Command(("sh", "-c", _KEEP, "keep", f"{STATE}/{app}/undo/{dyno}", pending, *paths), says="keep its files")
 
 
-def restore(app: str, dyno: str, paths: Sequence[str]) -> Command:
-    """Put back what ``keep`` copied from the same paths."""
-    return Command(("sh", "-c", _RESTORE, "restore", f"{_home(app)}/{dyno}", *paths), says=f"put {dyno} back")
+def restore(app: str, dyno: str) -> Command:
+    """Put back all that was kept for a dyno."""
+    return Command(("sh", "-c", _RESTORE, "restore", f"{STATE}/{app}/undo/{dyno}"), says=f"put {dyno} back")
 
 
 def forget(app: str) -> Command:
-    """Remove all copies."""
-    return Command(("rm", "-rf", "--", _home(app)), says="record")
-
-
-def _home(app: str) -> str:
-    return f"{STATE}/{app}/undo"
+    """Remove the copies of every dyno whose change has ended."""
+    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), says="record")

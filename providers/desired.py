@@ -96,9 +96,10 @@ def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUni
     )
 
 
-def rehearsal(wanted: Wanted, server: str) -> dyno_unit.DynoUnit:
+def rehearsal(wanted: Wanted, server: str, nonce: str) -> dyno_unit.DynoUnit:
     """What a candidate on a server is made from."""
-    return unit(wanted, Dyno(candidate.DYNO, server, "", 1), wanted.stack.candidate(candidate.socket(wanted.app)))
+    socket_ = candidate.socket(wanted.app, nonce)
+    return unit(wanted, Dyno(candidate.DYNO, server, "", 1), wanted.stack.candidate(socket_))
 
 
 def releasing(wanted: Wanted, server: str) -> dyno_unit.DynoUnit:

@@ -6,7 +6,8 @@ from infra.resource import Command
 
 _WRITE = """\
 umask 077
-mkdir -p "${1%/*}" && cat > "$1.dynoctl-new" && chmod "$2" "$1.dynoctl-new" && mv -f "$1.dynoctl-new" "$1"
+new=$1.dynoctl-new
+mkdir -p "${1%/*}" && cat > "$new" && chmod "$2" "$new" && mv -f "$new" "$1" || { rm -f -- "$new"; exit 1; }
 """
 
 _REMOVE = """\
@@ -40,6 +41,7 @@ def remove(*paths: str, says: str = "") -> Command:
     return Command(("sh", "-c", _REMOVE, "remove", *paths), says=says or f"remove {paths[0]}")
 
 
-def systemctl(*words: str, timeout: int = 60, says: str = "") -> Command:
+def systemctl(*words: str, timeout: int = 60, says: str = "", health: bool = False) -> Command:
     """One call of systemctl."""
-    return Command(("systemctl", *words), timeout=timeout, says=says or "systemctl " + " ".join(words[:2]))
+    says = says or "systemctl " + " ".join(words[:2])
+    return Command(("systemctl", *words), timeout=timeout, says=says, health=health)

@@ -11,6 +11,13 @@ from providers.dyno_unit import BOOT_QUOTA, DynoUnit, inside, words
 
 RUNTIME = "/run/systemd/system"
 
+KINDS = ("candidate", "release")
+
+
+def name(kind: str, app: str, nonce: str) -> str:
+    """What a one-off unit is called. No app's name holds a dot, so that none is taken for another app's."""
+    return f"dynoctl-{kind}-{app}.{nonce}"
+
 
 def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: int) -> dict[str, str]:
     """Its unit, called ``name``. It never restarts, and it ends by itself should everybody forget it."""
@@ -41,17 +48,36 @@ def commands(
     )
 
 
+def sweep(app: str) -> Command:
+    """Take away what the one-off units of applies that were cut off left, but not one that still runs."""
+    prefixes = [name(kind, app, "") for kind in KINDS]
+    return Command(("sh", "-c", _SWEEP, "sweep", *prefixes), says="record")
+
+
 def environment(name: str) -> str:
     """Where its variables are, for root alone and as long as it lives."""
     return f"/run/{name}.env"
 
+
+_SWEEP = """\
+for prefix; do
+  for left in /run/systemd/system/"$prefix"*.service /run/"$prefix"*.env; do
+    [ -e "$left" ] || continue
+    name=${left##*/}; name=${name%.*}
+    systemctl is-active -q "$name.service" && continue
+    case $(systemctl show -p ActiveState --value "$name.service") in activating|deactivating) continue ;; esac
+    rm -f "/run/systemd/system/$name.service" "/run/$name.env"
+    systemctl reset-failed "$name.service" 2>/dev/null
+  done
+done
+:
+"""
 
 # Its words come from the journal since it started, and not from an earlier one's.
 _RUN = """\
 clean() { systemctl stop "$unit" 2>/dev/null; rm -f "$file" "$variables"; systemctl reset-failed "$unit" 2>/dev/null; }
 unit=$1 file=$2 variables=$3 identifier=$4
 trap clean EXIT
-systemctl stop "$unit" 2>/dev/null
 systemctl daemon-reload
 since=$(date +%s)
 systemctl start "$unit" 2>/dev/null; status=$?

@@ -53,11 +53,15 @@ class Socket(Base):
         return sockets
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
-        return (f"{paths.UNITS}/{marks.user_name(scope.app, str(change.resource.dyno))}.socket",)
+        socket = f"{marks.user_name(scope.app, str(change.resource.dyno))}.socket"
+        # What was not there before goes as if it had never been: with the link that enables it.
+        link = [f"{paths.UNITS}/sockets.target.wants/{socket}"] if change.before is None else []
+        return (f"{paths.UNITS}/{socket}", *link)
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         name = marks.user_name(scope.app, str(change.resource.dyno))
-        return [files.systemctl("daemon-reload"), Command(("sh", "-c", _OPEN, "open", name), timeout=120)]
+        script = _CLOSE if change.before is None else _OPEN
+        return [files.systemctl("daemon-reload"), Command(("sh", "-c", script, "undo", name), timeout=120)]
 
     def effect(self, change: Change) -> Effect | None:
         """A socket cannot change under a process that has it: the dyno's own unit says what happens to that."""
@@ -122,6 +126,13 @@ _OPEN = """\
 [ -e "/etc/systemd/system/$1.service" ] || { systemctl stop "$1.socket" 2>/dev/null; exit 0; }
 systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
 systemctl restart "$1.socket"
+"""
+
+# A dyno that had no socket binds its port by itself, so neither the new process nor systemd may keep it.
+_CLOSE = """\
+systemctl stop "$1.service" "$1-ready.service" "$1.socket" 2>/dev/null
+systemctl reset-failed "$1.socket" 2>/dev/null
+:
 """
 
 _STOP = """\

@@ -116,7 +116,7 @@ class Unit(Base):
         if f"Unit.{marks.PORT}" in wanted:
             commands.append(Command(("sh", "-c", _OPEN, "open", unit), timeout=120, says=f"open the socket of {dyno}"))
         deadline = int(str(ready_wanted["Service.TimeoutStartSec"]))
-        commands.append(files.systemctl("restart", service, ready, timeout=deadline + 60, says=says))
+        commands.append(files.systemctl("restart", service, ready, timeout=deadline + 60, says=says, health=True))
         return commands
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
@@ -126,14 +126,18 @@ class Unit(Base):
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = marks.user_name(scope.app, str(change.resource.dyno))
         says = f"restart {change.resource.dyno} as it was"
-        restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=660, says=says)
+        before = (change.before or {}).get("ready")
+        deadline = str(before.get("Service.TimeoutStartSec", "")) if isinstance(before, Mapping) else ""
+        limit = (int(deadline) if deadline.isdigit() else READY_TIMEOUT) + 60
+        restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=limit, says=says)
         return [files.systemctl("daemon-reload"), restart]
 
     def alive(self, scope: Scope, change: Change) -> Command | None:
         if change.after is None:
             return None
         unit = marks.user_name(scope.app, str(change.resource.dyno))
-        return Command(("sh", "-c", _ALIVE, "alive", unit), says=f"see whether {change.resource.dyno} stays healthy")
+        says = f"see whether {change.resource.dyno} stays healthy"
+        return Command(("sh", "-c", _ALIVE, "alive", unit), says=says, health=True)
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = marks.user_name(scope.app, str(change.resource.dyno))

@@ -65,7 +65,17 @@ class DynoctlSocket < Thin::Backends::Base
     @signature = EventMachine.attach_server(Socket.for_fd(3), Thin::Connection, &method(:initialize_connection))
   end
 
-  def disconnect = EventMachine.stop_server(@signature)
+  def disconnect
+    EventMachine.stop_server(@signature) if @signature
+    @signature = nil
+  end
+
+  # The event loop accepts once more in the turn in which it is told not to, and who came in then waits for an answer.
+  # Only afterwards is it known that nobody is left.
+  def stop
+    disconnect
+    EventMachine.add_timer(0.01) { super() }
+  end
 
   def to_s = "the socket of systemd"
 end

@@ -281,14 +281,23 @@ while :; do
   mkdir -p /run/dynoctl
 done
 printf '%s\\n' "$holder" > "$lock.holder"
-read -r _ _ _ _ group _ < "/proc/$$/stat"
+read -r _ _ _ _ _ session _ < "/proc/$$/stat"
 (
   exec 8>&- 9>&- </dev/null >/dev/null 2>&1
   idle=0; last=
   while sleep "$beat_every" && kill -0 $$; do
     now=; read -r now < "$lock.beat"
     if [ "$now" = "$last" ]; then idle=$((idle + 1)); else idle=0; last=$now; fi
-    if [ "$idle" -ge "$ticks" ]; then rm -f "$lock.holder" "$lock.beat"; kill -KILL "-$group"; fi
+    [ "$idle" -ge "$ticks" ] || continue
+    rm -f "$lock.holder" "$lock.beat"
+    # The step under way is in a process group of its own (timeout makes it), and all of it in the shell's session.
+    read -r self _ < /proc/self/stat
+    for stat in /proc/[0-9]*/stat; do
+      read -r line 2>/dev/null < "$stat" || continue
+      set -- ${line##*)}
+      [ "$4" = "$session" ] && [ "${line%% *}" != "$self" ] && kill -KILL "${line%% *}"
+    done
+    exit
   done
 ) &
 watch=$!

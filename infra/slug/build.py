@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -133,18 +133,29 @@ def _here(build: Build, place: Path, log: IO[bytes]) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        watch = _watch(process.pid, place.parent)
         try:
             status = process.wait(max(1.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             status = 124
         finally:
-            if process.poll() is None:
+            with suppress(ProcessLookupError):  # also what the command left in the background
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            process.wait()
+            watch.kill()
+            watch.communicate()
         if status != 0:
             log.write(f"\nended with status {status}\n".encode())
             return status
     return 0
+
+
+def _watch(group: int, directory: Path) -> subprocess.Popen[bytes]:
+    """Ends the build and takes its copy away when this program ends in a way that leaves it no time for that: then
+    its end of the pipe is closed."""
+    script = 'read -r _; kill -KILL -- "-$1"; rm -rf -- "$2"'
+    argv = ["/bin/sh", "-c", script, "watch", str(group), str(directory)]
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
 
 
 def _there(build: Build, session: Session, place: Path, log: IO[bytes]) -> int:

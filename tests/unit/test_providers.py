@@ -189,7 +189,7 @@ def test_a_units_text_comes_back_as_its_settings() -> None:
 def test_no_root_line_of_a_unit_sees_the_apps_environment() -> None:
     settings = dyno_unit.service(sample())
     assert not any(value.startswith(("+", "!")) for key, value in settings.items() if ".Exec" in key)
-    trial = candidate.settings(sample())
+    trial = candidate.settings(sample(), "1a2b3c4d")
     assert not any(value.startswith(("+", "!")) for key, value in trial.items() if ".Exec" in key)
     ready = dyno_unit.ready(sample())
     assert not any("Environment" in key for key in ready)
@@ -205,7 +205,7 @@ def test_systemd_reads_the_units(tmp_path: Path) -> None:
         ("ready", dyno_unit.ready(sample())),
         ("worker", dyno_unit.service(worker)),
         ("worker-ready", dyno_unit.ready(worker)),
-        ("candidate", candidate.settings(replace(sample(), dyno=candidate.DYNO))),
+        ("candidate", candidate.settings(replace(sample(), dyno=candidate.DYNO), "1a2b3c4d")),
     ):
         text = ini.render(settings)
         file = golden / f"{name}.txt"
