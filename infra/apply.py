@@ -19,7 +19,7 @@ from infra.observe import Observed
 from infra.plan import Plan
 from infra.provider import Provider
 from infra.redact import redactor
-from infra.remote.locked import LockedShell, StepFailed
+from infra.remote.locked import LockedShell, LockTaken, StepFailed
 from infra.remote.parallel import each
 from infra.resource import Change, Command, Upload
 from infra.rolling import Rolling
@@ -32,8 +32,12 @@ class StalePlan(DynoctlError):
 class Applier:
     """One apply. ``stop`` may be set from outside: the step under way is finished, nothing new is begun."""
 
-    def __init__(self, prepared: Prepared, listener: Listener) -> None:
+    def __init__(
+        self, prepared: Prepared, listener: Listener, message: str = "", commit: str = "", lock_timeout: float = 0
+    ) -> None:
         self._prepared = prepared
+        self._words = (message, commit)
+        self._lock_timeout = lock_timeout
         self._plan: Plan = prepared.plan
         self._listener = listener
         self._providers: Mapping[str, Provider] = {one.kind: one for one in prepared.registry.providers}
@@ -66,7 +70,7 @@ class Applier:
         identity = Identity.here()
         machines = {name: seen.facts.machine_id for name, seen in prepared.fleet.found.items()}
         sessions = {name: prepared.fleet.sessions[name] for name in sorted(machines, key=lambda n: machines[n])}
-        self._shells |= lock_all(sessions, plan.app, identity)
+        self._shells |= lock_all(sessions, plan.app, identity, self._lock_timeout, self._waits, self.stop)
         began = time.monotonic()
         try:
             found = self._look()
@@ -74,24 +78,39 @@ class Applier:
             groups = group(plan)
             made = [one for one in groups if one.dyno is None and not goes(one)]
             self._phase("install", [one for one in made if self._first(one)])
-            memory = Memory(prepared, self._shells, found, identity, self._broken, self.report, self._fail, self._salts)
+            memory = Memory(
+                prepared,
+                self._shells,
+                found,
+                identity,
+                self._broken,
+                self.report,
+                self._fail,
+                self._salts,
+                *self._words,
+            )
             gates = self._gates()
             gates.require()
             self._image = gates.build()
             memory.begin()
             self._phase("prepare", [one for one in made if not self._first(one)])
             gates.release()
+            if gates.commanded:
+                memory.commanded()
             gates.rehearse()
             starts = [one for one in groups if one.dyno is not None and not goes(one) and not restarts(one)]
             self._phase("start", starts)
             self._rolling.run([one for one in groups if restarts(one)])
             self._remove([one for one in groups if goes(one)])
-            memory.end()
             self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
+            memory.end()
             memory.audit(time.monotonic() - began)
         finally:
             each(lambda name: self._shells[name].close(), self._shells)
         return self.report
+
+    def _waits(self, taken: LockTaken) -> None:
+        self._listener(Event("note", text=f"{taken.summary}; waiting for it to end"))
 
     def _look(self) -> dict[str, Observed]:
         observer = self._prepared.observer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from infra.errors import Diagnostic
@@ -16,8 +16,10 @@ def diff(
     desired: Sequence[Resource],
     observed: Observed,
     providers: Mapping[str, Provider],
+    stays: Container[str] = (),
 ) -> tuple[list[Change], list[Diagnostic]]:
-    """The changes that make ``observed`` into ``desired``, in no particular order, and what stands in the way."""
+    """The changes that make ``observed`` into ``desired``, in no particular order, and what stands in the way.
+    ``stays`` are keys of what is left where it is found, though nothing wants it now."""
     changes: list[Change] = []
     errors: list[Diagnostic] = []
     record = observed.facts.record
@@ -48,7 +50,7 @@ def diff(
                 reason = "an apply was cut off before it started with its new files"
             changes.append(Change(resource, "restart", attributes, resource.attributes, reason))
     for key, found in observed.resources.items():
-        if key in wanted or found.get("keep") or (found.get("foreign") and key not in record):
+        if key in wanted or key in stays or found.get("keep") or (found.get("foreign") and key not in record):
             continue
         kind, _, name = key.partition(".")
         dyno = _dyno_of(name)

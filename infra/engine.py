@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from infra import record, requirements
+from infra import record, release, requirements
 from infra.errors import DynoctlError
 from infra.facts import Facts
 from infra.formation import Formation, form, newest_meta
+from infra.launch_record import Stored, content, pack
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_environment
 from infra.observe import Fleet, Observed, Observer, observe
 from infra.plan import Plan, build
 from infra.provider import Scope
+from infra.release import Release
 from infra.remote.target import Target
 from infra.stack import Registry, Slug, Stack
 
@@ -36,6 +40,10 @@ class Prepared:
     destroy: bool = False
     forget: frozenset[str] = frozenset()
     """Names of servers that left the manifest and will never answer again."""
+    body: str = ""
+    """All that the wanted release runs, secrets included, as ``infra.launch_record`` packs it."""
+    stored: Stored | None = None
+    """The release to go back to; None where the manifest says what is to run."""
 
     def replan(self, found: Mapping[str, Observed]) -> Plan:
         """The same plan from another observation of the servers."""
@@ -45,6 +53,9 @@ class Prepared:
         """Whether servers remember what is not so, though there is nothing to change on them."""
         if self.destroy:
             return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
+        unfinished = self.plan.release is not None and self.plan.release.result != release.OK
+        if unfinished and not self.plan.unreachable and not self.plan.changes:
+            return True
         return record.outdated(self.manifest, self.plan, self.fleet.found)
 
 
@@ -62,13 +73,15 @@ def prepare(
     *,
     destroy: bool = False,
     forget: frozenset[str] = frozenset(),
+    stored: Stored | None = None,
     say: Progress = lambda _: None,
 ) -> Prepared:
     """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them.
 
-    ``forget`` names servers that left the manifest and are not asked any more."""
-    stack = registry.stack(manifest)
-    environment = {} if destroy else resolve_environment(manifest)
+    ``forget`` names servers that left the manifest and are not asked any more. With ``stored``, that release is
+    wanted, and not what the manifest says of app, layers and environment."""
+    stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
+    environment = {} if destroy else resolve_environment(manifest) if stored is None else stored.environment
     scope = Scope(
         manifest.app.name,
         secrets.token_hex(16),
@@ -80,9 +93,11 @@ def prepare(
     try:
         say(f"Observing {len(manifest.servers)} servers ...")
         with ThreadPoolExecutor(max_workers=1) as pool:
-            scanning = None if destroy else pool.submit(registry.slug, manifest, stack)
+            scanning = None if destroy or stored else pool.submit(registry.slug, manifest, stack)
             observe(targets(manifest), observer, fleet)
             slug = None if scanning is None else scanning.result()
+        if stored is not None:
+            slug = _slug_of(stored, manifest, registry, fleet)
         left = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
         if strangers := forget - {target.name for target in left}:
             raise DynoctlError(
@@ -106,12 +121,35 @@ def prepare(
             leaving=tuple(target.name for target in left),
             destroy=destroy,
             forget=forget,
+            body="" if slug is None else pack(stack, slug.digest, environment),
+            stored=stored,
         )
         draft.plan = _plan(draft, fleet.found)
         return draft
     except BaseException:
         fleet.close()
         raise
+
+
+def _again(stored: Stored, now: Stack) -> Stack:
+    """The stack of a stored release; a process type that it did not know runs what the manifest says today."""
+    return replace(stored.stack, commands={**now.commands, **stored.stack.commands})
+
+
+def _slug_of(stored: Stored, manifest: Manifest, registry: Registry, fleet: Fleet) -> Slug:
+    app = manifest.app.name
+    (key,) = registry.kept(app, [stored.slug])
+    holders = [name for name, seen in fleet.found.items() if key in seen.resources]
+
+    def download(path: str, local: Path) -> None:
+        if not holders:
+            raise DynoctlError(
+                f"The slug of v{stored.number} is on no server any more, and not on this machine",
+                "Check its commit out and apply that.",
+            )
+        fleet.sessions[holders[0]].download(path, local)
+
+    return registry.stored(app, stored.slug, download)
 
 
 def _refuse_alive(forget: frozenset[str], manifest: Manifest, fleet: Fleet, observer: Observer) -> None:
@@ -152,7 +190,10 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
     errors = requirements.check(staying, stack, found)
     formation = form(manifest, facts, unreachable)
     desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope.environments)
-    return build(
+    known = release.merge(one.releases for one in facts.values())
+    slugs = release.kept(known, manifest.keep, prepared.slug.digest)
+    stays = prepared.registry.kept(manifest.app.name, slugs)
+    plan = build(
         manifest.app.name,
         desired,
         found,
@@ -163,10 +204,32 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         [*errors, *formation.errors],
         [*notes, *formation.notes],
         rollout=manifest.rollout,
-        releases=stack.release is not None,
+        stays=dict.fromkeys(staying, stays),
         build_with=prepared.slug.commands,
         builder=prepared.slug.builder,
     )
+    return _released(prepared, replace(plan, slugs=slugs), known, facts)
+
+
+def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
+    """The plan with its release: a new one where what runs becomes another, and else the one that it goes on with."""
+    now, text = release.current(known), content(prepared.body)
+    if now is not None and now.runs(text):
+        one, fresh = now, False
+    elif not plan.changes:
+        return plan
+    else:
+        machines = newest_meta(facts.values()).get("servers", {})
+        reached = [seen.machine_id for seen in facts.values()]
+        digest = hashlib.sha256(prepared.manifest.file.read_bytes()).hexdigest()[:12]
+        of = 0 if prepared.stored is None else prepared.stored.number
+        number = release.next_number(known, machines, reached)
+        slug = "" if prepared.slug is None else prepared.slug.digest
+        one, fresh = release.new(number, slug, text, manifest=digest, of=of), True
+    # What went wrong last time is tried again, but not a release command that ended well.
+    due = prepared.stack.release is not None and (fresh or (one.result != release.OK and not one.commanded))
+    moving = [server for (server, _), effect in plan.effects().items() if effect != "stop"]
+    return replace(plan, release=one, fresh=fresh, release_on=moving[0] if due and moving else None)
 
 
 def targets(manifest: Manifest) -> list[Target]:

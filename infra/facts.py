@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra import release
 from infra.marks import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.provider import Fragment, Scope
+from infra.release import Release
 
 SYSTEMD_AT_LEAST = 247
 """LoadCredential=, ProtectProc= and ProcSubset= are there from this version on."""
@@ -34,6 +36,9 @@ class Facts:
     meta: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pending: frozenset[str] = frozenset()
+    releases: tuple[Release, ...] = ()
+    bodies: frozenset[int] = frozenset()
+    """The numbers of the releases that can be made again from what is here."""
     salt: str = ""
     apt: str = ""
     """``no``, or the version of Ruby that apt would install ("" where it does not say, or is not asked)."""
@@ -77,7 +82,10 @@ set -- /etc/systemd/system/dyno-*.service
 home=/var/lib/dynoctl/$app
 [ -r "$home/salt" ] && { IFS= read -r salt < "$home/salt"; printf 'salt %s\\n' "$salt"; }
 printf 'meta '; cat "$home/meta.json" 2>/dev/null || printf '\\n'
-cat "$home"/applied/*.json 2>/dev/null
+cat "$home"/applied/*.json "$home"/releases/*.json 2>/dev/null
+for file in "$home"/releases/*.body; do
+  [ -e "$file" ] && { file=${file##*/}; printf 'body %s\\n' "${file%.body}"; }
+done
 for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${file##*/}"; done
 :
 """
@@ -92,6 +100,8 @@ def parse(output: str) -> Facts:
     missing: set[str] = set()
     ports: set[int] = set()
     pending: set[str] = set()
+    releases: list[Release | None] = []
+    bodies: set[int] = set()
     applied: dict[str, Mapping[str, Any]] = {}
     units: dict[str, dict[str, str]] = {}
     for line in output.splitlines():
@@ -104,9 +114,13 @@ def parse(output: str) -> Facts:
             missing.add(rest)
         elif word == "pending":
             pending.add(rest)
+        elif word == "body" and rest.isdigit():
+            bodies.add(int(rest))
         elif line.startswith("{"):
             entry = _json(line)
-            if isinstance(entry.get("attributes"), dict) and isinstance(entry.get("port", 0), int):
+            if "number" in entry:
+                releases.append(release.parse(entry))
+            elif isinstance(entry.get("attributes"), dict) and isinstance(entry.get("port", 0), int):
                 applied[str(entry.get("key"))] = entry
         else:
             single.setdefault(word, rest)
@@ -130,6 +144,8 @@ def parse(output: str) -> Facts:
         meta=_meta(single.get("meta", "")),
         record=applied,
         pending=frozenset(pending),
+        releases=tuple(one for one in releases if one is not None),
+        bodies=frozenset(bodies),
         salt=single.get("salt", ""),
     )
 

@@ -28,6 +28,8 @@ class Gates:
     redact: Callable[[str], str]
     fail: Callable[[str, str, DynoctlError], None]
     stop: threading.Event
+    commanded: bool = False
+    """Whether the release command ran, and ended well."""
 
     def require(self) -> None:
         """After packages came: what stood in no way then, because they would bring it, must be there now."""
@@ -83,6 +85,7 @@ class Gates:
                 if isinstance(result, StepFailed):
                     raise DynoctlError(f"{name}: {result.output}", "Two at the same time are one too many.")
             said = self.shells[server].run(one.commands, self._step(server, "release command"))
+            self.commanded = True
             self.report.release_said = self.redact(said.strip("\n"))
             self.listener(Event("done", server, "release command", "ended well"))
         except StepFailed as error:

@@ -27,18 +27,25 @@ cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || { tail -n "$2" "$1" > "$1.new" 
 """
 
 
-def entry(plan: Plan, report: Report, identity: Identity, *, destroy: bool, seconds: float, slug: str) -> str:
+def result(report: Report) -> str:
+    """How an apply ended, in a word."""
+    words = {"rejected": report.rejected, "reverted": report.reverted, "interrupted": report.interrupted}
+    return "ok" if report.ok else next((word for word, so in words.items() if so), "failed")
+
+
+def entry(
+    plan: Plan, report: Report, identity: Identity, *, command: str, seconds: float, slug: str, release: int
+) -> str:
     """One line. It holds no value of the environment: failures are as the report has them, redacted."""
     actions = [change.action for change in report.done]
-    words = {"rejected": report.rejected, "reverted": report.reverted, "interrupted": report.interrupted}
-    result = "ok" if report.ok else next((word for word, so in words.items() if so), "failed")
     return json.dumps(
         {
             "id": secrets.token_hex(8),
             "when": identity.when,
             "who": identity.who,
-            "command": "destroy" if destroy else "apply",
-            "result": result,
+            "command": command,
+            "result": result(report),
+            "release": release,
             "seconds": round(seconds, 1),
             "slug": slug[:12],
             "added": actions.count("create"),

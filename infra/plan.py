@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra import marks
@@ -13,6 +14,7 @@ from infra.formation import Formation
 from infra.manifest.model import Rollout
 from infra.observe import Observed
 from infra.provider import Provider
+from infra.release import Release
 from infra.resource import Change, Effect, Resource
 
 
@@ -34,6 +36,12 @@ class Plan:
     """The servers on which a candidate of the release must answer before any dyno moves."""
     release_on: str | None = None
     """The server on which the release command runs first, if there is one and a new release."""
+    release: Release | None = None
+    """What the servers run after this plan; None where that is not known, as nothing of it was recorded."""
+    fresh: bool = False
+    """Whether that is a new release, made by this plan."""
+    slugs: tuple[str, ...] = ()
+    """The digests of all slugs that stay, to go back to."""
     build: tuple[str, ...] = ()
     """The commands that build the slug before anything else happens; () where no server needs one."""
     builder: str | None = None
@@ -52,6 +60,15 @@ class Plan:
             "change": actions.count("update") + actions.count("restart"),
             "destroy": actions.count("delete") + actions.count("replace"),
         }
+
+    def capacity(self) -> tuple[Mapping[str, tuple[int, int]], ...]:
+        """For each batch, by type of dyno: how many stay up while it moves, and how many there are."""
+        whole = Counter(marks.parse_dyno(dyno)[0] for dyno in self.formation.homes)
+        found = []
+        for batch in self.batches:
+            moving = Counter(marks.parse_dyno(dyno)[0] for dyno in batch)
+            found.append({type_: (whole[type_] - count, whole[type_]) for type_, count in sorted(moving.items())})
+        return tuple(found)
 
     def effects(self) -> dict[tuple[str, str], Effect]:
         """What happens to each dyno that is touched, by server and dyno."""
@@ -78,11 +95,12 @@ def build(
     errors: Sequence[Diagnostic] = (),
     notes: Sequence[str] = (),
     rollout: Rollout | None = None,
-    releases: bool = False,
+    stays: Mapping[str, Container[str]] | None = None,
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
 ) -> Plan:
-    """Diff every server that answered and put the changes in order."""
+    """Diff every server that answered and put the changes in order. ``stays`` are, by server, the keys of resources
+    that are left there though nothing wants them now."""
     by_kind = {provider.kind: provider for provider in providers}
     rank = {provider.kind: number for number, provider in enumerate(providers)}
     wanted: dict[str, list[Resource]] = {server: [] for server in found}
@@ -91,12 +109,11 @@ def build(
     changes: list[Change] = []
     problems = list(errors)
     for server, observed in found.items():
-        more, stands = diff(server, wanted[server], observed, by_kind)
+        more, stands = diff(server, wanted[server], observed, by_kind, (stays or {}).get(server, ()))
         changes += more
         problems += stands
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
-    trials = candidates(changes, wanted)
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect == "restart"]
     return Plan(
         app=app,
@@ -108,8 +125,7 @@ def build(
         errors=tuple(problems),
         notes=tuple(notes),
         fingerprint=fingerprint(found),
-        candidates=trials,
-        release_on=trials[0] if trials and releases else None,
+        candidates=candidates(changes, wanted),
         build=build_with if any(one.action == "create" and one.resource.local for one in changes) else (),
         builder=builder,
     )

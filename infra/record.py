@@ -13,6 +13,7 @@ from infra.formation import newest_meta
 from infra.manifest.model import Manifest
 from infra.observe import Observed
 from infra.plan import Plan
+from infra.release import Release
 from infra.resource import Attributes, Change, Command
 
 STATE = "/var/lib/dynoctl"
@@ -27,7 +28,7 @@ while read -r name text; do
   if [ -z "$text" ]; then rm -f "$name"; continue; fi
   printf '%s\\n' "$text" > "$name.new" && mv -f "$name.new" "$name" || exit
 done
-rmdir applied pending 2>/dev/null
+rmdir applied pending releases 2>/dev/null
 :
 """
 
@@ -47,6 +48,20 @@ def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
 def forget(app: str) -> Command:
     """Remove every record of the app."""
     return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), says="forget")
+
+
+def parse_line(line: str) -> Mapping[str, Any]:
+    """A record of one line; what is damaged is empty."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def release(one: Release) -> tuple[str, str | None]:
+    """The record of one release."""
+    return (f"releases/{one.number}.json", one.as_json())
 
 
 def begin(dyno: str) -> tuple[str, str | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.formation import Formation
@@ -23,6 +24,7 @@ from providers.launch_file import LaunchFile
 from providers.mount import Mount
 from providers.package import Package
 from providers.slug import Slug as SlugProvider
+from providers.slug import name as slug_name
 from providers.socket import Socket
 from providers.unit import Unit
 from providers.user import User
@@ -125,6 +127,16 @@ class Everything:
     ) -> Trial:
         unit = releasing(_wanted(manifest, stack, slug, {"web": variables}), server)
         return Trial(server, release_command.commands(unit, variables, nonce))
+
+    def fits(self, version: str, requirement: str) -> bool:
+        return satisfies(version, requirement)
+
+    def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
+        return frozenset(f"{SlugProvider.kind}.{slug_name(app, digest)}" for digest in slugs)
+
+    def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
+        remote = paths.slug(app, digest)
+        return Slug(digest, lambda session, say: _upload(app, image.restore(digest, lambda to: download(remote, to))))
 
     def alone(self, app: str) -> Command:
         return release_command.alone(app)

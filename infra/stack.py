@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from infra.formation import Formation
@@ -118,6 +119,18 @@ class Registry(Protocol):
         nonce: str,
     ) -> Trial:
         """The release command, on a server where the slug is in place."""
+        ...
+
+    def fits(self, version: str, requirement: str) -> bool:
+        """Whether a Ruby's version meets a requirement."""
+        ...
+
+    def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
+        """The keys of the resources that hold slugs, by their digests."""
+        ...
+
+    def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
+        """A slug that was made long ago. ``download`` gets the file at a path from a server that has it."""
         ...
 
     def alone(self, app: str) -> Command:

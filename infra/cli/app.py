@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra import __version__
-from infra.cli import apply, history, init, lab, plan, ps, validate
+from infra.cli import apply, history, init, lab, lock, plan, ps, releases, validate
 
 app = typer.Typer(
     name="dynoctl",
@@ -39,8 +39,10 @@ init.register(app)
 validate.register(app)
 plan.register(app)
 apply.register(app)
+releases.register(app)
 ps.register(app)
 history.register(app)
+app.add_typer(lock.app, name="lock")
 app.add_typer(lab.app, name="lab")
 
 

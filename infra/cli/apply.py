@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,10 +19,15 @@ from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
 if TYPE_CHECKING:
     from infra.apply import Applier
     from infra.engine import Prepared
-    from infra.events import Report
+    from infra.events import Event, Report
+    from infra.launch_record import Stored
 
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")]
+Message = Annotated[str, typer.Option("--message", "-m", help="What this release is for; dynoctl releases shows it.")]
+LockTimeout = Annotated[
+    int, typer.Option("--lock-timeout", min=0, help="Seconds to wait where another apply is running.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +39,9 @@ def register(app: typer.Typer) -> None:
 def apply(
     file: File = Path("dyno.yaml"),
     auto_approve: AutoApprove = False,
+    message: Message = "",
     verbose: Verbose = False,
+    lock_timeout: LockTimeout = 0,
     forget: Annotated[
         list[str] | None,
         typer.Option("--forget", help="A server that left dyno.yaml and will never answer again; may be repeated."),
@@ -42,32 +49,49 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Make the servers match dyno.yaml: show the plan, ask, carry it out."""
-    _carry_out(file, auto_approve, verbose, as_json, destroy=False, forget=frozenset(forget or ()))
+    refuse_unattended("apply", auto_approve, as_json)
+    gone = frozenset(forget or ())
+    carry_out(file, auto_approve, verbose, as_json, forget=gone, message=message, lock_timeout=lock_timeout)
 
 
 def destroy(
     file: File = Path("dyno.yaml"),
     auto_approve: AutoApprove = False,
     verbose: Verbose = False,
+    lock_timeout: LockTimeout = 0,
     as_json: AsJson = False,
 ) -> None:
     """Remove everything of this app from its servers, and nothing else."""
-    _carry_out(file, auto_approve, verbose, as_json, destroy=True)
+    refuse_unattended("destroy", auto_approve, as_json)
+    carry_out(file, auto_approve, verbose, as_json, verb="destroy", lock_timeout=lock_timeout)
 
 
-def _carry_out(
-    file: Path, auto_approve: bool, verbose: bool, as_json: bool, *, destroy: bool, forget: frozenset[str] = frozenset()
-) -> None:
-    from infra.cli.session import exit_code, prepared, show
-
-    verb = "destroy" if destroy else "apply"
+def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
+    """Raise DynoctlError where nobody can approve, before anybody is asked anything."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
         raise DynoctlError(
             f"Nobody is there to approve: {verb} needs a terminal, or --auto-approve",
             f"Review first: dynoctl plan; then: dynoctl {verb} --auto-approve",
         )
+
+
+def carry_out(
+    file: Path,
+    auto_approve: bool,
+    verbose: bool,
+    as_json: bool,
+    *,
+    verb: str = "apply",
+    forget: frozenset[str] = frozenset(),
+    stored: Stored | None = None,
+    message: str = "",
+    lock_timeout: int = 0,
+) -> None:
+    """Plan, show it, ask, carry it out and report; ends with the exit code. ``stored`` is a release to go back to."""
+    from infra.cli.session import exit_code, prepared, show
+
     began = time.monotonic()
-    with prepared(file, destroy=destroy, forget=forget, quiet=as_json) as ready:
+    with prepared(file, destroy=verb == "destroy", forget=forget, stored=stored, quiet=as_json) as ready:
         if not as_json:
             show(ready, verbose=verbose)
         if ready.plan.errors:
@@ -76,7 +100,7 @@ def _carry_out(
             raise typer.Exit(ERROR)
         if not ready.plan.changes and not forget:
             if ready.records_outdated():
-                _run(ready, quiet=True)
+                _run(ready, quiet=True, message=message, lock_timeout=lock_timeout)
             if as_json:
                 _print_json(ready, None)
             raise typer.Exit(exit_code(ready.plan, detailed=False))
@@ -86,7 +110,7 @@ def _carry_out(
                 typer.echo("Nothing was changed.", err=True)
                 raise typer.Exit(ERROR)
             began += time.monotonic() - asked
-        report = _run(ready, quiet=as_json)
+        report = _run(ready, quiet=as_json, message=message, lock_timeout=lock_timeout)
         if as_json:
             _print_json(ready, report)
         else:
@@ -99,18 +123,21 @@ def _approved(verb: str) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _run(ready: Prepared, *, quiet: bool) -> Report:
+def _run(ready: Prepared, *, quiet: bool, message: str, lock_timeout: int) -> Report:
     from infra.apply import Applier
+    from infra.commit import commit_of
     from infra.views.progress import progress
 
-    if quiet:
-        applier = Applier(ready, lambda _: None)
+    # A rollback runs what was made of another commit than the one that is checked out.
+    commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
+    with nullcontext(_nobody) if quiet else progress() as listener:
+        applier = Applier(ready, listener, message, commit, lock_timeout)
         with _interruptible(applier):
             return applier.run()
-    with progress() as listener:
-        applier = Applier(ready, listener)
-        with _interruptible(applier):
-            return applier.run()
+
+
+def _nobody(_: Event) -> None:
+    """Hears everything and says nothing."""
 
 
 @contextmanager

@@ -14,12 +14,18 @@ from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
 
 if TYPE_CHECKING:
     from infra.engine import Prepared
+    from infra.launch_record import Stored
     from infra.plan import Plan
 
 
 @contextmanager
 def prepared(
-    file: Path, *, destroy: bool = False, forget: frozenset[str] = frozenset(), quiet: bool = False
+    file: Path,
+    *,
+    destroy: bool = False,
+    forget: frozenset[str] = frozenset(),
+    stored: Stored | None = None,
+    quiet: bool = False,
 ) -> Iterator[Prepared]:
     """The plan for a manifest, with its sessions open; closes them at the end."""
     from infra import manifest
@@ -27,7 +33,8 @@ def prepared(
     from infra.registry import Everything
 
     model = manifest.read(file)
-    ready = prepare(model, Everything(), destroy=destroy, forget=forget, say=(lambda _: None) if quiet else note)
+    say = (lambda _: None) if quiet else note
+    ready = prepare(model, Everything(), destroy=destroy, forget=forget, stored=stored, say=say)
     try:
         yield ready
     finally:

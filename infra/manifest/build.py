@@ -56,6 +56,7 @@ def build(document: Document, file: Path) -> Manifest:
         databases={name: _backing_of(value) for name, value in data.get("databases", {}).items()},
         caches={name: _backing_of(value) for name, value in data.get("caches", {}).items()},
         rollout=_rollout(data.get("rollout", {})),
+        keep=data.get("keep", Manifest.keep),
         release_command=_command(data.get("release_command")),
         spread=data.get("placement", {}).get("spread"),
         **optional,

@@ -190,5 +190,7 @@ class Manifest:
     release_command: str | tuple[str, ...] | None = None
     """A line for a shell, or an argv, that runs once before the dynos of a new release."""
     rollout: Rollout = Rollout()
+    keep: int = 5
+    """How many slugs stay on the servers, the one that runs included."""
     spread: str | None = None
     """The label over whose values dynos spread before they spread over servers."""

@@ -146,6 +146,29 @@ class Session:
         if status != 0:
             raise DynoctlError(f"{self.name}: sending {path} failed: {said or status}", "Is the server's disk full?")
 
+    def download(self, path: str, local: Path) -> None:
+        """Get a file whole, checked by sha256. Raises DynoctlError."""
+        channel = self.channel()
+        digest = hashlib.sha256()
+        try:
+            channel.settimeout(60)
+            channel.sendall((PRELUDE + assign({"path": path}) + _GIVE).encode())
+            channel.shutdown_write()
+            head = b""
+            while len(head) < 65 and (piece := channel.recv(65 - len(head))):
+                head += piece
+            with local.open("wb") as file:
+                while piece := channel.recv(PIECE):
+                    digest.update(piece)
+                    file.write(piece)
+            said = _tail(channel)
+        except (OSError, EOFError) as error:
+            raise self.lost(error) from None
+        finally:
+            channel.close()
+        if head.decode(errors="replace").strip() != digest.hexdigest():
+            raise DynoctlError(f"{self.name}: {path} could not be read: {said or 'it came incomplete'}")
+
     def build(
         self,
         commands: Sequence[str],
@@ -207,6 +230,12 @@ _RECEIVE = """\
 { mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf 'ready\\n' && cat > "$new" &&
   [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
   { [ -s "$path" ] || { sync "$new"; mv -f "$new" "$path"; }; } 2>&1; exit $?; }
+"""
+
+
+# Its sha256 as 64 digits and an end of line, and then the file.
+_GIVE = """\
+sum=$(sha256sum < "$path") && printf '%s\\n' "${sum%% *}" && cat "$path"
 """
 
 

@@ -69,6 +69,24 @@ def keep(digest: str, make: Callable[[], AbstractContextManager[Tree]], cache: P
     return image
 
 
+def restore(digest: str, download: Callable[[Path], None], cache: Path | None = None) -> Image:
+    """The image called ``digest`` from the cache, or else what ``download`` puts at a path. That stays out of the
+    cache: nobody has seen what it was made from."""
+    cache = cache or cache_directory()
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        image = _cached(digest, cache)
+        if image is not None:
+            return image
+        number, name = tempfile.mkstemp(prefix="new-", dir=cache)
+        os.close(number)
+        path = Path(name)
+        download(path)
+        return Image(path, digest, _sha256(path), path.stat().st_size)
+    except OSError as error:
+        raise DynoctlError(f"cannot keep slugs in {cache}: {error.strerror}", "It must have room.") from error
+
+
 def _cached(digest: str, cache: Path) -> Image | None:
     path, note = _paths(digest, cache)
     try:

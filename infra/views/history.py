@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.views.style import Style, printable
 
-_HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "CHANGES", "SLUG", "TOOK")
+_HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK")
 
 
 def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
@@ -30,7 +30,14 @@ def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
 def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:
     changes = f"+{one.get('added', 0)} ~{one.get('changed', 0)} -{one.get('destroyed', 0)}"
     words = [one.get(key, "") for key in ("when", "who", "command", "result")]
-    return (*(printable(str(word)) for word in words), changes, str(one.get("slug", "")), f"{one.get('seconds', 0)} s")
+    release = f"v{one['release']}" if one.get("release") else ""
+    return (
+        *(printable(str(word)) for word in words),
+        release,
+        changes,
+        str(one.get("slug", "")),
+        f"{one.get('seconds', 0)} s",
+    )
 
 
 def document(entries: Sequence[Mapping[str, Any]], unreachable: Mapping[str, str]) -> dict[str, object]:

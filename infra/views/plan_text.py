@@ -23,7 +23,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
     for change in plan.changes:
         lines += _change(change, headlines.get(change.resource.kind, ()), style, verbose)
     if lines:
-        lines += ["", *_placement(plan, style), *_before(plan), ""]
+        lines += ["", *_placement(plan, style), *_before(plan), *_batches(plan, style), ""]
     lines += [f"Note: {note}." for note in plan.notes]
     for server, error in plan.unreachable.items():
         lines.append(style("red", f"Unreachable: {printable(error.summary)}"))
@@ -34,6 +34,16 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
             lines.append(f"  {', '.join(sorted(stuck, key=marks.dyno_order))} stay there, untouched.")
     lines.append(summary(plan, style))
     return "\n".join(lines)
+
+
+def _batches(plan: Plan, style: Style) -> list[str]:
+    """Which dynos move together, and what share of their type answers meanwhile."""
+    lines = []
+    for number, (batch, left) in enumerate(zip(plan.batches, plan.capacity(), strict=True), 1):
+        capacity = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in left.items())
+        lines.append(f"Batch {number}: {', '.join(batch)}  {style('dim', f'# meanwhile up: {capacity}')}")
+    most = 12
+    return [*lines[:most], *([f"... and {len(lines) - most} more batches"] if len(lines) > most else [])]
 
 
 def summary(plan: Plan, style: Style) -> str:
@@ -109,6 +119,10 @@ def _before(plan: Plan) -> list[str]:
     if plan.candidates:
         where = ", ".join(plan.candidates)
         lines.append(f"A candidate of the release must answer on {where} before any dyno moves.")
+    if plan.fresh and plan.release is not None:
+        of = plan.release.of
+        what = f" from what v{of} was; migrations are not undone" if of else ""
+        lines.append(f"This makes release v{plan.release.number}{what}.")
     return ["", *lines] if lines else []
 
 

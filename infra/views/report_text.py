@@ -11,7 +11,7 @@ from infra.views.style import Style, printable
 
 
 def render(report: Report, seconds: float, verb: str, style: Style) -> str:
-    """The report. ``verb`` is Apply or Destroy."""
+    """The report. ``verb`` is Apply, Rollback or Destroy."""
     lines: list[str] = []
     if report.release_said:
         lines.append("The release command said:")

@@ -327,7 +327,7 @@ def test_interrupting_up_stops_at_once_and_down_cleans_up(other: str, tmp_path: 
         time.sleep(0.05)
     assert lab is not None
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=10)[1]
+    said = process.communicate(timeout=20)[1]
     assert process.returncode == 130
     assert f"dynoctl lab down --name {other}" in said
     dynoctl("lab", "down", "--name", other)

@@ -1,0 +1,43 @@
+"""``dynoctl lock status``: who is applying right now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from infra.cli.options import AsJson, File
+from infra.errors import UNREACHABLE, DynoctlError
+
+app = typer.Typer(no_args_is_help=True, help="The lock that an apply holds on every server.", rich_markup_mode=None)
+
+
+@app.callback()
+def root() -> None:
+    """The lock that an apply holds on every server. It frees itself when the session that holds it ends."""
+
+
+@app.command("status")
+def status(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
+    """Who holds the lock on each server, since when and from where."""
+    from infra import manifest
+    from infra.engine import targets
+    from infra.lock import holders
+    from infra.views.style import printable
+
+    model = manifest.read(file)
+    found = holders(model.app.name, targets(model))
+    lost = {name: one.summary for name, one in found.items() if isinstance(one, DynoctlError)}
+    held = {name: one for name, one in found.items() if not isinstance(one, DynoctlError)}
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"format_version": 1, "locks": held, "unreachable": lost}, indent=2))
+    else:
+        width = max(len(name) for name in found)
+        for name, who in held.items():
+            typer.echo(f"{name:<{width}}  {'free' if who is None else f'held by {printable(who)}'}")
+        for summary in lost.values():
+            typer.echo(f"Unreachable: {summary}", err=True)
+    if lost:
+        raise typer.Exit(UNREACHABLE)

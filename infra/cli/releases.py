@@ -1,0 +1,113 @@
+"""``dynoctl releases`` and ``dynoctl rollback``: what ran, and the way back to it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.apply import AutoApprove, LockTimeout, Message, Verbose, carry_out, refuse_unattended
+from infra.cli.options import AsJson, File
+from infra.errors import UNREACHABLE
+
+group = typer.Typer(invoke_without_command=True, help="What was released, and how it ended.", rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.add_typer(group, name="releases", short_help="What was released, and how it ended.")
+    app.command("rollback", short_help="Go back to an earlier release.")(rollback)
+
+
+@group.callback()
+def releases(
+    context: typer.Context,
+    file: File = Path("dyno.yaml"),
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many, the newest.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """What was released, by whom, and how it ended, as the servers remember it."""
+    if context.invoked_subcommand is not None:
+        return
+    from infra import manifest, release
+    from infra.engine import targets
+    from infra.releases import survey
+    from infra.views import releases as view
+    from infra.views.style import Style, wanted
+
+    model = manifest.read(file)
+    known = survey(model.app.name, targets(model))
+    now, shown = release.current(known.releases), known.releases[-lines:]
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(view.document(shown, now, known.holders, known.lost), indent=2))
+    else:
+        typer.echo(view.table(shown, now, known.holders, Style(wanted(sys.stdout))))
+        for summary in known.lost.values():
+            typer.echo(f"Unreachable: {summary}", err=True)
+    if known.lost:
+        raise typer.Exit(UNREACHABLE)
+
+
+@group.command("show")
+def show(
+    version: Annotated[str, typer.Argument(help="A release: v7.", metavar="VERSION")],
+    file: File = Path("dyno.yaml"),
+    as_json: AsJson = False,
+) -> None:
+    """One release in full. Of its variables only the names are shown."""
+    from infra import manifest
+    from infra.engine import targets
+    from infra.launch_record import names
+    from infra.releases import body, survey
+    from infra.views import releases as view
+
+    model = manifest.read(file)
+    servers = targets(model)
+    known = survey(model.app.name, servers)
+    one = known.named(version)
+    holders = known.holders.get(one.number, ())
+    variables, web = names(body(model.app.name, one.number, servers, holders)) if holders else ([], [])
+    if as_json:
+        import json
+
+        values = view.as_json(one, holders) | {"variables": variables, "web": web}
+        typer.echo(json.dumps({"format_version": 1, "release": values}, indent=2))
+    else:
+        typer.echo(view.one_release(one, variables, web, holders))
+
+
+def rollback(
+    version: Annotated[
+        str | None,
+        typer.Argument(help="The release to go back to: v7. By itself the last good one.", metavar="VERSION"),
+    ] = None,
+    file: File = Path("dyno.yaml"),
+    auto_approve: AutoApprove = False,
+    message: Message = "",
+    verbose: Verbose = False,
+    lock_timeout: LockTimeout = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Go back to an earlier release: its slug, layers and environment, as a new release. Migrations are not undone."""
+    from infra import manifest
+    from infra.engine import targets
+    from infra.registry import Everything
+    from infra.releases import stored
+
+    refuse_unattended("rollback", auto_approve, as_json)
+    model = manifest.read(file)
+    wanted, _known = stored(model.app.name, version, targets(model), Everything().fits)
+    carry_out(
+        file,
+        auto_approve,
+        verbose,
+        as_json,
+        verb="rollback",
+        stored=wanted,
+        message=message or f"rollback to v{wanted.number}",
+        lock_timeout=lock_timeout,
+    )

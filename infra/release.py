@@ -1,0 +1,140 @@
+"""Releases: what ran, under which number, and how its rollout ended; values only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+UNFINISHED = "unfinished"
+OK = "ok"
+BACK = ("rejected", "reverted")
+"""How a release ended of which nothing runs."""
+
+REMEMBERED = 50
+"""How many releases the servers can list."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release, as the servers record it. ``slug`` is its digest in hex, ``manifest`` the first 12 digits of the
+    manifest's sha256, ``when`` UTC in ISO 8601, ``commit`` git's name of the source's commit or "". ``of`` is the
+    release that a rollback went back to, or 0. ``digest`` is that of all that runs, behind ``salt``, for it holds
+    secrets. ``commanded``: its release command has run."""
+
+    number: int
+    slug: str
+    digest: str
+    salt: str
+    manifest: str = ""
+    who: str = ""
+    when: str = ""
+    commit: str = ""
+    message: str = ""
+    result: str = UNFINISHED
+    of: int = 0
+    commanded: bool = False
+
+    def runs(self, content: str) -> bool:
+        """Whether ``content``, as ``infra.launch_record.pack`` makes it, is what this release runs."""
+        return _digest(self.salt, content) == self.digest
+
+    def as_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def parse(entry: Mapping[str, Any]) -> Release | None:
+    """A release from its JSON; None where it is not of that form. Keys that a newer dynoctl added are left out."""
+    values = {}
+    for one in fields(Release):
+        if one.name in entry:
+            values[one.name] = entry[one.name]
+    texts = ("slug", "digest", "salt", "manifest", "who", "when", "commit", "message", "result")
+    numbers = all(isinstance(values.get(name, 0), int) for name in ("number", "of"))
+    if not numbers or values.get("number", 0) < 1 or not all(isinstance(values.get(name, ""), str) for name in texts):
+        return None
+    try:
+        return Release(**values)
+    except TypeError:
+        return None
+
+
+def merge(found: Iterable[Sequence[Release]]) -> tuple[Release, ...]:
+    """All that any server remembers, oldest first. A server that was away when a release ended knows it unfinished."""
+    known: dict[int, Release] = {}
+    for releases in found:
+        for one in releases:
+            if one.number not in known or known[one.number].result == UNFINISHED:
+                known[one.number] = one
+    return tuple(known[number] for number in sorted(known))
+
+
+def current(releases: Sequence[Release]) -> Release | None:
+    """The newest of which something runs, as far as is known."""
+    return next((one for one in reversed(releases) if one.result not in BACK), None)
+
+
+def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
+    """Where a rollback goes by itself: the newest release that ended well and is not what runs now. ``bodies`` are the
+    numbers of those that can be made again."""
+    now = current(releases)
+    good = [one for one in reversed(releases) if one.result == OK and one.number in bodies and one != now]
+    if now is not None and now.result == OK:
+        good = [one for one in good if origin(one, releases) != origin(now, releases)]
+    return good[0] if good else None
+
+
+def origin(release: Release, releases: Sequence[Release]) -> int:
+    """The release in which what this one runs was first made: a rollback's is where it went back to."""
+    known = {one.number: one for one in releases}
+    while release.of in known and release.of < release.number:
+        release = known[release.of]
+    return release.of or release.number
+
+
+def next_number(releases: Sequence[Release], machines: Collection[str], reached: Collection[str]) -> int:
+    """The number of a new release, unique though some servers did not answer.
+
+    ``machines`` are the ids of all servers that carry the app, ``reached`` those that answered. Two sets of servers
+    that share one cannot give the same number twice, as the shared one remembers it. Sets that share none both lack
+    somebody, and their first servers differ: so where somebody is away, the number's remainder by the count of all
+    servers is the place of the first one that answered.
+    """
+    number = max((one.number for one in releases), default=0) + 1
+    everybody = sorted(set(machines) | set(reached))
+    there = sorted(reached)
+    if not there or len(there) == len(everybody):
+        return number
+    first = everybody.index(there[0])
+    return number + (first - number) % len(everybody)
+
+
+def kept(releases: Sequence[Release], keep: int, wanted: str) -> tuple[str, ...]:
+    """The digests of the slugs that stay: the wanted one, and the newest others of releases that ran."""
+    slugs = [wanted]
+    for one in reversed(releases):
+        if one.result not in BACK and one.slug not in slugs:
+            slugs.append(one.slug)
+    return tuple(slugs[:keep])
+
+
+def new(number: int, slug: str, content: str, *, manifest: str, of: int = 0) -> Release:
+    """A release that nobody has made yet."""
+    salt = secrets.token_hex(16)
+    return Release(number, slug, _digest(salt, content), salt, manifest=manifest, of=of)
+
+
+def ended(release: Release, result: str, *, fresh: bool, commanded: bool) -> Release:
+    """How an apply of it ended. Where it was not new, some of it may have run before: then it did not go back."""
+    commanded = commanded or release.commanded
+    if release.result == OK:
+        return replace(release, commanded=commanded)
+    return replace(release, result="failed" if result in BACK and not fresh else result, commanded=commanded)
+
+
+def _digest(salt: str, content: str) -> str:
+    return hashlib.sha256((salt + content).encode()).hexdigest()

@@ -1,0 +1,106 @@
+"""What the servers remember of an app's releases: read over SSH, a connection and a script for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from infra import release
+from infra.errors import DynoctlError
+from infra.launch_record import Stored, unpack
+from infra.record import STATE, parse_line
+from infra.release import Release
+from infra.remote.parallel import each
+from infra.remote.session import Session
+from infra.remote.target import Target
+from infra.resource import Command
+
+_LIST = """\
+cat "$1"/releases/*.json 2>/dev/null
+for file in "$1"/releases/*.body; do [ -e "$file" ] && { file=${file##*/}; echo "body ${file%.body}"; }; done
+:
+"""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All releases that are known, oldest first; the servers that hold what is needed to make one again, by its
+    number; and why some servers did not answer."""
+
+    releases: tuple[Release, ...]
+    holders: Mapping[int, tuple[str, ...]]
+    lost: Mapping[str, str]
+
+    def named(self, name: str) -> Release:
+        """The release called ``v7`` or ``7``. Raises DynoctlError where nobody remembers it."""
+        digits = name.removeprefix("v")
+        for one in self.releases:
+            if digits == str(one.number):
+                return one
+        known = f"There is: {', '.join(f'v{one.number}' for one in self.releases[-10:])}." if self.releases else ""
+        raise DynoctlError(f"There is no release {name}", known or "Nothing was released yet.")
+
+
+def survey(app: str, targets: Sequence[Target]) -> Survey:
+    """Ask every server."""
+    answers = each(lambda target: _ask(target, ("sh", "-c", _LIST, "releases", f"{STATE}/{app}"))[1], targets)
+    found: list[list[Release]] = []
+    holders: dict[int, tuple[str, ...]] = {}
+    lost: dict[str, str] = {}
+    for target, answer in answers.items():
+        if isinstance(answer, DynoctlError):
+            lost[target.name] = answer.summary
+            continue
+        releases = []
+        for line in answer.splitlines():
+            word, _, number = line.partition(" ")
+            if word == "body" and number.isdigit():
+                holders[int(number)] = (*holders.get(int(number), ()), target.name)
+            elif (one := release.parse(parse_line(line))) is not None:
+                releases.append(one)
+        found.append(releases)
+    return Survey(release.merge(found), holders, lost)
+
+
+def body(app: str, number: int, targets: Sequence[Target], holders: Sequence[str]) -> str:
+    """All that a release runs, from the first server that gives it. Raises DynoctlError where none does."""
+    for target in targets:
+        if target.name not in holders:
+            continue
+        status, text = _ask(target, ("cat", f"{STATE}/{app}/releases/{number}.body"))
+        if status == 0:
+            return text
+    raise DynoctlError(
+        f"v{number} is remembered, but not what it ran", "dynoctl releases shows which ones can be gone back to."
+    )
+
+
+def stored(
+    app: str, name: str | None, targets: Sequence[Target], fits: Callable[[str, str], bool]
+) -> tuple[Stored, Survey]:
+    """The release to go back to: the named one, or else the last good one. Raises DynoctlError where there is none."""
+    known = survey(app, targets)
+    if not known.releases and known.lost:
+        raise DynoctlError("No server said what was released", "\n".join(known.lost.values()))
+    if name is not None:
+        one: Release | None = known.named(name)
+    else:
+        one = release.last_good(known.releases, known.holders)
+    if one is None:
+        raise DynoctlError(
+            "There is no earlier good release to go back to", "dynoctl releases lists what the servers remember."
+        )
+    if one.result in release.BACK:
+        raise DynoctlError(
+            f"v{one.number} was {one.result}: it never ran on all dynos", "Choose one that ended well: dynoctl releases"
+        )
+    text = body(app, one.number, targets, known.holders.get(one.number, ()))
+    return unpack(one.number, text, fits), known
+
+
+def _ask(target: Target, argv: tuple[str, ...]) -> tuple[int, str]:
+    session = Session(target)
+    try:
+        return session.execute(Command(argv))
+    finally:
+        session.close()
