@@ -20,6 +20,7 @@ from infra.observe import Fleet, Observed, Observer, observe
 from infra.plan import Plan, build
 from infra.provider import Scope
 from infra.release import Release
+from infra.remote.session import Session
 from infra.remote.target import Target
 from infra.stack import Registry, Slug, Stack
 
@@ -74,12 +75,13 @@ def prepare(
     destroy: bool = False,
     forget: frozenset[str] = frozenset(),
     stored: Stored | None = None,
+    sessions: Mapping[str, Session] | None = None,
     say: Progress = lambda _: None,
 ) -> Prepared:
     """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them.
 
     ``forget`` names servers that left the manifest and are not asked any more. With ``stored``, that release is
-    wanted, and not what the manifest says of app, layers and environment."""
+    wanted, and not what the manifest says of app, layers and environment. ``sessions`` are open already."""
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
     environment = {} if destroy else resolve_environment(manifest) if stored is None else stored.environment
     scope = Scope(
@@ -94,7 +96,7 @@ def prepare(
         say(f"Observing {len(manifest.servers)} servers ...")
         with ThreadPoolExecutor(max_workers=1) as pool:
             scanning = None if destroy or stored else pool.submit(registry.slug, manifest, stack)
-            observe(targets(manifest), observer, fleet)
+            observe(targets(manifest), observer, fleet, sessions)
             slug = None if scanning is None else scanning.result()
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet)
@@ -208,7 +210,8 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         build_with=prepared.slug.commands,
         builder=prepared.slug.builder,
     )
-    return _released(prepared, replace(plan, slugs=slugs), known, facts)
+    wanted = plan.wanted if prepared.stored is None else f"v{prepared.stored.number}"
+    return _released(prepared, replace(plan, slugs=slugs, wanted=wanted), known, facts)
 
 
 def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:

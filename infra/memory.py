@@ -86,9 +86,11 @@ class Memory:
 
     def _rewrite(self, one: Release, *more: tuple[str, str | None]) -> None:
         app, self._release = self.prepared.plan.app, one
-        there = [name for name in self.shells if name not in self.broken | self._gone | set(self.prepared.leaving)]
+        there = [name for name in self.shells if name not in self._gone | set(self.prepared.leaving)]
         entries = [record.release(one), *more]
-        self._settle(each(lambda name: self.shells[name].run([record.write(app, entries)]), there))
+        results = each(lambda name: self.shells[name].run([record.write(app, entries)]), there)
+        # Where the release was refused all servers count as broken, and yet all that answer remember it.
+        self._settle({name: result for name, result in results.items() if name not in self.broken})
 
     def _ended(self) -> None:
         """Write down how the release's rollout ended; with it, forget what nobody can go back to any more."""

@@ -111,11 +111,13 @@ def _part(parts: Mapping[str, tuple[int, str]], name: str) -> str:
     return text
 
 
-def observe(targets: Sequence[Target], observer: Observer, fleet: Fleet) -> None:
-    """Connect to every target and look, all at once; add what is found to ``fleet``."""
+def observe(
+    targets: Sequence[Target], observer: Observer, fleet: Fleet, sessions: Mapping[str, Session] | None = None
+) -> None:
+    """Connect to every target and look, all at once; add what is found to ``fleet``. ``sessions`` are open already."""
 
     def work(target: Target) -> tuple[Session, Observed]:
-        session = Session(target)
+        session = (sessions or {}).get(target.name) or Session(target)
         try:
             return session, observer.look(session)
         except BaseException:

@@ -40,6 +40,8 @@ class Plan:
     """What the servers run after this plan; None where that is not known, as nothing of it was recorded."""
     fresh: bool = False
     """Whether that is a new release, made by this plan."""
+    wanted: str = "dyno.yaml"
+    """Where what is wanted is written: the manifest, or the release to go back to."""
     slugs: tuple[str, ...] = ()
     """The digests of all slugs that stay, to go back to."""
     build: tuple[str, ...] = ()

@@ -41,9 +41,14 @@ class Survey:
         raise DynoctlError(f"There is no release {name}", known or "Nothing was released yet.")
 
 
-def survey(app: str, targets: Sequence[Target]) -> Survey:
-    """Ask every server."""
-    answers = each(lambda target: _ask(target, ("sh", "-c", _LIST, "releases", f"{STATE}/{app}"))[1], targets)
+def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) -> Survey:
+    """Ask every server. ``sessions`` gets those that were opened, by server; the caller closes them."""
+
+    def ask(target: Target) -> str:
+        sessions[target.name] = session = Session(target)
+        return session.execute(Command(("sh", "-c", _LIST, "releases", f"{STATE}/{app}")))[1]
+
+    answers = each(ask, targets)
     found: list[list[Release]] = []
     holders: dict[int, tuple[str, ...]] = {}
     lost: dict[str, str] = {}
@@ -62,12 +67,10 @@ def survey(app: str, targets: Sequence[Target]) -> Survey:
     return Survey(release.merge(found), holders, lost)
 
 
-def body(app: str, number: int, targets: Sequence[Target], holders: Sequence[str]) -> str:
+def body(app: str, number: int, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
     """All that a release runs, from the first server that gives it. Raises DynoctlError where none does."""
-    for target in targets:
-        if target.name not in holders:
-            continue
-        status, text = _ask(target, ("cat", f"{STATE}/{app}/releases/{number}.body"))
+    for name in holders:
+        status, text = sessions[name].execute(Command(("cat", f"{STATE}/{app}/releases/{number}.body")))
         if status == 0:
             return text
     raise DynoctlError(
@@ -76,10 +79,14 @@ def body(app: str, number: int, targets: Sequence[Target], holders: Sequence[str
 
 
 def stored(
-    app: str, name: str | None, targets: Sequence[Target], fits: Callable[[str, str], bool]
-) -> tuple[Stored, Survey]:
+    app: str,
+    name: str | None,
+    targets: Sequence[Target],
+    fits: Callable[[str, str], bool],
+    sessions: dict[str, Session],
+) -> Stored:
     """The release to go back to: the named one, or else the last good one. Raises DynoctlError where there is none."""
-    known = survey(app, targets)
+    known = survey(app, targets, sessions)
     if not known.releases and known.lost:
         raise DynoctlError("No server said what was released", "\n".join(known.lost.values()))
     if name is not None:
@@ -94,13 +101,5 @@ def stored(
         raise DynoctlError(
             f"v{one.number} was {one.result}: it never ran on all dynos", "Choose one that ended well: dynoctl releases"
         )
-    text = body(app, one.number, targets, known.holders.get(one.number, ()))
-    return unpack(one.number, text, fits), known
-
-
-def _ask(target: Target, argv: tuple[str, ...]) -> tuple[int, str]:
-    session = Session(target)
-    try:
-        return session.execute(Command(argv))
-    finally:
-        session.close()
+    text = body(app, one.number, known.holders.get(one.number, ()), sessions)
+    return unpack(one.number, text, fits)

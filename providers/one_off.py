@@ -75,7 +75,12 @@ done
 
 # Its words come from the journal since it started, and not from an earlier one's.
 _RUN = """\
-clean() { systemctl stop "$unit" 2>/dev/null; rm -f "$file" "$variables"; systemctl reset-failed "$unit" 2>/dev/null; }
+clean() {
+  # Nobody waits for an answer of it, and an app server may take its time to end.
+  systemctl kill -s KILL "$unit" 2>/dev/null; systemctl stop "$unit" 2>/dev/null
+  rm -f "$file" "$variables";
+  systemctl reset-failed "$unit" 2>/dev/null
+}
 unit=$1 file=$2 variables=$3 identifier=$4
 trap clean EXIT
 systemctl daemon-reload

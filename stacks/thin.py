@@ -22,7 +22,7 @@ class Thin:
             "threadpool_size": Option("integer", "Threads to call the app in, with threaded.", 20),
         }
     )
-    # TERM stops accepting and lets open requests end; Thin looks at signals once a second.
+    # TERM stops accepting and lets open requests end.
     stop = Stop("SIGTERM", 30)
 
     def config(self, options: Mapping[str, Json]) -> str:
@@ -63,6 +63,8 @@ class DynoctlSocket < Thin::Backends::Base
 
   def connect
     @signature = EventMachine.attach_server(Socket.for_fd(3), Thin::Connection, &method(:initialize_connection))
+    # Thin looks at signals once a second, which every restart would wait for.
+    EventMachine.add_periodic_timer(0.05) { server.send(:handle_signals) } if server.respond_to?(:handle_signals, true)
   end
 
   def disconnect

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from infra.engine import Prepared
     from infra.events import Event, Report
     from infra.launch_record import Stored
+    from infra.remote.session import Session
 
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")]
@@ -28,6 +29,9 @@ Message = Annotated[str, typer.Option("--message", "-m", help="What this release
 LockTimeout = Annotated[
     int, typer.Option("--lock-timeout", min=0, help="Seconds to wait where another apply is running.")
 ]
+
+AGAIN = 3
+"""How often an apply that waits for locks may plan."""
 
 
 def register(app: typer.Typer) -> None:
@@ -84,14 +88,43 @@ def carry_out(
     verb: str = "apply",
     forget: frozenset[str] = frozenset(),
     stored: Stored | None = None,
+    sessions: Mapping[str, Session] | None = None,
     message: str = "",
     lock_timeout: int = 0,
 ) -> None:
-    """Plan, show it, ask, carry it out and report; ends with the exit code. ``stored`` is a release to go back to."""
+    """Plan, show it, ask, carry it out and report; ends with the exit code. ``stored`` is a release to go back to.
+
+    Who waits for a lock without a person finds other servers afterwards, and plans again."""
+    from infra.apply import StalePlan
+
+    for left in reversed(range(AGAIN if auto_approve and lock_timeout else 1)):
+        try:
+            _once(file, auto_approve, verbose, as_json, verb, forget, stored, sessions, message, lock_timeout)
+        except StalePlan as stale:
+            if not left:
+                raise
+            typer.echo(f"{stale.summary} Planning again.", err=True)
+            sessions = None
+
+
+def _once(
+    file: Path,
+    auto_approve: bool,
+    verbose: bool,
+    as_json: bool,
+    verb: str,
+    forget: frozenset[str],
+    stored: Stored | None,
+    sessions: Mapping[str, Session] | None,
+    message: str,
+    lock_timeout: int,
+) -> None:
     from infra.cli.session import exit_code, prepared, show
 
     began = time.monotonic()
-    with prepared(file, destroy=verb == "destroy", forget=forget, stored=stored, quiet=as_json) as ready:
+    with prepared(
+        file, destroy=verb == "destroy", forget=forget, stored=stored, sessions=sessions, quiet=as_json
+    ) as ready:
         if not as_json:
             show(ready, verbose=verbose)
         if ready.plan.errors:

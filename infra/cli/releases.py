@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from infra.remote.session import Session
 
 from infra.cli.apply import AutoApprove, LockTimeout, Message, Verbose, carry_out, refuse_unattended
 from infra.cli.options import AsJson, File
@@ -38,7 +42,9 @@ def releases(
     from infra.views.style import Style, wanted
 
     model = manifest.read(file)
-    known = survey(model.app.name, targets(model))
+    sessions: dict[str, Session] = {}
+    known = survey(model.app.name, targets(model), sessions)
+    _close(sessions)
     now, shown = release.current(known.releases), known.releases[-lines:]
     if as_json:
         import json
@@ -67,10 +73,14 @@ def show(
 
     model = manifest.read(file)
     servers = targets(model)
-    known = survey(model.app.name, servers)
-    one = known.named(version)
-    holders = known.holders.get(one.number, ())
-    variables, web = names(body(model.app.name, one.number, servers, holders)) if holders else ([], [])
+    sessions: dict[str, Session] = {}
+    try:
+        known = survey(model.app.name, servers, sessions)
+        one = known.named(version)
+        holders = known.holders.get(one.number, ())
+        variables, web = names(body(model.app.name, one.number, holders, sessions)) if holders else ([], [])
+    finally:
+        _close(sessions)
     if as_json:
         import json
 
@@ -100,14 +110,24 @@ def rollback(
 
     refuse_unattended("rollback", auto_approve, as_json)
     model = manifest.read(file)
-    wanted, _known = stored(model.app.name, version, targets(model), Everything().fits)
-    carry_out(
-        file,
-        auto_approve,
-        verbose,
-        as_json,
-        verb="rollback",
-        stored=wanted,
-        message=message or f"rollback to v{wanted.number}",
-        lock_timeout=lock_timeout,
-    )
+    sessions: dict[str, Session] = {}
+    try:
+        wanted = stored(model.app.name, version, targets(model), Everything().fits, sessions)
+        carry_out(
+            file,
+            auto_approve,
+            verbose,
+            as_json,
+            verb="rollback",
+            stored=wanted,
+            sessions=sessions,
+            message=message or f"rollback to v{wanted.number}",
+            lock_timeout=lock_timeout,
+        )
+    finally:
+        _close(sessions)
+
+
+def _close(sessions: Mapping[str, Session]) -> None:
+    for session in sessions.values():
+        session.close()

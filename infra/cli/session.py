@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from infra.engine import Prepared
     from infra.launch_record import Stored
     from infra.plan import Plan
+    from infra.remote.session import Session
 
 
 @contextmanager
@@ -25,6 +26,7 @@ def prepared(
     destroy: bool = False,
     forget: frozenset[str] = frozenset(),
     stored: Stored | None = None,
+    sessions: Mapping[str, Session] | None = None,
     quiet: bool = False,
 ) -> Iterator[Prepared]:
     """The plan for a manifest, with its sessions open; closes them at the end."""
@@ -34,7 +36,7 @@ def prepared(
 
     model = manifest.read(file)
     say = (lambda _: None) if quiet else note
-    ready = prepare(model, Everything(), destroy=destroy, forget=forget, stored=stored, say=say)
+    ready = prepare(model, Everything(), destroy=destroy, forget=forget, stored=stored, sessions=sessions, say=say)
     try:
         yield ready
     finally:

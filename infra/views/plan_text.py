@@ -51,7 +51,7 @@ def summary(plan: Plan, style: Style) -> str:
     if not plan.changes:
         if plan.unreachable:
             return "No changes on the servers that answered."
-        return style("green", "No changes.") + " The servers match dyno.yaml."
+        return style("green", "No changes.") + f" The servers match {plan.wanted}."
     counts = plan.counts()
     effects = list(plan.effects().values())
     drifted = sum(change.drift for change in plan.changes)

@@ -1,0 +1,150 @@
+"""Releases as values: numbers that are never given twice, what stays, where a rollback goes, and what is remembered."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+
+from infra import launch_record, release
+from infra.errors import DynoctlError
+from infra.release import Release
+from infra.sensitive import Sensitive
+from infra.stack import Stack
+
+
+def make(number: int, slug: str = "", result: str = "ok", of: int = 0) -> Release:
+    return Release(number, slug or f"slug-{number}", "digest", "salt", result=result, of=of)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_number_is_given_twice_whoever_is_away(seed: int) -> None:
+    """Servers come and go between releases; each remembers what was made while it was there, and what others tell."""
+    chance = random.Random(seed)
+    machines = [f"machine-{number}" for number in range(chance.randint(1, 5))]
+    memory: dict[str, tuple[Release, ...]] = dict.fromkeys(machines, ())
+    given: list[int] = []
+    for _ in range(60):
+        reached = [machine for machine in machines if chance.random() < 0.6]
+        if not reached:
+            continue
+        known = release.merge(memory[machine] for machine in reached)
+        number = release.next_number(known, machines, reached)
+        assert number > max((one.number for one in known), default=0)
+        given.append(number)
+        for machine in reached:
+            memory[machine] = (*known, make(number))
+    assert len(given) == len(set(given))
+
+
+def test_numbers_follow_each_other_while_everybody_answers() -> None:
+    assert release.next_number([], ["a", "b"], ["a", "b"]) == 1
+    assert release.next_number([make(1), make(2)], ["a", "b"], ["b", "a"]) == 3
+
+
+def test_a_server_that_was_away_learns_how_it_ended() -> None:
+    away, there = [make(1), make(2, result="unfinished")], [make(1), make(2), make(3)]
+    assert release.merge([away, there]) == release.merge([there, away]) == (make(1), make(2), make(3))
+
+
+@pytest.mark.parametrize(
+    ("releases", "goes"),
+    [
+        ([make(1)], None),
+        ([make(1), make(2)], 1),
+        ([make(1), make(2, result="failed")], 1),
+        ([make(1), make(2, result="unfinished")], 1),
+        ([make(1), make(2), make(3, result="rejected")], 1),
+        ([make(1), make(2), make(3, result="reverted"), make(4, result="rejected")], 1),
+        ([make(1), make(2), make(3, of=1)], 2),
+        ([make(1), make(2), make(3, of=1), make(4, of=2)], 3),
+        ([make(1), make(2, of=1)], None),
+        ([make(1, result="rejected")], None),
+    ],
+)
+def test_where_a_rollback_goes_by_itself(releases: list[Release], goes: int | None) -> None:
+    one = release.last_good(releases, {1, 2, 3, 4})
+    assert (None if one is None else one.number) == goes
+    assert release.last_good(releases, set()) is None, "nothing to make it from"
+
+
+def test_which_slugs_stay() -> None:
+    releases = [make(1, "a"), make(2, "b"), make(3, "c", "rejected"), make(4, "a"), make(5, "d", "reverted")]
+    assert release.kept(releases, 5, "e") == ("e", "a", "b")
+    assert release.kept(releases, 2, "b") == ("b", "a")
+    assert release.kept(releases, 1, "e") == ("e",)
+
+
+def test_how_it_ended() -> None:
+    one = make(7, result="unfinished")
+    assert release.ended(one, "rejected", fresh=True, commanded=False).result == "rejected"
+    assert release.ended(one, "rejected", fresh=False, commanded=True) == replace(one, result="failed", commanded=True)
+    assert release.ended(one, "ok", fresh=False, commanded=False).result == "ok"
+    assert release.ended(make(7), "failed", fresh=False, commanded=False).result == "ok", "it is a repair that failed"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{}, {"number": 0}, {"number": "1"}, {"number": 1}, {"number": 1, "slug": 2, "digest": "", "salt": ""}],
+)
+def test_a_damaged_record_is_none(entry: dict[str, object]) -> None:
+    assert release.parse(entry) is None
+
+
+def test_a_record_comes_back() -> None:
+    one = replace(make(3), message='a "b"\n', commit="1a2b")
+    assert release.parse(json.loads(one.as_json())) == one
+    assert release.parse(json.loads(one.as_json()) | {"later": 1}) == one
+
+
+STACK = Stack(
+    ruby=">= 3.1",
+    program="/usr/bin/ruby",
+    ruby_fits=lambda version: True,
+    executables=("/usr/bin/thin",),
+    packages=("thin",),
+    environment={"LANG": "C.UTF-8"},
+    writable=("tmp",),
+    rackup="run App\n",
+    config="",
+    web=("/usr/bin/thin", "start"),
+    candidate=lambda path: ("/usr/bin/thin", "-S", f"unix:{path}"),
+    commands={"worker": ("/bin/sh", "-c", "work")},
+)
+VARIABLES = {"PLAIN": "a\nb", "SECRET": Sensitive("hunter2"), "LOGIN": Sensitive("me", common=True)}
+
+
+def test_what_a_release_runs_comes_back() -> None:
+    body = launch_record.pack(STACK, "cafe", VARIABLES)
+    assert "\n" not in body
+    stored = launch_record.unpack(4, body, lambda version, requirement: (version, requirement) == ("3.2", ">= 3.1"))
+    assert (stored.number, stored.slug, stored.environment) == (4, "cafe", VARIABLES)
+    login = stored.environment["LOGIN"]
+    assert isinstance(login, Sensitive) and login.common
+    assert stored.stack.ruby_fits("3.2") and not stored.stack.ruby_fits("3.3")
+    assert stored.stack.candidate("/run/x") == STACK.candidate("/run/x")
+    same = replace(stored.stack, ruby_fits=STACK.ruby_fits, candidate=STACK.candidate)
+    assert same == STACK
+    assert launch_record.names(body) == (["LOGIN", "PLAIN", "SECRET"], ["/usr/bin/thin", "start"])
+
+
+def test_what_makes_a_release_another_one() -> None:
+    def content(stack: Stack = STACK, slug: str = "cafe", **more: str) -> str:
+        return launch_record.content(launch_record.pack(stack, slug, VARIABLES | more))
+
+    one = release.new(1, "cafe", content(), manifest="")
+    assert one.runs(content())
+    assert one.runs(content(replace(STACK, packages=(), ruby=">= 3.2", release=("migrate",))))
+    assert not one.runs(content(slug="beef"))
+    assert not one.runs(content(PLAIN="other"))
+    assert not one.runs(content(replace(STACK, rackup="run Other\n")))
+    assert "hunter2" not in one.as_json()
+
+
+@pytest.mark.parametrize("body", ["", "{}", '{"version": 2}', '{"version": 1, "slug": 1}', "[]"])
+def test_a_body_that_cannot_be_read_is_said(body: str) -> None:
+    with pytest.raises(DynoctlError, match="What the servers remember of v4 cannot be read"):
+        launch_record.unpack(4, body, lambda *_: True)
+    assert launch_record.names(body) == ([], [])
