@@ -110,7 +110,8 @@ class Applier:
         return self.report
 
     def _waits(self, taken: LockTaken) -> None:
-        self._listener(Event("note", text=f"{taken.summary}; waiting for it to end"))
+        text = f"another apply is running: {taken.holder}; waiting for it to end"
+        self._listener(Event("note", taken.server, "lock", text))
 
     def _look(self) -> dict[str, Observed]:
         observer = self._prepared.observer

@@ -40,6 +40,7 @@ class LockTaken(DynoctlError):
             f"{server}: another apply is running: {holder or 'its holder did not say who it is'}",
             "Wait for it to end, then plan again. The lock frees itself when that session ends.",
         )
+        self.server = server
         self.holder = holder
 
 

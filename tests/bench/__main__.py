@@ -21,6 +21,7 @@ from infra.lab import fleet, needs, server
 from infra.lab.state import DATA, LabState
 from infra.placement import Place, Share, place
 from tests.bench.layers import layers
+from tests.bench.rollouts import rollouts
 from tests.bench.tools import ROOT, Row, dynoctl, next_address, poll
 
 LAB = "bench"
@@ -47,6 +48,7 @@ def main() -> int:
             rows += new_dyno(project, lab)
             dynoctl(project, "destroy", "--auto-approve")
             rows += layers(project, lab)
+            rows += rollouts(project, lab)
             rows += placement()
     finally:
         fleet.down(LAB, say)
