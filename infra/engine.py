@@ -54,9 +54,12 @@ class Prepared:
         """Whether servers remember what is not so, though there is nothing to change on them."""
         if self.destroy:
             return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
-        unfinished = self.plan.release is not None and self.plan.release.result != release.OK
-        if unfinished and not self.plan.unreachable and not self.plan.changes:
-            return True
+        one, there = self.plan.release, self.fleet.found
+        if one is not None and not self.plan.unreachable and not self.plan.changes:
+            # Not ended, or ended while a server was away that does not know it yet.
+            knowing = [name for name, seen in there.items() if one in seen.facts.releases]
+            if one.result != release.OK or {*knowing, *self.leaving} < set(there):
+                return True
         return record.outdated(self.manifest, self.plan, self.fleet.found)
 
 

@@ -26,7 +26,9 @@ mkdir -p "$1" && cd "$1" || exit
 while read -r name text; do
   case $name in */*) mkdir -p "${name%/*}";; esac
   if [ -z "$text" ]; then rm -f "$name"; continue; fi
-  printf '%s\\n' "$text" > "$name.new" && mv -f "$name.new" "$name" || exit
+  printf '%s\\n' "$text" > "$name.new" && mv -f "$name.new" "$name" && continue
+  rm -f "$name.new"; echo "cannot write $1/$name:"; df -h .
+  exit 1
 done
 rmdir applied pending releases 2>/dev/null
 :

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -211,19 +211,19 @@ def _print_report(ready: Prepared, report: Report, seconds: float, verb: str) ->
 
     style = Style(wanted(sys.stdout))
     if not ready.destroy:
-        rows, _ = _rows(ready)
+        rows, _ = _rows(ready, {failure.server for failure in report.failures if failure.unreachable})
         typer.echo("")
         typer.echo(dynos.table(rows, style))
     typer.echo("")
     typer.echo(report_text.render(report, seconds, verb, style))
 
 
-def _rows(ready: Prepared):  # type: ignore[no-untyped-def]  # the row's module is imported late
+def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-def]  # the row's module is imported late
     from infra.engine import targets
     from infra.processes import list_dynos
     from infra.registry import Everything
 
-    known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions]
+    known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions.keys() - lost]
     return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)
 
 

@@ -130,12 +130,15 @@ class Session:
             # The shell says when it listens, so that it does not read the file as its script.
             if not channel.recv(64).startswith(b"ready"):
                 raise DynoctlError(f"{self.name}: cannot write {path}: {_tail(channel)}")
-            digest = hashlib.sha256()
-            with local.open("rb") as file:
-                while piece := file.read(PIECE):
-                    digest.update(piece)
-                    channel.sendall(piece)
-            channel.shutdown_write()
+            try:
+                with local.open("rb") as file:
+                    while piece := file.read(PIECE):
+                        channel.sendall(piece)
+                channel.shutdown_write()
+            except OSError:
+                # Where only the channel is closed, its other end gave up (a full disk) and says why.
+                if not channel.closed or not channel.get_transport().is_active():
+                    raise
             channel.settimeout(300)
             status = channel.recv_exit_status()
             said = _tail(channel)
