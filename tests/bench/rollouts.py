@@ -67,18 +67,15 @@ def rollback(project: Path, lab: LabState, server: str) -> Row:
     return (what, f"{took:.2f} s, whole process", "under 5 s", took < 5)
 
 
-# Each starts a dyno that is stopped, and prints how many nanoseconds it took: until its first answer (a request wakes it),
-# or until systemctl says that it is healthy.
+# Starts a dyno that is stopped, and prints after how many nanoseconds its first answer came, and after how many systemctl
+# said that it is healthy: in the same start, so that both have the same machine.
 _GATE = r"""
 unit=dyno-layers-web-1 host=$1 port=$2
-stop() { systemctl stop $unit.service $unit-ready.service; sleep 0.3; }
-stop; began=$(date +%s%N)
+systemctl stop $unit.service $unit-ready.service; sleep 0.3; began=$(date +%s%N)
+{ systemctl start $unit.service $unit-ready.service; echo $(($(date +%s%N) - began)) > /tmp/ready; } &
 exec 3<>/dev/tcp/$host/$port; printf 'GET /up HTTP/1.0\r\n\r\n' >&3; read -r line <&3; exec 3>&-
-case $line in *' 200 '*) ;; *) echo "no answer: $line"; exit 1;; esac
-answer=$(($(date +%s%N) - began))
-sleep 0.5; stop; began=$(date +%s%N)
-systemctl start $unit.service $unit-ready.service
-echo "$answer $(($(date +%s%N) - began))"
+answer=$(($(date +%s%N) - began)); wait
+case $line in *' 200 '*) echo "$answer $(cat /tmp/ready)" ;; *) echo "no answer: $line"; exit 1 ;; esac
 """
 
 
@@ -86,12 +83,12 @@ def gate(project: Path, lab: LabState) -> Row:
     """The health gate of a dyno that is healthy at once: how much later than its first answer systemd calls it so."""
     release(project, lab, "puma", "gate", 1)
     row = json.loads(dynoctl(project, "ps", "--json"))["dynos"][0]
-    answers, healthy = [], []
+    answers, added = [], []
     for _ in range(GATES):
         done = servers.execute(lab, row["server"], ["bash", "-c", _GATE, "gate", row["listen"], str(row["port"])])
         first, ready = (int(word) / 1e9 for word in done.stdout.split())
         answers.append(first)
-        healthy.append(ready)
-    added = statistics.median(healthy) - statistics.median(answers)
-    measured = f"{added * 1000:.0f} ms beside {statistics.median(answers) * 1000:.0f} ms to the first answer"
-    return ("the health gate of a dyno that is healthy at once", measured, "under 50 ms", added < 0.05)
+        added.append(ready - first)
+    gate_ = statistics.median(added)
+    measured = f"{gate_ * 1000:.0f} ms after {statistics.median(answers) * 1000:.0f} ms to the first answer"
+    return ("the health gate of a dyno that is healthy at once", measured, "under 50 ms", gate_ < 0.05)
