@@ -165,8 +165,7 @@ class Everything:
 def _wanted(
     manifest: Manifest, stack: Stack, slug: Slug, environments: Mapping[str, Mapping[str, str | Sensitive]]
 ) -> Wanted:
-    shares = {type_.name: (type_.cpu, type_.memory) for type_ in manifest.dynos.values()}
-    return Wanted(manifest.app.name, slug, stack, environments, manifest.rollout, shares)
+    return Wanted(manifest.app.name, slug, stack, environments, manifest.rollout, manifest.dynos)
 
 
 def _upload(app: str, made: image.Image) -> Upload:

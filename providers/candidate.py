@@ -14,12 +14,12 @@ DYNO = "web.0"
 
 # Runs as the candidate's user in its sandbox. Any answer will do but one that says that the app is broken.
 _ASK = (
-    "path, ask, wanted = ARGV; last = nil; "
+    "path, ask, wanted, patience = ARGV; last = nil; "
     'at_exit { warn "GET #{ask} answered #{last}" if $! && last }; %w[TERM QUIT].each { |s| trap(s) { exit 1 } }; '
     'loop { Process.kill(0, ENV["MAINPID"].to_i) rescue abort("it ended before it answered"); '
     "begin; Socket.unix(path) { |s| "
     's.write "GET #{ask} HTTP/1.0\\r\\nHost: localhost\\r\\nUser-Agent: dynoctl\\r\\n\\r\\n"; '
-    "s.wait_readable(30) or next; last = s.gets(64).to_s[%r{\\AHTTP/\\S+ (\\d+)}, 1] or next; "
+    "s.wait_readable(patience.to_i) or next; last = s.gets(64).to_s[%r{\\AHTTP/\\S+ (\\d+)}, 1] or next; "
     'exit!(true) if wanted == last || (wanted == "any" && last < "500") || (wanted == "ok" && last =~ /\\A[23]/); '
     # Where nobody said what is healthy, an error is one; else the app may say "not yet" for as long as it may take.
     'exit 1 if wanted == "any" }; '

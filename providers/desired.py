@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from infra.manifest.model import Rollout
+from infra.manifest.model import DynoType, Rollout
 from infra.marks import parse_dyno
 from infra.provider import Dyno
 from infra.resource import Resource
@@ -29,15 +29,14 @@ from providers import (
 
 @dataclass(frozen=True)
 class Wanted:
-    """One app's release: slug, layers, and each dyno type's variables, share and limits."""
+    """One app's release: slug, layers, and each dyno type's variables and limits."""
 
     app: str
     slug: Slug
     stack: Stack
     environments: Mapping[str, Mapping[str, str | Sensitive]]
     rollout: Rollout
-    shares: Mapping[str, tuple[int, int]]
-    """Of each dyno type: thousandths of a core, and bytes of memory."""
+    types: Mapping[str, DynoType]
 
     @property
     def files(self) -> dict[str, str]:
@@ -74,22 +73,23 @@ def _server(wanted: Wanted, server: str, *, web: bool) -> list[Resource]:
 def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUnit:
     """What the units of one dyno are made from."""
     type_, _ = parse_dyno(dyno.name)
-    cpu, memory = wanted.shares.get(type_, wanted.shares["web"])
+    its = wanted.types.get(type_, wanted.types["web"])
     stack = wanted.stack
+    stop = stack.stop_seconds if dyno.port else dyno_unit.STOP_SECONDS
     return dyno_unit.DynoUnit(
         app=wanted.app,
         dyno=dyno.name,
         argv=argv,
         environment=stack.environment,
         slug=wanted.slug.digest,
-        cpu=cpu,
-        memory=memory,
+        cpu=its.cpu,
+        memory=its.memory,
         listen=dyno.listen,
         port=dyno.port,
         files={kind: launch_file.digest(text) for kind, text in wanted.files.items()} if dyno.port else {},
         writable=stack.writable,
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
-        stop_seconds=stack.stop_seconds if dyno.port else dyno_unit.STOP_SECONDS,
+        stop_seconds=its.stop_timeout or stop,
         ruby=stack.program,
         health=wanted.rollout.health,
         deadline=wanted.rollout.healthy_deadline,

@@ -23,11 +23,11 @@ BOOT_QUOTA = 100
 # One connection at a time, until something that speaks HTTP answers. It reads from the app, so it runs as the dyno's
 # user in the dyno's sandbox. Only the lines that set the share are root's, and this unit has no variable of the app.
 _POLL = (
-    "host, port, path, wanted = ARGV; last = nil; "
+    "host, port, path, wanted, patience = ARGV; last = nil; "
     'at_exit { warn "GET #{path} answered #{last}" if $! && last }; trap("TERM") { exit 1 }; '
     "loop { begin; Socket.tcp(host, port.to_i, connect_timeout: 5) { |s| "
     's.write "GET #{path} HTTP/1.0\\r\\nHost: #{host}\\r\\nUser-Agent: dynoctl\\r\\n\\r\\n"; '
-    "s.wait_readable(10) or next; last = s.gets(64).to_s[%r{\\AHTTP/\\S+ (\\d+)}, 1] or next; "
+    "s.wait_readable(patience.to_i) or next; last = s.gets(64).to_s[%r{\\AHTTP/\\S+ (\\d+)}, 1] or next; "
     'exit!(true) if wanted == "any" || wanted == last || (wanted == "ok" && last =~ /\\A[23]/) }; '
     "rescue SystemCallError, SocketError; end; sleep 0.02 }"
 )
@@ -172,10 +172,12 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
 
 
 def wanted(health: Health) -> list[str]:
-    """What is asked for, and what must be answered: ``any`` HTTP, ``ok`` (200 to 399), or one status."""
+    """What is asked for, what must be answered (``any`` HTTP, ``ok``: 200 to 399, or one status), and for how many
+    seconds one answer is waited for."""
     if health.status is not None:
-        return [health.path or "/", str(health.status)]
-    return ["/", "any"] if health.path is None else [health.path, "ok"]
+        return [health.path or "/", str(health.status), str(health.timeout)]
+    asked = ["/", "any"] if health.path is None else [health.path, "ok"]
+    return [*asked, str(health.timeout)]
 
 
 def words(argv: Sequence[str]) -> str:

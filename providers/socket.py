@@ -13,6 +13,9 @@ from providers.base import Base
 BACKLOG = 1024
 """Connections that may wait while a dyno restarts, or is busy."""
 
+LONGEST_STOP = 660
+"""Seconds: a minute more than a dyno may be given to end."""
+
 _SHOWN = "Id,ActiveState,UnitFileState,DropInPaths"
 
 
@@ -61,7 +64,7 @@ class Socket(Base):
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         name = marks.user_name(scope.app, str(change.resource.dyno))
         script = _CLOSE if change.before is None else _OPEN
-        return [files.systemctl("daemon-reload"), Command(("sh", "-c", script, "undo", name), timeout=120)]
+        return [files.systemctl("daemon-reload"), Command(("sh", "-c", script, "undo", name), timeout=LONGEST_STOP)]
 
     def effect(self, change: Change) -> Effect | None:
         """A socket cannot change under a process that has it: the dyno's own unit says what happens to that."""
@@ -84,7 +87,7 @@ class Socket(Base):
             files.write(file, ini.render({key: str(value) for key, value in wanted.items()}), "0644"),
             files.systemctl("daemon-reload"),
             files.systemctl("--no-reload", "enable", socket, says=f"enable {socket}"),
-            Command(("sh", "-c", _OPEN, "open", name), timeout=120, says=f"open {socket}"),
+            Command(("sh", "-c", _OPEN, "open", name), timeout=LONGEST_STOP, says=f"open {socket}"),
         ]
 
 

@@ -14,6 +14,9 @@ from providers.base import Base
 READY_TIMEOUT = 60
 """Seconds that a dyno has to answer its first request."""
 
+STOP_TIMEOUT = 90
+"""Seconds that systemd gives a service to end where its unit does not say."""
+
 _SHOWN = "Id,LoadState,ActiveState,SubState,UnitFileState,DropInPaths,NeedDaemonReload,NRestarts,CPUQuotaPerSecUSec"
 
 
@@ -85,7 +88,9 @@ class Unit(Base):
             slice_ = f"dyno-{marks.escape(scope.app)}.slice"
             return [
                 Command(
-                    ("sh", "-c", _STOP, "stop", service, ready, f"{unit}.socket"), timeout=120, says=f"stop {dyno}"
+                    ("sh", "-c", _STOP, "stop", service, ready, f"{unit}.socket"),
+                    timeout=_leaving(change.before) + 60,
+                    says=f"stop {dyno}",
                 ),
                 files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
                 files.systemctl("daemon-reload"),
@@ -114,9 +119,12 @@ class Unit(Base):
         if verb == "start":
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
         if f"Unit.{marks.PORT}" in wanted:
-            commands.append(Command(("sh", "-c", _OPEN, "open", unit), timeout=120, says=f"open the socket of {dyno}"))
-        deadline = int(str(ready_wanted["Service.TimeoutStartSec"]))
-        commands.append(files.systemctl("restart", service, ready, timeout=deadline + 60, says=says, health=True))
+            limit = _leaving(change.before) + 60
+            commands.append(
+                Command(("sh", "-c", _OPEN, "open", unit), timeout=limit, says=f"open the socket of {dyno}")
+            )
+        limit = int(str(ready_wanted["Service.TimeoutStartSec"])) + _leaving(change.before) + 60
+        commands.append(files.systemctl("restart", service, ready, timeout=limit, says=says, health=True))
         return commands
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
@@ -126,9 +134,7 @@ class Unit(Base):
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = marks.user_name(scope.app, str(change.resource.dyno))
         says = f"restart {change.resource.dyno} as it was"
-        before = (change.before or {}).get("ready")
-        deadline = str(before.get("Service.TimeoutStartSec", "")) if isinstance(before, Mapping) else ""
-        limit = (int(deadline) if deadline.isdigit() else READY_TIMEOUT) + 60
+        limit = _seconds(change.before, "ready", "Service.TimeoutStartSec", READY_TIMEOUT) + _leaving(change.after) + 60
         restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=limit, says=says)
         return [files.systemctl("daemon-reload"), restart]
 
@@ -144,6 +150,17 @@ class Unit(Base):
         return Command(
             ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), says="read its journal"
         )
+
+
+def _leaving(attributes: Attributes | None) -> int:
+    """Seconds that a dyno with these attributes may take to end."""
+    return _seconds(attributes, "unit", "Service.TimeoutStopSec", STOP_TIMEOUT)
+
+
+def _seconds(attributes: Attributes | None, name: str, key: str, default: int) -> int:
+    settings = (attributes or {}).get(name)
+    text = str(settings.get(key, "")) if isinstance(settings, Mapping) else ""
+    return int(text) if text.isdigit() else default
 
 
 def _text(settings: Mapping[str, object]) -> dict[str, str]:

@@ -93,7 +93,9 @@ def _ssh(data: dict[str, Any], base: Path) -> Ssh:
 def _dynos(name: str, value: Any) -> DynoType:
     if isinstance(value, int):
         return DynoType(name, value)
-    keys: dict[str, Any] = {"count": value.get("count", 1)} | {key: value[key] for key in ("port",) if key in value}
+    keys: dict[str, Any] = {"count": value.get("count", 1)} | {
+        key: value[key] for key in ("port", "stop_timeout") if key in value
+    }
     if "cpu" in value:
         keys["cpu"] = round(value["cpu"] * 1000)
     if "memory" in value:

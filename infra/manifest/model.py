@@ -92,7 +92,8 @@ class Map:
 class DynoType:
     """One line of the formation. ``cpu`` is in thousandths of a core (250 = a quarter, a dyno's share),
     ``memory`` in bytes, ``port`` is the first port that a server gives out for this type.
-    ``command`` is a line for a shell, or an argv; None is the app server, and only that listens on a port."""
+    ``command`` is a line for a shell, or an argv; None is the app server, and only that listens on a port.
+    ``stop_timeout`` in seconds; None is what suits it."""
 
     name: str
     count: int
@@ -100,6 +101,7 @@ class DynoType:
     memory: int = 512 * 1024 * 1024
     port: int = 5000
     command: str | tuple[str, ...] | None = None
+    stop_timeout: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,10 +147,11 @@ class Ssh:
 @dataclass(frozen=True)
 class Health:
     """How a web dyno is asked whether it is well. ``status`` None: any answer from 200 to 399; a ``path`` of None: the
-    root, and any HTTP answer at all."""
+    root, and any HTTP answer at all. ``timeout``: seconds to wait for one answer."""
 
     path: str | None = None
     status: int | None = None
+    timeout: int = 10
 
 
 @dataclass(frozen=True)
