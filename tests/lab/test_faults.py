@@ -253,11 +253,14 @@ def test_killed_anywhere_and_run_again_converges(app: Project, fleet: Any, soak:
         else:
             app.manifest["env"] = {"ROUND": str(number)}
             (app.source / "round").write_text(str(number))
+        before = app.ps()
         process = app.start("apply", "--auto-approve")
         time.sleep(point)
         process.kill()
         process.communicate()
         where = f"point {number} at {point:.2f} s, seed {seed}"
+        # Before anybody mends anything: what ran, answers.
+        assert all("probe" in app.get(row) for row in before.values()), where
         eventually(lambda: app.dynoctl("apply", "--auto-approve", code=None).returncode == 0), where
         app.settled()
         rows = app.ps()
@@ -267,8 +270,9 @@ def test_killed_anywhere_and_run_again_converges(app: Project, fleet: Any, soak:
             left = fleet.exec(
                 server, "sh", "-c", "find /etc /var/lib/dynoctl -name '*.new' -o -name '*dynoctl-new'"
             ).stdout
-            pending = fleet.exec(server, "sh", "-c", "ls /var/lib/dynoctl/faults/pending 2>/dev/null; :").stdout
-            assert (left, pending) == ("", ""), where
+            marks = "ls -d /var/lib/dynoctl/faults/pending /var/lib/dynoctl/faults/undo /run/dynoctl-* 2>/dev/null; :"
+            assert (left, fleet.exec(server, "sh", "-c", marks).stdout) == ("", ""), where
+        assert app.dynoctl("lock", "status").stdout.count("free") == len(app.manifest["servers"]), where
 
 
 def target(fleet: Any, server: str) -> Target:

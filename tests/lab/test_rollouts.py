@@ -38,18 +38,25 @@ def words(project: Project) -> set[str]:
 
 def test_batches_as_the_manifest_says(app: Project) -> None:
     app.manifest["env"]["WORD"] = "second"
+    app.manifest["dynos"]["web"] = {"count": 4, "stop_timeout": 7}
     app.manifest["rollout"] = {
         "max_parallel": 2,
         "canary": 1,
         "min_healthy_time": 1,
         "health": {"path": "/up", "status": 200},
     }
-    assert app.plan()["batches"] == [["web.1"], ["web.2", "web.3"], ["web.4"]]
+    plan = app.plan()
+    assert plan["batches"] == [["web.1"], ["web.2", "web.3"], ["web.4"]]
+    assert plan["capacity"] == [{"web": [3, 4]}, {"web": [2, 4]}, {"web": [3, 4]}]
+    assert "Batch 2: web.2, web.3  # meanwhile up: 2 of 4 web" in app.dynoctl("plan").stdout
     with Load(app.ps().values()) as load:
         app.apply()
     assert load.failures == []
     assert words(app) == {"second"}
     app.settled()
+    row = app.ps()["web.1"]
+    limit = app.fleet.exec(row["server"], "systemctl", "show", "-p", "TimeoutStopUSec", "--value", "dyno-rolls-web-1")
+    assert limit.stdout == "7s\n"
     app.manifest["rollout"]["max_parallel"] = "50%"
     app.manifest["rollout"].pop("canary")
     app.manifest["env"]["WORD"] = "third"
