@@ -48,6 +48,11 @@ def test_alone_it_shows_its_help(tmp_path: Path) -> None:
         (["validate", "-f", "/"], 3, "/ is a directory"),
         (["apply"], 1, "apply needs a terminal, or --auto-approve"),
         (["destroy", "--json"], 1, "destroy needs a terminal, or --auto-approve"),
+        (["rollback", "v3"], 1, "rollback needs a terminal, or --auto-approve"),
+        (["releases"], 3, "there is no dyno.yaml"),
+        (["releases", "show"], 1, "Missing argument 'VERSION'"),
+        (["lock", "status"], 3, "there is no dyno.yaml"),
+        (["apply", "--lock-timeout", "-1"], 1, "Invalid value"),
         (["lab", "ssh", "grid-1", "--name", "no-such-lab"], 1, "There is no lab called no-such-lab"),
     ],
 )
