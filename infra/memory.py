@@ -99,9 +99,10 @@ class Memory:
             return
         last = release.ended(one, history.result(report), fresh=plan.fresh, commanded=one.commanded)
         known = release.merge(seen.facts.releases for seen in self.found.values())
-        kept = {old.number for old in known if old.slug in plan.slugs and old.result not in release.BACK}
+        known = (*(old for old in known if old.number != last.number), last)
+        kept = release.kept_bodies(known, plan.slugs, self.prepared.manifest.keep)
         bodies = {number for seen in self.found.values() for number in seen.facts.bodies}
-        gone = sorted(bodies - kept - {one.number}) if report.ok else []
+        gone = sorted(bodies - kept) if report.ok else []
         if last != one or gone:
             self._rewrite(last, *((f"releases/{number}.body", None) for number in gone))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -120,6 +121,18 @@ def kept(releases: Sequence[Release], keep: int, wanted: str) -> tuple[str, ...]
         if one.result not in BACK and one.slug not in slugs:
             slugs.append(one.slug)
     return tuple(slugs[:keep])
+
+
+def kept_bodies(releases: Sequence[Release], slugs: Collection[str], keep: int) -> set[int]:
+    """The numbers of the releases that can be made again: of each slug that stays, the newest ``keep``."""
+    count: Counter[str] = Counter()
+    numbers = set()
+    for one in reversed(releases):
+        if one.result in BACK or one.slug not in slugs or count[one.slug] == keep:
+            continue
+        count[one.slug] += 1
+        numbers.add(one.number)
+    return numbers
 
 
 def new(number: int, slug: str, content: str, *, manifest: str, of: int = 0) -> Release:

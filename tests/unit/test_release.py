@@ -77,6 +77,12 @@ def test_which_slugs_stay() -> None:
     assert release.kept(releases, 1, "e") == ("e",)
 
 
+def test_what_can_be_made_again() -> None:
+    releases = [make(1, "a"), make(2, "b"), make(3, "b", "rejected"), make(4, "b"), make(5, "b"), make(6, "c")]
+    assert release.kept_bodies(releases, ("c", "b"), 2) == {4, 5, 6}
+    assert release.kept_bodies(releases, ("c",), 1) == {6}
+
+
 def test_how_it_ended() -> None:
     one = make(7, result="unfinished")
     assert release.ended(one, "rejected", fresh=True, commanded=False).result == "rejected"
