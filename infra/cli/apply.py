@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +42,10 @@ def register(app: typer.Typer) -> None:
 
 
 def apply(
-    file: File = Path("dyno.yaml"),
+    plan_file: Annotated[
+        Path | None, typer.Argument(help="A saved plan: just that is applied, and nothing is asked.", metavar="PLAN")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="The manifest.  [default: dyno.yaml]")] = None,
     auto_approve: AutoApprove = False,
     message: Message = "",
     verbose: Verbose = False,
@@ -53,9 +57,34 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Make the servers match dyno.yaml: show the plan, ask, carry it out."""
-    refuse_unattended("apply", auto_approve, as_json)
     gone = frozenset(forget or ())
+    if plan_file is not None:
+        _apply_saved(plan_file, file, gone, verbose, as_json, message, lock_timeout)
+        return
+    refuse_unattended("apply", auto_approve, as_json)
+    file = file or Path("dyno.yaml")
     carry_out(file, auto_approve, verbose, as_json, forget=gone, message=message, lock_timeout=lock_timeout)
+
+
+def _apply_saved(
+    plan_file: Path,
+    file: Path | None,
+    forget: frozenset[str],
+    verbose: bool,
+    as_json: bool,
+    message: str,
+    lock_timeout: int,
+) -> None:
+    """Whoever made the plan chose what is in it, and whoever reviewed it approved that."""
+    from infra import saved
+
+    if plan_file.is_dir() or plan_file.suffix in (".yaml", ".yml"):
+        raise DynoctlError(f"{plan_file} is no saved plan", f"For a manifest: dynoctl apply -f {plan_file}")
+    if file is not None or forget:
+        raise DynoctlError("A saved plan takes no --file and no --forget", "They were chosen when it was made.")
+    one = saved.read(plan_file)
+    refuse = partial(saved.refuse_changed, plan_file, one)
+    carry_out(one.file, True, verbose, as_json, message=message, lock_timeout=lock_timeout, refuse=refuse)
 
 
 def destroy(
@@ -91,15 +120,17 @@ def carry_out(
     sessions: Mapping[str, Session] | None = None,
     message: str = "",
     lock_timeout: int = 0,
+    refuse: Callable[[Prepared], None] = lambda _: None,
 ) -> None:
-    """Plan, show it, ask, carry it out and report; ends with the exit code. ``stored`` is a release to go back to.
+    """Plan, show it, ask, carry it out and report; ends with the exit code. ``stored`` is a release to go back to;
+    ``refuse`` raises where a plan is not the one that was reviewed.
 
     Who waits for a lock without a person finds other servers afterwards, and plans again."""
     from infra.apply import StalePlan
 
     for left in reversed(range(AGAIN if auto_approve and lock_timeout else 1)):
         try:
-            _once(file, auto_approve, verbose, as_json, verb, forget, stored, sessions, message, lock_timeout)
+            _once(file, auto_approve, verbose, as_json, verb, forget, stored, sessions, message, lock_timeout, refuse)
         except StalePlan as stale:
             if not left:
                 raise
@@ -118,6 +149,7 @@ def _once(
     sessions: Mapping[str, Session] | None,
     message: str,
     lock_timeout: int,
+    refuse: Callable[[Prepared], None],
 ) -> None:
     from infra.cli.session import exit_code, prepared, show
 
@@ -125,6 +157,7 @@ def _once(
     with prepared(
         file, destroy=verb == "destroy", forget=forget, stored=stored, sessions=sessions, quiet=as_json
     ) as ready:
+        refuse(ready)
         if not as_json:
             show(ready, verbose=verbose)
         if ready.plan.errors:

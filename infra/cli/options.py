@@ -9,3 +9,4 @@ import typer
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The manifest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")]

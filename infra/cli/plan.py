@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsJson, File
+from infra.cli.options import AsJson, AsMarkdown, File
+from infra.errors import DynoctlError
 
 
 def register(app: typer.Typer) -> None:
@@ -22,17 +23,35 @@ def plan(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")] = False,
     as_json: AsJson = False,
+    as_markdown: AsMarkdown = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Save the plan to a file, for show and apply.", metavar="PLAN")
+    ] = None,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
     from infra.cli.session import exit_code, prepared, show
 
-    with prepared(file, quiet=as_json) as ready:
+    if as_json and as_markdown:
+        raise DynoctlError("--json and --markdown are two answers", "Ask for one of them.")
+    with prepared(file, quiet=as_json or as_markdown) as ready:
+        from infra.views import plan_json
+
+        document = plan_json.document(ready.plan, ready.fleet.round_trips())
+        if out is not None:
+            from infra import saved
+
+            saved.write(out, ready, document)
         if as_json:
             import json
 
-            from infra.views import plan_json
+            typer.echo(json.dumps(document, indent=2))
+        elif as_markdown:
+            from infra.registry import Everything
+            from infra.views import plan_markdown
 
-            typer.echo(json.dumps(plan_json.document(ready.plan, ready.fleet.round_trips()), indent=2))
+            typer.echo(plan_markdown.render(ready.plan, Everything().headlines()), nl=False)
         else:
             show(ready, verbose=verbose)
+            if out is not None:
+                typer.echo(f"\nSaved. To apply just this: dynoctl apply {out}")
         raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from infra.plan import Plan
-from infra.views.attributes import plain
+from infra.resource import Change
+from infra.views.attributes import differences, plain
 
 FORMAT_VERSION = 1
 
@@ -28,6 +29,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
                 "reason": change.reason,
                 "before": plain(change.before),
                 "after": plain(change.after),
+                "differs": _differs(change),
             }
             for change in plan.changes
         ],
@@ -36,6 +38,8 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "capacity": [{type_: list(counts) for type_, counts in one.items()} for one in plan.capacity()],
         "release": None if plan.release is None else plan.release.number,
         "new_release": plan.fresh,
+        "rollback_to": 0 if plan.release is None else plan.release.of,
+        "notes": list(plan.notes),
         "candidates": list(plan.candidates),
         "release_on": plan.release_on,
         "build": list(plan.build),
@@ -52,3 +56,10 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "fingerprint": plan.fingerprint,
         "round_trips": round_trips,
     }
+
+
+def _differs(change: Change) -> list[str]:
+    """The dotted names of the attributes that change; of a hidden value nothing else would tell."""
+    if change.before is None or change.after is None:
+        return []
+    return [name for name, _, _ in differences(change.before, change.after)]

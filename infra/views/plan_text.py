@@ -21,9 +21,10 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
     """The whole plan. ``headlines`` names, by kind, the attributes worth reading when a resource is new."""
     lines: list[str] = []
     for change in plan.changes:
-        lines += _change(change, headlines.get(change.resource.kind, ()), style, verbose)
+        lines += change_lines(change, headlines.get(change.resource.kind, ()), style, verbose=verbose)
     if lines:
-        lines += ["", *_placement(plan, style), *_before(plan), *_batches(plan, style), ""]
+        before = gates(plan)
+        lines += ["", *_placement(plan, style), *([""] if before else []), *before, *_batches(plan, style), ""]
     lines += [f"Note: {note}." for note in plan.notes]
     for server, error in plan.unreachable.items():
         lines.append(style("red", f"Unreachable: {printable(error.summary)}"))
@@ -65,7 +66,8 @@ def summary(plan: Plan, style: Style) -> str:
     )
 
 
-def _change(change: Change, headline: Sequence[str], style: Style, verbose: bool) -> list[str]:
+def change_lines(change: Change, headline: Sequence[str], style: Style, *, verbose: bool) -> list[str]:
+    """One change with its attributes."""
     color = COLORS[change.action]
     says = [
         word for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", change.reason) if word
@@ -108,7 +110,7 @@ def _words(value: Value) -> str:
     return _DIGEST.sub(r"\1", printable(text(value)))
 
 
-def _before(plan: Plan) -> list[str]:
+def gates(plan: Plan) -> list[str]:
     """What must go well before any dyno moves."""
     lines = []
     if plan.build:
@@ -123,7 +125,7 @@ def _before(plan: Plan) -> list[str]:
         of = plan.release.of
         what = f" from what v{of} was; migrations are not undone" if of else ""
         lines.append(f"This makes release v{plan.release.number}{what}.")
-    return ["", *lines] if lines else []
+    return lines
 
 
 def _placement(plan: Plan, style: Style) -> list[str]:

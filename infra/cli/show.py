@@ -1,0 +1,45 @@
+"""``dynoctl show``: a saved plan, without asking any server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import AsJson, AsMarkdown
+from infra.errors import DynoctlError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("show", short_help="Show a saved plan.")(show)
+
+
+def show(
+    plan_file: Annotated[Path, typer.Argument(help="What plan --out wrote.", metavar="PLAN")],
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")] = False,
+    as_json: AsJson = False,
+    as_markdown: AsMarkdown = False,
+) -> None:
+    """Show a saved plan. No server is asked."""
+    from infra import saved
+    from infra.registry import Everything
+    from infra.views import plan_document, plan_markdown, plan_text
+    from infra.views.style import Style, wanted
+
+    if as_json and as_markdown:
+        raise DynoctlError("--json and --markdown are two answers", "Ask for one of them.")
+    one = saved.read(plan_file)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(one.document, indent=2))
+        return
+    plan, headlines = plan_document.plan(one.document), Everything().headlines()
+    if as_markdown:
+        typer.echo(plan_markdown.render(plan, headlines), nl=False)
+        return
+    typer.echo(plan_text.render(plan, headlines, Style(wanted(sys.stdout)), verbose=verbose))
+    typer.echo(f"\nMade {one.when} by {one.who} from {one.file}. To apply just this: dynoctl apply {plan_file}")

@@ -1,0 +1,133 @@
+"""A plan in a file: all that a reviewer sees of it, and what it was made from, so that nothing else is ever applied."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra import __version__
+from infra.engine import Prepared
+from infra.errors import DynoctlError
+from infra.lock import Identity
+from infra.sensitive import Sensitive
+
+FORMAT_VERSION = 1
+
+LARGEST = 256 << 20
+"""Bytes of a plan's file."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds. ``document`` is the plan as ``infra.views.plan_json`` makes it; ``bound`` what it was made
+    from: each server's fingerprint, digests of manifest and slug, and of each variable behind ``key``."""
+
+    file: Path
+    who: str
+    when: str
+    bound: Mapping[str, Any]
+    document: Mapping[str, Any]
+
+
+def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
+    """Write a plan to a file that only its owner can read. Raises DynoctlError."""
+    who = Identity.here()
+    key = secrets.token_hex(32)
+    values = {
+        "format_version": FORMAT_VERSION,
+        "dynoctl": __version__,
+        "file": str(ready.manifest.file.resolve()),
+        "who": who.who,
+        "when": who.when,
+        "bound": {"key": key, **_bound(ready, key)},
+        "plan": document,
+    }
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(number, "w", encoding="utf-8") as stream:
+            json.dump(values, stream, indent=1)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise DynoctlError(f"The plan cannot be written to {path}: {error.strerror}") from None
+
+
+def read(path: Path) -> Saved:
+    """The plan in a file. Raises DynoctlError where there is none, or one of another format."""
+    hint = "Make one: dynoctl plan --out FILE"
+    try:
+        if path.stat().st_size > LARGEST:
+            raise DynoctlError(f"{path} is too large for a plan", hint)
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DynoctlError(f"{path} cannot be read: {error.strerror}", hint) from None
+    except ValueError:
+        raise DynoctlError(f"{path} is no plan of dynoctl", hint) from None
+    if not isinstance(values, dict) or "format_version" not in values or "bound" not in values:
+        raise DynoctlError(f"{path} is no plan of dynoctl", hint)
+    if values["format_version"] != FORMAT_VERSION:
+        raise DynoctlError(
+            f"{path} has format version {values['format_version']!r}, made by dynoctl {values.get('dynoctl')!r}",
+            f"This is dynoctl {__version__}, which reads version {FORMAT_VERSION}. Plan again.",
+        )
+    try:
+        return Saved(
+            Path(values["file"]), str(values["who"]), str(values["when"]), dict(values["bound"]), dict(values["plan"])
+        )
+    except (KeyError, TypeError, ValueError):
+        raise DynoctlError(f"{path} is damaged", hint) from None
+
+
+def refuse_changed(path: Path, saved: Saved, ready: Prepared) -> None:
+    """Raise DynoctlError with everything that is no longer as it was when the plan was made."""
+    changed = differences(saved.bound, _bound(ready, str(saved.bound.get("key", ""))))
+    if changed:
+        lines = "\n  ".join(changed)
+        raise DynoctlError(
+            f"The plan in {path} does not hold any more; nothing was applied:\n  {lines}",
+            "Make a new one, and have it reviewed: dynoctl plan --out FILE",
+        )
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two bindings, in words. No value is in it."""
+    found = []
+    if was.get("manifest") != now["manifest"]:
+        found.append("the manifest changed")
+    if was.get("slug") != now["slug"]:
+        found.append(f"the source changed: slug {str(was.get('slug'))[:12]} is {str(now['slug'])[:12]}")
+    for one, what in (("environment", "the value of {}"), ("layers", "{}")):
+        found += _changed(was.get(one, {}), now[one], what + " changed", what + " is gone", what + " is new")
+    found += _changed(
+        was.get("servers", {}), now["servers"], "{} changed", "{} does not answer any more", "{} answers now"
+    )
+    return found
+
+
+def _changed(was: Mapping[str, str], now: Mapping[str, str], other: str, gone: str, new: str) -> list[str]:
+    found = [(gone if name not in now else other).format(name) for name in was if now.get(name) != was[name]]
+    return found + [new.format(name) for name in now if name not in was]
+
+
+def _bound(ready: Prepared, key: str) -> dict[str, Any]:
+    def digest(text: str) -> str:
+        return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+    variables = ready.scope.environments.get("web", {})
+    plain = {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in variables.items()}
+    layers = "" if not ready.body else json.dumps({**json.loads(ready.body), "variables": None}, sort_keys=True)
+    return {
+        "manifest": hashlib.sha256(ready.manifest.file.read_bytes()).hexdigest(),
+        "slug": "" if ready.slug is None else ready.slug.digest,
+        "environment": {name: digest(text) for name, text in sorted(plain.items())},
+        "layers": {"what the layers make of it": digest(layers)},
+        "servers": {name: seen.fingerprint() for name, seen in sorted(ready.fleet.found.items())},
+    }

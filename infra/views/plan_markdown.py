@@ -1,0 +1,136 @@
+"""A plan as Markdown for a pull request: what restarts and what stays up on top, each server's changes folded below."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+from infra import marks
+from infra.plan import Plan
+from infra.views.plan_text import SYMBOLS, change_lines, gates, summary
+from infra.views.style import Style, printable
+
+LIMIT = 65_536
+"""Characters of a comment on GitHub."""
+
+_ROWS = 40
+"""Lines of a table; a fleet of hundreds is for the page, not for a comment."""
+
+_PLAIN = Style(False)
+_MARKS = {"create": "+", "delete": "-"}
+
+
+def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = LIMIT) -> str:
+    """The whole plan, never longer than ``limit`` characters: servers that do not fit are left out, and named."""
+    head = [
+        f"### dynoctl plan: {_code(plan.app)}",
+        "",
+        _summary(plan),
+        *_alerts(plan),
+        *_batches(plan),
+        *_placement(plan),
+    ]
+    text = "\n".join(head) + "\n"
+    by_server: dict[str, list[str]] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for change in plan.changes:
+        server = change.resource.server
+        lines = change_lines(change, headlines.get(change.resource.kind, ()), _PLAIN, verbose=False)
+        by_server.setdefault(server, []).extend(_diff(lines, _MARKS.get(change.action, "!"), SYMBOLS[change.action]))
+        verb = {"create": "to add", "delete": "to destroy"}.get(change.action, "to change")
+        counts.setdefault(server, {}).setdefault(verb, 0)
+        counts[server][verb] += 1
+    left = []
+    reserve = 200
+    for server, lines in by_server.items():
+        what = ", ".join(f"{number} {verb}" for verb, number in counts[server].items())
+        section = _folded(f"<b>{html.escape(server)}</b>: {what}", lines)
+        if len(text) + len(section) + reserve > limit:
+            left.append(server)
+        else:
+            text += section
+    if left:
+        names = ", ".join(_code(server) for server in left[:5]) + (", ..." if len(left) > 5 else "")
+        text += f"\n_Left out, as it would be too long: {names} ({len(left)} of {len(by_server)} servers)._\n"
+    return text
+
+
+def _summary(plan: Plan) -> str:
+    line = summary(plan, _PLAIN).removeprefix("Plan: ")
+    first, dot, rest = line.partition(". ")
+    return f"**{first}{dot.strip()}** {rest}".rstrip()
+
+
+def _alerts(plan: Plan) -> list[str]:
+    lines: list[str] = []
+    for error in plan.errors:
+        lines += ["", "> [!CAUTION]", f"> {_text(error.summary)}", *([f"> {_text(error.hint)}"] if error.hint else [])]
+    for server_error in plan.unreachable.values():
+        lines += ["", "> [!WARNING]", f"> Unreachable: {_text(server_error.summary)}"]
+    lines += ["", *(f"> {_text(note)}." for note in plan.notes)] if plan.notes else []
+    drifted = [change.address for change in plan.changes if change.drift]
+    if drifted:
+        shown = ", ".join(_code(one) for one in drifted[:5]) + (", ..." if len(drifted) > 5 else "")
+        lines += ["", "> [!IMPORTANT]", f"> Changed by hand since the last apply: {shown}"]
+    return lines
+
+
+def _batches(plan: Plan) -> list[str]:
+    lines = [f"- {_text(line)}" for line in gates(plan)]
+    if lines:
+        lines = ["", *lines]
+    if plan.batches:
+        lines += ["", "| batch | restarts | stays up meanwhile |", "|---|---|---|"]
+        rows = list(zip(plan.batches, plan.capacity(), strict=True))
+        for number, (batch, left) in enumerate(rows[:_ROWS], 1):
+            capacity = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in left.items())
+            lines.append(f"| {number} | {', '.join(batch)} | {capacity} |")
+        if len(rows) > _ROWS:
+            lines.append(f"| ... | {len(rows) - _ROWS} more batches | |")
+    return lines
+
+
+def _placement(plan: Plan) -> list[str]:
+    formation = plan.formation
+    if not plan.changes or not formation.homes:
+        return []
+    effects = plan.effects()
+    by_server: dict[str, list[str]] = {}
+    for dyno in sorted(formation.homes, key=marks.dyno_order):
+        home, was = formation.homes[dyno], formation.before.get(dyno)
+        effect = effects.get((home, dyno))
+        word = f"{dyno} (from {was})" if was not in (None, home) else dyno
+        by_server.setdefault(home, []).append(f"**{word}**" if effect else word)
+    lines = ["", "| server | dynos (bold: starts or restarts) |", "|---|---|"]
+    rows = sorted(by_server.items())
+    lines += [f"| {_text(server)} | {', '.join(dynos[:_ROWS])} |" for server, dynos in rows[:_ROWS]]
+    if len(rows) > _ROWS:
+        lines.append(f"| ... | {len(rows) - _ROWS} more servers |")
+    return [*lines, ""]
+
+
+def _diff(lines: Sequence[str], mark: str, symbol: str) -> list[str]:
+    """A change for a ``diff`` block, in which the first character of a line is its colour."""
+    found = [f"{mark} {lines[0].removeprefix(symbol).strip()}"]
+    for line in lines[1:]:
+        stripped = line.strip()
+        own = stripped[0] if stripped[:2] in ("+ ", "- ") else " "
+        indent = " " * max(1, len(line) - len(line.lstrip()) - 2)
+        found.append(f"{own}{indent}{stripped[2:] if own != ' ' else stripped}")
+    return found
+
+
+def _folded(title: str, lines: Sequence[str]) -> str:
+    body = "\n".join(lines)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", body)), default=0))
+    return f"\n<details><summary>{title}</summary>\n\n{fence}diff\n{body}\n{fence}\n\n</details>\n"
+
+
+def _text(words: str) -> str:
+    """Words of a server or a person that must not become Markdown or HTML."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", printable(words)).replace("\n", " ")
+
+
+def _code(word: str) -> str:
+    return f"`{printable(word).replace('`', '')}`"
