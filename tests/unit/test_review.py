@@ -1,0 +1,159 @@
+"""A plan as a review: as JSON and back, as Markdown, in a file; and never with a secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import release, saved
+from infra.errors import Diagnostic, DynoctlError, Unreachable
+from infra.formation import Formation
+from infra.plan import Plan
+from infra.registry import Everything
+from infra.resource import Action, Attributes, Change, Fingerprint, Resource
+from infra.sensitive import Sensitive
+from infra.views import plan_document, plan_json, plan_markdown, plan_text
+from infra.views.style import Style
+
+SECRET = "hunter2-hunter2"
+HEADLINES = Everything().headlines()
+
+
+def change(
+    action: Action, kind: str, dyno: str, server: str, before: Attributes | None, after: Attributes | None, **more: Any
+) -> Change:
+    resource = Resource(server, kind, f"shop-{dyno}", after or before or {}, dyno)
+    return Change(resource, action, before, after, **more)
+
+
+def sample(servers: int = 2) -> Plan:
+    hidden = Fingerprint("salt", "digest", str)
+    changes = []
+    for number in range(1, servers + 1):
+        server, dyno = f"grid-{number}", f"web.{number}"
+        old = {"mode": "0600", "variables": {"KEEP": Fingerprint("s", release_digest("s", "same"), str), "KEY": hidden}}
+        new = {"mode": "0600", "variables": {"KEEP": "same", "KEY": Sensitive(SECRET), "NEW": "a `b` </details> | c"}}
+        changes.append(change("update", "env_file", dyno, server, old, new))
+        unit = {"unit": {"Service.ExecStart": "thin"}, "state": "running"}
+        changes.append(change("restart", "unit", dyno, server, unit, unit, reason="env_file changes", effect="restart"))
+    changes.append(change("create", "user", "web.9", "grid-1", None, {"login": "dyno-shop-web-9", "groups": ()}))
+    drifted = change("update", "socket", "web.1", "grid-1", {"state": "stopped"}, {"state": "listening"}, drift=True)
+    dynos = {f"web.{number}": f"grid-{number}" for number in range(1, servers + 1)}
+    return Plan(
+        app="shop",
+        changes=(*changes, drifted),
+        formation=Formation((), {**dynos, "web.9": "grid-1"}, dynos),
+        batches=tuple((dyno,) for dyno in dynos),
+        unreachable={"grid-0": Unreachable("grid-0: no route | to <host>")},
+        leaving=(),
+        errors=(Diagnostic("the *disk* is full", hint="make room"),),
+        notes=("something `odd`",),
+        fingerprint="f" * 64,
+        candidates=("grid-1",),
+        release=release.new(7, "cafe", "{}", manifest="m"),
+        fresh=True,
+    )
+
+
+def release_digest(salt: str, text: str) -> str:
+    from infra.resource import fingerprint
+
+    return fingerprint(salt, text)
+
+
+def test_a_plan_comes_back_from_its_json() -> None:
+    plan = sample()
+    text = json.dumps(plan_json.document(plan, {}))
+    assert SECRET not in text
+    back = plan_document.plan(json.loads(text))
+    for verbose in (False, True):
+        shown = plan_text.render(back, HEADLINES, Style(False), verbose=verbose)
+        assert shown == plan_text.render(plan, HEADLINES, Style(False), verbose=verbose)
+    assert plan_markdown.render(back, HEADLINES) == plan_markdown.render(plan, HEADLINES)
+    assert "KEEP" not in plan_markdown.render(back, HEADLINES), "what stays as it is is no difference"
+    with pytest.raises(DynoctlError, match="The plan is damaged"):
+        plan_document.plan({"app": "shop"})
+
+
+def test_markdown_for_a_pull_request() -> None:
+    text = plan_markdown.render(sample(), HEADLINES)
+    assert text.startswith("### dynoctl plan: `shop`\n\n**1 to add, 5 to change, 0 to destroy.** ")
+    assert "| 1 | web.1 | 2 of 3 web |" in text
+    assert "<summary><b>grid-1</b>: 3 to change, 1 to add</summary>" in text
+    assert "> Unreachable: grid-0: no route \\| to \\<host\\>" in text
+    assert "> the \\*disk\\* is full" in text
+    assert "Changed by hand since the last apply: `grid-1/socket.shop-web.1`" in text
+    assert "This makes release v7." in text
+    assert SECRET not in text and "(sensitive)" in text
+    # A value that holds a closing tag or a fence stays inside its block.
+    blocks = re.findall(r"^(`{3,})diff\n(.*?)\n\1$", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    outside = re.sub(r"^(`{3,})diff\n.*?\n\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert outside.count("<details>") == outside.count("</details>") == 2
+    for line in "\n".join(body for _, body in blocks).splitlines():
+        assert line[0] in "+-! ", line
+
+
+@pytest.mark.parametrize("limit", [2_000, 20_000, plan_markdown.LIMIT])
+def test_markdown_is_cut_between_servers(limit: int) -> None:
+    plan = replace(sample(400), unreachable={})
+    text = plan_markdown.render(plan, HEADLINES, limit=limit)
+    assert len(text) <= max(limit, 8_000)
+    assert text.count("<details>") == text.count("\n</details>\n")
+    found = re.search(r"Left out, as it would be too long: .* \((\d+) of 400 servers\)", text)
+    assert found is not None
+    assert int(found[1]) + text.count("<details>") == 400
+
+
+def test_what_changed_since_a_plan_was_saved_is_said() -> None:
+    was = {
+        "manifest": "1",
+        "slug": "a" * 64,
+        "environment": {"KEY": "x", "GONE": "y"},
+        "layers": {"it": "1"},
+        "servers": {"grid-1": "p", "grid-2": "q"},
+    }
+    assert saved.differences(was, was) == []
+    now = {
+        "manifest": "2",
+        "slug": "b" * 64,
+        "environment": {"KEY": "z", "NEW": "n"},
+        "layers": {"it": "2"},
+        "servers": {"grid-1": "o", "grid-3": "r"},
+    }
+    assert saved.differences(was, now) == [
+        "the manifest changed",
+        "the source changed: slug aaaaaaaaaaaa is bbbbbbbbbbbb",
+        "the value of KEY changed",
+        "the value of GONE is gone",
+        "the value of NEW is new",
+        "it changed",
+        "grid-1 changed",
+        "grid-2 does not answer any more",
+        "grid-3 answers now",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is no plan of dynoctl"),
+        ("[]", "is no plan of dynoctl"),
+        ("{}", "is no plan of dynoctl"),
+        ('{"format_version": 2, "bound": {}, "dynoctl": "9.9"}', "has format version 2, made by dynoctl '9.9'"),
+        ('{"format_version": 1, "bound": {}}', "is damaged"),
+        ('{"format_version": 1, "bound": 1, "file": "x", "who": "", "when": "", "plan": {}}', "is damaged"),
+    ],
+)
+def test_a_file_that_holds_no_plan(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "plan"
+    file.write_text(text)
+    with pytest.raises(DynoctlError, match=re.escape(says)):
+        saved.read(file)
+    with pytest.raises(DynoctlError, match="cannot be read"):
+        saved.read(tmp_path / "none")
