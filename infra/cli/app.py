@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra import __version__
-from infra.cli import apply, history, init, lab, lock, plan, ps, releases, show, validate
+from infra.cli import apply, drift, history, init, lab, lock, plan, ps, releases, show, validate
 
 app = typer.Typer(
     name="dynoctl",
@@ -39,6 +39,7 @@ init.register(app)
 validate.register(app)
 plan.register(app)
 show.register(app)
+drift.register(app)
 apply.register(app)
 releases.register(app)
 ps.register(app)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from infra.cli.drift import drift
 from infra.cli.options import AsJson, AsMarkdown, File
 from infra.errors import DynoctlError
 
@@ -21,6 +22,9 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 where changes are pending.")
     ] = False,
+    refresh_only: Annotated[
+        bool, typer.Option("--refresh-only", help="Only what was changed by hand; the same as dynoctl drift.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
@@ -29,6 +33,10 @@ def plan(
     ] = None,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
+    if refresh_only:
+        if as_markdown or out is not None:
+            raise DynoctlError("--refresh-only goes with --json and --detailed-exitcode only", "See: dynoctl drift")
+        drift(file, detailed_exitcode, as_json)
     from infra.cli.session import exit_code, prepared, show
 
     if as_json and as_markdown:

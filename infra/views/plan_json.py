@@ -16,23 +16,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
     return {
         "format_version": FORMAT_VERSION,
         "app": plan.app,
-        "changes": [
-            {
-                "address": change.address,
-                "server": change.resource.server,
-                "kind": change.resource.kind,
-                "name": change.resource.name,
-                "dyno": change.resource.dyno,
-                "action": change.action,
-                "effect": change.effect,
-                "drift": change.drift,
-                "reason": change.reason,
-                "before": plain(change.before),
-                "after": plain(change.after),
-                "differs": _differs(change),
-            }
-            for change in plan.changes
-        ],
+        "changes": [change(one) for one in plan.changes],
         "placement": {"before": dict(plan.formation.before), "after": dict(plan.formation.homes)},
         "batches": [list(batch) for batch in plan.batches],
         "capacity": [{type_: list(counts) for type_, counts in one.items()} for one in plan.capacity()],
@@ -58,8 +42,25 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
     }
 
 
+def change(one: Change) -> dict[str, object]:
+    """One change; ``differs`` names the attributes that change, dotted: of a hidden value nothing else tells."""
+    return {
+        "address": one.address,
+        "server": one.resource.server,
+        "kind": one.resource.kind,
+        "name": one.resource.name,
+        "dyno": one.resource.dyno,
+        "action": one.action,
+        "effect": one.effect,
+        "drift": one.drift,
+        "reason": one.reason,
+        "before": plain(one.before),
+        "after": plain(one.after),
+        "differs": _differs(one),
+    }
+
+
 def _differs(change: Change) -> list[str]:
-    """The dotted names of the attributes that change; of a hidden value nothing else would tell."""
     if change.before is None or change.after is None:
         return []
     return [name for name, _, _ in differences(change.before, change.after)]

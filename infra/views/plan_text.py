@@ -26,6 +26,14 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
         before = gates(plan)
         lines += ["", *_placement(plan, style), *([""] if before else []), *before, *_batches(plan, style), ""]
     lines += [f"Note: {note}." for note in plan.notes]
+    lines += unreachable_lines(plan, style)
+    lines.append(summary(plan, style))
+    return "\n".join(lines)
+
+
+def unreachable_lines(plan: Plan, style: Style) -> list[str]:
+    """The servers that did not answer, why, and what stays on them."""
+    lines = []
     for server, error in plan.unreachable.items():
         lines.append(style("red", f"Unreachable: {printable(error.summary)}"))
         if error.hint:
@@ -33,8 +41,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
         stuck = [dyno for dyno, home in plan.formation.homes.items() if home == server]
         if stuck:
             lines.append(f"  {', '.join(sorted(stuck, key=marks.dyno_order))} stay there, untouched.")
-    lines.append(summary(plan, style))
-    return "\n".join(lines)
+    return lines
 
 
 def _batches(plan: Plan, style: Style) -> list[str]:

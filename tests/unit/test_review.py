@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from infra import release, saved
+from infra import logins, release, saved
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.formation import Formation
 from infra.plan import Plan
 from infra.registry import Everything
 from infra.resource import Action, Attributes, Change, Fingerprint, Resource
 from infra.sensitive import Sensitive
-from infra.views import plan_document, plan_json, plan_markdown, plan_text
+from infra.views import drift, plan_document, plan_json, plan_markdown, plan_text
 from infra.views.style import Style
 
 SECRET = "hunter2-hunter2"
@@ -157,3 +157,26 @@ def test_a_file_that_holds_no_plan(tmp_path: Path, text: str, says: str) -> None
         saved.read(file)
     with pytest.raises(DynoctlError, match="cannot be read"):
         saved.read(tmp_path / "none")
+
+
+def test_logins_from_a_journal() -> None:
+    journal = """\
+2026-11-23T15:00:01+0000 grid-1 sshd[12]: Accepted publickey for root from 10.0.0.1 port 1 ssh2: ED25519 SHA256:x
+2026-11-23T15:00:02+0000 grid-1 sshd-session[13]: Accepted password for bob from 10.0.0.2 port 2 ssh2
+2026-11-23T15:00:03+0000 grid-1 sshd[14]: Accepted publickey for root from 10.0.0.1 port 3 ssh2
+2026-11-23T15:00:04+0000 grid-1 sshd[15]: Failed password for eve from 10.0.0.3 port 3 ssh2
+"""
+    found = logins.parse(journal)
+    assert [(one.who, one.where, one.times, one.last[11:19]) for one in found] == [
+        ("root", "10.0.0.1", 2, "15:00:03"),
+        ("bob", "10.0.0.2", 1, "15:00:02"),
+    ]
+    assert logins.parse("") == []
+
+
+def test_only_drift_is_shown_as_drift() -> None:
+    plan = sample()
+    text = drift.render(plan, {"grid-1": [], "grid-2": logins.parse("")}, "2026", Style(False))
+    assert "socket.shop-web.1" in text and "env_file" not in text and "Unreachable: grid-0" in text
+    document = json.dumps(drift.document(plan, {}, ""))
+    assert SECRET not in document and document.count('"address"') == 1

@@ -1,0 +1,44 @@
+"""``dynoctl drift``: what people changed by hand, and nothing of what the manifest changes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.options import AsJson, File
+from infra.errors import CHANGES_PENDING, OK, UNREACHABLE
+
+Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 2 where something drifted.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("drift", short_help="Show what was changed by hand.")(drift)
+
+
+def drift(file: File = Path("dyno.yaml"), detailed_exitcode: Detailed = False, as_json: AsJson = False) -> None:
+    """Show what was changed by hand on the servers since the last apply, and who logged in since."""
+    from infra.cli.session import prepared
+    from infra.formation import newest_meta
+    from infra.logins import since
+    from infra.views import drift as view
+    from infra.views.style import Style, wanted
+
+    with prepared(file, quiet=as_json) as ready:
+        plan = ready.plan
+        found = view.drifted(plan)
+        servers = list(dict.fromkeys(change.resource.server for change in found))
+        moment = str(newest_meta(seen.facts for seen in ready.fleet.found.values()).get("when", ""))
+        logins = since(moment, ready.fleet.sessions, servers) if moment else {}
+        if as_json:
+            import json
+
+            typer.echo(json.dumps(view.document(plan, logins, moment), indent=2))
+        else:
+            typer.echo(view.render(plan, logins, moment, Style(wanted(sys.stdout))))
+        if plan.unreachable:
+            raise typer.Exit(UNREACHABLE)
+        raise typer.Exit(CHANGES_PENDING if detailed_exitcode and found else OK)

@@ -1,0 +1,51 @@
+"""What people changed by hand, apart from what a manifest changes: for people, or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from infra.logins import Login
+from infra.plan import Plan
+from infra.resource import Change
+from infra.views import plan_json
+from infra.views.plan_text import change_lines, unreachable_lines
+from infra.views.style import Style, printable
+
+
+def drifted(plan: Plan) -> list[Change]:
+    """The changes that mend what was changed on a server since the last apply."""
+    return [change for change in plan.changes if change.drift]
+
+
+def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style: Style) -> str:
+    """Each drift with what was found and what the manifest wants there, and who logged in since ``moment``."""
+    changes = drifted(plan)
+    lines: list[str] = []
+    for change in changes:
+        lines += change_lines(change, (), style, verbose=True)
+    for server, found in logins.items():
+        who = "; ".join(
+            f"{printable(one.who)} from {printable(one.where)}, {one.times} times, last {one.last}" for one in found
+        )
+        lines.append(f"Logins on {server} since the last apply ({moment}): {who or 'its journal tells of none'}.")
+    lines += unreachable_lines(plan, style)
+    if not changes:
+        lines.append(style("green", "No drift.") + " Nothing was changed by hand since the last apply.")
+        return "\n".join(lines)
+    servers = len({change.resource.server for change in changes})
+    what = f"{len(changes)} changed by hand on {servers} {'server' if servers == 1 else 'servers'}."
+    lines.append(f"{style('bold', 'Drift:')} {what} dynoctl apply puts them back to what the manifest says.")
+    return "\n".join(lines)
+
+
+def document(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str) -> dict[str, object]:
+    """The same as JSON, format version 1."""
+    return {
+        "format_version": 1,
+        "app": plan.app,
+        "drift": [plan_json.change(change) for change in drifted(plan)],
+        "since": moment,
+        "logins": {server: [asdict(one) for one in found] for server, found in logins.items()},
+        "unreachable": {server: error.summary for server, error in plan.unreachable.items()},
+    }
