@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra import __version__
-from infra.cli import apply, drift, history, init, lab, lock, plan, ps, releases, show, validate
+from infra.cli import apply, drift, history, init, lab, lock, plan, ps, releases, schema, show, validate
 
 app = typer.Typer(
     name="dynoctl",
@@ -42,6 +42,7 @@ show.register(app)
 drift.register(app)
 apply.register(app)
 releases.register(app)
+schema.register(app)
 ps.register(app)
 history.register(app)
 app.add_typer(lock.app, name="lock")

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+import schemas
 from infra import logins, release, saved
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.formation import Formation
@@ -180,3 +182,25 @@ def test_only_drift_is_shown_as_drift() -> None:
     assert "socket.shop-web.1" in text and "env_file" not in text and "Unreachable: grid-0" in text
     document = json.dumps(drift.document(plan, {}, ""))
     assert SECRET not in document and document.count('"address"') == 1
+
+
+def test_the_json_is_what_its_schema_says() -> None:
+    validator = Draft202012Validator(schemas.load("plan.schema.json"))
+    Draft202012Validator.check_schema(validator.schema)
+    document = json.loads(json.dumps(plan_json.document(sample(), {"connections": 1, "execs": 1})))
+    assert list(validator.iter_errors(document)) == []
+    assert set(document) == set(validator.schema["properties"]), "every key is described"
+    assert not validator.is_valid(document | {"format_version": 2})
+    assert not validator.is_valid({key: value for key, value in document.items() if key != "batches"})
+
+
+def test_version_1_of_the_json_stays_what_it_is() -> None:
+    """A plan as it was first printed: whoever reads it today can read it tomorrow. Never edit the golden file."""
+    golden = Path(__file__).parents[1] / "golden/plan-1.json"
+    document = json.loads(golden.read_text())
+    assert Draft202012Validator(schemas.load("plan.schema.json")).is_valid(document)
+    plan = plan_document.plan(document)
+    assert [one.address for one in plan.changes][:2] == ["grid-1/env_file.shop-web.1", "grid-1/unit.shop-web.1"]
+    now = plan_json.document(sample(), {"connections": 1, "execs": 1})
+    assert document.keys() <= now.keys()
+    assert document["changes"][0].keys() <= now["changes"][0].keys()  # type: ignore[index]

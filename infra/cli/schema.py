@@ -1,0 +1,26 @@
+"""``dynoctl schema``: the JSON Schemas of the manifest and of a plan."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("schema", short_help="Print the JSON Schema of dyno.yaml, or of a plan.")(schema)
+
+
+def schema(
+    what: Annotated[
+        Literal["manifest", "plan"], typer.Argument(help="manifest, or plan: what plan --json prints.")
+    ] = "manifest",
+) -> None:
+    """Print a JSON Schema, for an editor or a program: dynoctl schema > dyno.schema.json"""
+    import json
+
+    from schemas import load
+
+    name = {"manifest": "dyno.schema.json", "plan": "plan.schema.json"}[what]
+    typer.echo(json.dumps(load(name), indent=2, ensure_ascii=False))
