@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -261,9 +262,11 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
 
 
 def _tail(channel: paramiko.Channel) -> str:
+    """What a command that ends, or has ended, still says; its words may come after its status."""
     data = b""
-    while channel.recv_ready():
-        data += channel.recv(PIECE)
-    while channel.recv_stderr_ready():
-        data += channel.recv_stderr(PIECE)
+    channel.settimeout(5)
+    for receive in (channel.recv, channel.recv_stderr):
+        with suppress(TimeoutError):
+            while piece := receive(PIECE):
+                data += piece
     return data.decode(errors="replace").strip()[-300:]

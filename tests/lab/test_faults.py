@@ -15,9 +15,10 @@ from infra.remote.locked import LockedShell, LockTaken
 from infra.remote.session import Session
 from infra.remote.target import Target
 from infra.resource import Command
+from tests.lab.load import Load
 from tests.lab.support import APPS, Project, eventually, get, snapshot
 
-SWEEP = 4
+SWEEP = 3
 """Points at which an apply is killed; the long sweep has thirty."""
 
 
@@ -254,13 +255,15 @@ def test_killed_anywhere_and_run_again_converges(app: Project, fleet: Any, soak:
             app.manifest["env"] = {"ROUND": str(number)}
             (app.source / "round").write_text(str(number))
         before = app.ps()
-        process = app.start("apply", "--auto-approve")
-        time.sleep(point)
-        process.kill()
-        process.communicate()
+        with Load(before.values()) as load:
+            process = app.start("apply", "--auto-approve")
+            time.sleep(point)
+            process.kill()
+            process.communicate()
         where = f"point {number} at {point:.2f} s, seed {seed}"
-        # Before anybody mends anything: what ran, answers.
+        # Before anybody mends anything: what ran, answers, and has answered all the time.
         assert all("probe" in app.get(row) for row in before.values()), where
+        assert load.failures == [], where
         eventually(lambda: app.dynoctl("apply", "--auto-approve", code=None).returncode == 0), where
         app.settled()
         rows = app.ps()

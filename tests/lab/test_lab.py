@@ -320,14 +320,15 @@ def test_a_container_that_crashes_is_said_with_its_last_words(other: str, tmp_pa
 
 def test_interrupting_up_stops_at_once_and_down_cleans_up(other: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": fake(tmp_path, "exec sleep 1000")}
-    argv = [DYNOCTL, "lab", "up", "--name", other, "--servers", "1"]
+    # A shell that starts its jobs in the background has them ignore the signal.
+    argv = ["env", "--default-signal=INT", DYNOCTL, "lab", "up", "--name", other, "--servers", "1"]
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=environment)
     deadline = time.monotonic() + 30
     while not ((lab := state.load(other)) and lab.servers["grid-1"].pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert lab is not None
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=20)[1]
+    said = process.communicate(timeout=10)[1]
     assert process.returncode == 130
     assert f"dynoctl lab down --name {other}" in said
     dynoctl("lab", "down", "--name", other)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.load import Load
-from tests.lab.support import Project, eventually, snapshot
+from tests.lab.support import Project, eventually
 
 APP = """\
 App = lambda do |env|
@@ -167,19 +165,17 @@ def test_the_release_command_runs_once_for_each_release(app: Project, fleet: Any
     fleet.exec(row["server"], "systemctl", "stop", "dyno-again-worker-1")
     assert "migrated" not in app.apply().stdout, "a repair is no release"
     release(app, "second", "two")
-    assert "migrated two" in app.dynoctl("history", "--json").stdout or len(listed(app)) == 2
+    assert len(listed(app)) == 2
     app.manifest["release_command"] = "echo it fails; exit 3"
     app.manifest["env"]["WORD"] = "three"
-    before = {server: snapshot(fleet, server) for server in {row["server"] for row in app.ps().values()}}
     done = app.apply(code=5)
     assert "it fails" in done.stdout and "the release command failed" in done.stdout
-    assert {name: row["pid"] for name, row in app.ps().items()}
     assert listed(app)[-1]["result"] == "rejected"
-    assert before.keys()
     done = app.dynoctl("rollback", "--auto-approve")
     assert "migrated" not in done.stdout and "it fails" not in done.stdout, "a rollback migrates nothing"
 
 
+@pytest.mark.soak
 def test_numbers_stay_unique_though_a_server_was_away(app: Project, fleet: Any) -> None:
     app.apply()
     fleet.stop("grid-3")
@@ -201,27 +197,12 @@ def test_numbers_stay_unique_though_a_server_was_away(app: Project, fleet: Any) 
     assert all(f"{number}.json" in there for number in numbers)
 
 
-def test_a_rollback_under_load_fails_no_request(app: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    app.manifest["dynos"]["web"] = 6
-    app.apply()
-    release(app, "second", "two")
-    rows = [row for row in app.ps().values() if row["port"]]
-    with Load(rows) as load:
-        began = time.monotonic()
-        app.dynoctl("rollback", "--auto-approve")
-        took = time.monotonic() - began
-    with capsys.disabled():
-        print(f"\nrollback of 6 dynos in {took:.1f} s: {load}")
-    assert load.failures == []
-    assert says(app) == {f"VERSION one {len(SECRET)}"}
-
-
 def test_the_lock_is_shown_and_waited_for(app: Project) -> None:
     app.apply()
     free = app.dynoctl("lock", "status").stdout
     assert free.count("free") == len(app.manifest["servers"])
     app.manifest["env"]["WORD"] = "slow"
-    app.manifest["rollout"] = {"min_healthy_time": 4}
+    app.manifest["rollout"] = {"min_healthy_time": 3}
     first = app.start("apply", "--auto-approve")
     held = eventually(lambda: (text := app.dynoctl("lock", "status").stdout) and "held by " in text and text)
     assert "@" in held and "since" in held and "pid" in held

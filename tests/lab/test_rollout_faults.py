@@ -88,8 +88,11 @@ def converges(project: Project, fleet: Any) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "healthy", "pause"),
-    [("web.1", 3, 0.0), ("web.1", 0, 1.5), ("web.2", 0, 0.0)],
-    ids=["before", "during", "after"],
+    [
+        pytest.param("web.1", 3, 0.0, id="before", marks=pytest.mark.soak),
+        pytest.param("web.1", 0, 1.5, id="during"),
+        pytest.param("web.2", 0, 0.0, id="after", marks=pytest.mark.soak),
+    ],
 )
 def test_a_server_dies_around_its_batch(app: Project, fleet: Any, moment: str, healthy: int, pause: float) -> None:
     app.manifest["rollout"] = {"min_healthy_time": healthy}
@@ -124,8 +127,9 @@ def test_sshd_is_killed_in_the_middle(app: Project, fleet: Any) -> None:
     converges(app, fleet)
 
 
-def test_the_network_is_cut_in_the_middle(app: Project, fleet: Any, soak: bool) -> None:
-    """A cut of a minute; in the short suite it ends as soon as both sides gave up."""
+@pytest.mark.soak
+def test_the_network_is_cut_in_the_middle(app: Project, fleet: Any) -> None:
+    """A cut of a minute. (That both sides give up is tested with less patience in the short suite, too.)"""
     row = app.ps()["web.2"]
     running = begin(app)
     running.wait_for("web.1 restarted")
@@ -138,8 +142,7 @@ def test_the_network_is_cut_in_the_middle(app: Project, fleet: Any, soak: bool) 
         free = "flock -n /run/dynoctl/broken.lock true"
         eventually(lambda: fleet.exec(row["server"], "sh", "-c", free, check=False).returncode == 0, 60)
         assert time.monotonic() - began < 60, "the lock is free within a minute"
-        if soak:
-            time.sleep(max(0.0, 60 - (time.monotonic() - began)))
+        time.sleep(max(0.0, 60 - (time.monotonic() - began)))
     finally:
         fleet.restore(row["server"])
     assert code == 4
@@ -188,6 +191,7 @@ def test_the_disk_is_full(app: Project, fleet: Any, room: int) -> None:
     converges(app, fleet)
 
 
+@pytest.mark.soak
 def test_apply_is_killed_in_every_phase_under_load(app: Project, fleet: Any) -> None:
     """Nobody who asks sees anything of it."""
     rows = list(app.ps().values())

@@ -121,7 +121,7 @@ def test_its_environment(probe: Project) -> None:
     assert tries(rows["web.3"], "env", "PORT") == str(rows["web.3"]["port"])
 
 
-def test_a_secret_is_in_the_env_file_and_nowhere_else(probe: Project, fleet: Any) -> None:
+def test_a_secret_is_in_the_env_file_and_the_release_and_nowhere_else(probe: Project, fleet: Any) -> None:
     probe.environment["PROBE_TOKEN"] = "poison-4712"
     shown = [probe.dynoctl("plan", "--verbose"), probe.dynoctl("plan", "--json"), probe.apply(), probe.dynoctl("ps")]
     for done in shown:
@@ -130,9 +130,10 @@ def test_a_secret_is_in_the_env_file_and_nowhere_else(probe: Project, fleet: Any
     found = fleet.exec(
         "grid-1", "grep", "-rlsF", "poison-4712", "/etc", "/var", "/run", "/srv", "/tmp", check=False
     ).stdout
-    assert found.split() == [f"/etc/dyno/probe/web.{number}.env" for number in sorted((1, 2, 3, 4))] or set(
-        found.split()
-    ) == {f"/etc/dyno/probe/web.{number}.env" for number in (1, 2, 3, 4)}
+    body = [path for path in found.split() if path.startswith("/var/lib/dynoctl/probe/releases/")]
+    assert len(body) == 1 and body[0].endswith(".body"), "what the release would need to come back"
+    assert set(found.split()) == {*body, *(f"/etc/dyno/probe/web.{number}.env" for number in (1, 2, 3, 4))}
+    assert fleet.exec("grid-1", "stat", "-c", "%a %U", *body).stdout == "600 root\n"
     journal = fleet.exec("grid-1", "journalctl", "--no-pager").stdout
     assert "dyno-probe-web-1" in journal
     assert "poison" not in journal

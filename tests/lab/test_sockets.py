@@ -53,6 +53,7 @@ def test_no_request_fails(make: Any, server: str, dynos: int, capsys: pytest.Cap
         (project.source / "app.rb").write_text(APP + "# another release\n")  # a new source
         project.apply()
         if dynos > 1:
+            project.dynoctl("rollback", "--auto-approve")
             project.manifest["dynos"]["web"] = dynos + 3  # up, and down again
             project.apply()
             project.manifest["dynos"]["web"] = dynos
