@@ -24,8 +24,7 @@ AGAIN = 1.0
 _STATUS = """\
 lock=/run/dynoctl/$1.lock
 [ -e "$lock" ] || { echo free; exit 0; }
-# Not by trying to take it: an apply that comes at that moment would find it taken.
-grep -q "FLOCK.*:$(stat -c %i "$lock") " /proc/locks || { echo free; exit 0; }
+flock -n -s "$lock" true && { echo free; exit 0; }
 who=; [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"
 echo "held $who"
 """

@@ -268,7 +268,7 @@ printf '\\n%s open\\n' "$nonce"
 _LOCK = """\
 while :; do
   exec 9>>"$lock"
-  if ! flock -n 9; then
+  if ! flock -w 0.5 9; then  # somebody who only looks whether it is free has it for a moment
     who=; [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"
     printf '\\n%s busy %s\\n' "$nonce" "$who"; exit 75
   fi

@@ -255,7 +255,7 @@ def test_killed_anywhere_and_run_again_converges(app: Project, fleet: Any, soak:
             app.manifest["env"] = {"ROUND": str(number)}
             (app.source / "round").write_text(str(number))
         before = app.ps()
-        with Load(before.values()) as load:
+        with Load(before.values(), "/") as load:
             process = app.start("apply", "--auto-approve")
             time.sleep(point)
             process.kill()
