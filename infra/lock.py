@@ -23,8 +23,8 @@ AGAIN = 1.0
 
 _STATUS = """\
 lock=/run/dynoctl/$1.lock
-[ -e "$lock" ] || { echo free; exit 0; }
-flock -n -s "$lock" true && { echo free; exit 0; }
+{ exec 7<"$lock"; } 2>/dev/null || { echo free; exit 0; }
+flock -n -s 7 && { echo free; exit 0; }
 who=; [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"
 echo "held $who"
 """

@@ -49,7 +49,7 @@ def _listen(boot: Boot) -> tuple[str, ...]:
         case Tcp(host, port):
             return ("-a", host, "-p", str(port))
         case Unix(path):
-            return ("-S", path)
+            return ("-S", path, "-r", boot.config, "-b", "DynoctlSocket")
         case Inherited():
             return ("-r", boot.config, "-b", "DynoctlSocket")
 
@@ -59,10 +59,15 @@ _BACKEND = """\
 require "thin"
 
 class DynoctlSocket < Thin::Backends::Base
-  def initialize(*) = super()
+  # A candidate has no socket of systemd's: it makes one of its own, and is otherwise the same.
+  def initialize(_host, _port, options)
+    super()
+    @path = options[:socket]
+  end
 
   def connect
-    @signature = EventMachine.attach_server(Socket.for_fd(3), Thin::Connection, &method(:initialize_connection))
+    socket, connection = @path ? [UNIXServer.new(@path), Thin::UnixConnection] : [Socket.for_fd(3), Thin::Connection]
+    @signature = EventMachine.attach_server(socket, connection, &method(:initialize_connection))
     # Thin looks at signals once a second, which every restart would wait for.
     EventMachine.add_periodic_timer(0.05) { server.send(:handle_signals) } if server.respond_to?(:handle_signals, true)
   end
@@ -79,6 +84,8 @@ class DynoctlSocket < Thin::Backends::Base
     EventMachine.add_timer(0.01) { super() }
   end
 
-  def to_s = "the socket of systemd"
+  def to_s
+    @path || "the socket of systemd"
+  end
 end
 """

@@ -12,15 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
 from infra.remote.quote import PRELUDE, assign, batch
 from infra.remote.session import PIECE, Session
 from infra.resource import Command
-
-if TYPE_CHECKING:
-    pass
 
 BEAT = 5
 """Seconds between two heartbeats."""
@@ -73,7 +69,7 @@ class LockedShell:
         self._pulse = _Pulse(time.monotonic())
         self._stop = threading.Event()
         self._heart = session.channel()
-        self._heart.sendall((PRELUDE + assign({"app": app}) + _HEART).encode())
+        self._heart.sendall((PRELUDE + assign({"app": app, "nonce": self._nonce}) + _HEART).encode())
         self._shell = session.channel()
         values = {
             "app": app,
@@ -239,12 +235,14 @@ class LockedShell:
                 return
 
 
-# Each beat is a new number in a file; who watches counts ticks, so that no clock can be wrong.
+# Each beat is a new number in a file; who watches counts ticks, so that no clock can be wrong. The file is this
+# session's own: who only tries to take the lock has a heart as well, and must not be taken for the holder's.
 _HEART = """\
 mkdir -p /run/dynoctl
-beat=/run/dynoctl/$app.lock.beat
+beat=/run/dynoctl/$app.lock.beat.$nonce
+trap 'rm -f "$beat" "$beat.new"' EXIT
 while read -r count; do
-  [ -d /run/dynoctl ] && printf '%s\\n' "$count" > "$beat.$$" && mv -f "$beat.$$" "$beat"
+  [ -d /run/dynoctl ] && printf '%s\\n' "$count" > "$beat.new" && mv -f "$beat.new" "$beat"
   printf '%s\\n' "$count"
 done
 exit
@@ -252,7 +250,7 @@ exit
 
 # Another app that waits for the shared lock finds its file gone, and takes it anew.
 _FORGET = """\
-rm -f "$lock" "$lock.holder" "$lock.beat"
+rm -f "$lock" "$lock.holder" "$beat" "$beat.new"
 set -- /run/dynoctl/*
 [ "$*" = /run/dynoctl/lock ] && rm -f /run/dynoctl/lock
 rmdir /run/dynoctl 2>/dev/null
@@ -261,7 +259,7 @@ exit
 
 _OPEN = """\
 mkdir -p /run/dynoctl
-lock=/run/dynoctl/$app.lock
+lock=/run/dynoctl/$app.lock beat=/run/dynoctl/$app.lock.beat.$nonce
 printf '\\n%s open\\n' "$nonce"
 """
 
@@ -287,10 +285,10 @@ read -r _ _ _ _ _ session _ < "/proc/$$/stat"
   exec 8>&- 9>&- </dev/null >/dev/null 2>&1
   idle=0; last=
   while sleep "$beat_every" && kill -0 $$; do
-    now=; read -r now < "$lock.beat"
+    now=; read -r now < "$beat"
     if [ "$now" = "$last" ]; then idle=$((idle + 1)); else idle=0; last=$now; fi
     [ "$idle" -ge "$ticks" ] || continue
-    rm -f "$lock.holder" "$lock.beat"
+    rm -f "$lock.holder" "$beat"
     # The step under way is in a process group of its own (timeout makes it), and all of it in the shell's session.
     read -r self _ < /proc/self/stat
     for stat in /proc/[0-9]*/stat; do
@@ -302,6 +300,6 @@ read -r _ _ _ _ _ session _ < "/proc/$$/stat"
   done
 ) &
 watch=$!
-trap 'kill "$watch" 2>/dev/null; rm -f "$lock.holder" "$lock.beat"' EXIT
+trap 'kill "$watch" 2>/dev/null; rm -f "$lock.holder" "$beat"' EXIT
 printf '\\n%s locked\\n' "$nonce"
 """

@@ -95,12 +95,12 @@ tar -cf - .' build "$@"
 """
 
 
-def building(commands: Sequence[str], environment: Mapping[str, str], path: str, seconds: int) -> str:
-    """A script whose own stdin goes on with a tar: build it, and print the tar of the result."""
+def building(commands: Sequence[str], environment: Mapping[str, str], path: str, seconds: int, ready: str) -> str:
+    """A script whose own stdin goes on with a tar once it has printed ``ready``: build it, print the result's tar."""
     variables = {**environment, "HOME": "/tmp", "PATH": path or "/usr/local/bin:/usr/bin:/bin"}  # noqa: S108
     words = shlex.join([f"--setenv={name}={value}" for name, value in variables.items()])
     # systemd expands what stands behind a dollar sign in the words of a unit; doubled, it means itself.
     words_ = [command.replace("$", "$$") for command in commands]
     text = _BUILD.replace('"$@" sh -c', f"{words} sh -c").replace('build "$@"', f"build {shlex.join(words_)}")
     # One compound command: the shell has read all of it when it says that the tar may follow on the same stdin.
-    return f"{PRELUDE}{assign({'seconds': str(seconds)})}{{\nprintf 'ready\\n'\n{text}\nexit $?\n}}\n"
+    return f"{PRELUDE}{assign({'seconds': str(seconds), 'ready': ready})}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"

@@ -102,8 +102,9 @@ class Session:
     def execute(self, command: Command) -> tuple[int, str]:
         """Run one command as root in one exec; its status and what it printed. Raises Unreachable."""
         nonce = secrets.token_hex(12)
-        text = self.run(PRELUDE + batch([command], nonce), command.timeout + 10).stdout
-        output, _, rest = text.partition(f"\n{nonce} 0 ")
+        begin = f"printf '%s\\n' '{nonce} begin'\n"  # what a login shell prints stands before it
+        text = self.run(PRELUDE + begin + batch([command], nonce), command.timeout + 10).stdout
+        output, _, rest = text.rpartition(f"{nonce} begin\n")[2].partition(f"\n{nonce} 0 ")
         if not rest:
             raise Unreachable(f"{self.name}: its answer cannot be read: {text.strip()[-300:]}")
         return int(rest.split()[0]), output
@@ -123,13 +124,14 @@ class Session:
     def upload(self, local: Path, path: str, sha256: str) -> None:
         """Send a file whole: beside its place, checked by sha256, then renamed. Raises DynoctlError."""
         size = local.stat().st_size
-        script = PRELUDE + assign({"path": path, "sum": sha256, "size": str(size)}) + _RECEIVE
+        ready = secrets.token_hex(12)
+        script = PRELUDE + assign({"path": path, "sum": sha256, "size": str(size), "ready": ready}) + _RECEIVE
         channel = self.channel()
         try:
             channel.settimeout(60)
             channel.sendall(script.encode())
             # The shell says when it listens, so that it does not read the file as its script.
-            if not channel.recv(64).startswith(b"ready"):
+            if _after(channel, ready) is None:
                 raise DynoctlError(f"{self.name}: cannot write {path}: {_tail(channel)}")
             try:
                 with local.open("rb") as file:
@@ -154,14 +156,18 @@ class Session:
         """Get a file whole, checked by sha256. Raises DynoctlError."""
         channel = self.channel()
         digest = hashlib.sha256()
+        ready = secrets.token_hex(12)
         try:
             channel.settimeout(60)
-            channel.sendall((PRELUDE + assign({"path": path}) + _GIVE).encode())
+            channel.sendall((PRELUDE + assign({"path": path, "ready": ready}) + _GIVE).encode())
             channel.shutdown_write()
-            head = b""
+            head = _after(channel, ready) or b""
             while len(head) < 65 and (piece := channel.recv(65 - len(head))):
                 head += piece
+            head, early = head[:65], head[65:]
+            digest.update(early)
             with local.open("wb") as file:
+                file.write(early)
                 while piece := channel.recv(PIECE):
                     digest.update(piece)
                     file.write(piece)
@@ -187,11 +193,12 @@ class Session:
         print goes to ``log``. The status of the first that failed, or 0. Raises Unreachable."""
         channel = self.channel()
         deadline = time.monotonic() + timeout + 60
+        ready = secrets.token_hex(12)
         try:
             channel.settimeout(60)
-            channel.sendall(building(commands, environment, path, int(timeout)).encode())
+            channel.sendall(building(commands, environment, path, int(timeout), ready).encode())
             # The shell says when it listens, so that it does not read the tar as its script.
-            if channel.recv(6) != b"ready\n":
+            if _after(channel, ready) is None:
                 raise DynoctlError(f"{self.name}: cannot build there: {_tail(channel)}")
             threading.Thread(target=_send, args=(channel, up), daemon=True).start()
             # Not by the channel's timeout: that is the sender's, too, and a slow line is no broken one.
@@ -231,7 +238,7 @@ class Session:
 
 # One compound command, so that the shell has read all of it before the file follows on the same stdin.
 _RECEIVE = """\
-{ mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf 'ready\\n' && cat > "$new" &&
+{ mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf '%s\\n' "$ready" && cat > "$new" &&
   [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
   { [ -s "$path" ] || { sync "$new"; mv -f "$new" "$path"; }; } 2>&1; exit $?; }
 """
@@ -239,6 +246,7 @@ _RECEIVE = """\
 
 # Its sha256 as 64 digits and an end of line, and then the file.
 _GIVE = """\
+printf '%s\\n' "$ready"
 sum=$(sha256sum < "$path") && printf '%s\\n' "${sum%% *}" && cat "$path"
 """
 
@@ -259,6 +267,18 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         channel.shutdown_write()
     except (OSError, EOFError):
         pass  # the reader of this channel reports the broken connection
+
+
+def _after(channel: paramiko.Channel, ready: str) -> bytes | None:
+    """Read the line ``ready``, past all that a login shell prints: what came behind it already, or None where the
+    channel ended without it."""
+    data, marker = b"", f"{ready}\n".encode()
+    while marker not in data:
+        piece = channel.recv(PIECE)
+        if not piece:
+            return None
+        data += piece
+    return data.partition(marker)[2]
 
 
 def _tail(channel: paramiko.Channel) -> str:

@@ -153,7 +153,7 @@ def _here(build: Build, place: Path, log: IO[bytes]) -> int:
 def _watch(group: int, directory: Path) -> subprocess.Popen[bytes]:
     """Ends the build and takes its copy away when this program ends in a way that leaves it no time for that: then
     its end of the pipe is closed."""
-    script = 'read -r _; kill -KILL -- "-$1"; rm -rf -- "$2"'
+    script = 'read -r _; kill -s KILL -- "-$1"; rm -rf -- "$2"'
     argv = ["/bin/sh", "-c", script, "watch", str(group), str(directory)]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
 
