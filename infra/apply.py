@@ -46,6 +46,7 @@ class Applier:
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()
         self._image: Upload | None = None
+        self._memory: Memory | None = None
         self._mutex = threading.Lock()
         self.report = Report()
         self.stop = threading.Event()
@@ -78,7 +79,7 @@ class Applier:
             groups = group(plan)
             made = [one for one in groups if one.dyno is None and not goes(one)]
             self._phase("install", [one for one in made if self._first(one)])
-            memory = Memory(
+            self._memory = memory = Memory(
                 prepared,
                 self._shells,
                 found,
@@ -94,9 +95,7 @@ class Applier:
             self._image = gates.build()
             memory.begin()
             self._phase("prepare", [one for one in made if not self._first(one)])
-            gates.release()
-            if gates.commanded:
-                memory.commanded()
+            gates.release(memory)
             gates.rehearse()
             starts = [one for one in groups if one.dyno is not None and not goes(one) and not restarts(one)]
             self._phase("start", starts)
@@ -199,7 +198,8 @@ class Applier:
         commands: list[Command] = []
         entries: list[tuple[str, str | None]] = []
         if one.dyno is not None and not goes(one):
-            commands.append(record.write(app, [record.begin(one.dyno)]))
+            moving = [] if self._memory is None else self._memory.moving()
+            commands.append(record.write(app, [record.begin(one.dyno), *moving]))
         for change in one.changes:
             provider = self._providers[change.resource.kind]
             commands += provider.steps(scope, change)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra import record, release, requirements
-from infra.errors import DynoctlError
+from infra.errors import Diagnostic, DynoctlError
 from infra.facts import Facts
 from infra.formation import Formation, form, newest_meta
 from infra.launch_record import Stored, content, pack
@@ -209,7 +209,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         [*errors, *formation.errors],
         [*notes, *formation.notes],
         rollout=manifest.rollout,
-        stays=dict.fromkeys(staying, stays),
+        stays=dict.fromkeys(set(formation.homes.values()), stays),
         build_with=prepared.slug.commands,
         builder=prepared.slug.builder,
     )
@@ -219,23 +219,40 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
 
 def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
     """The plan with its release: a new one where what runs becomes another, and else the one that it goes on with."""
-    now, text = release.current(known), content(prepared.body)
-    if now is not None and now.runs(text):
-        one, fresh = now, False
-    elif not plan.changes:
-        return plan
-    else:
-        machines = newest_meta(facts.values()).get("servers", {})
-        reached = [seen.machine_id for seen in facts.values()]
+    text = content(prepared.body)
+    # What was cut off before any dyno moved is gone on with; else it is as if it had never been.
+    candidates = (release.newest(known), release.current(known))
+    one = next((one for one in candidates if one is not None and one.runs(text)), None)
+    fresh = one is None
+    meta = newest_meta(facts.values())
+    machines = {
+        machine: how
+        for machine, how in {**meta.get("spares", {}), **meta.get("servers", {})}.items()
+        if how.get("name") not in prepared.forget
+    }
+    reached = [seen.machine_id for seen in facts.values()]
+    if one is None:
+        if not plan.changes:
+            return plan
         digest = hashlib.sha256(prepared.manifest.file.read_bytes()).hexdigest()[:12]
         of = 0 if prepared.stored is None else prepared.stored.number
-        number = release.next_number(known, machines, reached)
+        used = {seen.number for seen in known}.union(*(seen.bodies for seen in facts.values()))
+        number = release.next_number(used, machines, reached, strangers=not meta and bool(plan.unreachable))
         slug = "" if prepared.slug is None else prepared.slug.digest
-        one, fresh = release.new(number, slug, text, manifest=digest, of=of), True
-    # What went wrong last time is tried again, but not a release command that ended well.
-    due = prepared.stack.release is not None and (fresh or (one.result != release.OK and not one.commanded))
+        one = release.new(number, slug, text, manifest=digest, of=of)
+    # A command that did not end well is tried again; what a rollback went back to had its own once.
+    due = prepared.stack.release is not None and not one.commanded and not one.of
     moving = [server for (server, _), effect in plan.effects().items() if effect != "stop"]
-    return replace(plan, release=one, fresh=fresh, release_on=moving[0] if due and moving else None)
+    plan = replace(plan, release=one, fresh=fresh, release_on=moving[0] if due and moving else None)
+    lost = release.unheard(known, reached, machines)
+    if plan.release_on is None or lost is None:
+        return plan
+    name = machines[lost.on].get("name", lost.on)
+    unknown = Diagnostic(
+        f"The release command of v{lost.number} was begun on {name}, which does not answer: it may still run",
+        hint=f"Bring {name} back; or take it out of the manifest and say dynoctl apply --forget {name}.",
+    )
+    return replace(plan, errors=(*plan.errors, unknown))
 
 
 def targets(manifest: Manifest) -> list[Target]:

@@ -50,6 +50,8 @@ class Report:
     interrupted: bool = False
     reverted: list[str] = field(default_factory=list)
     """The dynos that went back to what they ran, because the rollout failed."""
+    stranded: list[str] = field(default_factory=list)
+    """The dynos that should have gone back as well, and could not, with their servers."""
     release_said: str = ""
     """What the release command printed."""
 
@@ -57,6 +59,11 @@ class Report:
     def rejected(self) -> bool:
         """Whether the release was refused before any dyno moved."""
         return any(failure.rejected for failure in self.failures)
+
+    @property
+    def went_back(self) -> bool:
+        """Whether the rollout failed, and every dyno that had moved runs again what it ran."""
+        return bool(self.reverted) and not self.stranded
 
     @property
     def ok(self) -> bool:

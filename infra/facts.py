@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from infra import release
@@ -86,6 +86,9 @@ cat "$home"/applied/*.json "$home"/releases/*.json 2>/dev/null
 for file in "$home"/releases/*.body; do
   [ -e "$file" ] && { file=${file##*/}; printf 'body %s\\n' "${file%.body}"; }
 done
+for file in "$home"/releases/*.commanded; do
+  [ -e "$file" ] && { file=${file##*/}; printf 'commanded %s\\n' "${file%.commanded}"; }
+done
 for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${file##*/}"; done
 :
 """
@@ -102,6 +105,7 @@ def parse(output: str) -> Facts:
     pending: set[str] = set()
     releases: list[Release | None] = []
     bodies: set[int] = set()
+    commanded: set[int] = set()
     applied: dict[str, Mapping[str, Any]] = {}
     units: dict[str, dict[str, str]] = {}
     for line in output.splitlines():
@@ -116,6 +120,8 @@ def parse(output: str) -> Facts:
             pending.add(rest)
         elif word == "body" and rest.isdigit():
             bodies.add(int(rest))
+        elif word == "commanded" and rest.isdigit():
+            commanded.add(int(rest))
         elif line.startswith("{"):
             entry = _json(line)
             if "number" in entry:
@@ -144,7 +150,11 @@ def parse(output: str) -> Facts:
         meta=_meta(single.get("meta", "")),
         record=applied,
         pending=frozenset(pending),
-        releases=tuple(one for one in releases if one is not None),
+        releases=tuple(
+            replace(one, commanded=True, on="") if one.number in commanded else one
+            for one in releases
+            if one is not None
+        ),
         bodies=frozenset(bodies),
         salt=single.get("salt", ""),
     )
@@ -169,12 +179,17 @@ def _meta(text: str) -> Mapping[str, Any]:
     if not (isinstance(serial, int) and isinstance(dynos, dict) and isinstance(servers, dict)):
         return {}
     homes = {dyno: str(home) for dyno, home in dynos.items() if DYNO_NAME.match(dyno)}
-    known = {
+    return {**value, "serial": serial, "dynos": homes, "servers": _ways(servers), "spares": _ways(value.get("spares"))}
+
+
+def _ways(value: object) -> Mapping[str, Mapping[str, str]]:
+    if not isinstance(value, dict):
+        return {}
+    return {
         machine: {key: str(word) for key, word in how.items()}
-        for machine, how in servers.items()
+        for machine, how in value.items()
         if isinstance(how, dict)
     }
-    return {**value, "serial": serial, "dynos": homes, "servers": known}
 
 
 def _json(text: str) -> Mapping[str, Any]:

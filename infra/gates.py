@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from infra import requirements
+from infra import record, requirements
 from infra.engine import Prepared
 from infra.errors import DynoctlError
 from infra.events import Event, Failure, Listener, Report
+from infra.memory import Memory
 from infra.remote.locked import LockedShell, StepFailed
 from infra.remote.parallel import each
 from infra.resource import Upload
@@ -28,8 +29,6 @@ class Gates:
     redact: Callable[[str], str]
     fail: Callable[[str, str, DynoctlError], None]
     stop: threading.Event
-    commanded: bool = False
-    """Whether the release command ran, and ended well."""
 
     def require(self) -> None:
         """After packages came: what stood in no way then, because they would bring it, must be there now."""
@@ -69,14 +68,17 @@ class Gates:
             self._refuse(Failure(builder or "here", "build", error.summary, error.hint))
             return None
 
-    def release(self) -> None:
-        """Run the release command, once; where it fails, nothing moves."""
+    def release(self, memory: Memory) -> None:
+        """Run the release command, once; where it fails, nothing moves. ``memory`` writes down where it was begun, and
+        that it ended."""
         server, prepared = self.prepared.plan.release_on, self.prepared
-        if server is None or prepared.slug is None or self._shut():
+        now = prepared.plan.release
+        if server is None or prepared.slug is None or now is None or self._shut():
             return
         variables = prepared.scope.environments["web"]
         registry, nonce = prepared.registry, prepared.scope.salt[:8]
-        one = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, variables, nonce)
+        mark = record.commanded(prepared.plan.app, now.number)
+        one = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, variables, nonce, mark)
         try:
             if server in self.broken:
                 raise DynoctlError(f"{server}: it was to run the release command, and cannot be used")
@@ -84,11 +86,15 @@ class Gates:
             for name, result in each(lambda name: self.shells[name].run([alone]), self.shells).items():
                 if isinstance(result, StepFailed):
                     raise DynoctlError(f"{name}: {result.output}", "Two at the same time are one too many.")
+            memory.commanding(server)
+            if server in self.broken:
+                raise DynoctlError(f"{server}: it was to run the release command, and was lost")
             said = self.shells[server].run(one.commands, self._step(server, "release command"))
-            self.commanded = True
+            memory.commanded(well=True)
             self.report.release_said = self.redact(said.strip("\n"))
             self.listener(Event("done", server, "release command", "ended well"))
         except StepFailed as error:
+            memory.commanded(well=False)
             summary = f"{server}: the release command failed, so the release was rejected"
             self._refuse(Failure(server, "release command", summary, error.output or "It said nothing.", rejected=True))
         except DynoctlError as error:

@@ -29,7 +29,7 @@ cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || { tail -n "$2" "$1" > "$1.new" 
 
 def result(report: Report) -> str:
     """How an apply ended, in a word."""
-    words = {"rejected": report.rejected, "reverted": report.reverted, "interrupted": report.interrupted}
+    words = {"rejected": report.rejected, "reverted": report.went_back, "interrupted": report.interrupted}
     return "ok" if report.ok else next((word for word, so in words.items() if so), "failed")
 
 

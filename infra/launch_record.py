@@ -55,9 +55,12 @@ def pack(stack: Stack, slug: str, environment: Mapping[str, str | Sensitive]) ->
 
 
 def content(body: str) -> str:
-    """The part of a packed release that tells it from another one."""
-    values = json.loads(body)
-    return json.dumps({name: values[name] for name in ("slug", "variables", *_RUNS)}, sort_keys=True)
+    """The part of a packed release that tells it from another one; "" where it is damaged."""
+    try:
+        values = json.loads(body)
+        return json.dumps({name: values[name] for name in ("slug", "variables", *_RUNS)}, sort_keys=True)
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def unpack(number: int, body: str, fits: Callable[[str, str], bool]) -> Stored:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from infra import history, record, release, undo
 from infra.engine import Prepared
@@ -32,6 +33,7 @@ class Memory:
     message: str = ""
     commit: str = ""
     _release: Release | None = None
+    _known: tuple[Release, ...] = ()
     _written: tuple[str, str | None] | None = None
     _gone: set[str] = field(default_factory=set)
 
@@ -50,6 +52,7 @@ class Memory:
                 commit=self.commit,
                 message=self.message,
             )
+        self._known = release.merge(seen.facts.releases for seen in self.found.values())
         for name, seen in self.found.items():
             self.salts[name] = seen.facts.salt or record.new_salt()
 
@@ -67,28 +70,63 @@ class Memory:
         """Every release that any server knows and this one does not, and the one of this plan."""
         if server in self.prepared.leaving:
             return []
-        facts = self.found[server].facts
-        known = {one.number: one for one in release.merge(seen.facts.releases for seen in self.found.values())}
+        facts, plan = self.found[server].facts, self.prepared.plan
         here = {one.number: one for one in facts.releases}
-        if self._release is not None:
-            known[self._release.number] = self._release
-        stay = sorted(known)[-release.REMEMBERED :]
-        entries = [record.release(known[number]) for number in stay if here.get(number) != known[number]]
-        entries += [(f"releases/{number}.json", None) for number in here if number not in stay]
-        if self._release is not None and self._release.number not in facts.bodies:
+        stay = {one.number: one for one in release.remembered(self._all(), plan.slugs)}
+        entries = [record.release(one) for number, one in stay.items() if here.get(number) != one]
+        for number in here.keys() - stay.keys():
+            entries += [(f"releases/{number}.json", None), (f"releases/{number}.commanded", None)]
+        # A number that is new may have a body all the same, where the record that told of it was damaged.
+        wants = self._release is not None and (plan.fresh or self._release.number not in facts.bodies)
+        if self._release is not None and wants and server in plan.formation.homes.values():
             entries.append((f"releases/{self._release.number}.body", self.prepared.body))
         return entries
 
-    def commanded(self) -> None:
-        """Write down that the release command ran, so that it does not run again for this release."""
-        if self._release is not None:
-            self._rewrite(replace(self._release, commanded=True))
+    def _all(self) -> tuple[Release, ...]:
+        """Every release that is known, the one of this apply as it stands now."""
+        one = self._release
+        return self._known if one is None else (*(old for old in self._known if old.number != one.number), one)
 
-    def _rewrite(self, one: Release, *more: tuple[str, str | None]) -> None:
+    def moving(self) -> list[tuple[str, str | None]]:
+        """What to write on a server before a dyno of it moves to the release."""
+        before = self.prepared.plan.release
+        if self._release is None or (before is not None and before.moved):
+            return []
+        self._release = replace(self._release, moved=True)
+        return [record.release(self._release)]
+
+    def commanding(self, server: str) -> None:
+        """Write down where the release command is about to run, now that no earlier one runs where anybody answers."""
+        if self._release is None:
+            return
+        machines = {name: seen.facts.machine_id for name, seen in self.found.items()}
+        heard = [replace(one, on="") for one in self._known if one.on in machines.values()]
+        self._known = release.merge([[one for one in self._known if one.on not in machines.values()], heard])
+        self._rewrite(
+            replace(self._release, on=machines[server]),
+            *(record.release(one) for one in heard if one.number != self._release.number),
+        )
+
+    def commanded(self, *, well: bool) -> None:
+        """Write down that the release command ended: where it did so well, it does not run again for this release."""
+        if self._release is not None:
+            self._rewrite(replace(self._release, commanded=well, on=""))
+
+    def _rewrite(
+        self,
+        one: Release,
+        *more: tuple[str, str | None],
+        drop: Mapping[str, Collection[int]] = MappingProxyType({}),
+    ) -> None:
         app, self._release = self.prepared.plan.app, one
         there = [name for name in self.shells if name not in self._gone | set(self.prepared.leaving)]
-        entries = [record.release(one), *more]
-        results = each(lambda name: self.shells[name].run([record.write(app, entries)]), there)
+        entries = [record.release(one), (f"releases/{one.number}.commanded", None), *more]
+
+        def write(name: str) -> None:
+            gone = [(f"releases/{number}.body", None) for number in drop.get(name, ())]
+            self.shells[name].run([record.write(app, [*entries, *gone])])
+
+        results = each(write, there)
         # Where the release was refused all servers count as broken, and yet all that answer remember it.
         self._settle({name: result for name, result in results.items() if name not in self.broken})
 
@@ -97,14 +135,17 @@ class Memory:
         plan, report, one = self.prepared.plan, self.report, self._release
         if one is None or self.prepared.destroy:
             return
-        last = release.ended(one, history.result(report), fresh=plan.fresh, commanded=one.commanded)
-        known = release.merge(seen.facts.releases for seen in self.found.values())
-        known = (*(old for old in known if old.number != last.number), last)
-        kept = release.kept_bodies(known, plan.slugs, self.prepared.manifest.keep)
-        bodies = {number for seen in self.found.values() for number in seen.facts.bodies}
-        gone = sorted(bodies - kept) if report.ok else []
-        if last != one or gone:
-            self._rewrite(last, *((f"releases/{number}.body", None) for number in gone))
+        before = plan.release is not None and plan.release.moved
+        free = self.prepared.stack.release is None
+        last = release.ended(one, history.result(report), before=before, free=free)
+        known = (*(old for old in self._known if old.number != last.number), last)
+        kept = release.kept_bodies(known, plan.slugs, self.prepared.manifest.keep) | {last.number}
+        # They hold secrets, which are nobody's where no dyno is.
+        carrying = set(plan.formation.homes.values())
+        stay = {name: kept if name in carrying else set() for name in self.found}
+        drop = {name: seen.facts.bodies - stay[name] for name, seen in self.found.items()} if report.ok else {}
+        if last != one or any(drop.values()):
+            self._rewrite(last, drop=drop)
 
     def end(self) -> None:
         """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
@@ -115,7 +156,7 @@ class Memory:
             whole = set()  # only these records know that something of the app is left on a server that is away
 
         def forget(name: str) -> None:
-            self.shells[name].run([prepared.registry.sweep(plan.app), record.forget(plan.app)])
+            self.shells[name].run([prepared.registry.sweep(plan.app, stop=True), record.forget(plan.app)])
             self.shells[name].forget()
 
         self._settle(each(forget, whole))

@@ -38,6 +38,8 @@ class Observed:
                 "marks": tuple(sorted(repr(mark) for mark in facts.marks)),
                 "pending": tuple(sorted(facts.pending)),
                 "serial": str(facts.meta.get("serial", "")),
+                "releases": tuple(sorted(one.as_json() for one in facts.releases)),
+                "bodies": tuple(sorted(str(number) for number in facts.bodies)),
                 "resources": tuple(f"{key} {digest_of(value)}" for key, value in sorted(self.resources.items())),
             }
         )

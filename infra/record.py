@@ -66,6 +66,11 @@ def release(one: Release) -> tuple[str, str | None]:
     return (f"releases/{one.number}.json", one.as_json())
 
 
+def commanded(app: str, number: int) -> str:
+    """The file that is there where a release's command has ended well; what its record says of it may be late."""
+    return f"{STATE}/{app}/releases/{number}.commanded"
+
+
 def begin(dyno: str) -> tuple[str, str | None]:
     """The mark that a dyno's change is under way: found later, it means that the dyno must restart."""
     return (f"pending/{dyno}", "changing")
@@ -101,9 +106,10 @@ def meta(
     when: str,
     homes: Mapping[str, str],
     servers: Mapping[str, Mapping[str, str]],
+    spares: Mapping[str, Mapping[str, str]],
 ) -> tuple[str, str | None]:
     """The formation as of this apply. ``homes`` maps dynos to machine-ids, ``servers`` machine-ids to how they
-    are reached (name, host, user, port), ``when`` is UTC in ISO 8601."""
+    are reached (name, host, user, port), ``spares`` those that carry nothing; ``when`` is UTC in ISO 8601."""
     return (
         "meta.json",
         json.dumps(
@@ -116,6 +122,7 @@ def meta(
                 "when": when,
                 "dynos": dict(homes),
                 "servers": {machine: dict(how) for machine, how in servers.items()},
+                "spares": {machine: dict(how) for machine, how in spares.items()},
             },
             sort_keys=True,
         ),
@@ -134,9 +141,9 @@ def formation(
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and how every server of the app is reached. Servers
     that left the manifest, or do not answer, stay in it as they were; those in ``forget`` (by name) do not, nor,
-    once all is made and ``settled``, those that carry no dyno."""
+    once all is made and ``settled``, those that carry no dyno: such are spares while they are in the manifest."""
     old = newest_meta(seen.facts for seen in found.values())
-    known: dict[str, Mapping[str, str]] = dict(old.get("servers", {}))
+    known: dict[str, Mapping[str, str]] = {**old.get("spares", {}), **old.get("servers", {})}
     machines = {name: seen.facts.machine_id for name, seen in found.items()}
     hosts = {how.get("host", ""): machine for machine, how in known.items()}
     for server in manifest.servers:
@@ -150,13 +157,11 @@ def formation(
                 "port": str(server.port or ""),
             }
     homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
-    carrying = set(homes.values())
-    known = {
-        machine: how
-        for machine, how in known.items()
-        if how.get("name") not in forget and (machine in carrying or not settled)
-    }
-    return meta(manifest.app.name, int(str(old.get("serial", 0))) + 1, who, when, homes, known)
+    carrying = set(homes.values()) | (set() if settled else set(old.get("servers", {})))
+    here = {server.name for server in manifest.servers}
+    servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
+    spares = {machine: how for machine, how in known.items() if how.get("name") in here and machine not in servers}
+    return meta(manifest.app.name, int(str(old.get("serial", 0))) + 1, who, when, homes, servers, spares)
 
 
 def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:
@@ -166,7 +171,7 @@ def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> b
     if plan.changes or plan.unreachable or not old:
         return False
     new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
-    return bool(old["servers"] != new["servers"] or old["dynos"] != new["dynos"])
+    return any(old.get(key) != new[key] for key in ("servers", "spares", "dynos"))
 
 
 def new_salt() -> str:

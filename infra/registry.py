@@ -124,9 +124,10 @@ class Everything:
         server: str,
         variables: Mapping[str, str | Sensitive],
         nonce: str,
+        mark: str,
     ) -> Trial:
         unit = releasing(_wanted(manifest, stack, slug, {"web": variables}), server)
-        return Trial(server, release_command.commands(unit, variables, nonce))
+        return Trial(server, release_command.commands(unit, variables, nonce, mark))
 
     def fits(self, version: str, requirement: str) -> bool:
         return satisfies(version, requirement)
@@ -141,8 +142,8 @@ class Everything:
     def alone(self, app: str) -> Command:
         return release_command.alone(app)
 
-    def sweep(self, app: str) -> Command:
-        return one_off.sweep(app)
+    def sweep(self, app: str, *, stop: bool = False) -> Command:
+        return one_off.sweep(app, stop=stop)
 
     looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
 

@@ -18,13 +18,17 @@ BACK = ("rejected", "reverted")
 REMEMBERED = 50
 """How many releases the servers can list."""
 
+STRANGE = 1000
+"""Numbers that are left to a server that is away, and that nobody here has heard of."""
+
 
 @dataclass(frozen=True)
 class Release:
     """One release, as the servers record it. ``slug`` is its digest in hex, ``manifest`` the first 12 digits of the
     manifest's sha256, ``when`` UTC in ISO 8601, ``commit`` git's name of the source's commit or "". ``of`` is the
     release that a rollback went back to, or 0. ``digest`` is that of all that runs, behind ``salt``, for it holds
-    secrets. ``commanded``: its release command has run."""
+    secrets. ``commanded``: its release command has run, or it had none. ``on`` is the machine-id of the server on which
+    the command was begun, for as long as nobody heard how it ended. ``moved``: a dyno was moved to it."""
 
     number: int
     slug: str
@@ -38,6 +42,13 @@ class Release:
     result: str = UNFINISHED
     of: int = 0
     commanded: bool = False
+    on: str = ""
+    moved: bool = False
+
+    @property
+    def ran(self) -> bool:
+        """Whether something of it runs, or ran, as far as is known."""
+        return self.result not in BACK and (self.moved or self.result == OK)
 
     def runs(self, content: str) -> bool:
         """Whether ``content``, as ``infra.launch_record.pack`` makes it, is what this release runs."""
@@ -54,7 +65,7 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
     for one in fields(Release):
         if one.name in entry:
             values[one.name] = entry[one.name]
-    texts = ("slug", "digest", "salt", "manifest", "who", "when", "commit", "message", "result")
+    texts = ("slug", "digest", "salt", "manifest", "who", "when", "commit", "message", "result", "on")
     numbers = all(isinstance(values.get(name, 0), int) for name in ("number", "of"))
     if not numbers or values.get("number", 0) < 1 or not all(isinstance(values.get(name, ""), str) for name in texts):
         return None
@@ -65,18 +76,39 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
 
 
 def merge(found: Iterable[Sequence[Release]]) -> tuple[Release, ...]:
-    """All that any server remembers, oldest first. A server that was away when a release ended knows it unfinished."""
+    """All that any server remembers, oldest first, whatever the order of the servers. A server that was away when a
+    release ended, or was gone on with, knows less of it than others."""
     known: dict[int, Release] = {}
     for releases in found:
         for one in releases:
-            if one.number not in known or known[one.number].result == UNFINISHED:
-                known[one.number] = one
+            other = known.get(one.number)
+            known[one.number] = one if other is None else _both(one, other)
     return tuple(known[number] for number in sorted(known))
+
+
+def _both(one: Release, other: Release) -> Release:
+    better, worse = sorted((one, other), key=_certainty, reverse=True)
+    if better.salt != worse.salt:
+        return better  # two that were given the same number, by servers that never heard of each other
+    commanded = better.commanded or worse.commanded
+    on = "" if commanded else better.on or (worse.on if better.result == UNFINISHED else "")
+    return replace(better, commanded=commanded, on=on, moved=better.moved or worse.moved)
+
+
+def _certainty(one: Release) -> tuple[object, ...]:
+    """One that ended well did so after all that went wrong with it before. The rest is there to make it an order."""
+    rank = {OK: 3, UNFINISHED: 0, **dict.fromkeys(BACK, 2)}
+    return (rank.get(one.result, 1), one.when, one.commanded, one.moved, one.as_json())
+
+
+def newest(releases: Sequence[Release]) -> Release | None:
+    """The newest that was not taken back: the one that the next apply goes on with, if it is to run the same."""
+    return next((one for one in reversed(releases) if one.result not in BACK), None)
 
 
 def current(releases: Sequence[Release]) -> Release | None:
     """The newest of which something runs, as far as is known."""
-    return next((one for one in reversed(releases) if one.result not in BACK), None)
+    return next((one for one in reversed(releases) if one.ran), None)
 
 
 def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
@@ -97,15 +129,22 @@ def origin(release: Release, releases: Sequence[Release]) -> int:
     return release.of or release.number
 
 
-def next_number(releases: Sequence[Release], machines: Collection[str], reached: Collection[str]) -> int:
+def next_number(
+    used: Collection[int], machines: Collection[str], reached: Collection[str], strangers: bool = False
+) -> int:
     """The number of a new release, unique though some servers did not answer.
 
-    ``machines`` are the ids of all servers that carry the app, ``reached`` those that answered. Two sets of servers
-    that share one cannot give the same number twice, as the shared one remembers it. Sets that share none both lack
-    somebody, and their first servers differ: so where somebody is away, the number's remainder by the count of all
-    servers is the place of the first one that answered.
+    ``used`` are all numbers that are known, ``machines`` the ids of all servers that remember something of the app,
+    ``reached`` those that answered. Two sets of servers that share one cannot give the same number twice, as the shared
+    one remembers it. Sets that share none both lack somebody, and their first servers differ: so where somebody is
+    away, the number's remainder by the count of all servers is the place of the first one that answered.
+
+    ``strangers``: some server is away of which nobody knows what it remembers. Then there is no such order, and the
+    first number is one that it will not have come to.
     """
-    number = max((one.number for one in releases), default=0) + 1
+    number = max(used, default=0) + 1
+    if strangers and number <= STRANGE:
+        return STRANGE + 1
     everybody = sorted(set(machines) | set(reached))
     there = sorted(reached)
     if not there or len(there) == len(everybody):
@@ -118,7 +157,7 @@ def kept(releases: Sequence[Release], keep: int, wanted: str) -> tuple[str, ...]
     """The digests of the slugs that stay: the wanted one, and the newest others of releases that ran."""
     slugs = [wanted]
     for one in reversed(releases):
-        if one.result not in BACK and one.slug not in slugs:
+        if one.ran and one.slug not in slugs:
             slugs.append(one.slug)
     return tuple(slugs[:keep])
 
@@ -128,11 +167,28 @@ def kept_bodies(releases: Sequence[Release], slugs: Collection[str], keep: int) 
     count: Counter[str] = Counter()
     numbers = set()
     for one in reversed(releases):
-        if one.result in BACK or one.slug not in slugs or count[one.slug] == keep:
+        if not one.ran or one.slug not in slugs or count[one.slug] == keep:
             continue
         count[one.slug] += 1
         numbers.add(one.number)
     return numbers
+
+
+def remembered(releases: Sequence[Release], slugs: Collection[str]) -> list[Release]:
+    """Those that the servers go on listing, oldest first. What runs, and what can be gone back to (its slug is one of
+    ``slugs``), goes only after all that never ran or was taken back."""
+    now = current(releases)
+
+    def worth(one: Release) -> tuple[bool, bool, int]:
+        return (now is not None and one.number == now.number, one.ran and one.slug in slugs, one.number)
+
+    return sorted(sorted(releases, key=worth)[-REMEMBERED:], key=lambda one: one.number)
+
+
+def unheard(releases: Sequence[Release], reached: Collection[str], machines: Collection[str]) -> Release | None:
+    """The newest release whose command may still run, on one of ``machines`` that did not answer."""
+    away = set(machines) - set(reached)
+    return next((one for one in reversed(releases) if one.on in away and not one.commanded), None)
 
 
 def new(number: int, slug: str, content: str, *, manifest: str, of: int = 0) -> Release:
@@ -141,12 +197,13 @@ def new(number: int, slug: str, content: str, *, manifest: str, of: int = 0) -> 
     return Release(number, slug, _digest(salt, content), salt, manifest=manifest, of=of)
 
 
-def ended(release: Release, result: str, *, fresh: bool, commanded: bool) -> Release:
-    """How an apply of it ended. Where it was not new, some of it may have run before: then it did not go back."""
-    commanded = commanded or release.commanded
+def ended(release: Release, result: str, *, before: bool, free: bool) -> Release:
+    """How an apply of it ended. ``before``: dynos had moved to it in an earlier apply, so they did not go back in this
+    one. ``free``: it has no release command, and what ended well will never need one."""
     if release.result == OK:
-        return replace(release, commanded=commanded)
-    return replace(release, result="failed" if result in BACK and not fresh else result, commanded=commanded)
+        return release
+    result = "failed" if result in BACK and before else result
+    return replace(release, result=result, commanded=release.commanded or (free and result == OK))
 
 
 def _digest(salt: str, content: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from infra import release
-from infra.errors import DynoctlError
-from infra.launch_record import Stored, unpack
+from infra.errors import DynoctlError, Unreachable
+from infra.launch_record import Stored, content, unpack
 from infra.record import STATE, parse_line
 from infra.release import Release
 from infra.remote.parallel import each
@@ -67,14 +68,16 @@ def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) ->
     return Survey(release.merge(found), holders, lost)
 
 
-def body(app: str, number: int, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
-    """All that a release runs, from the first server that gives it. Raises DynoctlError where none does."""
+def body(app: str, one: Release, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
+    """All that a release runs, from the first server that has it whole, and just that: what was written of it under the
+    same number by another apply, or was damaged, is not it. Raises DynoctlError where none has."""
     for name in holders:
-        status, text = sessions[name].execute(Command(("cat", f"{STATE}/{app}/releases/{number}.body")))
-        if status == 0:
-            return text
+        with suppress(Unreachable):
+            status, text = sessions[name].execute(Command(("cat", f"{STATE}/{app}/releases/{one.number}.body")))
+            if status == 0 and one.runs(content(text)):
+                return text
     raise DynoctlError(
-        f"v{number} is remembered, but not what it ran", "dynoctl releases shows which ones can be gone back to."
+        f"v{one.number} is remembered, but not what it ran", "dynoctl releases shows which ones can be gone back to."
     )
 
 
@@ -101,5 +104,5 @@ def stored(
         raise DynoctlError(
             f"v{one.number} was {one.result}: it never ran on all dynos", "Choose one that ended well: dynoctl releases"
         )
-    text = body(app, one.number, known.holders.get(one.number, ()), sessions)
+    text = body(app, one, known.holders.get(one.number, ()), sessions)
     return unpack(one.number, text, fits)

@@ -95,7 +95,10 @@ class Rolling:
         """Bring every dyno that moved back to what it ran, the last one first."""
         scope, app = self.prepared.scope, self.prepared.plan.app
         self.listener(Event("phase", text="revert", total=len(self._moved)))
-        for one in reversed([one for one in self._moved if one.server not in self.broken]):
+        for one in reversed(self._moved):
+            if one.server in self.broken:
+                self._strand(one)
+                continue
             commands: list[Command] = [undo.restore(app, one.subject)]
             for change in one.changes:
                 commands += self.providers[change.resource.kind].undo(scope, change)
@@ -105,8 +108,10 @@ class Rolling:
             except StepFailed as error:
                 summary = f"{one.server}: {one.subject} could not go back: {error.summary}"
                 self.report.failures.append(Failure(one.server, one.subject, summary, error.output))
+                self._strand(one)
             except DynoctlError as error:
                 self.fail(one.server, one.subject, error)
+                self._strand(one)
             else:
                 self.report.reverted.append(one.subject)
                 self.listener(Event("done", one.server, one.subject, "went back"))
@@ -114,3 +119,6 @@ class Rolling:
             kept = [change for change in self.report.done if change.address not in undone]
             skipped = [change for change in self.report.skipped if change.address not in undone]
             self.report.done[:], self.report.skipped[:] = kept, [*skipped, *one.changes]
+
+    def _strand(self, one: Group) -> None:
+        self.report.stranded.append(f"{one.subject} on {one.server}")

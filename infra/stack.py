@@ -117,8 +117,10 @@ class Registry(Protocol):
         server: str,
         variables: Mapping[str, str | Sensitive],
         nonce: str,
+        mark: str,
     ) -> Trial:
-        """The release command, on a server where the slug is in place."""
+        """The release command, on a server where the slug is in place. ``mark`` is the path of a file that is made
+        where it has ended well, whoever still waits for it."""
         ...
 
     def fits(self, version: str, requirement: str) -> bool:
@@ -137,6 +139,6 @@ class Registry(Protocol):
         """Fails on a server where a release command of an earlier run is still at work, and says so."""
         ...
 
-    def sweep(self, app: str) -> Command:
-        """Removes what trials of earlier runs left on a server."""
+    def sweep(self, app: str, *, stop: bool = False) -> Command:
+        """Removes what trials of earlier runs left on a server; such as still run only with ``stop``."""
         ...

@@ -35,23 +35,50 @@ def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: i
 
 
 def commands(
-    name: str, unit: Mapping[str, str], variables: Mapping[str, str | Sensitive], timeout: int, says: str
+    name: str,
+    unit: Mapping[str, str],
+    variables: Mapping[str, str | Sensitive],
+    timeout: int,
+    says: str,
+    mark: str = "",
 ) -> tuple[Command, ...]:
     """Start it, wait until systemd says that it is up (a oneshot: done), and take everything away again.
 
-    The last command's status is its answer, and what it prints are the unit's own words."""
-    file, secret = f"{RUNTIME}/{name}.service", environment(name)
-    return (
+    The last command's status is its answer, and what it prints are the unit's own words. ``mark`` is a file that
+    systemd makes once a oneshot has ended well, also where nobody waits for it any more."""
+    secret = environment(name)
+    write = [
         files.write(secret, env_file.render(variables), "0600", secret=True, says="write its env file"),
-        files.write(file, ini.render(unit), "0644", says="write its unit"),
-        Command(("sh", "-c", _RUN, "one-off", f"{name}.service", file, secret, name), timeout=timeout + 30, says=says),
-    )
+        files.write(_file(name), ini.render(unit), "0644", says="write its unit"),
+    ]
+    last = name
+    if mark:
+        last = f"{name}.ended"
+        write.append(files.write(_file(last), ini.render(_ended(name, mark)), "0644", says="write its unit"))
+    argv = ("sh", "-c", _RUN, "one-off", name, last, secret)
+    return (*write, Command(argv, timeout=timeout + 30, says=says))
 
 
-def sweep(app: str) -> Command:
-    """Take away what the one-off units of applies that were cut off left, but not one that still runs."""
+def _file(name: str) -> str:
+    return f"{RUNTIME}/{name}.service"
+
+
+def _ended(name: str, mark: str) -> dict[str, str]:
+    """A unit that systemd starts when another has ended well. It is root's, without the app's variables."""
+    unit = f"{name}.service"
+    return {
+        "Unit.Description": f"{name.removeprefix('dynoctl-')} ended well",
+        "Unit.Requires": unit,
+        "Unit.After": unit,
+        "Service.Type": "oneshot",
+        "Service.ExecStart": words(("/bin/touch", mark)),
+    }
+
+
+def sweep(app: str, *, stop: bool = False) -> Command:
+    """Take away what the one-off units of applies that were cut off left; one that still runs only with ``stop``."""
     prefixes = [name(kind, app, "") for kind in KINDS]
-    return Command(("sh", "-c", _SWEEP, "sweep", *prefixes), says="record")
+    return Command(("sh", "-c", _SWEEP, "sweep", "stop" if stop else "", *prefixes), says="record")
 
 
 def environment(name: str) -> str:
@@ -60,12 +87,13 @@ def environment(name: str) -> str:
 
 
 _SWEEP = """\
+stop=$1; shift
 for prefix; do
   for left in /run/systemd/system/"$prefix"*.service /run/"$prefix"*.env; do
     [ -e "$left" ] || continue
     name=${left##*/}; name=${name%.*}
-    systemctl is-active -q "$name.service" && continue
-    case $(systemctl show -p ActiveState --value "$name.service") in activating|deactivating) continue ;; esac
+    [ -n "$stop" ] && systemctl stop "$name.service" 2>/dev/null
+    case $(systemctl show -p ActiveState --value "$name.service") in activ*|deactivating) continue ;; esac
     rm -f "/run/systemd/system/$name.service" "/run/$name.env"
     systemctl reset-failed "$name.service" 2>/dev/null
   done
@@ -78,14 +106,14 @@ _RUN = """\
 clean() {
   # Nobody waits for an answer of it, and an app server may take its time to end.
   systemctl kill -s KILL "$unit" 2>/dev/null; systemctl stop "$unit" 2>/dev/null
-  rm -f "$file" "$variables";
-  systemctl reset-failed "$unit" 2>/dev/null
+  rm -f "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables";
+  systemctl reset-failed "$unit" "$last" 2>/dev/null
 }
-unit=$1 file=$2 variables=$3 identifier=$4
+unit=$1.service last=$2.service variables=$3 identifier=$1
 trap clean EXIT
 systemctl daemon-reload
 since=$(date +%s)
-systemctl start "$unit" 2>/dev/null; status=$?
+systemctl start "$last" 2>/dev/null; status=$?
 journalctl --sync 2>/dev/null
 journalctl -q --no-pager -o cat -n 40 --since="@$since" -u "$unit" -t "$identifier"
 [ $status -eq 0 ]

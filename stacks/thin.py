@@ -58,6 +58,8 @@ _BACKEND = """\
 # Made by dynoctl: Thin on the listening socket that systemd hands over as file descriptor 3.
 require "thin"
 
+Thin::Backends::UnixServer # loads Thin::UnixConnection
+
 class DynoctlSocket < Thin::Backends::Base
   # A candidate has no socket of systemd's: it makes one of its own, and is otherwise the same.
   def initialize(_host, _port, options)

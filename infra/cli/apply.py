@@ -231,7 +231,7 @@ def _interruptible(applier: Applier) -> Iterator[None]:
 def _code(ready: Prepared, report: Report) -> int:
     if any(failure.unreachable for failure in report.failures):
         return UNREACHABLE
-    if report.rejected or report.reverted:
+    if report.rejected or report.went_back:
         return REJECTED
     if not report.ok:
         return ERROR

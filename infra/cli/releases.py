@@ -60,11 +60,15 @@ def releases(
 
 @group.command("show")
 def show(
+    context: typer.Context,
     version: Annotated[str, typer.Argument(help="A release: v7.", metavar="VERSION")],
-    file: File = Path("dyno.yaml"),
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="The manifest.  [default: dyno.yaml]")] = None,
     as_json: AsJson = False,
 ) -> None:
     """One release in full. Of its variables only the names are shown."""
+    outer = context.parent.params if context.parent is not None else {}
+    file = file or outer.get("file") or Path("dyno.yaml")  # said before the command or after it
+    as_json = as_json or bool(outer.get("as_json"))
     from infra import manifest
     from infra.engine import targets
     from infra.launch_record import names
@@ -78,7 +82,7 @@ def show(
         known = survey(model.app.name, servers, sessions)
         one = known.named(version)
         holders = known.holders.get(one.number, ())
-        variables, web = names(body(model.app.name, one.number, holders, sessions)) if holders else ([], [])
+        variables, web = names(body(model.app.name, one, holders, sessions)) if holders else ([], [])
     finally:
         _close(sessions)
     if as_json:

@@ -103,4 +103,5 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     words_ = [command.replace("$", "$$") for command in commands]
     text = _BUILD.replace('"$@" sh -c', f"{words} sh -c").replace('build "$@"', f"build {shlex.join(words_)}")
     # One compound command: the shell has read all of it when it says that the tar may follow on the same stdin.
-    return f"{PRELUDE}{assign({'seconds': str(seconds), 'ready': ready})}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"
+    variables = {"seconds": str(seconds), "ready": ready}
+    return f"{PRELUDE}{assign(variables)}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"

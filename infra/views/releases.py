@@ -70,7 +70,7 @@ def document(
 def as_json(one: Release, holders: Sequence[str]) -> dict[str, Any]:
     """One release, without what would help to guess at its secrets."""
     values = asdict(one)
-    for name in ("digest", "salt", "commanded"):
+    for name in ("digest", "salt", "commanded", "on", "moved"):
         del values[name]
     return values | {"stored_on": list(holders)}
 

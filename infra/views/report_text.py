@@ -25,6 +25,8 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
         lines.append("The rollout stopped there: no further dyno was restarted, and nothing was removed.")
     if report.reverted:
         lines.append(f"Back to what they ran before: {', '.join(report.reverted)}.")
+    if report.stranded:
+        lines.append(style("red", f"Did not go back, and may run the new release: {', '.join(report.stranded)}."))
     if report.interrupted:
         lines.append("Interrupted: the step under way was finished, nothing new was begun.")
     if report.skipped:

@@ -179,6 +179,34 @@ def test_the_release_command_runs_once_before_any_dyno_moves(app: Project, fleet
     app.settled()
 
 
+def test_a_release_command_that_nobody_waits_for_any_more_runs_once(app: Project, fleet: Any) -> None:
+    app.manifest["dynos"]["web"] = 2
+    app.apply()
+    where = app.ps()["web.1"]["server"]
+    counted = "redis-cli", "get", "alone"
+    fleet.exec("data", "redis-cli", "del", "alone")
+    app.manifest["cache"] = {"adapter": "redis", "url": {"from_file": str(fleet.path / "cache_url")}}
+    app.manifest["release_command"] = 'ruby -rredis -e "Redis.new(url: ENV[%q(REDIS_URL)]).incr(%q(alone))"; sleep 5'
+    process = app.start("apply", "--auto-approve")
+    eventually(lambda: fleet.exec("data", *counted).stdout.strip() == "1")
+    process.kill()
+    process.communicate()
+
+    # While it may still run nobody begins another, not even where its server is not asked.
+    app.manifest["ssh"]["connect_timeout"] = 2
+    fleet.cut(where)
+    try:
+        done = app.apply(code=None)
+    finally:
+        fleet.restore(where)
+    assert f"was begun on {where}, which does not answer: it may still run" in done.stdout + done.stderr
+    app.dynoctl("apply", "--auto-approve", "--lock-timeout", "60")
+    assert fleet.exec("data", *counted).stdout.strip() == "1", "it ended well, and systemd remembers that"
+    marked = "ls /var/lib/dynoctl/faults/releases/*.commanded"
+    assert fleet.exec(where, "sh", "-c", marked, check=False).returncode != 0
+    app.settled()
+
+
 def test_a_dyno_that_cannot_move_stays_where_it_is_with_all_that_it_needs(app: Project, fleet: Any) -> None:
     app.apply()
     moving = next(name for name, row in app.ps().items() if row["server"] == "grid-3")
@@ -229,9 +257,13 @@ def test_destroy_remembers_a_server_that_left_and_is_away(app: Project, fleet: A
 
 
 def test_an_idle_server_can_leave_at_any_time(app: Project, fleet: Any) -> None:
+    app.manifest["dynos"]["web"] = 3
+    app.apply()
     app.manifest["dynos"]["web"] = 2
     app.apply()
     assert {row["server"] for row in app.ps().values()} == {"grid-1", "grid-2"}
+    left = fleet.exec("grid-3", "sh", "-c", "find /var/lib/dynoctl/faults").stdout
+    assert "body" not in left and "squashfs" not in left, "no code and no secret is left where no dyno is"
     app.manifest["servers"].pop()
     fleet.kill("grid-3")
     try:
@@ -303,6 +335,23 @@ def test_a_crash_frees_the_lock_at_once(fleet: Any) -> None:
     first.close()  # as the kernel does for a process that was killed
     shell = eventually(lambda: attempt(second), seconds=3)
     shell.forget()
+    second.close()
+
+
+def test_whoever_waits_for_a_lock_does_not_end_its_holder(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locked, "BEAT", 1)
+    monkeypatch.setattr(locked, "PATIENCE", 4)
+    first, second = Session(target(fleet, "grid-1")), Session(target(fleet, "grid-1"))
+    holder = LockedShell(first, "wait", "first").take()
+    deadline = time.monotonic() + 9  # more than twice as long as anybody is patient
+    while time.monotonic() < deadline:
+        with pytest.raises(LockTaken):
+            LockedShell(second, "wait", "second").take()
+        assert holder.run([Command(("echo", "here"))]) == "here"
+    holder.forget()
+    eventually(lambda: fleet.exec("grid-1", "sh", "-c", "ls /run/dynoctl/wait*", check=False).stdout == "", seconds=5)
+    LockedShell(second, "wait", "second").take().forget()
+    first.close()
     second.close()
 
 

@@ -79,6 +79,11 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
     table = app.dynoctl("releases").stdout
     assert "* v2" in table and "dynoctl rollback v1" in table
 
+    # What a server holds under the number of another release, or damaged, is not gone back to.
+    stored = "/var/lib/dynoctl/again/releases"
+    holder = first["stored_on"][0]
+    fleet.exec(holder, "cp", f"{stored}/2.body", f"{stored}/1.body")
+
     # The slug is still there: nothing is sent, wherever the dynos were.
     server = app.ps()["web.1"]["server"]
     image = f"/var/lib/dynoctl/again/slugs/{first['slug']}.squashfs"
@@ -158,8 +163,10 @@ def test_a_rejected_release_is_remembered_and_never_gone_back_to(app: Project) -
 
 
 def test_the_release_command_runs_once_for_each_release(app: Project, fleet: Any) -> None:
-    app.manifest["dynos"] = {"web": 0, "worker": {"count": 2, "command": "sleep 1000"}}
+    app.manifest["dynos"] = {"web": 0, "worker": {"count": 0, "command": "sleep 1000"}}
     app.manifest["release_command"] = "echo migrated $WORD"
+    assert "migrated" not in app.apply().stdout, "nothing is to move"
+    app.manifest["dynos"]["worker"]["count"] = 2
     assert "migrated one" in app.apply().stdout
     row = app.ps()["worker.1"]
     fleet.exec(row["server"], "systemctl", "stop", "dyno-again-worker-1")

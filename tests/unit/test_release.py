@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,12 @@ from infra.sensitive import Sensitive
 from infra.stack import Stack
 
 
-def make(number: int, slug: str = "", result: str = "ok", of: int = 0) -> Release:
-    return Release(number, slug or f"slug-{number}", "digest", "salt", result=result, of=of)
+def make(number: int, slug: str = "", result: str = "ok", of: int = 0, *, moved: bool = True) -> Release:
+    return Release(number, slug or f"slug-{number}", "digest", "salt", result=result, of=of, moved=moved)
+
+
+def numbers(releases: Iterable[Release]) -> set[int]:
+    return {one.number for one in releases}
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -31,7 +36,7 @@ def test_no_number_is_given_twice_whoever_is_away(seed: int) -> None:
         if not reached:
             continue
         known = release.merge(memory[machine] for machine in reached)
-        number = release.next_number(known, machines, reached)
+        number = release.next_number(numbers(known), machines, reached)
         assert number > max((one.number for one in known), default=0)
         given.append(number)
         for machine in reached:
@@ -40,8 +45,63 @@ def test_no_number_is_given_twice_whoever_is_away(seed: int) -> None:
 
 
 def test_numbers_follow_each_other_while_everybody_answers() -> None:
-    assert release.next_number([], ["a", "b"], ["a", "b"]) == 1
-    assert release.next_number([make(1), make(2)], ["a", "b"], ["b", "a"]) == 3
+    assert release.next_number(set(), ["a", "b"], ["a", "b"]) == 1
+    assert release.next_number({1, 2}, ["a", "b"], ["b", "a"]) == 3
+
+
+def test_a_server_alone_that_never_heard_of_the_others_leaves_them_their_numbers() -> None:
+    assert release.next_number(set(), [], ["b"], strangers=True) > 1000
+    assert release.next_number({1001}, ["b"], ["b"]) == 1002
+
+
+def test_what_servers_remember_is_the_same_in_any_order() -> None:
+    records = [
+        [make(2, result="unfinished"), replace(make(2, result="unfinished"), commanded=True)],
+        [make(2, result="failed"), make(2, result="ok")],
+        [make(2, result="failed"), make(2, result="reverted")],
+        [make(2, result="unfinished", moved=False), make(2, result="interrupted")],
+        [replace(make(2, result="unfinished"), on="m"), make(2, result="unfinished")],
+        [replace(make(2, result="unfinished"), on="m"), make(2, result="failed")],
+        [make(2), replace(make(2), salt="another", commanded=True)],
+    ]
+    merged = [release.merge([[one], [other]]) for one, other in records]
+    assert merged == [release.merge([[other], [one]]) for one, other in records]
+    ended = [one[0] for one in merged]
+    assert [one.result for one in ended] == [
+        "unfinished",
+        "ok",
+        "reverted",
+        "interrupted",
+        "unfinished",
+        "failed",
+        "ok",
+    ]
+    assert ended[0].commanded and ended[3].moved
+    assert (ended[4].on, ended[5].on) == ("m", "")
+
+
+def test_a_command_of_which_nobody_heard_the_end() -> None:
+    one = replace(make(2, result="failed"), on="away")
+    assert release.unheard([make(1), one], ["here"], ["here", "away"]) == one
+    assert release.unheard([make(1), one], ["here", "away"], ["here", "away"]) is None
+    assert release.unheard([make(1), one], ["here"], ["here"]) is None, "forgotten"
+    assert release.unheard([replace(one, commanded=True)], ["here"], ["here", "away"]) is None
+
+
+def test_what_runs_is_not_what_was_cut_off_before_anything_moved() -> None:
+    one = make(1)
+    for result in ("unfinished", "interrupted", "failed", "rejected", "reverted"):
+        assert release.current([one, make(2, result=result, moved=False)]) == one
+    assert release.current([one, make(2, result="failed")]) == make(2, result="failed")
+    assert release.newest([one, make(2, result="unfinished", moved=False)]) == make(2, result="unfinished", moved=False)
+
+
+def test_what_runs_is_remembered_however_often_a_release_is_rejected() -> None:
+    releases = [make(1, "a"), make(2), *(make(number, result="rejected") for number in range(3, 90))]
+    stay = release.remembered(releases, ["slug-2", "a"])
+    assert len(stay) == release.REMEMBERED
+    assert release.current(stay) == make(2)
+    assert {1, 2, 89} <= numbers(stay)
 
 
 def test_a_server_that_was_away_learns_how_it_ended() -> None:
@@ -85,10 +145,11 @@ def test_what_can_be_made_again() -> None:
 
 def test_how_it_ended() -> None:
     one = make(7, result="unfinished")
-    assert release.ended(one, "rejected", fresh=True, commanded=False).result == "rejected"
-    assert release.ended(one, "rejected", fresh=False, commanded=True) == replace(one, result="failed", commanded=True)
-    assert release.ended(one, "ok", fresh=False, commanded=False).result == "ok"
-    assert release.ended(make(7), "failed", fresh=False, commanded=False).result == "ok", "it is a repair that failed"
+    assert release.ended(one, "rejected", before=False, free=False).result == "rejected"
+    assert release.ended(one, "rejected", before=True, free=True) == replace(one, result="failed")
+    assert release.ended(one, "ok", before=True, free=False) == replace(one, result="ok")
+    assert release.ended(one, "ok", before=False, free=True) == replace(one, result="ok", commanded=True)
+    assert release.ended(make(7), "failed", before=True, free=True) == make(7), "it is a repair that failed"
 
 
 @pytest.mark.parametrize(
