@@ -9,11 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from infra import launch_record, release
+from infra import history, launch_record, release
 from infra.errors import DynoctlError
+from infra.events import Failure, Report
 from infra.release import Release
 from infra.sensitive import Sensitive
 from infra.stack import Stack
+from infra.views import report_text
+from infra.views.style import Style
 
 
 def make(number: int, slug: str = "", result: str = "ok", of: int = 0, *, moved: bool = True) -> Release:
@@ -215,3 +218,12 @@ def test_a_body_that_cannot_be_read_is_said(body: str) -> None:
     with pytest.raises(DynoctlError, match="What the servers remember of v4 cannot be read"):
         launch_record.unpack(4, body, lambda *_: True)
     assert launch_record.names(body) == ([], [])
+
+
+def test_a_rollout_that_went_back_only_partly_did_not_go_back() -> None:
+    failures = [Failure("grid-2", "web.2", "grid-2: web.2 did not answer")]
+    assert history.result(Report(failures=failures, reverted=["web.2"])) == "reverted"
+    partly = Report(failures=failures, reverted=["web.2"], stranded=["web.1 on grid-1"])
+    assert history.result(partly) == "failed"
+    text = report_text.render(partly, 1.0, "Apply", Style(False))
+    assert "Did not go back, and may run the new release: web.1 on grid-1." in text
