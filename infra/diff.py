@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from infra.errors import Diagnostic
@@ -17,9 +17,11 @@ def diff(
     observed: Observed,
     providers: Mapping[str, Provider],
     stays: Container[str] = (),
+    more: Callable[[Sequence[Resource], Mapping[str, Attributes]], Sequence[Change]] = lambda *_: (),
 ) -> tuple[list[Change], list[Diagnostic]]:
     """The changes that make ``observed`` into ``desired``, in no particular order, and what stands in the way.
-    ``stays`` are keys of what is left where it is found, though nothing wants it now."""
+    ``stays`` are keys of what is left where it is found, though nothing wants it now. ``more`` gives restarts that
+    somebody asked for, of what nothing else touches."""
     changes: list[Change] = []
     errors: list[Diagnostic] = []
     record = observed.facts.record
@@ -49,6 +51,8 @@ def diff(
             if causes == ["an apply that was cut off"]:
                 reason = "an apply was cut off before it started with its new files"
             changes.append(Change(resource, "restart", attributes, resource.attributes, reason))
+    touched = {change.resource.key for change in changes}
+    changes += [change for change in more(desired, observed.resources) if change.resource.key not in touched]
     for key, found in observed.resources.items():
         if key in wanted or key in stays or found.get("keep") or (found.get("foreign") and key not in record):
             continue

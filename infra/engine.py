@@ -22,6 +22,7 @@ from infra.provider import Scope
 from infra.release import Release
 from infra.remote.session import Session
 from infra.remote.target import Target
+from infra.selection import EVERYTHING, Selection
 from infra.stack import Registry, Slug, Stack
 
 
@@ -45,6 +46,7 @@ class Prepared:
     """All that the wanted release runs, secrets included, as ``infra.launch_record`` packs it."""
     stored: Stored | None = None
     """The release to go back to; None where the manifest says what is to run."""
+    selection: Selection = EVERYTHING
 
     def replan(self, found: Mapping[str, Observed]) -> Plan:
         """The same plan from another observation of the servers."""
@@ -79,12 +81,14 @@ def prepare(
     forget: frozenset[str] = frozenset(),
     stored: Stored | None = None,
     sessions: Mapping[str, Session] | None = None,
+    selection: Selection = EVERYTHING,
     say: Progress = lambda _: None,
 ) -> Prepared:
     """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them.
 
     ``forget`` names servers that left the manifest and are not asked any more. With ``stored``, that release is
-    wanted, and not what the manifest says of app, layers and environment. ``sessions`` are open already."""
+    wanted, and not what the manifest says of app, layers and environment. ``sessions`` are open already. Of all changes
+    only those of ``selection`` are planned; raises DynoctlError where it names nothing that there is."""
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
     environment = {} if destroy else resolve_environment(manifest) if stored is None else stored.environment
     scope = Scope(
@@ -128,6 +132,7 @@ def prepare(
             forget=forget,
             body="" if slug is None else pack(stack, slug.digest, environment),
             stored=stored,
+            selection=selection,
         )
         draft.plan = _plan(draft, fleet.found)
         return draft
@@ -212,7 +217,12 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         stays=dict.fromkeys(set(formation.homes.values()), stays),
         build_with=prepared.slug.commands,
         builder=prepared.slug.builder,
+        selection=prepared.selection,
     )
+    prepared.selection.refuse_strangers([*unreachable, *found], {**formation.before, **formation.homes})
+    if plan.left_out:
+        many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
+        plan = replace(plan, notes=(*plan.notes, f"{many} due, and left out by {prepared.selection}"))
     wanted = plan.wanted if prepared.stored is None else f"v{prepared.stored.number}"
     return _released(prepared, replace(plan, slugs=slugs, wanted=wanted), known, facts)
 

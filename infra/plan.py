@@ -16,6 +16,7 @@ from infra.observe import Observed
 from infra.provider import Provider
 from infra.release import Release
 from infra.resource import Change, Effect, Resource
+from infra.selection import EVERYTHING, Selection
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Plan:
     """The commands that build the slug before anything else happens; () where no server needs one."""
     builder: str | None = None
     """The server on which they run; None is here."""
+    left_out: int = 0
+    """How many changes are due as well, and were not selected."""
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -100,9 +103,10 @@ def build(
     stays: Mapping[str, Container[str]] | None = None,
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
+    selection: Selection = EVERYTHING,
 ) -> Plan:
     """Diff every server that answered and put the changes in order. ``stays`` are, by server, the keys of resources
-    that are left there though nothing wants them now."""
+    that are left there though nothing wants them now. Only the changes of ``selection`` are in the plan."""
     by_kind = {provider.kind: provider for provider in providers}
     rank = {provider.kind: number for number, provider in enumerate(providers)}
     wanted: dict[str, list[Resource]] = {server: [] for server in found}
@@ -111,11 +115,17 @@ def build(
     changes: list[Change] = []
     problems = list(errors)
     for server, observed in found.items():
-        more, stands = diff(server, wanted[server], observed, by_kind, (stays or {}).get(server, ()))
+        more, stands = diff(
+            server, wanted[server], observed, by_kind, (stays or {}).get(server, ()), selection.restarts
+        )
         changes += more
         problems += stands
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
+    due = len(changes)
+    proving = candidates(changes, wanted)
+    changes = selection.choose(changes)
+    moving = {server for (server, dyno), effect in effects(changes).items() if effect != "stop" and _web(dyno)}
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect == "restart"]
     return Plan(
         app=app,
@@ -127,9 +137,10 @@ def build(
         errors=tuple(problems),
         notes=tuple(notes),
         fingerprint=fingerprint(found),
-        candidates=candidates(changes, wanted),
+        candidates=tuple(server for server in proving if server in moving),
         build=build_with if any(one.action == "create" and one.resource.local for one in changes) else (),
         builder=builder,
+        left_out=due - len(changes),
     )
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from infra import __version__
 from infra.engine import Prepared
 from infra.errors import DynoctlError
 from infra.lock import Identity
+from infra.selection import EVERYTHING, Selection
 from infra.sensitive import Sensitive
 
 FORMAT_VERSION = 1
@@ -34,6 +35,7 @@ class Saved:
     when: str
     bound: Mapping[str, Any]
     document: Mapping[str, Any]
+    selection: Selection = EVERYTHING
 
 
 def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
@@ -46,6 +48,7 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "file": str(ready.manifest.file.resolve()),
         "who": who.who,
         "when": who.when,
+        "selection": asdict(ready.selection),
         "bound": {"key": key, **_bound(ready, key)},
         "plan": document,
     }
@@ -79,10 +82,16 @@ def read(path: Path) -> Saved:
             f"This is dynoctl {__version__}, which reads version {FORMAT_VERSION}. Plan again.",
         )
     try:
+        chosen = {name: tuple(map(str, patterns)) for name, patterns in values.get("selection", {}).items()}
         return Saved(
-            Path(values["file"]), str(values["who"]), str(values["when"]), dict(values["bound"]), dict(values["plan"])
+            Path(values["file"]),
+            str(values["who"]),
+            str(values["when"]),
+            dict(values["bound"]),
+            dict(values["plan"]),
+            Selection(**chosen),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise DynoctlError(f"{path} is damaged", hint) from None
 
 

@@ -6,23 +6,37 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace as replace_
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.options import AsJson, File
+from infra.cli.options import (
+    AsJson,
+    Excludes,
+    File,
+    Parallelism,
+    Replaces,
+    SkipUnreachable,
+    Targets,
+    selection,
+)
+from infra.cli.session import Wish, exit_code, prepared, show
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
+from infra.remote.parallel import AT_ONCE
+from infra.selection import EVERYTHING
 
 if TYPE_CHECKING:
     from infra.apply import Applier
     from infra.engine import Prepared
-    from infra.events import Event, Report
-    from infra.launch_record import Stored
-    from infra.remote.session import Session
+    from infra.events import Event, Listener, Report
+    from infra.views.progress import LiveProgress, PlainProgress
+    from infra.views.stream_json import StreamProgress
 
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")]
@@ -30,6 +44,17 @@ Message = Annotated[str, typer.Option("--message", "-m", help="What this release
 LockTimeout = Annotated[
     int, typer.Option("--lock-timeout", min=0, help="Seconds to wait where another apply is running.")
 ]
+
+
+@dataclass(frozen=True)
+class How:
+    """How a plan is carried out. ``lock_timeout`` is in seconds."""
+
+    auto_approve: bool
+    verbose: bool = False
+    message: str = ""
+    lock_timeout: int = 0
+
 
 AGAIN = 3
 """How often an apply that waits for locks may plan."""
@@ -54,37 +79,44 @@ def apply(
         list[str] | None,
         typer.Option("--forget", help="A server that left dyno.yaml and will never answer again; may be repeated."),
     ] = None,
+    target: Targets = None,
+    exclude: Excludes = None,
+    replace: Replaces = None,
+    parallelism: Parallelism = AT_ONCE,
+    skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
     """Make the servers match dyno.yaml: show the plan, ask, carry it out."""
-    gone = frozenset(forget or ())
-    if plan_file is not None:
-        _apply_saved(plan_file, file, gone, verbose, as_json, message, lock_timeout)
+    wish = Wish(
+        file or Path("dyno.yaml"),
+        forget=frozenset(forget or ()),
+        selection=selection(target, exclude, replace),
+        parallelism=parallelism,
+        skip_unreachable=skip_unreachable,
+        quiet=as_json,
+    )
+    how = How(auto_approve, verbose, message, lock_timeout)
+    if plan_file is None:
+        refuse_unattended("apply", auto_approve, as_json)
+        carry_out(wish, how)
         return
-    refuse_unattended("apply", auto_approve, as_json)
-    file = file or Path("dyno.yaml")
-    carry_out(file, auto_approve, verbose, as_json, forget=gone, message=message, lock_timeout=lock_timeout)
+    if file is not None or wish.forget or wish.selection != EVERYTHING:
+        raise DynoctlError(
+            "A saved plan takes no --file, --forget, --target, --exclude or --replace",
+            "They were chosen when it was made.",
+        )
+    _apply_saved(plan_file, wish, how)
 
 
-def _apply_saved(
-    plan_file: Path,
-    file: Path | None,
-    forget: frozenset[str],
-    verbose: bool,
-    as_json: bool,
-    message: str,
-    lock_timeout: int,
-) -> None:
+def _apply_saved(plan_file: Path, wish: Wish, how: How) -> None:
     """Whoever made the plan chose what is in it, and whoever reviewed it approved that."""
     from infra import saved
 
     if plan_file.is_dir() or plan_file.suffix in (".yaml", ".yml"):
         raise DynoctlError(f"{plan_file} is no saved plan", f"For a manifest: dynoctl apply -f {plan_file}")
-    if file is not None or forget:
-        raise DynoctlError("A saved plan takes no --file and no --forget", "They were chosen when it was made.")
     one = saved.read(plan_file)
-    refuse = partial(saved.refuse_changed, plan_file, one)
-    carry_out(one.file, True, verbose, as_json, message=message, lock_timeout=lock_timeout, refuse=refuse)
+    wish = replace_(wish, file=one.file, selection=one.selection)
+    carry_out(wish, replace_(how, auto_approve=True), refuse=partial(saved.refuse_changed, plan_file, one))
 
 
 def destroy(
@@ -96,7 +128,8 @@ def destroy(
 ) -> None:
     """Remove everything of this app from its servers, and nothing else."""
     refuse_unattended("destroy", auto_approve, as_json)
-    carry_out(file, auto_approve, verbose, as_json, verb="destroy", lock_timeout=lock_timeout)
+    wish = Wish(file, destroy=True, quiet=as_json)
+    carry_out(wish, How(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")
 
 
 def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
@@ -109,79 +142,56 @@ def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
 
 
 def carry_out(
-    file: Path,
-    auto_approve: bool,
-    verbose: bool,
-    as_json: bool,
-    *,
-    verb: str = "apply",
-    forget: frozenset[str] = frozenset(),
-    stored: Stored | None = None,
-    sessions: Mapping[str, Session] | None = None,
-    message: str = "",
-    lock_timeout: int = 0,
-    refuse: Callable[[Prepared], None] = lambda _: None,
+    wish: Wish, how: How, *, verb: str = "apply", refuse: Callable[[Prepared], None] = lambda _: None
 ) -> None:
-    """Plan, show it, ask, carry it out and report; ends with the exit code. ``stored`` is a release to go back to;
-    ``refuse`` raises where a plan is not the one that was reviewed.
+    """Plan, show it, ask, carry it out and report; ends with the exit code. ``refuse`` raises where a plan is not the
+    one that was reviewed.
 
     Who waits for a lock without a person finds other servers afterwards, and plans again."""
     from infra.apply import StalePlan
 
-    for left in reversed(range(AGAIN if auto_approve and lock_timeout else 1)):
+    for left in reversed(range(AGAIN if how.auto_approve and how.lock_timeout else 1)):
         try:
-            _once(file, auto_approve, verbose, as_json, verb, forget, stored, sessions, message, lock_timeout, refuse)
+            _once(wish, how, verb, refuse)
         except StalePlan as stale:
             if not left:
                 raise
             typer.echo(f"{stale.summary} Planning again.", err=True)
-            sessions = None
+            wish = replace_(wish, sessions=None)
 
 
-def _once(
-    file: Path,
-    auto_approve: bool,
-    verbose: bool,
-    as_json: bool,
-    verb: str,
-    forget: frozenset[str],
-    stored: Stored | None,
-    sessions: Mapping[str, Session] | None,
-    message: str,
-    lock_timeout: int,
-    refuse: Callable[[Prepared], None],
-) -> None:
-    from infra.cli.session import exit_code, prepared, show
-
+def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -> None:
     began = time.monotonic()
-    with prepared(
-        file, destroy=verb == "destroy", forget=forget, stored=stored, sessions=sessions, quiet=as_json
-    ) as ready:
+    with prepared(wish) as ready:
         refuse(ready)
-        if not as_json:
-            show(ready, verbose=verbose)
+        if wish.quiet:
+            _write_plan(ready)
+        else:
+            show(ready, verbose=how.verbose)
         if ready.plan.errors:
-            if as_json:
-                _print_json(ready, None)
             raise typer.Exit(ERROR)
-        if not ready.plan.changes and not forget:
+        if not ready.plan.changes and not wish.forget:
             if ready.records_outdated():
-                _run(ready, quiet=True, message=message, lock_timeout=lock_timeout)
-            if as_json:
-                _print_json(ready, None)
-            raise typer.Exit(exit_code(ready.plan, detailed=False))
-        if not auto_approve:
+                _run(ready, _nobody, how)
+            raise typer.Exit(exit_code(ready.plan, detailed=False, skip_unreachable=wish.skip_unreachable))
+        if not how.auto_approve:
             asked = time.monotonic()
             if not _approved(verb):
                 typer.echo("Nothing was changed.", err=True)
                 raise typer.Exit(ERROR)
             began += time.monotonic() - asked
-        report = _run(ready, quiet=as_json, message=message, lock_timeout=lock_timeout)
-        if as_json:
-            _print_json(ready, report)
+        with _listener(wish.quiet) as listener:
+            report = _run(ready, listener, how)
+        code, seconds = _code(ready, report, wish.skip_unreachable), time.monotonic() - began
+        if wish.quiet:
+            from infra.views import report_json, stream_json
+
+            stream_json.write(
+                "report", {"exit_code": code, "seconds": round(seconds, 1), **report_json.document(report)}
+            )
         else:
-            _print_report(ready, report, time.monotonic() - began, verb.capitalize())
-        raise typer.Exit(_code(ready, report))
+            _print_report(ready, report, seconds, verb.capitalize())
+        raise typer.Exit(code)
 
 
 def _approved(verb: str) -> bool:
@@ -189,17 +199,22 @@ def _approved(verb: str) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _run(ready: Prepared, *, quiet: bool, message: str, lock_timeout: int) -> Report:
+def _listener(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress:
+    from infra.views.progress import progress
+    from infra.views.stream_json import StreamProgress
+
+    return StreamProgress() if as_json else progress()
+
+
+def _run(ready: Prepared, listener: Listener, how: How) -> Report:
     from infra.apply import Applier
     from infra.commit import commit_of
-    from infra.views.progress import progress
 
     # A rollback runs what was made of another commit than the one that is checked out.
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
-    with nullcontext(_nobody) if quiet else progress() as listener:
-        applier = Applier(ready, listener, message, commit, lock_timeout)
-        with _interruptible(applier):
-            return applier.run()
+    applier = Applier(ready, listener, how.message, commit, how.lock_timeout)
+    with _interruptible(applier):
+        return applier.run()
 
 
 def _nobody(_: Event) -> None:
@@ -228,14 +243,14 @@ def _interruptible(applier: Applier) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _code(ready: Prepared, report: Report) -> int:
+def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
     if any(failure.unreachable for failure in report.failures):
         return UNREACHABLE
     if report.rejected or report.went_back:
         return REJECTED
     if not report.ok:
         return ERROR
-    return UNREACHABLE if ready.plan.unreachable else OK
+    return UNREACHABLE if ready.plan.unreachable and not skip_unreachable else OK
 
 
 def _print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
@@ -260,11 +275,7 @@ def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-de
     return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)
 
 
-def _print_json(ready: Prepared, report: Report | None) -> None:
-    import json
+def _write_plan(ready: Prepared) -> None:
+    from infra.views import plan_json, stream_json
 
-    from infra.views import plan_json, report_json
-
-    document: dict[str, object] = {"plan": plan_json.document(ready.plan, ready.fleet.round_trips())}
-    document["report"] = None if report is None else report_json.document(report)
-    typer.echo(json.dumps({"format_version": 1, **document}, indent=2))
+    stream_json.write("plan", {"plan": plan_json.document(ready.plan, ready.fleet.round_trips())})

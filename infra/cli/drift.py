@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
 
 def drift(file: File = Path("dyno.yaml"), detailed_exitcode: Detailed = False, as_json: AsJson = False) -> None:
     """Show what was changed by hand on the servers since the last apply, and who logged in since."""
-    from infra.cli.session import prepared
+    from infra.cli.session import Wish, prepared
     from infra.formation import newest_meta
     from infra.logins import since
     from infra.views import drift as view
     from infra.views.style import Style, wanted
 
-    with prepared(file, quiet=as_json) as ready:
+    with prepared(Wish(file, quiet=as_json)) as ready:
         plan = ready.plan
         found = view.drifted(plan)
         servers = list(dict.fromkeys(change.resource.server for change in found))

@@ -7,6 +7,31 @@ from typing import Annotated
 
 import typer
 
+from infra.selection import Selection
+
 File = Annotated[Path, typer.Option("--file", "-f", help="The manifest.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", help="Only this server, dyno or process type; a pattern; may be repeated."),
+]
+Excludes = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", help="Not this server, dyno or process type; a pattern; may be repeated."),
+]
+Replaces = Annotated[
+    list[str] | None,
+    typer.Option("--replace", help="Restart this dyno or process type though nothing changes; may be repeated."),
+]
+Parallelism = Annotated[
+    int, typer.Option("--parallelism", min=1, help="How many servers are worked on at the same time.")
+]
+SkipUnreachable = Annotated[
+    bool, typer.Option("--skip-unreachable", help="Servers that do not answer are no error: exit without 4 for them.")
+]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")]
+
+
+def selection(targets: list[str] | None, excludes: list[str] | None, replaces: list[str] | None) -> Selection:
+    """What the three options say together."""
+    return Selection(tuple(targets or ()), tuple(excludes or ()), tuple(replaces or ()))

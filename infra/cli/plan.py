@@ -8,8 +8,19 @@ from typing import Annotated
 import typer
 
 from infra.cli.drift import drift
-from infra.cli.options import AsJson, AsMarkdown, File
+from infra.cli.options import (
+    AsJson,
+    AsMarkdown,
+    Excludes,
+    File,
+    Parallelism,
+    Replaces,
+    SkipUnreachable,
+    Targets,
+    selection,
+)
 from infra.errors import DynoctlError
+from infra.remote.parallel import AT_ONCE
 
 
 def register(app: typer.Typer) -> None:
@@ -31,17 +42,29 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Save the plan to a file, for show and apply.", metavar="PLAN")
     ] = None,
+    target: Targets = None,
+    exclude: Excludes = None,
+    replace: Replaces = None,
+    parallelism: Parallelism = AT_ONCE,
+    skip_unreachable: SkipUnreachable = False,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
     if refresh_only:
         if as_markdown or out is not None:
             raise DynoctlError("--refresh-only goes with --json and --detailed-exitcode only", "See: dynoctl drift")
         drift(file, detailed_exitcode, as_json)
-    from infra.cli.session import exit_code, prepared, show
+    from infra.cli.session import Wish, exit_code, prepared, show
 
     if as_json and as_markdown:
         raise DynoctlError("--json and --markdown are two answers", "Ask for one of them.")
-    with prepared(file, quiet=as_json or as_markdown) as ready:
+    wish = Wish(
+        file,
+        selection=selection(target, exclude, replace),
+        parallelism=parallelism,
+        skip_unreachable=skip_unreachable,
+        quiet=as_json or as_markdown,
+    )
+    with prepared(wish) as ready:
         from infra.views import plan_json
 
         document = plan_json.document(ready.plan, ready.fleet.round_trips())
@@ -62,4 +85,4 @@ def plan(
             show(ready, verbose=verbose)
             if out is not None:
                 typer.echo(f"\nSaved. To apply just this: dynoctl apply {out}")
-        raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode))
+        raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode, skip_unreachable=skip_unreachable))

@@ -12,8 +12,9 @@ import typer
 if TYPE_CHECKING:
     from infra.remote.session import Session
 
-from infra.cli.apply import AutoApprove, LockTimeout, Message, Verbose, carry_out, refuse_unattended
+from infra.cli.apply import AutoApprove, How, LockTimeout, Message, Verbose, carry_out, refuse_unattended
 from infra.cli.options import AsJson, File
+from infra.cli.session import Wish
 from infra.errors import UNREACHABLE
 
 group = typer.Typer(invoke_without_command=True, help="What was released, and how it ended.", rich_markup_mode=None)
@@ -117,17 +118,8 @@ def rollback(
     sessions: dict[str, Session] = {}
     try:
         wanted = stored(model.app.name, version, targets(model), Everything().fits, sessions)
-        carry_out(
-            file,
-            auto_approve,
-            verbose,
-            as_json,
-            verb="rollback",
-            stored=wanted,
-            sessions=sessions,
-            message=message or f"rollback to v{wanted.number}",
-            lock_timeout=lock_timeout,
-        )
+        how = How(auto_approve, verbose, message or f"rollback to v{wanted.number}", lock_timeout)
+        carry_out(Wish(file, stored=wanted, sessions=sessions, quiet=as_json), how, verb="rollback")
     finally:
         _close(sessions)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
+from infra.remote.parallel import AT_ONCE
+from infra.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     from infra.engine import Prepared
@@ -19,24 +22,42 @@ if TYPE_CHECKING:
     from infra.remote.session import Session
 
 
+@dataclass(frozen=True)
+class Wish:
+    """What is to be planned. ``forget`` are servers that will never answer again, ``stored`` is a release to go back
+    to, ``sessions`` are open already; ``parallelism`` says on how many servers something is done at the same time."""
+
+    file: Path
+    destroy: bool = False
+    forget: frozenset[str] = frozenset()
+    stored: Stored | None = None
+    sessions: Mapping[str, Session] | None = None
+    selection: Selection = EVERYTHING
+    parallelism: int = AT_ONCE
+    skip_unreachable: bool = False
+    quiet: bool = False
+
+
 @contextmanager
-def prepared(
-    file: Path,
-    *,
-    destroy: bool = False,
-    forget: frozenset[str] = frozenset(),
-    stored: Stored | None = None,
-    sessions: Mapping[str, Session] | None = None,
-    quiet: bool = False,
-) -> Iterator[Prepared]:
+def prepared(wish: Wish) -> Iterator[Prepared]:
     """The plan for a manifest, with its sessions open; closes them at the end."""
     from infra import manifest
     from infra.engine import prepare
     from infra.registry import Everything
+    from infra.remote.parallel import limit
 
-    model = manifest.read(file)
-    say = (lambda _: None) if quiet else note
-    ready = prepare(model, Everything(), destroy=destroy, forget=forget, stored=stored, sessions=sessions, say=say)
+    limit(wish.parallelism)
+    model = manifest.read(wish.file)
+    ready = prepare(
+        model,
+        Everything(),
+        destroy=wish.destroy,
+        forget=wish.forget,
+        stored=wish.stored,
+        sessions=wish.sessions,
+        selection=wish.selection,
+        say=(lambda _: None) if wish.quiet else note,
+    )
     try:
         yield ready
     finally:
@@ -62,10 +83,10 @@ def show(ready: Prepared, *, verbose: bool = False) -> None:
         typer.echo(diagnostics.render(ready.plan.errors, color=wanted(sys.stderr)), err=True)
 
 
-def exit_code(plan: Plan, *, detailed: bool) -> int:
+def exit_code(plan: Plan, *, detailed: bool, skip_unreachable: bool = False) -> int:
     """The exit code of a plan: errors first, then servers that did not answer, then pending changes."""
     if plan.errors:
         return ERROR
-    if plan.unreachable:
+    if plan.unreachable and not skip_unreachable:
         return UNREACHABLE
     return CHANGES_PENDING if detailed and plan.changes else OK

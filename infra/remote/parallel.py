@@ -12,7 +12,15 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 AT_ONCE = 32
-"""Servers worked on at the same time."""
+"""Servers worked on at the same time, where nobody says how many."""
+
+_limit = AT_ONCE
+
+
+def limit(most: int) -> None:
+    """Work on at most so many servers at the same time from now on."""
+    global _limit  # a choice for the whole run
+    _limit = most
 
 
 def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlError]:
@@ -29,5 +37,5 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         except (OSError, EOFError) as error:
             return Unreachable(f"{key}: the connection broke: {error or type(error).__name__}")
 
-    with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(keys))) as pool:
+    with ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool:
         return dict(zip(keys, pool.map(attempt, keys), strict=True))

@@ -45,6 +45,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         fresh=bool(document["new_release"]),
         build=tuple(document["build"]),
         builder=document["builder"],
+        left_out=int(document.get("left_out", 0)),
     )
 
 

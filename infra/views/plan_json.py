@@ -28,6 +28,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "release_on": plan.release_on,
         "build": list(plan.build),
         "builder": plan.builder,
+        "left_out": plan.left_out,
         "leaving": list(plan.leaving),
         "unreachable": {server: error.summary for server, error in plan.unreachable.items()},
         "errors": [error.as_json() for error in plan.errors],

@@ -57,6 +57,8 @@ def _batches(plan: Plan, style: Style) -> list[str]:
 def summary(plan: Plan, style: Style) -> str:
     """The last line: what the plan adds up to."""
     if not plan.changes:
+        if plan.left_out:
+            return "No changes among those that were selected."
         if plan.unreachable:
             return "No changes on the servers that answered."
         return style("green", "No changes.") + f" The servers match {plan.wanted}."

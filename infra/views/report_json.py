@@ -1,4 +1,4 @@
-"""How an apply ended, as JSON, format version 1."""
+"""How an apply ended, as JSON values: the last line of what ``apply --json`` prints."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def document(report: Report) -> dict[str, object]:
         "halted": report.halted,
         "rejected": report.rejected,
         "reverted": list(report.reverted),
+        "stranded": list(report.stranded),
         "release_said": report.release_said,
         "interrupted": report.interrupted,
         "done": [{"address": change.address, "action": change.action} for change in report.done],

@@ -56,6 +56,47 @@ def test_a_saved_plan_is_applied_as_it_is(app: Project) -> None:
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_only_a_part_is_applied(app: Project) -> None:
+    text = app.dynoctl("plan", "--target", "web.1", "--out", "plan").stdout
+    assert "unit.review-web.1" in text and "unit.review-web.2" not in text
+    assert "left out by --target web.1." in text
+    assert "There is, among others: grid-1" in app.dynoctl("plan", "--target", "wbe", code=1).stderr
+    before = app.ps()
+    lines = [json.loads(line) for line in app.dynoctl("apply", "plan", "--json").stdout.splitlines()]
+    assert [lines[0]["type"], lines[-1]["type"]] == ["plan", "report"]
+    assert {line["type"] for line in lines[1:-1]} == {"event"}
+    assert {line["format_version"] for line in lines} == {1}
+    assert (lines[-1]["ok"], lines[-1]["exit_code"]) == (True, 0)
+    assert any(line["event"] == "done" and line["subject"] == "web.1" for line in lines[1:-1])
+    assert {name: app.get(row) for name, row in app.ps().items()} == {"web.1": "two", "web.2": "one"}
+    app.dynoctl("apply", "--auto-approve", "--exclude", "worker*", "--parallelism", "1", code=1)
+    app.dynoctl("apply", "--auto-approve", "--exclude", "web.1", "--parallelism", "1")
+    app.settled()
+
+    plan = app.dynoctl("plan", "--replace", "web.2").stdout
+    assert "web.2 restarts; asked for with --replace" in plan and "Plan: 0 to add, 1 to change" in plan
+    there = app.ps()
+    app.dynoctl("apply", "--auto-approve", "--replace", "web.2")
+    now = app.ps()
+    assert now["web.1"]["pid"] == there["web.1"]["pid"] != before["web.1"]["pid"]
+    assert now["web.2"]["pid"] != there["web.2"]["pid"]
+
+
+def test_a_server_that_is_away_may_be_skipped(app: Project, fleet: Any) -> None:
+    app.apply()
+    fleet.cut("grid-3")
+    try:
+        app.manifest["ssh"]["connect_timeout"] = 2
+        assert "Unreachable: grid-3" in app.dynoctl("plan", code=4).stdout
+        assert "Unreachable: grid-3" in app.dynoctl("plan", "--skip-unreachable").stdout
+        app.manifest["env"]["WORD"] = "three"
+        app.dynoctl("plan", "--skip-unreachable", "--detailed-exitcode", code=2)
+        app.dynoctl("apply", "--skip-unreachable", "--auto-approve")
+    finally:
+        fleet.restore("grid-3")
+    app.apply()
+
+
 @pytest.mark.parametrize("what", ["manifest", "source", "secret", "server"])
 def test_a_saved_plan_is_refused_where_anything_changed(app: Project, fleet: Any, what: str) -> None:
     app.dynoctl("plan", "--out", "plan")
