@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infra import record, release, requirements
+from infra import exposure, record, release, requirements
+from infra.checks import check
 from infra.errors import Diagnostic, DynoctlError
 from infra.facts import Facts
 from infra.formation import Formation, form, newest_meta
@@ -21,9 +22,9 @@ from infra.plan import Plan, build
 from infra.provider import Scope
 from infra.release import Release
 from infra.remote.session import Session
-from infra.remote.target import Target
 from infra.selection import EVERYTHING, Selection
 from infra.stack import Registry, Slug, Stack
+from infra.targets import leaving_targets, targets
 
 
 @dataclass
@@ -47,10 +48,6 @@ class Prepared:
     stored: Stored | None = None
     """The release to go back to; None where the manifest says what is to run."""
     selection: Selection = EVERYTHING
-
-    def replan(self, found: Mapping[str, Observed]) -> Plan:
-        """The same plan from another observation of the servers."""
-        return _plan(self, found)
 
     def records_outdated(self) -> bool:
         """Whether servers remember what is not so, though there is nothing to change on them."""
@@ -82,13 +79,15 @@ def prepare(
     stored: Stored | None = None,
     sessions: Mapping[str, Session] | None = None,
     selection: Selection = EVERYTHING,
+    rated: bool = False,
     say: Progress = lambda _: None,
 ) -> Prepared:
     """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them.
 
     ``forget`` names servers that left the manifest and are not asked any more. With ``stored``, that release is
     wanted, and not what the manifest says of app, layers and environment. ``sessions`` are open already. Of all changes
-    only those of ``selection`` are planned; raises DynoctlError where it names nothing that there is."""
+    only those of ``selection`` are planned; raises DynoctlError where it names nothing that there is. With ``rated``
+    (or where a check needs it) a server rates how exposed the units are that change."""
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
     environment = {} if destroy else resolve_environment(manifest) if stored is None else stored.environment
     scope = Scope(
@@ -135,10 +134,30 @@ def prepare(
             selection=selection,
         )
         draft.plan = _plan(draft, fleet.found)
+        draft.plan = _checked(draft, rated or manifest.checks.max_exposure is not None)
         return draft
     except BaseException:
         fleet.close()
         raise
+
+
+def _checked(prepared: Prepared, rated: bool) -> Plan:
+    """The plan with what its checks say of it; one that fails stands in the way of an apply."""
+    manifest, plan, fleet = prepared.manifest, prepared.plan, prepared.fleet
+    if prepared.destroy:
+        return plan
+    units = prepared.registry.units(plan.changes) if rated else {}
+    if units:
+        able = [name for name, seen in fleet.found.items() if seen.facts.systemd >= exposure.OFFLINE_AT_LEAST]
+        rating = exposure.rate(units, fleet.sessions[able[0]]) if able else dict.fromkeys(units, (None, None))
+        plan = replace(plan, exposure=rating)
+    answers = check(manifest, plan, {name: session.user for name, session in fleet.sessions.items()})
+    failed = [
+        Diagnostic(f"the check {one.name} fails: {one.detail}", hint="It stands under checks in the manifest.")
+        for one in answers
+        if not one.passed
+    ]
+    return replace(plan, checks=answers, errors=(*plan.errors, *failed))
 
 
 def _again(stored: Stored, now: Stack) -> Stack:
@@ -263,48 +282,3 @@ def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: M
         hint=f"Bring {name} back; or take it out of the manifest and say dynoctl apply --forget {name}.",
     )
     return replace(plan, errors=(*plan.errors, unknown))
-
-
-def targets(manifest: Manifest) -> list[Target]:
-    """How to log in to each server of the manifest."""
-    ssh = manifest.ssh
-    return [
-        Target(
-            server.name,
-            server.host,
-            server.user or ssh.user,
-            server.port,
-            ssh.key,
-            ssh.known_hosts,
-            ssh.gateway,
-            ssh.connect_timeout,
-        )
-        for server in manifest.servers
-    ]
-
-
-def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
-    """Servers of the newest record that are not in the manifest: they may still carry dynos of the app."""
-    ssh = manifest.ssh
-    here = {facts.machine_id for facts in found.values()}
-    hosts = {server.host for server in manifest.servers}
-    names = {server.name for server in manifest.servers}
-    left = []
-    for machine, how in newest_meta(found.values()).get("servers", {}).items():
-        if machine in here or how.get("host") in hosts:
-            continue
-        name = how.get("name", machine[:8])
-        port = how.get("port", "")
-        left.append(
-            Target(
-                name if name not in names else f"{name}-{machine[:8]}",
-                how.get("host", ""),
-                how.get("user") or ssh.user,
-                int(port) if port.isdigit() else None,
-                ssh.key,
-                ssh.known_hosts,
-                ssh.gateway,
-                ssh.connect_timeout,
-            )
-        )
-    return left

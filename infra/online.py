@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.engine import targets
 from infra.errors import DynoctlError
 from infra.manifest.backings import Service, plain
 from infra.manifest.model import Manifest
@@ -16,6 +15,7 @@ from infra.remote.parallel import each
 from infra.remote.session import Session
 from infra.remote.target import Target
 from infra.resource import Command
+from infra.targets import targets
 
 TIMEOUT = 5
 """Seconds that one service has to answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from infra import marks
 from infra.diff import diff
@@ -17,6 +17,15 @@ from infra.provider import Provider
 from infra.release import Release
 from infra.resource import Change, Effect, Resource
 from infra.selection import EVERYTHING, Selection
+
+
+@dataclass(frozen=True)
+class Check:
+    """How one of the manifest's checks came out: its key there, and why it passed or did not."""
+
+    name: str
+    passed: bool
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,10 @@ class Plan:
     """The commands that build the slug before anything else happens; () where no server needs one."""
     builder: str | None = None
     """The server on which they run; None is here."""
+    checks: tuple[Check, ...] = ()
+    """How the manifest's checks came out. One that did not pass is an error as well."""
+    exposure: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    """By process type whose unit changes: how exposed it is before and after, 0 to 10; {} where nobody asked."""
     left_out: int = 0
     """How many changes are due as well, and were not selected."""
 

@@ -11,7 +11,7 @@ from infra.manifest.model import Manifest
 from infra.manifest.references import located
 from infra.provider import Provider
 from infra.remote.session import Session
-from infra.resource import Command, Resource, Upload
+from infra.resource import Change, Command, Resource, Upload
 from infra.sensitive import Sensitive
 from infra.slug import build, image
 from infra.slug.tree import scan
@@ -26,7 +26,7 @@ from providers.package import Package
 from providers.slug import Slug as SlugProvider
 from providers.slug import name as slug_name
 from providers.socket import Socket
-from providers.unit import Unit
+from providers.unit import Unit, texts
 from providers.user import User
 from stacks import detect
 from stacks.contract import Inherited, StackError, Unix
@@ -138,6 +138,9 @@ class Everything:
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
         remote = paths.slug(app, digest)
         return Slug(digest, lambda session, say: _upload(app, image.restore(digest, lambda to: download(remote, to))))
+
+    def units(self, changes: Sequence[Change]) -> Mapping[str, tuple[str, str]]:
+        return texts(changes)
 
     def alone(self, app: str) -> Command:
         return release_command.alone(app)

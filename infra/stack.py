@@ -11,7 +11,7 @@ from infra.formation import Formation
 from infra.manifest.model import Manifest
 from infra.provider import Provider
 from infra.remote.session import Session
-from infra.resource import Command, Resource, Upload
+from infra.resource import Change, Command, Resource, Upload
 from infra.sensitive import Sensitive
 
 Progress = Callable[[str], None]
@@ -133,6 +133,10 @@ class Registry(Protocol):
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
         """A slug that was made long ago. ``download`` gets the file at a path from a server that has it."""
+        ...
+
+    def units(self, changes: Sequence[Change]) -> Mapping[str, tuple[str, str]]:
+        """The unit files that changes are about, before and after ("" is none), one of each process type."""
         ...
 
     def alone(self, app: str) -> Command:

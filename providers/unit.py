@@ -272,3 +272,28 @@ left "$1" || systemctl stop "$2"
 left dyno- || systemctl stop dyno.slice
 :
 """
+
+
+def texts(changes: Sequence[Change]) -> dict[str, tuple[str, str]]:
+    """The unit files that changes are about, by process type, before and after ("" is none): of each type one, and
+    rather one that was there."""
+    found: dict[str, tuple[str, str]] = {}
+    for change in changes:
+        if (
+            change.resource.kind != Unit.kind
+            or change.resource.dyno is None
+            or change.action not in ("create", "update")
+        ):
+            continue
+        before, after = (_file(attributes or {}) for attributes in (change.before, change.after))
+        type_ = marks.parse_dyno(change.resource.dyno)[0]
+        if after and not found.get(type_, ("", ""))[0]:
+            found[type_] = (before, after)
+    return found
+
+
+def _file(attributes: Attributes) -> str:
+    settings = attributes.get("unit")
+    if not isinstance(settings, Mapping):
+        return ""
+    return ini.render({name: value for name, value in settings.items() if isinstance(value, str)})

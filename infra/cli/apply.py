@@ -267,9 +267,9 @@ def _print_report(ready: Prepared, report: Report, seconds: float, verb: str) ->
 
 
 def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-def]  # the row's module is imported late
-    from infra.engine import targets
     from infra.processes import list_dynos
     from infra.registry import Everything
+    from infra.targets import targets
 
     known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions.keys() - lost]
     return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)

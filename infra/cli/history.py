@@ -25,7 +25,7 @@ def history(
     """Who applied what, when, and how it ended, as the servers remember it."""
     from infra import history as audit
     from infra import manifest
-    from infra.engine import targets
+    from infra.targets import targets
     from infra.views import history as view
     from infra.views.style import Style, wanted
 

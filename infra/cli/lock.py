@@ -21,8 +21,8 @@ def root() -> None:
 def status(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
     """Who holds the lock on each server, since when and from where."""
     from infra import manifest
-    from infra.engine import targets
     from infra.lock import holders
+    from infra.targets import targets
     from infra.views.style import printable
 
     model = manifest.read(file)

@@ -62,6 +62,7 @@ def plan(
         selection=selection(target, exclude, replace),
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
+        rated=as_markdown or out is not None,
         quiet=as_json or as_markdown,
     )
     with prepared(wish) as ready:

@@ -19,9 +19,9 @@ def register(app: typer.Typer) -> None:
 def ps(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
     """List the dynos: server, address, state, slug, pid, uptime, memory, restarts."""
     from infra import manifest
-    from infra.engine import targets
     from infra.processes import list_dynos
     from infra.registry import Everything
+    from infra.targets import targets
     from infra.views import dynos
     from infra.views.style import Style, wanted
 

@@ -37,8 +37,8 @@ def releases(
     if context.invoked_subcommand is not None:
         return
     from infra import manifest, release
-    from infra.engine import targets
     from infra.releases import survey
+    from infra.targets import targets
     from infra.views import releases as view
     from infra.views.style import Style, wanted
 
@@ -71,9 +71,9 @@ def show(
     file = file or outer.get("file") or Path("dyno.yaml")  # said before the command or after it
     as_json = as_json or bool(outer.get("as_json"))
     from infra import manifest
-    from infra.engine import targets
     from infra.launch_record import names
     from infra.releases import body, survey
+    from infra.targets import targets
     from infra.views import releases as view
 
     model = manifest.read(file)
@@ -109,9 +109,9 @@ def rollback(
 ) -> None:
     """Go back to an earlier release: its slug, layers and environment, as a new release. Migrations are not undone."""
     from infra import manifest
-    from infra.engine import targets
     from infra.registry import Everything
     from infra.releases import stored
+    from infra.targets import targets
 
     refuse_unattended("rollback", auto_approve, as_json)
     model = manifest.read(file)

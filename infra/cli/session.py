@@ -35,6 +35,7 @@ class Wish:
     selection: Selection = EVERYTHING
     parallelism: int = AT_ONCE
     skip_unreachable: bool = False
+    rated: bool = False
     quiet: bool = False
 
 
@@ -56,6 +57,7 @@ def prepared(wish: Wish) -> Iterator[Prepared]:
         stored=wish.stored,
         sessions=wish.sessions,
         selection=wish.selection,
+        rated=wish.rated,
         say=(lambda _: None) if wish.quiet else note,
     )
     try:

@@ -168,6 +168,17 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Checks:
+    """What no plan may do. ``min_healthy`` is by process type, a number or, as ``75%``, a share; ``max_exposure`` a
+    rating from 0 to 10; ``min_spread`` by label, over how many of its values."""
+
+    min_healthy: Mapping[str, int | str] = field(default_factory=dict)
+    max_exposure: float | None = None
+    forbid_root_login: bool = False
+    min_spread: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A whole, valid manifest. ``rackup`` says where the app is, or else ``framework`` does; with both, the
     framework is there for what else it brings. ``databases`` and ``caches`` are those beside the first, by name."""
@@ -193,6 +204,7 @@ class Manifest:
     release_command: str | tuple[str, ...] | None = None
     """A line for a shell, or an argv, that runs once before the dynos of a new release."""
     rollout: Rollout = Rollout()
+    checks: Checks = field(default_factory=Checks)
     keep: int = 5
     """How many slugs stay on the servers, the one that runs included."""
     spread: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.formation import Formation
-from infra.plan import Plan
+from infra.plan import Check, Plan
 from infra.release import Release
 from infra.resource import Attribute, Attributes, Change, Fingerprint, Resource
 from infra.sensitive import Sensitive
@@ -45,6 +45,8 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         fresh=bool(document["new_release"]),
         build=tuple(document["build"]),
         builder=document["builder"],
+        checks=tuple(Check(**one) for one in document.get("checks", ())),
+        exposure={type_: (one["before"], one["after"]) for type_, one in document.get("exposure", {}).items()},
         left_out=int(document.get("left_out", 0)),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from infra.plan import Plan
 from infra.resource import Change
 from infra.views.attributes import differences, plain
@@ -24,6 +26,8 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "new_release": plan.fresh,
         "rollback_to": 0 if plan.release is None else plan.release.of,
         "notes": list(plan.notes),
+        "checks": [asdict(one) for one in plan.checks],
+        "exposure": {type_: {"before": was, "after": will} for type_, (was, will) in plan.exposure.items()},
         "candidates": list(plan.candidates),
         "release_on": plan.release_on,
         "build": list(plan.build),

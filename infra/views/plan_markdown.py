@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from infra import marks
 from infra.plan import Plan
-from infra.views.plan_text import SYMBOLS, change_lines, gates, summary
+from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, summary
 from infra.views.style import Style, printable
 
 LIMIT = 65_536
@@ -29,6 +29,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
         _summary(plan),
         *_alerts(plan),
         *_batches(plan),
+        *_checks(plan),
         *_placement(plan),
     ]
     text = "\n".join(head) + "\n"
@@ -89,6 +90,11 @@ def _batches(plan: Plan) -> list[str]:
         if len(rows) > _ROWS:
             lines.append(f"| ... | {len(rows) - _ROWS} more batches | |")
     return lines
+
+
+def _checks(plan: Plan) -> list[str]:
+    lines = [f"- {_text(line)}" for line in check_lines(plan, _PLAIN) if line]
+    return ["", *lines] if lines else []
 
 
 def _placement(plan: Plan) -> list[str]:

@@ -25,6 +25,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
     if lines:
         before = gates(plan)
         lines += ["", *_placement(plan, style), *([""] if before else []), *before, *_batches(plan, style), ""]
+    lines += check_lines(plan, style)
     lines += [f"Note: {note}." for note in plan.notes]
     lines += unreachable_lines(plan, style)
     lines.append(summary(plan, style))
@@ -42,6 +43,19 @@ def unreachable_lines(plan: Plan, style: Style) -> list[str]:
         if stuck:
             lines.append(f"  {', '.join(sorted(stuck, key=marks.dyno_order))} stay there, untouched.")
     return lines
+
+
+def check_lines(plan: Plan, style: Style) -> list[str]:
+    """How exposed the units are that change, where somebody asked, and how the checks came out."""
+    lines = []
+    for type_, (was, will) in plan.exposure.items():
+        words = [f"{one:g}" if one is not None else "unknown" for one in (was, will)]
+        change = words[1] if was is None else f"{words[0]} -> {words[1]}"
+        lines.append(f"Exposure of {type_}: {change} {style('dim', '(systemd-analyze security; 0 is best, 10 worst)')}")
+    for one in plan.checks:
+        mark = style("green", "passed") if one.passed else style("red", "FAILED")
+        lines.append(f"Check {one.name} {mark}: {printable(one.detail)}")
+    return [*lines, ""] if lines else []
 
 
 def _batches(plan: Plan, style: Style) -> list[str]:
