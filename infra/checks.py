@@ -68,6 +68,6 @@ def _min_spread(manifest: Manifest, plan: Plan) -> Iterator[Check]:
         for type_, homes in types.items():
             need = min(least, len(homes))
             values = sorted({labels[home][label] for home in homes if label in labels.get(home, {})})
-            where = f"{len(values)} ({', '.join(values)})" if values else "no"
-            detail = f"the {len(homes)} {type_} dynos are in {where} of {label}, and {need} must be"
+            where = f"{len(values)} ({', '.join(values)})" if values else "none"
+            detail = f"{type_} dynos ({len(homes)}) are in {where} of {label}, and {need} must be"
             yield Check(f"min_spread/{label}", len(values) >= need, detail)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -263,7 +262,7 @@ def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: M
     if one is None:
         if not plan.changes:
             return plan
-        digest = hashlib.sha256(prepared.manifest.file.read_bytes()).hexdigest()[:12]
+        digest = prepared.manifest.digest()[:12]
         of = 0 if prepared.stored is None else prepared.stored.number
         used = {seen.number for seen in known}.union(*(seen.bodies for seen in facts.values()))
         number = release.next_number(used, machines, reached, strangers=not meta and bool(plan.unreachable))

@@ -36,6 +36,7 @@ class Saved:
     bound: Mapping[str, Any]
     document: Mapping[str, Any]
     selection: Selection = EVERYTHING
+    destination: str | None = None
 
 
 def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
@@ -46,6 +47,7 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "dynoctl": __version__,
         "file": str(ready.manifest.file.resolve()),
+        "destination": ready.manifest.destination,
         "who": who.who,
         "when": who.when,
         "selection": asdict(ready.selection),
@@ -90,6 +92,7 @@ def read(path: Path) -> Saved:
             dict(values["bound"]),
             dict(values["plan"]),
             Selection(**chosen),
+            None if values.get("destination") is None else str(values["destination"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise DynoctlError(f"{path} is damaged", hint) from None
@@ -134,7 +137,7 @@ def _bound(ready: Prepared, key: str) -> dict[str, Any]:
     plain = {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in variables.items()}
     layers = "" if not ready.body else json.dumps({**json.loads(ready.body), "variables": None}, sort_keys=True)
     return {
-        "manifest": hashlib.sha256(ready.manifest.file.read_bytes()).hexdigest(),
+        "manifest": ready.manifest.digest(),
         "slug": "" if ready.slug is None else ready.slug.digest,
         "environment": {name: digest(text) for name, text in sorted(plain.items())},
         "layers": {"what the layers make of it": digest(layers)},

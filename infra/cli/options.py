@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from infra.errors import DynoctlError
 from infra.selection import Selection
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The manifest.")]
@@ -29,7 +30,16 @@ Parallelism = Annotated[
 SkipUnreachable = Annotated[
     bool, typer.Option("--skip-unreachable", help="Servers that do not answer are no error: exit without 4 for them.")
 ]
+HtmlTo = Annotated[Path | None, typer.Option("--html", help="Write one self-contained page.", metavar="FILE")]
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")]
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page for whoever may read the directory. Raises DynoctlError."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DynoctlError(f"The page cannot be written to {path}: {error.strerror}") from None
 
 
 def selection(targets: list[str] | None, excludes: list[str] | None, replaces: list[str] | None) -> Selection:

@@ -13,11 +13,13 @@ from infra.cli.options import (
     AsMarkdown,
     Excludes,
     File,
+    HtmlTo,
     Parallelism,
     Replaces,
     SkipUnreachable,
     Targets,
     selection,
+    write_page,
 )
 from infra.errors import DynoctlError
 from infra.remote.parallel import AT_ONCE
@@ -39,6 +41,7 @@ def plan(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
+    html: HtmlTo = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Save the plan to a file, for show and apply.", metavar="PLAN")
     ] = None,
@@ -62,7 +65,7 @@ def plan(
         selection=selection(target, exclude, replace),
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
-        rated=as_markdown or out is not None,
+        rated=as_markdown or out is not None or html is not None,
         quiet=as_json or as_markdown,
     )
     with prepared(wish) as ready:
@@ -73,6 +76,14 @@ def plan(
             from infra import saved
 
             saved.write(out, ready, document)
+        if html is not None:
+            from infra.lock import Identity
+            from infra.registry import Everything
+            from infra.views import plan_html
+
+            who = Identity.here()
+            made = f"Made {who.when} by {who.who} from {file}."
+            write_page(html, plan_html.render(ready.plan, Everything().headlines(), made))
         if as_json:
             import json
 
@@ -84,6 +95,8 @@ def plan(
             typer.echo(plan_markdown.render(ready.plan, Everything().headlines()), nl=False)
         else:
             show(ready, verbose=verbose)
+            if html is not None:
+                typer.echo(f"\nThe page is in {html}.")
             if out is not None:
                 typer.echo(f"\nSaved. To apply just this: dynoctl apply {out}")
         raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode, skip_unreachable=skip_unreachable))

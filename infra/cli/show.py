@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsJson, AsMarkdown
+from infra.cli.options import AsJson, AsMarkdown, HtmlTo, write_page
 from infra.errors import DynoctlError
 
 
@@ -22,6 +22,7 @@ def show(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
+    html: HtmlTo = None,
 ) -> None:
     """Show a saved plan. No server is asked."""
     from infra import saved
@@ -38,6 +39,10 @@ def show(
         typer.echo(json.dumps(one.document, indent=2))
         return
     plan, headlines = plan_document.plan(one.document), Everything().headlines()
+    if html is not None:
+        from infra.views import plan_html
+
+        write_page(html, plan_html.render(plan, headlines, f"Made {one.when} by {one.who} from {one.file.name}."))
     if as_markdown:
         typer.echo(plan_markdown.render(plan, headlines), nl=False)
         return

@@ -11,30 +11,36 @@ if TYPE_CHECKING:
     from infra.manifest.model import Manifest
 
 
-def read(file: Path) -> Manifest:
-    """The manifest in ``file``. Raises ManifestInvalid with everything that is wrong with it."""
-    manifest, diagnostics = check(file)
+def read(file: Path, destination: str | None = None) -> Manifest:
+    """The manifest in ``file``, with what it extends and the overlay of ``destination``. Raises ManifestInvalid with
+    everything that is wrong with it."""
+    manifest, diagnostics = check(file, destination)
     if manifest is None:
         raise ManifestInvalid(diagnostics)
     return manifest
 
 
-def check(file: Path) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
+def check(file: Path, destination: str | None = None) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
     """The manifest, or None and every error at once, in the order of the file."""
-    from infra.manifest import load, schema, semantics
+    from infra.manifest import layers, schema, semantics
     from infra.manifest.build import build
+    from infra.manifest.load import Unusable
 
     try:
-        document, problems = load.load(file)
-    except load.Unusable as error:
+        document, problems, files = layers.load_all(file, destination)
+    except Unusable as error:
         return None, (error.diagnostic,)
+    newer = schema.newer(document)
+    if newer is not None:  # what else it says is of a format that nobody here knows
+        return None, (newer,)
     problems += schema.check(document)
+    layers.expand(document.data)
     problems += semantics.check(document, file.resolve().parent)
     if problems:
         return None, tuple(sorted(dict.fromkeys(problems), key=_place))
-    return build(document, file), ()
+    return build(document, file, destination, files), ()
 
 
-def _place(diagnostic: Diagnostic) -> tuple[int, int]:
+def _place(diagnostic: Diagnostic) -> tuple[str, int, int]:
     where = diagnostic.location
-    return (0, 0) if where is None else (where.line, where.column)
+    return ("", 0, 0) if where is None else (where.file, where.line, where.column)

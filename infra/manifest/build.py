@@ -29,8 +29,8 @@ from infra.manifest.model import (
 _SIZES = {"M": 1 << 20, "G": 1 << 30}
 
 
-def build(document: Document, file: Path) -> Manifest:
-    """The manifest. The document must have passed every check."""
+def build(document: Document, file: Path, destination: str | None = None, files: tuple[Path, ...] = ()) -> Manifest:
+    """The manifest. The document must have passed every check, and what servers share is filled in."""
     data: Any = document.data
     base = file.resolve().parent
     optional: dict[str, Any] = {}
@@ -42,8 +42,10 @@ def build(document: Document, file: Path) -> Manifest:
     app = _app(data["app"], base)
     return Manifest(
         file=file,
+        destination=destination,
+        files=files or (file,),
         app=app,
-        servers=tuple(Server(**server) for server in data["servers"]),
+        servers=tuple(_server(server) for server in data["servers"]),
         dynos={name: _dynos(name, value) for name, value in data["dynos"].items()},
         framework=None if framework is None else Framework(**framework),
         rackup=data.get("rackup"),
@@ -63,6 +65,10 @@ def build(document: Document, file: Path) -> Manifest:
         spread=data.get("placement", {}).get("spread"),
         **optional,
     )
+
+
+def _server(data: dict[str, Any]) -> Server:
+    return Server(**{key: value for key, value in data.items() if key != "groups"})
 
 
 def _app(data: dict[str, Any], base: Path) -> App:

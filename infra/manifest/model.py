@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,6 +188,10 @@ class Manifest:
     app: App
     servers: tuple[Server, ...]
     dynos: Mapping[str, DynoType]
+    destination: str | None = None
+    """The overlay that was chosen with ``-d``; None is the manifest as it stands."""
+    files: tuple[Path, ...] = ()
+    """All files that it was made from, the lowest first."""
     framework: Framework | None = None
     rackup: str | None = None
     ruby: Ruby = Ruby()
@@ -209,3 +214,13 @@ class Manifest:
     """How many slugs stay on the servers, the one that runs included."""
     spread: str | None = None
     """The label over whose values dynos spread before they spread over servers."""
+
+    @property
+    def environment(self) -> str:
+        """What the servers remember of ``destination``: ``staging``, or ``default``."""
+        return self.destination or "default"
+
+    def digest(self) -> str:
+        """The sha256 in hex of all that its files say now."""
+        parts = [file.read_bytes() for file in self.files]
+        return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).hexdigest()

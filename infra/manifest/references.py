@@ -179,10 +179,11 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
 
 def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
     """The same problems with their place in the file, which is read again only now."""
-    from infra.manifest.load import Unusable, load
+    from infra.manifest.layers import load_all
+    from infra.manifest.load import Unusable
 
     try:
-        document, _ = load(manifest.file)
+        document, _, _ = load_all(manifest.file, manifest.destination)
     except Unusable:
         return problems
     return [

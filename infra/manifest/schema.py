@@ -156,6 +156,14 @@ def _branch(document: Document, error: ValidationError, path: Path, expected: st
     yield document.diagnostic(path, f"{_last(path)} is {_found(error.instance)}", expected=expected)
 
 
+def newer(document: Document) -> Diagnostic | None:
+    """What is to be said of a manifest in a format that is newer than this dynoctl."""
+    data = document.data
+    found = data.get("version") if isinstance(data, dict) else None
+    later = isinstance(found, int) and not isinstance(found, bool) and found > 1
+    return _version(document, found, ("version",)) if later else None
+
+
 def _version(document: Document, found: Any, path: Path) -> Diagnostic:
     if isinstance(found, int) and found > 1:
         return document.diagnostic(

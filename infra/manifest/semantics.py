@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 from collections.abc import Iterator, Mapping
 from pathlib import Path as File
@@ -45,6 +46,7 @@ def _list(value: Json) -> list[Any]:
 
 
 def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    groups = _map(data.get("groups"))
     names: dict[str, int] = {}
     places: dict[tuple[str, int], int] = {}
     spread = _map(data.get("placement")).get("spread")
@@ -64,6 +66,14 @@ def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
                 f"{host} is listed twice",
                 hint=f"The first is servers/{places[(host, port)]}.",
             )
+        for number, group in enumerate(_list(server.get("groups"))):
+            if isinstance(group, str) and group not in groups:
+                close = difflib.get_close_matches(group, groups, 1)
+                yield document.diagnostic(
+                    (*path, "groups", number),
+                    f"there is no group {group}",
+                    hint=f"Did you mean {close[0]}?" if close else "Groups stand under groups, by name.",
+                )
         listen = server.get("listen")
         if isinstance(listen, str) and listen and not _is_address(listen):
             yield document.diagnostic(

@@ -1,0 +1,151 @@
+"""The plan's page in a real browser: nothing is loaded, every difference is a key press away, both lights are readable."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.browser import Browser
+from tests.lab.support import Project
+
+APP = 'App = ->(env) { [200, { "content-type" => "text/plain" }, ["#{ENV["WORD"]}"]] }\n'
+SECRET = "hunter2-on-no-page"
+
+# The least contrast of any text to what is behind it, by WCAG's formula, with the text.
+CONTRAST = """
+(() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((one) => (one /= 255) <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const found = parts(getComputedStyle(node).backgroundColor);
+      if (found.length === 3 || found[3] > 0) return found.slice(0, 3);
+    }
+    return [255, 255, 255];
+  };
+  document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  let worst = [21, ""];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || node.closest(".skip")) continue;
+    const [one, two] = [light(parts(getComputedStyle(node).color).slice(0, 3)), light(behind(node))].sort((a, b) => b - a);
+    const ratio = (one + 0.05) / (two + 0.05);
+    if (ratio < worst[0]) worst = [ratio, walker.currentNode.textContent];
+  }
+  return worst;
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def page(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The page of a plan in which dynos start, restart and stop."""
+    directory = tmp_path_factory.mktemp("page")
+    source = directory / "source"
+    source.mkdir()
+    (source / "app.rb").write_text(APP)
+    framework = {"name": "rack", "require": "./app", "app": "App"}
+    app = Project(directory, fleet, "page", source, framework=framework, app_server={"name": "puma"})
+    app.environment["PAGE_SECRET"] = SECRET
+    app.manifest["env"] = {"WORD": "</style><script>alert(1)</script>", "SECRET": {"from_env": "PAGE_SECRET"}}
+    app.manifest["dynos"] = {"web": 3, "worker": {"count": 2, "command": "sleep 1000"}}
+    app.manifest["rollout"] = {"max_parallel": 2, "canary": 1}
+    app.manifest["checks"] = {"min_healthy": {"web": "50%"}, "max_exposure": 2, "min_spread": {}}
+    app.apply()
+    app.manifest["env"]["WORD"] += "two"
+    app.manifest["dynos"] = {"web": 4, "worker": {"count": 1, "command": "sleep 1000", "memory": "256M"}}
+    app.environment["PAGE_SECRET"] = SECRET + "-new"
+    said = app.dynoctl("plan", "--html", "plan.html", "--out", "plan").stdout
+    assert "The page is in plan.html." in said
+    assert "Exposure of worker: 1." in said and "Check min_healthy/web passed" in said
+    app.dynoctl("show", "plan", "--html", "again.html")
+    once, again = ((directory / name).read_text() for name in ("plan.html", "again.html"))
+    assert re.sub("Made .* from", "", once) == re.sub("Made .* from", "", again)
+    yield directory / "plan.html"
+    app.destroy()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    with Browser(tmp_path / "profile") as one:
+        yield one
+
+
+def test_it_is_one_file_without_secrets_or_scripts(page: Path, browser: Browser) -> None:
+    text = page.read_text()
+    assert SECRET not in text
+    assert "<script" not in text and "&lt;script&gt;alert(1)" in text
+    browser.open(page.as_uri())
+    assert browser.requests == [page.as_uri()], "it loads nothing"
+    assert browser.complaints == []
+
+
+def test_the_fleet_before_and_after(page: Path, browser: Browser) -> None:
+    browser.open(page.as_uri())
+    sides = browser.ask(
+        "[...document.querySelectorAll('.side')].map((one) => one.innerText.replace(/\\s+/g, ' ').toLowerCase())"
+    )
+    before, after = " ".join(sides[::2]), " ".join(sides[1::2])
+    assert {"web.1", "web.2", "web.3", "worker.1", "worker.2"} <= set(before.split())
+    assert "worker.2 stops" in before and "web.4 starts" in after
+    assert after.count("restarts") == 4
+    assert "worker.2" not in after
+
+
+def test_a_keyboard_is_enough(page: Path, browser: Browser) -> None:
+    browser.open(page.as_uri())
+    browser.press("Tab", 9)
+    assert browser.ask("document.activeElement.innerText") == "Skip to the changes"
+    for _ in range(60):
+        browser.press("Tab", 9)
+        if browser.ask("document.activeElement.matches('a.dyno.add')"):
+            break
+    link = browser.ask("document.activeElement.getAttribute('href')")
+    assert link.endswith("_web.4")
+    browser.press("Enter", 13)
+    opened = browser.ask("[...document.querySelectorAll('.on > details[open]')].map((one) => one.innerText)")
+    assert len(opened) == 1 and opened[0].startswith("web.4"), "a click, or Enter, shows the difference"
+    assert "Service.ExecStart" in opened[0]
+
+
+def test_without_scripts_everything_is_there(page: Path, browser: Browser) -> None:
+    browser.open(page.as_uri() + "#on-grid-1", scripts=False)
+    tree = browser.spoken()
+    assert ("heading", "Plan for page") in tree
+    assert any(role == "link" and name.startswith("web.4") for role, name in tree)
+
+
+def test_what_a_screen_reader_is_told(page: Path, browser: Browser) -> None:
+    browser.open(page.as_uri())
+    tree = browser.spoken()
+    headings = [name for role, name in tree if role == "heading"]
+    assert headings[:2] == ["Plan for page", "Before any dyno moves"]
+    assert {"The fleet", "The rollout", "The changes"} <= set(headings)
+    assert ("main", "") in tree and ("region", "The fleet") in tree
+    columns = [name.lower() for role, name in tree if role == "columnheader"]
+    assert columns == ["batch", "restarts", "stays up meanwhile"] and any(role == "rowheader" for role, _ in tree)
+    assert any(role == "link" and name == "web.4 starts" for role, name in tree), "colour is never all that says it"
+    assert all(name for role, name in tree if role in ("link", "heading", "DisclosureTriangle"))
+    assert browser.ask("document.documentElement.lang") == "en"
+    assert browser.ask("document.title").startswith("Plan for page: ")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_it_is_readable(page: Path, browser: Browser, tmp_path: Path, dark: bool, width: int) -> None:
+    browser.open(page.as_uri(), dark=dark, width=width)
+    ratio, words = browser.ask(CONTRAST)
+    assert ratio >= 4.5, f"{words!r} has a contrast of {ratio:.1f} (WCAG AA asks for 4.5)"
+    assert browser.ask("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+    ground = browser.ask("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(int(one) for one in re.findall(r"\d+", ground)[:3]) / 3
+    assert (brightness < 60) is dark
+    assert len(browser.screenshot(tmp_path / "page.png")) > 10_000

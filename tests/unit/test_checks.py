@@ -1,0 +1,84 @@
+"""Checks as values: what passes, what fails, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.checks import check
+from infra.exposure import _ANSWER
+from infra.formation import Formation
+from infra.manifest.model import App, Checks, DynoType, Manifest, Rollout, Server
+from infra.plan import Plan, batches
+
+HOMES = {"web.1": "a", "web.2": "b", "web.3": "c", "worker.1": "a"}
+
+
+def manifest(**checks: Any) -> Manifest:
+    servers = tuple(
+        Server(name, f"{name}.example", labels={"rack": rack}) for name, rack in zip("abc", "xxy", strict=True)
+    )
+    dynos = {"web": DynoType("web", 3), "worker": DynoType("worker", 1)}
+    return Manifest(Path("dyno.yaml"), App("shop", Path("/app")), servers, dynos, checks=Checks(**checks))
+
+
+def plan(parallel: int | str = 1, homes: dict[str, str] = HOMES) -> Plan:
+    moving = batches([dyno for dyno in homes if dyno.startswith("web")], Rollout(max_parallel=parallel))
+    return Plan("shop", (), Formation((), homes, homes), moving, {}, (), (), (), "f" * 64)
+
+
+def failing(wanted: Manifest, one: Plan, **logins: str) -> list[str]:
+    return [f"{answer.name}: {answer.detail}" for answer in check(wanted, one, logins) if not answer.passed]
+
+
+@pytest.mark.parametrize(
+    ("least", "parallel", "says"),
+    [
+        (2, 1, []),
+        (2, 2, ["min_healthy/web: batch 1 leaves 1 of 3 web dynos up, and 2 must be"]),
+        ("66%", 1, []),
+        ("67%", 1, ["min_healthy/web: batch 1 leaves 2 of 3 web dynos up, and 3 must be"]),
+        (4, 1, ["min_healthy/web: there are 3 web dynos, and 4 must be up at any time"]),
+        (0, 3, []),
+    ],
+)
+def test_enough_dynos_stay_up(least: int | str, parallel: int, says: list[str]) -> None:
+    assert failing(manifest(min_healthy={"web": least}), plan(parallel)) == says
+
+
+def test_a_unit_is_exposed_at_most_so_much() -> None:
+    wanted = manifest(max_exposure=1.5)
+    assert [one.detail for one in check(wanted, plan(), {})] == ["no unit changes"]
+    assert failing(wanted, replace(plan(), exposure={"web": (9.2, 1.5)})) == []
+    assert failing(wanted, replace(plan(), exposure={"web": (1.0, 1.6)})) == [
+        "max_exposure/web: a web dyno's unit is rated 1.6, and 1.5 is the most that may be"
+    ]
+    assert "no server could rate" in failing(wanted, replace(plan(), exposure={"web": (None, None)}))[0]
+    assert check(manifest(), replace(plan(), exposure={"web": (1.0, 9.9)}), {}) == (), "nobody asked"
+
+
+def test_the_rating_is_read() -> None:
+    said = "after_web → Overall exposure level for ./after_web.service: 1.1 OK 🙂\nbefore_web\n"
+    assert {match["name"]: match["score"] for match in _ANSWER.finditer(said)} == {"after_web": "1.1"}
+
+
+def test_nobody_logs_in_as_root() -> None:
+    wanted = manifest(forbid_root_login=True)
+    assert failing(wanted, plan(), a="deploy") == []
+    assert failing(wanted, plan(), a="root", b="deploy", c="root") == [
+        "forbid_root_login: dynoctl logs in as root on a, c"
+    ]
+
+
+def test_dynos_are_in_several_racks() -> None:
+    assert failing(manifest(min_spread={"rack": 2}), plan()) == []
+    together = {"web.1": "a", "web.2": "b", "worker.1": "c"}
+    assert failing(manifest(min_spread={"rack": 2}), plan(homes=together)) == [
+        "min_spread/rack: web dynos (2) are in 1 (x) of rack, and 2 must be"
+    ]
+    assert failing(manifest(min_spread={"room": 1}), plan())[0] == (
+        "min_spread/room: web dynos (3) are in none of room, and 1 must be"
+    )
