@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -213,9 +213,10 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
             prepared.registry.providers,
             unreachable,
             prepared.leaving,
+            list(_strange(manifest, facts)),
             notes=notes,
         )
-    errors = requirements.check(staying, stack, found)
+    errors = [*_strange(manifest, facts), *requirements.check(staying, stack, found)]
     formation = form(manifest, facts, unreachable)
     desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope.environments)
     known = release.merge(one.releases for one in facts.values())
@@ -243,6 +244,17 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         plan = replace(plan, notes=(*plan.notes, f"{many} due, and left out by {prepared.selection}"))
     wanted = plan.wanted if prepared.stored is None else f"v{prepared.stored.number}"
     return _released(prepared, replace(plan, slugs=slugs, wanted=wanted), known, facts)
+
+
+def _strange(manifest: Manifest, facts: Mapping[str, Facts]) -> Iterator[Diagnostic]:
+    """What a server carries of another destination is not overwritten."""
+    for name, seen in facts.items():
+        there = str(seen.meta.get("environment", "default")) if seen.meta else manifest.environment
+        if there != manifest.environment:
+            yield Diagnostic(
+                f"{name} carries {manifest.app.name} of the destination {there}, and this is {manifest.environment}",
+                hint="Give the overlay an app.name or servers of its own; or say the same -d as last time.",
+            )
 
 
 def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:

@@ -101,6 +101,7 @@ def _port(attributes: Attributes) -> int:
 
 def meta(
     app: str,
+    environment: str,
     serial: int,
     who: str,
     when: str,
@@ -108,15 +109,16 @@ def meta(
     servers: Mapping[str, Mapping[str, str]],
     spares: Mapping[str, Mapping[str, str]],
 ) -> tuple[str, str | None]:
-    """The formation as of this apply. ``homes`` maps dynos to machine-ids, ``servers`` machine-ids to how they
-    are reached (name, host, user, port), ``spares`` those that carry nothing; ``when`` is UTC in ISO 8601."""
+    """The formation as of this apply. ``environment`` is the destination, or ``default``; ``homes`` maps dynos to
+    machine-ids, ``servers`` machine-ids to how they are reached (name, host, user, port), ``spares`` those that carry
+    nothing; ``when`` is UTC in ISO 8601."""
     return (
         "meta.json",
         json.dumps(
             {
                 "version": VERSION,
                 "app": app,
-                "environment": "default",
+                "environment": environment,
                 "serial": serial,
                 "who": who,
                 "when": when,
@@ -161,7 +163,9 @@ def formation(
     here = {server.name for server in manifest.servers}
     servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
     spares = {machine: how for machine, how in known.items() if how.get("name") in here and machine not in servers}
-    return meta(manifest.app.name, int(str(old.get("serial", 0))) + 1, who, when, homes, servers, spares)
+    return meta(
+        manifest.app.name, manifest.environment, int(str(old.get("serial", 0))) + 1, who, when, homes, servers, spares
+    )
 
 
 def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra import __version__
-from infra.cli import apply, drift, history, init, lab, lock, plan, ps, releases, schema, show, validate
+from infra.cli import apply, config, drift, history, init, lab, lock, plan, ps, releases, schema, show, validate
 
 app = typer.Typer(
     name="dynoctl",
@@ -37,6 +37,7 @@ def root(
 
 init.register(app)
 validate.register(app)
+config.register(app)
 plan.register(app)
 show.register(app)
 drift.register(app)

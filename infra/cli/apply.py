@@ -18,6 +18,7 @@ import typer
 
 from infra.cli.options import (
     AsJson,
+    Destination,
     Excludes,
     File,
     Parallelism,
@@ -71,6 +72,7 @@ def apply(
         Path | None, typer.Argument(help="A saved plan: just that is applied, and nothing is asked.", metavar="PLAN")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="The manifest.  [default: dyno.yaml]")] = None,
+    destination: Destination = None,
     auto_approve: AutoApprove = False,
     message: Message = "",
     verbose: Verbose = False,
@@ -89,6 +91,7 @@ def apply(
     """Make the servers match dyno.yaml: show the plan, ask, carry it out."""
     wish = Wish(
         file or Path("dyno.yaml"),
+        destination,
         forget=frozenset(forget or ()),
         selection=selection(target, exclude, replace),
         parallelism=parallelism,
@@ -100,9 +103,9 @@ def apply(
         refuse_unattended("apply", auto_approve, as_json)
         carry_out(wish, how)
         return
-    if file is not None or wish.forget or wish.selection != EVERYTHING:
+    if file is not None or destination is not None or wish.forget or wish.selection != EVERYTHING:
         raise DynoctlError(
-            "A saved plan takes no --file, --forget, --target, --exclude or --replace",
+            "A saved plan takes no --file, --destination, --forget, --target, --exclude or --replace",
             "They were chosen when it was made.",
         )
     _apply_saved(plan_file, wish, how)
@@ -115,12 +118,13 @@ def _apply_saved(plan_file: Path, wish: Wish, how: How) -> None:
     if plan_file.is_dir() or plan_file.suffix in (".yaml", ".yml"):
         raise DynoctlError(f"{plan_file} is no saved plan", f"For a manifest: dynoctl apply -f {plan_file}")
     one = saved.read(plan_file)
-    wish = replace_(wish, file=one.file, selection=one.selection)
+    wish = replace_(wish, file=one.file, destination=one.destination, selection=one.selection)
     carry_out(wish, replace_(how, auto_approve=True), refuse=partial(saved.refuse_changed, plan_file, one))
 
 
 def destroy(
     file: File = Path("dyno.yaml"),
+    destination: Destination = None,
     auto_approve: AutoApprove = False,
     verbose: Verbose = False,
     lock_timeout: LockTimeout = 0,
@@ -128,7 +132,7 @@ def destroy(
 ) -> None:
     """Remove everything of this app from its servers, and nothing else."""
     refuse_unattended("destroy", auto_approve, as_json)
-    wish = Wish(file, destroy=True, quiet=as_json)
+    wish = Wish(file, destination, destroy=True, quiet=as_json)
     carry_out(wish, How(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsJson, File
+from infra.cli.options import AsJson, Destination, File
 from infra.errors import CHANGES_PENDING, OK, UNREACHABLE
 
 Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 2 where something drifted.")]
@@ -19,7 +19,12 @@ def register(app: typer.Typer) -> None:
     app.command("drift", short_help="Show what was changed by hand.")(drift)
 
 
-def drift(file: File = Path("dyno.yaml"), detailed_exitcode: Detailed = False, as_json: AsJson = False) -> None:
+def drift(
+    file: File = Path("dyno.yaml"),
+    destination: Destination = None,
+    detailed_exitcode: Detailed = False,
+    as_json: AsJson = False,
+) -> None:
     """Show what was changed by hand on the servers since the last apply, and who logged in since."""
     from infra.cli.session import Wish, prepared
     from infra.formation import newest_meta
@@ -27,7 +32,7 @@ def drift(file: File = Path("dyno.yaml"), detailed_exitcode: Detailed = False, a
     from infra.views import drift as view
     from infra.views.style import Style, wanted
 
-    with prepared(Wish(file, quiet=as_json)) as ready:
+    with prepared(Wish(file, destination, quiet=as_json)) as ready:
         plan = ready.plan
         found = view.drifted(plan)
         servers = list(dict.fromkeys(change.resource.server for change in found))

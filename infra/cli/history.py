@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.options import AsJson, File
+from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def history(
     file: File = Path("dyno.yaml"),
+    destination: Destination = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many, the newest.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -29,7 +30,7 @@ def history(
     from infra.views import history as view
     from infra.views.style import Style, wanted
 
-    model = manifest.read(file)
+    model = manifest.read(file, destination)
     entries, lost = audit.read(model.app.name, targets(model))
     if as_json:
         import json

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from infra.cli.options import AsJson, File
+from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE, DynoctlError
 
 app = typer.Typer(no_args_is_help=True, help="The lock that an apply holds on every server.", rich_markup_mode=None)
@@ -18,14 +18,14 @@ def root() -> None:
 
 
 @app.command("status")
-def status(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
+def status(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
     """Who holds the lock on each server, since when and from where."""
     from infra import manifest
     from infra.lock import holders
     from infra.targets import targets
     from infra.views.style import printable
 
-    model = manifest.read(file)
+    model = manifest.read(file, destination)
     found = holders(model.app.name, targets(model))
     lost = {name: one.summary for name, one in found.items() if isinstance(one, DynoctlError)}
     held = {name: one for name, one in found.items() if not isinstance(one, DynoctlError)}

@@ -11,6 +11,9 @@ from infra.errors import DynoctlError
 from infra.selection import Selection
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The manifest.")]
+Destination = Annotated[
+    str | None, typer.Option("--destination", "-d", help="Lay dyno.NAME.yaml over the manifest.", metavar="NAME")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Targets = Annotated[
     list[str] | None,

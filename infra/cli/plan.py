@@ -11,6 +11,7 @@ from infra.cli.drift import drift
 from infra.cli.options import (
     AsJson,
     AsMarkdown,
+    Destination,
     Excludes,
     File,
     HtmlTo,
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     file: File = Path("dyno.yaml"),
+    destination: Destination = None,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 2 where changes are pending.")
     ] = False,
@@ -55,13 +57,14 @@ def plan(
     if refresh_only:
         if as_markdown or out is not None:
             raise DynoctlError("--refresh-only goes with --json and --detailed-exitcode only", "See: dynoctl drift")
-        drift(file, detailed_exitcode, as_json)
+        drift(file, destination, detailed_exitcode, as_json)
     from infra.cli.session import Wish, exit_code, prepared, show
 
     if as_json and as_markdown:
         raise DynoctlError("--json and --markdown are two answers", "Ask for one of them.")
     wish = Wish(
         file,
+        destination,
         selection=selection(target, exclude, replace),
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,

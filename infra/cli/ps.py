@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from infra.cli.options import AsJson, File
+from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
 
@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command("ps", short_help="List the dynos as they run.")(ps)
 
 
-def ps(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
+def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
     """List the dynos: server, address, state, slug, pid, uptime, memory, restarts."""
     from infra import manifest
     from infra.processes import list_dynos
@@ -25,7 +25,7 @@ def ps(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
     from infra.views import dynos
     from infra.views.style import Style, wanted
 
-    model = manifest.read(file)
+    model = manifest.read(file, destination)
     rows, lost = list_dynos(model.app.name, Everything.processes, targets(model))
     if as_json:
         import json

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from infra.remote.session import Session
 
 from infra.cli.apply import AutoApprove, How, LockTimeout, Message, Verbose, carry_out, refuse_unattended
-from infra.cli.options import AsJson, File
+from infra.cli.options import AsJson, Destination, File
 from infra.cli.session import Wish
 from infra.errors import UNREACHABLE
 
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
 def releases(
     context: typer.Context,
     file: File = Path("dyno.yaml"),
+    destination: Destination = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many, the newest.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +43,7 @@ def releases(
     from infra.views import releases as view
     from infra.views.style import Style, wanted
 
-    model = manifest.read(file)
+    model = manifest.read(file, destination)
     sessions: dict[str, Session] = {}
     known = survey(model.app.name, targets(model), sessions)
     _close(sessions)
@@ -64,11 +65,13 @@ def show(
     context: typer.Context,
     version: Annotated[str, typer.Argument(help="A release: v7.", metavar="VERSION")],
     file: Annotated[Path | None, typer.Option("--file", "-f", help="The manifest.  [default: dyno.yaml]")] = None,
+    destination: Destination = None,
     as_json: AsJson = False,
 ) -> None:
     """One release in full. Of its variables only the names are shown."""
     outer = context.parent.params if context.parent is not None else {}
     file = file or outer.get("file") or Path("dyno.yaml")  # said before the command or after it
+    destination = destination or outer.get("destination")
     as_json = as_json or bool(outer.get("as_json"))
     from infra import manifest
     from infra.launch_record import names
@@ -76,7 +79,7 @@ def show(
     from infra.targets import targets
     from infra.views import releases as view
 
-    model = manifest.read(file)
+    model = manifest.read(file, destination)
     servers = targets(model)
     sessions: dict[str, Session] = {}
     try:
@@ -101,6 +104,7 @@ def rollback(
         typer.Argument(help="The release to go back to: v7. By itself the last good one.", metavar="VERSION"),
     ] = None,
     file: File = Path("dyno.yaml"),
+    destination: Destination = None,
     auto_approve: AutoApprove = False,
     message: Message = "",
     verbose: Verbose = False,
@@ -114,12 +118,12 @@ def rollback(
     from infra.targets import targets
 
     refuse_unattended("rollback", auto_approve, as_json)
-    model = manifest.read(file)
+    model = manifest.read(file, destination)
     sessions: dict[str, Session] = {}
     try:
         wanted = stored(model.app.name, version, targets(model), Everything().fits, sessions)
         how = How(auto_approve, verbose, message or f"rollback to v{wanted.number}", lock_timeout)
-        carry_out(Wish(file, stored=wanted, sessions=sessions, quiet=as_json), how, verb="rollback")
+        carry_out(Wish(file, destination, stored=wanted, sessions=sessions, quiet=as_json), how, verb="rollback")
     finally:
         _close(sessions)
 

@@ -28,6 +28,7 @@ class Wish:
     to, ``sessions`` are open already; ``parallelism`` says on how many servers something is done at the same time."""
 
     file: Path
+    destination: str | None = None
     destroy: bool = False
     forget: frozenset[str] = frozenset()
     stored: Stored | None = None
@@ -48,7 +49,7 @@ def prepared(wish: Wish) -> Iterator[Prepared]:
     from infra.remote.parallel import limit
 
     limit(wish.parallelism)
-    model = manifest.read(wish.file)
+    model = manifest.read(wish.file, wish.destination)
     ready = prepare(
         model,
         Everything(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.options import AsJson, File
+from infra.cli.options import AsJson, Destination, File
 from infra.errors import ERROR, INVALID_MANIFEST, UNREACHABLE, ManifestInvalid
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ def register(app: typer.Typer) -> None:
     app.command("validate", short_help="Check the manifest.")(validate)
 
 
-def validate(file: File = Path("dyno.yaml"), online: Online = False, as_json: AsJson = False) -> None:
+def validate(
+    file: File = Path("dyno.yaml"), destination: Destination = None, online: Online = False, as_json: AsJson = False
+) -> None:
     """Check the manifest; needs no network, unless --online asks the servers what they reach."""
     from infra.manifest import check
     from infra.registry import Everything
 
-    manifest, diagnostics = check(file)
+    manifest, diagnostics = check(file, destination)
     program = ""
     if manifest is not None:
         try:

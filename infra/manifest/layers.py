@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as File
@@ -11,6 +12,8 @@ from infra.errors import Diagnostic, Location
 from infra.manifest.document import Document, Path
 from infra.manifest.load import Unusable, load
 from infra.manifest.model import Json
+
+_DESTINATION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 DEEPEST = 8
 """How far one file may extend another that extends another ..."""
@@ -48,6 +51,10 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
     problems: list[Diagnostic] = []
     _add(file, parts, problems, ())
     if destination is not None:
+        if not _DESTINATION.fullmatch(destination):
+            raise Unusable(
+                Diagnostic(f"-d cannot be {destination!r}", expected="small letters, digits and dashes, like staging")
+            )
         over = overlay_of(file, destination)
         if not over.is_file():
             there = sorted(one.name for one in file.parent.glob(f"{file.stem}.*{file.suffix}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
@@ -32,15 +32,40 @@ class Unresolved(Exception):
         self.hint = hint
 
 
-def resolve(value: Value, base: Path) -> str | Sensitive:
-    """A value, fetched where it is a reference. Raises Unresolved.
+class Resolver:
+    """Fetches what references name, for one manifest: each once, and ``.dyno/secrets`` only where it is needed."""
+
+    def __init__(self, base: Path, destination: str | None) -> None:
+        self._base = base
+        self._destination = destination
+        self._known: dict[Reference, str | Sensitive] = {}
+        self._secrets: Mapping[str, str] | None = None
+
+    def __call__(self, value: Value) -> str | Sensitive:
+        """The value. Raises Unresolved, and DynoctlError where ``.dyno/secrets`` cannot be used."""
+        if isinstance(value, str):
+            return resolve(value, self._base, self._secret)
+        if value not in self._known:
+            self._known[value] = resolve(value, self._base, self._secret)
+        return self._known[value]
+
+    def _secret(self, name: str) -> str | None:
+        if self._secrets is None:
+            from infra.manifest.secrets_file import read
+
+            self._secrets = read(self._base, self._destination)
+        return self._secrets.get(name)
+
+
+def resolve(value: Value, base: Path, secret: Callable[[str], str | None] = lambda _: None) -> str | Sensitive:
+    """A value, fetched where it is a reference; ``secret`` gives variables that are not set. Raises Unresolved.
 
     What a reference gives is Sensitive, and so is a literal URL with a password in it."""
     if isinstance(value, str):
         return Sensitive(value) if has_password(value) else value
     words = value.value
     if value.kind == "from_env":
-        text = _from_env(str(words))
+        text = _from_env(str(words), secret)
     elif value.kind == "from_file":
         text = _from_file(base / Path(str(words)).expanduser())
     else:
@@ -50,10 +75,14 @@ def resolve(value: Value, base: Path) -> str | Sensitive:
     return Sensitive(text)
 
 
-def _from_env(name: str) -> str:
+def _from_env(name: str, secret: Callable[[str], str | None]) -> str:
     text = os.environ.get(name)
     if text is None:
-        raise Unresolved(f"the environment variable {name} is not set", f"Set it: export {name}=...")
+        text = secret(name)
+    if text is None:
+        raise Unresolved(
+            f"the environment variable {name} is not set", f"Set it: export {name}=..., or a line of .dyno/secrets"
+        )
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -104,17 +133,12 @@ def resolve_environment(manifest: Manifest) -> dict[str, str | Sensitive]:
     """The variables of every dyno: those of database and cache, then ``env``, which wins.
 
     Raises ManifestInvalid with every reference that gives nothing."""
-    base = manifest.file.resolve().parent
+    resolver = Resolver(manifest.file.resolve().parent, manifest.destination)
     problems: list[Diagnostic] = []
-    known: dict[Reference, str | Sensitive] = {}
 
     def fetch(path: str, value: Value) -> str | Sensitive | None:
         try:
-            if isinstance(value, str):
-                return resolve(value, base)
-            if value not in known:
-                known[value] = resolve(value, base)
-            return known[value]
+            return resolver(value)
         except Unresolved as error:
             problems.append(Diagnostic(error.summary, path=path, hint=error.hint))
             return None
@@ -136,12 +160,12 @@ def services(manifest: Manifest) -> dict[str, Service]:
     """Every database and cache by its place in the manifest (``database``, ``caches/sessions``), in full.
 
     Raises ManifestInvalid as ``resolve_environment`` does."""
-    base = manifest.file.resolve().parent
+    resolver = Resolver(manifest.file.resolve().parent, manifest.destination)
     problems: list[Diagnostic] = []
 
     def fetch(path: str, value: Value) -> str | Sensitive | None:
         try:
-            return resolve(value, base)
+            return resolver(value)
         except Unresolved as error:
             problems.append(Diagnostic(error.summary, path=path, hint=error.hint))
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ RESERVED = b".dynoctl"
 """The directory that every slug has for us: the rackup made from the manifest is bound over a file in it."""
 
 OURS = (b".dyno", b"dyno.yaml")
+OVERLAY = re.compile(rb"dyno\.[a-z0-9-]+\.yaml")
 """At the root, where the source is the manifest's own directory: secrets, which are in no slug, and the manifest, or
 every edit of it would make another slug."""
 
@@ -74,8 +76,8 @@ def scan(source: Path, directories: Sequence[str] = ()) -> Tree:
     """Read the whole of ``source`` and name it. ``directories`` are in the slug even where the source has none.
 
     What ``.slugignore`` at its root says (as a .gitignore would) is left out; so are ``.slugignore`` itself,
-    every ``.git``, ``.dyno`` and ``dyno.yaml`` at the root, and a ``.dynoctl`` there, instead of which the slug has
-    its own.
+    every ``.git``, ``.dyno``, ``dyno.yaml`` and its overlays at the root, and a ``.dynoctl`` there, instead of which
+    the slug has its own.
     Raises DynoctlError where the source is no directory, a file cannot be read, or a path is neither a
     file, a directory nor a symbolic link.
     """
@@ -133,7 +135,7 @@ def _walk(root: bytes, folder: bytes, rules: tuple[ignore.Rule, ...]) -> Iterato
     for child in children:
         path = folder + b"/" + child.name if folder else child.name
         is_directory = child.is_dir(follow_symlinks=False)
-        if child.name == b".git" or path in (RESERVED, *OURS, os.fsencode(IGNORE_FILE)):
+        if child.name == b".git" or path in (RESERVED, *OURS, os.fsencode(IGNORE_FILE)) or OVERLAY.fullmatch(path):
             continue
         # As in git, what is in an ignored directory cannot be asked back: it is not even looked at.
         if ignore.ignored(rules, path, is_directory):

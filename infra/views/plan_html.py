@@ -103,7 +103,13 @@ def _fleet(plan: Plan) -> Iterator[str]:
         after = _sorted(dyno for dyno, home in formation.homes.items() if home == server)
         mine = [change for change in plan.changes if change.resource.server == server]
         away = server in plan.unreachable
-        word = "does not answer" if away else "leaves" if server in plan.leaving else f"{len(after)} dynos"
+        word = (
+            "does not answer"
+            if away
+            else "leaves"
+            if server in plan.leaving
+            else f"{len(after)} dyno{'' if len(after) == 1 else 's'}"
+        )
         yield f'<li class="server{" away" if away else ""}">'
         yield f"<header><h3>{_text(server)}</h3><small>{word}</small></header>"
         yield '<div class="sides">'

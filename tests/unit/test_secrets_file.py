@@ -1,0 +1,76 @@
+"""``.dyno/secrets``: what it gives, what wins over it, and when it is refused; no value is ever said."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.errors import DynoctlError
+from infra.manifest.model import Reference
+from infra.manifest.references import Resolver, Unresolved
+from infra.manifest.secrets_file import read
+from infra.sensitive import Sensitive
+
+POISON = "hunter2-poison"
+
+
+def write(base: Path, text: str, name: str = "secrets", mode: int = 0o600) -> Path:
+    (base / ".dyno").mkdir(exist_ok=True)
+    file = base / ".dyno" / name
+    file.write_text(text)
+    file.chmod(mode)
+    return file
+
+
+def value(base: Path, name: str, destination: str | None = None) -> str:
+    found = Resolver(base, destination)(Reference("from_env", name))
+    assert isinstance(found, Sensitive)
+    return found.reveal()
+
+
+def test_what_it_says(tmp_path: Path) -> None:
+    write(tmp_path, "# a comment\nA=1\nexport B='x $A #y'\nC=\"one\\ntwo\nthree\"\n\nEMPTY=\n")
+    assert read(tmp_path, None) == {"A": "1", "B": "x $A #y", "C": "one\ntwo\nthree", "EMPTY": ""}
+    assert read(tmp_path / "nowhere", None) == {}
+
+
+def test_what_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "KEY=file\nOTHER=file\n")
+    write(tmp_path, "KEY=staging\n", "secrets.staging")
+    monkeypatch.delenv("KEY", raising=False)
+    assert value(tmp_path, "KEY") == "file"
+    assert value(tmp_path, "KEY", "staging") == "staging"
+    assert value(tmp_path, "OTHER", "staging") == "file"
+    monkeypatch.setenv("KEY", "environment")
+    assert value(tmp_path, "KEY", "staging") == "environment"
+    with pytest.raises(Unresolved, match="the environment variable NOT_THERE is not set"):
+        value(tmp_path, "NOT_THERE")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "says"),
+    [
+        (f"A=1\nnot {POISON}\n", 0o600, r"secrets:2: this line is no NAME=value"),
+        (f"A=1\n\n\n={POISON}\n", 0o600, r"secrets:4: this line is no NAME=value"),
+        (f"A={POISON}\nA={POISON}2\n", 0o600, r"secrets:2: A stands twice"),
+        (f"A={POISON}\n", 0o644, r"can be read by others: its mode is 0644"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, text: str, mode: int, says: str) -> None:
+    write(tmp_path, text, mode=mode)
+    with pytest.raises(DynoctlError, match=says) as error:
+        read(tmp_path, None)
+    assert POISON not in f"{error.value.summary} {error.value.hint} {error.value!r}"
+
+
+def test_it_is_outside_git(tmp_path: Path) -> None:
+    file = write(tmp_path, "A=1\n")
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, env=env)
+    assert read(tmp_path, None) == {"A": "1"}
+    subprocess.run(["git", "add", "-f", str(file)], cwd=tmp_path, check=True, env=env)
+    with pytest.raises(DynoctlError, match="secrets is in git"):
+        read(tmp_path, None)
