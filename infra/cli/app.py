@@ -8,7 +8,22 @@ from typing import Annotated
 import typer
 
 from infra import __version__
-from infra.cli import apply, config, drift, history, init, lab, lock, plan, ps, releases, schema, show, validate
+from infra.cli import (
+    apply,
+    completion,
+    config,
+    drift,
+    history,
+    init,
+    lab,
+    lock,
+    plan,
+    ps,
+    releases,
+    schema,
+    show,
+    validate,
+)
 
 app = typer.Typer(
     name="dynoctl",
@@ -44,6 +59,7 @@ drift.register(app)
 apply.register(app)
 releases.register(app)
 schema.register(app)
+completion.register(app)
 ps.register(app)
 history.register(app)
 app.add_typer(lock.app, name="lock")
@@ -55,7 +71,8 @@ def run(argv: Sequence[str]) -> int:
     from infra.cli.fail import report
 
     try:
-        code = app(args=list(argv), standalone_mode=False)
+        completion.prepare()
+        code = app(args=list(argv), prog_name="dynoctl", standalone_mode=False)
     except BaseException as error:  # the last line of defence: a traceback is a bug, a report is not
         return report(error)
     return code if isinstance(code, int) else 0

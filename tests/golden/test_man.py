@@ -1,0 +1,162 @@
+"""The man page is made from the commands: each with all its arguments and options, and each of these says what it does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from infra import __version__
+from infra.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+DYNOCTL = Path(sys.executable).parent / "dynoctl"
+FILE = ROOT / "docs/dynoctl.1"
+ROOT_COMMAND: Any = typer.main.get_command(app)
+
+HEAD = f"""\
+.\\" Made from the commands: DYNOCTL_GOLDEN=write pytest tests/golden/test_man.py
+.TH DYNOCTL 1 "" "dynoctl {__version__}" "User Commands"
+.SH NAME
+dynoctl \\- Rack apps as dynos on servers you own
+.SH SYNOPSIS
+.B dynoctl
+.I command
+[options]
+.SH DESCRIPTION
+One dyno.yaml names a Rack app, its layers, how many dynos, and on which servers. dynoctl compares that with the live
+servers over SSH and makes it so. Nothing is installed on them beyond what a plan shows.
+.SH COMMANDS
+"""
+FOOT = """\
+.SH EXIT STATUS
+.TP
+.B 0
+Done, or nothing to do.
+.TP
+.B 1
+An error; a plan that went stale, a lock that is taken, a check that fails.
+.TP
+.B 2
+Changes are pending (with \\-\\-detailed\\-exitcode).
+.TP
+.B 3
+The manifest is invalid.
+.TP
+.B 4
+A server could not be reached.
+.TP
+.B 5
+A release was rejected, or a rollout failed and went back.
+.SH FILES
+.TP
+.I dyno.yaml
+The manifest;
+.I dyno.NAME.yaml
+lies over it with \\-d NAME.
+.TP
+.I .dyno/secrets
+What from_env gives where the environment does not; mode 0600, outside git.
+.SH ENVIRONMENT
+.TP
+.B NO_COLOR
+No colour and no spinner.
+.TP
+.B DYNOCTL_DEBUG
+Show where in dynoctl an unexpected failure came from.
+"""
+
+
+def commands(group: Any = ROOT_COMMAND, path: tuple[str, ...] = ("dynoctl",)) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with its words, in the order in which --help lists them."""
+    for name, command in group.commands.items():
+        if command.hidden:
+            continue
+        if getattr(command, "commands", None) is None or command.invoke_without_command:
+            yield (*path, name), command
+        if getattr(command, "commands", None) is not None:
+            yield from commands(command, (*path, name))
+
+
+def roff(text: str) -> str:
+    text = " ".join(text.split()).replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
+    return f"\\&{text}" if text.startswith(".") else text
+
+
+def words(parameter: Any) -> str:
+    """What stands on the command line: ``--file, -f PATH``."""
+    names = ", ".join(f"\\fB{roff(name)}\\fR" for name in [*parameter.opts, *parameter.secondary_opts])
+    takes = "" if parameter.is_flag else f" \\fI{roff(parameter.metavar or parameter.type.name.upper())}\\fR"
+    return names + takes
+
+
+def man() -> str:
+    lines = [HEAD]
+    for path, command in commands():
+        arguments = [one for one in command.params if one.param_type_name == "argument"]
+        takes = " ".join(
+            f"[{one.metavar or one.name.upper()}]" if not one.required else one.metavar or one.name.upper()
+            for one in arguments
+        )
+        lines.append(f".SS {roff(' '.join([*path[1:], takes]))}\n{roff(command.help)}\n")
+        lines += [f".TP\n.I {roff(one.metavar or one.name.upper())}\n{roff(one.help)}\n" for one in arguments]
+        lines += [
+            f".TP\n{words(one)}\n{roff(one.help)}\n"
+            for one in command.params
+            if one.param_type_name == "option" and one.name != "help"
+        ]
+    return "".join([*lines, FOOT])
+
+
+def test_the_man_page_is_made_from_the_commands() -> None:
+    if os.environ.get("DYNOCTL_GOLDEN") == "write":
+        FILE.write_text(man())
+    assert FILE.read_text() == man(), "stale: DYNOCTL_GOLDEN=write pytest tests/golden/test_man.py"
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="only a formatter can tell whether it formats")
+def test_the_man_page_formats() -> None:
+    done = subprocess.run(["groff", "-man", "-Tutf8", "-ww", "-z", FILE], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_every_argument_and_option_says_what_it_does(path: tuple[str, ...]) -> None:
+    command = next(one for here, one in commands() if here == path)
+    assert command.help
+    for parameter in command.params:
+        text = getattr(parameter, "help", None)
+        assert text and text.endswith((".", "]")), f"{' '.join(path)}: {parameter.name} says nothing"
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
+def test_every_command_is_in_the_readme(path: tuple[str, ...]) -> None:
+    name = " ".join(path[:2])
+    assert name in (ROOT / "README.md").read_text(), f"{name} is not in the README"
+
+
+def test_a_shell_is_taught_the_commands(tmp_path: Path) -> None:
+    script = subprocess.run([DYNOCTL, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    (tmp_path / "script").write_text(script)
+    ask = f"""
+source {tmp_path}/script
+PATH={DYNOCTL.parent}:$PATH
+words() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _dynoctl_completion dynoctl; echo "${{COMPREPLY[@]}}"; }}
+words dynoctl pl
+words dynoctl releases sh
+words dynoctl plan --ht
+"""
+    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:3] == ["plan", "show", "--html"], done.stderr
+    for shell in ("zsh", "fish"):
+        assert (
+            "dynoctl"
+            in subprocess.run([DYNOCTL, "completion", shell], capture_output=True, text=True, check=True).stdout
+        )
