@@ -22,7 +22,7 @@ demo: system $(VENV)/.done  ## Boot three servers, plan, apply, and ask the app 
 	@.ci/demo $(DYNOCTL)
 
 test: system $(VENV)/.done lint wheel  ## Lint, types, unit tests, the wheel, and every test on real servers
-	@.ci/packages chromium
+	@.ci/packages chromium curl
 	$(PY) -m pytest -q tests/unit tests/golden tests/lab
 
 unit: $(VENV)/.done  ## The tests that run anywhere, in seconds
@@ -41,7 +41,7 @@ bench: system $(VENV)/.done  ## Print the measured numbers, with ratios against 
 	@$(PY) -m tests.bench
 
 soak: system $(VENV)/.done  ## The long sweeps
-	@.ci/packages chromium
+	@.ci/packages chromium curl
 	$(PY) -m pytest -q tests/lab --soak
 
 clean:  ## Take down every lab and remove what was built here

@@ -1,0 +1,113 @@
+"""The pipelines in the docs, as far as a machine without these services can run them: every command, in a shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+import yaml
+
+from tests.lab.support import DYNOCTL, Project
+
+CI = Path(__file__).parents[2] / "docs/ci"
+APP = 'App = ->(env) { [200, { "content-type" => "text/plain" }, ["#{ENV["API_KEY"].size}"]] }\n'
+SECRET = "hunter2-of-a-pipeline"
+
+
+@pytest.fixture
+def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "app.rb").write_text(APP)
+    framework = {"name": "rack", "require": "./app", "app": "App"}
+    project = Project(tmp_path, fleet, "pipeline", source, framework=framework, app_server={"name": "puma"})
+    project.manifest["env"] = {"API_KEY": {"from_env": "SHOP_API_KEY"}}
+    project.environment["SHOP_API_KEY"] = SECRET
+    project.dynoctl("validate")
+    yield project
+    project.destroy()
+
+
+def shell(project: Project, script: str, **environment: str) -> str:
+    """Run one step as the service does, with dynoctl installed."""
+    path = f"{project.directory}/bin:{DYNOCTL.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=project.directory,
+        env={**os.environ, **project.environment, **environment, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    return done.stdout
+
+
+def check(project: Project, comment: str) -> None:
+    assert comment.startswith("### dynoctl plan: `pipeline`") and SECRET not in comment
+    assert (project.directory / "plan.html").read_text().startswith("<!doctype html>")
+    assert {project.get(row) for row in project.ps().values()} == {str(len(SECRET))}
+    project.settled()
+
+
+def test_github_actions(app: Project) -> None:
+    workflow = yaml.safe_load((CI / "github.yml").read_text())
+    steps = {step["name"]: step for job in workflow["jobs"].values() for step in job["steps"] if "run" in step}
+    assert all("${{" not in step["run"] for step in steps.values()), "what an event holds is no part of a script"
+    home = app.directory / "home"
+    shell(app, steps["Log in"]["run"], HOME=str(home), SSH_KEY="key", SSH_KNOWN_HOSTS="hosts")
+    assert (home / ".ssh/id_ed25519").stat().st_mode & 0o777 == 0o600
+    (app.directory / "bin").mkdir()
+    (app.directory / "bin/gh").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > gh.said\ncp "$7" comment\n')
+    (app.directory / "bin/gh").chmod(0o755)
+    shell(app, steps["Plan"]["run"], GITHUB_STEP_SUMMARY=str(app.directory / "summary"))
+    shell(app, steps["Comment"]["run"], PULL_REQUEST="7")
+    said = (app.directory / "gh.said").read_text().split()
+    assert said == ["pr", "comment", "7", "--edit-last", "--create-if-none", "--body-file", "plan.md"]
+    assert "Apply complete" in shell(app, steps["Apply"]["run"], GITHUB_SHA="1f3c8a77b2d0")
+    assert "1f3c8a77b2d0" in app.dynoctl("releases").stdout
+    assert (app.directory / "summary").read_text() == (app.directory / "comment").read_text()
+    check(app, (app.directory / "comment").read_text())
+
+
+class Notes(BaseHTTPRequestHandler):
+    """Takes comments as GitLab does."""
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.notes.append((self.path, self.headers["PRIVATE-TOKEN"], parse_qs(body)["body"][0]))  # type: ignore[attr-defined]
+        self.send_response(201)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Not on the tests' stderr."""
+
+
+def test_gitlab_ci(app: Project) -> None:
+    pipeline = yaml.safe_load((CI / "gitlab.yml").read_text())
+    server = HTTPServer(("127.0.0.1", 0), Notes)
+    server.notes = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    variables = {
+        "CI_MERGE_REQUEST_IID": "7",
+        "CI_PROJECT_ID": "4711",
+        "GITLAB_TOKEN": "token",
+        "CI_API_V4_URL": f"http://127.0.0.1:{server.server_port}/api/v4",
+        "CI_COMMIT_SHA": "1f3c8a77b2d0",
+    }
+    try:
+        shell(app, "\n".join(pipeline["plan"]["script"]), **variables)
+    finally:
+        server.shutdown()
+        server.server_close()
+    ((path, token, comment),) = server.notes  # type: ignore[attr-defined]
+    assert (path, token) == ("/api/v4/projects/4711/merge_requests/7/notes", "token")
+    assert "Apply complete" in shell(app, "\n".join(pipeline["apply"]["script"]), **variables)
+    check(app, comment)
