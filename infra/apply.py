@@ -41,7 +41,7 @@ class Applier:
         self._plan: Plan = prepared.plan
         self._listener = listener
         self._providers: Mapping[str, Provider] = {one.kind: one for one in prepared.registry.providers}
-        self._redact = redactor(prepared.scope.environments.values())
+        self._redact = redactor([*prepared.scope.environments.values(), prepared.scope.credentials])
         self._shells: dict[str, LockedShell] = {}
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()

@@ -15,13 +15,14 @@ from infra.facts import Facts
 from infra.formation import Formation, form, newest_meta
 from infra.launch_record import Stored, content, pack
 from infra.manifest.model import Manifest
-from infra.manifest.references import resolve_environment
+from infra.manifest.references import resolve_credentials, resolve_environment
 from infra.observe import Fleet, Observed, Observer, observe
 from infra.plan import Plan, build
 from infra.provider import Scope
 from infra.release import Release
 from infra.remote.session import Session
 from infra.selection import EVERYTHING, Selection
+from infra.sensitive import Sensitive
 from infra.stack import Registry, Slug, Stack
 from infra.targets import leaving_targets, targets
 
@@ -88,11 +89,12 @@ def prepare(
     only those of ``selection`` are planned; raises DynoctlError where it names nothing that there is. With ``rated``
     (or where a check needs it) a server rates how exposed the units are that change."""
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
-    environment = {} if destroy else resolve_environment(manifest) if stored is None else stored.environment
+    environment, credentials = ({}, {}) if destroy else _secrets(manifest, stored)
     scope = Scope(
         manifest.app.name,
         secrets.token_hex(16),
         {} if destroy else dict.fromkeys(manifest.dynos, environment),
+        credentials,
         () if destroy else stack.packages,
     )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
@@ -128,7 +130,7 @@ def prepare(
             leaving=tuple(target.name for target in left),
             destroy=destroy,
             forget=forget,
-            body="" if slug is None else pack(stack, slug.digest, environment),
+            body="" if slug is None else pack(stack, slug.digest, environment, credentials),
             stored=stored,
             selection=selection,
         )
@@ -157,6 +159,15 @@ def _checked(prepared: Prepared, rated: bool) -> Plan:
         if not one.passed
     ]
     return replace(plan, checks=answers, errors=(*plan.errors, *failed))
+
+
+def _secrets(
+    manifest: Manifest, stored: Stored | None
+) -> tuple[Mapping[str, str | Sensitive], Mapping[str, Sensitive]]:
+    """The variables and the credentials of every dyno: fetched now, or those of a stored release."""
+    if stored is not None:
+        return stored.environment, stored.credentials
+    return resolve_environment(manifest), resolve_credentials(manifest)
 
 
 def _again(stored: Stored, now: Stack) -> Stack:
@@ -218,7 +229,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         )
     errors = [*_strange(manifest, facts), *requirements.check(staying, stack, found)]
     formation = form(manifest, facts, unreachable)
-    desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope.environments)
+    desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope)
     known = release.merge(one.releases for one in facts.values())
     slugs = release.kept(known, manifest.keep, prepared.slug.digest)
     stays = prepared.registry.kept(manifest.app.name, slugs)

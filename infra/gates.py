@@ -75,10 +75,9 @@ class Gates:
         now = prepared.plan.release
         if server is None or prepared.slug is None or now is None or self._shut():
             return
-        variables = prepared.scope.environments["web"]
-        registry, nonce = prepared.registry, prepared.scope.salt[:8]
+        registry = prepared.registry
         mark = record.commanded(prepared.plan.app, now.number)
-        one = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, variables, nonce, mark)
+        one = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, prepared.scope, mark)
         try:
             if server in self.broken:
                 raise DynoctlError(f"{server}: it was to run the release command, and cannot be used")
@@ -108,11 +107,9 @@ class Gates:
         if not servers or slug is None or self._shut():
             return
         self.listener(Event("phase", text="rehearse", total=len(servers)))
-        variables = prepared.scope.environments["web"]
 
         def work(server: str) -> None:
-            nonce = prepared.scope.salt[:8]
-            one = prepared.registry.candidate(prepared.manifest, prepared.stack, slug, server, variables, nonce)
+            one = prepared.registry.candidate(prepared.manifest, prepared.stack, slug, server, prepared.scope)
             self.shells[server].run(one.commands, self._step(server, "candidate"))
             self.listener(Event("done", server, "candidate", "answered"))
 

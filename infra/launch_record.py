@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from infra.errors import DynoctlError
@@ -27,9 +28,15 @@ class Stored:
     slug: str
     stack: Stack
     environment: Mapping[str, str | Sensitive]
+    credentials: Mapping[str, Sensitive]
 
 
-def pack(stack: Stack, slug: str, environment: Mapping[str, str | Sensitive]) -> str:
+def pack(
+    stack: Stack,
+    slug: str,
+    environment: Mapping[str, str | Sensitive],
+    credentials: Mapping[str, Sensitive] = MappingProxyType({}),
+) -> str:
     """One line; it holds the environment's secrets."""
     values = {
         "version": VERSION,
@@ -37,6 +44,7 @@ def pack(stack: Stack, slug: str, environment: Mapping[str, str | Sensitive]) ->
         "variables": {name: _plain(value) for name, value in sorted(environment.items())},
         "secret": sorted(name for name, value in environment.items() if isinstance(value, Sensitive)),
         "common": sorted(name for name, value in environment.items() if isinstance(value, Sensitive) and value.common),
+        "credentials": {name: value.reveal() for name, value in sorted(credentials.items())},
         "ruby": stack.ruby,
         "program": stack.program,
         "executables": list(stack.executables),
@@ -58,7 +66,8 @@ def content(body: str) -> str:
     """The part of a packed release that tells it from another one; "" where it is damaged."""
     try:
         values = json.loads(body)
-        return json.dumps({name: values[name] for name in ("slug", "variables", *_RUNS)}, sort_keys=True)
+        names = ("slug", "variables", *_RUNS, *(["credentials"] if values.get("credentials") else []))
+        return json.dumps({name: values[name] for name in names}, sort_keys=True)
     except (ValueError, KeyError, TypeError):
         return ""
 
@@ -71,7 +80,8 @@ def unpack(number: int, body: str, fits: Callable[[str, str], bool]) -> Stored:
         values = json.loads(body)
         if values["version"] != VERSION:
             raise ValueError(f"version {values['version']}")
-        return Stored(number, str(values["slug"]), _stack(values, fits), _environment(values))
+        given = {str(name): Sensitive(str(text)) for name, text in values.get("credentials", {}).items()}
+        return Stored(number, str(values["slug"]), _stack(values, fits), _environment(values), given)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DynoctlError(
             f"What the servers remember of v{number} cannot be read: {error}",

@@ -28,6 +28,8 @@ class Scope:
     app: str
     salt: str
     environments: Mapping[str, Mapping[str, str | Sensitive]] = field(default_factory=dict)
+    credentials: Mapping[str, Sensitive] = field(default_factory=dict)
+    """What every dyno gets as files."""
     packages: tuple[str, ...] = ()
     """The Debian packages that the layers come in."""
 

@@ -9,14 +9,14 @@ from infra.errors import Diagnostic, ManifestInvalid
 from infra.formation import Formation
 from infra.manifest.model import Manifest
 from infra.manifest.references import located
-from infra.provider import Provider
+from infra.provider import Provider, Scope
 from infra.remote.session import Session
 from infra.resource import Change, Command, Resource, Upload
-from infra.sensitive import Sensitive
 from infra.slug import build, image
 from infra.slug.tree import scan
 from infra.stack import Progress, Slug, Stack, Trial
 from providers import candidate, one_off, paths, processes, release_command
+from providers.credentials import CredentialFiles
 from providers.desired import Wanted, rehearsal, releasing, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
@@ -47,6 +47,7 @@ class Everything:
         LaunchFile("server_config"),
         User(),
         EnvFile(),
+        CredentialFiles(),
         Socket(),
         Unit(),
     )
@@ -100,9 +101,9 @@ class Everything:
         stack: Stack,
         slug: Slug,
         formation: Formation,
-        environments: Mapping[str, Mapping[str, str | Sensitive]],
+        scope: Scope,
     ) -> list[Resource]:
-        return resources(_wanted(manifest, stack, slug, environments), formation.dynos)
+        return resources(_wanted(manifest, stack, slug, scope), formation.dynos)
 
     def candidate(
         self,
@@ -110,11 +111,11 @@ class Everything:
         stack: Stack,
         slug: Slug,
         server: str,
-        variables: Mapping[str, str | Sensitive],
-        nonce: str,
+        scope: Scope,
     ) -> Trial:
-        unit = rehearsal(_wanted(manifest, stack, slug, {"web": variables}), server, nonce)
-        return Trial(server, candidate.commands(unit, variables, nonce))
+        nonce = scope.salt[:8]  # it tells this run's from those of others
+        unit = rehearsal(_wanted(manifest, stack, slug, scope), server, nonce)
+        return Trial(server, candidate.commands(unit, scope, nonce))
 
     def release(
         self,
@@ -122,12 +123,11 @@ class Everything:
         stack: Stack,
         slug: Slug,
         server: str,
-        variables: Mapping[str, str | Sensitive],
-        nonce: str,
+        scope: Scope,
         mark: str,
     ) -> Trial:
-        unit = releasing(_wanted(manifest, stack, slug, {"web": variables}), server)
-        return Trial(server, release_command.commands(unit, variables, nonce, mark))
+        unit = releasing(_wanted(manifest, stack, slug, scope), server)
+        return Trial(server, release_command.commands(unit, scope, scope.salt[:8], mark))
 
     def fits(self, version: str, requirement: str) -> bool:
         return satisfies(version, requirement)
@@ -166,10 +166,10 @@ class Everything:
         return render(STARTERS[framework], name, ready=True)
 
 
-def _wanted(
-    manifest: Manifest, stack: Stack, slug: Slug, environments: Mapping[str, Mapping[str, str | Sensitive]]
-) -> Wanted:
-    return Wanted(manifest.app.name, slug, stack, environments, manifest.rollout, manifest.dynos)
+def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> Wanted:
+    return Wanted(
+        manifest.app.name, slug, stack, scope.environments, scope.credentials, manifest.rollout, manifest.dynos
+    )
 
 
 def _upload(app: str, made: image.Image) -> Upload:

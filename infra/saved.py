@@ -135,7 +135,9 @@ def _bound(ready: Prepared, key: str) -> dict[str, Any]:
 
     variables = ready.scope.environments.get("web", {})
     plain = {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in variables.items()}
-    layers = "" if not ready.body else json.dumps({**json.loads(ready.body), "variables": None}, sort_keys=True)
+    plain |= {f"the credential {name}": value.reveal() for name, value in ready.scope.credentials.items()}
+    hidden = {"variables": None, "credentials": None}
+    layers = "" if not ready.body else json.dumps({**json.loads(ready.body), **hidden}, sort_keys=True)
     return {
         "manifest": ready.manifest.digest(),
         "slug": "" if ready.slug is None else ready.slug.digest,

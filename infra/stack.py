@@ -9,10 +9,9 @@ from typing import Protocol
 
 from infra.formation import Formation
 from infra.manifest.model import Manifest
-from infra.provider import Provider
+from infra.provider import Provider, Scope
 from infra.remote.session import Session
 from infra.resource import Change, Command, Resource, Upload
-from infra.sensitive import Sensitive
 
 Progress = Callable[[str], None]
 
@@ -91,7 +90,7 @@ class Registry(Protocol):
         stack: Stack,
         slug: Slug,
         formation: Formation,
-        environments: Mapping[str, Mapping[str, str | Sensitive]],
+        scope: Scope,
     ) -> list[Resource]:
         """Every resource that every server should have."""
         ...
@@ -102,11 +101,9 @@ class Registry(Protocol):
         stack: Stack,
         slug: Slug,
         server: str,
-        variables: Mapping[str, str | Sensitive],
-        nonce: str,
+        scope: Scope,
     ) -> Trial:
-        """The rehearsal of a web dyno on a server where slug, rackup and configuration are in place. ``nonce`` tells
-        it from those of other runs."""
+        """The rehearsal of a web dyno on a server where slug, rackup and configuration are in place."""
         ...
 
     def release(
@@ -115,8 +112,7 @@ class Registry(Protocol):
         stack: Stack,
         slug: Slug,
         server: str,
-        variables: Mapping[str, str | Sensitive],
-        nonce: str,
+        scope: Scope,
         mark: str,
     ) -> Trial:
         """The release command, on a server where the slug is in place. ``mark`` is the path of a file that is made

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from infra.provider import Scope
 from infra.resource import Command
-from infra.sensitive import Sensitive
 from providers import one_off
 from providers.dyno_unit import DynoUnit, wanted, words
 
@@ -51,7 +49,7 @@ def settings(dyno: DynoUnit, nonce: str) -> dict[str, str]:
     }
 
 
-def commands(dyno: DynoUnit, variables: Mapping[str, str | Sensitive], nonce: str) -> tuple[Command, ...]:
+def commands(dyno: DynoUnit, scope: Scope, nonce: str) -> tuple[Command, ...]:
     """Boot it, ask it, and take everything away again; the last command's status is its answer."""
     unit = settings(dyno, nonce)
-    return one_off.commands(name(dyno.app, nonce), unit, variables, dyno.deadline, "boot a candidate")
+    return one_off.commands(name(dyno.app, nonce), unit, scope, dyno.deadline, "boot a candidate")

@@ -13,6 +13,7 @@ from infra.sensitive import Sensitive
 from infra.stack import Slug, Stack
 from providers import (
     candidate,
+    credentials,
     directory,
     dyno_unit,
     env_file,
@@ -35,6 +36,7 @@ class Wanted:
     slug: Slug
     stack: Stack
     environments: Mapping[str, Mapping[str, str | Sensitive]]
+    credentials: Mapping[str, Sensitive]
     rollout: Rollout
     types: Mapping[str, DynoType]
 
@@ -88,6 +90,7 @@ def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUni
         port=dyno.port,
         files={kind: launch_file.digest(text) for kind, text in wanted.files.items()} if dyno.port else {},
         writable=stack.writable,
+        credentials=tuple(sorted(wanted.credentials)),
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=its.stop_timeout or stop,
         ruby=stack.program,
@@ -117,6 +120,8 @@ def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
         Resource(dyno.server, "user", name, user.desired(wanted.app, dyno.name), dyno.name),
         Resource(dyno.server, "env_file", name, env_file.desired(wanted.environments[type_]), dyno.name),
     ]
+    if wanted.credentials:
+        made.append(Resource(dyno.server, "credentials", name, credentials.desired(wanted.credentials), dyno.name))
     if dyno.port:
         listening = socket.desired(wanted.app, dyno.name, dyno.listen, dyno.port)
         made.append(Resource(dyno.server, "socket", name, listening, dyno.name))

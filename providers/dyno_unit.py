@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from infra import marks
 from infra.manifest.model import Health
 from infra.resource import Attributes
-from providers import ini, paths
+from providers import credentials, ini, paths
 from providers.sandbox import SANDBOX
 from providers.unit import READY_TIMEOUT
 
@@ -57,6 +57,8 @@ class DynoUnit:
     port: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     writable: tuple[str, ...] = ()
+    credentials: tuple[str, ...] = ()
+    """The names of files that it gets."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
@@ -99,6 +101,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.User": unit,
         "Service.Group": unit,
         **inside(dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
+        **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
         "Service.ExecStart": words(dyno.argv),
         "Service.Restart": "always",
         "Service.RestartSec": "1",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from infra.provider import Scope
 from infra.resource import Command
-from infra.sensitive import Sensitive
-from providers import env_file, files, ini
+from providers import credentials, env_file, files, ini
 from providers.dyno_unit import BOOT_QUOTA, DynoUnit, inside, words
 
 RUNTIME = "/run/systemd/system"
@@ -25,6 +25,7 @@ def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: i
         "Unit.Description": f"{name.removeprefix('dynoctl-')} (one-off)",
         "Service.DynamicUser": "yes",
         **inside(dyno, variables, environment(name)),
+        **credentials.load(given(name), dyno.credentials),
         "Service.ExecStart": words(dyno.argv),
         "Service.TimeoutStartSec": str(timeout),
         "Service.RuntimeMaxSec": str(timeout),
@@ -37,7 +38,7 @@ def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: i
 def commands(
     name: str,
     unit: Mapping[str, str],
-    variables: Mapping[str, str | Sensitive],
+    scope: Scope,
     timeout: int,
     says: str,
     mark: str = "",
@@ -48,14 +49,15 @@ def commands(
     systemd makes once a oneshot has ended well, also where nobody waits for it any more."""
     secret = environment(name)
     write = [
-        files.write(secret, env_file.render(variables), "0600", secret=True, says="write its env file"),
+        files.write(secret, env_file.render(scope.environments["web"]), "0600", secret=True, says="write its env file"),
+        *credentials.write(given(name), scope.credentials),
         files.write(_file(name), ini.render(unit), "0644", says="write its unit"),
     ]
     last = name
     if mark:
         last = f"{name}.ended"
         write.append(files.write(_file(last), ini.render(_ended(name, mark)), "0644", says="write its unit"))
-    argv = ("sh", "-c", _RUN, "one-off", name, last, secret)
+    argv = ("sh", "-c", _RUN, "one-off", name, last, secret, given(name))
     return (*write, Command(argv, timeout=timeout + 30, says=says))
 
 
@@ -81,6 +83,11 @@ def sweep(app: str, *, stop: bool = False) -> Command:
     return Command(("sh", "-c", _SWEEP, "sweep", "stop" if stop else "", *prefixes), says="record")
 
 
+def given(name: str) -> str:
+    """Where its credentials are, for root alone and as long as it lives."""
+    return f"/run/{name}.credentials"
+
+
 def environment(name: str) -> str:
     """Where its variables are, for root alone and as long as it lives."""
     return f"/run/{name}.env"
@@ -89,12 +96,12 @@ def environment(name: str) -> str:
 _SWEEP = """\
 stop=$1; shift
 for prefix; do
-  for left in /run/systemd/system/"$prefix"*.service /run/"$prefix"*.env; do
+  for left in /run/systemd/system/"$prefix"*.service /run/"$prefix"*.env /run/"$prefix"*.credentials; do
     [ -e "$left" ] || continue
     name=${left##*/}; name=${name%.*}
     [ -n "$stop" ] && systemctl stop "$name.service" 2>/dev/null
     case $(systemctl show -p ActiveState --value "$name.service") in activ*|deactivating) continue ;; esac
-    rm -f "/run/systemd/system/$name.service" "/run/$name.env"
+    rm -rf "/run/systemd/system/$name.service" "/run/$name.env" "/run/$name.credentials"
     systemctl reset-failed "$name.service" 2>/dev/null
   done
 done
@@ -106,10 +113,10 @@ _RUN = """\
 clean() {
   # Nobody waits for an answer of it, and an app server may take its time to end.
   systemctl kill -s KILL "$unit" 2>/dev/null; systemctl stop "$unit" 2>/dev/null
-  rm -f "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables";
+  rm -rf "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables" "$given"
   systemctl reset-failed "$unit" "$last" 2>/dev/null
 }
-unit=$1.service last=$2.service variables=$3 identifier=$1
+unit=$1.service last=$2.service variables=$3 given=$4 identifier=$1
 trap clean EXIT
 systemctl daemon-reload
 since=$(date +%s)

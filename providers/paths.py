@@ -54,5 +54,14 @@ def env_directory(app: str) -> str:
     return f"/etc/dyno/{app}"
 
 
+def credentials(app: str, dyno: str) -> str:
+    """The directory of a dyno's credentials."""
+    return f"{env_directory(app)}/{dyno}.credentials"
+
+
+def credential(app: str, dyno: str, name: str) -> str:
+    return f"{credentials(app, dyno)}/{name}"
+
+
 def env_file(app: str, dyno: str) -> str:
     return f"{env_directory(app)}/{dyno}.env"

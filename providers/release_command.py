@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from infra.provider import Scope
 from infra.resource import Command
-from infra.sensitive import Sensitive
 from providers import one_off
 from providers.dyno_unit import DynoUnit
 
@@ -26,11 +24,11 @@ def settings(dyno: DynoUnit, nonce: str) -> dict[str, str]:
     return unit | {"Service.Type": "oneshot", "Service.TimeoutStopSec": str(STOP_SECONDS)}
 
 
-def commands(dyno: DynoUnit, variables: Mapping[str, str | Sensitive], nonce: str, mark: str) -> tuple[Command, ...]:
+def commands(dyno: DynoUnit, scope: Scope, nonce: str, mark: str) -> tuple[Command, ...]:
     """Run it; the last command's status is its own, and it prints what it said. ``mark`` is a file that is there once
     it has ended well."""
     name = _name(dyno.app, nonce)
-    return one_off.commands(name, settings(dyno, nonce), variables, TIMEOUT, "run the release command", mark)
+    return one_off.commands(name, settings(dyno, nonce), scope, TIMEOUT, "run the release command", mark)
 
 
 def alone(app: str) -> Command:

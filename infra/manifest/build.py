@@ -54,6 +54,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         builder=data.get("builder"),
         middleware=tuple(_entry(entry) for entry in data.get("middleware", [])),
         env={name: _env(document, name, value) for name, value in data.get("env", {}).items()},
+        credentials={name: _reference(value) for name, value in data.get("credentials", {}).items()},
         database=_backing(data.get("database")),
         cache=_backing(data.get("cache")),
         databases={name: _backing_of(value) for name, value in data.get("databases", {}).items()},
@@ -146,7 +147,9 @@ def _backing_of(data: dict[str, Any]) -> Backing:
 
 
 def _value(value: Any) -> Value:
-    if isinstance(value, str):
-        return value
+    return value if isinstance(value, str) else _reference(value)
+
+
+def _reference(value: Any) -> Reference:
     kind, what = next(iter(value.items()))
     return Reference(kind, tuple(what) if isinstance(what, list) else what)

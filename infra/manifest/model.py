@@ -201,6 +201,8 @@ class Manifest:
     app_server: AppServer = AppServer()
     middleware: tuple[Use | Map, ...] = ()
     env: Mapping[str, Value] = field(default_factory=dict)
+    credentials: Mapping[str, Reference] = field(default_factory=dict)
+    """What dynos get as files, by the file's name."""
     database: Backing | None = None
     cache: Backing | None = None
     databases: Mapping[str, Backing] = field(default_factory=dict)

@@ -156,6 +156,23 @@ def resolve_environment(manifest: Manifest) -> dict[str, str | Sensitive]:
     return found
 
 
+def resolve_credentials(manifest: Manifest) -> dict[str, Sensitive]:
+    """The text of each of the dynos' credentials. Raises ManifestInvalid as ``resolve_environment`` does."""
+    resolver = Resolver(manifest.file.resolve().parent, manifest.destination)
+    problems: list[Diagnostic] = []
+    found: dict[str, Sensitive] = {}
+    for name, value in manifest.credentials.items():
+        try:
+            text = resolver(value)
+        except Unresolved as error:
+            problems.append(Diagnostic(error.summary, path=f"credentials/{name}", hint=error.hint))
+        else:
+            found[name] = text if isinstance(text, Sensitive) else Sensitive(text)
+    if problems:
+        raise ManifestInvalid(located(manifest, problems))
+    return found
+
+
 def services(manifest: Manifest) -> dict[str, Service]:
     """Every database and cache by its place in the manifest (``database``, ``caches/sessions``), in full.
 

@@ -6,6 +6,7 @@ import base64
 import copy
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -18,7 +19,11 @@ import pytest
 
 from tests.lab.support import Project
 
-APP = 'App = ->(env) { [200, { "content-type" => "text/plain" }, ["fine"]] }\n'
+APP = """\
+App = lambda do |env|
+  [200, { "content-type" => "text/plain" }, [File.read("#{ENV["CREDENTIALS_DIRECTORY"]}/deep.key").size.to_s]]
+end
+"""
 
 TOKENS = {
     name: f"pOison+{name}/4711"
@@ -33,12 +38,15 @@ TOKENS = {
         "password",
         "cache",
         "options",
+        "credential",
     )
 }
 """One for each way in; with characters that a URL has to write in another way."""
 
 # Where they are meant to be: for root alone.
 MEANT = ("/etc/dyno/poison/", "/var/lib/dynoctl/poison/releases/")
+HANDED = re.compile(r"/run/credentials/(dyno-poison-web-[12])\.service/deep\.key 400 \1")
+"""What systemd gives to a dyno, and to nobody else."""
 
 
 def spellings(token: str) -> set[str]:
@@ -93,6 +101,7 @@ def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
     framework = {"name": "rack", "require": "./app", "app": "App"}
     app = Project(tmp_path, fleet, "poison", source, framework=framework, app_server={"name": "puma"})
     (app.directory / "key").write_text(TOKENS["file"] + "\n")
+    (app.directory / "deep").write_text(f"-----BEGIN-----\n{TOKENS['credential']}\n\n")
     (app.directory / "given").write_text(TOKENS["command"] + "\n")
     (app.directory / ".dyno").mkdir(mode=0o700)
     (app.directory / ".dyno/secrets").write_text(f"FROM_SECRETS='{TOKENS['secrets']}'\n")
@@ -135,7 +144,8 @@ def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
             },
         },
         "cache": {"adapter": "redis", "url": {"from_env": "POISON_CACHE"}},
-        "release_command": "true",
+        "credentials": {"deep.key": {"from_file": "deep"}},
+        "release_command": 'test -s "$CREDENTIALS_DIRECTORY/deep.key"',
     }
     valid = copy.deepcopy(app.manifest)
     yield app
@@ -189,6 +199,8 @@ def on_servers(fleet: Any, since: float) -> dict[str, str]:
     for server in fleet.names:
         for line in fleet.exec(server, "sh", "-c", search, input=patterns).stdout.splitlines():
             name, mode, owner = line.rsplit(" ", 2)
+            if HANDED.fullmatch(line):
+                continue
             if not name.startswith(MEANT) or (mode, owner) != ("600", "root"):
                 found[f"{server}:{name}"] = f"{mode} {owner}"
         units = f"journalctl --since=@{since:.0f} -o export --no-pager; systemctl show '*' --no-pager; cat /proc/mounts"
@@ -210,6 +222,7 @@ def left_here(directory: Path) -> dict[str, set[str]]:
 def test_no_secret_comes_out_anywhere(app: Project, fleet: Any) -> None:
     began = time.time()
     app.apply()
+    assert {app.get(row) for row in app.ps().values()} == {str((app.directory / "deep").stat().st_size - 1)}
     assert on_servers(fleet, began) == {}, "before an app has said anything itself"
     with Watcher() as watcher:
         said = everything_said(app)

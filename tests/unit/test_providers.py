@@ -11,9 +11,9 @@ import pytest
 
 from infra.provider import Scope
 from infra.remote.quote import assign
-from infra.resource import Change, Resource, fingerprint
+from infra.resource import Attributes, Change, Resource, fingerprint, same
 from infra.sensitive import Sensitive
-from providers import candidate, dyno_unit, env_file, ini, user
+from providers import candidate, credentials, dyno_unit, env_file, ini, user
 from providers.env_file import EnvFile
 from providers.unit import Unit
 from providers.user import User
@@ -231,3 +231,46 @@ def test_a_share_of_many_cores(text: str, percent: str) -> None:
     output = "dyno-shop-web-1.service:[Service]\ndyno-shop-web-1.service:CPUQuota=1%\n"
     states = f"Id=dyno-shop-web-1.service\nCPUQuotaPerSecUSec={text}\n\nId=dyno-shop-web-1-ready.service\nActiveState=active\n"
     assert Unit().parse(Scope("shop", ""), output + states)["shop-web.1"]["cpu"] == percent
+
+
+def test_credentials_are_compared_without_leaving_the_server(tmp_path: Path) -> None:
+    deep = "-----BEGIN-----\nhunter2 'x'\n\n"
+    scope = Scope("shop", "salt", credentials={"deep.key": Sensitive(deep)})
+    desired = Resource("grid-1", "credentials", "shop-web.1", credentials.desired(scope.credentials), "web.1")
+    provider = credentials.CredentialFiles()
+    directory = tmp_path / "dyno/shop/web.1.credentials"
+
+    def look() -> Attributes | None:
+        fragment = provider.observe(scope)
+        script = assign({**fragment.variables, "directory": str(directory.parent), "kept": "/nonexistent"})
+        said = subprocess.run(["sh", "-s"], input=script + fragment.script, capture_output=True, text=True, check=True)
+        assert "hunter2" not in said.stdout
+        return provider.parse(scope, said.stdout.replace(whoami(), "root:root")).get("shop-web.1")
+
+    assert look() is None
+    change = Change(desired, "create", None, desired.attributes)
+    for command in provider.steps(scope, change):
+        argv = [word.replace("/etc/dyno", str(tmp_path / "dyno")) for word in command.argv]
+        assert "hunter2" not in " ".join(argv)
+        subprocess.run(argv, input=command.stdin, check=True)
+    assert (directory / "deep.key").read_text() == deep
+    found = look()
+    assert found is not None
+    assert all(same(value, found.get(name)) for name, value in desired.attributes.items())
+    (directory / "deep.key").chmod(0o644)
+    found = look()
+    assert found is not None and not same(desired.attributes["files"], found["files"])
+    (directory / "deep.key").chmod(0o600)
+    (directory / "deep.key").write_text(deep + "x")
+    (directory / "more").write_text("")
+    found = look()
+    assert found is not None and not same(desired.attributes["files"], found["files"])
+    changed = Change(desired, "update", found, desired.attributes)
+    assert provider.triggers(changed)
+    assert [command.says for command in provider.steps(scope, changed)][-1] == "remove credentials"
+    assert {path.rpartition("/")[2] for path in provider.files(scope, changed)} == {"deep.key", "more"}
+    assert "hunter2" not in repr(provider.recorded(desired.attributes, "salt"))
+
+
+def whoami() -> str:
+    return subprocess.run(["stat", "-c", "%U:%G", "."], capture_output=True, text=True, check=True).stdout.strip()

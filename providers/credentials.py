@@ -1,0 +1,120 @@
+"""A dyno's credentials: files that systemd hands to it alone; compared without leaving the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra import marks
+from infra.provider import Fragment, Scope
+from infra.resource import Attribute, Attributes, Change, Command, Fingerprint, Scalar, fingerprint
+from infra.sensitive import Sensitive
+from providers import files, paths
+from providers.base import Base
+
+Credentials = Mapping[str, str | Sensitive]
+
+
+class CredentialFiles(Base):
+    kind = "credentials"
+    headline = ("files",)
+
+    def observe(self, scope: Scope) -> Fragment:
+        kept = f"{paths.home(scope.app)}/salt"
+        return Fragment(_SCRIPT, {"directory": paths.env_directory(scope.app), "kept": kept, "salt": scope.salt})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        salt = ""
+        modes: dict[str, str] = {}
+        found: dict[str, dict[str, Scalar]] = {}
+        for line in output.splitlines():
+            word, _, rest = line.partition(" ")
+            if word == "salt":
+                salt = rest
+            elif word == "directory":
+                mode, owner, path = rest.split(" ", 2)
+                modes[_dyno(path)] = f"{mode.zfill(4)} {owner}"
+                found[_dyno(path)] = {}
+            elif word == "file":
+                mode, owner, digest, path = rest.split(" ", 3)
+                directory, _, name = path.rpartition("/")
+                # One that others can read is not what it should be, whatever is in it.
+                whole = digest if (mode, owner) == ("600", "root:root") else f"{mode} {owner}"
+                found[_dyno(directory)][name] = Fingerprint(salt, whole, str)
+        return {
+            f"{scope.app}-{dyno}": {"mode": modes[dyno], "files": dict(kept)}
+            for dyno, kept in found.items()
+            if marks.DYNO_NAME.match(dyno)
+        }
+
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        names = {*_files(change.before), *_files(change.after)}
+        return [paths.credential(scope.app, str(change.resource.dyno), name) for name in sorted(names)]
+
+    def triggers(self, change: Change) -> bool:
+        return change.before is None or change.after is None or "files" in change.differing()
+
+    def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
+        digests = {name: fingerprint(salt, _reveal(value)) for name, value in _files(attributes).items()}
+        return {"mode": attributes["mode"], "files": digests}
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        directory = paths.credentials(scope.app, str(change.resource.dyno))
+        if change.after is None:
+            return [files.remove(directory)]
+        wanted = _files(change.after)
+        gone = [f"{directory}/{name}" for name in _files(change.before) if name not in wanted]
+        return [
+            files.make_directory(paths.env_directory(scope.app), "0700"),
+            files.make_directory(directory, "0700"),
+            *write(directory, {name: value for name, value in wanted.items() if isinstance(value, str | Sensitive)}),
+            *([Command(("rm", "-f", "--", *gone), says="remove credentials")] if gone else []),
+        ]
+
+
+# A credential may be a key of many lines, so it is hashed by itself behind the salt, as ``printf %s`` would write it.
+_SCRIPT = """\
+set -- "$directory"/*.credentials
+[ -e "$1" ] || exit 0
+[ -r "$kept" ] && IFS= read -r salt < "$kept"
+printf 'salt %s\\n' "$salt"
+stat -c 'directory %a %U:%G %n' "$@"
+for directory; do
+  for file in "$directory"/*; do
+    [ -f "$file" ] || continue
+    sum=$({ printf %s "$salt"; cat "$file"; } | sha256sum)
+    printf 'file %s %s %s\\n' "$(stat -c '%a %U:%G' "$file")" "${sum%% *}" "$file"
+  done
+done
+:
+"""
+
+
+def write(directory: str, values: Credentials) -> list[Command]:
+    """Write each into a directory of root's, just as it is: nothing is added at its end."""
+    return [
+        files.write(f"{directory}/{name}", _reveal(value), "0600", secret=True, says=f"write the credential {name}")
+        for name, value in sorted(values.items())
+    ]
+
+
+def desired(values: Credentials) -> Attributes:
+    """The credentials of one dyno."""
+    return {"mode": "0700 root:root", "files": {name: values[name] for name in sorted(values)}}
+
+
+def load(directory: str, names: Sequence[str]) -> dict[str, str]:
+    """The setting that hands them to a unit; nothing where there are none."""
+    return {"Service.LoadCredential": "\n".join(f"{name}:{directory}/{name}" for name in names)} if names else {}
+
+
+def _files(attributes: Attributes | None) -> Mapping[str, Attribute]:
+    found = (attributes or {}).get("files")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _dyno(path: str) -> str:
+    return path.rpartition("/")[2].removesuffix(".credentials")
+
+
+def _reveal(value: object) -> str:
+    return value.reveal() if isinstance(value, Sensitive) else str(value)
