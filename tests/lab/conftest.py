@@ -40,6 +40,12 @@ def soak(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--soak"))
 
 
+def lab_name() -> str:
+    """Where tests run side by side, each process of them has a lab of its own."""
+    name, worker = os.environ.get("DYNOCTL_LAB", "test"), os.environ.get("PYTEST_XDIST_WORKER")
+    return f"{name}-{worker}" if worker else name
+
+
 class Fleet:
     """A running lab. Server names are ``grid-1`` and so on; ``data`` carries the services."""
 
@@ -118,7 +124,7 @@ class Fleet:
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Fleet]:
     """Three servers and ``data``. A lab that cannot start fails the tests; it never skips them."""
-    name = os.environ.get("DYNOCTL_LAB", "test")
+    name = lab_name()
     try:
         needs.check(install=False)
         yield Fleet(name, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -112,8 +111,8 @@ apt-get update -q
     )
 
 
-def test_the_repository_ends_with_its_lab() -> None:
-    name = f"{os.environ.get('DYNOCTL_LAB', 'test')}-b"
+def test_the_repository_ends_with_its_lab(fleet: Any) -> None:
+    name = f"{fleet.path.name}-b"
     try:
         subprocess.run(
             [DYNOCTL, "lab", "up", "--name", name, "--servers", "1", "--bare", "1"], check=True, capture_output=True
