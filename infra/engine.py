@@ -15,7 +15,7 @@ from infra.facts import Facts
 from infra.formation import Formation, form, newest_meta
 from infra.launch_record import Stored, content, pack
 from infra.manifest.model import Manifest
-from infra.manifest.references import resolve_credentials, resolve_environment
+from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.observe import Fleet, Observed, Observer, observe
 from infra.plan import Plan, build
 from infra.provider import Scope
@@ -167,7 +167,8 @@ def _secrets(
     """The variables and the credentials of every dyno: fetched now, or those of a stored release."""
     if stored is not None:
         return stored.environment, stored.credentials
-    return resolve_environment(manifest), resolve_credentials(manifest)
+    resolver = resolver_of(manifest)  # one for both: what a program gives may be given once
+    return resolve_environment(manifest, resolver), resolve_credentials(manifest, resolver)
 
 
 def _again(stored: Stored, now: Stack) -> Stack:

@@ -18,7 +18,9 @@ class Group:
 
     @property
     def subject(self) -> str:
-        return self.dyno or self.changes[0].resource.key
+        # A dyno that loses one of its files is not what goes.
+        moves = self.dyno is not None and (not goes(self) or any(change.effect for change in self.changes))
+        return str(self.dyno) if moves else self.changes[0].resource.key
 
 
 def group(plan: Plan) -> list[Group]:

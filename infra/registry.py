@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class Everything:
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app
-        tree = scan(app.source, tuple(f"{path}" for path in stack.writable))
+        tree = scan(app.source, tuple(f"{path}" for path in stack.writable), _manifests(manifest))
         if not app.build:
             return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)))
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
@@ -170,6 +171,12 @@ def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> Wante
     return Wanted(
         manifest.app.name, slug, stack, scope.environments, scope.credentials, manifest.rollout, manifest.dynos
     )
+
+
+def _manifests(manifest: Manifest) -> list[Path]:
+    """The manifest's own files, with the overlays of other destinations: an edit of one is no other slug."""
+    file = manifest.file
+    return [*manifest.files, *file.parent.glob(f"{glob.escape(file.stem)}.*{glob.escape(file.suffix)}")]
 
 
 def _upload(app: str, made: image.Image) -> Upload:

@@ -50,6 +50,12 @@ class CredentialFiles(Base):
         names = {*_files(change.before), *_files(change.after)}
         return [paths.credential(scope.app, str(change.resource.dyno), name) for name in sorted(names)]
 
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        if change.before is not None:
+            return []
+        directory = paths.credentials(scope.app, str(change.resource.dyno))
+        return [Command(("sh", "-c", 'rmdir "$1" 2>/dev/null; :', "rmdir", directory))]
+
     def triggers(self, change: Change) -> bool:
         return change.before is None or change.after is None or "files" in change.differing()
 

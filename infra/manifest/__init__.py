@@ -30,9 +30,10 @@ def check(file: Path, destination: str | None = None) -> tuple[Manifest | None, 
         document, problems, files = layers.load_all(file, destination)
     except Unusable as error:
         return None, (error.diagnostic,)
-    newer = schema.newer(document)
-    if newer is not None:  # what else it says is of a format that nobody here knows
-        return None, (newer,)
+    for part in (*getattr(document, "parts", ()), document):
+        newer = schema.newer(part)
+        if newer is not None:  # what else it says is of a format that nobody here knows
+            return None, (newer,)
     problems += schema.check(document)
     layers.expand(document.data)
     problems += semantics.check(document, file.resolve().parent)

@@ -25,6 +25,7 @@ from infra.manifest.model import (
     Use,
     Value,
 )
+from infra.manifest.places import place
 
 _SIZES = {"M": 1 << 20, "G": 1 << 30}
 
@@ -73,7 +74,7 @@ def _server(data: dict[str, Any]) -> Server:
 
 
 def _app(data: dict[str, Any], base: Path) -> App:
-    source = (base / Path(data["source"]).expanduser()).resolve()
+    source = place(base, data["source"]).resolve()
     writable = tuple(path.strip("/") for path in data.get("writable", ()))
     return App(data["name"], source, tuple(data.get("build", ())), writable)
 
@@ -93,7 +94,7 @@ def _rollout(data: dict[str, Any]) -> Rollout:
 
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:
-    paths: dict[str, Any] = {key: base / Path(data[key]).expanduser() for key in ("key", "known_hosts") if key in data}
+    paths: dict[str, Any] = {key: place(base, data[key]) for key in ("key", "known_hosts") if key in data}
     values: dict[str, Any] = dict(data)
     values.update(paths)
     return Ssh(**values)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from infra.errors import Diagnostic, Location
 from infra.manifest.model import Json
+from infra.manifest.urls import SECRET
 
 Path = tuple[str | int, ...]
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"']*(?=@)")
-_OPTION = re.compile(r"(?<=password=)[^&\s\"']*", re.IGNORECASE)
+# Up to the last @ of the word: a password may hold one, or a slash. One word alone is the password of Redis.
+_CREDENTIALS = re.compile(r"(?P<scheme>rediss?)?://(?P<login>[^\s\"']*)(?=@)")
+_OPTION = re.compile(rf"((?:{'|'.join(sorted(SECRET))})=)([^&\s\"']*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Document:
     secrets: list[Mark] = field(default_factory=list)
     """Values that may be secret: their characters are never shown."""
 
+    def origin(self, path: Path) -> Document:
+        """The file in which a path stands: this one."""
+        return self
+
     def locate(self, path: Path, *, key: bool = False) -> Location | None:
         """Where a path stands: its key, or else its value; the nearest place above it where it is not there."""
         while True:
@@ -59,7 +65,7 @@ class Document:
         if line >= len(self.lines):
             return ""
         text = _CREDENTIALS.sub(_star, self.lines[line])
-        text = _OPTION.sub(lambda found: "*" * len(found[0]), text)
+        text = _OPTION.sub(lambda found: found[1] + "*" * len(found[2]), text)
         for mark in self.secrets:
             if mark.line == line:
                 end = mark.column + mark.length
@@ -74,5 +80,8 @@ class Document:
 
 
 def _star(match: re.Match[str]) -> str:
-    user, colon, password = match[0].partition(":")
-    return user + colon + "*" * len(password)
+    start = match.start("login") - match.start()
+    user, colon, password = match["login"].partition(":")
+    if match["scheme"] and not colon:
+        user, password = "", user
+    return match[0][:start] + user + colon + "*" * len(password)

@@ -12,8 +12,11 @@ from infra.errors import Diagnostic, Location
 from infra.manifest.document import Document, Path
 from infra.manifest.load import Unusable, load
 from infra.manifest.model import Json
+from infra.manifest.places import is_file, place
 
 _DESTINATION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+_KINDS = frozenset({"from_env", "from_file", "from_command"})
 
 DEEPEST = 8
 """How far one file may extend another that extends another ..."""
@@ -56,7 +59,7 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
                 Diagnostic(f"-d cannot be {destination!r}", expected="small letters, digits and dashes, like staging")
             )
         over = overlay_of(file, destination)
-        if not over.is_file():
+        if not is_file(over):
             there = sorted(one.name for one in file.parent.glob(f"{file.stem}.*{file.suffix}"))
             raise Unusable(
                 Diagnostic(
@@ -79,27 +82,28 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
 
 
 def _add(file: File, parts: list[tuple[Document, File]], problems: list[Diagnostic], below: tuple[File, ...]) -> None:
-    document, found = load(file)
+    document, found = load(file, empty=bool(parts))
     problems += found
     data: Any = document.data
     bases = data.pop("extends", [])
-    place = document.locate(("extends",))
+    here = document.locate(("extends",))
     if isinstance(bases, str):
         bases = [bases]
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
         raise Unusable(
-            Diagnostic("extends is no file's name", "extends", place, expected="extends: ../base.yaml, or a list")
+            Diagnostic("extends is no file's name", "extends", here, expected="extends: ../base.yaml, or a list")
         )
     for name in bases:
-        base = file.parent / File(name).expanduser()
+        base = place(file.resolve().parent, name)
         chain = (*below, file.resolve())
         if base.resolve() in chain:
-            raise Unusable(Diagnostic(f"{name} extends itself, by way of {file.name}", "extends", place))
+            raise Unusable(Diagnostic(f"{name} extends itself, by way of {file.name}", "extends", here))
         if len(chain) > DEEPEST:
-            raise Unusable(Diagnostic(f"more than {DEEPEST} files extend each other", "extends", place))
-        if not base.is_file():
-            raise Unusable(Diagnostic(f"there is no {base}", "extends", place, hint="Name it relative to this file."))
-        _add(base, parts, problems, chain)
+            raise Unusable(Diagnostic(f"more than {DEEPEST} files extend each other", "extends", here))
+        if not is_file(base):
+            raise Unusable(Diagnostic(f"there is no {base}", "extends", here, hint="Name it relative to this file."))
+        if all(base.resolve() != other.resolve() for _, other in parts):  # what two extend lies under both
+            _add(base, parts, problems, chain)
     parts.append((document, file))
 
 
@@ -114,7 +118,7 @@ def merge(under: Json, over: Json) -> Json:
 
 
 def _reference(value: dict[str, Json]) -> bool:
-    return any(key.startswith("from_") for key in value)
+    return not _KINDS.isdisjoint(value)
 
 
 def expand(data: Json) -> None:

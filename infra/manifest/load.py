@@ -11,6 +11,7 @@ import yaml
 from infra.errors import Diagnostic, Location
 from infra.manifest.document import Document, Mark, Path
 from infra.manifest.model import Json
+from infra.manifest.urls import SECRET, is_secret
 
 LARGEST = 1 << 20
 """Bytes. A manifest is written by people."""
@@ -27,6 +28,7 @@ _TRUE, _FALSE, _NULL = (
     {"false", "False", "FALSE"},
     {"", "~", "null", "Null", "NULL"},
 )
+_SECRET_WORD = re.compile("|".join(sorted(SECRET)), re.IGNORECASE)
 _CORE_NAMES = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 _CORE = {f"tag:yaml.org,2002:{name}" for name in _CORE_NAMES}
 
@@ -39,11 +41,15 @@ class Unusable(Exception):
         self.diagnostic = diagnostic
 
 
-def load(file: File) -> tuple[Document, list[Diagnostic]]:
-    """The document and what is wrong with it as YAML (duplicate keys, tags). Raises Unusable."""
+def load(file: File, *, empty: bool = False) -> tuple[Document, list[Diagnostic]]:
+    """The document and what is wrong with it as YAML (duplicate keys, tags). Raises Unusable; where it may not be
+    ``empty``, for that, too."""
     document = Document(str(file))
     text = _text(file, document)
     document.lines = text.splitlines()
+    if empty and all(line.lstrip()[:1] in ("", "#") for line in document.lines):
+        document.data = {}
+        return document, []
     if not text.strip():
         raise Unusable(
             Diagnostic(
@@ -55,15 +61,15 @@ def load(file: File) -> tuple[Document, list[Diagnostic]]:
     node = _compose(text, document)
     builder = _Builder(document)
     document.data = builder.build(node, ())
-    document.secrets = [mark for path, mark in document.values.items() if _may_be_secret(path, document)]
-    return document, builder.problems
+    document.secrets += [mark for path, mark in document.values.items() if _may_be_secret(path, document)]
+    return document, builder.problems()
 
 
 def _may_be_secret(path: Path, document: Document) -> bool:
     """Any value under env may be a secret that somebody wrote down, and a password is; a reference's name is none."""
     if not path or path not in document.scalars or any(str(part).startswith("from_") for part in path):
         return False
-    return path[0] == "env" or path[-1] == "password"
+    return path[0] == "env" or any(is_secret(str(part)) for part in path)
 
 
 def _text(file: File, document: Document) -> str:
@@ -141,7 +147,7 @@ def _hide_environment(document: Document, line: int) -> None:
     text = document.lines[line] if line < len(document.lines) else ""
     above = [one for one in document.lines[: line + 1] if one.strip() and not one[0].isspace()]
     start = text.find(":") + 1
-    if (above and above[-1].startswith(("env:", '"env"', "'env'"))) or "password" in text:
+    if (above and above[-1].startswith(("env:", '"env"', "'env'"))) or _SECRET_WORD.search(text):
         document.secrets.append(Mark(line, start, len(text) - start))
 
 
@@ -175,7 +181,15 @@ class _Builder:
         self._document = document
         self._count = 0
         self._open: set[int] = set()
-        self.problems: list[Diagnostic] = []
+        self._found: list[tuple[str, Path, Mark, str]] = []
+
+    def problems(self) -> list[Diagnostic]:
+        """What is wrong. Asked for when all is built: only then it is known what must not be shown."""
+        at = self._document.location
+        return [
+            Diagnostic(summary, "/".join(map(str, path)), at(mark), hint=hint)
+            for summary, path, mark, hint in self._found
+        ]
 
     def build(self, node: yaml.Node, path: Path) -> Json:
         self._count += 1
@@ -188,6 +202,9 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             if any("\ud800" <= character <= "\udfff" for character in node.value):  # only some loaders refuse them
                 self._problem(path, _mark(node), "half of a surrogate pair is no character", hint="Remove it.")
+                return None
+            if "\0" in node.value:  # no path, variable or word of a command can hold one
+                self._problem(path, _mark(node), "a NUL character stands here", hint="Remove it.")
                 return None
             self._document.scalars[path] = node.value
             return scalar(node)
@@ -215,6 +232,8 @@ class _Builder:
                 continue
             here = (*path, key)
             if key in lines:
+                if path[:1] == ("env",) or is_secret(key):
+                    self._document.secrets.append(_mark(value_node))
                 self._problem(
                     here,
                     _mark(key_node),
@@ -257,8 +276,7 @@ class _Builder:
             self._open.discard(id(node))
 
     def _problem(self, path: Path, mark: Mark, summary: str, hint: str = "") -> None:
-        location = self._document.location(mark)
-        self.problems.append(Diagnostic(summary, "/".join(map(str, path)), location, hint=hint))
+        self._found.append((summary, path, mark, hint))
 
 
 def scalar(node: yaml.ScalarNode) -> Json:

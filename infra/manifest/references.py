@@ -10,6 +10,7 @@ from pathlib import Path
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.backings import Service, from_parts, from_url, plain, variables
 from infra.manifest.model import Manifest, Reference, Value
+from infra.manifest.places import place
 from infra.manifest.urls import check_url, has_password
 from infra.sensitive import Sensitive
 
@@ -17,7 +18,7 @@ Fetch = Callable[[str, Value], str | Sensitive | None]
 """A value of the manifest from its place; None, and a problem noted, where it gives nothing."""
 
 LARGEST = 1 << 20
-"""Bytes of one value."""
+"""Bytes of one value, and of all credentials together: that is what systemd hands to a unit."""
 
 COMMAND_TIMEOUT = 30
 """Seconds that a from_command may take."""
@@ -38,13 +39,18 @@ class Resolver:
     def __init__(self, base: Path, destination: str | None) -> None:
         self._base = base
         self._destination = destination
-        self._known: dict[Reference, str | Sensitive] = {}
+        self._known: dict[Reference, Sensitive] = {}
         self._secrets: Mapping[str, str] | None = None
 
     def __call__(self, value: Value) -> str | Sensitive:
         """The value. Raises Unresolved, and DynoctlError where ``.dyno/secrets`` cannot be used."""
         if isinstance(value, str):
-            return resolve(value, self._base, self._secret)
+            return Sensitive(value) if has_password(value) else value
+        text = self.whole(value).reveal()
+        return Sensitive(text if value.kind == "from_env" else text.removesuffix("\n"))
+
+    def whole(self, value: Reference) -> Sensitive:
+        """All that a reference gives, with the newline at its end. Raises as above."""
         if value not in self._known:
             self._known[value] = resolve(value, self._base, self._secret)
         return self._known[value]
@@ -57,17 +63,13 @@ class Resolver:
         return self._secrets.get(name)
 
 
-def resolve(value: Value, base: Path, secret: Callable[[str], str | None] = lambda _: None) -> str | Sensitive:
-    """A value, fetched where it is a reference; ``secret`` gives variables that are not set. Raises Unresolved.
-
-    What a reference gives is Sensitive, and so is a literal URL with a password in it."""
-    if isinstance(value, str):
-        return Sensitive(value) if has_password(value) else value
+def resolve(value: Reference, base: Path, secret: Callable[[str], str | None]) -> Sensitive:
+    """What a reference gives, whole; ``secret`` gives variables that are not set. Raises Unresolved."""
     words = value.value
     if value.kind == "from_env":
         text = _from_env(str(words), secret)
     elif value.kind == "from_file":
-        text = _from_file(base / Path(str(words)).expanduser())
+        text = _from_file(place(base, str(words)))
     else:
         text = _from_command([words] if isinstance(words, str) else list(words), base)
     if "\0" in text:
@@ -96,7 +98,7 @@ def _from_file(path: Path) -> str:
             data = file.read(LARGEST + 1)
     except OSError as error:
         raise Unresolved(f"from_file: {path} cannot be read: {error.strerror}") from None
-    return _text(data, f"from_file: {path}").removesuffix("\n")
+    return _text(data, f"from_file: {path}")
 
 
 def _from_command(argv: list[str], base: Path) -> str:
@@ -117,7 +119,7 @@ def _from_command(argv: list[str], base: Path) -> str:
     if done.returncode != 0:
         # Its output may be half of a secret, so it is not shown.
         raise Unresolved(f"from_command: {name} ended with status {done.returncode}", "Run it by hand to see why.")
-    return _text(done.stdout, f"from_command: {name}").removesuffix("\n")
+    return _text(done.stdout, f"from_command: {name}")
 
 
 def _text(data: bytes, what: str) -> str:
@@ -129,11 +131,16 @@ def _text(data: bytes, what: str) -> str:
         raise Unresolved(f"{what}: the value is not UTF-8") from None
 
 
-def resolve_environment(manifest: Manifest) -> dict[str, str | Sensitive]:
+def resolver_of(manifest: Manifest) -> Resolver:
+    """For all that a manifest refers to."""
+    return Resolver(manifest.file.resolve().parent, manifest.destination)
+
+
+def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) -> dict[str, str | Sensitive]:
     """The variables of every dyno: those of database and cache, then ``env``, which wins.
 
     Raises ManifestInvalid with every reference that gives nothing."""
-    resolver = Resolver(manifest.file.resolve().parent, manifest.destination)
+    resolver = resolver or resolver_of(manifest)
     problems: list[Diagnostic] = []
 
     def fetch(path: str, value: Value) -> str | Sensitive | None:
@@ -156,18 +163,20 @@ def resolve_environment(manifest: Manifest) -> dict[str, str | Sensitive]:
     return found
 
 
-def resolve_credentials(manifest: Manifest) -> dict[str, Sensitive]:
-    """The text of each of the dynos' credentials. Raises ManifestInvalid as ``resolve_environment`` does."""
-    resolver = Resolver(manifest.file.resolve().parent, manifest.destination)
+def resolve_credentials(manifest: Manifest, resolver: Resolver) -> dict[str, Sensitive]:
+    """The whole text of each of the dynos' credentials. Raises ManifestInvalid as ``resolve_environment`` does."""
     problems: list[Diagnostic] = []
     found: dict[str, Sensitive] = {}
     for name, value in manifest.credentials.items():
         try:
-            text = resolver(value)
+            found[name] = resolver.whole(value)
         except Unresolved as error:
             problems.append(Diagnostic(error.summary, path=f"credentials/{name}", hint=error.hint))
-        else:
-            found[name] = text if isinstance(text, Sensitive) else Sensitive(text)
+    size = sum(len(name) + len(text.reveal().encode()) for name, text in found.items())
+    if size > LARGEST:
+        problems.append(
+            Diagnostic(f"the credentials are {size} bytes together", path="credentials", expected="at most 1 MiB")
+        )
     if problems:
         raise ManifestInvalid(located(manifest, problems))
     return found
@@ -177,7 +186,7 @@ def services(manifest: Manifest) -> dict[str, Service]:
     """Every database and cache by its place in the manifest (``database``, ``caches/sessions``), in full.
 
     Raises ManifestInvalid as ``resolve_environment`` does."""
-    resolver = Resolver(manifest.file.resolve().parent, manifest.destination)
+    resolver = resolver_of(manifest)
     problems: list[Diagnostic] = []
 
     def fetch(path: str, value: Value) -> str | Sensitive | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +22,11 @@ def read(base: Path, destination: str | None) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for name in names:
         file = base / ".dyno" / name
-        if file.is_file():
+        try:
+            there = file.is_file()
+        except OSError as error:
+            raise DynoctlError(f"{file} cannot be read: {error.strerror}") from None
+        if there:
             found |= _read(file)
     return found
 
@@ -41,7 +47,7 @@ def _read(file: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for one in bindings:
         text = one.original.string
-        line = one.original.line + len(text) - len(text.lstrip("\r\n"))
+        line = one.original.line + len(re.findall(r"\r\n|\n|\r", text[: len(text) - len(text.lstrip())]))
         if one.error or (one.key is not None and one.value is None):
             raise DynoctlError(f"{file}:{line}: this line is no NAME=value", "A value with spaces stands in quotes.")
         if one.key is None:
@@ -56,10 +62,14 @@ def _refuse_shared(file: Path) -> None:
     mode = file.stat().st_mode & 0o777
     if mode & 0o077:
         raise DynoctlError(f"{file} can be read by others: its mode is {mode:04o}", f"chmod 600 {file}")
+    real = file.resolve()
     try:
         known = subprocess.run(  # noqa: S603  # constant words but for a file's name
-            ["git", "ls-files", "--error-unmatch", "--", file.name],  # noqa: S607  # the user's own git
-            cwd=file.parent,
+            # Whoever owns the checkout: it is only asked for a name.
+            ["git", "-c", "safe.directory=*", "ls-files", "--error-unmatch", "--", real.name],  # noqa: S607
+            cwd=real.parent,
+            # A hook of git runs with the place of its own repository.
+            env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=10,
@@ -72,3 +82,6 @@ def _refuse_shared(file: Path) -> None:
             f"{file} is in git",
             f"Take it out, change what it held, and add .dyno/ to .gitignore: git rm --cached {file}",
         )
+    if known.returncode != 1 and b"not a git repository" not in known.stderr:
+        words = known.stderr.decode(errors="replace").strip().splitlines()
+        raise DynoctlError(f"git cannot say whether it has {file}: {words[-1] if words else known.returncode}")

@@ -12,6 +12,7 @@ from infra.errors import Diagnostic
 from infra.manifest import backing_semantics
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
+from infra.manifest.places import is_file, place
 from infra.manifest.variables import refused
 
 LONGEST_USER = 32
@@ -169,7 +170,7 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
 
 def _source(data: Mapping[str, Any], base: File) -> File | None:
     source = _map(data.get("app")).get("source")
-    return (base / File(source).expanduser()) if isinstance(source, str) and source else None
+    return place(base, source) if isinstance(source, str) and source else None
 
 
 def _inside(document: Document, path: Path, source: File, name: str, what: str) -> Iterator[Diagnostic]:
@@ -257,5 +258,5 @@ def _environment(document: Document, data: Mapping[str, Any]) -> Iterator[Diagno
 def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
     for key in ("key", "known_hosts"):
         name = _map(data.get("ssh")).get(key)
-        if isinstance(name, str) and name and not (base / File(name).expanduser()).is_file():
+        if isinstance(name, str) and name and not is_file(place(base, name)):
             yield document.diagnostic(("ssh", key), f"there is no file {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -14,8 +15,10 @@ SCHEMES = {
 }
 
 
-_SECRET = frozenset({"password", "passwd", "pwd", "sslpassword", "secret", "token"})
+SECRET = frozenset({"password", "passwd", "pwd", "sslpassword", "secret", "token"})
 """Options of libpq, mysql2 and redis that hold a secret."""
+
+_USER = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=password=)[^&\s]*", re.IGNORECASE)
 
 _KNOWN = frozenset({*(one for schemes in SCHEMES.values() for one in schemes), "http", "https", "sqlite", "sqlite3"})
 
@@ -58,6 +61,22 @@ def split(url: str) -> SplitResult | None:
     return parts
 
 
+def is_secret(name: str) -> bool:
+    """Whether an option or a key of this name holds a secret."""
+    return name.lower() in SECRET
+
+
+def masked(text: str, mask: str) -> str:
+    """A text with the password of a URL in it replaced; all behind ``://`` where it cannot be told from the rest."""
+    if not has_password(text):
+        return _USER.sub(mask, text)
+    scheme, _, rest = text.partition("://")
+    parts = split(text)
+    inside = parts is None or any(is_secret(key) for key, _ in parse_qsl(parts.query, keep_blank_values=True))
+    open_ = "" if inside and "?" in rest else rest.rpartition("@")[2] if "@" in rest else ""
+    return f"{scheme}://{mask}@{open_}" if open_ else f"{scheme}://{mask}"
+
+
 def has_password(url: str) -> bool:
     """True where the URL carries a password, also after its question mark, or cannot be taken apart to tell."""
     if "://" not in url:
@@ -65,4 +84,4 @@ def has_password(url: str) -> bool:
     parts = split(url)
     if parts is None or parts.password or (parts.username and parts.scheme.startswith("redis")):
         return True  # what Redis is given alone is its password
-    return any(key.lower() in _SECRET for key, _ in parse_qsl(parts.query, keep_blank_values=True))
+    return any(is_secret(key) for key, _ in parse_qsl(parts.query, keep_blank_values=True))

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from io import FileIO
@@ -20,10 +20,13 @@ IGNORE_FILE = ".slugignore"
 RESERVED = b".dynoctl"
 """The directory that every slug has for us: the rackup made from the manifest is bound over a file in it."""
 
-OURS = (b".dyno", b"dyno.yaml")
+OURS = (b"dyno.yaml",)
 OVERLAY = re.compile(rb"dyno\.[a-z0-9-]+\.yaml")
-"""At the root, where the source is the manifest's own directory: secrets, which are in no slug, and the manifest, or
-every edit of it would make another slug."""
+"""At the root, where the source is the manifest's own directory: the manifest, or every edit of it would make another
+slug."""
+
+NEVER = (b".git", b".dyno")
+"""Wherever they stand: what git knows, and secrets, which are in no slug."""
 
 RACKUP = RESERVED + b"/config.ru"
 
@@ -72,12 +75,12 @@ class Tree:
         return sum(entry.size for entry in self.entries)
 
 
-def scan(source: Path, directories: Sequence[str] = ()) -> Tree:
+def scan(source: Path, directories: Sequence[str] = (), without: Collection[Path] = ()) -> Tree:
     """Read the whole of ``source`` and name it. ``directories`` are in the slug even where the source has none.
 
     What ``.slugignore`` at its root says (as a .gitignore would) is left out; so are ``.slugignore`` itself,
-    every ``.git``, ``.dyno``, ``dyno.yaml`` and its overlays at the root, and a ``.dynoctl`` there, instead of which
-    the slug has its own.
+    every ``.git`` and ``.dyno``, ``dyno.yaml`` and its overlays at the root, what is named in ``without``, and a
+    ``.dynoctl`` at the root, instead of which the slug has its own.
     Raises DynoctlError where the source is no directory, a file cannot be read, or a path is neither a
     file, a directory nor a symbolic link.
     """
@@ -87,7 +90,7 @@ def scan(source: Path, directories: Sequence[str] = ()) -> Tree:
     entries = [
         Entry(RESERVED, Kind.DIRECTORY),
         Entry(RACKUP, Kind.FILE, 0o644, 0, _EMPTY),
-        *_walk(root, b"", _rules(source)),
+        *_walk(root, b"", _rules(source), frozenset(os.fsencode(one) for one in _below(source, without))),
     ]
     there = {entry.path: entry for entry in entries}
     for name in directories:
@@ -124,7 +127,17 @@ def _rules(source: Path) -> tuple[ignore.Rule, ...]:
         raise DynoctlError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _walk(root: bytes, folder: bytes, rules: tuple[ignore.Rule, ...]) -> Iterator[Entry]:
+def _below(source: Path, files: Collection[Path]) -> Iterator[Path]:
+    root = source.resolve()
+    for file in files:
+        real = file.resolve()
+        if real.is_relative_to(root):
+            yield real.relative_to(root)
+
+
+def _walk(
+    root: bytes, folder: bytes, rules: tuple[ignore.Rule, ...], without: frozenset[bytes] = frozenset()
+) -> Iterator[Entry]:
     """Every entry below ``folder`` that belongs to the slug, in no order."""
     place = root + b"/" + folder if folder else root
     try:
@@ -135,14 +148,16 @@ def _walk(root: bytes, folder: bytes, rules: tuple[ignore.Rule, ...]) -> Iterato
     for child in children:
         path = folder + b"/" + child.name if folder else child.name
         is_directory = child.is_dir(follow_symlinks=False)
-        if child.name == b".git" or path in (RESERVED, *OURS, os.fsencode(IGNORE_FILE)) or OVERLAY.fullmatch(path):
+        if child.name in NEVER or path in (RESERVED, *OURS, os.fsencode(IGNORE_FILE)) or OVERLAY.fullmatch(path):
+            continue
+        if path in without:
             continue
         # As in git, what is in an ignored directory cannot be asked back: it is not even looked at.
         if ignore.ignored(rules, path, is_directory):
             continue
         if is_directory:
             yield Entry(path, Kind.DIRECTORY)
-            yield from _walk(root, path, rules)
+            yield from _walk(root, path, rules, without)
         elif child.is_symlink():
             yield Entry(path, Kind.LINK, content=_target(child.path))
         else:

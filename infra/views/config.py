@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from infra.manifest.document import Document, Path
-from infra.views.style import Style, printable
+from infra.manifest.document import Document, Mark, Path
+from infra.manifest.urls import is_secret, masked
+from infra.views.style import Style
 
-_PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./ -]*(?<! )")
+_PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}(?:/|$))[A-Za-z0-9_./ -]*(?<! )")
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", "~"}
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=password=)[^&\s]*", re.IGNORECASE)
+_REFERENCES = ("from_env", "from_file", "from_command")
 MASK = "***"
 
 
@@ -31,7 +32,7 @@ def values(document: Document) -> list[dict[str, object]]:
         found.append(
             {
                 "path": "/".join(map(str, path)),
-                "value": _masked(path, value),
+                "value": _masked(document, path, value),
                 "file": None if where is None else where.file,
                 "line": None if where is None else where.line,
             }
@@ -55,7 +56,7 @@ def _lines(document: Document, path: Path, value: Any, depth: int, dash: str = "
                 yield f"{lead}{head}", ""
                 yield from _lines(document, here, item, depth + 1)
         else:
-            yield f"{lead}{head} {_text(here, item)}", _origin(document, here)
+            yield f"{lead}{head} {_text(document, here, item)}", _origin(document, here)
 
 
 def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
@@ -71,20 +72,39 @@ def _origin(document: Document, path: Path) -> str:
     return "" if where is None else f"{where.file}:{where.line}"
 
 
-def _masked(path: Path, value: Any) -> Any:
-    """A password is masked, and what stands for one in a URL; a reference only names where a value is."""
-    if path and path[-1] == "password":
-        return MASK
-    return _CREDENTIALS.sub(MASK, value) if isinstance(value, str) else value
+def _masked(document: Document, path: Path, value: Any) -> Any:
+    """A password is masked wherever it stands, and what stands for one in a URL; a reference only names where a value
+    is. A variable is the text that a dyno gets."""
+    named = [str(part) for part in path]
+    if not any(part in _REFERENCES for part in named):
+        origin = document.origin(path)
+        mark = origin.values.get(path)
+        if any(is_secret(part) for part in named) or (mark is not None and mark in _passwords(origin)):
+            return MASK if not isinstance(value, dict | list) else value
+        if path[0] == "env" and path in document.scalars:
+            value = document.scalars[path]
+    return masked(value, MASK) if isinstance(value, str) else value
 
 
-def _text(path: Path, value: Any) -> str:
-    value = _masked(path, value)
-    return _scalar(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _passwords(document: Document) -> set[Mark]:
+    """Where passwords stand: an alias of one stands where its anchor does."""
+    return {mark for path, mark in document.values.items() if path and is_secret(str(path[-1]))}
+
+
+def _text(document: Document, path: Path, value: Any) -> str:
+    value = _masked(document, path, value)
+    if isinstance(value, str):
+        return _scalar(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _scalar(text: str) -> str:
     """A string as YAML: bare where nobody can take it for anything else."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return json.dumps(printable(text), ensure_ascii=False)
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """In double quotes; what cannot be seen is escaped as YAML does."""
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in json.dumps(text, ensure_ascii=False))

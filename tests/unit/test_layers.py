@@ -147,3 +147,103 @@ def test_config_says_where_each_value_comes_from(project: Path) -> None:
     )
     again = manifest.read(project / "merged.yaml")
     assert (again.dynos, again.env, again.servers) == (read(project).dynos, read(project).env, read(project).servers)
+
+
+HIDDEN = "hunter2"
+SECRETIVE = [
+    "database: {adapter: postgresql, host: db, password: hunter2}\nx-pass: &p hunter2\nx-also: {password: *p}",
+    'cache: {adapter: redis, url: "redis://:top/hunter2@h:1/0"}',
+    'cache: {adapter: redis, url: "redis://hunter2@h:1/0"}',
+    'database: {adapter: postgresql, url: "postgresql://shop:p@ss/hunter2@db/n"}',
+    'database: {adapter: postgresql, url: "postgresql://u@db/n?sslmode=require&token=hunter2"}',
+    "database: {adapter: postgresql, host: db, options: {sslpassword: hunter2}}",
+    "database: {adapter: postgresql, host: db, password: [hunter2]}",
+]
+
+
+@pytest.mark.parametrize("text", SECRETIVE)
+def test_config_masks_whatever_is_secret(project: Path, text: str) -> None:
+    lines = [line for line in BASE.splitlines() if not line.startswith("database")]
+    (project / "dyno.yaml").write_text("\n".join([*lines, text, ""]))
+    for argv in ((), ("--json",)):
+        done = subprocess.run([DYNOCTL, "config", *argv], cwd=project, capture_output=True, text=True, check=False)
+        assert HIDDEN not in done.stdout + done.stderr and "***" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'database: {adapter: postgresql, url: "postgresql://shop:hunter2/ss@host/db"}',
+        'cache: {adapter: redis, url: "redis://hunter2@h:x"}',
+        'database: {adapter: postgresql, url: "mysql://h/db?secret=hunter2"}',
+        "env:\n  LOG: a\n  LOG: hunter2",
+        "database:\n  adapter: postgresql\n  password: one\n  password: hunter2",
+    ],
+)
+def test_no_error_shows_a_secret(project: Path, text: str) -> None:
+    lines = [line for line in BASE.splitlines() if not line.startswith(("database", "env"))]
+    (project / "dyno.yaml").write_text("\n".join([*lines, text, ""]))
+    done = subprocess.run([DYNOCTL, "validate"], cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 3 and "**" in done.stderr and HIDDEN not in done.stdout + done.stderr
+
+
+def test_config_reads_back_as_what_it_printed(project: Path) -> None:
+    odd = {"VERSION": "1.10", "DOT": ".5", "ODD": "\u200b\u2028\x7f\ufeff\U000e0001", "NUMBER": "007", "WORD": "no"}
+    (project / "dyno.staging.yaml").write_text(
+        f"env: {{VERSION: 1.10, DOT: '.5', ODD: {json.dumps(odd['ODD'])}, NUMBER: 007, WORD: no}}\n".replace(
+            "\\udb40\\udc01", "\\U000E0001"
+        )
+    )
+    done = subprocess.run([DYNOCTL, "config", "-d", "staging"], cwd=project, capture_output=True, text=True, check=True)
+    (project / "merged.yaml").write_text(done.stdout)
+    again, once = manifest.read(project / "merged.yaml").env, read(project, "staging").env
+    assert again == once and {name: once[name] for name in odd} == odd
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "x" * 300, '"a\\0b"'])
+@pytest.mark.parametrize(
+    "key", ["extends: {0}", "env: {{A: {{from_file: {0}}}}}", "env: {{A: {{from_command: [{0}]}}}}"]
+)
+def test_names_that_no_file_has(project: Path, key: str, name: str) -> None:
+    text = "\n".join(line for line in BASE.splitlines() if not line.startswith("env")) + "\n"
+    (project / "dyno.yaml").write_text(text + key.format(name) + "\n")
+    done = subprocess.run([DYNOCTL, "plan"], cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode in (3, 4) and "unexpected" not in done.stderr
+    assert f"dyno.yaml:{len(text.splitlines()) + 1}:" in done.stderr
+
+
+def test_a_base_of_a_newer_format_is_refused(project: Path) -> None:
+    (project / "base.yaml").write_text("version: 2\n")
+    (project / "dyno.yaml").write_text("extends: base.yaml\n" + BASE)
+    assert wrong(project) == "base.yaml:1 version 2 is newer than this dynoctl reads"
+
+
+def test_what_two_files_extend_lies_under_both(project: Path) -> None:
+    (project / "base.yaml").write_text("env: {LOG: info}\n")
+    (project / "b.yaml").write_text("extends: base.yaml\nenv: {LOG: debug}\n")
+    (project / "c.yaml").write_text("extends: base.yaml\nenv: {C: c, from_email: a@b}\n")
+    (project / "dyno.yaml").write_text("extends: [b.yaml, c.yaml]\n" + BASE)
+    (project / "dyno.staging.yaml").write_text("# nothing yet\n")
+    env = read(project, "staging").env
+    assert (env["LOG"], env["C"], env["from_email"]) == ("debug", "c", "a@b")
+    (project / "sub").mkdir()
+    (project / "sub/dyno.yaml").symlink_to(project / "dyno.yaml")
+    assert read(project / "sub").env["LOG"] == "debug"
+
+
+def test_no_file_of_the_manifest_is_in_the_slug(project: Path) -> None:
+    from infra.registry import Everything
+
+    (project / "base.yaml").write_text("keep: 3\n")
+    (project / "prod.yaml").write_text("extends: base.yaml\n" + BASE)
+    (project / "prod.eu.yaml").write_text("keep: 4\n")
+    (project / "deploy/.dyno").mkdir(parents=True)
+    (project / "deploy/.dyno/secrets").write_text("A=1\n")
+    registry, one = Everything(), manifest.read(project / "prod.yaml")
+    before = registry.slug(one, registry.stack(one)).digest
+    (project / "base.yaml").write_text("keep: 5\n")
+    (project / "prod.eu.yaml").unlink()
+    (project / "deploy/.dyno/secrets").write_text("A=2\n")
+    assert registry.slug(one, registry.stack(one)).digest == before
+    (project / "app.rb").write_text("App = 2\n")
+    assert registry.slug(one, registry.stack(one)).digest != before

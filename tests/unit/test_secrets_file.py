@@ -20,7 +20,7 @@ POISON = "hunter2-poison"
 def write(base: Path, text: str, name: str = "secrets", mode: int = 0o600) -> Path:
     (base / ".dyno").mkdir(exist_ok=True)
     file = base / ".dyno" / name
-    file.write_text(text)
+    file.write_text(text, newline="")
     file.chmod(mode)
     return file
 
@@ -55,6 +55,8 @@ def test_what_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (f"A=1\nnot {POISON}\n", 0o600, r"secrets:2: this line is no NAME=value"),
         (f"A=1\n\n\n={POISON}\n", 0o600, r"secrets:4: this line is no NAME=value"),
+        (f"A=1\r\n\r\n\r\nnot {POISON}\r\n", 0o600, r"secrets:4: this line is no NAME=value"),
+        (f"A=1\n  \n\nnot {POISON}\n", 0o600, r"secrets:4: this line is no NAME=value"),
         (f"A={POISON}\nA={POISON}2\n", 0o600, r"secrets:2: A stands twice"),
         (f"A={POISON}\n", 0o644, r"can be read by others: its mode is 0644"),
     ],
@@ -66,7 +68,7 @@ def test_what_is_refused(tmp_path: Path, text: str, mode: int, says: str) -> Non
     assert POISON not in f"{error.value.summary} {error.value.hint} {error.value!r}"
 
 
-def test_it_is_outside_git(tmp_path: Path) -> None:
+def test_it_is_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "A=1\n")
     env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, env=env)
@@ -74,3 +76,31 @@ def test_it_is_outside_git(tmp_path: Path) -> None:
     subprocess.run(["git", "add", "-f", str(file)], cwd=tmp_path, check=True, env=env)
     with pytest.raises(DynoctlError, match="secrets is in git"):
         read(tmp_path, None)
+    monkeypatch.setenv("GIT_DIR", ".git")  # as in a hook
+    with pytest.raises(DynoctlError, match="secrets is in git"):
+        read(tmp_path, None)
+    link = write(tmp_path, "", "secrets.staging")
+    link.unlink()
+    file.rename(tmp_path / "kept")
+    subprocess.run(["git", "add", "-f", "kept"], cwd=tmp_path, check=True, env=env)
+    link.symlink_to(tmp_path / "kept")
+    with pytest.raises(DynoctlError, match="staging is in git"):
+        read(tmp_path, "staging")
+    link.unlink()
+    if os.geteuid() != 0:
+        return
+    os.chown(tmp_path, 12345, 12345)  # the checkout of somebody else, as root finds it in a pipeline
+    (tmp_path / "kept").rename(file)
+    with pytest.raises(DynoctlError, match="secrets is in git"):
+        read(tmp_path, None)
+
+
+def test_what_a_reference_gives_is_asked_for_once(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("-----BEGIN\nabc\n")
+    (tmp_path / "count").write_text("")
+    resolver = Resolver(tmp_path, None)
+    once = Reference("from_command", ("sh", "-c", "echo x >> count; cat key"))
+    one, whole = resolver(once), resolver.whole(once)
+    assert isinstance(one, Sensitive)
+    assert (one.reveal(), whole.reveal()) == ("-----BEGIN\nabc", "-----BEGIN\nabc\n")
+    assert (tmp_path / "count").read_text() == "x\n"
