@@ -10,7 +10,7 @@ from pathlib import Path
 from infra import record
 from infra.engine import Prepared
 from infra.errors import DynoctlError, Unreachable
-from infra.events import Event, Failure, Listener, Report
+from infra.events import Event, Failure, Listener, Report, steady
 from infra.gates import Gates
 from infra.groups import Group, goes, group, restarts, verb
 from infra.lock import Identity, lock_all
@@ -39,7 +39,7 @@ class Applier:
         self._words = (message, commit)
         self._lock_timeout = lock_timeout
         self._plan: Plan = prepared.plan
-        self._listener = listener
+        self._listener = listener = steady(listener)
         self._providers: Mapping[str, Provider] = {one.kind: one for one in prepared.registry.providers}
         self._redact = redactor([*prepared.scope.environments.values(), prepared.scope.credentials])
         self._shells: dict[str, LockedShell] = {}
@@ -155,7 +155,10 @@ class Applier:
             for one in by_server[server]:
                 work(one)
 
-        each(work_through, by_server)
+        for server, result in each(work_through, by_server).items():
+            if isinstance(result, DynoctlError):  # of what was under way there, nobody knows how it ended
+                self.report.halted = True
+                self._fail(server, "apply", result)
 
     def _remove(self, groups: Sequence[Group]) -> None:
         """What leaves goes last, and stays where something that should replace it did not come up."""

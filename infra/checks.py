@@ -25,14 +25,16 @@ def _min_healthy(manifest: Manifest, plan: Plan) -> Iterator[Check]:
         whole = sum(marks.parse_dyno(dyno)[0] == type_ for dyno in plan.formation.homes)
         need = -(-whole * int(least.removesuffix("%")) // 100) if isinstance(least, str) else least
         worst = [(one[type_][0], number) for number, one in enumerate(plan.capacity(), 1) if type_ in one]
-        up, batch = min(worst, default=(whole, 0))
+        up, batch = min(worst, default=(plan.up()[type_], 0))
         name = f"min_healthy/{type_}"
         if whole < need:
             yield Check(name, False, f"there are {whole} {type_} dynos, and {need} must be up at any time")
+        elif not batch:
+            yield Check(name, True, f"no batch takes a {type_} dyno away, and {need} must be up")
         elif up < need:
-            yield Check(name, False, f"batch {batch} leaves {up} of {whole} {type_} dynos up, and {need} must be")
+            yield Check(name, False, f"batch {batch} leaves {up} {type_} dynos up, and {need} of {whole} must be")
         else:
-            yield Check(name, True, f"at least {up} of {whole} {type_} dynos stay up, and {need} must")
+            yield Check(name, True, f"at least {up} {type_} dynos stay up, and {need} of {whole} must")
 
 
 def _max_exposure(manifest: Manifest, plan: Plan) -> Iterator[Check]:

@@ -92,7 +92,16 @@ def _compare(
         if record is not None and not pending and _drifted(found.get(name), applied.get(name))
     ]
     reason = f"changed on the server since the last apply: {', '.join(drifted)}" if drifted else ""
-    return Change(resource, "update", found, wanted, reason, drift=bool(drifted))
+    names = tuple(one for name in drifted for one in _names(name, found.get(name), applied.get(name)))
+    return Change(resource, "update", found, wanted, reason, drift=bool(drifted), drifted=names)
+
+
+def _names(name: str, found: object, applied: object) -> list[str]:
+    """What drifted of one attribute: of several values in it, those that did."""
+    if not isinstance(found, Mapping) or not isinstance(applied, Mapping):
+        return [name]
+    there = {*found, *applied}
+    return [f"{name}.{key}" for key in sorted(there) if _drifted(found.get(key), applied.get(key))]
 
 
 def _drifted(found: object, applied: object) -> bool:

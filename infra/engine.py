@@ -54,7 +54,7 @@ class Prepared:
         if self.destroy:
             return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
         one, there = self.plan.release, self.fleet.found
-        if one is not None and not self.plan.unreachable and not self.plan.changes:
+        if one is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
             # Not ended, or ended while a server was away that does not know it yet.
             knowing = [name for name, seen in there.items() if one in seen.facts.releases]
             if one.result != release.OK or {*knowing, *self.leaving} < set(there):
@@ -286,7 +286,7 @@ def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: M
     if one is None:
         if not plan.changes:
             return plan
-        digest = prepared.manifest.digest()[:12]
+        digest = prepared.manifest.digest[:12]
         of = 0 if prepared.stored is None else prepared.stored.number
         used = {seen.number for seen in known}.union(*(seen.bodies for seen in facts.values()))
         number = release.next_number(used, machines, reached, strangers=not meta and bool(plan.unreachable))

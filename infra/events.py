@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +24,16 @@ class Event:
 
 
 Listener = Callable[[Event], None]
+
+
+def steady(listener: Listener) -> Listener:
+    """The same, for work that goes on where nobody reads it any more: a pipe's reader left, a disk is full."""
+
+    def tell(event: Event) -> None:
+        with suppress(OSError):
+            listener(event)
+
+    return tell
 
 
 @dataclass(frozen=True)

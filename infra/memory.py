@@ -151,7 +151,7 @@ class Memory:
         """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
         prepared, plan = self.prepared, self.prepared.plan
         gone = set(self.shells) if prepared.destroy else set(prepared.leaving) & set(self.shells)
-        whole = gone - self.broken if self.report.ok and not self.report.skipped else set()
+        whole = gone - self.broken - plan.left_on if self.report.ok and not self.report.skipped else set()
         if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
             whole = set()  # only these records know that something of the app is left on a server that is away
 
@@ -162,8 +162,8 @@ class Memory:
         self._settle(each(forget, whole))
         self._gone = whole
         self._ended()
-        if prepared.destroy or not self.report.ok or self.report.skipped or plan.unreachable:
-            return
+        if prepared.destroy or not self.report.ok or self.report.skipped or plan.unreachable or plan.left_out:
+            return  # a server that leaves, or is to carry something, is still to be known
         entry = self._formation(settled=True)
         if entry != self._written:
             staying = [name for name in self.shells if name not in whole]

@@ -64,6 +64,10 @@ class Plan:
     """By process type whose unit changes: how exposed it is before and after, 0 to 10; {} where nobody asked."""
     left_out: int = 0
     """How many changes are due as well, and were not selected."""
+    left_on: frozenset[str] = frozenset()
+    """The servers on which they are."""
+    idle: frozenset[str] = frozenset()
+    """Dynos that are wanted and do not run, and will not after this plan either: nobody selected them."""
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -79,13 +83,24 @@ class Plan:
             "destroy": actions.count("delete") + actions.count("replace"),
         }
 
+    def up(self) -> Counter[str]:
+        """By type of dyno, how many are up before the first batch moves: those that leave go after the last one. Those
+        that nobody can ask are not."""
+        return Counter(
+            marks.parse_dyno(dyno)[0]
+            for dyno, home in {**self.formation.before, **self.formation.homes}.items()
+            if dyno not in self.idle and home not in self.unreachable
+        )
+
     def capacity(self) -> tuple[Mapping[str, tuple[int, int]], ...]:
-        """For each batch, by type of dyno: how many stay up while it moves, and how many there are."""
-        whole = Counter(marks.parse_dyno(dyno)[0] for dyno in self.formation.homes)
+        """For each batch, by type of dyno: how many stay up while it moves, and how many there are then."""
+        formation = self.formation
+        whole = Counter(marks.parse_dyno(dyno)[0] for dyno in {**formation.before, **formation.homes})
+        up = self.up()
         found = []
         for batch in self.batches:
             moving = Counter(marks.parse_dyno(dyno)[0] for dyno in batch)
-            found.append({type_: (whole[type_] - count, whole[type_]) for type_, count in sorted(moving.items())})
+            found.append({type_: (up[type_] - count, whole[type_]) for type_, count in sorted(moving.items())})
         return tuple(found)
 
     def effects(self) -> dict[tuple[str, str], Effect]:
@@ -135,9 +150,10 @@ def build(
         problems += stands
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
-    due = len(changes)
-    proving = candidates(changes, wanted)
-    changes = selection.choose(changes)
+    due = changes
+    proving = candidates(due, wanted)
+    changes = selection.choose(due)
+    left = [change for change in due if change not in changes]
     moving = {server for (server, dyno), effect in effects(changes).items() if effect != "stop" and _web(dyno)}
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect == "restart"]
     return Plan(
@@ -153,7 +169,9 @@ def build(
         candidates=tuple(server for server in proving if server in moving),
         build=build_with if any(one.action == "create" and one.resource.local for one in changes) else (),
         builder=builder,
-        left_out=due - len(changes),
+        left_out=len(left),
+        left_on=frozenset(change.resource.server for change in left),
+        idle=frozenset(dyno for (_, dyno), effect in effects(left).items() if effect == "start"),
     )
 
 

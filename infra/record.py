@@ -172,7 +172,7 @@ def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> b
     """Whether the servers remember another formation than is there, though nothing is to change: a host's new name,
     or a server that carries nothing any more."""
     old = newest_meta(seen.facts for seen in found.values())
-    if plan.changes or plan.unreachable or not old:
+    if plan.changes or plan.left_out or plan.unreachable or not old:
         return False
     new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
     return any(old.get(key) != new[key] for key in ("servers", "spares", "dynos"))

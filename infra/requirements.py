@@ -98,7 +98,4 @@ def _server(name: str, facts: Facts, stack: Stack, coming: list[str]) -> list[Di
                 hint=f"Install it: apt-get install {package}",
             )
         )
-    environment = facts.meta.get("environment", "default")
-    if environment != "default":
-        problems.append(Diagnostic(f"{name}: this app runs here from another environment ({environment})"))
     return problems

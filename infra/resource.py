@@ -111,6 +111,8 @@ class Change:
     reason: str = ""
     drift: bool = False
     """True where somebody changed the server by hand since the last apply."""
+    drifted: tuple[str, ...] = ()
+    """The names, dotted, of what was changed by hand; () where it is gone as a whole."""
     effect: Effect | None = None
     """What it means to the dyno it belongs to."""
 

@@ -8,6 +8,8 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ FORMAT_VERSION = 1
 
 LARGEST = 256 << 20
 """Bytes of a plan's file."""
+
+
+REVIEWED = ("changes", "placement", "batches", "release", "build", "candidates", "release_on", "leaving", "notes")
+"""What of a plan's document must come out again."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +67,17 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
             json.dump(values, stream, indent=1)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise DynoctlError(f"The plan cannot be written to {path}: {error.strerror}") from None
 
 
 def read(path: Path) -> Saved:
-    """The plan in a file. Raises DynoctlError where there is none, or one of another format."""
+    """The plan in a file. Raises DynoctlError where there is none, or one of another dynoctl."""
+    from jsonschema import Draft202012Validator
+
+    from schemas import load
+
     hint = "Make one: dynoctl plan --out FILE"
     try:
         if path.stat().st_size > LARGEST:
@@ -74,16 +85,19 @@ def read(path: Path) -> Saved:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DynoctlError(f"{path} cannot be read: {error.strerror}", hint) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DynoctlError(f"{path} is no plan of dynoctl", hint) from None
     if not isinstance(values, dict) or "format_version" not in values or "bound" not in values:
         raise DynoctlError(f"{path} is no plan of dynoctl", hint)
-    if values["format_version"] != FORMAT_VERSION:
+    if values["format_version"] != FORMAT_VERSION or values.get("dynoctl") != __version__:
         raise DynoctlError(
-            f"{path} has format version {values['format_version']!r}, made by dynoctl {values.get('dynoctl')!r}",
-            f"This is dynoctl {__version__}, which reads version {FORMAT_VERSION}. Plan again.",
+            f"{path} was made by dynoctl {values.get('dynoctl')!s}, and this is {__version__}: it may do other things",
+            "Plan again with this one, or apply with that one.",
         )
     try:
+        wrong = next(Draft202012Validator(load("plan.schema.json")).iter_errors(values["plan"]), None)
+        if wrong is not None:
+            raise DynoctlError(f"{path} is damaged: {'/'.join(map(str, wrong.absolute_path))} is not a plan's", hint)
         chosen = {name: tuple(map(str, patterns)) for name, patterns in values.get("selection", {}).items()}
         return Saved(
             Path(values["file"]),
@@ -94,13 +108,29 @@ def read(path: Path) -> Saved:
             Selection(**chosen),
             None if values.get("destination") is None else str(values["destination"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DynoctlError(f"{path} is damaged", hint) from None
 
 
-def refuse_changed(path: Path, saved: Saved, ready: Prepared) -> None:
-    """Raise DynoctlError with everything that is no longer as it was when the plan was made."""
+def refuse_unwritable(path: Path) -> None:
+    """Raise DynoctlError, before any server is asked, where no file can be made at ``path``: nothing but a file is ever
+    overwritten."""
+    try:
+        usable = path.name not in ("", "..") and path.parent.is_dir() and (path.is_file() or not path.exists())
+    except OSError:
+        usable = False
+    if not usable:
+        raise DynoctlError(f"{path} cannot be written: it is no file in a directory that is there")
+
+
+def refuse_changed(path: Path, saved: Saved, ready: Prepared, document: Mapping[str, Any]) -> None:
+    """Raise DynoctlError with everything that is no longer as it was when the plan was made. ``document`` is the plan
+    that was made now: from all that is the same, it must be the same."""
     changed = differences(saved.bound, _bound(ready, str(saved.bound.get("key", ""))))
+    now = json.loads(json.dumps(document))
+    other = [name for name in REVIEWED if saved.document.get(name) != now[name]]
+    if other and not changed:
+        changed = [f"the plan would be another one now: {', '.join(other)} ({__version__} made it)"]
     if changed:
         lines = "\n  ".join(changed)
         raise DynoctlError(
@@ -133,15 +163,21 @@ def _bound(ready: Prepared, key: str) -> dict[str, Any]:
     def digest(text: str) -> str:
         return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
+    def slow(text: str) -> str:
+        # The key is in the same file: whoever gets it may try words, and each try is to cost as at a login (RFC 7914).
+        return hashlib.scrypt(text.encode(), salt=key.encode(), n=1 << 14, r=8, p=1).hex()
+
     variables = ready.scope.environments.get("web", {})
-    plain = {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in variables.items()}
-    plain |= {f"the credential {name}": value.reveal() for name, value in ready.scope.credentials.items()}
+    values = {**variables, **{f"the credential {name}": value for name, value in ready.scope.credentials.items()}}
+    secret = {name: value for name, value in values.items() if isinstance(value, Sensitive)}
+    with ThreadPoolExecutor() as pool:
+        digests = dict(zip(secret, pool.map(lambda one: slow(one.reveal()), secret.values()), strict=True))
     hidden = {"variables": None, "credentials": None}
     layers = "" if not ready.body else json.dumps({**json.loads(ready.body), **hidden}, sort_keys=True)
     return {
-        "manifest": ready.manifest.digest(),
+        "manifest": ready.manifest.digest,
         "slug": "" if ready.slug is None else ready.slug.digest,
-        "environment": {name: digest(text) for name, text in sorted(plain.items())},
+        "environment": {name: digests.get(name) or digest(str(value)) for name, value in sorted(values.items())},
         "layers": {"what the layers make of it": digest(layers)},
         "servers": {name: seen.fingerprint() for name, seen in sorted(ready.fleet.found.items())},
     }

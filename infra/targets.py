@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from infra.facts import Facts
 from infra.formation import newest_meta
 from infra.manifest.model import Manifest
 from infra.remote.target import Target
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 
 
 def targets(manifest: Manifest) -> list[Target]:
@@ -38,7 +41,8 @@ def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Targ
     for machine, how in newest_meta(found.values()).get("servers", {}).items():
         if machine in here or how.get("host") in hosts:
             continue
-        name = how.get("name", machine[:8])
+        # It is what another server remembers, and it is shown: nothing but a name will do.
+        name = how.get("name", "") if _NAME.fullmatch(how.get("name", "")) else machine[:8]
         port = how.get("port", "")
         left.append(
             Target(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as replace_
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,11 +114,20 @@ def _apply_saved(plan_file: Path, wish: Wish, how: How) -> None:
     """Whoever made the plan chose what is in it, and whoever reviewed it approved that."""
     from infra import saved
 
-    if plan_file.is_dir() or plan_file.suffix in (".yaml", ".yml"):
-        raise DynoctlError(f"{plan_file} is no saved plan", f"For a manifest: dynoctl apply -f {plan_file}")
-    one = saved.read(plan_file)
+    try:
+        one = saved.read(plan_file)
+    except DynoctlError as error:
+        if plan_file.suffix not in (".yaml", ".yml"):
+            raise
+        raise DynoctlError(error.summary, f"For a manifest: dynoctl apply -f {plan_file}") from None
     wish = replace_(wish, file=one.file, destination=one.destination, selection=one.selection)
-    carry_out(wish, replace_(how, auto_approve=True), refuse=partial(saved.refuse_changed, plan_file, one))
+
+    def refuse(ready: Prepared) -> None:
+        from infra.views import plan_json
+
+        saved.refuse_changed(plan_file, one, ready, plan_json.document(ready.plan, {}))
+
+    carry_out(wish, replace_(how, auto_approve=True), refuse=refuse)
 
 
 def destroy(
@@ -172,12 +180,17 @@ def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -
             _write_plan(ready)
         else:
             show(ready, verbose=how.verbose)
-        if ready.plan.errors:
-            raise typer.Exit(ERROR)
-        if not ready.plan.changes and not wish.forget:
-            if ready.records_outdated():
-                _run(ready, _nobody, how)
-            raise typer.Exit(exit_code(ready.plan, detailed=False, skip_unreachable=wish.skip_unreachable))
+        if ready.plan.errors or (not ready.plan.changes and not wish.forget):
+            report = None
+            code = exit_code(ready.plan, detailed=False, skip_unreachable=wish.skip_unreachable)
+            if not ready.plan.errors and ready.records_outdated():
+                report = _run(ready, _nobody, how)
+                code = _code(ready, report, wish.skip_unreachable)
+            if wish.quiet:
+                _write_report(code, time.monotonic() - began, report)
+            elif report is not None and not report.ok:
+                _print_report(ready, report, time.monotonic() - began, verb.capitalize())
+            raise typer.Exit(code)
         if not how.auto_approve:
             asked = time.monotonic()
             if not _approved(verb):
@@ -188,11 +201,7 @@ def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -
             report = _run(ready, listener, how)
         code, seconds = _code(ready, report, wish.skip_unreachable), time.monotonic() - began
         if wish.quiet:
-            from infra.views import report_json, stream_json
-
-            stream_json.write(
-                "report", {"exit_code": code, "seconds": round(seconds, 1), **report_json.document(report)}
-            )
+            _write_report(code, seconds, report)
         else:
             _print_report(ready, report, seconds, verb.capitalize())
         raise typer.Exit(code)
@@ -277,6 +286,15 @@ def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-de
 
     known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions.keys() - lost]
     return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)
+
+
+def _write_report(code: int, seconds: float, report: Report | None) -> None:
+    """The last line of what ``--json`` prints. None: nothing was begun."""
+    from infra.events import Report
+    from infra.views import report_json, stream_json
+
+    done = report_json.document(report or Report())
+    stream_json.write("report", {"exit_code": code, "seconds": round(seconds, 1), **done, "ok": code == OK})
 
 
 def _write_plan(ready: Prepared) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.options import AsJson, Destination, File
-from infra.errors import CHANGES_PENDING, OK, UNREACHABLE
+from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
 
 Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 2 where something drifted.")]
 
@@ -44,6 +44,11 @@ def drift(
             typer.echo(json.dumps(view.document(plan, logins, moment), indent=2))
         else:
             typer.echo(view.render(plan, logins, moment, Style(wanted(sys.stdout))))
+        if plan.errors:
+            from infra.views import diagnostics
+
+            typer.echo(diagnostics.render(plan.errors, color=wanted(sys.stderr)), err=True)
+            raise typer.Exit(ERROR)
         if plan.unreachable:
             raise typer.Exit(UNREACHABLE)
         raise typer.Exit(CHANGES_PENDING if detailed_exitcode and found else OK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -22,6 +23,9 @@ def report(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):
         # The reader of a pipe left (``dynoctl plan | head``): nobody is there to be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ERROR
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        say(f"Error: {error.strerror}: what was to be written is not whole")
         return ERROR
     if isinstance(error, ManifestInvalid):
         from infra.views.diagnostics import render

@@ -37,8 +37,18 @@ HtmlTo = Annotated[Path | None, typer.Option("--html", help="Write one self-cont
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")]
 
 
+def refuse_unwritable(*paths: Path | None) -> None:
+    """Raise DynoctlError, before any server is asked, where one of the files that are given cannot be written."""
+    from infra import saved
+
+    for path in paths:
+        if path is not None:
+            saved.refuse_unwritable(path)
+
+
 def write_page(path: Path, text: str) -> None:
     """Write a page for whoever may read the directory. Raises DynoctlError."""
+    refuse_unwritable(path)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

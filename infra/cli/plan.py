@@ -19,6 +19,7 @@ from infra.cli.options import (
     Replaces,
     SkipUnreachable,
     Targets,
+    refuse_unwritable,
     selection,
     write_page,
 )
@@ -55,9 +56,10 @@ def plan(
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
     if refresh_only:
-        if as_markdown or out is not None:
-            raise DynoctlError("--refresh-only goes with --json and --detailed-exitcode only", "See: dynoctl drift")
+        if as_markdown or out or html or target or exclude or replace or verbose or skip_unreachable:
+            raise DynoctlError("--refresh-only goes with -f, -d, --json and --detailed-exitcode", "See: dynoctl drift")
         drift(file, destination, detailed_exitcode, as_json)
+    refuse_unwritable(out, html)
     from infra.cli.session import Wish, exit_code, prepared, show
 
     if as_json and as_markdown:

@@ -28,7 +28,7 @@ def show(
     from infra import saved
     from infra.registry import Everything
     from infra.views import plan_document, plan_markdown, plan_text
-    from infra.views.style import Style, wanted
+    from infra.views.style import Style, printable, wanted
 
     if as_json and as_markdown:
         raise DynoctlError("--json and --markdown are two answers", "Ask for one of them.")
@@ -47,4 +47,5 @@ def show(
         typer.echo(plan_markdown.render(plan, headlines), nl=False)
         return
     typer.echo(plan_text.render(plan, headlines, Style(wanted(sys.stdout)), verbose=verbose))
-    typer.echo(f"\nMade {one.when} by {one.who} from {one.file}. To apply just this: dynoctl apply {plan_file}")
+    made = printable(f"Made {one.when} by {one.who} from {one.file}.")
+    typer.echo(f"\n{made} To apply just this: dynoctl apply {plan_file}")

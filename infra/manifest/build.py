@@ -43,6 +43,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
     app = _app(data["app"], base)
     return Manifest(
         file=file,
+        digest=document.sha256,
         destination=destination,
         files=files or (file,),
         app=app,

@@ -30,6 +30,8 @@ class Document:
     """The data, with the marks of every key and value by path. ``scalars`` holds each scalar as it was written."""
 
     file: str
+    sha256: str = ""
+    """Of the file's bytes, as they were read."""
     lines: list[str] = field(default_factory=list)
     data: Json = None
     keys: dict[Path, Mark] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -72,7 +73,8 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
     if len(parts) == 1:
         return parts[0][0], problems, (file,)
     main = parts[-1][0]
-    merged = Layered(main.file, main.lines, parts=[part for part, _ in parts])
+    merged = Layered(main.file, lines=main.lines, parts=[part for part, _ in parts])
+    merged.sha256 = hashlib.sha256("".join(part.sha256 for part, _ in parts).encode()).hexdigest()
     for part, _ in parts:
         merged.data = merge(merged.data, part.data)
         merged.keys |= part.keys

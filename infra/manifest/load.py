@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path as File
 from typing import Any
@@ -89,6 +90,7 @@ def _text(file: File, document: Document) -> str:
         ) from None
     except OSError as error:
         raise Unusable(Diagnostic(f"{file} cannot be read: {error.strerror}", location=place)) from None
+    document.sha256 = hashlib.sha256(data).hexdigest()
     if len(data) > LARGEST:
         raise Unusable(Diagnostic("the file is larger than 1 MiB", location=place, expected="a manifest, not data"))
     try:

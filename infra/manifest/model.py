@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,6 +191,8 @@ class Manifest:
     """The overlay that was chosen with ``-d``; None is the manifest as it stands."""
     files: tuple[Path, ...] = ()
     """All files that it was made from, the lowest first."""
+    digest: str = ""
+    """The sha256 in hex of all that they said."""
     framework: Framework | None = None
     rackup: str | None = None
     ruby: Ruby = Ruby()
@@ -221,8 +222,3 @@ class Manifest:
     def environment(self) -> str:
         """What the servers remember of ``destination``: ``staging``, or ``default``."""
         return self.destination or "default"
-
-    def digest(self) -> str:
-        """The sha256 in hex of all that its files say now."""
-        parts = [file.read_bytes() for file in self.files]
-        return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).hexdigest()

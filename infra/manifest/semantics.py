@@ -36,6 +36,9 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from _runtime(document, data)
     yield from backing_semantics.check(document, data)
     yield from _ssh(document, data, base)
+    for type_ in _map(_map(data.get("checks")).get("min_healthy")):
+        if type_ not in (_map(data.get("dynos")) or ("web",)):
+            yield document.diagnostic(("checks", "min_healthy", type_), f"there are no dynos called {type_}", key=True)
 
 
 def _map(value: Json) -> dict[str, Any]:
@@ -251,8 +254,6 @@ def _environment(document: Document, data: Mapping[str, Any]) -> Iterator[Diagno
             yield document.diagnostic(
                 path, f"{name} has no value", key=True, expected='a value; write "" for an empty one'
             )
-        elif "\0" in document.scalars.get(path, ""):
-            yield document.diagnostic(path, f"{name} holds a NUL character, which no environment can")
 
 
 def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,10 @@ def _strict(connection: fabric.Connection, target: Target) -> None:
     """Replace Fabric's trust in unknown hosts by known_hosts and a refusal."""
     import paramiko
 
+    # What is wrong is said once, in our words; without a handler its log would end on stderr with a traceback.
+    log = logging.getLogger("paramiko")
+    log.addHandler(logging.NullHandler())
+    log.propagate = False
     client = connection.client
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if target.known_hosts is not None:

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from io import FileIO
@@ -24,6 +25,12 @@ OURS = (b"dyno.yaml",)
 OVERLAY = re.compile(rb"dyno\.[a-z0-9-]+\.yaml")
 """At the root, where the source is the manifest's own directory: the manifest, or every edit of it would make another
 slug."""
+
+MADE = re.compile(
+    rb"\{\s*\"format_version\": \d+,\s*\"(?:dynoctl\"|app\": \"[^\"]*\",\s*\"changes\")"
+    rb"|<!doctype html>\n<!-- A plan of dynoctl|### dynoctl plan: "
+)
+"""How the files begin that hold a plan: it would not hold any more, were its own file part of what it was made from."""
 
 NEVER = (b".git", b".dyno")
 """Wherever they stand: what git knows, and secrets, which are in no slug."""
@@ -160,8 +167,8 @@ def _walk(
             yield from _walk(root, path, rules, without)
         elif child.is_symlink():
             yield Entry(path, Kind.LINK, content=_target(child.path))
-        else:
-            yield _file(child.path, path)
+        elif (entry := _file(child.path, path)) is not None:
+            yield entry
 
 
 def _target(place: bytes) -> bytes:
@@ -171,18 +178,33 @@ def _target(place: bytes) -> bytes:
         raise unreadable(place, error) from error
 
 
-def _file(place: bytes, path: bytes) -> Entry:
+def _file(place: bytes, path: bytes) -> Entry | None:
+    """None for what dynoctl makes itself: a plan in a file, and where its output goes just now."""
     content = hashlib.sha256()
     size = 0
     with open_file(place) as stream:
-        mode = 0o755 if os.fstat(stream.fileno()).st_mode & stat.S_IXUSR else 0o644
+        status = os.fstat(stream.fileno())
+        if any(os.path.samestat(status, one) for one in _outputs()):
+            return None
+        mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
         try:
             while chunk := stream.read(CHUNK):
+                if size == 0 and MADE.match(chunk):
+                    return None
                 content.update(chunk)
                 size += len(chunk)
         except OSError as error:
             raise unreadable(place, error) from error
     return Entry(path, Kind.FILE, mode, size, content.digest())
+
+
+def _outputs() -> list[os.stat_result]:
+    """What stdout and stderr are, where somebody redirected them into a file."""
+    found = []
+    for number in (1, 2):
+        with suppress(OSError):
+            found.append(os.fstat(number))
+    return found
 
 
 def open_file(place: bytes) -> FileIO:

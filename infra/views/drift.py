@@ -23,15 +23,17 @@ def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style
     changes = drifted(plan)
     lines: list[str] = []
     for change in changes:
-        lines += change_lines(change, (), style, verbose=True)
+        lines += change_lines(change, (), style, verbose=True, only=change.drifted or None)
     for server, found in logins.items():
         who = "; ".join(
             f"{printable(one.who)} from {printable(one.where)}, {one.times} times, last {one.last}" for one in found
         )
-        lines.append(f"Logins on {server} since the last apply ({moment}): {who or 'its journal tells of none'}.")
+        when = printable(moment)
+        lines.append(f"Logins on {server} since the last apply ({when}): {who or 'its journal tells of none'}.")
     lines += unreachable_lines(plan, style)
     if not changes:
-        lines.append(style("green", "No drift.") + " Nothing was changed by hand since the last apply.")
+        where = " on the servers that answered" if plan.unreachable else ""
+        lines.append(style("green", "No drift.") + f" Nothing was changed by hand{where} since the last apply.")
         return "\n".join(lines)
     servers = len({change.resource.server for change in changes})
     what = f"{len(changes)} changed by hand on {servers} {'server' if servers == 1 else 'servers'}."
@@ -47,5 +49,6 @@ def document(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str) -> 
         "drift": [plan_json.change(change) for change in drifted(plan)],
         "since": moment,
         "logins": {server: [asdict(one) for one in found] for server, found in logins.items()},
+        "errors": [error.as_json() for error in plan.errors],
         "unreachable": {server: error.summary for server, error in plan.unreachable.items()},
     }

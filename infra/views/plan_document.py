@@ -19,7 +19,8 @@ def plan(document: Mapping[str, Any]) -> Plan:
     try:
         return _plan(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DynoctlError(f"The plan is damaged: {type(error).__name__}: {error}") from None
+        why = f"{type(error).__name__}: {error}"
+        raise DynoctlError(f"The plan is damaged: {why}", "Make it anew: dynoctl plan --out FILE") from None
 
 
 def _plan(document: Mapping[str, Any]) -> Plan:
@@ -48,6 +49,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         checks=tuple(Check(**one) for one in document.get("checks", ())),
         exposure={type_: (one["before"], one["after"]) for type_, one in document.get("exposure", {}).items()},
         left_out=int(document.get("left_out", 0)),
+        idle=frozenset(document.get("idle", ())),
     )
 
 
@@ -56,7 +58,8 @@ def _change(one: Mapping[str, Any]) -> Change:
     if before is not None and after is not None:
         before = _same_but(before, after, set(one["differs"]))
     resource = Resource(one["server"], one["kind"], one["name"], after or before or {}, one["dyno"])
-    return Change(resource, one["action"], before, after, one["reason"], bool(one["drift"]), one["effect"])
+    drifted = tuple(one.get("drifted", ()))
+    return Change(resource, one["action"], before, after, one["reason"], bool(one["drift"]), drifted, one["effect"])
 
 
 def _attributes(values: Mapping[str, Any] | None) -> Attributes | None:

@@ -22,7 +22,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], made: str) -> str
     """The whole page. It loads nothing, runs no script and holds no secret's value. ``made`` says when and by whom."""
     title = f"Plan for {printable(plan.app)}: {summary(plan, _PLAIN).removeprefix('Plan: ')}"
     parts = [
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+        '<!doctype html>\n<!-- A plan of dynoctl. -->\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{_text(title)}</title>",
         f"<style>\n{files('infra.views').joinpath('page.css').read_text('utf-8')}</style>\n</head>\n<body>",

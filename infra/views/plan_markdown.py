@@ -32,7 +32,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
         *_checks(plan),
         *_placement(plan),
     ]
-    text = "\n".join(head) + "\n"
+    text = _within("\n".join(head) + "\n", limit // 2)
     by_server: dict[str, list[str]] = {}
     counts: dict[str, dict[str, int]] = {}
     for change in plan.changes:
@@ -46,7 +46,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
     reserve = 200
     for server, lines in by_server.items():
         what = ", ".join(f"{number} {verb}" for verb, number in counts[server].items())
-        section = _folded(f"<b>{html.escape(server)}</b>: {what}", lines)
+        section = _folded(f"<b>{html.escape(_line(server))}</b>: {what}", lines)
         if len(text) + len(section) + reserve > limit:
             left.append(server)
         else:
@@ -55,6 +55,15 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
         names = ", ".join(_code(server) for server in left[:5]) + (", ..." if len(left) > 5 else "")
         text += f"\n_Left out, as it would be too long: {names} ({len(left)} of {len(by_server)} servers)._\n"
     return text
+
+
+def _within(text: str, most: int) -> str:
+    """The head, cut at the end of a line where hundreds of errors, notes or dynos make it too long."""
+    if len(text) <= most:
+        return text
+    whole = text[: text.rfind("\n", 0, most)]
+    left = text.count("\n") - whole.count("\n")
+    return f"{whole}\n\n_Left out, as it would be too long: {left} more lines._\n"
 
 
 def _summary(plan: Plan) -> str:
@@ -86,7 +95,8 @@ def _batches(plan: Plan) -> list[str]:
         rows = list(zip(plan.batches, plan.capacity(), strict=True))
         for number, (batch, left) in enumerate(rows[:_ROWS], 1):
             capacity = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in left.items())
-            lines.append(f"| {number} | {', '.join(batch)} | {capacity} |")
+            dynos = ", ".join(batch[:_ROWS]) + (f" and {len(batch) - _ROWS} more" if len(batch) > _ROWS else "")
+            lines.append(f"| {number} | {dynos} | {capacity} |")
         if len(rows) > _ROWS:
             lines.append(f"| ... | {len(rows) - _ROWS} more batches | |")
     return lines
@@ -139,4 +149,8 @@ def _text(words: str) -> str:
 
 
 def _code(word: str) -> str:
-    return f"`{printable(word).replace('`', '')}`"
+    return f"`{_line(word).replace('`', '')}`"
+
+
+def _line(words: str) -> str:
+    return printable(words).replace("\n", " ")

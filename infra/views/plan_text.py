@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from infra import marks
 from infra.plan import Plan
 from infra.resource import Change
 from infra.views.attributes import Value, differences, flat, text
-from infra.views.style import Style, printable
+from infra.views.style import Style, clean, printable
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+", "restart": "↻"}
 COLORS = {"create": "green", "update": "yellow", "delete": "red", "replace": "yellow", "restart": "cyan"}
@@ -29,7 +29,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
     lines += [f"Note: {note}." for note in plan.notes]
     lines += unreachable_lines(plan, style)
     lines.append(summary(plan, style))
-    return "\n".join(lines)
+    return clean("\n".join(lines))
 
 
 def unreachable_lines(plan: Plan, style: Style) -> list[str]:
@@ -89,8 +89,10 @@ def summary(plan: Plan, style: Style) -> str:
     )
 
 
-def change_lines(change: Change, headline: Sequence[str], style: Style, *, verbose: bool) -> list[str]:
-    """One change with its attributes."""
+def change_lines(
+    change: Change, headline: Sequence[str], style: Style, *, verbose: bool, only: Container[str] | None = None
+) -> list[str]:
+    """One change with its attributes; of those that differ ``only`` these, by dotted name."""
     color = COLORS[change.action]
     says = [
         word for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", change.reason) if word
@@ -106,8 +108,9 @@ def change_lines(change: Change, headline: Sequence[str], style: Style, *, verbo
             lines.append(style("dim", f"      ({len(values) - len(shown)} more; --verbose shows them)"))
     elif change.action in ("update", "replace"):
         for name, old, new in differences(change.before or {}, change.after or {}):
-            lines += _difference(name, old, new, style)
-    return lines
+            if only is None or name in only or name.partition(".")[0] in only:
+                lines += _difference(name, old, new, style)
+    return [clean(line) for line in lines]
 
 
 def _named(name: str, headline: Sequence[str]) -> bool:

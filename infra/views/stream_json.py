@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -38,7 +39,10 @@ class StreamProgress:
 
 
 def write(kind: str, values: Mapping[str, object]) -> None:
-    """One line, at once: whoever reads it follows the apply."""
+    """One line, at once: whoever reads it follows the apply. Where the reader left, the apply goes on without."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    sys.stdout.write(json.dumps({"format_version": FORMAT_VERSION, "type": kind, "at": now, **values}) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps({"format_version": FORMAT_VERSION, "type": kind, "at": now, **values}) + "\n")
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

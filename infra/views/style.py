@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import IO
 
 _CODES = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "bold": "1", "dim": "2"}
+
+
+_PAINT = re.compile(rf"(\x1b\[(?:0|{'|'.join(_CODES.values())})m)")
 
 
 def wanted(stream: IO[str]) -> bool:
@@ -21,6 +25,12 @@ class Style:
 
     def __call__(self, name: str, text: str) -> str:
         return f"\x1b[{_CODES[name]}m{text}\x1b[0m" if self.color and text else text
+
+
+def clean(text: str) -> str:
+    """The same for a text that is painted already: of all control characters only our own colours are left."""
+    parts = _PAINT.split(text)
+    return "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
 
 
 def printable(text: str) -> str:

@@ -92,6 +92,10 @@ class Notes(BaseHTTPRequestHandler):
 
 def test_gitlab_ci(app: Project) -> None:
     pipeline = yaml.safe_load((CI / "gitlab.yml").read_text())
+    # As init makes it: the plan's own files lie in the source.
+    app.manifest["app"]["source"] = "."
+    (app.directory / "app.rb").write_text(APP)
+    app.dynoctl("validate")
     server = HTTPServer(("127.0.0.1", 0), Notes)
     server.notes = []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from infra.checks import check
+from infra.errors import Unreachable
 from infra.exposure import _ANSWER
 from infra.formation import Formation
 from infra.manifest.model import App, Checks, DynoType, Manifest, Rollout, Server
@@ -38,9 +39,9 @@ def failing(wanted: Manifest, one: Plan, **logins: str) -> list[str]:
     ("least", "parallel", "says"),
     [
         (2, 1, []),
-        (2, 2, ["min_healthy/web: batch 1 leaves 1 of 3 web dynos up, and 2 must be"]),
+        (2, 2, ["min_healthy/web: batch 1 leaves 1 web dynos up, and 2 of 3 must be"]),
         ("66%", 1, []),
-        ("67%", 1, ["min_healthy/web: batch 1 leaves 2 of 3 web dynos up, and 3 must be"]),
+        ("67%", 1, ["min_healthy/web: batch 1 leaves 2 web dynos up, and 3 of 3 must be"]),
         (4, 1, ["min_healthy/web: there are 3 web dynos, and 4 must be up at any time"]),
         (0, 3, []),
     ],
@@ -82,3 +83,23 @@ def test_dynos_are_in_several_racks() -> None:
     assert failing(manifest(min_spread={"room": 1}), plan())[0] == (
         "min_spread/room: web dynos (3) are in none of room, and 1 must be"
     )
+
+
+def test_a_dyno_that_does_not_run_is_not_up() -> None:
+    """One that was left out with --target, and one on a server that does not answer."""
+    wanted = manifest(min_healthy={"web": 2})
+    assert failing(wanted, plan()) == []
+    lost = replace(plan(), unreachable={"c": Unreachable("c: no answer")})
+    assert failing(wanted, lost) == ["min_healthy/web: batch 1 leaves 1 web dynos up, and 2 of 3 must be"]
+    assert failing(wanted, replace(plan(), idle=frozenset({"web.3"}))) == failing(wanted, lost)
+    assert failing(wanted, replace(lost, batches=())) == [], "who moves none takes none away"
+    assert lost.capacity()[0] == {"web": (1, 3)}
+
+
+def test_what_leaves_is_up_until_the_rollout_is_over() -> None:
+    """From four to two: while one of the two restarts, three are up."""
+    two = {"web.1": "a", "web.2": "b"}
+    one = plan(homes=two)
+    one = replace(one, formation=Formation((), two, {**two, "web.3": "c", "web.4": "a"}))
+    assert failing(manifest(min_healthy={"web": 2}), one) == []
+    assert one.capacity() == ({"web": (3, 4)}, {"web": (3, 4)})

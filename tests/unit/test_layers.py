@@ -69,7 +69,7 @@ def test_an_overlay_lies_over_the_manifest(project: Path) -> None:
     assert one.env["LOG_LEVEL"] == "debug"
     assert repr(one.env["API_KEY"]).count("from_file") == 1, "a reference is one value"
     assert read(project).environment == "default"
-    assert one.digest() != read(project).digest()
+    assert one.digest != read(project).digest
 
 
 def test_servers_share_what_groups_and_defaults_say(project: Path) -> None:

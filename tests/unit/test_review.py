@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import schemas
-from infra import logins, release, saved
+from infra import __version__, logins, release, saved
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.formation import Formation
 from infra.plan import Plan
@@ -70,7 +70,7 @@ def release_digest(salt: str, text: str) -> str:
 
 def test_a_plan_comes_back_from_its_json() -> None:
     plan = sample()
-    text = json.dumps(plan_json.document(plan, {}))
+    text = json.dumps(plan_json.document(plan, {"connections": 3, "execs": 6}))
     assert SECRET not in text
     back = plan_document.plan(json.loads(text))
     for verbose in (False, True):
@@ -147,9 +147,11 @@ def test_what_changed_since_a_plan_was_saved_is_said() -> None:
         ("", "is no plan of dynoctl"),
         ("[]", "is no plan of dynoctl"),
         ("{}", "is no plan of dynoctl"),
-        ('{"format_version": 2, "bound": {}, "dynoctl": "9.9"}', "has format version 2, made by dynoctl '9.9'"),
-        ('{"format_version": 1, "bound": {}}', "is damaged"),
-        ('{"format_version": 1, "bound": 1, "file": "x", "who": "", "when": "", "plan": {}}', "is damaged"),
+        ('{"format_version": 2, "bound": {}, "dynoctl": "9.9"}', "was made by dynoctl 9.9, and this is"),
+        (f'{{"format_version": 2, "bound": {{}}, "dynoctl": "{__version__}"}}', "was made by dynoctl"),
+        (f'{{"format_version": 1, "dynoctl": "{__version__}", "bound": {{}}}}', "is damaged"),
+        (f'{{"format_version": 1, "dynoctl": "{__version__}", "bound": 1, "plan": {{}}}}', "is damaged"),
+        ("[" * 100_000, "is no plan of dynoctl"),
     ],
 )
 def test_a_file_that_holds_no_plan(tmp_path: Path, text: str, says: str) -> None:
@@ -204,3 +206,55 @@ def test_version_1_of_the_json_stays_what_it_is() -> None:
     now = plan_json.document(sample(), {"connections": 1, "execs": 1})
     assert document.keys() <= now.keys()
     assert document["changes"][0].keys() <= now["changes"][0].keys()  # type: ignore[index]
+
+
+def test_hundreds_of_errors_and_dynos_fit_as_well() -> None:
+    plan = sample(3)
+    many = tuple(f"web.{number}" for number in range(1, 3000))
+    plan = replace(
+        plan,
+        errors=tuple(Diagnostic("x" * 400) for _ in range(400)),
+        batches=(many,),
+        formation=Formation((), dict.fromkeys(many, "grid-1"), {}),
+    )
+    text = plan_markdown.render(plan, HEADLINES)
+    assert len(text) <= plan_markdown.LIMIT and "Left out, as it would be too long" in text
+    assert text.count("<details>") == text.count("\n</details>\n") == 3, "and the changes are still there"
+
+
+def test_what_a_server_says_drives_no_terminal() -> None:
+    evil = "grid\x1b]0;owned\x07\x1b[2J"
+    resource = Resource(evil, "unit", f"shop-{evil}", {evil: evil}, "web.1")
+    plan = replace(
+        sample(), changes=(Change(resource, "create", None, {evil: evil}, evil),), notes=(evil,), candidates=(evil,)
+    )
+    for color in (False, True):
+        text = plan_text.render(plan, {}, Style(color), verbose=True)
+        assert "\x1b]" not in text and "\x07" not in text and "\x1b[2J" not in text
+        assert ("\x1b[1m" in text) is color
+    assert "\x1b" not in plan_markdown.render(plan, {})
+
+
+def test_a_damaged_plan_is_said_to_be_one() -> None:
+    document = json.loads(json.dumps(plan_json.document(sample(), {"connections": 3, "execs": 6})))
+    for key, value in (("changes", [{}]), ("placement", []), ("batches", 1), ("exposure", {"web": 1}), ("errors", "x")):
+        with pytest.raises(DynoctlError, match="The plan is damaged"):
+            plan_document.plan({**document, key: value})
+
+
+def test_plans_are_written_to_files_alone(tmp_path: Path) -> None:
+    for path in (Path(), tmp_path, tmp_path / "no/plan", tmp_path / ("x" * 300), Path("/dev/null"), Path("/")):
+        with pytest.raises(DynoctlError, match="cannot be written"):
+            saved.refuse_unwritable(path)
+    (tmp_path / "there").write_text("")
+    saved.refuse_unwritable(tmp_path / "there")
+    saved.refuse_unwritable(tmp_path / "new")
+
+
+def test_a_listener_that_is_gone_stops_nothing() -> None:
+    from infra.events import Event, steady
+
+    def gone(_: Event) -> None:
+        raise BrokenPipeError
+
+    steady(gone)(Event("note"))

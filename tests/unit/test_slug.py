@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,3 +199,29 @@ def test_a_slugignore_that_cannot_be_read(source: Path) -> None:
     (source / ".slugignore").mkdir()
     with pytest.raises(DynoctlError, match=r"^cannot read .*/\.slugignore: Is a directory$"):
         scan(source)
+
+
+def test_a_plan_in_the_source_is_no_part_of_it(source: Path) -> None:
+    """What plan --out, --html, --markdown and --json make beside the manifest: or no saved plan would ever hold."""
+    before = scan(source).digest
+    for name, text in {
+        "shop.plan": '{\n "format_version": 1,\n "dynoctl": "0.1.0",\n "file": "x"}',
+        "plan.json": '{\n  "format_version": 1,\n  "app": "shop",\n  "changes": []}',
+        "lib/plan.html": "<!doctype html>\n<!-- A plan of dynoctl. -->\n<html>",
+        "plan.md": "### dynoctl plan: `shop`\n",
+    }.items():
+        (source / name).write_text(text)
+    assert scan(source).digest == before
+    (source / "data.json").write_text('{"format_version": 1, "app": "shop"}')
+    assert scan(source).digest != before
+
+
+def test_where_the_output_goes_is_no_part_of_it(source: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from infra.slug.tree import scan; print(scan(Path(sys.argv[1])).digest)"
+    )
+    with (source / "out.txt").open("w") as out:
+        subprocess.run([sys.executable, "-c", code, source], stdout=out, check=True)
+    said = (source / "out.txt").read_text().strip()
+    (source / "out.txt").unlink()
+    assert scan(source).digest == said
