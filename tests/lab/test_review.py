@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.lab.support import Project
 
@@ -46,7 +47,7 @@ def test_a_saved_plan_is_applied_as_it_is(app: Project) -> None:
 
     for extra in (("-f", "dyno.yaml"), ("--forget", "grid-9")):
         assert "A saved plan takes no" in app.dynoctl("apply", "plan", *extra, code=1).stderr
-    assert "is no saved plan" in app.dynoctl("apply", "dyno.yaml", code=1).stderr
+    assert "is no plan of dynoctl" in app.dynoctl("apply", "dyno.yaml", code=1).stderr
     done = app.dynoctl("apply", "plan")
     assert "Apply complete" in done.stdout
     assert {app.get(row) for row in app.ps().values()} == {"two"}
@@ -95,6 +96,45 @@ def test_a_server_that_is_away_may_be_skipped(app: Project, fleet: Any) -> None:
     finally:
         fleet.restore("grid-3")
     app.apply()
+
+
+def test_a_destination_is_applied_again_and_a_gone_reader_stops_nothing(app: Project) -> None:
+    staged = {"app": {"name": "review-staging"}, "env": {"WORD": "staged"}}
+    (app.directory / "dyno.staging.yaml").write_text(yaml.safe_dump(staged))
+    try:
+        app.dynoctl("apply", "-d", "staging", "--auto-approve")
+        assert "No changes." in app.dynoctl("plan", "-d", "staging").stdout
+        staged["env"]["WORD"] = "again"
+        (app.directory / "dyno.staging.yaml").write_text(yaml.safe_dump(staged))
+        process = app.start("apply", "-d", "staging", "--auto-approve", "--json")
+        assert process.stdout is not None and process.stdin is not None
+        process.stdin.close()
+        assert json.loads(process.stdout.readline())["type"] == "plan"
+        process.stdout.close()
+        assert process.wait(timeout=120) == 0
+        assert process.stderr is not None
+        process.stderr.close()
+        rows = json.loads(app.dynoctl("ps", "-d", "staging", "--json").stdout)["dynos"]
+        assert [app.get(row) for row in rows] == ["again", "again"]
+        done = app.dynoctl("apply", "-d", "staging", "--auto-approve", "--json").stdout.splitlines()
+        assert [json.loads(line)["type"] for line in done] == ["plan", "report"]
+    finally:
+        app.dynoctl("destroy", "-d", "staging", "--auto-approve")
+
+
+def test_a_server_that_leaves_and_is_left_out_is_not_forgotten(app: Project) -> None:
+    app.manifest["dynos"] = {"web": 3}
+    app.apply()
+    home = app.ps()["web.3"]["server"]
+    whole = app.manifest["servers"]
+    app.manifest["servers"] = [one for one in whole if one["name"] != home]
+    for _ in range(2):  # the second time there is nothing to do but what is left out
+        app.dynoctl("apply", "--auto-approve", "--exclude", home)
+        left = app.dynoctl("plan").stdout
+        assert f"- {home}/unit.review-web.3" in left and f"{home} is not in dyno.yaml any more" in left
+    app.apply()
+    app.manifest["servers"] = whole
+    assert app.ps().keys() == {"web.1", "web.2", "web.3"}
 
 
 @pytest.mark.parametrize("what", ["manifest", "source", "secret", "server"])
