@@ -68,7 +68,7 @@ class Memory:
 
     def _releases(self, server: str) -> list[tuple[str, str | None]]:
         """Every release that any server knows and this one does not, and the one of this plan."""
-        if server in self.prepared.leaving:
+        if server in self.prepared.leaving or server in self.prepared.emptied:
             return []
         facts, plan = self.found[server].facts, self.prepared.plan
         here = {one.number: one for one in facts.releases}
@@ -119,7 +119,9 @@ class Memory:
         drop: Mapping[str, Collection[int]] = MappingProxyType({}),
     ) -> None:
         app, self._release = self.prepared.plan.app, one
-        there = [name for name in self.shells if name not in self._gone | set(self.prepared.leaving)]
+        there = [
+            name for name in self.shells if name not in self._gone | {*self.prepared.leaving, *self.prepared.emptied}
+        ]
         entries = [record.release(one), (f"releases/{one.number}.commanded", None), *more]
 
         def write(name: str) -> None:
@@ -150,8 +152,10 @@ class Memory:
     def end(self) -> None:
         """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
         prepared, plan = self.prepared, self.prepared.plan
-        gone = set(self.shells) if prepared.destroy else set(prepared.leaving) & set(self.shells)
-        whole = gone - self.broken if self.report.ok and not self.report.skipped else set()
+        left = {*prepared.leaving, *prepared.emptied}
+        gone = set(self.shells) if prepared.destroy else left & set(self.shells)
+        all_done = self.report.ok and not self.report.skipped and not plan.left_out
+        whole = gone - self.broken if all_done else set()
         if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
             whole = set()  # only these records know that something of the app is left on a server that is away
 
@@ -162,7 +166,7 @@ class Memory:
         self._settle(each(forget, whole))
         self._gone = whole
         self._ended()
-        if prepared.destroy or not self.report.ok or self.report.skipped or plan.unreachable:
+        if prepared.destroy or not all_done or plan.unreachable:
             return
         entry = self._formation(settled=True)
         if entry != self._written:

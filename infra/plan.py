@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from infra import marks
 from infra.diff import diff
@@ -64,6 +64,13 @@ class Plan:
     """By process type whose unit changes: how exposed it is before and after, 0 to 10; {} where nobody asked."""
     left_out: int = 0
     """How many changes are due as well, and were not selected."""
+    evacuated: tuple[str, ...] = ()
+    """The servers that did not answer and are given up: their dynos move, and nobody waits for them."""
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """The servers that did not answer and should have."""
+        return tuple(name for name in self.unreachable if name not in self.evacuated)
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -135,6 +142,7 @@ def build(
         problems += stands
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
+    changes = [_moved(change, formation) for change in changes]
     due = len(changes)
     proving = candidates(changes, wanted)
     changes = selection.choose(changes)
@@ -155,6 +163,13 @@ def build(
         builder=builder,
         left_out=due - len(changes),
     )
+
+
+def _moved(change: Change, formation: Formation) -> Change:
+    """What goes because its dyno comes up on another server says so."""
+    home = formation.homes.get(change.resource.dyno or "", change.resource.server)
+    gone = change.action == "delete" and home != change.resource.server
+    return replace(change, reason=f"{change.resource.dyno} is on {home} then") if gone else change
 
 
 def batches(dynos: Sequence[str], rollout: Rollout) -> tuple[tuple[str, ...], ...]:

@@ -19,6 +19,7 @@ import typer
 from infra.cli.options import (
     AsJson,
     Destination,
+    Evacuates,
     Excludes,
     File,
     Parallelism,
@@ -81,6 +82,7 @@ def apply(
         list[str] | None,
         typer.Option("--forget", help="A server that left dyno.yaml and will never answer again; may be repeated."),
     ] = None,
+    evacuate: Evacuates = None,
     target: Targets = None,
     exclude: Excludes = None,
     replace: Replaces = None,
@@ -93,6 +95,7 @@ def apply(
         file or Path("dyno.yaml"),
         destination,
         forget=frozenset(forget or ()),
+        evacuate=frozenset(evacuate or ()),
         selection=selection(target, exclude, replace),
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
@@ -103,9 +106,9 @@ def apply(
         refuse_unattended("apply", auto_approve, as_json)
         carry_out(wish, how)
         return
-    if file is not None or destination is not None or wish.forget or wish.selection != EVERYTHING:
+    if file is not None or destination is not None or wish.forget or wish.evacuate or wish.selection != EVERYTHING:
         raise DynoctlError(
-            "A saved plan takes no --file, --destination, --forget, --target, --exclude or --replace",
+            "A saved plan takes no --file, --destination, --forget, --evacuate, --target, --exclude or --replace",
             "They were chosen when it was made.",
         )
     _apply_saved(plan_file, wish, how)
@@ -118,7 +121,7 @@ def _apply_saved(plan_file: Path, wish: Wish, how: How) -> None:
     if plan_file.is_dir() or plan_file.suffix in (".yaml", ".yml"):
         raise DynoctlError(f"{plan_file} is no saved plan", f"For a manifest: dynoctl apply -f {plan_file}")
     one = saved.read(plan_file)
-    wish = replace_(wish, file=one.file, destination=one.destination, selection=one.selection)
+    wish = replace_(wish, file=one.file, destination=one.destination, selection=one.selection, evacuate=one.evacuate)
     carry_out(wish, replace_(how, auto_approve=True), refuse=partial(saved.refuse_changed, plan_file, one))
 
 
@@ -254,7 +257,7 @@ def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
         return REJECTED
     if not report.ok:
         return ERROR
-    return UNREACHABLE if ready.plan.unreachable and not skip_unreachable else OK
+    return UNREACHABLE if ready.plan.missed and not skip_unreachable else OK
 
 
 def _print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be planned. ``forget`` are servers that will never answer again, ``stored`` is a release to go back
+    """What is to be planned. ``forget`` are servers that left the manifest and will never answer again,
+    ``evacuate`` such as are in it and dead; ``stored`` is a release to go back
     to, ``sessions`` are open already; ``parallelism`` says on how many servers something is done at the same time."""
 
     file: Path
     destination: str | None = None
     destroy: bool = False
     forget: frozenset[str] = frozenset()
+    evacuate: frozenset[str] = frozenset()
     stored: Stored | None = None
     sessions: Mapping[str, Session] | None = None
     selection: Selection = EVERYTHING
@@ -55,6 +57,7 @@ def prepared(wish: Wish) -> Iterator[Prepared]:
         Everything(),
         destroy=wish.destroy,
         forget=wish.forget,
+        evacuate=wish.evacuate,
         stored=wish.stored,
         sessions=wish.sessions,
         selection=wish.selection,
@@ -90,6 +93,6 @@ def exit_code(plan: Plan, *, detailed: bool, skip_unreachable: bool = False) -> 
     """The exit code of a plan: errors first, then servers that did not answer, then pending changes."""
     if plan.errors:
         return ERROR
-    if plan.unreachable and not skip_unreachable:
+    if plan.missed and not skip_unreachable:
         return UNREACHABLE
     return CHANGES_PENDING if detailed and plan.changes else OK
