@@ -173,11 +173,13 @@ class Memory:
             staying = [name for name in self.shells if name not in whole]
             self._settle(each(lambda name: self.shells[name].run([record.write(plan.app, [entry])]), staying))
 
-    def audit(self, seconds: float) -> None:
-        """Leave a line on every server that still answers, and still has something of the app."""
+    def audit(self, seconds: float, command: str = "") -> None:
+        """Leave a line on every server that still answers, and still has something of the app. ``command`` is what was
+        done, where that is neither apply, rollback nor destroy."""
         slug = "" if self.prepared.slug is None else self.prepared.slug.digest
         plan = self.prepared.plan
-        command = "destroy" if self.prepared.destroy else "apply" if self.prepared.stored is None else "rollback"
+        if not command:
+            command = "destroy" if self.prepared.destroy else "apply" if self.prepared.stored is None else "rollback"
         number = 0 if self._release is None else self._release.number
         line = history.entry(
             plan, self.report, self.identity, command=command, seconds=seconds, slug=slug, release=number

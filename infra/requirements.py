@@ -20,8 +20,8 @@ def check(
 ) -> list[Diagnostic]:
     """Everything that stands in the way of a plan, on every server that will carry dynos.
 
-    What packages will bring is not missed, but for a Ruby that apt would not have; once they are ``installed``, it is. Of a server
-    that ``drains`` nothing is asked but that it is none of the others.
+    What packages will bring is not missed, but for a Ruby that apt would not have; once they are ``installed``, it is.
+    Of a server that ``drains`` nothing is asked but that it is none of the others.
     """
     problems: list[Diagnostic] = []
     machines: dict[str, str] = {}

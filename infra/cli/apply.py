@@ -149,17 +149,22 @@ def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
 
 
 def carry_out(
-    wish: Wish, how: How, *, verb: str = "apply", refuse: Callable[[Prepared], None] = lambda _: None
+    wish: Wish,
+    how: How,
+    *,
+    verb: str = "apply",
+    refuse: Callable[[Prepared], None] = lambda _: None,
+    begin: Callable[[], None] = lambda: None,
 ) -> None:
     """Plan, show it, ask, carry it out and report; ends with the exit code. ``refuse`` raises where a plan is not the
-    one that was reviewed.
+    one that was reviewed; ``begin`` is called once it is approved.
 
     Who waits for a lock without a person finds other servers afterwards, and plans again."""
     from infra.apply import StalePlan
 
     for left in reversed(range(AGAIN if how.auto_approve and how.lock_timeout else 1)):
         try:
-            _once(wish, how, verb, refuse)
+            _once(wish, how, verb, refuse, begin)
         except StalePlan as stale:
             if not left:
                 raise
@@ -167,7 +172,7 @@ def carry_out(
             wish = replace_(wish, sessions=None)
 
 
-def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -> None:
+def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None], begin: Callable[[], None]) -> None:
     began = time.monotonic()
     with prepared(wish) as ready:
         refuse(ready)
@@ -187,7 +192,8 @@ def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -
                 typer.echo("Nothing was changed.", err=True)
                 raise typer.Exit(ERROR)
             began += time.monotonic() - asked
-        with _listener(wish.quiet) as listener:
+        begin()
+        with listener_for(wish.quiet) as listener:
             report = _run(ready, listener, how)
         code, seconds = _code(ready, report, wish.skip_unreachable), time.monotonic() - began
         if wish.quiet:
@@ -197,7 +203,7 @@ def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -
                 "report", {"exit_code": code, "seconds": round(seconds, 1), **report_json.document(report)}
             )
         else:
-            _print_report(ready, report, seconds, verb.capitalize())
+            print_report(ready, report, seconds, verb.capitalize())
         raise typer.Exit(code)
 
 
@@ -206,7 +212,7 @@ def _approved(verb: str) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _listener(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress:
+def listener_for(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress:
     from infra.views.progress import progress
     from infra.views.stream_json import StreamProgress
 
@@ -220,7 +226,7 @@ def _run(ready: Prepared, listener: Listener, how: How) -> Report:
     # A rollback runs what was made of another commit than the one that is checked out.
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     applier = Applier(ready, listener, how.message, commit, how.lock_timeout)
-    with _interruptible(applier):
+    with interruptible(applier):
         return applier.run()
 
 
@@ -229,7 +235,7 @@ def _nobody(_: Event) -> None:
 
 
 @contextmanager
-def _interruptible(applier: Applier) -> Iterator[None]:
+def interruptible(applier: Applier) -> Iterator[None]:
     """The first Ctrl-C finishes the step under way; a second one leaves at once."""
 
     def stop(*_: object) -> None:
@@ -260,7 +266,7 @@ def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
     return UNREACHABLE if ready.plan.missed and not skip_unreachable else OK
 
 
-def _print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
+def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
     from infra.views import dynos, report_text
     from infra.views.style import Style, wanted
 

@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Wish:
     """What is to be planned. ``forget`` are servers that left the manifest and will never answer again,
-    ``evacuate`` such as are in it and dead; ``stored`` is a release to go back
-    to, ``sessions`` are open already; ``parallelism`` says on how many servers something is done at the same time."""
+    ``evacuate`` such as are in it and dead; ``counts`` are numbers of dynos other than the manifest's; ``stored`` is a
+    release to go back to, ``sessions`` are open already; ``parallelism`` says on how many servers something is done at
+    the same time."""
 
     file: Path
     destination: str | None = None
     destroy: bool = False
     forget: frozenset[str] = frozenset()
     evacuate: frozenset[str] = frozenset()
+    counts: Mapping[str, int] | None = None
     stored: Stored | None = None
     sessions: Mapping[str, Session] | None = None
     selection: Selection = EVERYTHING
@@ -51,7 +53,7 @@ def prepared(wish: Wish) -> Iterator[Prepared]:
     from infra.remote.parallel import limit
 
     limit(wish.parallelism)
-    model = manifest.read(wish.file, wish.destination)
+    model = manifest.read(wish.file, wish.destination, wish.counts)
     ready = prepare(
         model,
         Everything(),

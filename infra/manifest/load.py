@@ -42,7 +42,11 @@ class Unusable(Exception):
 def load(file: File) -> tuple[Document, list[Diagnostic]]:
     """The document and what is wrong with it as YAML (duplicate keys, tags). Raises Unusable."""
     document = Document(str(file))
-    text = _text(file, document)
+    return parse(_text(file, document), document)
+
+
+def parse(text: str, document: Document) -> tuple[Document, list[Diagnostic]]:
+    """The same for a text; ``document`` has its name, and gets the rest. Raises Unusable."""
     document.lines = text.splitlines()
     if not text.strip():
         raise Unusable(
