@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def restart(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Dynos or process types: web.2, worker. By itself all.", metavar="[DYNO|TYPE]..."),
+        typer.Argument(help="Dynos or process types: web.2, worker. By itself all.", metavar="DYNO|TYPE..."),
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from infra import manifest
 from infra.cli.apply import AutoApprove, How, LockTimeout, Message, Verbose, carry_out, refuse_unattended
 from infra.cli.options import AsJson, Destination, File
 from infra.cli.session import Wish
 from infra.errors import OK, UNREACHABLE, DynoctlError
+from infra.manifest.rewrite import rewrite
 
 MOST = 10000
 """Dynos of one type, as the schema has it."""
@@ -28,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def scale(
     changes: Annotated[
         list[str] | None,
-        typer.Argument(help="web=6, worker+1, worker-1; by itself prints what there is.", metavar="[TYPE=N]..."),
+        typer.Argument(help="web=6, worker+1, worker-1; by itself prints what there is.", metavar="TYPE=N..."),
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
@@ -40,10 +43,8 @@ def scale(
 ) -> None:
     """Change the number of dynos: show the plan, ask, write the number into dyno.yaml, apply. The rest of the file
     stays as it is, to the byte. With -d the number goes into the overlay. By itself prints what can be fed back."""
-    from infra import manifest
     from infra.manifest.counts import edit
     from infra.manifest.layers import load_all
-    from infra.manifest.rewrite import rewrite
 
     model = manifest.read(file, destination)
     now = {name: type_.count for name, type_ in model.dynos.items()}
@@ -62,32 +63,69 @@ def scale(
     new = mark + edit(old.decode("utf-8-sig"), other, dynos, str(path)).encode()  # type: ignore[arg-type]
     for name, count in other.items():
         typer.echo(f"{path.name}: {name} {now[name]} -> {count}", err=True)
-    written = False
+    edited = _Edit(path, old, new, lambda: _says(counts, file, destination))
+    begun = False
 
-    def write() -> None:
-        nonlocal written
-        if not written and new != old:
-            rewrite(path, old, new)
-            so = manifest.read(file, destination).dynos
-            if any(so[name].count != count for name, count in counts.items()):
-                rewrite(path, new, old)
-                raise DynoctlError(f"What {path} would say is not what was asked for", "Edit it by hand, then apply.")
-        written = True
+    def begin() -> None:
+        nonlocal begun
+        edited.write()
+        begun = True
 
     wish = Wish(file, destination, counts=counts, quiet=as_json)
     try:
-        carry_out(wish, How(auto_approve, verbose, message, lock_timeout), begin=write)
+        if _in_slug(path, model.app.source):
+            edited.write()  # the slug that is planned with must be the one of afterwards
+        carry_out(wish, How(auto_approve, verbose, message, lock_timeout), begin=begin)
     except typer.Exit as end:
-        if not written and end.exit_code in (OK, UNREACHABLE):
-            write()  # the servers are so already
-        elif not written:
-            typer.echo(f"{path.name} is as it was.", err=True)
+        if not begun and end.exit_code in (OK, UNREACHABLE):
+            edited.write()  # the servers are so already
+        elif not begun:
+            edited.put_back()
         raise
-    except DynoctlError:
-        if written and new != old:  # The locks were not to be had, or the plan went stale: nothing was applied
-            rewrite(path, new, old)
-        typer.echo(f"{path.name} is as it was.", err=True)
+    except DynoctlError:  # the locks were not to be had, or the plan went stale: nothing was applied
+        edited.put_back()
         raise
+    except BaseException:
+        if not begun:
+            edited.put_back()
+        raise
+
+
+@dataclass
+class _Edit:
+    """One edit of a file, made and taken back at most once. ``holds`` says whether the file then means what it should."""
+
+    path: Path
+    old: bytes
+    new: bytes
+    holds: Callable[[], bool]
+    _written: bool = False
+
+    def write(self) -> None:
+        if self._written or self.old == self.new:
+            return
+        rewrite(self.path, self.old, self.new)
+        self._written = True
+        if not self.holds():
+            raise DynoctlError(f"{self.path} would not say what was asked for", "Edit it by hand, then apply.")
+
+    def put_back(self) -> None:
+        if self._written:
+            rewrite(self.path, self.new, self.old)
+            self._written = False
+        if self.path.read_bytes() == self.old:
+            typer.echo(f"{self.path.name} is as it was.", err=True)
+
+
+def _says(counts: Mapping[str, int], file: Path, destination: str | None) -> bool:
+    dynos = manifest.read(file, destination).dynos
+    return all(dynos[name].count == count for name, count in counts.items())
+
+
+def _in_slug(path: Path, source: Path) -> bool:
+    """Whether the file may be part of what runs: dyno.yaml and its overlays at the root of the source are not."""
+    path = path.resolve()
+    return path.is_relative_to(source) and not (path.parent == source and path.name.startswith("dyno."))
 
 
 def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:

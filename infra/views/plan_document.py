@@ -48,6 +48,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         checks=tuple(Check(**one) for one in document.get("checks", ())),
         exposure={type_: (one["before"], one["after"]) for type_, one in document.get("exposure", {}).items()},
         left_out=int(document.get("left_out", 0)),
+        evacuated=tuple(document.get("evacuated", ())),
     )
 
 
