@@ -12,9 +12,9 @@ import typer
 
 from infra import manifest
 from infra.cli.apply import AutoApprove, How, LockTimeout, Message, Verbose, carry_out, refuse_unattended
-from infra.cli.options import AsJson, Destination, File
+from infra.cli.options import AsJson, Destination, File, SkipUnreachable
 from infra.cli.session import Wish
-from infra.errors import OK, UNREACHABLE, DynoctlError
+from infra.errors import OK, DynoctlError
 from infra.manifest.rewrite import rewrite
 
 MOST = 10000
@@ -39,6 +39,7 @@ def scale(
     message: Message = "",
     verbose: Verbose = False,
     lock_timeout: LockTimeout = 0,
+    skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
     """Change the number of dynos: show the plan, ask, write the number into dyno.yaml, apply. The rest of the file
@@ -71,13 +72,13 @@ def scale(
         edited.write()
         begun = True
 
-    wish = Wish(file, destination, counts=counts, quiet=as_json)
+    wish = Wish(file, destination, counts=counts, skip_unreachable=skip_unreachable, quiet=as_json)
     try:
         if _in_slug(path, model.app.source):
             edited.write()  # the slug that is planned with must be the one of afterwards
         carry_out(wish, How(auto_approve, verbose, message, lock_timeout), begin=begin)
     except typer.Exit as end:
-        if not begun and end.exit_code in (OK, UNREACHABLE):
+        if not begun and end.exit_code == OK:
             edited.write()  # the servers are so already
         elif not begun:
             edited.put_back()
@@ -93,7 +94,7 @@ def scale(
 
 @dataclass
 class _Edit:
-    """One edit of a file, made and taken back at most once. ``holds`` says whether the file then means what it should."""
+    """One edit of a file, made and taken back at most once. ``holds``: whether the file then means what it should."""
 
     path: Path
     old: bytes
