@@ -85,6 +85,8 @@ def form(
             idle = "it carries no dyno, and can be taken out of the manifest"
             if name in placed.homes.values():
                 idle = "its dynos stay until there is room elsewhere"
+            elif here := sorted(found[name].dynos(app), key=marks.dyno_order):
+                idle = f"{', '.join(here[:SAID])}{', ...' if len(here) > SAID else ''} will go once all else is well"
             notes.append(f"{name} drains: {_moves(name, left, placed.homes) or idle}")
         elif name in drains:
             notes.append(f"{name} drains and does not answer; if it is dead, say --evacuate {name}")

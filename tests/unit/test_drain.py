@@ -126,6 +126,7 @@ def test_what_comes_back_does_not_count() -> None:
     }
     made = form(manifest(3, 2), found, ())
     assert made.homes["web.2"] == "s3"
+    assert form(manifest(3, 2, ("s2",)), found, ()).notes == ("s2 drains: web.2 will go once all else is well",)
     observed = {
         name: Observed(one, {f"unit.shop-{mark.dyno}": {"state": "running"} for mark in one.marks})
         for name, one in found.items()
