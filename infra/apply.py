@@ -105,8 +105,11 @@ class Applier:
             memory.end()
             memory.audit(time.monotonic() - began)
         finally:
-            each(lambda name: self._shells[name].close(), self._shells)
+            self._close()
         return self.report
+
+    def _close(self) -> None:
+        each(lambda name: self._shells[name].close(), self._shells)
 
     def _waits(self, taken: LockTaken) -> None:
         text = f"another apply is running: {taken.holder}; waiting for it to end"

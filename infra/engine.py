@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infra import exposure, record, release, requirements
+from infra import exposure, given_up, record, release, requirements
 from infra.checks import check
 from infra.errors import Diagnostic, DynoctlError
 from infra.facts import Facts
@@ -43,21 +43,33 @@ class Prepared:
     destroy: bool = False
     forget: frozenset[str] = frozenset()
     """Names of servers that left the manifest and will never answer again."""
+    evacuate: frozenset[str] = frozenset()
+    """Names of servers of the manifest that are dead: what lived there starts elsewhere."""
     body: str = ""
     """All that the wanted release runs, secrets included, as ``infra.launch_record`` packs it."""
     stored: Stored | None = None
     """The release to go back to; None where the manifest says what is to run."""
     selection: Selection = EVERYTHING
 
+    @property
+    def emptied(self) -> frozenset[str]:
+        """The servers that drain and carry no dyno after the plan: nothing of the app stays there, its records
+        included, as long as there are others to remember it."""
+        idle = {server.name for server in self.manifest.servers if server.drain} & set(self.fleet.found)
+        idle -= set(self.plan.formation.homes.values())
+        return frozenset(idle) if set(self.fleet.found) - idle - set(self.leaving) else frozenset()
+
     def records_outdated(self) -> bool:
         """Whether servers remember what is not so, though there is nothing to change on them."""
         if self.destroy:
             return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
         one, there = self.plan.release, self.fleet.found
+        if any(there[name].facts.meta for name in self.emptied) and not self.plan.left_out:
+            return True
         if one is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
             # Not ended, or ended while a server was away that does not know it yet.
             knowing = [name for name, seen in there.items() if one in seen.facts.releases]
-            if one.result != release.OK or {*knowing, *self.leaving} < set(there):
+            if one.result != release.OK or {*knowing, *self.leaving, *self.emptied} < set(there):
                 return True
         return record.outdated(self.manifest, self.plan, self.fleet.found)
 
@@ -76,6 +88,7 @@ def prepare(
     *,
     destroy: bool = False,
     forget: frozenset[str] = frozenset(),
+    evacuate: frozenset[str] = frozenset(),
     stored: Stored | None = None,
     sessions: Mapping[str, Session] | None = None,
     selection: Selection = EVERYTHING,
@@ -84,7 +97,8 @@ def prepare(
 ) -> Prepared:
     """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them.
 
-    ``forget`` names servers that left the manifest and are not asked any more. With ``stored``, that release is
+    ``forget`` names servers that left the manifest and are not asked any more, ``evacuate`` such as are in it and do
+    not answer; raises DynoctlError where one does. With ``stored``, that release is
     wanted, and not what the manifest says of app, layers and environment. ``sessions`` are open already. Of all changes
     only those of ``selection`` are planned; raises DynoctlError where it names nothing that there is. With ``rated``
     (or where a check needs it) a server rates how exposed the units are that change."""
@@ -104,6 +118,7 @@ def prepare(
         with ThreadPoolExecutor(max_workers=1) as pool:
             scanning = None if destroy or stored else pool.submit(registry.slug, manifest, stack)
             observe(targets(manifest), observer, fleet, sessions)
+            given_up.refuse_evacuation(evacuate, manifest, fleet)
             slug = None if scanning is None else scanning.result()
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet)
@@ -115,7 +130,7 @@ def prepare(
             )
         left = [target for target in left if target.name not in forget]
         if forget:
-            _refuse_alive(forget, manifest, fleet, observer)
+            given_up.refuse_forgetting(forget, manifest, fleet, observer)
         if left:
             say(f"Observing {len(left)} servers that left the manifest ...")
             observe(left, observer, fleet)
@@ -130,6 +145,7 @@ def prepare(
             leaving=tuple(target.name for target in left),
             destroy=destroy,
             forget=forget,
+            evacuate=evacuate,
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
             stored=stored,
             selection=selection,
@@ -192,19 +208,6 @@ def _slug_of(stored: Stored, manifest: Manifest, registry: Registry, fleet: Flee
     return registry.stored(app, stored.slug, download)
 
 
-def _refuse_alive(forget: frozenset[str], manifest: Manifest, fleet: Fleet, observer: Observer) -> None:
-    """A server that answers is emptied, not forgotten: its dynos would go on running, and nobody would know."""
-    asked = Fleet()
-    everybody = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
-    observe([target for target in everybody if target.name in forget], observer, asked)
-    asked.close()
-    if asked.found:
-        names = ", ".join(sorted(asked.found))
-        raise DynoctlError(
-            f"{names} answers, so it is not forgotten", "Apply without --forget: it removes what is left there."
-        )
-
-
 def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
     manifest, stack = prepared.manifest, prepared.stack
     facts = {name: seen.facts for name, seen in found.items()}
@@ -228,13 +231,14 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
             list(_strange(manifest, facts)),
             notes=notes,
         )
-    errors = [*_strange(manifest, facts), *requirements.check(staying, stack, found)]
-    formation = form(manifest, facts, unreachable)
+    drains = {server.name for server in manifest.servers if server.drain}
+    errors = [*_strange(manifest, facts), *requirements.check(staying, stack, found, drains=drains)]
+    formation = form(manifest, facts, unreachable, prepared.evacuate)
     desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope)
     known = release.merge(one.releases for one in facts.values())
     slugs = release.kept(known, manifest.keep, prepared.slug.digest)
     stays = prepared.registry.kept(manifest.app.name, slugs)
-    plan = build(
+    planned = build(
         manifest.app.name,
         desired,
         found,
@@ -250,6 +254,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         builder=prepared.slug.builder,
         selection=prepared.selection,
     )
+    plan = replace(planned, evacuated=tuple(sorted(prepared.evacuate)))
     prepared.selection.refuse_strangers([*unreachable, *found], {**formation.before, **formation.homes})
     if plan.left_out:
         many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
@@ -296,7 +301,8 @@ def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: M
     due = prepared.stack.release is not None and not one.commanded and not one.of
     moving = [server for (server, _), effect in plan.effects().items() if effect != "stop"]
     plan = replace(plan, release=one, fresh=fresh, release_on=moving[0] if due and moving else None)
-    lost = release.unheard(known, reached, machines)
+    waited = {machine: how for machine, how in machines.items() if how.get("name") not in prepared.evacuate}
+    lost = release.unheard(known, reached, waited)
     if plan.release_on is None or lost is None:
         return plan
     name = machines[lost.on].get("name", lost.on)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from infra import marks
@@ -15,6 +15,9 @@ from infra.provider import Dyno
 
 HIGHEST = 65535
 """The last TCP port."""
+
+SAID = 8
+"""Dynos that one note names."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,16 @@ class Formation:
     notes: tuple[str, ...] = ()
 
 
-def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[str]) -> Formation:
-    """Place the manifest's dynos on the servers that answered (``found``, by name in the manifest)."""
+def form(
+    manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[str], evacuate: Collection[str] = ()
+) -> Formation:
+    """Place the manifest's dynos on the servers that answered (``found``, by name in the manifest). What lives on a
+    server that drains moves; so does what lived on one of ``evacuate``, which nobody waits for any more."""
     app = manifest.app.name
-    away = set(unreachable)
-    recorded = recorded_homes(manifest, found)
+    away = set(unreachable) - set(evacuate)
+    drains = {server.name for server in manifest.servers if server.drain}
+    known = recorded_homes(manifest, found)
+    recorded = {dyno: home for dyno, home in known.items() if home not in evacuate}
     before = current_homes(app, found, recorded)
     wanted = [
         Share(f"{type_.name}.{number}", type_.cpu)
@@ -54,17 +62,43 @@ def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[s
             server.labels.get(manifest.spread, "") if manifest.spread else "",
         )
         for server in manifest.servers
-        if server.name in found
+        if server.name in found and not server.drain
     ]
     placed = place(wanted, places, running, reserved)
-    problems = _capacity(placed, places)
+    problems = _capacity(placed, places, drains)
+    # What runs on a server that drains runs on there until it has another place.
+    stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in drains}
+    placed = replace(placed, homes={**placed.homes, **stuck})
     addresses = {server.name: server.listen for server in manifest.servers}
     full: list[Diagnostic] = []
     dynos = _ports(manifest, found, placed, wanted, addresses, full)
     # While a server does not answer, its cores cannot be counted: what has no place waits, and blocks nothing.
+    away -= drains  # such a server has none to give
     errors = tuple(full) if away else (*full, *problems)
-    notes = tuple(f"{one.summary}, while {', '.join(sorted(away))} cannot be reached" for one in problems if away)
-    return Formation(tuple(dynos), placed.homes, {**recorded, **before}, errors, notes)
+    notes = [f"{one.summary}, while {', '.join(sorted(away))} cannot be reached" for one in problems if away]
+    left = {**known, **before}
+    for name in (server.name for server in manifest.servers):
+        if name in evacuate:
+            idle = "its dynos find no place" if name in left.values() else "no dyno lived there"
+            notes.append(f"{name} is given up: {_moves(name, left, placed.homes) or idle}")
+        elif name in drains and name in found:
+            idle = "it carries no dyno, and can be taken out of the manifest"
+            if name in placed.homes.values():
+                idle = "its dynos stay until there is room elsewhere"
+            elif here := sorted(found[name].dynos(app), key=marks.dyno_order):
+                idle = f"{', '.join(here[:SAID])}{', ...' if len(here) > SAID else ''} will go once all else is well"
+            notes.append(f"{name} drains: {_moves(name, left, placed.homes) or idle}")
+        elif name in drains:
+            notes.append(f"{name} drains and does not answer; if it is dead, say --evacuate {name}")
+    return Formation(tuple(dynos), placed.homes, left, errors, tuple(notes))
+
+
+def _moves(server: str, before: Mapping[str, str], homes: Mapping[str, str]) -> str:
+    """Which dynos go from a server to which others, in words."""
+    moving = [dyno for dyno, home in before.items() if home == server and homes.get(dyno, server) != server]
+    moving.sort(key=marks.dyno_order)
+    words = [f"{dyno} moves to {homes[dyno]}" for dyno in moving[:SAID]]
+    return ", ".join([*words, *([f"and {len(moving) - SAID} more"] if len(moving) > SAID else [])])
 
 
 def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, str]:
@@ -108,16 +142,18 @@ def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, s
     return homes
 
 
-def _capacity(placed: Placement, places: Sequence[Place]) -> list[Diagnostic]:
+def _capacity(placed: Placement, places: Sequence[Place], drains: Collection[str]) -> list[Diagnostic]:
     if not placed.missing:
         return []
     cores = sum(spot.cores for spot in places)
     missing = -(-placed.missing // 10) / 100
+    drained = f"; {', '.join(sorted(drains))}, told to drain, none" if drains else ""
     some = ", ".join(placed.homeless[:5]) + (", ..." if len(placed.homeless) > 5 else "")
     return [
         Diagnostic(
             f"{len(placed.homeless)} dynos have no place ({some}): {missing:g} cores are missing",
-            expected=f"{len(places)} servers with {cores} cores carry {CORE // 250} dynos of 0.25 CPU per core",
+            expected=f"{len(places)} servers with {cores} cores carry {CORE // 250} dynos of 0.25 CPU per core"
+            f"{drained}",
             hint="Add a server, or lower dynos.*.count or dynos.*.cpu.",
         )
     ]

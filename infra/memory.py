@@ -68,7 +68,7 @@ class Memory:
 
     def _releases(self, server: str) -> list[tuple[str, str | None]]:
         """Every release that any server knows and this one does not, and the one of this plan."""
-        if server in self.prepared.leaving:
+        if server in self.prepared.leaving or server in self.prepared.emptied:
             return []
         facts, plan = self.found[server].facts, self.prepared.plan
         here = {one.number: one for one in facts.releases}
@@ -119,7 +119,9 @@ class Memory:
         drop: Mapping[str, Collection[int]] = MappingProxyType({}),
     ) -> None:
         app, self._release = self.prepared.plan.app, one
-        there = [name for name in self.shells if name not in self._gone | set(self.prepared.leaving)]
+        there = [
+            name for name in self.shells if name not in self._gone | {*self.prepared.leaving, *self.prepared.emptied}
+        ]
         entries = [record.release(one), (f"releases/{one.number}.commanded", None), *more]
 
         def write(name: str) -> None:
@@ -150,8 +152,10 @@ class Memory:
     def end(self) -> None:
         """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
         prepared, plan = self.prepared, self.prepared.plan
-        gone = set(self.shells) if prepared.destroy else set(prepared.leaving) & set(self.shells)
-        whole = gone - self.broken - plan.left_on if self.report.ok and not self.report.skipped else set()
+        left = {*prepared.leaving, *prepared.emptied}
+        gone = set(self.shells) if prepared.destroy else left & set(self.shells)
+        all_done = self.report.ok and not self.report.skipped
+        whole = gone - self.broken - plan.left_on if all_done else set()
         if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
             whole = set()  # only these records know that something of the app is left on a server that is away
 
@@ -162,18 +166,20 @@ class Memory:
         self._settle(each(forget, whole))
         self._gone = whole
         self._ended()
-        if prepared.destroy or not self.report.ok or self.report.skipped or plan.unreachable or plan.left_out:
+        if prepared.destroy or not all_done or plan.unreachable or plan.left_out:
             return  # a server that leaves, or is to carry something, is still to be known
         entry = self._formation(settled=True)
         if entry != self._written:
             staying = [name for name in self.shells if name not in whole]
             self._settle(each(lambda name: self.shells[name].run([record.write(plan.app, [entry])]), staying))
 
-    def audit(self, seconds: float) -> None:
-        """Leave a line on every server that still answers, and still has something of the app."""
+    def audit(self, seconds: float, command: str = "") -> None:
+        """Leave a line on every server that still answers, and still has something of the app. ``command`` is what was
+        done, where that is neither apply, rollback nor destroy."""
         slug = "" if self.prepared.slug is None else self.prepared.slug.digest
         plan = self.prepared.plan
-        command = "destroy" if self.prepared.destroy else "apply" if self.prepared.stored is None else "rollback"
+        if not command:
+            command = "destroy" if self.prepared.destroy else "apply" if self.prepared.stored is None else "rollback"
         number = 0 if self._release is None else self._release.number
         line = history.entry(
             plan, self.report, self.identity, command=command, seconds=seconds, slug=slug, release=number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from infra import marks
 from infra.diff import diff
@@ -68,6 +68,13 @@ class Plan:
     """The servers on which they are."""
     idle: frozenset[str] = frozenset()
     """Dynos that are wanted and do not run, and will not after this plan either: nobody selected them."""
+    evacuated: tuple[str, ...] = ()
+    """The servers that did not answer and are given up: their dynos move, and nobody waits for them."""
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """The servers that did not answer and should have."""
+        return tuple(name for name in self.unreachable if name not in self.evacuated)
 
     @property
     def servers(self) -> tuple[str, ...]:
@@ -150,6 +157,7 @@ def build(
         problems += stands
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
+    changes = [_moved(change, formation) for change in changes]
     due = changes
     proving = candidates(due, wanted)
     changes = selection.choose(due)
@@ -173,6 +181,13 @@ def build(
         left_on=frozenset(change.resource.server for change in left),
         idle=frozenset(dyno for (_, dyno), effect in effects(left).items() if effect == "start"),
     )
+
+
+def _moved(change: Change, formation: Formation) -> Change:
+    """What goes because its dyno comes up on another server says so."""
+    home = formation.homes.get(change.resource.dyno or "", change.resource.server)
+    gone = change.action == "delete" and home != change.resource.server
+    return replace(change, reason=f"{change.resource.dyno} is on {home} then") if gone else change
 
 
 def batches(dynos: Sequence[str], rollout: Rollout) -> tuple[tuple[str, ...], ...]:

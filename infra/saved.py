@@ -43,6 +43,7 @@ class Saved:
     document: Mapping[str, Any]
     selection: Selection = EVERYTHING
     destination: str | None = None
+    evacuate: frozenset[str] = frozenset()
 
 
 def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
@@ -57,6 +58,7 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "who": who.who,
         "when": who.when,
         "selection": asdict(ready.selection),
+        "evacuate": sorted(ready.evacuate),
         "bound": {"key": key, **_bound(ready, key)},
         "plan": document,
     }
@@ -107,6 +109,7 @@ def read(path: Path) -> Saved:
             dict(values["plan"]),
             Selection(**chosen),
             None if values.get("destination") is None else str(values["destination"]),
+            frozenset(map(str, values.get("evacuate", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DynoctlError(f"{path} is damaged", hint) from None

@@ -20,6 +20,8 @@ from infra.cli import (
     plan,
     ps,
     releases,
+    restart,
+    scale,
     schema,
     show,
     validate,
@@ -57,6 +59,8 @@ plan.register(app)
 show.register(app)
 drift.register(app)
 apply.register(app)
+scale.register(app)
+restart.register(app)
 releases.register(app)
 schema.register(app)
 completion.register(app)

@@ -18,6 +18,7 @@ import typer
 from infra.cli.options import (
     AsJson,
     Destination,
+    Evacuates,
     Excludes,
     File,
     Parallelism,
@@ -80,6 +81,7 @@ def apply(
         list[str] | None,
         typer.Option("--forget", help="A server that left dyno.yaml and will never answer again; may be repeated."),
     ] = None,
+    evacuate: Evacuates = None,
     target: Targets = None,
     exclude: Excludes = None,
     replace: Replaces = None,
@@ -92,6 +94,7 @@ def apply(
         file or Path("dyno.yaml"),
         destination,
         forget=frozenset(forget or ()),
+        evacuate=frozenset(evacuate or ()),
         selection=selection(target, exclude, replace),
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
@@ -102,9 +105,9 @@ def apply(
         refuse_unattended("apply", auto_approve, as_json)
         carry_out(wish, how)
         return
-    if file is not None or destination is not None or wish.forget or wish.selection != EVERYTHING:
+    if file is not None or destination is not None or wish.forget or wish.evacuate or wish.selection != EVERYTHING:
         raise DynoctlError(
-            "A saved plan takes no --file, --destination, --forget, --target, --exclude or --replace",
+            "A saved plan takes no --file, --destination, --forget, --evacuate, --target, --exclude or --replace",
             "They were chosen when it was made.",
         )
     _apply_saved(plan_file, wish, how)
@@ -120,7 +123,7 @@ def _apply_saved(plan_file: Path, wish: Wish, how: How) -> None:
         if plan_file.suffix not in (".yaml", ".yml"):
             raise
         raise DynoctlError(error.summary, f"For a manifest: dynoctl apply -f {plan_file}") from None
-    wish = replace_(wish, file=one.file, destination=one.destination, selection=one.selection)
+    wish = replace_(wish, file=one.file, destination=one.destination, selection=one.selection, evacuate=one.evacuate)
 
     def refuse(ready: Prepared) -> None:
         from infra.views import plan_json
@@ -154,17 +157,22 @@ def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
 
 
 def carry_out(
-    wish: Wish, how: How, *, verb: str = "apply", refuse: Callable[[Prepared], None] = lambda _: None
+    wish: Wish,
+    how: How,
+    *,
+    verb: str = "apply",
+    refuse: Callable[[Prepared], None] = lambda _: None,
+    begin: Callable[[], None] = lambda: None,
 ) -> None:
     """Plan, show it, ask, carry it out and report; ends with the exit code. ``refuse`` raises where a plan is not the
-    one that was reviewed.
+    one that was reviewed; ``begin`` is called once it is approved.
 
     Who waits for a lock without a person finds other servers afterwards, and plans again."""
     from infra.apply import StalePlan
 
     for left in reversed(range(AGAIN if how.auto_approve and how.lock_timeout else 1)):
         try:
-            _once(wish, how, verb, refuse)
+            _once(wish, how, verb, refuse, begin)
         except StalePlan as stale:
             if not left:
                 raise
@@ -172,7 +180,7 @@ def carry_out(
             wish = replace_(wish, sessions=None)
 
 
-def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -> None:
+def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None], begin: Callable[[], None]) -> None:
     began = time.monotonic()
     with prepared(wish) as ready:
         refuse(ready)
@@ -189,7 +197,7 @@ def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -
             if wish.quiet:
                 _write_report(code, time.monotonic() - began, report)
             elif report is not None and not report.ok:
-                _print_report(ready, report, time.monotonic() - began, verb.capitalize())
+                print_report(ready, report, time.monotonic() - began, verb.capitalize())
             raise typer.Exit(code)
         if not how.auto_approve:
             asked = time.monotonic()
@@ -197,13 +205,14 @@ def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None]) -
                 typer.echo("Nothing was changed.", err=True)
                 raise typer.Exit(ERROR)
             began += time.monotonic() - asked
-        with _listener(wish.quiet) as listener:
+        begin()
+        with listener_for(wish.quiet) as listener:
             report = _run(ready, listener, how)
         code, seconds = _code(ready, report, wish.skip_unreachable), time.monotonic() - began
         if wish.quiet:
             _write_report(code, seconds, report)
         else:
-            _print_report(ready, report, seconds, verb.capitalize())
+            print_report(ready, report, seconds, verb.capitalize())
         raise typer.Exit(code)
 
 
@@ -212,7 +221,7 @@ def _approved(verb: str) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def _listener(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress:
+def listener_for(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress:
     from infra.views.progress import progress
     from infra.views.stream_json import StreamProgress
 
@@ -226,7 +235,7 @@ def _run(ready: Prepared, listener: Listener, how: How) -> Report:
     # A rollback runs what was made of another commit than the one that is checked out.
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     applier = Applier(ready, listener, how.message, commit, how.lock_timeout)
-    with _interruptible(applier):
+    with interruptible(applier):
         return applier.run()
 
 
@@ -235,7 +244,7 @@ def _nobody(_: Event) -> None:
 
 
 @contextmanager
-def _interruptible(applier: Applier) -> Iterator[None]:
+def interruptible(applier: Applier) -> Iterator[None]:
     """The first Ctrl-C finishes the step under way; a second one leaves at once."""
 
     def stop(*_: object) -> None:
@@ -263,10 +272,10 @@ def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
         return REJECTED
     if not report.ok:
         return ERROR
-    return UNREACHABLE if ready.plan.unreachable and not skip_unreachable else OK
+    return UNREACHABLE if ready.plan.missed and not skip_unreachable else OK
 
 
-def _print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
+def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
     from infra.views import dynos, report_text
     from infra.views.style import Style, wanted
 

@@ -27,6 +27,10 @@ Replaces = Annotated[
     list[str] | None,
     typer.Option("--replace", help="Restart this dyno or process type though nothing changes; may be repeated."),
 ]
+Evacuates = Annotated[
+    list[str] | None,
+    typer.Option("--evacuate", help="A server in dyno.yaml that is dead: its dynos start elsewhere; may be repeated."),
+]
 Parallelism = Annotated[
     int, typer.Option("--parallelism", min=1, help="How many servers are worked on at the same time.")
 ]

@@ -12,6 +12,7 @@ from infra.cli.options import (
     AsJson,
     AsMarkdown,
     Destination,
+    Evacuates,
     Excludes,
     File,
     HtmlTo,
@@ -48,6 +49,7 @@ def plan(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Save the plan to a file, for show and apply.", metavar="PLAN")
     ] = None,
+    evacuate: Evacuates = None,
     target: Targets = None,
     exclude: Excludes = None,
     replace: Replaces = None,
@@ -67,6 +69,7 @@ def plan(
     wish = Wish(
         file,
         destination,
+        evacuate=frozenset(evacuate or ()),
         selection=selection(target, exclude, replace),
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,

@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be planned. ``forget`` are servers that will never answer again, ``stored`` is a release to go back
-    to, ``sessions`` are open already; ``parallelism`` says on how many servers something is done at the same time."""
+    """What is to be planned. ``forget`` are servers that left the manifest and will never answer again,
+    ``evacuate`` such as are in it and dead; ``counts`` are numbers of dynos other than the manifest's; ``stored`` is a
+    release to go back to, ``sessions`` are open already; ``parallelism`` says on how many servers something is done at
+    the same time."""
 
     file: Path
     destination: str | None = None
     destroy: bool = False
     forget: frozenset[str] = frozenset()
+    evacuate: frozenset[str] = frozenset()
+    counts: Mapping[str, int] | None = None
     stored: Stored | None = None
     sessions: Mapping[str, Session] | None = None
     selection: Selection = EVERYTHING
@@ -49,12 +53,13 @@ def prepared(wish: Wish) -> Iterator[Prepared]:
     from infra.remote.parallel import limit
 
     limit(wish.parallelism)
-    model = manifest.read(wish.file, wish.destination)
+    model = manifest.read(wish.file, wish.destination, wish.counts)
     ready = prepare(
         model,
         Everything(),
         destroy=wish.destroy,
         forget=wish.forget,
+        evacuate=wish.evacuate,
         stored=wish.stored,
         sessions=wish.sessions,
         selection=wish.selection,
@@ -90,6 +95,6 @@ def exit_code(plan: Plan, *, detailed: bool, skip_unreachable: bool = False) -> 
     """The exit code of a plan: errors first, then servers that did not answer, then pending changes."""
     if plan.errors:
         return ERROR
-    if plan.unreachable and not skip_unreachable:
+    if plan.missed and not skip_unreachable:
         return UNREACHABLE
     return CHANGES_PENDING if detailed and plan.changes else OK

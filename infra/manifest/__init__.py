@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,18 @@ if TYPE_CHECKING:
     from infra.manifest.model import Manifest
 
 
-def read(file: Path, destination: str | None = None) -> Manifest:
-    """The manifest in ``file``, with what it extends and the overlay of ``destination``. Raises ManifestInvalid with
-    everything that is wrong with it."""
-    manifest, diagnostics = check(file, destination)
+def read(file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None) -> Manifest:
+    """The manifest in ``file``, with what it extends and the overlay of ``destination``; with ``counts`` as it would be
+    with so many dynos of those types. Raises ManifestInvalid with everything that is wrong with it."""
+    manifest, diagnostics = check(file, destination, counts)
     if manifest is None:
         raise ManifestInvalid(diagnostics)
     return manifest
 
 
-def check(file: Path, destination: str | None = None) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
+def check(
+    file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None
+) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
     """The manifest, or None and every error at once, in the order of the file."""
     from infra.manifest import layers, schema, semantics
     from infra.manifest.build import build
@@ -34,6 +37,10 @@ def check(file: Path, destination: str | None = None) -> tuple[Manifest | None, 
         newer = schema.newer(part)
         if newer is not None:  # what else it says is of a format that nobody here knows
             return None, (newer,)
+    if counts:
+        from infra.manifest.counts import recount
+
+        recount(document.data, counts)
     problems += schema.check(document)
     layers.expand(document.data)
     problems += semantics.check(document, file.resolve().parent)

@@ -46,7 +46,11 @@ def load(file: File, *, empty: bool = False) -> tuple[Document, list[Diagnostic]
     """The document and what is wrong with it as YAML (duplicate keys, tags). Raises Unusable; where it may not be
     ``empty``, for that, too."""
     document = Document(str(file))
-    text = _text(file, document)
+    return parse(_text(file, document), document, empty=empty)
+
+
+def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Document, list[Diagnostic]]:
+    """The same for a text; ``document`` has its name, and gets the rest. Raises Unusable."""
     document.lines = text.splitlines()
     if empty and all(line.lstrip()[:1] in ("", "#") for line in document.lines):
         document.data = {}

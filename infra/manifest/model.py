@@ -122,13 +122,15 @@ class Backing:
 @dataclass(frozen=True)
 class Server:
     """``user`` and ``port`` are None where ssh_config or the default decides; ``listen`` is the address on
-    which its dynos listen (None: the address by which the server was reached)."""
+    which its dynos listen (None: the address by which the server was reached); one that ``drain`` takes no dynos, and
+    gives away what it has."""
 
     name: str
     host: str
     user: str | None = None
     port: int | None = None
     listen: str | None = None
+    drain: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -50,6 +50,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         exposure={type_: (one["before"], one["after"]) for type_, one in document.get("exposure", {}).items()},
         left_out=int(document.get("left_out", 0)),
         idle=frozenset(document.get("idle", ())),
+        evacuated=tuple(document.get("evacuated", ())),
     )
 
 

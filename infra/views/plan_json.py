@@ -36,6 +36,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "idle": sorted(plan.idle),
         "leaving": list(plan.leaving),
         "unreachable": {server: error.summary for server, error in plan.unreachable.items()},
+        "evacuated": list(plan.evacuated),
         "errors": [error.as_json() for error in plan.errors],
         "summary": {
             **plan.counts(),

@@ -24,7 +24,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
         lines += change_lines(change, headlines.get(change.resource.kind, ()), style, verbose=verbose)
     if lines:
         before = gates(plan)
-        lines += ["", *_placement(plan, style), *([""] if before else []), *before, *_batches(plan, style), ""]
+        lines += ["", *_placement(plan, style), *([""] if before else []), *before, *batch_lines(plan, style), ""]
     lines += check_lines(plan, style)
     lines += [f"Note: {note}." for note in plan.notes]
     lines += unreachable_lines(plan, style)
@@ -58,7 +58,7 @@ def check_lines(plan: Plan, style: Style) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _batches(plan: Plan, style: Style) -> list[str]:
+def batch_lines(plan: Plan, style: Style) -> list[str]:
     """Which dynos move together, and what share of their type answers meanwhile."""
     lines = []
     for number, (batch, left) in enumerate(zip(plan.batches, plan.capacity(), strict=True), 1):

@@ -30,6 +30,7 @@ class Project:
         self.source = directory / "app"
         shutil.copytree(source, self.source)
         self.environment: dict[str, str] = {}
+        self.by_hand = False
         self.manifest: dict[str, Any] = {
             "version": 1,
             "app": {"name": name, "source": "app"},
@@ -50,7 +51,7 @@ class Project:
 
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """Start one command and leave it running."""
-        (self.directory / "dyno.yaml").write_text(yaml.safe_dump(self.manifest, sort_keys=False))
+        self.write()
         return subprocess.Popen(
             [DYNOCTL, *argv],
             cwd=self.directory,
@@ -60,6 +61,11 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def write(self) -> None:
+        """Write the manifest, unless the test keeps the file by itself."""
+        if not self.by_hand:
+            (self.directory / "dyno.yaml").write_text(yaml.safe_dump(self.manifest, sort_keys=False))
 
     def plan(self, code: int | None = 0) -> dict[str, Any]:
         """The plan as JSON."""

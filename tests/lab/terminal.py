@@ -9,8 +9,6 @@ import signal
 import subprocess
 import time
 
-import yaml
-
 from tests.lab.support import DYNOCTL, Project
 
 
@@ -18,7 +16,7 @@ class Terminal:
     """One command of a project, run in a terminal of its own."""
 
     def __init__(self, project: Project, *argv: str) -> None:
-        (project.directory / "dyno.yaml").write_text(yaml.safe_dump(project.manifest, sort_keys=False))
+        project.write()
         self._master, slave = pty.openpty()
         self._process = subprocess.Popen(
             [DYNOCTL, *argv],

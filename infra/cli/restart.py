@@ -1,0 +1,71 @@
+"""``dynoctl restart``: restart dynos as they run, a batch at a time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.apply import LockTimeout, interruptible, listener_for, print_report
+from infra.cli.options import AsJson, Destination, File
+from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("restart", short_help="Restart dynos, a batch at a time.")(restart)
+
+
+def restart(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Dynos or process types: web.2, worker. By itself all.", metavar="DYNO|TYPE..."),
+    ] = None,
+    file: File = Path("dyno.yaml"),
+    destination: Destination = None,
+    lock_timeout: LockTimeout = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Restart dynos as they run, a batch at a time as rollout says, each healthy before the next. Changes of dyno.yaml
+    that are not applied yet stay so. Ends with 5 where a dyno does not come back: the rest is not touched then."""
+    from infra import manifest
+    from infra.cli.session import note
+    from infra.registry import Everything
+    from infra.restart import Restarter, prepare
+    from infra.views import plan_json, report_json, stream_json
+    from infra.views import restart as view
+    from infra.views.style import Style, wanted
+
+    began = time.monotonic()
+    model = manifest.read(file, destination)
+    ready = prepare(model, Everything(), names or (), (lambda _: None) if as_json else note)
+    try:
+        plan = ready.plan
+        if as_json:
+            stream_json.write("plan", {"plan": plan_json.document(plan, ready.fleet.round_trips())})
+        else:
+            typer.echo(view.render(plan, Style(wanted(sys.stdout))))
+        if not plan.changes:
+            raise typer.Exit(UNREACHABLE if plan.unreachable else OK)
+        with listener_for(as_json) as listener:
+            one = Restarter(ready, listener, lock_timeout=lock_timeout)
+            with interruptible(one):
+                report = one.run()
+        if any(failure.unreachable for failure in report.failures):
+            code = UNREACHABLE
+        elif not report.ok:
+            code = REJECTED if report.halted else ERROR
+        else:
+            code = UNREACHABLE if plan.unreachable else OK
+        seconds = time.monotonic() - began
+        if as_json:
+            values = {"exit_code": code, "seconds": round(seconds, 1), **report_json.document(report)}
+            stream_json.write("report", values)
+        else:
+            print_report(ready, report, seconds, "Restart")
+        raise typer.Exit(code)
+    finally:
+        ready.fleet.close()

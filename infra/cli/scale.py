@@ -1,0 +1,160 @@
+"""``dynoctl scale``: another number of dynos, in dyno.yaml and on the servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra import manifest
+from infra.cli.apply import AutoApprove, How, LockTimeout, Message, Verbose, carry_out, refuse_unattended
+from infra.cli.options import AsJson, Destination, File, SkipUnreachable
+from infra.cli.session import Wish
+from infra.errors import OK, DynoctlError
+from infra.manifest.rewrite import rewrite
+
+MOST = 10000
+"""Dynos of one type, as the schema has it."""
+
+_CHANGE = re.compile(r"([a-z][a-z0-9]*)([=+-])([0-9]{1,6})")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("scale", short_help="Change how many dynos there are, in dyno.yaml and on the servers.")(scale)
+
+
+def scale(
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="web=6, worker+1, worker-1; by itself prints what there is.", metavar="TYPE=N..."),
+    ] = None,
+    file: File = Path("dyno.yaml"),
+    destination: Destination = None,
+    auto_approve: AutoApprove = False,
+    message: Message = "",
+    verbose: Verbose = False,
+    lock_timeout: LockTimeout = 0,
+    skip_unreachable: SkipUnreachable = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change the number of dynos: show the plan, ask, write the number into dyno.yaml, apply. The rest of the file
+    stays as it is, to the byte. With -d the number goes into the overlay. By itself prints what can be fed back."""
+    from infra.manifest.counts import edit
+    from infra.manifest.layers import load_all
+
+    model = manifest.read(file, destination)
+    now = {name: type_.count for name, type_ in model.dynos.items()}
+    if not changes:
+        _print(now, as_json)
+        return
+    counts = wanted(changes, now)
+    refuse_unattended("scale", auto_approve, as_json)
+    manifest.read(file, destination, counts)  # what is wrong with so many is said before anybody is asked
+    path = model.files[-1]
+    old = path.read_bytes()
+    mark = b"\xef\xbb\xbf" if old.startswith(b"\xef\xbb\xbf") else b""
+    other = {name: count for name, count in counts.items() if count != now[name]}
+    data = load_all(file, destination)[0].data
+    dynos = data["dynos"] if isinstance(data, dict) else {}
+    new = mark + edit(old.decode("utf-8-sig"), other, dynos, str(path)).encode()  # type: ignore[arg-type]
+    for name, count in other.items():
+        typer.echo(f"{path.name}: {name} {now[name]} -> {count}", err=True)
+    edited = _Edit(path, old, new, lambda: _says(counts, file, destination))
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        edited.write()
+        begun = True
+
+    wish = Wish(file, destination, counts=counts, skip_unreachable=skip_unreachable, quiet=as_json)
+    try:
+        if _in_slug(path, model.app.source):
+            edited.write()  # the slug that is planned with must be the one of afterwards
+        carry_out(wish, How(auto_approve, verbose, message, lock_timeout), begin=begin)
+    except typer.Exit as end:
+        if not begun and end.exit_code == OK:
+            edited.write()  # the servers are so already
+        elif not begun:
+            edited.put_back()
+        raise
+    except DynoctlError:  # the locks were not to be had, or the plan went stale: nothing was applied
+        edited.put_back()
+        raise
+    except BaseException:
+        if not begun:
+            edited.put_back()
+        raise
+
+
+@dataclass
+class _Edit:
+    """One edit of a file, made and taken back at most once. ``holds``: whether the file then means what it should."""
+
+    path: Path
+    old: bytes
+    new: bytes
+    holds: Callable[[], bool]
+    _written: bool = False
+
+    def write(self) -> None:
+        if self._written or self.old == self.new:
+            return
+        rewrite(self.path, self.old, self.new)
+        self._written = True
+        if not self.holds():
+            raise DynoctlError(f"{self.path} would not say what was asked for", "Edit it by hand, then apply.")
+
+    def put_back(self) -> None:
+        if self._written:
+            rewrite(self.path, self.new, self.old)
+            self._written = False
+        if self.path.read_bytes() == self.old:
+            typer.echo(f"{self.path.name} is as it was.", err=True)
+
+
+def _says(counts: Mapping[str, int], file: Path, destination: str | None) -> bool:
+    dynos = manifest.read(file, destination).dynos
+    return all(dynos[name].count == count for name, count in counts.items())
+
+
+def _in_slug(path: Path, source: Path) -> bool:
+    """Whether the file may be part of what runs: dyno.yaml and its overlays at the root of the source are not."""
+    path = path.resolve()
+    return path.is_relative_to(source) and not (path.parent == source and path.name.startswith("dyno."))
+
+
+def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:
+    """The counts that words like ``web=6`` and ``worker+1`` ask for. Raises DynoctlError."""
+    counts: dict[str, int] = {}
+    for word in changes:
+        found = _CHANGE.fullmatch(word)
+        if found is None:
+            raise DynoctlError(f"{word!r} is no change of a count", "Say web=6, worker+1 or worker-1.")
+        name, sign, number = found[1], found[2], int(found[3])
+        if name not in now:
+            there = " ".join(f"{type_}={count}" for type_, count in now.items())
+            raise DynoctlError(f"There is no process type {name}", f"There is: {there}")
+        if name in counts:
+            raise DynoctlError(f"{name} is named twice", "Say once how many there are to be.")
+        count = {"=": number, "+": now[name] + number, "-": now[name] - number}[sign]
+        if count < 0:
+            raise DynoctlError(f"{word} would be {count}, and there are {now[name]}", f"For none: {name}=0")
+        if count > MOST:
+            raise DynoctlError(f"{word} would be {count}, and {MOST} dynos of a type are the most")
+        counts[name] = count
+    return counts
+
+
+def _print(now: Mapping[str, int], as_json: bool) -> None:
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"format_version": 1, "dynos": dict(now)}, indent=2))
+    else:
+        typer.echo(" ".join(f"{name}={count}" for name, count in now.items()))

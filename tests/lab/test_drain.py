@@ -1,0 +1,146 @@
+"""A server is emptied while its app is under load, or given up when it is dead; no dyno is lost, and none is doubled."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.load import Load
+from tests.lab.support import APPS, Project, eventually, snapshot
+
+
+@pytest.fixture
+def app(tmp_path: Path, fleet: Any) -> Any:
+    framework = {"name": "rack", "require": "./probe", "app": "Probe"}
+    project = Project(tmp_path, fleet, "drain", APPS / "probe", framework=framework)
+    project.manifest["dynos"] = {"web": 4}
+    project.manifest["ssh"]["connect_timeout"] = 2
+    yield project
+    project.manifest |= fleet.inventory()
+    project.destroy()
+
+
+def drain(app: Project, *names: str) -> None:
+    for server in app.manifest["servers"]:
+        server.pop("drain", None)
+        if server["name"] in names:
+            server["drain"] = True
+
+
+def units(fleet: Any) -> Counter[str]:
+    """How often each dyno's unit is there, over all servers."""
+    found: Counter[str] = Counter()
+    for server in fleet.names:
+        listing = "ls /etc/systemd/system | grep -x 'dyno-drain-web-[0-9]*.service'; :"
+        found.update(fleet.exec(server, "sh", "-c", listing).stdout.split())
+    return found
+
+
+def test_a_server_drains_under_load_and_leaves(app: Project, fleet: Any) -> None:
+    before = snapshot(fleet, "grid-2")
+    app.apply()
+    there = app.ps()
+    moving = [name for name, row in there.items() if row["server"] == "grid-2"]
+    staying = {name: row for name, row in there.items() if row["server"] != "grid-2"}
+    assert moving and staying
+
+    drain(app, *fleet.names)
+    done = app.dynoctl("apply", "--auto-approve", code=1)
+    assert "4 dynos have no place" in done.stderr and "1 cores are missing" in done.stderr
+    assert {name: row["pid"] for name, row in app.ps().items()} == {name: row["pid"] for name, row in there.items()}
+    assert units(fleet).total() == 4, "nothing moves"
+
+    drain(app, "grid-2")
+    text = app.dynoctl("plan").stdout
+    assert f"Note: grid-2 drains: {moving[0]} moves to grid-" in text
+    assert f"{moving[0]} (from grid-2)" in text and f"{moving[0]} is on grid-" in text
+    with Load(staying.values(), "/") as load:
+        lines = app.dynoctl("apply", "--auto-approve", "--json").stdout.splitlines()
+    assert load.failures == [] and load.count > 50, load
+    events = [json.loads(line) for line in lines]
+    said = [(one["server"], one["text"]) for one in events if one["type"] == "event" and one["event"] == "done"]
+    words = [text for server, text in said if text in ("started", "stopped")]
+    assert words == ["started"] * len(moving) + ["stopped"] * len(moving), "the new ones first"
+    rows = app.ps()
+    assert {row["server"] for row in rows.values()} == {"grid-1", "grid-3"}
+    assert all(rows[name]["pid"] == row["pid"] for name, row in staying.items()), "what could stay was not touched"
+    assert snapshot(fleet, "grid-2") == before, "nothing of the app is left"
+    text = app.dynoctl("plan", "--detailed-exitcode").stdout
+    assert "Note: grid-2 drains: it carries no dyno, and can be taken out of the manifest." in text
+
+    # A second one drains while the release changes: what stays restarts, what moves starts with the new one.
+    drain(app, "grid-2", "grid-3")
+    (app.source / "round").write_text("2")
+    stays = {name: row for name, row in rows.items() if row["server"] == "grid-1"}
+    with Load(stays.values(), "/") as load:
+        app.apply()
+    assert load.failures == [], load
+    last = app.ps()
+    assert {(row["server"], row["state"]) for row in last.values()} == {("grid-1", "up")}
+    assert len({row["slug"] for row in last.values()} | {next(iter(rows.values()))["slug"]}) == 2
+
+    app.manifest["servers"] = [one for one in app.manifest["servers"] if one["name"] == "grid-1"]
+    app.settled()
+    assert units(fleet).total() == 4
+
+
+@pytest.mark.soak
+def test_a_drain_that_is_killed_anywhere_is_finished_by_the_next(app: Project, fleet: Any) -> None:
+    app.apply()
+    chance = random.Random(2009)
+    for number in range(12):
+        target = fleet.names[number % 3]
+        drain(app, target)
+        (app.source / "round").write_text(str(number // 2))
+        process = app.start("apply", "--auto-approve")
+        time.sleep(chance.uniform(0.3, 4))
+        process.kill()
+        process.communicate()
+        eventually(lambda: app.dynoctl("apply", "--auto-approve", code=None).returncode == 0)
+        assert app.plan()["changes"] == [], number
+        assert set(units(fleet).values()) == {1} and units(fleet).total() == 4, number
+        rows = app.ps().values()
+        assert target not in {row["server"] for row in rows} and {row["state"] for row in rows} == {"up"}, number
+        left = fleet.exec(target, "sh", "-c", "ls -d /var/lib/dynoctl /etc/dyno /srv/dyno 2>/dev/null; :").stdout
+        assert left == "", number
+
+
+def test_a_dead_server_is_given_up_and_comes_back(app: Project, fleet: Any) -> None:
+    app.manifest["dynos"]["web"] = 3
+    app.apply()
+    lost = next(name for name, row in app.ps().items() if row["server"] == "grid-3")
+    assert (
+        "it answers, so its dynos can move while they run" in app.dynoctl("plan", "--evacuate", "grid-3", code=1).stderr
+    )
+    assert "there is no such server" in app.dynoctl("apply", "--auto-approve", "--evacuate", "grid-9", code=1).stderr
+    fleet.kill("grid-3")
+    try:
+        assert f"{lost} stay there, untouched." in app.dynoctl("plan", code=4).stdout
+        text = app.dynoctl("plan", "--evacuate", "grid-3", "--out", "plan").stdout
+        assert f"Note: grid-3 is given up: {lost} moves to grid-" in text
+        assert "A saved plan takes no" in app.dynoctl("apply", "plan", "--evacuate", "grid-3", code=1).stderr
+        app.dynoctl("apply", "plan")
+        assert app.ps(code=4)[lost]["server"] in ("grid-1", "grid-2")
+        assert app.plan(code=4)["changes"] == [], "they live there now, said again or not"
+        app.dynoctl("apply", "--auto-approve", "--evacuate", "grid-3")
+        # Taken out of the file it is still remembered: what it carries must go when it is back.
+        servers = app.manifest["servers"]
+        app.manifest["servers"] = servers[:2]
+        assert app.plan(code=4)["leaving"] == ["grid-3"]
+        app.manifest["servers"] = servers
+    finally:
+        fleet.start("grid-3")
+    eventually(lambda: app.dynoctl("plan", code=None).returncode == 0)
+    assert units(fleet)[f"dyno-drain-{lost.replace('.', '-')}.service"] == 2
+    changes = app.plan()["changes"]
+    assert {(one["server"], one["action"]) for one in changes} == {("grid-3", "delete")}
+    app.apply()
+    assert set(units(fleet).values()) == {1} and units(fleet).total() == 3
+    assert app.ps()[lost]["server"] in ("grid-1", "grid-2")
+    app.settled()

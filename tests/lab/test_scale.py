@@ -1,0 +1,146 @@
+"""Counts change as at a PaaS, in a file that somebody wrote with care; restarts touch nothing but processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.remote.locked import LockedShell
+from infra.remote.session import Session
+from infra.remote.target import Target
+from tests.lab.load import Load
+from tests.lab.support import APPS, Project
+from tests.lab.terminal import Terminal
+
+TEXT = """\
+# The shop's own file — "web: 2" in a comment is no count ✓
+version: 1   # of the format
+app: {name: scale, source: app}
+framework:
+    name: rack
+    require: ./probe
+    app: Probe
+
+dynos:
+  # web: 4 in December
+  web: 2            # <- the one that changes
+  worker: {count: 1, command: [sleep, "1000"]}   # 1 is enough
+
+env:
+  WORD: one
+  SECRET: {from_env: SCALE_SECRET}
+"""
+END = "\n# the end: web: 2\n"
+
+
+@pytest.fixture
+def app(tmp_path: Path, fleet: Any) -> Any:
+    project = Project(tmp_path, fleet, "scale", APPS / "probe")
+    project.by_hand = True
+    project.environment["SCALE_SECRET"] = "hunter2"
+    file = tmp_path / "dyno.yaml"
+    file.write_bytes((TEXT + yaml.safe_dump(fleet.inventory()) + END).replace("\n", "\r\n").encode())
+    project.apply()
+    yield project
+    project.environment["SCALE_SECRET"] = "hunter2"
+    project.destroy()
+
+
+def pids(app: Project) -> dict[str, int]:
+    return {name: row["pid"] for name, row in app.ps().items()}
+
+
+def test_scale_changes_one_number_and_nothing_else(app: Project, fleet: Any) -> None:
+    file = app.directory / "dyno.yaml"
+    file.chmod(0o640)
+    before = file.read_bytes()
+    there = pids(app)
+    assert app.dynoctl("scale").stdout == "web=2 worker=1\n"
+    assert json.loads(app.dynoctl("scale", "--json").stdout) == {"format_version": 1, "dynos": {"web": 2, "worker": 1}}
+
+    terminal = Terminal(app, "scale", "web+2")
+    try:
+        terminal.wait_for("Only 'yes' goes on")
+        assert file.read_bytes() == before
+        terminal.say("no")
+        text, code = terminal.end()
+    finally:
+        terminal.kill()
+    assert code == 1 and "dyno.yaml: web 2 -> 4" in text and "2 dynos start, 0 restart, 0 stop." in text
+    assert "Nothing was changed." in text and "dyno.yaml is as it was." in text
+    assert (file.read_bytes(), pids(app)) == (before, there)
+
+    assert "dyno.yaml is as it was." in app.dynoctl("scale", "web=999", "--auto-approve", code=1).stderr
+    target = Target("grid-2", fleet.address("grid-2"), "root", None, Path(fleet.key), Path(fleet.known_hosts))
+    session = Session(target)
+    shell = LockedShell(session, "scale", "somebody@elsewhere").take()
+    try:
+        done = app.dynoctl("scale", "web=4", "--auto-approve", code=1)
+    finally:
+        shell.close()
+        session.close()
+    assert "another apply is running" in done.stderr and "dyno.yaml is as it was." in done.stderr
+    assert file.read_bytes() == before
+
+    terminal = Terminal(app, "scale", "web+2")
+    try:
+        terminal.wait_for("Only 'yes' goes on")
+        terminal.say("yes")
+        text, code = terminal.end()
+    finally:
+        terminal.kill()
+    assert code == 0, text
+    assert file.read_bytes() == before.replace(b"\n  web: 2 ", b"\n  web: 4 "), "one number, and nothing else"
+    assert file.stat().st_mode & 0o777 == 0o640
+    now = pids(app)
+    assert len(now) == 5 and now | there == now, "what ran runs on"
+    app.settled()
+    app.dynoctl("scale", "web-2", "worker=0", "--auto-approve")
+    assert file.read_bytes() == before.replace(b"{count: 1,", b"{count: 0,")
+    assert list(app.ps()) == ["web.1", "web.2"]
+    app.settled()
+
+
+def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
+    file = app.directory / "dyno.yaml"
+    file.write_bytes(file.read_bytes().replace(b"WORD: one", b"WORD: two"))
+    (app.source / "round").write_text("a new release")
+    app.environment["SCALE_SECRET"] = ""
+    del app.environment["SCALE_SECRET"]
+    there = app.ps()
+    assert "There is: web, worker, web.1" in app.dynoctl("restart", "wbe", code=1).stderr
+
+    text = app.dynoctl("restart", "web.1").stdout
+    assert "Batch 1: web.1  # meanwhile up: 1 of 2 web\n" in text and "Restart complete" in text
+    now = pids(app)
+    assert {name for name, pid in now.items() if pid != there[name]["pid"]} == {"web.1"}
+
+    web = [row for row in there.values() if row["port"]]
+    with Load(web, "/") as load:
+        lines = [json.loads(line) for line in app.dynoctl("restart", "--json").stdout.splitlines()]
+    assert load.failures == [], load
+    assert lines[0]["plan"]["batches"] == [["web.1"], ["web.2"], ["worker.1"]]
+    assert (lines[-1]["exit_code"], lines[-1]["ok"]) == (0, True)
+    rows = app.ps()
+    assert not {row["pid"] for row in rows.values()} & set(now.values())
+    assert {row["slug"] for row in rows.values()} == {row["slug"] for row in there.values()}, "as it ran"
+    assert "restart" in app.dynoctl("history", "-n", "1").stdout
+
+    # One that does not come back ends it; the rest is not touched.
+    home = rows["web.1"]["server"]
+    fleet.exec(home, "mv", "/etc/dyno/scale/web.1.env", "/etc/dyno/scale/kept")
+    done = app.dynoctl("restart", "web", code=5)
+    assert "Failed: " in done.stdout and "no further dyno was restarted" in done.stdout
+    assert app.ps()["web.2"]["pid"] == rows["web.2"]["pid"]
+    fleet.exec(home, "mv", "/etc/dyno/scale/kept", "/etc/dyno/scale/web.1.env")
+    assert "First, as they do not run: web.1" in app.dynoctl("restart", "web.1").stdout
+    assert app.ps()["web.1"]["state"] == "up"
+
+    app.environment["SCALE_SECRET"] = "hunter2"
+    addresses = {change["address"].partition("/")[2] for change in app.plan()["changes"]}
+    assert "env_file.scale-web.1" in addresses, "what was pending is pending"
+    assert not any(change["drift"] for change in app.plan()["changes"])

@@ -1,0 +1,210 @@
+"""Dynos leave a server that drains or is given up, and no other; nobody loses one, and nobody gets one twice."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import record
+from infra.errors import DynoctlError, Unreachable
+from infra.facts import Facts
+from infra.formation import Formation, form
+from infra.given_up import refuse_evacuation
+from infra.manifest.model import App, DynoType, Manifest, Server
+from infra.marks import Mark
+from infra.observe import Fleet, Observed
+from infra.plan import Plan, build
+from infra.registry import Everything
+from infra.resource import Resource
+
+
+def manifest(servers: int, web: int, drain: tuple[str, ...] = (), **keys: Any) -> Manifest:
+    named = [f"s{number}" for number in range(1, servers + 1)]
+    racks = {name: {"rack": "ab"[number % 2]} for number, name in enumerate(named)}
+    return Manifest(
+        Path("dyno.yaml"),
+        App("shop", Path("/")),
+        tuple(Server(name, f"10.0.0.{name}", drain=name in drain, labels=racks[name]) for name in named),
+        {"web": DynoType("web", web), "worker": DynoType("worker", 1, command="x")},
+        **keys,
+    )
+
+
+def facts(name: str, dynos: Mapping[str, str], cores: int = 2, meta: Mapping[str, Any] | None = None) -> Facts:
+    here = sorted(dyno for dyno, home in dynos.items() if home == name)
+    marks = tuple(Mark("shop", dyno, 5000 + number, 250) for number, dyno in enumerate(here))
+    ports = frozenset(mark.port for mark in marks)
+    return Facts(
+        f"m-{name}", name, "10.0.0.1", cores, 252, True, "3.1", frozenset(), ports, marks, meta=dict(meta or {})
+    )
+
+
+def known(dynos: Mapping[str, str], servers: int = 3, serial: int = 1) -> dict[str, Any]:
+    ways = {f"m-s{n}": {"name": f"s{n}", "host": f"10.0.0.s{n}"} for n in range(1, servers + 1)}
+    return {"serial": serial, "dynos": {dyno: f"m-{home}" for dyno, home in dynos.items()}, "servers": ways}
+
+
+def formed(
+    one: Manifest, homes: Mapping[str, str], away: tuple[str, ...] = (), evacuate: tuple[str, ...] = ()
+) -> Formation:
+    meta = known(homes, len(one.servers))
+    found = {server.name: facts(server.name, homes, meta=meta) for server in one.servers if server.name not in away}
+    return form(one, found, away, evacuate)
+
+
+def test_dynos_of_a_server_that_drains_move_and_no_others() -> None:
+    homes = {"web.1": "s1", "web.2": "s2", "web.3": "s3", "worker.1": "s2"}
+    made = formed(manifest(3, 3, ("s2",)), homes)
+    assert made.errors == ()
+    assert made.homes == {"web.1": "s1", "web.2": "s1", "web.3": "s3", "worker.1": "s3"}
+    assert made.before == homes
+    assert made.notes == ("s2 drains: web.2 moves to s1, worker.1 moves to s3",)
+    (moved,) = [one for one in made.dynos if one.name == "web.2"]
+    assert (moved.server, moved.port) == ("s1", 5001), "a free port of its new server"
+    assert formed(manifest(3, 3, ("s2",)), made.homes).notes == (
+        "s2 drains: it carries no dyno, and can be taken out of the manifest",
+    )
+
+
+def test_a_spread_is_kept_while_a_server_drains() -> None:
+    homes = {"web.1": "s1", "web.2": "s2", "web.3": "s3", "web.4": "s4", "worker.1": "s1"}
+    made = formed(manifest(4, 4, ("s2",), spread="rack"), homes)
+    assert made.homes["web.2"] == "s4", "the same rack has room"
+
+
+def test_without_room_nothing_moves_and_the_cores_are_named() -> None:
+    homes = {f"web.{number}": f"s{1 + number % 2}" for number in range(1, 13)}
+    made = formed(manifest(2, 12, ("s2",)), {**homes, "worker.1": "s2"})
+    (error,) = made.errors
+    assert "have no place" in error.summary and "1.25 cores are missing" in error.summary
+    assert "s2, told to drain, none" in error.expected
+    assert set(made.homes) == {*homes, "worker.1"}, "nobody is dropped"
+    every = formed(manifest(2, 12, ("s1", "s2")), {**homes, "worker.1": "s2"})
+    assert every.homes == {**homes, "worker.1": "s2"} and every.errors
+
+
+def test_what_finds_no_room_stays_while_another_server_is_away() -> None:
+    homes = {**{f"web.{number}": "s1" for number in range(1, 9)}, "worker.1": "s2"}
+    made = formed(manifest(3, 8, ("s2",)), homes, away=("s3",))
+    assert made.errors == () and made.homes == homes
+    assert "cannot be reached" in made.notes[0]
+    assert made.notes[1] == "s2 drains: its dynos stay until there is room elsewhere"
+
+
+def test_a_server_that_drains_and_is_away_keeps_its_dynos() -> None:
+    homes = {"web.1": "s1", "web.2": "s2", "worker.1": "s3"}
+    made = formed(manifest(3, 2, ("s2",)), homes, away=("s2",))
+    assert made.homes == homes
+    assert made.notes == ("s2 drains and does not answer; if it is dead, say --evacuate s2",)
+
+
+def test_a_dead_server_is_given_up() -> None:
+    homes = {"web.1": "s1", "web.2": "s2", "web.3": "s3", "worker.1": "s2"}
+    one = manifest(3, 3)
+    assert formed(one, homes, away=("s2",)).homes == homes, "who does not answer keeps its dynos"
+    made = formed(one, homes, away=("s2",), evacuate=("s2",))
+    assert made.homes == {"web.1": "s1", "web.2": "s1", "web.3": "s3", "worker.1": "s3"}
+    assert made.notes == ("s2 is given up: web.2 moves to s1, worker.1 moves to s3",)
+    assert {dyno.name for dyno in made.dynos} == set(homes)
+    full = formed(manifest(2, 12), {f"web.{n}": f"s{1 + n % 2}" for n in range(1, 13)}, ("s2",), ("s2",))
+    assert "cores are missing" in full.errors[0].summary, "its cores are nobody's any more"
+
+
+def test_what_comes_back_does_not_count() -> None:
+    """The newest record knows where a dyno lives; the copy on the server that was given up is removed."""
+    was, now = {"web.1": "s1", "web.2": "s2"}, {"web.1": "s1", "web.2": "s3"}
+    found = {
+        "s1": facts("s1", now, meta=known(now, serial=2)),
+        "s2": facts("s2", was, meta=known(was)),
+        "s3": facts("s3", now, meta=known(now, serial=2)),
+    }
+    made = form(manifest(3, 2), found, ())
+    assert made.homes["web.2"] == "s3"
+    assert form(manifest(3, 2, ("s2",)), found, ()).notes == ("s2 drains: web.2 will go once all else is well",)
+    observed = {
+        name: Observed(one, {f"unit.shop-{mark.dyno}": {"state": "running"} for mark in one.marks})
+        for name, one in found.items()
+    }
+    desired = [
+        Resource(home, "unit", f"shop-{dyno}", {"state": "running"}, dyno)
+        for dyno, home in made.homes.items()
+        if "web" in dyno
+    ]
+    plan = build("shop", desired, observed, made, Everything.providers, {})
+    assert [(one.action, one.address, one.reason) for one in plan.changes] == [
+        ("delete", "s2/unit.shop-web.2", "web.2 is on s3 then")
+    ]
+
+
+def test_it_is_remembered_where_a_server_that_is_given_up_may_carry_something() -> None:
+    homes = {"web.1": "s1", "web.2": "s2"}
+    one = manifest(3, 2)
+    found = {name: Observed(facts(name, homes, meta=known(homes)), {}) for name in ("s1", "s3")}
+    made = form(one, {name: seen.facts for name, seen in found.items()}, ("s2",), ("s2",))
+    plan = Plan("shop", (), made, (), {"s2": Unreachable("s2")}, (), (), (), "", evacuated=("s2",))
+    assert plan.missed == ()
+    name, text = record.formation(one, plan, found, "me", "now")
+    written = json.loads(text or "")
+    assert name == "meta.json" and written["serial"] == 2
+    assert written["dynos"]["web.2"] == "m-s3"
+    assert "m-s2" in written["servers"], "it is asked, and cleaned, though it may leave the manifest"
+
+
+def test_who_answers_is_not_given_up() -> None:
+    one, fleet = manifest(3, 2), Fleet()
+    fleet.found["s1"] = Observed(facts("s1", {}), {})
+    fleet.unreachable |= {"s2": Unreachable("s2: no route"), "s3": DynoctlError("s3: what it said cannot be read")}
+    refuse_evacuation(frozenset({"s2"}), one, fleet)
+    for name, says in (("s1", "it answers, so"), ("s3", "though not as it should"), ("s9", "no such server")):
+        with pytest.raises(DynoctlError, match=says):
+            refuse_evacuation(frozenset({name}), one, fleet)
+
+
+def test_any_fleet_in_any_state() -> None:
+    """Random fleets, some servers draining, some away, some of those given up."""
+    chance = random.Random(2009)
+    for round_ in range(400):
+        servers, web = chance.randint(1, 6), chance.randint(0, 24)
+        names = [f"s{number}" for number in range(1, servers + 1)]
+        load: Counter[str] = Counter()
+        homes = {}
+        for dyno in [*(f"web.{number}" for number in range(1, web + 1)), "worker.1"]:
+            room = [name for name in names if load[name] < 8]
+            if room and chance.random() < 0.8:
+                homes[dyno] = chance.choice(room)
+                load[homes[dyno]] += 1
+        drain = tuple(name for name in names if chance.random() < 0.3)
+        away = tuple(name for name in names if chance.random() < 0.2)
+        dead = tuple(name for name in away if chance.random() < 0.5)
+        one = manifest(servers, web, drain)
+        if len(away) == servers:
+            continue
+        made = formed(one, homes, away, dead)
+        where = f"round {round_}: {homes} {drain=} {away=} {dead=}"
+        assert made == formed(one, homes, away, dead), where
+        after: Counter[str] = Counter(made.homes.values())
+        for dyno, home in homes.items():
+            if (home in away and home not in dead) or (home not in drain and home not in away):
+                assert made.homes[dyno] == home, where
+            elif home not in dead:
+                assert dyno in made.homes, where
+                assert made.homes[dyno] == home or made.homes[dyno] not in drain, where
+            else:
+                assert made.homes.get(dyno) not in (*drain, *away), where
+        for name in names:
+            if name not in drain and name not in away:
+                assert after[name] <= 8, where
+            if name in drain:
+                assert after[name] <= load[name], where
+        wanted = {*(f"web.{number}" for number in range(1, web + 1)), "worker.1"}
+        open_ = [name for name in names if name not in drain and name not in away]
+        if wanted - set(made.homes) or any(made.homes.get(dyno) in drain for dyno in homes if homes[dyno] not in away):
+            assert all(after[name] == 8 for name in open_), f"no place is left free; {where}"
+            assert made.errors or set(away) - set(dead) - set(drain), where
+        assert {dyno.name for dyno in made.dynos} == {d for d, home in made.homes.items() if home not in away}, where
