@@ -77,6 +77,8 @@ class Reader:
         if named is None or not time.isdigit():
             return None
         dyno, source = named
+        if by_systemd and source != "app":
+            return None  # that it began to wait for the dyno, and ended, is said by the dyno's own unit
         return Line(
             int(time),
             self._server,

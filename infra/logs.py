@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ BACK_OFF = (1, 2, 4, 8)
 
 AHEAD = 5000
 """Lines that are read before whoever prints them must follow."""
+
+RECENT = 64
+"""Lines of a server that are known again: journalctl prints one twice at times, when its files change under it."""
 
 TIMEOUT = 120
 """Seconds that a server has to read its journal."""
@@ -166,14 +170,15 @@ def _listen(
                 session = Session(target)
             values = _values(query) | {"start": start}
             stream = Stream(session, _SHOW + _FOLLOW, values)
-            reader = Reader(query.app, target.name)
+            reader, recent = Reader(query.app, target.name), deque([start], RECENT)
             for text in stream.lines():
                 if text == b"listening":
                     if why:
                         events.put(Back(target.name))
                     why, failures = "", 0
-                elif (line := reader.read(text)) is not None:
+                elif (line := reader.read(text)) is not None and line.cursor not in recent:
                     start = line.cursor or start
+                    recent.append(start)
                     if line.dyno in query.wanted:
                         events.put(line)
             raise Unreachable(f"{target.name}: its journal ended")

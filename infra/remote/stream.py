@@ -94,9 +94,10 @@ class Stream:
 
     def _why(self) -> Unreachable:
         text = self._signs().decode(errors="replace")
-        if self._channel.exit_status_ready():
+        status = self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
+        if status >= 0:  # below that, the connection ended first
             try:
-                self._session.refuse_without_root(Output(self._channel.recv_exit_status(), "", text))
+                self._session.refuse_without_root(Output(status, "", text))
             except Unreachable as error:
                 return error
         return self._session.lost(EOFError(text.strip()[-300:] or "the server ended the session"))
