@@ -23,6 +23,7 @@ from infra.cli import (
     releases,
     schema,
     show,
+    top,
     validate,
 )
 
@@ -63,6 +64,7 @@ schema.register(app)
 completion.register(app)
 ps.register(app)
 logs.register(app)
+top.register(app)
 history.register(app)
 app.add_typer(lock.app, name="lock")
 app.add_typer(lab.app, name="lab")

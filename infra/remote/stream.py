@@ -55,8 +55,7 @@ class Stream:
             for line in whole:
                 if line == end:
                     return
-                if line:
-                    yield line
+                yield line
         if not self._closed.is_set():
             raise self._why()
 
