@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -66,7 +67,7 @@ def logs(
     start = None if since is None else moments.since(since, datetime.now().astimezone())
     last = lines if lines is not None or since is not None else DEFAULT
     model = manifest.read(file, destination)
-    chosen = Wanted(tuple(types or ()), _names(dynos or ()))
+    chosen = Wanted(_types(types or ()), _names(dynos or ()))
     asked = _servers(servers or (), targets(model))
     color = wanted(sys.stdout)
 
@@ -100,6 +101,13 @@ def logs(
         typer.echo(f"Unreachable: {printable(summary)}", err=True)
     if found.lost:
         raise typer.Exit(UNREACHABLE)
+
+
+def _types(types: Sequence[str]) -> tuple[str, ...]:
+    for name in types:
+        if not re.fullmatch(r"[a-z][a-z0-9]*", name):
+            raise DynoctlError(f"--type {name}: that is no process type's name", "Write web; --dyno web.1 is one dyno.")
+    return tuple(types)
 
 
 def _names(dynos: Sequence[str]) -> tuple[str, ...]:
