@@ -144,7 +144,7 @@ def follow(
         now = time.monotonic()
         try:
             event = events.get(timeout=max(0.01, merger.wait(now, 0.25)))
-            while True:
+            for _ in range(AHEAD):
                 if isinstance(event, Line):
                     merger.add(event, time.monotonic())
                 else:

@@ -95,7 +95,7 @@ def _live(app: str, watch: Watch, *, color: bool) -> None:
     try:
         with _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(screen(app, watch.seen(), datetime.now(), console.height), refresh=True)
+                live.update(screen(app, watch.seen(), datetime.now(), console.width, console.height), refresh=True)
                 if keys(0.5) in ("q", "Q"):
                     return
     except KeyboardInterrupt:

@@ -117,7 +117,7 @@ printf '%s\\n' "$ready"
 setsid sh -c "$work" </dev/null &
 job=$!
 while timeout "$patience" sh -c 'read -r beat && printf . >&2'; do :; done
-kill -KILL -- "-$job" 2>/dev/null
+kill -s KILL -- "-$job" 2>/dev/null
 exit 0
 }
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from infra import marks
 from infra.processes import Row
@@ -18,30 +18,49 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+T = TypeVar("T")
+
+WIDE = 108
+"""Columns from which on there is room for everything."""
+
 CELLS = 8
 """The width of a bar."""
 
 
-def screen(app: str, seen: Sequence[Seen], now: datetime, height: int, *, bars: bool = True) -> RenderableType:
-    """What a terminal of ``height`` lines shows; dynos that find no line are counted."""
+def screen(app: str, seen: Sequence[Seen], now: datetime, width: int, height: int) -> RenderableType:
+    """What a terminal of that size shows; servers and dynos that find no line are counted."""
     from rich.console import Group
     from rich.text import Text
 
     rows = _rows(seen)
     up = sum(row.state == "up" and not one.away for one, row in rows)
     head = Text.assemble((app, "bold"), f"  {up} of {len(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
-    room = height - len(seen) - 6
-    shown = rows if len(rows) <= room else rows[: max(1, room - 1)]
-    more = [] if len(shown) == len(rows) else [Text(f"and {len(rows) - len(shown)} more", "dim")]
-    return Group(head, Text(), _servers(seen), Text(), _dynos(shown, bars=bars), *more)
+    room = height - 5  # all but the head, the names of the columns, and two empty lines
+    servers = sorted(seen, key=lambda one: not one.away) if len(seen) > room // 2 else list(seen)
+    servers, others = _clipped(servers, max(room // 2, room - len(rows)))
+    shown, more = _clipped(rows, room - len(servers) - len(others))
+    wide = width >= WIDE
+    return Group(head, Text(), _servers(servers), *others, Text(), _dynos(shown, wide=wide, bars=wide), *more)
+
+
+def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:
+    """What fits, and a line that counts the rest."""
+    from rich.text import Text
+
+    if len(items) <= room:
+        return items, []
+    kept = max(1, room - 1)
+    return items[:kept], [Text(f"and {len(items) - kept} more", "dim")]
 
 
 def plain(app: str, seen: Sequence[Seen], now: datetime, console: Console) -> str:
     """The same as text, once, with all dynos."""
     with console.capture() as captured:
-        console.print(screen(app, seen, now, 10**9, bars=False))
-    lines = captured.get().replace("  q quits", "").splitlines()
-    return "\n".join(line.rstrip() for line in lines)
+        rows = _rows(seen)
+        up = sum(row.state == "up" and not one.away for one, row in rows)
+        console.print(f"{app}  {up} of {len(rows)} dynos up  {now:%H:%M:%S}\n", highlight=False)
+        console.print(_servers(seen), "", _dynos(rows, wide=True, bars=False), sep="\n")
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def document(seen: Sequence[Seen]) -> dict[str, object]:
@@ -113,27 +132,31 @@ def _servers(seen: Sequence[Seen]) -> Table:
     return table
 
 
-def _dynos(rows: Sequence[tuple[Seen, Row]], *, bars: bool) -> Table:
+def _dynos(rows: Sequence[tuple[Seen, Row]], *, wide: bool, bars: bool) -> Table:
     from rich.text import Text
 
-    right = ("WAITING", "RESTARTS")
-    table = _table("DYNO", "SERVER", "STATE", "CPU", "MEMORY", "WAITING", "RESTARTS", "RELEASE", "UP", right=right)
+    columns = ["DYNO", "SERVER", "STATE", "CPU", "MEMORY", "WAITING", "RESTARTS", "RELEASE", "UP"]
+    names = columns if wide else [*columns[:5], "WAIT", *columns[6:8]]
+    table = _table(*names, right=("WAITING", "WAIT", "RESTARTS"))
+    # Where it is narrow, other columns give way.
+    table.columns[0].min_width = max((len(row.dyno) for _, row in rows), default=4)
+    table.columns[1].min_width = max((len(row.server) for _, row in rows), default=6)
     for one, row in rows:
         state = Text("away", "red") if one.away else Text(row.state, "green" if row.state == "up" else "red")
         cpu = (one.cpu or {}).get(row.dyno)
         part = None if row.memory is None or not row.memory_max else row.memory / row.memory_max
-        table.add_row(
-            row.dyno,
-            row.server,
+        cells = [
+            Text(row.dyno),
+            Text(row.server),
             state,
             _cpu(cpu, row.share / 1000, bars=bars),
             Text(memory(row), "" if part is None else _heat(part)),
-            "-" if row.waiting is None else Text(str(row.waiting), "yellow" if row.waiting else ""),
+            Text("-") if row.waiting is None else Text(str(row.waiting), "yellow" if row.waiting else ""),
             Text(str(row.restarts), "yellow" if row.restarts else ""),
-            f"v{row.release}" if row.release else "-",
-            "-" if row.uptime is None else span(row.uptime),
-            style="dim" if one.away else "",
-        )
+            Text(f"v{row.release}" if row.release else "-"),
+            Text("-" if row.uptime is None else span(row.uptime)),
+        ]
+        table.add_row(*cells[: len(names)], style="dim" if one.away else "")
     return table
 
 

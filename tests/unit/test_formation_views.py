@@ -144,9 +144,18 @@ def test_top_as_text_and_as_json() -> None:
     assert "web.30" in text and "more" not in text
     console = Console(width=120, color_system=None)
     with console.capture() as captured:
-        console.print(top.screen("shop", seen, now, 24))
-    shown = captured.get()
-    assert len(shown.splitlines()) <= 24 and "and 15 more" in shown, shown
+        console.print(top.screen("shop", seen, now, 120, 24))
+    shown = captured.get().splitlines()
+    assert len(shown) == 24 and shown[-1] == "and 14 more", shown
+    many = [replace(seen[0], server=f"grid-{number}") for number in range(1, 33)]
+    many[20] = replace(many[20], away="gone")
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(top.screen("shop", many, now, 80, 24))
+    shown = captured.get().splitlines()
+    assert len(shown) == 24 and max(map(len, shown)) <= 80
+    assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "who is away is never left out"
+    assert shown[-2].startswith("web.1 ") and "24% of 25%  43M of 512M" in shown[-2] and shown[-1].startswith("and 9")
     document = json.loads(json.dumps(top.document(seen)))
     assert document["servers"][0]["free_dynos"] == 4 and document["servers"][1]["away"]
     assert document["dynos"][0]["cpu"] == 0.24 and document["dynos"][1]["cpu"] is None
