@@ -141,17 +141,16 @@ def follow(
     merger = Merger()
     while True:
         watch()
-        now = time.monotonic()
-        try:
-            event = events.get(timeout=max(0.01, merger.wait(now, 0.25)))
-            for _ in range(AHEAD):
-                if isinstance(event, Line):
-                    merger.add(event, time.monotonic())
-                else:
-                    yield event
-                event = events.get_nowait()
-        except queue.Empty:
-            pass
+        came: list[Event] = []
+        with suppress(queue.Empty):
+            came.append(events.get(timeout=max(0.01, merger.wait(time.monotonic(), 0.25))))
+            while len(came) < AHEAD:
+                came.append(events.get_nowait())
+        for event in came:
+            if isinstance(event, Line):
+                merger.add(event, time.monotonic())
+            else:
+                yield event
         yield from merger.due(time.monotonic())
 
 

@@ -23,7 +23,7 @@ BURST = f"burst {secrets.token_hex(4)}"  # a lab that was kept has journals of e
 
 # Says something as soon as it starts, and what it was to say once it is told to; the burst takes about a second.
 TALKER = """\
-exec ruby -e 'STDOUT.sync = true; puts "ready \\e[31mred\\e[2J"; trap("USR1") { $go = true }; sleep 0.02 until $go;
+exec ruby -e 'STDOUT.sync = true; trap("USR1") { $go = true }; puts "ready \\e[31mred\\e[2J"; sleep 0.02 until $go;
 EACH.times { |n| puts "BURST #{n}"; sleep 0.0005 }; sleep'
 """.replace("EACH", str(EACH)).replace("BURST", BURST)
 
@@ -100,6 +100,7 @@ def test_ten_thousand_lines_of_eight_servers_come_in_order(talk: Project, fleet:
     homes = {name: row["server"] for name, row in talk.ps().items() if name != "web.1"}
     assert len(set(homes.values())) == SERVERS
     others = SERVERS - 1
+    eventually(lambda: talk.dynoctl("logs", "-n", "100000").stdout.count("]: ready") >= SERVERS, 30)
     with Following(talk, "-n", "1", "--json") as following:
         following.lines.get(timeout=20)
         # One restarts while the others talk.
@@ -109,7 +110,10 @@ def test_ten_thousand_lines_of_eight_servers_come_in_order(talk: Project, fleet:
         bursts: dict[str, list[str]] = defaultdict(list)
         restarted = False
         while sum(len(bursts[dyno]) for dyno in homes if dyno != "worker.1") < EACH * others or not restarted:
-            one = json.loads(following.lines.get(timeout=60))
+            try:
+                one = json.loads(following.lines.get(timeout=60))
+            except queue.Empty:
+                pytest.fail(f"{restarted} { {dyno: len(own) for dyno, own in bursts.items()} } {following.said}")
             assert one["server"] == homes[one["dyno"]] and one["format_version"] == 1
             if one["message"].startswith(BURST):
                 bursts[one["dyno"]].append(one["message"])
