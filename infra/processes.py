@@ -18,7 +18,9 @@ from infra.remote.target import Target
 
 @dataclass(frozen=True)
 class Row:
-    """One dyno as it runs. ``uptime`` in seconds and ``memory`` in bytes; None where it does not run."""
+    """One dyno as it runs. ``uptime`` in seconds and ``memory`` in bytes; None where it does not run. ``memory_max`` is
+    what it may have, ``share`` its part of a core in thousandths, ``cpu_seconds`` what it used since it started,
+    ``waiting`` how many connections its socket holds that it has not taken, ``release`` 0 where nobody knows it."""
 
     dyno: str
     server: str
@@ -30,6 +32,11 @@ class Row:
     uptime: int | None
     memory: int | None
     restarts: int
+    release: int = 0
+    share: int = 0
+    memory_max: int | None = None
+    cpu_seconds: float | None = None
+    waiting: int | None = None
 
 
 class Reader(Protocol):

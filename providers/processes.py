@@ -2,15 +2,86 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from infra import marks
+from infra import marks, release
 from infra.processes import Row
 from infra.provider import Fragment, Scope
-from providers import shown
+from infra.release import Release
+from providers import paths, shown
 
-_PROPERTIES = "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestampMonotonic,MemoryCurrent,BindReadOnlyPaths"
+_PROPERTIES = (
+    "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestampMonotonic,CPUUsageNSec,MemoryCurrent,MemoryMax,"
+    "BindReadOnlyPaths"
+)
+
+TICKS = 100
+"""Linux counts a process's time in hundredths of a second, whatever the machine."""
+
+_SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ")
+
+
+@dataclass
+class _Told:
+    """What a server said apart from its units' properties."""
+
+    now: float = 0.0
+    resident: dict[str, int] = field(default_factory=dict)
+    ticks: dict[str, int] = field(default_factory=dict)
+    marks: dict[tuple[str, str], str] = field(default_factory=dict)
+    waiting: dict[tuple[str, int], int] = field(default_factory=dict)
+    written: dict[str, float] = field(default_factory=dict)
+    releases: list[Release] = field(default_factory=list)
+    properties: list[str] = field(default_factory=list)
+
+    def read(self, line: str) -> None:
+        word, _, rest = line.partition(" ")
+        if word == "now":
+            self.now = float(rest)
+        elif word == "resident":
+            pid, _, kilobytes = rest.partition(" ")
+            self.resident[pid] = int(kilobytes) * 1024
+        elif word == "ticks":
+            unit, user, system = rest.split(" ")
+            self.ticks[unit] = self.ticks.get(unit, 0) + int(user) + int(system)
+        elif word == "mark":
+            unit, _, mark = rest.partition(" ")
+            key, _, value = mark.partition("=")
+            self.marks[(unit, key)] = value
+        elif word == "written":
+            moment, _, file = rest.partition(" ")
+            self.written[file] = float(moment)
+        elif socket := _SOCKET.match(line):
+            address = socket[1] if len(socket[1]) == 8 else "6"
+            self.waiting[(address, int(socket[2], 16))] = int(socket[3], 16)
+        elif line.startswith("{"):
+            self.releases += _release(line)
+        else:
+            self.properties.append(line)
+
+    def release_of(self, app: str, unit: str, dyno: str, slug: str) -> int:
+        """The release that a dyno runs: the newest with its slug. Where that is still being rolled out, or was stopped
+        on its way, the dyno runs it only if something of the dyno was written after the release was begun."""
+        files = (f"{paths.UNITS}/{unit}", paths.env_file(app, dyno), paths.credentials(app, dyno))
+        moved = max((self.written.get(file, 0.0) for file in files), default=0.0)
+        known = [one for one in release.merge([self.releases]) if one.ran and one.slug == slug]
+        for one in reversed(known[1:]):
+            begun = self.written.get(f"{paths.STATE}/{app}/releases/{one.number}.body", 0.0)
+            if one.result == release.OK or moved >= begun:
+                return one.number
+        return known[0].number if known else 0
+
+
+def _release(line: str) -> list[Release]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return []  # a damaged record is none
+    one = release.parse(entry) if isinstance(entry, dict) else None
+    return [] if one is None else [one]
 
 
 class Processes:
@@ -19,55 +90,67 @@ class Processes:
     kind = "processes"
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "properties": _PROPERTIES})
+        slice_ = f"dyno-{marks.escape(scope.app)}.slice"
+        values = {"app": scope.app, "prefix": f"dyno-{scope.app}-", "slice": slice_, "properties": _PROPERTIES}
+        return Fragment(_SCRIPT, values)
 
     def parse(self, scope: Scope, server: str, output: str) -> Sequence[Row]:
         """Every dyno of the app, in order."""
-        now = 0.0
-        resident: dict[str, int] = {}
-        told: dict[tuple[str, str], str] = {}
-        properties: list[str] = []
+        told = _Told()
         for line in output.splitlines():
-            word, _, rest = line.partition(" ")
-            if word == "now":
-                now = float(rest)
-            elif word == "resident":
-                pid, _, kilobytes = rest.partition(" ")
-                resident[pid] = int(kilobytes) * 1024
-            elif word == "mark":
-                unit, _, mark = rest.partition(" ")
-                key, _, value = mark.partition("=")
-                told[(unit, key)] = value
-            else:
-                properties.append(line)
+            told.read(line)
+        units = shown.parse("\n".join(told.properties))
         found = []
-        units = shown.parse("\n".join(properties))
         for unit, one in units.items():
             named = marks.UNIT_NAME.match(unit.removesuffix(".service"))
             if named is None or f"dyno-{scope.app}-{named['type']}-{named['number']}.service" != unit:
                 continue
             ready = units.get(unit.replace(".service", "-ready.service"), {})
-            running = one.get("ActiveState") == "active"
-            pid = one.get("MainPID", "0")
-            memory = one.get("MemoryCurrent", "")
-            started = int(one.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
-            port = told.get((unit, marks.PORT), "")
-            slug = re.search(r"/srv/dyno/[^/]+/([0-9a-f]{64}):/app\b", one.get("BindReadOnlyPaths", ""))
-            found.append(
-                Row(
-                    server=server,
-                    dyno=f"{named['type']}.{named['number']}",
-                    port=int(port) if port.isdigit() else 0,
-                    listen=told.get((unit, marks.LISTEN), ""),
-                    state=_word(one, ready),
-                    slug=slug[1] if slug else "",
-                    pid=int(pid) if running and pid != "0" else None,
-                    uptime=int(now - started) if running else None,
-                    memory=(int(memory) if memory.isdigit() else resident.get(pid)) if running else None,
-                    restarts=int(one.get("NRestarts") or 0),
-                )
-            )
+            found.append(_row(scope.app, server, f"{named['type']}.{named['number']}", unit, one, ready, told))
         return sorted(found, key=lambda row: marks.dyno_order(row.dyno))
+
+
+def _row(app: str, server: str, dyno: str, unit: str, one: shown.Unit, ready: shown.Unit, told: _Told) -> Row:
+    running = one.get("ActiveState") == "active"
+    pid = one.get("MainPID", "0")
+    memory, used = one.get("MemoryCurrent", ""), one.get("CPUUsageNSec", "")
+    started = int(one.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+    port, listen = _number(told.marks, unit, marks.PORT), told.marks.get((unit, marks.LISTEN), "")
+    found = re.search(r"/srv/dyno/[^/]+/([0-9a-f]{64}):/app\b", one.get("BindReadOnlyPaths", ""))
+    slug = found[1] if found else ""
+    ticks = told.ticks.get(unit)
+    seconds = int(used) / 1e9 if used.isdigit() else None if ticks is None else ticks / TICKS
+    most = one.get("MemoryMax", "")
+    return Row(
+        server=server,
+        dyno=dyno,
+        port=port,
+        listen=listen,
+        state=_word(one, ready),
+        slug=slug,
+        pid=int(pid) if running and pid != "0" else None,
+        uptime=int(told.now - started) if running else None,
+        memory=(int(memory) if memory.isdigit() else told.resident.get(pid)) if running else None,
+        restarts=int(one.get("NRestarts") or 0),
+        release=told.release_of(app, unit, dyno, slug),
+        share=_number(told.marks, unit, marks.CPU),
+        memory_max=int(most) if most.isdigit() else None,
+        cpu_seconds=seconds if running else None,
+        waiting=told.waiting.get((_in_hex(listen), port)) if port else None,
+    )
+
+
+def _number(told: Mapping[tuple[str, str], str], unit: str, key: str) -> int:
+    text = told.get((unit, key), "")
+    return int(text) if text.isdigit() else 0
+
+
+def _in_hex(address: str) -> str:
+    """An IPv4 address as the kernel lists it; any IPv6 one is ``6``."""
+    parts = address.split(".")
+    if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
+        return "6"
+    return "".join(f"{int(part):02X}" for part in reversed(parts))
 
 
 def _word(service: shown.Unit, ready: shown.Unit) -> str:
@@ -79,6 +162,7 @@ def _word(service: shown.Unit, ready: shown.Unit) -> str:
     return {"failed": "failed", "activating": "starting", "deactivating": "stopping"}.get(state, "down")
 
 
+# CPU time comes from systemd, or where it does not count it (control groups v1) from the processes themselves.
 _SCRIPT = """\
 read -r now _ < /proc/uptime; printf 'now %s\\n' "$now"
 set --
@@ -96,5 +180,19 @@ systemctl show -p MainPID --value -- "$@" | while read -r pid; do
     [ "$key" = VmRSS: ] && printf 'resident %s %s\\n' "$pid" "$value" && break
   done < "/proc/$pid/status"
 done
+group=$(systemctl show -p ControlGroup --value -- "$slice")
+for file in /sys/fs/cgroup/unified"$group"/*.service/cgroup.procs; do
+  [ -e "$file" ] || continue
+  unit=${file%/*}
+  while read -r pid; do
+    read -r line < "/proc/$pid/stat" || continue
+    set -- ${line##*) }
+    printf 'ticks %s %s %s\\n' "${unit##*/}" "${12}" "${13}"
+  done < "$file"
+done 2>/dev/null
+grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
+home=/var/lib/dynoctl/$app
+cat "$home"/releases/*.json 2>/dev/null
+stat -c 'written %.Y %n' /etc/systemd/system/"$prefix"*.service /etc/dyno/"$app"/* "$home"/releases/*.body 2>/dev/null
 :
 """

@@ -17,6 +17,7 @@ from infra.cli import (
     init,
     lab,
     lock,
+    logs,
     plan,
     ps,
     releases,
@@ -24,6 +25,7 @@ from infra.cli import (
     scale,
     schema,
     show,
+    top,
     validate,
 )
 
@@ -65,6 +67,8 @@ releases.register(app)
 schema.register(app)
 completion.register(app)
 ps.register(app)
+logs.register(app)
+top.register(app)
 history.register(app)
 app.add_typer(lock.app, name="lock")
 app.add_typer(lab.app, name="lab")

@@ -13,16 +13,16 @@ from infra.errors import UNREACHABLE
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command("ps", short_help="List the dynos as they run.")(ps)
+    app.command("ps", short_help="The dynos as they run, by process type.")(ps)
 
 
 def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
-    """List the dynos: server, address, state, slug, pid, uptime, memory, restarts."""
+    """The dynos as they run, by process type: state, server, address, release, memory, restarts."""
     from infra import manifest
     from infra.processes import list_dynos
     from infra.registry import Everything
     from infra.targets import targets
-    from infra.views import dynos
+    from infra.views import dynos, formation
     from infra.views.style import Style, wanted
 
     model = manifest.read(file, destination)
@@ -30,9 +30,10 @@ def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json:
     if as_json:
         import json
 
-        typer.echo(json.dumps(dynos.document(rows, lost), indent=2))
+        types = {"types": formation.by_type(model, rows)}
+        typer.echo(json.dumps(dynos.document(rows, lost) | types, indent=2))
     else:
-        typer.echo(dynos.table(rows, Style(wanted(sys.stdout))))
+        typer.echo(formation.render(model, rows, Style(wanted(sys.stdout))))
         for summary in lost.values():
             typer.echo(f"Unreachable: {summary}", err=True)
     if lost:

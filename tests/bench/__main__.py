@@ -23,6 +23,7 @@ from infra.placement import Place, Share, place
 from tests.bench.layers import layers
 from tests.bench.rollouts import rollouts
 from tests.bench.tools import ROOT, Row, dynoctl, next_address, poll
+from tests.bench.watching import watching
 
 LAB = "bench"
 SERVERS = 8
@@ -44,6 +45,7 @@ def main() -> int:
             rows += starts(project)
             rows += no_op(project, lab)
             rows += security(project, lab)
+            rows += watching(project, lab)
             dynoctl(project, "destroy", "--auto-approve")
             rows += new_dyno(project, lab)
             dynoctl(project, "destroy", "--auto-approve")

@@ -1,0 +1,179 @@
+"""The fleet at a glance: servers with their load and free places, dynos with what they use of what they may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from infra import marks
+from infra.processes import Row
+from infra.views.dynos import span
+from infra.views.formation import memory
+from infra.views.style import printable
+from infra.watch import Seen
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+T = TypeVar("T")
+
+WIDE = 108
+"""Columns from which on there is room for everything."""
+
+CELLS = 8
+"""The width of a bar."""
+
+
+def screen(app: str, seen: Sequence[Seen], now: datetime, width: int, height: int) -> RenderableType:
+    """What a terminal of that size shows; servers and dynos that find no line are counted."""
+    from rich.console import Group
+    from rich.text import Text
+
+    rows = _rows(seen)
+    up = sum(row.state == "up" and not one.away for one, row in rows)
+    head = Text.assemble((app, "bold"), f"  {up} of {len(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
+    room = height - 5  # all but the head, the names of the columns, and two empty lines
+    servers = sorted(seen, key=lambda one: not one.away) if len(seen) > room // 2 else list(seen)
+    servers, others = _clipped(servers, max(room // 2, room - len(rows)))
+    shown, more = _clipped(rows, room - len(servers) - len(others))
+    wide = width >= WIDE
+    return Group(head, Text(), _servers(servers), *others, Text(), _dynos(shown, wide=wide, bars=wide), *more)
+
+
+def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:
+    """What fits, and a line that counts the rest."""
+    from rich.text import Text
+
+    if len(items) <= room:
+        return items, []
+    kept = max(1, room - 1)
+    return items[:kept], [Text(f"and {len(items) - kept} more", "dim")]
+
+
+def plain(app: str, seen: Sequence[Seen], now: datetime, console: Console) -> str:
+    """The same as text, once, with all dynos."""
+    with console.capture() as captured:
+        rows = _rows(seen)
+        up = sum(row.state == "up" and not one.away for one, row in rows)
+        console.print(f"{app}  {up} of {len(rows)} dynos up  {now:%H:%M:%S}\n", highlight=False)
+        console.print(_servers(seen), "", _dynos(rows, wide=True, bars=False), sep="\n")
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def document(seen: Sequence[Seen]) -> dict[str, object]:
+    """The same as JSON, format version 1. Memory is in bytes, ``cpu`` and ``share`` in cores."""
+    return {
+        "format_version": 1,
+        "servers": [
+            {
+                "server": one.server,
+                "load": None if one.vitals is None else one.vitals.load,
+                "cores": None if one.vitals is None else one.vitals.cores,
+                "memory": None if one.vitals is None else one.vitals.memory,
+                "memory_available": None if one.vitals is None else one.vitals.available,
+                "free_dynos": None if one.vitals is None else one.vitals.places,
+                "away": one.away or None,
+            }
+            for one in seen
+        ],
+        "dynos": [
+            {
+                "dyno": row.dyno,
+                "server": row.server,
+                "state": row.state,
+                "cpu": (one.cpu or {}).get(row.dyno),
+                "share": row.share / 1000,
+                "memory": row.memory,
+                "memory_max": row.memory_max,
+                "waiting": row.waiting,
+                "restarts": row.restarts,
+                "release": row.release,
+                "uptime": row.uptime,
+            }
+            for one, row in _rows(seen)
+        ],
+    }
+
+
+def _rows(seen: Sequence[Seen]) -> list[tuple[Seen, Row]]:
+    rows = [(one, row) for one in seen for row in one.rows]
+    return sorted(rows, key=lambda pair: (marks.dyno_order(pair[1].dyno), pair[1].server))
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name, no_wrap=True, justify="right" if name in right else "left")
+    return table
+
+
+def _servers(seen: Sequence[Seen]) -> Table:
+    from rich.text import Text
+
+    table = _table("SERVER", "LOAD", "CORES", "MEMORY", "DYNOS", "FREE", "", right=("CORES", "DYNOS", "FREE"))
+    for one in seen:
+        now = one.vitals
+        why = Text(f"away: {printable(one.away.removeprefix(f'{one.server}: '))}", "red") if one.away else Text()
+        if now is None:
+            table.add_row(one.server, "-", "-", "-", "-", "-", why or Text("asked", "dim"))
+            continue
+        style = "dim" if one.away else ""
+        load = Text(" ".join(f"{part:.2f}" for part in now.load), _heat(now.load[0] / max(1, now.cores)))
+        taken = now.memory - now.available
+        memory_ = Text(f"{_size(taken)} of {_size(now.memory)}", _heat(taken / max(1, now.memory)))
+        free = Text(str(now.places), "" if now.places else "yellow")
+        cells = (load, Text(str(now.cores)), memory_, Text(str(len(one.rows))), free, why)
+        table.add_row(one.server, *cells, style=style)
+    return table
+
+
+def _dynos(rows: Sequence[tuple[Seen, Row]], *, wide: bool, bars: bool) -> Table:
+    from rich.text import Text
+
+    columns = ["DYNO", "SERVER", "STATE", "CPU", "MEMORY", "WAITING", "RESTARTS", "RELEASE", "UP"]
+    names = columns if wide else [*columns[:5], "WAIT", *columns[6:8]]
+    table = _table(*names, right=("WAITING", "WAIT", "RESTARTS"))
+    # Where it is narrow, other columns give way.
+    table.columns[0].min_width = max((len(row.dyno) for _, row in rows), default=4)
+    table.columns[1].min_width = max((len(row.server) for _, row in rows), default=6)
+    for one, row in rows:
+        state = Text("away", "red") if one.away else Text(row.state, "green" if row.state == "up" else "red")
+        cpu = (one.cpu or {}).get(row.dyno)
+        part = None if row.memory is None or not row.memory_max else row.memory / row.memory_max
+        cells = [
+            Text(row.dyno),
+            Text(row.server),
+            state,
+            _cpu(cpu, row.share / 1000, bars=bars),
+            Text(memory(row), "" if part is None else _heat(part)),
+            Text("-") if row.waiting is None else Text(str(row.waiting), "yellow" if row.waiting else ""),
+            Text(str(row.restarts), "yellow" if row.restarts else ""),
+            Text(f"v{row.release}" if row.release else "-"),
+            Text("-" if row.uptime is None else span(row.uptime)),
+        ]
+        table.add_row(*cells[: len(names)], style="dim" if one.away else "")
+    return table
+
+
+def _cpu(used: float | None, share: float, *, bars: bool) -> Text:
+    from rich.text import Text
+
+    if used is None:
+        return Text(f"{'':{CELLS + 1 if bars else 0}}  - of {share:.0%}", "dim")
+    part = used / share if share else 0.0
+    full = min(CELLS, round(part * CELLS))
+    bar = f"{'█' * full}{'░' * (CELLS - full)} " if bars else ""
+    return Text(f"{bar}{used:3.0%} of {share:.0%}", _heat(part))
+
+
+def _heat(part: float) -> str:
+    return "red" if part >= 0.9 else "yellow" if part >= 0.7 else ""
+
+
+def _size(number: int) -> str:
+    return f"{number / 2**30:.1f}G" if number >= 2**30 else f"{number / 2**20:.0f}M"

@@ -1,0 +1,153 @@
+"""``dynoctl top`` and ``ps`` on real servers: what they say of dynos at work, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from fcntl import ioctl
+from typing import Any
+
+import pytest
+
+from tests.lab.support import DYNOCTL, STARTERS, Project, eventually
+
+
+@pytest.fixture(scope="module")
+def busy(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Project]:
+    project = Project(
+        tmp_path_factory.mktemp("busy"),
+        fleet,
+        "busy",
+        STARTERS / "sinatra",
+        framework={"name": "sinatra", "require": "./app", "app": "Shop"},
+    )
+    project.manifest["servers"] = project.manifest["servers"][:2]
+    project.manifest["dynos"] = {"web": 2, "worker": {"count": 1, "command": "sleep 1d"}}
+    project.apply()
+    yield project
+    project.destroy()
+
+
+@contextmanager
+def load(row: dict[str, Any]) -> Iterator[None]:
+    """More requests at once than a dyno can take."""
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            with suppress(OSError, urllib.error.URLError):
+                urllib.request.urlopen(f"http://{row['listen']}:{row['port']}/work?ms=100", timeout=30).read()
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(timeout=30)
+
+
+def listeners(fleet: Any, server: str) -> str:
+    return str(fleet.exec(server, "pgrep", "-f", "read -r beat", check=False).stdout)
+
+
+def test_a_busy_dyno_is_told_from_an_idle_one(busy: Project, fleet: Any) -> None:
+    rows = busy.ps()
+    with load(rows["web.1"]):
+        samples = []
+
+        def waited() -> bool:
+            samples.append(json.loads(busy.dynoctl("top", "--json").stdout))
+            dynos = {one["dyno"]: one for one in samples[-1]["dynos"]}
+            return dynos["web.1"]["cpu"] > 0.15 and dynos["web.1"]["waiting"] > 0
+
+        eventually(waited, 30)
+    servers = {one["server"]: one for one in samples[-1]["servers"]}
+    dynos = {one["dyno"]: one for one in samples[-1]["dynos"]}
+    assert dynos["web.2"]["cpu"] < 0.1 and dynos["web.2"]["waiting"] == 0
+    assert dynos["web.1"]["cpu"] < 0.4, "its share bounds it"
+    assert all(one["release"] == 1 and one["share"] == 0.25 and one["state"] == "up" for one in dynos.values())
+    assert 10 << 20 < dynos["web.1"]["memory"] < dynos["web.1"]["memory_max"] == 512 << 20
+    for name, one in servers.items():
+        taken = int(
+            fleet.exec(name, "sh", "-c", "cat /etc/systemd/system/dyno-*.service | grep -c ^X-Dynoctl-Cpu").stdout
+        )
+        assert one["free_dynos"] == one["cores"] * 4 - taken
+    text = busy.dynoctl("top", "--once").stdout
+    assert re.search(r"^web\.1 +\S+ +up +\d+% of 25% ", text, re.MULTILINE) and "\x1b" not in text
+
+
+def test_ps_says_which_release_a_dyno_runs(busy: Project) -> None:
+    text = busy.dynoctl("ps").stdout
+    assert text.startswith("=== web (2 of 2 up): sinatra on thin\nweb.1:     up ")
+    assert "\n\n=== worker (1 of 1 up): sleep 1d\nworker.1:  up " in text
+    busy.manifest["env"] = {"GREETING": "again"}
+    busy.apply()
+    assert {row["release"] for row in busy.ps().values()} == {2}
+    document = json.loads(busy.dynoctl("ps", "--json").stdout)
+    assert document["types"]["worker"] == {"command": "sleep 1d", "wanted": 1, "up": 1}
+
+
+@pytest.mark.parametrize("way", ["q", "interrupt", "kill"])
+def test_a_terminal_is_given_back_and_nothing_stays(busy: Project, fleet: Any, way: str) -> None:
+    busy.dynoctl("validate")  # writes the manifest
+    master, slave = pty.openpty()
+    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
+    before = termios.tcgetattr(slave)
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        [DYNOCTL, "top", "-i", "0.5"],
+        cwd=busy.directory,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=environment,
+        start_new_session=True,
+    )
+    text = ""
+
+    def read(words: str, seconds: float = 20) -> None:
+        nonlocal text
+        deadline = time.monotonic() + seconds
+        while words not in text:
+            ready, _, _ = select.select([master], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"{words!r} did not come:\n{text}"
+            text += os.read(master, 65536).decode(errors="replace")
+
+    try:
+        read("web.2")
+        read("of 25%")
+        assert "\x1b[?1049h" in text and all(listeners(fleet, one["name"]) for one in busy.manifest["servers"])
+        if way == "kill":
+            process.kill()
+        elif way == "q":
+            os.write(master, b"q")
+        else:
+            process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=5)
+        if way != "kill":
+            read("\x1b[?1049l", 5)
+            assert code == 0 and termios.tcgetattr(slave) == before
+            assert "Traceback" not in text and "Error" not in text
+        for one in busy.manifest["servers"]:
+            eventually(lambda one=one: not listeners(fleet, one["name"]))
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+        os.close(slave)

@@ -1,0 +1,161 @@
+"""How dynos and servers are doing: what a server says of them, parsed, and shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from infra import vitals
+from infra.manifest import read
+from infra.processes import Row
+from infra.provider import Scope
+from infra.release import new
+from infra.views import formation, top
+from infra.views.style import Style
+from infra.vitals import Vitals
+from infra.watch import Seen, used
+from providers.processes import Processes
+
+SLUG = "ab" * 32
+ROW = Row("web.1", "grid-1", "10.0.0.11", 5000, "up", SLUG, 7, 200, 43 << 20, 0, 7, 250, 512 << 20, 10.0, 3)
+LOAD = Vitals(1000.0, (0.5, 0.4, 0.3), 2, 8 << 30, 6 << 30, 1000)
+MANIFEST = """\
+version: 1
+app: {name: shop, source: .}
+rackup: config.ru
+dynos: {web: 2, worker: {count: 1, command: rake work}, clock: {count: 0, command: tick}}
+servers: [{name: grid-1, host: 127.0.0.1}]
+"""
+
+
+def said(*records: str, written: str = "") -> str:
+    unit = "dyno-shop-web-1.service"
+    return "\n".join(
+        [
+            "now 1000.5",
+            f"mark {unit} X-Dynoctl-Listen=10.77.3.11",
+            f"mark {unit} X-Dynoctl-Port=5000",
+            f"mark {unit} X-Dynoctl-Cpu=250",
+            f"Id={unit}",
+            "ActiveState=active",
+            "SubState=running",
+            "MainPID=7",
+            "NRestarts=2",
+            "ActiveEnterTimestampMonotonic=800500000",
+            "CPUUsageNSec=[not set]",
+            "MemoryCurrent=[not set]",
+            "MemoryMax=infinity",
+            f"BindReadOnlyPaths=/srv/dyno/shop/{SLUG}:/app:rbind",
+            "",
+            "Id=dyno-shop-web-1-ready.service",
+            "ActiveState=active",
+            "resident 7 1024",
+            f"ticks {unit} 100 20",
+            f"ticks {unit} 30 0",
+            "   0: 0B034D0A:1388 00000000:0000 0A 00000000:00000003 00:00000000 00000000     0        0 1 1 0",
+            "   1: 0100007F:1388 00000000:0000 0A 00000000:00000009 00:00000000 00000000     0        0 1 1 0",
+            *records,
+            written,
+        ]
+    )
+
+
+def test_a_dyno_is_read_also_where_systemd_counts_nothing() -> None:
+    (row,) = Processes().parse(Scope("shop", ""), "grid-1", said())
+    assert (row.state, row.uptime, row.memory, row.memory_max) == ("up", 200, 1 << 20, None)
+    assert (row.cpu_seconds, row.share, row.waiting, row.restarts, row.release) == (1.5, 250, 3, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("results", "written", "runs"),
+    [
+        (["ok"], 100, 1),
+        (["ok", "ok"], 100, 2),
+        (["ok", "unfinished"], 100, 1),  # v2 was begun at 200, and nothing of the dyno was written since
+        (["ok", "unfinished"], 250, 2),
+        (["ok", "failed"], 100, 1),
+        (["ok", "reverted"], 250, 1),
+        ([], 100, 0),
+    ],
+)
+def test_which_release_a_dyno_runs(results: list[str], written: int, runs: int) -> None:
+    records = [
+        replace(new(number, SLUG, "x", manifest="m"), result=result, moved=True).as_json()
+        for number, result in enumerate(results, 1)
+    ]
+    records.append(replace(new(9, "cd" * 32, "x", manifest="m"), result="ok", moved=True).as_json())
+    bodies = [f"written {number * 100}.5 /var/lib/dynoctl/shop/releases/{number}.body" for number in (1, 2)]
+    file = f"written {written}.25 /etc/systemd/system/dyno-shop-web-1.service"
+    (row,) = Processes().parse(Scope("shop", ""), "grid-1", said(*records, "{damaged", *bodies, written=file))
+    assert row.release == runs
+
+
+def test_ps_is_grouped_as_herokus(tmp_path: Path) -> None:
+    (tmp_path / "dyno.yaml").write_text(MANIFEST)
+    (tmp_path / "config.ru").write_text("run nil\n")
+    model = read(tmp_path / "dyno.yaml")
+    crashed = replace(ROW, dyno="web.2", state="crashed", uptime=None, memory=None, pid=None, restarts=1, release=6)
+    old = replace(ROW, dyno="old.1", port=0)
+    text = formation.render(model, [old, ROW, crashed], Style(False))
+    assert text == (
+        "=== web (1 of 2 up): config.ru on thin\n"
+        "web.1:  up 3m 20s ago  grid-1  10.0.0.11:5000  v7  43M of 512M  0 restarts\n"
+        "web.2:  crashed        grid-1  10.0.0.11:5000  v6  -            1 restart\n"
+        "\n"
+        "=== worker (0 of 1 up): rake work\n"
+        "\n"
+        "=== old (1 of 0 up): not in dyno.yaml any more\n"
+        "old.1:  up 3m 20s ago  grid-1  -               v7  43M of 512M  0 restarts"
+    )
+    assert formation.by_type(model, [ROW, crashed])["web"] == {"command": "config.ru on thin", "wanted": 2, "up": 1}
+
+
+def test_vitals_and_free_places() -> None:
+    text = "now 12.5\nload 0.50 0.40 0.30\ncores 2\nMemTotal: 1024\nMemAvailable: 512\n"
+    now = vitals.parse(text + "X-Dynoctl-Cpu=250\nX-Dynoctl-Cpu=1000\nX-Dynoctl-Cpu=odd\n")
+    assert (now.load, now.memory, now.available, now.taken, now.places) == ((0.5, 0.4, 0.3), 1 << 20, 1 << 19, 1250, 3)
+    assert replace(now, taken=5000).places == 0, "a server that is over full has no places, not fewer than none"
+    with pytest.raises(KeyError):
+        vitals.parse("now 1\n")
+
+
+def test_cpu_is_what_was_used_since_the_last_sample() -> None:
+    old = Seen("grid-1", LOAD, [ROW])
+    assert used(old, 1002.0, [replace(ROW, cpu_seconds=10.5)]) == {"web.1": 0.25}
+    assert used(old, 1002.0, [replace(ROW, cpu_seconds=0.5, pid=8)]) == {}, "it was restarted meanwhile"
+    assert used(old, 1002.0, [replace(ROW, cpu_seconds=9.0)]) == {"web.1": 0.0}
+    assert used(old, 1000.0, [ROW]) == {}
+
+
+def test_top_as_text_and_as_json() -> None:
+    rows = [replace(ROW, dyno=f"web.{number}") for number in range(1, 31)]
+    seen = [Seen("grid-1", LOAD, rows, {"web.1": 0.24}, samples=2), Seen("grid-2", away="grid-2: no answer\x1b[2J")]
+    now = datetime(2026, 1, 31, 10, 0)
+    text = top.plain("shop", seen, now, Console(width=200, color_system=None, force_terminal=True))
+    assert "30 of 30 dynos up" in text and "q quits" not in text
+    assert "grid-1  0.50 0.40 0.30      2  2.0G of 8.0G     30     4" in text
+    assert "away: no answer\\x1b[2J" in text
+    assert "web.1   grid-1  up     24% of 25%  43M of 512M        3         0  v7       3m 20s" in text
+    assert "web.30" in text and "more" not in text
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(top.screen("shop", seen, now, 120, 24))
+    shown = captured.get().splitlines()
+    assert len(shown) == 24 and shown[-1] == "and 14 more", shown
+    many = [replace(seen[0], server=f"grid-{number}") for number in range(1, 33)]
+    many[20] = replace(many[20], away="gone")
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(top.screen("shop", many, now, 80, 24))
+    shown = captured.get().splitlines()
+    assert len(shown) == 24 and max(map(len, shown)) <= 80
+    assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "who is away is never left out"
+    assert shown[-2].startswith("web.1 ") and "24% of 25%  43M of 512M" in shown[-2] and shown[-1].startswith("and 9")
+    document = json.loads(json.dumps(top.document(seen)))
+    assert document["servers"][0]["free_dynos"] == 4 and document["servers"][1]["away"]
+    assert document["dynos"][0]["cpu"] == 0.24 and document["dynos"][1]["cpu"] is None
