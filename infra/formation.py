@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra import marks
+from infra import marks, routing
 from infra.errors import Diagnostic
 from infra.facts import Facts
 from infra.manifest.model import Manifest
@@ -27,6 +27,8 @@ class Formation:
     before: Mapping[str, str]
     errors: tuple[Diagnostic, ...] = ()
     notes: tuple[str, ...] = ()
+    away: tuple[Dyno, ...] = ()
+    """Web dynos on servers that did not answer, as far as a router knows their addresses."""
 
 
 def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[str]) -> Formation:
@@ -54,7 +56,7 @@ def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[s
             server.labels.get(manifest.spread, "") if manifest.spread else "",
         )
         for server in manifest.servers
-        if server.name in found
+        if server.name in found and server.dynos
     ]
     placed = place(wanted, places, running, reserved)
     problems = _capacity(placed, places)
@@ -64,7 +66,21 @@ def form(manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[s
     # While a server does not answer, its cores cannot be counted: what has no place waits, and blocks nothing.
     errors = tuple(full) if away else (*full, *problems)
     notes = tuple(f"{one.summary}, while {', '.join(sorted(away))} cannot be reached" for one in problems if away)
-    return Formation(tuple(dynos), placed.homes, {**recorded, **before}, errors, notes)
+    lost = _away(app, found, {dyno: home for dyno, home in placed.homes.items() if home in away})
+    return Formation(tuple(dynos), placed.homes, {**recorded, **before}, errors, notes, lost)
+
+
+def _away(app: str, found: Mapping[str, Facts], homes: Mapping[str, str]) -> tuple[Dyno, ...]:
+    """Dynos that cannot be asked, with the addresses to which routers lead for them."""
+    known = {
+        dyno: upstream
+        for facts in found.values()
+        for route in facts.routes
+        if route.app == app
+        for dyno, upstream in route.upstreams.items()
+    }
+    places = {dyno: routing.split(known.get(dyno, "")) for dyno in homes}
+    return tuple(Dyno(dyno, homes[dyno], *place) for dyno, place in places.items() if place is not None)
 
 
 def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, str]:
@@ -136,6 +152,8 @@ def _ports(
     given: dict[str, int] = {}
     for name, facts in found.items():
         taken[name] = set(facts.ports) | {mark.port for mark in facts.marks}
+        if manifest.router is not None and name in manifest.router.servers:
+            taken[name] |= set(routing.ports(manifest.router))
         for dyno, mark in facts.dynos(app).items():
             if placed.homes.get(dyno) == name:
                 # What was applied wins over a unit that somebody edited.

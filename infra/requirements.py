@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from infra.errors import Diagnostic
 from infra.facts import SYSTEMD_AT_LEAST, Facts
@@ -11,11 +11,17 @@ from infra.stack import Stack
 
 
 def check(
-    found: Mapping[str, Facts], stack: Stack, observed: Mapping[str, Observed], *, installed: bool = False
+    found: Mapping[str, Facts],
+    stack: Stack,
+    observed: Mapping[str, Observed],
+    *,
+    installed: bool = False,
+    idle: Container[str] = (),
 ) -> list[Diagnostic]:
     """Everything that stands in the way of a plan, on every server that will carry dynos.
 
     What packages will bring is not missed, but for a Ruby that apt would not have; once they are ``installed``, it is.
+    ``idle`` servers carry no dynos, and need nothing for any.
     """
     problems: list[Diagnostic] = []
     machines: dict[str, str] = {}
@@ -29,6 +35,8 @@ def check(
                     "systemd-machine-id-setup.",
                 )
             )
+        if name in idle:
+            continue
         missing = [one for one in stack.packages if f"package.{one}" not in observed[name].resources]
         problems += _server(name, facts, stack, [] if installed else missing)
     return problems

@@ -158,14 +158,26 @@ def resolve_environment(manifest: Manifest) -> dict[str, str | Sensitive]:
 
 def resolve_credentials(manifest: Manifest) -> dict[str, Sensitive]:
     """The text of each of the dynos' credentials. Raises ManifestInvalid as ``resolve_environment`` does."""
+    return _files(manifest, "credentials", manifest.credentials)
+
+
+def resolve_tls(manifest: Manifest) -> dict[str, Sensitive]:
+    """The router's certificate and key, where it has them. Raises ManifestInvalid as ``resolve_environment`` does."""
+    one = manifest.router
+    if one is None or one.certificate is None or one.key is None:
+        return {}
+    return _files(manifest, "router/tls", {"certificate": one.certificate, "key": one.key})
+
+
+def _files(manifest: Manifest, path: str, values: Mapping[str, Reference]) -> dict[str, Sensitive]:
     resolver = Resolver(manifest.file.resolve().parent, manifest.destination)
     problems: list[Diagnostic] = []
     found: dict[str, Sensitive] = {}
-    for name, value in manifest.credentials.items():
+    for name, value in values.items():
         try:
             text = resolver(value)
         except Unresolved as error:
-            problems.append(Diagnostic(error.summary, path=f"credentials/{name}", hint=error.hint))
+            problems.append(Diagnostic(error.summary, path=f"{path}/{name}", hint=error.hint))
         else:
             found[name] = text if isinstance(text, Sensitive) else Sensitive(text)
     if problems:

@@ -9,7 +9,7 @@ from pathlib import Path as File
 from typing import Any
 
 from infra.errors import Diagnostic
-from infra.manifest import backing_semantics
+from infra.manifest import backing_semantics, router_semantics
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
 from infra.manifest.variables import refused
@@ -34,6 +34,7 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from _environment(document, data)
     yield from _runtime(document, data)
     yield from backing_semantics.check(document, data)
+    yield from router_semantics.check(document, data)
     yield from _ssh(document, data, base)
 
 
