@@ -25,7 +25,7 @@ from providers.mount import Mount
 from providers.package import Package
 from providers.router import Router
 from providers.router import desired as routed
-from providers.routers import KINDS
+from providers.routers import KINDS, assembly
 from providers.slug import Slug as SlugProvider
 from providers.slug import name as slug_name
 from providers.socket import Socket
@@ -89,6 +89,10 @@ class Everything:
     def router(self, manifest: Manifest) -> str:
         wish = manifest.router
         return "" if wish is None or manifest.packages.manual else KINDS[wish.kind].package
+
+    def closing(self, kind: str, app: str, page: str | None) -> Sequence[Command]:
+        one = KINDS[kind]
+        return assembly.reopen(one, app) if page is None else assembly.close(one, app, page)
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app

@@ -55,6 +55,12 @@ def parse(line: str) -> Route | None:
         return None
 
 
+def read(output: str) -> tuple[Route, ...]:
+    """All that the script printed."""
+    lines = (line.removeprefix("router ") for line in output.splitlines() if line.startswith("router "))
+    return tuple(one for one in map(parse, lines) if one is not None)
+
+
 def ports(router: Router) -> dict[int, str]:
     """The ports that a router listens on, and what each is for."""
     if router.certificate is None and router.acme is None:

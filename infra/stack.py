@@ -84,6 +84,10 @@ class Registry(Protocol):
         """The package of the program that routes; "" where nothing does, or nobody is to install it."""
         ...
 
+    def closing(self, kind: str, app: str, page: str | None) -> Sequence[Command]:
+        """What makes a server's router show a page instead of the app; without a page, the app again."""
+        ...
+
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         """Scan the source. Raises DynoctlError where it cannot be read."""
         ...

@@ -17,6 +17,7 @@ from infra.cli import (
     init,
     lab,
     lock,
+    maintenance,
     plan,
     ps,
     releases,
@@ -62,6 +63,7 @@ schema.register(app)
 completion.register(app)
 ps.register(app)
 history.register(app)
+maintenance.register(app)
 app.add_typer(lock.app, name="lock")
 app.add_typer(lab.app, name="lab")
 

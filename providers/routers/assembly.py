@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from infra.resource import Command
 from providers import files, ini, paths
-from providers.routers import KINDS
 from providers.routers.contract import STATE, USER, Kind
 from providers.sandbox import SANDBOX
 
@@ -76,11 +75,6 @@ def _run(kind: Kind, action: str, app: str, says: str) -> Command:
     return Command(("sh", "-c", script, "router", *argv), timeout=TIMEOUT, says=says)
 
 
-def known(name: str) -> Kind | None:
-    """The kind of that name."""
-    return KINDS.get(name)
-
-
 # A configuration is a directory of its own that is never changed: the next one is made beside it, tested as the user
 # whose it will be, and the link to it is renamed over the old one. So whatever is killed, one whole one is live.
 _SCRIPT = """\
@@ -107,6 +101,23 @@ settled() {
   until systemctl is-active -q "$service" && listening; do
     tries=$((tries + 1)); [ $tries -lt 100 ] || return 1
     sleep 0.1
+  done
+}
+# A reload is over when no process of before takes connections any more: it is gone, or says that it is going.
+workers() {
+  main=$(systemctl show -p MainPID --value "$service")
+  for stat in /proc/[0-9]*/stat; do
+    read -r line 2>/dev/null < "$stat" || continue
+    set -- "${line%% *}" ${line##*)}
+    [ "$3" != "$main" ] || echo "$1"
+  done
+}
+left() {
+  tries=0
+  for pid in $1; do
+    while [ -d "/proc/$pid" ] && ! grep -qs 'shutting down' "/proc/$pid/cmdline" && [ $tries -lt 20 ]; do
+      tries=$((tries + 1)); sleep 0.05
+    done
   done
 }
 mkdir "$new/apps"
@@ -158,7 +169,11 @@ fresh=; cmp -s unit "$unit" || fresh=yes
 [ -z "$fresh" ] || [ ! -e "$unit" ] || cp -p "$unit" "$root/unit.old"
 point "${new##*/}" || fail "cannot replace $root/live"
 begin() {
-  if [ "$was" = active ] && [ -z "$fresh" ]; then systemctl reload "$service" && settled && return; return 1; fi
+  if [ "$was" = active ] && [ -z "$fresh" ]; then
+    before=$(workers)
+    systemctl reload "$service" && settled && left "$before"
+    return
+  fi
   install -m 0644 unit "$unit.new" && mv -f "$unit.new" "$unit" && systemctl daemon-reload || return
   systemctl --no-reload enable -q "$service"
   systemctl restart "$service" && settled

@@ -58,7 +58,7 @@ def _open(site: Site) -> str:
     fail_duration {AGAIN}s
     max_fails 1
     flush_interval -1
-    header_up X-Forwarded-Port {{http.request.local.port}}
+    header_up X-Forwarded-Port {site.https or site.http}
     header_up X-Request-Start t={{time.now.unix_ms}}
     transport http {{
       dial_timeout {CONNECT}s

@@ -9,7 +9,6 @@ _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
 global
   log stderr format short daemon notice
-  maxconn 20000
   stats socket {RUN}/haproxy.sock mode 600 level admin expose-fd listeners
   hard-stop-after 1h
   ssl-default-bind-options ssl-min-ver TLSv1.2
