@@ -49,9 +49,9 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
 
 
 def _ports(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    listen = router.get("listen")
+    listen = router.get("listen", 80)
     if not isinstance(listen, dict):
-        return
+        listen = {"http": listen}
     if "https" in listen and "tls" not in router:
         yield document.diagnostic(
             ("router", "listen", "https"),
@@ -59,7 +59,7 @@ def _ports(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic
             key=True,
             expected="router.tls with certificate and key, or acme",
         )
-    if listen.get("http", 80) == listen.get("https", 443):
+    if ("tls" in router or "https" in listen) and listen.get("http", 80) == listen.get("https", 443):
         yield document.diagnostic(("router", "listen"), "http and https cannot have the same port")
 
 

@@ -70,7 +70,7 @@ sites
 def _redirect(site: Site) -> str:
     if not site.https:
         return ""
-    to = f"https://%[req.hdr(host),field(1,:)]{site.secure()}%[capture.req.uri]"
+    to = f"https://%[req.hdr(host),field(1,:)]{site.secure()}%[pathq]"
     return f"backend dynoctl-redirect-{site.app}\n  http-request redirect code 308 location {to}\n\n"
 
 

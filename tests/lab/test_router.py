@@ -45,6 +45,7 @@ end
 
 KINDS = ("nginx", "haproxy", "caddy")
 CLIENTS = 4
+ONE_AND_SOAK = [KINDS[0], *(pytest.param(one, marks=pytest.mark.soak) for one in KINDS[1:])]
 
 
 def made(directory: Path, fleet: Any, name: str, **keys: Any) -> Project:
@@ -119,7 +120,7 @@ def test_nothing_fails_while_dynos_and_servers_die(
     shop.settled()
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(one, marks=pytest.mark.soak) for one in KINDS[1:])])
+@pytest.mark.parametrize("kind", ONE_AND_SOAK)
 def test_a_deploy_and_a_scale_down(shop: Project, fleet: Any, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     shop.manifest["router"]["kind"] = kind
     shop.manifest["dynos"] = {"web": 4}
@@ -137,7 +138,7 @@ def test_a_deploy_and_a_scale_down(shop: Project, fleet: Any, kind: str, capsys:
     assert f"of {kind}" in get(fleet.address("grid-1"), 8080)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ONE_AND_SOAK)
 def test_what_passes_and_maintenance(shop: Project, fleet: Any, kind: str) -> None:
     """Headers, a stream and a WebSocket; a client's own word on where it comes from is not believed."""
     shop.manifest["router"]["kind"] = kind
@@ -224,7 +225,7 @@ def named(address: str, host: str, port: int = 8080) -> str:
         connection.close()
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(one, marks=pytest.mark.soak) for one in KINDS[1:])])
+@pytest.mark.parametrize("kind", ONE_AND_SOAK)
 def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_path: Path, kind: str) -> None:
     shop.manifest["router"]["kind"] = kind
     shop.apply()
@@ -244,8 +245,6 @@ def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_
         done = blog.apply()
         key = (tmp_path / "blog.test.key").read_text().splitlines()[1]
         assert key not in done.stdout + done.stderr
-        blog.settled()
-        shop.settled()
         text = secure(address, 8443, "blog.test", tmp_path / "blog.test.crt")
         assert '"HTTP_X_FORWARDED_PROTO"=>"https"' in text
         assert named(address, "blog.test:8080").startswith("308 https://blog.test:8443/")
@@ -263,6 +262,7 @@ def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_
         assert "routed web" in named(address, "elsewhere.test")
         tls["key"] = {"from_file": "blog.test.key"}
         blog.settled()
+        shop.settled()
 
         # One app's maintenance is not another's; what somebody edits is seen and put right.
         blog.dynoctl("maintenance", "on")
@@ -271,7 +271,6 @@ def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_
         fleet.exec("grid-1", "sh", "-c", "for f in /etc/dynoctl/router/live/*[fe]*; do echo '# x' >> $f; done")
         assert 'state: "edited" -> "running"' in shop.dynoctl("plan").stdout
         shop.apply()
-        shop.settled()
     finally:
         blog.destroy()
     assert "routed web" in named(address, "blog.test"), "the other app goes on, and has the name now"
