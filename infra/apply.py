@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infra import record
@@ -41,7 +42,7 @@ class Applier:
         self._plan: Plan = prepared.plan
         self._listener = listener = steady(listener)
         self._providers: Mapping[str, Provider] = {one.kind: one for one in prepared.registry.providers}
-        self._redact = redactor([*prepared.scope.environments.values(), prepared.scope.credentials])
+        self._redact = redactor([*prepared.scope.environments.values(), prepared.scope.credentials, prepared.scope.tls])
         self._shells: dict[str, LockedShell] = {}
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()
@@ -77,7 +78,7 @@ class Applier:
             found = self._look()
             self._refuse_stale(found)
             groups = group(plan)
-            made = [one for one in groups if one.dyno is None and not goes(one)]
+            made = [one for one in groups if one.dyno is None and not goes(one) and not self._last(one)]
             self._phase("install", [one for one in made if self._first(one)])
             self._memory = memory = Memory(
                 prepared,
@@ -100,7 +101,9 @@ class Applier:
             starts = [one for one in groups if one.dyno is not None and not goes(one) and not restarts(one)]
             self._phase("start", starts)
             self._rolling.run([one for one in groups if restarts(one)])
-            self._remove([one for one in groups if goes(one)])
+            leaving = [one for one in groups if goes(one)]
+            self._phase("route", [self._among(one, leaving) for one in groups if self._last(one) and not goes(one)])
+            self._remove(leaving)
             self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
             memory.end()
             memory.audit(time.monotonic() - began)
@@ -141,6 +144,28 @@ class Applier:
     def _first(self, one: Group) -> bool:
         return self._providers[one.changes[0].resource.kind].first
 
+    def _last(self, one: Group) -> bool:
+        return self._providers[one.changes[0].resource.kind].last
+
+    def _among(self, one: Group, leaving: Sequence[Group]) -> Group:
+        """What leads to dynos, as they came out: to those that came and those that stay, and to no other."""
+        formation = self._plan.formation
+        untouched = {
+            dyno
+            for dyno, home in formation.homes.items()
+            if formation.before.get(dyno) != home and (home, dyno) not in self._plan.effects()
+        }
+        absent = self._failed() | untouched
+        staying = {group.dyno for group in leaving if group.dyno is not None and self._stays(group)}
+        changes = []
+        for change in one.changes:
+            provider = self._providers[change.resource.kind]
+            before = provider.upstreams(change)
+            moved = {dyno: before.get(dyno) for dyno in formation.homes if dyno in absent}
+            moved |= {dyno: before[dyno] for dyno in staying if dyno in before}
+            changes.append(provider.among(change, moved))
+        return replace(one, changes=tuple(changes))
+
     def _phase(self, name: str, groups: Sequence[Group]) -> None:
         """Groups of one server one after the other, servers at the same time."""
         if not groups:
@@ -165,19 +190,23 @@ class Applier:
 
     def _remove(self, groups: Sequence[Group]) -> None:
         """What leaves goes last, and stays where something that should replace it did not come up."""
+        # Where a router still leads to what it led to, all of that stays.
+        led = any(self._providers[change.resource.kind].last for change in self.report.skipped)
+        staying = [one for one in groups if led or self._stays(one)]
+        going = [one for one in groups if one not in staying]
+        for one in () if self._prepared.destroy else staying:
+            self._skip(one)
+        self._phase("remove", groups if self._prepared.destroy else going)
+
+    def _failed(self) -> set[str]:
         failed = {failure.subject for failure in self.report.failures}
-        failed |= {change.resource.dyno or "" for change in self.report.skipped}
+        return failed | {change.resource.dyno or "" for change in self.report.skipped}
+
+    def _stays(self, one: Group) -> bool:
+        # A slug goes only where everything went well: a dyno that stayed as it was may run from it.
         whole = self.report.ok and not self.report.skipped
-        going = []
-        for one in groups:
-            # A slug goes only where everything went well: a dyno that stayed as it was may run from it.
-            kept = self.report.halted or one.server in self._broken or one.dyno in failed
-            kept = kept or (one.dyno is None and not whole)
-            if kept and not self._prepared.destroy:
-                self._skip(one)
-            else:
-                going.append(one)
-        self._phase("remove", going)
+        kept = self.report.halted or one.server in self._broken or one.dyno in self._failed()
+        return kept or (one.dyno is None and not whole)
 
     def _make(self, one: Group) -> None:
         if self.stop.is_set() or one.server in self._broken:

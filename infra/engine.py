@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infra import exposure, given_up, record, release, requirements
+from infra import exposure, given_up, record, release, requirements, routing
 from infra.checks import check
 from infra.errors import Diagnostic, DynoctlError
 from infra.facts import Facts
 from infra.formation import Formation, form, newest_meta
 from infra.launch_record import Stored, content, pack
 from infra.manifest.model import Manifest
-from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
+from infra.manifest.references import located, resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.observe import Fleet, Observed, Observer, observe
 from infra.plan import Plan, build
 from infra.provider import Scope
@@ -110,6 +110,8 @@ def prepare(
         {} if destroy else dict.fromkeys(manifest.dynos, environment),
         credentials,
         () if destroy else stack.packages,
+        "" if destroy else registry.router(manifest),
+        {} if destroy else resolve_tls(manifest),
     )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
@@ -231,10 +233,15 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
             list(_strange(manifest, facts)),
             notes=notes,
         )
-    drains = {server.name for server in manifest.servers if server.drain}
-    errors = [*_strange(manifest, facts), *requirements.check(staying, stack, found, drains=drains)]
+    idle = {server.name for server in manifest.servers if server.drain or not server.dynos}
+    errors = [*_strange(manifest, facts), *requirements.check(staying, stack, found, idle=idle)]
+    around = {name: (one.routes, one.ports) for name, one in staying.items()}
+    errors += located(manifest, list(routing.conflicts(manifest.app.name, manifest.router, around)))
+    closed = routing.closed(manifest.app.name, {name: one.routes for name, one in facts.items()})
+    if closed:
+        notes.append(f"{', '.join(closed)} shows the maintenance page; dynoctl maintenance off ends it")
     formation = form(manifest, facts, unreachable, prepared.evacuate)
-    desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope)
+    desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope, staying)
     known = release.merge(one.releases for one in facts.values())
     slugs = release.kept(known, manifest.keep, prepared.slug.digest)
     stays = prepared.registry.kept(manifest.app.name, slugs)

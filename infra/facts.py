@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from infra import release
+from infra import release, routing
 from infra.marks import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.provider import Fragment, Scope
 from infra.release import Release
+from infra.routing import Route
 
 SYSTEMD_AT_LEAST = 247
 """LoadCredential=, ProtectProc= and ProcSubset= are there from this version on."""
@@ -43,6 +44,9 @@ class Facts:
     apt: str = ""
     """``no``, or the version of Ruby that apt would install ("" where it does not say, or is not asked)."""
 
+    routes: tuple[Route, ...] = ()
+    """What the router here does for each app."""
+
     def dynos(self, app: str) -> Mapping[str, Mark]:
         """The app's dynos here, by name."""
         return {mark.dyno: mark for mark in self.marks if mark.app == app}
@@ -50,7 +54,9 @@ class Facts:
 
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     """The sh fragment whose output ``parse`` reads. ``ruby`` and ``executables`` are absolute paths."""
-    return Fragment(_SCRIPT, {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)})
+    return Fragment(
+        _SCRIPT + routing.SCRIPT + ":\n", {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)}
+    )
 
 
 # On a busy fleet this script is what a plan waits for. A process costs a millisecond, and so does a kilobyte that
@@ -90,7 +96,6 @@ for file in "$home"/releases/*.commanded; do
   [ -e "$file" ] && { file=${file##*/}; printf 'commanded %s\\n' "${file%.commanded}"; }
 done
 for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${file##*/}"; done
-:
 """
 
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A ")
@@ -108,6 +113,7 @@ def parse(output: str) -> Facts:
     commanded: set[int] = set()
     applied: dict[str, Mapping[str, Any]] = {}
     units: dict[str, dict[str, str]] = {}
+    routes: list[Route | None] = []
     for line in output.splitlines():
         word, _, rest = line.partition(" ")
         if socket := _SOCKET.match(line):
@@ -116,6 +122,8 @@ def parse(output: str) -> Facts:
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
         elif word == "missing":
             missing.add(rest)
+        elif word == "router":
+            routes.append(routing.parse(rest))
         elif word == "pending":
             pending.add(rest)
         elif word == "body" and rest.isdigit():
@@ -157,6 +165,7 @@ def parse(output: str) -> Facts:
         ),
         bodies=frozenset(bodies),
         salt=single.get("salt", ""),
+        routes=tuple(one for one in routes if one is not None),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from infra import marks
+from infra import marks, routing
 from infra.errors import Diagnostic
 from infra.facts import Facts
 from infra.manifest.model import Manifest
@@ -30,6 +30,8 @@ class Formation:
     before: Mapping[str, str]
     errors: tuple[Diagnostic, ...] = ()
     notes: tuple[str, ...] = ()
+    away: tuple[Dyno, ...] = ()
+    """Web dynos on servers that did not answer, as far as a router knows their addresses."""
 
 
 def form(
@@ -62,12 +64,13 @@ def form(
             server.labels.get(manifest.spread, "") if manifest.spread else "",
         )
         for server in manifest.servers
-        if server.name in found and not server.drain
+        if server.name in found and not server.drain and server.dynos
     ]
     placed = place(wanted, places, running, reserved)
     problems = _capacity(placed, places, drains)
     # What runs on a server that drains runs on there until it has another place.
-    stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in drains}
+    barred = drains | {server.name for server in manifest.servers if not server.dynos}
+    stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in barred}
     placed = replace(placed, homes={**placed.homes, **stuck})
     addresses = {server.name: server.listen for server in manifest.servers}
     full: list[Diagnostic] = []
@@ -90,7 +93,8 @@ def form(
             notes.append(f"{name} drains: {_moves(name, left, placed.homes) or idle}")
         elif name in drains:
             notes.append(f"{name} drains and does not answer; if it is dead, say --evacuate {name}")
-    return Formation(tuple(dynos), placed.homes, left, errors, tuple(notes))
+    lost = _away(app, found, {dyno: home for dyno, home in placed.homes.items() if home in away})
+    return Formation(tuple(dynos), placed.homes, left, errors, tuple(notes), lost)
 
 
 def _moves(server: str, before: Mapping[str, str], homes: Mapping[str, str]) -> str:
@@ -99,6 +103,19 @@ def _moves(server: str, before: Mapping[str, str], homes: Mapping[str, str]) -> 
     moving.sort(key=marks.dyno_order)
     words = [f"{dyno} moves to {homes[dyno]}" for dyno in moving[:SAID]]
     return ", ".join([*words, *([f"and {len(moving) - SAID} more"] if len(moving) > SAID else [])])
+
+
+def _away(app: str, found: Mapping[str, Facts], homes: Mapping[str, str]) -> tuple[Dyno, ...]:
+    """Dynos that cannot be asked, with the addresses to which routers lead for them."""
+    known = {
+        dyno: upstream
+        for facts in found.values()
+        for route in facts.routes
+        if route.app == app
+        for dyno, upstream in route.upstreams.items()
+    }
+    places = {dyno: routing.split(known.get(dyno, "")) for dyno in homes}
+    return tuple(Dyno(dyno, homes[dyno], *place) for dyno, place in places.items() if place is not None)
 
 
 def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, str]:
@@ -172,6 +189,8 @@ def _ports(
     given: dict[str, int] = {}
     for name, facts in found.items():
         taken[name] = set(facts.ports) | {mark.port for mark in facts.marks}
+        if manifest.router is not None and name in manifest.router.servers:
+            taken[name] |= set(routing.ports(manifest.router))
         for dyno, mark in facts.dynos(app).items():
             if placed.homes.get(dyno) == name:
                 # What was applied wins over a unit that somebody edited.

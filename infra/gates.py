@@ -36,7 +36,8 @@ class Gates:
         def work(server: str) -> list[DynoctlError]:
             seen = self.prepared.observer.look_locked(server, self.shells[server])
             facts = {server: seen.facts}
-            problems = requirements.check(facts, self.prepared.stack, {server: seen}, installed=True)
+            idle = {one.name for one in self.prepared.manifest.servers if not one.dynos}
+            problems = requirements.check(facts, self.prepared.stack, {server: seen}, installed=True, idle=idle)
             return [
                 DynoctlError(one.summary, f"Expected: {one.expected}. {one.hint}" if one.expected else one.hint)
                 for one in problems

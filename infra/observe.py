@@ -35,6 +35,7 @@ class Observed:
                 "machine": facts.machine_id,
                 "address": facts.address,
                 "cores": facts.cores,
+                "routes": tuple(sorted(one.lasting() for one in facts.routes)),
                 "marks": tuple(sorted(repr(mark) for mark in facts.marks)),
                 "pending": tuple(sorted(facts.pending)),
                 "serial": str(facts.meta.get("serial", "")),

@@ -238,4 +238,5 @@ def _order(change: Change, servers: Mapping[str, int], rank: Mapping[str, int]) 
             -place,
             resource.name,
         )
-    return (servers[resource.server], 0, (1 if resource.dyno else 0), dyno, place, resource.name)
+    after = 2 if resource.follows else 1 if resource.dyno else 0
+    return (servers[resource.server], 0, after, dyno, place, resource.name)

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from infra import marks
+from infra import marks, routing
 from infra.errors import DynoctlError, Unreachable
 from infra.provider import Fragment, Scope
 from infra.remote.parallel import each
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
 from infra.remote.target import Target
+from infra.routing import Route
 
 
 @dataclass(frozen=True)
@@ -48,21 +49,29 @@ class Reader(Protocol):
 
 
 def list_dynos(
-    app: str, reader: Reader, targets: Sequence[Target], sessions: Mapping[str, Session] | None = None
+    app: str,
+    reader: Reader,
+    targets: Sequence[Target],
+    sessions: Mapping[str, Session] | None = None,
+    routes: dict[str, tuple[Route, ...]] | None = None,
 ) -> tuple[list[Row], dict[str, str]]:
-    """Every dyno by name, and why some servers did not answer. ``sessions`` that are open are used, not closed."""
+    """Every dyno by name, and why some servers did not answer. ``sessions`` that are open are used, not closed;
+    ``routes`` gets what each server's router does."""
     scope = Scope(app, "")
     nonce = secrets.token_hex(12)
-    script = observation({"processes": reader.observe(scope)}, nonce)
+    script = observation({"processes": reader.observe(scope), "routes": Fragment(f"{routing.SCRIPT}:\n")}, nonce)
     known = sessions or {}
 
     def look(target: Target) -> Sequence[Row]:
         session = known.get(target.name) or Session(target)
         try:
-            status, text = sections(session.run(script).stdout, nonce).get("processes", (1, ""))
+            parts = sections(session.run(script).stdout, nonce)
         finally:
             if target.name not in known:
                 session.close()
+        status, text = parts.get("processes", (1, ""))
+        if routes is not None:
+            routes[target.name] = routing.read(parts.get("routes", (1, ""))[1])
         if status != 0:
             raise Unreachable(f"{target.name}: listing its dynos failed: {text.strip()[-200:]}")
         return reader.parse(scope, target.name, text)

@@ -32,6 +32,10 @@ class Scope:
     """What every dyno gets as files."""
     packages: tuple[str, ...] = ()
     """The Debian packages that the layers come in."""
+    router: str = ""
+    """The Debian package that the router comes in."""
+    tls: Mapping[str, Sensitive] = field(default_factory=dict)
+    """The router's certificate and key."""
 
 
 class Provider(Protocol):
@@ -45,6 +49,11 @@ class Provider(Protocol):
     @property
     def first(self) -> bool:
         """Whether its resources are made before anything is built, as a build may need them."""
+        ...
+
+    @property
+    def last(self) -> bool:
+        """Whether its resources lead to dynos: made when those that come are there, before others go."""
         ...
 
     @property
@@ -84,6 +93,14 @@ class Provider(Protocol):
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         """What makes the files count again once they were put back."""
+        ...
+
+    def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
+        """The change of what leads to dynos, with some of them elsewhere than was planned; None: nowhere."""
+        ...
+
+    def upstreams(self, change: Change) -> Mapping[str, str]:
+        """Where it led to until now, by dyno."""
         ...
 
     def alive(self, scope: Scope, change: Change) -> Command | None:

@@ -159,7 +159,9 @@ def formation(
                 "port": str(server.port or ""),
             }
     homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
-    carrying = set(homes.values()) | (set() if settled else set(old.get("servers", {})))
+    routing = () if manifest.router is None else manifest.router.servers
+    carrying = {*homes.values(), *(machines[name] for name in routing if name in machines)}
+    carrying |= set() if settled else set(old.get("servers", {}))
     here = {server.name for server in manifest.servers}
     servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
     spares = {machine: how for machine, how in known.items() if how.get("name") in here and machine not in servers}

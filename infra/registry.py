@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
@@ -16,7 +16,7 @@ from infra.resource import Change, Command, Resource, Upload
 from infra.slug import build, image
 from infra.slug.tree import scan
 from infra.stack import Progress, Slug, Stack, Trial
-from providers import candidate, one_off, paths, processes, release_command
+from providers import candidate, one_off, package, paths, processes, release_command
 from providers.credentials import CredentialFiles
 from providers.desired import Wanted, rehearsal, releasing, resources
 from providers.directory import Directory
@@ -24,6 +24,9 @@ from providers.env_file import EnvFile
 from providers.launch_file import LaunchFile
 from providers.mount import Mount
 from providers.package import Package
+from providers.router import Router
+from providers.router import desired as routed
+from providers.routers import KINDS, assembly
 from providers.slug import Slug as SlugProvider
 from providers.slug import name as slug_name
 from providers.socket import Socket
@@ -51,6 +54,7 @@ class Everything:
         CredentialFiles(),
         Socket(),
         Unit(),
+        Router(),
     )
     processes = processes.Processes()
 
@@ -83,6 +87,14 @@ class Everything:
             stop_seconds=made.stop.seconds,
         )
 
+    def router(self, manifest: Manifest) -> str:
+        wish = manifest.router
+        return "" if wish is None or manifest.packages.manual else KINDS[wish.kind].package
+
+    def closing(self, kind: str, app: str, page: str | None) -> Sequence[Command]:
+        one = KINDS[kind]
+        return assembly.reopen(one, app) if page is None else assembly.close(one, app, page)
+
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app
         tree = scan(app.source, tuple(f"{path}" for path in stack.writable), _manifests(manifest))
@@ -103,8 +115,16 @@ class Everything:
         slug: Slug,
         formation: Formation,
         scope: Scope,
+        reached: Collection[str],
     ) -> list[Resource]:
-        return resources(_wanted(manifest, stack, slug, scope), formation.dynos)
+        made = resources(_wanted(manifest, stack, slug, scope), formation.dynos)
+        router, web = manifest.router, [one for one in (*formation.dynos, *formation.away) if one.port]
+        if router is None:
+            return made
+        for server in [name for name in router.servers if name in reached]:
+            made += [package.desired(server, scope.router)] if scope.router else []
+            made.append(routed(server, manifest.app.name, router, web, scope.tls))
+        return made
 
     def candidate(
         self,

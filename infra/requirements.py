@@ -16,12 +16,12 @@ def check(
     observed: Mapping[str, Observed],
     *,
     installed: bool = False,
-    drains: Container[str] = (),
+    idle: Container[str] = (),
 ) -> list[Diagnostic]:
     """Everything that stands in the way of a plan, on every server that will carry dynos.
 
     What packages will bring is not missed, but for a Ruby that apt would not have; once they are ``installed``, it is.
-    Of a server that ``drains`` nothing is asked but that it is none of the others.
+    ``idle`` servers carry no dynos, and need nothing for any.
     """
     problems: list[Diagnostic] = []
     machines: dict[str, str] = {}
@@ -35,7 +35,7 @@ def check(
                     "systemd-machine-id-setup.",
                 )
             )
-        if name in drains:
+        if name in idle:
             continue
         missing = [one for one in stack.packages if f"package.{one}" not in observed[name].resources]
         problems += _server(name, facts, stack, [] if installed else missing)

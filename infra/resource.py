@@ -64,6 +64,8 @@ class Resource:
     triggers: tuple[str, ...] = ()
     content: str = field(default="", compare=False, repr=False)
     """A file's text, where the attributes hold only its digest."""
+    follows: bool = field(default=False, compare=False)
+    """Whether it leads to the dynos, and so comes after every change of theirs."""
     local: Callable[..., Upload] | None = field(default=None, compare=False, repr=False)
     """Makes the file that servers need before this resource can be created; slow, so called once, and only then.
     What it takes is ``infra.stack.Slug.image``'s."""

@@ -74,6 +74,8 @@ class Selection:
             server, dyno = one.resource.server, one.resource.dyno
             if dyno is not None:
                 return dyno in wanted
+            if one.resource.follows and one.action != "delete":
+                return bool(wanted) or not self.targets or _any(self.targets, (server,))
             named = not self.targets or _any(self.targets, (server,))
             if one.action == "delete":
                 return named and server not in held and not _any(self.excludes, (server,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -80,6 +80,14 @@ class Registry(Protocol):
         """The layers that the manifest names."""
         ...
 
+    def router(self, manifest: Manifest) -> str:
+        """The package of the program that routes; "" where nothing does, or nobody is to install it."""
+        ...
+
+    def closing(self, kind: str, app: str, page: str | None) -> Sequence[Command]:
+        """What makes a server's router show a page instead of the app; without a page, the app again."""
+        ...
+
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         """Scan the source. Raises DynoctlError where it cannot be read."""
         ...
@@ -91,8 +99,9 @@ class Registry(Protocol):
         slug: Slug,
         formation: Formation,
         scope: Scope,
+        reached: Collection[str],
     ) -> list[Resource]:
-        """Every resource that every server should have."""
+        """Every resource that every server of those that were ``reached`` should have."""
         ...
 
     def candidate(

@@ -13,6 +13,7 @@ class Base:
 
     headline: Sequence[str] = ()
     first = False
+    last = False
 
     def effect(self, change: Change) -> Effect | None:
         return None
@@ -25,6 +26,12 @@ class Base:
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         return ()
+
+    def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
+        return change
+
+    def upstreams(self, change: Change) -> Mapping[str, str]:
+        return {}
 
     def alive(self, scope: Scope, change: Change) -> Command | None:
         return None

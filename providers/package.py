@@ -17,13 +17,13 @@ class Package(Base):
     first = True
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"names": " ".join(scope.packages)})
+        return Fragment(_SCRIPT, {"names": " ".join((*scope.packages, scope.router))})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
         found: dict[str, Attributes] = {}
         for line in output.splitlines():
             name, _, status = line.partition(" ")
-            if name in scope.packages and status.endswith(" ok installed"):
+            if name in (*scope.packages, scope.router) and status.endswith(" ok installed"):
                 # Never ours to remove, even where we installed it: somebody else may need it by now.
                 found[name] = {"installed": True, "keep": True}
         return found
@@ -36,8 +36,12 @@ class Package(Base):
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         """The first of a server's packages brings all of them, in one run of apt; the others then find themselves."""
-        argv = ("sh", "-c", _INSTALL, "install", change.resource.name, *scope.packages)
-        return [Command(argv, timeout=TIMEOUT, says=f"install {change.resource.name}")]
+        name = change.resource.name
+        if name == scope.router and name not in scope.packages:
+            argv: tuple[str, ...] = ("sh", "-c", _ASIDE + _INSTALL + _BACK, "install", name, name)
+        else:
+            argv = ("sh", "-c", _INSTALL, "install", name, *scope.packages)
+        return [Command(argv, timeout=TIMEOUT, says=f"install {name}")]
 
 
 _SCRIPT = """\
@@ -72,6 +76,21 @@ fi
 said=$(apt install $missing 2>&1) || { apt update >/dev/null 2>&1; said=$(apt install $missing 2>&1); } || {
   printf '%s\\n' "$said" | tail -20; exit 1
 }
+"""
+
+# The service that a router's package brings would take port 80, now and after each boot. It is ours alone to switch
+# off while we are the ones who bring it.
+_ASIDE = """\
+service=$1.service aside=
+if [ "$(systemctl show -p LoadState --value "$service")" = not-found ]; then
+  systemctl mask --runtime -q "$service" && aside=yes
+  trap 'systemctl unmask --runtime -q "$service"' EXIT
+fi
+"""
+
+_BACK = """\
+[ -z "$aside" ] || systemctl disable -q "$service" 2>/dev/null
+:
 """
 
 

@@ -18,6 +18,7 @@ from infra.cli import (
     lab,
     lock,
     logs,
+    maintenance,
     plan,
     ps,
     releases,
@@ -70,6 +71,7 @@ ps.register(app)
 logs.register(app)
 top.register(app)
 history.register(app)
+maintenance.register(app)
 app.add_typer(lock.app, name="lock")
 app.add_typer(lab.app, name="lab")
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
+
+if TYPE_CHECKING:
+    from infra.routing import Route
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
     """The dynos as they run, by process type: state, server, address, release, memory, restarts."""
-    from infra import manifest
+    from infra import manifest, routing
     from infra.processes import list_dynos
     from infra.registry import Everything
     from infra.targets import targets
@@ -26,13 +30,17 @@ def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json:
     from infra.views.style import Style, wanted
 
     model = manifest.read(file, destination)
-    rows, lost = list_dynos(model.app.name, Everything.processes, targets(model))
+    routes: dict[str, tuple[Route, ...]] = {}
+    rows, lost = list_dynos(model.app.name, Everything.processes, targets(model), routes=routes)
+    closed = routing.closed(model.app.name, routes)
     if as_json:
         import json
 
-        types = {"types": formation.by_type(model, rows)}
+        types = {"types": formation.by_type(model, rows), "maintenance": closed}
         typer.echo(json.dumps(dynos.document(rows, lost) | types, indent=2))
     else:
+        if closed:
+            typer.echo(f"Maintenance is on ({', '.join(sorted(closed))}). dynoctl maintenance off ends it.")
         typer.echo(formation.render(model, rows, Style(wanted(sys.stdout))))
         for summary in lost.values():
             typer.echo(f"Unreachable: {summary}", err=True)

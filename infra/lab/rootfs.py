@@ -30,10 +30,14 @@ PACKAGES = (
     *("ruby", "ruby-bundler", "bundler", "thin", "puma", "unicorn", "ruby-rack", "ruby-sinatra", "ruby-rails"),
     *("ruby-grape", "ruby-pg", "ruby-mysql2", "ruby-redis", "ruby-dalli"),
     *("postgresql", "mariadb-server", "redis-server", "memcached"),
+    *("nginx", "haproxy", "caddy"),
 )
-"""A server of the lab: sshd, systemd and Ruby. The services are on all of them and run on one."""
+"""A server of the lab: sshd, systemd, Ruby and routers. The services are on all of them and run on one."""
 
 SERVICES = ("postgresql", "mariadb", "redis-server", "memcached")
+
+ROUTERS = ("nginx", "haproxy", "caddy")
+"""Packages whose own services stay off, as on a server whose owner wants only their programs."""
 
 LOCALE = ("tr_TR", "UTF-8")
 """One locale with other letters, words and rules than English, to show that it changes nothing."""
@@ -78,7 +82,7 @@ exec /lib/systemd/systemd
 def ensure(say: Callable[[str], None]) -> Path:
     """The path of the built root; builds it where it is not there. Safe against kills and against two at once."""
     suite = sources.suite()
-    recipe = repr((RECIPE, suite, PACKAGES, SERVICES, LOCALE, QUIET, LOOPS, sorted(_FILES.items())))
+    recipe = repr((RECIPE, suite, PACKAGES, SERVICES, ROUTERS, LOCALE, QUIET, LOOPS, sorted(_FILES.items())))
     root = CACHE / f"root-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if root.is_dir():
         return root
@@ -158,7 +162,7 @@ def _build(suite: str, work: Path, packages: Sequence[str], fetch: Sequence[str]
     if "locales" in packages:
         run(["chroot", str(root), "localedef", "-i", LOCALE[0], "-f", LOCALE[1], ".".join(LOCALE)])
     run(["chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "deploy"])
-    there = [name for name in SERVICES if (root / f"lib/systemd/system/{name}.service").exists()]
+    there = [name for name in (*SERVICES, *ROUTERS) if (root / f"lib/systemd/system/{name}.service").exists()]
     if there:
         run(["chroot", str(root), "systemctl", "disable", *there])
     run(["chroot", str(root), "systemctl", "mask", *QUIET])

@@ -19,6 +19,7 @@ from infra.manifest.model import (
     Packages,
     Reference,
     Rollout,
+    Router,
     Ruby,
     Server,
     Ssh,
@@ -66,6 +67,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         keep=data.get("keep", Manifest.keep),
         release_command=_command(data.get("release_command")),
         spread=data.get("placement", {}).get("spread"),
+        router=_router(data["router"]) if "router" in data else None,
         **optional,
     )
 
@@ -92,6 +94,14 @@ def _packages(data: str | list[str]) -> Packages:
 
 def _rollout(data: dict[str, Any]) -> Rollout:
     return Rollout(**{**data, "health": Health(**data.get("health", {}))})
+
+
+def _router(data: dict[str, Any]) -> Router:
+    listen, tls = data.get("listen", Router.http), data.get("tls", {})
+    optional: dict[str, Any] = {"http": listen} if isinstance(listen, int) else dict(listen)
+    optional |= {name: _reference(tls[name]) for name in ("certificate", "key") if name in tls}
+    optional |= {"timeout": data.get("timeout", Router.timeout), "acme": tls.get("acme")}
+    return Router(data["kind"], tuple(data["servers"]), tuple(data.get("hosts", ())), **optional)
 
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:

@@ -132,6 +132,24 @@ class Server:
     listen: str | None = None
     drain: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    dynos: bool = True
+    """Whether it carries any."""
+
+
+@dataclass(frozen=True)
+class Router:
+    """What leads to the web dynos, on the ``servers`` of these names. ``hosts`` none: whatever leads nowhere else.
+    HTTPS is with ``certificate`` and ``key``, or with those that ``acme`` (an e-mail address) gets, or not at all."""
+
+    kind: str
+    servers: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
+    http: int = 80
+    https: int = 443
+    certificate: Reference | None = None
+    key: Reference | None = None
+    acme: str | None = None
+    timeout: int = 30
 
 
 @dataclass(frozen=True)
@@ -219,6 +237,7 @@ class Manifest:
     """How many slugs stay on the servers, the one that runs included."""
     spread: str | None = None
     """The label over whose values dynos spread before they spread over servers."""
+    router: Router | None = None
 
     @property
     def environment(self) -> str:

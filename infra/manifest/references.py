@@ -165,18 +165,28 @@ def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) ->
 
 def resolve_credentials(manifest: Manifest, resolver: Resolver) -> dict[str, Sensitive]:
     """The whole text of each of the dynos' credentials. Raises ManifestInvalid as ``resolve_environment`` does."""
+    return _files(manifest, "credentials", manifest.credentials, resolver)
+
+
+def resolve_tls(manifest: Manifest) -> dict[str, Sensitive]:
+    """The router's certificate and key, where it has them. Raises ManifestInvalid as ``resolve_environment`` does."""
+    one = manifest.router
+    if one is None or one.certificate is None or one.key is None:
+        return {}
+    return _files(manifest, "router/tls", {"certificate": one.certificate, "key": one.key}, resolver_of(manifest))
+
+
+def _files(manifest: Manifest, path: str, values: Mapping[str, Reference], resolver: Resolver) -> dict[str, Sensitive]:
     problems: list[Diagnostic] = []
     found: dict[str, Sensitive] = {}
-    for name, value in manifest.credentials.items():
+    for name, value in values.items():
         try:
             found[name] = resolver.whole(value)
         except Unresolved as error:
-            problems.append(Diagnostic(error.summary, path=f"credentials/{name}", hint=error.hint))
+            problems.append(Diagnostic(error.summary, path=f"{path}/{name}", hint=error.hint))
     size = sum(len(name) + len(text.reveal().encode()) for name, text in found.items())
     if size > LARGEST:
-        problems.append(
-            Diagnostic(f"the credentials are {size} bytes together", path="credentials", expected="at most 1 MiB")
-        )
+        problems.append(Diagnostic(f"they are {size} bytes together", path=path, expected="at most 1 MiB"))
     if problems:
         raise ManifestInvalid(located(manifest, problems))
     return found

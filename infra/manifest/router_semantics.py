@@ -1,0 +1,91 @@
+"""What a schema cannot say of a router: servers that there are, ports that differ, whole pairs of keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from infra.errors import Diagnostic
+from infra.manifest.document import Document
+
+
+def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Every problem of ``router`` and of the servers that carry no dynos."""
+    servers = [one for one in _list(data.get("servers")) if isinstance(one, dict)]
+    if servers and all(one.get("dynos", True) is False for one in servers):
+        yield document.diagnostic(
+            ("servers", 0, "dynos"), "no server carries dynos", hint="Take dynos: false off at least one of them."
+        )
+    router = data.get("router")
+    if not isinstance(router, dict):
+        return
+    names = [str(one.get("name")) for one in servers]
+    yield from _servers(document, router, names)
+    hosts = _list(router.get("hosts"))
+    for index, host in enumerate(hosts):
+        if host in hosts[:index]:
+            yield document.diagnostic(("router", "hosts", index), f"{host} is listed twice")
+    yield from _ports(document, router)
+    yield from _tls(document, router)
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _servers(document: Document, router: Mapping[str, Any], names: list[str]) -> Iterator[Diagnostic]:
+    chosen = _list(router.get("servers"))
+    for index, name in enumerate(chosen):
+        path = ("router", "servers", index)
+        if not isinstance(name, str):
+            continue
+        if name not in names:
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"Did you mean {close[0]}?" if close else "A router's server stands under servers like any other."
+            yield document.diagnostic(path, f"there is no server called {name}", hint=hint)
+        elif name in chosen[:index]:
+            yield document.diagnostic(path, f"{name} is listed twice")
+
+
+def _ports(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    listen = router.get("listen", 80)
+    if not isinstance(listen, dict):
+        listen = {"http": listen}
+    if "https" in listen and "tls" not in router:
+        yield document.diagnostic(
+            ("router", "listen", "https"),
+            "HTTPS needs a certificate",
+            key=True,
+            expected="router.tls with certificate and key, or acme",
+        )
+    if ("tls" in router or "https" in listen) and listen.get("http", 80) == listen.get("https", 443):
+        yield document.diagnostic(("router", "listen"), "http and https cannot have the same port")
+
+
+def _tls(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    tls = router.get("tls")
+    if not isinstance(tls, dict):
+        return
+    if "acme" in tls:
+        if router.get("kind") != "caddy":
+            yield document.diagnostic(
+                ("router", "tls", "acme"),
+                f"{router.get('kind')} gets no certificates by itself",
+                key=True,
+                expected="certificate and key, or kind: caddy",
+            )
+        if "certificate" in tls or "key" in tls:
+            yield document.diagnostic(
+                ("router", "tls", "acme"), "acme does not go with certificate and key", key=True, hint="Take one out."
+            )
+        if not router.get("hosts"):
+            yield document.diagnostic(
+                ("router", "tls", "acme"),
+                "a certificate is for host names, and there are none",
+                key=True,
+                expected="router.hosts",
+            )
+    elif ("certificate" in tls) != ("key" in tls):
+        lacking = "key" if "certificate" in tls else "certificate"
+        yield document.diagnostic(("router", "tls"), f"the {lacking} is missing", expected="certificate and key")

@@ -1,0 +1,170 @@
+"""An app at its router: which program leads which hosts to which dynos; tested before it counts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+
+from infra import routing
+from infra.manifest.model import Router as Wish
+from infra.provider import Dyno, Fragment, Scope
+from infra.resource import Attribute, Attributes, Change, Command, Fingerprint, Resource, fingerprint
+from infra.sensitive import Sensitive
+from providers.base import Base
+from providers.routers import KINDS, assembly
+from providers.routers.contract import Site
+
+
+class Router(Base):
+    kind = "router"
+    last = True
+    headline = ("kind", "hosts", "http", "https", "upstreams")
+
+    def observe(self, scope: Scope) -> Fragment:
+        kept = f"/var/lib/dynoctl/{scope.app}/salt"
+        values = {"app": scope.app, "live": routing.LIVE, "service": assembly.SERVICE, "unit": assembly.UNIT}
+        return Fragment(_SCRIPT, {**values, "kept": kept, "salt": scope.salt})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        found: dict[str, str] = {}
+        for line in output.splitlines():
+            word, _, rest = line.partition(" ")
+            found[word] = rest
+        try:
+            mark = json.loads(found.get("mark", ""))
+            wanted = {**mark, "hosts": tuple(mark["hosts"]), "upstreams": dict(mark["upstreams"])}
+        except (ValueError, KeyError, TypeError):
+            # Something is there that nobody can read: it is made anew.
+            return {scope.app: {"state": "damaged"}} if "mark" in found else {}
+        attributes: dict[str, Attribute] = {name: wanted[name] for name in _MARKED if name in wanted}
+        for name in ("certificate", "key"):
+            if name in found:
+                attributes[name] = Fingerprint(found.get("salt", ""), found[name], str)
+        attributes["config"] = found.get("config", "")
+        attributes["state"] = found.get("state", "")
+        return {scope.app: attributes}
+
+    def triggers(self, change: Change) -> bool:
+        return False
+
+    def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
+        kept = dict(super().recorded({name: one for name, one in attributes.items() if name not in _TLS}, salt))
+        return kept | {name: fingerprint(salt, _plain(attributes[name])) for name in _TLS if name in attributes}
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        if change.after is None:
+            kind = KINDS.get(str((change.before or {}).get("kind")), next(iter(KINDS.values())))
+            return assembly.take(kind, scope.app)
+        wanted = change.after
+        site = _site(scope.app, wanted)
+        kind = KINDS[str(wanted["kind"])]
+        texts = _texts(str(wanted["kind"]), site, _mark(scope.app, wanted))
+        names = {"certificate": "tls.crt", "key": "tls.key"}
+        # A file that ends without a newline would run into the next one.
+        texts |= {file: _plain(wanted[name]) for name, file in names.items() if name in wanted}
+        return assembly.bring(kind, scope.app, texts)
+
+    def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
+        if change.after is None:
+            return change
+        upstreams = {**_upstreams(change.after)}
+        for dyno, where in dynos.items():
+            if where is None:
+                upstreams.pop(dyno, None)
+            else:
+                upstreams[dyno] = where
+        after = _whole(change.resource.name, {**change.after, "upstreams": upstreams})
+        return Change(**{**change.__dict__, "after": after})
+
+    def upstreams(self, change: Change) -> Mapping[str, str]:
+        return _upstreams(change.before)
+
+
+_TLS = ("certificate", "key")
+_MARKED = ("kind", "hosts", "http", "https", "acme", "timeout", "upstreams")
+
+_SCRIPT = """\
+cd "$live" 2>/dev/null || exit 0
+[ -e "apps/$app/mark.json" ] || exit 0
+printf 'mark '; cat "apps/$app/mark.json"
+its=apps/$app
+sum=$(cat "$its/mark.json" "$its/open" "$its/closed" "$its/frontends" base "$unit" 2>/dev/null | sha256sum)
+printf 'config %s\\n' "${sum%% *}"
+[ -r "$kept" ] && IFS= read -r salt < "$kept"
+printf 'salt %s\\n' "$salt"
+for name in crt key; do
+  [ -e "apps/$app/tls.$name" ] || continue
+  sum=$({ printf %s "$salt"; cat "apps/$app/tls.$name"; } | sha256sum)
+  case $name in crt) word=certificate;; *) word=key;; esac
+  printf '%s %s\\n' "$word" "${sum%% *}"
+done
+state=running
+systemctl is-enabled -q "$service" 2>/dev/null || state=disabled
+systemctl is-active -q "$service" || state=stopped
+sha256sum --quiet --status -c sums 2>/dev/null || state=edited
+printf 'state %s\\n' "$state"
+"""
+
+
+def desired(server: str, app: str, wish: Wish, dynos: Sequence[Dyno], tls: Mapping[str, Sensitive]) -> Resource:
+    """The app at one server's router; ``dynos`` are all that have a port, wherever they are."""
+    secure = bool(tls) or wish.acme is not None
+    plain: dict[str, Attribute] = {
+        "kind": wish.kind,
+        "hosts": wish.hosts,
+        "http": wish.http,
+        "https": wish.https if secure else 0,
+        "acme": wish.acme or "",
+        "timeout": wish.timeout,
+        "upstreams": {dyno.name: routing.address(dyno.listen, dyno.port) for dyno in dynos},
+    }
+    # A file that ends without a newline would run into the next one.
+    files: dict[str, Attribute] = {name: Sensitive(value.reveal().rstrip("\n") + "\n") for name, value in tls.items()}
+    return Resource(server, Router.kind, app, _whole(app, {**plain, **files}), follows=True)
+
+
+def _whole(app: str, attributes: Attributes) -> Attributes:
+    """The attributes with the digest of all that is written for them."""
+    kind = str(attributes["kind"])
+    texts = _texts(kind, _site(app, attributes), _mark(app, attributes))
+    everything = "".join(texts.values()) + KINDS[kind].base + assembly.unit(KINDS[kind])
+    digest = hashlib.sha256(everything.encode()).hexdigest()
+    return {**attributes, "config": digest, "state": "running"}
+
+
+def _texts(kind: str, site: Site, mark: str) -> dict[str, str]:
+    """The app's files on the router, in the order in which they are observed."""
+    one = KINDS[kind]
+    return {"mark.json": mark, "open": one.open(site), "closed": one.closed(site), "frontends": site.frontends()}
+
+
+def _mark(app: str, attributes: Attributes) -> str:
+    plain = {name: attributes[name] for name in _MARKED}
+    ports = {int(str(attributes["http"])): "plain"}
+    if attributes["https"]:
+        ports = {int(str(attributes["http"])): "redirect", int(str(attributes["https"])): "tls"}
+    mark = {"app": app, "ports": {str(port): mode for port, mode in ports.items()}, **plain}
+    return json.dumps(mark, default=list) + "\n"
+
+
+def _site(app: str, attributes: Attributes) -> Site:
+    hosts = attributes["hosts"]
+    return Site(
+        app,
+        hosts if isinstance(hosts, tuple) else (),
+        int(str(attributes["http"])),
+        int(str(attributes["https"])),
+        str(attributes["acme"]),
+        int(str(attributes["timeout"])),
+        tuple(_upstreams(attributes).items()),
+    )
+
+
+def _upstreams(attributes: Attributes | None) -> dict[str, str]:
+    found = (attributes or {}).get("upstreams")
+    return {name: str(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
+
+
+def _plain(value: object) -> str:
+    return value.reveal() if isinstance(value, Sensitive) else str(value)

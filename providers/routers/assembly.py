@@ -1,0 +1,198 @@
+"""How a router's configuration is put together on its server, tested whole, and put into its place in one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from infra.resource import Command
+from providers import files, ini, paths
+from providers.routers.contract import STATE, USER, Kind
+from providers.sandbox import SANDBOX
+
+ROOT = "/etc/dynoctl/router"
+INCOMING = f"{ROOT}/incoming"
+SERVICE = "dynoctl-router.service"
+UNIT = f"{paths.UNITS}/{SERVICE}"
+
+TIMEOUT = 120
+"""Seconds to test and start a router."""
+
+
+def unit(kind: Kind) -> str:
+    """The text of the one unit that all apps on a server share."""
+    less = {**SANDBOX, "PrivateUsers": "no", "SystemCallFilter": "@system-service\n~@privileged"}
+    bind = dict.fromkeys(("CapabilityBoundingSet", "AmbientCapabilities"), "CAP_NET_BIND_SERVICE")
+    settings = {
+        "Unit.Description": f"{kind.name}, the router of dynoctl's apps",
+        "Unit.Wants": "network-online.target",
+        "Unit.After": "network-online.target",
+        "Unit.StartLimitIntervalSec": "0",
+        **{f"Service.{key}": value for key, value in kind.service.items()},
+        "Service.User": USER,
+        "Service.Group": USER,
+        "Service.RuntimeDirectory": "dynoctl-router",
+        "Service.StateDirectory": "dynoctl-router",
+        "Service.StateDirectoryMode": "0700",
+        "Service.Restart": "always",
+        "Service.RestartSec": "1",
+        "Service.TimeoutStopSec": "30",
+        "Service.LimitNOFILE": "65536",
+        **{f"Service.{key}": value for key, value in {**less, **bind}.items()},
+        "Install.WantedBy": "multi-user.target",
+    }
+    return ini.render(settings)
+
+
+def bring(kind: Kind, app: str, texts: dict[str, str]) -> list[Command]:
+    """Bring an app's files (by name) to the router. ``tls.key`` is secret."""
+    made = [files.remove(INCOMING, says="clear what an earlier run left")]
+    everything = {**texts, "base": kind.base, "unit": unit(kind)}
+    for name, text in everything.items():
+        path = f"{INCOMING}/{name}"
+        made.append(files.write(path, text, "0600", secret=name.startswith("tls."), says=f"bring {name}"))
+    return [*made, _run(kind, "set", app, f"route {app} with {kind.name}")]
+
+
+def take(kind: Kind, app: str) -> list[Command]:
+    """Take an app away from the router, and the router where it was the last."""
+    return [_run(kind, "remove", app, f"take {app} off the router")]
+
+
+def close(kind: Kind, app: str, page: str) -> list[Command]:
+    """Show a page instead of an app."""
+    clear = files.remove(INCOMING, says="clear what an earlier run left")
+    return [clear, files.write(f"{INCOMING}/page.html", page, "0600"), _run(kind, "close", app, f"close {app}")]
+
+
+def reopen(kind: Kind, app: str) -> list[Command]:
+    """Lead to the app again."""
+    return [_run(kind, "open", app, f"open {app}")]
+
+
+def _run(kind: Kind, action: str, app: str, says: str) -> Command:
+    script = f"assemble() {{\n{kind.assemble}}}\n{_SCRIPT}"
+    argv: Sequence[str] = (ROOT, USER, STATE, SERVICE, UNIT, action, app, kind.name, kind.main, kind.test)
+    return Command(("sh", "-c", script, "router", *argv), timeout=TIMEOUT, says=says)
+
+
+# A configuration is a directory of its own that is never changed: the next one is made beside it, tested as the user
+# whose it will be, and the link to it is renamed over the old one. So whatever is killed, one whole one is live.
+_SCRIPT = """\
+root=$1 user=$2 state=$3 service=$4 unit=$5 action=$6 app=$7 kind=$8 main=$9
+shift 9; sound=$1
+umask 027
+mkdir -p "$root" && chmod 0755 "${root%/*}" "$root" || exit
+old=$(readlink "$root/live" 2>/dev/null)
+for stale in "$root"/gen.*; do [ "$stale" = "$root/$old" ] || rm -rf "$stale"; done
+new=$(mktemp -d "$root/gen.XXXXXXXX") || exit
+fail() { printf '%s\\n' "$@"; rm -rf "$new" "$root/incoming"; exit 1; }
+sites() {
+  for one in apps/*; do
+    if [ -e "$one/page.html" ]; then cat "$one/closed"; else cat "$one/open"; fi
+  done
+}
+listening() {
+  cut -d' ' -f1 "$root/live/frontends" | sort -u | while read -r port; do
+    grep -qsi "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$port") [0-9A-F:]* 0A " /proc/net/tcp /proc/net/tcp6 || exit 1
+  done
+}
+settled() {
+  tries=0
+  until systemctl is-active -q "$service" && listening; do
+    tries=$((tries + 1)); [ $tries -lt 100 ] || return 1
+    sleep 0.1
+  done
+}
+# A reload is over when no process of before takes connections any more: it is gone, or says that it is going.
+workers() {
+  main=$(systemctl show -p MainPID --value "$service")
+  for stat in /proc/[0-9]*/stat; do
+    read -r line 2>/dev/null < "$stat" || continue
+    set -- "${line%% *}" ${line##*)}
+    [ "$3" != "$main" ] || echo "$1"
+  done
+}
+left() {
+  tries=0
+  for pid in $1; do
+    while [ -d "/proc/$pid" ] && ! grep -qs 'shutting down' "/proc/$pid/cmdline" && [ $tries -lt 20 ]; do
+      tries=$((tries + 1)); sleep 0.05
+    done
+  done
+}
+mkdir "$new/apps"
+if [ -n "$old" ]; then
+  cp -a "$root/$old/apps" "$root/$old/base" "$root/$old/unit" "$new/" || fail "cannot copy $root/$old"
+fi
+here=$new/apps/$app
+case $action in
+  set)
+    page=; [ -e "$here/page.html" ] && page=yes && mv "$here/page.html" "$new/page.html"
+    rm -rf "$here"; mkdir "$here"
+    mv -f "$root/incoming/base" "$root/incoming/unit" "$new/" && mv "$root/incoming"/* "$here/" || fail "no files came"
+    [ -z "$page" ] || mv "$new/page.html" "$here/page.html"
+    printf '%s\\n' "$kind" > "$here/kind";;
+  remove) rm -rf "$here";;
+  close) [ -d "$here" ] || fail "the router does not lead to $app"; mv -f "$root/incoming/page.html" "$here/";;
+  open) rm -f "$here/page.html";;
+esac
+set -- "$new"/apps/*
+if [ ! -e "$1" ]; then
+  systemctl disable --now "$service" 2>/dev/null
+  rm -rf "$unit" "$root" "$state"
+  rmdir "${root%/*}" 2>/dev/null
+  systemctl daemon-reload
+  systemctl reset-failed "$service" 2>/dev/null
+  ! id -u "$user" >/dev/null 2>&1 || userdel "$user"
+  exit
+fi
+for one; do
+  other=; read -r other < "$one/kind"
+  [ "$other" = "$kind" ] || fail "the router here is $other already, for ${one##*/}: all apps of a server have the same"
+done
+id -u "$user" >/dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir / \\
+  --shell /usr/sbin/nologin --comment "dynoctl's router" "$user" || fail "cannot make the user $user"
+[ -d "$state" ] || install -d -m 0700 -o "$user" -g "$user" "$state" || fail "cannot make $state"
+cd "$new" || exit
+cat apps/*/frontends > frontends
+{ cat base && assemble; } > "$main" || fail "cannot write $main"
+chown -R "root:$user" . && chmod -R u=rwX,g=rX,o= . || fail "cannot give it to $user"
+caps=+net_bind_service
+said=$(setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps "-all,$caps" \\
+  --ambient-caps "-all,$caps" --bounding-set "-all,$caps" sh -c "$sound" 2>&1) ||
+  fail "$kind refuses the configuration, so nothing was changed:" "$said"
+find . -type f ! -name sums | sort | xargs sha256sum > sums
+chown "root:$user" sums; chmod 0640 sums
+point() { ln -sfn "$1" "$root/live.new" && mv -fT "$root/live.new" "$root/live"; }
+was=$(systemctl is-active "$service")
+fresh=; cmp -s unit "$unit" || fresh=yes
+[ -z "$fresh" ] || [ ! -e "$unit" ] || cp -p "$unit" "$root/unit.old"
+point "${new##*/}" || fail "cannot replace $root/live"
+begin() {
+  if [ "$was" = active ] && [ -z "$fresh" ]; then
+    before=$(workers)
+    systemctl reload "$service" && settled && left "$before"
+    return
+  fi
+  install -m 0644 unit "$unit.new" && mv -f "$unit.new" "$unit" && systemctl daemon-reload || return
+  systemctl --no-reload enable -q "$service"
+  systemctl restart "$service" && settled
+}
+if said=$(begin 2>&1); then
+  rm -rf "$root/incoming" "$root/unit.old"
+  [ -z "$old" ] || rm -rf "${root:?}/$old"
+  exit 0
+fi
+said="$said
+$(journalctl -q --no-pager -o cat -n 10 -u "$service" 2>/dev/null)"
+if [ -n "$old" ]; then
+  point "$old"
+  [ ! -e "$root/unit.old" ] || mv -f "$root/unit.old" "$unit"
+  systemctl daemon-reload
+  systemctl reload-or-restart "$service" 2>/dev/null
+else
+  systemctl disable --now "$service" 2>/dev/null
+  rm -f "$unit" "$root/live"; systemctl daemon-reload
+fi
+fail "$kind did not take the configuration, so the one before is back:" "$said"
+"""

@@ -1,0 +1,109 @@
+"""Caddy as a router: it gets its own certificates where it is told to, and retries what may be sent twice."""
+
+from __future__ import annotations
+
+from infra.routing import LIVE
+from providers.routers.contract import AGAIN, CONNECT, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
+
+_BASE = f"""\
+# Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
+{{
+  admin unix/{RUN}/admin.sock
+  storage file_system {STATE}/caddy
+  auto_https disable_redirects
+  skip_install_trust
+  grace_period 10s
+}}
+
+"""
+
+_FALLBACK = """\
+cut -d' ' -f1,2 frontends | sort -u | while read -r port mode; do
+  [ "$mode" = tls ] && continue
+  grep -q "^$port [a-z]* [*] " frontends || printf 'http://:%s {\\n  respond 404\\n}\\n' "$port"
+done
+sites
+"""
+
+_ADMIN = f"--adapter caddyfile --address unix/{RUN}/admin.sock"
+
+
+def _sites(site: Site, body: str) -> str:
+    def names(scheme: str, port: int) -> str:
+        return ", ".join(f"{scheme}://{host}:{port}" for host in site.hosts or ("",))
+
+    if not site.https:
+        return f"{names('http', site.http)} {{\n{body}}}\n"
+    own = f"{{$DYNOCTL_ROUTER}}/apps/{site.app}/tls"
+    tls = f"  tls {site.acme}\n" if site.acme else f"  tls {own}.crt {own}.key\n"
+    to = f"  redir https://{{host}}{site.secure()}{{uri}} 308\n"
+    return f"{names('http', site.http)} {{\n{to}}}\n{names('https', site.https)} {{\n{tls}{body}}}\n"
+
+
+def _open(site: Site) -> str:
+    if not site.upstreams:
+        return _sites(site, "  respond 502\n")
+    to = " ".join(address for _, address in site.upstreams)
+    body = f"""\
+  request_body {{
+    max_size {LARGEST}MiB
+  }}
+  reverse_proxy {to} {{
+    lb_policy least_conn
+    lb_try_duration {site.timeout + 15}s
+    lb_try_interval 50ms
+    lb_retry_match {{
+      method GET HEAD OPTIONS PUT DELETE
+    }}
+    fail_duration {AGAIN}s
+    max_fails 1
+    flush_interval -1
+    header_up X-Forwarded-Port {site.https or site.http}
+    header_up X-Request-Start t={{time.now.unix_ms}}
+    transport http {{
+      dial_timeout {CONNECT}s
+      response_header_timeout {site.timeout}s
+      keepalive_interval 1s
+      keepalive off
+    }}
+  }}
+"""
+    return _sites(site, body)
+
+
+def _closed(site: Site) -> str:
+    body = f"""\
+  header Retry-After {RETRY_AFTER}
+  header Cache-Control no-store
+  request_header -If-None-Match
+  request_header -If-Modified-Since
+  request_header -Range
+  method GET
+  rewrite * /page.html
+  file_server {{
+    root {site.directory()}
+    status 503
+  }}
+"""
+    return _sites(site, body)
+
+
+KIND = Kind(
+    name="caddy",
+    package="caddy",
+    main="Caddyfile",
+    base=_BASE,
+    open=_open,
+    closed=_closed,
+    assemble=_FALLBACK,
+    test=(
+        f'DYNOCTL_ROUTER="$PWD" XDG_DATA_HOME={STATE} XDG_CONFIG_HOME={STATE} HOME={STATE} '
+        "/usr/bin/caddy validate --config Caddyfile --adapter caddyfile"
+    ),
+    service={
+        "Type": "notify",
+        "Environment": (f"DYNOCTL_ROUTER={LIVE}\nXDG_DATA_HOME={STATE}\nXDG_CONFIG_HOME={STATE}\nHOME={STATE}"),
+        "ExecStart": f"/usr/bin/caddy run --config {LIVE}/Caddyfile --adapter caddyfile",
+        "ExecReload": f"/usr/bin/caddy reload --force --config {LIVE}/Caddyfile {_ADMIN}",
+    },
+)

@@ -1,0 +1,123 @@
+"""HAProxy as a router: it asks every second whether a dyno's server is there, and retries what may be sent twice."""
+
+from __future__ import annotations
+
+from infra.routing import LIVE
+from providers.routers.contract import CONNECT, LARGEST, LONG, RETRY_AFTER, RUN, Kind, Site
+
+_BASE = f"""\
+# Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
+global
+  log stderr format short daemon notice
+  stats socket {RUN}/haproxy.sock mode 600 level admin expose-fd listeners
+  hard-stop-after 1h
+  ssl-default-bind-options ssl-min-ver TLSv1.2
+
+defaults
+  mode http
+  log global
+  option dontlognull
+  option http-server-close
+  option redispatch 1
+  option srvtcpka
+  srvtcpka-idle 2s
+  srvtcpka-intvl 1s
+  srvtcpka-cnt 3
+  retries 8
+  retry-on conn-failure empty-response response-timeout
+  timeout connect {CONNECT}s
+  timeout client 60s
+  timeout http-request 30s
+  timeout http-keep-alive 60s
+  timeout queue 30s
+  timeout tunnel {LONG}s
+  default-server inter 1s fall 2 rise 1 tcp-ut 5s
+
+backend dynoctl-nowhere
+  http-request return status 404 content-type text/plain string "404 Not Found"
+
+"""
+
+_FRONTENDS = """\
+set -- apps/*/tls.crt
+if [ -e "$1" ]; then
+  for one; do
+    cat "$one" "${one%.crt}.key" > "${one%.crt}.pem"
+    printf '%s\\n' "${one%.crt}.pem"
+  done > certificates
+fi
+cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
+  printf 'frontend dynoctl-%s\\n' "$wanted"
+  if grep -q "^$wanted tls " frontends; then
+    printf '  bind :%s ssl crt-list certificates alpn h2,http/1.1\\n' "$wanted"
+  else
+    printf '  bind :%s\\n' "$wanted"
+  fi
+  other=dynoctl-nowhere
+  while read -r port mode host app; do
+    [ "$port" = "$wanted" ] || continue
+    to=dynoctl-$app
+    [ "$mode" = redirect ] && to=dynoctl-redirect-$app
+    if [ "$host" = '*' ]; then other=$to
+    else printf '  use_backend %s if { req.hdr(host),field(1,:),lower -m str %s }\\n' "$to" "$host"; fi
+  done < frontends
+  printf '  default_backend %s\\n\\n' "$other"
+done
+sites
+"""
+
+
+def _redirect(site: Site) -> str:
+    if not site.https:
+        return ""
+    to = f"https://%[req.hdr(host),field(1,:)]{site.secure()}%[pathq]"
+    return f"backend dynoctl-redirect-{site.app}\n  http-request redirect code 308 location {to}\n\n"
+
+
+def _open(site: Site) -> str:
+    servers = [f"  server {dyno} {address} check" for dyno, address in site.upstreams]
+    lines = [
+        f"backend dynoctl-{site.app}",
+        "  balance leastconn",
+        f"  timeout server {site.timeout}s",
+        f"  http-request set-timeout server {max(LONG, site.timeout)}s"
+        " if { req.hdr(accept) -m sub text/event-stream }",
+        f"  http-request deny status 413 if {{ req.body_size gt {LARGEST << 20} }}",
+        "  # What changes something each time that it comes is sent once.",
+        "  http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE }",
+        "  http-request set-header X-Forwarded-For %[src]",
+        "  http-request set-header X-Forwarded-Proto https if { ssl_fc }",
+        "  http-request set-header X-Forwarded-Proto http unless { ssl_fc }",
+        "  http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+        "  http-request set-header X-Forwarded-Port %[dst_port]",
+        "  http-request set-header X-Request-Start t=%Ts.%ms",
+        *servers,
+    ]
+    return "\n".join(lines) + "\n\n" + _redirect(site)
+
+
+def _closed(site: Site) -> str:
+    page = (
+        f'  http-request return status 503 content-type "text/html; charset=utf-8" file apps/{site.app}/page.html'
+        f" hdr Retry-After {RETRY_AFTER} hdr Cache-Control no-store"
+    )
+    return f"backend dynoctl-{site.app}\n{page}\n\n" + _redirect(site)
+
+
+KIND = Kind(
+    name="haproxy",
+    package="haproxy",
+    main="haproxy.cfg",
+    base=_BASE,
+    open=_open,
+    closed=_closed,
+    assemble=_FRONTENDS,
+    test='/usr/sbin/haproxy -c -q -C "$PWD" -f haproxy.cfg',
+    service={
+        "Type": "notify",
+        "ExecStart": f"/usr/sbin/haproxy -Ws -C {LIVE} -f haproxy.cfg -p {RUN}/haproxy.pid",
+        "ExecReload": "/bin/kill -USR2 $MAINPID",
+        "KillMode": "mixed",
+        "SuccessExitStatus": "143",
+    },
+)

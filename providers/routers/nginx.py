@@ -1,0 +1,131 @@
+"""nginx as a router: retries what may be sent twice, streams, and forgets a silent dyno for some seconds."""
+
+from __future__ import annotations
+
+from infra.routing import LIVE
+from providers.routers.contract import AGAIN, CONNECT, LARGEST, LONG, RETRY_AFTER, RUN, STATE, Kind, Site
+
+_BASE = f"""\
+# Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
+worker_processes auto;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  default_type application/octet-stream;
+  server_tokens off;
+  client_body_temp_path {STATE}/nginx-body;
+  proxy_temp_path {STATE}/nginx-proxy;
+  fastcgi_temp_path {STATE}/nginx-fastcgi;
+  uwsgi_temp_path {STATE}/nginx-uwsgi;
+  scgi_temp_path {STATE}/nginx-scgi;
+  server_names_hash_bucket_size 512;
+  map_hash_bucket_size 256;
+  ssl_protocols TLSv1.2 TLSv1.3;
+  ssl_session_cache shared:dynoctl:4m;
+  map $http_upgrade $dynoctl_connection {{ default upgrade; '' close; }}
+  map "$http_upgrade $http_accept" $dynoctl_long {{ default 0; ~*^websocket 1; ~*text/event-stream 1; }}
+"""
+
+_FALLBACK = """\
+cut -d' ' -f1,2 frontends | sort -u | while read -r port mode; do
+  grep -q "^$port [a-z]* [*] " frontends && continue
+  if [ "$mode" = tls ]; then
+    printf '  server { listen %s ssl http2 default_server; ssl_reject_handshake on; }\\n' "$port"
+  else
+    printf '  server { listen %s default_server; return 404; }\\n' "$port"
+  fi
+done
+sites
+echo '}'
+"""
+
+
+def _upstream(site: Site) -> str:
+    # The same addresses once more behind the others: where all of them failed lately, all are tried all the same.
+    lines = [f"    server {address} max_fails=1 fail_timeout={AGAIN}s;  # {dyno}" for dyno, address in site.upstreams]
+    lines += [f"    server {address} backup max_fails=0;" for _, address in site.upstreams]
+    name = f"dynoctl_{site.app}"
+    return "\n".join([f"  upstream {name} {{", f"    zone {name} 256k;", "    least_conn;", *lines, "  }"]) + "\n"
+
+
+def _pass(site: Site, timeout: int) -> str:
+    return f"""\
+      proxy_pass http://dynoctl_{site.app};
+      proxy_http_version 1.1;
+      proxy_set_header Host $http_host;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $dynoctl_connection;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Port $server_port;
+      proxy_set_header X-Request-Start t=$msec;
+      proxy_connect_timeout {CONNECT}s;
+      proxy_read_timeout {timeout}s;
+      proxy_send_timeout {timeout}s;
+      proxy_next_upstream error timeout;
+      proxy_next_upstream_timeout {3 * site.timeout}s;
+      proxy_buffering off;
+      proxy_redirect off;
+"""
+
+
+def _listen(site: Site, port: int, words: str = "") -> str:
+    default = "" if site.hosts else " default_server"
+    return f"    listen {port}{words}{default};\n    server_name {' '.join(site.hosts) or '_'};\n"
+
+
+def _servers(site: Site, body: str) -> str:
+    if not site.https:
+        return f"  server {{\n{_listen(site, site.http)}{body}  }}\n"
+    to = f"    return 308 https://$host{site.secure()}$request_uri;\n"
+    tls = f"    ssl_certificate apps/{site.app}/tls.crt;\n    ssl_certificate_key apps/{site.app}/tls.key;\n"
+    return (
+        f"  server {{\n{_listen(site, site.http)}{to}  }}\n"
+        f"  server {{\n{_listen(site, site.https, ' ssl http2')}{tls}{body}  }}\n"
+    )
+
+
+def _open(site: Site) -> str:
+    if not site.upstreams:
+        return _servers(site, "    return 502;\n")
+    body = (
+        f"    client_max_body_size {LARGEST}m;\n"
+        "    error_page 418 = @dynoctl_long;\n"
+        f"    location / {{\n      if ($dynoctl_long) {{ return 418; }}\n{_pass(site, site.timeout)}    }}\n"
+        f"    location @dynoctl_long {{\n{_pass(site, max(LONG, site.timeout))}    }}\n"
+    )
+    return _upstream(site) + _servers(site, body)
+
+
+def _closed(site: Site) -> str:
+    body = (
+        "    error_page 503 /page.html;\n"
+        "    location / { return 503; }\n"
+        "    location = /page.html {\n      internal;\n"
+        f"      root {site.directory()};\n"
+        "      default_type text/html;\n      charset utf-8;\n      types { }\n"
+        f"      add_header Retry-After {RETRY_AFTER} always;\n"
+        "      add_header Cache-Control no-store always;\n    }\n"
+    )
+    return _servers(site, body)
+
+
+KIND = Kind(
+    name="nginx",
+    package="nginx",
+    main="nginx.conf",
+    base=_BASE,
+    open=_open,
+    closed=_closed,
+    assemble=_FALLBACK,
+    test=f"/usr/sbin/nginx -t -q -e stderr -c \"$PWD/nginx.conf\" -g 'pid {STATE}/test.pid;'",
+    service={
+        "Type": "forking",
+        "PIDFile": f"{RUN}/nginx.pid",
+        "ExecStart": f"/usr/sbin/nginx -e stderr -c {LIVE}/nginx.conf -g 'pid {RUN}/nginx.pid;'",
+        "ExecReload": "/bin/kill -HUP $MAINPID",
+        "KillSignal": "SIGQUIT",
+        "KillMode": "mixed",
+    },
+)

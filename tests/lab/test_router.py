@@ -1,0 +1,303 @@
+"""One address for all dynos: no request that may be sent twice fails, whatever is killed, and nothing else is touched."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.load import Load
+from tests.lab.support import Project, eventually, get, snapshot
+
+APP = """\
+Words = Struct.new(:count) do
+  def each
+    count.times { |number| yield "word #{number}\\n"; sleep 0.3 }
+  end
+end
+App = lambda do |env|
+  headers = { "content-type" => "text/plain" }
+  case env["PATH_INFO"]
+  when "/up" then sleep 0.03; [200, headers, ["up"]]
+  when "/stream" then [200, headers, Words.new(3)]
+  when "/headers" then [200, headers, [env.select { |name, _| name =~ /FORWARDED|REQUEST_START/ }.to_s]]
+  when "/socket"
+    hijack = lambda do |io|
+      io.write("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n")
+      io.write("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\\r\\n\\r\\n")  # for the sample key of RFC 6455
+      3.times { io.write("<" + io.readpartial(100) + ">") }
+      io.close
+    end
+    Thread.new { hijack.call(env["rack.hijack"].call) }
+    [-1, {}, []]
+  else [200, headers, ["#{ENV["APP"]} #{ENV["DYNO"]} #{ENV["WORD"]} #{env["REQUEST_METHOD"]}"]]
+  end
+end
+"""
+
+KINDS = ("nginx", "haproxy", "caddy")
+CLIENTS = 4
+ONE_AND_SOAK = [KINDS[0], *(pytest.param(one, marks=pytest.mark.soak) for one in KINDS[1:])]
+
+
+def made(directory: Path, fleet: Any, name: str, **keys: Any) -> Project:
+    source = directory / "source"
+    source.mkdir(parents=True)
+    (source / "app.rb").write_text(APP)
+    framework = {"name": "rack", "require": "./app", "app": "App"}
+    one = Project(directory, fleet, name, source, framework=framework, app_server={"name": "puma"})
+    one.manifest |= {"env": {"WORD": "first", "APP": name}, **keys}
+    return one
+
+
+def around(fleet: Any, name: str) -> str:
+    """All that could have been touched on a server, with what the programs' own services are configured with."""
+    script = "find /etc/nginx /etc/haproxy /etc/caddy -type f | sort | xargs sha256sum; "
+    script += "systemctl is-enabled nginx haproxy caddy; systemctl is-active nginx haproxy caddy"
+    return snapshot(fleet, name) + str(fleet.exec(name, "sh", "-c", script, check=False).stdout)
+
+
+@pytest.fixture(scope="module")
+def shop(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Four dynos on three servers, and the router on the first of these."""
+    before = {name: around(fleet, name) for name in fleet.names[:3]}
+    router = {"kind": "nginx", "servers": ["grid-1"], "listen": 8080, "timeout": 2}
+    project = made(tmp_path_factory.mktemp("shop"), fleet, "routed", router=router, dynos={"web": 4})
+    project.manifest["servers"] = project.manifest["servers"][:3]
+    yield project
+    project.destroy()
+    for name, text in before.items():
+        assert around(fleet, name) == text, "nothing of the router is left, and nothing else is gone"
+
+
+def through(fleet: Any, server: str = "grid-1", port: int = 8080, clients: int = CLIENTS) -> Load:
+    """A load on a router."""
+    return Load([{"dyno": "router", "listen": fleet.address(server), "port": port}] * clients)
+
+
+def going(load: Load, many: int) -> None:
+    """Wait until so many more requests were answered."""
+    until = load.count + many
+    eventually(lambda: load.count > until, 60)
+
+
+def kill_dyno(fleet: Any, row: dict[str, Any]) -> None:
+    unit = f"dyno-routed-{row['dyno'].replace('.', '-')}.service"
+    fleet.exec(row["server"], "systemctl", "kill", "--kill-whom=all", "-s", "KILL", unit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_fails_while_dynos_and_servers_die(
+    shop: Project, fleet: Any, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.manifest["router"]["kind"] = kind
+    shop.apply()
+    rows = shop.ps()
+    away = next(row["server"] for row in rows.values() if row["server"] != "grid-1")
+    with through(fleet) as load:
+        kill_dyno(fleet, rows["web.1"])
+        going(load, 150)
+    with through(fleet) as lost:
+        going(lost, 20)
+        fleet.cut(away)  # it says nothing any more, not even that it refuses, and some requests are under way there
+        if kind == KINDS[0]:
+            fleet.kill(away)
+        going(lost, 200)
+    fleet.restore(away) if kind != KINDS[0] else fleet.start(away)
+    with capsys.disabled():
+        print(f"\n{kind}: a dyno killed: {load}; a server killed: {lost}")
+    assert load.failures == []
+    assert lost.failures == []
+    eventually(lambda: all(row["state"] == "up" for row in shop.ps(code=None).values()), 60)
+    shop.settled()
+
+
+@pytest.mark.parametrize("kind", ONE_AND_SOAK)
+def test_a_deploy_and_a_scale_down(shop: Project, fleet: Any, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.manifest["router"]["kind"] = kind
+    shop.manifest["dynos"] = {"web": 4}
+    shop.apply()
+    with through(fleet) as load:
+        shop.manifest["dynos"] = {"web": 2}
+        shop.apply()
+        scaled = load.count
+        shop.manifest["env"]["WORD"] = f"of {kind}"
+        shop.apply()
+        going(load, 20)
+    with capsys.disabled():
+        print(f"\n{kind}: 4 -> 2 dynos ({scaled}), then a deploy with two: {load}")
+    assert load.failures == []
+    assert f"of {kind}" in get(fleet.address("grid-1"), 8080)
+
+
+@pytest.mark.parametrize("kind", ONE_AND_SOAK)
+def test_what_passes_and_maintenance(shop: Project, fleet: Any, kind: str) -> None:
+    """Headers, a stream and a WebSocket; a client's own word on where it comes from is not believed."""
+    shop.manifest["router"]["kind"] = kind
+    shop.apply()
+    address = fleet.address("grid-1")
+    request = urllib.request.Request(f"http://{address}:8080/headers", headers={"X-Forwarded-For": "6.6.6.6"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        text = answer.read().decode()
+    assert '"HTTP_X_FORWARDED_PROTO"=>"http"' in text
+    assert f'"HTTP_X_FORWARDED_HOST"=>"{address}:8080"' in text
+    assert '"HTTP_X_FORWARDED_PORT"=>"8080"' in text
+    assert "HTTP_X_REQUEST_START" in text
+    assert "6.6.6.6" not in text
+
+    connection = http.client.HTTPConnection(address, 8080, timeout=10)
+    connection.request("GET", "/stream")
+    stream = connection.getresponse()
+    assert stream.read1(100) == b"word 0\n", "the first piece comes before the last is made"
+    assert b"word 2" in stream.read()
+    connection.close()
+
+    with socket.create_connection((address, 8080), 10) as peer:
+        ask = f"GET /socket HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        peer.sendall(f"{ask}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+        said = b""
+        while b"\r\n\r\n" not in said:
+            said += peer.recv(1000)
+        assert said.startswith(b"HTTP/1.1 101")
+        for word in (b"one", b"two", b"three"):
+            peer.sendall(word)
+            assert peer.recv(100) == b"<" + word + b">"
+    closed(shop, address, kind)
+
+
+def closed(shop: Project, address: str, kind: str) -> None:
+    """The page, and nothing but the page, until it is taken away."""
+    page = shop.directory / "page.html"
+    page.write_text("<h1>Wir räumen auf</h1>")
+    shop.dynoctl("maintenance", "on", "--page", "page.html")
+    assert get(address, 8080, "/anything") == "503 <h1>Wir räumen auf</h1>"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://{address}:8080/", data=b"a=b", timeout=10)
+    refused.value.close()
+    assert refused.value.code == 503
+    assert refused.value.headers["Retry-After"] == "120"
+    assert refused.value.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "Maintenance is on (grid-1)" in shop.dynoctl("ps").stdout
+    if kind == KINDS[0]:
+        shop.manifest["env"]["WORD"] = "changed meanwhile"
+        assert "Note: grid-1 shows the maintenance page" in shop.apply().stdout
+        assert get(address, 8080).startswith("503"), "an apply does not end it"
+        assert "meanwhile" in shop.get(shop.ps()["web.1"]), "the dynos go on"
+    shop.dynoctl("maintenance", "off")
+    assert "routed web" in get(address, 8080)
+    assert json.loads(shop.dynoctl("ps", "--json").stdout)["maintenance"] == []
+
+
+def certificate(directory: Path, name: str) -> None:
+    """A key and a certificate that it signed itself."""
+    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    argv += ["-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    argv += ["-keyout", str(directory / f"{name}.key"), "-out", str(directory / f"{name}.crt")]
+    subprocess.run(argv, check=True, capture_output=True)
+
+
+def secure(address: str, port: int, name: str, trusted: Path) -> str:
+    """One request over TLS; the server must be the one that the certificate names."""
+    context = ssl.create_default_context(cafile=str(trusted))
+    with (
+        socket.create_connection((address, port), 10) as plain,
+        context.wrap_socket(plain, server_hostname=name) as peer,
+    ):
+        peer.sendall(f"GET /headers HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        return b"".join(iter(lambda: peer.recv(4096), b"")).decode()
+
+
+def named(address: str, host: str, port: int = 8080) -> str:
+    connection = http.client.HTTPConnection(address, port, timeout=10)
+    try:
+        connection.request("GET", "/", headers={"Host": host})
+        answer = connection.getresponse()
+        return f"{answer.status} {answer.headers.get('Location', '')} {answer.read().decode()}"
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("kind", ONE_AND_SOAK)
+def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_path: Path, kind: str) -> None:
+    shop.manifest["router"]["kind"] = kind
+    shop.apply()
+    address = fleet.address("grid-1")
+    certificate(tmp_path, "blog.test")
+    certificate(tmp_path, "other.test")
+    tls = {"certificate": {"from_file": "blog.test.crt"}, "key": {"from_file": "blog.test.key"}}
+    wrong = next(one for one in KINDS if one != kind)
+    router = {"kind": wrong, "servers": ["grid-1"], "hosts": ["blog.test"], "tls": tls}
+    router["listen"] = {"http": 8080, "https": 8443}
+    blog = made(tmp_path, fleet, "blog", router=router, dynos={"web": 1})
+    blog.manifest["servers"] = blog.manifest["servers"][:1]
+    try:
+        done = blog.dynoctl("plan", code=1)
+        assert f"grid-1: its router is {kind} already, for routed" in done.stderr
+        router["kind"] = kind
+        done = blog.apply()
+        key = (tmp_path / "blog.test.key").read_text().splitlines()[1]
+        assert key not in done.stdout + done.stderr
+        text = secure(address, 8443, "blog.test", tmp_path / "blog.test.crt")
+        assert '"HTTP_X_FORWARDED_PROTO"=>"https"' in text
+        assert named(address, "blog.test:8080").startswith("308 https://blog.test:8443/")
+        assert "routed web" in named(address, "elsewhere.test"), "the app without hosts has all others"
+        modes = fleet.exec(
+            "grid-1", "sh", "-c", "stat -Lc '%a %U %G' /etc/dynoctl/router/live/apps/blog/tls.key"
+        ).stdout
+        assert modes == "640 root dynoctl-router\n"
+
+        # A key that is not the certificate's: the test says so, and nothing has changed for anybody.
+        tls["key"] = {"from_file": "other.test.key"}
+        done = blog.apply(code=1)
+        assert f"{kind} refuses the configuration, so nothing was changed" in done.stdout
+        assert '"https"' in secure(address, 8443, "blog.test", tmp_path / "blog.test.crt")
+        assert "routed web" in named(address, "elsewhere.test")
+        tls["key"] = {"from_file": "blog.test.key"}
+        blog.settled()
+        shop.settled()
+
+        # One app's maintenance is not another's; what somebody edits is seen and put right.
+        blog.dynoctl("maintenance", "on")
+        assert "503" in secure(address, 8443, "blog.test", tmp_path / "blog.test.crt").split("\r\n")[0]
+        assert "routed web" in named(address, "elsewhere.test")
+        fleet.exec("grid-1", "sh", "-c", "for f in /etc/dynoctl/router/live/*[fe]*; do echo '# x' >> $f; done")
+        assert 'state: "edited" -> "running"' in shop.dynoctl("plan").stdout
+        shop.apply()
+    finally:
+        blog.destroy()
+    assert "routed web" in named(address, "blog.test"), "the other app goes on, and has the name now"
+    shop.settled()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bare_server_that_only_routes(fleet: Any, tmp_path: Path, kind: str) -> None:
+    """No Ruby, no dynos: the package comes, and its own service neither starts nor would at the next boot."""
+    (name,) = fleet.need_bare(1)
+    fleet.exec(name, "sh", "-c", f"apt-get purge -y -q {kind} {kind}-common >/dev/null 2>&1; :", check=False)
+    router = {"kind": kind, "servers": [name]}
+    edge = made(tmp_path, fleet, "edge", router=router, dynos={"web": 1})
+    edge.manifest["servers"] = [
+        edge.manifest["servers"][1],
+        {"name": name, "host": fleet.address(name), "dynos": False},
+    ]
+    assert f"+ {name}/package.{kind}" in edge.dynoctl("plan").stdout
+    edge.apply()
+    try:
+        edge.settled()
+        assert "edge web.1" in get(fleet.address(name), 80)
+        state = fleet.exec(name, "sh", "-c", f"systemctl is-active {kind}; systemctl is-enabled {kind}", check=False)
+        assert state.stdout.split() == ["inactive", "disabled"]
+        assert fleet.exec(name, "sh", "-c", "command -v ruby", check=False).stdout == ""
+    finally:
+        edge.destroy()
+    script = "ls -d /etc/dynoctl /etc/systemd/system/dynoctl-router.service /var/lib/dynoctl-router; id dynoctl-router"
+    assert fleet.exec(name, "sh", "-c", script, check=False).stdout == ""

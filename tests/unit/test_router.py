@@ -1,0 +1,194 @@
+"""Routers without servers: what is written for them, what is read back, what stands in their way."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import maintenance, routing
+from infra.errors import DynoctlError
+from infra.formation import _away
+from infra.manifest.model import Router as Wish
+from infra.provider import Dyno, Scope
+from infra.resource import Change, Resource, fingerprint
+from infra.routing import Route
+from infra.sensitive import Sensitive
+from providers import router
+from providers.router import Router
+from providers.routers import KINDS, assembly
+from providers.routers.contract import Site
+
+GOLDEN = Path(__file__).parents[1] / "golden/routers"
+DYNOS = [Dyno("web.1", "grid-1", "10.0.0.11", 5000), Dyno("web.2", "grid-2", "fd00::12", 5000)]
+WISH = Wish("nginx", ("grid-1",), ("shop.example.org",))
+TLS = {"certificate": Sensitive("CERT\n"), "key": Sensitive("POISON-KEY")}
+SCOPE = Scope("shop", "salt")
+
+
+def site(**changes: Any) -> Site:
+    upstreams = tuple((one.name, routing.address(one.listen, one.port)) for one in DYNOS)
+    plain = Site("shop", ("shop.example.org", "www.example.org"), 80, 443, "", 30, upstreams)
+    return replace(plain, **changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*((kind, name) for kind in KINDS for name in ("tls", "plain", "nobody")), ("caddy", "acme")]
+)
+def test_the_text_for_a_site(kind: str, name: str) -> None:
+    """As it is written; read the diff, for it is what answers the world."""
+    one = {
+        "tls": site(),
+        "plain": site(hosts=(), https=0, http=8080),
+        "nobody": site(upstreams=(), https=0),
+        "acme": site(acme="ops@example.org"),
+    }[name]
+    text = f"{one.frontends()}\n{KINDS[kind].open(one)}\n{KINDS[kind].closed(one)}"
+    golden = GOLDEN / f"{kind}-{name}.txt"
+    if os.environ.get("DYNOCTL_GOLDEN") == "write":
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_unit(kind: str) -> None:
+    text = assembly.unit(KINDS[kind])
+    for line in ("User=dynoctl-router", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "ProtectSystem=strict"):
+        assert f"\n{line}\n" in text
+
+
+def resource(wish: Wish = WISH, tls: Any = None) -> Resource:
+    return router.desired("grid-1", "shop", wish, DYNOS, tls or {})
+
+
+def files(change: Change) -> dict[str, str]:
+    """What the steps bring to the server, by name."""
+    commands = Router().steps(SCOPE, change)
+    brought = [one for one in commands if one.stdin is not None]
+    return {one.argv[4].rpartition("/")[2]: (one.stdin or b"").decode() for one in brought}
+
+
+def observed(wanted: Resource, **more: str) -> Any:
+    """What the server says where all of it has come to be."""
+    import hashlib
+
+    brought = files(Change(wanted, "create", None, wanted.attributes))
+    order = ("mark.json", "open", "closed", "frontends", "base", "unit")
+    config = hashlib.sha256("".join(brought[name] for name in order).encode()).hexdigest()
+    said = {"mark": brought["mark.json"].strip(), "config": config, "salt": "pepper", "state": "running"}
+    for name, file in (("certificate", "tls.crt"), ("key", "tls.key")):
+        if file in brought:
+            said[name] = fingerprint("pepper", brought[file])
+    return Router().parse(SCOPE, "".join(f"{word} {text}\n" for word, text in {**said, **more}.items()))["shop"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tls", [{}, TLS])
+def test_what_was_written_is_what_is_read(kind: str, tls: Any) -> None:
+    wanted = resource(replace(WISH, kind=kind), tls)
+    change = Change(wanted, "update", observed(wanted), wanted.attributes)
+    assert change.differing() == ()
+    edited = Change(wanted, "update", observed(wanted, state="edited", config="other"), wanted.attributes)
+    assert edited.differing() == ("config", "state")
+
+
+def test_a_new_key_is_a_change_and_no_secret_is_told() -> None:
+    wanted = resource(tls=TLS)
+    found = observed(resource(tls={**TLS, "key": Sensitive("ANOTHER")}))
+    change = Change(wanted, "update", found, wanted.attributes)
+    assert change.differing() == ("key",)
+    brought = Router().steps(SCOPE, change)
+    keys = [one for one in brought if b"POISON" in (one.stdin or b"")]
+    assert [one.secret for one in keys] == [True]
+    assert not any("POISON" in word for one in brought for word in one.argv)
+    assert "POISON" not in repr(brought) + repr(change) + json.dumps(Router().recorded(wanted.attributes, "salt"))
+
+
+def test_damage_is_made_anew_and_absence_is_absence() -> None:
+    assert Router().parse(SCOPE, "mark {\nstate running\n") == {"shop": {"state": "damaged"}}
+    assert Router().parse(SCOPE, "") == {}
+
+
+def test_it_leads_to_dynos_as_they_came_out() -> None:
+    wanted = resource()
+    change = Change(
+        wanted, "update", {"upstreams": {"web.1": "10.0.0.11:5000", "web.9": "10.0.0.9:1"}}, wanted.attributes
+    )
+    assert Router().upstreams(change) == {"web.1": "10.0.0.11:5000", "web.9": "10.0.0.9:1"}
+    moved = Router().among(change, {"web.2": None, "web.9": "10.0.0.9:1"})
+    assert moved.after is not None
+    assert moved.after["upstreams"] == {"web.1": "10.0.0.11:5000", "web.9": "10.0.0.9:1"}
+    assert moved.after["config"] != wanted.attributes["config"]
+    assert "[fd00::12]:5000" not in files(moved)["open"]
+
+
+def mark(wish: Wish, app: str = "shop", state: str = "open") -> Route:
+    change = Change(resource(wish), "create", None, resource(wish).attributes)
+    text = json.loads(files(change)["mark.json"]) | {"app": app}
+    found = routing.read(f"noise\nrouter {state} {json.dumps(text)}\nrouter open {{broken\n")
+    assert len(found) == 1
+    return found[0]
+
+
+def test_marks() -> None:
+    one = mark(WISH, state="closed")
+    assert (one.kind, one.hosts, one.ports, one.closed) == ("nginx", ("shop.example.org",), {80: "plain"}, True)
+    assert one.upstreams == {"web.1": "10.0.0.11:5000", "web.2": "[fd00::12]:5000"}
+    assert [routing.split(text) for text in (*one.upstreams.values(), "x; y:1")] == [
+        ("10.0.0.11", 5000),
+        ("fd00::12", 5000),
+        None,
+    ]
+    assert one.lasting() == mark(WISH).lasting(), "maintenance makes no plan stale"
+    assert routing.closed("shop", {"grid-1": (one,), "grid-2": (mark(WISH),)}) == ["grid-1"]
+    assert routing.closed("blog", {"grid-1": (one,)}) == []
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "says"),
+    [
+        ({}, {"kind": "caddy"}, "its router is caddy already, for blog"),
+        ({}, {"hosts": ("shop.example.org",)}, "shop.example.org leads to blog already"),
+        ({"hosts": ()}, {"hosts": ()}, "whatever leads nowhere else leads to blog already"),
+        ({}, {"http": 8080, "https": 80, "acme": "a@b.c"}, "port 80 is for HTTPS with blog"),
+        ({"http": 22}, {}, "port 22 is taken by something that is not dynoctl's router"),
+    ],
+)
+def test_conflicts(mine: dict[str, Any], other: dict[str, Any], says: str) -> None:
+    theirs = mark(replace(WISH, **{"hosts": ("blog.example.org",), **other}), "blog")
+    found = {"grid-1": ((theirs, mark(WISH)), frozenset({22, 80}))}
+    problems = list(routing.conflicts("shop", replace(WISH, **mine), found))
+    assert any(says in one.summary for one in problems), problems
+
+
+def test_neighbours_are_no_conflict() -> None:
+    theirs = mark(replace(WISH, hosts=("blog.example.org",)), "blog")
+    found = {"grid-1": ((theirs, mark(WISH)), frozenset({22, 80}))}
+    assert list(routing.conflicts("shop", WISH, found)) == []
+    assert list(routing.conflicts("shop", None, found)) == []
+
+
+def test_a_dyno_on_a_silent_server_keeps_its_address() -> None:
+    class Seen:
+        routes = (mark(WISH),)
+
+    found: Any = {"grid-1": Seen()}
+    assert _away("shop", found, {"web.2": "grid-2", "web.7": "grid-2"}) == (DYNOS[1],)
+
+
+def test_pages(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    assert "<h1>" in maintenance.read_page(None, "haproxy")
+    file.write_text("x" * 20000)
+    assert len(maintenance.read_page(file, "nginx")) == 20000
+    for kind, data in (("haproxy", b"x" * 20000), ("nginx", b"\xff\xfe"), ("caddy", b"  ")):
+        file.write_bytes(data)
+        with pytest.raises(DynoctlError):
+            maintenance.read_page(file, kind)
+    with pytest.raises(DynoctlError, match="cannot be read"):
+        maintenance.read_page(tmp_path, "nginx")
