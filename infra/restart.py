@@ -46,7 +46,7 @@ def prepare(
         facts = {name: seen.facts for name, seen in fleet.found.items()}
         recorded = recorded_homes(manifest, facts)
         homes = {**recorded, **current_homes(manifest.app.name, facts, recorded)}
-        _refuse_strangers(names, homes, manifest)
+        _refuse_strangers(names, homes, manifest, fleet)
         # What was restarted as it was has nothing to go back to.
         calm = replace(manifest, rollout=replace(manifest.rollout, auto_revert=False))
         plan = _plan(manifest, registry, names, fleet, homes)
@@ -90,14 +90,15 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
     )
 
 
-def _refuse_strangers(names: Sequence[str], homes: dict[str, str], manifest: Manifest) -> None:
+def _refuse_strangers(names: Sequence[str], homes: dict[str, str], manifest: Manifest, fleet: Fleet) -> None:
     types = sorted({*manifest.dynos, *(marks.parse_dyno(dyno)[0] for dyno in homes)})
     for pattern in names:
         if not any(fnmatchcase(name, pattern) for name in (*types, *homes)):
+            away = f". {', '.join(fleet.unreachable)} did not answer" if fleet.unreachable else ""
             dynos = sorted(homes, key=marks.dyno_order)
             raise DynoctlError(
                 f"{pattern} is no dyno or process type of this app that runs",
-                f"There is: {', '.join([*types, *dynos[:8]])}" + (", ..." if len(dynos) > 8 else ""),
+                f"There is: {', '.join([*types, *dynos[:8]])}" + (", ..." if len(dynos) > 8 else "") + away,
             )
 
 
