@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -11,21 +13,22 @@ from infra import marks
 from infra.apply import Applier
 from infra.engine import Prepared
 from infra.errors import DynoctlError
-from infra.events import Report
+from infra.events import Listener, Report
 from infra.formation import Formation, current_homes, recorded_homes
 from infra.groups import Group, group, restarts
 from infra.lock import Identity, lock_all
 from infra.manifest.model import Manifest
+from infra.manifest.references import resolve_credentials, resolve_environment
 from infra.memory import Memory
 from infra.observe import Fleet, Observer, observe
 from infra.plan import Plan, batches, fingerprint
 from infra.provider import Scope
-from infra.resource import Change, Command, Resource
+from infra.redact import redactor
+from infra.remote.locked import StepFailed
+from infra.resource import Change, Command, Fingerprint, Resource
+from infra.sensitive import Sensitive
 from infra.stack import Registry
 from infra.targets import targets
-
-UNIT = "unit"
-"""The kind of what runs a dyno."""
 
 
 def prepare(
@@ -34,7 +37,7 @@ def prepare(
     """Observe the servers and plan a restart of the dynos and process types in ``names`` (patterns as the shell's; none
     named: all). Raises DynoctlError where one is of nothing that there is. Close the fleet when done."""
     stack = registry.stack(manifest)
-    scope = Scope(manifest.app.name, "")
+    scope = Scope(manifest.app.name, secrets.token_hex(16))
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
     try:
@@ -43,7 +46,7 @@ def prepare(
         facts = {name: seen.facts for name, seen in fleet.found.items()}
         recorded = recorded_homes(manifest, facts)
         homes = {**recorded, **current_homes(manifest.app.name, facts, recorded)}
-        _refuse_strangers(names, homes, manifest)
+        _refuse_strangers(names, homes, manifest, fleet)
         # What was restarted as it was has nothing to go back to.
         calm = replace(manifest, rollout=replace(manifest.rollout, auto_revert=False))
         plan = _plan(manifest, registry, names, fleet, homes)
@@ -54,17 +57,19 @@ def prepare(
 
 
 def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: Fleet, homes: dict[str, str]) -> Plan:
-    provider = next(one for one in registry.providers if one.kind == UNIT)
     changes = []
     for dyno in sorted(homes, key=marks.dyno_order):
-        server = homes[dyno]
-        key = f"{manifest.app.name}-{dyno}"
-        there = fleet.found[server].resources.get(f"{UNIT}.{key}") if server in fleet.found else None
-        # What has no companion that waits for it is no dyno that runs all the time.
-        if there is None or there.get("foreign") or not there.get("ready") or not _named(dyno, names):
-            continue
-        change = Change(Resource(server, UNIT, key, there, dyno), "restart", there, there, "asked for")
-        changes.append(replace(change, effect=provider.effect(change)))
+        server, key = homes[dyno], f"{manifest.app.name}-{dyno}"
+        resources = fleet.found[server].resources if server in fleet.found else {}
+        for provider in registry.providers if _named(dyno, names) else ():
+            there = resources.get(f"{provider.kind}.{key}")
+            if there is None or there.get("foreign"):
+                continue
+            change = Change(Resource(server, provider.kind, key, there, dyno), "restart", there, there, "asked for")
+            effect = provider.effect(change)
+            # What has no companion that waits until it answers is no dyno that runs all the time.
+            if effect is not None and there.get("ready"):
+                changes.append(replace(change, effect=effect))
     moving = [str(change.resource.dyno) for change in changes if change.effect == "restart"]
     named = {dyno: home for dyno, home in homes.items() if _named(dyno, names)}
     return Plan(
@@ -85,14 +90,15 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
     )
 
 
-def _refuse_strangers(names: Sequence[str], homes: dict[str, str], manifest: Manifest) -> None:
+def _refuse_strangers(names: Sequence[str], homes: dict[str, str], manifest: Manifest, fleet: Fleet) -> None:
     types = sorted({*manifest.dynos, *(marks.parse_dyno(dyno)[0] for dyno in homes)})
     for pattern in names:
         if not any(fnmatchcase(name, pattern) for name in (*types, *homes)):
+            away = f". {', '.join(fleet.unreachable)} did not answer" if fleet.unreachable else ""
             dynos = sorted(homes, key=marks.dyno_order)
             raise DynoctlError(
                 f"{pattern} is no dyno or process type of this app that runs",
-                f"There is: {', '.join([*types, *dynos[:8]])}" + (", ..." if len(dynos) > 8 else ""),
+                f"There is: {', '.join([*types, *dynos[:8]])}" + (", ..." if len(dynos) > 8 else "") + away,
             )
 
 
@@ -103,6 +109,12 @@ def _named(dyno: str, patterns: Sequence[str]) -> bool:
 
 class Restarter(Applier):
     """One restart. It changes no file, so that nothing is remembered of it but a line of history."""
+
+    def __init__(self, prepared: Prepared, listener: Listener, lock_timeout: float = 0) -> None:
+        super().__init__(prepared, listener, lock_timeout=lock_timeout)
+        self._asking = threading.Lock()
+        self._asked = False
+        self._known: Mapping[str, str | Sensitive] | None = None
 
     def run(self) -> Report:
         """Raises LockTaken before anything is restarted; everything later is in the report."""
@@ -123,6 +135,40 @@ class Restarter(Applier):
         finally:
             self._close()
         return self.report
+
+    def _explain(self, one: Group, error: StepFailed) -> None:
+        """A dyno's last words may hold its secrets: they are shown where all of these are known, and so hidden."""
+        with self._asking:
+            if not self._asked:
+                self._asked, self._known = True, self._secrets()
+        if self._known is None or not self._covers(one, self._known):
+            unit = marks.user_name(self._plan.app, one.subject)
+            says = f"Its secrets cannot be read here to hide them, so its journal is not shown: journalctl -u {unit}"
+            error = StepFailed(one.server, replace(error.command, health=False), error.status, says)
+        super()._explain(one, error)
+
+    def _secrets(self) -> Mapping[str, str | Sensitive] | None:
+        """What dynos have by name, variables and credentials; None where that cannot be read."""
+        manifest = self._prepared.manifest
+        try:
+            found = {**resolve_environment(manifest), **resolve_credentials(manifest)}
+        except DynoctlError:
+            return None
+        self._redact = redactor([found])
+        return found
+
+    def _covers(self, one: Group, known: Mapping[str, str | Sensitive]) -> bool:
+        """Whether what the dyno runs with holds no secret but those that the manifest has now."""
+        for key, attributes in self._prepared.fleet.found[one.server].resources.items():
+            if not key.endswith(f".{self._plan.app}-{one.subject}"):
+                continue
+            for value in attributes.values():
+                for name, digest in value.items() if isinstance(value, Mapping) else ():
+                    now = known.get(name, "")
+                    plain = isinstance(now, str) and name in known
+                    if isinstance(digest, Fingerprint) and not plain and not digest.fits(now):
+                        return False
+        return True
 
     def _commands(self, one: Group) -> list[Command]:
         """Nothing but the restart: no record, as what was applied last is what it was."""

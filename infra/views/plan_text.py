@@ -42,6 +42,7 @@ def unreachable_lines(plan: Plan, style: Style) -> list[str]:
         stuck = [dyno for dyno, home in plan.formation.homes.items() if home == server]
         if stuck:
             lines.append(f"  {', '.join(sorted(stuck, key=marks.dyno_order))} stay there, untouched.")
+            lines.append(f"  If it is dead: dynoctl apply --evacuate {server}")
     return lines
 
 

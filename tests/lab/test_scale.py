@@ -34,6 +34,10 @@ env:
   WORD: one
   SECRET: {from_env: SCALE_SECRET}
 """
+BOOM = """\
+[Service]
+ExecStartPre=/bin/sh -c "echo boom ${WORD} ${SECRET}; exit 1"
+"""
 END = "\n# the end: web: 2\n"
 
 
@@ -109,7 +113,6 @@ def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
     file = app.directory / "dyno.yaml"
     file.write_bytes(file.read_bytes().replace(b"WORD: one", b"WORD: two"))
     (app.source / "round").write_text("a new release")
-    app.environment["SCALE_SECRET"] = ""
     del app.environment["SCALE_SECRET"]
     there = app.ps()
     assert "There is: web, worker, web.1" in app.dynoctl("restart", "wbe", code=1).stderr
@@ -132,11 +135,17 @@ def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
 
     # One that does not come back ends it; the rest is not touched.
     home = rows["web.1"]["server"]
-    fleet.exec(home, "mv", "/etc/dyno/scale/web.1.env", "/etc/dyno/scale/kept")
+    drop_in = "/etc/systemd/system/dyno-scale-web-1.service.d"
+    fleet.exec(home, "sh", "-c", f"mkdir {drop_in}; cat > {drop_in}/x.conf; systemctl daemon-reload", input=BOOM)
     done = app.dynoctl("restart", "web", code=5)
-    assert "Failed: " in done.stdout and "no further dyno was restarted" in done.stdout
+    assert "so its journal is not shown: journalctl -u dyno-scale-web-1" in done.stdout, "nobody could hide its secrets"
+    assert "Failed: " in done.stdout and "no further dyno was restarted" in done.stdout and "boom" not in done.stdout
     assert app.ps()["web.2"]["pid"] == rows["web.2"]["pid"]
-    fleet.exec(home, "mv", "/etc/dyno/scale/kept", "/etc/dyno/scale/web.1.env")
+    app.environment["SCALE_SECRET"] = "hunter2"
+    done = app.dynoctl("restart", "web.1", code=5)
+    assert "boom one (sensitive)" in done.stdout and "hunter2" not in done.stdout
+    del app.environment["SCALE_SECRET"]
+    fleet.exec(home, "sh", "-c", f"rm -r {drop_in}; systemctl daemon-reload")
     assert "First, as they do not run: web.1" in app.dynoctl("restart", "web.1").stdout
     assert app.ps()["web.1"]["state"] == "up"
 

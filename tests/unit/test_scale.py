@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from infra.cli.scale import wanted
 from infra.errors import DynoctlError, ManifestInvalid
 from infra.manifest.counts import edit
 from infra.manifest.rewrite import rewrite
+
+DYNOCTL = Path(sys.executable).parent / "dynoctl"
 
 HEAD = """\
 # Größe: 4 dynos — "web: 4" stays in this comment ✓ 🚀
@@ -186,3 +190,52 @@ def test_a_file_is_replaced_in_its_place(tmp_path: Path) -> None:
         rewrite(link, b"a", b"c")
     assert file.read_bytes() == b"b"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.yaml", "real.yaml"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An app whose only server is nobody."""
+    (tmp_path / "config.ru").write_text("run ->(env) { [200, {}, []] }\n")
+    (tmp_path / "dyno.yaml").write_text(
+        "version: 1\napp: {name: shop, source: .}\nrackup: config.ru\ndynos: {web: 4} # 4\n"
+        "servers: [{name: one, host: 127.0.0.1, port: 1}]\nenv: {A: {from_env: NOT_THERE}}\n"
+    )
+    return tmp_path
+
+
+def dynoctl(project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([DYNOCTL, *argv], cwd=project, input="", capture_output=True, text=True)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def test_the_file_stays_where_nothing_came_of_it(project: Path) -> None:
+    file, before = project / "dyno.yaml", (project / "dyno.yaml").read_bytes()
+    for argv, code, says in (
+        (("web=5",), 1, "scale needs a terminal, or --auto-approve"),
+        (("wbe=5", "--auto-approve"), 1, "There is: web=4"),
+        (("web=99999", "--auto-approve"), 1, "10000 dynos of a type are the most"),
+        (("web=5", "--auto-approve"), 3, "NOT_THERE"),
+        (("-d", "nowhere", "web=5"), 3, "there is no dyno.nowhere.yaml"),
+    ):
+        done = dynoctl(project, "scale", *argv)
+        assert (done.returncode, file.read_bytes()) == (code, before), done.stderr
+        assert says in done.stdout + done.stderr
+    file.write_bytes(before := before.split(b"env:")[0])
+    done = dynoctl(project, "scale", "web=5", "--auto-approve")
+    assert (done.returncode, file.read_bytes()) == (4, before), "nobody said that it is so"
+    assert done.stderr == "dyno.yaml: web 4 -> 5\ndyno.yaml is as it was.\n"
+
+
+def test_what_is_so_already_is_written(project: Path) -> None:
+    file = project / "dyno.yaml"
+    file.write_bytes(before := file.read_bytes().split(b"env:")[0])
+    done = dynoctl(project, "scale", "web+1", "--auto-approve", "--skip-unreachable")
+    assert (done.returncode, file.read_bytes()) == (0, before.replace(b"{web: 4} # 4", b"{web: 5} # 4"))
+    assert dynoctl(project, "scale").stdout == "web=5\n"
+    (project / "dyno.staging.yaml").write_text("keep: 3\n")
+    done = dynoctl(project, "scale", "-d", "staging", "web=2", "--auto-approve", "--skip-unreachable")
+    assert done.returncode == 0, done.stderr
+    assert (project / "dyno.staging.yaml").read_text() == "keep: 3\ndynos:\n  web: 2\n"
+    assert dynoctl(project, "scale", "-d", "staging").stdout == "web=2\n"
+    assert dynoctl(project, "scale").stdout == "web=5\n", "the others have what they had"
