@@ -53,10 +53,10 @@ class Prepared:
 
     @property
     def emptied(self) -> frozenset[str]:
-        """The servers that drain and carry no dyno after the plan: nothing of the app stays there, its records
+        """The servers that drain and carry no dyno or router after the plan: nothing of the app stays there, its records
         included, as long as there are others to remember it."""
         idle = {server.name for server in self.manifest.servers if server.drain} & set(self.fleet.found)
-        idle -= set(self.plan.formation.homes.values())
+        idle -= {*self.plan.formation.homes.values(), *(self.manifest.router.servers if self.manifest.router else ())}
         return frozenset(idle) if set(self.fleet.found) - idle - set(self.leaving) else frozenset()
 
     def records_outdated(self) -> bool:

@@ -74,8 +74,6 @@ def scale(
 
     wish = Wish(file, destination, counts=counts, skip_unreachable=skip_unreachable, quiet=as_json)
     try:
-        if _in_slug(path, model.app.source):
-            edited.write()  # the slug that is planned with must be the one of afterwards
         carry_out(wish, How(auto_approve, verbose, message, lock_timeout), begin=begin)
     except typer.Exit as end:
         if not begun and end.exit_code == OK:
@@ -121,12 +119,6 @@ class _Edit:
 def _says(counts: Mapping[str, int], file: Path, destination: str | None) -> bool:
     dynos = manifest.read(file, destination).dynos
     return all(dynos[name].count == count for name, count in counts.items())
-
-
-def _in_slug(path: Path, source: Path) -> bool:
-    """Whether the file may be part of what runs: dyno.yaml and its overlays at the root of the source are not."""
-    path = path.resolve()
-    return path.is_relative_to(source) and not (path.parent == source and path.name.startswith("dyno."))
 
 
 def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:
