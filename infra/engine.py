@@ -53,8 +53,8 @@ class Prepared:
 
     @property
     def emptied(self) -> frozenset[str]:
-        """The servers that drain and carry no dyno or router after the plan: nothing of the app stays there, its records
-        included, as long as there are others to remember it."""
+        """The servers that drain and carry no dyno or router after the plan: nothing of the app stays there, nor its
+        records, as long as there are others to remember it."""
         idle = {server.name for server in self.manifest.servers if server.drain} & set(self.fleet.found)
         idle -= {*self.plan.formation.homes.values(), *(self.manifest.router.servers if self.manifest.router else ())}
         return frozenset(idle) if set(self.fleet.found) - idle - set(self.leaving) else frozenset()

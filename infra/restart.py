@@ -18,7 +18,7 @@ from infra.formation import Formation, current_homes, recorded_homes
 from infra.groups import Group, group, restarts
 from infra.lock import Identity, lock_all
 from infra.manifest.model import Manifest
-from infra.manifest.references import resolve_credentials, resolve_environment
+from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.memory import Memory
 from infra.observe import Fleet, Observer, observe
 from infra.plan import Plan, batches, fingerprint
@@ -151,7 +151,8 @@ class Restarter(Applier):
         """What dynos have by name, variables and credentials; None where that cannot be read."""
         manifest = self._prepared.manifest
         try:
-            found = {**resolve_environment(manifest), **resolve_credentials(manifest)}
+            resolver = resolver_of(manifest)
+            found = {**resolve_environment(manifest, resolver), **resolve_credentials(manifest, resolver)}
         except DynoctlError:
             return None
         self._redact = redactor([found])
