@@ -5,6 +5,8 @@ from __future__ import annotations
 from infra.routing import LIVE
 from providers.routers.contract import AGAIN, CONNECT, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
 
+# No grace_period, and no flush_interval -1 (a stream is flushed as it comes all the same): with either, Caddy 2.6 cuts
+# what is under way as soon as a new configuration is there.
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
 {{
@@ -12,7 +14,6 @@ _BASE = f"""\
   storage file_system {STATE}/caddy
   auto_https disable_redirects
   skip_install_trust
-  grace_period 10s
 }}
 
 """
@@ -57,7 +58,6 @@ def _open(site: Site) -> str:
     }}
     fail_duration {AGAIN}s
     max_fails 1
-    flush_interval -1
     header_up X-Forwarded-Port {site.https or site.http}
     header_up X-Request-Start t={{time.now.unix_ms}}
     transport http {{
