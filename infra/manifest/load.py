@@ -209,7 +209,8 @@ class _Builder:
             if any("\ud800" <= character <= "\udfff" for character in node.value):  # only some loaders refuse them
                 self._problem(path, _mark(node), "half of a surrogate pair is no character", hint="Remove it.")
                 return None
-            if "\0" in node.value:  # no path, variable or word of a command can hold one
+            # No path, variable or word of a command can hold one; what a middleware is given can.
+            if "\0" in node.value and path[:1] != ("middleware",):
                 self._problem(path, _mark(node), "a NUL character stands here", hint="Remove it.")
                 return None
             self._document.scalars[path] = node.value
