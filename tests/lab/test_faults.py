@@ -116,7 +116,9 @@ BROKEN = (
 )
 
 
-@pytest.mark.parametrize("server", ["thin", "puma", "unicorn"])
+@pytest.mark.parametrize(
+    "server", ["thin", *(pytest.param(one, marks=pytest.mark.soak) for one in ("puma", "unicorn"))]
+)
 def test_a_release_whose_candidate_does_not_answer_is_rejected(app: Project, server: str) -> None:
     app.manifest["app_server"] = {"name": server}
     app.manifest["dynos"]["web"] = 2

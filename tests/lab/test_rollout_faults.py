@@ -173,7 +173,10 @@ mount --bind /root/small {home}
     return undo
 
 
-@pytest.mark.parametrize("room", [64, 0], ids=["no room for the slug", "no room at all"])
+@pytest.mark.parametrize(
+    "room",
+    [pytest.param(64, id="no room for the slug"), pytest.param(0, id="no room at all", marks=pytest.mark.soak)],
+)
 def test_the_disk_is_full(app: Project, fleet: Any, room: int) -> None:
     row = app.ps()["web.2"]
     if room:

@@ -42,7 +42,9 @@ def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
         one.destroy()
 
 
-@pytest.mark.parametrize(("server", "dynos"), [("thin", 1), ("puma", 1), ("unicorn", 1), ("thin", 6)])
+@pytest.mark.parametrize(
+    ("server", "dynos"), [("thin", 1), ("puma", 1), ("unicorn", 1), pytest.param("thin", 6, marks=pytest.mark.soak)]
+)
 def test_no_request_fails(make: Any, server: str, dynos: int, capsys: pytest.CaptureFixture[str]) -> None:
     project = make(server, dynos)
     project.apply()
