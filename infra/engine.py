@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infra import exposure, given_up, record, release, requirements, routing
+from infra import exposure, given_up, record, release, routing, volumes
 from infra.checks import check
 from infra.errors import Diagnostic, DynoctlError
 from infra.facts import Facts
@@ -17,6 +17,7 @@ from infra.launch_record import Stored, content, pack
 from infra.manifest.model import Manifest
 from infra.manifest.references import located, resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.observe import Fleet, Observed, Observer, observe
+from infra.obstacles import obstacles, strange
 from infra.plan import Plan, build
 from infra.provider import Scope
 from infra.release import Release
@@ -215,6 +216,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
     facts = {name: seen.facts for name, seen in found.items()}
     staying = {name: one for name, one in facts.items() if name not in prepared.leaving}
     unreachable = dict(prepared.fleet.unreachable)
+    carried = {name: seen.resources for name, seen in found.items()}
     notes = [
         f"{name} is not in dyno.yaml any more; what it carries of this app is removed"
         for name in prepared.leaving
@@ -230,18 +232,17 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
             prepared.registry.providers,
             unreachable,
             prepared.leaving,
-            list(_strange(manifest, facts)),
-            notes=notes,
+            list(strange(manifest, facts)),
+            notes=[*notes, *volumes.notes(manifest, carried, ())],
         )
-    idle = {server.name for server in manifest.servers if server.drain or not server.dynos}
-    errors = [*_strange(manifest, facts), *requirements.check(staying, stack, found, idle=idle)]
-    around = {name: (one.routes, one.ports) for name, one in staying.items()}
-    errors += located(manifest, list(routing.conflicts(manifest.app.name, manifest.router, around)))
+    errors = obstacles(manifest, stack, found, prepared.leaving)
     closed = routing.closed(manifest.app.name, {name: one.routes for name, one in facts.items()})
     if closed:
         notes.append(f"{', '.join(closed)} shows the maintenance page; dynoctl maintenance off ends it")
     formation = form(manifest, facts, unreachable, prepared.evacuate)
     desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope, staying)
+    errors += located(manifest, list(volumes.check(manifest, formation, carried)))
+    notes += volumes.notes(manifest, carried, [one.address for one in desired])
     known = release.merge(one.releases for one in facts.values())
     slugs = release.kept(known, manifest.keep, prepared.slug.digest)
     stays = prepared.registry.kept(manifest.app.name, slugs)
@@ -268,17 +269,6 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
         plan = replace(plan, notes=(*plan.notes, f"{many} due, and left out by {prepared.selection}"))
     wanted = plan.wanted if prepared.stored is None else f"v{prepared.stored.number}"
     return _released(prepared, replace(plan, slugs=slugs, wanted=wanted), known, facts)
-
-
-def _strange(manifest: Manifest, facts: Mapping[str, Facts]) -> Iterator[Diagnostic]:
-    """What a server carries of another destination is not overwritten."""
-    for name, seen in facts.items():
-        there = str(seen.meta.get("environment", "default")) if seen.meta else manifest.environment
-        if there != manifest.environment:
-            yield Diagnostic(
-                f"{name} carries {manifest.app.name} of the destination {there}, and this is {manifest.environment}",
-                hint="Give the overlay an app.name or servers of its own; or say the same -d as last time.",
-            )
 
 
 def _released(prepared: Prepared, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:

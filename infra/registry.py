@@ -32,6 +32,7 @@ from providers.slug import name as slug_name
 from providers.socket import Socket
 from providers.unit import Unit, texts
 from providers.user import User
+from providers.volume import Volume
 from stacks import detect
 from stacks.contract import Inherited, StackError, Unix
 from stacks.launch import command, launch
@@ -45,6 +46,7 @@ class Everything:
     providers: Sequence[Provider] = (
         Package(),
         Directory(),
+        Volume(),
         SlugProvider(),
         Mount(),
         LaunchFile("rackup"),
@@ -97,11 +99,12 @@ class Everything:
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app
-        tree = scan(app.source, tuple(f"{path}" for path in stack.writable), _manifests(manifest))
+        directories = (*stack.writable, *(one.path for one in manifest.volumes))
+        tree = scan(app.source, directories, _manifests(manifest))
         if not app.build:
             return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)))
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
-        work = build.Build(app.name, tree, app.build, environment, stack.environment.get("PATH", ""), stack.writable)
+        work = build.Build(app.name, tree, app.build, environment, stack.environment.get("PATH", ""), directories)
 
         def made(session: Session | None, say: Progress) -> Upload:
             return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say)))
@@ -189,7 +192,14 @@ class Everything:
 
 def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> Wanted:
     return Wanted(
-        manifest.app.name, slug, stack, scope.environments, scope.credentials, manifest.rollout, manifest.dynos
+        manifest.app.name,
+        slug,
+        stack,
+        scope.environments,
+        scope.credentials,
+        manifest.rollout,
+        manifest.dynos,
+        manifest.volumes,
     )
 
 

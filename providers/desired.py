@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from infra.manifest.model import DynoType, Rollout
+from infra import volumes
+from infra.manifest.model import DynoType, Rollout, Volume
 from infra.marks import parse_dyno
 from infra.provider import Dyno
 from infra.resource import Resource
@@ -25,6 +26,7 @@ from providers import (
     slug,
     socket,
     user,
+    volume,
 )
 
 
@@ -39,6 +41,7 @@ class Wanted:
     credentials: Mapping[str, Sensitive]
     rollout: Rollout
     types: Mapping[str, DynoType]
+    volumes: Sequence[Volume] = ()
 
     @property
     def files(self) -> dict[str, str]:
@@ -52,6 +55,11 @@ def resources(wanted: Wanted, dynos: Sequence[Dyno]) -> list[Resource]:
     web = {dyno.server for dyno in dynos if dyno.port}
     for server in dict.fromkeys(dyno.server for dyno in dynos):
         made += _server(wanted, server, web=server in web)
+    homes = {dyno.name: dyno.server for dyno in dynos}
+    for one in wanted.volumes:
+        name = volumes.name(wanted.app, one.name)
+        for server in dict.fromkeys(volumes.users(one, homes).values()):
+            made.append(Resource(server, volume.Volume.kind, name, volume.desired(wanted.app)))
     for dyno in dynos:
         made += _dyno(wanted, dyno)
     return made
@@ -91,6 +99,7 @@ def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUni
         files={kind: launch_file.digest(text) for kind, text in wanted.files.items()} if dyno.port else {},
         writable=stack.writable,
         credentials=tuple(sorted(wanted.credentials)),
+        volumes={one.name: one.path for one in wanted.volumes if not one.types or type_ in one.types},
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=its.stop_timeout or stop,
         ruby=stack.program,

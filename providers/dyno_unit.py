@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra import marks
+from infra import marks, volumes
 from infra.manifest.model import Health
 from infra.resource import Attributes
-from providers import credentials, ini, paths
+from providers import credentials, ini, paths, volume
 from providers.sandbox import SANDBOX
 from providers.unit import READY_TIMEOUT
 
@@ -59,6 +59,8 @@ class DynoUnit:
     writable: tuple[str, ...] = ()
     credentials: tuple[str, ...] = ()
     """The names of files that it gets."""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """By name, where it finds each below the app's directory."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
@@ -136,6 +138,19 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
         "Service.LimitNOFILE": "65536",
         **{f"Service.{key}": value for key, value in SANDBOX.items()},
         "Service.TemporaryFileSystem": "\n".join(temporary),
+        **_volumes(dyno),
+    }
+
+
+def _volumes(dyno: DynoUnit) -> dict[str, str]:
+    """What a dyno needs to read and write its volumes, and to leave files there that the next one can write to."""
+    if not dyno.volumes:
+        return {}
+    binds = [f"{volumes.path(dyno.app, name)}:{paths.APP_DIRECTORY}/{at}" for name, at in sorted(dyno.volumes.items())]
+    return {
+        "Service.BindPaths": "\n".join(binds),
+        "Service.SupplementaryGroups": volume.group(dyno.app),
+        "Service.UMask": "0007",
     }
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra import marks
+from infra import marks, volumes
 from infra.provider import Fragment, Scope
 from infra.resource import Attributes, Change, Command
+from providers import volume
 from providers.base import Base
 
 SHELL = "/usr/sbin/nologin"
@@ -60,7 +61,9 @@ class User(Base):
         attributes = change.after or change.before or {}
         login = str(attributes["login"])
         if change.after is None:
-            return [Command(("sh", "-c", _REMOVE, "userdel", login), says=f"remove user {login}")]
+            left = f"{volumes.ROOT}/{scope.app}"
+            argv = ("sh", "-c", volume.GIVE_UP + _REMOVE, "userdel", login, left)
+            return [Command(argv, timeout=600, says=f"remove user {login}")]
         gecos = str(attributes["gecos"])
         if change.before is None:
             return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), says=f"add user {login}")]

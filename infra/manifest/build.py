@@ -25,6 +25,7 @@ from infra.manifest.model import (
     Ssh,
     Use,
     Value,
+    Volume,
 )
 from infra.manifest.places import place
 
@@ -58,6 +59,9 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         middleware=tuple(_entry(entry) for entry in data.get("middleware", [])),
         env={name: _env(document, name, value) for name, value in data.get("env", {}).items()},
         credentials={name: _reference(value) for name, value in data.get("credentials", {}).items()},
+        volumes=tuple(
+            Volume(one["name"], one["path"].strip("/"), tuple(one.get("types", ()))) for one in data.get("volumes", [])
+        ),
         database=_backing(data.get("database")),
         cache=_backing(data.get("cache")),
         databases={name: _backing_of(value) for name, value in data.get("databases", {}).items()},

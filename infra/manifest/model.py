@@ -105,6 +105,15 @@ class DynoType:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """A directory that outlives its dynos. ``path`` is below the app's; ``types`` of dyno have it, () is all."""
+
+    name: str
+    path: str
+    types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Backing:
     """A database or a cache: its adapter, and its URL or else its parts. ``port`` None is the adapter's own,
     ``name`` a database (for redis its number), ``options`` what follows the question mark of a URL."""
@@ -224,6 +233,7 @@ class Manifest:
     env: Mapping[str, Value] = field(default_factory=dict)
     credentials: Mapping[str, Reference] = field(default_factory=dict)
     """What dynos get as files, by the file's name."""
+    volumes: tuple[Volume, ...] = ()
     database: Backing | None = None
     cache: Backing | None = None
     databases: Mapping[str, Backing] = field(default_factory=dict)

@@ -1,0 +1,125 @@
+"""Volumes on real servers: what is in them outlives its dynos, and only their app reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.support import APPS, Project
+
+ON = "grid-1"
+PLACE = "/var/lib/dynoctl-volumes/keeps/uploads"
+CLEAN = "rm -rf /var/lib/dynoctl-volumes; groupdel dyno-keeps 2>/dev/null; groupdel dyno-other 2>/dev/null; :"
+
+
+def project(directory: Any, fleet: Any, name: str) -> Project:
+    framework = {"name": "rack", "require": "./probe", "app": "Probe"}
+    made = Project(directory, fleet, name, APPS / "probe", framework=framework)
+    made.manifest["servers"] = made.manifest["servers"][:1]
+    made.manifest["volumes"] = [{"name": "uploads", "path": "public/uploads"}]
+    return made
+
+
+@pytest.fixture
+def keeps(tmp_path: Any, fleet: Any) -> Iterator[Project]:
+    made = project(tmp_path / "keeps", fleet, "keeps")
+    servers = made.manifest["servers"]
+    yield made
+    made.manifest["servers"] = servers
+    made.destroy()
+    for server in fleet.names[:2]:
+        fleet.exec(server, "sh", "-c", CLEAN)
+
+
+def test_uploads_outlive_every_dyno(keeps: Project, fleet: Any, tmp_path: Any) -> None:
+    plan = keeps.dynoctl("plan").stdout
+    assert "volume.keeps@uploads" in plan
+    keeps.apply()
+    keeps.settled()
+    rows = keeps.ps()
+    first, second = rows["web.1"], rows["web.2"]
+    assert keeps.get(first, "/write?of=public/uploads/a.txt") == "written"
+    assert keeps.get(second, "/read?of=public/uploads/a.txt") == "x", "one dyno reads what another wrote"
+    assert keeps.get(second, "/write?of=public/uploads/a.txt") == "written", "and writes it"
+    assert keeps.get(first, "/write?of=public/b.txt") == "403 Errno::EROFS", "beside it all is read-only"
+    assert fleet.exec(ON, "stat", "-c", "%a %U:%G", PLACE).stdout == "2770 root:dyno-keeps\n"
+    assert fleet.exec(ON, "stat", "-c", "%a %G", f"{PLACE}/a.txt").stdout == "660 dyno-keeps\n"
+
+    # A new release, another dyno type's place, a restart and a scale: the file is there.
+    (keeps.source / "new").write_text("release 2")
+    keeps.apply()
+    keeps.dynoctl("restart", "--auto-approve")
+    keeps.dynoctl("scale", "web=1", "--auto-approve")
+    rows = keeps.ps()
+    assert list(rows) == ["web.1"]
+    assert keeps.get(rows["web.1"], "/read?of=public/uploads/a.txt") == "x"
+    owner = fleet.exec(ON, "stat", "-c", "%U", f"{PLACE}/a.txt").stdout
+    assert owner == "root\n", "web.2 wrote it last, and its user is gone: nobody inherits the uid's files"
+    assert keeps.get(rows["web.1"], "/write?of=public/uploads/a.txt") == "written", "its group may, whoever it was"
+    keeps.dynoctl("scale", "web=2", "--auto-approve")
+    assert keeps.get(keeps.ps()["web.2"], "/read?of=public/uploads/a.txt") == "x"
+
+    # Another app's dynos find nothing of it.
+    other = project(tmp_path / "other", fleet, "other")
+    try:
+        other.apply()
+        row = other.ps()["web.1"]
+        assert other.get(row, f"/read?of={PLACE}/a.txt") == "403 Errno::EACCES"
+        assert other.get(row, "/list?of=public/uploads") == ""
+    finally:
+        other.destroy()
+
+    # What was changed by hand is drift, and put back.
+    fleet.exec(ON, "chmod", "0777", PLACE)
+    assert "2770" in keeps.dynoctl("plan").stdout
+    keeps.apply()
+    keeps.settled()
+
+    done = keeps.dynoctl("destroy", "--auto-approve")
+    assert f"{ON} keeps the volume uploads with its data: {PLACE}" in done.stdout + done.stderr
+    assert fleet.exec(ON, "cat", f"{PLACE}/a.txt").stdout == "x"
+    keeps.apply()
+    assert keeps.get(keeps.ps()["web.1"], "/read?of=public/uploads/a.txt") == "x", "an app that comes back has it again"
+
+
+def test_a_one_off_dyno_and_a_process_type_of_its_own(keeps: Project, fleet: Any) -> None:
+    keeps.manifest["dynos"] = {"web": 1, "worker": {"count": 1, "command": "touch storage/from-worker; sleep infinity"}}
+    keeps.manifest["volumes"] = [{"name": "storage", "path": "storage", "types": ["worker"]}]
+    keeps.apply()
+    path = PLACE.replace("uploads", "storage")
+    assert fleet.exec(ON, "ls", path).stdout == "from-worker\n"
+    assert keeps.get(keeps.ps()["web.1"], "/list?of=storage") == "", "web has an empty, read-only place there"
+    keeps.manifest["volumes"] = []
+    done = keeps.apply()
+    assert f"{ON} keeps the volume storage with its data: {path}" in done.stdout + done.stderr
+    assert fleet.exec(ON, "ls", path).stdout == "from-worker\n"
+
+
+def test_dynos_on_several_servers_are_refused(keeps: Project, fleet: Any) -> None:
+    keeps.manifest["servers"] = fleet.inventory()["servers"][:2]
+    done = keeps.dynoctl("plan", code=1)
+    assert "the volume uploads is a directory of one server, and its dynos run on 2" in done.stderr
+    assert "web.1 on grid-1" in done.stderr and "dyno.yaml:" in done.stderr
+    done = keeps.dynoctl("apply", "--auto-approve", code=1)
+    assert "directory of one server" in done.stderr and keeps.ps() == {}
+
+    # One dyno has its place; it does not leave without its data.
+    keeps.manifest["dynos"] = {"web": 1}
+    keeps.apply()
+    keeps.get(keeps.ps()["web.1"], "/write?of=public/uploads/a.txt")
+    at = keeps.ps()["web.1"]["server"]
+    other = next(name for name in ("grid-1", "grid-2") if name != at)
+    for server in keeps.manifest["servers"]:
+        server["drain"] = server["name"] == at
+    done = keeps.dynoctl("plan", code=1)
+    assert f"the data of the volume uploads is on {at}, and its dynos would be on {other}" in done.stderr
+    assert f"Copy it first, with owners and modes, to {PLACE} there" in done.stderr
+    copy = f"umask 077; mkdir -p {PLACE}; groupadd --system dyno-keeps; chgrp dyno-keeps {PLACE}; chmod 2770 {PLACE}"
+    fleet.exec(
+        other, "sh", "-c", f"{copy}; printf y > {PLACE}/a.txt; chgrp dyno-keeps {PLACE}/a.txt; chmod 660 {PLACE}/a.txt"
+    )
+    keeps.apply()
+    row = keeps.ps()["web.1"]
+    assert row["server"] == other and keeps.get(row, "/read?of=public/uploads/a.txt") == "y"
