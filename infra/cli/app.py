@@ -29,6 +29,9 @@ from infra.cli import (
     top,
     validate,
 )
+from infra.cli import (
+    run as run_command,
+)
 
 app = typer.Typer(
     name="dynoctl",
@@ -64,6 +67,7 @@ drift.register(app)
 apply.register(app)
 scale.register(app)
 restart.register(app)
+run_command.register(app)
 releases.register(app)
 schema.register(app)
 completion.register(app)
