@@ -43,7 +43,6 @@ class Wish:
     how: Literal["terminal", "pipe", "detached"]
     variables: Mapping[str, str] = field(default_factory=dict)
     seconds: int = 0
-    exact: bool = False
     nonce: str = field(default_factory=lambda: f"{secrets.randbelow(9 * 10**5) + 10**5}")
 
 

@@ -11,8 +11,6 @@ from infra.runs import Base, Wish
 from providers import env_file, ini, one_off, paths, shown
 from stacks.launch import command
 
-KIND = "run"
-
 CPU = "100%"
 """It may take a core: a console that boots at a dyno's share keeps a person waiting."""
 
@@ -61,7 +59,7 @@ class Runs:
         return found
 
     def name(self, app: str, nonce: str) -> str:
-        return one_off.name(KIND, app, nonce)
+        return one_off.name(one_off.RUN, app, nonce)
 
     def environment(self, wish: Wish) -> str:
         return env_file.render(wish.variables)
@@ -74,14 +72,14 @@ class Runs:
             for key, value in ini.parse(base.source["unit"]).items()
             if key.startswith("Service.")
         }
-        line = wish.words[0] if len(wish.words) == 1 and not wish.exact else tuple(wish.words)
+        line = wish.words[0] if len(wish.words) == 1 else tuple(wish.words)
         how = {"terminal": ["--pty", "--wait"], "pipe": ["--pipe", "--wait"], "detached": []}[wish.how]
         options = [
             *("--quiet", "--collect", *how, "--service-type=exec", f"--unit={name}"),
             f"--slice=dyno-{marks.escape(app)}.slice",
-            f"--description={marks.user_name(app, 'run.0').removesuffix('-0')} (one-off)",
+            f"--description={name.removeprefix('dynoctl-')} (one-off)",
         ]
-        variables = _variables(service.get("Environment", "")) | {"DYNO": f"{KIND}.{wish.nonce}"}
+        variables = _variables(service.get("Environment", "")) | {"DYNO": f"{one_off.RUN}.{wish.nonce}"}
         variables.pop("PORT", None)
         options += [f"--setenv={key}={value}" for key, value in sorted(variables.items())]
         values = {key: value for key, value in service.items() if key not in _LEFT_OUT and not key.startswith("Exec")}
@@ -99,7 +97,7 @@ class Runs:
             for part in value.split("\n"):
                 options += ["-p", f"{key}={part.replace('%%', '%')}"]
         # systemd expands what stands behind a dollar sign in the words of a unit; doubled, it means itself.
-        words = [word.replace("$", "$$") for word in ("/bin/sh", "-c", _WAIT, KIND, *command(line))]
+        words = [word.replace("$", "$$") for word in ("/bin/sh", "-c", _WAIT, one_off.RUN, *command(line))]
         return ["systemd-run", *options, "--", *words]
 
 
@@ -112,7 +110,6 @@ def _variables(lines: str) -> dict[str, str]:
     return found
 
 
-# Type by type and number by number is for whoever reads it; here it is the order of the directory.
 _SCRIPT = """\
 set --
 for file in $(grep -lsx "X-Dynoctl-App=$app" /etc/systemd/system/dyno-*.service); do

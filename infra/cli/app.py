@@ -26,6 +26,7 @@ from infra.cli import (
     scale,
     schema,
     show,
+    sudoers,
     top,
     validate,
 )
@@ -70,6 +71,7 @@ restart.register(app)
 run_command.register(app)
 releases.register(app)
 schema.register(app)
+sudoers.register(app)
 completion.register(app)
 ps.register(app)
 logs.register(app)

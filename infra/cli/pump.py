@@ -14,9 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import paramiko
-
-    from infra.remote.attached import Attached
+    from infra.remote.attached import Attached, Channel
 
 PIECE = 32 * 1024
 
@@ -97,7 +95,7 @@ def _awake(signals: list[signal.Signals], hear: Callable[[int, FrameType | None]
 
 def _move(
     attached: Attached,
-    channel: paramiko.Channel,
+    channel: Channel,
     early: bytes,
     wake: socket.socket,
     tick: Callable[[], None],
@@ -129,7 +127,7 @@ def _move(
         attached.check()
 
 
-def _send(channel: paramiko.Channel) -> None:
+def _send(channel: Channel) -> None:
     try:
         while data := os.read(0, PIECE):
             channel.sendall(data)

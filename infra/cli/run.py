@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,9 @@ import typer
 from infra.cli.options import Destination, File
 
 TTL = "24h"
+
+TIMED_OUT = 124
+"""As timeout(1) ends."""
 
 
 def register(app: typer.Typer) -> None:
@@ -73,11 +77,14 @@ def run(
             return
         if sys.stderr.isatty():
             typer.echo(f"Running on {session.name} as run.{wish.nonce}.", err=True)
-        attached = Attached(session, name, argv, environment)
+        attached, began = Attached(session, name, argv, environment), time.monotonic()
         try:
             status = pump.terminal(attached, kind or "dumb") if own else pump.piped(attached)
         finally:
             attached.close()
+        if status and wish.seconds and time.monotonic() - began >= wish.seconds:
+            typer.echo(f"It was ended after {ttl}, as --ttl says.", err=True)
+            status = TIMED_OUT
     finally:
         session.close()
     raise typer.Exit(status)

@@ -18,7 +18,7 @@ from infra.remote.quote import PRELUDE, assign, program
 from infra.remote.session import PIECE, Output, Session
 
 if TYPE_CHECKING:
-    import paramiko
+    from paramiko import Channel as Channel
 
 BEAT = 4
 """Seconds between two beats."""
@@ -46,11 +46,11 @@ class Attached:
         self._stop = threading.Event()
         self._sending = threading.Lock()
         self._heard = time.monotonic()
-        self._channel: paramiko.Channel | None = None
+        self._channel: Channel | None = None
         self._guard = _prepare(session, name, program(argv, self._mark), environment, _GUARD)
         threading.Thread(target=self._beat, daemon=True, name=f"beat {session.name}").start()
 
-    def start(self, terminal: tuple[str, int, int] | None = None) -> tuple[paramiko.Channel, bytes]:
+    def start(self, terminal: tuple[str, int, int] | None = None) -> tuple[Channel, bytes]:
         """Start it; its channel, and what it said already. ``terminal`` is the kind, columns and rows of one."""
         self._channel = channel = self._session.program(self._name, terminal)
         data, mark = b"", self._mark.encode()
@@ -137,9 +137,7 @@ def detach(session: Session, name: str, argv: Sequence[str], environment: str) -
     channel.close()
 
 
-def _prepare(
-    session: Session, name: str, script: str, environment: str, then: str, ready: str = ""
-) -> paramiko.Channel:
+def _prepare(session: Session, name: str, script: str, environment: str, then: str, ready: str = "") -> Channel:
     """Hand the server what the program needs; gives back the channel once it is there."""
     ready = ready or secrets.token_hex(12)
     values = {"name": name, "program": script, "environment": environment, "ready": ready, "patience": str(PATIENCE)}
