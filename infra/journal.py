@@ -45,9 +45,12 @@ class Wanted:
         return everything or dyno in self.dynos or str(dyno).partition(".")[0] in self.types
 
     def pattern(self, app: str) -> str:
-        """An extended regular expression of the dynos' units, without ``.service``."""
+        """An extended regular expression of the dynos' units, one-off ones too, without ``.service``."""
         names = [f"{type_}-[1-9][0-9]*" for type_ in self.types] + [name.replace(".", "-") for name in self.dynos]
-        return f"^dyno-{app}-({'|'.join(names) or '[a-z][a-z0-9]*-[1-9][0-9]*'})$"
+        one_off = [f"{type_}-{app}[.][0-9]+" for type_ in self.types]
+        one_off += [name.replace(".", f"-{app}[.]") for name in self.dynos]
+        others = f"|^dynoctl-({'|'.join(one_off)})$" if one_off else ""
+        return f"^dyno-{app}-({'|'.join(names) or '[a-z][a-z0-9]*-[1-9][0-9]*'})${others}"
 
 
 EVERYTHING = Wanted()
@@ -88,6 +91,11 @@ class Reader:
             _word(entry.get("__CURSOR")),
             int(priority) if priority.isdigit() else 6,
         )
+
+    def dyno(self, unit: str) -> str | None:
+        """The dyno that a unit, without ``.service``, is of; None where it is none of the app's."""
+        named = self._named(f"{unit}.service")
+        return None if named is None else named[0]
 
     def _named(self, unit: str) -> tuple[str, str] | None:
         if found := self._dyno.fullmatch(unit):

@@ -96,8 +96,8 @@ def _parse(query: Query, server: str, text: str) -> tuple[list[Line], set[str], 
             continue
         word, _, rest = one.partition(" ")
         if word == "unit":
-            type_, _, number = rest.removeprefix(f"dyno-{query.app}-").rpartition("-")
-            dynos.add(f"{type_}.{number}")
+            if (dyno := reader.dyno(rest)) is not None:
+                dynos.add(dyno)
         elif word == "now" and rest:
             start = f"@{rest}"
         elif word == "end":

@@ -16,7 +16,7 @@ from infra.resource import Change, Command, Resource, Upload
 from infra.slug import build, image
 from infra.slug.tree import scan
 from infra.stack import Progress, Slug, Stack, Trial
-from providers import candidate, one_off, package, paths, processes, release_command
+from providers import candidate, one_off, package, paths, processes, release_command, run
 from providers.credentials import CredentialFiles
 from providers.desired import Wanted, rehearsal, releasing, resources
 from providers.directory import Directory
@@ -59,6 +59,7 @@ class Everything:
         Router(),
     )
     processes = processes.Processes()
+    runs = run.Runs()
 
     def headlines(self) -> dict[str, Sequence[str]]:
         """By kind, the attributes worth reading when a resource is new."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 Settings = Mapping[str, str]
@@ -41,6 +42,17 @@ def quote(word: str) -> str:
     """One word of ``ExecStart=`` or ``Environment=``: quoted, with systemd's own expansions switched off."""
     text = _escaped(word).replace("$", "$$")
     return f'"{text}"' if not text or any(c in text for c in " '\"\\;") else text
+
+
+def unquote(text: str) -> str:
+    """What ``environment`` made of a name and its value, as it was."""
+    inner = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+    raw = re.sub(rb"\\(?:x([0-9a-f]{2})|(.))", _plain, inner.replace("%%", "%").encode())
+    return raw.decode(errors="replace")
+
+
+def _plain(match: re.Match[bytes]) -> bytes:
+    return bytes([int(match[1], 16)]) if match[1] else match[2]
 
 
 def environment(name: str, value: str) -> str:

@@ -13,6 +13,9 @@ RUNTIME = "/run/systemd/system"
 
 KINDS = ("candidate", "release")
 
+RUN = "run"
+"""One that a person asked for. It is tied to a connection, which takes it away, and no apply touches it."""
+
 
 def name(kind: str, app: str, nonce: str) -> str:
     """What a one-off unit is called. No app's name holds a dot, so that none is taken for another app's."""
@@ -80,7 +83,8 @@ def _ended(name: str, mark: str) -> dict[str, str]:
 def sweep(app: str, *, stop: bool = False) -> Command:
     """Take away what the one-off units of applies that were cut off left; one that still runs only with ``stop``."""
     prefixes = [name(kind, app, "") for kind in KINDS]
-    return Command(("sh", "-c", _SWEEP, "sweep", "stop" if stop else "", *prefixes), says="record")
+    words = ("sweep", "stop" if stop else "", name(RUN, app, ""), *prefixes)
+    return Command(("sh", "-c", _SWEEP, *words), says="record")
 
 
 def given(name: str) -> str:
@@ -93,8 +97,13 @@ def environment(name: str) -> str:
     return f"/run/{name}.env"
 
 
+# The files of a run that is about to start are seconds old, so what is left of one is known by its age.
 _SWEEP = """\
-stop=$1; shift
+stop=$1 run=$2; shift 2
+[ -n "$stop" ] && systemctl stop "$run*.service" 2>/dev/null
+find /run -maxdepth 1 -name "$run*" -mmin +10 | while read -r left; do
+  systemctl -q is-active "$(basename "${left%.*}").service" || rm -f "$left"
+done
 for prefix; do
   for left in /run/systemd/system/"$prefix"*.service /run/"$prefix"*.env /run/"$prefix"*.credentials; do
     [ -e "$left" ] || continue

@@ -26,8 +26,12 @@ from infra.cli import (
     scale,
     schema,
     show,
+    sudoers,
     top,
     validate,
+)
+from infra.cli import (
+    run as run_command,
 )
 
 app = typer.Typer(
@@ -64,8 +68,10 @@ drift.register(app)
 apply.register(app)
 scale.register(app)
 restart.register(app)
+run_command.register(app)
 releases.register(app)
 schema.register(app)
+sudoers.register(app)
 completion.register(app)
 ps.register(app)
 logs.register(app)

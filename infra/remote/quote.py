@@ -25,6 +25,11 @@ ENTRY = (
     'else exec sudo -n -- sh -s -- "$SSH_CONNECTION"; fi\''
 )
 
+# The same for a script that is there already: stdin is the program's. ``NAME`` becomes the name of a one-off unit.
+PROGRAM = 'sh -c \'if [ "$(id -u)" -eq 0 ]; then exec sh "$1"; else exec sudo -n -- sh "$1"; fi\' sh /run/NAME.sh'
+
+_ONE_OFF = re.compile(r"^dynoctl-run-[a-z0-9-]+\.[0-9]+$")
+
 _NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
 
 
@@ -38,6 +43,18 @@ def assign(variables: Mapping[str, str]) -> str:
             raise ValueError(f"{name} holds a NUL")
         lines.append(f"{name}={shlex.quote(value)}\n")
     return "".join(lines)
+
+
+def entry(name: str) -> str:
+    """The command line that starts the script of the one-off unit ``name``. Raises ValueError."""
+    if not _ONE_OFF.match(name) or name.endswith("\n"):
+        raise ValueError(f"not a one-off unit's name: {name!r}")
+    return PROGRAM.replace("NAME", name)
+
+
+def program(argv: Sequence[str], mark: str) -> str:
+    """The script that runs ``argv`` in its own place, once it has said ``mark``."""
+    return f'{PRELUDE}{assign({"mark": mark})}printf %s "$mark"\nexec {shlex.join(argv)}\n'
 
 
 def observation(fragments: Mapping[str, Fragment], nonce: str) -> str:

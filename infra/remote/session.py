@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
 from infra.remote.connect import connect
-from infra.remote.quote import ENTRY, PRELUDE, assign, batch, building
+from infra.remote.quote import ENTRY, PRELUDE, assign, batch, building, entry
 from infra.remote.target import Target
 from infra.resource import Command
 
@@ -50,6 +50,13 @@ class Session:
 
     def channel(self) -> paramiko.Channel:
         """A new exec channel that runs our root shell; the script goes to its stdin."""
+        return self._exec(ENTRY)
+
+    def program(self, name: str, terminal: tuple[str, int, int] | None = None) -> paramiko.Channel:
+        """A new exec channel that runs the script of the one-off unit ``name``; in a terminal of this kind and size."""
+        return self._exec(entry(name), terminal)
+
+    def _exec(self, line: str, terminal: tuple[str, int, int] | None = None) -> paramiko.Channel:
         import paramiko
 
         transport = self._connection.transport
@@ -57,7 +64,9 @@ class Session:
             if transport is None or not transport.is_active():
                 raise EOFError("the connection is closed")
             channel: paramiko.Channel = transport.open_session(timeout=self.target.connect_timeout)
-            channel.exec_command(ENTRY)
+            if terminal is not None:
+                channel.get_pty(*terminal)
+            channel.exec_command(line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self.lost(error) from None
         self.execs += 1

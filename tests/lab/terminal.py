@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 
 from tests.lab.support import DYNOCTL, Project
@@ -18,6 +21,7 @@ class Terminal:
     def __init__(self, project: Project, *argv: str) -> None:
         project.write()
         self._master, slave = pty.openpty()
+        self.resize(80, 24)
         self._process = subprocess.Popen(
             [DYNOCTL, *argv],
             cwd=project.directory,
@@ -39,6 +43,22 @@ class Terminal:
     def say(self, line: str) -> None:
         """Type a line."""
         os.write(self._master, f"{line}\n".encode())
+
+    def press(self, keys: str) -> None:
+        """Type keys as they are, without an end of line: ``\x03`` is Ctrl-C where the program has the terminal."""
+        os.write(self._master, keys.encode())
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Drag the window's corner."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def raw(self) -> bool:
+        """Whether keys go through as they are, and nothing is echoed here."""
+        return not termios.tcgetattr(self._master)[3] & (termios.ECHO | termios.ICANON)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def interrupt(self) -> None:
         """Ctrl-C."""

@@ -1,0 +1,202 @@
+"""A one-off program on one server that is tied to this connection: when that ends, in whatever way, so does it.
+
+Two execs on one connection. The guard writes what the program needs, all of it from its stdin, and listens for a beat
+every few seconds; where beats stay out it stops the program's unit, and at its end it takes everything away. The other
+one is the program's own: its stdin, stdout and stderr, or a terminal."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from infra.errors import DynoctlError, Unreachable
+from infra.remote.quote import PRELUDE, assign, program
+from infra.remote.session import PIECE, Output, Session
+
+if TYPE_CHECKING:
+    from paramiko import Channel as Channel
+
+BEAT = 4
+"""Seconds between two beats."""
+
+PATIENCE = 30
+"""Seconds without a beat after which the server ends the program."""
+
+SILENCE = 30
+"""Seconds without an echo of a beat after which the connection counts as broken here."""
+
+START = 30
+"""Seconds that the server has to begin."""
+
+
+_END = "the server ends the program by itself"
+
+
+class Attached:
+    """The unit ``name`` on a server, started by ``argv``. ``environment`` is the text of its env file. Close it."""
+
+    def __init__(self, session: Session, name: str, argv: Sequence[str], environment: str) -> None:
+        self._session = session
+        self._name = name
+        self._mark = secrets.token_hex(12)
+        self._stop = threading.Event()
+        self._sending = threading.Lock()
+        self._heard = time.monotonic()
+        self._channel: Channel | None = None
+        self._guard = _prepare(session, name, program(argv, self._mark), environment, _GUARD)
+        threading.Thread(target=self._beat, daemon=True, name=f"beat {session.name}").start()
+
+    def start(self, terminal: tuple[str, int, int] | None = None) -> tuple[Channel, bytes]:
+        """Start it; its channel, and what it said already. ``terminal`` is the kind, columns and rows of one."""
+        self._channel = channel = self._session.program(self._name, terminal)
+        data, mark = b"", self._mark.encode()
+        deadline = time.monotonic() + START
+        while mark not in data:  # what a login shell prints stands before it
+            channel.settimeout(max(0.1, deadline - time.monotonic()))
+            try:
+                piece = channel.recv(PIECE)
+            except TimeoutError:
+                raise Unreachable(f"{self._session.name}: it did not start within {START} s") from None
+            except (OSError, EOFError) as error:
+                raise self._session.lost(error) from None
+            if not piece:
+                raise self._refused(data)
+            data += piece
+        return channel, data.partition(mark)[2]
+
+    def _refused(self, data: bytes) -> DynoctlError:
+        channel = self._channel
+        assert channel is not None  # noqa: S101  # for mypy
+        said = data
+        with suppress(TimeoutError, OSError, EOFError):
+            while piece := channel.recv_stderr(PIECE):
+                said += piece
+        text = said.decode(errors="replace").strip()
+        if "sudo" in text:
+            return Unreachable(
+                f"{self._session.name}: {self._session.user} may not start it: {text.splitlines()[-1]}",
+                "The login's sudo rule is too narrow. This prints one that is not: dynoctl sudoers",
+            )
+        return self._session.lost(EOFError(text[-300:] or "the server ended the session"))
+
+    def send(self, word: str) -> None:
+        """Tell the guard: ``INT`` and the like is a signal for the program, ``end`` ends it."""
+        with suppress(OSError, EOFError), self._sending:
+            self._guard.sendall(f"{word}\n".encode())
+
+    def check(self) -> None:
+        """Raise Unreachable where the server has been silent for too long."""
+        if time.monotonic() - self._heard > SILENCE:
+            raise self._session.lost(EOFError(f"no sign of life for {SILENCE} s; {_END}"))
+
+    def status(self) -> int:
+        """Its exit status, once it has ended. Raises Unreachable where the connection ended first."""
+        assert self._channel is not None  # noqa: S101  # for mypy
+        deadline = time.monotonic() + START
+        while not self._channel.exit_status_ready() and time.monotonic() < deadline:
+            if not self._channel.get_transport().is_active():
+                break
+            time.sleep(0.01)
+        status = self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
+        if status < 0:
+            raise self._session.lost(EOFError(f"it ended first; {_END}"))
+        return int(status)
+
+    def close(self, patience: float = 15) -> None:
+        """End it where it still runs, and wait until nothing is left of it."""
+        self._stop.set()
+        self.send("end")
+        with suppress(OSError, EOFError):
+            self._guard.settimeout(patience)
+            while self._guard.recv(PIECE):
+                pass
+        with suppress(OSError, EOFError):
+            self._guard.close()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT):
+            self.send(".")
+            try:
+                self._guard.settimeout(0)
+                while piece := self._guard.recv(PIECE):
+                    self._heard = time.monotonic() if piece else self._heard
+            except TimeoutError:
+                continue
+            except (OSError, EOFError):
+                return
+
+
+def detach(session: Session, name: str, argv: Sequence[str], environment: str) -> None:
+    """Start the unit ``name`` and leave it: it ends by itself. Raises DynoctlError where it does not start."""
+    mark = secrets.token_hex(12)
+    channel = _prepare(session, name, program(argv, ""), environment, _START, mark)
+    channel.close()
+
+
+def _prepare(session: Session, name: str, script: str, environment: str, then: str, ready: str = "") -> Channel:
+    """Hand the server what the program needs; gives back the channel once it is there."""
+    ready = ready or secrets.token_hex(12)
+    values = {"name": name, "program": script, "environment": environment, "ready": ready, "patience": str(PATIENCE)}
+    channel = session.channel()
+    try:
+        channel.settimeout(START)
+        channel.sendall((PRELUDE + assign(values) + then).encode())
+        data, marker = b"", f"{ready}\n".encode()
+        while marker not in data:
+            piece = channel.recv(PIECE)
+            if not piece:
+                break
+            data += piece
+        else:
+            return channel
+        said = data
+        while piece := channel.recv_stderr(PIECE):
+            said += piece
+        output = Output(channel.recv_exit_status(), "", said.decode(errors="replace"))
+    except (OSError, EOFError) as error:
+        raise session.lost(error) from None
+    session.refuse_without_root(output)
+    raise DynoctlError(f"{session.name}: it could not be started: {output.stderr.strip()[-500:]}")
+
+
+_WRITE = """\
+unit=$name.service script=/run/$name.sh variables=/run/$name.env
+clean() { rm -f "$script" "$variables"; }
+fail() { clean; exit 1; }
+printf '%s' "$environment" > "$variables" && printf '%s' "$program" > "$script" || fail
+"""
+
+# One compound command: the shell has read all of it when it says that beats may follow on the same stdin. Where the
+# connection breaks just as the program starts, the unit may come after it was stopped: so that is done again.
+_GUARD = f"""\
+{{
+{_WRITE}printf '%s\\n' "$ready"
+while :; do
+  word=$(timeout "$patience" sh -c 'read -r word && printf %s "$word"') || word=
+  case $word in
+    .) printf . ;;
+    INT|TERM|QUIT|HUP) systemctl kill -s "$word" "$unit" ;;
+    *) break ;;
+  esac
+done 2>/dev/null
+trap '' HUP PIPE TERM
+clean
+systemctl stop "$unit" 2>/dev/null
+[ "$word" = end ] || {{ sleep 3; systemctl stop "$unit"; }} >/dev/null 2>&1
+exit 0
+}}
+"""
+
+# systemd has read the variables when it says that the program runs.
+_START = f"""\
+{{
+{_WRITE}sh "$script" 2>&1 || fail
+clean
+printf '%s\\n' "$ready"
+exit 0
+}}
+"""
