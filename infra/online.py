@@ -32,26 +32,40 @@ class Answer:
     says: str
 
 
+class Question:
+    """The question of a manifest's services, for one server after the other."""
+
+    def __init__(self, manifest: Manifest, ruby: str) -> None:
+        """``ruby`` is the program to ask with. Raises ManifestInvalid where a reference gives nothing."""
+        self.services = services(manifest)
+        self._redact = redactor([resolve_environment(manifest)])
+        text = json.dumps([_question(name, one) for name, one in self.services.items()]).encode()
+        self._command = Command((ruby, "-rjson", "-rsocket", "-e", _ASK), stdin=text, secret=True, timeout=60)
+
+    def put(self, session: Session) -> list[Answer]:
+        """What the server says of each service, in one exec; none where there is no service. Raises Unreachable."""
+        if not self.services:
+            return []
+        status, output = session.execute(self._command)
+        return _answers(session.name, self.services, status, self._redact(output))
+
+
 def ask(manifest: Manifest, ruby: str) -> tuple[list[Answer], dict[str, str]]:
     """Every server's answers, and why some servers did not answer at all. ``ruby`` is the program to ask with.
 
     Raises ManifestInvalid where a reference gives nothing."""
-    found = services(manifest)
-    redact = redactor([resolve_environment(manifest)])
-    question = json.dumps([_question(name, one) for name, one in found.items()]).encode()
-    command = Command((ruby, "-rjson", "-rsocket", "-e", _ASK), stdin=question, secret=True, timeout=60)
+    question = Question(manifest, ruby)
 
     def work(target: Target) -> list[Answer]:
         session = Session(target)
         try:
-            status, output = session.execute(command)
+            return question.put(session)
         finally:
             session.close()
-        return _answers(target.name, found, status, redact(output))
 
     answers: list[Answer] = []
     lost: dict[str, str] = {}
-    for target, result in each(work, targets(manifest) if found else []).items():
+    for target, result in each(work, targets(manifest) if question.services else []).items():
         if isinstance(result, DynoctlError):
             lost[target.name] = result.summary
         else:

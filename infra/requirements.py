@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 
 from infra.errors import Diagnostic
 from infra.facts import SYSTEMD_AT_LEAST, Facts
@@ -28,21 +28,25 @@ def check(
     for name, facts in found.items():
         twin = machines.setdefault(facts.machine_id, name)
         if twin != name:
-            problems.append(
-                Diagnostic(
-                    f"{name} and {twin} are the same machine (machine-id {facts.machine_id})",
-                    hint="Remove one of the two from servers. Cloned machines need a machine-id of their own: "
-                    "systemd-machine-id-setup.",
-                )
-            )
+            problems.append(twins(name, twin, facts.machine_id))
         if name in idle:
             continue
         missing = [one for one in stack.packages if f"package.{one}" not in observed[name].resources]
-        problems += _server(name, facts, stack, [] if installed else missing)
+        problems += [*system(name, facts), *layers(name, facts, stack, [] if installed else missing)]
     return problems
 
 
-def _server(name: str, facts: Facts, stack: Stack, coming: list[str]) -> list[Diagnostic]:
+def twins(name: str, twin: str, machine: str) -> Diagnostic:
+    """Two names of the manifest lead to one machine."""
+    return Diagnostic(
+        f"{name} and {twin} are the same machine (machine-id {machine})",
+        hint="Remove one of the two from servers. Cloned machines need a machine-id of their own: "
+        "systemd-machine-id-setup.",
+    )
+
+
+def system(name: str, facts: Facts) -> list[Diagnostic]:
+    """What is wrong with a server's systemd and kernel."""
     problems: list[Diagnostic] = []
     if facts.systemd < SYSTEMD_AT_LEAST:
         problems.append(
@@ -60,6 +64,12 @@ def _server(name: str, facts: Facts, stack: Stack, coming: list[str]) -> list[Di
                 hint="Load the module (modprobe squashfs) or boot a kernel that has it.",
             )
         )
+    return problems
+
+
+def layers(name: str, facts: Facts, stack: Stack, coming: Sequence[str]) -> list[Diagnostic]:
+    """What is wrong with a server's Ruby and app server. ``coming`` are the packages that apply would install."""
+    problems: list[Diagnostic] = []
     if coming and facts.apt == "no":
         problems.append(
             Diagnostic(

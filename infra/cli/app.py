@@ -12,6 +12,7 @@ from infra.cli import (
     apply,
     completion,
     config,
+    doctor,
     drift,
     history,
     init,
@@ -71,6 +72,7 @@ restart.register(app)
 run_command.register(app)
 releases.register(app)
 schema.register(app)
+doctor.register(app)
 sudoers.register(app)
 completion.register(app)
 ps.register(app)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
-from infra.remote.connect import connect
+from infra.remote.connect import connect, fingerprint
 from infra.remote.quote import ENTRY, PRELUDE, assign, batch, building, entry
 from infra.remote.target import Target
 from infra.resource import Command
@@ -235,6 +235,15 @@ class Session:
     @property
     def user(self) -> str:
         return str(self._connection.user)
+
+    @property
+    def host_key(self) -> str:
+        """The host key that the server showed, as known_hosts has it: ``ssh-ed25519 SHA256:...``."""
+        transport = self._connection.transport
+        if transport is None:
+            raise self.lost(EOFError("the connection is closed"))
+        key = transport.get_remote_server_key()
+        return f"{key.get_name()} {fingerprint(key)}"
 
     def lost(self, error: BaseException) -> Unreachable:
         """The error for a connection that broke."""

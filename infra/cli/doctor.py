@@ -1,0 +1,39 @@
+"""``dynoctl doctor``: everything that apply needs, checked on every server, with cures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from infra.cli.options import AsJson, Destination, File
+from infra.errors import ERROR, UNREACHABLE
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("doctor", short_help="Check all that apply needs, on every server.")(doctor)
+
+
+def doctor(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
+    """Check everything that apply needs, on this machine and on every server, and say what to do about each fault:
+    logins and host keys, root, systemd, slugs, Ruby, disk, clock, memory, ports, databases and caches. Changes
+    nothing."""
+    from infra import manifest
+    from infra.doctor import examine
+    from infra.registry import Everything
+    from infra.views import doctor as view
+    from infra.views.style import Style, wanted
+
+    report = examine(manifest.read(file, destination), Everything())
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(view.document(report), indent=2))
+    else:
+        typer.echo(view.render(report, Style(wanted(sys.stdout))))
+    if report.unreachable:
+        raise typer.Exit(UNREACHABLE)
+    if report.failed:
+        raise typer.Exit(ERROR)
