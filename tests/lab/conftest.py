@@ -51,6 +51,7 @@ class Fleet:
 
     def __init__(self, name: str, servers: int) -> None:
         self._name = name
+        self._usual = servers
         self.path = labs.up(name, servers, lambda _: None).path
         self.key = self.path / "id_ed25519"
         self.known_hosts = self.path / "known_hosts"
@@ -62,16 +63,16 @@ class Fleet:
 
     @property
     def names(self) -> list[str]:
-        """The grid's servers, without ``data``."""
-        return self._lab.grid
+        """The grid's servers, without ``data``; of those that a test needed more, the usual ones."""
+        return self._lab.grid[: self._usual]
 
     def address(self, name: str) -> str:
         return self._lab.address(name)
 
-    def inventory(self) -> dict[str, Any]:
-        """What a dyno.yaml says of these servers."""
+    def inventory(self, *names: str) -> dict[str, Any]:
+        """What a dyno.yaml says of these servers (none named: the usual ones)."""
         return {
-            "servers": [{"name": name, "host": self.address(name)} for name in self.names],
+            "servers": [{"name": name, "host": self.address(name)} for name in names or self.names],
             "ssh": {"user": "root", "key": str(self.key), "known_hosts": str(self.known_hosts)},
         }
 
@@ -87,15 +88,16 @@ class Fleet:
         assert not check or done.returncode == 0, f"{name}: {argv}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
-    def need(self, servers: int) -> None:
-        """Grow to at least this many servers."""
-        if len(self.names) < servers:
+    def need(self, servers: int) -> list[str]:
+        """Have this many servers; their names."""
+        if len(self._lab.grid) < servers:
             labs.up(self._name, servers, lambda _: None)
+        return self._lab.grid[:servers]
 
     def need_bare(self, servers: int) -> list[str]:
         """Have this many servers without Ruby; their names."""
         if len(self._lab.bare) < servers:
-            labs.up(self._name, len(self.names), lambda _: None, bare=servers)
+            labs.up(self._name, len(self._lab.grid), lambda _: None, bare=servers)
         return self._lab.bare[:servers]
 
     def stop(self, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -219,31 +220,37 @@ def test_services_answer_from_this_machine(fleet: Any, port: int, ask: bytes, an
         assert connection.recv(100)[: len(answer)] == answer
 
 
-def bound() -> set[str]:
-    return {path.parts[3] for path in Path("/sys/block").glob("loop*/loop/backing_file")}
+def bound(name: str) -> set[str]:
+    """The loop devices that a file of this name is bound to, in whatever namespace."""
+    found = set()
+    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):  # one that was freed just now
+            if path.read_text().strip().endswith(f"/{name}"):
+                found.add(path.parts[3])
+    return found
 
 
 def test_a_power_cut_frees_the_servers_loop_devices_and_no_other(fleet: Any, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/word").write_text("sealed")
-    image = tmp_path / "image.squashfs"
+    image = tmp_path / f"image-{secrets.token_hex(4)}.squashfs"  # others of this machine have loop devices, too
     subprocess.run(["mksquashfs", tmp_path / "tree", image, "-quiet", "-no-progress"], check=True)
     foreign = subprocess.run(["losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
     device = foreign.stdout.strip()
     try:
-        before = bound()
+        before = bound(image.name)
         home = state.STATE / fleet.path.name / "servers/grid-3/root/var/lib"
-        (home / "image.squashfs").write_bytes(image.read_bytes())
-        script = """
-            mkdir -p /mnt/one /run/two && mount -t squashfs -o loop,ro /var/lib/image.squashfs /mnt/one
-            cat /mnt/one/word; cp /var/lib/image.squashfs /run/two && losetup --find /run/two/image.squashfs
-            losetup --find /var/lib/image.squashfs
+        (home / image.name).write_bytes(image.read_bytes())
+        script = f"""
+            mkdir -p /mnt/one /run/two && mount -t squashfs -o loop,ro /var/lib/{image.name} /mnt/one
+            cat /mnt/one/word; cp /var/lib/{image.name} /run/two && losetup --find /run/two/{image.name}
+            losetup --find /var/lib/{image.name}
         """
         assert fleet.exec("grid-3", "sh", "-ec", script).stdout == "sealed"
-        assert len(bound()) == len(before) + 3
+        assert len(bound(image.name)) == len(before) + 3
         fleet.kill("grid-3")
-        assert bound() & before == before
-        assert len(bound()) == len(before)
+        assert bound(image.name) & before == before
+        assert len(bound(image.name)) == len(before)
         assert image.name in Path(f"/sys/block/{Path(device).name}/loop/backing_file").read_text()
     finally:
         subprocess.run(["losetup", "--detach", device], check=True)

@@ -38,7 +38,7 @@ journalctl --sync
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Project]:
-    fleet.need(SERVERS)
+    names = fleet.need(SERVERS)
     project = Project(
         tmp_path_factory.mktemp("talk"),
         fleet,
@@ -46,7 +46,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Proje
         STARTERS / "sinatra",
         framework={"name": "sinatra", "require": "./app", "app": "Shop"},
     )
-    project.manifest["servers"] = project.manifest["servers"][:SERVERS]
+    project.manifest |= fleet.inventory(*names)
     project.manifest["dynos"] = {"web": 1, "worker": {"count": SERVERS, "command": TALKER, "cpu": 0.25}}
     project.apply()
     yield project
