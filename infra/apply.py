@@ -98,10 +98,12 @@ class Applier:
             self._phase("prepare", [one for one in made if not self._first(one)])
             gates.release(memory)
             gates.rehearse()
+            leaving = [one for one in groups if goes(one)]
+            handed = self._hand_over(leaving)
             starts = [one for one in groups if one.dyno is not None and not goes(one) and not restarts(one)]
             self._phase("start", starts)
             self._rolling.run([one for one in groups if restarts(one)])
-            leaving = [one for one in groups if goes(one)]
+            leaving = [one for one in leaving if one not in handed]
             self._phase("route", [self._among(one, leaving) for one in groups if self._last(one) and not goes(one)])
             self._remove(leaving)
             self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
@@ -146,6 +148,20 @@ class Applier:
 
     def _last(self, one: Group) -> bool:
         return self._providers[one.changes[0].resource.kind].last
+
+    def _hand_over(self, leaving: Sequence[Group]) -> list[Group]:
+        """What must be nowhere twice goes before it comes elsewhere, and not at all where it does not go."""
+        homes = self._plan.formation.homes
+        moving = [
+            one
+            for one in leaving
+            if homes.get(one.dyno or "", one.server) != one.server
+            and any(self._providers[change.resource.kind].alone for change in one.changes)
+        ]
+        self._phase("hand over", moving)
+        if moving:
+            self._prepared.scope = replace(self._prepared.scope, handed=time.time())
+        return moving
 
     def _among(self, one: Group, leaving: Sequence[Group]) -> Group:
         """What leads to dynos, as they came out: to those that came and those that stay, and to no other."""
@@ -209,7 +225,8 @@ class Applier:
         return kept or (one.dyno is None and not whole)
 
     def _make(self, one: Group) -> None:
-        if self.stop.is_set() or one.server in self._broken:
+        held = any(self._providers[change.resource.kind].alone for change in one.changes) and one.dyno in self._failed()
+        if self.stop.is_set() or one.server in self._broken or held:
             self._skip(one)
             return
         shell = self._shells[one.server]

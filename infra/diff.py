@@ -29,12 +29,7 @@ def diff(
     for key, resource in wanted.items():
         found = observed.resources.get(key)
         if found is not None and found.get("foreign") and key not in record:
-            errors.append(
-                Diagnostic(
-                    f"{resource.address} exists, and dynoctl did not make it",
-                    hint="Rename the app, or remove it from the server by hand.",
-                )
-            )
+            errors.append(_foreign(resource, found["foreign"]))
             continue
         change = _compare(resource, found, record.get(key), resource.dyno in observed.facts.pending)
         if change is not None:
@@ -61,6 +56,14 @@ def diff(
         resource = Resource(server, kind, name, found, dyno)
         changes.append(Change(resource, "delete", found, None, "not in dyno.yaml"))
     return [_with_effect(change, providers) for change in changes], errors
+
+
+def _foreign(resource: Resource, why: object) -> Diagnostic:
+    if isinstance(why, str):
+        hint = "Choose another name, or apply without it first."
+        return Diagnostic(f"{resource.address} cannot be made: {why}", hint=hint)
+    hint = "Rename the app, or remove it from the server by hand."
+    return Diagnostic(f"{resource.address} exists, and dynoctl did not make it", hint=hint)
 
 
 def _dyno_of(name: str) -> str | None:

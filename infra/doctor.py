@@ -229,7 +229,7 @@ def _clock(name: str, seen: _Seen) -> Finding:
 
 def _memory(name: str, manifest: Manifest, health: Checkup, formation: Formation) -> Iterator[Finding]:
     types = [dyno.rpartition(".")[0] for dyno, home in formation.homes.items() if home == name]
-    most = sum(manifest.dynos[one].memory for one in types if one in manifest.dynos) // MIB
+    most = sum(manifest.types[one].memory for one in types if one in manifest.types) // MIB
     says = f"{len(types)} dynos may take {most} MiB of {health.memory}"
     cure = "When all take their most at once the kernel ends one. Lower dynos.TYPE.memory, or add a server."
     over = most > health.memory

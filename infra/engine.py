@@ -108,7 +108,7 @@ def prepare(
     scope = Scope(
         manifest.app.name,
         secrets.token_hex(16),
-        {} if destroy else dict.fromkeys(manifest.dynos, environment),
+        {} if destroy else dict.fromkeys(manifest.types, environment),
         credentials,
         () if destroy else stack.packages,
         "" if destroy else registry.router(manifest),

@@ -47,7 +47,7 @@ def form(
     before = current_homes(app, found, recorded)
     wanted = [
         Share(f"{type_.name}.{number}", type_.cpu)
-        for type_ in manifest.dynos.values()
+        for type_ in manifest.types.values()
         for number in range(1, type_.count + 1)
     ]
     names = {share.dyno for share in wanted}
@@ -201,7 +201,7 @@ def _ports(
         if home is None or home not in found:
             continue
         type_ = marks.parse_dyno(share.dyno)[0]
-        if manifest.dynos[type_].command is not None:
+        if manifest.types[type_].command is not None:
             dynos.append(Dyno(share.dyno, home))
             continue
         port = given.get(share.dyno)

@@ -10,6 +10,8 @@ DYNO = "X-Dynoctl-Dyno"
 LISTEN = "X-Dynoctl-Listen"
 PORT = "X-Dynoctl-Port"
 CPU = "X-Dynoctl-Cpu"
+SCHEDULE = "X-Dynoctl-Schedule"
+"""When it runs, where it is no dyno that runs all the time."""
 
 DYNO_NAME = re.compile(r"^[a-z][a-z0-9]*\.[1-9]\d*$")
 UNIT_NAME = re.compile(r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)$")

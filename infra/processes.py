@@ -18,6 +18,19 @@ from infra.routing import Route
 
 
 @dataclass(frozen=True)
+class Job:
+    """What a schedule did and will do. ``ended`` and ``took`` are the seconds since its last run ended and those that
+    it took, ``result`` a word for how it ended; None (and "") where it has not run since the server came up. ``next``
+    are the seconds until it runs again; None: it does not."""
+
+    when: str
+    result: str = ""
+    ended: int | None = None
+    took: int | None = None
+    next: int | None = None
+
+
+@dataclass(frozen=True)
 class Row:
     """One dyno as it runs. ``uptime`` in seconds and ``memory`` in bytes; None where it does not run. ``memory_max`` is
     what it may have, ``share`` its part of a core in thousandths, ``cpu_seconds`` what it used since it started,
@@ -38,6 +51,8 @@ class Row:
     memory_max: int | None = None
     cpu_seconds: float | None = None
     waiting: int | None = None
+    job: Job | None = None
+    """What it is where it does not run all the time."""
 
 
 class Reader(Protocol):

@@ -36,6 +36,8 @@ class Scope:
     """The Debian package that the router comes in."""
     tls: Mapping[str, Sensitive] = field(default_factory=dict)
     """The router's certificate and key."""
+    handed: float = 0.0
+    """When what moves to another server was stopped where it was, in seconds since 1970; 0: nothing moves so."""
 
 
 class Provider(Protocol):
@@ -54,6 +56,11 @@ class Provider(Protocol):
     @property
     def last(self) -> bool:
         """Whether its resources lead to dynos: made when those that come are there, before others go."""
+        ...
+
+    @property
+    def alone(self) -> bool:
+        """Whether it must not be on two servers even for a moment: it goes before it comes elsewhere."""
         ...
 
     @property

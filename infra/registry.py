@@ -27,6 +27,7 @@ from providers.package import Package
 from providers.router import Router
 from providers.router import desired as routed
 from providers.routers import KINDS, assembly
+from providers.schedule import Schedule
 from providers.slug import Slug as SlugProvider
 from providers.slug import name as slug_name
 from providers.socket import Socket
@@ -56,6 +57,7 @@ class Everything:
         CredentialFiles(),
         Socket(),
         Unit(),
+        Schedule(),
         Router(),
     )
     processes = processes.Processes()
@@ -71,7 +73,7 @@ class Everything:
         except StackError as error:
             problem = Diagnostic(error.summary, path=error.path, hint=error.hint)
             raise ManifestInvalid(located(manifest, [problem])) from None
-        types = {name: type_.command for name, type_ in manifest.dynos.items()}
+        types = {name: type_.command for name, type_ in manifest.types.items()}
         return Stack(
             ruby=manifest.ruby.version,
             program=made.ruby.program,
@@ -199,8 +201,9 @@ def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> Wante
         scope.environments,
         scope.credentials,
         manifest.rollout,
-        manifest.dynos,
+        manifest.types,
         manifest.volumes,
+        {one.name: one for one in manifest.schedule},
     )
 
 

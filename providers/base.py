@@ -14,6 +14,7 @@ class Base:
     headline: Sequence[str] = ()
     first = False
     last = False
+    alone = False
 
     def effect(self, change: Change) -> Effect | None:
         return None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from infra import volumes
-from infra.manifest.model import DynoType, Rollout, Volume
+from infra.manifest.model import DynoType, Rollout, Schedule, Volume
 from infra.marks import parse_dyno
 from infra.provider import Dyno
 from infra.resource import Resource
@@ -23,6 +23,7 @@ from providers import (
     package,
     paths,
     release_command,
+    schedule,
     slug,
     socket,
     user,
@@ -42,6 +43,7 @@ class Wanted:
     rollout: Rollout
     types: Mapping[str, DynoType]
     volumes: Sequence[Volume] = ()
+    schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, str]:
@@ -124,7 +126,7 @@ def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
     type_, _ = parse_dyno(dyno.name)
     name = f"{wanted.app}-{dyno.name}"
     argv = wanted.stack.web if dyno.port else wanted.stack.commands[type_]
-    attributes = dyno_unit.attributes(unit(wanted, dyno, argv))
+    its = unit(wanted, dyno, argv)
     made = [
         Resource(dyno.server, "user", name, user.desired(wanted.app, dyno.name), dyno.name),
         Resource(dyno.server, "env_file", name, env_file.desired(wanted.environments[type_]), dyno.name),
@@ -134,5 +136,8 @@ def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
     if dyno.port:
         listening = socket.desired(wanted.app, dyno.name, dyno.listen, dyno.port)
         made.append(Resource(dyno.server, "socket", name, listening, dyno.name))
+    if (scheduled := wanted.schedules.get(type_)) is not None:
+        # It reads its files anew whenever it starts, so no change of theirs is one of its own.
+        return [*made, Resource(dyno.server, "schedule", name, schedule.attributes(its, scheduled), dyno.name)]
     triggers = tuple(f"{one.kind}.{name}" for one in made)
-    return [*made, Resource(dyno.server, "unit", name, attributes, dyno.name, triggers=triggers)]
+    return [*made, Resource(dyno.server, "unit", name, dyno_unit.attributes(its), dyno.name, triggers=triggers)]

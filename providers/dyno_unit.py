@@ -77,7 +77,7 @@ def attributes(dyno: DynoUnit) -> Attributes:
         "drop_ins": (),
         "enabled": True,
         "state": "running",
-        "cpu": _percent(dyno.cpu),
+        "cpu": percent(dyno.cpu),
     }
 
 
@@ -108,7 +108,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.Restart": "always",
         "Service.RestartSec": "1",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
-        "Service.CPUQuota": _percent(dyno.cpu),
+        "Service.CPUQuota": percent(dyno.cpu),
         "Install.WantedBy": "multi-user.target",
     }
 
@@ -163,7 +163,7 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
     def share(percent: str) -> str:
         return f"+{SYSTEMCTL} set-property --runtime {unit} CPUQuota={percent.replace('%', '%%')}"
 
-    steady, boot = share(_percent(dyno.cpu)), share(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
+    steady, boot = share(percent(dyno.cpu)), share(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
     poll = [dyno.ruby, "--disable=gems", "-rsocket", "-rio/wait", "-e", _POLL, dyno.listen, str(dyno.port)]
     poll += wanted(dyno.health)
     settings = {
@@ -203,5 +203,6 @@ def words(argv: Sequence[str]) -> str:
     return " ".join(ini.quote(word) for word in argv)
 
 
-def _percent(thousandths: int) -> str:
+def percent(thousandths: int) -> str:
+    """A share as systemd's quota: ``25%``."""
     return f"{thousandths / 10:g}%"

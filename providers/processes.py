@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from infra import marks, release
-from infra.processes import Row
+from infra.processes import Job, Row
 from infra.provider import Fragment, Scope
 from infra.release import Release
 from providers import paths, shown
 
 _PROPERTIES = (
     "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestampMonotonic,CPUUsageNSec,MemoryCurrent,MemoryMax,"
-    "BindReadOnlyPaths"
+    "BindReadOnlyPaths,Result,ExecMainCode,ExecMainStatus,ExecMainStartTimestampMonotonic,"
+    "ExecMainExitTimestampMonotonic,NextElapseUSecRealtime"
 )
+
+_RESULTS = {
+    "success": "ok",
+    "timeout": "timed out",
+    "oom-kill": "out of memory",
+    "resources": "no room to run",
+}
+"""What systemd calls the result of a run, in our words; of others its exit status or signal is told."""
 
 TICKS = 100
 """Linux counts a process's time in hundredths of a second, whatever the machine."""
@@ -33,6 +44,7 @@ class _Told:
     """What a server said apart from its units' properties."""
 
     now: float = 0.0
+    clock: float = 0.0
     resident: dict[str, int] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     ticks: dict[str, int] = field(default_factory=dict)
@@ -46,6 +58,8 @@ class _Told:
         word, _, rest = line.partition(" ")
         if word == "now":
             self.now = float(rest)
+        elif word == "clock":
+            self.clock = float(rest)
         elif mark := _MARK.match(line):
             self.marks[(mark["unit"], mark["key"])] = mark["value"]
         elif process := _PROCESS.match(line):
@@ -109,15 +123,21 @@ class Processes:
             if named is None or f"dyno-{scope.app}-{named['type']}-{named['number']}.service" != unit:
                 continue
             ready = units.get(unit.replace(".service", "-ready.service"), {})
-            found.append(_row(scope.app, server, f"{named['type']}.{named['number']}", unit, one, ready, told))
+            timer = units.get(unit.replace(".service", ".timer"), {})
+            found.append(_row(scope.app, server, f"{named['type']}.{named['number']}", unit, one, ready, timer, told))
         return sorted(found, key=lambda row: marks.dyno_order(row.dyno))
 
 
-def _row(app: str, server: str, dyno: str, unit: str, one: shown.Unit, ready: shown.Unit, told: _Told) -> Row:
-    running = one.get("ActiveState") == "active"
+def _row(
+    app: str, server: str, dyno: str, unit: str, one: shown.Unit, ready: shown.Unit, timer: shown.Unit, told: _Told
+) -> Row:
+    when = told.marks.get((unit, marks.SCHEDULE))
+    job = None if when is None else _job(when, one, timer, told)
+    running = one.get("ActiveState") == ("active" if job is None else "activating")
     pid = one.get("MainPID", "0")
     memory, used = one.get("MemoryCurrent", ""), one.get("CPUUsageNSec", "")
-    started = int(one.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
+    entered = "ActiveEnterTimestampMonotonic" if job is None else "ExecMainStartTimestampMonotonic"
+    started = int(one.get(entered) or 0) / 1e6
     port, listen = _number(told.marks, unit, marks.PORT), told.marks.get((unit, marks.LISTEN), "")
     found = re.search(r"/srv/dyno/[^/]+/([0-9a-f]{64}):/app\b", one.get("BindReadOnlyPaths", ""))
     slug = found[1] if found else ""
@@ -129,7 +149,7 @@ def _row(app: str, server: str, dyno: str, unit: str, one: shown.Unit, ready: sh
         dyno=dyno,
         port=port,
         listen=listen,
-        state=_word(one, ready),
+        state=_word(one, ready) if job is None else _phase(one, timer),
         slug=slug,
         pid=int(pid) if running and pid != "0" else None,
         uptime=int(told.now - started) if running else None,
@@ -140,7 +160,47 @@ def _row(app: str, server: str, dyno: str, unit: str, one: shown.Unit, ready: sh
         memory_max=int(most) if most.isdigit() else None,
         cpu_seconds=seconds if running else None,
         waiting=told.waiting.get((_in_hex(listen), port)) if port else None,
+        job=job,
     )
+
+
+def _job(when: str, service: shown.Unit, timer: shown.Unit, told: _Told) -> Job:
+    began = int(service.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+    ended = int(service.get("ExecMainExitTimestampMonotonic") or 0) / 1e6
+    coming = _moment(timer.get("NextElapseUSecRealtime", ""))
+    next_ = None if coming is None or timer.get("ActiveState") != "active" else max(0, int(coming - told.clock))
+    if not ended or ended < began:  # it has not run, or runs for the first time
+        return Job(when, next=next_)
+    return Job(when, _result(service), int(told.now - ended), int(ended - began), next_)
+
+
+def _result(service: shown.Unit) -> str:
+    result, status = service.get("Result", ""), service.get("ExecMainStatus", "0")
+    if result in _RESULTS:
+        return _RESULTS[result]
+    if result == "exit-code":
+        return f"failed with {status}"
+    if result in ("signal", "core-dump") and status.isdigit():
+        try:
+            return f"ended by {signal.Signals(int(status)).name}"
+        except ValueError:
+            return f"ended by signal {status}"
+    return result or "unknown"
+
+
+def _moment(text: str) -> float | None:
+    """systemd's ``Tue 2026-11-24 03:00:00 UTC`` in seconds since 1970; None where there is none."""
+    try:
+        return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
+
+
+def _phase(service: shown.Unit, timer: shown.Unit) -> str:
+    """A word for a schedule."""
+    if service.get("ActiveState") in ("activating", "deactivating"):
+        return "running"
+    return "waiting" if timer.get("ActiveState") == "active" else "stopped"
 
 
 def _number(told: Mapping[tuple[str, str], str], unit: str, key: str) -> int:
@@ -171,8 +231,11 @@ _SCRIPT = """\
 read -r now _ < /proc/uptime; printf 'now %s\\n' "$now"
 grep -Hs '^X-Dynoctl-' /etc/systemd/system/"$prefix"*.service || exit 0
 set --
-for file in /etc/systemd/system/"$prefix"*.service; do set -- "$@" "${file##*/}"; done
-systemctl show -p "$properties" -- "$@"
+for file in /etc/systemd/system/"$prefix"*.service /etc/systemd/system/"$prefix"*.timer; do
+  [ -e "$file" ] && set -- "$@" "${file##*/}"
+done
+case $* in *.timer*) printf 'clock '; date +%s ;; esac
+TZ=UTC systemctl show -p "$properties" -- "$@"
 set --
 for file in /sys/fs/cgroup/unified/dyno.slice/"$slice"/*.service/cgroup.procs; do
   [ -e "$file" ] || continue

@@ -59,14 +59,16 @@ class Unit(Base):
             attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
                 "unit": settings,
                 "ready": ini.parse("\n".join(texts.get(f"{file}-ready", ()))),
-                "drop_ins": _drop_ins(state) + _drop_ins(ready),
+                "drop_ins": drop_ins(state) + drop_ins(ready),
                 "enabled": state.get("UnitFileState") == "enabled",
                 "state": _state(state, ready),
             }
             quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
             booting = ready.get("ActiveState") != "active"
             attributes["cpu"] = settings.get("Service.CPUQuota", "") if booting else quota
-            if settings.get(f"Unit.{marks.APP}") != scope.app or settings.get(f"Unit.{marks.DYNO}") != dyno:
+            if f"Unit.{marks.SCHEDULE}" in settings:
+                attributes = {"foreign": "a schedule of that name is there"}
+            elif settings.get(f"Unit.{marks.APP}") != scope.app or settings.get(f"Unit.{marks.DYNO}") != dyno:
                 attributes["foreign"] = True
             units[f"{scope.app}-{dyno}"] = attributes
         return units
@@ -94,7 +96,7 @@ class Unit(Base):
                 ),
                 files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
                 files.systemctl("daemon-reload"),
-                Command(("sh", "-c", _STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
+                Command(("sh", "-c", STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
             ]
         wanted, ready_wanted = change.after["unit"], change.after["ready"]
         assert isinstance(wanted, Mapping) and isinstance(ready_wanted, Mapping)  # noqa: S101  # for mypy
@@ -102,7 +104,7 @@ class Unit(Base):
         if change.action != "restart":
             found = change.before or {}
             if found.get("drop_ins"):
-                commands.append(Command(("sh", "-c", _REVERT, "revert", service, ready), says=f"revert {service}"))
+                commands.append(Command(("sh", "-c", REVERT, "revert", service, ready), says=f"revert {service}"))
             commands += [
                 files.write(file, ini.render(_text(wanted)), "0644", says=f"write {service}"),
                 files.write(ready_file, ini.render(_text(ready_wanted)), "0644", says=f"write {ready}"),
@@ -192,7 +194,7 @@ def _state(service: Mapping[str, str], ready: Mapping[str, str]) -> str:
     return "running" if answering or booting else "not answering"
 
 
-def _drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:
+def drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:
     """Drop-ins of this very unit; the one in which systemd keeps the lifted CPU share is its own affair."""
     unit = state.get("Id", "")
     return tuple(
@@ -222,7 +224,7 @@ systemctl show -p "$shown" -- "$@"
 """
 
 # systemctl revert would also take away the unit file, so the drop-ins go by hand, wherever they may stand.
-_REVERT = """\
+REVERT = """\
 for unit; do
   for root in /etc/systemd/system /run/systemd/system /etc/systemd/system.control /run/systemd/system.control; do
     rm -rf "$root/$unit.d"
@@ -266,7 +268,7 @@ systemctl reset-failed "$1" "$2" 2>/dev/null
 
 # A slice that systemd made by itself stays after its last unit has gone; shop's prefix is also shop-admin's, which
 # at worst leaves an empty slice until that app goes too.
-_STOP_SLICE = """\
+STOP_SLICE = """\
 left() { for unit in /etc/systemd/system/"$1"*.service; do [ -e "$unit" ] && return 0; done; return 1; }
 left "$1" || systemctl stop "$2"
 left dyno- || systemctl stop dyno.slice

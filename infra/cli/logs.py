@@ -132,9 +132,9 @@ def _refuse_unknown(chosen: Wanted, model: Manifest, there: Collection[str], lin
     from infra.marks import dyno_order
 
     said = {line.dyno for line in lines}
-    dynos = {f"{name}.{number}" for name, type_ in model.dynos.items() for number in range(1, type_.count + 1)}
+    dynos = {f"{name}.{number}" for name, type_ in model.types.items() for number in range(1, type_.count + 1)}
     dynos |= set(there) | said
-    types = {name.partition(".")[0] for name in dynos} | set(model.dynos)
+    types = {name.partition(".")[0] for name in dynos} | set(model.types)
     for name in chosen.types:
         if name not in types:
             raise DynoctlError(f"There is no process type {name}", f"There is: {', '.join(sorted(types))}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from infra.cron import calendar, every
 from infra.manifest.document import Document
 from infra.manifest.model import (
     App,
@@ -21,6 +22,7 @@ from infra.manifest.model import (
     Rollout,
     Router,
     Ruby,
+    Schedule,
     Server,
     Ssh,
     Use,
@@ -59,6 +61,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         middleware=tuple(_entry(entry) for entry in data.get("middleware", [])),
         env={name: _env(document, name, value) for name, value in data.get("env", {}).items()},
         credentials={name: _reference(value) for name, value in data.get("credentials", {}).items()},
+        schedule=tuple(_schedule(one) for one in data.get("schedule", [])),
         volumes=tuple(
             Volume(one["name"], one["path"].strip("/"), tuple(one.get("types", ()))) for one in data.get("volumes", [])
         ),
@@ -121,13 +124,26 @@ def _dynos(name: str, value: Any) -> DynoType:
     keys: dict[str, Any] = {"count": value.get("count", 1)} | {
         key: value[key] for key in ("port", "stop_timeout") if key in value
     }
+    if "command" in value:
+        keys["command"] = _command(value["command"])
+    return DynoType(name, **keys, **_limits(value))
+
+
+def _limits(value: dict[str, Any]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
     if "cpu" in value:
         keys["cpu"] = round(value["cpu"] * 1000)
     if "memory" in value:
         keys["memory"] = int(value["memory"][:-1]) * _SIZES[value["memory"][-1]]
-    if "command" in value:
-        keys["command"] = _command(value["command"])
-    return DynoType(name, **keys)
+    return keys
+
+
+def _schedule(value: dict[str, Any]) -> Schedule:
+    cron = value.get("cron")
+    times = calendar(cron) if cron is not None else every(value["every"])
+    optional = {key: value[key] for key in ("timeout", "concurrency") if key in value}
+    when = str(cron) if cron is not None else f"every {value['every']}"
+    return Schedule(value["name"], _command(value["command"]) or "", times, when, **optional, **_limits(value))
 
 
 def _command(value: Any) -> str | tuple[str, ...] | None:

@@ -105,6 +105,27 @@ class DynoType:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """A command that runs at moments that come again, in a dyno of its own on one server. ``calendar`` holds them as
+    systemd's calendar events, ``when`` as they are written; ``timeout`` in seconds; ``cpu`` and ``memory`` as a
+    ``DynoType``'s. What comes while it still runs is left out (``skip``), or runs once afterwards (``queue``)."""
+
+    name: str
+    command: str | tuple[str, ...]
+    calendar: tuple[str, ...]
+    when: str
+    timeout: int = 3600
+    concurrency: Literal["skip", "queue"] = "skip"
+    cpu: int = DynoType.cpu
+    memory: int = DynoType.memory
+
+    @property
+    def type(self) -> DynoType:
+        """It as a type of which there is one dyno."""
+        return DynoType(self.name, 1, self.cpu, self.memory, command=self.command)
+
+
+@dataclass(frozen=True)
 class Volume:
     """A directory that outlives its dynos. ``path`` is below the app's; ``types`` of dyno have it, () is all."""
 
@@ -233,6 +254,7 @@ class Manifest:
     env: Mapping[str, Value] = field(default_factory=dict)
     credentials: Mapping[str, Reference] = field(default_factory=dict)
     """What dynos get as files, by the file's name."""
+    schedule: tuple[Schedule, ...] = ()
     volumes: tuple[Volume, ...] = ()
     database: Backing | None = None
     cache: Backing | None = None
@@ -248,6 +270,11 @@ class Manifest:
     spread: str | None = None
     """The label over whose values dynos spread before they spread over servers."""
     router: Router | None = None
+
+    @property
+    def types(self) -> Mapping[str, DynoType]:
+        """Everything that has dynos: the process types, and then the schedules."""
+        return {**self.dynos, **{one.name: one.type for one in self.schedule}}
 
     @property
     def environment(self) -> str:

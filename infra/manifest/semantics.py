@@ -9,7 +9,7 @@ from pathlib import Path as File
 from typing import Any
 
 from infra.errors import Diagnostic
-from infra.manifest import backing_semantics, router_semantics, volume_semantics
+from infra.manifest import backing_semantics, router_semantics, schedule_semantics, volume_semantics
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
 from infra.manifest.places import is_file, place
@@ -36,6 +36,7 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from _runtime(document, data)
     yield from backing_semantics.check(document, data)
     yield from router_semantics.check(document, data)
+    yield from schedule_semantics.check(document, data)
     yield from volume_semantics.check(document, data)
     yield from _ssh(document, data, base)
     for type_ in _map(_map(data.get("checks")).get("min_healthy")):

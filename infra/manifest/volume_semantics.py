@@ -7,12 +7,13 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest.document import Document
+from infra.manifest.schedule_semantics import named
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Every problem of ``volumes``."""
     app, given = data.get("app"), data.get("dynos")
-    dynos = given if isinstance(given, dict) and given else ("web",)
+    dynos = [*(given if isinstance(given, dict) and given else ("web",)), *(one.get("name") for one in named(data))]
     taken: dict[str, str] = {}
     writable = app.get("writable") if isinstance(app, dict) else None
     for path in writable if isinstance(writable, list) else ():

@@ -10,6 +10,9 @@ from infra.views.style import Style
 
 _HEAD = ("DYNO", "SERVER", "ADDRESS", "STATE", "SLUG", "PID", "UPTIME", "MEMORY", "RESTARTS")
 
+WELL = ("up", "waiting", "running")
+"""The states of dynos and schedules that are as they should be."""
+
 
 def table(rows: Sequence[Row], style: Style) -> str:
     """One line for each dyno, columns as wide as they need to be."""
@@ -21,7 +24,7 @@ def table(rows: Sequence[Row], style: Style) -> str:
         if number == 0:
             text = [style("bold", cell) for cell in text]
         else:
-            text[3] = style("green" if line[3] == "up" else "red", text[3])
+            text[3] = style("green" if line[3] in WELL else "red", text[3])
         lines.append("  ".join(text).rstrip())
     return "\n".join(lines)
 

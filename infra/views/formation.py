@@ -5,27 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.manifest.model import Manifest
-from infra.processes import Row
+from infra.processes import Job, Row
 from infra.views.dynos import span
 from infra.views.style import Style, printable
 
 
 def render(manifest: Manifest, rows: Sequence[Row], style: Style) -> str:
     """A block for each type: how many of the dynos that are wanted are up, what they run, and a line for each."""
-    types = list(manifest.dynos)
+    types = list(manifest.types)
     types += sorted({row.dyno.partition(".")[0] for row in rows} - set(types))
-    cells = {row.dyno + row.server: _cells(row) for row in rows}
+    cells = {row.dyno + row.server: _cells(row) for row in rows if row.job is None}
     widths = [max((len(line[column]) for line in cells.values()), default=0) for column in range(7)]
     blocks = []
     for type_ in types:
         own = [row for row in rows if row.dyno.partition(".")[0] == type_]
-        wanted = manifest.dynos[type_].count if type_ in manifest.dynos else 0
+        wanted = manifest.types[type_].count if type_ in manifest.types else 0
         if not own and not wanted:
             continue
-        up = sum(row.state == "up" for row in own)
-        count = style("green" if up == wanted == len(own) else "red", f"{up} of {wanted} up")
-        lines = [f"{style('bold', f'=== {type_}')} ({count}): {command(manifest, type_)}"]
+        head = style("bold", f"=== {type_}")
+        lines = [f"{head} ({_count(manifest, type_, own, wanted, style)}): {command(manifest, type_)}"]
         for row in own:
+            if row.job is not None:
+                lines.append(_scheduled(row, row.job, style))
+                continue
             texts = [f"{cell:<{width}}" for cell, width in zip(cells[row.dyno + row.server], widths, strict=True)]
             texts[1] = style("green" if row.state == "up" else "red", texts[1])
             lines.append("  ".join(texts).rstrip())
@@ -33,11 +35,33 @@ def render(manifest: Manifest, rows: Sequence[Row], style: Style) -> str:
     return "\n\n".join(blocks) or "No dynos. dynoctl apply starts those of dyno.yaml."
 
 
+def _count(manifest: Manifest, type_: str, own: Sequence[Row], wanted: int, style: Style) -> str:
+    """What stands in the head of a block: how many are up, or when it runs."""
+    whens = [one.when for one in manifest.schedule if one.name == type_]
+    if whens or (own and all(row.job is not None for row in own)):
+        well = len(own) == wanted and all(row.state != "stopped" for row in own)
+        return style("green" if well else "red", printable(whens[0] if whens else "a schedule"))
+    up = sum(row.state == "up" for row in own)
+    return style("green" if up == wanted == len(own) else "red", f"{up} of {wanted} up")
+
+
+def _scheduled(row: Row, job: Job, style: Style) -> str:
+    """``nightly.1: waiting  grid-2  v3  last: ok 3h ago, took 12s  next: in 20h 50m``."""
+    state = style("red" if row.state == "stopped" else "green", row.state)
+    last = "not run yet"
+    if job.ended is not None:
+        took = "" if job.took is None else f", took {span(job.took)}"
+        last = f"{style('green' if job.result == 'ok' else 'red', job.result)} {span(job.ended)} ago{took}"
+    next_ = "never" if job.next is None else f"in {span(job.next)}"
+    release = f"v{row.release}" if row.release else "-"
+    return "  ".join((f"{row.dyno}:", state, row.server, release, f"last: {last}", f"next: {next_}"))
+
+
 def command(manifest: Manifest, type_: str) -> str:
     """What a type's dynos run: their command, or else the app server and what it serves."""
-    if type_ not in manifest.dynos:
+    if type_ not in manifest.types:
         return "not in dyno.yaml any more"
-    own = manifest.dynos[type_].command
+    own = manifest.types[type_].command
     if own is not None:
         return printable(own if isinstance(own, str) else " ".join(own)).replace("\n", " ")
     served = manifest.rackup or (manifest.framework.name if manifest.framework else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from infra import marks
 from infra.processes import Row
-from infra.views.dynos import span
+from infra.views.dynos import WELL, span
 from infra.views.formation import memory
 from infra.views.style import printable
 from infra.watch import Seen
@@ -33,14 +33,19 @@ def screen(app: str, seen: Sequence[Seen], now: datetime, width: int, height: in
     from rich.text import Text
 
     rows = _rows(seen)
-    up = sum(row.state == "up" and not one.away for one, row in rows)
-    head = Text.assemble((app, "bold"), f"  {up} of {len(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
+    head = Text.assemble((app, "bold"), f"  {_up(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
     room = height - 5  # all but the head, the names of the columns, and two empty lines
     servers = sorted(seen, key=lambda one: not one.away) if len(seen) > room // 2 else list(seen)
     servers, others = _clipped(servers, max(room // 2, room - len(rows)))
     shown, more = _clipped(rows, room - len(servers) - len(others))
     wide = width >= WIDE
     return Group(head, Text(), _servers(servers), *others, Text(), _dynos(shown, wide=wide, bars=wide), *more)
+
+
+def _up(rows: Sequence[tuple[Seen, Row]]) -> str:
+    """How many of the dynos that run all the time do run."""
+    always = [(one, row) for one, row in rows if row.job is None]
+    return f"{sum(row.state == 'up' and not one.away for one, row in always)} of {len(always)}"
 
 
 def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:
@@ -57,8 +62,7 @@ def plain(app: str, seen: Sequence[Seen], now: datetime, console: Console) -> st
     """The same as text, once, with all dynos."""
     with console.capture() as captured:
         rows = _rows(seen)
-        up = sum(row.state == "up" and not one.away for one, row in rows)
-        console.print(f"{app}  {up} of {len(rows)} dynos up  {now:%H:%M:%S}\n", highlight=False)
+        console.print(f"{app}  {_up(rows)} dynos up  {now:%H:%M:%S}\n", highlight=False)
         console.print(_servers(seen), "", _dynos(rows, wide=True, bars=False), sep="\n")
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
@@ -142,7 +146,7 @@ def _dynos(rows: Sequence[tuple[Seen, Row]], *, wide: bool, bars: bool) -> Table
     table.columns[0].min_width = max((len(row.dyno) for _, row in rows), default=4)
     table.columns[1].min_width = max((len(row.server) for _, row in rows), default=6)
     for one, row in rows:
-        state = Text("away", "red") if one.away else Text(row.state, "green" if row.state == "up" else "red")
+        state = Text("away", "red") if one.away else Text(row.state, "green" if row.state in WELL else "red")
         cpu = (one.cpu or {}).get(row.dyno)
         part = None if row.memory is None or not row.memory_max else row.memory / row.memory_max
         cells = [

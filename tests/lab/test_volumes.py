@@ -43,6 +43,7 @@ def test_uploads_outlive_every_dyno(keeps: Project, fleet: Any, tmp_path: Any) -
     assert keeps.get(first, "/write?of=public/uploads/a.txt") == "written"
     assert keeps.get(second, "/read?of=public/uploads/a.txt") == "x", "one dyno reads what another wrote"
     assert keeps.get(second, "/write?of=public/uploads/a.txt") == "written", "and writes it"
+    assert keeps.get(second, "/write?of=public/uploads/b.txt") == "written"
     assert keeps.get(first, "/write?of=public/b.txt") == "403 Errno::EROFS", "beside it all is read-only"
     assert fleet.exec(ON, "stat", "-c", "%a %U:%G", PLACE).stdout == "2770 root:dyno-keeps\n"
     assert fleet.exec(ON, "stat", "-c", "%a %G", f"{PLACE}/a.txt").stdout == "660 dyno-keeps\n"
@@ -50,14 +51,14 @@ def test_uploads_outlive_every_dyno(keeps: Project, fleet: Any, tmp_path: Any) -
     # A new release, another dyno type's place, a restart and a scale: the file is there.
     (keeps.source / "new").write_text("release 2")
     keeps.apply()
-    keeps.dynoctl("restart", "--auto-approve")
+    keeps.dynoctl("restart")
     keeps.dynoctl("scale", "web=1", "--auto-approve")
     rows = keeps.ps()
     assert list(rows) == ["web.1"]
     assert keeps.get(rows["web.1"], "/read?of=public/uploads/a.txt") == "x"
-    owner = fleet.exec(ON, "stat", "-c", "%U", f"{PLACE}/a.txt").stdout
-    assert owner == "root\n", "web.2 wrote it last, and its user is gone: nobody inherits the uid's files"
-    assert keeps.get(rows["web.1"], "/write?of=public/uploads/a.txt") == "written", "its group may, whoever it was"
+    owner = fleet.exec(ON, "stat", "-c", "%U", f"{PLACE}/b.txt").stdout
+    assert owner == "root\n", "web.2 made it, and its user is gone: nobody inherits the uid's files"
+    assert keeps.get(rows["web.1"], "/write?of=public/uploads/b.txt") == "written", "its group may, whoever it was"
     keeps.dynoctl("scale", "web=2", "--auto-approve")
     assert keeps.get(keeps.ps()["web.2"], "/read?of=public/uploads/a.txt") == "x"
 

@@ -1,0 +1,236 @@
+"""A schedule: a timer, and the unit of the one dyno that it starts; with a queue, one more in between that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra import marks
+from infra.manifest.model import Schedule as Wanted
+from infra.provider import Fragment, Scope
+from infra.resource import Attributes, Change, Command
+from providers import credentials, files, ini, paths, shown, unit
+from providers.base import Base
+from providers.dyno_unit import DynoUnit, inside, percent, words
+
+STAMPS = "/var/lib/systemd/timers"
+"""Where systemd remembers when a persistent timer elapsed last."""
+
+PATIENCE = 60
+"""Seconds that a run has to end by itself before what runs it is taken away."""
+
+_SHOWN = "Id,ActiveState,UnitFileState,DropInPaths,NeedDaemonReload"
+
+_TAKEN = "a process type of that name runs there"
+
+
+class Schedule(Base):
+    kind = "schedule"
+    alone = True
+    headline = ("timer.Timer.OnCalendar", "unit.Service.ExecStart", "unit.Service.TimeoutStartSec", "state")
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "mark": marks.SCHEDULE, "shown": _SHOWN})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+        texts: dict[str, list[str]] = {}
+        properties: list[str] = []
+        found: dict[str, Attributes] = {}
+        for line in output.split("\n"):
+            file, colon, text = line.partition(":")
+            if colon and file.endswith((".service", ".timer")) and "=" not in file:
+                texts.setdefault(file, []).append(text)
+            elif line.startswith("other "):
+                if (dyno := _dyno(scope.app, line.removeprefix("other ").removesuffix(".service"))) is not None:
+                    found[f"{scope.app}-{dyno}"] = {"foreign": _TAKEN}
+            else:
+                properties.append(line)
+        states = shown.parse("\n".join(properties))
+        for name in dict.fromkeys(_base(file) for file in texts):
+            if (dyno := _dyno(scope.app, name)) is None:
+                continue
+            timer, service = states.get(f"{name}.timer", {}), states.get(f"{name}.service", {})
+            found[f"{scope.app}-{dyno}"] = {
+                "unit": ini.parse("\n".join(texts.get(f"{name}.service", ()))),
+                "timer": ini.parse("\n".join(texts.get(f"{name}.timer", ()))),
+                "due": ini.parse("\n".join(texts.get(f"{name}-due.service", ()))),
+                "drop_ins": unit.drop_ins(timer) + unit.drop_ins(service),
+                "enabled": timer.get("UnitFileState") == "enabled",
+                "state": _state(timer, service),
+            }
+        return found
+
+    def triggers(self, change: Change) -> bool:
+        return False
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        name, dyno = marks.user_name(scope.app, str(change.resource.dyno)), change.resource.dyno
+        service, timer, due = f"{name}.service", f"{name}.timer", f"{name}-due.service"
+        if change.after is None:
+            slice_ = f"dyno-{marks.escape(scope.app)}.slice"
+            stop = ("sh", "-c", _STOP, "stop", name, str(PATIENCE), f"{STAMPS}/stamp-{timer}")
+            gone = [
+                path for one in (service, timer, due) for path in (f"{paths.UNITS}/{one}", f"{paths.UNITS}/{one}.d")
+            ]
+            return [
+                Command(stop, timeout=PATIENCE + unit.STOP_TIMEOUT, says=f"stop the schedule {dyno}"),
+                files.remove(*gone, says=f"remove {timer}"),
+                files.systemctl("daemon-reload"),
+                Command(("sh", "-c", unit.STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
+            ]
+        before = change.before or {}
+        commands = []
+        if before.get("drop_ins"):
+            commands.append(Command(("sh", "-c", unit.REVERT, "revert", service, timer), says=f"revert {timer}"))
+        for file, settings in ((service, "unit"), (timer, "timer"), (due, "due")):
+            wanted = change.after[settings]
+            assert isinstance(wanted, Mapping)  # noqa: S101  # for mypy
+            path = f"{paths.UNITS}/{file}"
+            if wanted:
+                text = ini.render({key: str(value) for key, value in wanted.items()})
+                commands.append(files.write(path, text, "0644", says=f"write {file}"))
+            elif before.get(settings):
+                commands.append(files.remove(path))
+        commands.append(files.systemctl("daemon-reload"))
+        if set(change.differing()) - {"unit", "due", "drop_ins"} or before.get("state") != "waiting":
+            # Its stamp is now: nothing that would have come before the schedule was so is made up for. One that moves
+            # goes on where it was stopped.
+            since = f"@{scope.handed:.3f}" if scope.handed else "now"
+            start = ("sh", "-c", _START, "start", timer, f"{STAMPS}/stamp-{timer}", since)
+            commands.append(Command(start, says=f"start {timer}"))
+        return commands
+
+
+def attributes(dyno: DynoUnit, schedule: Wanted) -> Attributes:
+    """The desired attributes of ``schedule.APP-NAME.1``."""
+    name = marks.user_name(dyno.app, dyno.dyno)
+    queue = schedule.concurrency == "queue"
+    return {
+        "unit": _service(dyno, schedule),
+        "timer": _timer(dyno.app, name, schedule),
+        "due": _due(dyno.app, name) if queue else {},
+        "drop_ins": (),
+        "enabled": True,
+        "state": "waiting",
+    }
+
+
+def _service(dyno: DynoUnit, schedule: Wanted) -> dict[str, str]:
+    name = marks.user_name(dyno.app, dyno.dyno)
+    mount = paths.mount_unit(dyno.app, dyno.slug)
+    return {
+        "Unit.Description": f"{schedule.name} of {dyno.app}",
+        f"Unit.{marks.APP}": dyno.app,
+        f"Unit.{marks.DYNO}": dyno.dyno,
+        f"Unit.{marks.CPU}": str(dyno.cpu),
+        f"Unit.{marks.SCHEDULE}": schedule.when,
+        "Unit.Wants": "network-online.target",
+        "Unit.Requires": mount,
+        "Unit.After": f"network-online.target {mount}",
+        "Service.Type": "oneshot",
+        "Service.User": name,
+        "Service.Group": name,
+        **inside(dyno, {"DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
+        **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
+        "Service.ExecStart": words(dyno.argv),
+        "Service.TimeoutStartSec": str(schedule.timeout),
+        "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
+        "Service.CPUQuota": percent(dyno.cpu),
+    }
+
+
+def _timer(app: str, name: str, schedule: Wanted) -> dict[str, str]:
+    due = f"{name}-due.service" if schedule.concurrency == "queue" else f"{name}.service"
+    return {
+        "Unit.Description": f"{schedule.name} of {app}, {schedule.when}",
+        f"Unit.{marks.APP}": app,
+        # With a queue nothing else refers to the service between two runs, and systemd would forget how it ended.
+        "Unit.After": f"{name}.service",
+        "Timer.OnCalendar": "\n".join(schedule.calendar),
+        "Timer.Unit": due,
+        "Timer.AccuracySec": "1s",
+        # What came while the server was off runs once when it is back.
+        "Timer.Persistent": "yes",
+        "Install.WantedBy": "timers.target",
+    }
+
+
+def _due(app: str, name: str) -> dict[str, str]:
+    return {
+        "Unit.Description": f"{name} once its last run has ended",
+        f"Unit.{marks.APP}": app,
+        "Service.Type": "oneshot",
+        "Service.TimeoutStartSec": "infinity",
+        "Service.ExecStart": words(["/bin/sh", "-c", _WAIT, "due", f"{name}.service"]),
+        "Service.NoNewPrivileges": "yes",
+        "Service.ProtectSystem": "strict",
+        "Service.ProtectHome": "yes",
+        "Service.PrivateNetwork": "yes",
+        "Service.PrivateDevices": "yes",
+        "Service.MemoryMax": "64M",
+    }
+
+
+def _base(file: str) -> str:
+    """The unit that a file belongs to, without what follows its dot."""
+    return file.rpartition(".")[0].removesuffix("-due")
+
+
+def _dyno(app: str, name: str) -> str | None:
+    found = marks.UNIT_NAME.match(name)
+    if found is None or name != f"dyno-{app}-{found['type']}-{found['number']}":
+        return None
+    return f"{found['type']}.{found['number']}"
+
+
+def _state(timer: shown.Unit, service: shown.Unit) -> str:
+    if timer.get("ActiveState") != "active":
+        return "stopped"
+    stale = "yes" in (timer.get("NeedDaemonReload"), service.get("NeedDaemonReload"))
+    return "outdated" if stale else "waiting"
+
+
+_SCRIPT = """\
+cd /etc/systemd/system 2>/dev/null || exit 0
+scheduled=$(grep -ls "^$mark=" "$prefix"*.service)
+set --
+for file in "$prefix"*.service "$prefix"*.timer; do
+  [ -e "$file" ] || continue
+  case $file in
+    *-ready.service) ;;
+    *-due.service|*.timer) set -- "$@" "$file" ;;
+    *) case "
+$scheduled
+" in *"
+$file
+"*) set -- "$@" "$file" ;; *) printf 'other %s\\n' "$file" ;; esac ;;
+  esac
+done
+[ $# -gt 0 ] || exit 0
+grep -H '' -- "$@"
+systemctl show -p "$shown" -- "$@"
+"""
+
+_START = """\
+mkdir -p "${2%/*}" && touch -d "$3" "$2" || exit
+systemctl --no-reload enable "$1" 2>/dev/null
+systemctl restart "$1"
+"""
+
+# A run that is at work may end by itself; nothing new begins meanwhile.
+_STOP = """\
+systemctl --no-reload disable "$1.timer" 2>/dev/null
+systemctl stop "$1.timer" "$1-due.service" 2>/dev/null
+left=$2
+while [ "$left" -gt 0 ] && [ "$(systemctl show -p ActiveState --value "$1.service")" = activating ]; do
+  sleep 1; left=$((left - 1))
+done
+systemctl stop "$1.service" 2>/dev/null
+systemctl reset-failed "$1.service" "$1.timer" "$1-due.service" 2>/dev/null
+rm -f "$3"
+"""
+
+# Whatever comes while this waits is one run: systemd does not start twice what starts already.
+_WAIT = (
+    'while [ "$(systemctl show -p ActiveState --value "$1")" = activating ]; do sleep 1; done; '
+    'exec systemctl start --no-block "$1"'
+)
