@@ -46,7 +46,7 @@ def oneoff(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Pro
 
 def left(fleet: Any, server: str = ON) -> str:
     """All that is on a server of any one-off dyno."""
-    return str(fleet.exec(server, "sh", "-c", LEFT).stdout)
+    return str(fleet.exec(server, "sh", "-s", input=LEFT).stdout)
 
 
 def gone(fleet: Any, seconds: float = 20) -> None:
@@ -120,7 +120,7 @@ def test_what_cannot_be_is_said(oneoff: Project) -> None:
 
 
 def test_a_terminal(oneoff: Project, fleet: Any, terminal: Any) -> None:
-    one = terminal("bash", "--norc")
+    one = terminal("sh", "-i")
     one.wait_for("Running on grid-1 as run.")
     one.say('PS1="> "; test -t 0 -a -t 1 -a -t 2 && stty size && echo "$TERM"')
     one.wait_for("24 80\r\nxterm-256color\r\n> ")

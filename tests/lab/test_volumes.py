@@ -102,7 +102,7 @@ def test_dynos_on_several_servers_are_refused(keeps: Project, fleet: Any) -> Non
     keeps.manifest["servers"] = fleet.inventory()["servers"][:2]
     done = keeps.dynoctl("plan", code=1)
     assert "the volume uploads is a directory of one server, and its dynos run on 2" in done.stderr
-    assert "web.1 on grid-1" in done.stderr and "dyno.yaml:" in done.stderr
+    assert "web.1 on grid-" in done.stderr and "dyno.yaml:" in done.stderr
     done = keeps.dynoctl("apply", "--auto-approve", code=1)
     assert "directory of one server" in done.stderr and keeps.ps() == {}
 
