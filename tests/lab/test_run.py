@@ -122,6 +122,7 @@ def test_what_cannot_be_is_said(oneoff: Project) -> None:
 def test_a_terminal(oneoff: Project, fleet: Any, terminal: Any) -> None:
     one = terminal("sh", "-i")
     one.wait_for("Running on grid-1 as run.")
+    one.wait_for("$ ")
     one.say('PS1="> "; test -t 0 -a -t 1 -a -t 2 && stty size && echo "$TERM"')
     one.wait_for("24 80\r\nxterm-256color\r\n> ")
     assert one.raw()

@@ -25,9 +25,8 @@ def project(directory: Any, fleet: Any, name: str) -> Project:
 @pytest.fixture
 def keeps(tmp_path: Any, fleet: Any) -> Iterator[Project]:
     made = project(tmp_path / "keeps", fleet, "keeps")
-    servers = made.manifest["servers"]
     yield made
-    made.manifest["servers"] = servers
+    made.manifest["servers"] = fleet.inventory()["servers"][:2]
     made.destroy()
     for server in fleet.names[:2]:
         fleet.exec(server, "sh", "-c", CLEAN)
