@@ -129,12 +129,8 @@ def test_a_terminal(oneoff: Project, fleet: Any, terminal: Any) -> None:
     one.resize(101, 33)
     os.kill(one.pid, signal.SIGWINCH)  # the helper's terminal is nobody's foreground
 
-    def resized() -> bool:
-        one.say("stty size")
-        one.wait_for("\r\n> ")
-        return "33 101" in one.text
-
-    eventually(resized)
+    one.say("while [ \"$(stty size)\" = '24 80' ]; do sleep 0.1; done; stty size")
+    one.wait_for("\r\n33 101\r\n")
     one.say("echo go; sleep 100")
     one.wait_for("\r\ngo\r\n")
     one.press("\x03")
