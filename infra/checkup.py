@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from infra.provider import Fragment
 
@@ -22,15 +22,15 @@ class Disk:
 
 @dataclass(frozen=True)
 class Checkup:
-    """``clock`` is the server's, in seconds since 1970; ``memory`` is in MiB."""
+    """``clock`` is the server's, in seconds since 1970; ``controllers`` are those of its control groups, ``memory`` is
+    in MiB."""
 
     system: str
     clock: float
-    unified: bool
+    controllers: frozenset[str]
     loop: bool
     memory: int
-    running: str
-    disks: tuple[Disk, ...] = field(default_factory=tuple)
+    disks: tuple[Disk, ...] = ()
 
 
 def fragment() -> Fragment:
@@ -42,12 +42,14 @@ def fragment() -> Fragment:
 _SCRIPT = """\
 printf 'clock '; date +%s.%N
 printf 'system '; ( . /etc/os-release && printf '%s\\n' "$PRETTY_NAME" ) 2>/dev/null || echo
-printf 'cgroups '; stat -fc %T /sys/fs/cgroup 2>/dev/null || echo
+printf 'controllers '
+cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || {
+  while read -r name _ _ on; do [ "$on" = 1 ] && printf '%s ' "$name"; done < /proc/cgroups; echo
+}
 loop=no
 { [ -e /dev/loop-control ] || modprobe -nq loop; } 2>/dev/null && loop=yes
 printf 'loop %s\\n' "$loop"
 while read -r key value _; do [ "$key" = MemTotal: ] && printf 'memory %s\\n' "$value" && break; done < /proc/meminfo
-printf 'running '; systemctl is-system-running 2>/dev/null || :
 for path in /var/lib /srv /etc /run; do
   free=$(df -Pk "$path" 2>/dev/null | awk 'NR == 2 { print $4 }')
   inodes=$(df -Pi "$path" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }')
@@ -74,9 +76,8 @@ def parse(output: str) -> Checkup:
     return Checkup(
         system=said["system"],
         clock=float(said["clock"]),
-        unified=said["cgroups"] == "cgroup2fs",
+        controllers=frozenset(said["controllers"].split()),
         loop=said["loop"] == "yes",
         memory=int(said["memory"]) // 1024,
-        running=said["running"],
         disks=tuple(disks),
     )

@@ -110,8 +110,12 @@ def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = t
             found += one
     problems = [*strange(manifest, facts), *_twins(facts), *formation.errors]
     fleet = [Finding("fleet", "dynos", "failed", one.summary, one.hint or one.expected) for one in problems]
+    wanted = sum(one.count for one in manifest.types.values())
     if not problems and seen:
-        fleet = [Finding("fleet", "dynos", "ok", f"{len(formation.homes)} have a place")]
+        says = f"{len(formation.homes)} of {wanted} have a place"
+        full = len(formation.homes) == wanted
+        cure = "The servers that did not answer may have room for the rest."
+        fleet = [Finding("fleet", "dynos", "ok" if full else "warning", says, "" if full else cure)]
     return Report((*here, *found, *fleet), tuple(name for name in said if name not in seen))
 
 
@@ -173,9 +177,10 @@ def _server(name: str, seen: _Seen, manifest: Manifest, stack: Stack, formation:
     facts, health = seen.observed.facts, seen.checkup
     idle = any(one.name == name and (one.drain or not one.dynos) for one in manifest.servers)
     yield from _told(name, "systemd", requirements.system(name, facts), f"{facts.systemd} on {health.system}")
-    if not health.unified:
-        cure = "Boot with systemd.unified_cgroup_hierarchy=1: a dyno's CPU and memory are limited by cgroup v2."
-        yield Finding(name, "cgroups", "failed", "they are not the unified ones", cure)
+    off = [one for one in ("cpu", "memory") if one not in health.controllers]
+    cure = f"Boot with cgroup_enable={off[0]} on the kernel's command line, and without cgroup_disable." if off else ""
+    says = f"no control groups for {' and '.join(off)}" if off else "CPU and memory can be limited"
+    yield Finding(name, "limits", "failed" if off else "ok", says, cure)
     loop = "loop devices, squashfs" if health.loop else "no loop devices"
     cure = "" if health.loop else "Load the module: modprobe loop. A slug is mounted by one."
     yield Finding(name, "slugs", "ok" if health.loop else "failed", loop, cure)

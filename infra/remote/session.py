@@ -126,7 +126,7 @@ class Session:
         if "sudo" in text:
             raise Unreachable(
                 f"{self.name}: {self.user} cannot become root without a password: {text.splitlines()[-1]}",
-                "Log in as root, or give this login a NOPASSWD sudo rule.",
+                "Log in as root, or give this login a NOPASSWD sudo rule: dynoctl sudoers prints it.",
             )
         raise Unreachable(f"{self.name}: the login shell failed with status {output.status}: {text[:300]}")
 
