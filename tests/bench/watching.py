@@ -1,4 +1,4 @@
-"""What it costs to look at a fleet: ``ps`` and ``logs`` as whole processes, beside the least that SSH itself takes."""
+"""What it costs to look at a fleet, and to run in it: whole processes, beside the least that SSH itself takes."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ def watching(project: Path, lab: LabState) -> list[Row]:
         "python": lambda: subprocess.run([sys.executable, "-c", "import fabric, paramiko, typer"], check=True),
         "ps": lambda: dynoctl(project, "ps"),
         "logs": lambda: dynoctl(project, "logs", "-n", str(LINES)),
+        "ssh one": lambda: subprocess.run(["ssh", "-F", config, lab.grid[0], "true"], check=True),
+        "run": lambda: dynoctl(project, "run", "--server", lab.grid[0], "true"),
+        "run anywhere": lambda: dynoctl(project, "run", "true"),
     }
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(RUNS):  # in turn, so that all have the same machine
@@ -54,5 +57,12 @@ def watching(project: Path, lab: LabState) -> list[Row]:
             f"{spent['logs']:.2f} s, whole process; {beside}",
             "under 2 s",
             spent["logs"] < 2,
+        ),
+        (
+            "run true",
+            f"{spent['run']:.2f} s, whole process ({spent['run anywhere']:.2f} s where it looks for the least loaded of "
+            f"{size}); ssh server true {spent['ssh one']:.2f} s",
+            "at most 1 s more",
+            spent["run"] - spent["ssh one"] <= 1,
         ),
     ]
