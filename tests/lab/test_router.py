@@ -277,6 +277,46 @@ def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_
     shop.settled()
 
 
+def served(fleet: Any, server: str) -> set[str]:
+    """The dynos that answered some requests through the router of a server."""
+    return {get(fleet.address(server), 8080).split()[1] for _ in range(60)}
+
+
+def test_two_routers(shop: Project, fleet: Any) -> None:
+    """Each leads to every dyno; one that dies takes nothing along; a part of a plan leads nowhere wrong."""
+    shop.manifest["router"] |= {"kind": KINDS[0], "servers": ["grid-1", "grid-2"]}
+    shop.manifest["dynos"] = {"web": 4}
+    shop.apply()
+    shop.settled()
+    everybody = set(shop.ps())
+    assert served(fleet, "grid-1") == served(fleet, "grid-2") == everybody
+
+    shop.manifest["dynos"] = {"web": 6}
+    shop.dynoctl("apply", "--auto-approve", "--target", "web.5")
+    assert served(fleet, "grid-1") == served(fleet, "grid-2") == everybody | {"web.5"} == set(shop.ps())
+    shop.manifest["dynos"] = {"web": 4}
+    shop.apply()
+    shop.settled()
+    assert served(fleet, "grid-2") == everybody
+
+    shop.dynoctl("maintenance", "on")
+    assert all(get(fleet.address(one), 8080).startswith("503") for one in ("grid-1", "grid-2"))
+    shop.dynoctl("maintenance", "off")
+    with through(fleet, "grid-2") as load:
+        going(load, 20)
+        fleet.cut("grid-1")
+        going(load, 100)
+    fleet.restore("grid-1")
+    assert load.failures == []
+
+    shop.manifest["router"]["servers"] = ["grid-1"]
+    shop.apply()
+    shop.settled()
+    assert served(fleet, "grid-1") == everybody
+    with pytest.raises(OSError, match="refused"):
+        get(fleet.address("grid-2"), 8080)
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bare_server_that_only_routes(fleet: Any, tmp_path: Path, kind: str) -> None:
