@@ -4,8 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 DYNOCTL := $(VENV)/bin/dynoctl
-# Tests wait more than they compute, so two labs side by side take little more than half the time.
-LABS ?= 2
+# Tests wait more than they compute, so labs side by side take little more than a part of the time each.
+LABS ?= 3
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
@@ -25,7 +25,7 @@ demo: system $(VENV)/.done  ## Boot three servers, plan, apply, and ask the app 
 
 test: system $(VENV)/.done lint wheel  ## Lint, types, unit tests, the wheel, and every test on real servers
 	@.ci/packages chromium curl
-	$(PY) -m pytest -q -n $(LABS) --dist loadfile tests/unit tests/golden tests/lab
+	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/lab
 
 unit: $(VENV)/.done  ## The tests that run anywhere, in seconds
 	$(PY) -m pytest -q tests/unit tests/golden
@@ -44,7 +44,7 @@ bench: system $(VENV)/.done  ## Print the measured numbers, with ratios against 
 
 soak: system $(VENV)/.done  ## The long sweeps
 	@.ci/packages chromium curl
-	$(PY) -m pytest -q -n $(LABS) --dist loadfile tests/lab --soak
+	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/lab --soak
 
 clean:  ## Take down every lab and remove what was built here
 	-@[ ! -x $(DYNOCTL) ] || $(DYNOCTL) lab down --all
