@@ -36,9 +36,10 @@ def diff(
             changes.append(change)
     changed = {change.resource.key for change in changes}
     pulling = {change.resource.key for change in changes if providers[change.resource.kind].triggers(change)}
+    whole = {resource.dyno: key for key, resource in wanted.items()}  # the last of a dyno's is what runs it
     for key, resource in wanted.items():
         causes = [trigger for trigger in resource.triggers if trigger in pulling]
-        if resource.triggers and resource.dyno in observed.facts.pending:
+        if resource.dyno in observed.facts.pending and whole[resource.dyno] == key:
             causes.append("an apply that was cut off")
         if causes and key not in changed and key in observed.resources:
             attributes = observed.resources[key]

@@ -76,13 +76,6 @@ class _Seen:
     answers: Sequence[Answer]
 
 
-@dataclass
-class _Login(Exception):
-    """How far we came."""
-
-    findings: list[Finding]
-
-
 def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = time.time) -> Report:
     """Ask; changes nothing. Nothing raises for one server, nor for a secret that is missing here."""
     stack = registry.stack(manifest)
@@ -91,10 +84,7 @@ def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = t
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
 
     def ask(target: Target) -> _Seen | list[Finding]:
-        try:
-            return _ask(target, observer, question, now)
-        except _Login as error:
-            return error.findings
+        return _ask(target, observer, question, now)
 
     said = {target.name: answer for target, answer in each(ask, targets(manifest)).items()}
     found: list[Finding] = []
@@ -145,13 +135,15 @@ def _here(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Fi
     return found, question
 
 
-def _ask(target: Target, observer: Observer, question: Question | None, now: Callable[[], float]) -> _Seen:
-    """One connection. Raises _Login where it comes to nothing."""
+def _ask(
+    target: Target, observer: Observer, question: Question | None, now: Callable[[], float]
+) -> _Seen | list[Finding]:
+    """What a server says, over one connection; where it comes to nothing, how far it came."""
     findings: list[Finding] = []
     try:
         session = Session(target)
     except DynoctlError as error:
-        raise _Login([_failed(target.name, "ssh", error)]) from None
+        return [_failed(target.name, "ssh", error)]
     try:
         findings.append(Finding(target.name, "ssh", "ok", f"{session.user}@{target.host}, {session.host_key}"))
         nonce = secrets.token_hex(12)
@@ -168,7 +160,7 @@ def _ask(target: Target, observer: Observer, question: Question | None, now: Cal
         observed = observer.look(session)
         return _Seen(findings, observed, health, sent, back, question.put(session) if question else ())
     except DynoctlError as error:
-        raise _Login([*findings, _failed(target.name, "system" if len(findings) > 1 else "root", error)]) from None
+        return [*findings, _failed(target.name, "system" if len(findings) > 1 else "root", error)]
     finally:
         session.close()
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from infra.errors import DynoctlError
+from infra.manifest.model import Volume
 from infra.sensitive import Sensitive
 from infra.stack import Stack
 
@@ -18,6 +19,9 @@ _SOCKET = "@socket@"
 
 _RUNS = ("environment", "rackup", "config", "web", "commands", "writable", "stop_signal", "stop_seconds", "program")
 """What of a stack makes a difference to what runs; the rest says what must be there for it."""
+
+_SOME = ("credentials", "volumes")
+"""What makes one where there is any."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def pack(
         "web": list(stack.web),
         "candidate": list(stack.candidate(_SOCKET)),
         "commands": {name: list(argv) for name, argv in stack.commands.items()},
+        "volumes": [[one.name, one.path, list(one.types)] for one in stack.volumes],
         "stop_signal": stack.stop_signal,
         "stop_seconds": stack.stop_seconds,
     }
@@ -66,7 +71,7 @@ def content(body: str) -> str:
     """The part of a packed release that tells it from another one; "" where it is damaged."""
     try:
         values = json.loads(body)
-        names = ("slug", "variables", *_RUNS, *(["credentials"] if values.get("credentials") else []))
+        names = ("slug", "variables", *_RUNS, *(name for name in _SOME if values.get(name)))
         return json.dumps({name: values[name] for name in names}, sort_keys=True)
     except (ValueError, KeyError, TypeError):
         return ""
@@ -113,6 +118,7 @@ def _stack(values: Mapping[str, Any], fits: Callable[[str, str], bool]) -> Stack
         web=tuple(values["web"]),
         candidate=lambda path: tuple(word.replace(_SOCKET, path) for word in candidate),
         commands={name: tuple(argv) for name, argv in values["commands"].items()},
+        volumes=tuple(Volume(str(name), str(path), tuple(types)) for name, path, types in values.get("volumes", [])),
         stop_signal=str(values["stop_signal"]),
         stop_seconds=int(values["stop_seconds"]),
     )

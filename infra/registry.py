@@ -88,6 +88,7 @@ class Everything:
             candidate=lambda path: made.argv(Unix(path)),
             commands={name: command(line) for name, line in types.items() if line is not None},
             release=None if manifest.release_command is None else command(manifest.release_command),
+            volumes=manifest.volumes,
             stop_signal=made.stop.signal,
             stop_seconds=made.stop.seconds,
         )
@@ -102,7 +103,7 @@ class Everything:
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app
-        directories = (*stack.writable, *(one.path for one in manifest.volumes))
+        directories = (*stack.writable, *(one.path for one in stack.volumes))
         tree = scan(app.source, directories, _manifests(manifest))
         if not app.build:
             return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)))
@@ -202,7 +203,6 @@ def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> Wante
         scope.credentials,
         manifest.rollout,
         manifest.types,
-        manifest.volumes,
         {one.name: one for one in manifest.schedule},
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.formation import Formation
-from infra.manifest.model import Manifest
+from infra.manifest.model import Manifest, Volume
 from infra.provider import Provider, Scope
 from infra.remote.session import Session
 from infra.resource import Change, Command, Resource, Upload
@@ -41,6 +41,8 @@ class Stack:
     commands: Mapping[str, tuple[str, ...]]
     release: tuple[str, ...] | None = None
     """The argv of the release phase, if there is one."""
+    volumes: tuple[Volume, ...] = ()
+    """A release's own: a slug that was made before there was one has no place for it."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 30
     """How long a web dyno may take to finish its requests before it is killed."""

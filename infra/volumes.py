@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from infra import marks
 from infra.errors import Diagnostic
@@ -35,14 +35,16 @@ def users(volume: Volume, homes: Mapping[str, str]) -> dict[str, str]:
 
 
 def check(
-    manifest: Manifest, formation: Formation, found: Mapping[str, Mapping[str, Attributes]]
+    manifest: Manifest, volumes: Sequence[Volume], formation: Formation, found: Mapping[str, Mapping[str, Attributes]]
 ) -> Iterator[Diagnostic]:
-    """Why a volume cannot be where its dynos are to run. ``found`` holds by server what was observed."""
+    """Why one of a release's volumes cannot be where its dynos are to run. ``found`` holds by server what was
+    observed."""
     app = manifest.app.name
-    for index, volume in enumerate(manifest.volumes):
+    places = {one.name: f"volumes/{index}" for index, one in enumerate(manifest.volumes)}
+    for volume in volumes:
         homes = users(volume, formation.homes)
         servers = list(dict.fromkeys(homes.values()))
-        where = f"volumes/{index}"
+        where = places.get(volume.name, "")
         if len(servers) > 1:
             some = ", ".join(f"{dyno} on {server}" for dyno, server in list(homes.items())[:4])
             yield Diagnostic(
@@ -62,6 +64,22 @@ def check(
                     path=where,
                     hint=f"Copy it first, with owners and modes, to {at} there: rsync -a, while nothing writes to it.",
                 )
+
+
+def lost(
+    app: str,
+    volumes: Sequence[Volume],
+    formation: Formation,
+    given_up: Collection[str],
+    found: Mapping[str, Mapping[str, Attributes]],
+) -> list[str]:
+    """What was on servers that are ``given_up``, and that nobody else has."""
+    return [
+        f"{server}, which is given up, had the volume {volume.name}: its dynos begin with an empty one"
+        for volume in volumes
+        for server in sorted({*users(volume, formation.before).values()} & set(given_up))
+        if not any(f"{KIND}.{name(app, volume.name)}" in resources for resources in found.values())
+    ]
 
 
 def notes(manifest: Manifest, found: Mapping[str, Mapping[str, Attributes]], wanted: Sequence[str]) -> list[str]:

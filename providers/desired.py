@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra import volumes
-from infra.manifest.model import DynoType, Rollout, Schedule, Volume
+from infra.manifest.model import DynoType, Rollout, Schedule
 from infra.marks import parse_dyno
 from infra.provider import Dyno
 from infra.resource import Resource
@@ -42,7 +42,6 @@ class Wanted:
     credentials: Mapping[str, Sensitive]
     rollout: Rollout
     types: Mapping[str, DynoType]
-    volumes: Sequence[Volume] = ()
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
     @property
@@ -58,7 +57,7 @@ def resources(wanted: Wanted, dynos: Sequence[Dyno]) -> list[Resource]:
     for server in dict.fromkeys(dyno.server for dyno in dynos):
         made += _server(wanted, server, web=server in web)
     homes = {dyno.name: dyno.server for dyno in dynos}
-    for one in wanted.volumes:
+    for one in wanted.stack.volumes:
         name = volumes.name(wanted.app, one.name)
         for server in dict.fromkeys(volumes.users(one, homes).values()):
             made.append(Resource(server, volume.Volume.kind, name, volume.desired(wanted.app)))
@@ -101,7 +100,7 @@ def unit(wanted: Wanted, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUni
         files={kind: launch_file.digest(text) for kind, text in wanted.files.items()} if dyno.port else {},
         writable=stack.writable,
         credentials=tuple(sorted(wanted.credentials)),
-        volumes={one.name: one.path for one in wanted.volumes if not one.types or type_ in one.types},
+        volumes={one.name: one.path for one in stack.volumes if not one.types or type_ in one.types},
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=its.stop_timeout or stop,
         ruby=stack.program,

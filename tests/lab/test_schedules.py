@@ -88,8 +88,13 @@ def test_once_over_three_servers_and_while_it_moves(app: Project, fleet: Any) ->
 
 
 def test_a_dead_home_is_given_up(app: Project, fleet: Any) -> None:
+    app.manifest["schedule"].append({"name": "yearly", "cron": "@yearly", "command": "echo happy"})
     app.apply()
+    assert app.ps()["yearly.1"]["job"]["ended"] is None
     home = app.ps()["tick.1"]["server"]
+    late = app.ps()["yearly.1"]["server"]
+    stamp = "/var/lib/systemd/timers/stamp-dyno-clock-yearly-1.timer"
+    fleet.exec(late, "touch", "-d", "-2 years", stamp)
     fleet.kill(home)
     try:
         app.dynoctl("apply", "--auto-approve", "--evacuate", home)
@@ -100,8 +105,11 @@ def test_a_dead_home_is_given_up(app: Project, fleet: Any) -> None:
         once(app, began, time.time() - 2)
     finally:
         fleet.start(home)
-    # It is back, with what it had, until the next apply.
+    # It is back, with what it had, until the next apply. What came while a server was off has run once.
+    if late != home:
+        fleet.reboot(late)
     app.apply()
+    eventually(lambda: app.dynoctl("logs", "-t", "yearly", code=None).stdout.count("happy") == 1)
     began = time.time()
     time.sleep(2 * EVERY)
     once(app, began, time.time() - 2)

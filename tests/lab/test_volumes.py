@@ -123,3 +123,16 @@ def test_dynos_on_several_servers_are_refused(keeps: Project, fleet: Any) -> Non
     keeps.apply()
     row = keeps.ps()["web.1"]
     assert row["server"] == other and keeps.get(row, "/read?of=public/uploads/a.txt") == "y"
+
+
+def test_going_back_to_before_there_was_one(keeps: Project) -> None:
+    wanted = keeps.manifest.pop("volumes")
+    keeps.manifest["dynos"] = {"web": 1}
+    keeps.apply()
+    keeps.manifest["volumes"] = wanted
+    keeps.apply()
+    assert keeps.get(keeps.ps()["web.1"], "/write?of=public/uploads/a.txt") == "written"
+    keeps.dynoctl("rollback", "--auto-approve")
+    assert keeps.get(keeps.ps()["web.1"], "/read?of=public/uploads/a.txt") == "403 Errno::ENOENT"
+    keeps.apply()
+    assert keeps.get(keeps.ps()["web.1"], "/read?of=public/uploads/a.txt") == "x"

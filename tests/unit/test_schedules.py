@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import cast
+
 import pytest
 
 from infra.cron import CronError, calendar, every
+from infra.formation import Formation
+from infra.manifest.model import Schedule
+from infra.observe import Observed
+from infra.plan import build
+from infra.provider import Scope
+from infra.registry import Everything
+from infra.resource import Action, Attributes, Change, Resource
+from providers import ini, schedule
+from providers.dyno_unit import DynoUnit
+from tests.unit.test_engine import facts
 
 
 @pytest.mark.parametrize(
@@ -84,3 +97,71 @@ def test_every(span: str, event: str) -> None:
 def test_not_every(span: str) -> None:
     with pytest.raises(CronError):
         every(span)
+
+
+JOB = Schedule("tick", "echo 'hi'", ("*-*-* *:00:00 UTC",), "every 1h", timeout=60, concurrency="queue")
+DYNO = DynoUnit("shop", "tick.1", ("/bin/sh", "-c", "echo 'hi'"), {}, "cafe", cpu=250, memory=1 << 29)
+WANTED = schedule.attributes(DYNO, JOB)
+
+
+def listing(*others: str, **states: str) -> str:
+    """What a server with this schedule prints."""
+    lines = [f"other {one}.service" for one in others]
+    for suffix, part in ((".service", "unit"), (".timer", "timer"), ("-due.service", "due")):
+        settings = cast(Mapping[str, str], WANTED[part])
+        lines += [f"dyno-shop-tick-1{suffix}:{line}" for line in ini.render(settings).splitlines()]
+    for suffix in (".service", ".timer"):
+        state = {"Id": f"dyno-shop-tick-1{suffix}", "ActiveState": "active", "UnitFileState": "enabled"} | states
+        lines += [*(f"{key}={value}" for key, value in state.items()), ""]
+    return "\n".join(lines)
+
+
+def test_what_is_written_is_what_is_read() -> None:
+    found = schedule.Schedule().parse(Scope("shop", "s"), listing("dyno-shop-web-1", "dyno-shop-admin-web-1"))
+    assert found == {"shop-tick.1": WANTED, "shop-web.1": {"foreign": "a process type of that name runs there"}}
+    stopped = schedule.Schedule().parse(Scope("shop", "s"), listing(ActiveState="inactive", UnitFileState="disabled"))
+    assert (stopped["shop-tick.1"]["state"], stopped["shop-tick.1"]["enabled"]) == ("stopped", False)
+    stale = schedule.Schedule().parse(Scope("shop", "s"), listing(NeedDaemonReload="yes"))
+    assert stale["shop-tick.1"]["state"] == "outdated"
+
+
+def words(before: Attributes | None, after: Attributes | None, handed: float = 0.0) -> list[tuple[str, ...]]:
+    resource = Resource("grid-1", "schedule", "shop-tick.1", after or {}, "tick.1")
+    action: Action = "create" if before is None else "delete" if after is None else "update"
+    change = Change(resource, action, before, after)
+    return [one.argv for one in schedule.Schedule().steps(Scope("shop", "s", handed=handed), change)]
+
+
+def test_a_new_release_starts_nothing_and_a_new_calendar_counts_from_now() -> None:
+    new = {**WANTED, "unit": {**cast(Mapping[str, str], WANTED["unit"]), "Service.ExecStart": "other"}}
+    assert not any("start" in argv for argv in words(WANTED, new))
+    assert ("systemctl", "daemon-reload") in words(WANTED, new)
+    later = {**WANTED, "timer": {**cast(Mapping[str, str], WANTED["timer"]), "Timer.OnCalendar": "daily"}}
+    assert words(WANTED, later)[-1][3:] == (
+        "start",
+        "dyno-shop-tick-1.timer",
+        "/var/lib/systemd/timers/stamp-dyno-shop-tick-1.timer",
+        "now",
+    )
+    assert words(None, WANTED, handed=12.5)[-1][-1] == "@12.500", "it goes on where it was stopped"
+    without = {**WANTED, "due": {}}
+    assert any("dyno-shop-tick-1-due.service" in " ".join(argv) for argv in words(WANTED, without))
+
+
+def test_a_schedule_that_an_apply_left_pending_is_settled_without_a_restart() -> None:
+    desired = [Resource("grid-1", "schedule", "shop-tick.1", WANTED, "tick.1")]
+    observed = Observed(facts(pending=frozenset({"tick.1"})), {"schedule.shop-tick.1": WANTED})
+    plan = build("shop", desired, {"grid-1": observed}, Formation((), {}, {}), Everything.providers, {})
+    (change,) = plan.changes
+    assert (change.action, change.effect, plan.batches) == ("restart", None, ())
+    assert "cut off" in change.reason
+
+
+def test_a_name_is_of_one_kind_at_a_time() -> None:
+    desired = [Resource("grid-1", "schedule", "shop-web.1", WANTED, "web.1")]
+    there: dict[str, Attributes] = {"schedule.shop-web.1": {"foreign": "a process type of that name runs there"}}
+    plan = build("shop", desired, {"grid-1": Observed(facts(), there)}, Formation((), {}, {}), Everything.providers, {})
+    (error,) = plan.errors
+    assert error.summary.endswith("cannot be made: a process type of that name runs there")
+    gone = build("shop", [], {"grid-1": Observed(facts(), there)}, Formation((), {}, {}), Everything.providers, {})
+    assert gone.changes == (), "and it is nobody's to take away"
