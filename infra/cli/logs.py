@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.fail import INTERRUPTED
-from infra.cli.options import AsJson
+from infra.cli.options import AsJson, servers_named
 from infra.errors import UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
     from infra.journal import Line, Wanted
     from infra.manifest.model import Manifest
-    from infra.remote.target import Target
 
 DEFAULT = 100
 
@@ -68,7 +67,7 @@ def logs(
     last = lines if lines is not None or since is not None else DEFAULT
     model = manifest.read(file, destination)
     chosen = Wanted(_types(types or ()), _names(dynos or ()))
-    asked = _servers(servers or (), targets(model))
+    asked = servers_named(servers or (), targets(model))
     color = wanted(sys.stdout)
 
     def show(line: Line) -> None:
@@ -117,14 +116,6 @@ def _names(dynos: Sequence[str]) -> tuple[str, ...]:
         if not DYNO_NAME.match(name) or name.endswith("\n"):
             raise DynoctlError(f"--dyno {name}: that is no dyno's name", "Write web.1; --type web means all of a type.")
     return tuple(dynos)
-
-
-def _servers(names: Sequence[str], all_: Sequence[Target]) -> list[Target]:
-    known = [target.name for target in all_]
-    for name in names:
-        if name not in known:
-            raise DynoctlError(f"There is no server {name}", f"There is: {', '.join(known)}.")
-    return [target for target in all_ if not names or target.name in names]
 
 
 def _refuse_unknown(chosen: Wanted, model: Manifest, there: Collection[str], lines: Sequence[Line]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.errors import DynoctlError
 from infra.selection import Selection
+
+if TYPE_CHECKING:
+    from infra.remote.target import Target
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The manifest.")]
 Destination = Annotated[
@@ -62,3 +66,12 @@ def write_page(path: Path, text: str) -> None:
 def selection(targets: list[str] | None, excludes: list[str] | None, replaces: list[str] | None) -> Selection:
     """What the three options say together."""
     return Selection(tuple(targets or ()), tuple(excludes or ()), tuple(replaces or ()))
+
+
+def servers_named(names: Sequence[str], known: Sequence[Target]) -> list[Target]:
+    """Those of the servers that are named; none named: all. Raises DynoctlError where there is none of a name."""
+    there = [target.name for target in known]
+    for name in names:
+        if name not in there:
+            raise DynoctlError(f"There is no server {name}", f"There is: {', '.join(there)}.")
+    return [target for target in known if not names or target.name in names]

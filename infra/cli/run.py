@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from infra.cli.options import Destination, File
+from infra.cli.options import Destination, File, servers_named
 
 TTL = "24h"
 
@@ -47,7 +47,6 @@ def run(
     line for a shell."""
     from infra import manifest, runs
     from infra.cli import pump
-    from infra.errors import DynoctlError
     from infra.registry import Everything
     from infra.remote.attached import Attached
     from infra.remote.attached import detach as leave
@@ -62,11 +61,7 @@ def run(
     wish = runs.Wish(runs.words(command), how, variables, runs.seconds(ttl))
     model = manifest.read(file, destination)
     app, everything = model.app.name, Everything()
-    known = targets(model)
-    chosen = [target for target in known if server in (None, target.name)]
-    if not chosen:
-        raise DynoctlError(f"There is no server {server}", f"There is: {', '.join(one.name for one in known)}.")
-    place = runs.find(app, everything.runs, chosen)
+    place = runs.find(app, everything.runs, servers_named([] if server is None else [server], targets(model)))
     session, name = place.session, everything.runs.name(app, wish.nonce)
     argv, environment = everything.runs.argv(app, place.base, wish), everything.runs.environment(wish)
     try:

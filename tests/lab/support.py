@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,16 @@ def get(host: str, port: int, path: str = "/", timeout: float = 20) -> str:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         return f"{error.code} {error.read().decode()}"
+
+
+@contextmanager
+def changed(fleet: Any, server: str, do: str, undo: str) -> Iterator[None]:
+    """Something is other than it was on a server, for as long as this lasts."""
+    fleet.exec(server, "sh", "-ec", do)
+    try:
+        yield
+    finally:
+        fleet.exec(server, "sh", "-ec", undo)
 
 
 def eventually(check: Any, seconds: float = 20) -> Any:

@@ -6,14 +6,12 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.support import APPS, Project
+from tests.lab.support import APPS, Project, changed
 
 
 @pytest.fixture
@@ -23,15 +21,6 @@ def app(tmp_path: Path, fleet: Any) -> Any:
     yield project
     project.manifest |= fleet.inventory()
     project.destroy()
-
-
-@contextmanager
-def changed(fleet: Any, server: str, do: str, undo: str) -> Iterator[None]:
-    fleet.exec(server, "sh", "-ec", do)
-    try:
-        yield
-    finally:
-        fleet.exec(server, "sh", "-ec", undo)
 
 
 def test_an_unknown_host_key_is_refused(app: Project, tmp_path: Path) -> None:

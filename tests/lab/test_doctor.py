@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.support import APPS, Project, snapshot
+from tests.lab.support import APPS, Project, changed, snapshot
 
 
 @pytest.fixture
@@ -22,15 +22,6 @@ def app(tmp_path: Path, fleet: Any) -> Iterator[Project]:
     project.environment |= {"DATABASE_URL": fleet.url("database_url"), "CACHE_URL": fleet.url("cache_url")}
     project.manifest["ssh"]["connect_timeout"] = 2
     yield project
-
-
-@contextmanager
-def changed(fleet: Any, server: str, do: str, undo: str) -> Iterator[None]:
-    fleet.exec(server, "sh", "-ec", do)
-    try:
-        yield
-    finally:
-        fleet.exec(server, "sh", "-ec", undo)
 
 
 def findings(app: Project, code: int) -> dict[tuple[str, str], dict[str, str]]:
