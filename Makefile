@@ -4,8 +4,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 DYNOCTL := $(VENV)/bin/dynoctl
-# Tests wait more than they compute, so labs side by side take little more than a part of the time each.
-LABS ?= 3
+# Tests wait more than they compute, so two labs side by side take little more than half the time.
+LABS ?= 2
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 

@@ -193,12 +193,12 @@ def test_following_goes_on_when_a_server_comes_back(talk: Project, fleet: Any) -
         with Following(talk, "-n", "0", "-d", "worker.2") as following:
             terminal.wait_for("worker.2")
             fleet.reboot(row["server"])
-            eventually(lambda: f"Away: {row['server']}: " in following.said, 20)
-            eventually(lambda: f"Back: {row['server']}." in following.said, 30)
-            while "app[worker.2]: ready" not in following.lines.get(timeout=30):
+            eventually(lambda: f"Away: {row['server']}: " in following.said, 60)
+            eventually(lambda: f"Back: {row['server']}." in following.said, 60)
+            while "app[worker.2]: ready" not in following.lines.get(timeout=60):
                 pass
-            terminal.wait_for("away", 20)
-            eventually(lambda: _came_back(terminal), 30)
+            terminal.wait_for("away", 60)
+            eventually(lambda: _came_back(terminal), 60)
             assert following.end() == 130
         terminal.interrupt()
         assert terminal.end(10)[1] == 0

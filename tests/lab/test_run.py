@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -134,6 +135,8 @@ def test_a_terminal(oneoff: Project, fleet: Any, terminal: Any) -> None:
     one.say("echo go; sleep 100")
     one.wait_for("\r\ngo\r\n")
     one.press("\x03")
+    one.wait_for("^C")
+    time.sleep(1)  # a terminal forgets what was typed before the signal was handled
     one.say("echo status $?")
     one.wait_for("status 130")
     one.say("exit 9")

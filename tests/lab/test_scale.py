@@ -145,7 +145,7 @@ def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
     done = app.dynoctl("restart", "web.1", code=5)
     assert "boom one (sensitive)" in done.stdout and "hunter2" not in done.stdout
     del app.environment["SCALE_SECRET"]
-    fleet.exec(home, "sh", "-c", f"rm -r {drop_in}; systemctl daemon-reload")
+    fleet.exec(home, "sh", "-c", f"rm -r {drop_in}; systemctl daemon-reload; systemctl stop dyno-scale-web-1.service")
     assert "First, as they do not run: web.1" in app.dynoctl("restart", "web.1").stdout
     assert app.ps()["web.1"]["state"] == "up"
 
