@@ -6,6 +6,8 @@ PY := $(VENV)/bin/python
 DYNOCTL := $(VENV)/bin/dynoctl
 # Tests wait more than they compute, so two labs side by side take little more than half the time.
 LABS ?= 2
+# Where Python may keep nothing that it has compiled, every start of dynoctl compiles it all anew: a third of a second.
+export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
