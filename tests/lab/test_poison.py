@@ -145,6 +145,7 @@ def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
         },
         "cache": {"adapter": "redis", "url": {"from_env": "POISON_CACHE"}},
         "credentials": {"deep.key": {"from_file": "deep"}},
+        "schedule": [{"name": "clock", "every": "5s", "command": 'test -n "$FILE"'}],
         "release_command": 'test -s "$CREDENTIALS_DIRECTORY/deep.key"',
     }
     valid = copy.deepcopy(app.manifest)
@@ -176,6 +177,10 @@ def everything_said(app: Project) -> str:
         run(command)
     run("releases", "show", "v1")
     run("validate", "--online", code=1)
+    run("doctor", code=1)
+    run("top")
+    run("restart")
+    run("run", "-e", "POISON_ENV", "true")
     (app.source / "app.rb").write_text('warn ENV.to_h.inspect; raise "#{ENV["FILE"]} #{ENV["DATABASE_URL"]}"')
     run("apply", "--auto-approve", "--json", code=5)
     app.manifest["release_command"] = 'echo "$COMMAND $REDIS_URL"; exit 1'
