@@ -112,8 +112,13 @@ def ask(row: Any, method: str, path: str, body: str | None = None) -> tuple[int,
         connection.close()
 
 
-@pytest.mark.parametrize("server", sorted(BACKINGS))
-@pytest.mark.parametrize("starter", sorted(FRAMEWORKS))
+MATRIX = [(starter, server) for starter in sorted(FRAMEWORKS) for server in sorted(BACKINGS)]
+LONG = {("rails", "thin"), ("rails", "unicorn")}  # Rails is the same with each, and slow to boot
+
+
+@pytest.mark.parametrize(
+    ("starter", "server"), [pytest.param(*one, marks=[pytest.mark.soak] if one in LONG else []) for one in MATRIX]
+)
 def test_the_matrix(make: Any, starter: str, server: str, capsys: pytest.CaptureFixture[str]) -> None:
     project = make(starter, server)
     probe = {"require": "./layers_probe"}
@@ -173,7 +178,7 @@ def rate(row: Any, path: str, seconds: float = 0.8) -> float:
     return count / (time.monotonic() - began)
 
 
-@pytest.mark.parametrize("starter", sorted(WORKERS))
+@pytest.mark.parametrize("starter", ["rails", pytest.param("sinatra", marks=pytest.mark.soak)])
 def test_a_worker_consumes_a_real_queue(make: Any, fleet: Any, starter: str) -> None:
     project = make(starter, "thin")
     project.manifest["dynos"] = {"web": 1, "worker": {"count": 2, "command": WORKERS[starter], "memory": "300M"}}

@@ -144,6 +144,7 @@ def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
             },
         },
         "cache": {"adapter": "redis", "url": {"from_env": "POISON_CACHE"}},
+        "rollout": {"max_parallel": "100%"},
         "credentials": {"deep.key": {"from_file": "deep"}},
         "schedule": [{"name": "clock", "every": "5s", "command": 'test -n "$FILE"'}],
         "release_command": 'test -s "$CREDENTIALS_DIRECTORY/deep.key"',

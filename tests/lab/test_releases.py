@@ -29,6 +29,7 @@ def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
     project.manifest |= {
         "dynos": {"web": 2, "worker": {"count": 1, "command": "sleep 1000"}},
         "env": {"WORD": "one", "SECRET": {"from_env": "AGAIN_SECRET"}},
+        "rollout": {"max_parallel": "100%"},
     }
     # A cache of its own, so that what a server has is the only place for an old slug.
     project.environment |= {"AGAIN_SECRET": SECRET, "XDG_CACHE_HOME": str(tmp_path / "cache")}

@@ -18,6 +18,7 @@ def project(directory: Any, fleet: Any, name: str) -> Project:
     framework = {"name": "rack", "require": "./probe", "app": "Probe"}
     made = Project(directory, fleet, name, APPS / "probe", framework=framework)
     made.manifest["servers"] = made.manifest["servers"][:1]
+    made.manifest["rollout"] = {"max_parallel": "100%"}
     made.manifest["volumes"] = [{"name": "uploads", "path": "public/uploads"}]
     return made
 
