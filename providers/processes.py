@@ -168,7 +168,9 @@ def _job(when: str, service: shown.Unit, timer: shown.Unit, told: _Told) -> Job:
     began = int(service.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
     ended = int(service.get("ExecMainExitTimestampMonotonic") or 0) / 1e6
     coming = _moment(timer.get("NextElapseUSecRealtime", ""))
-    next_ = None if coming is None or timer.get("ActiveState") != "active" else max(0, int(coming - told.clock))
+    next_ = None
+    if timer.get("ActiveState") == "active":  # while what it starts runs, systemd knows no next moment yet
+        next_ = 0 if coming is None else max(0, int(coming - told.clock))
     if not ended or ended < began:  # it has not run, or runs for the first time
         return Job(when, next=next_)
     return Job(when, _result(service), int(told.now - ended), int(ended - began), next_)
