@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -131,12 +130,11 @@ def test_a_terminal(oneoff: Project, fleet: Any, terminal: Any) -> None:
     os.kill(one.pid, signal.SIGWINCH)  # the helper's terminal is nobody's foreground
 
     one.say("while [ \"$(stty size)\" = '24 80' ]; do sleep 0.1; done; stty size")
-    one.wait_for("\r\n33 101\r\n")
+    one.wait_for("\r\n33 101\r\n> ")  # with the prompt: what is typed before it is echoed where it happens to fall
     one.say("echo go; sleep 100")
     one.wait_for("\r\ngo\r\n")
     one.press("\x03")
-    one.wait_for("^C")
-    time.sleep(1)  # a terminal forgets what was typed before the signal was handled
+    one.wait_for("^C\r\n> ")  # a terminal forgets what was typed before the signal was handled
     one.say("echo status $?")
     one.wait_for("status 130")
     one.say("exit 9")
