@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
         return
     names = [str(one.get("name")) for one in servers]
     yield from _servers(document, router, names)
+    yield from _reached(document, router, servers)
     hosts = _list(router.get("hosts"))
     for index, host in enumerate(hosts):
         if host in hosts[:index]:
@@ -46,6 +48,26 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
             yield document.diagnostic(path, f"there is no server called {name}", hint=hint)
         elif name in chosen[:index]:
             yield document.diagnostic(path, f"{name} is listed twice")
+
+
+def _reached(document: Document, router: Mapping[str, Any], servers: list[dict[str, Any]]) -> Iterator[Diagnostic]:
+    routers = {str(name) for name in _list(router.get("servers"))}
+    for index, server in enumerate(servers):
+        try:
+            listen = ipaddress.ip_address(server["listen"])
+        except (KeyError, ValueError):
+            continue
+        elsewhere = routers - {str(server.get("name"))}
+        zone = isinstance(listen, ipaddress.IPv6Address) and listen.scope_id is not None
+        if server.get("dynos", True) is False or not (
+            zone or listen.is_unspecified or (listen.is_loopback and elsewhere)
+        ):
+            continue
+        yield document.diagnostic(
+            ("servers", index, "listen"),
+            f"the router cannot reach dynos on {listen}" + ("" if zone else f" from {min(elsewhere or routers)}"),
+            expected="an address of the server that the routers reach, or no listen",
+        )
 
 
 def _ports(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:

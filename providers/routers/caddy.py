@@ -19,9 +19,8 @@ _BASE = f"""\
 """
 
 _FALLBACK = """\
-cut -d' ' -f1,2 frontends | sort -u | while read -r port mode; do
-  [ "$mode" = tls ] && continue
-  grep -q "^$port [a-z]* [*] " frontends || printf 'http://:%s {\\n  respond 404\\n}\\n' "$port"
+cut -d' ' -f1 frontends | sort -un | while read -r port; do
+  grep -q -e "^$port tls " -e "^$port [a-z]* [*] " frontends || printf 'http://:%s {\\n  respond 404\\n}\\n' "$port"
 done
 sites
 """

@@ -38,18 +38,27 @@ backend dynoctl-nowhere
 
 """
 
+# Which certificate is shown goes by the names in the manifest, and not by those that stand in the certificate. The app
+# without hosts has its own first, for that one is shown to whoever asks for another name.
 _FRONTENDS = """\
-set -- apps/*/tls.crt
-if [ -e "$1" ]; then
-  for one; do
-    cat "$one" "${one%.crt}.key" > "${one%.crt}.pem"
-    printf '%s\\n' "${one%.crt}.pem"
-  done > certificates
-fi
+for one in apps/*/tls.crt; do
+  [ ! -e "$one" ] || cat "$one" "${one%.crt}.key" > "${one%.crt}.pem"
+done
+certificates() {
+  while read -r port mode host app; do
+    if [ "$port $mode $host" = "$1 tls *" ]; then printf 'apps/%s/tls.pem\\n' "$app"; fi
+  done < frontends
+  while read -r port mode host app; do
+    if [ "$port $mode" = "$1 tls" ] && [ "$host" != '*' ]; then printf 'apps/%s/tls.pem %s\\n' "$app" "$host"; fi
+  done < frontends
+}
 cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
   printf 'frontend dynoctl-%s\\n' "$wanted"
   if grep -q "^$wanted tls " frontends; then
-    printf '  bind :%s ssl crt-list certificates alpn h2,http/1.1\\n' "$wanted"
+    certificates "$wanted" > "certificates-$wanted"
+    strict=' strict-sni'
+    if grep -q "^$wanted tls [*] " frontends; then strict=; fi
+    printf '  bind :%s ssl crt-list certificates-%s alpn h2,http/1.1%s\\n' "$wanted" "$wanted" "$strict"
   else
     printf '  bind :%s\\n' "$wanted"
   fi

@@ -27,9 +27,9 @@ http {{
 """
 
 _FALLBACK = """\
-cut -d' ' -f1,2 frontends | sort -u | while read -r port mode; do
+cut -d' ' -f1 frontends | sort -un | while read -r port; do
   grep -q "^$port [a-z]* [*] " frontends && continue
-  if [ "$mode" = tls ]; then
+  if grep -q "^$port tls " frontends; then
     printf '  server { listen %s ssl http2 default_server; ssl_reject_handshake on; }\\n' "$port"
   else
     printf '  server { listen %s default_server; return 404; }\\n' "$port"
@@ -45,7 +45,8 @@ def _upstream(site: Site) -> str:
     lines = [f"    server {address} max_fails=1 fail_timeout={AGAIN}s;  # {dyno}" for dyno, address in site.upstreams]
     lines += [f"    server {address} backup max_fails=0;" for _, address in site.upstreams]
     name = f"dynoctl_{site.app}"
-    return "\n".join([f"  upstream {name} {{", f"    zone {name} 256k;", "    least_conn;", *lines, "  }"]) + "\n"
+    size = max(256, 4 * len(lines))  # an address takes 1 to 2 KiB
+    return "\n".join([f"  upstream {name} {{", f"    zone {name} {size}k;", "    least_conn;", *lines, "  }"]) + "\n"
 
 
 def _pass(site: Site, timeout: int) -> str:

@@ -192,12 +192,13 @@ def test_following_goes_on_when_a_server_comes_back(talk: Project, fleet: Any) -
     try:
         with Following(talk, "-n", "0", "-d", "worker.2") as following:
             terminal.wait_for("worker.2")
+            eventually(lambda: fleet.exec(row["server"], "pgrep", "-f", "journalctl.*--follow", check=False).stdout)
             fleet.reboot(row["server"])
+            terminal.wait_for("away", 60)
             eventually(lambda: f"Away: {row['server']}: " in following.said, 60)
             eventually(lambda: f"Back: {row['server']}." in following.said, 60)
             while "app[worker.2]: ready" not in following.lines.get(timeout=60):
                 pass
-            terminal.wait_for("away", 60)
             eventually(lambda: _came_back(terminal), 60)
             assert following.end() == 130
         terminal.interrupt()
@@ -207,12 +208,12 @@ def test_following_goes_on_when_a_server_comes_back(talk: Project, fleet: Any) -
 
 
 def _came_back(terminal: Terminal) -> bool:
-    """A whole screen on which nobody is away."""
-    before = len(terminal.text)
-    terminal.wait_for("dynos up", 5)
-    screens = terminal.text[before:].split("dynos up")
-    terminal.text = screens[-1]
-    return len(screens) > 1 and any("worker.2" in one and "away" not in one for one in screens[1:-1])
+    """Whether nobody is away on the next whole screen."""
+    for _ in range(2):
+        terminal.text = terminal.text.rpartition("dynos up")[2]
+        terminal.wait_for("dynos up", 5)
+    screen = terminal.text.partition("dynos up")[0]
+    return "worker.2" in screen and "away" not in screen
 
 
 @pytest.mark.soak

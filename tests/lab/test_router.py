@@ -215,6 +215,20 @@ def secure(address: str, port: int, name: str, trusted: Path) -> str:
         return b"".join(iter(lambda: peer.recv(4096), b"")).decode()
 
 
+def certificate_for(address: str, port: int, name: str) -> bytes:
+    """The certificate that whoever asks for a name is shown; nothing where the handshake is refused."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((address, port), 10) as plain,
+            context.wrap_socket(plain, server_hostname=name) as peer,
+        ):
+            return peer.getpeercert(binary_form=True) or b""
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
 def named(address: str, host: str, port: int = 8080) -> str:
     connection = http.client.HTTPConnection(address, port, timeout=10)
     try:
@@ -263,6 +277,17 @@ def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_
         tls["key"] = {"from_file": "blog.test.key"}
         blog.settled()
         shop.settled()
+
+        # With hosts of its own and no TLS beside one that has it, nobody is the default: 404, and no certificate.
+        shop.manifest["router"]["hosts"] = ["shop.test"]
+        shop.apply()
+        assert "routed web" in named(address, "shop.test")
+        assert named(address, "elsewhere.test").startswith("404")
+        assert '"https"' in secure(address, 8443, "blog.test", tmp_path / "blog.test.crt")
+        assert certificate_for(address, 8443, "blog.test")
+        assert not certificate_for(address, 8443, "elsewhere.test"), "not somebody else's"
+        del shop.manifest["router"]["hosts"]
+        shop.apply()
 
         # One app's maintenance is not another's; what somebody edits is seen and put right.
         blog.dynoctl("maintenance", "on")

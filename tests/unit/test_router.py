@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,3 +193,46 @@ def test_pages(tmp_path: Path) -> None:
             maintenance.read_page(file, kind)
     with pytest.raises(DynoctlError, match="cannot be read"):
         maintenance.read_page(tmp_path, "nginx")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("hosts", [("a.example",), ()])
+def test_one_with_tls_beside_one_without(tmp_path: Path, kind: str, hosts: tuple[str, ...]) -> None:
+    """One answer a port to a name that leads nowhere, whatever the apps on it do; the real shell puts it together."""
+    sites = [site(app="aaa", hosts=hosts, https=0), site(app="bbb", hosts=("b.example", "c.example"))]
+    (tmp_path / "frontends").write_text("".join(one.frontends() for one in sites))
+    (tmp_path / "apps/bbb").mkdir(parents=True)
+    for name in ("crt", "key"):
+        (tmp_path / f"apps/bbb/tls.{name}").write_text(f"{name}\n")
+    script = f"sites() {{ echo SITES; }}\n{KINDS[kind].assemble}"
+    text = subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    nowhere = {
+        "nginx": "listen 80 default_server",
+        "haproxy": "default_backend dynoctl-nowhere",
+        "caddy": "http://:80 {",
+    }
+    # HAProxy has a frontend for each port, so its other one has that line always.
+    assert text.count(nowhere[kind]) == (0 if hosts == () else 1) + (kind == "haproxy")
+    assert "SITES" in text
+    if kind == "nginx":
+        assert text.count("ssl_reject_handshake on") == 1
+    if kind == "haproxy":
+        assert text.count("strict-sni") == 1
+        certificates = (tmp_path / "certificates-443").read_text()
+        assert certificates == "apps/bbb/tls.pem b.example\napps/bbb/tls.pem c.example\n"
+        assert (tmp_path / "apps/bbb/tls.pem").read_text() == "crt\nkey\n"
+
+
+def test_the_default_has_its_own_certificate_first(tmp_path: Path) -> None:
+    sites = [site(app="aaa", hosts=("a.example",)), site(app="bbb", hosts=())]
+    (tmp_path / "frontends").write_text("".join(one.frontends() for one in sites))
+    script = f"sites() {{ :; }}\n{KINDS['haproxy'].assemble}"
+    text = subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert (tmp_path / "certificates-443").read_text() == "apps/bbb/tls.pem\napps/aaa/tls.pem a.example\n"
+    assert "strict-sni" not in text
+
+
+def test_the_room_for_upstreams_grows_with_them() -> None:
+    assert " 256k;" in KINDS["nginx"].open(site())
+    many = site(upstreams=tuple((f"web.{number}", f"10.0.0.1:{number}") for number in range(1, 1001)))
+    assert " 8000k;" in KINDS["nginx"].open(many)
