@@ -55,7 +55,7 @@ def edit(text: str, counts: Mapping[str, int], dynos: Mapping[str, Any], name: s
 
 
 def _data(text: str, name: str) -> dict[str, Any]:
-    document, problems = parse(text, Document(name))
+    document, problems = parse(text, Document(name), empty=True)
     if problems:
         raise Unusable(problems[0])
     data: Any = copy.deepcopy(document.data)  # an alias is the same value twice
@@ -70,7 +70,8 @@ def _refusal(name: str, type_: str, count: int) -> DynoctlError:
 
 def _set(text: str, type_: str, count: int, entry: str, name: str) -> str:
     root = yaml.compose(text, Loader=yaml.SafeLoader)  # its marks count characters
-    assert isinstance(root, yaml.MappingNode)  # noqa: S101  # whoever calls has read it
+    if not isinstance(root, yaml.MappingNode):  # an overlay of nothing but comments
+        return _append(text, "", f"{type_}: {entry}")
     uses = _uses(root)
     dynos = _value(root, "dynos")
     if dynos is None:
@@ -113,7 +114,10 @@ def _own(node: yaml.Node, uses: Counter[int], what: str, name: str) -> yaml.Mapp
     _refuse_shared(node, uses, what, name)
     if not isinstance(node, yaml.MappingNode):
         mark = node.start_mark
-        raise DynoctlError(f"{name}:{mark.line + 1}:{mark.column + 1}: {what} is no mapping there")
+        raise DynoctlError(
+            f"{name}:{mark.line + 1}:{mark.column + 1}: {what} is no mapping there",
+            "Take it out, or say something in it.",
+        )
     return node
 
 
@@ -148,8 +152,12 @@ def _insert(text: str, mapping: yaml.MappingNode, entry: str) -> str:
 def _add_dynos(text: str, root: yaml.MappingNode, entry: str) -> str:
     if root.flow_style or not root.value:
         return _insert(text, root, f"dynos: {{{entry}}}")
-    newline, indent = _newline(text), " " * root.value[0][0].start_mark.column
-    end = "" if text.endswith(("\n", "\r")) else newline
+    return _append(text, " " * root.value[0][0].start_mark.column, entry)
+
+
+def _append(text: str, indent: str, entry: str) -> str:
+    newline = _newline(text)
+    end = "" if not text or text.endswith(("\n", "\r")) else newline
     return f"{text}{end}{indent}dynos:{newline}{indent}  {entry}{newline}"
 
 

@@ -127,6 +127,8 @@ def test_every_count_of_a_large_manifest_in_turn() -> None:
         ("dynos: {web: 4}\n", "env: {A: b}", "env: {A: b}\ndynos:\n  web: 9\n"),
         ("dynos: {web: 4}\n", "{env: {A: b}}\n", "{dynos: {web: 9}, env: {A: b}}\n"),
         ("dynos: {web: {count: 4, cpu: 1}}\n", "keep: 3\n", "keep: 3\ndynos:\n  web: {count: 9}\n"),
+        ("dynos: {web: 4}\n", "# nothing yet", "# nothing yet\ndynos:\n  web: 9\n"),
+        ("dynos: {web: 4}\n", "", "dynos:\n  web: 9\n"),
         ("dynos: {web: 4}\n", "dynos:\n  # more\n  web: 2\n", "dynos:\n  # more\n  web: 9\n"),
         ("dynos: {web: {count: 4}}\n", "dynos:\n  web: {cpu: 1}\n", "dynos:\n  web: {count: 9, cpu: 1}\n"),
         (
