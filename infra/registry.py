@@ -7,15 +7,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
-from infra.formation import Formation
 from infra.manifest.model import Manifest
 from infra.manifest.references import located
-from infra.provider import Provider, Scope
+from infra.model.provider import Provider, Scope
+from infra.model.resource import Change, Command, Resource, Upload
+from infra.model.stack import Progress, Slug, Stack, Trial
+from infra.plan.formation import Formation
 from infra.remote.session import Session
-from infra.resource import Change, Command, Resource, Upload
 from infra.slug import build, image
 from infra.slug.tree import scan
-from infra.stack import Progress, Slug, Stack, Trial
 from providers import candidate, one_off, package, paths, processes, release_command, run
 from providers.credentials import CredentialFiles
 from providers.desired import Wanted, rehearsal, releasing, resources

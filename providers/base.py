@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.provider import Scope
-from infra.resource import Attributes, Change, Command, Effect
+from infra.model.provider import Scope
+from infra.model.resource import Attributes, Change, Command, Effect
 
 
 class Base:

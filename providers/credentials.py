@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra import marks
-from infra.provider import Fragment, Scope
-from infra.resource import Attribute, Attributes, Change, Command, Fingerprint, Scalar, fingerprint
+from infra.model import naming
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Scalar, fingerprint
 from infra.sensitive import Sensitive
 from providers import files, paths
 from providers.base import Base
@@ -43,7 +43,7 @@ class CredentialFiles(Base):
         return {
             f"{scope.app}-{dyno}": {"mode": modes[dyno], "files": dict(kept)}
             for dyno, kept in found.items()
-            if marks.DYNO_NAME.match(dyno)
+            if naming.DYNO_NAME.match(dyno)
         }
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra import volumes
 from infra.manifest.model import DynoType, Rollout, Schedule
-from infra.marks import parse_dyno
-from infra.provider import Dyno
-from infra.resource import Resource
+from infra.model.naming import parse_dyno
+from infra.model.provider import Dyno
+from infra.model.resource import Resource
+from infra.model.stack import Slug, Stack
+from infra.plan import volumes
 from infra.sensitive import Sensitive
-from infra.stack import Slug, Stack
 from providers import (
     candidate,
     credentials,

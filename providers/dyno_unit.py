@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra import marks, volumes
 from infra.manifest.model import Health
-from infra.resource import Attributes
+from infra.model import naming
+from infra.model.resource import Attributes
+from infra.plan import volumes
 from providers import credentials, ini, paths, volume
 from providers.sandbox import SANDBOX
 from providers.unit import READY_TIMEOUT
@@ -83,17 +84,17 @@ def attributes(dyno: DynoUnit) -> Attributes:
 
 def service(dyno: DynoUnit) -> dict[str, str]:
     """The dyno's own unit."""
-    unit = marks.user_name(dyno.app, dyno.dyno)
+    unit = naming.user_name(dyno.app, dyno.dyno)
     mount = paths.mount_unit(dyno.app, dyno.slug)
     needs = f"{mount} {unit}.socket" if dyno.port else mount
-    web = {f"Unit.{marks.LISTEN}": dyno.listen, f"Unit.{marks.PORT}": str(dyno.port)} if dyno.port else {}
+    web = {f"Unit.{naming.LISTEN}": dyno.listen, f"Unit.{naming.PORT}": str(dyno.port)} if dyno.port else {}
     port = {"PORT": str(dyno.port)} if dyno.port else {}
     return {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app}",
-        f"Unit.{marks.APP}": dyno.app,
-        f"Unit.{marks.DYNO}": dyno.dyno,
+        f"Unit.{naming.APP}": dyno.app,
+        f"Unit.{naming.DYNO}": dyno.dyno,
         **web,
-        f"Unit.{marks.CPU}": str(dyno.cpu),
+        f"Unit.{naming.CPU}": str(dyno.cpu),
         "Unit.Wants": f"network-online.target {unit}-ready.service",
         "Unit.Requires": needs,
         "Unit.After": f"network-online.target {needs}",
@@ -123,7 +124,7 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
         temporary.append(f"{paths.OURS}:ro,nosuid,nodev,noexec,mode=0755,size=64k")
     temporary += [f"{paths.APP_DIRECTORY}/{one}:rw,nosuid,nodev,mode=1777,size={dyno.memory}" for one in dyno.writable]
     return {
-        "Service.Slice": f"dyno-{marks.escape(dyno.app)}.slice",
+        "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
         "Service.WorkingDirectory": paths.APP_DIRECTORY,
         "Service.BindReadOnlyPaths": "\n".join(binds),
         "Service.Environment": "\n".join(ini.environment(name, environment[name]) for name in sorted(environment)),
@@ -157,7 +158,7 @@ def _volumes(dyno: DynoUnit) -> dict[str, str]:
 def ready(dyno: DynoUnit) -> dict[str, str]:
     """The companion: lift the share to one core, wait for an HTTP answer (or, without a port, some seconds),
     set the share. Follows every restart."""
-    user = marks.user_name(dyno.app, dyno.dyno)
+    user = naming.user_name(dyno.app, dyno.dyno)
     unit = f"{user}.service"
 
     def share(percent: str) -> str:
@@ -168,14 +169,14 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
     poll += wanted(dyno.health)
     settings = {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} {'answers' if dyno.port else 'stays up'}",
-        f"Unit.{marks.APP}": dyno.app,
+        f"Unit.{naming.APP}": dyno.app,
         "Unit.BindsTo": unit,
         "Unit.After": unit,
         "Unit.StartLimitIntervalSec": "0",
         "Service.Type": "oneshot",
         "Service.User": user,
         "Service.Group": user,
-        "Service.Slice": f"dyno-{marks.escape(dyno.app)}.slice",
+        "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
         "Service.MemoryMax": str(READY_MEMORY),
         "Service.RemainAfterExit": "yes",
         "Service.TimeoutStartSec": str(dyno.deadline),

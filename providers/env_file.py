@@ -6,17 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from infra import marks
-from infra.provider import Fragment, Scope
-from infra.resource import (
-    Attribute,
-    Attributes,
-    Change,
-    Command,
-    Fingerprint,
-    Scalar,
-    fingerprint,
-)
+from infra.model import naming
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Scalar, fingerprint
 from infra.sensitive import Sensitive
 from providers import files, paths
 from providers.base import Base
@@ -63,7 +55,7 @@ class EnvFile(Base):
             elif word == "key":
                 key, _, digest = rest.partition(" ")
                 variables[key] = Fingerprint(salt, digest, partial(record, key))
-        return {f"{scope.app}-{dyno}": kept for dyno, kept in found.items() if marks.DYNO_NAME.match(dyno)}
+        return {f"{scope.app}-{dyno}": kept for dyno, kept in found.items() if naming.DYNO_NAME.match(dyno)}
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
         return (paths.env_file(scope.app, str(change.resource.dyno)),)

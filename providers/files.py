@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.resource import Command
+from infra.model.resource import Command
 
 _WRITE = """\
 umask 077

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command
 from providers import files, paths
 from providers.base import Base
 from providers.slug import DIGEST, name

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.marks import APP
-from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command
+from infra.model.naming import APP
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command
 from providers import files, ini, paths
 from providers.base import Base
 from providers.slug import DIGEST, name

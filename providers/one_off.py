@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from infra.provider import Scope
-from infra.resource import Command
+from infra.model.provider import Scope
+from infra.model.resource import Command
 from providers import credentials, env_file, files, ini
 from providers.dyno_unit import BOOT_QUOTA, DynoUnit, inside, words
 

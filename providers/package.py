@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Resource
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command, Resource
 from providers.base import Base
 
 TIMEOUT = 900

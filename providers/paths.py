@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.marks import escape
+from infra.model.naming import escape
 
 STATE = "/var/lib/dynoctl"
 UNITS = "/etc/systemd/system"

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from infra import marks, release
-from infra.processes import Job, Row
-from infra.provider import Fragment, Scope
-from infra.release import Release
+from infra.fleet.status import Job, Row
+from infra.model import naming, release
+from infra.model.provider import Fragment, Scope
+from infra.model.release import Release
 from providers import paths, shown
 
 _PROPERTIES = (
@@ -107,7 +107,7 @@ class Processes:
     kind = "processes"
 
     def observe(self, scope: Scope) -> Fragment:
-        slice_ = f"dyno-{marks.escape(scope.app)}.slice"
+        slice_ = f"dyno-{naming.escape(scope.app)}.slice"
         values = {"app": scope.app, "prefix": f"dyno-{scope.app}-", "slice": slice_, "properties": _PROPERTIES}
         return Fragment(_SCRIPT, values)
 
@@ -119,26 +119,26 @@ class Processes:
         units = shown.parse("\n".join(told.properties))
         found = []
         for unit, one in units.items():
-            named = marks.UNIT_NAME.match(unit.removesuffix(".service"))
+            named = naming.UNIT_NAME.match(unit.removesuffix(".service"))
             if named is None or f"dyno-{scope.app}-{named['type']}-{named['number']}.service" != unit:
                 continue
             ready = units.get(unit.replace(".service", "-ready.service"), {})
             timer = units.get(unit.replace(".service", ".timer"), {})
             found.append(_row(scope.app, server, f"{named['type']}.{named['number']}", unit, one, ready, timer, told))
-        return sorted(found, key=lambda row: marks.dyno_order(row.dyno))
+        return sorted(found, key=lambda row: naming.dyno_order(row.dyno))
 
 
 def _row(
     app: str, server: str, dyno: str, unit: str, one: shown.Unit, ready: shown.Unit, timer: shown.Unit, told: _Told
 ) -> Row:
-    when = told.marks.get((unit, marks.SCHEDULE))
+    when = told.marks.get((unit, naming.SCHEDULE))
     job = None if when is None else _job(when, one, timer, told)
     running = one.get("ActiveState") == ("active" if job is None else "activating")
     pid = one.get("MainPID", "0")
     memory, used = one.get("MemoryCurrent", ""), one.get("CPUUsageNSec", "")
     entered = "ActiveEnterTimestampMonotonic" if job is None else "ExecMainStartTimestampMonotonic"
     started = int(one.get(entered) or 0) / 1e6
-    port, listen = _number(told.marks, unit, marks.PORT), told.marks.get((unit, marks.LISTEN), "")
+    port, listen = _number(told.marks, unit, naming.PORT), told.marks.get((unit, naming.LISTEN), "")
     found = re.search(r"/srv/dyno/[^/]+/([0-9a-f]{64}):/app\b", one.get("BindReadOnlyPaths", ""))
     slug = found[1] if found else ""
     ticks = told.ticks.get(unit)
@@ -156,7 +156,7 @@ def _row(
         memory=(int(memory) if memory.isdigit() else told.resident.get(pid)) if running else None,
         restarts=int(one.get("NRestarts") or 0),
         release=told.release_of(app, unit, dyno, slug),
-        share=_number(told.marks, unit, marks.CPU),
+        share=_number(told.marks, unit, naming.CPU),
         memory_max=int(most) if most.isdigit() else None,
         cpu_seconds=seconds if running else None,
         waiting=told.waiting.get((_in_hex(listen), port)) if port else None,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from infra.provider import Scope
-from infra.resource import Command
+from infra.model.provider import Scope
+from infra.model.resource import Command
 from providers import one_off
 from providers.dyno_unit import DynoUnit
 

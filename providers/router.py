@@ -6,10 +6,10 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-from infra import routing
 from infra.manifest.model import Router as Wish
-from infra.provider import Dyno, Fragment, Scope
-from infra.resource import Attribute, Attributes, Change, Command, Fingerprint, Resource, fingerprint
+from infra.model import routing
+from infra.model.provider import Dyno, Fragment, Scope
+from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Resource, fingerprint
 from infra.sensitive import Sensitive
 from providers.base import Base
 from providers.routers import KINDS, assembly

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from infra import marks
-from infra.provider import Fragment
-from infra.runs import Base, Wish
+from infra.model import naming
+from infra.model.provider import Fragment
+from infra.ops.one_off import Base, Wish
 from providers import env_file, ini, one_off, paths, shown
 from stacks.launch import command
 
@@ -42,7 +42,7 @@ class Runs:
         properties: list[str] = []
         for line in output.splitlines():
             unit, colon, text = line.partition(".service:")
-            if colon and marks.UNIT_NAME.match(unit):
+            if colon and naming.UNIT_NAME.match(unit):
                 texts.setdefault(f"{unit}.service", []).append(text)
             else:
                 properties.append(line)
@@ -50,9 +50,9 @@ class Runs:
         found = []
         for unit, lines in texts.items():
             settings = ini.parse("\n".join(lines))
-            dyno = settings.get(f"Unit.{marks.DYNO}", "")
+            dyno = settings.get(f"Unit.{naming.DYNO}", "")
             slug = _SLUG.search(settings.get("Service.BindReadOnlyPaths", ""))
-            if settings.get(f"Unit.{marks.APP}") != app or not marks.DYNO_NAME.match(dyno) or slug is None:
+            if settings.get(f"Unit.{naming.APP}") != app or not naming.DYNO_NAME.match(dyno) or slug is None:
                 continue
             up = states.get(unit, {}).get("ActiveState") == "active"
             found.append(Base(dyno, slug[1], up, {"unit": "\n".join(lines)}))
@@ -76,7 +76,7 @@ class Runs:
         how = {"terminal": ["--pty", "--wait"], "pipe": ["--pipe", "--wait"], "detached": []}[wish.how]
         options = [
             *("--quiet", "--collect", *how, "--service-type=exec", f"--unit={name}"),
-            f"--slice=dyno-{marks.escape(app)}.slice",
+            f"--slice=dyno-{naming.escape(app)}.slice",
             f"--description={name.removeprefix('dynoctl-')} (one-off)",
         ]
         variables = _variables(service.get("Environment", "")) | {"DYNO": f"{one_off.RUN}.{wish.nonce}"}

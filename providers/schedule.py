@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra import marks
 from infra.manifest.model import Schedule as Wanted
-from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command
+from infra.model import naming
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command
 from providers import credentials, files, ini, paths, shown, unit
 from providers.base import Base
 from providers.dyno_unit import DynoUnit, inside, percent, words
@@ -29,7 +29,7 @@ class Schedule(Base):
     headline = ("timer.Timer.OnCalendar", "unit.Service.ExecStart", "unit.Service.TimeoutStartSec", "state")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "mark": marks.SCHEDULE, "shown": _SHOWN})
+        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "mark": naming.SCHEDULE, "shown": _SHOWN})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
         texts: dict[str, list[str]] = {}
@@ -63,10 +63,10 @@ class Schedule(Base):
         return False
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        name, dyno = marks.user_name(scope.app, str(change.resource.dyno)), change.resource.dyno
+        name, dyno = naming.user_name(scope.app, str(change.resource.dyno)), change.resource.dyno
         service, timer, due = f"{name}.service", f"{name}.timer", f"{name}-due.service"
         if change.after is None:
-            slice_ = f"dyno-{marks.escape(scope.app)}.slice"
+            slice_ = f"dyno-{naming.escape(scope.app)}.slice"
             stop = ("sh", "-c", _STOP, "stop", name, str(PATIENCE), f"{STAMPS}/stamp-{timer}")
             gone = [
                 path for one in (service, timer, due) for path in (f"{paths.UNITS}/{one}", f"{paths.UNITS}/{one}.d")
@@ -102,7 +102,7 @@ class Schedule(Base):
 
 def attributes(dyno: DynoUnit, schedule: Wanted) -> Attributes:
     """The desired attributes of ``schedule.APP-NAME.1``."""
-    name = marks.user_name(dyno.app, dyno.dyno)
+    name = naming.user_name(dyno.app, dyno.dyno)
     queue = schedule.concurrency == "queue"
     return {
         "unit": _service(dyno, schedule),
@@ -115,14 +115,14 @@ def attributes(dyno: DynoUnit, schedule: Wanted) -> Attributes:
 
 
 def _service(dyno: DynoUnit, schedule: Wanted) -> dict[str, str]:
-    name = marks.user_name(dyno.app, dyno.dyno)
+    name = naming.user_name(dyno.app, dyno.dyno)
     mount = paths.mount_unit(dyno.app, dyno.slug)
     return {
         "Unit.Description": f"{schedule.name} of {dyno.app}",
-        f"Unit.{marks.APP}": dyno.app,
-        f"Unit.{marks.DYNO}": dyno.dyno,
-        f"Unit.{marks.CPU}": str(dyno.cpu),
-        f"Unit.{marks.SCHEDULE}": schedule.when,
+        f"Unit.{naming.APP}": dyno.app,
+        f"Unit.{naming.DYNO}": dyno.dyno,
+        f"Unit.{naming.CPU}": str(dyno.cpu),
+        f"Unit.{naming.SCHEDULE}": schedule.when,
         "Unit.Wants": "network-online.target",
         "Unit.Requires": mount,
         "Unit.After": f"network-online.target {mount}",
@@ -142,7 +142,7 @@ def _timer(app: str, name: str, schedule: Wanted) -> dict[str, str]:
     due = f"{name}-due.service" if schedule.concurrency == "queue" else f"{name}.service"
     return {
         "Unit.Description": f"{schedule.name} of {app}, {schedule.when}",
-        f"Unit.{marks.APP}": app,
+        f"Unit.{naming.APP}": app,
         # With a queue nothing else refers to the service between two runs, and systemd would forget how it ended.
         "Unit.After": f"{name}.service",
         "Timer.OnCalendar": "\n".join(schedule.calendar),
@@ -157,7 +157,7 @@ def _timer(app: str, name: str, schedule: Wanted) -> dict[str, str]:
 def _due(app: str, name: str) -> dict[str, str]:
     return {
         "Unit.Description": f"{name} once its last run has ended",
-        f"Unit.{marks.APP}": app,
+        f"Unit.{naming.APP}": app,
         "Service.Type": "oneshot",
         "Service.TimeoutStartSec": "infinity",
         "Service.ExecStart": words(["/bin/sh", "-c", _WAIT, "due", f"{name}.service"]),
@@ -176,7 +176,7 @@ def _base(file: str) -> str:
 
 
 def _dyno(app: str, name: str) -> str | None:
-    found = marks.UNIT_NAME.match(name)
+    found = naming.UNIT_NAME.match(name)
     if found is None or name != f"dyno-{app}-{found['type']}-{found['number']}":
         return None
     return f"{found['type']}.{found['number']}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra import marks
-from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Effect
+from infra.model import naming
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command, Effect
 from providers import files, ini, paths, shown
 from providers.base import Base
 
@@ -38,7 +38,7 @@ class Socket(Base):
         found = shown.parse("\n".join(properties))
         sockets: dict[str, Attributes] = {}
         for file, lines in texts.items():
-            named = marks.UNIT_NAME.match(file)
+            named = naming.UNIT_NAME.match(file)
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
                 continue
             dyno = f"{named['type']}.{named['number']}"
@@ -50,19 +50,19 @@ class Socket(Base):
                 "enabled": state.get("UnitFileState") == "enabled",
                 "state": {"active": "listening", "failed": "failed"}.get(state.get("ActiveState", ""), "stopped"),
             }
-            if settings_.get(f"Unit.{marks.APP}") != scope.app or settings_.get(f"Unit.{marks.DYNO}") != dyno:
+            if settings_.get(f"Unit.{naming.APP}") != scope.app or settings_.get(f"Unit.{naming.DYNO}") != dyno:
                 attributes["foreign"] = True
             sockets[f"{scope.app}-{dyno}"] = attributes
         return sockets
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
-        socket = f"{marks.user_name(scope.app, str(change.resource.dyno))}.socket"
+        socket = f"{naming.user_name(scope.app, str(change.resource.dyno))}.socket"
         # What was not there before goes as if it had never been: with the link that enables it.
         link = [f"{paths.UNITS}/sockets.target.wants/{socket}"] if change.before is None else []
         return (f"{paths.UNITS}/{socket}", *link)
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
-        name = marks.user_name(scope.app, str(change.resource.dyno))
+        name = naming.user_name(scope.app, str(change.resource.dyno))
         script = _CLOSE if change.before is None else _OPEN
         return [files.systemctl("daemon-reload"), Command(("sh", "-c", script, "undo", name), timeout=LONGEST_STOP)]
 
@@ -71,7 +71,7 @@ class Socket(Base):
         return None
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        name = marks.user_name(scope.app, str(change.resource.dyno))
+        name = naming.user_name(scope.app, str(change.resource.dyno))
         socket = f"{name}.socket"
         file = f"{paths.UNITS}/{socket}"
         if change.after is None:
@@ -95,8 +95,8 @@ def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
     """The socket unit of one dyno."""
     return {
         "Unit.Description": f"socket of dyno {dyno} of {app}",
-        f"Unit.{marks.APP}": app,
-        f"Unit.{marks.DYNO}": dyno,
+        f"Unit.{naming.APP}": app,
+        f"Unit.{naming.DYNO}": dyno,
         # Sockets never give up, however often their service does.
         "Socket.ListenStream": f"[{listen}]:{port}" if ":" in listen else f"{listen}:{port}",
         "Socket.Backlog": str(BACKLOG),

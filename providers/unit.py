@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from infra import marks
-from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command, Effect
+from infra.model import naming
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command, Effect
 from providers import files, ini, paths, shown
 from providers.base import Base
 
@@ -49,7 +49,7 @@ class Unit(Base):
         found = shown.parse("\n".join(properties))
         units: dict[str, Attributes] = {}
         for file, lines in texts.items():
-            named = marks.UNIT_NAME.match(file)
+            named = naming.UNIT_NAME.match(file)
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
                 continue
             dyno = f"{named['type']}.{named['number']}"
@@ -66,9 +66,9 @@ class Unit(Base):
             quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
             booting = ready.get("ActiveState") != "active"
             attributes["cpu"] = settings.get("Service.CPUQuota", "") if booting else quota
-            if f"Unit.{marks.SCHEDULE}" in settings:
+            if f"Unit.{naming.SCHEDULE}" in settings:
                 attributes = {"foreign": "a schedule of that name is there"}
-            elif settings.get(f"Unit.{marks.APP}") != scope.app or settings.get(f"Unit.{marks.DYNO}") != dyno:
+            elif settings.get(f"Unit.{naming.APP}") != scope.app or settings.get(f"Unit.{naming.DYNO}") != dyno:
                 attributes["foreign"] = True
             units[f"{scope.app}-{dyno}"] = attributes
         return units
@@ -82,12 +82,12 @@ class Unit(Base):
         return "restart" if running else "start"
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        unit = naming.user_name(scope.app, str(change.resource.dyno))
         service, ready = f"{unit}.service", f"{unit}-ready.service"
         file, ready_file = f"{paths.UNITS}/{service}", f"{paths.UNITS}/{ready}"
         dyno = change.resource.dyno
         if change.after is None:
-            slice_ = f"dyno-{marks.escape(scope.app)}.slice"
+            slice_ = f"dyno-{naming.escape(scope.app)}.slice"
             return [
                 Command(
                     ("sh", "-c", _STOP, "stop", service, ready, f"{unit}.socket"),
@@ -120,7 +120,7 @@ class Unit(Base):
         says = f"{verb} {dyno}"
         if verb == "start":
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
-        if f"Unit.{marks.PORT}" in wanted:
+        if f"Unit.{naming.PORT}" in wanted:
             limit = _leaving(change.before) + 60
             commands.append(
                 Command(("sh", "-c", _OPEN, "open", unit), timeout=limit, says=f"open the socket of {dyno}")
@@ -130,11 +130,11 @@ class Unit(Base):
         return commands
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
-        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        unit = naming.user_name(scope.app, str(change.resource.dyno))
         return (f"{paths.UNITS}/{unit}.service", f"{paths.UNITS}/{unit}-ready.service")
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
-        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        unit = naming.user_name(scope.app, str(change.resource.dyno))
         says = f"restart {change.resource.dyno} as it was"
         limit = _seconds(change.before, "ready", "Service.TimeoutStartSec", READY_TIMEOUT) + _leaving(change.after) + 60
         restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=limit, says=says)
@@ -143,12 +143,12 @@ class Unit(Base):
     def alive(self, scope: Scope, change: Change) -> Command | None:
         if change.after is None:
             return None
-        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        unit = naming.user_name(scope.app, str(change.resource.dyno))
         says = f"see whether {change.resource.dyno} stays healthy"
         return Command(("sh", "-c", _ALIVE, "alive", unit), says=says, health=True)
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
-        unit = marks.user_name(scope.app, str(change.resource.dyno))
+        unit = naming.user_name(scope.app, str(change.resource.dyno))
         return Command(
             ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), says="read its journal"
         )
@@ -288,7 +288,7 @@ def texts(changes: Sequence[Change]) -> dict[str, tuple[str, str]]:
         ):
             continue
         before, after = (_file(attributes or {}) for attributes in (change.before, change.after))
-        type_ = marks.parse_dyno(change.resource.dyno)[0]
+        type_ = naming.parse_dyno(change.resource.dyno)[0]
         if after and not found.get(type_, ("", ""))[0]:
             found[type_] = (before, after)
     return found

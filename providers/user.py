@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra import marks, volumes
-from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command
+from infra.model import naming
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command
+from infra.plan import volumes
 from providers import volume
 from providers.base import Base
 
@@ -36,8 +37,8 @@ class User(Base):
                 locked[fields[0].removeprefix("locked ")] = fields[1] == "yes"
         users: dict[str, Attributes] = {}
         for login, fields in found.items():
-            named = marks.UNIT_NAME.match(login)
-            marked = marks.from_gecos(fields[4])
+            named = naming.UNIT_NAME.match(login)
+            marked = naming.from_gecos(fields[4])
             if named is None or f"dyno-{scope.app}-{named['type']}-{named['number']}" != login:
                 continue
             dyno = f"{named['type']}.{named['number']}"
@@ -114,8 +115,8 @@ if getent group "$1" >/dev/null; then groupdel "$1"; fi
 def desired(app: str, dyno: str) -> Attributes:
     """The user of one dyno."""
     return {
-        "login": marks.user_name(app, dyno),
-        "gecos": marks.gecos(app, dyno),
+        "login": naming.user_name(app, dyno),
+        "gecos": naming.gecos(app, dyno),
         "home": HOME,
         "shell": SHELL,
         "password": "locked",

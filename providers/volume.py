@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra import volumes
-from infra.provider import Fragment, Scope
-from infra.resource import Attributes, Change, Command
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command
+from infra.plan import volumes
 from providers.base import Base
 
 MODE = "2770"

@@ -29,13 +29,13 @@ from infra.cli.options import (
 )
 from infra.cli.session import Wish, exit_code, prepared, show
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
+from infra.plan.selection import EVERYTHING
 from infra.remote.parallel import AT_ONCE
-from infra.selection import EVERYTHING
 
 if TYPE_CHECKING:
-    from infra.apply import Applier
-    from infra.engine import Prepared
-    from infra.events import Event, Listener, Report
+    from infra.engine.apply import Applier
+    from infra.engine.prepare import Prepared
+    from infra.model.events import Event, Listener, Report
     from infra.views.progress import LiveProgress, PlainProgress
     from infra.views.stream_json import StreamProgress
 
@@ -115,10 +115,10 @@ def apply(
 
 def _apply_saved(plan_file: Path, wish: Wish, how: How) -> None:
     """Whoever made the plan chose what is in it, and whoever reviewed it approved that."""
-    from infra import saved
+    from infra.engine import plan_file as saved_plan
 
     try:
-        one = saved.read(plan_file)
+        one = saved_plan.read(plan_file)
     except DynoctlError as error:
         if plan_file.suffix not in (".yaml", ".yml"):
             raise
@@ -128,7 +128,7 @@ def _apply_saved(plan_file: Path, wish: Wish, how: How) -> None:
     def refuse(ready: Prepared) -> None:
         from infra.views import plan_json
 
-        saved.refuse_changed(plan_file, one, ready, plan_json.document(ready.plan, {}))
+        saved_plan.refuse_changed(plan_file, one, ready, plan_json.document(ready.plan, {}))
 
     carry_out(wish, replace_(how, auto_approve=True), refuse=refuse)
 
@@ -168,7 +168,7 @@ def carry_out(
     one that was reviewed; ``begin`` is called once it is approved.
 
     Who waits for a lock without a person finds other servers afterwards, and plans again."""
-    from infra.apply import StalePlan
+    from infra.engine.apply import StalePlan
 
     for left in reversed(range(AGAIN if how.auto_approve and how.lock_timeout else 1)):
         try:
@@ -229,8 +229,8 @@ def listener_for(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress
 
 
 def _run(ready: Prepared, listener: Listener, how: How) -> Report:
-    from infra.apply import Applier
-    from infra.commit import commit_of
+    from infra.engine.apply import Applier
+    from infra.slug.commit import commit_of
 
     # A rollback runs what was made of another commit than the one that is checked out.
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
@@ -289,9 +289,9 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> 
 
 
 def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-def]  # the row's module is imported late
-    from infra.processes import list_dynos
+    from infra.fleet.inventory import targets
+    from infra.fleet.status import list_dynos
     from infra.registry import Everything
-    from infra.targets import targets
 
     known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions.keys() - lost]
     return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)
@@ -299,7 +299,7 @@ def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-de
 
 def _write_report(code: int, seconds: float, report: Report | None) -> None:
     """The last line of what ``--json`` prints. None: nothing was begun."""
-    from infra.events import Report
+    from infra.model.events import Report
     from infra.views import report_json, stream_json
 
     done = report_json.document(report or Report())

@@ -19,8 +19,8 @@ def config(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     """Print the manifest with what it extends and its overlay, and where each value stands. Secrets are masked."""
     from infra.errors import ManifestInvalid
     from infra.manifest import check
-    from infra.manifest.layers import load_all
     from infra.manifest.load import Unusable
+    from infra.manifest.overlays import load_all
     from infra.views import config as view
     from infra.views.style import Style, wanted
 

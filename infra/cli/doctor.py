@@ -21,7 +21,7 @@ def doctor(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     logins and host keys, root, systemd, slugs, Ruby, disk, clock, memory, ports, databases and caches. Changes
     nothing."""
     from infra import manifest
-    from infra.doctor import examine
+    from infra.ops.doctor import examine
     from infra.registry import Everything
     from infra.views import doctor as view
     from infra.views.style import Style, wanted

@@ -24,9 +24,9 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """Who applied what, when, and how it ended, as the servers remember it."""
-    from infra import history as audit
     from infra import manifest
-    from infra.targets import targets
+    from infra.fleet.inventory import targets
+    from infra.state import audit_log as audit
     from infra.views import history as view
     from infra.views.style import Style, wanted
 

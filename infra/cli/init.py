@@ -20,8 +20,8 @@ def init(
     ] = None,
 ) -> None:
     """Make a new app with its dyno.yaml; where there is a Rails, Sinatra or Rack app, only a dyno.yaml that fits it."""
+    from infra.ops.init import begin
     from infra.registry import Everything
-    from infra.starter import begin
 
     for name in begin(directory, framework, Everything()):
         typer.echo(f"+ {directory / name}")

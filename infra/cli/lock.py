@@ -21,8 +21,8 @@ def root() -> None:
 def status(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
     """Who holds the lock on each server, since when and from where."""
     from infra import manifest
-    from infra.lock import holders
-    from infra.targets import targets
+    from infra.fleet.inventory import targets
+    from infra.fleet.lock import holders
     from infra.views.style import printable
 
     model = manifest.read(file, destination)

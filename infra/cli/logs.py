@@ -17,8 +17,8 @@ from infra.cli.options import AsJson, servers_named
 from infra.errors import UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
-    from infra.journal import Line, Wanted
     from infra.manifest.model import Manifest
+    from infra.ops.journal import Line, Wanted
 
 DEFAULT = 100
 
@@ -55,11 +55,11 @@ def logs(
     """What the dynos print, merged over all servers by time; each line says which dyno it is from."""
     from datetime import datetime
 
-    from infra import logs as journals
     from infra import manifest
-    from infra import since as moments
-    from infra.journal import Line, Wanted
-    from infra.targets import targets
+    from infra.cli import time_argument as moments
+    from infra.fleet.inventory import targets
+    from infra.ops import logs as journals
+    from infra.ops.journal import Line, Wanted
     from infra.views import logs as view
     from infra.views.style import printable, wanted
 
@@ -110,7 +110,7 @@ def _types(types: Sequence[str]) -> tuple[str, ...]:
 
 
 def _names(dynos: Sequence[str]) -> tuple[str, ...]:
-    from infra.marks import DYNO_NAME
+    from infra.model.naming import DYNO_NAME
 
     for name in dynos:
         if not DYNO_NAME.match(name) or name.endswith("\n"):
@@ -120,7 +120,7 @@ def _names(dynos: Sequence[str]) -> tuple[str, ...]:
 
 def _refuse_unknown(chosen: Wanted, model: Manifest, there: Collection[str], lines: Sequence[Line]) -> None:
     """A name that neither the manifest nor a server knows is a slip of the finger. Raises DynoctlError."""
-    from infra.marks import dyno_order
+    from infra.model.naming import dyno_order
 
     said = {line.dyno for line in lines}
     dynos = {f"{name}.{number}" for name, type_ in model.types.items() for number in range(1, type_.count + 1)}

@@ -34,8 +34,8 @@ def maintenance(
     as_json: AsJson = False,
 ) -> None:
     """Show a page with status 503 instead of the app, on all its routers at once. The dynos are left as they are."""
-    from infra import maintenance as switching
     from infra import manifest
+    from infra.ops import maintenance as switching
     from infra.registry import Everything
 
     if switch is Switch.OFF and page is not None:

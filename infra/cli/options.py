@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.errors import DynoctlError
-from infra.selection import Selection
+from infra.plan.selection import Selection
 
 if TYPE_CHECKING:
     from infra.remote.target import Target
@@ -47,11 +47,11 @@ AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for
 
 def refuse_unwritable(*paths: Path | None) -> None:
     """Raise DynoctlError, before any server is asked, where one of the files that are given cannot be written."""
-    from infra import saved
+    from infra.engine import plan_file
 
     for path in paths:
         if path is not None:
-            saved.refuse_unwritable(path)
+            plan_file.refuse_unwritable(path)
 
 
 def write_page(path: Path, text: str) -> None:

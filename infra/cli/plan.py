@@ -81,11 +81,11 @@ def plan(
 
         document = plan_json.document(ready.plan, ready.fleet.round_trips())
         if out is not None:
-            from infra import saved
+            from infra.engine import plan_file
 
-            saved.write(out, ready, document)
+            plan_file.write(out, ready, document)
         if html is not None:
-            from infra.lock import Identity
+            from infra.fleet.lock import Identity
             from infra.registry import Everything
             from infra.views import plan_html
 

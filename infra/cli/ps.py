@@ -12,7 +12,7 @@ from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
 if TYPE_CHECKING:
-    from infra.routing import Route
+    from infra.model.routing import Route
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +22,11 @@ def register(app: typer.Typer) -> None:
 
 def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
     """The dynos as they run, by process type: state, server, address, release, memory, restarts."""
-    from infra import manifest, routing
-    from infra.processes import list_dynos
+    from infra import manifest
+    from infra.fleet.inventory import targets
+    from infra.fleet.status import list_dynos
+    from infra.model import routing
     from infra.registry import Everything
-    from infra.targets import targets
     from infra.views import dynos, formation
     from infra.views.style import Style, wanted
 

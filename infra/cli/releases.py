@@ -37,9 +37,10 @@ def releases(
     """What was released, by whom, and how it ended, as the servers remember it."""
     if context.invoked_subcommand is not None:
         return
-    from infra import manifest, release
-    from infra.releases import survey
-    from infra.targets import targets
+    from infra import manifest
+    from infra.fleet.inventory import targets
+    from infra.model import release
+    from infra.state.releases import survey
     from infra.views import releases as view
     from infra.views.style import Style, wanted
 
@@ -74,9 +75,9 @@ def show(
     destination = destination or outer.get("destination")
     as_json = as_json or bool(outer.get("as_json"))
     from infra import manifest
-    from infra.launch_record import names
-    from infra.releases import body, survey
-    from infra.targets import targets
+    from infra.fleet.inventory import targets
+    from infra.state.release_body import names
+    from infra.state.releases import body, survey
     from infra.views import releases as view
 
     model = manifest.read(file, destination)
@@ -113,9 +114,9 @@ def rollback(
 ) -> None:
     """Go back to an earlier release: its slug, layers and environment, as a new release. Migrations are not undone."""
     from infra import manifest
+    from infra.fleet.inventory import targets
     from infra.registry import Everything
-    from infra.releases import stored
-    from infra.targets import targets
+    from infra.state.releases import stored
 
     refuse_unattended("rollback", auto_approve, as_json)
     model = manifest.read(file, destination)

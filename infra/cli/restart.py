@@ -33,8 +33,8 @@ def restart(
     that are not applied yet stay so. Ends with 5 where a dyno does not come back: the rest is not touched then."""
     from infra import manifest
     from infra.cli.session import note
+    from infra.engine.restart import Restarter, prepare
     from infra.registry import Everything
-    from infra.restart import Restarter, prepare
     from infra.views import plan_json, report_json, stream_json
     from infra.views import restart as view
     from infra.views.style import Style, wanted

@@ -45,23 +45,24 @@ def run(
     """Run one command as the app runs now: same slug, variables, limits and sandbox, a user of its own, no port.
     Nothing is left of it. Its exit status is this one's; a signal gives 128 and its number. One word by itself is a
     line for a shell."""
-    from infra import manifest, runs
+    from infra import manifest
     from infra.cli import pump
+    from infra.fleet.inventory import targets
+    from infra.ops import one_off
     from infra.registry import Everything
     from infra.remote.attached import Attached
     from infra.remote.attached import detach as leave
-    from infra.targets import targets
 
     own = pump.here() and not no_tty and not detach
-    variables = runs.variables(env or (), os.environ)
+    variables = one_off.variables(env or (), os.environ)
     kind = os.environ.get("TERM", "") if own else ""
     if own:
         variables = {"TERM": kind or "dumb", **variables}
     how: Literal["terminal", "pipe", "detached"] = "detached" if detach else "terminal" if own else "pipe"
-    wish = runs.Wish(runs.words(command), how, variables, runs.seconds(ttl))
+    wish = one_off.Wish(one_off.words(command), how, variables, one_off.seconds(ttl))
     model = manifest.read(file, destination)
     app, everything = model.app.name, Everything()
-    place = runs.find(app, everything.runs, servers_named([] if server is None else [server], targets(model)))
+    place = one_off.find(app, everything.runs, servers_named([] if server is None else [server], targets(model)))
     session, name = place.session, everything.runs.name(app, wish.nonce)
     argv, environment = everything.runs.argv(app, place.base, wish), everything.runs.environment(wish)
     try:

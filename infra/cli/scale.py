@@ -45,7 +45,7 @@ def scale(
     """Change the number of dynos: show the plan, ask, write the number into dyno.yaml, apply. The rest of the file
     stays as it is, to the byte. With -d the number goes into the overlay. By itself prints what can be fed back."""
     from infra.manifest.counts import edit
-    from infra.manifest.layers import load_all
+    from infra.manifest.overlays import load_all
 
     model = manifest.read(file, destination)
     now = {name: type_.count for name, type_ in model.dynos.items()}

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
+from infra.plan.selection import EVERYTHING, Selection
 from infra.remote.parallel import AT_ONCE
-from infra.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
-    from infra.engine import Prepared
-    from infra.launch_record import Stored
-    from infra.plan import Plan
+    from infra.engine.prepare import Prepared
+    from infra.plan.plan import Plan
     from infra.remote.session import Session
+    from infra.state.release_body import Stored
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Wish:
 def prepared(wish: Wish) -> Iterator[Prepared]:
     """The plan for a manifest, with its sessions open; closes them at the end."""
     from infra import manifest
-    from infra.engine import prepare
+    from infra.engine.prepare import prepare
     from infra.registry import Everything
     from infra.remote.parallel import limit
 

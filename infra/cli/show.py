@@ -25,14 +25,14 @@ def show(
     html: HtmlTo = None,
 ) -> None:
     """Show a saved plan. No server is asked."""
-    from infra import saved
+    from infra.engine import plan_file as saved_plan
     from infra.registry import Everything
     from infra.views import plan_document, plan_markdown, plan_text
     from infra.views.style import Style, printable, wanted
 
     if as_json and as_markdown:
         raise DynoctlError("--json and --markdown are two answers", "Ask for one of them.")
-    one = saved.read(plan_file)
+    one = saved_plan.read(plan_file)
     if as_json:
         import json
 

@@ -14,6 +14,6 @@ def register(app: typer.Typer) -> None:
 
 def sudoers(user: Annotated[str, typer.Option(help="The login.", metavar="NAME")] = "deploy") -> None:
     """Print the smallest sudoers file with which a login can do all that dynoctl does. Such a login is root's equal."""
-    from infra.sudo import rule
+    from infra.ops.sudoers import rule
 
     typer.echo(rule(user), nl=False)

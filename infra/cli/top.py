@@ -21,7 +21,7 @@ from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
 if TYPE_CHECKING:
-    from infra.watch import Watch
+    from infra.ops.monitor import Watch
 
 ONCE = 1.0
 """Seconds between the two samples of a single look."""
@@ -46,10 +46,10 @@ def top(
 ) -> None:
     """Servers with load, memory and free places; dynos with CPU, memory, waiting connections, restarts. q quits."""
     from infra import manifest
+    from infra.fleet.inventory import targets
+    from infra.ops.monitor import Watch
     from infra.registry import Everything
-    from infra.targets import targets
     from infra.views.style import wanted
-    from infra.watch import Watch
 
     model = manifest.read(file, destination)
     single = once or as_json or not sys.stdout.isatty()

@@ -65,7 +65,7 @@ def _online(manifest: Manifest, program: str, document: dict[str, object] | None
     """Ask, then print or fill ``document``; give back the exit code."""
     import sys
 
-    from infra.online import ask
+    from infra.ops.connectivity import ask
     from infra.views import online
     from infra.views.style import Style, wanted
 

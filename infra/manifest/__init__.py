@@ -25,12 +25,12 @@ def check(
     file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None
 ) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
     """The manifest, or None and every error at once, in the order of the file."""
-    from infra.manifest import layers, schema, semantics
+    from infra.manifest import overlays, schema, semantics
     from infra.manifest.build import build
     from infra.manifest.load import Unusable
 
     try:
-        document, problems, files = layers.load_all(file, destination)
+        document, problems, files = overlays.load_all(file, destination)
     except Unusable as error:
         return None, (error.diagnostic,)
     for part in (*getattr(document, "parts", ()), document):
@@ -42,7 +42,7 @@ def check(
 
         recount(document.data, counts)
     problems += schema.check(document)
-    layers.expand(document.data)
+    overlays.expand(document.data)
     problems += semantics.check(document, file.resolve().parent)
     if problems:
         return None, tuple(sorted(dict.fromkeys(problems), key=_place))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from infra.cron import calendar, every
+from infra.manifest.cron import calendar, every
 from infra.manifest.document import Document
 from infra.manifest.model import (
     App,

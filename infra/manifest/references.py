@@ -239,8 +239,8 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
 
 def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
     """The same problems with their place in the file, which is read again only now."""
-    from infra.manifest.layers import load_all
     from infra.manifest.load import Unusable
+    from infra.manifest.overlays import load_all
 
     try:
         document, _, _ = load_all(manifest.file, manifest.destination)

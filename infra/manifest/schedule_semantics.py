@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from infra.cron import CronError, calendar, every
 from infra.errors import Diagnostic
+from infra.manifest.cron import CronError, calendar, every
 from infra.manifest.document import Document
 
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model.resource import Command
 from infra.remote.quote import PRELUDE, assign, batch
 from infra.remote.session import PIECE, Session
-from infra.resource import Command
 
 BEAT = 5
 """Seconds between two heartbeats."""

@@ -7,8 +7,8 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-from infra.provider import Fragment
-from infra.resource import Command
+from infra.model.provider import Fragment
+from infra.model.resource import Command
 
 # A server's own locale, aliases or PATH must not change what our scripts read or print.
 PRELUDE = """\

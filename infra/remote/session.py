@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model.resource import Command
 from infra.remote.connect import connect, fingerprint
 from infra.remote.quote import ENTRY, PRELUDE, assign, batch, building, entry
 from infra.remote.target import Target
-from infra.resource import Command
 
 if TYPE_CHECKING:
     import paramiko

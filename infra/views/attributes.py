@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from infra.resource import Attribute, Attributes, Fingerprint, Scalar, same
+from infra.model.resource import Attribute, Attributes, Fingerprint, Scalar, same
 from infra.sensitive import REDACTED, Sensitive
 
 HIDDEN = "(on the server)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from infra.doctor import Report
+from infra.ops.doctor import Report
 from infra.views.style import Style, printable
 
 _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}

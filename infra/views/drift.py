@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from infra.logins import Login
-from infra.plan import Plan
-from infra.resource import Change
+from infra.fleet.logins import Login
+from infra.model.resource import Change
+from infra.plan.plan import Plan
 from infra.views import plan_json
 from infra.views.plan_text import change_lines, unreachable_lines
 from infra.views.style import Style, printable

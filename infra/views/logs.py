@@ -7,7 +7,7 @@ import re
 import zlib
 from datetime import UTC, datetime
 
-from infra.journal import Line
+from infra.ops.journal import Line
 from infra.views.style import printable
 
 # Of the 256 colours of a terminal, those that are read well on black and on white, neighbours far apart.

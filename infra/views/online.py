@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from infra.online import Answer
+from infra.ops.connectivity import Answer
 from infra.views.style import Style, printable
 
 _HEAD = ("SERVER", "SERVICE", "ADAPTER", "RESULT")

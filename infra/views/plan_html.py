@@ -6,9 +6,9 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 
-from infra import marks
-from infra.plan import Plan
-from infra.resource import Change
+from infra.model import naming
+from infra.model.resource import Change
+from infra.plan.plan import Plan
 from infra.views.plan_text import EFFECTS, SYMBOLS, change_lines, check_lines, gates, summary
 from infra.views.style import Style, printable
 
@@ -211,7 +211,7 @@ def _line(line: str) -> str:
 
 
 def _sorted(dynos: Iterator[str]) -> list[str]:
-    return sorted(dynos, key=marks.dyno_order)
+    return sorted(dynos, key=naming.dyno_order)
 
 
 def _id(server: str, part: str = "") -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from infra.plan import Plan
-from infra.resource import Change
+from infra.model.resource import Change
+from infra.plan.plan import Plan
 from infra.views.attributes import differences, plain
 
 FORMAT_VERSION = 1

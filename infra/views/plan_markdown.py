@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 
-from infra import marks
-from infra.plan import Plan
+from infra.model import naming
+from infra.plan.plan import Plan
 from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, summary
 from infra.views.style import Style, printable
 
@@ -113,7 +113,7 @@ def _placement(plan: Plan) -> list[str]:
         return []
     effects = plan.effects()
     by_server: dict[str, list[str]] = {}
-    for dyno in sorted(formation.homes, key=marks.dyno_order):
+    for dyno in sorted(formation.homes, key=naming.dyno_order):
         home, was = formation.homes[dyno], formation.before.get(dyno)
         effect = effects.get((home, dyno))
         word = f"{dyno} (from {was})" if was not in (None, home) else dyno

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping, Sequence
 
-from infra import marks
-from infra.plan import Plan
-from infra.resource import Change
+from infra.model import naming
+from infra.model.resource import Change
+from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat, text
 from infra.views.style import Style, clean, printable
 
@@ -41,7 +41,7 @@ def unreachable_lines(plan: Plan, style: Style) -> list[str]:
             lines.append(f"  {printable(error.hint)}")
         stuck = [dyno for dyno, home in plan.formation.homes.items() if home == server]
         if stuck:
-            lines.append(f"  {', '.join(sorted(stuck, key=marks.dyno_order))} stay there, untouched.")
+            lines.append(f"  {', '.join(sorted(stuck, key=naming.dyno_order))} stay there, untouched.")
             lines.append(f"  If it is dead: dynoctl apply --evacuate {server}")
     return lines
 
@@ -159,7 +159,7 @@ def _placement(plan: Plan, style: Style) -> list[str]:
     """Where every dyno is after the apply, a line for each server, with what moves."""
     by_server: dict[str, list[str]] = {}
     formation = plan.formation
-    for dyno in sorted(formation.homes, key=marks.dyno_order):
+    for dyno in sorted(formation.homes, key=naming.dyno_order):
         home, was = formation.homes[dyno], formation.before.get(dyno)
         word = dyno if was == home else f"{dyno} {style('green', '(new)' if was is None else f'(from {was})')}"
         by_server.setdefault(home, []).append(word)

@@ -7,7 +7,7 @@ import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from infra.events import Event
+from infra.model.events import Event
 
 if TYPE_CHECKING:
     from rich.live import Live

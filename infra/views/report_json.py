@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from infra.events import Report
+from infra.model.events import Report
 
 
 def document(report: Report) -> dict[str, object]:

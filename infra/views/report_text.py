@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra.events import Report
-from infra.resource import Change
+from infra.model.events import Report
+from infra.model.resource import Change
 from infra.views.plan_text import SYMBOLS
 from infra.views.style import Style, printable
 

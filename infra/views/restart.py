@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.plan import Plan
+from infra.plan.plan import Plan
 from infra.views.plan_text import batch_lines, unreachable_lines
 from infra.views.style import Style
 

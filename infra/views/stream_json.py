@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from infra.events import Event
+from infra.model.events import Event
 
 FORMAT_VERSION = 1
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from infra import marks
-from infra.processes import Row
+from infra.fleet.status import Row
+from infra.model import naming
+from infra.ops.monitor import Seen
 from infra.views.dynos import WELL, span
 from infra.views.formation import memory
 from infra.views.style import printable
-from infra.watch import Seen
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -104,7 +104,7 @@ def document(seen: Sequence[Seen]) -> dict[str, object]:
 
 def _rows(seen: Sequence[Seen]) -> list[tuple[Seen, Row]]:
     rows = [(one, row) for one in seen for row in one.rows]
-    return sorted(rows, key=lambda pair: (marks.dyno_order(pair[1].dyno), pair[1].server))
+    return sorted(rows, key=lambda pair: (naming.dyno_order(pair[1].dyno), pair[1].server))
 
 
 def _table(*columns: str, right: Sequence[str] = ()) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra.resource import Command
+from infra.model.resource import Command
 from providers import files, ini, paths
 from providers.routers.contract import STATE, USER, Kind
 from providers.sandbox import SANDBOX

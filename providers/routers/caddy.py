@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.routing import LIVE
+from infra.model.routing import LIVE
 from providers.routers.contract import AGAIN, CONNECT, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
 
 # No grace_period, and no flush_interval -1 (a stream is flushed as it comes all the same): with either, Caddy 2.6 cuts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from infra.routing import LIVE
+from infra.model.routing import LIVE
 
 USER = "dynoctl-router"
 """Whom it runs as; systemd lets it listen on ports below 1024."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.routing import LIVE
+from infra.model.routing import LIVE
 from providers.routers.contract import CONNECT, LARGEST, LONG, RETRY_AFTER, RUN, Kind, Site
 
 _BASE = f"""\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.routing import LIVE
+from infra.model.routing import LIVE
 from providers.routers.contract import AGAIN, CONNECT, LARGEST, LONG, RETRY_AFTER, RUN, STATE, Kind, Site
 
 _BASE = f"""\

@@ -19,7 +19,7 @@ from typing import Any
 
 from infra.lab import fleet, needs, server
 from infra.lab.state import DATA, LabState
-from infra.placement import Place, Share, place
+from infra.plan.placement import Place, Share, place
 from tests.bench.layers import layers
 from tests.bench.rollouts import rollouts
 from tests.bench.tools import ROOT, Row, dynoctl, next_address, poll

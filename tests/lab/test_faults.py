@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from infra.errors import DynoctlError
+from infra.model.resource import Command
 from infra.remote import locked
 from infra.remote.locked import LockedShell, LockTaken
 from infra.remote.session import Session
 from infra.remote.target import Target
-from infra.resource import Command
 from tests.lab.load import Load
 from tests.lab.support import APPS, Project, eventually, get, snapshot
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.sudo import rule
+from infra.ops.sudoers import rule
 from tests.lab.support import STARTERS, Project, eventually
 from tests.lab.terminal import Terminal
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from infra.checks import check
 from infra.errors import Unreachable
-from infra.exposure import _ANSWER
-from infra.formation import Formation
+from infra.fleet.exposure import _ANSWER
 from infra.manifest.model import App, Checks, DynoType, Manifest, Rollout, Server
-from infra.plan import Plan, batches
+from infra.plan.formation import Formation
+from infra.plan.plan import Plan, batches
+from infra.plan.policy import check
 
 HOMES = {"web.1": "a", "web.2": "b", "web.3": "c", "worker.1": "a"}
 

@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from infra import checkup
-from infra.checkup import MIB, Checkup, Disk
-from infra.doctor import Finding, Report
+from infra.ops import server_checks
+from infra.ops.doctor import Finding, Report
+from infra.ops.server_checks import MIB, Checkup, Disk
 from infra.remote.quote import observation, sections
 from infra.views import doctor
 from infra.views.style import Style
@@ -26,7 +26,7 @@ disk /etc - - yes
 
 
 def test_a_checkup_is_read() -> None:
-    assert checkup.parse(SAID) == Checkup(
+    assert server_checks.parse(SAID) == Checkup(
         "Debian GNU/Linux 12 (bookworm)",
         1795478400.25,
         frozenset({"cpuset", "cpu", "io", "memory"}),
@@ -36,18 +36,18 @@ def test_a_checkup_is_read() -> None:
     )
     for damaged in ("", SAID.replace("clock", "cl"), SAID.replace("2048000", "many")):
         with pytest.raises((KeyError, ValueError)):
-            checkup.parse(damaged)
+            server_checks.parse(damaged)
 
 
 def test_the_script_says_what_is_read() -> None:
     text = subprocess.run(
         ["sh", "-s"],
-        input=observation({"checkup": checkup.fragment()}, "N"),
+        input=observation({"checkup": server_checks.fragment()}, "N"),
         capture_output=True,
         text=True,
         check=True,
     ).stdout
-    found = checkup.parse(sections(text, "N")["checkup"][1])
+    found = server_checks.parse(sections(text, "N")["checkup"][1])
     assert found.memory > 100 and {one.path for one in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
 
 

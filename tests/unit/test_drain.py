@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from infra import record
+from infra.engine.lost_servers import refuse_evacuation
 from infra.errors import DynoctlError, Unreachable
-from infra.facts import Facts
-from infra.formation import Formation, form
-from infra.given_up import refuse_evacuation
+from infra.fleet.facts import Facts
+from infra.fleet.observe import Fleet, Observed
 from infra.manifest.model import App, DynoType, Manifest, Server
-from infra.marks import Mark
-from infra.observe import Fleet, Observed
-from infra.plan import Plan, build
+from infra.model.naming import Mark
+from infra.model.resource import Resource
+from infra.plan.formation import Formation, form
+from infra.plan.plan import Plan, build
 from infra.registry import Everything
-from infra.resource import Resource
+from infra.state import records
 
 
 def manifest(servers: int, web: int, drain: tuple[str, ...] = (), **keys: Any) -> Manifest:
@@ -149,7 +149,7 @@ def test_it_is_remembered_where_a_server_that_is_given_up_may_carry_something() 
     made = form(one, {name: seen.facts for name, seen in found.items()}, ("s2",), ("s2",))
     plan = Plan("shop", (), made, (), {"s2": Unreachable("s2")}, (), (), (), "", evacuated=("s2",))
     assert plan.missed == ()
-    name, text = record.formation(one, plan, found, "me", "now")
+    name, text = records.formation(one, plan, found, "me", "now")
     written = json.loads(text or "")
     assert name == "meta.json" and written["serial"] == 2
     assert written["dynos"]["web.2"] == "m-s3"

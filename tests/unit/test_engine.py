@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from infra import record
-from infra.facts import Facts, parse
-from infra.formation import Formation
-from infra.lock import Identity
-from infra.observe import Observed
-from infra.plan import Plan, build
-from infra.provider import Fragment, Scope
-from infra.redact import redactor
+from infra.fleet.facts import Facts, parse
+from infra.fleet.lock import Identity
+from infra.fleet.observe import Observed
+from infra.model.provider import Fragment, Scope
+from infra.model.redact import redactor
+from infra.model.resource import Attributes, Command, Resource
+from infra.plan.formation import Formation
+from infra.plan.plan import Plan, build
 from infra.registry import Everything
 from infra.remote.quote import assign, batch, observation, sections
-from infra.resource import Attributes, Command, Resource
 from infra.sensitive import REDACTED, Sensitive
+from infra.state import records
 from infra.views import plan_json, plan_text
 from infra.views.style import Style, printable
 from providers import user
@@ -256,7 +256,7 @@ def test_a_damaged_record_or_mark_is_none(line: str) -> None:
 
 
 def test_records_are_one_line_each() -> None:
-    command = record.write("shop", [("meta.json", '{"a": "b\\n"}'), ("pending/web.1", None)])
+    command = records.write("shop", [("meta.json", '{"a": "b\\n"}'), ("pending/web.1", None)])
     assert command.stdin == b'meta.json {"a": "b\\n"}\npending/web.1 \n'
     assert "shop" in command.argv[-1]
     assert str(Identity("me@here", "now", 1)) == "me@here since now (pid 1)"

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from infra import vitals
+from infra.fleet import vitals
+from infra.fleet.status import Row
+from infra.fleet.vitals import Vitals
 from infra.manifest import read
-from infra.processes import Row
-from infra.provider import Scope
-from infra.release import new
+from infra.model.provider import Scope
+from infra.model.release import new
+from infra.ops.monitor import Seen, used
 from infra.views import formation, top
 from infra.views.style import Style
-from infra.vitals import Vitals
-from infra.watch import Seen, used
 from providers.processes import Processes
 
 SLUG = "ab" * 32

@@ -12,8 +12,8 @@ import yaml
 
 from infra.errors import DynoctlError
 from infra.manifest import check
+from infra.ops.init import begin
 from infra.registry import Everything
-from infra.starter import begin
 from stacks.detect import detect
 from stacks.starter import STARTERS, app_name, render
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from infra.cli.time_argument import since
 from infra.errors import DynoctlError
-from infra.journal import Line, Merger, Reader, Wanted, merge
-from infra.since import since
+from infra.ops.journal import Line, Merger, Reader, Wanted, merge
 from infra.views import logs as view
 
 

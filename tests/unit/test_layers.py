@@ -11,8 +11,8 @@ import pytest
 
 from infra import manifest
 from infra.errors import ManifestInvalid
-from infra.manifest.layers import merge
 from infra.manifest.model import Manifest
+from infra.manifest.overlays import merge
 
 DYNOCTL = Path(sys.executable).parent / "dynoctl"
 BASE = """\

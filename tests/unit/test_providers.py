@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.provider import Scope
+from infra.model.provider import Scope
+from infra.model.resource import Attributes, Change, Resource, fingerprint, same
 from infra.remote.quote import assign
-from infra.resource import Attributes, Change, Resource, fingerprint, same
 from infra.sensitive import Sensitive
 from providers import candidate, credentials, dyno_unit, env_file, ini, user
 from providers.env_file import EnvFile

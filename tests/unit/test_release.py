@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from infra import history, launch_record, release
 from infra.errors import DynoctlError
-from infra.events import Failure, Report
-from infra.release import Release
+from infra.model import release
+from infra.model.events import Failure, Report
+from infra.model.release import Release
+from infra.model.stack import Stack
 from infra.sensitive import Sensitive
-from infra.stack import Stack
+from infra.state import audit_log, release_body
 from infra.views import report_text
 from infra.views.style import Style
 
@@ -187,9 +188,9 @@ VARIABLES = {"PLAIN": "a\nb", "SECRET": Sensitive("hunter2"), "LOGIN": Sensitive
 
 
 def test_what_a_release_runs_comes_back() -> None:
-    body = launch_record.pack(STACK, "cafe", VARIABLES)
+    body = release_body.pack(STACK, "cafe", VARIABLES)
     assert "\n" not in body
-    stored = launch_record.unpack(4, body, lambda version, requirement: (version, requirement) == ("3.2", ">= 3.1"))
+    stored = release_body.unpack(4, body, lambda version, requirement: (version, requirement) == ("3.2", ">= 3.1"))
     assert (stored.number, stored.slug, stored.environment) == (4, "cafe", VARIABLES)
     login = stored.environment["LOGIN"]
     assert isinstance(login, Sensitive) and login.common
@@ -197,12 +198,12 @@ def test_what_a_release_runs_comes_back() -> None:
     assert stored.stack.candidate("/run/x") == STACK.candidate("/run/x")
     same = replace(stored.stack, ruby_fits=STACK.ruby_fits, candidate=STACK.candidate)
     assert same == STACK
-    assert launch_record.names(body) == (["LOGIN", "PLAIN", "SECRET"], ["/usr/bin/thin", "start"])
+    assert release_body.names(body) == (["LOGIN", "PLAIN", "SECRET"], ["/usr/bin/thin", "start"])
 
 
 def test_what_makes_a_release_another_one() -> None:
     def content(stack: Stack = STACK, slug: str = "cafe", **more: str) -> str:
-        return launch_record.content(launch_record.pack(stack, slug, VARIABLES | more))
+        return release_body.content(release_body.pack(stack, slug, VARIABLES | more))
 
     one = release.new(1, "cafe", content(), manifest="")
     assert one.runs(content())
@@ -216,14 +217,14 @@ def test_what_makes_a_release_another_one() -> None:
 @pytest.mark.parametrize("body", ["", "{}", '{"version": 2}', '{"version": 1, "slug": 1}', "[]"])
 def test_a_body_that_cannot_be_read_is_said(body: str) -> None:
     with pytest.raises(DynoctlError, match="What the servers remember of v4 cannot be read"):
-        launch_record.unpack(4, body, lambda *_: True)
-    assert launch_record.names(body) == ([], [])
+        release_body.unpack(4, body, lambda *_: True)
+    assert release_body.names(body) == ([], [])
 
 
 def test_a_rollout_that_went_back_only_partly_did_not_go_back() -> None:
     failures = [Failure("grid-2", "web.2", "grid-2: web.2 did not answer")]
-    assert history.result(Report(failures=failures, reverted=["web.2"])) == "reverted"
+    assert audit_log.result(Report(failures=failures, reverted=["web.2"])) == "reverted"
     partly = Report(failures=failures, reverted=["web.2"], stranded=["web.1 on grid-1"])
-    assert history.result(partly) == "failed"
+    assert audit_log.result(partly) == "failed"
     text = report_text.render(partly, 1.0, "Apply", Style(False))
     assert "Did not go back, and may run the new release: web.1 on grid-1." in text

@@ -12,12 +12,15 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import schemas
-from infra import __version__, logins, release, saved
+from infra import __version__
+from infra.engine import plan_file
 from infra.errors import Diagnostic, DynoctlError, Unreachable
-from infra.formation import Formation
-from infra.plan import Plan
+from infra.fleet import logins
+from infra.model import release
+from infra.model.resource import Action, Attributes, Change, Fingerprint, Resource
+from infra.plan.formation import Formation
+from infra.plan.plan import Plan
 from infra.registry import Everything
-from infra.resource import Action, Attributes, Change, Fingerprint, Resource
 from infra.sensitive import Sensitive
 from infra.views import drift, plan_document, plan_json, plan_markdown, plan_text
 from infra.views.style import Style
@@ -63,7 +66,7 @@ def sample(servers: int = 2) -> Plan:
 
 
 def release_digest(salt: str, text: str) -> str:
-    from infra.resource import fingerprint
+    from infra.model.resource import fingerprint
 
     return fingerprint(salt, text)
 
@@ -120,7 +123,7 @@ def test_what_changed_since_a_plan_was_saved_is_said() -> None:
         "layers": {"it": "1"},
         "servers": {"grid-1": "p", "grid-2": "q"},
     }
-    assert saved.differences(was, was) == []
+    assert plan_file.differences(was, was) == []
     now = {
         "manifest": "2",
         "slug": "b" * 64,
@@ -128,7 +131,7 @@ def test_what_changed_since_a_plan_was_saved_is_said() -> None:
         "layers": {"it": "2"},
         "servers": {"grid-1": "o", "grid-3": "r"},
     }
-    assert saved.differences(was, now) == [
+    assert plan_file.differences(was, now) == [
         "the manifest changed",
         "the source changed: slug aaaaaaaaaaaa is bbbbbbbbbbbb",
         "the value of KEY changed",
@@ -158,9 +161,9 @@ def test_a_file_that_holds_no_plan(tmp_path: Path, text: str, says: str) -> None
     file = tmp_path / "plan"
     file.write_text(text)
     with pytest.raises(DynoctlError, match=re.escape(says)):
-        saved.read(file)
+        plan_file.read(file)
     with pytest.raises(DynoctlError, match="cannot be read"):
-        saved.read(tmp_path / "none")
+        plan_file.read(tmp_path / "none")
 
 
 def test_logins_from_a_journal() -> None:
@@ -245,14 +248,14 @@ def test_a_damaged_plan_is_said_to_be_one() -> None:
 def test_plans_are_written_to_files_alone(tmp_path: Path) -> None:
     for path in (Path(), tmp_path, tmp_path / "no/plan", tmp_path / ("x" * 300), Path("/dev/null"), Path("/")):
         with pytest.raises(DynoctlError, match="cannot be written"):
-            saved.refuse_unwritable(path)
+            plan_file.refuse_unwritable(path)
     (tmp_path / "there").write_text("")
-    saved.refuse_unwritable(tmp_path / "there")
-    saved.refuse_unwritable(tmp_path / "new")
+    plan_file.refuse_unwritable(tmp_path / "there")
+    plan_file.refuse_unwritable(tmp_path / "new")
 
 
 def test_a_listener_that_is_gone_stops_nothing() -> None:
-    from infra.events import Event, steady
+    from infra.model.events import Event, steady
 
     def gone(_: Event) -> None:
         raise BrokenPipeError

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from infra import maintenance, routing
 from infra.errors import DynoctlError
-from infra.formation import _away
 from infra.manifest.model import Router as Wish
-from infra.provider import Dyno, Scope
-from infra.resource import Change, Resource, fingerprint
-from infra.routing import Route
+from infra.model import routing
+from infra.model.provider import Dyno, Scope
+from infra.model.resource import Change, Resource, fingerprint
+from infra.model.routing import Route
+from infra.ops import maintenance
+from infra.plan.formation import _away
 from infra.sensitive import Sensitive
 from providers import router
 from providers.router import Router

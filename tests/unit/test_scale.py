@@ -141,7 +141,7 @@ def test_every_count_of_a_large_manifest_in_turn() -> None:
 def test_an_overlay_gets_what_it_does_not_say(tmp_path: Path, base: str, over: str, after: str) -> None:
     (tmp_path / "dyno.yaml").write_text(HEAD + base)
     (tmp_path / "dyno.staging.yaml").write_text(over)
-    from infra.manifest.layers import load_all
+    from infra.manifest.overlays import load_all
 
     merged = load_all(tmp_path / "dyno.yaml", "staging")[0].data
     assert isinstance(merged, dict)

@@ -7,14 +7,14 @@ from typing import cast
 
 import pytest
 
-from infra.cron import CronError, calendar, every
-from infra.formation import Formation
+from infra.fleet.observe import Observed
+from infra.manifest.cron import CronError, calendar, every
 from infra.manifest.model import Schedule
-from infra.observe import Observed
-from infra.plan import build
-from infra.provider import Scope
+from infra.model.provider import Scope
+from infra.model.resource import Action, Attributes, Change, Resource
+from infra.plan.formation import Formation
+from infra.plan.plan import build
 from infra.registry import Everything
-from infra.resource import Action, Attributes, Change, Resource
 from providers import ini, schedule
 from providers.dyno_unit import DynoUnit
 from tests.unit.test_engine import facts

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from infra.errors import DynoctlError
-from infra.facts import Facts
-from infra.formation import Formation
-from infra.observe import Observed
-from infra.plan import Plan, build
+from infra.fleet.facts import Facts
+from infra.fleet.observe import Observed
+from infra.model.resource import Action, Attributes, Change, Resource
+from infra.plan.formation import Formation
+from infra.plan.plan import Plan, build
+from infra.plan.selection import EVERYTHING, Selection
 from infra.registry import Everything
-from infra.resource import Action, Attributes, Change, Resource
-from infra.selection import EVERYTHING, Selection
 from providers import user
 
 

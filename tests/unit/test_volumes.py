@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from infra import launch_record, release, volumes
 from infra.manifest.model import Volume
+from infra.model import release
+from infra.plan import volumes
+from infra.state import release_body
 from tests.unit.test_drain import formed, manifest
 from tests.unit.test_release import STACK, VARIABLES
 
@@ -45,9 +47,9 @@ def test_what_a_dead_server_had_is_said_to_be_lost() -> None:
 
 def test_a_release_has_the_volumes_that_its_slug_has_a_place_for() -> None:
     stack = replace(STACK, volumes=(UPLOADS,))
-    with_, without = (launch_record.pack(one, "cafe", VARIABLES) for one in (stack, STACK))
-    assert launch_record.unpack(1, with_, lambda *_: True).stack.volumes == (UPLOADS,)
-    assert launch_record.unpack(1, without.replace('"volumes": [], ', ""), lambda *_: True).stack.volumes == ()
-    old = launch_record.content(without.replace('"volumes": [], ', ""))
-    assert launch_record.content(without) == old, "a release of before there were volumes is the same one"
-    assert not release.new(1, "cafe", old, manifest="").runs(launch_record.content(with_))
+    with_, without = (release_body.pack(one, "cafe", VARIABLES) for one in (stack, STACK))
+    assert release_body.unpack(1, with_, lambda *_: True).stack.volumes == (UPLOADS,)
+    assert release_body.unpack(1, without.replace('"volumes": [], ', ""), lambda *_: True).stack.volumes == ()
+    old = release_body.content(without.replace('"volumes": [], ', ""))
+    assert release_body.content(without) == old, "a release of before there were volumes is the same one"
+    assert not release.new(1, "cafe", old, manifest="").runs(release_body.content(with_))

@@ -1,0 +1,1 @@
+"""Prepare a plan, apply it in phases, and revert what fails."""

@@ -1,0 +1,207 @@
+"""What the servers remember of one apply: the formation before it, the formation and a line of history after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from infra.engine.prepare import Prepared
+from infra.errors import DynoctlError
+from infra.fleet.lock import Identity
+from infra.fleet.observe import Observed
+from infra.model import release
+from infra.model.events import Report
+from infra.model.release import Release
+from infra.remote.locked import LockedShell
+from infra.remote.parallel import each
+from infra.state import audit_log, backups, records
+
+
+@dataclass
+class Memory:
+    """Writes through the shells that hold the locks. ``found`` is what was observed under them, ``salts`` gets each
+    server's, ``broken`` are servers that are not to be touched; ``fail`` notes that one was lost."""
+
+    prepared: Prepared
+    shells: Mapping[str, LockedShell]
+    found: Mapping[str, Observed]
+    identity: Identity
+    broken: set[str]
+    report: Report
+    fail: Callable[[str, str, DynoctlError], None]
+    salts: dict[str, str] = field(default_factory=dict)
+    message: str = ""
+    commit: str = ""
+    _release: Release | None = None
+    _known: tuple[Release, ...] = ()
+    _written: tuple[str, str | None] | None = None
+    _gone: set[str] = field(default_factory=set)
+
+    def begin(self) -> None:
+        """Write the salt and the formation, before anything else: a dyno on a server that dies keeps its number."""
+        if self.prepared.destroy or self.broken >= set(self.shells):
+            return
+        entry = self._formation(settled=False)
+        self._written = entry
+        self._release = self.prepared.plan.release
+        if self._release is not None and self.prepared.plan.fresh:
+            self._release = replace(
+                self._release,
+                who=self.identity.who,
+                when=self.identity.when,
+                commit=self.commit,
+                message=self.message,
+            )
+        self._known = release.merge(seen.facts.releases for seen in self.found.values())
+        for name, seen in self.found.items():
+            self.salts[name] = seen.facts.salt or records.new_salt()
+
+        def write(name: str) -> None:
+            salt: list[tuple[str, str | None]] = []
+            if not self.found[name].facts.salt:
+                salt.append(("salt", self.salts[name]))
+            sweep = self.prepared.registry.sweep(self.prepared.plan.app)
+            entries = [*salt, entry, *self._releases(name)]
+            self.shells[name].run([sweep, records.write(self.prepared.plan.app, entries)])
+
+        self._settle(each(write, self.found))
+
+    def _releases(self, server: str) -> list[tuple[str, str | None]]:
+        """Every release that any server knows and this one does not, and the one of this plan."""
+        if server in self.prepared.leaving or server in self.prepared.emptied:
+            return []
+        facts, plan = self.found[server].facts, self.prepared.plan
+        here = {one.number: one for one in facts.releases}
+        stay = {one.number: one for one in release.remembered(self._all(), plan.slugs)}
+        entries = [records.release(one) for number, one in stay.items() if here.get(number) != one]
+        for number in here.keys() - stay.keys():
+            entries += [(f"releases/{number}.json", None), (f"releases/{number}.commanded", None)]
+        # A number that is new may have a body all the same, where the record that told of it was damaged.
+        wants = self._release is not None and (plan.fresh or self._release.number not in facts.bodies)
+        if self._release is not None and wants and server in plan.formation.homes.values():
+            entries.append((f"releases/{self._release.number}.body", self.prepared.body))
+        return entries
+
+    def _all(self) -> tuple[Release, ...]:
+        """Every release that is known, the one of this apply as it stands now."""
+        one = self._release
+        return self._known if one is None else (*(old for old in self._known if old.number != one.number), one)
+
+    def moving(self) -> list[tuple[str, str | None]]:
+        """What to write on a server before a dyno of it moves to the release."""
+        before = self.prepared.plan.release
+        if self._release is None or (before is not None and before.moved):
+            return []
+        self._release = replace(self._release, moved=True)
+        return [records.release(self._release)]
+
+    def commanding(self, server: str) -> None:
+        """Write down where the release command is about to run, now that no earlier one runs where anybody answers."""
+        if self._release is None:
+            return
+        machines = {name: seen.facts.machine_id for name, seen in self.found.items()}
+        heard = [replace(one, on="") for one in self._known if one.on in machines.values()]
+        self._known = release.merge([[one for one in self._known if one.on not in machines.values()], heard])
+        self._rewrite(
+            replace(self._release, on=machines[server]),
+            *(records.release(one) for one in heard if one.number != self._release.number),
+        )
+
+    def commanded(self, *, well: bool) -> None:
+        """Write down that the release command ended: where it did so well, it does not run again for this release."""
+        if self._release is not None:
+            self._rewrite(replace(self._release, commanded=well, on=""))
+
+    def _rewrite(
+        self,
+        one: Release,
+        *more: tuple[str, str | None],
+        drop: Mapping[str, Collection[int]] = MappingProxyType({}),
+    ) -> None:
+        app, self._release = self.prepared.plan.app, one
+        there = [
+            name for name in self.shells if name not in self._gone | {*self.prepared.leaving, *self.prepared.emptied}
+        ]
+        entries = [records.release(one), (f"releases/{one.number}.commanded", None), *more]
+
+        def write(name: str) -> None:
+            gone = [(f"releases/{number}.body", None) for number in drop.get(name, ())]
+            self.shells[name].run([records.write(app, [*entries, *gone])])
+
+        results = each(write, there)
+        # Where the release was refused all servers count as broken, and yet all that answer remember it.
+        self._settle({name: result for name, result in results.items() if name not in self.broken})
+
+    def _ended(self) -> None:
+        """Write down how the release's rollout ended; with it, forget what nobody can go back to any more."""
+        plan, report, one = self.prepared.plan, self.report, self._release
+        if one is None or self.prepared.destroy:
+            return
+        before = plan.release is not None and plan.release.moved
+        free = self.prepared.stack.release is None
+        last = release.ended(one, audit_log.result(report), before=before, free=free)
+        known = (*(old for old in self._known if old.number != last.number), last)
+        kept = release.kept_bodies(known, plan.slugs, self.prepared.manifest.keep) | {last.number}
+        # They hold secrets, which are nobody's where no dyno is.
+        carrying = set(plan.formation.homes.values())
+        stay = {name: kept if name in carrying else set() for name in self.found}
+        drop = {name: seen.facts.bodies - stay[name] for name, seen in self.found.items()} if report.ok else {}
+        if last != one or any(drop.values()):
+            self._rewrite(last, drop=drop)
+
+    def end(self) -> None:
+        """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
+        prepared, plan = self.prepared, self.prepared.plan
+        left = {*prepared.leaving, *prepared.emptied}
+        gone = set(self.shells) if prepared.destroy else left & set(self.shells)
+        all_done = self.report.ok and not self.report.skipped
+        whole = gone - self.broken - plan.left_on if all_done else set()
+        if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
+            whole = set()  # only these records know that something of the app is left on a server that is away
+
+        def forget(name: str) -> None:
+            self.shells[name].run([prepared.registry.sweep(plan.app, stop=True), records.forget(plan.app)])
+            self.shells[name].forget()
+
+        self._settle(each(forget, whole))
+        self._gone = whole
+        self._ended()
+        if prepared.destroy or not all_done or plan.unreachable or plan.left_out:
+            return  # a server that leaves, or is to carry something, is still to be known
+        entry = self._formation(settled=True)
+        if entry != self._written:
+            staying = [name for name in self.shells if name not in whole]
+            self._settle(each(lambda name: self.shells[name].run([records.write(plan.app, [entry])]), staying))
+
+    def audit(self, seconds: float, command: str = "") -> None:
+        """Leave a line on every server that still answers, and still has something of the app. ``command`` is what was
+        done, where that is neither apply, rollback nor destroy."""
+        slug = "" if self.prepared.slug is None else self.prepared.slug.digest
+        plan = self.prepared.plan
+        if not command:
+            command = "destroy" if self.prepared.destroy else "apply" if self.prepared.stored is None else "rollback"
+        number = 0 if self._release is None else self._release.number
+        line = audit_log.entry(
+            plan, self.report, self.identity, command=command, seconds=seconds, slug=slug, release=number
+        )
+        commands = [backups.forget(plan.app), audit_log.append(plan.app, line)]
+        there = [name for name in self.shells if name not in self._gone]
+        each(lambda name: self.shells[name].run(commands), there)  # what cannot be written down is in the report
+
+    def _formation(self, *, settled: bool) -> tuple[str, str | None]:
+        prepared, who = self.prepared, self.identity
+        return records.formation(
+            prepared.manifest,
+            prepared.plan,
+            self.found,
+            who.who,
+            who.when,
+            settled=settled,
+            forget=prepared.forget,
+        )
+
+    def _settle(self, results: Mapping[str, object]) -> None:
+        for name, result in results.items():
+            if isinstance(result, DynoctlError):
+                self.fail(name, "record", result)

@@ -1,0 +1,1 @@
+"""What servers are and what they say: reached, observed, locked."""

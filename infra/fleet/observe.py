@@ -1,0 +1,134 @@
+"""Observe servers: one connection and one script each, all at once; a server that fails is named, never waited for."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from infra.errors import DynoctlError, Unreachable
+from infra.fleet import facts as server_facts
+from infra.fleet.facts import Facts
+from infra.model.provider import Fragment, Provider, Scope
+from infra.model.resource import Attributes, digest_of
+from infra.remote.locked import LockedShell
+from infra.remote.parallel import each
+from infra.remote.quote import observation, sections
+from infra.remote.session import Session
+from infra.remote.target import Target
+
+FACTS = "facts"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One server as found: its facts, and this app's resources by key (``unit.shop-web.1``)."""
+
+    facts: Facts
+    resources: Mapping[str, Attributes]
+
+    def fingerprint(self) -> str:
+        """A digest of everything a plan was computed from here, absence included; nothing volatile."""
+        facts = self.facts
+        return digest_of(
+            {
+                "machine": facts.machine_id,
+                "address": facts.address,
+                "cores": facts.cores,
+                "routes": tuple(sorted(one.lasting() for one in facts.routes)),
+                "marks": tuple(sorted(repr(mark) for mark in facts.marks)),
+                "pending": tuple(sorted(facts.pending)),
+                "serial": str(facts.meta.get("serial", "")),
+                "releases": tuple(sorted(one.as_json() for one in facts.releases)),
+                "bodies": tuple(sorted(str(number) for number in facts.bodies)),
+                "resources": tuple(f"{key} {digest_of(value)}" for key, value in sorted(self.resources.items())),
+            }
+        )
+
+
+@dataclass
+class Fleet:
+    """The sessions that are open, what was found on each server, and why the others did not answer."""
+
+    sessions: dict[str, Session] = field(default_factory=dict)
+    found: dict[str, Observed] = field(default_factory=dict)
+    unreachable: dict[str, DynoctlError] = field(default_factory=dict)
+
+    def close(self) -> None:
+        for session in self.sessions.values():
+            session.close()
+
+    def round_trips(self) -> dict[str, int]:
+        """Connections and execs made so far, over all servers."""
+        return {
+            "connections": sum(session.connections for session in self.sessions.values()),
+            "execs": sum(session.execs for session in self.sessions.values()),
+        }
+
+
+class Observer:
+    """What to look for on a server; the same script serves a first look and a look under the lock."""
+
+    def __init__(self, providers: Sequence[Provider], scope: Scope, ruby: str, executables: tuple[str, ...]) -> None:
+        self._providers = providers
+        self._scope = scope
+        fragments: dict[str, Fragment] = {FACTS: server_facts.fragment(scope, ruby, executables)}
+        for provider in providers:
+            fragments[provider.kind] = provider.observe(scope)
+        self._nonce = secrets.token_hex(12)
+        self._script = observation(fragments, self._nonce)
+
+    def look(self, session: Session) -> Observed:
+        """One exec on the session. Raises DynoctlError where the server's answer cannot be read."""
+        output = session.run(self._script)
+        if output.status != 0 and f"{self._nonce} done" not in output.stdout:
+            raise Unreachable(f"{session.name}: observing failed: {(output.stderr or output.stdout).strip()[-300:]}")
+        return self._parse(session.name, output.stdout)
+
+    def look_locked(self, name: str, shell: LockedShell) -> Observed:
+        """The same, inside the shell that holds the lock."""
+        return self._parse(name, shell.observe(self._script))
+
+    def _parse(self, server: str, text: str) -> Observed:
+        parts = sections(text, self._nonce)
+        try:
+            facts = server_facts.parse(_part(parts, FACTS))
+            resources: dict[str, Attributes] = {}
+            for provider in self._providers:
+                for name, attributes in provider.parse(self._scope, _part(parts, provider.kind)).items():
+                    resources[f"{provider.kind}.{name}"] = attributes
+        except (ValueError, KeyError, IndexError) as error:
+            raise DynoctlError(
+                f"{server}: what the server said cannot be read: {error}",
+                "Is it a Linux server with systemd?",
+            ) from None
+        return Observed(facts, resources)
+
+
+def _part(parts: Mapping[str, tuple[int, str]], name: str) -> str:
+    if name not in parts:
+        raise ValueError(f"no {name} in its answer")
+    status, text = parts[name]
+    if status != 0:
+        raise ValueError(f"{name} ended with status {status}: {text.strip()[-200:]}")
+    return text
+
+
+def observe(
+    targets: Sequence[Target], observer: Observer, fleet: Fleet, sessions: Mapping[str, Session] | None = None
+) -> None:
+    """Connect to every target and look, all at once; add what is found to ``fleet``. ``sessions`` are open already."""
+
+    def work(target: Target) -> tuple[Session, Observed]:
+        session = (sessions or {}).get(target.name) or Session(target)
+        try:
+            return session, observer.look(session)
+        except BaseException:
+            session.close()
+            raise
+
+    for target, result in each(work, targets).items():
+        if isinstance(result, DynoctlError):
+            fleet.unreachable[target.name] = result
+        else:
+            fleet.sessions[target.name], fleet.found[target.name] = result

@@ -1,0 +1,68 @@
+"""How a server is now: load, memory, and how many dynos it still has room for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.model.provider import Fragment
+from infra.plan.placement import CORE
+
+DYNO = CORE // 4
+"""A dyno's share where nobody says another, in thousandths of a core."""
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """``uptime`` in seconds, ``load`` over 1, 5 and 15 minutes, memory in bytes, ``taken`` the shares of the dynos of
+    all apps in thousandths of a core."""
+
+    uptime: float
+    load: tuple[float, float, float]
+    cores: int
+    memory: int
+    available: int
+    taken: int
+
+    @property
+    def places(self) -> int:
+        """Dynos of a quarter core that still fit."""
+        return max(0, self.cores * CORE - self.taken) // DYNO
+
+
+def fragment() -> Fragment:
+    """The sh fragment whose output ``parse`` reads."""
+    return Fragment(_SCRIPT, {})
+
+
+_SCRIPT = """\
+read -r now _ < /proc/uptime; printf 'now %s\\n' "$now"
+read -r one five fifteen _ < /proc/loadavg; printf 'load %s %s %s\\n' "$one" "$five" "$fifteen"
+printf 'cores '; nproc
+while read -r key value _; do
+  case $key in MemTotal:|MemAvailable:) printf '%s %s\\n' "$key" "$value";; Buffers:) break;; esac
+done < /proc/meminfo
+grep -hs '^X-Dynoctl-Cpu=' /etc/systemd/system/dyno-*.service
+:
+"""
+
+
+def parse(output: str) -> Vitals:
+    """Read what the fragment printed. Raises ValueError or KeyError where it makes no sense."""
+    said: dict[str, str] = {}
+    taken = 0
+    for line in output.splitlines():
+        word, _, rest = line.partition(" ")
+        if word.startswith("X-Dynoctl-Cpu="):
+            share = word.partition("=")[2]
+            taken += int(share) if share.isdigit() else 0
+        else:
+            said[word] = rest
+    one, five, fifteen = (float(load) for load in said["load"].split())
+    return Vitals(
+        uptime=float(said["now"]),
+        load=(one, five, fifteen),
+        cores=int(said["cores"]),
+        memory=int(said["MemTotal:"]) * 1024,
+        available=int(said["MemAvailable:"]) * 1024,
+        taken=taken,
+    )

@@ -1,0 +1,81 @@
+"""What happens during an apply, as values that a view may print, draw or write as JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from infra.model.resource import Change
+
+Kind = Literal["locked", "phase", "step", "upload", "done", "failed", "skipped", "note"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. ``text`` is for people; ``total`` in a phase is the number of groups in it."""
+
+    kind: Kind
+    server: str = ""
+    subject: str = ""
+    text: str = ""
+    total: int = 0
+
+
+Listener = Callable[[Event], None]
+
+
+def steady(listener: Listener) -> Listener:
+    """The same, for work that goes on where nobody reads it any more: a pipe's reader left, a disk is full."""
+
+    def tell(event: Event) -> None:
+        with suppress(OSError):
+            listener(event)
+
+    return tell
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something that did not work: where, on what, the error, and the last lines that explain it."""
+
+    server: str
+    subject: str
+    summary: str
+    detail: str = ""
+    unreachable: bool = False
+    rejected: bool = False
+    """True where a candidate did not answer, so that no dyno was touched."""
+
+
+@dataclass
+class Report:
+    """How an apply ended: exactly which changes were made, which failed and which were not begun."""
+
+    done: list[Change] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    skipped: list[Change] = field(default_factory=list)
+    halted: bool = False
+    """True where a dyno did not come up, so that no further dyno was restarted and nothing was removed."""
+    interrupted: bool = False
+    reverted: list[str] = field(default_factory=list)
+    """The dynos that went back to what they ran, because the rollout failed."""
+    stranded: list[str] = field(default_factory=list)
+    """The dynos that should have gone back as well, and could not, with their servers."""
+    release_said: str = ""
+    """What the release command printed."""
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the release was refused before any dyno moved."""
+        return any(failure.rejected for failure in self.failures)
+
+    @property
+    def went_back(self) -> bool:
+        """Whether the rollout failed, and every dyno that had moved runs again what it ran."""
+        return bool(self.reverted) and not self.stranded
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures and not self.interrupted

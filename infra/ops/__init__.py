@@ -1,0 +1,1 @@
+"""Day two: logs, one-off dynos, monitoring, maintenance, diagnosis."""

@@ -1,0 +1,173 @@
+"""What the dynos of an app said: lines of the servers' journals, in the order of time."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from infra.model import naming
+
+WINDOW = 0.25
+"""Seconds that a line is held back while others come that may be older."""
+
+_DYNO = r"(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)(?P<ready>-ready)?"
+_ONE_OFF = r"(?P<kind>[a-z]+)-(?P<of>[a-z][a-z0-9-]*)\.(?P<nonce>[A-Za-z0-9]+)"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line. ``time`` is in microseconds since 1970, as its server's clock had it; ``source`` is ``app`` for the
+    dyno itself, ``health`` for what waits for its answer, ``systemd`` for what systemd says of it. ``cursor`` is
+    where it stands in its journal."""
+
+    time: int
+    server: str
+    dyno: str
+    source: str
+    message: str
+    cursor: str = ""
+    priority: int = 6
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which dynos are asked for, by name or by type; none named means all, one-off ones included."""
+
+    types: tuple[str, ...] = ()
+    dynos: tuple[str, ...] = ()
+
+    def __contains__(self, dyno: object) -> bool:
+        everything = not self.types and not self.dynos
+        return everything or dyno in self.dynos or str(dyno).partition(".")[0] in self.types
+
+    def pattern(self, app: str) -> str:
+        """An extended regular expression of the dynos' units, one-off ones too, without ``.service``."""
+        names = [f"{type_}-[1-9][0-9]*" for type_ in self.types] + [name.replace(".", "-") for name in self.dynos]
+        one_off = [f"{type_}-{app}[.][0-9]+" for type_ in self.types]
+        one_off += [name.replace(".", f"-{app}[.]") for name in self.dynos]
+        others = f"|^dynoctl-({'|'.join(one_off)})$" if one_off else ""
+        return f"^dyno-{app}-({'|'.join(names) or '[a-z][a-z0-9]*-[1-9][0-9]*'})${others}"
+
+
+EVERYTHING = Wanted()
+
+
+class Reader:
+    """Reads the journal of one server, as ``journalctl -o json`` prints it."""
+
+    def __init__(self, app: str, server: str) -> None:
+        self._server = server
+        self._app = app
+        self._dyno = re.compile(rf"dyno-{re.escape(app)}-{_DYNO}\.service")
+        self._one_off = re.compile(rf"dynoctl-{_ONE_OFF}\.service")
+
+    def read(self, text: bytes | str) -> Line | None:
+        """One line; None where it is none, or of nothing that is the app's."""
+        try:
+            entry = json.loads(text)
+        except ValueError:
+            return None
+        if not isinstance(entry, dict):
+            return None
+        unit = _word(entry.get("_SYSTEMD_UNIT"))
+        by_systemd = _word(entry.get("_PID")) == "1"
+        named = self._named(_word(entry.get("UNIT")) if by_systemd else unit)
+        time, priority = _word(entry.get("__REALTIME_TIMESTAMP")), _word(entry.get("PRIORITY"))
+        if named is None or not time.isdigit():
+            return None
+        dyno, source = named
+        if by_systemd and source != "app":
+            return None  # that it began to wait for the dyno, and ended, is said by the dyno's own unit
+        return Line(
+            int(time),
+            self._server,
+            dyno,
+            "systemd" if by_systemd else source,
+            _text(entry.get("MESSAGE")),
+            _word(entry.get("__CURSOR")),
+            int(priority) if priority.isdigit() else 6,
+        )
+
+    def dyno(self, unit: str) -> str | None:
+        """The dyno that a unit, without ``.service``, is of; None where it is none of the app's."""
+        named = self._named(f"{unit}.service")
+        return None if named is None else named[0]
+
+    def _named(self, unit: str) -> tuple[str, str] | None:
+        if found := self._dyno.fullmatch(unit):
+            return f"{found['type']}.{found['number']}", "health" if found["ready"] else "app"
+        if (found := self._one_off.fullmatch(unit)) and found["of"] == self._app:
+            return f"{found['kind']}.{found['nonce']}", "app"
+        return None
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _text(value: object) -> str:
+    """A message: text, the bytes of one that is no UTF-8, or several of them; nothing where it was empty."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        if all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
+            return bytes(value).decode(errors="replace")
+        return "\n".join(_text(one) for one in value)
+    return ""
+
+
+def merge(servers: Iterable[Sequence[Line]], last: int | None) -> list[Line]:
+    """All lines by time, the ``last`` ones of them. One server's lines stay in the order of its journal, also where its
+    clock was set back."""
+    ordered = list(heapq.merge(*(_keyed(number, lines) for number, lines in enumerate(servers))))
+    return [line for *_, line in (ordered if last is None else ordered[len(ordered) - min(last, len(ordered)) :])]
+
+
+def _keyed(number: int, lines: Sequence[Line]) -> Iterator[tuple[int, int, int, Line]]:
+    newest = 0
+    for place, line in enumerate(lines):
+        newest = max(newest, line.time)
+        yield newest, number, place, line
+
+
+@dataclass
+class Merger:
+    """Lines that come in from several servers at once, put in order: each is held back for ``window`` seconds, in case
+    that an older one is on its way."""
+
+    window: float = WINDOW
+    _heap: list[tuple[int, int, Line]] = field(default_factory=list)
+    _arrived: deque[tuple[float, int]] = field(default_factory=deque)
+    _newest: dict[str, int] = field(default_factory=dict)
+    _count: int = 0
+
+    def add(self, line: Line, now: float) -> None:
+        key = self._newest[line.server] = max(line.time, self._newest.get(line.server, 0))
+        self._count += 1
+        heapq.heappush(self._heap, (key, self._count, line))
+        self._arrived.append((now, key))
+
+    def due(self, now: float) -> Iterator[Line]:
+        """Those that waited long enough, and all that are older than one of them."""
+        until = -1
+        while self._arrived and self._arrived[0][0] + self.window <= now:
+            until = max(until, self._arrived.popleft()[1])
+        while self._heap and self._heap[0][0] <= until:
+            yield heapq.heappop(self._heap)[2]
+
+    def rest(self) -> Iterator[Line]:
+        """Everything that is left."""
+        return self.due(float("inf"))
+
+    def wait(self, now: float, most: float) -> float:
+        """Seconds until something is due, at most ``most``."""
+        return min(most, max(0.0, self._arrived[0][0] + self.window - now)) if self._arrived else most
+
+
+def slice_of(app: str) -> str:
+    """The slice in which all that runs of an app runs, and nothing else."""
+    return f"dyno-{naming.escape(app)}.slice"

@@ -1,0 +1,133 @@
+"""Watch a fleet: each server says how it is every few seconds, over one connection and in one script, until nobody
+watches any more; one that goes away is tried again until it is back."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from infra.errors import DynoctlError, Unreachable
+from infra.fleet import vitals
+from infra.fleet.status import Reader, Row
+from infra.fleet.vitals import Vitals
+from infra.model.provider import Scope
+from infra.remote.quote import observation, sections
+from infra.remote.session import Session
+from infra.remote.stream import Stream
+from infra.remote.target import Target
+
+BACK_OFF = (1, 2, 4, 8)
+"""Seconds before each next try to reach a server again; the last one stays."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One server as last seen. ``cpu`` is by dyno the part of a core that it used between the last two samples;
+    ``away`` says why the server does not answer now, and then the rest is how it was. ``samples`` counts them."""
+
+    server: str
+    vitals: Vitals | None = None
+    rows: Sequence[Row] = ()
+    cpu: Mapping[str, float] | None = None
+    away: str = ""
+    samples: int = 0
+
+
+class Watch:
+    """Use it as a context: it watches from the beginning to the end of it."""
+
+    def __init__(self, app: str, reader: Reader, targets: Sequence[Target], interval: float) -> None:
+        self._app, self._reader, self._targets = app, reader, targets
+        self._nonce = secrets.token_hex(12)
+        fragments = {"vitals": vitals.fragment(), "processes": reader.observe(Scope(app, ""))}
+        self._script = _LOOP.replace("OBSERVE", observation(fragments, self._nonce))
+        self._values = {"interval": f"{interval:g}"}
+        self._seen = {target.name: Seen(target.name) for target in targets}
+        self._sessions: dict[str, Session] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def __enter__(self) -> Watch:
+        for target in self._targets:
+            threading.Thread(target=self._follow, args=(target,), daemon=True, name=f"top {target.name}").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        with self._lock:
+            sessions = list(self._sessions.values())
+        for session in sessions:
+            with suppress(OSError, EOFError):
+                session.close()
+
+    def seen(self) -> list[Seen]:
+        """Every server as it was last seen, in the manifest's order."""
+        with self._lock:
+            return [self._seen[target.name] for target in self._targets]
+
+    def _follow(self, target: Target) -> None:
+        failures = 0
+        while not self._over.is_set():
+            session: Session | None = None
+            try:
+                session = Session(target)
+                with self._lock:
+                    self._sessions[target.name] = session
+                for text in self._samples(session):
+                    self._take(target.name, text)
+                    failures = 0
+                raise Unreachable(f"{target.name}: its samples ended")
+            except (DynoctlError, OSError, EOFError) as error:
+                why = error.summary if isinstance(error, DynoctlError) else f"{target.name}: {error}"
+                with self._lock:
+                    old = self._seen[target.name]
+                    self._seen[target.name] = replace(old, away=why, cpu=None)
+            if session is not None:
+                with suppress(OSError, EOFError):
+                    session.close()
+            self._over.wait(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
+            failures += 1
+
+    def _samples(self, session: Session) -> Iterator[str]:
+        done, lines = f"{self._nonce} done", list[str]()
+        stream = Stream(session, self._script, self._values)
+        for line in stream.lines():
+            lines.append(line.decode(errors="replace"))
+            if lines[-1] == done:
+                yield "\n".join(lines)
+                lines.clear()
+
+    def _take(self, server: str, text: str) -> None:
+        parts = sections(text, self._nonce)
+        try:
+            now = vitals.parse(parts["vitals"][1])
+            rows = self._reader.parse(Scope(self._app, ""), server, parts["processes"][1])
+        except (ValueError, KeyError, IndexError) as error:
+            raise DynoctlError(f"{server}: what the server said cannot be read: {error}") from None
+        with self._lock:
+            old = self._seen[server]
+            cpu = used(old, now.uptime, rows) if not old.away and old.vitals else None
+            self._seen[server] = Seen(server, now, rows, cpu, "", old.samples + 1)
+
+
+def used(old: Seen, uptime: float, rows: Sequence[Row]) -> dict[str, float]:
+    """By dyno, the part of a core that it used since ``old`` was seen; not for one that started meanwhile."""
+    before = {(row.dyno, row.pid): row.cpu_seconds for row in old.rows}
+    passed = uptime - (old.vitals.uptime if old.vitals else uptime)
+    parts: dict[str, float] = {}
+    for row in rows:
+        last = before.get((row.dyno, row.pid))
+        if last is not None and row.cpu_seconds is not None and passed > 0:
+            parts[row.dyno] = max(0.0, row.cpu_seconds - last) / passed
+    return parts
+
+
+_LOOP = """\
+while :; do
+OBSERVE
+sleep "$interval"
+done
+"""

@@ -1,0 +1,1 @@
+"""What would change: formation, placement, difference, policy. Values in, values out."""

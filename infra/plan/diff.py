@@ -1,0 +1,121 @@
+"""Compare desired with observed resources on one server, and tell drift from change by the last record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
+
+from infra.errors import Diagnostic
+from infra.fleet.observe import Observed
+from infra.model.provider import Provider
+from infra.model.resource import Attributes, Change, Fingerprint, Resource, same
+
+
+def diff(
+    server: str,
+    desired: Sequence[Resource],
+    observed: Observed,
+    providers: Mapping[str, Provider],
+    stays: Container[str] = (),
+    more: Callable[[Sequence[Resource], Mapping[str, Attributes]], Sequence[Change]] = lambda *_: (),
+) -> tuple[list[Change], list[Diagnostic]]:
+    """The changes that make ``observed`` into ``desired``, in no particular order, and what stands in the way.
+    ``stays`` are keys of what is left where it is found, though nothing wants it now. ``more`` gives restarts that
+    somebody asked for, of what nothing else touches."""
+    changes: list[Change] = []
+    errors: list[Diagnostic] = []
+    record = observed.facts.record
+    wanted = {resource.key: resource for resource in desired}
+    for key, resource in wanted.items():
+        found = observed.resources.get(key)
+        if found is not None and found.get("foreign") and key not in record:
+            errors.append(_foreign(resource, found["foreign"]))
+            continue
+        change = _compare(resource, found, record.get(key), resource.dyno in observed.facts.pending)
+        if change is not None:
+            changes.append(change)
+    changed = {change.resource.key for change in changes}
+    pulling = {change.resource.key for change in changes if providers[change.resource.kind].triggers(change)}
+    whole = {resource.dyno: key for key, resource in wanted.items()}  # the last of a dyno's is what runs it
+    for key, resource in wanted.items():
+        causes = [trigger for trigger in resource.triggers if trigger in pulling]
+        if resource.dyno in observed.facts.pending and whole[resource.dyno] == key:
+            causes.append("an apply that was cut off")
+        if causes and key not in changed and key in observed.resources:
+            attributes = observed.resources[key]
+            reason = f"{', '.join(causes)} {'change' if len(causes) > 1 else 'changes'}"
+            if causes == ["an apply that was cut off"]:
+                reason = "an apply was cut off before it started with its new files"
+            changes.append(Change(resource, "restart", attributes, resource.attributes, reason))
+    touched = {change.resource.key for change in changes}
+    changes += [change for change in more(desired, observed.resources) if change.resource.key not in touched]
+    for key, found in observed.resources.items():
+        if key in wanted or key in stays or found.get("keep") or (found.get("foreign") and key not in record):
+            continue
+        kind, _, name = key.partition(".")
+        dyno = _dyno_of(name)
+        resource = Resource(server, kind, name, found, dyno)
+        changes.append(Change(resource, "delete", found, None, "not in dyno.yaml"))
+    return [_with_effect(change, providers) for change in changes], errors
+
+
+def _foreign(resource: Resource, why: object) -> Diagnostic:
+    if isinstance(why, str):
+        hint = "Choose another name, or apply without it first."
+        return Diagnostic(f"{resource.address} cannot be made: {why}", hint=hint)
+    hint = "Rename the app, or remove it from the server by hand."
+    return Diagnostic(f"{resource.address} exists, and dynoctl did not make it", hint=hint)
+
+
+def _dyno_of(name: str) -> str | None:
+    """``web.1`` of ``shop-web.1``: an app's name holds no dot, so what follows its last dash is the dyno."""
+    dyno = name.rpartition("-")[2]
+    return dyno if "." in dyno and not name.startswith("/") else None
+
+
+def _with_effect(change: Change, providers: Mapping[str, Provider]) -> Change:
+    effect = providers[change.resource.kind].effect(change)
+    return Change(**{**change.__dict__, "effect": effect})
+
+
+def _compare(
+    resource: Resource, found: Attributes | None, record: Mapping[str, Any] | None, pending: bool
+) -> Change | None:
+    wanted = resource.attributes
+    if found is None:
+        gone = record is not None
+        reason = "it was there after the last apply and is gone" if gone else ""
+        return Change(resource, "create", None, wanted, reason, drift=gone)
+    differing = [name for name in wanted if not same(wanted[name], found.get(name))]
+    if not differing:
+        return None
+    applied = (record or {}).get("attributes", {})
+    drifted = [
+        name
+        for name in differing
+        if record is not None and not pending and _drifted(found.get(name), applied.get(name))
+    ]
+    reason = f"changed on the server since the last apply: {', '.join(drifted)}" if drifted else ""
+    names = tuple(one for name in drifted for one in _names(name, found.get(name), applied.get(name)))
+    return Change(resource, "update", found, wanted, reason, drift=bool(drifted), drifted=names)
+
+
+def _names(name: str, found: object, applied: object) -> list[str]:
+    """What drifted of one attribute: of several values in it, those that did."""
+    if not isinstance(found, Mapping) or not isinstance(applied, Mapping):
+        return [name]
+    there = {*found, *applied}
+    return [f"{name}.{key}" for key in sorted(there) if _drifted(found.get(key), applied.get(key))]
+
+
+def _drifted(found: object, applied: object) -> bool:
+    """True where what is found is not what was applied last. ``applied`` comes from JSON."""
+    if isinstance(found, Mapping):
+        if not isinstance(applied, Mapping):
+            return True
+        return found.keys() != applied.keys() or any(_drifted(found[key], applied[key]) for key in found)
+    if isinstance(found, Fingerprint):
+        return found.digest != applied
+    if isinstance(found, tuple):
+        return list(found) != applied
+    return found != applied

@@ -1,0 +1,1 @@
+"""What servers remember of an app: records, releases, an audit log, backups."""

@@ -1,0 +1,94 @@
+"""What was done to an app, by whom and how it ended: one JSON line on each server for each apply."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from infra.errors import DynoctlError
+from infra.fleet.lock import Identity
+from infra.model.events import Report
+from infra.model.resource import Command
+from infra.plan.plan import Plan
+from infra.remote.parallel import each
+from infra.remote.session import Session
+from infra.remote.target import Target
+from infra.state.records import STATE
+
+KEEP = 1000
+"""Lines that stay."""
+
+_APPEND = """\
+umask 077
+[ -d "${1%/*}" ] || exit 0
+cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || { tail -n "$2" "$1" > "$1.new" && mv -f "$1.new" "$1"; }
+"""
+
+
+def result(report: Report) -> str:
+    """How an apply ended, in a word."""
+    words = {"rejected": report.rejected, "reverted": report.went_back, "interrupted": report.interrupted}
+    return "ok" if report.ok else next((word for word, so in words.items() if so), "failed")
+
+
+def entry(
+    plan: Plan, report: Report, identity: Identity, *, command: str, seconds: float, slug: str, release: int
+) -> str:
+    """One line. It holds no value of the environment: failures are as the report has them, redacted."""
+    actions = [change.action for change in report.done]
+    return json.dumps(
+        {
+            "id": secrets.token_hex(8),
+            "when": identity.when,
+            "who": identity.who,
+            "command": command,
+            "result": result(report),
+            "release": release,
+            "seconds": round(seconds, 1),
+            "slug": slug[:12],
+            "added": actions.count("create"),
+            "changed": actions.count("update") + actions.count("restart"),
+            "destroyed": actions.count("delete"),
+            "servers": sorted(plan.servers),
+            "failures": [failure.summary for failure in report.failures],
+        }
+    )
+
+
+def append(app: str, line: str) -> Command:
+    """Add one line on a server, where there is still something of the app."""
+    argv = ("sh", "-c", _APPEND, "audit", _file(app), str(KEEP))
+    return Command(argv, stdin=f"{line}\n".encode(), secret=True, says="record")
+
+
+def read(app: str, targets: Sequence[Target]) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """Every apply that any server knows of, oldest first, and why some servers did not answer."""
+
+    def work(target: Target) -> str:
+        session = Session(target)
+        try:
+            status, text = session.execute(Command(("cat", _file(app))))
+        finally:
+            session.close()
+        return text if status == 0 else ""
+
+    found: dict[str, Mapping[str, Any]] = {}
+    lost: dict[str, str] = {}
+    for target, result in each(work, targets).items():
+        if isinstance(result, DynoctlError):
+            lost[target.name] = result.summary
+            continue
+        for line in result.splitlines():
+            try:
+                one = json.loads(line)
+            except ValueError:
+                continue  # a line that a power cut left half written
+            if isinstance(one, dict) and isinstance(one.get("id"), str):
+                found[one["id"]] = one
+    return sorted(found.values(), key=lambda one: str(one.get("when", ""))), lost
+
+
+def _file(app: str) -> str:
+    return f"{STATE}/{app}/audit.jsonl"

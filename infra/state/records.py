@@ -1,0 +1,185 @@
+"""What each server keeps of the last apply: one small file per resource, a mark on dynos whose change is under
+way, and the formation. They tell drift from change and give dynos on a dead server their numbers; nothing more."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from infra.fleet.observe import Observed
+from infra.manifest.model import Manifest
+from infra.model.release import Release
+from infra.model.resource import Attributes, Change, Command
+from infra.plan.formation import newest_meta
+from infra.plan.plan import Plan
+
+STATE = "/var/lib/dynoctl"
+VERSION = 1
+
+# One line in, one file out: a name, a space, and the JSON (nothing after the name: the file goes).
+_WRITE = """\
+umask 077
+mkdir -p "$1" && cd "$1" || exit
+while read -r name text; do
+  case $name in */*) mkdir -p "${name%/*}";; esac
+  if [ -z "$text" ]; then rm -f "$name"; continue; fi
+  printf '%s\\n' "$text" > "$name.new" && mv -f "$name.new" "$name" && continue
+  rm -f "$name.new"; echo "cannot write $1/$name:"; df -h .
+  exit 1
+done
+rmdir applied pending releases 2>/dev/null
+:
+"""
+
+_FORGET = """\
+rm -rf "$1"
+rmdir "${1%/*}" 2>/dev/null
+:
+"""
+
+
+def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
+    """Write record files (relative name, one line of text); None removes one."""
+    lines = "".join(f"{name} {text or ''}\n" for name, text in entries)
+    return Command(("sh", "-c", _WRITE, "record", f"{STATE}/{app}"), stdin=lines.encode(), secret=True, says="record")
+
+
+def forget(app: str) -> Command:
+    """Remove every record of the app."""
+    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), says="forget")
+
+
+def parse_line(line: str) -> Mapping[str, Any]:
+    """A record of one line; what is damaged is empty."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def release(one: Release) -> tuple[str, str | None]:
+    """The record of one release."""
+    return (f"releases/{one.number}.json", one.as_json())
+
+
+def commanded(app: str, number: int) -> str:
+    """The file that is there where a release's command has ended well; what its record says of it may be late."""
+    return f"{STATE}/{app}/releases/{number}.commanded"
+
+
+def begin(dyno: str) -> tuple[str, str | None]:
+    """The mark that a dyno's change is under way: found later, it means that the dyno must restart."""
+    return (f"pending/{dyno}", "changing")
+
+
+def end(dyno: str) -> tuple[str, str | None]:
+    """Take the mark away."""
+    return (f"pending/{dyno}", None)
+
+
+def applied(change: Change, attributes: Mapping[str, object]) -> tuple[str, str | None]:
+    """The record of one change that was made; ``attributes`` as the provider wants them remembered."""
+    key = change.resource.key
+    name = f"applied/{quote(key, safe='@')}.json"
+    if change.after is None:
+        return (name, None)
+    entry: dict[str, Any] = {"key": key, "attributes": dict(attributes)}
+    if port := _port(change.after):
+        entry["port"] = port
+    return (name, json.dumps(entry, sort_keys=True))
+
+
+def _port(attributes: Attributes) -> int:
+    unit = attributes.get("unit")
+    value = unit.get("Unit.X-Dynoctl-Port") if isinstance(unit, Mapping) else None
+    return int(value) if isinstance(value, str) and value.isdigit() else 0
+
+
+def meta(
+    app: str,
+    environment: str,
+    serial: int,
+    who: str,
+    when: str,
+    homes: Mapping[str, str],
+    servers: Mapping[str, Mapping[str, str]],
+    spares: Mapping[str, Mapping[str, str]],
+) -> tuple[str, str | None]:
+    """The formation as of this apply. ``environment`` is the destination, or ``default``; ``homes`` maps dynos to
+    machine-ids, ``servers`` machine-ids to how they are reached (name, host, user, port), ``spares`` those that carry
+    nothing; ``when`` is UTC in ISO 8601."""
+    return (
+        "meta.json",
+        json.dumps(
+            {
+                "version": VERSION,
+                "app": app,
+                "environment": environment,
+                "serial": serial,
+                "who": who,
+                "when": when,
+                "dynos": dict(homes),
+                "servers": {machine: dict(how) for machine, how in servers.items()},
+                "spares": {machine: dict(how) for machine, how in spares.items()},
+            },
+            sort_keys=True,
+        ),
+    )
+
+
+def formation(
+    manifest: Manifest,
+    plan: Plan,
+    found: Mapping[str, Observed],
+    who: str,
+    when: str,
+    *,
+    settled: bool = False,
+    forget: Container[str] = (),
+) -> tuple[str, str | None]:
+    """The meta record for this plan: the homes of all dynos, and how every server of the app is reached. Servers
+    that left the manifest, or do not answer, stay in it as they were; those in ``forget`` (by name) do not, nor,
+    once all is made and ``settled``, those that carry no dyno: such are spares while they are in the manifest."""
+    old = newest_meta(seen.facts for seen in found.values())
+    known: dict[str, Mapping[str, str]] = {**old.get("spares", {}), **old.get("servers", {})}
+    machines = {name: seen.facts.machine_id for name, seen in found.items()}
+    hosts = {how.get("host", ""): machine for machine, how in known.items()}
+    for server in manifest.servers:
+        machine = machines.get(server.name) or hosts.get(server.host)
+        if machine is not None:
+            machines[server.name] = machine
+            known[machine] = {
+                "name": server.name,
+                "host": server.host,
+                "user": server.user or manifest.ssh.user or "",
+                "port": str(server.port or ""),
+            }
+    homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
+    routing = () if manifest.router is None else manifest.router.servers
+    carrying = {*homes.values(), *(machines[name] for name in routing if name in machines)}
+    carrying |= set() if settled else set(old.get("servers", {}))
+    here = {server.name for server in manifest.servers}
+    servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
+    spares = {machine: how for machine, how in known.items() if how.get("name") in here and machine not in servers}
+    return meta(
+        manifest.app.name, manifest.environment, int(str(old.get("serial", 0))) + 1, who, when, homes, servers, spares
+    )
+
+
+def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:
+    """Whether the servers remember another formation than is there, though nothing is to change: a host's new name,
+    or a server that carries nothing any more."""
+    old = newest_meta(seen.facts for seen in found.values())
+    if plan.changes or plan.left_out or plan.unreachable or not old:
+        return False
+    new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
+    return any(old.get(key) != new[key] for key in ("servers", "spares", "dynos"))
+
+
+def new_salt() -> str:
+    """A salt for the digests that a server keeps of its env files: 128 random bits in hex."""
+    return secrets.token_hex(16)
