@@ -11,9 +11,9 @@ from infra.manifest.model import Manifest
 from infra.manifest.references import located
 from infra.model.provider import Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
+from infra.model.shell import Session
 from infra.model.stack import Progress, Slug, Stack, Trial
 from infra.plan.formation import Formation
-from infra.remote.session import Session
 from infra.slug import build, image
 from infra.slug.tree import scan
 from providers import candidate, one_off, package, paths, processes, release_command, run

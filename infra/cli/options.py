@@ -12,7 +12,7 @@ from infra.errors import DynoctlError
 from infra.plan.selection import Selection
 
 if TYPE_CHECKING:
-    from infra.remote.target import Target
+    from infra.model.target import Target
 
 File = Annotated[Path, typer.Option("--file", "-f", help="The manifest.")]
 Destination = Annotated[

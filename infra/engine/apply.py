@@ -20,8 +20,8 @@ from infra.model.events import Event, Failure, Listener, Report, steady
 from infra.model.provider import Provider
 from infra.model.redact import redactor
 from infra.model.resource import Change, Command, Upload
+from infra.model.shell import LockTaken, Shell, StepFailed
 from infra.plan.plan import Plan
-from infra.remote.locked import LockedShell, LockTaken, StepFailed
 from infra.remote.parallel import each
 from infra.state import records
 
@@ -43,7 +43,7 @@ class Applier:
         self._listener = listener = steady(listener)
         self._providers: Mapping[str, Provider] = {one.kind: one for one in prepared.registry.providers}
         self._redact = redactor([*prepared.scope.environments.values(), prepared.scope.credentials, prepared.scope.tls])
-        self._shells: dict[str, LockedShell] = {}
+        self._shells: dict[str, Shell] = {}
         self._salts: dict[str, str] = {}
         self._broken: set[str] = set()
         self._image: Upload | None = None
@@ -72,7 +72,9 @@ class Applier:
         identity = Identity.here()
         machines = {name: seen.facts.machine_id for name, seen in prepared.fleet.found.items()}
         sessions = {name: prepared.fleet.sessions[name] for name in sorted(machines, key=lambda n: machines[n])}
-        self._shells |= lock_all(sessions, plan.app, identity, self._lock_timeout, self._waits, self.stop)
+        self._shells |= lock_all(
+            sessions, plan.app, identity, timeout=self._lock_timeout, waits=self._waits, stop=self.stop
+        )
         began = time.monotonic()
         try:
             found = self._look()
@@ -122,7 +124,7 @@ class Applier:
 
     def _look(self) -> dict[str, Observed]:
         observer = self._prepared.observer
-        seen = each(lambda name: observer.look_locked(name, self._shells[name]), self._shells)
+        seen = each(lambda name: observer.look(self._shells[name]), self._shells)
         found: dict[str, Observed] = {}
         for name, result in seen.items():
             if isinstance(result, DynoctlError):

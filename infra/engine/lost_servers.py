@@ -6,13 +6,16 @@ from infra.errors import DynoctlError, Unreachable
 from infra.fleet.inventory import leaving_targets
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.manifest.model import Manifest
+from infra.model.shell import Connect
 
 
-def refuse_forgetting(forget: frozenset[str], manifest: Manifest, fleet: Fleet, observer: Observer) -> None:
+def refuse_forgetting(
+    forget: frozenset[str], manifest: Manifest, fleet: Fleet, observer: Observer, connect: Connect
+) -> None:
     """A server that answers is emptied, not forgotten: its dynos would go on running, and nobody would know."""
     asked = Fleet()
     everybody = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
-    observe([target for target in everybody if target.name in forget], observer, asked)
+    observe([target for target in everybody if target.name in forget], observer, asked, connect)
     asked.close()
     if asked.found:
         names = ", ".join(sorted(asked.found))

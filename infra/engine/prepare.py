@@ -19,6 +19,7 @@ from infra.manifest.references import located, resolve_credentials, resolve_envi
 from infra.model import release, routing
 from infra.model.provider import Scope
 from infra.model.release import Release
+from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack
 from infra.plan import volumes
 from infra.plan.formation import Formation, form, newest_meta
@@ -26,7 +27,7 @@ from infra.plan.obstacles import obstacles, strange
 from infra.plan.plan import Plan, build
 from infra.plan.policy import check
 from infra.plan.selection import EVERYTHING, Selection
-from infra.remote.session import Session
+from infra.remote import session as ssh
 from infra.sensitive import Sensitive
 from infra.state import records
 from infra.state.release_body import Stored, content, pack
@@ -95,6 +96,7 @@ def prepare(
     forget: frozenset[str] = frozenset(),
     evacuate: frozenset[str] = frozenset(),
     stored: Stored | None = None,
+    connect: Connect = ssh.Session,
     sessions: Mapping[str, Session] | None = None,
     selection: Selection = EVERYTHING,
     rated: bool = False,
@@ -124,7 +126,7 @@ def prepare(
         say(f"Observing {len(manifest.servers)} servers ...")
         with ThreadPoolExecutor(max_workers=1) as pool:
             scanning = None if destroy or stored else pool.submit(registry.slug, manifest, stack)
-            observe(targets(manifest), observer, fleet, sessions)
+            observe(targets(manifest), observer, fleet, connect, sessions)
             lost_servers.refuse_evacuation(evacuate, manifest, fleet)
             slug = None if scanning is None else scanning.result()
         if stored is not None:
@@ -137,10 +139,10 @@ def prepare(
             )
         left = [target for target in left if target.name not in forget]
         if forget:
-            lost_servers.refuse_forgetting(forget, manifest, fleet, observer)
+            lost_servers.refuse_forgetting(forget, manifest, fleet, observer, connect)
         if left:
             say(f"Observing {len(left)} servers that left the manifest ...")
-            observe(left, observer, fleet)
+            observe(left, observer, fleet, connect)
         draft = _Draft(
             manifest,
             registry,

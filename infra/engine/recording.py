@@ -13,7 +13,7 @@ from infra.fleet.observe import Observed
 from infra.model import release
 from infra.model.events import Report
 from infra.model.release import Release
-from infra.remote.locked import LockedShell
+from infra.model.shell import Shell
 from infra.remote.parallel import each
 from infra.state import audit_log, backups, records
 
@@ -24,7 +24,7 @@ class Memory:
     server's, ``broken`` are servers that are not to be touched; ``fail`` notes that one was lost."""
 
     prepared: Prepared
-    shells: Mapping[str, LockedShell]
+    shells: Mapping[str, Shell]
     found: Mapping[str, Observed]
     identity: Identity
     broken: set[str]

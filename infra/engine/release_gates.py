@@ -11,8 +11,8 @@ from infra.engine.recording import Memory
 from infra.errors import DynoctlError
 from infra.model.events import Event, Failure, Listener, Report
 from infra.model.resource import Upload
+from infra.model.shell import Shell, StepFailed
 from infra.plan import preconditions
-from infra.remote.locked import LockedShell, StepFailed
 from infra.remote.parallel import each
 from infra.state import records
 
@@ -23,7 +23,7 @@ class Gates:
     ``report`` says why. ``fail`` notes that a single server was lost."""
 
     prepared: Prepared
-    shells: Mapping[str, LockedShell]
+    shells: Mapping[str, Shell]
     broken: set[str]
     report: Report
     listener: Listener
@@ -35,7 +35,7 @@ class Gates:
         """After packages came: what stood in no way then, because they would bring it, must be there now."""
 
         def work(server: str) -> list[DynoctlError]:
-            seen = self.prepared.observer.look_locked(server, self.shells[server])
+            seen = self.prepared.observer.look(self.shells[server])
             facts = {server: seen.facts}
             idle = {one.name for one in self.prepared.manifest.servers if not one.dynos}
             problems = preconditions.check(facts, self.prepared.stack, {server: seen}, installed=True, idle=idle)

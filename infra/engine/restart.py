@@ -24,10 +24,11 @@ from infra.model.events import Listener, Report
 from infra.model.provider import Scope
 from infra.model.redact import redactor
 from infra.model.resource import Change, Command, Fingerprint, Resource
+from infra.model.shell import StepFailed
 from infra.model.stack import Registry
 from infra.plan.formation import Formation, current_homes, recorded_homes
 from infra.plan.plan import Plan, batches, fingerprint
-from infra.remote.locked import StepFailed
+from infra.remote.session import Session
 from infra.sensitive import Sensitive
 
 
@@ -42,7 +43,7 @@ def prepare(
     fleet = Fleet()
     try:
         say(f"Observing {len(manifest.servers)} servers ...")
-        observe(targets(manifest), observer, fleet)
+        observe(targets(manifest), observer, fleet, Session)
         facts = {name: seen.facts for name, seen in fleet.found.items()}
         recorded = recorded_homes(manifest, facts)
         homes = {**recorded, **current_homes(manifest.app.name, facts, recorded)}
@@ -123,7 +124,9 @@ class Restarter(Applier):
         found = prepared.fleet.found
         order = sorted(plan.servers, key=lambda name: found[name].facts.machine_id)
         sessions = {name: prepared.fleet.sessions[name] for name in order}
-        self._shells |= lock_all(sessions, plan.app, identity, self._lock_timeout, self._waits, self.stop)
+        self._shells |= lock_all(
+            sessions, plan.app, identity, timeout=self._lock_timeout, waits=self._waits, stop=self.stop
+        )
         began = time.monotonic()
         try:
             groups = group(plan)

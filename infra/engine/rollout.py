@@ -12,7 +12,7 @@ from infra.errors import DynoctlError
 from infra.model.events import Event, Failure, Listener, Report
 from infra.model.provider import Provider
 from infra.model.resource import Command
-from infra.remote.locked import LockedShell, StepFailed
+from infra.model.shell import Shell, StepFailed
 from infra.state import backups, records
 
 
@@ -22,7 +22,7 @@ class Rolling:
     with groups, servers at the same time; ``explain`` notes that a group's dyno failed."""
 
     prepared: Prepared
-    shells: Mapping[str, LockedShell]
+    shells: Mapping[str, Shell]
     providers: Mapping[str, Provider]
     broken: set[str]
     report: Report

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from infra.errors import DynoctlError
 from infra.model.resource import Command
-from infra.remote.session import Session
+from infra.model.shell import Session
 
 OFFLINE_AT_LEAST = 250
 """From this version on systemd-analyze rates a file without its being a unit."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from infra.fleet.facts import Facts
 from infra.manifest.model import Manifest
+from infra.model.target import Target
 from infra.plan.formation import newest_meta
-from infra.remote.target import Target
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 

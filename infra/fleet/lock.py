@@ -6,17 +6,17 @@ import getpass
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infra.errors import DynoctlError
+from infra.model.clock import Clock, SystemClock
 from infra.model.resource import Command
-from infra.remote.locked import LockedShell, LockTaken
+from infra.model.shell import LockTaken, Session, Shell
+from infra.model.target import Target
 from infra.remote.parallel import each
-from infra.remote.session import Session
-from infra.remote.target import Target
+from infra.remote.session import Session as SshSession
 
 AGAIN = 1.0
 """Seconds between two tries to take a lock."""
@@ -39,13 +39,13 @@ class Identity:
     pid: int
 
     @classmethod
-    def here(cls) -> Identity:
+    def here(cls, clock: Clock | None = None) -> Identity:
         """The identity of this process."""
         try:
             user = getpass.getuser()
         except (KeyError, OSError):
             user = str(os.getuid())
-        when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        when = datetime.fromtimestamp((clock or SystemClock()).now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return cls(f"{user}@{socket.gethostname()}", when, os.getpid())
 
     def __str__(self) -> str:
@@ -56,31 +56,34 @@ def lock_all(
     sessions: Mapping[str, Session],
     app: str,
     identity: Identity,
-    timeout: float,
-    waits: Callable[[LockTaken], None],
-    stop: threading.Event,
-) -> dict[str, LockedShell]:
+    *,
+    timeout: float = 0,
+    waits: Callable[[LockTaken], None] = lambda _: None,
+    stop: threading.Event | None = None,
+    clock: Clock | None = None,
+) -> dict[str, Shell]:
     """Lock the app on every server, in the order given; where somebody holds it, try again for ``timeout`` seconds, or
     until ``stop``. ``waits`` hears of the first time. Raises LockTaken or Unreachable, and then holds none."""
-    deadline = time.monotonic() + timeout
+    clock, stop = clock or SystemClock(), stop or threading.Event()
+    deadline = clock.monotonic() + timeout
     said = False
     while True:
         try:
             return _lock_once(sessions, app, identity)
         except LockTaken as taken:
-            if time.monotonic() >= deadline:
+            if clock.monotonic() >= deadline:
                 raise
             if not said:
                 waits(taken)
             said = True
-            if stop.wait(AGAIN):
+            if clock.wait(stop, AGAIN):
                 raise
 
 
-def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) -> dict[str, LockedShell]:
+def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) -> dict[str, Shell]:
     """All or none. The shells open at the same time; only the locks themselves are taken one after the other."""
-    opened = each(lambda name: LockedShell(sessions[name], app, str(identity)), sessions)
-    shells = {name: shell for name, shell in opened.items() if isinstance(shell, LockedShell)}
+    opened = each(lambda name: sessions[name].shell(app, str(identity)), sessions)
+    shells = {name: shell for name, shell in opened.items() if not isinstance(shell, DynoctlError)}
     try:
         for result in opened.values():
             if isinstance(result, DynoctlError):
@@ -98,7 +101,7 @@ def holders(app: str, targets: Sequence[Target]) -> dict[str, str | DynoctlError
     server did not say."""
 
     def ask(target: Target) -> str:
-        session = Session(target)
+        session = SshSession(target)
         try:
             return session.execute(Command(("sh", "-c", _STATUS, "lock", app)))[1].strip()
         finally:

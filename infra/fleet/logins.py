@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from infra.errors import DynoctlError
 from infra.model.resource import Command
+from infra.model.shell import Session
 from infra.remote.parallel import each
-from infra.remote.session import Session
 
 MOST = 500
 """Lines of each server's journal that are read."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra.errors import DynoctlError, Unreachable
+from infra.errors import DynoctlError
 from infra.fleet import facts as server_facts
 from infra.fleet.facts import Facts
 from infra.model.provider import Fragment, Provider, Scope
 from infra.model.resource import Attributes, digest_of
-from infra.remote.locked import LockedShell
+from infra.model.shell import Connect, Observable, Sections, Session
+from infra.model.target import Target
 from infra.remote.parallel import each
-from infra.remote.quote import observation, sections
-from infra.remote.session import Session
-from infra.remote.target import Target
 
 FACTS = "facts"
 
@@ -67,30 +64,20 @@ class Fleet:
 
 
 class Observer:
-    """What to look for on a server; the same script serves a first look and a look under the lock."""
+    """What to look for on a server; the same fragments serve a first look and a look under the lock."""
 
     def __init__(self, providers: Sequence[Provider], scope: Scope, ruby: str, executables: tuple[str, ...]) -> None:
         self._providers = providers
         self._scope = scope
-        fragments: dict[str, Fragment] = {FACTS: server_facts.fragment(scope, ruby, executables)}
+        self._fragments: dict[str, Fragment] = {FACTS: server_facts.fragment(scope, ruby, executables)}
         for provider in providers:
-            fragments[provider.kind] = provider.observe(scope)
-        self._nonce = secrets.token_hex(12)
-        self._script = observation(fragments, self._nonce)
+            self._fragments[provider.kind] = provider.observe(scope)
 
-    def look(self, session: Session) -> Observed:
-        """One exec on the session. Raises DynoctlError where the server's answer cannot be read."""
-        output = session.run(self._script)
-        if output.status != 0 and f"{self._nonce} done" not in output.stdout:
-            raise Unreachable(f"{session.name}: observing failed: {(output.stderr or output.stdout).strip()[-300:]}")
-        return self._parse(session.name, output.stdout)
+    def look(self, server: Observable) -> Observed:
+        """One round trip. Raises Unreachable, or DynoctlError if the server's answer cannot be read."""
+        return self._parse(server.name, server.observe(self._fragments))
 
-    def look_locked(self, name: str, shell: LockedShell) -> Observed:
-        """The same, inside the shell that holds the lock."""
-        return self._parse(name, shell.observe(self._script))
-
-    def _parse(self, server: str, text: str) -> Observed:
-        parts = sections(text, self._nonce)
+    def _parse(self, server: str, parts: Sections) -> Observed:
         try:
             facts = server_facts.parse(_part(parts, FACTS))
             resources: dict[str, Attributes] = {}
@@ -105,7 +92,7 @@ class Observer:
         return Observed(facts, resources)
 
 
-def _part(parts: Mapping[str, tuple[int, str]], name: str) -> str:
+def _part(parts: Sections, name: str) -> str:
     if name not in parts:
         raise ValueError(f"no {name} in its answer")
     status, text = parts[name]
@@ -115,12 +102,16 @@ def _part(parts: Mapping[str, tuple[int, str]], name: str) -> str:
 
 
 def observe(
-    targets: Sequence[Target], observer: Observer, fleet: Fleet, sessions: Mapping[str, Session] | None = None
+    targets: Sequence[Target],
+    observer: Observer,
+    fleet: Fleet,
+    connect: Connect,
+    sessions: Mapping[str, Session] | None = None,
 ) -> None:
     """Connect to every target and look, all at once; add what is found to ``fleet``. ``sessions`` are open already."""
 
     def work(target: Target) -> tuple[Session, Observed]:
-        session = (sessions or {}).get(target.name) or Session(target)
+        session = (sessions or {}).get(target.name) or connect(target)
         try:
             return session, observer.look(session)
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,10 +10,10 @@ from infra.errors import DynoctlError, Unreachable
 from infra.model import naming, routing
 from infra.model.provider import Fragment, Scope
 from infra.model.routing import Route
+from infra.model.shell import Session
+from infra.model.target import Target
+from infra.remote import session as ssh
 from infra.remote.parallel import each
-from infra.remote.quote import observation, sections
-from infra.remote.session import Session
-from infra.remote.target import Target
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,13 @@ def list_dynos(
     """Every dyno by name, and why some servers did not answer. ``sessions`` that are open are used, not closed;
     ``routes`` gets what each server's router does."""
     scope = Scope(app, "")
-    nonce = secrets.token_hex(12)
-    script = observation({"processes": reader.observe(scope), "routes": Fragment(f"{routing.SCRIPT}:\n")}, nonce)
+    fragments = {"processes": reader.observe(scope), "routes": Fragment(f"{routing.SCRIPT}:\n")}
     known = sessions or {}
 
     def look(target: Target) -> Sequence[Row]:
-        session = known.get(target.name) or Session(target)
+        session = known.get(target.name) or ssh.Session(target)
         try:
-            parts = sections(session.run(script).stdout, nonce)
+            parts = session.observe(fragments)
         finally:
             if target.name not in known:
                 session.close()

@@ -13,9 +13,9 @@ from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_environment, services
 from infra.model.redact import redactor
 from infra.model.resource import Command
+from infra.model.target import Target
 from infra.remote.parallel import each
 from infra.remote.session import Session
-from infra.remote.target import Target
 
 TIMEOUT = 5
 """Seconds that one service has to answer."""

@@ -17,6 +17,7 @@ from infra.manifest.references import resolve_credentials, resolve_environment, 
 from infra.model import routing
 from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
+from infra.model.target import Target
 from infra.ops import server_checks
 from infra.ops.connectivity import Answer, Question
 from infra.ops.server_checks import MIB, Checkup
@@ -26,7 +27,6 @@ from infra.plan.obstacles import strange
 from infra.remote.parallel import each
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
-from infra.remote.target import Target
 from infra.slug import squashfs
 
 HERE = "here"

@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model.target import Target
 from infra.ops.journal import EVERYTHING, Line, Merger, Reader, Wanted, merge, slice_of
 from infra.remote.parallel import each
 from infra.remote.quote import PRELUDE, assign
 from infra.remote.session import Session
 from infra.remote.stream import Stream
-from infra.remote.target import Target
 
 BACK_OFF = (1, 2, 4, 8)
 """Seconds before each next try to reach a server again; the last one stays."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str
 def _switch(
     sessions: Mapping[str, Session], registry: Registry, app: str, page: str | None
 ) -> dict[str, DynoctlError | None]:
-    shells = lock_all(sessions, app, Identity.here(), 0, lambda _: None, threading.Event())
+    shells = lock_all(sessions, app, Identity.here())
     try:
         look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), says="look at the router")
         found = {name: routing.read(shell.run([look])) for name, shell in shells.items()}

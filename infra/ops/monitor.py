@@ -14,10 +14,10 @@ from infra.fleet import vitals
 from infra.fleet.status import Reader, Row
 from infra.fleet.vitals import Vitals
 from infra.model.provider import Scope
+from infra.model.target import Target
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
 from infra.remote.stream import Stream
-from infra.remote.target import Target
 
 BACK_OFF = (1, 2, 4, 8)
 """Seconds before each next try to reach a server again; the last one stays."""

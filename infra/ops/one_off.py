@@ -14,10 +14,10 @@ from infra.manifest.variables import refused
 from infra.model import naming, release
 from infra.model.provider import Fragment
 from infra.model.release import Release
+from infra.model.target import Target
 from infra.remote.parallel import each
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
-from infra.remote.target import Target
 from infra.state.records import STATE, parse_line
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -14,8 +14,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
+from infra.remote.channel import PIECE
 from infra.remote.quote import PRELUDE, assign, program
-from infra.remote.session import PIECE, Output, Session
+from infra.remote.session import Output, Session
 
 if TYPE_CHECKING:
     from paramiko import Channel as Channel

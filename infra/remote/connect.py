@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unreachable
-from infra.remote.target import Target
+from infra.model.target import Target
 
 if TYPE_CHECKING:
     import fabric

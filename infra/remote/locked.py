@@ -10,13 +10,16 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model.provider import Fragment
 from infra.model.resource import Command
-from infra.remote.quote import PRELUDE, assign, batch
-from infra.remote.session import PIECE, Session
+from infra.model.shell import LockTaken, Sections, StepFailed
+from infra.remote.channel import PIECE
+from infra.remote.quote import PRELUDE, assign, batch, observation, sections
+from infra.remote.session import Session
 
 BEAT = 5
 """Seconds between two heartbeats."""
@@ -26,30 +29,6 @@ PATIENCE = 45
 
 SHARED_WAIT = 30
 """Seconds to wait for another app's apply on the same server."""
-
-
-class LockTaken(DynoctlError):
-    """Somebody else holds the lock; ``holder`` is what they wrote about themselves."""
-
-    def __init__(self, server: str, holder: str) -> None:
-        super().__init__(
-            f"{server}: another apply is running: {holder or 'its holder did not say who it is'}",
-            "Wait for it to end, then plan again. The lock frees itself when that session ends.",
-        )
-        self.server = server
-        self.holder = holder
-
-
-class StepFailed(DynoctlError):
-    """A command on a server failed; ``output`` is what it printed."""
-
-    def __init__(self, server: str, command: Command, status: int, output: str) -> None:
-        what = command.says or " ".join(command.argv[:2])
-        why = f"took longer than {command.timeout} s" if status in (124, 137) else f"ended with status {status}"
-        super().__init__(f"{server}: {what}: {why}", output)
-        self.command = command
-        self.status = status
-        self.output = output
 
 
 @dataclass
@@ -82,6 +61,10 @@ class LockedShell:
         self._send(PRELUDE + assign(values) + _OPEN)
         threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {session.name}").start()
         self._answer(15)
+
+    @property
+    def name(self) -> str:
+        return self._session.name
 
     def take(self) -> LockedShell:
         """Take the lock. Raises LockTaken where it is held, and Unreachable where the connection breaks."""
@@ -136,11 +119,11 @@ class LockedShell:
             if started is not None and index < len(commands):
                 started(commands[index])
 
-    def observe(self, script: str, timeout: float = 60) -> str:
-        """Run an observation script in this shell, under the lock; give back its stdout."""
-        nonce = secrets.token_hex(12)
-        self._send(f"(\n{script}\n) 8>&- 9>&-\nprintf '\\n%s end\\n' '{nonce}'\n")
-        return self._until(f"{nonce} end", time.monotonic() + timeout)
+    def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
+        """Run every fragment in this shell, under the lock. Raises Unreachable when cut off."""
+        nonce, end = secrets.token_hex(12), secrets.token_hex(12)
+        self._send(f"(\n{observation(fragments, nonce)}\n) 8>&- 9>&-\nprintf '\\n%s end\\n' '{end}'\n")
+        return sections(self._until(f"{end} end", time.monotonic() + timeout), nonce)
 
     def forget(self) -> None:
         """Remove the lock's files, when nothing of the app is left on the server. Ends the session's shell."""

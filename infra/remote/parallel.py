@@ -37,5 +37,7 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         except (OSError, EOFError) as error:
             return Unreachable(f"{key}: the connection broke: {error or type(error).__name__}")
 
+    if min(_limit, len(keys)) == 1:  # no thread, and so one fixed order
+        return {key: attempt(key) for key in keys}
     with ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool:
         return dict(zip(keys, pool.map(attempt, keys), strict=True))

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from infra.errors import DynoctlError, Unreachable
+from infra.errors import Unreachable
+from infra.model.provider import Fragment
 from infra.model.resource import Command
+from infra.model.shell import RemoteBuild, Sections
+from infra.model.target import Target
+from infra.remote import transfer
+from infra.remote.channel import PIECE
 from infra.remote.connect import connect, fingerprint
-from infra.remote.quote import ENTRY, PRELUDE, assign, batch, building, entry
-from infra.remote.target import Target
+from infra.remote.quote import ENTRY, PRELUDE, batch, entry, observation, sections
 
 if TYPE_CHECKING:
     import paramiko
 
-PIECE = 32 * 1024
-"""Bytes handed to the channel at once: it copies what is left on each turn, so large pieces are slow."""
+    from infra.remote.locked import LockedShell
 
 
 @dataclass(frozen=True)
@@ -130,107 +131,31 @@ class Session:
             )
         raise Unreachable(f"{self.name}: the login shell failed with status {output.status}: {text[:300]}")
 
+    def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
+        """Run every fragment in one exec. Raises Unreachable on a lost connection, or no root."""
+        nonce = secrets.token_hex(12)
+        output = self.run(observation(fragments, nonce), timeout)
+        if output.status != 0 and f"{nonce} done" not in output.stdout:
+            raise Unreachable(f"{self.name}: observing failed: {(output.stderr or output.stdout).strip()[-300:]}")
+        return sections(output.stdout, nonce)
+
+    def shell(self, app: str, holder: str) -> LockedShell:
+        """Open the root shell that can take the app's lock. Raises Unreachable."""
+        from infra.remote.locked import LockedShell
+
+        return LockedShell(self, app, holder)
+
     def upload(self, local: Path, path: str, sha256: str) -> None:
         """Send a file whole: beside its place, checked by sha256, then renamed. Raises DynoctlError."""
-        size = local.stat().st_size
-        ready = secrets.token_hex(12)
-        script = PRELUDE + assign({"path": path, "sum": sha256, "size": str(size), "ready": ready}) + _RECEIVE
-        channel = self.channel()
-        try:
-            channel.settimeout(60)
-            channel.sendall(script.encode())
-            # The shell says when it listens, so that it does not read the file as its script.
-            if _after(channel, ready) is None:
-                raise DynoctlError(f"{self.name}: cannot write {path}: {_tail(channel)}")
-            try:
-                with local.open("rb") as file:
-                    while piece := file.read(PIECE):
-                        channel.sendall(piece)
-                channel.shutdown_write()
-            except OSError:
-                # Where only the channel is closed, its other end gave up (a full disk) and says why.
-                if not channel.closed or not channel.get_transport().is_active():
-                    raise
-            channel.settimeout(300)
-            status = channel.recv_exit_status()
-            said = _tail(channel)
-        except (OSError, EOFError) as error:
-            raise self.lost(error) from None
-        finally:
-            channel.close()
-        if status != 0:
-            raise DynoctlError(f"{self.name}: sending {path} failed: {said or status}", "Is the server's disk full?")
+        transfer.upload(self, local, path, sha256)
 
     def download(self, path: str, local: Path) -> None:
-        """Get a file whole, checked by sha256. Raises DynoctlError."""
-        channel = self.channel()
-        digest = hashlib.sha256()
-        ready = secrets.token_hex(12)
-        try:
-            channel.settimeout(60)
-            channel.sendall((PRELUDE + assign({"path": path, "ready": ready}) + _GIVE).encode())
-            channel.shutdown_write()
-            head = _after(channel, ready) or b""
-            while len(head) < 65 and (piece := channel.recv(65 - len(head))):
-                head += piece
-            head, early = head[:65], head[65:]
-            digest.update(early)
-            with local.open("wb") as file:
-                file.write(early)
-                while piece := channel.recv(PIECE):
-                    digest.update(piece)
-                    file.write(piece)
-            said = _tail(channel)
-        except (OSError, EOFError) as error:
-            raise self.lost(error) from None
-        finally:
-            channel.close()
-        if head.decode(errors="replace").strip() != digest.hexdigest():
-            raise DynoctlError(f"{self.name}: {path} could not be read: {said or 'it came incomplete'}")
+        """Fetch a file whole, checked by sha256. Raises DynoctlError."""
+        transfer.download(self, path, local)
 
-    def build(
-        self,
-        commands: Sequence[str],
-        environment: Mapping[str, str],
-        path: str,
-        up: IO[bytes],
-        down: IO[bytes],
-        log: IO[bytes],
-        timeout: float,
-    ) -> int:
-        """Run build commands over a tree: a tar goes up, and where they all ended well another comes down; what they
-        print goes to ``log``. The status of the first that failed, or 0. Raises Unreachable."""
-        channel = self.channel()
-        deadline = time.monotonic() + timeout + 60
-        ready = secrets.token_hex(12)
-        try:
-            channel.settimeout(60)
-            channel.sendall(building(commands, environment, path, int(timeout), ready).encode())
-            # The shell says when it listens, so that it does not read the tar as its script.
-            if _after(channel, ready) is None:
-                raise DynoctlError(f"{self.name}: cannot build there: {_tail(channel)}")
-            threading.Thread(target=_send, args=(channel, up), daemon=True).start()
-            # Not by the channel's timeout: that is the sender's, too, and a slow line is no broken one.
-            while True:
-                while channel.recv_stderr_ready():
-                    log.write(channel.recv_stderr(PIECE))
-                if channel.recv_ready() or channel.eof_received or channel.closed:
-                    piece = channel.recv(PIECE)
-                    if not piece:
-                        break
-                    down.write(piece)
-                    continue
-                if time.monotonic() > deadline:
-                    raise Unreachable(f"{self.name}: the build did not end in its time")
-                time.sleep(0.02)
-            channel.settimeout(60)
-            while piece := channel.recv_stderr(PIECE):
-                log.write(piece)
-            return int(channel.recv_exit_status())
-        except (OSError, EOFError) as error:
-            raise self.lost(error) from None
-        finally:
-            channel.close()
+    def build(self, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:
+        """Build a tree on the server. Raises Unreachable."""
+        return transfer.build(self, job, up, down, log)
 
     @property
     def user(self) -> str:
@@ -254,30 +179,6 @@ class Session:
         self._connection.close()
 
 
-# One compound command, so that the shell has read all of it before the file follows on the same stdin.
-_RECEIVE = """\
-{ mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf '%s\\n' "$ready" && cat > "$new" &&
-  [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
-  { [ -s "$path" ] || { sync "$new"; mv -f "$new" "$path"; }; } 2>&1; exit $?; }
-"""
-
-
-# Its sha256 as 64 digits and an end of line, and then the file.
-_GIVE = """\
-printf '%s\\n' "$ready"
-sum=$(sha256sum < "$path") && printf '%s\\n' "${sum%% *}" && cat "$path"
-"""
-
-
-def _send(channel: paramiko.Channel, data: IO[bytes]) -> None:
-    try:
-        while piece := data.read(PIECE):
-            channel.sendall(piece)
-        channel.shutdown_write()
-    except (OSError, EOFError):
-        pass  # the reader of this channel reports the broken connection
-
-
 def _feed(channel: paramiko.Channel, data: bytes) -> None:
     try:
         for start in range(0, len(data), PIECE):
@@ -285,26 +186,3 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         channel.shutdown_write()
     except (OSError, EOFError):
         pass  # the reader of this channel reports the broken connection
-
-
-def _after(channel: paramiko.Channel, ready: str) -> bytes | None:
-    """Read the line ``ready``, past all that a login shell prints: what came behind it already, or None where the
-    channel ended without it."""
-    data, marker = b"", f"{ready}\n".encode()
-    while marker not in data:
-        piece = channel.recv(PIECE)
-        if not piece:
-            return None
-        data += piece
-    return data.partition(marker)[2]
-
-
-def _tail(channel: paramiko.Channel) -> str:
-    """What a command that ends, or has ended, still says; its words may come after its status."""
-    data = b""
-    channel.settimeout(5)
-    for receive in (channel.recv, channel.recv_stderr):
-        with suppress(TimeoutError):
-            while piece := receive(PIECE):
-                data += piece
-    return data.decode(errors="replace").strip()[-300:]

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from infra.errors import Unreachable
+from infra.remote.channel import PIECE
 from infra.remote.quote import PRELUDE, assign
-from infra.remote.session import PIECE, Output, Session
+from infra.remote.session import Output, Session
 
 BEAT = 4
 """Seconds between two beats."""

@@ -19,7 +19,7 @@ from typing import IO
 import platformdirs
 
 from infra.errors import DynoctlError
-from infra.remote.session import Session
+from infra.model.shell import RemoteBuild, Session
 from infra.slug.squashfs import SourceChangedError, stream
 from infra.slug.tree import IGNORE_FILE, Kind, Tree, scan
 from infra.slug.untar import unpack
@@ -163,7 +163,7 @@ def _there(build: Build, session: Session, place: Path, log: IO[bytes]) -> int:
     with tempfile.TemporaryFile() as up, tempfile.TemporaryFile() as down:
         stream(build.source, up)
         up.seek(0)
-        status = session.build(build.commands, build.environment, build.path, up, down, log, TIMEOUT)
+        status = session.build(RemoteBuild(build.commands, build.environment, build.path, TIMEOUT), up, down, log)
         if status == 0:
             down.seek(0)
             unpack(down, place)

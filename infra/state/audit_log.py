@@ -11,10 +11,10 @@ from infra.errors import DynoctlError
 from infra.fleet.lock import Identity
 from infra.model.events import Report
 from infra.model.resource import Command
+from infra.model.target import Target
 from infra.plan.plan import Plan
 from infra.remote.parallel import each
 from infra.remote.session import Session
-from infra.remote.target import Target
 from infra.state.records import STATE
 
 KEEP = 1000

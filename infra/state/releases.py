@@ -10,9 +10,9 @@ from infra.errors import DynoctlError, Unreachable
 from infra.model import release
 from infra.model.release import Release
 from infra.model.resource import Command
+from infra.model.target import Target
 from infra.remote.parallel import each
 from infra.remote.session import Session
-from infra.remote.target import Target
 from infra.state.records import STATE, parse_line
 from infra.state.release_body import Stored, content, unpack
 

@@ -11,10 +11,11 @@ import pytest
 
 from infra.errors import DynoctlError
 from infra.model.resource import Command
+from infra.model.shell import LockTaken
+from infra.model.target import Target
 from infra.remote import locked
-from infra.remote.locked import LockedShell, LockTaken
+from infra.remote.locked import LockedShell
 from infra.remote.session import Session
-from infra.remote.target import Target
 from tests.lab.load import Load
 from tests.lab.support import APPS, Project, eventually, get, snapshot
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.model.target import Target
 from infra.remote.locked import LockedShell
 from infra.remote.session import Session
-from infra.remote.target import Target
 from tests.lab.load import Load
 from tests.lab.support import APPS, Project
 from tests.lab.terminal import Terminal

@@ -1,0 +1,130 @@
+"""What the engine asks of a server: an open session, and a root shell that holds the app's lock there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from infra.errors import DynoctlError
+from infra.model.provider import Fragment
+from infra.model.resource import Command
+from infra.model.target import Target
+
+
+@dataclass(frozen=True)
+class RemoteBuild:
+    """Build commands for a server: their environment, the PATH to use ("" is the system's), a limit in seconds."""
+
+    commands: tuple[str, ...]
+    environment: Mapping[str, str]
+    path: str
+    timeout: float
+
+
+Sections = Mapping[str, tuple[int, str]]
+"""By a fragment's name: its exit status and what it printed. A fragment that did not run is absent."""
+
+
+class LockTaken(DynoctlError):
+    """Another apply holds the lock on ``server``; ``holder`` is what it wrote about itself."""
+
+    def __init__(self, server: str, holder: str) -> None:
+        super().__init__(
+            f"{server}: another apply is running: {holder or 'its holder did not say who it is'}",
+            "Wait for it to end, then plan again. The lock frees itself when that session ends.",
+        )
+        self.server = server
+        self.holder = holder
+
+
+class StepFailed(DynoctlError):
+    """A command failed on a server that still answers; ``output`` is what it printed."""
+
+    def __init__(self, server: str, command: Command, status: int, output: str) -> None:
+        what = command.says or " ".join(command.argv[:2])
+        why = f"timed out after {command.timeout} s" if status in (124, 137) else f"ended with status {status}"
+        super().__init__(f"{server}: {what}: {why}", output)
+        self.command = command
+        self.status = status
+        self.output = output
+
+
+class Observable(Protocol):
+    """A server that can be asked to run observing fragments: a session, or a shell under the lock."""
+
+    @property
+    def name(self) -> str:
+        """The server's name in the manifest."""
+        ...
+
+    def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
+        """Run every fragment in one round trip. Raises Unreachable if the connection breaks."""
+        ...
+
+
+class Shell(Observable, Protocol):
+    """A root shell on one server. From ``take`` to ``close`` it holds the app's lock."""
+
+    def take(self) -> Shell:
+        """Take the lock; returns the shell. Raises LockTaken if another apply holds it, Unreachable if the connection breaks."""
+        ...
+
+    def run(self, commands: Sequence[Command], started: Callable[[Command], None] | None = None) -> str:
+        """Run commands in order up to the first that fails; returns what they printed.
+
+        ``started`` is called before each. Raises StepFailed, or Unreachable if the connection breaks: then any prefix
+        of the commands may have run."""
+        ...
+
+    def forget(self) -> None:
+        """Remove the lock's files once nothing of the app is left on the server, and close."""
+        ...
+
+    def close(self) -> None:
+        """Release the lock. Never raises."""
+        ...
+
+
+class Session(Observable, Protocol):
+    """An open connection to one server. Used by one thread at a time."""
+
+    connections: int
+    execs: int
+    """How many connections and exec channels were opened so far."""
+
+    @property
+    def user(self) -> str:
+        """The login."""
+        ...
+
+    def execute(self, command: Command) -> tuple[int, str]:
+        """Run one command as root: its exit status and what it printed. Raises Unreachable."""
+        ...
+
+    def shell(self, app: str, holder: str) -> Shell:
+        """Open a root shell that can take the lock of ``app``; ``holder`` is shown to whoever finds it taken."""
+        ...
+
+    def upload(self, local: Path, path: str, sha256: str) -> None:
+        """Send a file whole, checked by its digest. Raises DynoctlError."""
+        ...
+
+    def download(self, path: str, local: Path) -> None:
+        """Fetch a file whole, checked by its digest. Raises DynoctlError."""
+        ...
+
+    def build(self, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:
+        """Build a tree there: the tar in ``up`` is sent, the result comes back as a tar in ``down`` if every command
+        succeeded, and what they print goes to ``log``. The status of the first that failed, or 0. Raises Unreachable.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection; locks taken through it are released."""
+        ...
+
+
+Connect = Callable[[Target], Session]
+"""Opens a session. Raises Unreachable."""
