@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 OK = 0
 ERROR = 1
@@ -39,13 +38,12 @@ class Diagnostic:
     location: Location | None = None
     expected: str = ""
     hint: str = ""
-    severity: Literal["error", "warning"] = "error"
 
     def as_json(self) -> dict[str, object]:
         """A JSON object; the keys are stable: severity, summary, path, expected, hint, location."""
         where = self.location
         return {
-            "severity": self.severity,
+            "severity": "error",
             "summary": self.summary,
             "path": self.path,
             "expected": self.expected,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.model import naming
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Scalar, fingerprint
+from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
 from infra.sensitive import Sensitive
 from providers import files, paths
 from providers.base import Base
@@ -22,7 +22,7 @@ class CredentialFiles(Base):
         kept = f"{paths.home(scope.app)}/salt"
         return Fragment(_SCRIPT, {"directory": paths.env_directory(scope.app), "kept": kept, "salt": scope.salt})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         salt = ""
         modes: dict[str, str] = {}
         found: dict[str, dict[str, Scalar]] = {}
@@ -41,7 +41,7 @@ class CredentialFiles(Base):
                 whole = digest if (mode, owner) == ("600", "root:root") else f"{mode} {owner}"
                 found[_dyno(directory)][name] = Fingerprint(salt, whole, str)
         return {
-            f"{scope.app}-{dyno}": {"mode": modes[dyno], "files": dict(kept)}
+            f"{scope.app}-{dyno}": Found({"mode": modes[dyno], "files": dict(kept)})
             for dyno, kept in found.items()
             if naming.DYNO_NAME.match(dyno)
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command
+from infra.model.resource import Attributes, Change, Command, Found
 from providers import paths
 from providers.base import Base
 
@@ -20,19 +20,14 @@ class Directory(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"path": paths.APP_DIRECTORY, "made": MADE, "app": scope.app})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         words = output.split()
         if len(words) != 4:
             return {}
         mode, owner, made, shared = words
         # Shown as ours only where we may remove it: dynoctl made it, and no other app's dyno binds it.
-        return {
-            paths.APP_DIRECTORY: {
-                "mode": mode.zfill(4),
-                "owner": owner,
-                **({} if made == "made" and shared == "alone" else {"keep": True}),
-            }
-        }
+        ours = made == "made" and shared == "alone"
+        return {paths.APP_DIRECTORY: Found({"mode": mode.zfill(4), "owner": owner}, kept=not ours)}
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         if change.after is None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from infra.model import naming
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Scalar, fingerprint
+from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
 from infra.sensitive import Sensitive
 from providers import files, paths
 from providers.base import Base
@@ -35,7 +35,7 @@ class EnvFile(Base):
             },
         )
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found: dict[str, dict[str, Attribute]] = {}
         variables: dict[str, Scalar] = {}
         salt = ""
@@ -55,7 +55,7 @@ class EnvFile(Base):
             elif word == "key":
                 key, _, digest = rest.partition(" ")
                 variables[key] = Fingerprint(salt, digest, partial(record, key))
-        return {f"{scope.app}-{dyno}": kept for dyno, kept in found.items() if naming.DYNO_NAME.match(dyno)}
+        return {f"{scope.app}-{dyno}": Found(kept) for dyno, kept in found.items() if naming.DYNO_NAME.match(dyno)}
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
         return (paths.env_file(scope.app, str(change.resource.dyno)),)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command
+from infra.model.resource import Attributes, Change, Command, Found
 from providers import files, paths
 from providers.base import Base
 from providers.slug import DIGEST, name
@@ -23,9 +23,9 @@ class LaunchFile(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"directory": paths.launch_files(scope.app, self.kind)})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         modes: dict[str, str] = {}
-        found: dict[str, Attributes] = {}
+        found: dict[str, Found] = {}
         for line in output.splitlines():
             first, _, rest = line.partition(" ")
             path = rest.strip()
@@ -33,7 +33,7 @@ class LaunchFile(Base):
             if not DIGEST.match(file):
                 continue  # a file that somebody put there
             if DIGEST.match(first):
-                found[name(scope.app, file)] = {"name": file, "digest": first, "mode": modes.get(file, "")}
+                found[name(scope.app, file)] = Found({"name": file, "digest": first, "mode": modes.get(file, "")})
             else:
                 modes[file] = first.zfill(4)
         return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.model.naming import APP
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command
+from infra.model.resource import Attributes, Change, Command, Found
 from providers import files, ini, paths
 from providers.base import Base
 from providers.slug import DIGEST, name
@@ -21,7 +21,7 @@ class Mount(Base):
         unit = paths.mount_unit(scope.app, "")
         return Fragment(_SCRIPT, {"start": unit.removesuffix(".mount"), "parent": paths.mounts(scope.app)})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
         mounted: set[str] = set()
         parent = ""
@@ -34,7 +34,7 @@ class Mount(Base):
                 mounted.add(rest)
             elif colon:
                 texts.setdefault(f"{file}.mount", []).append(text)
-        mounts: dict[str, Attributes] = {}
+        mounts: dict[str, Found] = {}
         for file, lines in texts.items():
             settings = ini.parse("\n".join(lines))
             if settings.get(f"Unit.{APP}") != scope.app:
@@ -42,12 +42,14 @@ class Mount(Base):
             digest = file.removesuffix(".mount").rpartition("-")[2]
             if not DIGEST.match(digest):
                 continue
-            mounts[name(scope.app, digest)] = {
-                "digest": digest,
-                "unit": settings,
-                "mounted": paths.mount(scope.app, digest) in mounted,
-                "parent": parent,
-            }
+            mounts[name(scope.app, digest)] = Found(
+                {
+                    "digest": digest,
+                    "unit": settings,
+                    "mounted": paths.mount(scope.app, digest) in mounted,
+                    "parent": parent,
+                }
+            )
         return mounts
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:

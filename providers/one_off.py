@@ -84,7 +84,7 @@ def sweep(app: str, *, stop: bool = False) -> Command:
     """Take away what the one-off units of applies that were cut off left; one that still runs only with ``stop``."""
     prefixes = [name(kind, app, "") for kind in KINDS]
     words = ("sweep", "stop" if stop else "", name(RUN, app, ""), *prefixes)
-    return Command(("sh", "-c", _SWEEP, *words), says="record")
+    return Command(("sh", "-c", _SWEEP, *words), quiet=True, says="sweep")
 
 
 def given(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command, Resource
+from infra.model.resource import Attributes, Change, Command, Found, Resource
 from providers.base import Base
 
 TIMEOUT = 900
@@ -19,13 +19,13 @@ class Package(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"names": " ".join((*scope.packages, scope.router))})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
-        found: dict[str, Attributes] = {}
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
+        found: dict[str, Found] = {}
         for line in output.splitlines():
             name, _, status = line.partition(" ")
             if name in (*scope.packages, scope.router) and status.endswith(" ok installed"):
                 # Never ours to remove, even where we installed it: somebody else may need it by now.
-                found[name] = {"installed": True, "keep": True}
+                found[name] = Found({"installed": True}, kept=True)
         return found
 
     def triggers(self, change: Change) -> bool:

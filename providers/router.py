@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from infra.manifest.model import Router as Wish
 from infra.model import routing
 from infra.model.provider import Dyno, Fragment, Scope
-from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Resource, fingerprint
+from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Resource, fingerprint
 from infra.sensitive import Sensitive
 from providers.base import Base
 from providers.routers import KINDS, assembly
@@ -26,7 +26,7 @@ class Router(Base):
         values = {"app": scope.app, "live": routing.LIVE, "service": assembly.SERVICE, "unit": assembly.UNIT}
         return Fragment(_SCRIPT, {**values, "kept": kept, "salt": scope.salt})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found: dict[str, str] = {}
         for line in output.splitlines():
             word, _, rest = line.partition(" ")
@@ -36,14 +36,14 @@ class Router(Base):
             wanted = {**mark, "hosts": tuple(mark["hosts"]), "upstreams": dict(mark["upstreams"])}
         except (ValueError, KeyError, TypeError):
             # Something is there that nobody can read: it is made anew.
-            return {scope.app: {"state": "damaged"}} if "mark" in found else {}
+            return {scope.app: Found({"state": "damaged"})} if "mark" in found else {}
         attributes: dict[str, Attribute] = {name: wanted[name] for name in _MARKED if name in wanted}
         for name in ("certificate", "key"):
             if name in found:
                 attributes[name] = Fingerprint(found.get("salt", ""), found[name], str)
         attributes["config"] = found.get("config", "")
         attributes["state"] = found.get("state", "")
-        return {scope.app: attributes}
+        return {scope.app: Found(attributes)}
 
     def triggers(self, change: Change) -> bool:
         return False

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from infra.manifest.model import Schedule as Wanted
 from infra.model import naming
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command
+from infra.model.resource import Attributes, Change, Command, Found
 from providers import credentials, files, ini, paths, shown, unit
 from providers.base import Base
 from providers.dyno_unit import DynoUnit, inside, percent, words
@@ -31,17 +31,17 @@ class Schedule(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "mark": naming.SCHEDULE, "shown": _SHOWN})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
-        found: dict[str, Attributes] = {}
+        found: dict[str, Found] = {}
         for line in output.split("\n"):
             file, colon, text = line.partition(":")
             if colon and file.endswith((".service", ".timer")) and "=" not in file:
                 texts.setdefault(file, []).append(text)
             elif line.startswith("other "):
                 if (dyno := _dyno(scope.app, line.removeprefix("other ").removesuffix(".service"))) is not None:
-                    found[f"{scope.app}-{dyno}"] = {"foreign": _TAKEN}
+                    found[f"{scope.app}-{dyno}"] = Found({}, blocked=_TAKEN)
             else:
                 properties.append(line)
         states = shown.parse("\n".join(properties))
@@ -49,14 +49,16 @@ class Schedule(Base):
             if (dyno := _dyno(scope.app, name)) is None:
                 continue
             timer, service = states.get(f"{name}.timer", {}), states.get(f"{name}.service", {})
-            found[f"{scope.app}-{dyno}"] = {
-                "unit": ini.parse("\n".join(texts.get(f"{name}.service", ()))),
-                "timer": ini.parse("\n".join(texts.get(f"{name}.timer", ()))),
-                "due": ini.parse("\n".join(texts.get(f"{name}-due.service", ()))),
-                "drop_ins": unit.drop_ins(timer) + unit.drop_ins(service),
-                "enabled": timer.get("UnitFileState") == "enabled",
-                "state": _state(timer, service),
-            }
+            found[f"{scope.app}-{dyno}"] = Found(
+                {
+                    "unit": ini.parse("\n".join(texts.get(f"{name}.service", ()))),
+                    "timer": ini.parse("\n".join(texts.get(f"{name}.timer", ()))),
+                    "due": ini.parse("\n".join(texts.get(f"{name}-due.service", ()))),
+                    "drop_ins": unit.drop_ins(timer) + unit.drop_ins(service),
+                    "enabled": timer.get("UnitFileState") == "enabled",
+                    "state": _state(timer, service),
+                }
+            )
         return found
 
     def triggers(self, change: Change) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command
+from infra.model.resource import Attributes, Change, Command, Found
 from providers import files, paths
 from providers.base import Base
 
@@ -20,8 +20,8 @@ class Slug(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"directory": f"{paths.home(scope.app)}/slugs"})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
-        slugs: dict[str, Attributes] = {}
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
+        slugs: dict[str, Found] = {}
         for line in output.splitlines():
             size, mode, owner, path = line.split(" ", 3)
             if size == "0":
@@ -29,7 +29,7 @@ class Slug(Base):
             digest = path.rpartition("/")[2].removesuffix(".squashfs")
             if not DIGEST.match(digest):
                 continue  # a file that somebody put there
-            slugs[name(scope.app, digest)] = {"digest": digest, "mode": mode.zfill(4), "owner": owner}
+            slugs[name(scope.app, digest)] = Found({"digest": digest, "mode": mode.zfill(4), "owner": owner})
         return slugs
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.model import naming
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command, Effect
+from infra.model.resource import Attributes, Change, Command, Effect, Found
 from providers import files, ini, paths, shown
 from providers.base import Base
 
@@ -26,7 +26,7 @@ class Socket(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
         for line in output.split("\n"):
@@ -36,7 +36,7 @@ class Socket(Base):
             else:
                 properties.append(line)
         found = shown.parse("\n".join(properties))
-        sockets: dict[str, Attributes] = {}
+        sockets: dict[str, Found] = {}
         for file, lines in texts.items():
             named = naming.UNIT_NAME.match(file)
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
@@ -50,9 +50,8 @@ class Socket(Base):
                 "enabled": state.get("UnitFileState") == "enabled",
                 "state": {"active": "listening", "failed": "failed"}.get(state.get("ActiveState", ""), "stopped"),
             }
-            if settings_.get(f"Unit.{naming.APP}") != scope.app or settings_.get(f"Unit.{naming.DYNO}") != dyno:
-                attributes["foreign"] = True
-            sockets[f"{scope.app}-{dyno}"] = attributes
+            ours = settings_.get(f"Unit.{naming.APP}") == scope.app and settings_.get(f"Unit.{naming.DYNO}") == dyno
+            sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not ours)
         return sockets
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.model import naming
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command, Effect
+from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
 from providers import files, ini, paths, shown
 from providers.base import Base
 
@@ -37,7 +37,7 @@ class Unit(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
         for line in output.split("\n"):
@@ -47,7 +47,7 @@ class Unit(Base):
             else:
                 properties.append(line)
         found = shown.parse("\n".join(properties))
-        units: dict[str, Attributes] = {}
+        units: dict[str, Found] = {}
         for file, lines in texts.items():
             named = naming.UNIT_NAME.match(file)
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
@@ -66,20 +66,19 @@ class Unit(Base):
             quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
             booting = ready.get("ActiveState") != "active"
             attributes["cpu"] = settings.get("Service.CPUQuota", "") if booting else quota
+            ours = settings.get(f"Unit.{naming.APP}") == scope.app and settings.get(f"Unit.{naming.DYNO}") == dyno
+            units[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not ours)
             if f"Unit.{naming.SCHEDULE}" in settings:
-                attributes = {"foreign": "a schedule of that name is there"}
-            elif settings.get(f"Unit.{naming.APP}") != scope.app or settings.get(f"Unit.{naming.DYNO}") != dyno:
-                attributes["foreign"] = True
-            units[f"{scope.app}-{dyno}"] = attributes
+                units[f"{scope.app}-{dyno}"] = Found({}, blocked="a schedule of that name exists")
         return units
 
     def effect(self, change: Change) -> Effect | None:
         if change.after is None:
-            return "stop"
+            return Effect.STOP
         running = change.before is not None and change.before.get("state") in ("running", "outdated", "not answering")
-        if change.action != "restart" and running and _light(change):
+        if change.action is not Action.RESTART and running and _light(change):
             return None
-        return "restart" if running else "start"
+        return Effect.RESTART if running else Effect.START
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
@@ -101,7 +100,7 @@ class Unit(Base):
         wanted, ready_wanted = change.after["unit"], change.after["ready"]
         assert isinstance(wanted, Mapping) and isinstance(ready_wanted, Mapping)  # noqa: S101  # for mypy
         commands = []
-        if change.action != "restart":
+        if change.action is not Action.RESTART:
             found = change.before or {}
             if found.get("drop_ins"):
                 commands.append(Command(("sh", "-c", REVERT, "revert", service, ready), says=f"revert {service}"))
@@ -116,7 +115,7 @@ class Unit(Base):
             commands.append(files.systemctl("set-property", "--runtime", service, f"CPUQuota={quota}"))
             return commands
         # Both: the second ends when the dyno has answered, so the command's status is the dyno's health.
-        verb = "restart" if self.effect(change) == "restart" else "start"
+        verb = str(self.effect(change))
         says = f"{verb} {dyno}"
         if verb == "start":
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
@@ -281,11 +280,7 @@ def texts(changes: Sequence[Change]) -> dict[str, tuple[str, str]]:
     rather one that was there."""
     found: dict[str, tuple[str, str]] = {}
     for change in changes:
-        if (
-            change.resource.kind != Unit.kind
-            or change.resource.dyno is None
-            or change.action not in ("create", "update")
-        ):
+        if change.resource.kind != Unit.kind or change.resource.dyno is None or not change.action.writes:
             continue
         before, after = (_file(attributes or {}) for attributes in (change.before, change.after))
         type_ = naming.parse_dyno(change.resource.dyno)[0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.model import naming
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command
+from infra.model.resource import Attributes, Change, Command, Found
 from infra.plan import volumes
 from providers import volume
 from providers.base import Base
@@ -22,7 +22,7 @@ class User(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-"})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         groups: dict[str, list[str]] = {}
         locked: dict[str, bool] = {}
         found: dict[str, tuple[str, ...]] = {}
@@ -35,7 +35,7 @@ class User(Base):
                     groups.setdefault(member, []).append(fields[0])
             elif line.startswith("locked ") and len(fields) == 2:
                 locked[fields[0].removeprefix("locked ")] = fields[1] == "yes"
-        users: dict[str, Attributes] = {}
+        users: dict[str, Found] = {}
         for login, fields in found.items():
             named = naming.UNIT_NAME.match(login)
             marked = naming.from_gecos(fields[4])
@@ -50,9 +50,7 @@ class User(Base):
                 "password": "locked" if locked.get(login, True) else "set",
                 "groups": tuple(sorted(groups.get(login, []))),
             }
-            if marked != (scope.app, dyno):
-                attributes["foreign"] = True
-            users[f"{scope.app}-{dyno}"] = attributes
+            users[f"{scope.app}-{dyno}"] = Found(attributes, foreign=marked != (scope.app, dyno))
         return users
 
     def triggers(self, change: Change) -> bool:

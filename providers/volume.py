@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command
+from infra.model.resource import Attributes, Change, Command, Found
 from infra.plan import volumes
 from providers.base import Base
 
@@ -25,13 +25,13 @@ class Volume(Base):
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"root": f"{volumes.ROOT}/{scope.app}"})
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
-        found: dict[str, Attributes] = {}
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
+        found: dict[str, Found] = {}
         for line in output.splitlines():
             mode, owner, path = line.split(" ", 2)
             name = path.rpartition("/")[2]
             # Whoever takes it out of the manifest keeps its data, and so does whoever destroys the app.
-            found[volumes.name(scope.app, name)] = {"mode": mode.zfill(4), "owner": owner, "keep": True}
+            found[volumes.name(scope.app, name)] = Found({"mode": mode.zfill(4), "owner": owner}, kept=True)
         return found
 
     def triggers(self, change: Change) -> bool:

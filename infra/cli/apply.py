@@ -34,7 +34,8 @@ from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
     from infra.engine.apply import Applier
-    from infra.engine.prepare import Prepared
+    from infra.engine.prepared import Prepared
+    from infra.engine.restart import Restarter
     from infra.model.events import Event, Listener, Report
     from infra.views.progress import LiveProgress, PlainProgress
     from infra.views.stream_json import StreamProgress
@@ -229,12 +230,12 @@ def listener_for(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress
 
 
 def _run(ready: Prepared, listener: Listener, how: How) -> Report:
-    from infra.engine.apply import Applier
+    from infra.engine.apply import Applier, ApplyOptions
     from infra.slug.commit import commit_of
 
     # A rollback runs what was made of another commit than the one that is checked out.
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
-    applier = Applier(ready, listener, how.message, commit, how.lock_timeout)
+    applier = Applier(ready, listener, ApplyOptions(how.message, commit, how.lock_timeout))
     with interruptible(applier):
         return applier.run()
 
@@ -244,7 +245,7 @@ def _nobody(_: Event) -> None:
 
 
 @contextmanager
-def interruptible(applier: Applier) -> Iterator[None]:
+def interruptible(applier: Applier | Restarter) -> Iterator[None]:
     """The first Ctrl-C finishes the step under way; a second one leaves at once."""
 
     def stop(*_: object) -> None:

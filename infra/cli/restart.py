@@ -41,7 +41,7 @@ def restart(
 
     began = time.monotonic()
     model = manifest.read(file, destination)
-    ready = prepare(model, Everything(), names or (), (lambda _: None) if as_json else note)
+    ready = prepare(model, Everything(), names or (), progress=(lambda _: None) if as_json else note)
     try:
         plan = ready.plan
         if as_json:

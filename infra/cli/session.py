@@ -16,9 +16,9 @@ from infra.plan.selection import EVERYTHING, Selection
 from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
-    from infra.engine.prepare import Prepared
+    from infra.engine.prepared import Prepared
+    from infra.model.shell import Session
     from infra.plan.plan import Plan
-    from infra.remote.session import Session
     from infra.state.release_body import Stored
 
 
@@ -49,6 +49,7 @@ def prepared(wish: Wish) -> Iterator[Prepared]:
     """The plan for a manifest, with its sessions open; closes them at the end."""
     from infra import manifest
     from infra.engine.prepare import prepare
+    from infra.engine.prepared import Request
     from infra.registry import Everything
     from infra.remote.parallel import limit
 
@@ -57,14 +58,9 @@ def prepared(wish: Wish) -> Iterator[Prepared]:
     ready = prepare(
         model,
         Everything(),
-        destroy=wish.destroy,
-        forget=wish.forget,
-        evacuate=wish.evacuate,
-        stored=wish.stored,
+        Request(wish.destroy, wish.forget, wish.evacuate, wish.stored, wish.selection, wish.rated),
         sessions=wish.sessions,
-        selection=wish.selection,
-        rated=wish.rated,
-        say=(lambda _: None) if wish.quiet else note,
+        progress=(lambda _: None) if wish.quiet else note,
     )
     try:
         yield ready

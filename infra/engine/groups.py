@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infra.model.resource import Change
+from infra.model.resource import Change, Effect
 from infra.plan.plan import Plan
+
+_VERBS = {Effect.START: "started", Effect.RESTART: "restarted", Effect.STOP: "stopped"}
 
 
 @dataclass(frozen=True)
@@ -18,9 +20,33 @@ class Group:
 
     @property
     def subject(self) -> str:
-        # A dyno that loses one of its files is not what goes.
-        moves = self.dyno is not None and (not goes(self) or any(change.effect for change in self.changes))
+        """What the group is about: its dyno, or the key of its resource."""
+        # A dyno that loses one of its files is not what leaves.
+        moves = self.dyno is not None and (not self.leaves or any(change.effect for change in self.changes))
         return str(self.dyno) if moves else self.changes[0].resource.key
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it is removed."""
+        return self.changes[0].action.removes
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a dyno that runs restarts with it."""
+        return any(change.restarts for change in self.changes)
+
+    @property
+    def boots(self) -> bool:
+        """Whether it belongs to a dyno that stays or comes up."""
+        return self.dyno is not None and not self.leaves
+
+    @property
+    def verb(self) -> str:
+        """What happened, in a word."""
+        effects = [change.effect for change in self.changes if change.effect]
+        if effects:
+            return _VERBS[effects[0]]
+        return "removed" if self.leaves else "made"
 
 
 def group(plan: Plan) -> list[Group]:
@@ -28,24 +54,5 @@ def group(plan: Plan) -> list[Group]:
     groups: dict[tuple[str, str, bool], list[Change]] = {}
     for change in plan.changes:
         resource = change.resource
-        goes = change.action == "delete"
-        groups.setdefault((resource.server, resource.dyno or resource.key, goes), []).append(change)
+        groups.setdefault((resource.server, resource.dyno or resource.key, change.action.removes), []).append(change)
     return [Group(server, changes[0].resource.dyno, tuple(changes)) for (server, _, _), changes in groups.items()]
-
-
-def goes(one: Group) -> bool:
-    """Whether it is taken away."""
-    return one.changes[0].action == "delete"
-
-
-def restarts(one: Group) -> bool:
-    """Whether a dyno that runs restarts with it."""
-    return any(change.effect == "restart" for change in one.changes)
-
-
-def verb(one: Group) -> str:
-    """What happened, in a word."""
-    effects = [change.effect for change in one.changes if change.effect]
-    if effects:
-        return {"start": "started", "restart": "restarted", "stop": "stopped"}[effects[0]]
-    return "removed" if goes(one) else "made"

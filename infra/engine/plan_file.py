@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import __version__
-from infra.engine.prepare import Prepared
+from infra.engine.prepared import Prepared
 from infra.errors import DynoctlError
 from infra.fleet.lock import Identity
 from infra.plan.selection import EVERYTHING, Selection
@@ -57,8 +57,8 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "destination": ready.manifest.destination,
         "who": who.who,
         "when": who.when,
-        "selection": asdict(ready.selection),
-        "evacuate": sorted(ready.evacuate),
+        "selection": asdict(ready.request.selection),
+        "evacuate": sorted(ready.request.evacuate),
         "bound": {"key": key, **_bound(ready, key)},
         "plan": document,
     }

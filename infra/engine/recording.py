@@ -1,46 +1,50 @@
-"""What the servers remember of one apply: the formation before it, the formation and a line of history after it."""
+"""What servers remember of one apply: formation and release before it, how it ended, a line in the audit log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from infra.engine.prepare import Prepared
-from infra.errors import DynoctlError
+from infra.engine.groups import Group
+from infra.engine.ledger import Ledger
+from infra.engine.prepared import Prepared
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
 from infra.model import release
-from infra.model.events import Report
+from infra.model.provider import Provider
 from infra.model.release import Release
+from infra.model.resource import Command
 from infra.model.shell import Shell
 from infra.remote.parallel import each
 from infra.state import audit_log, backups, records
 
+Entry = tuple[str, str | None]
+"""A record file: its name below the app's state directory, and its line (None removes it)."""
 
-@dataclass
-class Memory:
-    """Writes through the shells that hold the locks. ``found`` is what was observed under them, ``salts`` gets each
-    server's, ``broken`` are servers that are not to be touched; ``fail`` notes that one was lost."""
+
+@dataclass(kw_only=True)
+class Recorder:
+    """Writes records through the shells that hold the locks. ``found`` is what was observed under them. With
+    ``restart`` nothing is recorded but a line in the audit log, as a restart changes no file."""
 
     prepared: Prepared
     shells: Mapping[str, Shell]
     found: Mapping[str, Observed]
     identity: Identity
-    broken: set[str]
-    report: Report
-    fail: Callable[[str, str, DynoctlError], None]
-    salts: dict[str, str] = field(default_factory=dict)
+    ledger: Ledger
     message: str = ""
     commit: str = ""
+    restart: bool = False
+    _salts: dict[str, str] = field(default_factory=dict)
     _release: Release | None = None
     _known: tuple[Release, ...] = ()
-    _written: tuple[str, str | None] | None = None
+    _written: Entry | None = None
     _gone: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
         """Write the salt and the formation, before anything else: a dyno on a server that dies keeps its number."""
-        if self.prepared.destroy or self.broken >= set(self.shells):
+        if self.prepared.destroy or not any(self.ledger.usable(name) for name in self.shells):
             return
         entry = self._formation(settled=False)
         self._written = entry
@@ -55,19 +59,19 @@ class Memory:
             )
         self._known = release.merge(seen.facts.releases for seen in self.found.values())
         for name, seen in self.found.items():
-            self.salts[name] = seen.facts.salt or records.new_salt()
+            self._salts[name] = seen.facts.salt or records.new_salt()
 
         def write(name: str) -> None:
-            salt: list[tuple[str, str | None]] = []
+            salt: list[Entry] = []
             if not self.found[name].facts.salt:
-                salt.append(("salt", self.salts[name]))
+                salt.append(("salt", self._salts[name]))
             sweep = self.prepared.registry.sweep(self.prepared.plan.app)
             entries = [*salt, entry, *self._releases(name)]
             self.shells[name].run([sweep, records.write(self.prepared.plan.app, entries)])
 
-        self._settle(each(write, self.found))
+        self.ledger.settle(each(write, self.found).items())
 
-    def _releases(self, server: str) -> list[tuple[str, str | None]]:
+    def _releases(self, server: str) -> list[Entry]:
         """Every release that any server knows and this one does not, and the one of this plan."""
         if server in self.prepared.leaving or server in self.prepared.emptied:
             return []
@@ -88,8 +92,31 @@ class Memory:
         one = self._release
         return self._known if one is None else (*(old for old in self._known if old.number != one.number), one)
 
-    def moving(self) -> list[tuple[str, str | None]]:
-        """What to write on a server before a dyno of it moves to the release."""
+    def before(self, group: Group) -> list[Command]:
+        """What is recorded on a group's server before its changes: that its dyno is about to move."""
+        if self.restart or not group.boots:
+            return []
+        return [records.write(self.prepared.plan.app, [records.begin(str(group.dyno)), *self._moving()])]
+
+    def after(self, group: Group, providers: Mapping[str, Provider]) -> list[Command]:
+        """What is recorded once a group's changes are made: each as the provider wants it remembered."""
+        if self.restart:
+            return []
+        entries: list[Entry] = []
+        for change in group.changes:
+            provider = providers[change.resource.kind]
+            if provider.first:
+                continue  # it is never removed, so nobody needs to know that it was applied
+            salt = self._salts.get(group.server, "")
+            entries.append(
+                records.applied(change, {} if change.after is None else provider.recorded(change.after, salt))
+            )
+        if group.dyno is not None:
+            entries.append(records.end(group.dyno))
+        return [records.write(self.prepared.plan.app, entries)] if entries else []
+
+    def _moving(self) -> list[Entry]:
+        """The release's record, once: a dyno moves to it."""
         before = self.prepared.plan.release
         if self._release is None or (before is not None and before.moved):
             return []
@@ -116,7 +143,7 @@ class Memory:
     def _rewrite(
         self,
         one: Release,
-        *more: tuple[str, str | None],
+        *more: Entry,
         drop: Mapping[str, Collection[int]] = MappingProxyType({}),
     ) -> None:
         app, self._release = self.prepared.plan.app, one
@@ -130,12 +157,12 @@ class Memory:
             self.shells[name].run([records.write(app, [*entries, *gone])])
 
         results = each(write, there)
-        # Where the release was refused all servers count as broken, and yet all that answer remember it.
-        self._settle({name: result for name, result in results.items() if name not in self.broken})
+        # All servers that answer remember a release that was refused; one that cannot changes nothing any more.
+        self.ledger.settle((name, result) for name, result in results.items() if self.ledger.usable(name))
 
     def _ended(self) -> None:
         """Write down how the release's rollout ended; with it, forget what nobody can go back to any more."""
-        plan, report, one = self.prepared.plan, self.report, self._release
+        plan, report, one = self.prepared.plan, self.ledger.report, self._release
         if one is None or self.prepared.destroy:
             return
         before = plan.release is not None and plan.release.moved
@@ -155,8 +182,9 @@ class Memory:
         prepared, plan = self.prepared, self.prepared.plan
         left = {*prepared.leaving, *prepared.emptied}
         gone = set(self.shells) if prepared.destroy else left & set(self.shells)
-        all_done = self.report.ok and not self.report.skipped
-        whole = gone - self.broken - plan.left_on if all_done else set()
+        report = self.ledger.report
+        all_done = report.ok and not report.skipped
+        whole = gone - self.ledger.lost - plan.left_on if all_done else set()
         if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
             whole = set()  # only these records know that something of the app is left on a server that is away
 
@@ -164,7 +192,7 @@ class Memory:
             self.shells[name].run([prepared.registry.sweep(plan.app, stop=True), records.forget(plan.app)])
             self.shells[name].forget()
 
-        self._settle(each(forget, whole))
+        self.ledger.settle(each(forget, whole).items())
         self._gone = whole
         self._ended()
         if prepared.destroy or not all_done or plan.unreachable or plan.left_out:
@@ -172,24 +200,22 @@ class Memory:
         entry = self._formation(settled=True)
         if entry != self._written:
             staying = [name for name in self.shells if name not in whole]
-            self._settle(each(lambda name: self.shells[name].run([records.write(plan.app, [entry])]), staying))
+            written = each(lambda name: self.shells[name].run([records.write(plan.app, [entry])]), staying)
+            self.ledger.settle(written.items())
 
-    def audit(self, seconds: float, command: str = "") -> None:
-        """Leave a line on every server that still answers, and still has something of the app. ``command`` is what was
-        done, where that is neither apply, rollback nor destroy."""
+    def audit(self, seconds: float) -> None:
+        """Append a line on every server that still answers, and still has something of the app."""
         slug = "" if self.prepared.slug is None else self.prepared.slug.digest
         plan = self.prepared.plan
-        if not command:
-            command = "destroy" if self.prepared.destroy else "apply" if self.prepared.stored is None else "rollback"
         number = 0 if self._release is None else self._release.number
         line = audit_log.entry(
-            plan, self.report, self.identity, command=command, seconds=seconds, slug=slug, release=number
+            plan, self.ledger.report, self.identity, command=self._command(), seconds=seconds, slug=slug, release=number
         )
         commands = [backups.forget(plan.app), audit_log.append(plan.app, line)]
         there = [name for name in self.shells if name not in self._gone]
         each(lambda name: self.shells[name].run(commands), there)  # what cannot be written down is in the report
 
-    def _formation(self, *, settled: bool) -> tuple[str, str | None]:
+    def _formation(self, *, settled: bool) -> Entry:
         prepared, who = self.prepared, self.identity
         return records.formation(
             prepared.manifest,
@@ -198,10 +224,10 @@ class Memory:
             who.who,
             who.when,
             settled=settled,
-            forget=prepared.forget,
+            forget=prepared.request.forget,
         )
 
-    def _settle(self, results: Mapping[str, object]) -> None:
-        for name, result in results.items():
-            if isinstance(result, DynoctlError):
-                self.fail(name, "record", result)
+    def _command(self) -> str:
+        if self.restart:
+            return "restart"
+        return "destroy" if self.prepared.destroy else "apply" if self.prepared.stored is None else "rollback"

@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from infra.engine.apply import Applier
-from infra.engine.groups import Group, group, restarts
-from infra.engine.prepare import Prepared
-from infra.engine.recording import Memory
+from infra.engine.apply import lock_servers
+from infra.engine.context import Context
+from infra.engine.groups import group
+from infra.engine.last_words import CautiousExplanation
+from infra.engine.ledger import Ledger
+from infra.engine.phases import RESTART
+from infra.engine.prepared import Prepared, Request
+from infra.engine.recording import Recorder
 from infra.errors import DynoctlError
 from infra.fleet.inventory import targets
-from infra.fleet.lock import Identity, lock_all
+from infra.fleet.lock import Identity
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.manifest.model import Manifest
-from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
-from infra.model.events import Listener, Report
+from infra.model.clock import Clock, SystemClock
+from infra.model.events import Listener, Report, steady
 from infra.model.provider import Scope
 from infra.model.redact import redactor
-from infra.model.resource import Change, Command, Fingerprint, Resource
-from infra.model.shell import StepFailed
+from infra.model.resource import Action, Change, Resource
+from infra.model.shell import Connect
 from infra.model.stack import Registry
 from infra.plan.formation import Formation, current_homes, recorded_homes
 from infra.plan.plan import Plan, batches, fingerprint
-from infra.remote.session import Session
-from infra.sensitive import Sensitive
+from infra.remote import session as ssh
+from infra.remote.parallel import each
 
 
 def prepare(
-    manifest: Manifest, registry: Registry, names: Sequence[str], say: Callable[[str], None] = lambda _: None
+    manifest: Manifest,
+    registry: Registry,
+    names: Sequence[str],
+    *,
+    connect: Connect = ssh.Session,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
     """Observe the servers and plan a restart of the dynos and process types in ``names`` (patterns as the shell's; none
     named: all). Raises DynoctlError where one is of nothing that there is. Close the fleet when done."""
@@ -42,8 +50,8 @@ def prepare(
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
     try:
-        say(f"Observing {len(manifest.servers)} servers ...")
-        observe(targets(manifest), observer, fleet, Session)
+        progress(f"Observing {len(manifest.servers)} servers ...")
+        observe(targets(manifest), observer, fleet, connect)
         facts = {name: seen.facts for name, seen in fleet.found.items()}
         recorded = recorded_homes(manifest, facts)
         homes = {**recorded, **current_homes(manifest.app.name, facts, recorded)}
@@ -51,7 +59,17 @@ def prepare(
         # What was restarted as it was has nothing to go back to.
         calm = replace(manifest, rollout=replace(manifest.rollout, auto_revert=False))
         plan = _plan(manifest, registry, names, fleet, homes)
-        return Prepared(calm, registry, scope, observer, stack, None, fleet, plan)
+        return Prepared(
+            manifest=calm,
+            registry=registry,
+            request=Request(),
+            scope=scope,
+            observer=observer,
+            stack=stack,
+            slug=None,
+            fleet=fleet,
+            plan=plan,
+        )
     except BaseException:
         fleet.close()
         raise
@@ -63,15 +81,16 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
         server, key = homes[dyno], f"{manifest.app.name}-{dyno}"
         resources = fleet.found[server].resources if server in fleet.found else {}
         for provider in registry.providers if _named(dyno, names) else ():
-            there = resources.get(f"{provider.kind}.{key}")
-            if there is None or there.get("foreign"):
+            found = resources.get(f"{provider.kind}.{key}")
+            if found is None or not found.ours:
                 continue
-            change = Change(Resource(server, provider.kind, key, there, dyno), "restart", there, there, "asked for")
+            now = found.attributes
+            change = Change(Resource(server, provider.kind, key, now, dyno), Action.RESTART, now, now, "asked for")
             effect = provider.effect(change)
             # What has no companion that waits until it answers is no dyno that runs all the time.
-            if effect is not None and there.get("ready"):
+            if effect is not None and now.get("ready"):
                 changes.append(replace(change, effect=effect))
-    moving = [str(change.resource.dyno) for change in changes if change.effect == "restart"]
+    moving = [str(change.resource.dyno) for change in changes if change.restarts]
     named = {dyno: home for dyno, home in homes.items() if _named(dyno, names)}
     return Plan(
         app=manifest.app.name,
@@ -108,75 +127,59 @@ def _named(dyno: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
-class Restarter(Applier):
-    """One restart. It changes no file, so that nothing is remembered of it but a line of history."""
+class Restarter:
+    """One restart. It changes no file, so that nothing is recorded of it but a line in the audit log."""
 
-    def __init__(self, prepared: Prepared, listener: Listener, lock_timeout: float = 0) -> None:
-        super().__init__(prepared, listener, lock_timeout=lock_timeout)
-        self._asking = threading.Lock()
-        self._asked = False
-        self._known: Mapping[str, str | Sensitive] | None = None
+    def __init__(
+        self, prepared: Prepared, listener: Listener, lock_timeout: float = 0, clock: Clock | None = None
+    ) -> None:
+        self._prepared = prepared
+        self._listener = steady(listener)
+        self._lock_timeout = lock_timeout
+        self._clock = clock or SystemClock()
+        self.stop = threading.Event()
 
     def run(self) -> Report:
         """Raises LockTaken before anything is restarted; everything later is in the report."""
-        prepared, plan = self._prepared, self._plan
-        identity = Identity.here()
-        found = prepared.fleet.found
-        order = sorted(plan.servers, key=lambda name: found[name].facts.machine_id)
-        sessions = {name: prepared.fleet.sessions[name] for name in order}
-        self._shells |= lock_all(
-            sessions, plan.app, identity, timeout=self._lock_timeout, waits=self._waits, stop=self.stop
+        prepared = self._prepared
+        identity = Identity.here(self._clock)
+        shells = lock_servers(
+            prepared,
+            prepared.plan.servers,
+            identity,
+            timeout=self._lock_timeout,
+            listener=self._listener,
+            stop=self.stop,
+            clock=self._clock,
         )
-        began = time.monotonic()
+        began = self._clock.monotonic()
+        ledger = Ledger(self._listener, redactor([]))
+        recorder = Recorder(
+            prepared=prepared,
+            shells=shells,
+            found=prepared.fleet.found,
+            identity=identity,
+            ledger=ledger,
+            restart=True,
+        )
+        context = Context(
+            prepared=prepared,
+            scope=prepared.scope,
+            shells=shells,
+            ledger=ledger,
+            recorder=recorder,
+            listener=self._listener,
+            explain=CautiousExplanation(),
+            stop=self.stop,
+            clock=self._clock,
+            groups=tuple(group(prepared.plan)),
+            providers={provider.kind: provider for provider in prepared.registry.providers},
+        )
         try:
-            groups = group(plan)
-            self._phase("start", [one for one in groups if not restarts(one)])
-            self._rolling.run([one for one in groups if restarts(one)])
-            self.report.interrupted = self.stop.is_set() and bool(self.report.skipped)
-            memory = Memory(prepared, self._shells, found, identity, self._broken, self.report, self._fail, self._salts)
-            memory.audit(time.monotonic() - began, "restart")
+            for phase in RESTART:
+                context = phase(context)
+            ledger.report.interrupted = self.stop.is_set() and bool(ledger.report.skipped)
+            recorder.audit(self._clock.monotonic() - began)
         finally:
-            self._close()
-        return self.report
-
-    def _explain(self, one: Group, error: StepFailed) -> None:
-        """A dyno's last words may hold its secrets: they are shown where all of these are known, and so hidden."""
-        with self._asking:
-            if not self._asked:
-                self._asked, self._known = True, self._secrets()
-        if self._known is None or not self._covers(one, self._known):
-            unit = naming.user_name(self._plan.app, one.subject)
-            says = f"Its secrets cannot be read here to hide them, so its journal is not shown: journalctl -u {unit}"
-            error = StepFailed(one.server, replace(error.command, health=False), error.status, says)
-        super()._explain(one, error)
-
-    def _secrets(self) -> Mapping[str, str | Sensitive] | None:
-        """What dynos have by name, variables and credentials; None where that cannot be read."""
-        manifest = self._prepared.manifest
-        try:
-            resolver = resolver_of(manifest)
-            found = {**resolve_environment(manifest, resolver), **resolve_credentials(manifest, resolver)}
-        except DynoctlError:
-            return None
-        self._redact = redactor([found])
-        return found
-
-    def _covers(self, one: Group, known: Mapping[str, str | Sensitive]) -> bool:
-        """Whether what the dyno runs with holds no secret but those that the manifest has now."""
-        for key, attributes in self._prepared.fleet.found[one.server].resources.items():
-            if not key.endswith(f".{self._plan.app}-{one.subject}"):
-                continue
-            for value in attributes.values():
-                for name, digest in value.items() if isinstance(value, Mapping) else ():
-                    now = known.get(name, "")
-                    plain = isinstance(now, str) and name in known
-                    if isinstance(digest, Fingerprint) and not plain and not digest.fits(now):
-                        return False
-        return True
-
-    def _commands(self, one: Group) -> list[Command]:
-        """Nothing but the restart: no record, as what was applied last is what it was."""
-        scope = self._prepared.scope
-        return [
-            command for change in one.changes for command in self._providers[change.resource.kind].steps(scope, change)
-        ]
+            each(lambda name: shells[name].close(), shells)
+        return ledger.report

@@ -9,7 +9,7 @@ from infra.errors import DynoctlError
 from infra.fleet import facts as server_facts
 from infra.fleet.facts import Facts
 from infra.model.provider import Fragment, Provider, Scope
-from infra.model.resource import Attributes, digest_of
+from infra.model.resource import Found, digest_of
 from infra.model.shell import Connect, Observable, Sections, Session
 from infra.model.target import Target
 from infra.remote.parallel import each
@@ -22,7 +22,7 @@ class Observed:
     """One server as found: its facts, and this app's resources by key (``unit.shop-web.1``)."""
 
     facts: Facts
-    resources: Mapping[str, Attributes]
+    resources: Mapping[str, Found]
 
     def fingerprint(self) -> str:
         """A digest of everything a plan was computed from here, absence included; nothing volatile."""
@@ -38,7 +38,7 @@ class Observed:
                 "serial": str(facts.meta.get("serial", "")),
                 "releases": tuple(sorted(one.as_json() for one in facts.releases)),
                 "bodies": tuple(sorted(str(number) for number in facts.bodies)),
-                "resources": tuple(f"{key} {digest_of(value)}" for key, value in sorted(self.resources.items())),
+                "resources": tuple(f"{key} {_digest(found)}" for key, found in sorted(self.resources.items())),
             }
         )
 
@@ -80,16 +80,21 @@ class Observer:
     def _parse(self, server: str, parts: Sections) -> Observed:
         try:
             facts = server_facts.parse(_part(parts, FACTS))
-            resources: dict[str, Attributes] = {}
+            resources: dict[str, Found] = {}
             for provider in self._providers:
-                for name, attributes in provider.parse(self._scope, _part(parts, provider.kind)).items():
-                    resources[f"{provider.kind}.{name}"] = attributes
+                for name, found in provider.parse(self._scope, _part(parts, provider.kind)).items():
+                    resources[f"{provider.kind}.{name}"] = found
         except (ValueError, KeyError, IndexError) as error:
             raise DynoctlError(
                 f"{server}: what the server said cannot be read: {error}",
                 "Is it a Linux server with systemd?",
             ) from None
         return Observed(facts, resources)
+
+
+def _digest(found: Found) -> str:
+    flags = (found.foreign, found.blocked, found.kept)
+    return digest_of(found.attributes) + "".join(f" {flag}" for flag in flags if flag)
 
 
 def _part(parts: Sections, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from infra.model.resource import Attributes, Change, Command, Effect
+from infra.model.resource import Attributes, Change, Command, Effect, Found
 from infra.sensitive import Sensitive
 
 
@@ -72,8 +72,8 @@ class Provider(Protocol):
         """The sh fragment that prints what ``parse`` reads. Runs as root, in a subshell, LC_ALL=C."""
         ...
 
-    def parse(self, scope: Scope, output: str) -> Mapping[str, Attributes]:
-        """Names of this app's resources on the server, with their attributes as found.
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
+        """This app's resources on the server by name, as found.
 
         Raises ValueError where the output cannot be read (a server that is not what we think)."""
         ...

@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from enum import StrEnum
 
 from infra.sensitive import Sensitive
 
-Action = Literal["create", "update", "replace", "restart", "delete"]
-Effect = Literal["start", "restart", "stop"]
+
+class Action(StrEnum):
+    """What happens to a resource. The values are those of a plan's JSON."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    RESTART = "restart"
+    DELETE = "delete"
+
+    @property
+    def removes(self) -> bool:
+        """Whether the resource is absent afterwards."""
+        return self is Action.DELETE
+
+    @property
+    def writes(self) -> bool:
+        """Whether the resource's own attributes change, and not only what runs with them."""
+        return self in (Action.CREATE, Action.UPDATE)
+
+
+class Effect(StrEnum):
+    """What a change does to the dyno that its resource belongs to."""
+
+    START = "start"
+    RESTART = "restart"
+    STOP = "stop"
+
+    @property
+    def boots(self) -> bool:
+        """Whether the dyno boots, and so must answer."""
+        return self is not Effect.STOP
 
 
 @dataclass(frozen=True)
@@ -39,6 +68,24 @@ def fingerprint(salt: str, text: str) -> str:
 Scalar = str | int | bool | None | Sensitive | Fingerprint
 Attribute = Scalar | tuple[str, ...] | Mapping[str, Scalar]
 Attributes = Mapping[str, Attribute]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A resource as it is on a server.
+
+    ``foreign``: it is there, and dynoctl did not make it. ``blocked`` says why one of that name cannot be made at all
+    ("" if it can). ``kept``: it stays though nothing wants it any more."""
+
+    attributes: Attributes
+    foreign: bool = False
+    blocked: str = ""
+    kept: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether dynoctl made it and may change it."""
+        return not self.foreign and not self.blocked
 
 
 @dataclass(frozen=True)
@@ -94,6 +141,8 @@ class Command:
     timeout: int = 60
     says: str = ""
     """What a person reads while it runs: ``start web.1``."""
+    quiet: bool = False
+    """Whether it is bookkeeping that no progress view shows."""
     health: bool = False
     """Whether its status is a dyno's health, so that the dyno's own last words explain a failure."""
 
@@ -119,6 +168,11 @@ class Change:
     """What it means to the dyno it belongs to."""
 
     @property
+    def restarts(self) -> bool:
+        """Whether a dyno that runs restarts with it."""
+        return self.effect is Effect.RESTART
+
+    @property
     def address(self) -> str:
         return self.resource.address
 
@@ -126,6 +180,22 @@ class Change:
         """The names of the attributes that change, in the order of the resource."""
         before, after = self.before or {}, self.after or {}
         return tuple(name for name in after or before if not same(after.get(name), before.get(name)))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many resources are added, changed and destroyed; a restart counts as a change."""
+
+    add: int
+    change: int
+    destroy: int
+
+
+def count(changes: Iterable[Change]) -> Counts:
+    """The changes of a plan or of a report in numbers: every view and record counts here."""
+    actions = [change.action for change in changes]
+    changed = actions.count(Action.UPDATE) + actions.count(Action.RESTART)
+    return Counts(actions.count(Action.CREATE), changed, actions.count(Action.DELETE))
 
 
 def same(wanted: Attribute, found: Attribute) -> bool:

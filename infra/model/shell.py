@@ -68,7 +68,7 @@ class Shell(Observable, Protocol):
     """A root shell on one server. From ``take`` to ``close`` it holds the app's lock."""
 
     def take(self) -> Shell:
-        """Take the lock; returns the shell. Raises LockTaken if another apply holds it, Unreachable if the connection breaks."""
+        """Take the lock; returns the shell. Raises LockTaken if another apply holds it, and Unreachable."""
         ...
 
     def run(self, commands: Sequence[Command], started: Callable[[Command], None] | None = None) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from infra.errors import Diagnostic
 from infra.fleet.observe import Observed
 from infra.model.provider import Provider
-from infra.model.resource import Attributes, Change, Fingerprint, Resource, same
+from infra.model.resource import Action, Attributes, Change, Fingerprint, Found, Resource, same
 
 
 def diff(
@@ -17,7 +18,7 @@ def diff(
     observed: Observed,
     providers: Mapping[str, Provider],
     stays: Container[str] = (),
-    more: Callable[[Sequence[Resource], Mapping[str, Attributes]], Sequence[Change]] = lambda *_: (),
+    more: Callable[[Sequence[Resource], Mapping[str, Found]], Sequence[Change]] = lambda *_: (),
 ) -> tuple[list[Change], list[Diagnostic]]:
     """The changes that make ``observed`` into ``desired``, in no particular order, and what stands in the way.
     ``stays`` are keys of what is left where it is found, though nothing wants it now. ``more`` gives restarts that
@@ -28,10 +29,15 @@ def diff(
     wanted = {resource.key: resource for resource in desired}
     for key, resource in wanted.items():
         found = observed.resources.get(key)
-        if found is not None and found.get("foreign") and key not in record:
-            errors.append(_foreign(resource, found["foreign"]))
+        if found is not None and not found.ours and key not in record:
+            errors.append(_foreign(resource, found))
             continue
-        change = _compare(resource, found, record.get(key), resource.dyno in observed.facts.pending)
+        change = _compare(
+            resource,
+            None if found is None else found.attributes,
+            record.get(key),
+            resource.dyno in observed.facts.pending,
+        )
         if change is not None:
             changes.append(change)
     changed = {change.resource.key for change in changes}
@@ -39,30 +45,28 @@ def diff(
     whole = {resource.dyno: key for key, resource in wanted.items()}  # the last of a dyno's is what runs it
     for key, resource in wanted.items():
         causes = [trigger for trigger in resource.triggers if trigger in pulling]
-        if resource.dyno in observed.facts.pending and whole[resource.dyno] == key:
-            causes.append("an apply that was cut off")
-        if causes and key not in changed and key in observed.resources:
-            attributes = observed.resources[key]
-            reason = f"{', '.join(causes)} {'change' if len(causes) > 1 else 'changes'}"
-            if causes == ["an apply that was cut off"]:
-                reason = "an apply was cut off before it started with its new files"
-            changes.append(Change(resource, "restart", attributes, resource.attributes, reason))
+        cut_off = resource.dyno in observed.facts.pending and whole[resource.dyno] == key
+        if (causes or cut_off) and key not in changed and key in observed.resources:
+            reasons = [f"{', '.join(causes)} {'change' if len(causes) > 1 else 'changes'}"] if causes else []
+            reasons += ["an apply was cut off before it started with its new files"] if cut_off else []
+            before = observed.resources[key].attributes
+            changes.append(Change(resource, Action.RESTART, before, resource.attributes, "; ".join(reasons)))
     touched = {change.resource.key for change in changes}
     changes += [change for change in more(desired, observed.resources) if change.resource.key not in touched]
     for key, found in observed.resources.items():
-        if key in wanted or key in stays or found.get("keep") or (found.get("foreign") and key not in record):
+        if key in wanted or key in stays or found.kept or (not found.ours and key not in record):
             continue
         kind, _, name = key.partition(".")
         dyno = _dyno_of(name)
-        resource = Resource(server, kind, name, found, dyno)
-        changes.append(Change(resource, "delete", found, None, "not in dyno.yaml"))
+        resource = Resource(server, kind, name, found.attributes, dyno)
+        changes.append(Change(resource, Action.DELETE, found.attributes, None, "not in dyno.yaml"))
     return [_with_effect(change, providers) for change in changes], errors
 
 
-def _foreign(resource: Resource, why: object) -> Diagnostic:
-    if isinstance(why, str):
+def _foreign(resource: Resource, found: Found) -> Diagnostic:
+    if found.blocked:
         hint = "Choose another name, or apply without it first."
-        return Diagnostic(f"{resource.address} cannot be made: {why}", hint=hint)
+        return Diagnostic(f"{resource.address} cannot be created: {found.blocked}", hint=hint)
     hint = "Rename the app, or remove it from the server by hand."
     return Diagnostic(f"{resource.address} exists, and dynoctl did not make it", hint=hint)
 
@@ -75,7 +79,7 @@ def _dyno_of(name: str) -> str | None:
 
 def _with_effect(change: Change, providers: Mapping[str, Provider]) -> Change:
     effect = providers[change.resource.kind].effect(change)
-    return Change(**{**change.__dict__, "effect": effect})
+    return replace(change, effect=effect)
 
 
 def _compare(
@@ -85,7 +89,7 @@ def _compare(
     if found is None:
         gone = record is not None
         reason = "it was there after the last apply and is gone" if gone else ""
-        return Change(resource, "create", None, wanted, reason, drift=gone)
+        return Change(resource, Action.CREATE, None, wanted, reason, drift=gone)
     differing = [name for name in wanted if not same(wanted[name], found.get(name))]
     if not differing:
         return None
@@ -97,7 +101,7 @@ def _compare(
     ]
     reason = f"changed on the server since the last apply: {', '.join(drifted)}" if drifted else ""
     names = tuple(one for name in drifted for one in _names(name, found.get(name), applied.get(name)))
-    return Change(resource, "update", found, wanted, reason, drift=bool(drifted), drifted=names)
+    return Change(resource, Action.UPDATE, found, wanted, reason, drift=bool(drifted), drifted=names)
 
 
 def _names(name: str, found: object, applied: object) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from infra.errors import Diagnostic, DynoctlError
 from infra.fleet.observe import Observed
@@ -13,7 +13,7 @@ from infra.manifest.model import Rollout
 from infra.model import naming
 from infra.model.provider import Provider
 from infra.model.release import Release
-from infra.model.resource import Change, Effect, Resource
+from infra.model.resource import Action, Change, Effect, Resource, count
 from infra.plan.diff import diff
 from infra.plan.formation import Formation
 from infra.plan.selection import EVERYTHING, Selection
@@ -82,13 +82,9 @@ class Plan:
         return tuple(dict.fromkeys(change.resource.server for change in self.changes))
 
     def counts(self) -> dict[str, int]:
-        """How many resources are added, changed and destroyed. A replacement counts as both, a restart as a change."""
-        actions = [change.action for change in self.changes]
-        return {
-            "add": actions.count("create") + actions.count("replace"),
-            "change": actions.count("update") + actions.count("restart"),
-            "destroy": actions.count("delete") + actions.count("replace"),
-        }
+        """How many resources are added, changed and destroyed, and how many dynos start, restart and stop."""
+        effects = list(self.effects().values())
+        return asdict(count(self.changes)) | {str(effect): effects.count(effect) for effect in Effect}
 
     def up(self) -> Counter[str]:
         """By type of dyno, how many are up before the first batch moves: those that leave go after the last one. Those
@@ -162,8 +158,8 @@ def build(
     proving = candidates(due, wanted)
     changes = selection.choose(due)
     left = [change for change in due if change not in changes]
-    moving = {server for (server, dyno), effect in effects(changes).items() if effect != "stop" and _web(dyno)}
-    restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect == "restart"]
+    moving = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
+    restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect is Effect.RESTART]
     return Plan(
         app=app,
         changes=tuple(changes),
@@ -175,18 +171,18 @@ def build(
         notes=tuple(notes),
         fingerprint=fingerprint(found),
         candidates=tuple(server for server in proving if server in moving),
-        build=build_with if any(one.action == "create" and one.resource.local for one in changes) else (),
+        build=build_with if any(one.action is Action.CREATE and one.resource.local for one in changes) else (),
         builder=builder,
         left_out=len(left),
         left_on=frozenset(change.resource.server for change in left),
-        idle=frozenset(dyno for (_, dyno), effect in effects(left).items() if effect == "start"),
+        idle=frozenset(dyno for (_, dyno), effect in effects(left).items() if effect is Effect.START),
     )
 
 
 def _moved(change: Change, formation: Formation) -> Change:
     """What goes because its dyno comes up on another server says so."""
     home = formation.homes.get(change.resource.dyno or "", change.resource.server)
-    gone = change.action == "delete" and home != change.resource.server
+    gone = change.action.removes and home != change.resource.server
     return replace(change, reason=f"{change.resource.dyno} is on {home} then") if gone else change
 
 
@@ -204,7 +200,7 @@ def candidates(changes: Sequence[Change], wanted: Mapping[str, Sequence[Resource
     """Where a candidate is due: wherever a web dyno comes up or restarts, unless one that stays as it is proves that
     its release answers."""
     touched = effects(changes)
-    moving = {server for (server, dyno), effect in touched.items() if effect != "stop" and _web(dyno)}
+    moving = {server for (server, dyno), effect in touched.items() if effect.boots and _web(dyno)}
     proven = any(
         (server, one.dyno) not in touched
         for server, resources in wanted.items()
@@ -229,7 +225,7 @@ def _order(change: Change, servers: Mapping[str, int], rank: Mapping[str, int]) 
     resource = change.resource
     dyno = ("", 0) if resource.dyno is None else naming.dyno_order(resource.dyno)
     place = rank[resource.kind]
-    if change.action == "delete":
+    if change.action.removes:
         return (
             servers[resource.server],
             1,

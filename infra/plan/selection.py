@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from infra.errors import DynoctlError
 from infra.model import naming
-from infra.model.resource import Attributes, Change, Resource
+from infra.model.resource import Action, Change, Found, Resource
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,16 @@ class Selection:
                         f"There is, among others: {known}. Patterns are as the shell's: 'web.*'",
                     )
 
-    def restarts(self, wanted: Sequence[Resource], found: Mapping[str, Attributes]) -> list[Change]:
+    def restarts(self, wanted: Sequence[Resource], found: Mapping[str, Found]) -> list[Change]:
         """A restart for each dyno that is to be replaced and is there. Changes of it that are due anyway win."""
         return [
-            Change(resource, "restart", found[resource.key], resource.attributes, "asked for with --replace")
+            Change(
+                resource,
+                Action.RESTART,
+                found[resource.key].attributes,
+                resource.attributes,
+                "asked for with --replace",
+            )
             for resource in wanted
             if resource.triggers and resource.key in found and self._replaces(resource.dyno)
         ]
@@ -74,10 +80,10 @@ class Selection:
             server, dyno = one.resource.server, one.resource.dyno
             if dyno is not None:
                 return dyno in wanted
-            if one.resource.follows and one.action != "delete":
+            if one.resource.follows and not one.action.removes:
                 return bool(wanted) or not self.targets or _any(self.targets, (server,))
             named = not self.targets or _any(self.targets, (server,))
-            if one.action == "delete":
+            if one.action.removes:
                 return named and server not in held and not _any(self.excludes, (server,))
             return server in busy or (named and not _any(self.excludes, (server,)))
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from infra.errors import Diagnostic
 from infra.manifest.model import Manifest, Volume
 from infra.model import naming
-from infra.model.resource import Attributes
+from infra.model.resource import Found
 from infra.plan.formation import Formation
 
 KIND = "volume"
@@ -35,7 +35,7 @@ def users(volume: Volume, homes: Mapping[str, str]) -> dict[str, str]:
 
 
 def check(
-    manifest: Manifest, volumes: Sequence[Volume], formation: Formation, found: Mapping[str, Mapping[str, Attributes]]
+    manifest: Manifest, volumes: Sequence[Volume], formation: Formation, found: Mapping[str, Mapping[str, Found]]
 ) -> Iterator[Diagnostic]:
     """Why one of a release's volumes cannot be where its dynos are to run. ``found`` holds by server what was
     observed."""
@@ -71,7 +71,7 @@ def lost(
     volumes: Sequence[Volume],
     formation: Formation,
     given_up: Collection[str],
-    found: Mapping[str, Mapping[str, Attributes]],
+    found: Mapping[str, Mapping[str, Found]],
 ) -> list[str]:
     """What was on servers that are ``given_up``, and that nobody else has."""
     return [
@@ -82,7 +82,7 @@ def lost(
     ]
 
 
-def notes(manifest: Manifest, found: Mapping[str, Mapping[str, Attributes]], wanted: Sequence[str]) -> list[str]:
+def notes(manifest: Manifest, found: Mapping[str, Mapping[str, Found]], wanted: Sequence[str]) -> list[str]:
     """What stays on servers though no dyno uses it any more. ``wanted`` are addresses of the volumes that are used."""
     app = manifest.app.name
     prefix = f"{KIND}.{name(app, '')}"

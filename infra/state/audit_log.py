@@ -10,7 +10,7 @@ from typing import Any
 from infra.errors import DynoctlError
 from infra.fleet.lock import Identity
 from infra.model.events import Report
-from infra.model.resource import Command
+from infra.model.resource import Command, count
 from infra.model.target import Target
 from infra.plan.plan import Plan
 from infra.remote.parallel import each
@@ -37,7 +37,7 @@ def entry(
     plan: Plan, report: Report, identity: Identity, *, command: str, seconds: float, slug: str, release: int
 ) -> str:
     """One line. It holds no value of the environment: failures are as the report has them, redacted."""
-    actions = [change.action for change in report.done]
+    counts = count(report.done)
     return json.dumps(
         {
             "id": secrets.token_hex(8),
@@ -48,9 +48,9 @@ def entry(
             "release": release,
             "seconds": round(seconds, 1),
             "slug": slug[:12],
-            "added": actions.count("create"),
-            "changed": actions.count("update") + actions.count("restart"),
-            "destroyed": actions.count("delete"),
+            "added": counts.add,
+            "changed": counts.change,
+            "destroyed": counts.destroy,
             "servers": sorted(plan.servers),
             "failures": [failure.summary for failure in report.failures],
         }
@@ -60,7 +60,7 @@ def entry(
 def append(app: str, line: str) -> Command:
     """Add one line on a server, where there is still something of the app."""
     argv = ("sh", "-c", _APPEND, "audit", _file(app), str(KEEP))
-    return Command(argv, stdin=f"{line}\n".encode(), secret=True, says="record")
+    return Command(argv, stdin=f"{line}\n".encode(), secret=True, quiet=True, says="write the audit log")
 
 
 def read(app: str, targets: Sequence[Target]) -> tuple[list[Mapping[str, Any]], dict[str, str]]:

@@ -59,4 +59,4 @@ def restore(app: str, dyno: str) -> Command:
 
 def forget(app: str) -> Command:
     """Remove the copies of every dyno whose change has ended."""
-    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), says="record")
+    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), quiet=True, says="remove old backups")

@@ -44,7 +44,8 @@ rmdir "${1%/*}" 2>/dev/null
 def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
     """Write record files (relative name, one line of text); None removes one."""
     lines = "".join(f"{name} {text or ''}\n" for name, text in entries)
-    return Command(("sh", "-c", _WRITE, "record", f"{STATE}/{app}"), stdin=lines.encode(), secret=True, says="record")
+    argv = ("sh", "-c", _WRITE, "record", f"{STATE}/{app}")
+    return Command(argv, stdin=lines.encode(), secret=True, quiet=True, says="write records")
 
 
 def forget(app: str) -> Command:

@@ -12,15 +12,13 @@ def render(diagnostics: Sequence[Diagnostic], color: bool) -> str:
     """All of them, one after the other, and how many there are."""
     style = Style(color)
     parts = [_one(diagnostic, style) for diagnostic in diagnostics]
-    errors = sum(diagnostic.severity == "error" for diagnostic in diagnostics)
-    if errors > 1:
-        parts.append(style("red", f"{errors} errors."))
+    if len(diagnostics) > 1:
+        parts.append(style("red", f"{len(diagnostics)} errors."))
     return "\n".join(parts)
 
 
 def _one(diagnostic: Diagnostic, style: Style) -> str:
-    color = "red" if diagnostic.severity == "error" else "yellow"
-    lines = [f"{style(color, f'{diagnostic.severity.capitalize()}:')} {style('bold', printable(diagnostic.summary))}"]
+    lines = [f"{style('red', 'Error:')} {style('bold', printable(diagnostic.summary))}"]
     where = diagnostic.location
     place = f" ({printable(diagnostic.path)})" if diagnostic.path else ""
     if where is not None:
@@ -32,7 +30,7 @@ def _one(diagnostic: Diagnostic, style: Style) -> str:
             pad = _pad(shown[: where.column - 1 - start])
             carets = "^" * max(1, min(where.length, len(shown) - (where.column - 1 - start)))
             lines.append(f"  {style('dim', f'{number} |')} {printable(shown)}")
-            lines.append(f"  {style('dim', f'{margin} |')} {pad}{style(color, carets)}")
+            lines.append(f"  {style('dim', f'{margin} |')} {pad}{style('red', carets)}")
     elif place:
         lines.append(f"  at {printable(diagnostic.path)}")
     if diagnostic.expected:

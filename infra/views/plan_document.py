@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.model.release import Release
-from infra.model.resource import Attribute, Attributes, Change, Fingerprint, Resource
+from infra.model.resource import Action, Attribute, Attributes, Change, Effect, Fingerprint, Resource
 from infra.plan.formation import Formation
 from infra.plan.plan import Check, Plan
 from infra.sensitive import Sensitive
@@ -60,7 +60,16 @@ def _change(one: Mapping[str, Any]) -> Change:
         before = _same_but(before, after, set(one["differs"]))
     resource = Resource(one["server"], one["kind"], one["name"], after or before or {}, one["dyno"])
     drifted = tuple(one.get("drifted", ()))
-    return Change(resource, one["action"], before, after, one["reason"], bool(one["drift"]), drifted, one["effect"])
+    return Change(
+        resource,
+        Action(one["action"]),
+        before,
+        after,
+        one["reason"],
+        bool(one["drift"]),
+        drifted,
+        None if one["effect"] is None else Effect(one["effect"]),
+    )
 
 
 def _attributes(values: Mapping[str, Any] | None) -> Attributes | None:

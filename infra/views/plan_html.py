@@ -13,7 +13,7 @@ from infra.views.plan_text import EFFECTS, SYMBOLS, change_lines, check_lines, g
 from infra.views.style import Style, printable
 
 _PLAIN = Style(False)
-_CLASSES = {"create": "add", "update": "change", "replace": "change", "restart": "change", "delete": "gone"}
+_CLASSES = {"create": "add", "update": "change", "restart": "change", "delete": "gone"}
 _EFFECTS = {"start": "add", "restart": "change", "stop": "gone"}
 _LINES = {"+": "plus", "-": "minus", "~": "tilde"}
 
@@ -46,16 +46,16 @@ def _counts(plan: Plan) -> Iterator[str]:
     if not plan.changes:
         yield f"<p>{_text(summary(plan, _PLAIN))}</p>"
         return
-    counts, effects = plan.counts(), list(plan.effects().values())
+    counts = plan.counts()
     drifted = sum(change.drift for change in plan.changes)
     yield '<ul class="counts">'
     for number, words, class_ in (
         (counts["add"], "to add", "add"),
         (counts["change"], "to change", "change"),
         (counts["destroy"], "to destroy", "gone"),
-        (effects.count("start"), "dynos start", "add"),
-        (effects.count("restart"), "dynos restart", "change"),
-        (effects.count("stop"), "dynos stop", "gone"),
+        (counts["start"], "dynos start", "add"),
+        (counts["restart"], "dynos restart", "change"),
+        (counts["stop"], "dynos stop", "gone"),
         (drifted, "changed by hand", "gone"),
         (plan.left_out, "left out", ""),
     ):

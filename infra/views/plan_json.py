@@ -14,7 +14,6 @@ FORMAT_VERSION = 1
 def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
     """The plan as JSON values. A sensitive value is ``{"sensitive": true}``; one that stayed on its server is
     ``{"hidden": true}``."""
-    effects = list(plan.effects().values())
     return {
         "format_version": FORMAT_VERSION,
         "app": plan.app,
@@ -38,12 +37,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "unreachable": {server: error.summary for server, error in plan.unreachable.items()},
         "evacuated": list(plan.evacuated),
         "errors": [error.as_json() for error in plan.errors],
-        "summary": {
-            **plan.counts(),
-            "start": effects.count("start"),
-            "restart": effects.count("restart"),
-            "stop": effects.count("stop"),
-        },
+        "summary": plan.counts(),
         "fingerprint": plan.fingerprint,
         "round_trips": round_trips,
     }

@@ -6,13 +6,13 @@ import re
 from collections.abc import Container, Mapping, Sequence
 
 from infra.model import naming
-from infra.model.resource import Change
+from infra.model.resource import Action, Change
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat, text
 from infra.views.style import Style, clean, printable
 
-SYMBOLS = {"create": "+", "update": "~", "delete": "-", "replace": "-/+", "restart": "↻"}
-COLORS = {"create": "green", "update": "yellow", "delete": "red", "replace": "yellow", "restart": "cyan"}
+SYMBOLS = {"create": "+", "update": "~", "delete": "-", "restart": "↻"}
+COLORS = {"create": "green", "update": "yellow", "delete": "red", "restart": "cyan"}
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 EFFECTS = {"start": "starts", "restart": "restarts", "stop": "stops"}
 
@@ -78,15 +78,14 @@ def summary(plan: Plan, style: Style) -> str:
             return "No changes on the servers that answered."
         return style("green", "No changes.") + f" The servers match {plan.wanted}."
     counts = plan.counts()
-    effects = list(plan.effects().values())
     drifted = sum(change.drift for change in plan.changes)
     drift = f" Drift: {drifted} changed by hand." if drifted else ""
-    starts = effects.count("start")
+    starts = counts["start"]
     return (
         f"{style('bold', 'Plan:')} {counts['add']} to add, {counts['change']} to change, "
         f"{counts['destroy']} to destroy. "
-        f"{starts} {'dyno starts' if starts == 1 else 'dynos start'}, {effects.count('restart')} restart, "
-        f"{effects.count('stop')} stop.{drift}"
+        f"{starts} {'dyno starts' if starts == 1 else 'dynos start'}, {counts['restart']} restart, "
+        f"{counts['stop']} stop.{drift}"
     )
 
 
@@ -101,13 +100,13 @@ def change_lines(
     drift = style("red", "drift: ") if change.drift else ""
     note = f"  {style('dim', '#')} {drift}{'; '.join(says)}" if says else ""
     lines = [f"{style(color, SYMBOLS[change.action])} {style('bold', change.address)}{note}"]
-    if change.action == "create":
+    if change.action is Action.CREATE:
         values = flat(change.after)
         shown = [name for name in values if verbose or not headline or _named(name, headline)]
         lines += [f"    {style('green', '+')} {name} = {_words(values[name])}" for name in shown]
         if len(shown) < len(values):
             lines.append(style("dim", f"      ({len(values) - len(shown)} more; --verbose shows them)"))
-    elif change.action in ("update", "replace"):
+    elif change.action is Action.UPDATE:
         for name, old, new in differences(change.before or {}, change.after or {}):
             if only is None or name in only or name.partition(".")[0] in only:
                 lines += _difference(name, old, new, style)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from infra.model.events import Report
-from infra.model.resource import Change
+from infra.model.resource import Change, count
 from infra.views.plan_text import SYMBOLS
 from infra.views.style import Style, printable
 
@@ -44,6 +44,5 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
 
 
 def _counts(done: Sequence[Change]) -> str:
-    actions = [change.action for change in done]
-    changed = actions.count("update") + actions.count("restart")
-    return f"{actions.count('create')} added, {changed} changed, {actions.count('delete')} destroyed"
+    counts = count(done)
+    return f"{counts.add} added, {counts.change} changed, {counts.destroy} destroyed"

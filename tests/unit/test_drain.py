@@ -17,7 +17,7 @@ from infra.fleet.facts import Facts
 from infra.fleet.observe import Fleet, Observed
 from infra.manifest.model import App, DynoType, Manifest, Server
 from infra.model.naming import Mark
-from infra.model.resource import Resource
+from infra.model.resource import Found, Resource
 from infra.plan.formation import Formation, form
 from infra.plan.plan import Plan, build
 from infra.registry import Everything
@@ -128,7 +128,7 @@ def test_what_comes_back_does_not_count() -> None:
     assert made.homes["web.2"] == "s3"
     assert form(manifest(3, 2, ("s2",)), found, ()).notes == ("s2 drains: web.2 will go once all else is well",)
     observed = {
-        name: Observed(one, {f"unit.shop-{mark.dyno}": {"state": "running"} for mark in one.marks})
+        name: Observed(one, {f"unit.shop-{mark.dyno}": Found({"state": "running"}) for mark in one.marks})
         for name, one in found.items()
     }
     desired = [

@@ -16,7 +16,7 @@ from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
 from infra.model.provider import Fragment, Scope
 from infra.model.redact import redactor
-from infra.model.resource import Attributes, Command, Resource
+from infra.model.resource import Attributes, Command, Found, Resource
 from infra.plan.formation import Formation
 from infra.plan.plan import Plan, build
 from infra.registry import Everything
@@ -101,7 +101,7 @@ def facts(**keys: object) -> Facts:
 
 
 def planned(
-    found: Mapping[str, Attributes],
+    found: Mapping[str, Attributes | Found],
     record_: Mapping[str, Any] | None = None,
     pending: frozenset[str] = frozenset(),
 ) -> Plan:
@@ -109,7 +109,8 @@ def planned(
         Resource("grid-1", "user", "shop-web.1", user.desired("shop", "web.1"), "web.1"),
         Resource("grid-1", "unit", "shop-web.1", {"state": "running"}, "web.1", triggers=("user.shop-web.1",)),
     ]
-    observed = Observed(facts(record=record_ or {}, pending=pending), found)
+    whole = {key: one if isinstance(one, Found) else Found(one) for key, one in found.items()}
+    observed = Observed(facts(record=record_ or {}, pending=pending), whole)
     return build("shop", desired, {"grid-1": observed}, Formation((), {}, {}), Everything.providers, {})
 
 
@@ -180,7 +181,7 @@ def test_what_is_not_desired_goes_highest_first() -> None:
 
 
 def test_somebody_elses_thing_is_an_error_and_never_a_deletion() -> None:
-    foreign = {**WHOLE["user.shop-web.1"], "foreign": True}
+    foreign = Found(WHOLE["user.shop-web.1"], foreign=True)
     plan = planned({**WHOLE, "user.shop-web.1": foreign})
     assert [error.summary for error in plan.errors] == ["grid-1/user.shop-web.1 exists, and dynoctl did not make it"]
     assert planned({**WHOLE, "user.shop-web.7": foreign}).changes == ()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.model.provider import Scope
-from infra.model.resource import Attributes, Change, Resource, fingerprint, same
+from infra.model.resource import Action, Attributes, Change, Found, Resource, fingerprint, same
 from infra.remote.quote import assign
 from infra.sensitive import Sensitive
 from providers import candidate, credentials, dyno_unit, env_file, ini, user
@@ -61,7 +61,7 @@ def test_an_env_file_as_wanted_is_known_by_one_digest(files: Path) -> None:
     assert [line.split()[0] for line in output.splitlines()] == ["salt", "file", "same"], (
         "and no digest leaves the server"
     )
-    assert EnvFile().parse(scope, output)["shop-web.1"]["variables"] == HOSTILE
+    assert EnvFile().parse(scope, output)["shop-web.1"].attributes["variables"] == HOSTILE
 
 
 def test_an_env_file_that_differs_is_compared_key_by_key(files: Path, tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_an_env_file_that_differs_is_compared_key_by_key(files: Path, tmp_path: 
     (tmp_path / "kept").write_text("kept-salt\n")
     output = observe(files, scope, tmp_path / "kept")
     assert "secret" not in output
-    found = EnvFile().parse(scope, output)["shop-web.1"]
+    found = EnvFile().parse(scope, output)["shop-web.1"].attributes
     desired = Resource("grid-1", "env_file", "shop-web.1", env_file.desired(scope.environments["web"]), "web.1")
-    change = Change(desired, "update", found, desired.attributes)
+    change = Change(desired, Action.UPDATE, found, desired.attributes)
     assert "variables" in change.differing()
     from infra.views.attributes import differences
 
@@ -84,7 +84,7 @@ def test_an_env_file_that_differs_is_compared_key_by_key(files: Path, tmp_path: 
 def test_a_line_that_a_person_added_is_found(files: Path, extra: str) -> None:
     scope = Scope("shop", "salt", {"web": HOSTILE})
     (files / "web.1.env").write_text(env_file.render(HOSTILE) + extra)
-    found = EnvFile().parse(scope, observe(files, scope, files / "none"))["shop-web.1"]["variables"]
+    found = EnvFile().parse(scope, observe(files, scope, files / "none"))["shop-web.1"].attributes["variables"]
     assert isinstance(found, dict)
     assert found.keys() > HOSTILE.keys()
 
@@ -118,7 +118,7 @@ def test_the_order_of_systemctls_properties_does_not_matter() -> None:
             "ActiveState=active",
         ]
     )
-    found = Unit().parse(Scope("shop", ""), output)
+    found = {name: one.attributes for name, one in Unit().parse(Scope("shop", ""), output).items()}
     assert list(found) == ["shop-web.1"], "an app with a longer name is another app"
     assert (found["shop-web.1"]["state"], found["shop-web.1"]["cpu"], found["shop-web.1"]["enabled"]) == (
         "running",
@@ -149,15 +149,15 @@ def test_states(active: str, sub: str, ready: str, reload: str, restarts: int, s
         f"Id=dyno-shop-web-1.service\nActiveState={active}\nSubState={sub}\nNeedDaemonReload={reload}\n"
         f"NRestarts={restarts}\n\nId=dyno-shop-web-1-ready.service\nActiveState={ready}\n"
     )
-    assert Unit().parse(Scope("shop", ""), output)["shop-web.1"]["state"] == state
+    assert Unit().parse(Scope("shop", ""), output)["shop-web.1"].attributes["state"] == state
 
 
 def test_a_user_of_somebody_else_is_foreign() -> None:
     scope = Scope("shop", "")
     ours = "dyno-shop-web-1:x:999:999:dynoctl shop web.1:/nonexistent:/usr/sbin/nologin\nlocked dyno-shop-web-1:yes"
-    assert User().parse(scope, ours)["shop-web.1"] == user.desired("shop", "web.1")
+    assert User().parse(scope, ours)["shop-web.1"] == Found(user.desired("shop", "web.1"))
     theirs = ours.replace("dynoctl shop web.1", "a person")
-    assert User().parse(scope, theirs)["shop-web.1"]["foreign"] is True
+    assert User().parse(scope, theirs)["shop-web.1"].foreign
     assert User().parse(Scope("sh", ""), ours) == {}
 
 
@@ -230,7 +230,7 @@ def test_nothing_in_a_value_ends_a_line_of_a_unit() -> None:
 def test_a_share_of_many_cores(text: str, percent: str) -> None:
     output = "dyno-shop-web-1.service:[Service]\ndyno-shop-web-1.service:CPUQuota=1%\n"
     states = f"Id=dyno-shop-web-1.service\nCPUQuotaPerSecUSec={text}\n\nId=dyno-shop-web-1-ready.service\nActiveState=active\n"
-    assert Unit().parse(Scope("shop", ""), output + states)["shop-web.1"]["cpu"] == percent
+    assert Unit().parse(Scope("shop", ""), output + states)["shop-web.1"].attributes["cpu"] == percent
 
 
 def test_credentials_are_compared_without_leaving_the_server(tmp_path: Path) -> None:
@@ -245,10 +245,11 @@ def test_credentials_are_compared_without_leaving_the_server(tmp_path: Path) -> 
         script = assign({**fragment.variables, "directory": str(directory.parent), "kept": "/nonexistent"})
         said = subprocess.run(["sh", "-s"], input=script + fragment.script, capture_output=True, text=True, check=True)
         assert "hunter2" not in said.stdout
-        return provider.parse(scope, said.stdout.replace(whoami(), "root:root")).get("shop-web.1")
+        found = provider.parse(scope, said.stdout.replace(whoami(), "root:root")).get("shop-web.1")
+        return None if found is None else found.attributes
 
     assert look() is None
-    change = Change(desired, "create", None, desired.attributes)
+    change = Change(desired, Action.CREATE, None, desired.attributes)
     for command in provider.steps(scope, change):
         argv = [word.replace("/etc/dyno", str(tmp_path / "dyno")) for word in command.argv]
         assert "hunter2" not in " ".join(argv)
@@ -265,7 +266,7 @@ def test_credentials_are_compared_without_leaving_the_server(tmp_path: Path) -> 
     (directory / "more").write_text("")
     found = look()
     assert found is not None and not same(desired.attributes["files"], found["files"])
-    changed = Change(desired, "update", found, desired.attributes)
+    changed = Change(desired, Action.UPDATE, found, desired.attributes)
     assert provider.triggers(changed)
     assert [command.says for command in provider.steps(scope, changed)][-1] == "remove credentials"
     assert {path.rpartition("/")[2] for path in provider.files(scope, changed)} == {"deep.key", "more"}

@@ -33,7 +33,7 @@ def change(
     action: Action, kind: str, dyno: str, server: str, before: Attributes | None, after: Attributes | None, **more: Any
 ) -> Change:
     resource = Resource(server, kind, f"shop-{dyno}", after or before or {}, dyno)
-    return Change(resource, action, before, after, **more)
+    return Change(resource, Action(action), before, after, **more)
 
 
 def sample(servers: int = 2) -> Plan:
@@ -229,7 +229,10 @@ def test_what_a_server_says_drives_no_terminal() -> None:
     evil = "grid\x1b]0;owned\x07\x1b[2J"
     resource = Resource(evil, "unit", f"shop-{evil}", {evil: evil}, "web.1")
     plan = replace(
-        sample(), changes=(Change(resource, "create", None, {evil: evil}, evil),), notes=(evil,), candidates=(evil,)
+        sample(),
+        changes=(Change(resource, Action.CREATE, None, {evil: evil}, evil),),
+        notes=(evil,),
+        candidates=(evil,),
     )
     for color in (False, True):
         text = plan_text.render(plan, {}, Style(color), verbose=True)

@@ -15,7 +15,7 @@ from infra.errors import DynoctlError
 from infra.manifest.model import Router as Wish
 from infra.model import routing
 from infra.model.provider import Dyno, Scope
-from infra.model.resource import Change, Resource, fingerprint
+from infra.model.resource import Action, Change, Found, Resource, fingerprint
 from infra.model.routing import Route
 from infra.ops import maintenance
 from infra.plan.formation import _away
@@ -79,30 +79,32 @@ def observed(wanted: Resource, **more: str) -> Any:
     """What the server says where all of it has come to be."""
     import hashlib
 
-    brought = files(Change(wanted, "create", None, wanted.attributes))
+    brought = files(Change(wanted, Action.CREATE, None, wanted.attributes))
     order = ("mark.json", "open", "closed", "frontends", "base", "unit")
     config = hashlib.sha256("".join(brought[name] for name in order).encode()).hexdigest()
     said = {"mark": brought["mark.json"].strip(), "config": config, "salt": "pepper", "state": "running"}
     for name, file in (("certificate", "tls.crt"), ("key", "tls.key")):
         if file in brought:
             said[name] = fingerprint("pepper", brought[file])
-    return Router().parse(SCOPE, "".join(f"{word} {text}\n" for word, text in {**said, **more}.items()))["shop"]
+    return (
+        Router().parse(SCOPE, "".join(f"{word} {text}\n" for word, text in {**said, **more}.items()))["shop"].attributes
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tls", [{}, TLS])
 def test_what_was_written_is_what_is_read(kind: str, tls: Any) -> None:
     wanted = resource(replace(WISH, kind=kind), tls)
-    change = Change(wanted, "update", observed(wanted), wanted.attributes)
+    change = Change(wanted, Action.UPDATE, observed(wanted), wanted.attributes)
     assert change.differing() == ()
-    edited = Change(wanted, "update", observed(wanted, state="edited", config="other"), wanted.attributes)
+    edited = Change(wanted, Action.UPDATE, observed(wanted, state="edited", config="other"), wanted.attributes)
     assert edited.differing() == ("config", "state")
 
 
 def test_a_new_key_is_a_change_and_no_secret_is_told() -> None:
     wanted = resource(tls=TLS)
     found = observed(resource(tls={**TLS, "key": Sensitive("ANOTHER")}))
-    change = Change(wanted, "update", found, wanted.attributes)
+    change = Change(wanted, Action.UPDATE, found, wanted.attributes)
     assert change.differing() == ("key",)
     brought = Router().steps(SCOPE, change)
     keys = [one for one in brought if b"POISON" in (one.stdin or b"")]
@@ -112,7 +114,7 @@ def test_a_new_key_is_a_change_and_no_secret_is_told() -> None:
 
 
 def test_damage_is_made_anew_and_absence_is_absence() -> None:
-    assert Router().parse(SCOPE, "mark {\nstate running\n") == {"shop": {"state": "damaged"}}
+    assert Router().parse(SCOPE, "mark {\nstate running\n") == {"shop": Found({"state": "damaged"})}
     assert Router().parse(SCOPE, "") == {}
 
 
@@ -130,7 +132,7 @@ def test_it_leads_to_dynos_as_they_came_out() -> None:
 
 
 def mark(wish: Wish, app: str = "shop", state: str = "open") -> Route:
-    change = Change(resource(wish), "create", None, resource(wish).attributes)
+    change = Change(resource(wish), Action.CREATE, None, resource(wish).attributes)
     text = json.loads(files(change)["mark.json"]) | {"app": app}
     found = routing.read(f"noise\nrouter {state} {json.dumps(text)}\nrouter open {{broken\n")
     assert len(found) == 1

@@ -11,7 +11,7 @@ from infra.fleet.observe import Observed
 from infra.manifest.cron import CronError, calendar, every
 from infra.manifest.model import Schedule
 from infra.model.provider import Scope
-from infra.model.resource import Action, Attributes, Change, Resource
+from infra.model.resource import Action, Attributes, Change, Found, Resource
 from infra.plan.formation import Formation
 from infra.plan.plan import build
 from infra.registry import Everything
@@ -118,16 +118,22 @@ def listing(*others: str, **states: str) -> str:
 
 def test_what_is_written_is_what_is_read() -> None:
     found = schedule.Schedule().parse(Scope("shop", "s"), listing("dyno-shop-web-1", "dyno-shop-admin-web-1"))
-    assert found == {"shop-tick.1": WANTED, "shop-web.1": {"foreign": "a process type of that name runs there"}}
+    assert found == {
+        "shop-tick.1": Found(WANTED),
+        "shop-web.1": Found({}, blocked="a process type of that name runs there"),
+    }
     stopped = schedule.Schedule().parse(Scope("shop", "s"), listing(ActiveState="inactive", UnitFileState="disabled"))
-    assert (stopped["shop-tick.1"]["state"], stopped["shop-tick.1"]["enabled"]) == ("stopped", False)
+    assert (stopped["shop-tick.1"].attributes["state"], stopped["shop-tick.1"].attributes["enabled"]) == (
+        "stopped",
+        False,
+    )
     stale = schedule.Schedule().parse(Scope("shop", "s"), listing(NeedDaemonReload="yes"))
-    assert stale["shop-tick.1"]["state"] == "outdated"
+    assert stale["shop-tick.1"].attributes["state"] == "outdated"
 
 
 def words(before: Attributes | None, after: Attributes | None, handed: float = 0.0) -> list[tuple[str, ...]]:
     resource = Resource("grid-1", "schedule", "shop-tick.1", after or {}, "tick.1")
-    action: Action = "create" if before is None else "delete" if after is None else "update"
+    action = Action.CREATE if before is None else Action.DELETE if after is None else Action.UPDATE
     change = Change(resource, action, before, after)
     return [one.argv for one in schedule.Schedule().steps(Scope("shop", "s", handed=handed), change)]
 
@@ -150,7 +156,7 @@ def test_a_new_release_starts_nothing_and_a_new_calendar_counts_from_now() -> No
 
 def test_a_schedule_that_an_apply_left_pending_is_settled_without_a_restart() -> None:
     desired = [Resource("grid-1", "schedule", "shop-tick.1", WANTED, "tick.1")]
-    observed = Observed(facts(pending=frozenset({"tick.1"})), {"schedule.shop-tick.1": WANTED})
+    observed = Observed(facts(pending=frozenset({"tick.1"})), {"schedule.shop-tick.1": Found(WANTED)})
     plan = build("shop", desired, {"grid-1": observed}, Formation((), {}, {}), Everything.providers, {})
     (change,) = plan.changes
     assert (change.action, change.effect, plan.batches) == ("restart", None, ())
@@ -159,9 +165,9 @@ def test_a_schedule_that_an_apply_left_pending_is_settled_without_a_restart() ->
 
 def test_a_name_is_of_one_kind_at_a_time() -> None:
     desired = [Resource("grid-1", "schedule", "shop-web.1", WANTED, "web.1")]
-    there: dict[str, Attributes] = {"schedule.shop-web.1": {"foreign": "a process type of that name runs there"}}
+    there = {"schedule.shop-web.1": Found({}, blocked="a process type of that name runs there")}
     plan = build("shop", desired, {"grid-1": Observed(facts(), there)}, Formation((), {}, {}), Everything.providers, {})
     (error,) = plan.errors
-    assert error.summary.endswith("cannot be made: a process type of that name runs there")
+    assert error.summary.endswith("cannot be created: a process type of that name runs there")
     gone = build("shop", [], {"grid-1": Observed(facts(), there)}, Formation((), {}, {}), Everything.providers, {})
     assert gone.changes == (), "and it is nobody's to take away"

@@ -7,7 +7,7 @@ import pytest
 from infra.errors import DynoctlError
 from infra.fleet.facts import Facts
 from infra.fleet.observe import Observed
-from infra.model.resource import Action, Attributes, Change, Resource
+from infra.model.resource import Action, Attributes, Change, Found, Resource
 from infra.plan.formation import Formation
 from infra.plan.plan import Plan, build
 from infra.plan.selection import EVERYTHING, Selection
@@ -15,7 +15,7 @@ from infra.registry import Everything
 from providers import user
 
 
-def change(address: str, action: Action = "create", dyno: str | None = None) -> Change:
+def change(address: str, action: Action = Action.CREATE, dyno: str | None = None) -> Change:
     server, _, key = address.partition("/")
     kind, _, name = key.partition(".")
     return Change(Resource(server, kind, name, {}, dyno), action, {}, {})
@@ -23,14 +23,14 @@ def change(address: str, action: Action = "create", dyno: str | None = None) -> 
 
 CHANGES = [
     change("a/slug.new"),
-    change("a/unit.shop-web.1", "update", "web.1"),
-    change("a/unit.shop-worker.1", "update", "worker.1"),
-    change("a/slug.old", "delete"),
+    change("a/unit.shop-web.1", Action.UPDATE, "web.1"),
+    change("a/unit.shop-worker.1", Action.UPDATE, "worker.1"),
+    change("a/slug.old", Action.DELETE),
     change("b/slug.new"),
-    change("b/unit.shop-web.2", "update", "web.2"),
-    change("b/slug.old", "delete"),
-    change("c/unit.shop-web.3", "delete", "web.3"),
-    change("b/unit.shop-web.3", "create", "web.3"),
+    change("b/unit.shop-web.2", Action.UPDATE, "web.2"),
+    change("b/slug.old", Action.DELETE),
+    change("c/unit.shop-web.3", Action.DELETE, "web.3"),
+    change("b/unit.shop-web.3", Action.CREATE, "web.3"),
 ]
 
 
@@ -86,7 +86,13 @@ def planned(selection: Selection, *, new: bool) -> Plan:
         )
     formation = Formation((), {"web.1": "a", "web.2": "a"}, {"web.1": "a", "web.2": "a"})
     return build(
-        "shop", desired, {"a": Observed(facts, found)}, formation, Everything.providers, {}, selection=selection
+        "shop",
+        desired,
+        {"a": Observed(facts, {key: Found(one) for key, one in found.items()})},
+        formation,
+        Everything.providers,
+        {},
+        selection=selection,
     )
 
 

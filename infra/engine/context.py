@@ -1,0 +1,65 @@
+"""One apply under way: what its phases read, and the ledger that they write to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Event as Flag
+
+from infra.engine.groups import Group
+from infra.engine.ledger import Ledger
+from infra.engine.prepared import Prepared
+from infra.engine.recording import Recorder
+from infra.model.clock import Clock
+from infra.model.events import Listener
+from infra.model.provider import Provider, Scope
+from infra.model.resource import Change, Upload
+from infra.model.shell import Shell, StepFailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What every phase is a function of. A phase that finds out something for later ones returns a changed copy.
+
+    ``shells`` hold the app's lock on every server that the apply may touch; ``stop`` may be set from outside: the step
+    under way is finished, nothing new is begun. ``explain`` gives the summary and detail of a failed step, redacted.
+    ``image`` is the slug's file once it is built; ``moved`` are groups that left early, as they must not be on two
+    servers."""
+
+    prepared: Prepared
+    scope: Scope
+    shells: Mapping[str, Shell]
+    ledger: Ledger
+    recorder: Recorder
+    listener: Listener
+    explain: Callable[[Context, Group, StepFailed], tuple[str, str]]
+    stop: Flag
+    clock: Clock
+    groups: tuple[Group, ...]
+    providers: Mapping[str, Provider]
+    image: Upload | None = None
+    moved: tuple[Group, ...] = ()
+
+    @property
+    def app(self) -> str:
+        return self.prepared.plan.app
+
+    @property
+    def shut(self) -> bool:
+        """Whether nothing more is begun anywhere."""
+        return self.stop.is_set() or not any(self.ledger.usable(server) for server in self.shells)
+
+    def provider(self, change: Change) -> Provider:
+        return self.providers[change.resource.kind]
+
+    def first(self, group: Group) -> bool:
+        """Whether it is made before anything is built."""
+        return self.provider(group.changes[0]).first
+
+    def last(self, group: Group) -> bool:
+        """Whether it leads to dynos, and so is made once they are up."""
+        return self.provider(group.changes[0]).last
+
+    def alone(self, group: Group) -> bool:
+        """Whether it must not be on two servers even for a moment."""
+        return any(self.provider(change).alone for change in group.changes)

@@ -1,0 +1,85 @@
+"""Carry groups of changes out on their servers, and put down in the ledger how each went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from infra.engine.context import Context
+from infra.engine.groups import Group
+from infra.errors import DynoctlError
+from infra.model.events import Event
+from infra.model.resource import Action, Change, Command
+from infra.model.shell import StepFailed
+from infra.remote.parallel import each
+
+
+def run_phase(context: Context, name: str, groups: Sequence[Group]) -> None:
+    """Announce a phase and carry its groups out: those of one server in order, servers at the same time."""
+    if not groups:
+        return
+    context.listener(Event("phase", text=name, total=len(groups)))
+    on_servers(context, groups, carry_out)
+
+
+def on_servers(context: Context, groups: Sequence[Group], work: Callable[[Context, Group], None]) -> None:
+    """``work`` on each group: those of one server one after the other, servers at the same time."""
+    by_server: dict[str, list[Group]] = {}
+    for group in groups:
+        by_server.setdefault(group.server, []).append(group)
+
+    def work_through(server: str) -> None:
+        for group in by_server[server]:
+            work(context, group)
+
+    for server, result in each(work_through, by_server).items():
+        if isinstance(result, DynoctlError):
+            context.ledger.lose_midway(server, result)
+
+
+def carry_out(context: Context, group: Group) -> None:
+    """Make one group's changes, unless its server is lost or the apply is to stop."""
+    ledger = context.ledger
+    held = context.alone(group) and group.dyno in ledger.failed_subjects()
+    if context.stop.is_set() or not ledger.usable(group.server) or held:
+        ledger.skip(group)
+        return
+    try:
+        for change in group.changes:
+            _upload(context, change)
+        context.shells[group.server].run(_commands(context, group), step_listener(context, group.server, group.subject))
+    except StepFailed as error:
+        step_failed(context, group, error)
+    except DynoctlError as error:
+        ledger.interrupted_midway(group, error)
+    else:
+        ledger.made(group)
+
+
+def step_failed(context: Context, group: Group, error: StepFailed) -> None:
+    """A step failed on a server that answers: note it with its explanation."""
+    context.ledger.failed(group, *context.explain(context, group, error))
+
+
+def step_listener(context: Context, server: str, subject: str) -> Callable[[Command], None]:
+    """Tells the listener of each command that begins, but for bookkeeping."""
+
+    def started(command: Command) -> None:
+        if command.says and not command.quiet:
+            context.listener(Event("step", server, subject, command.says))
+
+    return started
+
+
+def _commands(context: Context, group: Group) -> list[Command]:
+    steps = [command for change in group.changes for command in context.provider(change).steps(context.scope, change)]
+    recorder = context.recorder
+    return [*recorder.before(group), *steps, *recorder.after(group, context.providers)]
+
+
+def _upload(context: Context, change: Change) -> None:
+    if change.action is not Action.CREATE or change.resource.local is None or context.image is None:
+        return
+    server, image = change.resource.server, context.image
+    context.listener(Event("upload", server, change.resource.key, f"send {image.size / 1e6:.1f} MB"))
+    context.prepared.fleet.sessions[server].upload(Path(image.local), image.path, image.sha256)

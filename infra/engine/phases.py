@@ -1,0 +1,134 @@
+"""The phases of an apply, in order: each is a function of the context, and returns it for the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from infra.engine import release_gates, rollout
+from infra.engine.context import Context
+from infra.engine.execution import run_phase
+from infra.engine.groups import Group
+
+Phase = Callable[[Context], Context]
+
+
+def install(context: Context) -> Context:
+    """Resources that a build may need, such as packages."""
+    run_phase(context, "install", [group for group in _base(context) if context.first(group)])
+    return context
+
+
+def gate(context: Context) -> Context:
+    """Refuse servers that still lack something, build the slug, and write down the formation to come."""
+    release_gates.require(context)
+    context = replace(context, image=release_gates.build(context))
+    context.recorder.begin()
+    return context
+
+
+def prepare(context: Context) -> Context:
+    """What dynos stand on: the slug, its mount, files of the release."""
+    run_phase(context, "prepare", [group for group in _base(context) if not context.first(group)])
+    return context
+
+
+def prove(context: Context) -> Context:
+    """The release command, then a candidate: what the release must pass before any dyno moves."""
+    release_gates.run_release_command(context)
+    release_gates.rehearse(context)
+    return context
+
+
+def hand_over(context: Context) -> Context:
+    """What must not be on two servers leaves the old one before it is made on the new one."""
+    homes = context.prepared.plan.formation.homes
+    moving = [
+        group
+        for group in _leaving(context)
+        if homes.get(group.dyno or "", group.server) != group.server and context.alone(group)
+    ]
+    run_phase(context, "hand over", moving)
+    if not moving:
+        return context
+    return replace(context, scope=replace(context.scope, handed=context.clock.now()), moved=tuple(moving))
+
+
+def start(context: Context) -> Context:
+    """Dynos that are new, and files of dynos that need no restart."""
+    run_phase(context, "start", [group for group in context.groups if group.boots and not group.restarts])
+    return context
+
+
+def roll(context: Context) -> Context:
+    """Dynos that restart, in batches."""
+    rollout.roll(context, [group for group in context.groups if group.restarts])
+    return context
+
+
+def route(context: Context) -> Context:
+    """Routers, once the dynos that they lead to are up and before others leave."""
+    leaving = [group for group in _leaving(context) if group not in context.moved]
+    routes = [group for group in context.groups if context.last(group) and not group.leaves]
+    run_phase(context, "route", [_as_it_came_out(context, group, leaving) for group in routes])
+    return context
+
+
+def remove(context: Context) -> Context:
+    """What leaves goes last, and stays if what should replace it did not come up."""
+    groups = [group for group in _leaving(context) if group not in context.moved]
+    if context.prepared.destroy:
+        run_phase(context, "remove", groups)
+        return context
+    # If a router still leads to what it led to, all of that stays.
+    unrouted = any(context.provider(change).last for change in context.ledger.report.skipped)
+    staying = [group for group in groups if unrouted or _stays(context, group)]
+    for group in staying:
+        context.ledger.skip(group)
+    run_phase(context, "remove", [group for group in groups if group not in staying])
+    return context
+
+
+PHASES: tuple[Phase, ...] = (install, gate, prepare, prove, hand_over, start, roll, route, remove)
+
+RESTART: tuple[Phase, ...] = (start, roll)
+"""The phases of a restart, which changes no file."""
+
+
+def _base(context: Context) -> list[Group]:
+    """What is made and belongs to no dyno, but for what leads to dynos."""
+    return [group for group in context.groups if group.dyno is None and not group.leaves and not context.last(group)]
+
+
+def _leaving(context: Context) -> list[Group]:
+    return [group for group in context.groups if group.leaves]
+
+
+def _stays(context: Context, group: Group) -> bool:
+    """Whether something that leaves has to stay after all, as what should replace it did not come up."""
+    ledger = context.ledger
+    # A slug leaves only if everything went well: a dyno that stayed as it was may run from it.
+    whole = ledger.report.ok and not ledger.report.skipped
+    kept = ledger.report.halted or not ledger.usable(group.server) or group.dyno in ledger.failed_subjects()
+    return kept or (group.dyno is None and not whole)
+
+
+def _as_it_came_out(context: Context, group: Group, leaving: Sequence[Group]) -> Group:
+    """A route to the dynos that came up and those that stay, and to no other."""
+    plan = context.prepared.plan
+    formation = plan.formation
+    untouched = {
+        dyno
+        for dyno, home in formation.homes.items()
+        if formation.before.get(dyno) != home and (home, dyno) not in plan.effects()
+    }
+    absent = context.ledger.failed_subjects() | untouched
+    staying = {other.dyno for other in leaving if other.dyno is not None and _stays(context, other)}
+    changes = []
+    for change in group.changes:
+        provider = context.provider(change)
+        before = provider.upstreams(change)
+        moved = {dyno: before.get(dyno) for dyno in formation.homes if dyno in absent}
+        moved |= {dyno: before[dyno] for dyno in staying if dyno in before}
+        changes.append(provider.among(change, moved))
+    return replace(group, changes=tuple(changes))

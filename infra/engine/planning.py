@@ -1,0 +1,147 @@
+"""From what was asked for and found to a plan: what stands in the way, the diff, the release, the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from infra.engine.prepared import Inputs
+from infra.errors import Diagnostic
+from infra.fleet import exposure
+from infra.fleet.facts import Facts
+from infra.fleet.observe import Observed
+from infra.manifest.references import located
+from infra.model import release, routing
+from infra.model.release import Release
+from infra.model.resource import Effect
+from infra.plan import volumes
+from infra.plan.formation import Formation, form, newest_meta
+from infra.plan.obstacles import obstacles, strange
+from infra.plan.plan import Plan, build
+from infra.plan.policy import check
+from infra.state.release_body import content
+
+
+def plan(inputs: Inputs) -> Plan:
+    """The plan with what the manifest's checks say of it."""
+    return _checked(inputs, _plan(inputs, inputs.fleet.found))
+
+
+def _checked(inputs: Inputs, plan: Plan) -> Plan:
+    """The plan with what its checks say of it; one that fails stands in the way of an apply."""
+    manifest, fleet = inputs.manifest, inputs.fleet
+    rated = inputs.request.rated or manifest.checks.max_exposure is not None
+    if inputs.destroy:
+        return plan
+    units = inputs.registry.units(plan.changes) if rated else {}
+    if units:
+        able = [name for name, seen in fleet.found.items() if seen.facts.systemd >= exposure.OFFLINE_AT_LEAST]
+        rating = exposure.rate(units, fleet.sessions[able[0]]) if able else dict.fromkeys(units, (None, None))
+        plan = replace(plan, exposure=rating)
+    answers = check(manifest, plan, {name: session.user for name, session in fleet.sessions.items()})
+    failed = [
+        Diagnostic(f"the check {one.name} fails: {one.detail}", hint="It stands under checks in the manifest.")
+        for one in answers
+        if not one.passed
+    ]
+    return replace(plan, checks=answers, errors=(*plan.errors, *failed))
+
+
+def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
+    manifest, stack = inputs.manifest, inputs.stack
+    facts = {name: seen.facts for name, seen in found.items()}
+    staying = {name: one for name, one in facts.items() if name not in inputs.leaving}
+    unreachable = dict(inputs.fleet.unreachable)
+    carried = {name: seen.resources for name, seen in found.items()}
+    notes = [
+        f"{name} is not in dyno.yaml any more; what it carries of this app is removed"
+        for name in inputs.leaving
+        if name in found and found[name].resources
+    ]
+    if inputs.destroy or inputs.slug is None:
+        formation = Formation((), {}, {})
+        return build(
+            manifest.app.name,
+            [],
+            found,
+            formation,
+            inputs.registry.providers,
+            unreachable,
+            inputs.leaving,
+            list(strange(manifest, facts)),
+            notes=[*notes, *volumes.notes(manifest, carried, ())],
+        )
+    errors = obstacles(manifest, stack, found, inputs.leaving)
+    closed = routing.closed(manifest.app.name, {name: one.routes for name, one in facts.items()})
+    if closed:
+        notes.append(f"{', '.join(closed)} shows the maintenance page; dynoctl maintenance off ends it")
+    formation = form(manifest, facts, unreachable, inputs.request.evacuate)
+    desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
+    errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried)))
+    notes += volumes.lost(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried)
+    notes += volumes.notes(manifest, carried, [one.address for one in desired])
+    known = release.merge(one.releases for one in facts.values())
+    slugs = release.kept(known, manifest.keep, inputs.slug.digest)
+    stays = inputs.registry.kept(manifest.app.name, slugs)
+    planned = build(
+        manifest.app.name,
+        desired,
+        found,
+        formation,
+        inputs.registry.providers,
+        unreachable,
+        inputs.leaving,
+        [*errors, *formation.errors],
+        [*notes, *formation.notes],
+        rollout=manifest.rollout,
+        stays=dict.fromkeys(set(formation.homes.values()), stays),
+        build_with=inputs.slug.commands,
+        builder=inputs.slug.builder,
+        selection=inputs.request.selection,
+    )
+    plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
+    inputs.request.selection.refuse_strangers([*unreachable, *found], {**formation.before, **formation.homes})
+    if plan.left_out:
+        many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
+        plan = replace(plan, notes=(*plan.notes, f"{many} due, and left out by {inputs.request.selection}"))
+    wanted = plan.wanted if inputs.stored is None else f"v{inputs.stored.number}"
+    return _released(inputs, replace(plan, slugs=slugs, wanted=wanted), known, facts)
+
+
+def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
+    """The plan with its release: a new one where what runs becomes another, and else the one that it goes on with."""
+    text = content(inputs.body)
+    # What was cut off before any dyno moved is gone on with; else it is as if it had never been.
+    candidates = (release.newest(known), release.current(known))
+    one = next((one for one in candidates if one is not None and one.runs(text)), None)
+    fresh = one is None
+    meta = newest_meta(facts.values())
+    machines = {
+        machine: how
+        for machine, how in {**meta.get("spares", {}), **meta.get("servers", {})}.items()
+        if how.get("name") not in inputs.request.forget
+    }
+    reached = [seen.machine_id for seen in facts.values()]
+    if one is None:
+        if not plan.changes:
+            return plan
+        digest = inputs.manifest.digest[:12]
+        of = 0 if inputs.stored is None else inputs.stored.number
+        used = {seen.number for seen in known}.union(*(seen.bodies for seen in facts.values()))
+        number = release.next_number(used, machines, reached, strangers=not meta and bool(plan.unreachable))
+        slug = "" if inputs.slug is None else inputs.slug.digest
+        one = release.new(number, slug, text, manifest=digest, of=of)
+    # A command that did not end well is tried again; what a rollback went back to had its own once.
+    due = inputs.stack.release is not None and not one.commanded and not one.of
+    moving = [server for (server, _), effect in plan.effects().items() if effect is not Effect.STOP]
+    plan = replace(plan, release=one, fresh=fresh, release_on=moving[0] if due and moving else None)
+    waited = {machine: how for machine, how in machines.items() if how.get("name") not in inputs.request.evacuate}
+    lost = release.unheard(known, reached, waited)
+    if plan.release_on is None or lost is None:
+        return plan
+    name = machines[lost.on].get("name", lost.on)
+    unknown = Diagnostic(
+        f"The release command of v{lost.number} was begun on {name}, which does not answer: it may still run",
+        hint=f"Bring {name} back; or take it out of the manifest and say dynoctl apply --forget {name}.",
+    )
+    return replace(plan, errors=(*plan.errors, unknown))

@@ -1,0 +1,87 @@
+"""What was asked for, what was found, and the plan that follows: all that an apply needs, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.fleet.observe import Fleet, Observer
+from infra.manifest.model import Manifest
+from infra.model import release
+from infra.model.provider import Scope
+from infra.model.stack import Registry, Slug, Stack
+from infra.plan.plan import Plan
+from infra.plan.selection import EVERYTHING, Selection
+from infra.state import records
+from infra.state.release_body import Stored
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, beside what the manifest says.
+
+    ``forget`` names servers that left the manifest and will never answer again; ``evacuate`` servers of the manifest
+    that are dead, whose dynos start elsewhere. ``stored`` is a release to go back to. With ``rated``, a server rates
+    how exposed the units are that change."""
+
+    destroy: bool = False
+    forget: frozenset[str] = frozenset()
+    evacuate: frozenset[str] = frozenset()
+    stored: Stored | None = None
+    selection: Selection = EVERYTHING
+    rated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a plan is computed from. Close the fleet when done.
+
+    ``leaving`` are servers that left the manifest and may still carry something of the app; ``body`` is all that the
+    wanted release runs, secrets included, as ``infra.state.release_body`` packs it."""
+
+    manifest: Manifest
+    registry: Registry
+    request: Request
+    scope: Scope
+    observer: Observer
+    stack: Stack
+    slug: Slug | None
+    fleet: Fleet
+    leaving: tuple[str, ...] = ()
+    body: str = ""
+
+    @property
+    def destroy(self) -> bool:
+        return self.request.destroy
+
+    @property
+    def stored(self) -> Stored | None:
+        return self.request.stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared(Inputs):
+    """A plan with everything that apply needs to carry it out."""
+
+    plan: Plan
+
+    @property
+    def emptied(self) -> frozenset[str]:
+        """The servers that drain and carry no dyno or router after the plan: nothing of the app stays there, nor its
+        records, as long as there are others to remember it."""
+        idle = {server.name for server in self.manifest.servers if server.drain} & set(self.fleet.found)
+        idle -= {*self.plan.formation.homes.values(), *(self.manifest.router.servers if self.manifest.router else ())}
+        return frozenset(idle) if set(self.fleet.found) - idle - set(self.leaving) else frozenset()
+
+    def records_outdated(self) -> bool:
+        """Whether the records of some server are not up to date, though nothing is to change on it."""
+        if self.destroy:
+            return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
+        planned, found = self.plan.release, self.fleet.found
+        if any(found[name].facts.meta for name in self.emptied) and not self.plan.left_out:
+            return True
+        if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
+            # It has not ended, or it ended while a server was unreachable that does not know it yet.
+            knowing = [name for name, seen in found.items() if planned in seen.facts.releases]
+            if planned.result != release.OK or {*knowing, *self.leaving, *self.emptied} < set(found):
+                return True
+        return records.outdated(self.manifest, self.plan, found)
