@@ -11,20 +11,22 @@ from pathlib import Path
 from infra.engine import lost_servers
 from infra.errors import Diagnostic, DynoctlError
 from infra.fleet import exposure
-from infra.fleet.facts import Facts
+from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.inventory import leaving_targets, targets
 from infra.fleet.observe import Fleet, Observed, Observer, observe
 from infra.manifest.model import Manifest
 from infra.manifest.references import located, resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.model import release, routing
+from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.release import Release
 from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack
 from infra.plan import volumes
-from infra.plan.formation import Formation, form, newest_meta
+from infra.plan.build import build
+from infra.plan.formation import form
 from infra.plan.obstacles import obstacles, strange
-from infra.plan.plan import Plan, build
+from infra.plan.plan import Plan
 from infra.plan.policy import check
 from infra.plan.selection import EVERYTHING, Selection
 from infra.remote import session as ssh

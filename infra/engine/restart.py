@@ -21,13 +21,15 @@ from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
 from infra.model.events import Listener, Report
+from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.redact import redactor
 from infra.model.resource import Change, Command, Fingerprint, Resource
 from infra.model.shell import StepFailed
 from infra.model.stack import Registry
-from infra.plan.formation import Formation, current_homes, recorded_homes
-from infra.plan.plan import Plan, batches, fingerprint
+from infra.plan.build import batches, fingerprint
+from infra.plan.formation import current_homes, recorded_homes
+from infra.plan.plan import Plan
 from infra.remote.session import Session
 from infra.sensitive import Sensitive
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.manifest.model import Manifest, Volume
+from infra.model.formation import Formation
 from infra.model.provider import Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
-from infra.plan.formation import Formation
 
 Progress = Callable[[str], None]
 

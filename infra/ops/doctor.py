@@ -15,6 +15,7 @@ from infra.fleet.observe import Observed, Observer
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.model import routing
+from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
 from infra.model.target import Target
@@ -22,7 +23,7 @@ from infra.ops import server_checks
 from infra.ops.connectivity import Answer, Question
 from infra.ops.server_checks import MIB, Checkup
 from infra.plan import preconditions
-from infra.plan.formation import Formation, form
+from infra.plan.formation import form
 from infra.plan.obstacles import strange
 from infra.remote.parallel import each
 from infra.remote.quote import observation, sections

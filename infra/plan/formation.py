@@ -1,37 +1,23 @@
-"""The formation: which dynos are wanted, where they were, and which address and port each one has."""
+"""Forms the formation: which dynos are wanted, where they were, and which address and port each one has."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from infra.errors import Diagnostic
-from infra.fleet.facts import Facts
+from infra.fleet.facts import Facts, newest_meta
 from infra.manifest.model import Manifest
 from infra.model import naming, routing
+from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
-from infra.plan.placement import CORE, Place, Placement, Share, place
+from infra.plan.placement import Place, Placement, Share, place
 
 HIGHEST = 65535
 """The last TCP port."""
 
 SAID = 8
 """Dynos that one note names."""
-
-
-@dataclass(frozen=True)
-class Formation:
-    """Every wanted dyno with its home. ``dynos`` holds those on servers that answered; ``homes`` holds all;
-    ``before`` is where dynos ran until now."""
-
-    dynos: tuple[Dyno, ...]
-    homes: Mapping[str, str]
-    before: Mapping[str, str]
-    errors: tuple[Diagnostic, ...] = ()
-    notes: tuple[str, ...] = ()
-    away: tuple[Dyno, ...] = ()
-    """Web dynos on servers that did not answer, as far as a router knows their addresses."""
 
 
 def form(
@@ -132,12 +118,6 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, 
         if name is not None:
             homes[dyno] = name
     return homes
-
-
-def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
-    """The meta record with the highest serial, or an empty one."""
-    metas = [facts.meta for facts in found if facts.meta]
-    return max(metas, key=lambda meta: int(meta.get("serial", 0)), default={})
 
 
 def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, str]) -> dict[str, str]:

@@ -9,11 +9,11 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from infra.fleet.facts import newest_meta
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
 from infra.model.release import Release
 from infra.model.resource import Attributes, Change, Command
-from infra.plan.formation import newest_meta
 from infra.plan.plan import Plan
 
 STATE = "/var/lib/dynoctl"

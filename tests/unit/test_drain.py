@@ -16,10 +16,12 @@ from infra.errors import DynoctlError, Unreachable
 from infra.fleet.facts import Facts
 from infra.fleet.observe import Fleet, Observed
 from infra.manifest.model import App, DynoType, Manifest, Server
+from infra.model.formation import Formation
 from infra.model.naming import Mark
 from infra.model.resource import Resource
-from infra.plan.formation import Formation, form
-from infra.plan.plan import Plan, build
+from infra.plan.build import build
+from infra.plan.formation import form
+from infra.plan.plan import Plan
 from infra.registry import Everything
 from infra.state import records
 

@@ -23,8 +23,9 @@ from infra.manifest.model import (
     Ruby,
     Use,
 )
+from infra.model.command_line import argv
 from stacks.contract import Boot, Entry, Inherited, Option, StackError, Stop, Tcp, Unix
-from stacks.launch import CONFIG, command, launch
+from stacks.launch import CONFIG, launch
 from stacks.rackup import rackup
 from stacks.registry import STACKS, registry
 
@@ -313,8 +314,8 @@ def test_packages_follow_the_layers() -> None:
 
 
 def test_a_command_is_a_line_for_a_shell_or_words() -> None:
-    assert command("rake work && echo $X") == ("/bin/sh", "-c", "rake work && echo $X")
-    assert command(("+rake", "work")) == ("/usr/bin/env", "+rake", "work"), "systemd would read a first + as root"
+    assert argv("rake work && echo $X") == ("/bin/sh", "-c", "rake work && echo $X")
+    assert argv(("+rake", "work")) == ("/usr/bin/env", "+rake", "work"), "systemd would read a first + as root"
 
 
 def test_an_app_server_is_one_file_and_one_line() -> None:
