@@ -15,6 +15,7 @@ from infra.model.provider import Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
 from infra.model.stack import Progress, Slug, Stack, Trial
+from infra.model.volume import volume_name
 from infra.slug import build, image
 from infra.slug.tree import scan
 from providers import candidate, one_off, package, paths, processes, release_command, run
@@ -39,7 +40,7 @@ from stacks import detect
 from stacks.contract import Inherited, StackError, Unix
 from stacks.launch import launch
 from stacks.requirement import satisfies
-from stacks.starter import SLUGIGNORE, STARTERS, app_name, render
+from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS, app_name, render
 
 
 class Everything:
@@ -168,6 +169,12 @@ class Everything:
         remote = paths.slug(app, digest)
         return Slug(digest, lambda session, say: _upload(app, image.restore(digest, lambda to: download(remote, to))))
 
+    def package_key(self, package: str) -> str:
+        return f"{Package.kind}.{package}"
+
+    def volume_key(self, app: str, volume: str) -> str:
+        return f"{Volume.kind}.{volume_name(app, volume)}"
+
     def units(self, changes: Sequence[Change]) -> Mapping[str, tuple[str, str]]:
         return texts(changes)
 
@@ -180,6 +187,8 @@ class Everything:
     looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
 
     slugignore = SLUGIGNORE
+
+    default_starter = DEFAULT
 
     def starters(self) -> Sequence[str]:
         return tuple(STARTERS)

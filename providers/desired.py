@@ -139,4 +139,4 @@ def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
         # It reads its files anew whenever it starts, so no change of theirs is one of its own.
         return [*made, Resource(dyno.server, "schedule", name, schedule.attributes(its, scheduled), dyno.name)]
     triggers = tuple(f"{one.kind}.{name}" for one in made)
-    return [*made, Resource(dyno.server, "unit", name, dyno_unit.attributes(its), dyno.name, triggers=triggers)]
+    return [*made, Resource(dyno.server, "unit", name, dyno_unit.attributes(its), dyno.name, triggers, port=dyno.port)]

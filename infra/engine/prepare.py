@@ -22,10 +22,9 @@ from infra.model.provider import Scope
 from infra.model.release import Release
 from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack
-from infra.plan import volumes
+from infra.plan import preconditions, volumes
 from infra.plan.build import build
 from infra.plan.formation import form
-from infra.plan.obstacles import obstacles, strange
 from infra.plan.plan import Plan
 from infra.plan.policy import check
 from infra.plan.selection import EVERYTHING, Selection
@@ -225,6 +224,7 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
     staying = {name: one for name, one in facts.items() if name not in prepared.leaving}
     unreachable = dict(prepared.fleet.unreachable)
     carried = {name: seen.resources for name, seen in found.items()}
+    key_of = prepared.registry.volume_key
     notes = [
         f"{name} is not in dyno.yaml any more; what it carries of this app is removed"
         for name in prepared.leaving
@@ -240,18 +240,18 @@ def _plan(prepared: Prepared, found: Mapping[str, Observed]) -> Plan:
             prepared.registry.providers,
             unreachable,
             prepared.leaving,
-            list(strange(manifest, facts)),
-            notes=[*notes, *volumes.notes(manifest, carried, ())],
+            list(preconditions.other_destinations(manifest, facts)),
+            notes=[*notes, *volumes.notes(manifest, carried, (), key_of)],
         )
-    errors = obstacles(manifest, stack, found, prepared.leaving)
+    errors = preconditions.check(manifest, stack, found, prepared.leaving, prepared.registry.package_key)
     closed = routing.closed(manifest.app.name, {name: one.routes for name, one in facts.items()})
     if closed:
         notes.append(f"{', '.join(closed)} shows the maintenance page; dynoctl maintenance off ends it")
     formation = form(manifest, facts, unreachable, prepared.evacuate)
     desired = prepared.registry.desired(manifest, stack, prepared.slug, formation, prepared.scope, staying)
-    errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried)))
-    notes += volumes.lost(manifest.app.name, stack.volumes, formation, prepared.evacuate, carried)
-    notes += volumes.notes(manifest, carried, [one.address for one in desired])
+    errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
+    notes += volumes.lost(manifest.app.name, stack.volumes, formation, prepared.evacuate, carried, key_of)
+    notes += volumes.notes(manifest, carried, [one.address for one in desired], key_of)
     known = release.merge(one.releases for one in facts.values())
     slugs = release.kept(known, manifest.keep, prepared.slug.digest)
     stays = prepared.registry.kept(manifest.app.name, slugs)

@@ -38,7 +38,7 @@ class Gates:
             seen = self.prepared.observer.look(self.shells[server])
             facts = {server: seen.facts}
             idle = {one.name for one in self.prepared.manifest.servers if not one.dynos}
-            problems = preconditions.check(facts, self.prepared.stack, {server: seen}, installed=True, idle=idle)
+            problems = preconditions.servers(facts, self.prepared.stack, idle=idle)
             return [
                 DynoctlError(one.summary, f"Expected: {one.expected}. {one.hint}" if one.expected else one.hint)
                 for one in problems

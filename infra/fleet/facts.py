@@ -51,6 +51,10 @@ class Facts:
         """The app's dynos here, by name."""
         return {mark.dyno: mark for mark in self.marks if mark.app == app}
 
+    def recorded_ports(self) -> Mapping[str, int]:
+        """The ports that the last apply gave to dynos of the app here, by dyno."""
+        return {key.rpartition("-")[2]: int(entry["port"]) for key, entry in self.record.items() if entry.get("port")}
+
 
 def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     """The meta record with the highest serial, or an empty one."""

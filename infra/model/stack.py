@@ -142,6 +142,15 @@ class Registry(Protocol):
         """A slug that was made long ago. ``download`` gets the file at a path from a server that has it."""
         ...
 
+    def package_key(self, package: str) -> str:
+        """The key of the resource that is a Debian package of a server, as in ``Resource.key``."""
+        ...
+
+    def volume_key(self, app: str, volume: str) -> str:
+        """The key of the resource that holds a volume. Without a volume ("") it is what the keys of all volumes of the
+        app begin with, and no other key does."""
+        ...
+
     def units(self, changes: Sequence[Change]) -> Mapping[str, tuple[str, str]]:
         """The unit files that changes are about, before and after ("" is none), one of each process type."""
         ...

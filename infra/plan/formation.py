@@ -167,6 +167,7 @@ def _ports(
     app = manifest.app.name
     taken: dict[str, set[int]] = {}
     given: dict[str, int] = {}
+    recorded = {name: facts.recorded_ports() for name, facts in found.items()}
     for name, facts in found.items():
         taken[name] = set(facts.ports) | {mark.port for mark in facts.marks}
         if manifest.router is not None and name in manifest.router.servers:
@@ -174,7 +175,7 @@ def _ports(
         for dyno, mark in facts.dynos(app).items():
             if placed.homes.get(dyno) == name:
                 # What was applied wins over a unit that somebody edited.
-                given[dyno] = int(facts.record.get(f"unit.{app}-{dyno}", {}).get("port", 0)) or mark.port
+                given[dyno] = recorded[name].get(dyno) or mark.port
     dynos = []
     for share in wanted:
         home = placed.homes.get(share.dyno)
@@ -186,7 +187,7 @@ def _ports(
             continue
         port = given.get(share.dyno)
         if port is None:
-            port = int(found[home].record.get(f"unit.{app}-{share.dyno}", {}).get("port", 0))
+            port = recorded[home].get(share.dyno, 0)
             if not port or port in taken[home]:
                 port = manifest.dynos[type_].port
                 while port in taken[home]:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from infra.errors import Diagnostic
 from infra.manifest.model import Manifest, Volume
 from infra.model.formation import Formation
 from infra.model.resource import Attributes
-from infra.model.volume import volume_name, volume_path, volume_users
+from infra.model.volume import volume_path, volume_users
 
-KIND = "volume"
+Found = Mapping[str, Mapping[str, Attributes]]
+"""What was observed: by server, each resource's attributes by its key."""
+
+VolumeKey = Callable[[str, str], str]
+"""``Registry.volume_key``: the key of the resource that holds an app's volume."""
 
 
 def check(
-    manifest: Manifest, volumes: Sequence[Volume], formation: Formation, found: Mapping[str, Mapping[str, Attributes]]
+    manifest: Manifest,
+    volumes: Sequence[Volume],
+    formation: Formation,
+    found: Found,
+    key_of: VolumeKey,
 ) -> Iterator[Diagnostic]:
-    """Why one of a release's volumes cannot be where its dynos are to run. ``found`` holds by server what was
-    observed."""
+    """Why one of a release's volumes cannot be where its dynos are to run."""
     app = manifest.app.name
     places = {one.name: f"volumes/{index}" for index, one in enumerate(manifest.volumes)}
     for volume in volumes:
@@ -33,7 +40,7 @@ def check(
                 "S3, a database, NFS.",
             )
             continue
-        key = f"{KIND}.{volume_name(app, volume.name)}"
+        key = key_of(app, volume.name)
         holders = [server for server, resources in found.items() if key in resources]
         for server in servers:
             if holders and server in found and server not in holders:
@@ -50,21 +57,22 @@ def lost(
     volumes: Sequence[Volume],
     formation: Formation,
     given_up: Collection[str],
-    found: Mapping[str, Mapping[str, Attributes]],
+    found: Found,
+    key_of: VolumeKey,
 ) -> list[str]:
     """What was on servers that are ``given_up``, and that nobody else has."""
     return [
         f"{server}, which is given up, had the volume {volume.name}: its dynos begin with an empty one"
         for volume in volumes
         for server in sorted({*volume_users(volume, formation.before).values()} & set(given_up))
-        if not any(f"{KIND}.{volume_name(app, volume.name)}" in resources for resources in found.values())
+        if not any(key_of(app, volume.name) in resources for resources in found.values())
     ]
 
 
-def notes(manifest: Manifest, found: Mapping[str, Mapping[str, Attributes]], wanted: Sequence[str]) -> list[str]:
+def notes(manifest: Manifest, found: Found, wanted: Sequence[str], key_of: VolumeKey) -> list[str]:
     """What stays on servers though no dyno uses it any more. ``wanted`` are addresses of the volumes that are used."""
     app = manifest.app.name
-    prefix = f"{KIND}.{volume_name(app, '')}"
+    prefix = key_of(app, "")
     return [
         f"{server} keeps the volume {name} with its data: {volume_path(app, name)}"
         for server, resources in found.items()
