@@ -24,6 +24,7 @@ from infra.manifest.model import (
     Use,
 )
 from infra.model.command_line import argv
+from schemas import load
 from stacks.contract import Boot, Entry, Inherited, Option, StackError, Stop, Tcp, Unix
 from stacks.launch import CONFIG, launch
 from stacks.rackup import rackup
@@ -367,3 +368,11 @@ def test_the_schema_names_the_layers_there_are() -> None:
     schema = json.loads((Path(__file__).parents[2] / "schemas/dyno.schema.json").read_text(encoding="utf-8"))
     for key, layers in (("app_server", STACKS.app_servers), ("framework", STACKS.frameworks)):
         assert set(schema["properties"][key]["properties"]["name"]["enum"]) == set(layers)
+
+
+def test_the_schema_and_the_frameworks_agree_on_who_knows_its_own_app() -> None:
+    """What the manifest is checked by before a framework is asked must be what the framework says."""
+    section = load("dyno.schema.json")["properties"]["framework"]
+    assert set(section["properties"]["name"]["enum"]) == STACKS.frameworks.keys()
+    for name, require in section["x-knows-its-app"].items():
+        assert STACKS.frameworks[name].entry(Framework(name)).requires == (require,)
