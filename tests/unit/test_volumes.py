@@ -10,7 +10,7 @@ from infra.model import release
 from infra.plan import volumes
 from infra.registry import Everything
 from infra.state import release_body
-from tests.unit.test_drain import formed, manifest
+from tests.unit.test_formation import formed, manifest
 from tests.unit.test_release import STACK, VARIABLES
 
 UPLOADS = Volume("uploads", "public/uploads", ("web",))
