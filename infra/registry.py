@@ -9,11 +9,13 @@ from pathlib import Path
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.model import Manifest
 from infra.manifest.references import located
+from infra.model.command_line import argv
+from infra.model.formation import Formation
 from infra.model.provider import Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
 from infra.model.stack import Progress, Slug, Stack, Trial
-from infra.plan.formation import Formation
+from infra.model.volume import volume_name
 from infra.slug import build, image
 from infra.slug.tree import scan
 from providers import candidate, one_off, package, paths, processes, release_command, run
@@ -36,9 +38,9 @@ from providers.user import User
 from providers.volume import Volume
 from stacks import detect
 from stacks.contract import Inherited, StackError, Unix
-from stacks.launch import command, launch
+from stacks.launch import launch
 from stacks.requirement import satisfies
-from stacks.starter import SLUGIGNORE, STARTERS, app_name, render
+from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS, app_name, render
 
 
 class Everything:
@@ -86,8 +88,8 @@ class Everything:
             config=made.config,
             web=made.argv(Inherited()),
             candidate=lambda path: made.argv(Unix(path)),
-            commands={name: command(line) for name, line in types.items() if line is not None},
-            release=None if manifest.release_command is None else command(manifest.release_command),
+            commands={name: argv(line) for name, line in types.items() if line is not None},
+            release=None if manifest.release_command is None else argv(manifest.release_command),
             volumes=manifest.volumes,
             stop_signal=made.stop.signal,
             stop_seconds=made.stop.seconds,
@@ -167,6 +169,12 @@ class Everything:
         remote = paths.slug(app, digest)
         return Slug(digest, lambda session, say: _upload(app, image.restore(digest, lambda to: download(remote, to))))
 
+    def package_key(self, package: str) -> str:
+        return f"{Package.kind}.{package}"
+
+    def volume_key(self, app: str, volume: str) -> str:
+        return f"{Volume.kind}.{volume_name(app, volume)}"
+
     def units(self, changes: Sequence[Change]) -> Mapping[str, tuple[str, str]]:
         return texts(changes)
 
@@ -179,6 +187,8 @@ class Everything:
     looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
 
     slugignore = SLUGIGNORE
+
+    default_starter = DEFAULT
 
     def starters(self) -> Sequence[str]:
         return tuple(STARTERS)

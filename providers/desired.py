@@ -10,7 +10,7 @@ from infra.model.naming import parse_dyno
 from infra.model.provider import Dyno
 from infra.model.resource import Resource
 from infra.model.stack import Slug, Stack
-from infra.plan import volumes
+from infra.model.volume import volume_name, volume_users
 from infra.sensitive import Sensitive
 from providers import (
     candidate,
@@ -58,8 +58,8 @@ def resources(wanted: Wanted, dynos: Sequence[Dyno]) -> list[Resource]:
         made += _server(wanted, server, web=server in web)
     homes = {dyno.name: dyno.server for dyno in dynos}
     for one in wanted.stack.volumes:
-        name = volumes.name(wanted.app, one.name)
-        for server in dict.fromkeys(volumes.users(one, homes).values()):
+        name = volume_name(wanted.app, one.name)
+        for server in dict.fromkeys(volume_users(one, homes).values()):
             made.append(Resource(server, volume.Volume.kind, name, volume.desired(wanted.app)))
     for dyno in dynos:
         made += _dyno(wanted, dyno)
@@ -139,4 +139,4 @@ def _dyno(wanted: Wanted, dyno: Dyno) -> list[Resource]:
         # It reads its files anew whenever it starts, so no change of theirs is one of its own.
         return [*made, Resource(dyno.server, "schedule", name, schedule.attributes(its, scheduled), dyno.name)]
     triggers = tuple(f"{one.kind}.{name}" for one in made)
-    return [*made, Resource(dyno.server, "unit", name, dyno_unit.attributes(its), dyno.name, triggers=triggers)]
+    return [*made, Resource(dyno.server, "unit", name, dyno_unit.attributes(its), dyno.name, triggers, port=dyno.port)]

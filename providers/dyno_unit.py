@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from infra.manifest.model import Health
 from infra.model import naming
 from infra.model.resource import Attributes
-from infra.plan import volumes
+from infra.model.volume import volume_path
 from providers import credentials, ini, paths, volume
 from providers.sandbox import SANDBOX
 from providers.unit import READY_TIMEOUT
@@ -147,7 +147,7 @@ def _volumes(dyno: DynoUnit) -> dict[str, str]:
     """What a dyno needs to read and write its volumes, and to leave files there that the next one can write to."""
     if not dyno.volumes:
         return {}
-    binds = [f"{volumes.path(dyno.app, name)}:{paths.APP_DIRECTORY}/{at}" for name, at in sorted(dyno.volumes.items())]
+    binds = [f"{volume_path(dyno.app, name)}:{paths.APP_DIRECTORY}/{at}" for name, at in sorted(dyno.volumes.items())]
     return {
         "Service.BindPaths": "\n".join(binds),
         "Service.SupplementaryGroups": volume.group(dyno.app),

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from infra.fleet.status import Job, Row
 from infra.model import naming, release
+from infra.model.dyno_status import Job, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
 from providers import paths, shown

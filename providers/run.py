@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 
 from infra.model import naming
+from infra.model.command_line import argv
 from infra.model.provider import Fragment
-from infra.ops.one_off import Base, Wish
+from infra.model.run_request import Base, Wish
 from providers import env_file, ini, one_off, paths, shown
-from stacks.launch import command
 
 CPU = "100%"
 """It may take a core: a console that boots at a dyno's share keeps a person waiting."""
@@ -97,7 +97,7 @@ class Runs:
             for part in value.split("\n"):
                 options += ["-p", f"{key}={part.replace('%%', '%')}"]
         # systemd expands what stands behind a dollar sign in the words of a unit; doubled, it means itself.
-        words = [word.replace("$", "$$") for word in ("/bin/sh", "-c", _WAIT, one_off.RUN, *command(line))]
+        words = [word.replace("$", "$$") for word in ("/bin/sh", "-c", _WAIT, one_off.RUN, *argv(line))]
         return ["systemd-run", *options, "--", *words]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from infra.plan import volumes
+from infra.model.volume import VOLUMES_ROOT, volume_name, volume_path
 from providers.base import Base
 
 MODE = "2770"
@@ -19,11 +19,11 @@ def group(app: str) -> str:
 
 
 class Volume(Base):
-    kind = volumes.KIND
+    kind = "volume"
     headline = ("mode", "owner")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"root": f"{volumes.ROOT}/{scope.app}"})
+        return Fragment(_SCRIPT, {"root": f"{VOLUMES_ROOT}/{scope.app}"})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found: dict[str, Found] = {}
@@ -31,15 +31,15 @@ class Volume(Base):
             mode, owner, path = line.split(" ", 2)
             name = path.rpartition("/")[2]
             # Whoever takes it out of the manifest keeps its data, and so does whoever destroys the app.
-            found[volumes.name(scope.app, name)] = Found({"mode": mode.zfill(4), "owner": owner}, kept=True)
+            found[volume_name(scope.app, name)] = Found({"mode": mode.zfill(4), "owner": owner}, kept=True)
         return found
 
     def triggers(self, change: Change) -> bool:
         return False
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        path = volumes.path(scope.app, change.resource.name.partition("@")[2])
-        argv = ("sh", "-c", _MAKE, "make", volumes.ROOT, path, group(scope.app), MODE)
+        path = volume_path(scope.app, change.resource.name.partition("@")[2])
+        argv = ("sh", "-c", _MAKE, "make", VOLUMES_ROOT, path, group(scope.app), MODE)
         return [Command(argv, says=f"make the volume {path}")]
 
 

@@ -84,11 +84,6 @@ def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
     )
 
 
-def command(line: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The argv of a process type: a shell that is given its line as data, or its own words, found on the PATH."""
-    return ("/bin/sh", "-c", line) if isinstance(line, str) else ("/usr/bin/env", *line)
-
-
 def _app_server(manifest: Manifest, stacks: Registry) -> AppServer:
     name = manifest.app_server.name
     if name not in stacks.app_servers:

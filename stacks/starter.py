@@ -55,6 +55,10 @@ STARTERS: Mapping[str, Suggestion] = MappingProxyType(
 """By framework; the app itself is in the directory of that name below starters/."""
 
 
+DEFAULT = "sinatra"
+"""The starter of a new app where nobody names a framework."""
+
+
 def app_name(directory: str) -> str:
     """A directory's name as an app's: lower-case words joined by dashes, at most 16 characters."""
     words = re.findall(r"[a-z0-9]+", directory.lower())

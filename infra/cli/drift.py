@@ -27,8 +27,8 @@ def drift(
 ) -> None:
     """Show what was changed by hand on the servers since the last apply, and who logged in since."""
     from infra.cli.session import Wish, prepared
+    from infra.fleet.facts import newest_meta
     from infra.fleet.logins import since
-    from infra.plan.formation import newest_meta
     from infra.views import drift as view
     from infra.views.style import Style, wanted
 

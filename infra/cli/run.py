@@ -48,6 +48,7 @@ def run(
     from infra import manifest
     from infra.cli import pump
     from infra.fleet.inventory import targets
+    from infra.model.run_request import Wish
     from infra.ops import one_off
     from infra.registry import Everything
     from infra.remote.attached import Attached
@@ -59,7 +60,7 @@ def run(
     if own:
         variables = {"TERM": kind or "dumb", **variables}
     how: Literal["terminal", "pipe", "detached"] = "detached" if detach else "terminal" if own else "pipe"
-    wish = one_off.Wish(one_off.words(command), how, variables, one_off.seconds(ttl))
+    wish = Wish(one_off.words(command), how, variables, one_off.seconds(ttl))
     model = manifest.read(file, destination)
     app, everything = model.app.name, Everything()
     place = one_off.find(app, everything.runs, servers_named([] if server is None else [server], targets(model)))

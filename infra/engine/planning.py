@@ -8,16 +8,17 @@ from dataclasses import replace
 from infra.engine.prepared import Inputs
 from infra.errors import Diagnostic
 from infra.fleet import exposure
-from infra.fleet.facts import Facts
+from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.observe import Observed
 from infra.manifest.references import located
 from infra.model import release, routing
+from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.model.resource import Effect
-from infra.plan import volumes
-from infra.plan.formation import Formation, form, newest_meta
-from infra.plan.obstacles import obstacles, strange
-from infra.plan.plan import Plan, build
+from infra.plan import preconditions, volumes
+from infra.plan.build import build
+from infra.plan.formation import form
+from infra.plan.plan import Plan
 from infra.plan.policy import check
 from infra.state.release_body import content
 
@@ -53,6 +54,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     staying = {name: one for name, one in facts.items() if name not in inputs.leaving}
     unreachable = dict(inputs.fleet.unreachable)
     carried = {name: seen.resources for name, seen in found.items()}
+    key_of = inputs.registry.volume_key
     notes = [
         f"{name} is not in dyno.yaml any more; what it carries of this app is removed"
         for name in inputs.leaving
@@ -67,19 +69,19 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
             formation,
             inputs.registry.providers,
             unreachable,
-            inputs.leaving,
-            list(strange(manifest, facts)),
-            notes=[*notes, *volumes.notes(manifest, carried, ())],
+            leaving=inputs.leaving,
+            errors=list(preconditions.other_destinations(manifest, facts)),
+            notes=[*notes, *volumes.notes(manifest, carried, (), key_of)],
         )
-    errors = obstacles(manifest, stack, found, inputs.leaving)
+    errors = preconditions.check(manifest, stack, found, inputs.leaving, inputs.registry.package_key)
     closed = routing.closed(manifest.app.name, {name: one.routes for name, one in facts.items()})
     if closed:
         notes.append(f"{', '.join(closed)} shows the maintenance page; dynoctl maintenance off ends it")
     formation = form(manifest, facts, unreachable, inputs.request.evacuate)
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
-    errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried)))
-    notes += volumes.lost(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried)
-    notes += volumes.notes(manifest, carried, [one.address for one in desired])
+    errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
+    notes += volumes.lost(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried, key_of)
+    notes += volumes.notes(manifest, carried, [one.address for one in desired], key_of)
     known = release.merge(one.releases for one in facts.values())
     slugs = release.kept(known, manifest.keep, inputs.slug.digest)
     stays = inputs.registry.kept(manifest.app.name, slugs)
@@ -90,9 +92,9 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         formation,
         inputs.registry.providers,
         unreachable,
-        inputs.leaving,
-        [*errors, *formation.errors],
-        [*notes, *formation.notes],
+        leaving=inputs.leaving,
+        errors=[*errors, *formation.errors],
+        notes=[*notes, *formation.notes],
         rollout=manifest.rollout,
         stays=dict.fromkeys(set(formation.homes.values()), stays),
         build_with=inputs.slug.commands,

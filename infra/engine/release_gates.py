@@ -23,7 +23,7 @@ def require(context: Context) -> None:
         seen = prepared.observer.look(context.shells[server])
         facts = {server: seen.facts}
         idle = {entry.name for entry in prepared.manifest.servers if not entry.dynos}
-        problems = preconditions.check(facts, prepared.stack, {server: seen}, installed=True, idle=idle)
+        problems = preconditions.servers(facts, prepared.stack, idle=idle)
         return [
             DynoctlError(problem.summary, f"Expected: {problem.expected}. {problem.hint}")
             if problem.expected

@@ -24,13 +24,15 @@ from infra.manifest.model import Manifest
 from infra.model import naming
 from infra.model.clock import Clock, SystemClock
 from infra.model.events import Listener, Report, steady
+from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.redact import redactor
 from infra.model.resource import Action, Change, Resource
 from infra.model.shell import Connect
 from infra.model.stack import Registry
-from infra.plan.formation import Formation, current_homes, recorded_homes
-from infra.plan.plan import Plan, batches, fingerprint
+from infra.plan.build import batches, fingerprint
+from infra.plan.formation import current_homes, recorded_homes
+from infra.plan.plan import Plan
 from infra.remote import session as ssh
 from infra.remote.parallel import each
 

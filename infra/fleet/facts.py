@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,6 +50,16 @@ class Facts:
     def dynos(self, app: str) -> Mapping[str, Mark]:
         """The app's dynos here, by name."""
         return {mark.dyno: mark for mark in self.marks if mark.app == app}
+
+    def recorded_ports(self) -> Mapping[str, int]:
+        """The ports that the last apply gave to dynos of the app here, by dyno."""
+        return {key.rpartition("-")[2]: int(entry["port"]) for key, entry in self.record.items() if entry.get("port")}
+
+
+def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
+    """The meta record with the highest serial, or an empty one."""
+    metas = [facts.meta for facts in found if facts.meta]
+    return max(metas, key=lambda meta: int(meta.get("serial", 0)), default={})
 
 
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:

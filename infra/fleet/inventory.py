@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from infra.fleet.facts import Facts
+from infra.fleet.facts import Facts, newest_meta
 from infra.manifest.model import Manifest
 from infra.model.target import Target
-from infra.plan.formation import newest_meta
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 

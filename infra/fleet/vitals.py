@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infra.model.formation import CORE
 from infra.model.provider import Fragment
-from infra.plan.placement import CORE
 
 DYNO = CORE // 4
 """A dyno's share where nobody says another, in thousandths of a core."""

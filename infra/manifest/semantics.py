@@ -14,6 +14,7 @@ from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
 from infra.manifest.places import is_file, place
 from infra.manifest.variables import refused
+from schemas import load
 
 LONGEST_USER = 32
 """Characters of a login name on Linux (shadow's useradd)."""
@@ -140,7 +141,7 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
         yield document.diagnostic(
             (),
             "neither framework nor rackup says where the app is",
-            expected="framework: {name: sinatra, require: ./app, app: Shop}, or rackup: config.ru",
+            expected=f"framework: {{{_example()}}}, or rackup: config.ru",
         )
     entry = _map(framework)
     if rackup is not None:
@@ -152,7 +153,7 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
                     key=True,
                     hint="Keep the one that is meant.",
                 )
-    elif isinstance(framework, dict) and "app" not in entry and entry.get("name") != "rails":
+    elif isinstance(framework, dict) and "app" not in entry and str(entry.get("name")) not in _knowing():
         yield document.diagnostic(
             ("framework",),
             "framework has no app",
@@ -169,9 +170,21 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
     else:
         if isinstance(rackup, str) and rackup:
             yield from _inside(document, ("rackup",), source, rackup, "the rackup")
-        elif entry.get("name") == "rails" and "require" not in entry:
-            yield from _required(document, ("framework",), source, "./config/environment")
+        elif "require" not in entry:
+            yield from _required(document, ("framework",), source, _knowing().get(str(entry.get("name"))))
         yield from _required(document, ("framework", "require"), source, entry.get("require"))
+
+
+def _knowing() -> Mapping[str, str]:
+    """The frameworks that know their own app, each with what it requires for it: the schema says so."""
+    known: Mapping[str, str] = load("dyno.schema.json")["properties"]["framework"]["x-knows-its-app"]
+    return known
+
+
+def _example() -> str:
+    """The schema's first example of a framework."""
+    example: Mapping[str, str] = load("dyno.schema.json")["properties"]["framework"]["examples"][0]
+    return ", ".join(f"{key}: {value}" for key, value in example.items())
 
 
 def _source(data: Mapping[str, Any], base: File) -> File | None:

@@ -113,6 +113,8 @@ class Resource:
     """A file's text, where the attributes hold only its digest."""
     follows: bool = field(default=False, compare=False)
     """Whether it leads to the dynos, and so comes after every change of theirs."""
+    port: int = field(default=0, compare=False)
+    """The TCP port that goes with it: a dyno keeps it from apply to apply, so it is recorded. 0: none does."""
     local: Callable[..., Upload] | None = field(default=None, compare=False, repr=False)
     """Makes the file that servers need before this resource can be created; slow, so called once, and only then.
     What it takes is ``infra.model.stack.Slug.image``'s."""

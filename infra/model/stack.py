@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.manifest.model import Manifest, Volume
+from infra.model.formation import Formation
 from infra.model.provider import Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
-from infra.plan.formation import Formation
 
 Progress = Callable[[str], None]
 
@@ -140,6 +140,15 @@ class Registry(Protocol):
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
         """A slug that was made long ago. ``download`` gets the file at a path from a server that has it."""
+        ...
+
+    def package_key(self, package: str) -> str:
+        """The key of the resource that is a Debian package of a server, as in ``Resource.key``."""
+        ...
+
+    def volume_key(self, app: str, volume: str) -> str:
+        """The key of the resource that holds a volume. Without a volume ("") it is what the keys of all volumes of the
+        app begin with, and no other key does."""
         ...
 
     def units(self, changes: Sequence[Change]) -> Mapping[str, tuple[str, str]]:

@@ -15,6 +15,7 @@ from infra.fleet.observe import Observed, Observer
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.model import routing
+from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
 from infra.model.target import Target
@@ -22,8 +23,7 @@ from infra.ops import server_checks
 from infra.ops.connectivity import Answer, Question
 from infra.ops.server_checks import MIB, Checkup
 from infra.plan import preconditions
-from infra.plan.formation import Formation, form
-from infra.plan.obstacles import strange
+from infra.plan.formation import form
 from infra.remote.parallel import each
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
@@ -95,12 +95,13 @@ def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = t
     formation = form(manifest, facts, [name for name in said if name not in seen])
     for name, one in said.items():
         if isinstance(one, _Seen):
-            found += [*one.login, *_server(name, one, manifest, stack, formation)]
+            coming = preconditions.missing(stack, one.observed, registry.package_key)
+            found += [*one.login, *_server(name, one, manifest, stack, formation, coming)]
         elif isinstance(one, DynoctlError):
             found.append(_failed(name, "ssh", one))
         else:
             found += one
-    problems = [*strange(manifest, facts), *_twins(facts), *formation.errors]
+    problems = [*preconditions.other_destinations(manifest, facts), *_twins(facts), *formation.errors]
     fleet = [Finding("fleet", "dynos", "failed", one.summary, one.hint or one.expected) for one in problems]
     wanted = sum(one.count for one in manifest.types.values())
     if not problems and seen:
@@ -167,7 +168,9 @@ def _ask(
         session.close()
 
 
-def _server(name: str, seen: _Seen, manifest: Manifest, stack: Stack, formation: Formation) -> Iterator[Finding]:
+def _server(
+    name: str, seen: _Seen, manifest: Manifest, stack: Stack, formation: Formation, coming: Sequence[str]
+) -> Iterator[Finding]:
     facts, health = seen.observed.facts, seen.checkup
     idle = any(one.name == name and (one.drain or not one.dynos) for one in manifest.servers)
     yield from _told(name, "systemd", preconditions.system(name, facts), f"{facts.systemd} on {health.system}")
@@ -179,7 +182,6 @@ def _server(name: str, seen: _Seen, manifest: Manifest, stack: Stack, formation:
     cure = "" if health.loop else "Load the module: modprobe loop. A slug is mounted by one."
     yield Finding(name, "slugs", "ok" if health.loop else "failed", loop, cure)
     if not idle:
-        coming = [one for one in stack.packages if f"package.{one}" not in seen.observed.resources]
         has = f"ruby {facts.ruby}" if facts.ruby else "none yet"
         brings = f"{has}; apply installs {', '.join(coming)}" if coming else has
         yield from _told(name, "ruby", preconditions.layers(name, facts, stack, coming), brings)

@@ -27,6 +27,9 @@ class Starters(Protocol):
     slugignore: str
     """For an app that has none."""
 
+    default_starter: str
+    """The framework of a new app where nobody names one."""
+
     def starters(self) -> Sequence[str]:
         """The frameworks that there is a starter for."""
         ...
@@ -61,7 +64,7 @@ def begin(directory: Path, framework: str | None, known: Starters) -> list[str]:
                 f"{directory} is not empty: {', '.join(there[:5])}",
                 "For the app that is there: dynoctl init without --framework. For a new one, name a new directory.",
             )
-        return _new(directory, framework or "sinatra", name, known)
+        return _new(directory, framework or known.default_starter, name, known)
     except OSError as error:
         raise DynoctlError(f"{error.filename} cannot be written: {error.strerror}") from None
 
@@ -83,7 +86,8 @@ def _existing(directory: Path, name: str, known: Starters) -> list[str]:
         looked = ", ".join(one for one in known.looked_at if not one.endswith("/"))
         raise DynoctlError(
             f"{directory} is not empty, and there is no Rack app in it that init knows",
-            f"It looked at {looked}. A config.ru is enough. For a new app: dynoctl init --framework sinatra NAME",
+            f"It looked at {looked}. A config.ru is enough. "
+            f"For a new app: dynoctl init --framework {known.default_starter} NAME",
         )
     written = _write(directory, text)
     if not (directory / ".slugignore").exists():

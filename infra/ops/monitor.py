@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
-from infra.fleet.status import Reader, Row
 from infra.fleet.vitals import Vitals
+from infra.model.dyno_status import Reader, Row
 from infra.model.provider import Scope
 from infra.model.target import Target
 from infra.remote.quote import observation, sections

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
@@ -14,6 +13,7 @@ from infra.manifest.variables import refused
 from infra.model import naming, release
 from infra.model.provider import Fragment
 from infra.model.release import Release
+from infra.model.run_request import Base, Runs
 from infra.model.target import Target
 from infra.remote.parallel import each
 from infra.remote.quote import observation, sections
@@ -23,42 +23,6 @@ from infra.state.records import STATE, parse_line
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TTL = re.compile(r"(\d+)([smhd]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-@dataclass(frozen=True)
-class Base:
-    """A dyno that is on a server, up or not: what a one-off one takes its slug, variables and limits from. What
-    ``source`` is, only who reads and uses it knows."""
-
-    dyno: str
-    slug: str
-    up: bool
-    source: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to run. One word by itself is a line for a shell. ``seconds`` are those that it may take (0: any)."""
-
-    words: tuple[str, ...]
-    how: Literal["terminal", "pipe", "detached"]
-    variables: Mapping[str, str] = field(default_factory=dict)
-    seconds: int = 0
-    nonce: str = field(default_factory=lambda: f"{secrets.randbelow(9 * 10**5) + 10**5}")
-
-
-class Runs(Protocol):
-    """Knows what a one-off dyno is on a server."""
-
-    def observe(self, app: str) -> Fragment: ...
-
-    def bases(self, app: str, output: str) -> Sequence[Base]: ...
-
-    def name(self, app: str, nonce: str) -> str: ...
-
-    def environment(self, wish: Wish) -> str: ...
-
-    def argv(self, app: str, base: Base, wish: Wish) -> Sequence[str]: ...
 
 
 @dataclass

@@ -1,37 +1,23 @@
-"""The formation: which dynos are wanted, where they were, and which address and port each one has."""
+"""Forms the formation: which dynos are wanted, where they were, and which address and port each one has."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from infra.errors import Diagnostic
-from infra.fleet.facts import Facts
+from infra.fleet.facts import Facts, newest_meta
 from infra.manifest.model import Manifest
 from infra.model import naming, routing
+from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
-from infra.plan.placement import CORE, Place, Placement, Share, place
+from infra.plan.placement import Place, Placement, Share, place
 
 HIGHEST = 65535
 """The last TCP port."""
 
 SAID = 8
 """Dynos that one note names."""
-
-
-@dataclass(frozen=True)
-class Formation:
-    """Every wanted dyno with its home. ``dynos`` holds those on servers that answered; ``homes`` holds all;
-    ``before`` is where dynos ran until now."""
-
-    dynos: tuple[Dyno, ...]
-    homes: Mapping[str, str]
-    before: Mapping[str, str]
-    errors: tuple[Diagnostic, ...] = ()
-    notes: tuple[str, ...] = ()
-    away: tuple[Dyno, ...] = ()
-    """Web dynos on servers that did not answer, as far as a router knows their addresses."""
 
 
 def form(
@@ -134,12 +120,6 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, 
     return homes
 
 
-def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
-    """The meta record with the highest serial, or an empty one."""
-    metas = [facts.meta for facts in found if facts.meta]
-    return max(metas, key=lambda meta: int(meta.get("serial", 0)), default={})
-
-
 def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, str]) -> dict[str, str]:
     """Where each dyno runs now. One found twice belongs to its recorded home, or else to the first server; one
     whose recorded home does not answer has no home here."""
@@ -187,6 +167,7 @@ def _ports(
     app = manifest.app.name
     taken: dict[str, set[int]] = {}
     given: dict[str, int] = {}
+    recorded = {name: facts.recorded_ports() for name, facts in found.items()}
     for name, facts in found.items():
         taken[name] = set(facts.ports) | {mark.port for mark in facts.marks}
         if manifest.router is not None and name in manifest.router.servers:
@@ -194,7 +175,7 @@ def _ports(
         for dyno, mark in facts.dynos(app).items():
             if placed.homes.get(dyno) == name:
                 # What was applied wins over a unit that somebody edited.
-                given[dyno] = int(facts.record.get(f"unit.{app}-{dyno}", {}).get("port", 0)) or mark.port
+                given[dyno] = recorded[name].get(dyno) or mark.port
     dynos = []
     for share in wanted:
         home = placed.homes.get(share.dyno)
@@ -206,7 +187,7 @@ def _ports(
             continue
         port = given.get(share.dyno)
         if port is None:
-            port = int(found[home].record.get(f"unit.{app}-{share.dyno}", {}).get("port", 0))
+            port = recorded[home].get(share.dyno, 0)
             if not port or port in taken[home]:
                 port = manifest.dynos[type_].port
                 while port in taken[home]:

@@ -6,8 +6,7 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-CORE = 1000
-"""Thousandths of a core. A dyno's share is 250: four dynos are one core (the first dyno's own definition)."""
+from infra.model.formation import CORE
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 from infra.errors import Diagnostic, DynoctlError
-from infra.fleet.observe import Observed
-from infra.manifest.model import Rollout
 from infra.model import naming
-from infra.model.provider import Provider
+from infra.model.formation import Formation
 from infra.model.release import Release
-from infra.model.resource import Action, Change, Effect, Resource, count
-from infra.plan.diff import diff
-from infra.plan.formation import Formation
-from infra.plan.selection import EVERYTHING, Selection
+from infra.model.resource import Change, Effect, count
 
 
 @dataclass(frozen=True)
@@ -118,121 +112,3 @@ def effects(changes: Sequence[Change]) -> dict[tuple[str, str], Effect]:
         if change.effect is not None and change.resource.dyno is not None:
             found[(change.resource.server, change.resource.dyno)] = change.effect
     return found
-
-
-def build(
-    app: str,
-    desired: Sequence[Resource],
-    found: Mapping[str, Observed],
-    formation: Formation,
-    providers: Sequence[Provider],
-    unreachable: Mapping[str, DynoctlError],
-    leaving: Sequence[str] = (),
-    errors: Sequence[Diagnostic] = (),
-    notes: Sequence[str] = (),
-    rollout: Rollout | None = None,
-    stays: Mapping[str, Container[str]] | None = None,
-    build_with: tuple[str, ...] = (),
-    builder: str | None = None,
-    selection: Selection = EVERYTHING,
-) -> Plan:
-    """Diff every server that answered and put the changes in order. ``stays`` are, by server, the keys of resources
-    that are left there though nothing wants them now. Only the changes of ``selection`` are in the plan."""
-    by_kind = {provider.kind: provider for provider in providers}
-    rank = {provider.kind: number for number, provider in enumerate(providers)}
-    wanted: dict[str, list[Resource]] = {server: [] for server in found}
-    for resource in desired:
-        wanted[resource.server].append(resource)
-    changes: list[Change] = []
-    problems = list(errors)
-    for server, observed in found.items():
-        more, stands = diff(
-            server, wanted[server], observed, by_kind, (stays or {}).get(server, ()), selection.restarts
-        )
-        changes += more
-        problems += stands
-    order = {server: number for number, server in enumerate(found)}
-    changes.sort(key=lambda change: _order(change, order, rank))
-    changes = [_moved(change, formation) for change in changes]
-    due = changes
-    proving = candidates(due, wanted)
-    changes = selection.choose(due)
-    left = [change for change in due if change not in changes]
-    moving = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
-    restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect is Effect.RESTART]
-    return Plan(
-        app=app,
-        changes=tuple(changes),
-        formation=formation,
-        batches=batches(sorted(restarts, key=naming.dyno_order), rollout or Rollout()),
-        unreachable=dict(unreachable),
-        leaving=tuple(leaving),
-        errors=tuple(problems),
-        notes=tuple(notes),
-        fingerprint=fingerprint(found),
-        candidates=tuple(server for server in proving if server in moving),
-        build=build_with if any(one.action is Action.CREATE and one.resource.local for one in changes) else (),
-        builder=builder,
-        left_out=len(left),
-        left_on=frozenset(change.resource.server for change in left),
-        idle=frozenset(dyno for (_, dyno), effect in effects(left).items() if effect is Effect.START),
-    )
-
-
-def _moved(change: Change, formation: Formation) -> Change:
-    """What goes because its dyno comes up on another server says so."""
-    home = formation.homes.get(change.resource.dyno or "", change.resource.server)
-    gone = change.action.removes and home != change.resource.server
-    return replace(change, reason=f"{change.resource.dyno} is on {home} then") if gone else change
-
-
-def batches(dynos: Sequence[str], rollout: Rollout) -> tuple[tuple[str, ...], ...]:
-    """Which dynos move together, in order: the canaries, then ``max_parallel`` at a time. A share is of all that move,
-    rounded down, and at least one."""
-    most = rollout.max_parallel
-    size = max(1, len(dynos) * int(most.removesuffix("%")) // 100) if isinstance(most, str) else most
-    first = min(rollout.canary, len(dynos))
-    rest = [tuple(dynos[start : start + size]) for start in range(first, len(dynos), size)]
-    return (tuple(dynos[:first]), *rest) if first else tuple(rest)
-
-
-def candidates(changes: Sequence[Change], wanted: Mapping[str, Sequence[Resource]]) -> tuple[str, ...]:
-    """Where a candidate is due: wherever a web dyno comes up or restarts, unless one that stays as it is proves that
-    its release answers."""
-    touched = effects(changes)
-    moving = {server for (server, dyno), effect in touched.items() if effect.boots and _web(dyno)}
-    proven = any(
-        (server, one.dyno) not in touched
-        for server, resources in wanted.items()
-        for one in resources
-        if one.dyno is not None and _web(one.dyno)
-    )
-    return () if proven else tuple(server for server in wanted if server in moving)
-
-
-def _web(dyno: str) -> bool:
-    return naming.parse_dyno(dyno)[0] == "web"
-
-
-def fingerprint(found: Mapping[str, Observed]) -> str:
-    """A digest of all that was observed; a plan is stale where this has changed."""
-    text = "\n".join(f"{server} {found[server].fingerprint()}" for server in sorted(found))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _order(change: Change, servers: Mapping[str, int], rank: Mapping[str, int]) -> tuple[object, ...]:
-    """Servers as in the manifest; on each, what dynos stand on, then the dynos, then what goes, in reverse."""
-    resource = change.resource
-    dyno = ("", 0) if resource.dyno is None else naming.dyno_order(resource.dyno)
-    place = rank[resource.kind]
-    if change.action.removes:
-        return (
-            servers[resource.server],
-            1,
-            (0 if resource.dyno else 1),
-            (dyno[0], -dyno[1]),
-            -place,
-            resource.name,
-        )
-    after = 2 if resource.follows else 1 if resource.dyno else 0
-    return (servers[resource.server], 0, after, dyno, place, resource.name)

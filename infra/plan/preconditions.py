@@ -1,27 +1,67 @@
-"""What a server must be before a dyno can run on it, and what the fleet must be before anything is planned."""
+"""What a server must be before a dyno can run on it, and what the fleet must be before anything is planned:
+layers that are there, no other destination, no other router in the way."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from infra.errors import Diagnostic
 from infra.fleet.facts import SYSTEMD_AT_LEAST, Facts
 from infra.fleet.observe import Observed
+from infra.manifest.model import Manifest
+from infra.manifest.references import located
+from infra.model import routing
 from infra.model.stack import Stack
 
 
 def check(
+    manifest: Manifest,
+    stack: Stack,
+    found: Mapping[str, Observed],
+    leaving: Collection[str],
+    package_key: Callable[[str], str],
+) -> list[Diagnostic]:
+    """Everything of the servers' that no plan can change. Of servers that are ``leaving`` the app, only what they carry
+    is looked at. ``package_key`` is ``Registry.package_key``."""
+    facts = {name: seen.facts for name, seen in found.items()}
+    staying = {name: one for name, one in facts.items() if name not in leaving}
+    idle = {server.name for server in manifest.servers if server.drain or not server.dynos}
+    around = {name: (one.routes, one.ports) for name, one in staying.items()}
+    coming = {name: missing(stack, found[name], package_key) for name in staying}
+    return [
+        *other_destinations(manifest, facts),
+        *servers(staying, stack, coming, idle),
+        *located(manifest, list(routing.conflicts(manifest.app.name, manifest.router, around))),
+    ]
+
+
+def missing(stack: Stack, seen: Observed, package_key: Callable[[str], str]) -> list[str]:
+    """The packages of the layers that are not on a server: apply installs them."""
+    return [package for package in stack.packages if package_key(package) not in seen.resources]
+
+
+def other_destinations(manifest: Manifest, facts: Mapping[str, Facts]) -> Iterator[Diagnostic]:
+    """What a server carries of another destination is not overwritten."""
+    for name, seen in facts.items():
+        there = str(seen.meta.get("environment", "default")) if seen.meta else manifest.environment
+        if there != manifest.environment:
+            yield Diagnostic(
+                f"{name} carries {manifest.app.name} of the destination {there}, and this is {manifest.environment}",
+                hint="Give the overlay an app.name or servers of its own; or say the same -d as last time.",
+            )
+
+
+def servers(
     found: Mapping[str, Facts],
     stack: Stack,
-    observed: Mapping[str, Observed],
-    *,
-    installed: bool = False,
+    coming: Mapping[str, Sequence[str]] = MappingProxyType({}),
     idle: Container[str] = (),
 ) -> list[Diagnostic]:
-    """Everything that stands in the way of a plan, on every server that will carry dynos.
+    """What is wrong with the servers that will carry dynos.
 
-    What packages will bring is not missed, but for a Ruby that apt would not have; once they are ``installed``, it is.
-    ``idle`` servers carry no dynos, and need nothing for any.
+    ``coming`` are, by server, the packages that apply would install: what they bring is not missed, but for a Ruby that
+    apt would not have. ``idle`` servers carry no dynos, and need nothing for any.
     """
     problems: list[Diagnostic] = []
     machines: dict[str, str] = {}
@@ -31,8 +71,7 @@ def check(
             problems.append(twins(name, twin, facts.machine_id))
         if name in idle:
             continue
-        missing = [one for one in stack.packages if f"package.{one}" not in observed[name].resources]
-        problems += [*system(name, facts), *layers(name, facts, stack, [] if installed else missing)]
+        problems += [*system(name, facts), *layers(name, facts, stack, coming.get(name, ()))]
     return problems
 
 

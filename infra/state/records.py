@@ -9,11 +9,11 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from infra.fleet.facts import newest_meta
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
 from infra.model.release import Release
-from infra.model.resource import Attributes, Change, Command
-from infra.plan.formation import newest_meta
+from infra.model.resource import Change, Command
 from infra.plan.plan import Plan
 
 STATE = "/var/lib/dynoctl"
@@ -89,15 +89,9 @@ def applied(change: Change, attributes: Mapping[str, object]) -> tuple[str, str 
     if change.after is None:
         return (name, None)
     entry: dict[str, Any] = {"key": key, "attributes": dict(attributes)}
-    if port := _port(change.after):
-        entry["port"] = port
+    if change.resource.port:
+        entry["port"] = change.resource.port
     return (name, json.dumps(entry, sort_keys=True))
-
-
-def _port(attributes: Attributes) -> int:
-    unit = attributes.get("unit")
-    value = unit.get("Unit.X-Dynoctl-Port") if isinstance(unit, Mapping) else None
-    return int(value) if isinstance(value, str) and value.isdigit() else 0
 
 
 def meta(

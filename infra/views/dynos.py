@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from infra.fleet.status import Row
+from infra.model.dyno_status import Row
 from infra.views.style import Style
 
 _HEAD = ("DYNO", "SERVER", "ADDRESS", "STATE", "SLUG", "PID", "UPTIME", "MEMORY", "RESTARTS")

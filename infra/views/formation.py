@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.fleet.status import Job, Row
 from infra.manifest.model import Manifest
+from infra.model.dyno_status import Job, Row
 from infra.views.dynos import span
 from infra.views.style import Style, printable
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.errors import Diagnostic, DynoctlError, Unreachable
+from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.model.resource import Action, Attribute, Attributes, Change, Effect, Fingerprint, Resource
-from infra.plan.formation import Formation
 from infra.plan.plan import Check, Plan
 from infra.sensitive import Sensitive
 from infra.views.attributes import flat

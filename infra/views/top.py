@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from infra.fleet.status import Row
 from infra.model import naming
+from infra.model.dyno_status import Row
 from infra.ops.monitor import Seen
 from infra.views.dynos import WELL, span
 from infra.views.formation import memory

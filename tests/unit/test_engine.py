@@ -14,11 +14,12 @@ import pytest
 from infra.fleet.facts import Facts, parse
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
+from infra.model.formation import Formation
 from infra.model.provider import Fragment, Scope
 from infra.model.redact import redactor
 from infra.model.resource import Attributes, Command, Found, Resource
-from infra.plan.formation import Formation
-from infra.plan.plan import Plan, build
+from infra.plan.build import build
+from infra.plan.plan import Plan
 from infra.registry import Everything
 from infra.remote.quote import assign, batch, observation, sections
 from infra.sensitive import REDACTED, Sensitive

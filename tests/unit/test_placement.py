@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 
 from infra.manifest.model import Rollout
+from infra.plan.build import batches
 from infra.plan.placement import Place, Share, place
-from infra.plan.plan import batches
 
 
 def shares(count: int, cpu: int = 250) -> list[Share]:

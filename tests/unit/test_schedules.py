@@ -10,10 +10,10 @@ import pytest
 from infra.fleet.observe import Observed
 from infra.manifest.cron import CronError, calendar, every
 from infra.manifest.model import Schedule
+from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.resource import Action, Attributes, Change, Found, Resource
-from infra.plan.formation import Formation
-from infra.plan.plan import build
+from infra.plan.build import build
 from infra.registry import Everything
 from providers import ini, schedule
 from providers.dyno_unit import DynoUnit

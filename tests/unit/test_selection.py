@@ -7,9 +7,10 @@ import pytest
 from infra.errors import DynoctlError
 from infra.fleet.facts import Facts
 from infra.fleet.observe import Observed
+from infra.model.formation import Formation
 from infra.model.resource import Action, Attributes, Change, Found, Resource
-from infra.plan.formation import Formation
-from infra.plan.plan import Plan, build
+from infra.plan.build import build
+from infra.plan.plan import Plan
 from infra.plan.selection import EVERYTHING, Selection
 from infra.registry import Everything
 from providers import user

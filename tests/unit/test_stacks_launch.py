@@ -23,8 +23,10 @@ from infra.manifest.model import (
     Ruby,
     Use,
 )
+from infra.model.command_line import argv
+from schemas import load
 from stacks.contract import Boot, Entry, Inherited, Option, StackError, Stop, Tcp, Unix
-from stacks.launch import CONFIG, command, launch
+from stacks.launch import CONFIG, launch
 from stacks.rackup import rackup
 from stacks.registry import STACKS, registry
 
@@ -313,8 +315,8 @@ def test_packages_follow_the_layers() -> None:
 
 
 def test_a_command_is_a_line_for_a_shell_or_words() -> None:
-    assert command("rake work && echo $X") == ("/bin/sh", "-c", "rake work && echo $X")
-    assert command(("+rake", "work")) == ("/usr/bin/env", "+rake", "work"), "systemd would read a first + as root"
+    assert argv("rake work && echo $X") == ("/bin/sh", "-c", "rake work && echo $X")
+    assert argv(("+rake", "work")) == ("/usr/bin/env", "+rake", "work"), "systemd would read a first + as root"
 
 
 def test_an_app_server_is_one_file_and_one_line() -> None:
@@ -366,3 +368,11 @@ def test_the_schema_names_the_layers_there_are() -> None:
     schema = json.loads((Path(__file__).parents[2] / "schemas/dyno.schema.json").read_text(encoding="utf-8"))
     for key, layers in (("app_server", STACKS.app_servers), ("framework", STACKS.frameworks)):
         assert set(schema["properties"][key]["properties"]["name"]["enum"]) == set(layers)
+
+
+def test_the_schema_and_the_frameworks_agree_on_who_knows_its_own_app() -> None:
+    """What the manifest is checked by before a framework is asked must be what the framework says."""
+    section = load("dyno.schema.json")["properties"]["framework"]
+    assert set(section["properties"]["name"]["enum"]) == STACKS.frameworks.keys()
+    for name, require in section["x-knows-its-app"].items():
+        assert STACKS.frameworks[name].entry(Framework(name)).requires == (require,)

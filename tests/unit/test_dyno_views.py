@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from infra.fleet import vitals
-from infra.fleet.status import Row
 from infra.fleet.vitals import Vitals
 from infra.manifest import read
+from infra.model.dyno_status import Row
 from infra.model.provider import Scope
 from infra.model.release import new
 from infra.ops.monitor import Seen, used

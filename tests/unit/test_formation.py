@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,20 @@ import pytest
 
 from infra.engine.lost_servers import refuse_evacuation
 from infra.errors import DynoctlError, Unreachable
-from infra.fleet.facts import Facts
+from infra.fleet.facts import Facts, parse
 from infra.fleet.observe import Fleet, Observed
 from infra.manifest.model import App, DynoType, Manifest, Server
+from infra.model.formation import Formation
 from infra.model.naming import Mark
-from infra.model.resource import Found, Resource
-from infra.plan.formation import Formation, form
-from infra.plan.plan import Plan, build
+from infra.model.provider import Dyno, Scope
+from infra.model.resource import Change, Found, Resource, Upload
+from infra.model.stack import Slug
+from infra.plan.build import build
+from infra.plan.formation import form
+from infra.plan.plan import Plan
 from infra.registry import Everything
 from infra.state import records
+from tests.unit.test_release import STACK
 
 
 def manifest(servers: int, web: int, drain: tuple[str, ...] = (), **keys: Any) -> Manifest:
@@ -208,3 +214,33 @@ def test_any_fleet_in_any_state() -> None:
             assert all(after[name] == 8 for name in open_), f"no place is left free; {where}"
             assert made.errors or set(away) - set(dead) - set(drain), where
         assert {dyno.name for dyno in made.dynos} == {d for d, home in made.homes.items() if home not in away}, where
+
+
+def test_a_port_comes_back_from_the_record_of_its_dyno() -> None:
+    """Whatever resource the port goes with: a unit that somebody edited, or that is gone, does not move its dyno."""
+    one = manifest(1, 1)
+    slug = Slug("cafe" * 16, lambda session, say: Upload("", "", "", 0))
+    dynos = Formation((Dyno("web.1", "s1", "10.0.0.1", 5042), Dyno("worker.1", "s1")), {}, {})
+    scope = Scope("shop", "", environments={"web": {}, "worker": {}})
+    registry = Everything()
+    desired = registry.desired(one, STACK, slug, dynos, scope, ["s1"])
+    lines = [records.applied(Change(part, "create", None, part.attributes), {})[1] for part in desired]
+    seen = parse("\n".join(["machine_id m-s1", "cores 2", *(line for line in lines if line)]))
+    assert seen.recorded_ports() == {"web.1": 5042}
+    assert [json.loads(line)["key"] for line in lines if line and "port" in json.loads(line)] == ["unit.shop-web.1"]
+    made = form(one, {"s1": replace(seen, marks=(Mark("shop", "web.1", 7000, 250),))}, ())
+    assert next(dyno.port for dyno in made.dynos if dyno.name == "web.1") == 5042
+    made = form(one, {"s1": seen}, ())
+    assert next(dyno.port for dyno in made.dynos if dyno.name == "web.1") == 5042
+
+
+def test_the_registry_names_the_keys_of_what_it_makes() -> None:
+    """Plans look for these among what was observed, so they must be what providers call their resources."""
+    registry = Everything()
+    scope = Scope("shop", "")
+    by_kind = {provider.kind: provider for provider in registry.providers}
+    kind, _, prefix = registry.volume_key("shop", "").partition(".")
+    (name,) = by_kind[kind].parse(scope, "2770 root:dyno-shop /var/lib/dynoctl-volumes/shop/uploads\n")
+    assert registry.volume_key("shop", "uploads") == f"{kind}.{name}"
+    assert name.startswith(prefix)
+    assert registry.package_key("thin").partition(".")[0] in by_kind

@@ -17,8 +17,8 @@ from infra.engine import plan_file
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.fleet import logins
 from infra.model import release
+from infra.model.formation import Formation
 from infra.model.resource import Action, Attributes, Change, Fingerprint, Resource
-from infra.plan.formation import Formation
 from infra.plan.plan import Plan
 from infra.registry import Everything
 from infra.sensitive import Sensitive

@@ -11,8 +11,9 @@ import pytest
 from infra.errors import Unreachable
 from infra.fleet.exposure import _ANSWER
 from infra.manifest.model import App, Checks, DynoType, Manifest, Rollout, Server
-from infra.plan.formation import Formation
-from infra.plan.plan import Plan, batches
+from infra.model.formation import Formation
+from infra.plan.build import batches
+from infra.plan.plan import Plan
 from infra.plan.policy import check
 
 HOMES = {"web.1": "a", "web.2": "b", "web.3": "c", "worker.1": "a"}

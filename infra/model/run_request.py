@@ -1,0 +1,46 @@
+"""What a one-off dyno is to run and what it is like, and the contract of who starts it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from infra.model.provider import Fragment
+
+
+@dataclass(frozen=True)
+class Base:
+    """A dyno that is on a server, up or not: what a one-off one takes its slug, variables and limits from. What
+    ``source`` is, only who reads and uses it knows."""
+
+    dyno: str
+    slug: str
+    up: bool
+    source: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to run. One word by itself is a line for a shell. ``seconds`` are those that it may take (0: any)."""
+
+    words: tuple[str, ...]
+    how: Literal["terminal", "pipe", "detached"]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    seconds: int = 0
+    nonce: str = field(default_factory=lambda: f"{secrets.randbelow(9 * 10**5) + 10**5}")
+
+
+class Runs(Protocol):
+    """Knows what a one-off dyno is on a server."""
+
+    def observe(self, app: str) -> Fragment: ...
+
+    def bases(self, app: str, output: str) -> Sequence[Base]: ...
+
+    def name(self, app: str, nonce: str) -> str: ...
+
+    def environment(self, wish: Wish) -> str: ...
+
+    def argv(self, app: str, base: Base, wish: Wish) -> Sequence[str]: ...
