@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import typer
 
-from infra import __version__
 from infra.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -21,9 +20,9 @@ DYNOCTL = Path(sys.executable).parent / "dynoctl"
 FILE = ROOT / "docs/dynoctl.1"
 ROOT_COMMAND: Any = typer.main.get_command(app)
 
-HEAD = f"""\
+HEAD = """\
 .\\" Made from the commands: DYNOCTL_GOLDEN=write pytest tests/golden/test_man.py
-.TH DYNOCTL 1 "" "dynoctl {__version__}" "User Commands"
+.TH DYNOCTL 1 "" "dynoctl" "User Commands"
 .SH NAME
 dynoctl \\- Rack apps as dynos on servers you own
 .SH SYNOPSIS
