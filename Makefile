@@ -16,7 +16,9 @@ PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools
 $(VENV)/.done: pyproject.toml
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system
 	python3 -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@# --group came with pip 25.1; a venv brings the pip of its Python.
+	$(PY) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
 system:
