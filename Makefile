@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
-.PHONY: demo test unit lab-test lint wheel bench soak clean system
+.PHONY: demo test unit agreement lab-test lint wheel bench soak clean system
 
 $(VENV)/.done: pyproject.toml
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system
@@ -29,10 +29,14 @@ demo: system $(VENV)/.done  ## Boot three servers, plan, apply, and ask the app 
 
 test: system $(VENV)/.done lint wheel  ## Lint, types, unit tests, the wheel, and every test on real servers
 	@.ci/packages chromium curl
-	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/lab
+	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/agreement tests/lab
 
 unit: $(VENV)/.done  ## The tests that run anywhere, in seconds
 	$(PY) -m pytest -q tests/unit tests/golden
+
+agreement: $(VENV)/.done  ## Ours against the world's own tools: generated cases, also asked of git and of systemd
+	@.ci/packages git systemd
+	$(PY) -m pytest -q tests/agreement
 
 lint: $(VENV)/.done
 	$(VENV)/bin/ruff check .
@@ -52,4 +56,4 @@ soak: system $(VENV)/.done  ## The long sweeps
 
 clean:  ## Take down every lab and remove what was built here
 	-@[ ! -x $(DYNOCTL) ] || $(DYNOCTL) lab down --all
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

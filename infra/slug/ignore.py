@@ -21,11 +21,6 @@ _CLASSES = {
     b"xdigit": rb"0-9A-Fa-f",
 }
 
-_BRACKET = re.compile(rb"\[(?P<not>[!^]?)(?P<items>\]?(?:\[:[^\]]*:\]|\\.|[^\]\\])*)\]", re.DOTALL)
-_ITEM = re.compile(
-    rb"\[:(?P<class>[^\]]*):\]|(?:\\(?P<escaped>.)|(?P<low>.))(?:-(?:\\(?P<to>.)|(?P<high>[^\]\\])))?", re.DOTALL
-)
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -90,10 +85,10 @@ def _translate(pattern: bytes) -> bytes:
         elif rest.startswith(b"?"):
             found, at = found + rb"[^/]", at + 1
         elif rest.startswith(b"["):
-            bracket = _BRACKET.match(rest)
+            bracket = _bracket(pattern, at + 1)
             if bracket is None:
                 return rb"(?!)"
-            found, at = found + _bracket(bracket), at + bracket.end()
+            found, at = found + bracket[0], bracket[1]
         elif rest.startswith(b"\\"):
             if len(rest) == 1:
                 return rb"(?!)"
@@ -103,19 +98,33 @@ def _translate(pattern: bytes) -> bytes:
     return found
 
 
-def _bracket(bracket: re.Match[bytes]) -> bytes:
-    """A set of bytes; a slash is in none, not even in a negated one."""
-    members = b""
-    for item in _ITEM.finditer(bracket["items"]):
-        if item["class"] is not None:
-            if item["class"] not in _CLASSES:
-                return rb"(?!)"
-            members += _CLASSES[item["class"]]
-            continue
-        low = item["escaped"] or item["low"]
-        high = item["to"] or item["high"] or low
-        # Of a range that runs backwards, its first byte is left.
-        members += re.escape(low) + b"-" + re.escape(high if low <= high else low)
-    if bracket["not"]:
-        return rb"[^/" + members + rb"]"
-    return rb"(?!/)[" + members + rb"]" if members else rb"(?!)"
+def _bracket(pattern: bytes, at: int) -> tuple[bytes, int] | None:
+    """The set of bytes that begins at ``at``, after its ``[``, and where it ends; None where it does not end, or names
+    a class that does not exist: git never matches such a pattern. A slash is in no set, not even in a negated one.
+
+    It is read byte by byte as in git's wildmatch.c, since what a byte means depends on what came before it."""
+    negated = pattern[at : at + 1] in (b"!", b"^")
+    start = at = at + negated
+    members = before = b""  # before: the byte that a range could begin with
+    while at == start or pattern[at : at + 1] != b"]":
+        byte, after = pattern[at : at + 1], pattern[at + 1 : at + 2]
+        if byte == b"-" and before and after not in (b"", b"]"):
+            at += 1 + (after == b"\\")
+            # Of a range that runs backwards its first byte is left, and that is among the members already.
+            if before <= pattern[at : at + 1]:
+                members += re.escape(before) + b"-" + re.escape(pattern[at : at + 1])
+            byte, before = pattern[at : at + 1], b""  # none where the pattern ends here
+        elif byte == b"[" and after == b":" and pattern[at + 2 :].partition(b"]")[0].endswith(b":"):
+            end = pattern.find(b"]", at + 2)
+            if end < 0 or pattern[at + 2 : end - 1] not in _CLASSES:
+                return None
+            members += _CLASSES[pattern[at + 2 : end - 1]]
+            at, before = end, b""
+        else:
+            at += byte == b"\\"
+            byte = before = pattern[at : at + 1]
+            members += re.escape(byte)
+        if not byte:
+            return None
+        at += 1
+    return (rb"[^/" if negated else rb"(?!/)[") + members + rb"]", at + 1
