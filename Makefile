@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
-.PHONY: demo test unit agreement lab-test lint wheel bench soak clean system
+.PHONY: demo test unit coverage agreement lab-test lint wheel bench soak clean system
 
 $(VENV)/.done: pyproject.toml
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system
@@ -33,6 +33,13 @@ test: system $(VENV)/.done lint wheel  ## Lint, types, unit tests, the wheel, an
 
 unit: $(VENV)/.done  ## The tests that run anywhere, in seconds
 	$(PY) -m pytest -q tests/unit tests/golden
+
+coverage: $(VENV)/.done  ## What these tests reach, branches included: the rooms that decide, and the whole against its floor
+	@rm -f .coverage .coverage.*
+	$(PY) -m coverage run -m pytest -q tests/unit tests/golden
+	@$(PY) -m coverage combine -q
+	@$(PY) -m coverage report --include='infra/engine/*,infra/plan/*,infra/state/*' --fail-under=0
+	@printf 'All of it, by unit and golden tests alone, in %%: '; $(PY) -m coverage report --format=total
 
 agreement: $(VENV)/.done  ## Ours against the world's own tools: generated cases, also asked of git and of systemd
 	@.ci/packages git systemd
@@ -56,4 +63,4 @@ soak: system $(VENV)/.done  ## The long sweeps
 
 clean:  ## Take down every lab and remove what was built here
 	-@[ ! -x $(DYNOCTL) ] || $(DYNOCTL) lab down --all
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
