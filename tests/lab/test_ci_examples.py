@@ -57,6 +57,39 @@ def check(project: Project, comment: str) -> None:
     project.settled()
 
 
+def install_step(service: str) -> str:
+    """The commands of one example that set dynoctl up, as far as dynoctl is concerned."""
+    example = yaml.safe_load((CI / f"{service}.yml").read_text())
+    if service == "github":
+        assert example["env"]["DYNOCTL"] == "${{ vars.DYNOCTL }}"
+        steps = [step for job in example["jobs"].values() for step in job["steps"]]
+        return str(next(step["run"] for step in steps if step.get("name") == "Install dynoctl"))
+    return "\n".join(line for line in example["default"]["before_script"] if "dynoctl" in line)
+
+
+@pytest.mark.parametrize("service", ["github", "gitlab"])
+def test_dynoctl_is_installed_from_an_address_and_never_by_its_name(service: str, tmp_path: Path) -> None:
+    """Whoever registers a free name on an index is run by everybody who installs it."""
+    (tmp_path / "sudo").write_text("#!/bin/sh\n")
+    (tmp_path / "pipx").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/said\n')
+    for name in ("sudo", "pipx"):
+        (tmp_path / name).chmod(0o755)
+
+    def run(**given: str) -> int:
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        script = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", install_step(service)]
+        return subprocess.run(
+            script, env={"PATH": path, "HOME": str(tmp_path), **given}, stderr=subprocess.PIPE
+        ).returncode
+
+    assert run() != 0 and run(DYNOCTL="") != 0
+    assert not (tmp_path / "said").exists()
+    address = "git+https://git.invalid/ops/dynoctl@v0.1.0"
+    assert run(DYNOCTL=address) == 0
+    # A direct reference (PEP 508): what is no address is no requirement at all.
+    assert (tmp_path / "said").read_text().splitlines() == ["install", f"dynoctl @ {address}"]
+
+
 def test_github_actions(app: Project) -> None:
     workflow = yaml.safe_load((CI / "github.yml").read_text())
     steps = {step["name"]: step for job in workflow["jobs"].values() for step in job["steps"] if "run" in step}
