@@ -15,8 +15,10 @@ def refuse_forgetting(
     """A server that answers is emptied, not forgotten: its dynos would go on running, and nobody would know."""
     asked = Fleet()
     everybody = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
-    observe([target for target in everybody if target.name in forget], observer, asked, connect)
-    asked.close()
+    try:
+        observe([target for target in everybody if target.name in forget], observer, asked, connect)
+    finally:
+        asked.close()
     if asked.found:
         names = ", ".join(sorted(asked.found))
         raise DynoctlError(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import __version__
+from infra.engine.code_digest import code_digest
 from infra.engine.prepared import Prepared
 from infra.errors import DynoctlError
 from infra.fleet.lock import Identity
@@ -53,6 +54,7 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
     values = {
         "format_version": FORMAT_VERSION,
         "dynoctl": __version__,
+        "code": code_digest(),
         "file": str(ready.manifest.file.resolve()),
         "destination": ready.manifest.destination,
         "who": who.who,
@@ -91,9 +93,11 @@ def read(path: Path) -> Saved:
         raise DynoctlError(f"{path} is no plan of dynoctl", hint) from None
     if not isinstance(values, dict) or "format_version" not in values or "bound" not in values:
         raise DynoctlError(f"{path} is no plan of dynoctl", hint)
-    if values["format_version"] != FORMAT_VERSION or values.get("dynoctl") != __version__:
+    here = code_digest()
+    if values["format_version"] != FORMAT_VERSION or values.get("code") != here:
+        made = f"dynoctl {values.get('dynoctl')!s} (code {str(values.get('code'))[:12]})"
         raise DynoctlError(
-            f"{path} was made by dynoctl {values.get('dynoctl')!s}, and this is {__version__}: it may do other things",
+            f"{path} was made by {made}, and this is {__version__} (code {here[:12]}): it may do other things",
             "Plan again with this one, or apply with that one.",
         )
     try:

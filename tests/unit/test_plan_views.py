@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 import schemas
 from infra import __version__
 from infra.engine import plan_file
+from infra.engine.code_digest import code_digest
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.fleet import logins
 from infra.model import release
@@ -27,6 +28,7 @@ from infra.views.style import Style
 
 SECRET = "hunter2-hunter2"
 HEADLINES = Everything().headlines()
+CODE = code_digest()
 
 
 def change(
@@ -150,10 +152,15 @@ def test_what_changed_since_a_plan_was_saved_is_said() -> None:
         ("", "is no plan of dynoctl"),
         ("[]", "is no plan of dynoctl"),
         ("{}", "is no plan of dynoctl"),
-        ('{"format_version": 2, "bound": {}, "dynoctl": "9.9"}', "was made by dynoctl 9.9, and this is"),
-        (f'{{"format_version": 2, "bound": {{}}, "dynoctl": "{__version__}"}}', "was made by dynoctl"),
-        (f'{{"format_version": 1, "dynoctl": "{__version__}", "bound": {{}}}}', "is damaged"),
-        (f'{{"format_version": 1, "dynoctl": "{__version__}", "bound": 1, "plan": {{}}}}', "is damaged"),
+        (
+            f'{{"format_version": 1, "bound": {{}}, "dynoctl": "9.9", "code": "{"ab" * 32}"}}',
+            f"was made by dynoctl 9.9 (code abababababab), and this is {__version__} (code {CODE[:12]})",
+        ),
+        # The same version, but from before a digest was saved; and the same code, but another format.
+        (f'{{"format_version": 1, "bound": {{}}, "dynoctl": "{__version__}"}}', "was made by dynoctl"),
+        (f'{{"format_version": 2, "bound": {{}}, "code": "{CODE}"}}', "was made by dynoctl"),
+        (f'{{"format_version": 1, "code": "{CODE}", "bound": {{}}}}', "is damaged"),
+        (f'{{"format_version": 1, "code": "{CODE}", "bound": 1, "plan": {{}}}}', "is damaged"),
         ("[" * 100_000, "is no plan of dynoctl"),
     ],
 )

@@ -1,0 +1,39 @@
+"""A digest of dynoctl's own code: two builds of one version may do different things, and a checkout changes under its
+version."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGES = ("infra", "providers", "stacks", "schemas")
+"""All that a wheel of dynoctl brings. They are found, not imported: the engine knows none of the others."""
+
+_SUFFIXES = (".py", ".json")
+
+
+def code_digest() -> str:
+    """The digest in hex. It is the same for a wheel and a checkout of the same commit, wherever they lie.
+
+    It reads 2 MB in about 20 ms, so it is asked for only when a plan is saved or applied."""
+    return _digest(
+        (f"{name}/{path.relative_to(root).as_posix()}", path)
+        for name in PACKAGES
+        for root in _places(name)
+        for path in root.rglob("*")
+        if path.suffix in _SUFFIXES and path.is_file()
+    )
+
+
+def _places(package: str) -> list[Path]:
+    spec = find_spec(package)
+    return [Path(place) for place in (spec.submodule_search_locations if spec else None) or ()]
+
+
+def _digest(files: Iterable[tuple[str, Path]]) -> str:
+    whole = hashlib.sha256()
+    for name, path in sorted(files):
+        whole.update(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return whole.hexdigest()
