@@ -82,6 +82,11 @@ class Unreachable(DynoctlError):
     exit_code = UNREACHABLE
 
 
+class NewerRecords(DynoctlError):
+    """A server's records have a format that this dynoctl does not know. It answers, so it is not unreachable: nothing
+    may be planned around it."""
+
+
 class Rejected(DynoctlError):
     """A dyno did not answer after its change, so the rollout stopped."""
 

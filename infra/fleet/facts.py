@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from infra import __version__
+from infra.errors import NewerRecords
 from infra.model import release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.provider import Fragment, Scope
@@ -16,6 +18,9 @@ from infra.model.routing import Route
 
 SYSTEMD_AT_LEAST = 247
 """LoadCredential=, ProtectProc= and ProcSubset= are there from this version on."""
+
+RECORDS_FORMAT = 1
+"""The format of an app's records on a server, as its ``meta.json`` says. All older ones are read."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*
 
 
 def parse(output: str) -> Facts:
-    """Read what the fragment printed. Raises ValueError where it makes no sense."""
+    """Read what the fragment printed. Raises ValueError if it makes no sense, and NewerRecords if the records were
+    written by a dynoctl that may mean something else by them."""
     single: dict[str, str] = {}
     missing: set[str] = set()
     ports: set[int] = set()
@@ -194,11 +200,24 @@ def _mark(keys: Mapping[str, str]) -> Mark:
 def _meta(text: str) -> Mapping[str, Any]:
     """The formation, without whatever in it is not of its form."""
     value = _json(text)
+    _refuse_newer(value)
     serial, dynos, servers = value.get("serial"), value.get("dynos"), value.get("servers")
     if not (isinstance(serial, int) and isinstance(dynos, dict) and isinstance(servers, dict)):
         return {}
     homes = {dyno: str(home) for dyno, home in dynos.items() if DYNO_NAME.match(dyno)}
     return {**value, "serial": serial, "dynos": homes, "servers": _ways(servers), "spares": _ways(value.get("spares"))}
+
+
+def _refuse_newer(meta: Mapping[str, Any]) -> None:
+    """Raise NewerRecords, with both versions, where the format of these records is not known here yet."""
+    found = meta.get("version")
+    if isinstance(found, int) and found > RECORDS_FORMAT:
+        writer = f"dynoctl {str(meta.get('dynoctl') or '(unknown version)')[:40]}"
+        raise NewerRecords(
+            f"records have format {found}, written by {writer}; "
+            f"dynoctl {__version__} reads formats up to {RECORDS_FORMAT}",
+            f"Use {writer} or later.",
+        )
 
 
 def _ways(value: object) -> Mapping[str, Mapping[str, str]]:

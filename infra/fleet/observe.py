@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra.errors import DynoctlError
+from infra.errors import DynoctlError, NewerRecords
 from infra.fleet import facts as server_facts
 from infra.fleet.facts import Facts
 from infra.model.provider import Fragment, Provider, Scope
@@ -84,6 +84,8 @@ class Observer:
             for provider in self._providers:
                 for name, found in provider.parse(self._scope, _part(parts, provider.kind)).items():
                     resources[f"{provider.kind}.{name}"] = found
+        except NewerRecords as error:
+            raise NewerRecords(f"{server}: {error.summary}", error.hint) from None
         except (ValueError, KeyError, IndexError) as error:
             raise DynoctlError(
                 f"{server}: what the server said cannot be read: {error}",
@@ -113,7 +115,9 @@ def observe(
     connect: Connect,
     sessions: Mapping[str, Session] | None = None,
 ) -> None:
-    """Connect to every target and look, all at once; add what is found to ``fleet``. ``sessions`` are open already."""
+    """Connect to every target and look, all at once; add what is found to ``fleet``. ``sessions`` are open already.
+
+    Raises NewerRecords if a server has some: what was planned without it would be wrong."""
 
     def work(target: Target) -> tuple[Session, Observed]:
         session = (sessions or {}).get(target.name) or connect(target)
@@ -123,8 +127,13 @@ def observe(
             session.close()
             raise
 
+    newer: list[NewerRecords] = []
     for target, result in each(work, targets).items():
-        if isinstance(result, DynoctlError):
+        if isinstance(result, NewerRecords):
+            newer.append(result)
+        elif isinstance(result, DynoctlError):
             fleet.unreachable[target.name] = result
         else:
             fleet.sessions[target.name], fleet.found[target.name] = result
+    if newer:
+        raise newer[0]

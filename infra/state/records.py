@@ -9,7 +9,8 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from infra.fleet.facts import newest_meta
+from infra import __version__
+from infra.fleet.facts import RECORDS_FORMAT, newest_meta
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
 from infra.model.release import Release
@@ -17,7 +18,6 @@ from infra.model.resource import Change, Command
 from infra.plan.plan import Plan
 
 STATE = "/var/lib/dynoctl"
-VERSION = 1
 
 # One line in, one file out: a name, a space, and the JSON (nothing after the name: the file goes).
 _WRITE = """\
@@ -111,7 +111,8 @@ def meta(
         "meta.json",
         json.dumps(
             {
-                "version": VERSION,
+                "version": RECORDS_FORMAT,
+                "dynoctl": __version__,
                 "app": app,
                 "environment": environment,
                 "serial": serial,

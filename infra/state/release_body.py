@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from infra import __version__
 from infra.errors import DynoctlError
 from infra.manifest.model import Volume
 from infra.model.stack import Stack
@@ -84,7 +85,7 @@ def unpack(number: int, body: str, fits: Callable[[str, str], bool]) -> Stored:
     try:
         values = json.loads(body)
         if values["version"] != VERSION:
-            raise ValueError(f"version {values['version']}")
+            raise ValueError(f"format {values['version']}, and dynoctl {__version__} reads format {VERSION}")
         given = {str(name): Sensitive(str(text)) for name, text in values.get("credentials", {}).items()}
         return Stored(number, str(values["slug"]), _stack(values, fits), _environment(values), given)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

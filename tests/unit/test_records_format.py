@@ -1,0 +1,95 @@
+"""Records of another dynoctl: older ones are read, newer ones refused with both versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from infra import __version__
+from infra.errors import DynoctlError, NewerRecords, Unreachable
+from infra.fleet import facts as server_facts
+from infra.fleet.facts import RECORDS_FORMAT
+from infra.fleet.observe import Fleet, Observer, observe
+from infra.model.provider import Fragment, Scope
+from infra.model.shell import Session
+from infra.model.target import Target
+from infra.state import records, release_body
+
+META = {"serial": 7, "dynos": {"web.1": "m1"}, "servers": {"m1": {"name": "grid-1"}}, "environment": "default"}
+
+
+def said(meta: Mapping[str, Any]) -> str:
+    return f"machine_id m1\ncores 2\nsystemd systemd 252\nmeta {json.dumps(meta)}\n"
+
+
+@pytest.mark.parametrize("version", [{}, {"version": 1}, {"version": "2"}, {"version": None}], ids=str)
+def test_older_records_are_read(version: dict[str, Any]) -> None:
+    """0.1.0 wrote a 1, and no name of a dynoctl; what is no number is damage, and no reason to stop."""
+    assert server_facts.parse(said({**META, **version})).meta["dynos"] == {"web.1": "m1"}
+
+
+def test_what_is_written_is_read() -> None:
+    _, text = records.meta("shop", "default", 8, "who", "when", {}, {}, {})
+    meta = json.loads(text or "")
+    assert (meta["version"], meta["dynoctl"]) == (RECORDS_FORMAT, __version__)
+    assert server_facts.parse(said(meta)).meta["serial"] == 8
+
+
+@pytest.mark.parametrize(
+    ("meta", "writer"),
+    [
+        ({**META, "dynoctl": "9.1.0"}, "dynoctl 9.1.0"),
+        ({"formation": "of another form altogether"}, "dynoctl (unknown version)"),
+    ],
+)
+def test_newer_records_are_refused_with_both_versions(meta: dict[str, Any], writer: str) -> None:
+    newer = RECORDS_FORMAT + 1
+    with pytest.raises(NewerRecords) as caught:
+        server_facts.parse(said({**meta, "version": newer}))
+    assert caught.value.summary == (
+        f"records have format {newer}, written by {writer}; dynoctl {__version__} reads formats up to {RECORDS_FORMAT}"
+    )
+    assert caught.value.exit_code == 1
+
+
+class Server:
+    """One that answers with what was put into it, or not at all."""
+
+    def __init__(self, name: str, text: str | None) -> None:
+        self.name, self.text, self.closed = name, text, False
+
+    def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> dict[str, tuple[int, str]]:
+        if self.text is None:
+            raise Unreachable(f"{self.name}: no route")
+        return dict.fromkeys(fragments, (0, self.text))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_nothing_is_planned_around_a_server_with_newer_records() -> None:
+    """It answers, so it is not one of those that may be skipped or evacuated."""
+    newer = said({**META, "version": RECORDS_FORMAT + 1, "dynoctl": "9.1.0"})
+    servers = {
+        "grid-1": Server("grid-1", said(META)),
+        "grid-2": Server("grid-2", newer),
+        "grid-3": Server("grid-3", None),
+    }
+    targets = [Target(name, "127.0.0.1", "root", 22, Path("key"), Path("known_hosts")) for name in servers]
+    fleet = Fleet()
+    with pytest.raises(NewerRecords, match=r"^grid-2: records have format 2, written by dynoctl 9\.1\.0; "):
+        observe(
+            targets, Observer((), Scope("shop", ""), "", ()), fleet, lambda target: cast(Session, servers[target.name])
+        )
+    assert set(fleet.unreachable) == {"grid-3"}
+    fleet.close()
+    assert [one.closed for one in servers.values()] == [True, True, True], "no connection is left open"
+
+
+def test_a_newer_release_is_refused_with_both_versions() -> None:
+    with pytest.raises(DynoctlError, match=rf"v7 .* format 9, and dynoctl {__version__} reads format 1"):
+        release_body.unpack(7, '{"version": 9}', lambda version, requirement: True)
