@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.unit.test_review import HEADLINES, SECRET, sample
+from tests.unit.test_plan_views import HEADLINES, SECRET, sample
 
 from infra.errors import Unreachable
 from infra.views import plan_html
