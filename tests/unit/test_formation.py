@@ -20,7 +20,7 @@ from infra.manifest.model import App, DynoType, Manifest, Server
 from infra.model.formation import Formation
 from infra.model.naming import Mark
 from infra.model.provider import Dyno, Scope
-from infra.model.resource import Change, Found, Resource, Upload
+from infra.model.resource import Action, Change, Found, Resource, Upload
 from infra.model.stack import Slug
 from infra.plan.build import build
 from infra.plan.formation import form
@@ -224,7 +224,7 @@ def test_a_port_comes_back_from_the_record_of_its_dyno() -> None:
     scope = Scope("shop", "", environments={"web": {}, "worker": {}})
     registry = Everything()
     desired = registry.desired(one, STACK, slug, dynos, scope, ["s1"])
-    lines = [records.applied(Change(part, "create", None, part.attributes), {})[1] for part in desired]
+    lines = [records.applied(Change(part, Action.CREATE, None, part.attributes), {})[1] for part in desired]
     seen = parse("\n".join(["machine_id m-s1", "cores 2", *(line for line in lines if line)]))
     assert seen.recorded_ports() == {"web.1": 5042}
     assert [json.loads(line)["key"] for line in lines if line and "port" in json.loads(line)] == ["unit.shop-web.1"]
