@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tests.unit.test_plan_views import HEADLINES, SECRET, sample
 
 from infra.errors import Unreachable
 from infra.views import plan_html
+from tests.unit.test_plan_views import HEADLINES, SECRET, sample
 
 EVIL = "</style></title><script>alert('1')</script>\"&\x1b[31m"
 EMPTY = {"meta", "br"}
