@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+from infra import __version__
+from infra.plan.upgrade import Build
+
 PACKAGES = ("infra", "providers", "stacks", "schemas")
 """All that a wheel of dynoctl brings. They are found, not imported: the engine knows none of the others."""
 
@@ -17,7 +20,7 @@ _SUFFIXES = (".py", ".json")
 def code_digest() -> str:
     """The digest in hex. It is the same for a wheel and a checkout of the same commit, wherever they lie.
 
-    It reads 2 MB in about 20 ms, so it is asked for only when a plan is saved or applied."""
+    It takes about 7 ms, so it is asked for only when something changes, or a plan is saved or applied."""
     return _digest(
         (f"{name}/{path.relative_to(root).as_posix()}", path)
         for name in PACKAGES
@@ -25,6 +28,11 @@ def code_digest() -> str:
         for path in root.rglob("*")
         if path.suffix in _SUFFIXES and path.is_file()
     )
+
+
+def this_build() -> Build:
+    """This dynoctl, as records and reasons name it."""
+    return Build(__version__, code_digest()[:12])
 
 
 def _places(package: str) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from infra.engine.code_digest import this_build
 from infra.engine.prepared import Inputs
 from infra.errors import Diagnostic
 from infra.fleet import exposure
@@ -15,7 +16,7 @@ from infra.model import release, routing
 from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.model.resource import Effect
-from infra.plan import preconditions, volumes
+from infra.plan import preconditions, upgrade, volumes
 from infra.plan.build import build
 from infra.plan.formation import form
 from infra.plan.plan import Plan
@@ -107,7 +108,22 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
         plan = replace(plan, notes=(*plan.notes, f"{many} due, and left out by {inputs.request.selection}"))
     wanted = plan.wanted if inputs.stored is None else f"v{inputs.stored.number}"
-    return _released(inputs, replace(plan, slugs=slugs, wanted=wanted), known, facts)
+    return _explained(inputs, _released(inputs, replace(plan, slugs=slugs, wanted=wanted), known, facts), known, facts)
+
+
+def _explained(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
+    """The plan with its reason on what changes because this is another dynoctl than the one that applied last."""
+    if not plan.changes or inputs.stored is not None:
+        return plan
+    why = upgrade.reason(
+        newest_meta(facts.values()),
+        this_build(),
+        manifest=inputs.manifest.digest,
+        last=release.newest(known),
+        fresh=plan.fresh,
+        slug="" if inputs.slug is None else inputs.slug.digest,
+    )
+    return replace(plan, changes=upgrade.explain(plan.changes, why))
 
 
 def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from infra.engine.code_digest import this_build
 from infra.engine.groups import Group
 from infra.engine.ledger import Ledger
 from infra.engine.prepared import Prepared
@@ -224,6 +225,8 @@ class Recorder:
             who.who,
             who.when,
             settled=settled,
+            # A rollback makes what a release was, and not what the manifest says.
+            build=this_build() if settled and prepared.stored is None else None,
             forget=prepared.request.forget,
         )
 

@@ -205,7 +205,20 @@ def _meta(text: str) -> Mapping[str, Any]:
     if not (isinstance(serial, int) and isinstance(dynos, dict) and isinstance(servers, dict)):
         return {}
     homes = {dyno: str(home) for dyno, home in dynos.items() if DYNO_NAME.match(dyno)}
-    return {**value, "serial": serial, "dynos": homes, "servers": _ways(servers), "spares": _ways(value.get("spares"))}
+    return {
+        **value,
+        "serial": serial,
+        "dynos": homes,
+        "servers": _ways(servers),
+        "spares": _ways(value.get("spares")),
+        "settled": _settled(value),
+    }
+
+
+def _settled(meta: Mapping[str, Any]) -> Mapping[str, str]:
+    """Which dynoctl last made all as which manifest wants it. 0.1.0 wrote neither its name nor this."""
+    value = meta.get("settled", {} if "dynoctl" in meta else {"dynoctl": "0.1.0"})
+    return {key: str(word) for key, word in value.items()} if isinstance(value, dict) else {}
 
 
 def _refuse_newer(meta: Mapping[str, Any]) -> None:

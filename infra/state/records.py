@@ -16,6 +16,7 @@ from infra.manifest.model import Manifest
 from infra.model.release import Release
 from infra.model.resource import Change, Command
 from infra.plan.plan import Plan
+from infra.plan.upgrade import Build
 
 STATE = "/var/lib/dynoctl"
 
@@ -103,10 +104,11 @@ def meta(
     homes: Mapping[str, str],
     servers: Mapping[str, Mapping[str, str]],
     spares: Mapping[str, Mapping[str, str]],
+    settled: Mapping[str, str],
 ) -> tuple[str, str | None]:
     """The formation as of this apply. ``environment`` is the destination, or ``default``; ``homes`` maps dynos to
     machine-ids, ``servers`` machine-ids to how they are reached (name, host, user, port), ``spares`` those that carry
-    nothing; ``when`` is UTC in ISO 8601."""
+    nothing; ``when`` is UTC in ISO 8601; ``settled`` says which dynoctl last made all as which manifest wants it."""
     return (
         "meta.json",
         json.dumps(
@@ -120,6 +122,7 @@ def meta(
                 "when": when,
                 "dynos": dict(homes),
                 "servers": {machine: dict(how) for machine, how in servers.items()},
+                "settled": dict(settled),
                 "spares": {machine: dict(how) for machine, how in spares.items()},
             },
             sort_keys=True,
@@ -135,11 +138,13 @@ def formation(
     when: str,
     *,
     settled: bool = False,
+    build: Build | None = None,
     forget: Container[str] = (),
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and how every server of the app is reached. Servers
     that left the manifest, or do not answer, stay in it as they were; those in ``forget`` (by name) do not, nor,
-    once all is made and ``settled``, those that carry no dyno: such are spares while they are in the manifest."""
+    once all is made and ``settled``, those that carry no dyno: such are spares while they are in the manifest.
+    ``build`` is the dynoctl that has made all as the manifest wants it, where one has."""
     old = newest_meta(seen.facts for seen in found.values())
     known: dict[str, Mapping[str, str]] = {**old.get("spares", {}), **old.get("servers", {})}
     machines = {name: seen.facts.machine_id for name, seen in found.items()}
@@ -162,7 +167,15 @@ def formation(
     servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
     spares = {machine: how for machine, how in known.items() if how.get("name") in here and machine not in servers}
     return meta(
-        manifest.app.name, manifest.environment, int(str(old.get("serial", 0))) + 1, who, when, homes, servers, spares
+        manifest.app.name,
+        manifest.environment,
+        int(str(old.get("serial", 0))) + 1,
+        who,
+        when,
+        homes,
+        servers,
+        spares,
+        old.get("settled", {}) if build is None else build.settled(manifest.digest),
     )
 
 

@@ -40,9 +40,11 @@ class Project:
             **keys,
         }
 
-    def dynoctl(self, *argv: str, code: int | None = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run one command; ``code`` is the exit status that must come (None: any)."""
-        process = self.start(*argv)
+    def dynoctl(
+        self, *argv: str, code: int | None = 0, stdin: str | None = None, program: Path = DYNOCTL
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command; ``code`` is the exit status that must come (None: any), ``program`` the dynoctl."""
+        process = self.start(*argv, program=program)
         out, err = process.communicate(stdin, timeout=180)
         done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
         assert "Traceback" not in out + err, out + err
@@ -50,11 +52,11 @@ class Project:
             assert done.returncode == code, f"dynoctl {' '.join(argv)}: {done.returncode}\n{out}\n{err}"
         return done
 
-    def start(self, *argv: str) -> subprocess.Popen[str]:
+    def start(self, *argv: str, program: Path = DYNOCTL) -> subprocess.Popen[str]:
         """Start one command and leave it running."""
         self.write()
         return subprocess.Popen(
-            [DYNOCTL, *argv],
+            [program, *argv],
             cwd=self.directory,
             env={**os.environ, **self.environment},
             stdin=subprocess.PIPE,
