@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
+from tests.lab.support import eventually
+
 PAUSE = 0.01
 """Seconds between two requests of one client."""
 
@@ -26,6 +28,8 @@ class Load:
         self.failures: list[str] = []
         self._stop = threading.Event()
         self._mutex = threading.Lock()
+        rows = list(rows)
+        self._asked = {row["dyno"]: 0 for row in rows}
         self._clients = [
             threading.Thread(target=self._ask, args=(row["dyno"], row["listen"], row["port"])) for row in rows
         ]
@@ -33,21 +37,28 @@ class Load:
     def __enter__(self) -> Load:
         for client in self._clients:
             client.start()
-        time.sleep(0.3)
+        self._all_answer()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
-        time.sleep(0.3)
+        if kind is None:
+            self._all_answer()  # also to what has just been done
         self._stop.set()
         for client in self._clients:
             client.join()
+
+    def _all_answer(self) -> None:
+        """Wait until each client has asked once more."""
+        with self._mutex:
+            before = dict(self._asked)
+        eventually(lambda: all(self._asked[name] > before[name] for name in before))
 
     def _ask(self, dyno: str, host: str, port: int) -> None:
         deadline = time.monotonic() + LONGEST
         while not self._stop.wait(PAUSE) and time.monotonic() < deadline:
             began = time.monotonic()
             failure = ""
-            connection = http.client.HTTPConnection(host, port, timeout=20)
+            connection = http.client.HTTPConnection(host, port, timeout=60)
             try:
                 connection.request("GET", self.path)
                 answer = connection.getresponse()
@@ -60,6 +71,7 @@ class Load:
                 connection.close()
             with self._mutex:
                 self.count += 1
+                self._asked[dyno] += 1
                 self.worst = max(self.worst, time.monotonic() - began)
                 if failure:
                     self.failures.append(failure)

@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import textwrap
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from infra.manifest.model import App, AppServer, Framework, Json, Manifest, Map, Use
 from stacks.contract import Boot, Listen, Tcp
 from stacks.launch import ENVIRONMENT, launch
+from tests.lab.support import WAIT, eventually
 
 RUBY = "/usr/bin/ruby"
 
@@ -120,7 +120,7 @@ def attempt(slug: Path, what: Manifest, *paths: str) -> subprocess.CompletedProc
     """The same, with its failures."""
     place(slug, what)
     return subprocess.run(
-        [RUBY, "ask.rb", *paths], cwd=slug, env=environment(), capture_output=True, text=True, timeout=30
+        [RUBY, "ask.rb", *paths], cwd=slug, env=environment(), capture_output=True, text=True, timeout=60
     )
 
 
@@ -149,23 +149,19 @@ def serving(slug: Path, what: Manifest, **more: str) -> Iterator[tuple[str, subp
 
 def answers(connect: Callable[[], socket.socket], process: subprocess.Popen[str]) -> None:
     """Wait until whoever listens there speaks HTTP: a master may listen long before a worker answers."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            with connect() as peer:
-                peer.settimeout(10)
-                peer.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
-                if peer.recv(5) == b"HTTP/":
-                    return
-        except OSError:
-            pass
+
+    def speaks() -> bool:
         assert process.poll() is None, process.stdout and process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        with connect() as peer:
+            peer.settimeout(WAIT)
+            peer.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+            return peer.recv(5) == b"HTTP/"
+
+    eventually(speaks)
 
 
 def get(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         body: bytes = answer.read()
     return body.decode()
 

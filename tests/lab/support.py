@@ -21,6 +21,9 @@ DYNOCTL = Path(sys.executable).parent / "dynoctl"
 APPS = Path(__file__).parent / "apps"
 STARTERS = Path(__file__).parents[2] / "stacks/starters"
 
+WAIT = 60
+"""Seconds that anything may take on a machine that is busy with other things. No wait is shorter."""
+
 
 class Project:
     """One app. ``manifest`` is the dyno.yaml as values; change it, then ``plan`` or ``apply``."""
@@ -97,7 +100,7 @@ class Project:
         return get(row["listen"], row["port"], path)
 
 
-def get(host: str, port: int, path: str = "/", timeout: float = 20) -> str:
+def get(host: str, port: int, path: str = "/", timeout: float = WAIT) -> str:
     """One request; the body, with the status before it where it is no success."""
     try:
         with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=timeout) as answer:
@@ -116,9 +119,16 @@ def changed(fleet: Any, server: str, do: str, undo: str) -> Iterator[None]:
         fleet.exec(server, "sh", "-ec", undo)
 
 
-def eventually(check: Any, seconds: float = 20) -> Any:
-    """Call ``check`` until it gives something true; what it gave. Fails after ``seconds``."""
-    deadline = time.monotonic() + seconds
+def let_pass(seconds: float, why: str) -> None:
+    """Let time pass where the passing of time is what is tested: a clock's moments, a quota's period, that nothing
+    happens. ``why`` says which; whatever can be waited for is waited for with ``eventually``."""
+    assert why
+    time.sleep(seconds)
+
+
+def eventually(check: Any) -> Any:
+    """Call ``check`` until it returns something true, and return that. Fails after WAIT seconds."""
+    deadline = time.monotonic() + WAIT
     while True:
         try:
             result = check()
@@ -129,7 +139,7 @@ def eventually(check: Any, seconds: float = 20) -> Any:
         if result:
             return result
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {last or result!r}")
+            raise AssertionError(f"not within {WAIT} s: {last or result!r}")
         time.sleep(0.1)
 
 

@@ -12,7 +12,7 @@ import subprocess
 import termios
 import time
 
-from tests.lab.support import DYNOCTL, Project
+from tests.lab.support import DYNOCTL, WAIT, Project
 
 
 class Terminal:
@@ -34,7 +34,7 @@ class Terminal:
         os.close(slave)
         self.text = ""
 
-    def wait_for(self, words: str, seconds: float = 30) -> None:
+    def wait_for(self, words: str, seconds: float = WAIT) -> None:
         """Read until ``words`` are on the screen."""
         deadline = time.monotonic() + seconds
         while words not in self.text:
@@ -69,7 +69,7 @@ class Terminal:
         deadline = time.monotonic() + seconds
         while self._read(deadline):
             pass
-        code = self._process.wait(timeout=10)
+        code = self._process.wait(timeout=60)
         os.close(self._master)
         self._master = -1
         return self.text, code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.support import APPS, Project, eventually, snapshot
+from tests.lab.support import APPS, Project, eventually, let_pass, snapshot
 
 
 @pytest.fixture
@@ -99,7 +98,7 @@ def test_a_drain_that_is_killed_anywhere_is_finished_by_the_next(app: Project, f
         drain(app, target)
         (app.source / "round").write_text(str(number // 2))
         process = app.start("apply", "--auto-approve")
-        time.sleep(chance.uniform(0.3, 4))
+        let_pass(chance.uniform(0.3, 4), "the moment of the kill is a random one")
         process.kill()
         process.communicate()
         eventually(lambda: app.dynoctl("apply", "--auto-approve", code=None).returncode == 0)

@@ -17,7 +17,7 @@ from infra.remote import locked
 from infra.remote.locked import LockedShell
 from infra.remote.session import Session
 from tests.lab.load import Load
-from tests.lab.support import APPS, Project, eventually, get, snapshot
+from tests.lab.support import APPS, Project, eventually, get, let_pass, snapshot
 
 SWEEP = 3
 """Points at which an apply is killed; the long sweep has thirty."""
@@ -292,7 +292,7 @@ def test_killed_anywhere_and_run_again_converges(app: Project, fleet: Any, soak:
         before = app.ps()
         with Load(before.values(), "/") as load:
             process = app.start("apply", "--auto-approve")
-            time.sleep(point)
+            let_pass(point, "the moment of the kill is a random one")
             process.kill()
             process.communicate()
         where = f"point {number} at {point:.2f} s, seed {seed}"
@@ -336,7 +336,7 @@ def test_a_crash_frees_the_lock_at_once(fleet: Any) -> None:
     with pytest.raises(LockTaken):
         LockedShell(second, "crash", "second").take()
     first.close()  # as the kernel does for a process that was killed
-    shell = eventually(lambda: attempt(second), seconds=3)
+    shell = eventually(lambda: attempt(second))
     shell.forget()
     second.close()
 
@@ -352,7 +352,7 @@ def test_whoever_waits_for_a_lock_does_not_end_its_holder(fleet: Any, monkeypatc
             LockedShell(second, "wait", "second").take()
         assert holder.run([Command(("echo", "here"))]) == "here"
     holder.forget()
-    eventually(lambda: fleet.exec("grid-1", "sh", "-c", "ls /run/dynoctl/wait*", check=False).stdout == "", seconds=5)
+    eventually(lambda: fleet.exec("grid-1", "sh", "-c", "ls /run/dynoctl/wait*", check=False).stdout == "")
     LockedShell(second, "wait", "second").take().forget()
     first.close()
     second.close()
@@ -374,14 +374,14 @@ def test_a_network_cut_without_a_word_frees_the_lock(fleet: Any, monkeypatch: py
     fleet.cut("grid-3")
     try:
         taken = "flock -n /run/dynoctl/cut.lock true"
-        eventually(lambda: fleet.exec("grid-3", "sh", "-c", taken, check=False).returncode == 0, seconds=15)
+        eventually(lambda: fleet.exec("grid-3", "sh", "-c", taken, check=False).returncode == 0)
         with pytest.raises(DynoctlError):
             shell.run([Command(("touch", "/root/too-late"))])
     finally:
         fleet.restore("grid-3")
         shell.close()
         session.close()
-    time.sleep(2)  # whatever was on its way arrives now
+    let_pass(2, "whatever was on its way arrives now, and must do nothing")
     assert fleet.exec("grid-3", "sh", "-c", "ls /root/too-late", check=False).returncode != 0
     fleet.exec(
         "grid-3", "sh", "-c", "rm -f /run/dynoctl/cut.lock*; rm -f /run/dynoctl/lock; rmdir /run/dynoctl", check=False

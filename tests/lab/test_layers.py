@@ -103,7 +103,7 @@ def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 def ask(row: Any, method: str, path: str, body: str | None = None) -> tuple[int, str, dict[str, str]]:
-    connection = http.client.HTTPConnection(row["listen"], row["port"], timeout=20)
+    connection = http.client.HTTPConnection(row["listen"], row["port"], timeout=60)
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()
@@ -168,7 +168,7 @@ def test_the_matrix(make: Any, starter: str, server: str, capsys: pytest.Capture
 
 def rate(row: Any, path: str, seconds: float = 0.8) -> float:
     """Requests a second over one connection."""
-    connection = http.client.HTTPConnection(row["listen"], row["port"], timeout=20)
+    connection = http.client.HTTPConnection(row["listen"], row["port"], timeout=60)
     count, began = 0, time.monotonic()
     while time.monotonic() - began < seconds:
         connection.request("GET", path)
@@ -193,12 +193,12 @@ def test_a_worker_consumes_a_real_queue(make: Any, fleet: Any, starter: str) -> 
     assert all(row["state"] == "up" for row in rows.values())
     words = [secrets.token_hex(4) for _ in range(20)]
     queue(fleet, "lpush", "jobs", *words)
-    done = eventually(lambda: all(queue(fleet, "get", f"done:{word}") for word in words) and True, seconds=60)
+    done = eventually(lambda: all(queue(fleet, "get", f"done:{word}") for word in words) and True)
     assert done
     assert queue(fleet, "get", f"done:{words[0]}").startswith(words[0][::-1])
     name = f"{project.manifest['app']['name']}-worker.1"
     log = ("journalctl", "-q", "-o", "cat", "-t", name)
-    eventually(lambda: "worker.1 waits for jobs" in fleet.exec(rows["worker.1"]["server"], *log).stdout, seconds=60)
+    eventually(lambda: "worker.1 waits for jobs" in fleet.exec(rows["worker.1"]["server"], *log).stdout)
 
     # Told to stop, it ends what it is at and says so; a command that ends is not a dyno that stays up.
     project.manifest["dynos"]["worker"]["count"] = 1

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.support import Project
+from tests.lab.support import Project, eventually
 
 APP = """\
 App = lambda do |env|
@@ -260,9 +260,7 @@ def test_the_search_finds_what_is_there(app: Project, fleet: Any) -> None:
     fleet.exec("grid-2", "logger", f"said {token}")
     fleet.exec("grid-2", "sh", "-c", "mkdir -p /etc/dyno/poison && cat > /etc/dyno/poison/open.env", input=token)
     try:
-        deadline = time.monotonic() + 10
-        while len(found := on_servers(fleet, began)) < 3 and time.monotonic() < deadline:
-            time.sleep(0.2)
+        found = eventually(lambda: len(found := on_servers(fleet, began)) >= 3 and found)
         assert {"grid-1:/var/tmp/planted", "grid-2: journal or units", "grid-2:/etc/dyno/poison/open.env"} <= set(found)
     finally:
         fleet.exec("grid-1", "rm", "/var/tmp/planted")

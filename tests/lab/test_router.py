@@ -86,7 +86,7 @@ def through(fleet: Any, server: str = "grid-1", port: int = 8080, clients: int =
 def going(load: Load, many: int) -> None:
     """Wait until so many more requests were answered."""
     until = load.count + many
-    eventually(lambda: load.count > until, 60)
+    eventually(lambda: load.count > until)
 
 
 def kill_dyno(fleet: Any, row: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def test_nothing_fails_while_dynos_and_servers_die(
         print(f"\n{kind}: a dyno killed: {load}; a server killed: {lost}")
     assert load.failures == []
     assert lost.failures == []
-    eventually(lambda: all(row["state"] == "up" for row in shop.ps(code=None).values()), 60)
+    eventually(lambda: all(row["state"] == "up" for row in shop.ps(code=None).values()))
     shop.settled()
 
 
@@ -145,7 +145,7 @@ def test_what_passes_and_maintenance(shop: Project, fleet: Any, kind: str) -> No
     shop.apply()
     address = fleet.address("grid-1")
     request = urllib.request.Request(f"http://{address}:8080/headers", headers={"X-Forwarded-For": "6.6.6.6"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         text = answer.read().decode()
     assert '"HTTP_X_FORWARDED_PROTO"=>"http"' in text
     assert f'"HTTP_X_FORWARDED_HOST"=>"{address}:8080"' in text
@@ -153,7 +153,7 @@ def test_what_passes_and_maintenance(shop: Project, fleet: Any, kind: str) -> No
     assert "HTTP_X_REQUEST_START" in text
     assert "6.6.6.6" not in text
 
-    connection = http.client.HTTPConnection(address, 8080, timeout=10)
+    connection = http.client.HTTPConnection(address, 8080, timeout=60)
     connection.request("GET", "/stream")
     stream = connection.getresponse()
     assert stream.read1(100) == b"word 0\n", "the first piece comes before the last is made"
@@ -180,7 +180,7 @@ def closed(shop: Project, address: str, kind: str) -> None:
     shop.dynoctl("maintenance", "on", "--page", "page.html")
     assert get(address, 8080, "/anything") == "503 <h1>Wir räumen auf</h1>"
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"http://{address}:8080/", data=b"a=b", timeout=10)
+        urllib.request.urlopen(f"http://{address}:8080/", data=b"a=b", timeout=60)
     refused.value.close()
     assert refused.value.code == 503
     assert refused.value.headers["Retry-After"] == "120"
@@ -230,7 +230,7 @@ def certificate_for(address: str, port: int, name: str) -> bytes:
 
 
 def named(address: str, host: str, port: int = 8080) -> str:
-    connection = http.client.HTTPConnection(address, port, timeout=10)
+    connection = http.client.HTTPConnection(address, port, timeout=60)
     try:
         connection.request("GET", "/", headers={"Host": host})
         answer = connection.getresponse()

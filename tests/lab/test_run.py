@@ -95,7 +95,7 @@ def test_values_are_on_no_command_line(oneoff: Project, fleet: Any) -> None:
     process = oneoff.start("run", "-s", ON, "-e", f"API={secret}", "-e", "MINE", "sh", "-c", 'echo "$API$MINE"; read x')
     assert process.stdout is not None and process.stdin is not None
     assert process.stdout.readline() == f"{secret}{os.environ.get('MINE', '')}\n" if "MINE" in os.environ else True
-    process.communicate("\n", timeout=30)
+    process.communicate("\n", timeout=60)
     process = oneoff.start("run", "-s", ON, "-e", f"API={secret}", "sh", "-c", 'echo "$API"; read x')
     assert process.stdout is not None
     assert process.stdout.readline() == f"{secret}\n"
@@ -107,7 +107,7 @@ def test_values_are_on_no_command_line(oneoff: Project, fleet: Any) -> None:
     assert [one for one in found if one.startswith("/run/dynoctl-run-")] == found[:1], found
     assert fleet.exec(ON, "stat", "-c", "%a %U", found[0]).stdout == "600 root\n"
     assert found[1:] == ["0"], found
-    process.communicate("\n", timeout=30)
+    process.communicate("\n", timeout=60)
     gone(fleet)
 
 
@@ -162,7 +162,7 @@ def test_ctrl_c_without_a_terminal(oneoff: Project, fleet: Any) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert (out, process.returncode) == ("caught\n", 3)
 
 
@@ -210,7 +210,7 @@ def test_an_apply_meanwhile(oneoff: Project, fleet: Any) -> None:
     oneoff.manifest["keep"] = 1
     oneoff.apply()
     oneoff.settled()
-    out, _ = process.communicate("\n", timeout=30)
+    out, _ = process.communicate("\n", timeout=60)
     assert (out, process.returncode) == ("/app/app.rb\n", 0)
     assert oneoff.dynoctl("run", "ls", "/app/new.txt").stdout == "/app/new.txt\n"
 

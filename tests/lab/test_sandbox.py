@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.lab.support import APPS, Project, eventually, get
+from tests.lab.support import APPS, Project, eventually, get, let_pass
 
 PROBE = {"framework": {"name": "rack", "require": "./probe", "app": "Probe"}}
 
@@ -156,7 +156,7 @@ def test_four_dynos_under_load_use_one_core_and_no_more(probe: Project, fleet: A
     threads = [threading.Thread(target=tries, args=(row, "spin", "6"), daemon=True) for row in rows.values()]
     for thread in threads:
         thread.start()
-    time.sleep(1.5)  # the quota's first period is behind them
+    let_pass(1.5, "the quota's first period is behind them")
 
     def used() -> float:
         pids = [str(row["pid"]) for row in rows.values()]
@@ -169,7 +169,7 @@ def test_four_dynos_under_load_use_one_core_and_no_more(probe: Project, fleet: A
     assert shares == ["250ms"] * 4, "together they may have one core"
 
     start, before = time.monotonic(), used()
-    time.sleep(3)
+    let_pass(3, "their use is measured over these seconds")
     after, end = used(), time.monotonic()
     share = (after - before) / (end - start)
     for thread in threads:

@@ -105,13 +105,13 @@ def test_slugignore_means_what_gitignore_means(tmp_path: Path, soak: bool) -> No
     source.mkdir()
     grow(os.fsencode(source), dice, 3)
     git = ["git", "-c", "core.excludesFile=/dev/null", "-C", str(source)]
-    subprocess.run([*git, "init", "-q"], check=True, timeout=30)
+    subprocess.run([*git, "init", "-q"], check=True, timeout=60)
     for _ in range(3000 if soak else 150):
         lines = b"".join(line(dice) + b"\n" for _ in range(dice.randint(1, 4)))
         (source / ".slugignore").write_bytes(lines)
         (source / ".git/info/exclude").write_bytes(lines + b"/.slugignore\n")
         listing = [*git, "ls-files", "-z", "--others", "--exclude-standard"]
-        theirs = set(subprocess.run(listing, capture_output=True, check=True, timeout=30).stdout.split(b"\0")) - {b""}
+        theirs = set(subprocess.run(listing, capture_output=True, check=True, timeout=60).stdout.split(b"\0")) - {b""}
         files = {entry.path for entry in scan(source).entries if entry.kind is not Kind.DIRECTORY}
         assert files - {b".dynoctl/config.ru"} == theirs - {b".slugignore"}, lines
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.support import Project, eventually, get
+from tests.lab.support import Project, eventually, get, let_pass
 
 APP = """\
 App = lambda do |env|
-  sleep 2 if env["PATH_INFO"] == "/slow"
+  sleep 5 if env["PATH_INFO"] == "/slow"
   exit! if env["PATH_INFO"] == "/crash"
   [200, { "content-type" => "text/plain" }, ["#{ENV["DYNO"]} #{ENV["WORD"]} #{Process.pid}"]]
 end
@@ -63,7 +63,7 @@ def test_no_request_fails(make: Any, server: str, dynos: int, capsys: pytest.Cap
     with capsys.disabled():
         print(f"\n{dynos} dynos on {server}: {load}")
     assert load.failures == []
-    assert load.count > 100 * dynos
+    assert load.count > 20 * dynos
     assert {name: row["pid"] for name, row in project.ps().items()} != {name: row["pid"] for name, row in rows.items()}
     assert "second" in project.get(project.ps()["web.1"])
     project.settled()
@@ -84,12 +84,12 @@ def test_what_is_under_way_ends_and_what_comes_in_waits(make: Any, fleet: Any, s
 
     under_way = threading.Thread(target=slow)
     under_way.start()
-    time.sleep(0.5)
+    let_pass(0.5, "the request has reached the app")
     restart = threading.Thread(
         target=lambda: fleet.exec(row["server"], "systemctl", "restart", f"dyno-load-{server}-web-1")
     )
     restart.start()
-    time.sleep(0.3)
+    let_pass(0.3, "the old process has been told to stop")
     began = time.monotonic()
     assert "first" in get(*address, "/")
     if server != "thin":  # it looks at signals once a second, and until then it answers

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.error
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from stacks.contract import Inherited, Unix
 from stacks.launch import launch
 from stacks.registry import STACKS
 from tests.lab.local_ruby import VALUES, answers, argv, attempt, environment, get, manifest, serving, slug_at, write
+from tests.lab.support import let_pass
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_an_app_that_cannot_start_ends_it_with_the_line_that_says_why(slug: Path
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 1
     line = "dyno.yaml: middleware/0/use: cannot find Pign: NameError: uninitialized constant Pign"
@@ -143,7 +143,7 @@ def test_it_writes_no_file_and_logs_what_matters(slug: Path, server: str) -> Non
         process.send_signal(getattr(signal, launch(what).stop.signal))
         assert process.stdout is not None
         log = process.stdout.read()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert sorted(slug.rglob("*")) == before
     assert "istening on" in log
     assert "oh no" in log
@@ -180,12 +180,12 @@ def test_an_open_request_is_finished_when_it_is_told_to_stop(slug: Path, server:
         socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as peer,
     ):
         peer.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
-        time.sleep(0.3)
+        let_pass(0.5, "the request has reached the app")
         process.send_signal(getattr(signal, launch(what).stop.signal))
-        peer.settimeout(10)
+        peer.settimeout(60)
         answer = b"".join(iter(lambda: peer.recv(4096), b""))
         assert answer.endswith(b"done")
-        assert process.wait(launch(what).stop.seconds) == 0
+        assert process.wait(60) == 0
 
 
 def test_it_listens_on_a_socket_in_the_filesystem(slug: Path, server: str) -> None:
@@ -228,7 +228,7 @@ def test_it_takes_the_socket_that_systemd_hands_over(slug: Path, server: str) ->
         try:
             assert get(f"http://127.0.0.1:{listener.getsockname()[1]}") == "said"
             process.send_signal(getattr(signal, launch(manifest(server=server)).stop.signal))
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
             # The socket outlives its server: a connection still succeeds, though nobody answers.
             socket.create_connection(listener.getsockname(), 1).close()
         finally:

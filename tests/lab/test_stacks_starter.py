@@ -109,5 +109,5 @@ def test_work_is_bounded(slug: Path, shop: Manifest) -> None:
 def test_answers_are_deflated_for_who_asks(slug: Path, shop: Manifest) -> None:
     with serving(slug, shop) as (url, _):
         request = urllib.request.Request(url + "/", headers={"Accept-Encoding": "gzip"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.headers["Content-Encoding"] == "gzip"

@@ -49,7 +49,7 @@ def load(row: dict[str, Any]) -> Iterator[None]:
     def ask() -> None:
         while not over.is_set():
             with suppress(OSError, urllib.error.URLError):
-                urllib.request.urlopen(f"http://{row['listen']}:{row['port']}/work?ms=100", timeout=30).read()
+                urllib.request.urlopen(f"http://{row['listen']}:{row['port']}/work?ms=100", timeout=60).read()
 
     threads = [threading.Thread(target=ask, daemon=True) for _ in range(6)]
     for thread in threads:
@@ -59,7 +59,7 @@ def load(row: dict[str, Any]) -> Iterator[None]:
     finally:
         over.set()
         for thread in threads:
-            thread.join(timeout=30)
+            thread.join(timeout=60)
 
 
 def listeners(fleet: Any, server: str) -> str:
@@ -76,7 +76,7 @@ def test_a_busy_dyno_is_told_from_an_idle_one(busy: Project, fleet: Any) -> None
             dynos = {one["dyno"]: one for one in samples[-1]["dynos"]}
             return dynos["web.1"]["cpu"] > 0.15 and dynos["web.1"]["waiting"] > 0
 
-        eventually(waited, 30)
+        eventually(waited)
     servers = {one["server"]: one for one in samples[-1]["servers"]}
     dynos = {one["dyno"]: one for one in samples[-1]["dynos"]}
     assert dynos["web.2"]["cpu"] < 0.1 and dynos["web.2"]["waiting"] == 0
@@ -139,7 +139,7 @@ def test_a_terminal_is_given_back_and_nothing_stays(busy: Project, fleet: Any, w
             os.write(master, b"q")
         else:
             process.send_signal(signal.SIGINT)
-        code = process.wait(timeout=5)
+        code = process.wait(timeout=60)
         if way != "kill":
             read("\x1b[?1049l", 5)
             assert code == 0 and termios.tcgetattr(slave) == before
