@@ -146,7 +146,7 @@ def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mappi
         digest = inputs.manifest.digest[:12]
         of = 0 if inputs.stored is None else inputs.stored.number
         used = {seen.number for seen in known}.union(*(seen.bodies for seen in facts.values()))
-        number = release.next_number(used, machines, reached, strangers=not meta and bool(plan.unreachable))
+        number = release.next_number(used, machines, reached, unknown_servers=not meta and bool(plan.unreachable))
         slug = "" if inputs.slug is None else inputs.slug.digest
         one = release.new(number, slug, text, manifest=digest, of=of)
     # A command that did not end well is tried again; what a rollback went back to had its own once.

@@ -27,7 +27,7 @@ Listener = Callable[[Event], None]
 
 
 def steady(listener: Listener) -> Listener:
-    """The same, for work that goes on where nobody reads it any more: a pipe's reader left, a disk is full."""
+    """The same listener, for work that continues if its output fails: the reader of a pipe exited, a disk is full."""
 
     def tell(event: Event) -> None:
         with suppress(OSError):
@@ -38,7 +38,7 @@ def steady(listener: Listener) -> Listener:
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that did not work: where, on what, the error, and the last lines that explain it."""
+    """One failure: the server, the dyno or resource, the error, and the last lines that explain it."""
 
     server: str
     subject: str
@@ -46,7 +46,7 @@ class Failure:
     detail: str = ""
     unreachable: bool = False
     rejected: bool = False
-    """True where a candidate did not answer, so that no dyno was touched."""
+    """Whether the release was rejected before any dyno moved."""
 
 
 @dataclass
@@ -57,12 +57,12 @@ class Report:
     failures: list[Failure] = field(default_factory=list)
     skipped: list[Change] = field(default_factory=list)
     halted: bool = False
-    """True where a dyno did not come up, so that no further dyno was restarted and nothing was removed."""
+    """Whether a dyno did not come up, so that no further dyno was restarted and nothing was removed."""
     interrupted: bool = False
     reverted: list[str] = field(default_factory=list)
-    """The dynos that went back to what they ran, because the rollout failed."""
+    """The dynos that run again what they ran before, because the rollout failed."""
     stranded: list[str] = field(default_factory=list)
-    """The dynos that should have gone back as well, and could not, with their servers."""
+    """The dynos that could not be reverted, with their servers."""
     release_said: str = ""
     """What the release command printed."""
 
@@ -73,7 +73,7 @@ class Report:
 
     @property
     def went_back(self) -> bool:
-        """Whether the rollout failed, and every dyno that had moved runs again what it ran."""
+        """Whether the rollout failed, and every dyno that had moved was reverted."""
         return bool(self.reverted) and not self.stranded
 
     @property

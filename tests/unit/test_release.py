@@ -54,7 +54,7 @@ def test_numbers_follow_each_other_while_everybody_answers() -> None:
 
 
 def test_a_server_alone_that_never_heard_of_the_others_leaves_them_their_numbers() -> None:
-    assert release.next_number(set(), [], ["b"], strangers=True) > 1000
+    assert release.next_number(set(), [], ["b"], unknown_servers=True) > 1000
     assert release.next_number({1001}, ["b"], ["b"]) == 1002
 
 
