@@ -206,8 +206,8 @@ def new(number: int, slug: str, content: str, *, manifest: str, of: int = 0) -> 
 
 
 def ended(release: Release, result: str, *, before: bool, free: bool) -> Release:
-    """The release with the result of an apply. ``before``: dynos had moved to it in an earlier apply, so this one did not
-    revert them. ``free``: it has no release command, so once it succeeded it never needs one."""
+    """The release with the result of an apply. ``before``: dynos had moved to it in an earlier apply, so this one did
+    not revert them. ``free``: it has no release command, so once it succeeded it never needs one."""
     if release.result == OK:
         return release
     result = "failed" if result in BACK and before else result
