@@ -251,7 +251,10 @@ _JOURNAL = """\
 journalctl --sync 2>/dev/null
 for unit; do
   id=$(systemctl show -p InvocationID --value "$unit")
-  [ -z "$id" ] || journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"
+  restarts=$(systemctl show -p NRestarts --value "$unit")
+  # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
+  if [ "${restarts:-0}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
+  elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
 done
 """
 
