@@ -63,7 +63,7 @@ def reference() -> str:
 
 
 def test_the_reference_is_made_from_the_schema() -> None:
-    file = ROOT / "docs/manifest.md"
+    file = ROOT / "docs/reference/manifest.md"
     if os.environ.get("DYNOCTL_GOLDEN") == "write":
         file.write_text(reference())
     assert file.read_text() == reference(), "stale: DYNOCTL_GOLDEN=write pytest tests/golden/test_docs.py"
