@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
-.PHONY: demo test unit coverage agreement lab-test lint wheel bench soak clean system
+.PHONY: demo test unit coverage agreement lab-test lint docs wheel bench soak clean system
 
 $(VENV)/.done: pyproject.toml
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system
@@ -27,7 +27,7 @@ system:
 demo: system $(VENV)/.done  ## Boot three servers, plan, apply, and ask the app on every dyno
 	@.ci/demo $(DYNOCTL)
 
-test: system $(VENV)/.done lint wheel  ## Lint, types, unit tests, the wheel, and every test on real servers
+test: system $(VENV)/.done lint docs wheel  ## Lint, types, the docs, unit tests, the wheel, and every test on real servers
 	@.ci/packages chromium curl
 	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/agreement tests/lab
 
@@ -49,6 +49,14 @@ lint: $(VENV)/.done
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+$(VENV)/.docs: $(VENV)/.done
+	$(PY) -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+docs: $(VENV)/.docs  ## Build the site into build/docs; a warning or a dead link fails
+	$(VENV)/bin/sphinx-build -q -W --keep-going -n -j auto docs build/docs
+	@echo "The site is in build/docs/index.html."
 
 wheel: $(VENV)/.done  ## Build the wheel and run it from an environment of its own
 	@.ci/wheel $(PY)
