@@ -16,15 +16,28 @@ from schemas import load
 ROOT = Path(__file__).parents[2]
 HEAD = """# The manifest
 
-`dyno.yaml`, version 1. Made from `schemas/dyno.schema.json`, which your editor can use, too: start the file with
+<!-- Generated: DYNOCTL_GOLDEN=write pytest tests/golden/test_docs.py -->
 
-    # yaml-language-server: $schema=schemas/dyno.schema.json
+Every key of `dyno.yaml`, version 1.
 
-YAML here has no surprises: only `true` and `false` are booleans; `no`, `on`, `010`, `12:30` and dates are strings. A key that
-stands twice is an error, tags are not allowed, anchors and `<<` work, and top-level keys that start with `x-` are yours.
+```yaml
+# yaml-language-server: $schema=schemas/dyno.schema.json
+version: 1
+app: {name: shop, source: .}
+framework: {name: sinatra, require: ./app, app: Shop}
+dynos: {web: 4}
+servers:
+  - {name: grid-1, host: 10.0.0.11}
+  - {name: grid-2, host: 10.0.0.12}
+```
 
-A value that must not be in the file is a reference, `{from_env: NAME}`, `{from_file: PATH}` or `{from_command: [argv]}`, and
-what it gives is secret everywhere.
+The first line lets your editor complete and check keys, with the schema that `dynoctl schema` prints.
+
+**YAML.** Only `true` and `false` are booleans; `no`, `on`, `010`, `12:30` and dates are strings. A duplicate key is an
+error, and tags are not allowed. Anchors and `<<` work. Top-level keys that start with `x-` are ignored.
+
+**References.** A value that must not be in the file is written as `{from_env: NAME}`, `{from_file: PATH}` or
+`{from_command: [argv]}`, and what it returns is secret ([Secrets](../how-to/secrets.md)).
 """
 
 
@@ -58,7 +71,9 @@ def reference() -> str:
         lines.append(one["description"] + (" Required." if required else ""))
         if "default" in one:
             lines.append(f"Default: `{flow(one['default'])}`.")
-        lines += ["", *(f"    {path.rpartition('.')[2].removesuffix('[]')}: {flow(e)}" for e in one["examples"])]
+        lines += ["", "```yaml fragment"]
+        lines += [f"{path.rpartition('.')[2].removesuffix('[]')}: {flow(e)}" for e in one["examples"]]
+        lines.append("```")
     return "\n".join(lines) + "\n"
 
 

@@ -135,12 +135,6 @@ def test_every_argument_and_option_says_what_it_does(path: tuple[str, ...]) -> N
         assert text and text.endswith((".", "]")), f"{' '.join(path)}: {parameter.name} says nothing"
 
 
-@pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
-def test_every_command_is_in_the_readme(path: tuple[str, ...]) -> None:
-    name = " ".join(path[:2])
-    assert name in (ROOT / "README.md").read_text(), f"{name} is not in the README"
-
-
 def test_a_shell_is_taught_the_commands(tmp_path: Path) -> None:
     script = subprocess.run([DYNOCTL, "completion", "bash"], capture_output=True, text=True, check=True).stdout
     (tmp_path / "script").write_text(script)
