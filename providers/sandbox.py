@@ -38,4 +38,4 @@ SANDBOX: dict[str, str] = {
     "InaccessiblePaths": "-/var/lib/dynoctl -/etc/dyno -/run/dynoctl",
     "UMask": "0077",
 }
-"""Directives of ``[Service]``. ``systemd-analyze security`` scores a unit with them; see docs/explanation/security.md."""
+"""Directives of ``[Service]``, scored by ``systemd-analyze security``; see docs/explanation/security.md."""

@@ -281,3 +281,16 @@ def test_links_of_the_root_pages_lead_somewhere(page: Path) -> None:
         for target in re.findall(r"\]\(([^)\s]+)\)", line):
             if "://" not in target:
                 assert (ROOT / target.partition("#")[0]).exists(), f"{page.name}:{number}: {target}"
+
+
+TO_COME = {"providers/notice.py", "stacks/falcon.py", "infra/cli/servers.py", "infra/views/servers.py", "tests/simulation/"}
+"""Files that a contributor makes, by the example of CONTRIBUTING.md, and a level of tests that is being built."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_in_the_prose_exist(page: Path) -> None:
+    """A path of this repository between backquotes."""
+    paths = re.compile(r"`((?:infra|providers|stacks|schemas|tests|docs|\.ci)/[\w./-]*)`")
+    for number, line in prose(page):
+        for path in paths.findall(line):
+            assert path in TO_COME or (ROOT / path).exists(), f"{page.relative_to(ROOT)}:{number}: no {path}"
