@@ -63,10 +63,15 @@ def spelling(option: Any) -> str:
     return f"{names} {option.metavar or {'INT': 'N', 'INTEGER': 'N', 'FLOAT': 'N', 'STR': 'TEXT'}.get(kind, kind)}"
 
 
-def default(option: Any) -> str:
-    if option.is_flag or option.default is None or callable(option.default) or option.default == ():
-        return ""
-    return f" Default: `{option.default}`."
+def described(parameter: Any) -> str:
+    """The help of an argument or option as sentences, with its default."""
+    text = f"{cell(parameter.help).rstrip('.')}."
+    shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    if parameter.param_type_name == "argument" and not isinstance(shown, str):
+        return text
+    if shown in (None, "", ()) or isinstance(shown, bool) or callable(shown) or "[default:" in text:
+        return text
+    return f"{text} Default: {cell(str(shown))}."
 
 
 def section(name: str, command: Any) -> Iterator[str]:
@@ -80,16 +85,18 @@ def section(name: str, command: Any) -> Iterator[str]:
     if arguments or options:
         yield "\n| argument, option | meaning |\n|---|---|"
     for one, text in zip(arguments, takes, strict=True):
-        yield f"| {cell(text)} | {cell(one.help)} |"
+        yield f"| {cell(text)} | {described(one)} |"
     for option in options:
-        yield f"| {cell(spelling(option))} | {cell(option.help)}{default(option)} |"
+        yield f"| {cell(spelling(option))} | {described(option)} |"
 
 
 def page() -> str:
     every = [(" ".join(path[1:]), command) for path, command in commands()]
     lines = [HEAD, "| command | what it does |", "|---|---|"]
     for name, command in every:
-        lines.append(f"| [`dynoctl {name}`](#{anchor(name)}) | {cell(command.short_help or command.help).split('. ')[0].rstrip('.')} |")
+        lines.append(
+            f"| [`dynoctl {name}`](#{anchor(name)}) | {cell(command.short_help or command.help).split('. ')[0].rstrip('.')} |"
+        )
     for name, command in every:
         lines += section(name, command)
     return "\n".join(lines) + "\n"

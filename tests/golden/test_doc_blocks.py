@@ -1,14 +1,14 @@
 """Every code block of the docs is classified by its fence, and checked as what it is; so is every command in the prose.
 
-    ```yaml            a manifest, or a part of one: merged over a base manifest, it is valid
-    ```yaml overlay    a dyno.NAME.yaml: over the base manifest, it is valid
-    ```yaml rackup     a part of a manifest of an app with its own rackup
-    ```yaml fragment   well-formed YAML that is no valid manifest by itself
-    ```json            JSON
-    ```sh              a script: its syntax, and every dynoctl command line in it
-    ```console         a transcript: lines after "$ " are as in sh
-    ```python, ```ruby source code: its syntax
-    ```text, ```diff   output; not checked
+```yaml            a manifest, or a part of one: merged over a base manifest, it is valid
+```yaml overlay    a dyno.NAME.yaml: over the base manifest, it is valid
+```yaml rackup     a part of a manifest of an app with its own rackup
+```yaml fragment   well-formed YAML that is no valid manifest by itself
+```json            JSON
+```sh              a script: its syntax, and every dynoctl command line in it
+```console         a transcript: lines after "$ " are as in sh
+```python, ```ruby source code: its syntax
+```text, ```diff   output; not checked
 """
 
 from __future__ import annotations
@@ -283,7 +283,13 @@ def test_links_of_the_root_pages_lead_somewhere(page: Path) -> None:
                 assert (ROOT / target.partition("#")[0]).exists(), f"{page.name}:{number}: {target}"
 
 
-TO_COME = {"providers/notice.py", "stacks/falcon.py", "infra/cli/servers.py", "infra/views/servers.py", "tests/simulation/"}
+TO_COME = {
+    "providers/notice.py",
+    "stacks/falcon.py",
+    "infra/cli/servers.py",
+    "infra/views/servers.py",
+    "tests/simulation/",
+}
 """Files that a contributor makes, by the example of CONTRIBUTING.md, and a level of tests that is being built."""
 
 
@@ -294,3 +300,7 @@ def test_files_in_the_prose_exist(page: Path) -> None:
     for number, line in prose(page):
         for path in paths.findall(line):
             assert path in TO_COME or (ROOT / path).exists(), f"{page.relative_to(ROOT)}:{number}: no {path}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150, "move the rest to docs/"

@@ -64,12 +64,12 @@ HOSTILE = (
 
 
 def golden(name: str, text: str) -> None:
-    """Compare with a file; UPDATE_GOLDEN=1 writes it, to be read before it is committed."""
+    """Compare with a file; DYNOCTL_GOLDEN=write writes it, to be read before it is committed."""
     path = GOLDEN / name
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("DYNOCTL_GOLDEN") == "write":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8"), f"{path} differs: UPDATE_GOLDEN=1 writes it anew"
+    assert text == path.read_text(encoding="utf-8"), f"{path} differs: DYNOCTL_GOLDEN=write writes it anew"
 
 
 def data(text: str | None) -> Mapping[str, Json]:
