@@ -1,8 +1,8 @@
-"""A one-off program on one server that is tied to this connection: when that ends, in whatever way, so does it.
+"""A one-off program on one server, tied to this connection: it ends when the connection ends, however that happens.
 
-Two execs on one connection. The guard writes what the program needs, all of it from its stdin, and listens for a beat
-every few seconds; where beats stay out it stops the program's unit, and at its end it takes everything away. The other
-one is the program's own: its stdin, stdout and stderr, or a terminal."""
+Two execs share one connection. The guard reads the program's script and variables from its stdin, writes them, and
+waits for a heartbeat every few seconds; if the heartbeat stops, it stops the program's unit. When it ends it removes
+everything it wrote. The second exec belongs to the program: its stdin, stdout and stderr, or a terminal."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from paramiko import Channel as Channel
 
 BEAT = 4
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
 
 PATIENCE = 30
-"""Seconds without a beat after which the server ends the program."""
+"""Seconds without a heartbeat after which the server ends the program."""
 
 SILENCE = 30
-"""Seconds without an echo of a beat after which the connection counts as broken here."""
+"""Seconds without an echo of a heartbeat after which this side treats the connection as lost."""
 
 START = 30
-"""Seconds that the server has to begin."""
+"""Seconds within which the server must start the program."""
 
 
-_END = "the server ends the program by itself"
+_END = "the server ends the program on its own"
 
 
 class Attached:
-    """The unit ``name`` on a server, started by ``argv``. ``environment`` is the text of its env file. Close it."""
+    """The unit ``name`` on a server, started by ``argv``. ``environment`` is the text of its env file."""
 
     def __init__(self, session: Session, name: str, argv: Sequence[str], environment: str) -> None:
         self._session = session
@@ -52,16 +52,18 @@ class Attached:
         threading.Thread(target=self._beat, daemon=True, name=f"beat {session.name}").start()
 
     def start(self, terminal: tuple[str, int, int] | None = None) -> tuple[Channel, bytes]:
-        """Start it; its channel, and what it said already. ``terminal`` is the kind, columns and rows of one."""
+        """Start the program; return its channel and the output read so far.
+
+        ``terminal`` is the type (``TERM``), columns and rows of the terminal to run it in."""
         self._channel = channel = self._session.program(self._name, terminal)
         data, mark = b"", self._mark.encode()
         deadline = time.monotonic() + START
-        while mark not in data:  # what a login shell prints stands before it
+        while mark not in data:  # a login shell may print something first
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             try:
                 piece = channel.recv(PIECE)
             except TimeoutError:
-                raise Unreachable(f"{self._session.name}: it did not start within {START} s") from None
+                raise Unreachable(f"{self._session.name}: the program did not start within {START} s") from None
             except (OSError, EOFError) as error:
                 raise self._session.lost(error) from None
             if not piece:
@@ -79,23 +81,23 @@ class Attached:
         text = said.decode(errors="replace").strip()
         if "sudo" in text:
             return Unreachable(
-                f"{self._session.name}: {self._session.user} may not start it: {text.splitlines()[-1]}",
-                "The login's sudo rule is too narrow. This prints one that is not: dynoctl sudoers",
+                f"{self._session.name}: user {self._session.user} may not start the program: {text.splitlines()[-1]}",
+                "the sudo rule of this login is too narrow; print the one it needs with: dynoctl sudoers",
             )
-        return self._session.lost(EOFError(text[-300:] or "the server ended the session"))
+        return self._session.lost(EOFError(text[-300:] or "the server closed the session"))
 
     def send(self, word: str) -> None:
-        """Tell the guard: ``INT`` and the like is a signal for the program, ``end`` ends it."""
+        """Send a word to the guard: a signal for the program, such as ``INT``, or ``end`` to end it."""
         with suppress(OSError, EOFError), self._sending:
             self._guard.sendall(f"{word}\n".encode())
 
     def check(self) -> None:
-        """Raise Unreachable where the server has been silent for too long."""
+        """Raise Unreachable if the server has been silent for too long."""
         if time.monotonic() - self._heard > SILENCE:
-            raise self._session.lost(EOFError(f"no sign of life for {SILENCE} s; {_END}"))
+            raise self._session.lost(EOFError(f"no heartbeat for {SILENCE} s; {_END}"))
 
     def status(self) -> int:
-        """Its exit status, once it has ended. Raises Unreachable where the connection ended first."""
+        """The program's exit status, once it has ended. Raises Unreachable if the connection was lost first."""
         assert self._channel is not None  # noqa: S101  # for mypy
         deadline = time.monotonic() + START
         while not self._channel.exit_status_ready() and time.monotonic() < deadline:
@@ -104,11 +106,11 @@ class Attached:
             time.sleep(0.01)
         status = self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
         if status < 0:
-            raise self._session.lost(EOFError(f"it ended first; {_END}"))
+            raise self._session.lost(EOFError(f"it closed before the program ended; {_END}"))
         return int(status)
 
     def close(self, patience: float = 15) -> None:
-        """End it where it still runs, and wait until nothing is left of it."""
+        """End the program if it still runs, and wait up to ``patience`` seconds until everything of it is removed."""
         self._stop.set()
         self.send("end")
         with suppress(OSError, EOFError):
@@ -132,14 +134,14 @@ class Attached:
 
 
 def detach(session: Session, name: str, argv: Sequence[str], environment: str) -> None:
-    """Start the unit ``name`` and leave it: it ends by itself. Raises DynoctlError where it does not start."""
+    """Start the unit ``name`` and leave it running on its own. Raises DynoctlError if it does not start."""
     mark = secrets.token_hex(12)
     channel = _prepare(session, name, program(argv, ""), environment, _START, mark)
     channel.close()
 
 
 def _prepare(session: Session, name: str, script: str, environment: str, then: str, ready: str = "") -> Channel:
-    """Hand the server what the program needs; gives back the channel once it is there."""
+    """Send the script and variables of the program; return the channel once the server has written them."""
     ready = ready or secrets.token_hex(12)
     values = {"name": name, "program": script, "environment": environment, "ready": ready, "patience": str(PATIENCE)}
     channel = session.channel()
@@ -161,7 +163,7 @@ def _prepare(session: Session, name: str, script: str, environment: str, then: s
     except (OSError, EOFError) as error:
         raise session.lost(error) from None
     session.refuse_without_root(output)
-    raise DynoctlError(f"{session.name}: it could not be started: {output.stderr.strip()[-500:]}")
+    raise DynoctlError(f"{session.name}: cannot start the program: {output.stderr.strip()[-500:]}")
 
 
 _WRITE = """\
@@ -171,8 +173,9 @@ fail() { clean; exit 1; }
 printf '%s' "$environment" > "$variables" && printf '%s' "$program" > "$script" || fail
 """
 
-# One compound command: the shell has read all of it when it says that beats may follow on the same stdin. Where the
-# connection breaks just as the program starts, the unit may come after it was stopped: so that is done again.
+# One compound command, so that the shell has read all of it before it prints the marker and heartbeats follow on the
+# same stdin. If the connection is lost just as the program starts, the unit may appear after the first stop: hence the
+# second one.
 _GUARD = f"""\
 {{
 {_WRITE}printf '%s\\n' "$ready"
@@ -192,7 +195,7 @@ exit 0
 }}
 """
 
-# systemd has read the variables when it says that the program runs.
+# systemd has read the env file by the time systemd-run returns, so it can be removed.
 _START = f"""\
 {{
 {_WRITE}sh "$script" 2>&1 || fail

@@ -1,4 +1,4 @@
-"""What every user of an SSH channel shares."""
+"""Constants shared by everything that uses an SSH channel."""
 
 PIECE = 32 * 1024
-"""Bytes handed to the channel at once: it copies what is left on each turn, so large pieces are slow."""
+"""Bytes handed to the channel at once. It copies the remainder on every send, so larger pieces are slow."""

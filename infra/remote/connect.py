@@ -1,4 +1,4 @@
-"""Open an SSH connection to a server, strictly: an unknown or changed host key is refused."""
+"""Open an SSH connection to a server; an unknown or changed host key is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEEPALIVE = 15
 
 
 def connect(target: Target) -> fabric.Connection:
-    """Log in to ``target``. Raises Unreachable with what to do about it."""
+    """Log in to ``target``. Raises Unreachable with the cause and a hint."""
     import fabric
     import paramiko
 
@@ -29,7 +29,7 @@ def connect(target: Target) -> fabric.Connection:
         "auth_timeout": target.connect_timeout,
     }
     if target.key is not None:
-        # A key that was named is the only one tried: five others first would end in "too many failures".
+        # Only the configured key is tried: with others first, sshd may stop with "too many authentication failures".
         kwargs |= {"key_filename": str(target.key), "look_for_keys": False, "allow_agent": False}
     gateway = None
     if target.gateway is not None:
@@ -46,37 +46,40 @@ def connect(target: Target) -> fabric.Connection:
         connect_kwargs=kwargs,
     )
     if isinstance(connection.gateway, fabric.Connection) and gateway is None:
-        _strict(connection.gateway, target)  # a ProxyJump of ssh_config
+        _strict(connection.gateway, target)  # from ProxyJump in ssh_config
     _strict(connection, target)
+    where = f"cannot connect to {target.name} ({_address(connection)})"
     try:
         connection.open()
     except paramiko.BadHostKeyException as error:
+        host = target.host if target.port in (None, 22) else f"[{target.host}]:{target.port}"
+        file = f" -f {target.known_hosts}" if target.known_hosts else ""
         raise Unreachable(
-            f"{target.name}: the host key of {target.host} is not the one in known_hosts",
-            f"It offered {error.key.get_name()} {fingerprint(error.key)}. Somebody may stand in between. "
-            "If the server was rebuilt, replace its line in known_hosts.",
+            f"{where}: host key verification failed: it offered {error.key.get_name()} {fingerprint(error.key)}, "
+            "which is not the key in known_hosts",
+            f"if the server was rebuilt: ssh-keygen -R '{host}'{file}; if not, the connection may be intercepted",
         ) from None
     except paramiko.AuthenticationException as error:
         raise Unreachable(
-            f"{target.name}: {connection.user}@{target.host} did not let us in: {error}",
-            "Check ssh.user and ssh.key, or load the key into the agent.",
+            f"{where}: authentication failed for user {connection.user}: {error}",
+            "check ssh.user and ssh.key in dyno.yaml, or load the key into the agent: ssh-add",
         ) from None
     except paramiko.PasswordRequiredException:
         raise Unreachable(
-            f"{target.name}: the key {target.key} is encrypted",
-            "Load it into the agent: ssh-add, and leave ssh.key out.",
+            f"{where}: the key {target.key} is encrypted",
+            "load the key into the agent with ssh-add, and remove ssh.key from dyno.yaml",
         ) from None
     except paramiko.SSHException as error:
-        raise _refused(target, error) from None
+        raise _refused(target, where, error) from None
     except TimeoutError:
         raise Unreachable(
-            f"{target.name}: no answer from {target.host} within {target.connect_timeout} s",
-            "Check that the server is up and that its address is right.",
+            f"{where}: timed out after {target.connect_timeout} s",
+            "check that the server is up and that its address and port are correct",
         ) from None
     except (OSError, socket.gaierror, EOFError) as error:
         raise Unreachable(
-            f"{target.name}: cannot reach {target.host}: {_reason(error)}",
-            "Check that the server is up, its sshd runs, and its address is right.",
+            f"{where}: {_reason(error)}",
+            "check that the server is up, that sshd runs on it, and that its address and port are correct",
         ) from None
     transport = connection.transport
     if transport is not None:
@@ -85,10 +88,10 @@ def connect(target: Target) -> fabric.Connection:
 
 
 def _strict(connection: fabric.Connection, target: Target) -> None:
-    """Replace Fabric's trust in unknown hosts by known_hosts and a refusal."""
+    """Refuse hosts that are not in known_hosts; Fabric trusts unknown hosts by default."""
     import paramiko
 
-    # What is wrong is said once, in our words; without a handler its log would end on stderr with a traceback.
+    # We report errors ourselves; without a handler paramiko would log them to stderr with a traceback.
     log = logging.getLogger("paramiko")
     log.addHandler(logging.NullHandler())
     log.propagate = False
@@ -104,28 +107,34 @@ def _strict(connection: fabric.Connection, target: Target) -> None:
             client.load_system_host_keys(str(path))
 
 
-def _refused(target: Target, error: Exception) -> Unreachable:
+def _refused(target: Target, where: str, error: Exception) -> Unreachable:
     text = str(error)
     if "not found in known_hosts" in text:
         file = target.known_hosts or "~/.ssh/known_hosts"
         port = "" if target.port in (None, 22) else f"-p {target.port} "
         return Unreachable(
-            f"{target.name}: the host key of {target.host} is unknown, so it was refused",
-            f"Compare its fingerprint with the server's own, then: ssh-keyscan {port}{target.host} >> {file}",
+            f"{where}: unknown host key: {target.host} is not in {file}",
+            f"add it, and compare its fingerprint with the server's: ssh-keyscan {port}{target.host} >> {file}",
         )
     if "No authentication methods available" in text:
         return Unreachable(
-            f"{target.name}: {target.host} did not let us in: there is no key to try",
-            "Name one with ssh.key, or load it into the agent: ssh-add.",
+            f"{where}: authentication failed: no key available",
+            "set ssh.key in dyno.yaml, or load a key into the agent: ssh-add",
         )
-    return Unreachable(f"{target.name}: SSH with {target.host} failed: {text}", "Check the server's sshd.")
+    return Unreachable(f"{where}: SSH failed: {text}", "check sshd on the server: journalctl -u ssh")
+
+
+def _address(connection: fabric.Connection) -> str:
+    host = f"[{connection.host}]" if ":" in connection.host else connection.host
+    return f"{host}:{connection.port}"
 
 
 def _reason(error: BaseException) -> str:
     inner = getattr(error, "errors", None)  # paramiko's NoValidConnectionsError hides the real reason here
     if isinstance(inner, dict) and inner:
         error = next(iter(inner.values()))
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text: str = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text[:1].lower() + text[1:]
 
 
 def fingerprint(key: Any) -> str:

@@ -1,4 +1,4 @@
-"""Do one thing on many servers at once, and keep each one's failure to itself."""
+"""Run the same work on many servers at once; a failure on one server does not affect the others."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 AT_ONCE = 32
-"""Servers worked on at the same time, where nobody says how many."""
+"""Default number of servers worked on at the same time."""
 
 _limit = AT_ONCE
 
 
 def limit(most: int) -> None:
-    """Work on at most so many servers at the same time from now on."""
-    global _limit  # a choice for the whole run
+    """Work on at most ``most`` servers at the same time for the rest of this process."""
+    global _limit  # applies to the whole process
     _limit = most
 
 
 def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlError]:
-    """``work`` for every item in threads; an item whose work failed has its error as the value."""
+    """Run ``work`` for every item in threads; return the result, or the error it raised, by item."""
     keys = list(items)
     if not keys:
         return {}
@@ -35,9 +35,9 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         except DynoctlError as error:
             return error
         except (OSError, EOFError) as error:
-            return Unreachable(f"{key}: the connection broke: {error or type(error).__name__}")
+            return Unreachable(f"{key}: connection lost: {error or type(error).__name__}")
 
-    if min(_limit, len(keys)) == 1:  # no thread, and so one fixed order
+    if min(_limit, len(keys)) == 1:  # without threads, in a fixed order
         return {key: attempt(key) for key in keys}
     with ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool:
         return dict(zip(keys, pool.map(attempt, keys), strict=True))

@@ -1,4 +1,4 @@
-"""The one place where values become shell text."""
+"""The only place where values are quoted into shell text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 
-# A server's own locale, aliases or PATH must not change what our scripts read or print.
+# The server's locale, aliases and PATH must not change what our scripts read or print.
 PRELUDE = """\
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -19,13 +19,13 @@ unset LANGUAGE CDPATH ENV BASH_ENV GREP_OPTIONS POSIXLY_CORRECT SYSTEMD_PAGER SY
 umask 077
 """
 
-# Runs under the login shell, whatever that is: one word list and one single-quoted constant.
+# Must parse in any login shell: plain words and one single-quoted constant.
 ENTRY = (
     'sh -c \'if [ "$(id -u)" -eq 0 ]; then exec sh -s -- "$SSH_CONNECTION"; '
     'else exec sudo -n -- sh -s -- "$SSH_CONNECTION"; fi\''
 )
 
-# The same for a script that is there already: stdin is the program's. ``NAME`` becomes the name of a one-off unit.
+# The same for a script already on the server, so that stdin is left to the program. ``NAME`` is a one-off unit's name.
 PROGRAM = 'sh -c \'if [ "$(id -u)" -eq 0 ]; then exec sh "$1"; else exec sudo -n -- sh "$1"; fi\' sh /run/NAME.sh'
 
 _ONE_OFF = re.compile(r"^dynoctl-run-[a-z0-9-]+\.[0-9]+$")
@@ -34,13 +34,13 @@ _NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
 
 
 def assign(variables: Mapping[str, str]) -> str:
-    """Shell assignments, one a line. Raises ValueError where a name is not a plain lower-case one."""
+    """Shell assignments, one per line. Raises ValueError if a name is not lower-case letters, digits and ``_``."""
     lines = []
     for name, value in variables.items():
         if not _NAME.match(name):
-            raise ValueError(f"not a variable's name: {name!r}")
+            raise ValueError(f"invalid variable name: {name!r}")
         if "\0" in value:
-            raise ValueError(f"{name} holds a NUL")
+            raise ValueError(f"{name} contains a NUL byte")
         lines.append(f"{name}={shlex.quote(value)}\n")
     return "".join(lines)
 
@@ -48,17 +48,17 @@ def assign(variables: Mapping[str, str]) -> str:
 def entry(name: str) -> str:
     """The command line that starts the script of the one-off unit ``name``. Raises ValueError."""
     if not _ONE_OFF.match(name) or name.endswith("\n"):
-        raise ValueError(f"not a one-off unit's name: {name!r}")
+        raise ValueError(f"invalid one-off unit name: {name!r}")
     return PROGRAM.replace("NAME", name)
 
 
 def program(argv: Sequence[str], mark: str) -> str:
-    """The script that runs ``argv`` in its own place, once it has said ``mark``."""
+    """A script that prints ``mark`` and then replaces itself with ``argv``."""
     return f'{PRELUDE}{assign({"mark": mark})}printf %s "$mark"\nexec {shlex.join(argv)}\n'
 
 
 def observation(fragments: Mapping[str, Fragment], nonce: str) -> str:
-    """One script for one round trip: each fragment in a subshell between lines that carry the nonce."""
+    """A script that runs every fragment in one round trip: each in a subshell, between lines that carry the nonce."""
     parts = [PRELUDE, 'connection="${1-}"\n', assign({"nonce": nonce})]
     for name, fragment in fragments.items():
         parts.append(f"printf '\\n%s begin {name}\\n' \"$nonce\"\n(\n")
@@ -70,7 +70,7 @@ def observation(fragments: Mapping[str, Fragment], nonce: str) -> str:
 
 
 def sections(output: str, nonce: str) -> dict[str, tuple[int, str]]:
-    """The exit status and output of each fragment. Noise that a login shell prints is left out."""
+    """The exit status and output of each fragment, by name. Output of the login shell is ignored."""
     found: dict[str, tuple[int, str]] = {}
     pattern = re.compile(rf"^{nonce} begin (\w+)\n(.*?)\n?^{nonce} end \1 (\d+)$", re.DOTALL | re.MULTILINE)
     for match in pattern.finditer(output):
@@ -79,11 +79,11 @@ def sections(output: str, nonce: str) -> dict[str, tuple[int, str]]:
 
 
 def batch(commands: Sequence[Command], nonce: str) -> str:
-    """Commands one after the other, ending at the first that fails; each reports ``NONCE index status``."""
+    """A script that runs commands in order up to the first that fails; each reports ``NONCE index status``."""
     parts = ["status=0\n"]
     for index, command in enumerate(commands):
         run = f"timeout -k 5 {int(command.timeout)} {shlex.join(command.argv)}"
-        # The locks' descriptors stay with the shell: a child that outlives it must not keep them.
+        # A child that outlives the shell must not keep the locks, so their descriptors are closed for it.
         if command.stdin is None:
             body = f"( {run} ) </dev/null 2>&1 8>&- 9>&-"
         else:
@@ -95,8 +95,8 @@ def batch(commands: Sequence[Command], nonce: str) -> str:
     return "".join(parts)
 
 
-# A unit of its own in a sandbox: a user that is made for it, a /tmp of its own in which all of it happens, and an end
-# by itself. Its memory and share are the server's to give; it is not a dyno, and it may fetch gems from the network.
+# A sandboxed transient unit with a dynamic user and a private /tmp, in which the whole build happens, and a time limit.
+# It is not a dyno: it has no memory limit, and it may fetch gems from the network.
 _BUILD = """\
 { unit=dynoctl-build-$$; trap 'systemctl stop "$unit" 2>/dev/null' EXIT HUP TERM; }
 systemd-run --quiet --pipe --wait --collect --unit="$unit" -p DynamicUser=yes -p ProtectHome=yes \\
@@ -113,12 +113,13 @@ tar -cf - .' build "$@"
 
 
 def building(commands: Sequence[str], environment: Mapping[str, str], path: str, seconds: int, ready: str) -> str:
-    """A script whose own stdin goes on with a tar once it has printed ``ready``: build it, print the result's tar."""
+    """A script that prints ``ready``, reads a tar from its stdin, runs the build commands in it and prints the
+    result as a tar. ``seconds`` is the time limit."""
     variables = {**environment, "HOME": "/tmp", "PATH": path or "/usr/local/bin:/usr/bin:/bin"}  # noqa: S108
     words = shlex.join([f"--setenv={name}={value}" for name, value in variables.items()])
-    # systemd expands what stands behind a dollar sign in the words of a unit; doubled, it means itself.
+    # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
     words_ = [command.replace("$", "$$") for command in commands]
     text = _BUILD.replace('"$@" sh -c', f"{words} sh -c").replace('build "$@"', f"build {shlex.join(words_)}")
-    # One compound command: the shell has read all of it when it says that the tar may follow on the same stdin.
+    # One compound command, so that the shell has read all of it before the tar follows on stdin.
     variables = {"seconds": str(seconds), "ready": ready}
     return f"{PRELUDE}{assign(variables)}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"

@@ -1,7 +1,7 @@
-"""A script on one server that runs for as long as somebody listens: its lines come as they are printed.
+"""A script on one server whose lines are streamed while it runs; it ends when the reader leaves.
 
-An idle connection that is cut without a word is seen by neither side, so each listens for the other: a beat goes up
-every few seconds, and comes back. Where beats stay out, the server ends the script and this side raises."""
+Neither side notices when an idle connection is cut silently, so a heartbeat is sent every few seconds and echoed. If
+heartbeats stop, the server ends the script and this side raises Unreachable."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from infra.remote.quote import PRELUDE, assign
 from infra.remote.session import Output, Session
 
 BEAT = 4
-"""Seconds between two beats."""
+"""Seconds between two heartbeats."""
 
 SILENCE = 12
-"""Seconds without a sign of life after which the connection counts as broken."""
+"""Seconds without output or heartbeat after which the connection counts as lost."""
 
 PATIENCE = 30
-"""Seconds without a beat after which the server ends the script."""
+"""Seconds without a heartbeat after which the server ends the script."""
 
 
 class Stream:
-    """A script that runs as root on ``session``'s server. ``variables`` are its values; read it with ``lines``."""
+    """A script that runs as root on the server of ``session`` with ``variables`` set; ``lines`` reads its output."""
 
     def __init__(self, session: Session, script: str, variables: Mapping[str, str]) -> None:
         self._session = session
@@ -42,12 +42,12 @@ class Stream:
             raise session.lost(error) from None
 
     def lines(self) -> Iterator[bytes]:
-        """What it prints, line by line, until it ends or is closed. Raises Unreachable where the connection breaks."""
+        """The script's output by line, until it ends or is closed. Raises Unreachable if the connection is lost."""
         marker, end = f"{self._nonce}\n".encode(), f"{self._nonce} end".encode()
         listening, rest = False, b""
         for piece in self._pieces():
             rest += piece
-            if not listening:  # what a login shell prints stands before it
+            if not listening:  # a login shell may print something first
                 if marker not in rest:
                     continue
                 rest, listening = rest.partition(marker)[2], True
@@ -61,7 +61,7 @@ class Stream:
             raise self._why()
 
     def close(self) -> None:
-        """End it: the server sees its stdin end, and ends the script."""
+        """End the script: the server ends it when its stdin closes."""
         self._closed.set()
         with suppress(OSError, EOFError):
             self._channel.close()
@@ -69,49 +69,50 @@ class Stream:
     def _pieces(self) -> Iterator[bytes]:
         silent = 0
         while not self._closed.is_set():
-            self._channel.settimeout(1)  # only waiting counts as silence, not what the reader does meanwhile
+            self._channel.settimeout(1)  # only waiting counts as silence, not the time the reader takes
             try:
                 piece = self._channel.recv(PIECE)
             except TimeoutError:
-                silent = 0 if self._signs() else silent + 1
+                silent = 0 if self._heartbeats() else silent + 1
                 if silent >= SILENCE:
-                    raise self._session.lost(EOFError(f"no sign of life for {silent} s")) from None
+                    raise self._session.lost(EOFError(f"no heartbeat for {silent} s")) from None
                 continue
             except (OSError, EOFError) as error:
                 raise self._session.lost(error) from None
             if not piece:
                 return
             silent = 0
-            self._signs()
+            self._heartbeats()
             yield piece
 
-    def _signs(self) -> bytes:
-        """The beats that came back, or what a shell said that would not start."""
+    def _heartbeats(self) -> bytes:
+        """What arrived on stderr: echoed heartbeats, or the error of a shell that did not start."""
         data = b""
         while self._channel.recv_stderr_ready() and (piece := self._channel.recv_stderr(PIECE)):
             data += piece
         return data
 
     def _why(self) -> Unreachable:
-        text = self._signs().decode(errors="replace")
+        text = self._heartbeats().decode(errors="replace")
         status = self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
-        if status >= 0:  # below that, the connection ended first
+        if status >= 0:  # negative: the connection was lost first
             try:
                 self._session.refuse_without_root(Output(status, "", text))
             except Unreachable as error:
                 return error
-        return self._session.lost(EOFError(text.strip()[-300:] or "the server ended the session"))
+        return self._session.lost(EOFError(text.strip()[-300:] or "the server closed the session"))
 
     def _beat(self) -> None:
         while not self._closed.wait(BEAT):
             try:
                 self._channel.sendall(b"\n")
             except (OSError, EOFError):
-                return  # who reads the lines reports the broken connection
+                return  # the reader of the lines reports the lost connection
 
 
-# One compound command: the shell has read all of it when it says that beats may follow on the same stdin. The script is
-# a session of its own, so that all its processes end with it. Where the connection ends, so does the read.
+# One compound command, so that the shell has read all of it before it prints the marker and heartbeats follow on the
+# same stdin. The script runs in its own session, so that all its processes can be killed together. When the connection
+# ends, the read fails and the script is killed.
 _KEEP = """\
 {
 printf '%s\\n' "$ready"

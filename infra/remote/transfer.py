@@ -1,4 +1,4 @@
-"""Files over SSH: sent and fetched whole, checked by their digest; and trees that a server builds."""
+"""Files over SSH, sent and fetched whole and checked by digest, and builds of a tree on a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def upload(session: Session, local: Path, path: str, sha256: str) -> None:
-    """Send a file whole: beside its place, checked by sha256, then renamed. Raises DynoctlError."""
+    """Send a file to a temporary name, check its sha256, then rename it to ``path``. Raises DynoctlError."""
     size = local.stat().st_size
     ready = secrets.token_hex(12)
     script = PRELUDE + assign({"path": path, "sum": sha256, "size": str(size), "ready": ready}) + _RECEIVE
@@ -30,7 +30,7 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
     try:
         channel.settimeout(60)
         channel.sendall(script.encode())
-        # The shell says when it listens, so that it does not read the file as its script.
+        # Wait until the shell has read its script, or it would read the file as part of it.
         if _after(channel, ready) is None:
             raise DynoctlError(f"{session.name}: cannot write {path}: {_tail(channel)}")
         try:
@@ -39,7 +39,7 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
                     channel.sendall(piece)
             channel.shutdown_write()
         except OSError:
-            # Where only the channel is closed, its other end gave up (a full disk) and says why.
+            # If only the channel is closed, the other end failed (a full disk) and says why.
             if not channel.closed or not channel.get_transport().is_active():
                 raise
         channel.settimeout(300)
@@ -50,11 +50,14 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
     finally:
         channel.close()
     if status != 0:
-        raise DynoctlError(f"{session.name}: sending {path} failed: {said or status}", "Is the server's disk full?")
+        raise DynoctlError(
+            f"{session.name}: cannot send {path}: {said or f'exit status {status}'}",
+            "check the free disk space on the server: df -h /var/lib",
+        )
 
 
 def download(session: Session, path: str, local: Path) -> None:
-    """Get a file whole, checked by sha256. Raises DynoctlError."""
+    """Fetch a file whole and check its sha256. Raises DynoctlError."""
     channel = session.channel()
     digest = hashlib.sha256()
     ready = secrets.token_hex(12)
@@ -78,23 +81,24 @@ def download(session: Session, path: str, local: Path) -> None:
     finally:
         channel.close()
     if head.decode(errors="replace").strip() != digest.hexdigest():
-        raise DynoctlError(f"{session.name}: {path} could not be read: {said or 'it came incomplete'}")
+        raise DynoctlError(f"{session.name}: cannot read {path}: {said or 'the transfer was incomplete'}")
 
 
 def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:
-    """Run build commands over a tree: a tar is sent, and if every command succeeded another comes back; what they print
-    goes to ``log``. The status of the first that failed, or 0. Raises Unreachable."""
+    """Run build commands on a tree: the tar in ``up`` is sent, and if every command succeeds the result is written to
+    ``down`` as a tar. Output goes to ``log``. Returns the status of the first command that failed, or 0. Raises
+    Unreachable."""
     channel = session.channel()
     deadline = time.monotonic() + job.timeout + 60
     ready = secrets.token_hex(12)
     try:
         channel.settimeout(60)
         channel.sendall(building(job.commands, job.environment, job.path, int(job.timeout), ready).encode())
-        # The shell says when it listens, so that it does not read the tar as its script.
+        # Wait until the shell has read its script, or it would read the tar as part of it.
         if _after(channel, ready) is None:
-            raise DynoctlError(f"{session.name}: cannot build there: {_tail(channel)}")
+            raise DynoctlError(f"{session.name}: cannot start the build: {_tail(channel)}")
         threading.Thread(target=_send, args=(channel, up), daemon=True).start()
-        # Not by the channel's timeout: that is the sender's, too, and a slow line is no broken one.
+        # The channel's timeout would apply to the sender too, and a slow connection is not a lost one.
         while True:
             while channel.recv_stderr_ready():
                 log.write(channel.recv_stderr(PIECE))
@@ -105,7 +109,7 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
                 down.write(piece)
                 continue
             if time.monotonic() > deadline:
-                raise Unreachable(f"{session.name}: the build did not end in its time")
+                raise Unreachable(f"{session.name}: the build timed out after {job.timeout:.0f} s")
             time.sleep(0.02)
         channel.settimeout(60)
         while piece := channel.recv_stderr(PIECE):
@@ -117,7 +121,7 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
         channel.close()
 
 
-# One compound command, so that the shell has read all of it before the file follows on the same stdin.
+# One compound command, so that the shell has read all of it before the file follows on stdin.
 _RECEIVE = """\
 { mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf '%s\\n' "$ready" && cat > "$new" &&
   [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
@@ -125,7 +129,7 @@ _RECEIVE = """\
 """
 
 
-# Its sha256 as 64 digits and an end of line, and then the file.
+# Prints the sha256 as 64 hex digits and a newline, then the file.
 _GIVE = """\
 printf '%s\\n' "$ready"
 sum=$(sha256sum < "$path") && printf '%s\\n' "${sum%% *}" && cat "$path"
@@ -138,12 +142,12 @@ def _send(channel: paramiko.Channel, data: IO[bytes]) -> None:
             channel.sendall(piece)
         channel.shutdown_write()
     except (OSError, EOFError):
-        pass  # the reader of this channel reports the broken connection
+        pass  # the reader of this channel reports the lost connection
 
 
 def _after(channel: paramiko.Channel, ready: str) -> bytes | None:
-    """Read the line ``ready``, past all that a login shell prints: what came behind it already, or None where the
-    channel ended without it."""
+    """Read up to the line ``ready``, ignoring what a login shell prints before it. Returns what was read past that
+    line, or None if the channel ended without it."""
     data, marker = b"", f"{ready}\n".encode()
     while marker not in data:
         piece = channel.recv(PIECE)
@@ -154,7 +158,7 @@ def _after(channel: paramiko.Channel, ready: str) -> bytes | None:
 
 
 def _tail(channel: paramiko.Channel) -> str:
-    """What a command that ends, or has ended, still says; its words may come after its status."""
+    """The rest of a command's output; it may arrive after the exit status."""
     data = b""
     channel.settimeout(5)
     for receive in (channel.recv, channel.recv_stderr):

@@ -184,7 +184,7 @@ def test_a_killed_client_and_a_cut_cable(oneoff: Project, fleet: Any) -> None:
         finally:
             fleet.restore(ON)
         assert process.returncode == 4
-        assert "no sign of life" in said
+        assert "no heartbeat" in said
 
 
 def test_detached(oneoff: Project, fleet: Any) -> None:
