@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from infra.model import naming
 from infra.model.command_line import argv
 from infra.model.provider import Fragment
-from infra.model.run_request import Base, Wish
+from infra.model.run_request import Base, RunRequest
 from providers import env_file, ini, one_off, paths, shown
 
 CPU = "100%"
@@ -61,25 +61,25 @@ class Runs:
     def name(self, app: str, nonce: str) -> str:
         return one_off.name(one_off.RUN, app, nonce)
 
-    def environment(self, wish: Wish) -> str:
-        return env_file.render(wish.variables)
+    def environment(self, request: RunRequest) -> str:
+        return env_file.render(request.variables)
 
-    def argv(self, app: str, base: Base, wish: Wish) -> Sequence[str]:
+    def argv(self, app: str, base: Base, request: RunRequest) -> Sequence[str]:
         """What starts it: ``systemd-run`` with all that its unit says. Nothing of it is secret."""
-        name = self.name(app, wish.nonce)
+        name = self.name(app, request.nonce)
         service = {
             key.partition(".")[2]: value
             for key, value in ini.parse(base.source["unit"]).items()
             if key.startswith("Service.")
         }
-        line = wish.words[0] if len(wish.words) == 1 else tuple(wish.words)
-        how = {"terminal": ["--pty", "--wait"], "pipe": ["--pipe", "--wait"], "detached": []}[wish.how]
+        line = request.words[0] if len(request.words) == 1 else tuple(request.words)
+        mode = {"terminal": ["--pty", "--wait"], "pipe": ["--pipe", "--wait"], "detached": []}[request.mode]
         options = [
-            *("--quiet", "--collect", *how, "--service-type=exec", f"--unit={name}"),
+            *("--quiet", "--collect", *mode, "--service-type=exec", f"--unit={name}"),
             f"--slice=dyno-{naming.escape(app)}.slice",
             f"--description={name.removeprefix('dynoctl-')} (one-off)",
         ]
-        variables = _variables(service.get("Environment", "")) | {"DYNO": f"{one_off.RUN}.{wish.nonce}"}
+        variables = _variables(service.get("Environment", "")) | {"DYNO": f"{one_off.RUN}.{request.nonce}"}
         variables.pop("PORT", None)
         options += [f"--setenv={key}={value}" for key, value in sorted(variables.items())]
         values = {key: value for key, value in service.items() if key not in _LEFT_OUT and not key.startswith("Exec")}
@@ -91,7 +91,7 @@ class Runs:
             "KillMode": "control-group",
             "TimeoutStopSec": STOP_SECONDS,
             "SyslogIdentifier": name,
-            "RuntimeMaxSec": str(wish.seconds) if wish.seconds else "infinity",
+            "RuntimeMaxSec": str(request.seconds) if request.seconds else "infinity",
         }
         for key, value in values.items():
             for part in value.split("\n"):

@@ -1,4 +1,4 @@
-"""The command line: parse, call the engine, choose a view, exit with the code."""
+"""The command line: parse arguments, call the engine, pick a view, return the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The typer application: every command by name, and one place where errors become exit codes."""
+"""The typer application: registers every command and turns errors into exit codes in one place."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help starts in a third of the time
+    rich_markup_mode=None,  # rich help takes three times as long to start
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"dynoctl {__version__}")
         raise typer.Exit
 
@@ -54,10 +54,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit")
     ] = False,
 ) -> None:
-    """Rack apps as dynos on servers you own: plan, apply and destroy over SSH, from one dyno.yaml."""
+    """Run Rack apps as dynos on servers you own: plan, apply and destroy over SSH from one dyno.yaml."""
 
 
 init.register(app)
@@ -85,12 +85,12 @@ app.add_typer(lab.app, name="lab")
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command line; give back the process's exit code. Never raises, never prints a traceback."""
+    """Run one command line and return its exit code. Never raises and never prints a traceback."""
     from infra.cli.fail import report
 
     try:
         completion.prepare()
         code = app(args=list(argv), prog_name="dynoctl", standalone_mode=False)
-    except BaseException as error:  # the last line of defence: a traceback is a bug, a report is not
+    except BaseException as error:  # the outermost boundary: users must never see a traceback
         return report(error)
     return code if isinstance(code, int) else 0

@@ -1,4 +1,4 @@
-"""``dynoctl apply`` and ``dynoctl destroy``: show the plan, ask, carry it out, report."""
+"""``dynoctl apply`` and ``dynoctl destroy``: show the plan, ask for approval, carry it out, report."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from infra.cli.options import (
     Evacuates,
     Excludes,
     File,
+    FileIfGiven,
+    Forgets,
     Parallelism,
     Replaces,
     SkipUnreachable,
     Targets,
     selection,
 )
-from infra.cli.session import Wish, exit_code, prepared, show
+from infra.cli.session import PlanOptions, exit_code, prepared, show
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
 from infra.plan.selection import EVERYTHING
 from infra.remote.parallel import AT_ONCE
@@ -40,17 +42,17 @@ if TYPE_CHECKING:
     from infra.views.progress import LiveProgress, PlainProgress
     from infra.views.stream_json import StreamProgress
 
-AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Do not ask.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")]
-Message = Annotated[str, typer.Option("--message", "-m", help="What this release is for; dynoctl releases shows it.")]
+AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Skip the approval prompt")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")]
+Message = Annotated[str, typer.Option("--message", "-m", help="Note to show in dynoctl releases")]
 LockTimeout = Annotated[
-    int, typer.Option("--lock-timeout", min=0, help="Seconds to wait where another apply is running.")
+    int, typer.Option("--lock-timeout", min=0, help="Seconds to wait for a lock that another apply holds")
 ]
 
 
 @dataclass(frozen=True)
-class How:
-    """How a plan is carried out. ``lock_timeout`` is in seconds."""
+class ApplyFlags:
+    """What the command line says about carrying out a plan. ``lock_timeout`` is in seconds."""
 
     auto_approve: bool
     verbose: bool = False
@@ -58,30 +60,27 @@ class How:
     lock_timeout: int = 0
 
 
-AGAIN = 3
-"""How often an apply that waits for locks may plan."""
+MAX_PLANS = 3
+"""How many times an apply that waits for locks may plan before it gives up."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
+    """Register the commands with ``app``."""
     app.command("apply", short_help="Make the servers match dyno.yaml.")(apply)
-    app.command("destroy", short_help="Remove everything of this app.")(destroy)
+    app.command("destroy", short_help="Remove everything that belongs to this app.")(destroy)
 
 
 def apply(
     plan_file: Annotated[
-        Path | None, typer.Argument(help="A saved plan: just that is applied, and nothing is asked.", metavar="PLAN")
+        Path | None, typer.Argument(help="Saved plan to apply, without asking for approval", metavar="PLAN")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="The manifest.  [default: dyno.yaml]")] = None,
+    file: FileIfGiven = None,
     destination: Destination = None,
     auto_approve: AutoApprove = False,
     message: Message = "",
     verbose: Verbose = False,
     lock_timeout: LockTimeout = 0,
-    forget: Annotated[
-        list[str] | None,
-        typer.Option("--forget", help="A server that left dyno.yaml and will never answer again; may be repeated."),
-    ] = None,
+    forget: Forgets = None,
     evacuate: Evacuates = None,
     target: Targets = None,
     exclude: Excludes = None,
@@ -90,8 +89,8 @@ def apply(
     skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the servers match dyno.yaml: show the plan, ask, carry it out."""
-    wish = Wish(
+    """Make the servers match dyno.yaml: show the plan, ask for approval, carry it out."""
+    options = PlanOptions(
         file or Path("dyno.yaml"),
         destination,
         forget=frozenset(forget or ()),
@@ -101,37 +100,41 @@ def apply(
         skip_unreachable=skip_unreachable,
         quiet=as_json,
     )
-    how = How(auto_approve, verbose, message, lock_timeout)
+    flags = ApplyFlags(auto_approve, verbose, message, lock_timeout)
     if plan_file is None:
         refuse_unattended("apply", auto_approve, as_json)
-        carry_out(wish, how)
+        carry_out(options, flags)
         return
-    if file is not None or destination is not None or wish.forget or wish.evacuate or wish.selection != EVERYTHING:
+    chosen = (file, destination, options.forget or None, options.evacuate or None)
+    if any(value is not None for value in chosen) or options.selection != EVERYTHING:
         raise DynoctlError(
-            "A saved plan takes no --file, --destination, --forget, --evacuate, --target, --exclude or --replace",
-            "They were chosen when it was made.",
+            f"the saved plan {plan_file} cannot be combined with --file, --destination, --forget, --evacuate, "
+            "--target, --exclude or --replace",
+            "choose these when the plan is made: dynoctl plan --out FILE",
         )
-    _apply_saved(plan_file, wish, how)
+    _apply_saved(plan_file, options, flags)
 
 
-def _apply_saved(plan_file: Path, wish: Wish, how: How) -> None:
-    """Whoever made the plan chose what is in it, and whoever reviewed it approved that."""
+def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> None:
+    """Apply a saved plan. Its options were chosen when it was made, and its review was the approval."""
     from infra.engine import plan_file as saved_plan
 
     try:
-        one = saved_plan.read(plan_file)
+        saved = saved_plan.read(plan_file)
     except DynoctlError as error:
         if plan_file.suffix not in (".yaml", ".yml"):
             raise
-        raise DynoctlError(error.summary, f"For a manifest: dynoctl apply -f {plan_file}") from None
-    wish = replace_(wish, file=one.file, destination=one.destination, selection=one.selection, evacuate=one.evacuate)
+        raise DynoctlError(error.summary, f"to apply a manifest: dynoctl apply -f {plan_file}") from None
+    options = replace_(
+        options, file=saved.file, destination=saved.destination, selection=saved.selection, evacuate=saved.evacuate
+    )
 
     def refuse(ready: Prepared) -> None:
         from infra.views import plan_json
 
-        saved_plan.refuse_changed(plan_file, one, ready, plan_json.document(ready.plan, {}))
+        saved_plan.refuse_changed(plan_file, saved, ready, plan_json.document(ready.plan, {}))
 
-    carry_out(wish, replace_(how, auto_approve=True), refuse=refuse)
+    carry_out(options, replace_(flags, auto_approve=True), refuse=refuse)
 
 
 def destroy(
@@ -142,75 +145,77 @@ def destroy(
     lock_timeout: LockTimeout = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Remove everything of this app from its servers, and nothing else."""
+    """Remove everything that belongs to this app from its servers, and nothing else."""
     refuse_unattended("destroy", auto_approve, as_json)
-    wish = Wish(file, destination, destroy=True, quiet=as_json)
-    carry_out(wish, How(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")
+    options = PlanOptions(file, destination, destroy=True, quiet=as_json)
+    carry_out(options, ApplyFlags(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")
 
 
 def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
-    """Raise DynoctlError where nobody can approve, before anybody is asked anything."""
+    """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
         raise DynoctlError(
-            f"Nobody is there to approve: {verb} needs a terminal, or --auto-approve",
-            f"Review first: dynoctl plan; then: dynoctl {verb} --auto-approve",
+            f"approval required: {verb} needs a terminal or --auto-approve",
+            f"review it with dynoctl plan, then: dynoctl {verb} --auto-approve",
         )
 
 
 def carry_out(
-    wish: Wish,
-    how: How,
+    options: PlanOptions,
+    flags: ApplyFlags,
     *,
     verb: str = "apply",
     refuse: Callable[[Prepared], None] = lambda _: None,
     begin: Callable[[], None] = lambda: None,
 ) -> None:
-    """Plan, show it, ask, carry it out and report; ends with the exit code. ``refuse`` raises where a plan is not the
-    one that was reviewed; ``begin`` is called once it is approved.
+    """Plan, show it, ask for approval, carry it out and report; ends by raising typer.Exit with the exit code.
 
-    Who waits for a lock without a person finds other servers afterwards, and plans again."""
+    ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called once it is approved. After an
+    unattended wait for a lock the servers may have changed, so a stale plan is then made again."""
     from infra.engine.apply import StalePlan
 
-    for left in reversed(range(AGAIN if how.auto_approve and how.lock_timeout else 1)):
+    for attempts_left in reversed(range(MAX_PLANS if flags.auto_approve and flags.lock_timeout else 1)):
         try:
-            _once(wish, how, verb, refuse, begin)
+            _plan_and_apply(options, flags, verb, refuse, begin)
         except StalePlan as stale:
-            if not left:
+            if not attempts_left:
                 raise
-            typer.echo(f"{stale.summary} Planning again.", err=True)
-            wish = replace_(wish, sessions=None)
+            typer.echo(f"{stale.summary}; planning again", err=True)
+            options = replace_(options, sessions=None)
 
 
-def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None], begin: Callable[[], None]) -> None:
+def _plan_and_apply(
+    options: PlanOptions, flags: ApplyFlags, verb: str, refuse: Callable[[Prepared], None], begin: Callable[[], None]
+) -> None:
     began = time.monotonic()
-    with prepared(wish) as ready:
+    with prepared(options) as ready:
         refuse(ready)
-        if wish.quiet:
+        if options.quiet:
             _write_plan(ready)
         else:
-            show(ready, verbose=how.verbose)
-        if ready.plan.errors or (not ready.plan.changes and not wish.forget):
+            show(ready, verbose=flags.verbose)
+        if ready.plan.errors or (not ready.plan.changes and not options.forget):
             report = None
-            code = exit_code(ready.plan, detailed=False, skip_unreachable=wish.skip_unreachable)
+            code = exit_code(ready.plan, detailed=False, skip_unreachable=options.skip_unreachable)
             if not ready.plan.errors and ready.records_outdated():
-                report = _run(ready, _nobody, how)
-                code = _code(ready, report, wish.skip_unreachable)
-            if wish.quiet:
+                report = _run(ready, _ignore, flags)
+                code = _code(ready, report, options.skip_unreachable)
+            if options.quiet:
                 _write_report(code, time.monotonic() - began, report)
             elif report is not None and not report.ok:
                 print_report(ready, report, time.monotonic() - began, verb.capitalize())
             raise typer.Exit(code)
-        if not how.auto_approve:
+        if not flags.auto_approve:
             asked = time.monotonic()
             if not _approved(verb):
-                typer.echo("Nothing was changed.", err=True)
+                typer.echo("Not approved; nothing was changed.", err=True)
                 raise typer.Exit(ERROR)
             began += time.monotonic() - asked
         begin()
-        with listener_for(wish.quiet) as listener:
-            report = _run(ready, listener, how)
-        code, seconds = _code(ready, report, wish.skip_unreachable), time.monotonic() - began
-        if wish.quiet:
+        with listener_for(options.quiet) as listener:
+            report = _run(ready, listener, flags)
+        code, seconds = _code(ready, report, options.skip_unreachable), time.monotonic() - began
+        if options.quiet:
             _write_report(code, seconds, report)
         else:
             print_report(ready, report, seconds, verb.capitalize())
@@ -218,44 +223,45 @@ def _once(wish: Wish, how: How, verb: str, refuse: Callable[[Prepared], None], b
 
 
 def _approved(verb: str) -> bool:
-    typer.echo(f"\nDo you want to {verb} this? Only 'yes' goes on: ", nl=False, err=True)
+    typer.echo(f"\nDo you want to {verb}? Only 'yes' is accepted: ", nl=False, err=True)
     return sys.stdin.readline().strip() == "yes"
 
 
 def listener_for(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress:
+    """What shows the events of an apply: JSON lines, or the progress view that fits stderr."""
     from infra.views.progress import progress
     from infra.views.stream_json import StreamProgress
 
     return StreamProgress() if as_json else progress()
 
 
-def _run(ready: Prepared, listener: Listener, how: How) -> Report:
+def _run(ready: Prepared, listener: Listener, flags: ApplyFlags) -> Report:
     from infra.engine.apply import Applier, ApplyOptions
     from infra.slug.commit import commit_of
 
-    # A rollback runs what was made of another commit than the one that is checked out.
+    # A rollback runs a slug made from another commit than the one checked out.
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
-    applier = Applier(ready, listener, ApplyOptions(how.message, commit, how.lock_timeout))
+    applier = Applier(ready, listener, ApplyOptions(flags.message, commit, flags.lock_timeout))
     with interruptible(applier):
         return applier.run()
 
 
-def _nobody(_: Event) -> None:
-    """Hears everything and says nothing."""
+def _ignore(_: Event) -> None:
+    """A listener that shows nothing."""
 
 
 @contextmanager
 def interruptible(applier: Applier | Restarter) -> Iterator[None]:
-    """The first Ctrl-C finishes the step under way; a second one leaves at once."""
+    """Let the first Ctrl-C finish the current step, and a second one exit immediately."""
 
     def stop(*_: object) -> None:
-        typer.echo("\nFinishing the step under way; press Ctrl-C again to leave at once.", err=True)
+        typer.echo("\nInterrupted: finishing the current step. Press Ctrl-C again to exit immediately.", err=True)
         applier.stop.set()
         signal.signal(signal.SIGINT, leave)
 
     def leave(*_: object) -> None:
-        # Threads that wait for a server would hold an orderly end up; the servers see the sessions end.
-        sys.stderr.write("\nLeft at once. The step under way may end on its server; run it again to go on.\n")
+        # An orderly exit would wait for threads that wait for servers. The servers notice that the sessions end.
+        sys.stderr.write("\nExited. The current step may still finish on its server; run this again to continue.\n")
         sys.stderr.flush()
         os._exit(130)
 
@@ -277,6 +283,7 @@ def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
 
 
 def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
+    """Print the table of dynos and how the apply ended."""
     from infra.views import dynos, report_text
     from infra.views.style import Style, wanted
 
@@ -289,7 +296,7 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> 
     typer.echo(report_text.render(report, seconds, verb, style))
 
 
-def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-def]  # the row's module is imported late
+def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-def]  # the row's type is imported late
     from infra.fleet.inventory import targets
     from infra.fleet.status import list_dynos
     from infra.registry import Everything
@@ -299,7 +306,7 @@ def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-de
 
 
 def _write_report(code: int, seconds: float, report: Report | None) -> None:
-    """The last line of what ``--json`` prints. None: nothing was begun."""
+    """Write the last line of ``--json`` output. ``report`` is None if nothing was started."""
     from infra.model.events import Report
     from infra.views import report_json, stream_json
 

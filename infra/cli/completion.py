@@ -1,4 +1,4 @@
-"""``dynoctl completion``: a script that teaches a shell dynoctl's commands and options."""
+"""``dynoctl completion``: a script that lets a shell complete dynoctl's commands and options."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Annotated, Literal
 import typer
 
 VARIABLE = "_DYNOCTL_COMPLETE"
-"""Set by such a script when it asks for words."""
+"""The environment variable that the script sets when the shell asks for completions."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Register the command with ``app``."""
     app.command("completion", short_help="Print a completion script for a shell.")(completion)
 
 
-def completion(shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(help="The shell.")]) -> None:
-    """Print a completion script: dynoctl completion bash > /etc/bash_completion.d/dynoctl"""
-    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # typer says so in no __all__
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(help="Shell to print the script for")],
+) -> None:
+    """Print a completion script, such as: dynoctl completion bash > /etc/bash_completion.d/dynoctl"""
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # not in typer's __all__
 
     typer.echo(get_completion_script(prog_name="dynoctl", complete_var=VARIABLE, shell=shell))
 
 
 def prepare() -> None:
-    """Make ready to answer a shell that asks for words; nothing where none does."""
+    """Set up typer's completion if a shell asks for completions; otherwise do nothing."""
     if VARIABLE in os.environ:
-        from typer.completion import completion_init  # type: ignore[attr-defined]  # typer says so in no __all__
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # not in typer's __all__
 
         completion_init()

@@ -11,12 +11,13 @@ from infra.cli.options import AsJson, Destination, File
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Register the command with ``app``."""
     app.command("config", short_help="Print the merged manifest, with the origin of each value.")(config)
 
 
 def config(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
-    """Print the manifest with what it extends and its overlay, and where each value stands. Secrets are masked."""
+    """Print the manifest merged with what it extends and with its overlay, and the file and line of each value. Secrets
+    are masked."""
     from infra.errors import ManifestInvalid
     from infra.manifest import check
     from infra.manifest.load import Unusable
@@ -32,7 +33,7 @@ def config(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     if as_json:
         import json
 
-        found = {"format_version": 1, "files": [str(one) for one in files], "values": view.values(document)}
+        found = {"format_version": 1, "files": [str(path) for path in files], "values": view.values(document)}
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:
         typer.echo(view.render(document, Style(wanted(sys.stdout))))

@@ -1,4 +1,4 @@
-"""``dynoctl doctor``: everything that apply needs, checked on every server, with cures."""
+"""``dynoctl doctor``: check everything that apply needs on every server, and say how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from infra.errors import ERROR, UNREACHABLE
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("doctor", short_help="Check all that apply needs, on every server.")(doctor)
+    """Register the command with ``app``."""
+    app.command("doctor", short_help="Check everything that apply needs, on every server.")(doctor)
 
 
 def doctor(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
-    """Check everything that apply needs, on this machine and on every server, and say what to do about each fault:
-    logins and host keys, root, systemd, slugs, Ruby, disk, clock, memory, ports, databases and caches. Changes
-    nothing."""
+    """Check everything that apply needs, on this machine and on every server, and say how to fix each problem: logins
+    and host keys, root, systemd, slugs, Ruby, disk, clock, memory, ports, databases and caches. Changes nothing."""
     from infra import manifest
     from infra.ops.doctor import examine
     from infra.registry import Everything

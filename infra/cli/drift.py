@@ -1,4 +1,4 @@
-"""``dynoctl drift``: what people changed by hand, and nothing of what the manifest changes."""
+"""``dynoctl drift``: what was changed by hand on the servers, apart from what the manifest changes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import typer
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
 
-Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 2 where something drifted.")]
+Detailed = Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 2 if there is drift")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("drift", short_help="Show what was changed by hand.")(drift)
+    """Register the command with ``app``."""
+    app.command("drift", short_help="Show what was changed by hand on the servers.")(drift)
 
 
 def drift(
@@ -25,14 +25,14 @@ def drift(
     detailed_exitcode: Detailed = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was changed by hand on the servers since the last apply, and who logged in since."""
-    from infra.cli.session import Wish, prepared
+    """Show what was changed by hand on the servers since the last apply, and who has logged in since then."""
+    from infra.cli.session import PlanOptions, prepared
     from infra.fleet.facts import newest_meta
     from infra.fleet.logins import since
     from infra.views import drift as view
     from infra.views.style import Style, wanted
 
-    with prepared(Wish(file, destination, quiet=as_json)) as ready:
+    with prepared(PlanOptions(file, destination, quiet=as_json)) as ready:
         plan = ready.plan
         found = view.drifted(plan)
         servers = list(dict.fromkeys(change.resource.server for change in found))

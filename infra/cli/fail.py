@@ -1,4 +1,4 @@
-"""Turn any exception into what the user reads on stderr, and into an exit code."""
+"""Turn any exception into a message on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -14,42 +14,48 @@ INTERRUPTED = 130
 
 
 def report(error: BaseException) -> int:
-    """Say on stderr what went wrong; return the exit code (Click's own 2 becomes 1)."""
+    """Print on stderr what went wrong and return the exit code (Click's own 2 becomes 1)."""
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        say("Interrupted.")
+        note("Interrupted.")
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        # The reader of a pipe left (``dynoctl plan | head``): nobody is there to be told.
+        # The reader of a pipe has exited (``dynoctl plan | head``): there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        say(f"Error: {error.strerror}: what was to be written is not whole")
+        complain("no space left on device: the output is incomplete")
         return ERROR
     if isinstance(error, ManifestInvalid):
         from infra.views.diagnostics import render
 
-        say(render(error.diagnostics, color=sys.stderr.isatty() and "NO_COLOR" not in os.environ))
+        note(render(error.diagnostics, color=sys.stderr.isatty() and "NO_COLOR" not in os.environ))
         return error.exit_code
     if isinstance(error, DynoctlError):
-        from infra.views.style import printable  # what a server said may be in it
+        from infra.model.shell import StepFailed
+        from infra.views.style import printable  # may contain text from a server
 
-        say(f"Error: {printable(error.summary)}")
-        if error.hint:
-            say(f"  {printable(error.hint)}")
+        if isinstance(error, StepFailed):  # its hint is the command's output
+            complain(printable(error.summary))
+            for line in error.output.splitlines()[-20:]:
+                note(f"  | {printable(line)}")
+        else:
+            complain(printable(error.summary), printable(error.hint))
         return error.exit_code
-    if type(error).__name__ == "NoArgsIsHelpError":  # dynoctl alone: its message is the help
+    if type(error).__name__ == "NoArgsIsHelpError":  # dynoctl without arguments: the message is the help
         sys.stdout.write(f"{error}\n")
         return OK
     if hasattr(error, "format_message"):  # a usage error of the command line parser
-        say(f"Error: {error.format_message()}")
-        say("  See: dynoctl --help")
+        context = getattr(error, "ctx", None)
+        complain(error.format_message(), f"{context.command_path if context else 'dynoctl'} --help")
         return ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ERROR
-    say(f"Error: dynoctl failed unexpectedly: {type(error).__name__}: {error}")
-    say("  This is a fault in dynoctl. Run it again with DYNOCTL_DEBUG=1 and report what it prints.")
+    complain(
+        f"internal error: {type(error).__name__}: {error}",
+        "this is a bug in dynoctl; run it again with DYNOCTL_DEBUG=1 and report the traceback",
+    )
     if os.environ.get("DYNOCTL_DEBUG"):
         import traceback
 
@@ -57,6 +63,13 @@ def report(error: BaseException) -> int:
     return ERROR
 
 
-def say(text: str) -> None:
-    """One note on stderr."""
+def complain(summary: str, hint: str = "") -> None:
+    """Print one error, and its hint if there is one, on stderr."""
+    note(f"error: {summary}")
+    if hint:
+        note(f"  hint: {hint}")
+
+
+def note(text: str) -> None:
+    """Print one line on stderr."""
     print(text, file=sys.stderr)

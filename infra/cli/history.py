@@ -1,4 +1,4 @@
-"""``dynoctl history``: who applied what, when, and how it ended."""
+"""``dynoctl history``: the log of applies."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from infra.errors import UNREACHABLE
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("history", short_help="Who applied what, when, and how it ended.")(history)
+    """Register the command with ``app``."""
+    app.command("history", short_help="Show who applied what, when, and how it ended.")(history)
 
 
 def history(
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many, the newest.")] = 20,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Number of newest entries to show")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Who applied what, when, and how it ended, as the servers remember it."""
+    """Show who applied what, when, and how it ended, from the audit logs on the servers."""
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.state import audit_log as audit
@@ -39,6 +39,6 @@ def history(
     else:
         typer.echo(view.table(entries[-lines:], Style(wanted(sys.stdout))))
         for summary in lost.values():
-            typer.echo(f"Unreachable: {summary}", err=True)
+            typer.echo(f"error: {summary}", err=True)
     if lost:
         raise typer.Exit(UNREACHABLE)

@@ -1,4 +1,4 @@
-"""``dynoctl init``: a new app with its dyno.yaml, or a dyno.yaml for the app that is there."""
+"""``dynoctl init``: create a new app with its dyno.yaml, or a dyno.yaml for an existing app."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("init", short_help="Make an app, or a dyno.yaml for yours.")(init)
+    """Register the command with ``app``."""
+    app.command("init", short_help="Create a new app, or a dyno.yaml for an existing one.")(init)
 
 
 def init(
-    directory: Annotated[Path, typer.Argument(help="Where; made if it is not there.")] = Path(),
+    directory: Annotated[
+        Path,
+        typer.Argument(help="Directory of the app; created if it does not exist", show_default="the current directory"),
+    ] = Path(),
     framework: Annotated[
-        str | None, typer.Option("--framework", help="A new app of this framework: rails, sinatra or rack.")
+        str | None, typer.Option("--framework", help="Create a new app. One of: rails, sinatra, rack")
     ] = None,
 ) -> None:
-    """Make a new app with its dyno.yaml; where there is a Rails, Sinatra or Rack app, only a dyno.yaml that fits it."""
+    """Create a new app with its dyno.yaml. If the directory already holds a Rails, Sinatra or Rack app, only a
+    matching dyno.yaml is created."""
     from infra.ops.init import begin
     from infra.registry import Everything
 
     for name in begin(directory, framework, Everything()):
         typer.echo(f"+ {directory / name}")
-    where = "" if directory == Path() else f"cd {directory}, "
-    typer.echo(f"\nNext: {where}put your servers into dyno.yaml, then: dynoctl validate, dynoctl plan, dynoctl apply.")
+    step = "" if directory == Path() else f"cd {directory}, "
+    typer.echo(f"\nNext: {step}add your servers to dyno.yaml, then: dynoctl validate, dynoctl plan, dynoctl apply.")

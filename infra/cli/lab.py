@@ -1,4 +1,4 @@
-"""``dynoctl lab``: a fleet of real servers on this machine."""
+"""``dynoctl lab``: a fleet of real servers (systemd, sshd) on this machine."""
 
 from __future__ import annotations
 
@@ -13,60 +13,61 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Run a fleet of real servers (systemd, sshd) on this machine.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Option("--name", help="The lab's name; demo is the one that the example manifest names.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Server = Annotated[str, typer.Argument(help="The server: grid-1, data.", show_default=False)]
+Name = Annotated[str, typer.Option("--name", help="Name of the lab; the example manifest uses demo")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
+Server = Annotated[str, typer.Argument(help="Server, such as grid-1 or data", show_default=False)]
 
 PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-"""What follows the server's name belongs to the command that runs there, options and all."""
+"""Everything after the server's name belongs to the command that runs there, options included."""
 
 
-def _say(text: str) -> None:
+def _note(text: str) -> None:
     typer.echo(text, err=True)
 
 
 @app.command()
 def up(
     name: Name = "demo",
-    servers: Annotated[int, typer.Option("--servers", min=1, max=32, help="How many servers, beside data.")] = 3,
+    servers: Annotated[int, typer.Option("--servers", min=1, max=32, help="Number of servers, not counting data")] = 3,
     bare: Annotated[
-        int, typer.Option("--bare", min=0, max=8, help="How many servers with nothing but systemd and sshd.")
+        int, typer.Option("--bare", min=0, max=8, help="Number of extra servers with only systemd and sshd")
     ] = 0,
     install_packages: Annotated[
-        bool, typer.Option("--install-packages", help="Install missing Debian packages with apt first.")
+        bool, typer.Option("--install-packages", help="Install missing Debian packages with apt first")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Boot the servers, or those that are missing; safe to run again."""
+    """Boot the servers that do not run yet. Safe to run again."""
     from infra.lab import fleet, needs
 
     needs.check(install=install_packages)
     try:
-        lab = fleet.up(name, servers, _say, bare)
+        lab = fleet.up(name, servers, _note, bare)
     except KeyboardInterrupt:
-        _say(f"Stopped half way. Run it again to go on, or remove what is there: dynoctl lab down --name {name}")
+        _note(f"Interrupted. Run the command again to continue, or remove the lab: dynoctl lab down --name {name}")
         raise
     if as_json:
         _print_json(lab)
         return
     typer.echo((lab.path / "inventory.yaml").read_text(), nl=False)
-    _say(f"The lab {name} is up. The lines above go into a dyno.yaml; they are also in {lab.path}/inventory.yaml.")
+    _note(f"Lab {name} is up. Add the lines above to a dyno.yaml; they are also in {lab.path}/inventory.yaml.")
 
 
 @app.command()
 def down(
     name: Name = "demo",
-    everything: Annotated[bool, typer.Option("--all", help="Take down every lab.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Take down every lab")] = False,
 ) -> None:
-    """Take the lab down and leave nothing of it."""
+    """Take the lab down and remove everything that belongs to it."""
     from infra.lab import fleet, needs, state
 
     needs.root()
     names = state.names() if everything else [name]
     if not names:
-        _say("There is no lab.")
-    for one in names:
-        _say(f"The lab {one} is gone." if fleet.down(one, _say) else f"There is no lab called {one}.")
+        _note("No labs.")
+    for lab_name in names:
+        removed = fleet.down(lab_name, _note)
+        _note(f"Lab {lab_name} is down." if removed else f"No lab called {lab_name}.")
 
 
 @app.command()
@@ -86,7 +87,7 @@ def status(name: Name = "demo", as_json: AsJson = False) -> None:
 @app.command(context_settings=PASS_ON)
 def ssh(
     server: Server,
-    command: Annotated[list[str] | None, typer.Argument(help="A command; without one, a shell.")] = None,
+    command: Annotated[list[str] | None, typer.Argument(help="Command to run", show_default="a shell")] = None,
     name: Name = "demo",
 ) -> None:
     """Log in to a server with the OpenSSH client."""
@@ -98,7 +99,7 @@ def ssh(
 @app.command("exec", context_settings=PASS_ON)
 def execute(
     server: Server,
-    command: Annotated[list[str] | None, typer.Argument(help="A command; without one, a shell.")] = None,
+    command: Annotated[list[str] | None, typer.Argument(help="Command to run", show_default="a shell")] = None,
     name: Name = "demo",
 ) -> None:
     """Run a command as root inside a server, without ssh."""
@@ -110,7 +111,7 @@ def execute(
 
 
 def _lab_with(server: str, name: str, command: list[str]) -> tuple[LabState, list[str]]:
-    """The lab that has this server, and the command; ``--name`` behind the server's name is still ours."""
+    """The lab that has this server, and the command. ``--name`` is also accepted after the server's name."""
     from infra.errors import DynoctlError
     from infra.lab import fleet, needs
 
@@ -121,7 +122,7 @@ def _lab_with(server: str, name: str, command: list[str]) -> tuple[LabState, lis
         name, command = command[0].removeprefix("--name="), command[1:]
     lab = fleet.get(name)
     if server not in lab.servers:
-        raise DynoctlError(f"The lab {name} has no server called {server}", f"It has: {', '.join(lab.servers)}")
+        raise DynoctlError(f"lab {name} has no server {server}", f"available: {', '.join(lab.servers)}")
     return lab, command[1:] if command[:1] == ["--"] else command
 
 

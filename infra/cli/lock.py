@@ -1,4 +1,4 @@
-"""``dynoctl lock status``: who is applying right now."""
+"""``dynoctl lock status``: who holds the app's lock."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import typer
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE, DynoctlError
 
-app = typer.Typer(no_args_is_help=True, help="The lock that an apply holds on every server.", rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True, help="Inspect the lock that an apply holds on every server.", rich_markup_mode=None
+)
 
 
 @app.callback()
 def root() -> None:
-    """The lock that an apply holds on every server. It frees itself when the session that holds it ends."""
+    """Inspect the lock that an apply holds on every server. It is released when the session that holds it ends."""
 
 
 @app.command("status")
 def status(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
-    """Who holds the lock on each server, since when and from where."""
+    """Show who holds the lock on each server, since when and from where."""
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.fleet.lock import holders
@@ -27,17 +29,17 @@ def status(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
 
     model = manifest.read(file, destination)
     found = holders(model.app.name, targets(model))
-    lost = {name: one.summary for name, one in found.items() if isinstance(one, DynoctlError)}
-    held = {name: one for name, one in found.items() if not isinstance(one, DynoctlError)}
+    lost = {name: holder.summary for name, holder in found.items() if isinstance(holder, DynoctlError)}
+    held = {name: holder for name, holder in found.items() if not isinstance(holder, DynoctlError)}
     if as_json:
         import json
 
         typer.echo(json.dumps({"format_version": 1, "locks": held, "unreachable": lost}, indent=2))
     else:
         width = max(len(name) for name in found)
-        for name, who in held.items():
-            typer.echo(f"{name:<{width}}  {'free' if who is None else f'held by {printable(who)}'}")
+        for name, holder in held.items():
+            typer.echo(f"{name:<{width}}  {'free' if holder is None else f'held by {printable(holder)}'}")
         for summary in lost.values():
-            typer.echo(f"Unreachable: {summary}", err=True)
+            typer.echo(f"error: {summary}", err=True)
     if lost:
         raise typer.Exit(UNREACHABLE)

@@ -1,4 +1,4 @@
-"""``dynoctl logs``: what all dynos print, over all servers, in the order of time."""
+"""``dynoctl logs``: the output of all dynos on all servers, in order of time."""
 
 from __future__ import annotations
 
@@ -24,35 +24,40 @@ DEFAULT = 100
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("logs", short_help="What the dynos print, merged over all servers.")(logs)
+    """Register the command with ``app``."""
+    app.command("logs", short_help="Show the output of the dynos, merged from all servers.")(logs)
 
 
 def logs(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C")] = False,
     lines: Annotated[
         int | None,
         typer.Option(
-            "--lines", "-n", min=0, help="How many, the newest of the whole fleet. [default: 100; all with --since]"
+            "--lines",
+            "-n",
+            min=0,
+            help="Number of newest lines to show, over all servers",
+            show_default="100, or all with --since",
         ),
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", "-t", help="Only this process type; may be repeated.")
+        list[str] | None, typer.Option("--type", "-t", help="Show only this process type (repeatable)")
     ] = None,
-    dynos: Annotated[list[str] | None, typer.Option("--dyno", "-d", help="Only this dyno; may be repeated.")] = None,
+    dynos: Annotated[list[str] | None, typer.Option("--dyno", "-d", help="Show only this dyno (repeatable)")] = None,
     servers: Annotated[
-        list[str] | None, typer.Option("--server", "-s", help="Only this server; may be repeated.")
+        list[str] | None, typer.Option("--server", "-s", help="Show only this server (repeatable)")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Nothing older: 10m, 2h, today, 14:30, 2026-01-31T14:30.", metavar="TIME")
+        str | None, typer.Option(help="Oldest line to show: 10m, 2h, today, 14:30, 2026-01-31T14:30", metavar="TIME")
     ] = None,
-    file: Annotated[Path, typer.Option("--file", help="The manifest.")] = Path("dyno.yaml"),
+    file: Annotated[Path, typer.Option("--file", help="Manifest to read")] = Path("dyno.yaml"),
     destination: Annotated[
-        str | None, typer.Option("--destination", help="Lay dyno.NAME.yaml over the manifest.", metavar="NAME")
+        str | None,
+        typer.Option("--destination", help="Apply the overlay dyno.NAME.yaml to the manifest", metavar="NAME"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What the dynos print, merged over all servers by time; each line says which dyno it is from."""
+    """Show the output of the dynos, merged from all servers by time. Each line names its dyno."""
     from datetime import datetime
 
     from infra import manifest
@@ -82,22 +87,22 @@ def logs(
             show(line)
         sys.stdout.flush()
         if follow:
-            for event in journals.follow(query, asked, found, _gone()):
+            for event in journals.follow(query, asked, found, _broken_pipe_check()):
                 if isinstance(event, Line):
                     show(event)
                     sys.stdout.flush()
                 elif isinstance(event, journals.Went):
-                    typer.echo(f"Away: {printable(event.why)}. It is tried again.", err=True)
+                    typer.echo(f"warning: {printable(event.why)}; reconnecting", err=True)
                 else:
-                    typer.echo(f"Back: {event.server}.", err=True)
+                    typer.echo(f"note: {event.server} is reachable again", err=True)
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None  # how following ends: nothing to be told
+        raise typer.Exit(INTERRUPTED) from None  # the usual way to end --follow, so no message
     finally:
         if not follow:
             for session in found.sessions.values():
                 session.close()
     for summary in found.lost.values():
-        typer.echo(f"Unreachable: {printable(summary)}", err=True)
+        typer.echo(f"error: {printable(summary)}", err=True)
     if found.lost:
         raise typer.Exit(UNREACHABLE)
 
@@ -105,7 +110,9 @@ def logs(
 def _types(types: Sequence[str]) -> tuple[str, ...]:
     for name in types:
         if not re.fullmatch(r"[a-z][a-z0-9]*", name):
-            raise DynoctlError(f"--type {name}: that is no process type's name", "Write web; --dyno web.1 is one dyno.")
+            raise DynoctlError(
+                f"invalid process type for --type: {name}", "such as --type web; for one dyno: --dyno web.1"
+            )
     return tuple(types)
 
 
@@ -114,34 +121,36 @@ def _names(dynos: Sequence[str]) -> tuple[str, ...]:
 
     for name in dynos:
         if not DYNO_NAME.match(name) or name.endswith("\n"):
-            raise DynoctlError(f"--dyno {name}: that is no dyno's name", "Write web.1; --type web means all of a type.")
+            raise DynoctlError(
+                f"invalid dyno name for --dyno: {name}", "such as --dyno web.1; for all of a type: --type web"
+            )
     return tuple(dynos)
 
 
-def _refuse_unknown(chosen: Wanted, model: Manifest, there: Collection[str], lines: Sequence[Line]) -> None:
-    """A name that neither the manifest nor a server knows is a slip of the finger. Raises DynoctlError."""
+def _refuse_unknown(chosen: Wanted, model: Manifest, running: Collection[str], lines: Sequence[Line]) -> None:
+    """Raise DynoctlError for a name that neither the manifest nor a server knows: probably a typo."""
     from infra.model.naming import dyno_order
 
-    said = {line.dyno for line in lines}
+    logged = {line.dyno for line in lines}
     dynos = {f"{name}.{number}" for name, type_ in model.types.items() for number in range(1, type_.count + 1)}
-    dynos |= set(there) | said
+    dynos |= set(running) | logged
     types = {name.partition(".")[0] for name in dynos} | set(model.types)
     for name in chosen.types:
         if name not in types:
-            raise DynoctlError(f"There is no process type {name}", f"There is: {', '.join(sorted(types))}.")
+            raise DynoctlError(f"no such process type: {name}", f"available: {', '.join(sorted(types))}")
     for name in chosen.dynos:
         if name not in dynos:
             known = sorted(dynos, key=dyno_order)
-            raise DynoctlError(f"There is no dyno {name}", f"There is: {', '.join(known)}.")
+            raise DynoctlError(f"no such dyno: {name}", f"available: {', '.join(known)}")
 
 
-def _gone() -> Callable[[], None]:
-    """Something that raises BrokenPipeError once nobody reads the pipe any more, also while there is nothing to say."""
+def _broken_pipe_check() -> Callable[[], None]:
+    """A function that raises BrokenPipeError once the reader of stdout is gone, even while nothing is printed."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
 
-    def look() -> None:
+    def check() -> None:
         if any(event & select.POLLERR for _, event in poll.poll(0)):
             raise BrokenPipeError(os.strerror(32))
 
-    return look
+    return check

@@ -1,4 +1,4 @@
-"""``dynoctl maintenance``: the routers show a page instead of the app."""
+"""``dynoctl maintenance``: switch maintenance mode on or off at the routers."""
 
 from __future__ import annotations
 
@@ -8,38 +8,41 @@ from typing import Annotated
 
 import typer
 
+from infra.cli.fail import complain
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import ERROR, UNREACHABLE, DynoctlError, Unreachable
 
 
 class Switch(StrEnum):
-    """On: the page. Off: the app."""
+    """Whether the routers show the maintenance page or the app."""
 
     ON = "on"
     OFF = "off"
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("maintenance", short_help="Show a page instead of the app, at the router.")(maintenance)
+    """Register the command with ``app``."""
+    app.command("maintenance", short_help="Show a maintenance page instead of the app.")(maintenance)
 
 
 def maintenance(
-    switch: Annotated[Switch, typer.Argument(help="on shows the page, off the app again.", metavar="on|off")],
+    switch: Annotated[
+        Switch, typer.Argument(help="on shows the maintenance page, off shows the app", metavar="on|off")
+    ],
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
     page: Annotated[
-        Path | None, typer.Option("--page", help="The page: an HTML file. Without one, a plain one.", metavar="FILE")
+        Path | None, typer.Option("--page", help="HTML file to show", show_default="a plain page", metavar="FILE")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a page with status 503 instead of the app, on all its routers at once. The dynos are left as they are."""
+    """Show a page with status 503 instead of the app on all its routers. The dynos keep running."""
     from infra import manifest
     from infra.ops import maintenance as switching
     from infra.registry import Everything
 
     if switch is Switch.OFF and page is not None:
-        raise DynoctlError("--page goes with on", "dynoctl maintenance off shows the app again.")
+        raise DynoctlError("--page cannot be combined with off", "to show the app again: dynoctl maintenance off")
     model = manifest.read(file, destination)
     kind = "" if model.router is None else model.router.kind
     text = switching.read_page(page, kind) if switch is Switch.ON else None
@@ -53,10 +56,10 @@ def maintenance(
         document = {"format_version": 1, "maintenance": switch.value, "servers": done, "failed": errors}
         typer.echo(json.dumps(document, indent=2))
     else:
-        shows = "shows the maintenance page" if switch is Switch.ON else f"leads to {model.app.name}"
+        shows = "shows the maintenance page" if switch is Switch.ON else f"routes to {model.app.name}"
         for name in done:
             typer.echo(f"{name}  {shows}")
         for error in failed.values():
-            typer.echo(f"Failed: {error.summary}\n{error.hint}".strip(), err=True)
+            complain(error.summary, error.hint)
     if failed:
-        raise typer.Exit(UNREACHABLE if all(isinstance(one, Unreachable) for one in failed.values()) else ERROR)
+        raise typer.Exit(UNREACHABLE if all(isinstance(error, Unreachable) for error in failed.values()) else ERROR)

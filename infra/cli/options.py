@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -14,39 +14,45 @@ from infra.plan.selection import Selection
 if TYPE_CHECKING:
     from infra.model.target import Target
 
-File = Annotated[Path, typer.Option("--file", "-f", help="The manifest.")]
+File = Annotated[Path, typer.Option("--file", "-f", help="Manifest to read")]
+FileIfGiven = Annotated[Path | None, typer.Option("--file", "-f", help="Manifest to read", show_default="dyno.yaml")]
 Destination = Annotated[
-    str | None, typer.Option("--destination", "-d", help="Lay dyno.NAME.yaml over the manifest.", metavar="NAME")
+    str | None,
+    typer.Option("--destination", "-d", help="Apply the overlay dyno.NAME.yaml to the manifest", metavar="NAME"),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", help="Only this server, dyno or process type; a pattern; may be repeated."),
+    typer.Option("--target", "-t", help="Plan only this server, dyno or process type; a pattern (repeatable)"),
 ]
 Excludes = Annotated[
     list[str] | None,
-    typer.Option("--exclude", help="Not this server, dyno or process type; a pattern; may be repeated."),
+    typer.Option("--exclude", help="Leave out this server, dyno or process type; a pattern (repeatable)"),
 ]
 Replaces = Annotated[
     list[str] | None,
-    typer.Option("--replace", help="Restart this dyno or process type though nothing changes; may be repeated."),
+    typer.Option("--replace", help="Restart this dyno or process type even if unchanged (repeatable)"),
+]
+Forgets = Annotated[
+    list[str] | None,
+    typer.Option("--forget", help="Server no longer in dyno.yaml and gone for good (repeatable)"),
 ]
 Evacuates = Annotated[
     list[str] | None,
-    typer.Option("--evacuate", help="A server in dyno.yaml that is dead: its dynos start elsewhere; may be repeated."),
+    typer.Option("--evacuate", help="Start the dynos of this dead server on other servers (repeatable)"),
 ]
-Parallelism = Annotated[
-    int, typer.Option("--parallelism", min=1, help="How many servers are worked on at the same time.")
-]
+Parallelism = Annotated[int, typer.Option("--parallelism", min=1, help="Number of servers to work on at the same time")]
 SkipUnreachable = Annotated[
-    bool, typer.Option("--skip-unreachable", help="Servers that do not answer are no error: exit without 4 for them.")
+    bool, typer.Option("--skip-unreachable", help="Do not exit with 4 if servers are unreachable")
 ]
-HtmlTo = Annotated[Path | None, typer.Option("--html", help="Write one self-contained page.", metavar="FILE")]
-AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request.")]
+HtmlTo = Annotated[
+    Path | None, typer.Option("--html", help="Write the plan as a self-contained HTML page", metavar="FILE")
+]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request")]
 
 
 def refuse_unwritable(*paths: Path | None) -> None:
-    """Raise DynoctlError, before any server is asked, where one of the files that are given cannot be written."""
+    """Raise DynoctlError if one of the output files cannot be written, before any server is contacted."""
     from infra.engine import plan_file
 
     for path in paths:
@@ -55,23 +61,23 @@ def refuse_unwritable(*paths: Path | None) -> None:
 
 
 def write_page(path: Path, text: str) -> None:
-    """Write a page for whoever may read the directory. Raises DynoctlError."""
+    """Write a page with the default permissions of new files. Raises DynoctlError."""
     refuse_unwritable(path)
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DynoctlError(f"The page cannot be written to {path}: {error.strerror}") from None
+        raise DynoctlError(f"cannot write {path}: {error.strerror}") from None
 
 
 def selection(targets: list[str] | None, excludes: list[str] | None, replaces: list[str] | None) -> Selection:
-    """What the three options say together."""
+    """The selection that --target, --exclude and --replace make together."""
     return Selection(tuple(targets or ()), tuple(excludes or ()), tuple(replaces or ()))
 
 
 def servers_named(names: Sequence[str], known: Sequence[Target]) -> list[Target]:
-    """Those of the servers that are named; none named: all. Raises DynoctlError where there is none of a name."""
-    there = [target.name for target in known]
+    """The servers with these names, or all without names. Raises DynoctlError if a name is unknown."""
+    available = [target.name for target in known]
     for name in names:
-        if name not in there:
-            raise DynoctlError(f"There is no server {name}", f"There is: {', '.join(there)}.")
+        if name not in available:
+            raise DynoctlError(f"no such server: {name}", f"available: {', '.join(available)}")
     return [target for target in known if not names or target.name in names]

@@ -1,4 +1,4 @@
-"""``dynoctl plan``: what would change, and nothing more."""
+"""``dynoctl plan``: show what would change, and change nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from infra.remote.parallel import AT_ONCE
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Register the command with ``app``."""
     app.command("plan", short_help="Show what would change on the servers.")(plan)
 
 
@@ -37,17 +37,17 @@ def plan(
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 2 where changes are pending.")
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 if changes are pending")
     ] = False,
     refresh_only: Annotated[
-        bool, typer.Option("--refresh-only", help="Only what was changed by hand; the same as dynoctl drift.")
+        bool, typer.Option("--refresh-only", help="Show only what was changed by hand, like dynoctl drift")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Save the plan to a file, for show and apply.", metavar="PLAN")
+        Path | None, typer.Option("--out", "-o", help="Save the plan to a file for show and apply", metavar="PLAN")
     ] = None,
     evacuate: Evacuates = None,
     target: Targets = None,
@@ -59,14 +59,17 @@ def plan(
     """Compare dyno.yaml with the live servers and show what would change."""
     if refresh_only:
         if as_markdown or out or html or target or exclude or replace or verbose or skip_unreachable:
-            raise DynoctlError("--refresh-only goes with -f, -d, --json and --detailed-exitcode", "See: dynoctl drift")
+            raise DynoctlError(
+                "--refresh-only can be combined only with -f, -d, --json and --detailed-exitcode",
+                "dynoctl drift --help",
+            )
         drift(file, destination, detailed_exitcode, as_json)
     refuse_unwritable(out, html)
-    from infra.cli.session import Wish, exit_code, prepared, show
+    from infra.cli.session import PlanOptions, exit_code, prepared, show
 
     if as_json and as_markdown:
-        raise DynoctlError("--json and --markdown are two answers", "Ask for one of them.")
-    wish = Wish(
+        raise DynoctlError("--json and --markdown cannot be combined")
+    options = PlanOptions(
         file,
         destination,
         evacuate=frozenset(evacuate or ()),
@@ -76,7 +79,7 @@ def plan(
         rated=as_markdown or out is not None or html is not None,
         quiet=as_json or as_markdown,
     )
-    with prepared(wish) as ready:
+    with prepared(options) as ready:
         from infra.views import plan_json
 
         document = plan_json.document(ready.plan, ready.fleet.round_trips())
@@ -89,8 +92,8 @@ def plan(
             from infra.registry import Everything
             from infra.views import plan_html
 
-            who = Identity.here()
-            made = f"Made {who.when} by {who.who} from {file}."
+            author = Identity.here()
+            made = f"Made {author.when} by {author.who} from {file}."
             write_page(html, plan_html.render(ready.plan, Everything().headlines(), made))
         if as_json:
             import json
@@ -104,7 +107,7 @@ def plan(
         else:
             show(ready, verbose=verbose)
             if html is not None:
-                typer.echo(f"\nThe page is in {html}.")
+                typer.echo(f"\nWrote the plan to {html}.")
             if out is not None:
-                typer.echo(f"\nSaved. To apply just this: dynoctl apply {out}")
+                typer.echo(f"\nSaved the plan. To apply exactly this plan: dynoctl apply {out}")
         raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode, skip_unreachable=skip_unreachable))

@@ -1,4 +1,4 @@
-"""``dynoctl ps``: the dynos as they run."""
+"""``dynoctl ps``: the state of the dynos."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("ps", short_help="The dynos as they run, by process type.")(ps)
+    """Register the command with ``app``."""
+    app.command("ps", short_help="List the dynos by process type.")(ps)
 
 
 def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json: AsJson = False) -> None:
-    """The dynos as they run, by process type: state, server, address, release, memory, restarts."""
+    """List the dynos by process type, with state, server, address, release, memory and restarts."""
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.fleet.status import list_dynos
@@ -41,9 +41,9 @@ def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json:
         typer.echo(json.dumps(dynos.document(rows, lost) | types, indent=2))
     else:
         if closed:
-            typer.echo(f"Maintenance is on ({', '.join(sorted(closed))}). dynoctl maintenance off ends it.")
+            typer.echo(f"Maintenance mode is on ({', '.join(sorted(closed))}). To end it: dynoctl maintenance off")
         typer.echo(formation.render(model, rows, Style(wanted(sys.stdout))))
         for summary in lost.values():
-            typer.echo(f"Unreachable: {summary}", err=True)
+            typer.echo(f"error: {summary}", err=True)
     if lost:
         raise typer.Exit(UNREACHABLE)

@@ -1,4 +1,4 @@
-"""Between a program on a server and this process: what it prints comes here, what is typed or piped here goes there."""
+"""Copies between a program on a server and this process: stdin to the program, its stdout and stderr back."""
 
 from __future__ import annotations
 
@@ -19,44 +19,46 @@ if TYPE_CHECKING:
 PIECE = 32 * 1024
 
 TICK = 1.0
-"""Seconds after which a silent connection is looked after."""
+"""Seconds between checks of a silent connection."""
 
 
-def here() -> bool:
-    """Whether a person sits at both ends."""
+def interactive() -> bool:
+    """Whether stdin and stdout are both terminals."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def piped(attached: Attached) -> int:
-    """Run it with our stdin, stdout and stderr; its exit status."""
-    told: list[str] = []
+    """Run the program with our stdin, stdout and stderr; return its exit status."""
+    pending: list[str] = []
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        told.append(signal.Signals(number).name.removeprefix("SIG"))
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        pending.append(signal.Signals(number).name.removeprefix("SIG"))
 
-    with _awake([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], hear) as wake:
+    with _awake([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT], on_signal) as wake:
         channel, early = attached.start()
 
-        def tell() -> None:
-            while told:
-                attached.send(told.pop(0))
+        def forward_signals() -> None:
+            while pending:
+                attached.send(pending.pop(0))
 
-        return _move(attached, channel, early, wake, tell)
+        return _move(attached, channel, early, wake, forward_signals)
 
 
 def terminal(attached: Attached, kind: str) -> int:
-    """Run it in a terminal of the kind and size of ours, which is its alone until it ends; its exit status."""
+    """Run the program in a terminal of type ``kind`` and our size; return its exit status.
+
+    Our terminal is in raw mode until the program ends."""
     import termios
     import tty
 
     changed: list[int] = []
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         if number != signal.SIGWINCH:
-            raise SystemExit(128 + number)  # by way of putting our terminal back
+            raise SystemExit(128 + number)  # an exception, so that the terminal is restored
         changed.append(number)
 
-    with _awake([signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP], hear) as wake:
+    with _awake([signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP], on_signal) as wake:
         size = os.get_terminal_size(sys.stdin.fileno())
         channel, early = attached.start((kind, size.columns, size.lines))
 
@@ -76,19 +78,19 @@ def terminal(attached: Attached, kind: str) -> int:
 
 
 @contextmanager
-def _awake(signals: list[signal.Signals], hear: Callable[[int, FrameType | None], None]) -> Iterator[socket.socket]:
-    """A socket that has something to read once one of the signals came."""
+def _awake(signals: list[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[socket.socket]:
+    """A socket that becomes readable when one of the signals arrives."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
-    old = {one: signal.signal(one, hear) for one in signals}
+    previous = {number: signal.signal(number, handler) for number in signals}
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
     try:
         yield ours
     finally:
         signal.set_wakeup_fd(wakeup)
-        for one, handler in old.items():
-            signal.signal(one, handler)
+        for number, previous_handler in previous.items():
+            signal.signal(number, previous_handler)
         ours.close()
         theirs.close()
 
@@ -100,11 +102,10 @@ def _move(
     wake: socket.socket,
     tick: Callable[[], None],
 ) -> int:
-    """Until it has ended and all that it said is here."""
+    """Copy until the program has ended and all of its output has arrived; return its exit status."""
     threading.Thread(target=_send, args=(channel,), daemon=True, name="stdin").start()
     _write(1, early)
-    # recv must not wait, but what goes the other way must: the channel's timeout is both's, so it is only asked for
-    # what it says to have.
+    # The channel has one timeout for both directions. Sending must block, so receiving is only done when data is ready.
     channel.settimeout(None)
     while True:
         tick()
@@ -133,7 +134,7 @@ def _send(channel: Channel) -> None:
             channel.sendall(data)
         channel.shutdown_write()
     except (OSError, EOFError):
-        pass  # who reads the channel reports a broken connection
+        pass  # the reader of the channel reports the lost connection
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""``dynoctl releases`` and ``dynoctl rollback``: what ran, and the way back to it."""
+"""``dynoctl releases`` and ``dynoctl rollback``: list earlier releases, and return to one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import typer
 if TYPE_CHECKING:
     from infra.remote.session import Session
 
-from infra.cli.apply import AutoApprove, How, LockTimeout, Message, Verbose, carry_out, refuse_unattended
-from infra.cli.options import AsJson, Destination, File
-from infra.cli.session import Wish
+from infra.cli.apply import ApplyFlags, AutoApprove, LockTimeout, Message, Verbose, carry_out, refuse_unattended
+from infra.cli.options import AsJson, Destination, File, FileIfGiven
+from infra.cli.session import PlanOptions
 from infra.errors import UNREACHABLE
 
-group = typer.Typer(invoke_without_command=True, help="What was released, and how it ended.", rich_markup_mode=None)
+group = typer.Typer(
+    invoke_without_command=True, help="List the releases of the app, or show one.", rich_markup_mode=None
+)
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.add_typer(group, name="releases", short_help="What was released, and how it ended.")
-    app.command("rollback", short_help="Go back to an earlier release.")(rollback)
+    """Register the commands with ``app``."""
+    app.add_typer(group, name="releases", short_help="List the releases of the app, or show one.")
+    app.command("rollback", short_help="Return to an earlier release.")(rollback)
 
 
 @group.callback()
@@ -31,10 +33,10 @@ def releases(
     context: typer.Context,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many, the newest.")] = 20,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Number of newest releases to show")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """What was released, by whom, and how it ended, as the servers remember it."""
+    """List the releases, with who made them and how they ended, from the records on the servers."""
     if context.invoked_subcommand is not None:
         return
     from infra import manifest
@@ -56,7 +58,7 @@ def releases(
     else:
         typer.echo(view.table(shown, now, known.holders, Style(wanted(sys.stdout))))
         for summary in known.lost.values():
-            typer.echo(f"Unreachable: {summary}", err=True)
+            typer.echo(f"error: {summary}", err=True)
     if known.lost:
         raise typer.Exit(UNREACHABLE)
 
@@ -64,14 +66,14 @@ def releases(
 @group.command("show")
 def show(
     context: typer.Context,
-    version: Annotated[str, typer.Argument(help="A release: v7.", metavar="VERSION")],
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="The manifest.  [default: dyno.yaml]")] = None,
+    version: Annotated[str, typer.Argument(help="Release to show, such as v7", metavar="VERSION")],
+    file: FileIfGiven = None,
     destination: Destination = None,
     as_json: AsJson = False,
 ) -> None:
-    """One release in full. Of its variables only the names are shown."""
+    """Show one release in full. Only the names of its variables are shown, not their values."""
     outer = context.parent.params if context.parent is not None else {}
-    file = file or outer.get("file") or Path("dyno.yaml")  # said before the command or after it
+    file = file or outer.get("file") or Path("dyno.yaml")  # options may come before or after the subcommand
     destination = destination or outer.get("destination")
     as_json = as_json or bool(outer.get("as_json"))
     from infra import manifest
@@ -85,24 +87,24 @@ def show(
     sessions: dict[str, Session] = {}
     try:
         known = survey(model.app.name, servers, sessions)
-        one = known.named(version)
-        holders = known.holders.get(one.number, ())
-        variables, web = names(body(model.app.name, one, holders, sessions)) if holders else ([], [])
+        release_ = known.named(version)
+        holders = known.holders.get(release_.number, ())
+        variables, web = names(body(model.app.name, release_, holders, sessions)) if holders else ([], [])
     finally:
         _close(sessions)
     if as_json:
         import json
 
-        values = view.as_json(one, holders) | {"variables": variables, "web": web}
+        values = view.as_json(release_, holders) | {"variables": variables, "web": web}
         typer.echo(json.dumps({"format_version": 1, "release": values}, indent=2))
     else:
-        typer.echo(view.one_release(one, variables, web, holders))
+        typer.echo(view.one_release(release_, variables, web, holders))
 
 
 def rollback(
     version: Annotated[
         str | None,
-        typer.Argument(help="The release to go back to: v7. By itself the last good one.", metavar="VERSION"),
+        typer.Argument(help="Release to return to, such as v7", metavar="VERSION", show_default="the last good one"),
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
@@ -112,7 +114,8 @@ def rollback(
     lock_timeout: LockTimeout = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Go back to an earlier release: its slug, layers and environment, as a new release. Migrations are not undone."""
+    """Return to an earlier release: its slug, layers and environment become a new release. Migrations are not
+    reverted."""
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.registry import Everything
@@ -123,8 +126,10 @@ def rollback(
     sessions: dict[str, Session] = {}
     try:
         wanted = stored(model.app.name, version, targets(model), Everything().fits, sessions)
-        how = How(auto_approve, verbose, message or f"rollback to v{wanted.number}", lock_timeout)
-        carry_out(Wish(file, destination, stored=wanted, sessions=sessions, quiet=as_json), how, verb="rollback")
+        flags = ApplyFlags(auto_approve, verbose, message or f"rollback to v{wanted.number}", lock_timeout)
+        carry_out(
+            PlanOptions(file, destination, stored=wanted, sessions=sessions, quiet=as_json), flags, verb="rollback"
+        )
     finally:
         _close(sessions)
 

@@ -1,4 +1,4 @@
-"""``dynoctl restart``: restart dynos as they run, a batch at a time."""
+"""``dynoctl restart``: restart running dynos, one batch at a time."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("restart", short_help="Restart dynos, a batch at a time.")(restart)
+    """Register the command with ``app``."""
+    app.command("restart", short_help="Restart dynos, one batch at a time.")(restart)
 
 
 def restart(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Dynos or process types: web.2, worker. By itself all.", metavar="DYNO|TYPE..."),
+        typer.Argument(help="Dynos or process types: web.2, worker", metavar="DYNO|TYPE...", show_default="all"),
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
     lock_timeout: LockTimeout = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Restart dynos as they run, a batch at a time as rollout says, each healthy before the next. Changes of dyno.yaml
-    that are not applied yet stay so. Ends with 5 where a dyno does not come back: the rest is not touched then."""
+    """Restart dynos with their current release and settings, in the batches of the rollout section; a batch starts when
+    the one before is healthy. Pending changes of dyno.yaml are not applied. Exits with 5 if a dyno does not come back;
+    the remaining dynos are then left alone."""
     from infra import manifest
     from infra.cli.session import note
     from infra.engine.restart import Restarter, prepare
@@ -51,9 +52,9 @@ def restart(
         if not plan.changes:
             raise typer.Exit(UNREACHABLE if plan.unreachable else OK)
         with listener_for(as_json) as listener:
-            one = Restarter(ready, listener, lock_timeout=lock_timeout)
-            with interruptible(one):
-                report = one.run()
+            restarter = Restarter(ready, listener, lock_timeout=lock_timeout)
+            with interruptible(restarter):
+                report = restarter.run()
         if any(failure.unreachable for failure in report.failures):
             code = UNREACHABLE
         elif not report.ok:

@@ -1,4 +1,4 @@
-"""``dynoctl scale``: another number of dynos, in dyno.yaml and on the servers."""
+"""``dynoctl scale``: change the number of dynos, in dyno.yaml and on the servers."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Annotated
 import typer
 
 from infra import manifest
-from infra.cli.apply import AutoApprove, How, LockTimeout, Message, Verbose, carry_out, refuse_unattended
+from infra.cli.apply import ApplyFlags, AutoApprove, LockTimeout, Message, Verbose, carry_out, refuse_unattended
 from infra.cli.options import AsJson, Destination, File, SkipUnreachable
-from infra.cli.session import Wish
+from infra.cli.session import PlanOptions
 from infra.errors import OK, DynoctlError
 from infra.manifest.rewrite import rewrite
 
 MOST = 10000
-"""Dynos of one type, as the schema has it."""
+"""The most dynos of one process type; the same limit as in the schema."""
 
 _CHANGE = re.compile(r"([a-z][a-z0-9]*)([=+-])([0-9]{1,6})")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("scale", short_help="Change how many dynos there are, in dyno.yaml and on the servers.")(scale)
+    """Register the command with ``app``."""
+    app.command("scale", short_help="Change the number of dynos, in dyno.yaml and on the servers.")(scale)
 
 
 def scale(
     changes: Annotated[
         list[str] | None,
-        typer.Argument(help="web=6, worker+1, worker-1; by itself prints what there is.", metavar="TYPE=N..."),
+        typer.Argument(help="Counts to set, such as web=6 worker+1; without any, prints them", metavar="TYPE=N..."),
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
@@ -42,8 +42,9 @@ def scale(
     skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change the number of dynos: show the plan, ask, write the number into dyno.yaml, apply. The rest of the file
-    stays as it is, to the byte. With -d the number goes into the overlay. By itself prints what can be fed back."""
+    """Change the number of dynos: show the plan, ask for approval, write the number to dyno.yaml and apply. The rest of
+    the file is not changed by a byte. With -d the number is written to the overlay. Without arguments, print the
+    current numbers in the form that this command accepts."""
     from infra.manifest.counts import edit
     from infra.manifest.overlays import load_all
 
@@ -54,17 +55,17 @@ def scale(
         return
     counts = wanted(changes, now)
     refuse_unattended("scale", auto_approve, as_json)
-    manifest.read(file, destination, counts)  # what is wrong with so many is said before anybody is asked
+    manifest.read(file, destination, counts)  # reports what is wrong with the new counts before asking
     path = model.files[-1]
     old = path.read_bytes()
     mark = b"\xef\xbb\xbf" if old.startswith(b"\xef\xbb\xbf") else b""
-    other = {name: count for name, count in counts.items() if count != now[name]}
+    changed = {name: count for name, count in counts.items() if count != now[name]}
     data = load_all(file, destination)[0].data
     dynos = data["dynos"] if isinstance(data, dict) else {}
-    new = mark + edit(old.decode("utf-8-sig"), other, dynos, str(path)).encode()  # type: ignore[arg-type]
-    for name, count in other.items():
+    new = mark + edit(old.decode("utf-8-sig"), changed, dynos, str(path)).encode()  # type: ignore[arg-type]
+    for name, count in changed.items():
         typer.echo(f"{path.name}: {name} {now[name]} -> {count}", err=True)
-    edited = _Edit(path, old, new, lambda: _says(counts, file, destination))
+    edited = _Edit(path, old, new, lambda: _matches(counts, file, destination))
     begun = False
 
     def begin() -> None:
@@ -72,16 +73,16 @@ def scale(
         edited.write()
         begun = True
 
-    wish = Wish(file, destination, counts=counts, skip_unreachable=skip_unreachable, quiet=as_json)
+    options = PlanOptions(file, destination, counts=counts, skip_unreachable=skip_unreachable, quiet=as_json)
     try:
-        carry_out(wish, How(auto_approve, verbose, message, lock_timeout), begin=begin)
+        carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout), begin=begin)
     except typer.Exit as end:
         if not begun and end.exit_code == OK:
-            edited.write()  # the servers are so already
+            edited.write()  # the servers already match
         elif not begun:
             edited.put_back()
         raise
-    except DynoctlError:  # the locks were not to be had, or the plan went stale: nothing was applied
+    except DynoctlError:  # a lock was taken or the plan was stale: nothing was applied
         edited.put_back()
         raise
     except BaseException:
@@ -92,7 +93,8 @@ def scale(
 
 @dataclass
 class _Edit:
-    """One edit of a file, made and taken back at most once. ``holds``: whether the file then means what it should."""
+    """One edit of a file, written and reverted at most once. ``holds`` tells whether the edited file has the meaning
+    that was asked for."""
 
     path: Path
     old: bytes
@@ -106,39 +108,42 @@ class _Edit:
         rewrite(self.path, self.old, self.new)
         self._written = True
         if not self.holds():
-            raise DynoctlError(f"{self.path} would not say what was asked for", "Edit it by hand, then apply.")
+            raise DynoctlError(
+                f"cannot edit {self.path}: the result would not have the requested counts",
+                "edit it by hand, then: dynoctl apply",
+            )
 
     def put_back(self) -> None:
         if self._written:
             rewrite(self.path, self.new, self.old)
             self._written = False
         if self.path.read_bytes() == self.old:
-            typer.echo(f"{self.path.name} is as it was.", err=True)
+            typer.echo(f"{self.path.name} is unchanged.", err=True)
 
 
-def _says(counts: Mapping[str, int], file: Path, destination: str | None) -> bool:
+def _matches(counts: Mapping[str, int], file: Path, destination: str | None) -> bool:
     dynos = manifest.read(file, destination).dynos
     return all(dynos[name].count == count for name, count in counts.items())
 
 
 def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:
-    """The counts that words like ``web=6`` and ``worker+1`` ask for. Raises DynoctlError."""
+    """The counts that arguments such as ``web=6`` and ``worker+1`` ask for. Raises DynoctlError."""
     counts: dict[str, int] = {}
     for word in changes:
         found = _CHANGE.fullmatch(word)
         if found is None:
-            raise DynoctlError(f"{word!r} is no change of a count", "Say web=6, worker+1 or worker-1.")
+            raise DynoctlError(f"invalid count: {word!r}", "such as web=6, worker+1 or worker-1")
         name, sign, number = found[1], found[2], int(found[3])
         if name not in now:
-            there = " ".join(f"{type_}={count}" for type_, count in now.items())
-            raise DynoctlError(f"There is no process type {name}", f"There is: {there}")
+            available = " ".join(f"{type_}={count}" for type_, count in now.items())
+            raise DynoctlError(f"no such process type: {name}", f"available: {available}")
         if name in counts:
-            raise DynoctlError(f"{name} is named twice", "Say once how many there are to be.")
+            raise DynoctlError(f"duplicate process type: {name}")
         count = {"=": number, "+": now[name] + number, "-": now[name] - number}[sign]
         if count < 0:
-            raise DynoctlError(f"{word} would be {count}, and there are {now[name]}", f"For none: {name}=0")
+            raise DynoctlError(f"invalid count: {word} would be {count}; there are {now[name]}", f"for none: {name}=0")
         if count > MOST:
-            raise DynoctlError(f"{word} would be {count}, and {MOST} dynos of a type are the most")
+            raise DynoctlError(f"invalid count: {word} would be {count}; at most {MOST} dynos of a type are allowed")
         counts[name] = count
     return counts
 

@@ -8,16 +8,16 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Register the command with ``app``."""
     app.command("schema", short_help="Print the JSON Schema of dyno.yaml, or of a plan.")(schema)
 
 
 def schema(
     what: Annotated[
-        Literal["manifest", "plan"], typer.Argument(help="manifest, or plan: what plan --json prints.")
+        Literal["manifest", "plan"], typer.Argument(help="Schema of dyno.yaml, or of what plan --json prints")
     ] = "manifest",
 ) -> None:
-    """Print a JSON Schema, for an editor or a program: dynoctl schema > dyno.schema.json"""
+    """Print a JSON Schema for an editor or a program, such as: dynoctl schema > dyno.schema.json"""
     import json
 
     from schemas import load

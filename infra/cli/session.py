@@ -23,44 +23,50 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to be planned. ``forget`` are servers that left the manifest and will never answer again,
-    ``evacuate`` such as are in it and dead; ``counts`` are numbers of dynos other than the manifest's; ``stored`` is a
-    release to go back to, ``sessions`` are open already; ``parallelism`` says on how many servers something is done at
-    the same time."""
+class PlanOptions:
+    """What to plan, and how."""
 
     file: Path
+    """The manifest."""
     destination: str | None = None
     destroy: bool = False
     forget: frozenset[str] = frozenset()
+    """Servers that are no longer in the manifest and gone for good."""
     evacuate: frozenset[str] = frozenset()
+    """Servers in the manifest that are dead; their dynos move."""
     counts: Mapping[str, int] | None = None
+    """Numbers of dynos by process type that override the manifest's."""
     stored: Stored | None = None
+    """The release to roll back to."""
     sessions: Mapping[str, Session] | None = None
+    """Sessions that are open already, by server."""
     selection: Selection = EVERYTHING
     parallelism: int = AT_ONCE
+    """How many servers are worked on at the same time."""
     skip_unreachable: bool = False
     rated: bool = False
+    """Whether to rate the units' exposure and run the policy checks."""
     quiet: bool = False
+    """Whether stdout is for a program, so that only the document is printed."""
 
 
 @contextmanager
-def prepared(wish: Wish) -> Iterator[Prepared]:
-    """The plan for a manifest, with its sessions open; closes them at the end."""
+def prepared(options: PlanOptions) -> Iterator[Prepared]:
+    """Plan a manifest; the sessions stay open inside the ``with`` block."""
     from infra import manifest
     from infra.engine.prepare import prepare
     from infra.engine.prepared import Request
     from infra.registry import Everything
     from infra.remote.parallel import limit
 
-    limit(wish.parallelism)
-    model = manifest.read(wish.file, wish.destination, wish.counts)
+    limit(options.parallelism)
+    model = manifest.read(options.file, options.destination, options.counts)
     ready = prepare(
         model,
         Everything(),
-        Request(wish.destroy, wish.forget, wish.evacuate, wish.stored, wish.selection, wish.rated),
-        sessions=wish.sessions,
-        progress=(lambda _: None) if wish.quiet else note,
+        Request(options.destroy, options.forget, options.evacuate, options.stored, options.selection, options.rated),
+        sessions=options.sessions,
+        progress=(lambda _: None) if options.quiet else note,
     )
     try:
         yield ready
@@ -69,13 +75,13 @@ def prepared(wish: Wish) -> Iterator[Prepared]:
 
 
 def note(text: str) -> None:
-    """A progress note: on stderr, and only where a person watches."""
+    """Print a progress note on stderr, if that is a terminal."""
     if sys.stderr.isatty():
         typer.echo(text, err=True)
 
 
 def show(ready: Prepared, *, verbose: bool = False) -> None:
-    """Print the plan, and on stderr what stands in its way."""
+    """Print the plan, and its errors on stderr."""
     from infra.registry import Everything
     from infra.views import plan_text
     from infra.views.style import Style, wanted
@@ -88,7 +94,7 @@ def show(ready: Prepared, *, verbose: bool = False) -> None:
 
 
 def exit_code(plan: Plan, *, detailed: bool, skip_unreachable: bool = False) -> int:
-    """The exit code of a plan: errors first, then servers that did not answer, then pending changes."""
+    """The exit code of a plan: errors come first, then unreachable servers, then pending changes."""
     if plan.errors:
         return ERROR
     if plan.missed and not skip_unreachable:

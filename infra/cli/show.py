@@ -1,4 +1,4 @@
-"""``dynoctl show``: a saved plan, without asking any server."""
+"""``dynoctl show``: show a saved plan without contacting a server."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from infra.errors import DynoctlError
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Register the command with ``app``."""
     app.command("show", short_help="Show a saved plan.")(show)
 
 
 def show(
-    plan_file: Annotated[Path, typer.Argument(help="What plan --out wrote.", metavar="PLAN")],
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources.")] = False,
+    plan_file: Annotated[Path, typer.Argument(help="Plan saved by dynoctl plan --out", metavar="PLAN")],
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,
 ) -> None:
-    """Show a saved plan. No server is asked."""
+    """Show a saved plan. No server is contacted."""
     from infra.engine import plan_file as saved_plan
     from infra.registry import Everything
     from infra.views import plan_document, plan_markdown, plan_text
     from infra.views.style import Style, printable, wanted
 
     if as_json and as_markdown:
-        raise DynoctlError("--json and --markdown are two answers", "Ask for one of them.")
-    one = saved_plan.read(plan_file)
+        raise DynoctlError("--json and --markdown cannot be combined")
+    saved = saved_plan.read(plan_file)
     if as_json:
         import json
 
-        typer.echo(json.dumps(one.document, indent=2))
+        typer.echo(json.dumps(saved.document, indent=2))
         return
-    plan, headlines = plan_document.plan(one.document), Everything().headlines()
+    plan, headlines = plan_document.plan(saved.document), Everything().headlines()
     if html is not None:
         from infra.views import plan_html
 
-        write_page(html, plan_html.render(plan, headlines, f"Made {one.when} by {one.who} from {one.file.name}."))
+        write_page(html, plan_html.render(plan, headlines, f"Made {saved.when} by {saved.who} from {saved.file.name}."))
     if as_markdown:
         typer.echo(plan_markdown.render(plan, headlines), nl=False)
         return
     typer.echo(plan_text.render(plan, headlines, Style(wanted(sys.stdout)), verbose=verbose))
-    made = printable(f"Made {one.when} by {one.who} from {one.file}.")
-    typer.echo(f"\n{made} To apply just this: dynoctl apply {plan_file}")
+    made = printable(f"Made {saved.when} by {saved.who} from {saved.file}.")
+    typer.echo(f"\n{made} To apply exactly this plan: dynoctl apply {plan_file}")

@@ -1,4 +1,4 @@
-"""``dynoctl sudoers``: the smallest sudo rule with which a login that is not root will do."""
+"""``dynoctl sudoers``: print the sudo rule that a login other than root needs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Register the command with ``app``."""
     app.command("sudoers", short_help="Print the sudo rule for a deploy login.")(sudoers)
 
 
-def sudoers(user: Annotated[str, typer.Option(help="The login.", metavar="NAME")] = "deploy") -> None:
-    """Print the smallest sudoers file with which a login can do all that dynoctl does. Such a login is root's equal."""
+def sudoers(user: Annotated[str, typer.Option(help="Name of the login", metavar="NAME")] = "deploy") -> None:
+    """Print the smallest sudoers file that lets a login do everything dynoctl does. Such a login is
+    equivalent to root."""
     from infra.ops.sudoers import rule
 
     typer.echo(rule(user), nl=False)

@@ -1,4 +1,4 @@
-"""A moment in the past, as people write it."""
+"""Parses a moment in the past as people write it, such as ``10m`` or ``yesterday``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 
 
 def since(text: str, now: datetime) -> float:
-    """``10m``, ``1h 30m``, ``2 hours ago``, ``today``, ``yesterday``, ``14:30`` or a time in ISO 8601, in seconds since
-    1970; ``now`` has its time zone, and what names none is in that one. Raises DynoctlError."""
+    """Parse ``10m``, ``1h 30m``, ``2 hours ago``, ``today``, ``yesterday``, ``14:30`` or an ISO 8601 time.
+
+    Returns seconds since 1970. A time without a zone is in the zone of ``now``. Raises DynoctlError."""
     word = text.strip().lower()
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     try:
@@ -32,5 +33,6 @@ def since(text: str, now: datetime) -> float:
         return max(0.0, moment.timestamp())
     except (ValueError, OverflowError, OSError):
         raise DynoctlError(
-            f"--since {text}: that is no time", "Write 10m, 2h, 1d, today, 14:30, or 2026-01-31T14:30 (or with a zone)."
+            f"invalid time for --since: {text}",
+            "such as 10m, 2h, 1d, today, 14:30, 2026-01-31T14:30 or 2026-01-31T14:30+01:00",
         ) from None

@@ -1,4 +1,4 @@
-"""``dynoctl top``: the fleet as it works, live."""
+"""``dynoctl top``: a live view of servers and dynos."""
 
 from __future__ import annotations
 
@@ -24,27 +24,26 @@ if TYPE_CHECKING:
     from infra.ops.monitor import Watch
 
 ONCE = 1.0
-"""Seconds between the two samples of a single look."""
+"""Seconds between the two samples of ``--once``."""
 
 PATIENCE = 30
-"""Seconds that a single look waits for servers that are slow."""
+"""Seconds that ``--once`` waits for slow servers."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
-    app.command("top", short_help="The fleet as it works, live.")(top)
+    """Register the command with ``app``."""
+    app.command("top", short_help="Show a live view of servers and dynos.")(top)
 
 
 def top(
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
-    interval: Annotated[
-        float, typer.Option("--interval", "-i", min=0.5, max=60, help="Seconds between two samples.")
-    ] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Print one table and exit.")] = False,
+    interval: Annotated[float, typer.Option("--interval", "-i", min=0.5, max=60, help="Seconds between samples")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one table and exit")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Servers with load, memory and free places; dynos with CPU, memory, waiting connections, restarts. q quits."""
+    """Show servers with load, memory and free places, and dynos with CPU, memory, waiting connections and restarts,
+    live. Press q to quit."""
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.ops.monitor import Watch
@@ -58,7 +57,7 @@ def top(
         if not single:
             _live(model.app.name, watch, color=wanted(sys.stdout))
             return
-        _both(watch)
+        _wait_for_two_samples(watch)
         seen = watch.seen()
     from infra.views import top as view
 
@@ -71,17 +70,17 @@ def top(
 
         console = Console(width=200, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
         typer.echo(view.plain(model.app.name, seen, datetime.now(), console))
-    lost = [one for one in seen if one.away or one.vitals is None]
-    for one in lost:
-        typer.echo(f"Unreachable: {one.away or f'{one.server}: no answer within {PATIENCE} s'}", err=True)
+    lost = [sample for sample in seen if sample.away or sample.vitals is None]
+    for sample in lost:
+        typer.echo(f"error: {sample.away or f'{sample.server}: timed out after {PATIENCE} s'}", err=True)
     if lost:
         raise typer.Exit(UNREACHABLE)
 
 
-def _both(watch: Watch) -> None:
-    """Wait until each server was seen twice, or is away."""
+def _wait_for_two_samples(watch: Watch) -> None:
+    """Wait until every server has been sampled twice or is unreachable."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not all(one.samples > 1 or one.away for one in watch.seen()):
+    while time.monotonic() < deadline and not all(sample.samples > 1 or sample.away for sample in watch.seen()):
         time.sleep(0.02)
 
 
@@ -104,13 +103,13 @@ def _live(app: str, watch: Watch, *, color: bool) -> None:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
-    """A function that waits for a key, at most so many seconds. The terminal is as it was afterwards, also where
-    somebody ends the process."""
+    """A function that waits up to a number of seconds for a key. The terminal is restored at the end, even if a signal
+    ends the process."""
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    old = {one: signal.signal(one, end) for one in (signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     file = sys.stdin.fileno() if sys.stdin.isatty() else None
     settings = None if file is None else termios.tcgetattr(file)
 
@@ -128,5 +127,5 @@ def _keys() -> Iterator[Callable[[float], str]]:
     finally:
         if file is not None and settings is not None:
             termios.tcsetattr(file, termios.TCSADRAIN, settings)
-        for one, handler in old.items():
-            signal.signal(one, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

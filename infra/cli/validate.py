@@ -1,4 +1,4 @@
-"""``dynoctl validate``: every error of the manifest at once, without a network; with --online, what servers reach."""
+"""``dynoctl validate``: report every error of the manifest at once; with --online, check databases and caches too."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 
 Online = Annotated[
     bool,
-    typer.Option("--online", help="Also connect to the databases and caches from every server; changes nothing."),
+    typer.Option("--online", help="Also connect to databases and caches from every server"),
 ]
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Register the command with ``app``."""
     app.command("validate", short_help="Check the manifest.")(validate)
 
 
 def validate(
     file: File = Path("dyno.yaml"), destination: Destination = None, online: Online = False, as_json: AsJson = False
 ) -> None:
-    """Check the manifest; needs no network, unless --online asks the servers what they reach."""
+    """Check the manifest. Needs no network, except with --online, which connects from every server to the databases and
+    caches and changes nothing."""
     from infra.manifest import check
     from infra.registry import Everything
 
@@ -62,7 +63,7 @@ def validate(
 
 
 def _online(manifest: Manifest, program: str, document: dict[str, object] | None) -> int:
-    """Ask, then print or fill ``document``; give back the exit code."""
+    """Check from every server, then print the results or add them to ``document``; return the exit code."""
     import sys
 
     from infra.ops.connectivity import ask
@@ -73,7 +74,7 @@ def _online(manifest: Manifest, program: str, document: dict[str, object] | None
     if document is None:
         typer.echo(online.table(answers, Style(wanted(sys.stdout))))
         for summary in lost.values():
-            typer.echo(f"Unreachable: {summary}", err=True)
+            typer.echo(f"error: {summary}", err=True)
     else:
         document["online"] = online.document(answers, lost)
     if lost:

@@ -22,11 +22,11 @@ class Base:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to run. One word by itself is a line for a shell. ``seconds`` are those that it may take (0: any)."""
+class RunRequest:
+    """A command for a one-off dyno. A single word is a line for a shell. ``seconds`` is its time limit (0: none)."""
 
     words: tuple[str, ...]
-    how: Literal["terminal", "pipe", "detached"]
+    mode: Literal["terminal", "pipe", "detached"]
     variables: Mapping[str, str] = field(default_factory=dict)
     seconds: int = 0
     nonce: str = field(default_factory=lambda: f"{secrets.randbelow(9 * 10**5) + 10**5}")
@@ -41,6 +41,6 @@ class Runs(Protocol):
 
     def name(self, app: str, nonce: str) -> str: ...
 
-    def environment(self, wish: Wish) -> str: ...
+    def environment(self, request: RunRequest) -> str: ...
 
-    def argv(self, app: str, base: Base, wish: Wish) -> Sequence[str]: ...
+    def argv(self, app: str, base: Base, request: RunRequest) -> Sequence[str]: ...

@@ -30,8 +30,9 @@ dynoctl \\- Rack apps as dynos on servers you own
 .I command
 [options]
 .SH DESCRIPTION
-One dyno.yaml names a Rack app, its layers, how many dynos, and on which servers. dynoctl compares that with the live
-servers over SSH and makes it so. Nothing is installed on them beyond what a plan shows.
+A dyno.yaml names a Rack app, its layers, the number of its dynos and the servers they run on. dynoctl compares it with
+the live servers over SSH, shows the difference as a plan and applies it. Nothing is installed on the servers beyond
+what the plan shows.
 .SH COMMANDS
 """
 FOOT = """\
@@ -41,7 +42,7 @@ FOOT = """\
 Done, or nothing to do.
 .TP
 .B 1
-An error; a plan that went stale, a lock that is taken, a check that fails.
+An error, including a stale plan, a lock that is taken and a failed check.
 .TP
 .B 2
 Changes are pending (with \\-\\-detailed\\-exitcode).
@@ -53,23 +54,23 @@ The manifest is invalid.
 A server could not be reached.
 .TP
 .B 5
-A release was rejected, or a rollout failed and went back.
+A release was rejected, or a rollout failed and was reverted.
 .SH FILES
 .TP
 .I dyno.yaml
-The manifest;
+The manifest. With \\-d NAME, the overlay
 .I dyno.NAME.yaml
-lies over it with \\-d NAME.
+is applied to it.
 .TP
 .I .dyno/secrets
-What from_env gives where the environment does not; mode 0600, outside git.
+Values for from_env that the environment does not set. Mode 0600, not in git.
 .SH ENVIRONMENT
 .TP
 .B NO_COLOR
-No colour and no spinner.
+If set, output has no colour and no spinner.
 .TP
 .B DYNOCTL_DEBUG
-Show where in dynoctl an unexpected failure came from.
+If set, print a traceback for an internal error.
 """
 
 
@@ -90,10 +91,18 @@ def roff(text: str) -> str:
 
 
 def words(parameter: Any) -> str:
-    """What stands on the command line: ``--file, -f PATH``."""
+    """A parameter as it is written on the command line: ``--file, -f PATH``."""
     names = ", ".join(f"\\fB{roff(name)}\\fR" for name in [*parameter.opts, *parameter.secondary_opts])
     takes = "" if parameter.is_flag else f" \\fI{roff(parameter.metavar or parameter.type.name.upper())}\\fR"
     return names + takes
+
+
+def described(parameter: Any) -> str:
+    """The help of a parameter as sentences, with its default."""
+    shown = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    if shown in (None, "") or isinstance(shown, bool) or callable(shown):
+        return f"{parameter.help}."
+    return f"{parameter.help}. Default: {shown}."
 
 
 def man() -> str:
@@ -105,9 +114,9 @@ def man() -> str:
             for one in arguments
         )
         lines.append(f".SS {roff(' '.join([*path[1:], takes]))}\n{roff(command.help)}\n")
-        lines += [f".TP\n.I {roff(one.metavar or one.name.upper())}\n{roff(one.help)}\n" for one in arguments]
+        lines += [f".TP\n.I {roff(one.metavar or one.name.upper())}\n{roff(described(one))}\n" for one in arguments]
         lines += [
-            f".TP\n{words(one)}\n{roff(one.help)}\n"
+            f".TP\n{words(one)}\n{roff(described(one))}\n"
             for one in command.params
             if one.param_type_name == "option" and one.name != "help"
         ]
@@ -132,7 +141,8 @@ def test_every_argument_and_option_says_what_it_does(path: tuple[str, ...]) -> N
     assert command.help
     for parameter in command.params:
         text = getattr(parameter, "help", None)
-        assert text and text.endswith((".", "]")), f"{' '.join(path)}: {parameter.name} says nothing"
+        assert text, f"{' '.join(path)}: {parameter.name} says nothing"
+        assert len(text) < 80 and not text.endswith("."), f"{' '.join(path)} {parameter.name}: {text}"
 
 
 def test_a_shell_is_taught_the_commands(tmp_path: Path) -> None:

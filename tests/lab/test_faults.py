@@ -394,7 +394,7 @@ def test_a_plan_that_went_stale_is_refused(app: Project, fleet: Any, tmp_path: P
     (app.directory / "dyno.yaml").unlink()
     process = _at_a_terminal(app)
     try:
-        process.wait_for("Only 'yes' goes on:")
+        process.wait_for("Only 'yes' is accepted:")
         fleet.exec("grid-1", "systemctl", "stop", "dyno-faults-web-1")
         process.say("yes")
         text, code = process.end()
@@ -410,14 +410,14 @@ def test_ctrl_c_finishes_the_step_and_reports(app: Project) -> None:
     app.manifest["dynos"]["web"] = 6
     process = _at_a_terminal(app)
     try:
-        process.wait_for("Only 'yes' goes on:")
+        process.wait_for("Only 'yes' is accepted:")
         process.say("yes")
         process.wait_for(": start web")
         process.interrupt()
         text, code = process.end()
     finally:
         process.kill()
-    assert "Finishing the step under way" in text
+    assert "finishing the current step" in text
     assert code in (0, 1)
     if code == 1:
         assert "Interrupted: the step under way was finished, nothing new was begun." in text

@@ -97,7 +97,7 @@ def test_status_exec_and_ssh(fleet: Any) -> None:
     assert (done.stdout, done.stderr) == ("/\n", "")
     assert dynoctl("lab", "ssh", "--name", name, "grid-1", "hostname; exit 9", code=9).stdout == "grid-1\n"
     wrong = dynoctl("lab", "exec", "--name", name, "grid-77", "true", code=1).stderr
-    assert "has no server called grid-77" in wrong
+    assert "has no server grid-77" in wrong
     assert "There is no lab called nowhere" in dynoctl("lab", "status", "--name", "nowhere", code=1).stderr
 
 
@@ -302,9 +302,9 @@ def test_killed_in_up_and_then_up_again_is_a_whole_lab(other: str) -> None:
     lab.servers["data"].pid = os.getpid()
     lab.save()
     assert residue(other, lab.subnet)
-    assert f"The lab {other} is gone." in dynoctl("lab", "down", "--name", other).stderr
+    assert f"Lab {other} is down." in dynoctl("lab", "down", "--name", other).stderr
     assert residue(other, lab.subnet) == []
-    assert f"There is no lab called {other}." in dynoctl("lab", "down", "--name", other).stderr
+    assert f"No lab called {other}." in dynoctl("lab", "down", "--name", other).stderr
 
 
 def database(lab: state.LabState) -> str:

@@ -64,7 +64,7 @@ def page(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     app.manifest["dynos"] = {"web": 4, "worker": {"count": 1, "command": "sleep 1000", "memory": "256M"}}
     app.environment["PAGE_SECRET"] = SECRET + "-new"
     said = app.dynoctl("plan", "--html", "plan.html", "--out", "plan").stdout
-    assert "The page is in plan.html." in said
+    assert "Wrote the plan to plan.html." in said
     assert "Exposure of worker: 1." in said and "Check min_healthy/web passed" in said
     app.dynoctl("show", "plan", "--html", "again.html")
     once, again = ((directory / name).read_text() for name in ("plan.html", "again.html"))

@@ -38,7 +38,7 @@ def test_a_saved_plan_is_applied_as_it_is(app: Project) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert SECRET not in file.read_text()
     again = app.dynoctl("show", "plan").stdout
-    assert again.split("\nMade ")[0] == shown.split("\nSaved. ")[0]
+    assert again.split("\nMade ")[0] == shown.split("\nSaved the plan. ")[0]
     assert "To apply just this: dynoctl apply plan" in again
     assert json.loads(app.dynoctl("show", "plan", "--json").stdout)["app"] == "review"
     markdown = app.dynoctl("show", "plan", "--markdown").stdout
@@ -183,6 +183,6 @@ def test_drift_is_what_people_did(app: Project, fleet: Any) -> None:
     assert [one["address"] for one in document["drift"]] == [f"{row['server']}/unit.review-web.2"]
     login = document["logins"][row["server"]][0]
     assert (login["who"], login["times"] > 0) == ("root", True)
-    assert "goes with" in app.dynoctl("plan", "--refresh-only", "--markdown", code=1).stderr
+    assert "can be combined only with" in app.dynoctl("plan", "--refresh-only", "--markdown", code=1).stderr
     app.apply()
     assert "No drift." in app.dynoctl("drift").stdout

@@ -185,7 +185,7 @@ def closed(shop: Project, address: str, kind: str) -> None:
     assert refused.value.code == 503
     assert refused.value.headers["Retry-After"] == "120"
     assert refused.value.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "Maintenance is on (grid-1)" in shop.dynoctl("ps").stdout
+    assert "Maintenance mode is on (grid-1)" in shop.dynoctl("ps").stdout
     if kind == KINDS[0]:
         shop.manifest["env"]["WORD"] = "changed meanwhile"
         assert "Note: grid-1 shows the maintenance page" in shop.apply().stdout

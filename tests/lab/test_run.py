@@ -115,7 +115,7 @@ def test_what_cannot_be_is_said(oneoff: Project) -> None:
     assert "-e PORT: it cannot be set" in oneoff.dynoctl("run", "-e", "PORT=1", "true", code=1).stderr
     assert "-e LD_PRELOAD" in oneoff.dynoctl("run", "-e", "LD_PRELOAD=/x", "true", code=1).stderr
     assert "no variable's name" in oneoff.dynoctl("run", "-e", "a b=1", "true", code=1).stderr
-    assert "There is no server nowhere" in oneoff.dynoctl("run", "-s", "nowhere", "true", code=1).stderr
+    assert "no such server: nowhere" in oneoff.dynoctl("run", "-s", "nowhere", "true", code=1).stderr
     assert "--ttl x" in oneoff.dynoctl("run", "--ttl", "x", "true", code=1).stderr
 
 

@@ -68,17 +68,17 @@ def test_scale_changes_one_number_and_nothing_else(app: Project, fleet: Any) -> 
 
     terminal = Terminal(app, "scale", "web+2")
     try:
-        terminal.wait_for("Only 'yes' goes on")
+        terminal.wait_for("Only 'yes' is accepted")
         assert file.read_bytes() == before
         terminal.say("no")
         text, code = terminal.end()
     finally:
         terminal.kill()
     assert code == 1 and "dyno.yaml: web 2 -> 4" in text and "2 dynos start, 0 restart, 0 stop." in text
-    assert "Nothing was changed." in text and "dyno.yaml is as it was." in text
+    assert "nothing was changed." in text and "dyno.yaml is unchanged." in text
     assert (file.read_bytes(), pids(app)) == (before, there)
 
-    assert "dyno.yaml is as it was." in app.dynoctl("scale", "web=999", "--auto-approve", code=1).stderr
+    assert "dyno.yaml is unchanged." in app.dynoctl("scale", "web=999", "--auto-approve", code=1).stderr
     target = Target("grid-2", fleet.address("grid-2"), "root", None, Path(fleet.key), Path(fleet.known_hosts))
     session = Session(target)
     shell = LockedShell(session, "scale", "somebody@elsewhere").take()
@@ -87,12 +87,12 @@ def test_scale_changes_one_number_and_nothing_else(app: Project, fleet: Any) -> 
     finally:
         shell.close()
         session.close()
-    assert "another apply is running" in done.stderr and "dyno.yaml is as it was." in done.stderr
+    assert "another apply is running" in done.stderr and "dyno.yaml is unchanged." in done.stderr
     assert file.read_bytes() == before
 
     terminal = Terminal(app, "scale", "web+2")
     try:
-        terminal.wait_for("Only 'yes' goes on")
+        terminal.wait_for("Only 'yes' is accepted")
         terminal.say("yes")
         text, code = terminal.end()
     finally:

@@ -37,7 +37,7 @@ def sh(script: str) -> str:
 
 def test_values_cross_into_shell_as_values() -> None:
     assert sh(assign({"value": HOSTILE}) + 'printf %s "$value"') == HOSTILE
-    with pytest.raises(ValueError, match="not a variable's name"):
+    with pytest.raises(ValueError, match="invalid variable name"):
         assign({"a; id": "x"})
     with pytest.raises(ValueError, match="NUL"):
         assign({"a": "\0"})
