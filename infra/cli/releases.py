@@ -98,7 +98,7 @@ def show(
         values = view.as_json(release_, holders) | {"variables": variables, "web": web}
         typer.echo(json.dumps({"format_version": 1, "release": values}, indent=2))
     else:
-        typer.echo(view.one_release(release_, variables, web, holders))
+        typer.echo(view.details(release_, variables, web, holders))
 
 
 def rollback(

@@ -1,4 +1,4 @@
-"""Attributes as words: flat names and printable values, with secrets as ``(sensitive)``."""
+"""Attributes as text: dotted names and printable values, with secrets as ``(sensitive)``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from infra.model.resource import Attribute, Attributes, Fingerprint, Scalar, sam
 from infra.sensitive import REDACTED, Sensitive
 
 HIDDEN = "(on the server)"
-"""An env file's value that never left its server."""
+"""Shown for a value of an env file that never left its server."""
 
 Value = Scalar | tuple[str, ...]
 
 
 def flat(attributes: Attributes | None) -> dict[str, Value]:
-    """Attributes by dotted name: ``unit.Service.ExecStart``, ``variables.LOG_LEVEL``."""
+    """Attributes by dotted name, such as ``unit.Service.ExecStart`` or ``variables.LOG_LEVEL``."""
     found: dict[str, Value] = {}
     for name, value in (attributes or {}).items():
         if isinstance(value, Mapping):
@@ -26,7 +26,7 @@ def flat(attributes: Attributes | None) -> dict[str, Value]:
 
 
 def differences(before: Attributes, after: Attributes) -> Iterator[tuple[str, Value, Value]]:
-    """Name, before and after of every attribute that differs; None where it is absent."""
+    """Name, value before and value after of every attribute that differs; None if it is absent."""
     had, has = flat(before), flat(after)
     declared = set(after)
     names = [*has, *(name for name in had if name not in has and name.partition(".")[0] in declared)]
@@ -37,7 +37,7 @@ def differences(before: Attributes, after: Attributes) -> Iterator[tuple[str, Va
 
 
 def text(value: Attribute) -> str:
-    """One value for people."""
+    """A value as text for people."""
     if isinstance(value, Sensitive):
         return REDACTED
     if isinstance(value, Fingerprint):
@@ -48,7 +48,7 @@ def text(value: Attribute) -> str:
 
 
 def plain(value: object) -> object:
-    """One value for JSON."""
+    """A value as JSON."""
     if isinstance(value, Sensitive | Fingerprint):
         return {"sensitive": True} if isinstance(value, Sensitive) else {"hidden": True}
     if isinstance(value, Mapping):

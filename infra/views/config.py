@@ -1,4 +1,4 @@
-"""The merged manifest as YAML, with the file and line that each value comes from; what may be secret is starred out."""
+"""The merged manifest as YAML, with the file and line that each value comes from; possible secrets are masked."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MASK = "***"
 
 
 def render(document: Document, style: Style) -> str:
-    """Every value on a line of its own, with its origin as a comment."""
+    """The manifest with every value on its own line, and its origin as a comment."""
     lines = list(_lines(document, (), document.data, 0))
     width = min(72, max((len(text) for text, _ in lines), default=0))
     return "\n".join(f"{text:<{width}}  {style('dim', f'# {origin}')}" if origin else text for text, origin in lines)
 
 
 def values(document: Document) -> list[dict[str, object]]:
-    """The same as JSON values: path, value, file and line."""
+    """The same as JSON values, each with path, value, file and line."""
     found = []
     for path, value in _leaves((), document.data):
         where = document.locate(path)
@@ -73,8 +73,9 @@ def _origin(document: Document, path: Path) -> str:
 
 
 def _masked(document: Document, path: Path, value: Any) -> Any:
-    """A password is masked wherever it stands, and what stands for one in a URL; a reference only names where a value
-    is. A variable is the text that a dyno gets."""
+    """The value at ``path`` with secrets masked: keys named like secrets and passwords in URLs.
+
+    A reference is not masked, as it only names where the value is. A variable is shown as the text that a dyno gets."""
     named = [str(part) for part in path]
     if not any(part in _REFERENCES for part in named):
         origin = document.origin(path)
@@ -87,7 +88,7 @@ def _masked(document: Document, path: Path, value: Any) -> Any:
 
 
 def _passwords(document: Document) -> set[Mark]:
-    """Where passwords stand: an alias of one stands where its anchor does."""
+    """The positions of passwords in the file. An alias has the position of its anchor."""
     return {mark for path, mark in document.values.items() if path and is_secret(str(path[-1]))}
 
 
@@ -99,12 +100,12 @@ def _text(document: Document, path: Path, value: Any) -> str:
 
 
 def _scalar(text: str) -> str:
-    """A string as YAML: bare where nobody can take it for anything else."""
+    """A string as YAML, unquoted if it cannot be read as anything else."""
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     return _quoted(text)
 
 
 def _quoted(text: str) -> str:
-    """In double quotes; what cannot be seen is escaped as YAML does."""
-    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in json.dumps(text, ensure_ascii=False))
+    """A string in double quotes, with characters that cannot be printed escaped as in YAML."""
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in json.dumps(text, ensure_ascii=False))

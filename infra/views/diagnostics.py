@@ -1,4 +1,4 @@
-"""Diagnostics for people: what is wrong, where, the line with a caret, what would be right, what to do."""
+"""Diagnostics as text: what is wrong, where, the line with a caret, what was expected and a hint."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from infra.views.style import Style, printable
 
 
 def render(diagnostics: Sequence[Diagnostic], color: bool) -> str:
-    """All of them, one after the other, and how many there are."""
+    """Every diagnostic, and their number if there are several."""
     style = Style(color)
-    parts = [_one(diagnostic, style) for diagnostic in diagnostics]
+    parts = [_diagnostic(diagnostic, style) for diagnostic in diagnostics]
     if len(diagnostics) > 1:
-        parts.append(style("red", f"{len(diagnostics)} errors."))
+        parts.append(style("red", f"Found {len(diagnostics)} errors."))
     return "\n".join(parts)
 
 
-def _one(diagnostic: Diagnostic, style: Style) -> str:
-    lines = [f"{style('red', 'Error:')} {style('bold', printable(diagnostic.summary))}"]
+def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
+    lines = [f"{style('red', 'error:')} {style('bold', printable(diagnostic.summary))}"]
     where = diagnostic.location
     place = f" ({printable(diagnostic.path)})" if diagnostic.path else ""
     if where is not None:
@@ -36,12 +36,12 @@ def _one(diagnostic: Diagnostic, style: Style) -> str:
     if diagnostic.expected:
         lines.append(f"  expected: {printable(diagnostic.expected)}")
     if diagnostic.hint:
-        lines.append(f"  {printable(diagnostic.hint)}")
+        lines.append(f"  hint: {printable(diagnostic.hint)}")
     return "\n".join(lines)
 
 
 def _window(text: str, column: int, width: int = 120) -> tuple[int, str]:
-    """The part of a long line around a column."""
+    """The start column and text of the part of a long line around ``column``."""
     text = text.replace("\t", " ")
     if len(text) <= width:
         return 0, text

@@ -1,4 +1,4 @@
-"""What people changed by hand, apart from what a manifest changes: for people, or as JSON."""
+"""Drift (changes made by hand), apart from what the manifest changes, as text or JSON."""
 
 from __future__ import annotations
 
@@ -14,41 +14,44 @@ from infra.views.style import Style, printable
 
 
 def drifted(plan: Plan) -> list[Change]:
-    """The changes that mend what was changed on a server since the last apply."""
+    """The changes that revert what was changed on a server since the last apply."""
     return [change for change in plan.changes if change.drift]
 
 
 def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style: Style) -> str:
-    """Each drift with what was found and what the manifest wants there, and who logged in since ``moment``."""
+    """Every drifted resource with what was found and what the manifest says, and the logins since ``moment``."""
     changes = drifted(plan)
     lines: list[str] = []
     for change in changes:
         lines += change_lines(change, (), style, verbose=True, only=change.drifted or None)
     for server, found in logins.items():
         who = "; ".join(
-            f"{printable(one.who)} from {printable(one.where)}, {one.times} times, last {one.last}" for one in found
+            f"{printable(login.who)} from {printable(login.where)}, {login.times} "
+            f"time{'' if login.times == 1 else 's'}, last {login.last}"
+            for login in found
         )
         when = printable(moment)
-        lines.append(f"Logins on {server} since the last apply ({when}): {who or 'its journal tells of none'}.")
+        lines.append(f"Logins on {server} since the last apply ({when}): {who or 'none in its journal'}.")
     lines += unreachable_lines(plan, style)
     if not changes:
-        where = " on the servers that answered" if plan.unreachable else ""
+        where = " on the reachable servers" if plan.unreachable else ""
         lines.append(style("green", "No drift.") + f" Nothing was changed by hand{where} since the last apply.")
         return "\n".join(lines)
     servers = len({change.resource.server for change in changes})
-    what = f"{len(changes)} changed by hand on {servers} {'server' if servers == 1 else 'servers'}."
-    lines.append(f"{style('bold', 'Drift:')} {what} dynoctl apply puts them back to what the manifest says.")
+    resources = f"{len(changes)} resource{'' if len(changes) == 1 else 's'} changed by hand"
+    what = f"{resources} on {servers} {'server' if servers == 1 else 'servers'}."
+    lines.append(f"{style('bold', 'Drift:')} {what} To restore what dyno.yaml says: dynoctl apply")
     return "\n".join(lines)
 
 
 def document(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str) -> dict[str, object]:
-    """The same as JSON, format version 1."""
+    """The drift as JSON, format version 1."""
     return {
         "format_version": 1,
         "app": plan.app,
         "drift": [plan_json.change(change) for change in drifted(plan)],
         "since": moment,
-        "logins": {server: [asdict(one) for one in found] for server, found in logins.items()},
+        "logins": {server: [asdict(login) for login in found] for server, found in logins.items()},
         "errors": [error.as_json() for error in plan.errors],
         "unreachable": {server: error.summary for server, error in plan.unreachable.items()},
     }

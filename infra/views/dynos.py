@@ -1,4 +1,4 @@
-"""The table of dynos: for ``ps``, and at the end of an apply."""
+"""The table of dynos at the end of an apply, and parts that ``ps`` and ``top`` share with it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from infra.views.style import Style
 _HEAD = ("DYNO", "SERVER", "ADDRESS", "STATE", "SLUG", "PID", "UPTIME", "MEMORY", "RESTARTS")
 
 WELL = ("up", "waiting", "running")
-"""The states of dynos and schedules that are as they should be."""
+"""The states of healthy dynos and schedules."""
 
 
 def table(rows: Sequence[Row], style: Style) -> str:
-    """One line for each dyno, columns as wide as they need to be."""
+    """A table with one line per dyno."""
     cells = [_HEAD, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
     lines = []
@@ -30,7 +30,7 @@ def table(rows: Sequence[Row], style: Style) -> str:
 
 
 def document(rows: Sequence[Row], unreachable: Mapping[str, str]) -> dict[str, object]:
-    """The same as JSON, format version 1. ``uptime`` is in seconds, ``memory`` in bytes."""
+    """The dynos as JSON, format version 1. ``uptime`` is in seconds, ``memory`` in bytes."""
     return {"format_version": 1, "dynos": [asdict(row) for row in rows], "unreachable": dict(unreachable)}
 
 
@@ -46,13 +46,13 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.slug[:12],
         "-" if row.pid is None else str(row.pid),
         "-" if row.uptime is None else span(row.uptime),
-        "-" if row.memory is None else f"{row.memory / 2**20:.0f}M",
+        "-" if row.memory is None else f"{row.memory / 2**20:.0f} MiB",
         str(row.restarts),
     )
 
 
 def span(seconds: int) -> str:
-    """A time span in its two largest units: ``3d 4h``."""
+    """A number of seconds in its two largest units, such as ``3d 4h``."""
     units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
     parts: list[str] = []
     for name, size in units:

@@ -1,4 +1,4 @@
-"""The dynos as they run, grouped by process type, as Heroku's ``ps`` shows them."""
+"""The dynos grouped by process type, in the format of Heroku's ``ps``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra.views.style import Style, printable
 
 
 def render(manifest: Manifest, rows: Sequence[Row], style: Style) -> str:
-    """A block for each type: how many of the dynos that are wanted are up, what they run, and a line for each."""
+    """A block per process type: how many of its dynos are up, what they run, and a line per dyno."""
     types = list(manifest.types)
     types += sorted({row.dyno.partition(".")[0] for row in rows} - set(types))
     cells = {row.dyno + row.server: _cells(row) for row in rows if row.job is None}
@@ -32,12 +32,12 @@ def render(manifest: Manifest, rows: Sequence[Row], style: Style) -> str:
             texts[1] = style("green" if row.state == "up" else "red", texts[1])
             lines.append("  ".join(texts).rstrip())
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) or "No dynos. dynoctl apply starts those of dyno.yaml."
+    return "\n\n".join(blocks) or "No dynos. To start those of dyno.yaml: dynoctl apply"
 
 
 def _count(manifest: Manifest, type_: str, own: Sequence[Row], wanted: int, style: Style) -> str:
-    """What stands in the head of a block: how many are up, or when it runs."""
-    whens = [one.when for one in manifest.schedule if one.name == type_]
+    """The heading of a block: how many dynos are up, or when the schedule runs."""
+    whens = [schedule.when for schedule in manifest.schedule if schedule.name == type_]
     if whens or (own and all(row.job is not None for row in own)):
         well = len(own) == wanted and all(row.state != "stopped" for row in own)
         return style("green" if well else "red", printable(whens[0] if whens else "a schedule"))
@@ -46,7 +46,7 @@ def _count(manifest: Manifest, type_: str, own: Sequence[Row], wanted: int, styl
 
 
 def _scheduled(row: Row, job: Job, style: Style) -> str:
-    """``nightly.1: waiting  grid-2  v3  last: ok 3h ago, took 12s  next: in 20h 50m``."""
+    """A line such as ``nightly.1: waiting  grid-2  v3  last: ok 3h ago, took 12s  next: in 20h 50m``."""
     state = style("red" if row.state == "stopped" else "green", row.state)
     last = "not run yet"
     if job.ended is not None:
@@ -58,9 +58,9 @@ def _scheduled(row: Row, job: Job, style: Style) -> str:
 
 
 def command(manifest: Manifest, type_: str) -> str:
-    """What a type's dynos run: their command, or else the app server and what it serves."""
+    """What the dynos of a type run: their command, or what the app server serves."""
     if type_ not in manifest.types:
-        return "not in dyno.yaml any more"
+        return "no longer in dyno.yaml"
     own = manifest.types[type_].command
     if own is not None:
         return printable(own if isinstance(own, str) else " ".join(own)).replace("\n", " ")
@@ -69,7 +69,7 @@ def command(manifest: Manifest, type_: str) -> str:
 
 
 def by_type(manifest: Manifest, rows: Sequence[Row]) -> Mapping[str, Mapping[str, object]]:
-    """The heads of the blocks as values."""
+    """The headings of the blocks as JSON values."""
     return {
         type_: {
             "command": command(manifest, type_),
@@ -81,22 +81,22 @@ def by_type(manifest: Manifest, rows: Sequence[Row]) -> Mapping[str, Mapping[str
 
 
 def memory(row: Row) -> str:
-    """What it has of what it may have: ``43M of 512M``."""
+    """The memory a dyno uses of its limit, such as ``43 of 512 MiB``."""
     if row.memory is None:
         return "-"
-    most = "" if row.memory_max is None else f" of {row.memory_max / 2**20:.0f}M"
-    return f"{row.memory / 2**20:.0f}M{most}"
+    limit = "" if row.memory_max is None else f" of {row.memory_max / 2**20:.0f}"
+    return f"{row.memory / 2**20:.0f}{limit} MiB"
 
 
 def address(row: Row) -> str:
-    """Where a web dyno listens."""
+    """The address that a web dyno listens on."""
     if not row.port:
         return "-"
     return f"[{row.listen}]:{row.port}" if ":" in row.listen else f"{row.listen}:{row.port}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    since = "" if row.uptime is None else f" {span(row.uptime)} ago"
+    uptime = "" if row.uptime is None else f" {span(row.uptime)}"
     restarts = "1 restart" if row.restarts == 1 else f"{row.restarts} restarts"
     release = f"v{row.release}" if row.release else "-"
-    return (f"{row.dyno}:", f"{row.state}{since}", row.server, address(row), release, memory(row), restarts)
+    return (f"{row.dyno}:", f"{row.state}{uptime}", row.server, address(row), release, memory(row), restarts)

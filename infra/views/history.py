@@ -1,4 +1,4 @@
-"""The history of an app as a table, newest last, or as JSON."""
+"""The audit log of an app as a table, newest last, or as JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK
 
 
 def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
-    """One line for each apply, and what failed below it."""
+    """One line per apply, with its failures below it."""
     if not entries:
-        return "Nothing was applied yet, or nothing is left that remembers it."
-    rows = [_HEAD, *(_cells(one) for one in entries)]
+        return "No applies are recorded on the servers."
+    rows = [_HEAD, *(_cells(entry) for entry in entries)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = []
     for number, row in enumerate(rows):
@@ -23,23 +23,23 @@ def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
             cells[3] = style("green" if row[3] == "ok" else "red", cells[3])
         lines.append("  ".join(cells).rstrip())
         if number:
-            lines += [f"    {printable(str(one))}" for one in entries[number - 1].get("failures", ())]
+            lines += [f"    {printable(str(failure))}" for failure in entries[number - 1].get("failures", ())]
     return "\n".join(lines)
 
 
-def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:
-    changes = f"+{one.get('added', 0)} ~{one.get('changed', 0)} -{one.get('destroyed', 0)}"
-    words = [one.get(key, "") for key in ("when", "who", "command", "result")]
-    release = f"v{one['release']}" if one.get("release") else ""
+def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    changes = f"+{entry.get('added', 0)} ~{entry.get('changed', 0)} -{entry.get('destroyed', 0)}"
+    words = [entry.get(key, "") for key in ("when", "who", "command", "result")]
+    release = f"v{entry['release']}" if entry.get("release") else ""
     return (
         *(printable(str(word)) for word in words),
         release,
         changes,
-        str(one.get("slug", "")),
-        f"{one.get('seconds', 0)} s",
+        str(entry.get("slug", "")),
+        f"{entry.get('seconds', 0)} s",
     )
 
 
 def document(entries: Sequence[Mapping[str, Any]], unreachable: Mapping[str, str]) -> dict[str, object]:
-    """The same as JSON, format version 1."""
+    """The entries as JSON, format version 1."""
     return {"format_version": 1, "history": list(entries), "unreachable": dict(unreachable)}

@@ -1,4 +1,4 @@
-"""Log lines as people read them, in the form that Heroku made common, and as JSON lines."""
+"""Log lines in the format of Heroku's logs, and as JSON lines."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from datetime import UTC, datetime
 from infra.ops.journal import Line
 from infra.views.style import printable
 
-# Of the 256 colours of a terminal, those that are read well on black and on white, neighbours far apart.
+# Terminal colours that are readable on black and on white. Neighbours are far apart.
 _COLORS = (33, 208, 35, 170, 37, 166, 99, 71, 203, 31, 136, 133, 67, 107, 168, 63)
 
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
 
 def text(line: Line, *, color: bool) -> str:
-    """``2026-01-31T10:00:00.123456+00:00 app[web.1]: its message``; each line of a message has the same head."""
+    """``2026-01-31T10:00:00.123456+00:00 app[web.1]: message``; every line of a message has the same prefix."""
     head = f"{_when(line)} {line.source}[{line.dyno}]:"
     if color:
         head = f"\x1b[38;5;{color_of(line.dyno)}m{head}\x1b[0m"
-    return "\n".join(f"{head} {one}".rstrip() for one in _clean(line.message).split("\n"))
+    return "\n".join(f"{head} {part}".rstrip() for part in _clean(line.message).split("\n"))
 
 
 def color_of(dyno: str) -> int:
-    """A dyno's colour, always the same: dynos of one type follow each other through the palette."""
+    """The colour of a dyno, always the same. Dynos of one type have consecutive colours of the palette."""
     type_, _, number = dyno.partition(".")
     start = zlib.crc32(type_.encode())
     return _COLORS[(start + (int(number) if number.isdecimal() else zlib.crc32(number.encode()))) % len(_COLORS)]
 
 
 def as_json(line: Line) -> str:
-    """One line of JSON, format version 1, in ASCII."""
+    """A line of JSON, format version 1, in ASCII."""
     return json.dumps(
         {
             "format_version": 1,
@@ -52,6 +52,6 @@ def _when(line: Line) -> str:
 
 
 def _clean(message: str) -> str:
-    """An app's own colours go; what else could drive the terminal is shown."""
+    """The message without the app's colours, and with other control characters escaped."""
     message = message.rstrip("\r\n")
     return message if message.isprintable() else printable(_SGR.sub("", message).replace("\r\n", "\n"))

@@ -1,4 +1,4 @@
-"""What every server reaches of the databases and caches: a table, or JSON."""
+"""Which databases and caches every server can connect to, as a table or JSON."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _HEAD = ("SERVER", "SERVICE", "ADAPTER", "RESULT")
 
 
 def table(answers: Sequence[Answer], style: Style) -> str:
-    """One line for each server and service."""
+    """One line per server and service."""
     if not answers:
-        return "There is no database and no cache to reach."
-    cells = [(one.server, one.service, one.adapter) for one in answers]
+        return "No databases or caches are configured."
+    cells = [(answer.server, answer.service, answer.adapter) for answer in answers]
     widths = [max(len(row[column]) for row in [_HEAD[:3], *cells]) for column in range(3)]
 
     def line(row: Sequence[str], last: str) -> str:
         return "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)), last])
 
     lines = [line(_HEAD[:3], _HEAD[3])]
-    for one, row in zip(answers, cells, strict=True):
-        lines.append(line(row, style("green" if one.ok else "red", printable(one.says))))
-    bad = sum(not one.ok for one in answers)
-    lines += ["", f"{len(answers) - bad} of {len(answers)} reach what they need."]
+    for answer, row in zip(answers, cells, strict=True):
+        lines.append(line(row, style("green" if answer.ok else "red", printable(answer.says))))
+    passed = sum(answer.ok for answer in answers)
+    lines += ["", f"{passed} of {len(answers)} connections work."]
     return "\n".join(lines)
 
 
 def document(answers: Sequence[Answer], unreachable: Mapping[str, str]) -> dict[str, object]:
-    """The same as JSON values."""
+    """The answers as JSON values."""
     return {"answers": [asdict(answer) for answer in answers], "unreachable": dict(unreachable)}

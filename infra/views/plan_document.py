@@ -1,4 +1,4 @@
-"""The way back from a plan's JSON to a plan, for whoever shows a saved one."""
+"""Reads a plan back from its JSON, to show a saved plan."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from infra.views.attributes import flat
 
 
 def plan(document: Mapping[str, Any]) -> Plan:
-    """A plan to be shown; secrets in it are empty. Raises DynoctlError where the document is none."""
+    """The plan in a document, to be shown; its secrets are empty. Raises DynoctlError if the document is invalid."""
     try:
         return _plan(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise DynoctlError(f"The plan is damaged: {why}", "Make it anew: dynoctl plan --out FILE") from None
+        raise DynoctlError(f"invalid plan file: {why}", "make a new one: dynoctl plan --out FILE") from None
 
 
 def _plan(document: Mapping[str, Any]) -> Plan:
     placement = document["placement"]
     number = document["release"]
     errors = [
-        Diagnostic(str(one["summary"]), hint=str(one["hint"]), expected=str(one["expected"]))
-        for one in document["errors"]
+        Diagnostic(str(error["summary"]), hint=str(error["hint"]), expected=str(error["expected"]))
+        for error in document["errors"]
     ]
     return Plan(
         app=str(document["app"]),
-        changes=tuple(_change(one) for one in document["changes"]),
+        changes=tuple(_change(values) for values in document["changes"]),
         formation=Formation((), dict(placement["after"]), dict(placement["before"])),
         batches=tuple(tuple(batch) for batch in document["batches"]),
         unreachable={name: Unreachable(str(why)) for name, why in document["unreachable"].items()},
@@ -46,29 +46,29 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         fresh=bool(document["new_release"]),
         build=tuple(document["build"]),
         builder=document["builder"],
-        checks=tuple(Check(**one) for one in document.get("checks", ())),
-        exposure={type_: (one["before"], one["after"]) for type_, one in document.get("exposure", {}).items()},
+        checks=tuple(Check(**check) for check in document.get("checks", ())),
+        exposure={type_: (score["before"], score["after"]) for type_, score in document.get("exposure", {}).items()},
         left_out=int(document.get("left_out", 0)),
         idle=frozenset(document.get("idle", ())),
         evacuated=tuple(document.get("evacuated", ())),
     )
 
 
-def _change(one: Mapping[str, Any]) -> Change:
-    before, after = _attributes(one["before"]), _attributes(one["after"])
+def _change(values: Mapping[str, Any]) -> Change:
+    before, after = _attributes(values["before"]), _attributes(values["after"])
     if before is not None and after is not None:
-        before = _same_but(before, after, set(one["differs"]))
-    resource = Resource(one["server"], one["kind"], one["name"], after or before or {}, one["dyno"])
-    drifted = tuple(one.get("drifted", ()))
+        before = _with_unchanged(before, after, set(values["differs"]))
+    resource = Resource(values["server"], values["kind"], values["name"], after or before or {}, values["dyno"])
+    drifted = tuple(values.get("drifted", ()))
     return Change(
         resource,
-        Action(one["action"]),
+        Action(values["action"]),
         before,
         after,
-        one["reason"],
-        bool(one["drift"]),
+        values["reason"],
+        bool(values["drift"]),
         drifted,
-        None if one["effect"] is None else Effect(one["effect"]),
+        None if values["effect"] is None else Effect(values["effect"]),
     )
 
 
@@ -80,7 +80,7 @@ def _attribute(value: Any) -> Attribute:
     if isinstance(value, list):
         return tuple(value)
     if not isinstance(value, dict):
-        return value  # type: ignore[no-any-return]  # what JSON holds beside these is a scalar
+        return value  # type: ignore[no-any-return]  # everything else in JSON is a scalar
     if value == {"sensitive": True}:
         return Sensitive("")
     if value == {"hidden": True}:
@@ -88,9 +88,9 @@ def _attribute(value: Any) -> Attribute:
     return {name: _attribute(item) for name, item in value.items()}  # type: ignore[misc]  # one level deep
 
 
-def _same_but(before: Attributes, after: Attributes, differs: set[str]) -> Attributes:
-    """What was, with what is to be wherever that is the same: of a value that stayed on its server the document does
-    not tell."""
+def _with_unchanged(before: Attributes, after: Attributes, differs: set[str]) -> Attributes:
+    """``before`` with every value that does not differ taken from ``after``: the document lacks values that stayed on
+    their server."""
     has = flat(after)
     found: dict[str, Any] = {}
     for name, value in before.items():

@@ -1,7 +1,7 @@
-"""A plan as one self-contained page: the fleet as servers with their dynos before and after, and every difference.
+"""A plan as one self-contained HTML page: the servers with their dynos before and after, and every difference.
 
-What the page says is put together here, as values; how it looks is in ``plan.html.j2`` and ``page.css``. The module
-imports Jinja, so it is imported only where a page was asked for."""
+This module collects what the page says; how it looks is in ``plan.html.j2`` and ``page.css``. It imports Jinja, so it
+is imported only if a page was asked for."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _EFFECTS = {"start": "add", "restart": "change", "stop": "gone"}
 _LINES = {"+": "plus", "-": "minus", "~": "tilde"}
 
 Values = dict[str, Any]
-"""What the template reads by name."""
+"""Variables of the template."""
 
 
 def render(plan: Plan, headlines: Mapping[str, Sequence[str]], made: str) -> str:
     """The whole page. It loads nothing, runs no script and holds no secret's value. ``made`` says when and by whom."""
-    room = files("infra.views")
-    return _template(room.joinpath("plan.html.j2").read_text("utf-8")).render(
-        css=room.joinpath("page.css").read_text("utf-8"),
+    package = files("infra.views")
+    return _template(package.joinpath("plan.html.j2").read_text("utf-8")).render(
+        css=package.joinpath("page.css").read_text("utf-8"),
         app=plan.app,
         summary=summary(plan, _PLAIN),
         counts=list(_counts(plan)),
@@ -47,7 +47,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], made: str) -> str
 
 def _template(text: str) -> Template:
     def shown(value: object) -> object:
-        # Control characters are no markup, so escaping leaves them; a name of a server may hold them all the same.
+        # HTML escaping leaves control characters alone, so they are escaped here: untrusted text may contain them.
         return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     environment = Environment(
@@ -84,8 +84,8 @@ def _counts(plan: Plan) -> Iterator[Values]:
 
 
 def _alerts(plan: Plan) -> Iterator[Values]:
-    for one in plan.errors:
-        yield {"class": "gone", "words": f"Error: {one.summary}", "hint": one.hint}
+    for diagnostic in plan.errors:
+        yield {"class": "gone", "words": f"Error: {diagnostic.summary}", "hint": diagnostic.hint}
     for error in plan.unreachable.values():
         yield {"class": "change", "words": f"Unreachable: {error.summary}", "hint": error.hint}
     for note in plan.notes:
@@ -99,14 +99,14 @@ def _servers(plan: Plan) -> Iterator[Values]:
         after = [dyno for dyno, home in formation.homes.items() if home == server]
         many = sum(change.resource.server == server for change in plan.changes)
         away = server in plan.unreachable
-        stays = "leaves" if server in plan.leaving else _many(len(after), "dyno")
+        label = "leaving" if server in plan.leaving else _many(len(after), "dyno")
         yield {
             "name": server,
             "id": _id(server),
             "away": away,
-            "word": "does not answer" if away else stays,
-            "before": _dynos(server, before, {key: one for key, one in effects.items() if one == "stop"}),
-            "after": _dynos(server, after, {key: one for key, one in effects.items() if one != "stop"}),
+            "word": "unreachable" if away else label,
+            "before": _dynos(server, before, {key: effect for key, effect in effects.items() if effect == "stop"}),
+            "after": _dynos(server, after, {key: effect for key, effect in effects.items() if effect != "stop"}),
             "changes": _many(many, "change") if many else "",
         }
 
@@ -130,7 +130,7 @@ def _batches(plan: Plan) -> Iterator[Values]:
 
 
 def _changed(plan: Plan, headlines: Mapping[str, Sequence[str]]) -> Iterator[Values]:
-    """The servers with their changes, by the dyno that they are of."""
+    """The servers with their changes, grouped by dyno."""
     by_server: dict[str, dict[str, list[Change]]] = {}
     for change in plan.changes:
         group = change.resource.dyno or ""
@@ -141,11 +141,11 @@ def _changed(plan: Plan, headlines: Mapping[str, Sequence[str]]) -> Iterator[Val
 
 
 def _group(server: str, dyno: str, changes: Sequence[Change], headlines: Mapping[str, Sequence[str]]) -> Values:
-    """One dyno's changes, or those of what all dynos of a server stand on. The anchor is inside: a link opens it."""
+    """The changes of one dyno, or those shared by all dynos of a server. The anchor is inside: a link opens it."""
     effect = next((change.effect for change in changes if change.effect), None)
     kinds = ", ".join(dict.fromkeys(change.resource.kind for change in changes))
     return {
-        "title": dyno or "What dynos stand on",
+        "title": dyno or "Shared by all dynos",
         "id": _id(server, dyno or "server"),
         "word": EFFECTS[effect] if effect else "",
         "class": _EFFECTS[effect] if effect else _CLASSES[changes[0].action],
@@ -179,5 +179,5 @@ def _many(number: int, word: str) -> str:
 
 
 def _id(server: str, part: str = "") -> str:
-    """A name for an anchor: no server's or dyno's name holds more than letters, digits, dots and dashes."""
+    """The name of an anchor. Names of servers and dynos hold only letters, digits, dots and dashes."""
     return f"on-{server}" + (f"_{part}" if part else "")

@@ -1,4 +1,4 @@
-"""A plan as JSON, format version 1. No secret's value is in it."""
+"""A plan as JSON, format version 1. It never holds the value of a secret."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ FORMAT_VERSION = 1
 
 
 def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
-    """The plan as JSON values. A sensitive value is ``{"sensitive": true}``; one that stayed on its server is
+    """The plan as JSON values. A sensitive value is ``{"sensitive": true}``, and a value that stayed on its server is
     ``{"hidden": true}``."""
     return {
         "format_version": FORMAT_VERSION,
         "app": plan.app,
-        "changes": [change(one) for one in plan.changes],
+        "changes": [change(item) for item in plan.changes],
         "placement": {"before": dict(plan.formation.before), "after": dict(plan.formation.homes)},
         "batches": [list(batch) for batch in plan.batches],
-        "capacity": [{type_: list(counts) for type_, counts in one.items()} for one in plan.capacity()],
+        "capacity": [{type_: list(counts) for type_, counts in left.items()} for left in plan.capacity()],
         "release": None if plan.release is None else plan.release.number,
         "new_release": plan.fresh,
         "rollback_to": 0 if plan.release is None else plan.release.of,
         "notes": list(plan.notes),
-        "checks": [asdict(one) for one in plan.checks],
+        "checks": [asdict(check) for check in plan.checks],
         "exposure": {type_: {"before": was, "after": will} for type_, (was, will) in plan.exposure.items()},
         "candidates": list(plan.candidates),
         "release_on": plan.release_on,
@@ -43,22 +43,22 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
     }
 
 
-def change(one: Change) -> dict[str, object]:
-    """One change; ``differs`` names the attributes that change, dotted: of a hidden value nothing else tells."""
+def change(item: Change) -> dict[str, object]:
+    """A change as JSON values. ``differs`` holds the dotted names of attributes that change, hidden ones too."""
     return {
-        "address": one.address,
-        "server": one.resource.server,
-        "kind": one.resource.kind,
-        "name": one.resource.name,
-        "dyno": one.resource.dyno,
-        "action": one.action,
-        "effect": one.effect,
-        "drift": one.drift,
-        "drifted": list(one.drifted),
-        "reason": one.reason,
-        "before": plain(one.before),
-        "after": plain(one.after),
-        "differs": _differs(one),
+        "address": item.address,
+        "server": item.resource.server,
+        "kind": item.resource.kind,
+        "name": item.resource.name,
+        "dyno": item.resource.dyno,
+        "action": item.action,
+        "effect": item.effect,
+        "drift": item.drift,
+        "drifted": list(item.drifted),
+        "reason": item.reason,
+        "before": plain(item.before),
+        "after": plain(item.after),
+        "differs": _differs(item),
     }
 
 

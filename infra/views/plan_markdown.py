@@ -1,4 +1,4 @@
-"""A plan as Markdown for a pull request: what restarts and what stays up on top, each server's changes folded below."""
+"""A plan as Markdown for a pull request: the summary first, then each server's changes, folded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, sum
 from infra.views.style import Style, printable
 
 LIMIT = 65_536
-"""Characters of a comment on GitHub."""
+"""The longest comment on GitHub, in characters."""
 
 _ROWS = 40
-"""Lines of a table; a fleet of hundreds is for the page, not for a comment."""
+"""The most lines of a table; the HTML page shows the whole of a large fleet."""
 
 _PLAIN = Style(False)
 _MARKS = {"create": "+", "delete": "-"}
 
 
 def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = LIMIT) -> str:
-    """The whole plan, never longer than ``limit`` characters: servers that do not fit are left out, and named."""
+    """The whole plan in at most ``limit`` characters. Servers that do not fit are left out and named."""
     head = [
         f"### dynoctl plan: {_code(plan.app)}",
         "",
@@ -53,17 +53,17 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
             text += section
     if left:
         names = ", ".join(_code(server) for server in left[:5]) + (", ..." if len(left) > 5 else "")
-        text += f"\n_Left out, as it would be too long: {names} ({len(left)} of {len(by_server)} servers)._\n"
+        text += f"\n_Left out for length: {names} ({len(left)} of {len(by_server)} servers)._\n"
     return text
 
 
 def _within(text: str, most: int) -> str:
-    """The head, cut at the end of a line where hundreds of errors, notes or dynos make it too long."""
+    """``text``, cut at the end of a line if it is longer than ``most`` characters."""
     if len(text) <= most:
         return text
     whole = text[: text.rfind("\n", 0, most)]
     left = text.count("\n") - whole.count("\n")
-    return f"{whole}\n\n_Left out, as it would be too long: {left} more lines._\n"
+    return f"{whole}\n\n_Left out for length: {left} more lines._\n"
 
 
 def _summary(plan: Plan) -> str:
@@ -81,8 +81,8 @@ def _alerts(plan: Plan) -> list[str]:
     lines += ["", *(f"> {_text(note)}." for note in plan.notes)] if plan.notes else []
     drifted = [change.address for change in plan.changes if change.drift]
     if drifted:
-        shown = ", ".join(_code(one) for one in drifted[:5]) + (", ..." if len(drifted) > 5 else "")
-        lines += ["", "> [!IMPORTANT]", f"> Changed by hand since the last apply: {shown}"]
+        shown = ", ".join(_code(address) for address in drifted[:5]) + (", ..." if len(drifted) > 5 else "")
+        lines += ["", "> [!IMPORTANT]", f"> Drift, changed by hand since the last apply: {shown}"]
     return lines
 
 
@@ -91,7 +91,7 @@ def _batches(plan: Plan) -> list[str]:
     if lines:
         lines = ["", *lines]
     if plan.batches:
-        lines += ["", "| batch | restarts | stays up meanwhile |", "|---|---|---|"]
+        lines += ["", "| batch | restarts | still up |", "|---|---|---|"]
         rows = list(zip(plan.batches, plan.capacity(), strict=True))
         for number, (batch, left) in enumerate(rows[:_ROWS], 1):
             capacity = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in left.items())
@@ -127,7 +127,7 @@ def _placement(plan: Plan) -> list[str]:
 
 
 def _diff(lines: Sequence[str], mark: str, symbol: str) -> list[str]:
-    """A change for a ``diff`` block, in which the first character of a line is its colour."""
+    """A change for a ``diff`` block, where the first character of a line sets its colour."""
     found = [f"{mark} {lines[0].removeprefix(symbol).strip()}"]
     for line in lines[1:]:
         stripped = line.strip()
@@ -144,7 +144,7 @@ def _folded(title: str, lines: Sequence[str]) -> str:
 
 
 def _text(words: str) -> str:
-    """Words of a server or a person that must not become Markdown or HTML."""
+    """Untrusted text, escaped so that it is neither Markdown nor HTML."""
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", printable(words)).replace("\n", " ")
 
 

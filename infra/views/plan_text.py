@@ -1,4 +1,4 @@
-"""A plan for people: every change with its attributes, then what it adds up to."""
+"""A plan as text: every change with its attributes, then a summary."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EFFECTS = {"start": "starts", "restart": "restarts", "stop": "stops"}
 
 
 def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, verbose: bool = False) -> str:
-    """The whole plan. ``headlines`` names, by kind, the attributes worth reading when a resource is new."""
+    """The whole plan. ``headlines`` holds, by kind, the attributes to show of a new resource."""
     lines: list[str] = []
     for change in plan.changes:
         lines += change_lines(change, headlines.get(change.resource.kind, ()), style, verbose=verbose)
@@ -33,66 +33,70 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
 
 
 def unreachable_lines(plan: Plan, style: Style) -> list[str]:
-    """The servers that did not answer, why, and what stays on them."""
+    """The unreachable servers, why they are, and the dynos that stay on them."""
     lines = []
     for server, error in plan.unreachable.items():
         lines.append(style("red", f"Unreachable: {printable(error.summary)}"))
         if error.hint:
-            lines.append(f"  {printable(error.hint)}")
+            lines.append(f"  hint: {printable(error.hint)}")
         stuck = [dyno for dyno, home in plan.formation.homes.items() if home == server]
         if stuck:
-            lines.append(f"  {', '.join(sorted(stuck, key=naming.dyno_order))} stay there, untouched.")
-            lines.append(f"  If it is dead: dynoctl apply --evacuate {server}")
+            stay = "stays" if len(stuck) == 1 else "stay"
+            lines.append(f"  {', '.join(sorted(stuck, key=naming.dyno_order))} {stay} on {server}, unchanged.")
+            lines.append(f"  If the server is gone for good: dynoctl apply --evacuate {server}")
     return lines
 
 
 def check_lines(plan: Plan, style: Style) -> list[str]:
-    """How exposed the units are that change, where somebody asked, and how the checks came out."""
+    """The exposure of the units that change, if it was rated, and the results of the policy checks."""
     lines = []
     for type_, (was, will) in plan.exposure.items():
-        words = [f"{one:g}" if one is not None else "unknown" for one in (was, will)]
+        words = [f"{score:g}" if score is not None else "unknown" for score in (was, will)]
         change = words[1] if was is None else f"{words[0]} -> {words[1]}"
         lines.append(f"Exposure of {type_}: {change} {style('dim', '(systemd-analyze security; 0 is best, 10 worst)')}")
-    for one in plan.checks:
-        mark = style("green", "passed") if one.passed else style("red", "FAILED")
-        lines.append(f"Check {one.name} {mark}: {printable(one.detail)}")
+    for check in plan.checks:
+        mark = style("green", "passed") if check.passed else style("red", "FAILED")
+        lines.append(f"Check {check.name} {mark}: {printable(check.detail)}")
     return [*lines, ""] if lines else []
 
 
 def batch_lines(plan: Plan, style: Style) -> list[str]:
-    """Which dynos move together, and what share of their type answers meanwhile."""
+    """The dynos of each rollout batch, and how many of their type are still up while it restarts."""
     lines = []
     for number, (batch, left) in enumerate(zip(plan.batches, plan.capacity(), strict=True), 1):
         capacity = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in left.items())
-        lines.append(f"Batch {number}: {', '.join(batch)}  {style('dim', f'# meanwhile up: {capacity}')}")
+        lines.append(f"Batch {number}: {', '.join(batch)}  {style('dim', f'# still up: {capacity}')}")
     most = 12
     return [*lines[:most], *([f"... and {len(lines) - most} more batches"] if len(lines) > most else [])]
 
 
 def summary(plan: Plan, style: Style) -> str:
-    """The last line: what the plan adds up to."""
+    """The last line of the plan, with the number of changes."""
     if not plan.changes:
         if plan.left_out:
-            return "No changes among those that were selected."
+            return "No changes to the selected resources."
         if plan.unreachable:
-            return "No changes on the servers that answered."
+            return "No changes on the reachable servers."
         return style("green", "No changes.") + f" The servers match {plan.wanted}."
     counts = plan.counts()
     drifted = sum(change.drift for change in plan.changes)
-    drift = f" Drift: {drifted} changed by hand." if drifted else ""
-    starts = counts["start"]
+    drift = f" Drift: {drifted} resource{'' if drifted == 1 else 's'} changed by hand." if drifted else ""
+    effects = ", ".join(dynos_that(counts[verb], verb) for verb in ("start", "restart", "stop"))
     return (
         f"{style('bold', 'Plan:')} {counts['add']} to add, {counts['change']} to change, "
-        f"{counts['destroy']} to destroy. "
-        f"{starts} {'dyno starts' if starts == 1 else 'dynos start'}, {counts['restart']} restart, "
-        f"{counts['stop']} stop.{drift}"
+        f"{counts['destroy']} to destroy. {effects}.{drift}"
     )
+
+
+def dynos_that(number: int, verb: str) -> str:
+    """``1 dyno restarts``, ``2 dynos restart``."""
+    return f"1 dyno {verb}s" if number == 1 else f"{number} dynos {verb}"
 
 
 def change_lines(
     change: Change, headline: Sequence[str], style: Style, *, verbose: bool, only: Container[str] | None = None
 ) -> list[str]:
-    """One change with its attributes; of those that differ ``only`` these, by dotted name."""
+    """A change with its attributes. ``only`` limits the differing ones to these dotted names."""
     color = COLORS[change.action]
     says = [
         word for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", change.reason) if word
@@ -105,7 +109,7 @@ def change_lines(
         shown = [name for name in values if verbose or not headline or _named(name, headline)]
         lines += [f"    {style('green', '+')} {name} = {_words(values[name])}" for name in shown]
         if len(shown) < len(values):
-            lines.append(style("dim", f"      ({len(values) - len(shown)} more; --verbose shows them)"))
+            lines.append(style("dim", f"      ({len(values) - len(shown)} more; show them with --verbose)"))
     elif change.action is Action.UPDATE:
         for name, old, new in differences(change.before or {}, change.after or {}):
             if only is None or name in only or name.partition(".")[0] in only:
@@ -123,7 +127,7 @@ def _difference(name: str, old: Value, new: Value, style: Style) -> list[str]:
     if new is None:
         return [f"    {style('red', '-')} {name} = {_words(old)}"]
     if isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
-        # A directive that stands several times, like Environment=: only the lines that differ are worth reading.
+        # A directive that occurs several times, such as Environment=: show only the lines that differ.
         had, has = old.split("\n"), new.split("\n")
         gone = [f"        {style('red', '-')} {_words(line)}" for line in had if line not in has]
         come = [f"        {style('green', '+')} {_words(line)}" for line in has if line not in had]
@@ -132,30 +136,30 @@ def _difference(name: str, old: Value, new: Value, style: Style) -> list[str]:
 
 
 def _words(value: Value) -> str:
-    """A value for people: long digests by their first digits, as everywhere else in the plan."""
+    """A value as text, with long digests shortened to 12 digits as everywhere in the plan."""
     return _DIGEST.sub(r"\1", printable(text(value)))
 
 
 def gates(plan: Plan) -> list[str]:
-    """What must go well before any dyno moves."""
+    """What must succeed before any dyno is changed, and the release that the apply creates."""
     lines = []
     if plan.build:
-        commands = "; ".join(printable(one) for one in plan.build)
-        lines.append(f"First the slug is built{f' on {plan.builder}' if plan.builder else ''}: {commands}")
+        commands = "; ".join(printable(command) for command in plan.build)
+        lines.append(f"The slug is built first{f' on {plan.builder}' if plan.builder else ''}: {commands}")
     if plan.release_on:
-        lines.append(f"Then the release command runs once, on {plan.release_on}.")
+        lines.append(f"The release command runs once, on {plan.release_on}.")
     if plan.candidates:
         where = ", ".join(plan.candidates)
-        lines.append(f"A candidate of the release must answer on {where} before any dyno moves.")
+        lines.append(f"A candidate must become healthy on {where} before any dyno is changed.")
     if plan.fresh and plan.release is not None:
         of = plan.release.of
-        what = f" from what v{of} was; migrations are not undone" if of else ""
-        lines.append(f"This makes release v{plan.release.number}{what}.")
+        what = f", a rollback to v{of}; migrations are not reverted" if of else ""
+        lines.append(f"Creates release v{plan.release.number}{what}.")
     return lines
 
 
 def _placement(plan: Plan, style: Style) -> list[str]:
-    """Where every dyno is after the apply, a line for each server, with what moves."""
+    """The dynos of every server after the apply, one line per server, with where dynos move from."""
     by_server: dict[str, list[str]] = {}
     formation = plan.formation
     for dyno in sorted(formation.homes, key=naming.dyno_order):

@@ -1,4 +1,4 @@
-"""An apply as it happens: a live line for each server on a terminal, plain lines everywhere else."""
+"""The progress of an apply: one live line per server on a terminal, plain lines everywhere else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PlainProgress:
-    """One line on stderr for each dyno or resource that was made, failed or was skipped."""
+    """One line on stderr per dyno or resource that was changed or failed."""
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -35,7 +35,7 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A spinner for each server with the step it is at, and how many groups of changes it has done."""
+    """A spinner per server with its current step and the number of finished groups of changes."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, str | int]] = {}
@@ -88,7 +88,7 @@ class LiveProgress:
 
 
 def progress() -> PlainProgress | LiveProgress:
-    """The one that fits where stderr goes."""
+    """The progress view that fits stderr: live on a terminal, plain otherwise."""
     from infra.views.style import wanted
 
     return LiveProgress() if wanted(sys.stderr) else PlainProgress()

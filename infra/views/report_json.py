@@ -1,4 +1,4 @@
-"""How an apply ended, as JSON values: the last line of what ``apply --json`` prints."""
+"""The report of an apply as JSON values: the last line of ``apply --json``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from infra.model.events import Report
 
 
 def document(report: Report) -> dict[str, object]:
-    """What was done, what failed and why, what was not begun."""
+    """The changes that were made, that failed and that were not started."""
     return {
         "ok": report.ok,
         "halted": report.halted,

@@ -1,4 +1,4 @@
-"""What a restart will do, for people: which dynos, in which batches, and what stays up meanwhile."""
+"""The plan of a restart as text: the dynos of each batch, and how many are still up while it restarts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from infra.views.style import Style
 
 
 def render(plan: Plan, style: Style) -> str:
-    """The restart in full."""
+    """The whole plan of a restart."""
     starts = [dyno for (_, dyno), effect in plan.effects().items() if effect == "start"]
-    lines = [f"First, as they do not run: {', '.join(starts)}"] if starts else []
+    lines = [f"Not running, so started first: {', '.join(starts)}"] if starts else []
     lines += [*batch_lines(plan, style), *unreachable_lines(plan, style)]
     if not plan.changes:
-        lines.append("No dyno to restart.")
+        lines.append("No dynos to restart.")
     return "\n".join(lines)

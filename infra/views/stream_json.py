@@ -1,4 +1,4 @@
-"""An apply as JSON lines while it happens: the plan, every event, and at the end the report; format version 1."""
+"""The progress of an apply as JSON lines, format version 1: the plan, every event, and the report at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMAT_VERSION = 1
 
 
 class StreamProgress:
-    """Writes one line to stdout for each event. ``at`` is UTC in ISO 8601 with milliseconds."""
+    """Writes one line to stdout per event. ``at`` is UTC in ISO 8601 with milliseconds."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -39,7 +39,7 @@ class StreamProgress:
 
 
 def write(kind: str, values: Mapping[str, object]) -> None:
-    """One line, at once: whoever reads it follows the apply. Where the reader left, the apply goes on without."""
+    """Write one line and flush it, so that a reader can follow. If the reader exits, the apply goes on without it."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     try:
         sys.stdout.write(json.dumps({"format_version": FORMAT_VERSION, "type": kind, "at": now, **values}) + "\n")

@@ -1,4 +1,4 @@
-"""Colour where a terminal wants it, plain text everywhere else."""
+"""Colour on terminals, plain text everywhere else; durations; and escaping of untrusted text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PAINT = re.compile(rf"(\x1b\[(?:0|{'|'.join(_CODES.values())})m)")
 
 
 def wanted(stream: IO[str]) -> bool:
-    """True where ``stream`` is a terminal and NO_COLOR is not set (https://no-color.org)."""
+    """Whether ``stream`` is a terminal and NO_COLOR is not set (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class Style:
-    """Paints text, or leaves it as it is."""
+    """Colours text, or returns it unchanged if colour is off."""
 
     def __init__(self, color: bool) -> None:
         self.color = color
@@ -28,11 +28,22 @@ class Style:
 
 
 def clean(text: str) -> str:
-    """The same for a text that is painted already: of all control characters only our own colours are left."""
+    """Text that may contain our own colours, with all other control characters escaped."""
     parts = _PAINT.split(text)
     return "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
 
 
 def printable(text: str) -> str:
-    """``text`` without control characters: what a server or an app says must not drive the user's terminal."""
+    """``text`` with control characters escaped, as text of a server or an app must not control the terminal."""
     return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
+
+
+def duration(seconds: float) -> str:
+    """``850 ms``, ``2.4 s``, ``3m 20s``."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes}m" if hours else f"{minutes}m {rest}s"

@@ -1,4 +1,4 @@
-"""The fleet at a glance: servers with their load and free places, dynos with what they use of what they may."""
+"""The view of ``dynoctl top``: servers with load and free places, dynos with what they use of their limits."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WIDE = 108
-"""Columns from which on there is room for everything."""
+"""The width in columns from which everything is shown."""
 
 CELLS = 8
-"""The width of a bar."""
+"""The width of a bar in columns."""
 
 
 def screen(app: str, seen: Sequence[Seen], now: datetime, width: int, height: int) -> RenderableType:
-    """What a terminal of that size shows; servers and dynos that find no line are counted."""
+    """The view for a terminal of this size. Servers and dynos that do not fit are counted."""
     from rich.console import Group
     from rich.text import Text
 
     rows = _rows(seen)
     head = Text.assemble((app, "bold"), f"  {_up(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
-    room = height - 5  # all but the head, the names of the columns, and two empty lines
-    servers = sorted(seen, key=lambda one: not one.away) if len(seen) > room // 2 else list(seen)
+    room = height - 5  # minus the heading, two headers and two empty lines
+    servers = sorted(seen, key=lambda sample: not sample.away) if len(seen) > room // 2 else list(seen)
     servers, others = _clipped(servers, max(room // 2, room - len(rows)))
     shown, more = _clipped(rows, room - len(servers) - len(others))
     wide = width >= WIDE
@@ -43,13 +43,13 @@ def screen(app: str, seen: Sequence[Seen], now: datetime, width: int, height: in
 
 
 def _up(rows: Sequence[tuple[Seen, Row]]) -> str:
-    """How many of the dynos that run all the time do run."""
-    always = [(one, row) for one, row in rows if row.job is None]
-    return f"{sum(row.state == 'up' and not one.away for one, row in always)} of {len(always)}"
+    """How many of the dynos are up, not counting schedules."""
+    always = [(sample, row) for sample, row in rows if row.job is None]
+    return f"{sum(row.state == 'up' and not sample.away for sample, row in always)} of {len(always)}"
 
 
 def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:
-    """What fits, and a line that counts the rest."""
+    """The items that fit, and a line with the number of the others."""
     from rich.text import Text
 
     if len(items) <= room:
@@ -59,7 +59,7 @@ def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:
 
 
 def plain(app: str, seen: Sequence[Seen], now: datetime, console: Console) -> str:
-    """The same as text, once, with all dynos."""
+    """The view as text, with all dynos."""
     with console.capture() as captured:
         rows = _rows(seen)
         console.print(f"{app}  {_up(rows)} dynos up  {now:%H:%M:%S}\n", highlight=False)
@@ -68,27 +68,27 @@ def plain(app: str, seen: Sequence[Seen], now: datetime, console: Console) -> st
 
 
 def document(seen: Sequence[Seen]) -> dict[str, object]:
-    """The same as JSON, format version 1. Memory is in bytes, ``cpu`` and ``share`` in cores."""
+    """The servers and dynos as JSON, format version 1. Memory is in bytes, ``cpu`` and ``share`` in cores."""
     return {
         "format_version": 1,
         "servers": [
             {
-                "server": one.server,
-                "load": None if one.vitals is None else one.vitals.load,
-                "cores": None if one.vitals is None else one.vitals.cores,
-                "memory": None if one.vitals is None else one.vitals.memory,
-                "memory_available": None if one.vitals is None else one.vitals.available,
-                "free_dynos": None if one.vitals is None else one.vitals.places,
-                "away": one.away or None,
+                "server": sample.server,
+                "load": None if sample.vitals is None else sample.vitals.load,
+                "cores": None if sample.vitals is None else sample.vitals.cores,
+                "memory": None if sample.vitals is None else sample.vitals.memory,
+                "memory_available": None if sample.vitals is None else sample.vitals.available,
+                "free_dynos": None if sample.vitals is None else sample.vitals.places,
+                "away": sample.away or None,
             }
-            for one in seen
+            for sample in seen
         ],
         "dynos": [
             {
                 "dyno": row.dyno,
                 "server": row.server,
                 "state": row.state,
-                "cpu": (one.cpu or {}).get(row.dyno),
+                "cpu": (sample.cpu or {}).get(row.dyno),
                 "share": row.share / 1000,
                 "memory": row.memory,
                 "memory_max": row.memory_max,
@@ -97,13 +97,13 @@ def document(seen: Sequence[Seen]) -> dict[str, object]:
                 "release": row.release,
                 "uptime": row.uptime,
             }
-            for one, row in _rows(seen)
+            for sample, row in _rows(seen)
         ],
     }
 
 
 def _rows(seen: Sequence[Seen]) -> list[tuple[Seen, Row]]:
-    rows = [(one, row) for one in seen for row in one.rows]
+    rows = [(sample, row) for sample in seen for row in sample.rows]
     return sorted(rows, key=lambda pair: (naming.dyno_order(pair[1].dyno), pair[1].server))
 
 
@@ -120,19 +120,23 @@ def _servers(seen: Sequence[Seen]) -> Table:
     from rich.text import Text
 
     table = _table("SERVER", "LOAD", "CORES", "MEMORY", "DYNOS", "FREE", "", right=("CORES", "DYNOS", "FREE"))
-    for one in seen:
-        now = one.vitals
-        why = Text(f"away: {printable(one.away.removeprefix(f'{one.server}: '))}", "red") if one.away else Text()
+    for sample in seen:
+        now = sample.vitals
+        why = (
+            Text(f"unreachable: {printable(sample.away.removeprefix(f'{sample.server}: '))}", "red")
+            if sample.away
+            else Text()
+        )
         if now is None:
-            table.add_row(one.server, "-", "-", "-", "-", "-", why or Text("asked", "dim"))
+            table.add_row(sample.server, "-", "-", "-", "-", "-", why or Text("connecting", "dim"))
             continue
-        style = "dim" if one.away else ""
+        style = "dim" if sample.away else ""
         load = Text(" ".join(f"{part:.2f}" for part in now.load), _heat(now.load[0] / max(1, now.cores)))
         taken = now.memory - now.available
-        memory_ = Text(f"{_size(taken)} of {_size(now.memory)}", _heat(taken / max(1, now.memory)))
+        memory_ = Text(_memory(taken, now.memory), _heat(taken / max(1, now.memory)))
         free = Text(str(now.places), "" if now.places else "yellow")
-        cells = (load, Text(str(now.cores)), memory_, Text(str(len(one.rows))), free, why)
-        table.add_row(one.server, *cells, style=style)
+        cells = (load, Text(str(now.cores)), memory_, Text(str(len(sample.rows))), free, why)
+        table.add_row(sample.server, *cells, style=style)
     return table
 
 
@@ -142,12 +146,12 @@ def _dynos(rows: Sequence[tuple[Seen, Row]], *, wide: bool, bars: bool) -> Table
     columns = ["DYNO", "SERVER", "STATE", "CPU", "MEMORY", "WAITING", "RESTARTS", "RELEASE", "UP"]
     names = columns if wide else [*columns[:5], "WAIT", *columns[6:8]]
     table = _table(*names, right=("WAITING", "WAIT", "RESTARTS"))
-    # Where it is narrow, other columns give way.
+    # On a narrow terminal these two columns keep their width.
     table.columns[0].min_width = max((len(row.dyno) for _, row in rows), default=4)
     table.columns[1].min_width = max((len(row.server) for _, row in rows), default=6)
-    for one, row in rows:
-        state = Text("away", "red") if one.away else Text(row.state, "green" if row.state in WELL else "red")
-        cpu = (one.cpu or {}).get(row.dyno)
+    for sample, row in rows:
+        state = Text("unreachable", "red") if sample.away else Text(row.state, "green" if row.state in WELL else "red")
+        cpu = (sample.cpu or {}).get(row.dyno)
         part = None if row.memory is None or not row.memory_max else row.memory / row.memory_max
         cells = [
             Text(row.dyno),
@@ -160,7 +164,7 @@ def _dynos(rows: Sequence[tuple[Seen, Row]], *, wide: bool, bars: bool) -> Table
             Text(f"v{row.release}" if row.release else "-"),
             Text("-" if row.uptime is None else span(row.uptime)),
         ]
-        table.add_row(*cells[: len(names)], style="dim" if one.away else "")
+        table.add_row(*cells[: len(names)], style="dim" if sample.away else "")
     return table
 
 
@@ -179,5 +183,7 @@ def _heat(part: float) -> str:
     return "red" if part >= 0.9 else "yellow" if part >= 0.7 else ""
 
 
-def _size(number: int) -> str:
-    return f"{number / 2**30:.1f}G" if number >= 2**30 else f"{number / 2**20:.0f}M"
+def _memory(used: int, total: int) -> str:
+    if total >= 2**30:
+        return f"{used / 2**30:.1f} of {total / 2**30:.1f} GiB"
+    return f"{used / 2**20:.0f} of {total / 2**20:.0f} MiB"

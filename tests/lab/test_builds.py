@@ -53,7 +53,7 @@ def test_a_build_makes_the_slug(project: Project, builder: str | None) -> None:
     (project.source / ".slugignore").write_text("/made\n*.md\n")
     (project.source / "notes.md").write_text("no\n")
     where = f" on {builder}" if builder else ""
-    assert f"First the slug is built{where}: {'; '.join(commands)}\n" in project.dynoctl("plan").stdout
+    assert f"The slug is built first{where}: {'; '.join(commands)}\n" in project.dynoctl("plan").stdout
     assert logs(project) == [], "planning builds nothing"
     project.apply()
     assert body(project) == f"first\n{APP}a$\nb$\n"

@@ -40,7 +40,7 @@ def findings(app: Project, code: int) -> dict[tuple[str, str], dict[str, str]]:
 def test_all_is_well_and_nothing_is_changed(app: Project, fleet: Any) -> None:
     before = {name: snapshot(fleet, name) for name in fleet.names}
     text = app.dynoctl("doctor").stdout
-    assert text.endswith("all is well.\n")
+    assert text.endswith("all passed.\n")
     for line in (
         "here\n",
         "grid-1\n",

@@ -120,10 +120,10 @@ def test_a_dead_server_is_given_up_and_comes_back(app: Project, fleet: Any) -> N
     assert "there is no such server" in app.dynoctl("apply", "--auto-approve", "--evacuate", "grid-9", code=1).stderr
     fleet.kill("grid-3")
     try:
-        assert f"{lost} stay there, untouched." in app.dynoctl("plan", code=4).stdout
+        assert f"{lost} stays on grid-3, unchanged." in app.dynoctl("plan", code=4).stdout
         text = app.dynoctl("plan", "--evacuate", "grid-3", "--out", "plan").stdout
         assert f"Note: grid-3 is given up: {lost} moves to grid-" in text
-        assert "A saved plan takes no" in app.dynoctl("apply", "plan", "--evacuate", "grid-3", code=1).stderr
+        assert "cannot be combined with --file" in app.dynoctl("apply", "plan", "--evacuate", "grid-3", code=1).stderr
         app.dynoctl("apply", "plan")
         assert app.ps(code=4)[lost]["server"] in ("grid-1", "grid-2")
         assert app.plan(code=4)["changes"] == [], "they live there now, said again or not"

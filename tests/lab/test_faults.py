@@ -50,8 +50,8 @@ def test_a_dead_server_does_not_stop_the_rest(app: Project, fleet: Any) -> None:
     fleet.kill("grid-2")
     try:
         done = app.dynoctl("plan", code=4)
-        assert "Unreachable: grid-2" in done.stdout
-        assert f"{dead} stay there, untouched." in done.stdout
+        assert "Unreachable: cannot connect to grid-2" in done.stdout
+        assert f"{dead} stays on grid-2, unchanged." in done.stdout
         app.manifest["dynos"]["web"] = 5
         app.apply(code=4)
         rows = app.ps(code=4)
@@ -72,7 +72,7 @@ def test_a_dead_server_can_leave_and_be_forgotten(app: Project, fleet: Any) -> N
         app.manifest["servers"].pop()
         app.manifest["ssh"]["connect_timeout"] = 2
         done = app.apply(code=4)
-        assert "Unreachable: grid-3" in done.stdout
+        assert "Unreachable: cannot connect to grid-3" in done.stdout
         assert app.ps()[lost]["server"] in ("grid-1", "grid-2"), "its dyno has a new home"
         app.dynoctl("apply", "--auto-approve", "--forget", "grid-3")
         app.settled()
@@ -94,8 +94,8 @@ def test_a_dyno_that_does_not_come_up_stops_the_rollout(app: Project) -> None:
     done = app.apply(code=5)
     assert "Failed: " in done.stdout
     assert "this release is broken" in done.stdout, "the dyno's own words"
-    assert "The rollout stopped there" in done.stdout
-    assert "Back to what they ran before: web.1." in done.stdout
+    assert "The rollout stopped:" in done.stdout
+    assert "Reverted to what ran before: web.1." in done.stdout
     rows = app.ps()
     assert "probe" in app.get(rows["web.1"])
     assert all(rows[name]["pid"] == good[name]["pid"] for name in ("web.2", "web.3")), "the others run as they did"
@@ -132,7 +132,7 @@ def test_a_release_whose_candidate_does_not_answer_is_rejected(app: Project, ser
         done = app.apply(code=5)
         assert f"{', '.join(where)}: the release was rejected" in done.stdout or done.stdout.count("was rejected") == 2
         assert says in done.stdout, line
-        assert "No dyno was touched: what ran before goes on running." in done.stdout
+        assert "The release was rejected before any dyno was changed." in done.stdout
         rows = app.ps()
         assert {name: (row["pid"], row["slug"]) for name, row in rows.items()} == {
             name: (row["pid"], row["slug"]) for name, row in good.items()
@@ -154,10 +154,10 @@ def test_the_release_command_runs_once_before_any_dyno_moves(app: Project, fleet
     app.manifest["env"] = {"WORD": "one", "SECRET": {"from_env": "HIDDEN"}}
     app.manifest["cache"] = {"adapter": "redis", "url": {"from_file": str(fleet.path / "cache_url")}}
     app.manifest["release_command"] = f"{tell}; {ruby}"
-    assert "Then the release command runs once, on grid-1." in app.dynoctl("plan").stdout
+    assert "The release command runs once, on grid-1." in app.dynoctl("plan").stdout
     done = app.apply()
     said = "released one in /app of release.0 with (sensitive)"
-    assert f"The release command said:\n  | {said}" in done.stdout
+    assert f"Output of the release command:\n  | {said}" in done.stdout
     assert fleet.exec("data", *count).stdout.strip() == "1"
     good = app.ps()
 

@@ -207,7 +207,7 @@ def test_a_worker_consumes_a_real_queue(make: Any, fleet: Any, starter: str) -> 
     project.manifest["dynos"]["worker"]["command"] = "echo this is the end; exit 3"
     done = project.apply(code=5)
     assert "this is the end" in done.stdout
-    assert "Back to what they ran before: worker.1." in done.stdout
+    assert "Reverted to what ran before: worker.1." in done.stdout
 
 
 def queue(fleet: Any, *words: str) -> str:
@@ -370,7 +370,7 @@ def test_validate_online_says_who_cannot_reach_what(make: Any, fleet: Any) -> No
     project = make("sinatra", "thin")
     done = project.dynoctl("validate", "--online")
     services = 4 * len(fleet.names)
-    assert f"{services} of {services} reach what they need." in done.stdout
+    assert f"{services} of {services} connections work." in done.stdout
     assert done.stdout.count("logged in and answers") == 3 * len(fleet.names)
     password = project.manifest["databases"]["other"]["password"]
     project.manifest["databases"]["other"]["password"] = "wrong-" + password

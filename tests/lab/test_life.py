@@ -72,7 +72,7 @@ def test_whole_life(shop: Project, fleet: Any) -> None:
     shop.manifest["env"]["GREETING"] = 'a "quoted" $HOME `x` \\ line\nand another'
     text = shop.dynoctl("plan").stdout
     assert 'variables.LOG_LEVEL: (on the server) -> "debug"' in text
-    assert "0 dynos start, 2 restart, 0 stop." in text
+    assert "0 dynos start, 2 dynos restart, 0 dynos stop." in text
     old = shop.ps()
     shop.apply()
     new = shop.ps()
@@ -128,7 +128,7 @@ def test_drift_is_found_said_and_repaired(shop: Project, fleet: Any) -> None:
     assert "- variables.EXTRA = (on the server)" in text
     assert 'state: "stopped" -> "running"' in text
     assert 'cpu: "80%" -> "25%"' in text
-    assert "Drift: 5 changed by hand." in text
+    assert "Drift: 5 resources changed by hand." in text
     shop.apply()
     shop.settled()
 

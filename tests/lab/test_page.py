@@ -128,10 +128,10 @@ def test_what_a_screen_reader_is_told(page: Path, browser: Browser) -> None:
     tree = browser.spoken()
     headings = [name for role, name in tree if role == "heading"]
     assert headings[:2] == ["Plan for page", "Before any dyno moves"]
-    assert {"The fleet", "The rollout", "The changes"} <= set(headings)
-    assert ("main", "") in tree and ("region", "The fleet") in tree
+    assert {"Fleet", "Rollout", "Changes"} <= set(headings)
+    assert ("main", "") in tree and ("region", "Fleet") in tree
     columns = [name.lower() for role, name in tree if role == "columnheader"]
-    assert columns == ["batch", "restarts", "stays up meanwhile"] and any(role == "rowheader" for role, _ in tree)
+    assert columns == ["batch", "restarts", "still up"] and any(role == "rowheader" for role, _ in tree)
     assert any(role == "link" and name == "web.4 starts" for role, name in tree), "colour is never all that says it"
     assert all(name for role, name in tree if role in ("link", "heading", "DisclosureTriangle"))
     assert browser.ask("document.documentElement.lang") == "en"

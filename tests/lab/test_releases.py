@@ -90,7 +90,7 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
     image = f"/var/lib/dynoctl/again/slugs/{first['slug']}.squashfs"
     before = fleet.exec(server, "stat", "-c", "%i %Y", image).stdout
     done = app.dynoctl("rollback", "--auto-approve")
-    assert "This makes release v3 from what v1 was; migrations are not undone." in done.stdout
+    assert "Creates release v3, a rollback to v1; migrations are not reverted." in done.stdout
     assert "Rollback complete" in done.stdout
     assert fleet.exec(server, "stat", "-c", "%i %Y", image).stdout == before
     assert says(app) == {f"VERSION one {len(SECRET)}"}

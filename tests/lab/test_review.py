@@ -88,8 +88,8 @@ def test_a_server_that_is_away_may_be_skipped(app: Project, fleet: Any) -> None:
     fleet.cut("grid-3")
     try:
         app.manifest["ssh"]["connect_timeout"] = 2
-        assert "Unreachable: grid-3" in app.dynoctl("plan", code=4).stdout
-        assert "Unreachable: grid-3" in app.dynoctl("plan", "--skip-unreachable").stdout
+        assert "Unreachable: cannot connect to grid-3" in app.dynoctl("plan", code=4).stdout
+        assert "Unreachable: cannot connect to grid-3" in app.dynoctl("plan", "--skip-unreachable").stdout
         app.manifest["env"]["WORD"] = "three"
         app.dynoctl("plan", "--skip-unreachable", "--detailed-exitcode", code=2)
         app.dynoctl("apply", "--skip-unreachable", "--auto-approve")
@@ -177,7 +177,7 @@ def test_drift_is_what_people_did(app: Project, fleet: Any) -> None:
     assert "WORD" not in text, "that is the manifest's"
     assert f"Logins on {row['server']} since the last apply (20" in text
     assert "root from 10." in text
-    assert "Drift: 1 changed by hand on 1 server." in text
+    assert "Drift: 1 resource changed by hand on 1 server." in text
     assert app.dynoctl("plan", "--refresh-only").stdout.splitlines()[-1] == text.splitlines()[-1]
     document = json.loads(app.dynoctl("drift", "--json").stdout)
     assert [one["address"] for one in document["drift"]] == [f"{row['server']}/unit.review-web.2"]

@@ -48,7 +48,7 @@ def test_batches_as_the_manifest_says(app: Project) -> None:
     plan = app.plan()
     assert plan["batches"] == [["web.1"], ["web.2", "web.3"], ["web.4"]]
     assert plan["capacity"] == [{"web": [3, 4]}, {"web": [2, 4]}, {"web": [3, 4]}]
-    assert "Batch 2: web.2, web.3  # meanwhile up: 2 of 4 web" in app.dynoctl("plan").stdout
+    assert "Batch 2: web.2, web.3  # still up: 2 of 4 web" in app.dynoctl("plan").stdout
     with Load(app.ps().values()) as load:
         app.apply()
     assert load.failures == []
@@ -90,8 +90,8 @@ def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, A
     with Load(before.values(), "/real"):
         done = app.apply(code=5)
     assert says in done.stdout
-    assert "The rollout stopped there" in done.stdout
-    assert "Back to what they ran before: " in done.stdout
+    assert "The rollout stopped:" in done.stdout
+    assert "Reverted to what ran before: " in done.stdout
     assert words(app) == {"first"}
     rows = app.ps()
     assert {row["slug"] for row in rows.values()} == {row["slug"] for row in before.values()}
@@ -122,7 +122,7 @@ def test_without_auto_revert_it_stops_where_it_is(app: Project) -> None:
     (app.source / "app.rb").write_text('raise "broken" if ENV["DYNO"] == "web.2"\n' + APP)
     app.manifest["env"]["WORD"] = "second"
     done = app.apply(code=1)
-    assert "The rollout stopped there" in done.stdout
+    assert "The rollout stopped:" in done.stdout
     rows = app.ps()
     assert "second" in app.get(rows["web.1"])
     assert all("first" in app.get(rows[name]) for name in ("web.3", "web.4"))

@@ -74,7 +74,7 @@ def test_scale_changes_one_number_and_nothing_else(app: Project, fleet: Any) -> 
         text, code = terminal.end()
     finally:
         terminal.kill()
-    assert code == 1 and "dyno.yaml: web 2 -> 4" in text and "2 dynos start, 0 restart, 0 stop." in text
+    assert code == 1 and "dyno.yaml: web 2 -> 4" in text and "2 dynos start, 0 dynos restart, 0 dynos stop." in text
     assert "nothing was changed." in text and "dyno.yaml is unchanged." in text
     assert (file.read_bytes(), pids(app)) == (before, there)
 
@@ -118,7 +118,7 @@ def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
     assert "There is: web, worker, web.1" in app.dynoctl("restart", "wbe", code=1).stderr
 
     text = app.dynoctl("restart", "web.1").stdout
-    assert "Batch 1: web.1  # meanwhile up: 1 of 2 web\n" in text and "Restart complete" in text
+    assert "Batch 1: web.1  # still up: 1 of 2 web\n" in text and "Restart complete" in text
     now = pids(app)
     assert {name for name, pid in now.items() if pid != there[name]["pid"]} == {"web.1"}
 
@@ -146,7 +146,7 @@ def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
     assert "boom one (sensitive)" in done.stdout and "hunter2" not in done.stdout
     del app.environment["SCALE_SECRET"]
     fleet.exec(home, "sh", "-c", f"rm -r {drop_in}; systemctl daemon-reload; systemctl stop dyno-scale-web-1.service")
-    assert "First, as they do not run: web.1" in app.dynoctl("restart", "web.1").stdout
+    assert "Not running, so started first: web.1" in app.dynoctl("restart", "web.1").stdout
     assert app.ps()["web.1"]["state"] == "up"
 
     app.environment["SCALE_SECRET"] = "hunter2"

@@ -62,11 +62,11 @@ def test_findings_are_shown_with_their_cures_and_no_escapes() -> None:
         "grid-1",
         "  ok       ssh    root@10.0.0.1",
         "  warning  disk   little\\x1b[2J",
-        "                  make room",
+        "                  hint: make room",
         "",
         "fleet",
         "  failed   dynos  no place",
-        "                  add a server",
+        "                  hint: add a server",
         "",
         "3 checks: 1 failed, 1 warning.",
     ]

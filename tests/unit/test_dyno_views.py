@@ -107,13 +107,13 @@ def test_ps_is_grouped_as_herokus(tmp_path: Path) -> None:
     text = formation.render(model, [old, ROW, crashed], Style(False))
     assert text == (
         "=== web (1 of 2 up): config.ru on thin\n"
-        "web.1:  up 3m 20s ago  grid-1  10.0.0.11:5000  v7  43M of 512M  0 restarts\n"
-        "web.2:  crashed        grid-1  10.0.0.11:5000  v6  -            1 restart\n"
+        "web.1:  up 3m 20s  grid-1  10.0.0.11:5000  v7  43 of 512 MiB  0 restarts\n"
+        "web.2:  crashed    grid-1  10.0.0.11:5000  v6  -              1 restart\n"
         "\n"
         "=== worker (0 of 1 up): rake work\n"
         "\n"
-        "=== old (1 of 0 up): not in dyno.yaml any more\n"
-        "old.1:  up 3m 20s ago  grid-1  -               v7  43M of 512M  0 restarts"
+        "=== old (1 of 0 up): no longer in dyno.yaml\n"
+        "old.1:  up 3m 20s  grid-1  -               v7  43 of 512 MiB  0 restarts"
     )
     assert formation.by_type(model, [ROW, crashed])["web"] == {"command": "config.ru on thin", "wanted": 2, "up": 1}
 
@@ -141,9 +141,9 @@ def test_top_as_text_and_as_json() -> None:
     now = datetime(2026, 1, 31, 10, 0)
     text = top.plain("shop", seen, now, Console(width=200, color_system=None, force_terminal=True))
     assert "30 of 30 dynos up" in text and "q quits" not in text
-    assert "grid-1  0.50 0.40 0.30      2  2.0G of 8.0G     30     4" in text
-    assert "away: no answer\\x1b[2J" in text
-    assert "web.1   grid-1  up     24% of 25%  43M of 512M        3         0  v7       3m 20s" in text
+    assert "grid-1  0.50 0.40 0.30      2  2.0 of 8.0 GiB     30     4" in text
+    assert "unreachable: no answer\\x1b[2J" in text
+    assert "web.1   grid-1  up     24% of 25%  43 of 512 MiB        3         0  v7       3m 20s" in text
     assert "web.30" in text and "more" not in text
     console = Console(width=120, color_system=None)
     with console.capture() as captured:
@@ -158,7 +158,7 @@ def test_top_as_text_and_as_json() -> None:
     shown = captured.get().splitlines()
     assert len(shown) == 24 and max(map(len, shown)) <= 80
     assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "who is away is never left out"
-    assert shown[-2].startswith("web.1 ") and "24% of 25%  43M of 512M" in shown[-2] and shown[-1].startswith("and 9")
+    assert shown[-2].startswith("web.1 ") and "24% of 25%  43 of 512 MiB" in shown[-2] and shown[-1].startswith("and 9")
     document = json.loads(json.dumps(top.document(seen)))
     assert document["servers"][0]["free_dynos"] == 4 and document["servers"][1]["away"]
     assert document["dynos"][0]["cpu"] == 0.24 and document["dynos"][1]["cpu"] is None

@@ -135,7 +135,7 @@ def test_create_in_order_with_one_start() -> None:
         ("create", "grid-1/unit.shop-web.1", "start"),
     ]
     assert plan_text.summary(plan, Style(False)) == (
-        "Plan: 2 to add, 0 to change, 0 to destroy. 1 dyno starts, 0 restart, 0 stop."
+        "Plan: 2 to add, 0 to change, 0 to destroy. 1 dyno starts, 0 dynos restart, 0 dynos stop."
     )
 
 

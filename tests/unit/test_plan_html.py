@@ -49,11 +49,11 @@ class Page(HTMLParser):
 def test_the_page_says_what_the_plan_says() -> None:
     page = Page(plan_html.render(sample(), HEADLINES, "Made now."))
     assert page.texts["h1"] == ["Plan for shop"]
-    assert page.texts["h2"] == ["Before any dyno moves", "The fleet", "The rollout", "The changes"]
+    assert page.texts["h2"] == ["Before any dyno is changed", "Fleet", "Rollout", "Changes"]
     assert page.texts["title"] == [
-        "Plan for shop: 1 to add, 5 to change, 0 to destroy. 0 dynos start, 2 restart, 0 stop. Drift: 1 changed by hand."
+        "Plan for shop: 1 to add, 5 to change, 0 to destroy. 0 dynos start, 2 dynos restart, 0 dynos stop. Drift: 1 resource changed by hand."
     ]
-    assert page.texts["small"] == ["does not answer", "2 dynos", "1 dyno"]
+    assert page.texts["small"] == ["unreachable", "2 dynos", "1 dyno"]
     assert [text for text in page.texts["td"] if " of " in text] == ["2 of 3 web", "2 of 3 web"]
     assert page.texts["i"] == ["restarts", "restarts"]
     assert len(page.ids) == len(set(page.ids))
@@ -65,8 +65,8 @@ def test_the_page_says_what_the_plan_says() -> None:
 
 def test_a_plan_without_changes() -> None:
     page = Page(plan_html.render(replace(sample(), changes=(), batches=()), HEADLINES, "Made now."))
-    assert page.texts["h2"] == ["Before any dyno moves", "The fleet", "The changes"]
-    assert page.texts["p"].count("No changes on the servers that answered.") == 2
+    assert page.texts["h2"] == ["Before any dyno is changed", "Fleet", "Changes"]
+    assert page.texts["p"].count("No changes on the reachable servers.") == 2
 
 
 def test_everything_is_escaped() -> None:

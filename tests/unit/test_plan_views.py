@@ -83,7 +83,7 @@ def test_a_plan_comes_back_from_its_json() -> None:
         assert shown == plan_text.render(plan, HEADLINES, Style(False), verbose=verbose)
     assert plan_markdown.render(back, HEADLINES) == plan_markdown.render(plan, HEADLINES)
     assert "KEEP" not in plan_markdown.render(back, HEADLINES), "what stays as it is is no difference"
-    with pytest.raises(DynoctlError, match="The plan is damaged"):
+    with pytest.raises(DynoctlError, match="invalid plan file"):
         plan_document.plan({"app": "shop"})
 
 
@@ -94,8 +94,8 @@ def test_markdown_for_a_pull_request() -> None:
     assert "<summary><b>grid-1</b>: 3 to change, 1 to add</summary>" in text
     assert "> Unreachable: grid-0: no route \\| to \\<host\\>" in text
     assert "> the \\*disk\\* is full" in text
-    assert "Changed by hand since the last apply: `grid-1/socket.shop-web.1`" in text
-    assert "This makes release v7." in text
+    assert "Drift, changed by hand since the last apply: `grid-1/socket.shop-web.1`" in text
+    assert "Creates release v7." in text
     assert SECRET not in text and "(sensitive)" in text
     # A value that holds a closing tag or a fence stays inside its block.
     blocks = re.findall(r"^(`{3,})diff\n(.*?)\n\1$", text, re.DOTALL | re.MULTILINE)
@@ -112,7 +112,7 @@ def test_markdown_is_cut_between_servers(limit: int) -> None:
     text = plan_markdown.render(plan, HEADLINES, limit=limit)
     assert len(text) <= max(limit, 8_000)
     assert text.count("<details>") == text.count("\n</details>\n")
-    found = re.search(r"Left out, as it would be too long: .* \((\d+) of 400 servers\)", text)
+    found = re.search(r"Left out for length: .* \((\d+) of 400 servers\)", text)
     assert found is not None
     assert int(found[1]) + text.count("<details>") == 400
 
@@ -228,7 +228,7 @@ def test_hundreds_of_errors_and_dynos_fit_as_well() -> None:
         formation=Formation((), dict.fromkeys(many, "grid-1"), {}),
     )
     text = plan_markdown.render(plan, HEADLINES)
-    assert len(text) <= plan_markdown.LIMIT and "Left out, as it would be too long" in text
+    assert len(text) <= plan_markdown.LIMIT and "Left out for length" in text
     assert text.count("<details>") == text.count("\n</details>\n") == 3, "and the changes are still there"
 
 
@@ -251,7 +251,7 @@ def test_what_a_server_says_drives_no_terminal() -> None:
 def test_a_damaged_plan_is_said_to_be_one() -> None:
     document = json.loads(json.dumps(plan_json.document(sample(), {"connections": 3, "execs": 6})))
     for key, value in (("changes", [{}]), ("placement", []), ("batches", 1), ("exposure", {"web": 1}), ("errors", "x")):
-        with pytest.raises(DynoctlError, match="The plan is damaged"):
+        with pytest.raises(DynoctlError, match="invalid plan file"):
             plan_document.plan({**document, key: value})
 
 

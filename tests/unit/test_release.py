@@ -227,4 +227,4 @@ def test_a_rollout_that_went_back_only_partly_did_not_go_back() -> None:
     partly = Report(failures=failures, reverted=["web.2"], stranded=["web.1 on grid-1"])
     assert audit_log.result(partly) == "failed"
     text = report_text.render(partly, 1.0, "Apply", Style(False))
-    assert "Did not go back, and may run the new release: web.1 on grid-1." in text
+    assert "Not reverted, may still run the new release: web.1 on grid-1." in text
