@@ -20,7 +20,7 @@ from infra.slug import build, image
 from infra.slug.tree import scan
 from providers import candidate, one_off, package, paths, processes, release_command, run
 from providers.credentials import CredentialFiles
-from providers.desired import Wanted, rehearsal, releasing, resources
+from providers.desired import AppRelease, candidate_unit, release_unit, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
 from providers.launch_file import LaunchFile
@@ -101,7 +101,7 @@ class Everything:
 
     def closing(self, kind: str, app: str, page: str | None) -> Sequence[Command]:
         one = KINDS[kind]
-        return assembly.reopen(one, app) if page is None else assembly.close(one, app, page)
+        return assembly.show_app(one, app) if page is None else assembly.show_page(one, app, page)
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app
@@ -144,7 +144,7 @@ class Everything:
         scope: Scope,
     ) -> Trial:
         nonce = scope.salt[:8]  # it tells this run's from those of others
-        unit = rehearsal(_wanted(manifest, stack, slug, scope), server, nonce)
+        unit = candidate_unit(_wanted(manifest, stack, slug, scope), server, nonce)
         return Trial(server, candidate.commands(unit, scope, nonce))
 
     def release(
@@ -156,7 +156,7 @@ class Everything:
         scope: Scope,
         mark: str,
     ) -> Trial:
-        unit = releasing(_wanted(manifest, stack, slug, scope), server)
+        unit = release_unit(_wanted(manifest, stack, slug, scope), server)
         return Trial(server, release_command.commands(unit, scope, scope.salt[:8], mark))
 
     def fits(self, version: str, requirement: str) -> bool:
@@ -204,8 +204,8 @@ class Everything:
         return render(STARTERS[framework], name, ready=True)
 
 
-def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> Wanted:
-    return Wanted(
+def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRelease:
+    return AppRelease(
         manifest.app.name,
         slug,
         stack,

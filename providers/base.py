@@ -1,4 +1,4 @@
-"""What most resource types have in common: no effect on a dyno, and a record that is their attributes."""
+"""Defaults that most resource types share: no effect on dynos, and a record that equals the attributes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infra.model.resource import Attributes, Change, Command, Effect
 
 
 class Base:
-    """The parts of a provider that only some types need to say otherwise."""
+    """The parts of a provider that only some resource types override."""
 
     headline: Sequence[str] = ()
     first = False

@@ -1,4 +1,4 @@
-"""A dyno's credentials: files that systemd hands to it alone; compared without leaving the server."""
+"""A dyno's credentials: files that systemd passes to that dyno only. They are compared on the server."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class CredentialFiles(Base):
     headline = ("files",)
 
     def observe(self, scope: Scope) -> Fragment:
-        kept = f"{paths.home(scope.app)}/salt"
-        return Fragment(_SCRIPT, {"directory": paths.env_directory(scope.app), "kept": kept, "salt": scope.salt})
+        salt_file = f"{paths.home(scope.app)}/salt"
+        return Fragment(_SCRIPT, {"directory": paths.env_directory(scope.app), "kept": salt_file, "salt": scope.salt})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         salt = ""
@@ -37,12 +37,12 @@ class CredentialFiles(Base):
             elif word == "file":
                 mode, owner, digest, path = rest.split(" ", 3)
                 directory, _, name = path.rpartition("/")
-                # One that others can read is not what it should be, whatever is in it.
+                # A file that others can read differs from the desired one, whatever it contains.
                 whole = digest if (mode, owner) == ("600", "root:root") else f"{mode} {owner}"
                 found[_dyno(directory)][name] = Fingerprint(salt, whole, str)
         return {
-            f"{scope.app}-{dyno}": Found({"mode": modes[dyno], "files": dict(kept)})
-            for dyno, kept in found.items()
+            f"{scope.app}-{dyno}": Found({"mode": modes[dyno], "files": dict(digests)})
+            for dyno, digests in found.items()
             if naming.DYNO_NAME.match(dyno)
         }
 
@@ -68,16 +68,16 @@ class CredentialFiles(Base):
         if change.after is None:
             return [files.remove(directory)]
         wanted = _files(change.after)
-        gone = [f"{directory}/{name}" for name in _files(change.before) if name not in wanted]
+        stale = [f"{directory}/{name}" for name in _files(change.before) if name not in wanted]
         return [
             files.make_directory(paths.env_directory(scope.app), "0700"),
             files.make_directory(directory, "0700"),
             *write(directory, {name: value for name, value in wanted.items() if isinstance(value, str | Sensitive)}),
-            *([Command(("rm", "-f", "--", *gone), says="remove credentials")] if gone else []),
+            *([Command(("rm", "-f", "--", *stale), says="remove credentials")] if stale else []),
         ]
 
 
-# A credential may be a key of many lines, so it is hashed by itself behind the salt, as ``printf %s`` would write it.
+# A credential may have many lines, so the salt and the raw file are hashed, without a trailing newline.
 _SCRIPT = """\
 set -- "$directory"/*.credentials
 [ -e "$1" ] || exit 0
@@ -96,7 +96,7 @@ done
 
 
 def write(directory: str, values: Credentials) -> list[Command]:
-    """Write each into a directory of root's, just as it is: nothing is added at its end."""
+    """Write every credential to a directory of root. The values are written unchanged, without a trailing newline."""
     return [
         files.write(f"{directory}/{name}", _reveal(value), "0600", secret=True, says=f"write the credential {name}")
         for name, value in sorted(values.items())
@@ -104,12 +104,12 @@ def write(directory: str, values: Credentials) -> list[Command]:
 
 
 def desired(values: Credentials) -> Attributes:
-    """The credentials of one dyno."""
+    """The desired credentials of one dyno."""
     return {"mode": "0700 root:root", "files": {name: values[name] for name in sorted(values)}}
 
 
 def load(directory: str, names: Sequence[str]) -> dict[str, str]:
-    """The setting that hands them to a unit; nothing where there are none."""
+    """The unit setting that passes the credentials to a unit; empty without credentials."""
     return {"Service.LoadCredential": "\n".join(f"{name}:{directory}/{name}" for name in names)} if names else {}
 
 

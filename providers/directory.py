@@ -1,4 +1,4 @@
-"""The bind target ``/app``: systemd would make it silently, so it is planned, and removed with the last app."""
+"""The bind target ``/app``. systemd would create it silently, so it is planned, and removed with the last app."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from providers import paths
 from providers.base import Base
 
 MADE = f"{paths.STATE}/.made-app-directory"
-"""Says that dynoctl made the directory, and not the server's owner."""
+"""The file that records that dynoctl created the directory."""
 
 
 class Directory(Base):
@@ -25,7 +25,7 @@ class Directory(Base):
         if len(words) != 4:
             return {}
         mode, owner, made, shared = words
-        # Shown as ours only where we may remove it: dynoctl made it, and no other app's dyno binds it.
+        # It may be removed only if dynoctl created it and no dyno of another app binds it.
         ours = made == "made" and shared == "alone"
         return {paths.APP_DIRECTORY: Found({"mode": mode.zfill(4), "owner": owner}, kept=not ours)}
 
@@ -34,8 +34,8 @@ class Directory(Base):
             return [Command(("sh", "-c", _REMOVE, "remove", paths.APP_DIRECTORY, MADE), says="remove /app")]
         if change.before is not None:
             script = 'chown root:root "$1" && chmod 0755 "$1"'
-            return [Command(("sh", "-c", script, "mend", paths.APP_DIRECTORY), says="mend /app")]
-        return [Command(("sh", "-c", _MAKE, "make", paths.APP_DIRECTORY, MADE), says="make /app")]
+            return [Command(("sh", "-c", script, "mend", paths.APP_DIRECTORY), says="repair /app")]
+        return [Command(("sh", "-c", _MAKE, "make", paths.APP_DIRECTORY, MADE), says="create /app")]
 
 
 _SCRIPT = """\
@@ -59,5 +59,5 @@ rmdir "$1" && rm -f "$2" && { rmdir "${2%/*}" 2>/dev/null; :; }
 
 
 def desired() -> Attributes:
-    """The attributes every server with a dyno wants."""
+    """The desired attributes, on every server with a dyno."""
     return {"mode": "0755", "owner": "root:root"}

@@ -1,4 +1,4 @@
-"""The settings of a dyno's two units: the app server's service, and the companion that waits for its answer."""
+"""The settings of a dyno's two units: its service, and the companion that waits until it is healthy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from providers.unit import READY_TIMEOUT
 SYSTEMCTL = "/usr/bin/systemctl"
 
 READY_MEMORY = 128 << 20
-"""Bytes for the process that waits for the answer."""
+"""Memory limit in bytes of the process that checks the health."""
 
 BOOT_QUOTA = 100
-"""Percent of a core while a dyno boots: four times its share, and still bounded if it crashes in a loop."""
+"""CPU quota in percent of a core while a dyno boots: four times its own, and still bounded in a crash loop."""
 
-# One connection at a time, until something that speaks HTTP answers. It reads from the app, so it runs as the dyno's
-# user in the dyno's sandbox. Only the lines that set the share are root's, and this unit has no variable of the app.
+# Connects, one attempt at a time, until it gets a healthy HTTP answer. It reads from the app, so it runs as the dyno's
+# user in the dyno's sandbox. Only the lines that set the CPU quota run as root, without variables of the app.
 _POLL = (
     "host, port, path, wanted, patience = ARGV; last = nil; "
     'at_exit { warn "GET #{path} answered #{last}" if $! && last }; trap("TERM") { exit 1 }; '
@@ -38,14 +38,16 @@ STEADY = 2
 """Seconds that a dyno without a port must stay up to count as started."""
 
 STOP_SECONDS = 30
-"""Seconds that a dyno which is no app server has to end what it is at."""
+"""Seconds that a dyno other than an app server has to finish its work when it is stopped."""
 
 
 @dataclass(frozen=True)
 class DynoUnit:
-    """Everything a dyno's unit says. ``cpu`` in thousandths of a core, ``memory`` in bytes; ``argv`` is its command
-    and ``environment`` what every dyno has; the env file may override it. ``files`` are the digests of its launch
-    files by kind, ``writable`` directories below the slug. A ``port`` of 0: it is no web dyno."""
+    """Everything that a dyno's unit is made from.
+
+    ``cpu`` is in thousandths of a core, ``memory`` in bytes. ``environment`` holds the variables that every dyno has;
+    the env file may override them. ``files`` are the digests of the launch files by kind, ``writable`` the writable
+    directories in the slug. ``port`` is 0 unless it is a web dyno."""
 
     app: str
     dyno: str
@@ -59,15 +61,15 @@ class DynoUnit:
     files: Mapping[str, str] = field(default_factory=dict)
     writable: tuple[str, ...] = ()
     credentials: tuple[str, ...] = ()
-    """The names of files that it gets."""
+    """The names of its credential files."""
     volumes: Mapping[str, str] = field(default_factory=dict)
-    """By name, where it finds each below the app's directory."""
+    """The path of each volume in the app's directory, by name."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
     health: Health = field(default_factory=Health)
     deadline: int = READY_TIMEOUT
-    """Seconds that it has to become healthy."""
+    """Seconds within which the dyno must become healthy."""
 
 
 def attributes(dyno: DynoUnit) -> Attributes:
@@ -98,14 +100,14 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Unit.Wants": f"network-online.target {unit}-ready.service",
         "Unit.Requires": needs,
         "Unit.After": f"network-online.target {needs}",
-        # A crash loop is slow and bounded, and ends by itself when its cause does.
+        # No start limit: a crash loop is slow, bounded by the CPU quota, and ends when its cause is fixed.
         "Unit.StartLimitIntervalSec": "0",
         "Service.Type": "exec",
         "Service.User": unit,
         "Service.Group": unit,
         **inside(dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
-        "Service.ExecStart": words(dyno.argv),
+        "Service.ExecStart": exec_line(dyno.argv),
         "Service.Restart": "always",
         "Service.RestartSec": "1",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
@@ -115,21 +117,23 @@ def service(dyno: DynoUnit) -> dict[str, str]:
 
 
 def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[str, str]:
-    """What every process of a release runs in, a dyno or a candidate: slug, environment, limits and sandbox."""
+    """The settings shared by every process of a release, dynos and candidates: slug, environment, limits, sandbox."""
     binds = [f"{paths.mount(dyno.app, dyno.slug)}:{paths.APP_DIRECTORY}"]
-    binds += [f"{paths.launch_file(dyno.app, kind, one)}:{paths.BOUND[kind]}" for kind, one in dyno.files.items()]
+    binds += [f"{paths.launch_file(dyno.app, kind, digest)}:{paths.BOUND[kind]}" for kind, digest in dyno.files.items()]
     environment = {**dyno.environment, **variables}
     temporary = [SANDBOX["TemporaryFileSystem"]]
     if dyno.files:
         temporary.append(f"{paths.OURS}:ro,nosuid,nodev,noexec,mode=0755,size=64k")
-    temporary += [f"{paths.APP_DIRECTORY}/{one}:rw,nosuid,nodev,mode=1777,size={dyno.memory}" for one in dyno.writable]
+    temporary += [
+        f"{paths.APP_DIRECTORY}/{path}:rw,nosuid,nodev,mode=1777,size={dyno.memory}" for path in dyno.writable
+    ]
     return {
         "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
         "Service.WorkingDirectory": paths.APP_DIRECTORY,
         "Service.BindReadOnlyPaths": "\n".join(binds),
         "Service.Environment": "\n".join(ini.environment(name, environment[name]) for name in sorted(environment)),
         "Service.EnvironmentFile": env_file,
-        # An app server tells its own workers to end, each after its request; of a command nothing is known.
+        # An app server lets its workers finish their requests; a command of the manifest may have children of any kind.
         "Service.KillMode": "mixed" if dyno.port else "control-group",
         "Service.KillSignal": dyno.stop_signal,
         "Service.TimeoutStopSec": str(dyno.stop_seconds),
@@ -144,7 +148,7 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
 
 
 def _volumes(dyno: DynoUnit) -> dict[str, str]:
-    """What a dyno needs to read and write its volumes, and to leave files there that the next one can write to."""
+    """The settings that let a dyno use its volumes, and create files there that later dynos can write to."""
     if not dyno.volumes:
         return {}
     binds = [f"{volume_path(dyno.app, name)}:{paths.APP_DIRECTORY}/{at}" for name, at in sorted(dyno.volumes.items())]
@@ -156,17 +160,17 @@ def _volumes(dyno: DynoUnit) -> dict[str, str]:
 
 
 def ready(dyno: DynoUnit) -> dict[str, str]:
-    """The companion: lift the share to one core, wait for an HTTP answer (or, without a port, some seconds),
-    set the share. Follows every restart."""
+    """The companion unit: raise the CPU quota to one core, wait until the dyno is healthy (without a port: some
+    seconds), then set the dyno's own quota. It restarts with the dyno."""
     user = naming.user_name(dyno.app, dyno.dyno)
     unit = f"{user}.service"
 
-    def share(percent: str) -> str:
+    def set_quota(percent: str) -> str:
         return f"+{SYSTEMCTL} set-property --runtime {unit} CPUQuota={percent.replace('%', '%%')}"
 
-    steady, boot = share(percent(dyno.cpu)), share(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
+    steady, boot = set_quota(percent(dyno.cpu)), set_quota(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
     poll = [dyno.ruby, "--disable=gems", "-rsocket", "-rio/wait", "-e", _POLL, dyno.listen, str(dyno.port)]
-    poll += wanted(dyno.health)
+    poll += health_arguments(dyno.health)
     settings = {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} {'answers' if dyno.port else 'stays up'}",
         f"Unit.{naming.APP}": dyno.app,
@@ -181,29 +185,30 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.RemainAfterExit": "yes",
         "Service.TimeoutStartSec": str(dyno.deadline),
         "Service.ExecStartPre": boot,
-        "Service.ExecStart": words(poll if dyno.port else ["/usr/bin/sleep", str(STEADY)]),
+        "Service.ExecStart": exec_line(poll if dyno.port else ["/usr/bin/sleep", str(STEADY)]),
         "Service.ExecStartPost": steady,
-        # Where it never answered, the share comes down all the same.
+        # The quota is lowered even if the dyno never became healthy.
         "Service.ExecStopPost": f"+/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {steady[1:]}'",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
     }
     return settings | {f"Service.{key}": value for key, value in SANDBOX.items()}
 
 
-def wanted(health: Health) -> list[str]:
-    """What is asked for, what must be answered (``any`` HTTP, ``ok``: 200 to 399, or one status), and for how many
-    seconds one answer is waited for."""
+def health_arguments(health: Health) -> list[str]:
+    """The arguments of the health check: the path to request, the accepted answer, the timeout of a request in seconds.
+
+    The accepted answer is ``any`` (any HTTP answer), ``ok`` (200 to 399) or one status."""
     if health.status is not None:
         return [health.path or "/", str(health.status), str(health.timeout)]
-    asked = ["/", "any"] if health.path is None else [health.path, "ok"]
-    return [*asked, str(health.timeout)]
+    request = ["/", "any"] if health.path is None else [health.path, "ok"]
+    return [*request, str(health.timeout)]
 
 
-def words(argv: Sequence[str]) -> str:
-    """An argv as a line of a unit."""
+def exec_line(argv: Sequence[str]) -> str:
+    """An argv as the value of a unit setting such as ``ExecStart=``."""
     return " ".join(ini.quote(word) for word in argv)
 
 
 def percent(thousandths: int) -> str:
-    """A share as systemd's quota: ``25%``."""
+    """Thousandths of a core as a value of ``CPUQuota=``, such as ``25%``."""
     return f"{thousandths / 10:g}%"

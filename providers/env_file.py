@@ -1,4 +1,4 @@
-"""A dyno's env file: its variables with database and cache, root only, compared without leaving the server."""
+"""A dyno's env file: its config vars, readable by root only. It is compared on the server."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class EnvFile(Base):
             elif word == "key":
                 key, _, digest = rest.partition(" ")
                 variables[key] = Fingerprint(salt, digest, partial(record, key))
-        return {f"{scope.app}-{dyno}": Found(kept) for dyno, kept in found.items() if naming.DYNO_NAME.match(dyno)}
+        return {f"{scope.app}-{dyno}": Found(file) for dyno, file in found.items() if naming.DYNO_NAME.match(dyno)}
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
         return (paths.env_file(scope.app, str(change.resource.dyno)),)
@@ -80,7 +80,7 @@ class EnvFile(Base):
         if change.after is None:
             return [files.remove(path)]
         variables = change.after["variables"]
-        assert isinstance(variables, Mapping)  # noqa: S101  # for mypy: desired() makes nothing else
+        assert isinstance(variables, Mapping)  # noqa: S101  # for mypy: desired() returns nothing else
         text = render({key: value for key, value in variables.items() if isinstance(value, str | Sensitive)})
         return [
             files.make_directory(paths.env_directory(scope.app), "0700"),
@@ -88,9 +88,9 @@ class EnvFile(Base):
         ]
 
 
-# Two tiers: a file that is as wanted is known here by its digest, and only "same" leaves the server; of a file that
-# is not, each record leaves as a salted digest. A record starts at ``KEY="`` and ends at the line that ends in a
-# quote with an even number of backslashes before it.
+# Values never leave the server. A file that matches the desired digest is reported as "same"; for any other file each
+# record is reported as a salted digest. A record starts at ``KEY="`` and ends at the line that ends in a quote with an
+# even number of backslashes before it.
 _SCRIPT = """\
 set -- "$directory"/*.env
 [ -e "$1" ] || exit 0
@@ -134,12 +134,12 @@ _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "`": "\\`", "$": "\\$"})
 
 
 def record(key: str, value: str) -> str:
-    """One variable as its file holds it: double-quoted, with what systemd expands escaped. Newlines survive."""
+    """A variable as a record of the env file: double-quoted, with what systemd expands escaped. Newlines are kept."""
     return f'{key}="{value.translate(_ESCAPED)}"'
 
 
 def render(variables: Variables) -> str:
-    """The text of an env file, in the order of the names."""
+    """The text of an env file, sorted by name."""
     lines = []
     for key in sorted(variables):
         lines.append(record(key, _reveal(variables[key])) + "\n")
@@ -151,7 +151,7 @@ def _reveal(value: str | Sensitive) -> str:
 
 
 def desired(variables: Variables) -> Attributes:
-    """The env file of one dyno."""
+    """The desired env file of one dyno."""
     return {
         "mode": "0600",
         "owner": "root:root",

@@ -1,4 +1,4 @@
-"""Commands that several resource types share: write a file whole, remove files, run systemctl."""
+"""Commands that several resource types share: write a file, remove files, run systemctl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ done
 
 
 def write(path: str, content: str, mode: str = "0600", *, secret: bool = False, says: str = "") -> Command:
-    """Write a root-owned file: beside its place, mode set, then renamed. The content travels on stdin."""
+    """Write a root-owned file to a temporary name, set its mode, then rename it. The content is sent on stdin."""
     return Command(
         ("sh", "-c", _WRITE, "write", path, mode),
         stdin=content.encode(),
@@ -31,17 +31,17 @@ def write(path: str, content: str, mode: str = "0600", *, secret: bool = False, 
 
 
 def make_directory(path: str, mode: str, says: str = "") -> Command:
-    """Make one directory with its mode, or set the mode of the one that is there."""
+    """Create a directory with a mode, or set the mode of an existing one."""
     script = 'mkdir -p "$1" && chmod "$2" "$1"'
-    return Command(("sh", "-c", script, "mkdir", path, mode), says=says or f"make {path}")
+    return Command(("sh", "-c", script, "mkdir", path, mode), says=says or f"create {path}")
 
 
 def remove(*paths: str, says: str = "") -> Command:
-    """Remove files and trees, then the directories they stood in where those are empty now."""
+    """Remove files and trees, then their parent directories if those are empty."""
     return Command(("sh", "-c", _REMOVE, "remove", *paths), says=says or f"remove {paths[0]}")
 
 
 def systemctl(*words: str, timeout: int = 60, says: str = "", health: bool = False) -> Command:
-    """One call of systemctl."""
+    """Run systemctl."""
     says = says or "systemctl " + " ".join(words[:2])
     return Command(("systemctl", *words), timeout=timeout, says=says, health=health)

@@ -1,4 +1,4 @@
-"""Unit files as values: a mapping ``Section.Key`` -> value in, text out, and back."""
+"""Converts unit files to and from a mapping of ``Section.Key`` to value."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ Settings = Mapping[str, str]
 
 
 def render(settings: Settings) -> str:
-    """A unit file's text. A value with newlines becomes one line per part (``Environment=`` twice)."""
+    """The text of a unit file. A value with newlines becomes one setting per line, as for ``Environment=``."""
     lines: list[str] = []
     section = ""
     for name, value in settings.items():
-        here, _, key = name.partition(".")
-        if here != section:
-            lines += ([""] if lines else []) + [f"[{here}]"]
-            section = here
+        own_section, _, key = name.partition(".")
+        if own_section != section:
+            lines += ([""] if lines else []) + [f"[{own_section}]"]
+            section = own_section
         lines += [f"{key}={part}" for part in value.split("\n")]
     return "\n".join(lines) + "\n"
 
 
 def parse(text: str) -> dict[str, str]:
-    """The settings of a unit file, comments left out. A key that stands twice has its values joined by newlines."""
+    """The settings of a unit file, without comments. The values of a repeated key are joined by newlines."""
     settings: dict[str, str] = {}
     section = ""
     for raw in text.replace("\\\n", " ").split("\n"):
@@ -39,13 +39,13 @@ def parse(text: str) -> dict[str, str]:
 
 
 def quote(word: str) -> str:
-    """One word of ``ExecStart=`` or ``Environment=``: quoted, with systemd's own expansions switched off."""
+    """One argument of ``ExecStart=``, quoted, with systemd's expansions escaped."""
     text = _escaped(word).replace("$", "$$")
     return f'"{text}"' if not text or any(c in text for c in " '\"\\;") else text
 
 
 def unquote(text: str) -> str:
-    """What ``environment`` made of a name and its value, as it was."""
+    """The ``NAME=value`` that ``environment`` quoted."""
     inner = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
     raw = re.sub(rb"\\(?:x([0-9a-f]{2})|(.))", _plain, inner.replace("%%", "%").encode())
     return raw.decode(errors="replace")
@@ -56,11 +56,11 @@ def _plain(match: re.Match[bytes]) -> bytes:
 
 
 def environment(name: str, value: str) -> str:
-    """One ``NAME=value`` of ``Environment=``, where a dollar sign means itself."""
+    """One ``NAME=value`` of ``Environment=``, where a dollar sign is literal."""
     return f'"{_escaped(f"{name}={value}")}"'
 
 
 def _escaped(text: str) -> str:
-    """For inside double quotes. Whatever could end a line, for systemd or a reader, becomes its number."""
+    """``text`` for use inside double quotes. Characters that cannot be printed become ``\\xNN``."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return "".join(c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in plain)

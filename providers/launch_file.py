@@ -1,4 +1,4 @@
-"""A file that a dyno is launched with, rackup or app server's configuration: one per content, bound read-only."""
+"""A launch file (rackup or app server configuration): stored once per content, bound read-only into dynos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from providers.slug import DIGEST, name
 
 
 class LaunchFile(Base):
-    """One kind of such files, in a directory of its own."""
+    """Launch files of one kind, in a directory of their own."""
 
     headline = ("mode",)
 
@@ -31,7 +31,7 @@ class LaunchFile(Base):
             path = rest.strip()
             file = path.rpartition("/")[2].removesuffix(".rb")
             if not DIGEST.match(file):
-                continue  # a file that somebody put there
+                continue  # not a file of ours
             if DIGEST.match(first):
                 found[name(scope.app, file)] = Found({"name": file, "digest": first, "mode": modes.get(file, "")})
             else:
@@ -42,7 +42,7 @@ class LaunchFile(Base):
         path = paths.launch_file(scope.app, self.kind, str((change.after or change.before or {})["name"]))
         if change.after is None:
             return [files.remove(path)]
-        # Its directory is root's alone; a dyno reads the file through its bind, so the file itself is open.
+        # Only root can enter the directory. Dynos read the file through a bind mount, so the file itself is readable.
         return [files.write(path, change.resource.content, "0444", says=f"write the {self.kind.replace('_', ' ')}")]
 
 
@@ -56,10 +56,10 @@ done
 
 
 def digest(text: str) -> str:
-    """What names the file: sha256 of its text."""
+    """The name of the file: the sha256 of its text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def desired(text: str) -> Attributes:
-    """One file."""
+    """The desired attributes of one launch file."""
     return {"name": digest(text), "digest": digest(text), "mode": "0444"}

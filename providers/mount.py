@@ -17,7 +17,7 @@ class Mount(Base):
     headline = ("unit.Mount.Where", "mounted")
 
     def observe(self, scope: Scope) -> Fragment:
-        # The pattern holds the escaped name, so that ``shop`` does not see the mounts of ``shop-admin``.
+        # The pattern contains the escaped name, so that ``shop`` does not match the mounts of ``shop-admin``.
         unit = paths.mount_unit(scope.app, "")
         return Fragment(_SCRIPT, {"start": unit.removesuffix(".mount"), "parent": paths.mounts(scope.app)})
 
@@ -57,12 +57,12 @@ class Mount(Base):
         unit = paths.mount_unit(scope.app, digest)
         file = f"{paths.UNITS}/{unit}"
         if change.after is None:
-            where = paths.mount(scope.app, digest)
+            path = paths.mount(scope.app, digest)
             return [
-                Command(("sh", "-c", _STOP, "stop", unit), says=f"unmount {where}"),
+                Command(("sh", "-c", _STOP, "stop", unit), says=f"unmount {path}"),
                 files.remove(file, f"{file}.d"),
                 files.systemctl("daemon-reload"),
-                Command(("sh", "-c", _RMDIR, "rmdir", where), says=f"remove {where}"),
+                Command(("sh", "-c", _RMDIR, "rmdir", path), says=f"remove {path}"),
             ]
         return [
             files.make_directory(paths.mounts(scope.app), "0700"),
@@ -108,5 +108,5 @@ def settings(app: str, digest: str) -> dict[str, str]:
 
 
 def desired(app: str, digest: str) -> Attributes:
-    """One slug's mount."""
+    """The desired mount of one slug."""
     return {"digest": digest, "unit": settings(app, digest), "mounted": True, "parent": "700 root:root"}

@@ -1,4 +1,4 @@
-"""A unit that lives for one answer: in a dyno's sandbox, under a user that is made for it; it leaves nothing."""
+"""Transient units for one-off work: in a dyno's sandbox, under a dynamic user, removed when they end."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from collections.abc import Mapping
 from infra.model.provider import Scope
 from infra.model.resource import Command
 from providers import credentials, env_file, files, ini
-from providers.dyno_unit import BOOT_QUOTA, DynoUnit, inside, words
+from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, inside
 
 RUNTIME = "/run/systemd/system"
 
 KINDS = ("candidate", "release")
+"""The kinds that an apply starts and cleans up."""
 
 RUN = "run"
-"""One that a person asked for. It is tied to a connection, which takes it away, and no apply touches it."""
+"""The kind that ``dynoctl run`` starts. It is removed with its connection, and an apply does not touch it."""
 
 
 def name(kind: str, app: str, nonce: str) -> str:
-    """What a one-off unit is called. No app's name holds a dot, so that none is taken for another app's."""
+    """The name of a one-off unit. App names contain no dot, so it cannot be mistaken for a unit of another app."""
     return f"dynoctl-{kind}-{app}.{nonce}"
 
 
 def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: int) -> dict[str, str]:
-    """Its unit, called ``name``. It never restarts, and it ends by itself should everybody forget it."""
+    """The settings of the unit ``name``. It never restarts, and systemd ends it after ``timeout`` seconds."""
     return {
         "Unit.Description": f"{name.removeprefix('dynoctl-')} (one-off)",
         "Service.DynamicUser": "yes",
-        **inside(dyno, variables, environment(name)),
-        **credentials.load(given(name), dyno.credentials),
-        "Service.ExecStart": words(dyno.argv),
+        **inside(dyno, variables, env_file_path(name)),
+        **credentials.load(credentials_directory(name), dyno.credentials),
+        "Service.ExecStart": exec_line(dyno.argv),
         "Service.TimeoutStartSec": str(timeout),
         "Service.RuntimeMaxSec": str(timeout),
         "Service.TimeoutStopSec": "5",
@@ -46,21 +47,21 @@ def commands(
     says: str,
     mark: str = "",
 ) -> tuple[Command, ...]:
-    """Start it, wait until systemd says that it is up (a oneshot: done), and take everything away again.
+    """Start the unit, wait until systemd reports it as started (a oneshot: finished), and remove everything again.
 
-    The last command's status is its answer, and what it prints are the unit's own words. ``mark`` is a file that
-    systemd makes once a oneshot has ended well, also where nobody waits for it any more."""
-    secret = environment(name)
+    The last command's status is the result, and it prints the unit's log. ``mark`` is the path of a file that systemd
+    creates once a oneshot has succeeded, even if the connection has been lost by then."""
+    secret = env_file_path(name)
     write = [
         files.write(secret, env_file.render(scope.environments["web"]), "0600", secret=True, says="write its env file"),
-        *credentials.write(given(name), scope.credentials),
+        *credentials.write(credentials_directory(name), scope.credentials),
         files.write(_file(name), ini.render(unit), "0644", says="write its unit"),
     ]
     last = name
     if mark:
         last = f"{name}.ended"
         write.append(files.write(_file(last), ini.render(_ended(name, mark)), "0644", says="write its unit"))
-    argv = ("sh", "-c", _RUN, "one-off", name, last, secret, given(name))
+    argv = ("sh", "-c", _RUN, "one-off", name, last, secret, credentials_directory(name))
     return (*write, Command(argv, timeout=timeout + 30, says=says))
 
 
@@ -69,35 +70,35 @@ def _file(name: str) -> str:
 
 
 def _ended(name: str, mark: str) -> dict[str, str]:
-    """A unit that systemd starts when another has ended well. It is root's, without the app's variables."""
+    """A unit that systemd starts after another has succeeded. It runs as root, without the app's variables."""
     unit = f"{name}.service"
     return {
         "Unit.Description": f"{name.removeprefix('dynoctl-')} ended well",
         "Unit.Requires": unit,
         "Unit.After": unit,
         "Service.Type": "oneshot",
-        "Service.ExecStart": words(("/bin/touch", mark)),
+        "Service.ExecStart": exec_line(("/bin/touch", mark)),
     }
 
 
 def sweep(app: str, *, stop: bool = False) -> Command:
-    """Take away what the one-off units of applies that were cut off left; one that still runs only with ``stop``."""
+    """Remove what one-off units of interrupted applies left behind. Running units are removed only with ``stop``."""
     prefixes = [name(kind, app, "") for kind in KINDS]
     words = ("sweep", "stop" if stop else "", name(RUN, app, ""), *prefixes)
     return Command(("sh", "-c", _SWEEP, *words), quiet=True, says="sweep")
 
 
-def given(name: str) -> str:
-    """Where its credentials are, for root alone and as long as it lives."""
+def credentials_directory(name: str) -> str:
+    """The directory of the unit's credentials, readable by root only."""
     return f"/run/{name}.credentials"
 
 
-def environment(name: str) -> str:
-    """Where its variables are, for root alone and as long as it lives."""
+def env_file_path(name: str) -> str:
+    """The unit's env file, readable by root only."""
     return f"/run/{name}.env"
 
 
-# The files of a run that is about to start are seconds old, so what is left of one is known by its age.
+# Files of a run that is just starting must stay. They are seconds old, so only old files count as leftovers.
 _SWEEP = """\
 stop=$1 run=$2; shift 2
 [ -n "$stop" ] && systemctl stop "$run*.service" 2>/dev/null
@@ -117,10 +118,10 @@ done
 :
 """
 
-# Its words come from the journal since it started, and not from an earlier one's.
+# Only log lines since the start are printed, not those of an earlier unit.
 _RUN = """\
 clean() {
-  # Nobody waits for an answer of it, and an app server may take its time to end.
+  # Its requests are not needed any more, and an app server may be slow to stop.
   systemctl kill -s KILL "$unit" 2>/dev/null; systemctl stop "$unit" 2>/dev/null
   rm -rf "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables" "$given"
   systemctl reset-failed "$unit" "$last" 2>/dev/null

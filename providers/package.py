@@ -1,4 +1,4 @@
-"""A Debian package that the layers come in: installed where it is missing, and never upgraded or removed."""
+"""A Debian package that the layers need: installed if it is missing, never upgraded or removed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from infra.model.resource import Attributes, Change, Command, Found, Resource
 from providers.base import Base
 
 TIMEOUT = 900
-"""Seconds for apt: a slow mirror and a slow disk, and somebody else's apt to wait for."""
+"""Timeout of apt in seconds, for a slow mirror, a slow disk and another apt that holds the lock."""
 
 
 class Package(Base):
@@ -24,7 +24,7 @@ class Package(Base):
         for line in output.splitlines():
             name, _, status = line.partition(" ")
             if name in (*scope.packages, scope.router) and status.endswith(" ok installed"):
-                # Never ours to remove, even where we installed it: somebody else may need it by now.
+                # Never removed, even if we installed it: something else may need it by now.
                 found[name] = Found({"installed": True}, kept=True)
         return found
 
@@ -35,7 +35,7 @@ class Package(Base):
         return {}
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        """The first of a server's packages brings all of them, in one run of apt; the others then find themselves."""
+        """The first package of a server installs all of them in one run of apt; the steps of the others do nothing."""
         name = change.resource.name
         if name == scope.router and name not in scope.packages:
             argv: tuple[str, ...] = ("sh", "-c", _ASIDE + _INSTALL + _BACK, "install", name, name)
@@ -51,15 +51,15 @@ dpkg-query -W -f '${Package} ${Status}\\n' $names 2>/dev/null
 :
 """
 
-# apt says first what it would do: with an upgrade or a removal in it, nothing is done. Missing or old lists are
-# fetched once.
+# apt first simulates: if it would upgrade or remove a package, nothing is installed. If a package is not found, the
+# package lists are updated once.
 _INSTALL = """\
 export DEBIAN_FRONTEND=noninteractive
-there() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' ok installed$'; }
+installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' ok installed$'; }
 first=$1; shift
-there "$first" && exit 0
+installed "$first" && exit 0
 missing=
-for name; do there "$name" || missing="$missing $name"; done
+for name; do installed "$name" || missing="$missing $name"; done
 apt() {
   apt-get -q -y --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \\
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
@@ -70,7 +70,7 @@ would=$(apt -s install $missing 2>&1) || { apt update >/dev/null 2>&1; would=$(a
 if printf '%s\\n' "$would" | grep -qE '^(Remv |Inst [^ ]+ \\[)'; then
   echo 'apt would have to upgrade or remove other packages, so nothing was installed:'
   printf '%s\\n' "$would" | grep -E '^(Remv |Inst [^ ]+ \\[)' | head -20
-  echo 'Install these by hand, or say packages: manual.'
+  echo 'Install these by hand, or set packages: manual in dyno.yaml.'
   exit 1
 fi
 said=$(apt install $missing 2>&1) || { apt update >/dev/null 2>&1; said=$(apt install $missing 2>&1); } || {
@@ -78,8 +78,8 @@ said=$(apt install $missing 2>&1) || { apt update >/dev/null 2>&1; said=$(apt in
 }
 """
 
-# The service that a router's package brings would take port 80, now and after each boot. It is ours alone to switch
-# off while we are the ones who bring it.
+# The service of a router's package would bind port 80, now and at every boot. It is disabled only if this step
+# installs the package; a service that was there before is left alone.
 _ASIDE = """\
 service=$1.service aside=
 if [ "$(systemctl show -p LoadState --value "$service")" = not-found ]; then
@@ -95,5 +95,5 @@ _BACK = """\
 
 
 def desired(server: str, name: str) -> Resource:
-    """One package on one server."""
+    """The desired package on one server."""
     return Resource(server, "package", name, {"installed": True})

@@ -1,4 +1,4 @@
-"""Where things are on a server: the one list of paths."""
+"""The paths of everything that dynoctl keeps on a server."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from infra.model.naming import escape
 STATE = "/var/lib/dynoctl"
 UNITS = "/etc/systemd/system"
 CONTROL = "/run/systemd/system.control"
-"""Where ``systemctl set-property --runtime`` leaves its drop-ins."""
+"""The directory of drop-ins written by ``systemctl set-property --runtime``."""
 
 APP_DIRECTORY = "/app"
-"""Where a dyno finds its slug; systemd binds it there, so the directory must exist on the server."""
+"""The path of the slug inside a dyno. systemd binds it there, so the directory must exist on the server."""
 
 OURS = "/app/.dynoctl"
-"""The directory in which a dyno finds what was made from the manifest; every slug has it."""
+"""The directory of files made from the manifest, inside a dyno. Every slug has it as a mount point."""
 
 BOUND = {"rackup": f"{OURS}/config.ru", "server_config": f"{OURS}/server.rb"}
-"""Where a dyno finds each kind of launch file."""
+"""The path of each kind of launch file inside a dyno."""
 
 
 def home(app: str) -> str:
-    """The app's root-only state: slugs, rackups, records."""
+    """The directory of the app's state, readable by root only: slugs, launch files and records."""
     return f"{STATE}/{app}"
 
 
@@ -37,7 +37,7 @@ def launch_file(app: str, kind: str, digest: str) -> str:
 
 
 def mounts(app: str) -> str:
-    """The directory that holds the app's mounted slugs; 0700, so that no other app's dyno can read them."""
+    """The directory of the app's mounted slugs. Mode 0700, so that dynos of other apps cannot read them."""
     return f"/srv/dyno/{app}"
 
 
@@ -46,7 +46,7 @@ def mount(app: str, digest: str) -> str:
 
 
 def mount_unit(app: str, digest: str) -> str:
-    """The name systemd wants for a mount unit at that path."""
+    """The name that systemd requires for the mount unit of that path."""
     return f"srv-dyno-{escape(app)}-{digest}.mount"
 
 

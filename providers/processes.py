@@ -1,4 +1,4 @@
-"""What an app's dynos are doing now: for ``ps``, and for the table at the end of an apply."""
+"""Reads the current state of an app's dynos, for ``ps``, ``top`` and the table at the end of an apply."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _RESULTS = {
     "success": "ok",
     "timeout": "timed out",
     "oom-kill": "out of memory",
-    "resources": "no room to run",
+    "resources": "out of resources",
 }
-"""What systemd calls the result of a run, in our words; of others its exit status or signal is told."""
+"""The names that we show for results of systemd; for others the exit status or signal is shown."""
 
 TICKS = 100
-"""Linux counts a process's time in hundredths of a second, whatever the machine."""
+"""Clock ticks per second in /proc (USER_HZ), the same on every Linux machine."""
 
 _SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ")
 _MARK = re.compile(r"^/etc/systemd/system/(?P<unit>[^/:]+):(?P<key>X-Dynoctl-\w+)=(?P<value>.*)$")
@@ -40,8 +40,8 @@ _SPENT = re.compile(r"^/proc/(?P<pid>\d+)/stat:.*\) \w (?:-?\d+ ){10}(?P<user>\d
 
 
 @dataclass
-class _Told:
-    """What a server said apart from its units' properties."""
+class _Parsed:
+    """What the observation printed: unit properties as lines, everything else by name."""
 
     now: float = 0.0
     clock: float = 0.0
@@ -80,15 +80,17 @@ class _Told:
             self.properties.append(line)
 
     def release_of(self, app: str, unit: str, dyno: str, slug: str) -> int:
-        """The release that a dyno runs: the newest with its slug. Where that is still being rolled out, or was stopped
-        on its way, the dyno runs it only if something of the dyno was written after the release was begun."""
+        """The number of the release that a dyno runs: the newest with its slug, or 0 if none is known.
+
+        During a rollout, and after an interrupted one, the dyno runs the newest release only if one of the dyno's files
+        was written after that release was begun."""
         files = (f"{paths.UNITS}/{unit}", paths.env_file(app, dyno), paths.credentials(app, dyno))
         moved = max((self.written.get(file, 0.0) for file in files), default=0.0)
-        known = [one for one in release.merge([self.releases]) if one.ran and one.slug == slug]
-        for one in reversed(known[1:]):
-            begun = self.written.get(f"{paths.STATE}/{app}/releases/{one.number}.body", 0.0)
-            if one.result == release.OK or moved >= begun:
-                return one.number
+        known = [candidate for candidate in release.merge([self.releases]) if candidate.ran and candidate.slug == slug]
+        for candidate in reversed(known[1:]):
+            begun = self.written.get(f"{paths.STATE}/{app}/releases/{candidate.number}.body", 0.0)
+            if candidate.result == release.OK or moved >= begun:
+                return candidate.number
         return known[0].number if known else 0
 
 
@@ -96,9 +98,9 @@ def _release(line: str) -> list[Release]:
     try:
         entry = json.loads(line)
     except ValueError:
-        return []  # a damaged record is none
-    one = release.parse(entry) if isinstance(entry, dict) else None
-    return [] if one is None else [one]
+        return []  # a damaged record is ignored
+    found = release.parse(entry) if isinstance(entry, dict) else None
+    return [] if found is None else [found]
 
 
 class Processes:
@@ -113,67 +115,76 @@ class Processes:
 
     def parse(self, scope: Scope, server: str, output: str) -> Sequence[Row]:
         """Every dyno of the app, in order."""
-        told = _Told()
+        parsed = _Parsed()
         for line in output.splitlines():
-            told.read(line)
-        units = shown.parse("\n".join(told.properties))
+            parsed.read(line)
+        units = shown.parse("\n".join(parsed.properties))
         found = []
-        for unit, one in units.items():
+        for unit, service in units.items():
             named = naming.UNIT_NAME.match(unit.removesuffix(".service"))
             if named is None or f"dyno-{scope.app}-{named['type']}-{named['number']}.service" != unit:
                 continue
             ready = units.get(unit.replace(".service", "-ready.service"), {})
             timer = units.get(unit.replace(".service", ".timer"), {})
-            found.append(_row(scope.app, server, f"{named['type']}.{named['number']}", unit, one, ready, timer, told))
+            found.append(
+                _row(scope.app, server, f"{named['type']}.{named['number']}", unit, service, ready, timer, parsed)
+            )
         return sorted(found, key=lambda row: naming.dyno_order(row.dyno))
 
 
 def _row(
-    app: str, server: str, dyno: str, unit: str, one: shown.Unit, ready: shown.Unit, timer: shown.Unit, told: _Told
+    app: str,
+    server: str,
+    dyno: str,
+    unit: str,
+    service: shown.Unit,
+    ready: shown.Unit,
+    timer: shown.Unit,
+    parsed: _Parsed,
 ) -> Row:
-    when = told.marks.get((unit, naming.SCHEDULE))
-    job = None if when is None else _job(when, one, timer, told)
-    running = one.get("ActiveState") == ("active" if job is None else "activating")
-    pid = one.get("MainPID", "0")
-    memory, used = one.get("MemoryCurrent", ""), one.get("CPUUsageNSec", "")
+    when = parsed.marks.get((unit, naming.SCHEDULE))
+    job = None if when is None else _job(when, service, timer, parsed)
+    running = service.get("ActiveState") == ("active" if job is None else "activating")
+    pid = service.get("MainPID", "0")
+    memory, used = service.get("MemoryCurrent", ""), service.get("CPUUsageNSec", "")
     entered = "ActiveEnterTimestampMonotonic" if job is None else "ExecMainStartTimestampMonotonic"
-    started = int(one.get(entered) or 0) / 1e6
-    port, listen = _number(told.marks, unit, naming.PORT), told.marks.get((unit, naming.LISTEN), "")
-    found = re.search(r"/srv/dyno/[^/]+/([0-9a-f]{64}):/app\b", one.get("BindReadOnlyPaths", ""))
+    started = int(service.get(entered) or 0) / 1e6
+    port, listen = _number(parsed.marks, unit, naming.PORT), parsed.marks.get((unit, naming.LISTEN), "")
+    found = re.search(r"/srv/dyno/[^/]+/([0-9a-f]{64}):/app\b", service.get("BindReadOnlyPaths", ""))
     slug = found[1] if found else ""
-    ticks = told.ticks.get(unit)
+    ticks = parsed.ticks.get(unit)
     seconds = int(used) / 1e9 if used.isdigit() else None if ticks is None else ticks / TICKS
-    most = one.get("MemoryMax", "")
+    most = service.get("MemoryMax", "")
     return Row(
         server=server,
         dyno=dyno,
         port=port,
         listen=listen,
-        state=_word(one, ready) if job is None else _phase(one, timer),
+        state=_state(service, ready) if job is None else _schedule_state(service, timer),
         slug=slug,
         pid=int(pid) if running and pid != "0" else None,
-        uptime=int(told.now - started) if running else None,
-        memory=(int(memory) if memory.isdigit() else told.resident.get(pid)) if running else None,
-        restarts=int(one.get("NRestarts") or 0),
-        release=told.release_of(app, unit, dyno, slug),
-        share=_number(told.marks, unit, naming.CPU),
+        uptime=int(parsed.now - started) if running else None,
+        memory=(int(memory) if memory.isdigit() else parsed.resident.get(pid)) if running else None,
+        restarts=int(service.get("NRestarts") or 0),
+        release=parsed.release_of(app, unit, dyno, slug),
+        share=_number(parsed.marks, unit, naming.CPU),
         memory_max=int(most) if most.isdigit() else None,
         cpu_seconds=seconds if running else None,
-        waiting=told.waiting.get((_in_hex(listen), port)) if port else None,
+        waiting=parsed.waiting.get((_in_hex(listen), port)) if port else None,
         job=job,
     )
 
 
-def _job(when: str, service: shown.Unit, timer: shown.Unit, told: _Told) -> Job:
+def _job(when: str, service: shown.Unit, timer: shown.Unit, parsed: _Parsed) -> Job:
     began = int(service.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
     ended = int(service.get("ExecMainExitTimestampMonotonic") or 0) / 1e6
     coming = _moment(timer.get("NextElapseUSecRealtime", ""))
     next_ = None
-    if timer.get("ActiveState") == "active":  # while what it starts runs, systemd knows no next moment yet
-        next_ = 0 if coming is None else max(0, int(coming - told.clock))
-    if not ended or ended < began:  # it has not run, or runs for the first time
+    if timer.get("ActiveState") == "active":  # systemd has no next time while the schedule is running
+        next_ = 0 if coming is None else max(0, int(coming - parsed.clock))
+    if not ended or ended < began:  # it has not run yet, or runs for the first time
         return Job(when, next=next_)
-    return Job(when, _result(service), int(told.now - ended), int(ended - began), next_)
+    return Job(when, _result(service), int(parsed.now - ended), int(ended - began), next_)
 
 
 def _result(service: shown.Unit) -> str:
@@ -191,34 +202,34 @@ def _result(service: shown.Unit) -> str:
 
 
 def _moment(text: str) -> float | None:
-    """systemd's ``Tue 2026-11-24 03:00:00 UTC`` in seconds since 1970; None where there is none."""
+    """systemd's ``Tue 2026-11-24 03:00:00 UTC`` in seconds since 1970, or None if ``text`` is not a time."""
     try:
         return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
 
 
-def _phase(service: shown.Unit, timer: shown.Unit) -> str:
-    """A word for a schedule."""
+def _schedule_state(service: shown.Unit, timer: shown.Unit) -> str:
+    """The state of a schedule."""
     if service.get("ActiveState") in ("activating", "deactivating"):
         return "running"
     return "waiting" if timer.get("ActiveState") == "active" else "stopped"
 
 
-def _number(told: Mapping[tuple[str, str], str], unit: str, key: str) -> int:
-    text = told.get((unit, key), "")
+def _number(parsed: Mapping[tuple[str, str], str], unit: str, key: str) -> int:
+    text = parsed.get((unit, key), "")
     return int(text) if text.isdigit() else 0
 
 
 def _in_hex(address: str) -> str:
-    """An IPv4 address as the kernel lists it; any IPv6 one is ``6``."""
+    """An IPv4 address as in /proc/net/tcp; every IPv6 address is ``6``."""
     parts = address.split(".")
     if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
         return "6"
     return "".join(f"{int(part):02X}" for part in reversed(parts))
 
 
-def _word(service: shown.Unit, ready: shown.Unit) -> str:
+def _state(service: shown.Unit, ready: shown.Unit) -> str:
     state = service.get("ActiveState", "")
     if service.get("SubState") == "auto-restart":
         return "crashed"
@@ -227,8 +238,8 @@ def _word(service: shown.Unit, ready: shown.Unit) -> str:
     return {"failed": "failed", "activating": "starting", "deactivating": "stopping"}.get(state, "down")
 
 
-# CPU time and memory come from systemd, or where it does not count them (control groups v1) from the processes
-# themselves: all of them in one grep, as what the shell reads by itself takes longer.
+# CPU time and memory come from systemd. If it does not account them (control groups v1), they come from /proc, read by
+# a single grep, which is faster than reading in the shell.
 _SCRIPT = """\
 read -r now _ < /proc/uptime; printf 'now %s\\n' "$now"
 grep -Hs '^X-Dynoctl-' /etc/systemd/system/"$prefix"*.service || exit 0

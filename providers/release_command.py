@@ -1,4 +1,4 @@
-"""The release phase: one command in the new slug with the new environment, once, before any dyno moves."""
+"""The release command: runs once in the new slug with the new environment, before any dyno is changed."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from providers import one_off
 from providers.dyno_unit import DynoUnit
 
 TIMEOUT = 1800
-"""Seconds that it may take: a migration may be long."""
+"""Timeout in seconds. A migration may take long."""
 
 DYNO = "release.0"
 
 
 STOP_SECONDS = 30
-"""Seconds that it has to end what it is at where it takes too long."""
+"""Seconds that it has to finish after it was stopped at the timeout."""
 
 
 def settings(dyno: DynoUnit, nonce: str) -> dict[str, str]:
-    """Its unit: a dyno without a port that is to end, and well."""
+    """The unit of the release command: a dyno without a port that must exit successfully."""
     unit = one_off.settings(dyno, _name(dyno.app, nonce), {"DYNO": DYNO}, TIMEOUT)
-    del unit["Service.RuntimeMaxSec"]  # the time that a oneshot takes is the time to start it
+    del unit["Service.RuntimeMaxSec"]  # for a oneshot, TimeoutStartSec limits the run
     return unit | {"Service.Type": "oneshot", "Service.TimeoutStopSec": str(STOP_SECONDS)}
 
 
 def commands(dyno: DynoUnit, scope: Scope, nonce: str, mark: str) -> tuple[Command, ...]:
-    """Run it; the last command's status is its own, and it prints what it said. ``mark`` is a file that is there once
-    it has ended well."""
+    """Run the release command. The last command has its exit status and prints its output. ``mark`` is the path of a
+    file that is created once it has succeeded."""
     name = _name(dyno.app, nonce)
     return one_off.commands(name, settings(dyno, nonce), scope, TIMEOUT, "run the release command", mark)
 
 
 def alone(app: str) -> Command:
-    """Ends badly, and says since when, where a release command of an earlier apply that was cut off still runs."""
+    """A command that fails if the release command of an earlier, interrupted apply still runs."""
     argv = ("sh", "-c", _ALONE, "alone", one_off.name("release", app, ""))
-    return Command(argv, says="look for an earlier release command")
+    return Command(argv, says="check for an earlier release command")
 
 
 def _name(app: str, nonce: str) -> str:
@@ -48,8 +48,8 @@ for file in /run/systemd/system/"$1"*.service; do
   case $(systemctl show -p ActiveState --value "$unit") in
     activ*|deactivating)
       since=$(systemctl show -p InactiveExitTimestamp --value "$unit")
-      echo "The release command of an apply that was cut off still runs, since $since."
-      echo "Wait for it to end, and apply again; or end it there: systemctl stop $unit"
+      echo "The release command of an interrupted apply is still running, since $since."
+      echo "Wait until it ends and apply again, or stop it on the server: systemctl stop $unit"
       exit 1 ;;
   esac
 done

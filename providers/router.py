@@ -1,4 +1,4 @@
-"""An app at its router: which program leads which hosts to which dynos; tested before it counts."""
+"""An app's configuration at its router: which hosts lead to which dynos. It is tested before it goes live."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-from infra.manifest.model import Router as Wish
+from infra.manifest.model import Router as RouterConfig
 from infra.model import routing
 from infra.model.provider import Dyno, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Resource, fingerprint
@@ -35,7 +35,7 @@ class Router(Base):
             mark = json.loads(found.get("mark", ""))
             wanted = {**mark, "hosts": tuple(mark["hosts"]), "upstreams": dict(mark["upstreams"])}
         except (ValueError, KeyError, TypeError):
-            # Something is there that nobody can read: it is made anew.
+            # An unreadable configuration is replaced.
             return {scope.app: Found({"state": "damaged"})} if "mark" in found else {}
         attributes: dict[str, Attribute] = {name: wanted[name] for name in _MARKED if name in wanted}
         for name in ("certificate", "key"):
@@ -49,32 +49,32 @@ class Router(Base):
         return False
 
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
-        kept = dict(super().recorded({name: one for name, one in attributes.items() if name not in _TLS}, salt))
+        kept = dict(super().recorded({name: value for name, value in attributes.items() if name not in _TLS}, salt))
         return kept | {name: fingerprint(salt, _plain(attributes[name])) for name in _TLS if name in attributes}
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         if change.after is None:
             kind = KINDS.get(str((change.before or {}).get("kind")), next(iter(KINDS.values())))
-            return assembly.take(kind, scope.app)
+            return assembly.remove_app(kind, scope.app)
         wanted = change.after
         site = _site(scope.app, wanted)
         kind = KINDS[str(wanted["kind"])]
         texts = _texts(str(wanted["kind"]), site, _mark(scope.app, wanted))
         names = {"certificate": "tls.crt", "key": "tls.key"}
-        # A file that ends without a newline would run into the next one.
+        # Every file needs a trailing newline, as some are concatenated.
         texts |= {file: _plain(wanted[name]) for name, file in names.items() if name in wanted}
-        return assembly.bring(kind, scope.app, texts)
+        return assembly.set_app(kind, scope.app, texts)
 
     def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
         if change.after is None:
             return change
         upstreams = {**_upstreams(change.after)}
-        for dyno, where in dynos.items():
-            if where is None:
+        for dyno, address in dynos.items():
+            if address is None:
                 upstreams.pop(dyno, None)
             else:
-                upstreams[dyno] = where
-        after = _whole(change.resource.name, {**change.after, "upstreams": upstreams})
+                upstreams[dyno] = address
+        after = _with_digest(change.resource.name, {**change.after, "upstreams": upstreams})
         return Change(**{**change.__dict__, "after": after})
 
     def upstreams(self, change: Change) -> Mapping[str, str]:
@@ -88,8 +88,8 @@ _SCRIPT = """\
 cd "$live" 2>/dev/null || exit 0
 [ -e "apps/$app/mark.json" ] || exit 0
 printf 'mark '; cat "apps/$app/mark.json"
-its=apps/$app
-sum=$(cat "$its/mark.json" "$its/open" "$its/closed" "$its/frontends" base "$unit" 2>/dev/null | sha256sum)
+site=apps/$app
+sum=$(cat "$site/mark.json" "$site/open" "$site/closed" "$site/frontends" base "$unit" 2>/dev/null | sha256sum)
 printf 'config %s\\n' "${sum%% *}"
 [ -r "$kept" ] && IFS= read -r salt < "$kept"
 printf 'salt %s\\n' "$salt"
@@ -107,25 +107,27 @@ printf 'state %s\\n' "$state"
 """
 
 
-def desired(server: str, app: str, wish: Wish, dynos: Sequence[Dyno], tls: Mapping[str, Sensitive]) -> Resource:
-    """The app at one server's router; ``dynos`` are all that have a port, wherever they are."""
-    secure = bool(tls) or wish.acme is not None
+def desired(
+    server: str, app: str, config: RouterConfig, dynos: Sequence[Dyno], tls: Mapping[str, Sensitive]
+) -> Resource:
+    """The desired configuration of the app at the router of ``server``. ``dynos`` are all web dynos, on any server."""
+    secure = bool(tls) or config.acme is not None
     plain: dict[str, Attribute] = {
-        "kind": wish.kind,
-        "hosts": wish.hosts,
-        "http": wish.http,
-        "https": wish.https if secure else 0,
-        "acme": wish.acme or "",
-        "timeout": wish.timeout,
+        "kind": config.kind,
+        "hosts": config.hosts,
+        "http": config.http,
+        "https": config.https if secure else 0,
+        "acme": config.acme or "",
+        "timeout": config.timeout,
         "upstreams": {dyno.name: routing.address(dyno.listen, dyno.port) for dyno in dynos},
     }
-    # A file that ends without a newline would run into the next one.
+    # Every file needs a trailing newline, as some are concatenated.
     files: dict[str, Attribute] = {name: Sensitive(value.reveal().rstrip("\n") + "\n") for name, value in tls.items()}
-    return Resource(server, Router.kind, app, _whole(app, {**plain, **files}), follows=True)
+    return Resource(server, Router.kind, app, _with_digest(app, {**plain, **files}), follows=True)
 
 
-def _whole(app: str, attributes: Attributes) -> Attributes:
-    """The attributes with the digest of all that is written for them."""
+def _with_digest(app: str, attributes: Attributes) -> Attributes:
+    """The attributes, with the digest of everything that is written for them."""
     kind = str(attributes["kind"])
     texts = _texts(kind, _site(app, attributes), _mark(app, attributes))
     everything = "".join(texts.values()) + KINDS[kind].base + assembly.unit(KINDS[kind])
@@ -134,9 +136,14 @@ def _whole(app: str, attributes: Attributes) -> Attributes:
 
 
 def _texts(kind: str, site: Site, mark: str) -> dict[str, str]:
-    """The app's files on the router, in the order in which they are observed."""
-    one = KINDS[kind]
-    return {"mark.json": mark, "open": one.open(site), "closed": one.closed(site), "frontends": site.frontends()}
+    """The app's files at the router, in the order in which they are observed."""
+    program = KINDS[kind]
+    return {
+        "mark.json": mark,
+        "open": program.open(site),
+        "closed": program.closed(site),
+        "frontends": site.frontends(),
+    }
 
 
 def _mark(app: str, attributes: Attributes) -> str:

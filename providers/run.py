@@ -1,4 +1,4 @@
-"""A one-off dyno: one command in the sandbox of a dyno that is there, under a user that is made for it."""
+"""A one-off dyno: one command in the sandbox of an existing dyno, under a dynamic user."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from infra.model.run_request import Base, RunRequest
 from providers import env_file, ini, one_off, paths, shown
 
 CPU = "100%"
-"""It may take a core: a console that boots at a dyno's share keeps a person waiting."""
+"""A one-off dyno may use a whole core, so that a console starts quickly."""
 
 STOP_SECONDS = "10"
-"""Seconds that it has to end what it is at, once nobody listens any more or its time is over."""
+"""Seconds that it has to finish once its connection is lost or its time is over."""
 
 _SLUG = re.compile(r"^/srv/dyno/[^/]+/([0-9a-f]{64}):/app$", re.MULTILINE)
 
@@ -23,21 +23,21 @@ _LEFT_OUT = frozenset(
     {"Type", "User", "Group", "ExecStart", "Restart", "RestartSec", "SyslogIdentifier", "CPUQuota", "Environment"}
     | {"EnvironmentFile", "KillMode", "KillSignal", "TimeoutStopSec", "Slice"}
 )
-"""What of a dyno's service is the dyno's own; all else is the release's, and the sandbox."""
+"""Settings that belong to the dyno itself; the others belong to the release and the sandbox, and are kept."""
 
-# Its first process tells how the command ended, also by which signal; all else that arrives goes to the command alone.
+# The first process returns the command's exit status, or 128 plus its signal. Signals reach the command only.
 _WAIT = 'trap : HUP INT QUIT TERM; "$@"; exit $?'
 
 
 class Runs:
-    """One-off dynos of an app."""
+    """Starts one-off dynos of an app."""
 
     def observe(self, app: str) -> Fragment:
-        """What ``bases`` reads: the units of the app's dynos, and how each of them is."""
+        """The fragment that ``bases`` parses: the units of the app's dynos and their state."""
         return Fragment(_SCRIPT, {"app": app})
 
     def bases(self, app: str, output: str) -> Sequence[Base]:
-        """The dynos of the app on a server."""
+        """The dynos of the app on a server that a one-off dyno can be based on."""
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
         for line in output.splitlines():
@@ -65,7 +65,7 @@ class Runs:
         return env_file.render(request.variables)
 
     def argv(self, app: str, base: Base, request: RunRequest) -> Sequence[str]:
-        """What starts it: ``systemd-run`` with all that its unit says. Nothing of it is secret."""
+        """The ``systemd-run`` command that starts it, with all settings of its unit. It contains no secrets."""
         name = self.name(app, request.nonce)
         service = {
             key.partition(".")[2]: value
@@ -85,8 +85,8 @@ class Runs:
         values = {key: value for key, value in service.items() if key not in _LEFT_OUT and not key.startswith("Exec")}
         values |= {
             "DynamicUser": "yes",
-            # Later files win. The first is the dyno's own: its values never leave the server.
-            "EnvironmentFile": f"{paths.env_file(app, base.dyno)}\n{one_off.environment(name)}",
+            # Later files override earlier ones. The first belongs to the dyno; its values never leave the server.
+            "EnvironmentFile": f"{paths.env_file(app, base.dyno)}\n{one_off.env_file_path(name)}",
             "CPUQuota": CPU,
             "KillMode": "control-group",
             "TimeoutStopSec": STOP_SECONDS,
@@ -96,7 +96,7 @@ class Runs:
         for key, value in values.items():
             for part in value.split("\n"):
                 options += ["-p", f"{key}={part.replace('%%', '%')}"]
-        # systemd expands what stands behind a dollar sign in the words of a unit; doubled, it means itself.
+        # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
         words = [word.replace("$", "$$") for word in ("/bin/sh", "-c", _WAIT, one_off.RUN, *argv(line))]
         return ["systemd-run", *options, "--", *words]
 

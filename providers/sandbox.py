@@ -1,4 +1,4 @@
-"""What systemd takes away from a dyno: everything that a Ruby web process does not need."""
+"""The sandbox of every dyno: systemd settings that remove what a Ruby web process does not need."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SANDBOX: dict[str, str] = {
     "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",
     "LockPersonality": "yes",
     "SystemCallArchitectures": "native",
-    # The second line subtracts from the first. EPERM, not a kill: Ruby asks for some of these and lives without.
+    # The second line subtracts from the first. Calls fail with EPERM instead of killing: Ruby tries some and copes.
     "SystemCallFilter": "@system-service\n~@privileged @resources",
     "SystemCallErrorNumber": "EPERM",
     "DevicePolicy": "closed",
     "KeyringMode": "private",
-    # Every dyno has its own /dev/shm; otherwise it is a place that all users of the server may write to.
+    # A private /dev/shm: the server's is writable by all users.
     "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777",  # noqa: S108  # a tmpfs of its own
-    # The state of all apps, their env files and their slugs are root's alone already; here they are not even names.
+    # These are readable by root only anyway; inside the sandbox they do not exist at all.
     "InaccessiblePaths": "-/var/lib/dynoctl -/etc/dyno -/run/dynoctl",
     "UMask": "0077",
 }

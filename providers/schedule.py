@@ -1,4 +1,4 @@
-"""A schedule: a timer, and the unit of the one dyno that it starts; with a queue, one more in between that waits."""
+"""A schedule: a timer and the unit of the dyno that it starts; with a queue, also a unit in between that waits."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
 from providers import credentials, files, ini, paths, shown, unit
 from providers.base import Base
-from providers.dyno_unit import DynoUnit, inside, percent, words
+from providers.dyno_unit import DynoUnit, exec_line, inside, percent
 
 STAMPS = "/var/lib/systemd/timers"
-"""Where systemd remembers when a persistent timer elapsed last."""
+"""The directory in which systemd stores when a persistent timer elapsed last."""
 
 PATIENCE = 60
-"""Seconds that a run has to end by itself before what runs it is taken away."""
+"""Seconds that a current run has to finish before the schedule is removed."""
 
 _SHOWN = "Id,ActiveState,UnitFileState,DropInPaths,NeedDaemonReload"
 
-_TAKEN = "a process type of that name runs there"
+_TAKEN = "a process type with that name runs on the server"
 
 
 class Schedule(Base):
@@ -70,12 +70,12 @@ class Schedule(Base):
         if change.after is None:
             slice_ = f"dyno-{naming.escape(scope.app)}.slice"
             stop = ("sh", "-c", _STOP, "stop", name, str(PATIENCE), f"{STAMPS}/stamp-{timer}")
-            gone = [
-                path for one in (service, timer, due) for path in (f"{paths.UNITS}/{one}", f"{paths.UNITS}/{one}.d")
+            removed = [
+                path for file in (service, timer, due) for path in (f"{paths.UNITS}/{file}", f"{paths.UNITS}/{file}.d")
             ]
             return [
                 Command(stop, timeout=PATIENCE + unit.STOP_TIMEOUT, says=f"stop the schedule {dyno}"),
-                files.remove(*gone, says=f"remove {timer}"),
+                files.remove(*removed, says=f"remove {timer}"),
                 files.systemctl("daemon-reload"),
                 Command(("sh", "-c", unit.STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
             ]
@@ -94,8 +94,8 @@ class Schedule(Base):
                 commands.append(files.remove(path))
         commands.append(files.systemctl("daemon-reload"))
         if set(change.differing()) - {"unit", "due", "drop_ins"} or before.get("state") != "waiting":
-            # Its stamp is now: nothing that would have come before the schedule was so is made up for. One that moves
-            # goes on where it was stopped.
+            # The stamp is set to now, so that systemd does not catch up on times before this change. A schedule that
+            # moves from another server continues from when it was stopped there.
             since = f"@{scope.handed:.3f}" if scope.handed else "now"
             start = ("sh", "-c", _START, "start", timer, f"{STAMPS}/stamp-{timer}", since)
             commands.append(Command(start, says=f"start {timer}"))
@@ -133,7 +133,7 @@ def _service(dyno: DynoUnit, schedule: Wanted) -> dict[str, str]:
         "Service.Group": name,
         **inside(dyno, {"DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
-        "Service.ExecStart": words(dyno.argv),
+        "Service.ExecStart": exec_line(dyno.argv),
         "Service.TimeoutStartSec": str(schedule.timeout),
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
         "Service.CPUQuota": percent(dyno.cpu),
@@ -145,12 +145,12 @@ def _timer(app: str, name: str, schedule: Wanted) -> dict[str, str]:
     return {
         "Unit.Description": f"{schedule.name} of {app}, {schedule.when}",
         f"Unit.{naming.APP}": app,
-        # With a queue nothing else refers to the service between two runs, and systemd would forget how it ended.
+        # Keeps the service loaded between runs with a queue, or systemd would forget the result of the last run.
         "Unit.After": f"{name}.service",
         "Timer.OnCalendar": "\n".join(schedule.calendar),
         "Timer.Unit": due,
         "Timer.AccuracySec": "1s",
-        # What came while the server was off runs once when it is back.
+        # Times missed while the server was off are made up for by one run.
         "Timer.Persistent": "yes",
         "Install.WantedBy": "timers.target",
     }
@@ -162,7 +162,7 @@ def _due(app: str, name: str) -> dict[str, str]:
         f"Unit.{naming.APP}": app,
         "Service.Type": "oneshot",
         "Service.TimeoutStartSec": "infinity",
-        "Service.ExecStart": words(["/bin/sh", "-c", _WAIT, "due", f"{name}.service"]),
+        "Service.ExecStart": exec_line(["/bin/sh", "-c", _WAIT, "due", f"{name}.service"]),
         "Service.NoNewPrivileges": "yes",
         "Service.ProtectSystem": "strict",
         "Service.ProtectHome": "yes",
@@ -173,7 +173,7 @@ def _due(app: str, name: str) -> dict[str, str]:
 
 
 def _base(file: str) -> str:
-    """The unit that a file belongs to, without what follows its dot."""
+    """The unit that a file belongs to, without its suffix."""
     return file.rpartition(".")[0].removesuffix("-due")
 
 
@@ -218,7 +218,7 @@ systemctl --no-reload enable "$1" 2>/dev/null
 systemctl restart "$1"
 """
 
-# A run that is at work may end by itself; nothing new begins meanwhile.
+# A current run may finish; no new run starts meanwhile.
 _STOP = """\
 systemctl --no-reload disable "$1.timer" 2>/dev/null
 systemctl stop "$1.timer" "$1-due.service" 2>/dev/null
@@ -231,7 +231,7 @@ systemctl reset-failed "$1.service" "$1.timer" "$1-due.service" 2>/dev/null
 rm -f "$3"
 """
 
-# Whatever comes while this waits is one run: systemd does not start twice what starts already.
+# Times that come while this waits lead to a single run, as systemd does not start a starting unit again.
 _WAIT = (
     'while [ "$(systemctl show -p ActiveState --value "$1")" = activating ]; do sleep 1; done; '
     'exec systemctl start --no-block "$1"'

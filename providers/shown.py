@@ -1,4 +1,4 @@
-"""What ``systemctl show`` printed: one mapping for each unit."""
+"""Parses the output of ``systemctl show``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Unit = Mapping[str, str]
 
 
 def parse(output: str) -> Mapping[str, Unit]:
-    """Properties by unit name. Blocks are divided by empty lines, and ``Id`` stands anywhere in its block."""
+    """Properties by unit name. Blocks are separated by empty lines; ``Id`` may be anywhere in its block."""
     units: dict[str, dict[str, str]] = {}
     block: dict[str, str] = {}
     for line in [*output.splitlines(), ""]:

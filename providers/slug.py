@@ -25,10 +25,10 @@ class Slug(Base):
         for line in output.splitlines():
             size, mode, owner, path = line.split(" ", 3)
             if size == "0":
-                continue  # a power cut left it so; it is sent again
+                continue  # left by a power cut; it is sent again
             digest = path.rpartition("/")[2].removesuffix(".squashfs")
             if not DIGEST.match(digest):
-                continue  # a file that somebody put there
+                continue  # not a file of ours
             slugs[name(scope.app, digest)] = Found({"digest": digest, "mode": mode.zfill(4), "owner": owner})
         return slugs
 
@@ -36,7 +36,12 @@ class Slug(Base):
         path = paths.slug(scope.app, str((change.after or change.before or {})["digest"]))
         if change.after is None:
             return [files.remove(path)]
-        return [Command(("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path), says="seal the slug")]
+        return [
+            Command(
+                ("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path),
+                says="set owner and mode of the slug",
+            )
+        ]
 
 
 _SCRIPT = """\
@@ -49,10 +54,10 @@ done
 
 
 def name(app: str, digest: str) -> str:
-    """The resource's name: the app and the digest's first 12 digits."""
+    """The resource's name: the app and the first 12 digits of the digest."""
     return f"{app}@{digest[:12]}"
 
 
 def desired(digest: str) -> Attributes:
-    """One slug's image."""
+    """The desired image of one slug."""
     return {"digest": digest, "mode": "0600", "owner": "root:root"}

@@ -1,4 +1,4 @@
-"""A web dyno's listening socket: systemd holds it, so that it outlives the process and requests wait in it."""
+"""A web dyno's listening socket. systemd holds it, so it outlives the process and requests wait in it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from providers import files, ini, paths, shown
 from providers.base import Base
 
 BACKLOG = 1024
-"""Connections that may wait while a dyno restarts, or is busy."""
+"""Connections that may wait while a dyno restarts or is busy."""
 
 LONGEST_STOP = 660
-"""Seconds: a minute more than a dyno may be given to end."""
+"""Seconds: one minute more than the longest stop timeout of a dyno."""
 
 _SHOWN = "Id,ActiveState,UnitFileState,DropInPaths"
 
@@ -56,7 +56,7 @@ class Socket(Base):
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
         socket = f"{naming.user_name(scope.app, str(change.resource.dyno))}.socket"
-        # What was not there before goes as if it had never been: with the link that enables it.
+        # A socket that did not exist before is removed together with the link that enables it.
         link = [f"{paths.UNITS}/sockets.target.wants/{socket}"] if change.before is None else []
         return (f"{paths.UNITS}/{socket}", *link)
 
@@ -66,7 +66,7 @@ class Socket(Base):
         return [files.systemctl("daemon-reload"), Command(("sh", "-c", script, "undo", name), timeout=LONGEST_STOP)]
 
     def effect(self, change: Change) -> Effect | None:
-        """A socket cannot change under a process that has it: the dyno's own unit says what happens to that."""
+        """None: a process keeps its socket, so the effect on the dyno is that of its own unit."""
         return None
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
@@ -96,7 +96,7 @@ def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
         "Unit.Description": f"socket of dyno {dyno} of {app}",
         f"Unit.{naming.APP}": app,
         f"Unit.{naming.DYNO}": dyno,
-        # Sockets never give up, however often their service does.
+        # The socket must never fail, however often the service does: no trigger limit.
         "Socket.ListenStream": f"[{listen}]:{port}" if ":" in listen else f"{listen}:{port}",
         "Socket.Backlog": str(BACKLOG),
         "Socket.NoDelay": "yes",
@@ -107,7 +107,7 @@ def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
 
 
 def desired(app: str, dyno: str, listen: str, port: int) -> Attributes:
-    """One dyno's socket."""
+    """The desired socket of one dyno."""
     return {"unit": settings(app, dyno, listen, port), "drop_ins": (), "enabled": True, "state": "listening"}
 
 
@@ -121,16 +121,16 @@ cd /etc/systemd/system && grep -H '' -- "$@"
 systemctl show -p "$shown" -- "$@"
 """
 
-# systemd opens no socket without its service, which comes after it and opens it then; and none of a service that runs,
-# as it would not get it. Open requests end first, as at any stop.
+# systemd cannot open the socket of a service that does not exist yet (the unit's own steps open it then), nor that of a
+# running service, so the service is stopped first, after its open requests.
 _OPEN = """\
-# One that is still open though its file was taken away knows its service no more.
+# A socket that is still open without its service file must be closed.
 [ -e "/etc/systemd/system/$1.service" ] || { systemctl stop "$1.socket" 2>/dev/null; exit 0; }
 systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
 systemctl restart "$1.socket"
 """
 
-# A dyno that had no socket binds its port by itself, so neither the new process nor systemd may keep it.
+# A dyno that had no socket binds its port itself, so neither the new process nor systemd may keep the port.
 _CLOSE = """\
 systemctl stop "$1.service" "$1-ready.service" "$1.socket" 2>/dev/null
 systemctl reset-failed "$1.socket" 2>/dev/null

@@ -1,4 +1,4 @@
-"""A dyno's systemd unit, with the companion that lifts its CPU share until it answers HTTP."""
+"""A dyno's systemd unit, with the companion that raises its CPU quota until it is healthy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from providers import files, ini, paths, shown
 from providers.base import Base
 
 READY_TIMEOUT = 60
-"""Seconds that a dyno has to answer its first request."""
+"""Seconds within which a dyno must become healthy."""
 
 STOP_TIMEOUT = 90
-"""Seconds that systemd gives a service to end where its unit does not say."""
+"""systemd's default for TimeoutStopSec, in seconds."""
 
 _SHOWN = "Id,LoadState,ActiveState,SubState,UnitFileState,DropInPaths,NeedDaemonReload,NRestarts,CPUQuotaPerSecUSec"
 
@@ -69,14 +69,14 @@ class Unit(Base):
             ours = settings.get(f"Unit.{naming.APP}") == scope.app and settings.get(f"Unit.{naming.DYNO}") == dyno
             units[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not ours)
             if f"Unit.{naming.SCHEDULE}" in settings:
-                units[f"{scope.app}-{dyno}"] = Found({}, blocked="a schedule of that name exists")
+                units[f"{scope.app}-{dyno}"] = Found({}, blocked="a schedule with that name exists on the server")
         return units
 
     def effect(self, change: Change) -> Effect | None:
         if change.after is None:
             return Effect.STOP
         running = change.before is not None and change.before.get("state") in ("running", "outdated", "not answering")
-        if change.action is not Action.RESTART and running and _light(change):
+        if change.action is not Action.RESTART and running and _needs_no_restart(change):
             return None
         return Effect.RESTART if running else Effect.START
 
@@ -90,7 +90,7 @@ class Unit(Base):
             return [
                 Command(
                     ("sh", "-c", _STOP, "stop", service, ready, f"{unit}.socket"),
-                    timeout=_leaving(change.before) + 60,
+                    timeout=_stop_timeout(change.before) + 60,
                     says=f"stop {dyno}",
                 ),
                 files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
@@ -114,17 +114,17 @@ class Unit(Base):
             quota = str(change.after["cpu"])
             commands.append(files.systemctl("set-property", "--runtime", service, f"CPUQuota={quota}"))
             return commands
-        # Both: the second ends when the dyno has answered, so the command's status is the dyno's health.
+        # Restarting the companion too waits until the dyno is healthy, so the command's status is the dyno's health.
         verb = str(self.effect(change))
         says = f"{verb} {dyno}"
         if verb == "start":
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
         if f"Unit.{naming.PORT}" in wanted:
-            limit = _leaving(change.before) + 60
+            limit = _stop_timeout(change.before) + 60
             commands.append(
                 Command(("sh", "-c", _OPEN, "open", unit), timeout=limit, says=f"open the socket of {dyno}")
             )
-        limit = int(str(ready_wanted["Service.TimeoutStartSec"])) + _leaving(change.before) + 60
+        limit = int(str(ready_wanted["Service.TimeoutStartSec"])) + _stop_timeout(change.before) + 60
         commands.append(files.systemctl("restart", service, ready, timeout=limit, says=says, health=True))
         return commands
 
@@ -134,8 +134,12 @@ class Unit(Base):
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        says = f"restart {change.resource.dyno} as it was"
-        limit = _seconds(change.before, "ready", "Service.TimeoutStartSec", READY_TIMEOUT) + _leaving(change.after) + 60
+        says = f"restart {change.resource.dyno} as before"
+        limit = (
+            _seconds(change.before, "ready", "Service.TimeoutStartSec", READY_TIMEOUT)
+            + _stop_timeout(change.after)
+            + 60
+        )
         restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=limit, says=says)
         return [files.systemctl("daemon-reload"), restart]
 
@@ -143,7 +147,7 @@ class Unit(Base):
         if change.after is None:
             return None
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        says = f"see whether {change.resource.dyno} stays healthy"
+        says = f"check that {change.resource.dyno} stays healthy"
         return Command(("sh", "-c", _ALIVE, "alive", unit), says=says, health=True)
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
@@ -153,8 +157,8 @@ class Unit(Base):
         )
 
 
-def _leaving(attributes: Attributes | None) -> int:
-    """Seconds that a dyno with these attributes may take to end."""
+def _stop_timeout(attributes: Attributes | None) -> int:
+    """Seconds that a dyno with these attributes may take to stop."""
     return _seconds(attributes, "unit", "Service.TimeoutStopSec", STOP_TIMEOUT)
 
 
@@ -172,13 +176,13 @@ def _files(*names: str) -> list[str]:
     return [path for name in names for path in (name, f"{name}.d")]
 
 
-def _light(change: Change) -> bool:
-    """True where what differs can be set on a dyno that runs."""
+def _needs_no_restart(change: Change) -> bool:
+    """Whether everything that differs can be changed on a running dyno."""
     return set(change.differing()) <= {"enabled", "cpu"}
 
 
 def _state(service: Mapping[str, str], ready: Mapping[str, str]) -> str:
-    """One word for the dyno; the same word for all the moments of a crash loop, or plans would come and go with it."""
+    """The state of the dyno. It is the same throughout a crash loop, or plans would differ from moment to moment."""
     active = service.get("ActiveState", "inactive")
     answering = active == "active" and ready.get("ActiveState") == "active"
     if service.get("LoadState") == "masked":
@@ -194,7 +198,7 @@ def _state(service: Mapping[str, str], ready: Mapping[str, str]) -> str:
 
 
 def drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:
-    """Drop-ins of this very unit; the one in which systemd keeps the lifted CPU share is its own affair."""
+    """The drop-ins of this unit, except the one in which systemd keeps the raised CPU quota."""
     unit = state.get("Id", "")
     return tuple(
         path
@@ -204,7 +208,7 @@ def drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _quota(text: str) -> str:
-    """systemd's time per second as a percentage of one core: ``250ms`` is ``25%``."""
+    """systemd's CPU time per second as a percentage of one core, such as ``25%`` for ``250ms``."""
     if text == "infinity":
         return "none"
     units = {"min": 60000.0, "s": 1000.0, "ms": 1.0, "us": 0.001}
@@ -222,7 +226,7 @@ cd /etc/systemd/system && grep -H '' -- "$@"
 systemctl show -p "$shown" -- "$@"
 """
 
-# systemctl revert would also take away the unit file, so the drop-ins go by hand, wherever they may stand.
+# systemctl revert would also remove the unit file, so the drop-ins are removed from every place they can be in.
 REVERT = """\
 for unit; do
   for root in /etc/systemd/system /run/systemd/system /etc/systemd/system.control /run/systemd/system.control; do
@@ -233,20 +237,20 @@ done
 :
 """
 
-# A socket that is open stays open, and what comes in waits there. A service that runs without one must end first.
+# An open socket stays open, and connections wait in it. A service without one is stopped first.
 _OPEN = """\
 systemctl is-active -q "$1.socket" && exit
 systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
 systemctl start "$1.socket"
 """
 
-# It runs, it answers, and it has not been started anew since apply started it: systemd counts that from nothing then.
+# Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then.
 _ALIVE = """\
-systemctl is-active -q "$1.service" && systemctl is-active -q "$1-ready.service" || { echo 'it does not run'; exit 1; }
-[ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || { echo 'it ended and was started anew'; exit 1; }
+systemctl is-active -q "$1.service" && systemctl is-active -q "$1-ready.service" || { echo 'it is not running'; exit 1; }
+[ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || { echo 'it exited and was restarted'; exit 1; }
 """
 
-# Only of its last run: what an earlier one said may hold a secret that is none of today's, and so is not redacted.
+# Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
 _JOURNAL = """\
 journalctl --sync 2>/dev/null
 for unit; do
@@ -260,7 +264,7 @@ done
 
 _STOP = """\
 systemctl --no-reload disable "$1" 2>/dev/null
-# The socket first: what comes in afterwards would wake the service again.
+# The socket first: a new connection would start the service again.
 systemctl stop "$3" 2>/dev/null
 systemctl stop "$1" "$2" 2>/dev/null
 systemctl is-active -q "$1" && exit 1
@@ -268,8 +272,8 @@ systemctl reset-failed "$1" "$2" 2>/dev/null
 :
 """
 
-# A slice that systemd made by itself stays after its last unit has gone; shop's prefix is also shop-admin's, which
-# at worst leaves an empty slice until that app goes too.
+# systemd keeps an implicit slice after its last unit. The prefix of shop also matches shop-admin, which at worst leaves
+# an empty slice until that app is removed too.
 STOP_SLICE = """\
 left() { for unit in /etc/systemd/system/"$1"*.service; do [ -e "$unit" ] && return 0; done; return 1; }
 left "$1" || systemctl stop "$2"
@@ -279,8 +283,9 @@ left dyno- || systemctl stop dyno.slice
 
 
 def texts(changes: Sequence[Change]) -> dict[str, tuple[str, str]]:
-    """The unit files that changes are about, by process type, before and after ("" is none): of each type one, and
-    rather one that was there."""
+    """The unit file of one dyno per process type before and after the changes; "" if there is none.
+
+    A dyno that existed before is preferred."""
     found: dict[str, tuple[str, str]] = {}
     for change in changes:
         if change.resource.kind != Unit.kind or change.resource.dyno is None or not change.action.writes:

@@ -1,4 +1,4 @@
-"""A dyno's POSIX user: of its own, with no home, no shell, no password and no other group."""
+"""A dyno's own POSIX user, without home, shell, password or supplementary groups."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class User(Base):
         return users
 
     def triggers(self, change: Change) -> bool:
-        return change.before is None  # a new user may have a new uid; a mended one keeps its own
+        return change.before is None  # a new user may have a new uid; a repaired one keeps its uid
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         attributes = change.after or change.before or {}
@@ -81,7 +81,7 @@ class User(Base):
                     "--lock",
                     login,
                 ),
-                says=f"mend user {login}",
+                says=f"repair user {login}",
             )
         ]
 
@@ -97,7 +97,7 @@ done
 :
 """
 
-# useradd refuses a group that a user removed by hand has left behind.
+# A user that was removed by hand leaves its group behind, which useradd --user-group would refuse.
 _ADD = """\
 getent passwd "$1" >/dev/null && exit 0
 group=--user-group; getent group "$1" >/dev/null && group="--gid $1"
@@ -111,7 +111,7 @@ if getent group "$1" >/dev/null; then groupdel "$1"; fi
 
 
 def desired(app: str, dyno: str) -> Attributes:
-    """The user of one dyno."""
+    """The desired user of one dyno."""
     return {
         "login": naming.user_name(app, dyno),
         "gecos": naming.gecos(app, dyno),

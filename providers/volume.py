@@ -1,4 +1,4 @@
-"""A volume: a directory that outlives every dyno, of a group of the app's; made, mended, and never removed."""
+"""A volume: a directory with the app's group that outlives every dyno. It is never removed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from infra.model.volume import VOLUMES_ROOT, volume_name, volume_path
 from providers.base import Base
 
 MODE = "2770"
-"""What is made in it gets its group, too."""
+"""Setgid, so that new files get the app's group."""
 
 
 def group(app: str) -> str:
-    """The group of all of an app's volumes. No dyno's own group is called so: that ends with its type and number."""
+    """The group of the app's volumes. The group of a dyno has another name, which ends with its type and number."""
     return f"dyno-{app}"
 
 
@@ -30,7 +30,7 @@ class Volume(Base):
         for line in output.splitlines():
             mode, owner, path = line.split(" ", 2)
             name = path.rpartition("/")[2]
-            # Whoever takes it out of the manifest keeps its data, and so does whoever destroys the app.
+            # Removing it from the manifest keeps its data, and so does destroying the app.
             found[volume_name(scope.app, name)] = Found({"mode": mode.zfill(4), "owner": owner}, kept=True)
         return found
 
@@ -40,10 +40,10 @@ class Volume(Base):
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = volume_path(scope.app, change.resource.name.partition("@")[2])
         argv = ("sh", "-c", _MAKE, "make", VOLUMES_ROOT, path, group(scope.app), MODE)
-        return [Command(argv, says=f"make the volume {path}")]
+        return [Command(argv, says=f"create the volume {path}")]
 
 
-# Only root comes by: a dyno gets its own volumes bound into its sandbox, and sees nothing else of this.
+# Only root can enter these directories. A dyno sees only its own volumes, bound into its sandbox.
 _SCRIPT = """\
 for path in "$root"/*/; do
   [ -d "$path" ] && stat -c '%a %U:%G %n' "${path%/}"
@@ -57,7 +57,7 @@ getent group "$3" >/dev/null || groupadd --system "$3" || exit
 mkdir -p "$2" && chmod 0700 "$1" "${2%/*}" && chown "root:$3" "$2" && chmod "$4" "$2"
 """
 
-# A uid that comes back must find nothing of its own, so a user that goes leaves its files to root and to the group.
+# The uid may be reused, so the files of a removed user are given to root; their group is kept.
 GIVE_UP = """\
 if [ -d "$2" ] && uid=$(id -u "$1" 2>/dev/null); then
   find "$2" -xdev -uid "$uid" -exec chown -h root {} + || exit
@@ -66,5 +66,5 @@ fi
 
 
 def desired(app: str) -> Attributes:
-    """One volume, wherever it is."""
+    """The desired attributes of a volume."""
     return {"mode": MODE, "owner": f"root:{group(app)}"}

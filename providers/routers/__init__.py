@@ -1,8 +1,8 @@
-"""The programs that route: one file each, pure text."""
+"""The router programs: one module each, which only produces text."""
 
 from __future__ import annotations
 
 from providers.routers import caddy, haproxy, nginx
 from providers.routers.contract import Kind
 
-KINDS: dict[str, Kind] = {one.name: one for one in (nginx.KIND, haproxy.KIND, caddy.KIND)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (nginx.KIND, haproxy.KIND, caddy.KIND)}

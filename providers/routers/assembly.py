@@ -1,4 +1,4 @@
-"""How a router's configuration is put together on its server, tested whole, and put into its place in one step."""
+"""Assembles a router's configuration on its server, tests the whole and switches to it atomically."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SERVICE = "dynoctl-router.service"
 UNIT = f"{paths.UNITS}/{SERVICE}"
 
 TIMEOUT = 120
-"""Seconds to test and start a router."""
+"""Timeout in seconds to test and start a router."""
 
 
 def unit(kind: Kind) -> str:
-    """The text of the one unit that all apps on a server share."""
+    """The text of the router's unit, which all apps on a server share."""
     less = {**SANDBOX, "PrivateUsers": "no", "SystemCallFilter": "@system-service\n~@privileged"}
     bind = dict.fromkeys(("CapabilityBoundingSet", "AmbientCapabilities"), "CAP_NET_BIND_SERVICE")
     settings = {
@@ -43,30 +43,34 @@ def unit(kind: Kind) -> str:
     return ini.render(settings)
 
 
-def bring(kind: Kind, app: str, texts: dict[str, str]) -> list[Command]:
-    """Bring an app's files (by name) to the router. ``tls.key`` is secret."""
-    made = [files.remove(INCOMING, says="clear what an earlier run left")]
+def set_app(kind: Kind, app: str, texts: dict[str, str]) -> list[Command]:
+    """Add or update an app at the router. ``texts`` are its files by name; those named ``tls.*`` are secret."""
+    made = [files.remove(INCOMING, says="remove leftovers of an earlier run")]
     everything = {**texts, "base": kind.base, "unit": unit(kind)}
     for name, text in everything.items():
         path = f"{INCOMING}/{name}"
-        made.append(files.write(path, text, "0600", secret=name.startswith("tls."), says=f"bring {name}"))
+        made.append(files.write(path, text, "0600", secret=name.startswith("tls."), says=f"send {name}"))
     return [*made, _run(kind, "set", app, f"route {app} with {kind.name}")]
 
 
-def take(kind: Kind, app: str) -> list[Command]:
-    """Take an app away from the router, and the router where it was the last."""
-    return [_run(kind, "remove", app, f"take {app} off the router")]
+def remove_app(kind: Kind, app: str) -> list[Command]:
+    """Remove an app from the router, and the router itself with its last app."""
+    return [_run(kind, "remove", app, f"remove {app} from the router")]
 
 
-def close(kind: Kind, app: str, page: str) -> list[Command]:
-    """Show a page instead of an app."""
-    clear = files.remove(INCOMING, says="clear what an earlier run left")
-    return [clear, files.write(f"{INCOMING}/page.html", page, "0600"), _run(kind, "close", app, f"close {app}")]
+def show_page(kind: Kind, app: str, page: str) -> list[Command]:
+    """Show a maintenance page instead of the app."""
+    clear = files.remove(INCOMING, says="remove leftovers of an earlier run")
+    return [
+        clear,
+        files.write(f"{INCOMING}/page.html", page, "0600"),
+        _run(kind, "close", app, f"show the maintenance page of {app}"),
+    ]
 
 
-def reopen(kind: Kind, app: str) -> list[Command]:
-    """Lead to the app again."""
-    return [_run(kind, "open", app, f"open {app}")]
+def show_app(kind: Kind, app: str) -> list[Command]:
+    """Route to the app again."""
+    return [_run(kind, "open", app, f"route to {app}")]
 
 
 def _run(kind: Kind, action: str, app: str, says: str) -> Command:
@@ -75,8 +79,8 @@ def _run(kind: Kind, action: str, app: str, says: str) -> Command:
     return Command(("sh", "-c", script, "router", *argv), timeout=TIMEOUT, says=says)
 
 
-# A configuration is a directory of its own that is never changed: the next one is made beside it, tested as the user
-# whose it will be, and the link to it is renamed over the old one. So whatever is killed, one whole one is live.
+# A configuration is a directory that is never changed. A new one is created next to it and tested as the router's user;
+# then the link "live" is switched by a rename. So whenever this is killed, a complete configuration is live.
 _SCRIPT = """\
 root=$1 user=$2 state=$3 service=$4 unit=$5 action=$6 app=$7 kind=$8 main=$9
 shift 9; sound=$1
@@ -87,8 +91,8 @@ for stale in "$root"/gen.*; do [ "$stale" = "$root/$old" ] || rm -rf "$stale"; d
 new=$(mktemp -d "$root/gen.XXXXXXXX") || exit
 fail() { printf '%s\\n' "$@"; rm -rf "$new" "$root/incoming"; exit 1; }
 sites() {
-  for one in apps/*; do
-    if [ -e "$one/page.html" ]; then cat "$one/closed"; else cat "$one/open"; fi
+  for site in apps/*; do
+    if [ -e "$site/page.html" ]; then cat "$site/closed"; else cat "$site/open"; fi
   done
 }
 listening() {
@@ -103,7 +107,7 @@ settled() {
     sleep 0.1
   done
 }
-# A reload is over when no process of before takes connections any more: it is gone, or says that it is going.
+# A reload is over when no old process accepts connections: it has exited, or its title says that it shuts down.
 workers() {
   main=$(systemctl show -p MainPID --value "$service")
   for stat in /proc/[0-9]*/stat; do
@@ -129,11 +133,11 @@ case $action in
   set)
     page=; [ -e "$here/page.html" ] && page=yes && mv "$here/page.html" "$new/page.html"
     rm -rf "$here"; mkdir "$here"
-    mv -f "$root/incoming/base" "$root/incoming/unit" "$new/" && mv "$root/incoming"/* "$here/" || fail "no files came"
+    mv -f "$root/incoming/base" "$root/incoming/unit" "$new/" && mv "$root/incoming"/* "$here/" || fail "files are missing"
     [ -z "$page" ] || mv "$new/page.html" "$here/page.html"
     printf '%s\\n' "$kind" > "$here/kind";;
   remove) rm -rf "$here";;
-  close) [ -d "$here" ] || fail "the router does not lead to $app"; mv -f "$root/incoming/page.html" "$here/";;
+  close) [ -d "$here" ] || fail "the router has no route to $app"; mv -f "$root/incoming/page.html" "$here/";;
   open) rm -f "$here/page.html";;
 esac
 set -- "$new"/apps/*
@@ -146,21 +150,21 @@ if [ ! -e "$1" ]; then
   ! id -u "$user" >/dev/null 2>&1 || userdel "$user"
   exit
 fi
-for one; do
-  other=; read -r other < "$one/kind"
-  [ "$other" = "$kind" ] || fail "the router here is $other already, for ${one##*/}: all apps of a server have the same"
+for site; do
+  other=; read -r other < "$site/kind"
+  [ "$other" = "$kind" ] || fail "the router here is $other, for ${site##*/}; apps on a server share one router"
 done
 id -u "$user" >/dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir / \\
-  --shell /usr/sbin/nologin --comment "dynoctl's router" "$user" || fail "cannot make the user $user"
-[ -d "$state" ] || install -d -m 0700 -o "$user" -g "$user" "$state" || fail "cannot make $state"
+  --shell /usr/sbin/nologin --comment "dynoctl's router" "$user" || fail "cannot create the user $user"
+[ -d "$state" ] || install -d -m 0700 -o "$user" -g "$user" "$state" || fail "cannot create $state"
 cd "$new" || exit
 cat apps/*/frontends > frontends
 { cat base && assemble; } > "$main" || fail "cannot write $main"
-chown -R "root:$user" . && chmod -R u=rwX,g=rX,o= . || fail "cannot give it to $user"
+chown -R "root:$user" . && chmod -R u=rwX,g=rX,o= . || fail "cannot change the group to $user"
 caps=+net_bind_service
 said=$(setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps "-all,$caps" \\
   --ambient-caps "-all,$caps" --bounding-set "-all,$caps" sh -c "$sound" 2>&1) ||
-  fail "$kind refuses the configuration, so nothing was changed:" "$said"
+  fail "$kind rejected the configuration, so nothing was changed:" "$said"
 find . -type f ! -name sums | sort | xargs sha256sum > sums
 chown "root:$user" sums; chmod 0640 sums
 point() { ln -sfn "$1" "$root/live.new" && mv -fT "$root/live.new" "$root/live"; }
@@ -194,5 +198,5 @@ else
   systemctl disable --now "$service" 2>/dev/null
   rm -f "$unit" "$root/live"; systemctl daemon-reload
 fi
-fail "$kind did not take the configuration, so the one before is back:" "$said"
+fail "$kind could not load the configuration, so the previous one was restored:" "$said"
 """

@@ -1,12 +1,12 @@
-"""Caddy as a router: it gets its own certificates where it is told to, and retries what may be sent twice."""
+"""Caddy as a router: it can obtain certificates itself, and retries idempotent requests."""
 
 from __future__ import annotations
 
 from infra.model.routing import LIVE
 from providers.routers.contract import AGAIN, CONNECT, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
 
-# No grace_period, and no flush_interval -1 (a stream is flushed as it comes all the same): with either, Caddy 2.6 cuts
-# what is under way as soon as a new configuration is there.
+# Neither grace_period nor flush_interval -1 (event streams are flushed anyway): with either, Caddy 2.6 aborts requests
+# in progress when a new configuration is loaded.
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
 {{

@@ -1,4 +1,4 @@
-"""What a program that routes must be able to do, as text: a site open and closed, a whole file of them, a test."""
+"""What a router program provides, as text: a site open and closed, the whole file, and a test of it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from dataclasses import dataclass
 from infra.model.routing import LIVE
 
 USER = "dynoctl-router"
-"""Whom it runs as; systemd lets it listen on ports below 1024."""
+"""The user it runs as. systemd gives it the capability to bind ports below 1024."""
 
 RUN = "/run/dynoctl-router"
 STATE = "/var/lib/dynoctl-router"
 
 RETRY_AFTER = 120
-"""Seconds after which a client may look whether maintenance is over."""
+"""Seconds in the Retry-After header of a maintenance page."""
 
 LARGEST = 100
-"""MiB that the body of a request may have."""
+"""The largest body of a request, in MiB."""
 
 CONNECT = 1
-"""Seconds that a dyno's server has to answer a connection: one that was switched off does not even refuse."""
+"""Timeout in seconds of a connection to a dyno. A server that is switched off does not even refuse it."""
 
 AGAIN = 5
-"""Seconds after which an upstream that failed is tried again."""
+"""Seconds after which a failed upstream is retried."""
 
 LONG = 3600
-"""Seconds that a WebSocket or a stream of events may be silent."""
+"""Seconds that a WebSocket or an event stream may be silent."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """One app at a router. ``hosts`` none is the default. ``https`` 0: there is none; ``acme`` an e-mail address where
-    the program gets certificates itself. ``upstreams`` are dynos with their addresses."""
+    """One app at a router.
+
+    Without ``hosts`` it is the default site. ``https`` is 0 without HTTPS. ``acme`` is the e-mail address with which
+    the program obtains certificates, or "". ``upstreams`` are pairs of dyno and address."""
 
     app: str
     hosts: tuple[str, ...]
@@ -43,11 +45,11 @@ class Site:
     upstreams: tuple[tuple[str, str], ...]
 
     def directory(self) -> str:
-        """Where its page is, as long as the configuration is the one that runs."""
+        """The directory of the maintenance page in the live configuration."""
         return f"{LIVE}/apps/{self.app}"
 
     def frontends(self) -> str:
-        """A line for each port and host: port, mode, host (``*`` is all others), app."""
+        """A line per port and host: port, mode, host (``*`` for all others), app."""
         ports = [(self.http, "redirect" if self.https else "plain")]
         if self.https:
             ports.append((self.https, "tls"))
@@ -55,15 +57,18 @@ class Site:
         return "".join(f"{port} {mode} {host} {self.app}\n" for port, mode in ports for host in hosts)
 
     def secure(self) -> str:
-        """The port in a URL of its HTTPS: nothing for the usual one."""
+        """The port in its https URLs; "" for 443."""
         return "" if self.https == 443 else f":{self.https}"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One program. ``main`` is the name of its configuration, ``base`` the constant head of that. ``assemble`` is sh
-    that prints what follows the base, and ``test`` ends well where the file is sound: both run in the configuration's
-    directory, where ``frontends`` has the lines of all apps, and the function ``sites`` prints their texts."""
+    """A router program.
+
+    ``main`` is the name of its configuration file and ``base`` the constant head of that. ``assemble`` is shell code
+    that prints what follows the base, and ``test`` a command that fails if the file is invalid. Both run in the
+    configuration's directory, where ``frontends`` has the lines of all apps and the function ``sites`` prints their
+    texts."""
 
     name: str
     package: str

@@ -1,4 +1,4 @@
-"""HAProxy as a router: it asks every second whether a dyno's server is there, and retries what may be sent twice."""
+"""HAProxy as a router: it checks dynos every second, and retries idempotent requests."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ backend dynoctl-nowhere
 
 """
 
-# Which certificate is shown goes by the names in the manifest, and not by those that stand in the certificate. The app
-# without hosts has its own first, for that one is shown to whoever asks for another name.
+# The certificate is chosen by the hosts in the manifest, not by the names in the certificate. The app without hosts
+# comes first, as the first certificate is served for all other names.
 _FRONTENDS = """\
-for one in apps/*/tls.crt; do
-  [ ! -e "$one" ] || cat "$one" "${one%.crt}.key" > "${one%.crt}.pem"
+for file in apps/*/tls.crt; do
+  [ ! -e "$file" ] || cat "$file" "${file%.crt}.key" > "${file%.crt}.pem"
 done
 certificates() {
   while read -r port mode host app; do

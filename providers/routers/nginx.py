@@ -1,4 +1,4 @@
-"""nginx as a router: retries what may be sent twice, streams, and forgets a silent dyno for some seconds."""
+"""nginx as a router: it retries idempotent requests, streams, and skips a failed dyno for some seconds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ echo '}'
 
 
 def _upstream(site: Site) -> str:
-    # The same addresses once more behind the others: where all of them failed lately, all are tried all the same.
+    # Every address again as a backup: if all have failed recently, all are tried nevertheless.
     lines = [f"    server {address} max_fails=1 fail_timeout={AGAIN}s;  # {dyno}" for dyno, address in site.upstreams]
     lines += [f"    server {address} backup max_fails=0;" for _, address in site.upstreams]
     name = f"dynoctl_{site.app}"

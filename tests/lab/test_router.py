@@ -271,7 +271,7 @@ def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_
         # A key that is not the certificate's: the test says so, and nothing has changed for anybody.
         tls["key"] = {"from_file": "other.test.key"}
         done = blog.apply(code=1)
-        assert f"{kind} refuses the configuration, so nothing was changed" in done.stdout
+        assert f"{kind} rejected the configuration, so nothing was changed" in done.stdout
         assert '"https"' in secure(address, 8443, "blog.test", tmp_path / "blog.test.crt")
         assert "routed web" in named(address, "elsewhere.test")
         tls["key"] = {"from_file": "blog.test.key"}

@@ -120,7 +120,7 @@ def test_what_is_written_is_what_is_read() -> None:
     found = schedule.Schedule().parse(Scope("shop", "s"), listing("dyno-shop-web-1", "dyno-shop-admin-web-1"))
     assert found == {
         "shop-tick.1": Found(WANTED),
-        "shop-web.1": Found({}, blocked="a process type of that name runs there"),
+        "shop-web.1": Found({}, blocked="a process type with that name runs on the server"),
     }
     stopped = schedule.Schedule().parse(Scope("shop", "s"), listing(ActiveState="inactive", UnitFileState="disabled"))
     assert (stopped["shop-tick.1"].attributes["state"], stopped["shop-tick.1"].attributes["enabled"]) == (
@@ -165,9 +165,9 @@ def test_a_schedule_that_an_apply_left_pending_is_settled_without_a_restart() ->
 
 def test_a_name_is_of_one_kind_at_a_time() -> None:
     desired = [Resource("grid-1", "schedule", "shop-web.1", WANTED, "web.1")]
-    there = {"schedule.shop-web.1": Found({}, blocked="a process type of that name runs there")}
+    there = {"schedule.shop-web.1": Found({}, blocked="a process type with that name runs on the server")}
     plan = build("shop", desired, {"grid-1": Observed(facts(), there)}, Formation((), {}, {}), Everything.providers, {})
     (error,) = plan.errors
-    assert error.summary.endswith("cannot be created: a process type of that name runs there")
+    assert error.summary.endswith("cannot be created: a process type with that name runs on the server")
     gone = build("shop", [], {"grid-1": Observed(facts(), there)}, Formation((), {}, {}), Everything.providers, {})
     assert gone.changes == (), "and it is nobody's to take away"
