@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Skip the approval prompt")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")]
-Message = Annotated[str, typer.Option("--message", "-m", help="Note to show in dynoctl releases")]
+Message = Annotated[str, typer.Option("--message", "-m", help="Note to show in dynoctl releases", metavar="TEXT")]
 LockTimeout = Annotated[
-    int, typer.Option("--lock-timeout", min=0, help="Seconds to wait for a lock that another apply holds")
+    int, typer.Option("--lock-timeout", min=0, help="Seconds to wait for a lock that another apply holds", metavar="N")
 ]
 
 
@@ -155,8 +155,8 @@ def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
     """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
         raise DynoctlError(
-            f"approval required: {verb} needs a terminal or --auto-approve",
-            f"review it with dynoctl plan, then: dynoctl {verb} --auto-approve",
+            f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
+            f"review the plan with dynoctl plan, then: dynoctl {verb} --auto-approve",
         )
 
 
@@ -223,7 +223,7 @@ def _plan_and_apply(
 
 
 def _approved(verb: str) -> bool:
-    typer.echo(f"\nDo you want to {verb}? Only 'yes' is accepted: ", nl=False, err=True)
+    typer.echo(f"\nDo you want to {verb}? Only 'yes' is accepted to approve: ", nl=False, err=True)
     return sys.stdin.readline().strip() == "yes"
 
 

@@ -67,7 +67,7 @@ def complain(summary: str, hint: str = "") -> None:
     """Print one error, and its hint if there is one, on stderr."""
     note(f"error: {summary}")
     if hint:
-        note(f"  hint: {hint}")
+        note(f"hint: {hint}")
 
 
 def note(text: str) -> None:

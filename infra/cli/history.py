@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def history(
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Number of newest entries to show")] = 20,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Show the last N entries", metavar="N")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show who applied what, when, and how it ended, from the audit logs on the servers."""

@@ -19,7 +19,7 @@ def init(
         typer.Argument(help="Directory of the app; created if it does not exist", show_default="the current directory"),
     ] = Path(),
     framework: Annotated[
-        str | None, typer.Option("--framework", help="Create a new app. One of: rails, sinatra, rack")
+        str | None, typer.Option("--framework", help="Create a new app. One of: rails, sinatra, rack", metavar="NAME")
     ] = None,
 ) -> None:
     """Create a new app with its dyno.yaml. If the directory already holds a Rails, Sinatra or Rack app, only a

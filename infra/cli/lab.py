@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Run a fleet of real servers (systemd, sshd) on this machine.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Option("--name", help="Name of the lab; the example manifest uses demo")]
+Name = Annotated[str, typer.Option("--name", help="Name of the lab", metavar="NAME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 Server = Annotated[str, typer.Argument(help="Server, such as grid-1 or data", show_default=False)]
 
@@ -28,9 +28,12 @@ def _note(text: str) -> None:
 @app.command()
 def up(
     name: Name = "demo",
-    servers: Annotated[int, typer.Option("--servers", min=1, max=32, help="Number of servers, not counting data")] = 3,
+    servers: Annotated[
+        int, typer.Option("--servers", min=1, max=32, help="Number of servers, not counting data", metavar="N")
+    ] = 3,
     bare: Annotated[
-        int, typer.Option("--bare", min=0, max=8, help="Number of extra servers with only systemd and sshd")
+        int,
+        typer.Option("--bare", min=0, max=8, help="Number of extra servers with only systemd and sshd", metavar="N"),
     ] = 0,
     install_packages: Annotated[
         bool, typer.Option("--install-packages", help="Install missing Debian packages with apt first")

@@ -36,21 +36,24 @@ def logs(
             "--lines",
             "-n",
             min=0,
-            help="Number of newest lines to show, over all servers",
+            help="Show the last N lines, over all servers",
+            metavar="N",
             show_default="100, or all with --since",
         ),
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", "-t", help="Show only this process type (repeatable)")
+        list[str] | None, typer.Option("--type", "-t", help="Show only this process type (repeatable)", metavar="TYPE")
     ] = None,
-    dynos: Annotated[list[str] | None, typer.Option("--dyno", "-d", help="Show only this dyno (repeatable)")] = None,
+    dynos: Annotated[
+        list[str] | None, typer.Option("--dyno", "-d", help="Show only this dyno (repeatable)", metavar="DYNO")
+    ] = None,
     servers: Annotated[
-        list[str] | None, typer.Option("--server", "-s", help="Show only this server (repeatable)")
+        list[str] | None, typer.Option("--server", "-s", help="Show only this server (repeatable)", metavar="SERVER")
     ] = None,
     since: Annotated[
         str | None, typer.Option(help="Oldest line to show: 10m, 2h, today, 14:30, 2026-01-31T14:30", metavar="TIME")
     ] = None,
-    file: Annotated[Path, typer.Option("--file", help="Manifest to read")] = Path("dyno.yaml"),
+    file: Annotated[Path, typer.Option("--file", help="Manifest to read", metavar="FILE")] = Path("dyno.yaml"),
     destination: Annotated[
         str | None,
         typer.Option("--destination", help="Apply the overlay dyno.NAME.yaml to the manifest", metavar="NAME"),
@@ -92,7 +95,7 @@ def logs(
                     show(event)
                     sys.stdout.flush()
                 elif isinstance(event, journals.Went):
-                    typer.echo(f"warning: {printable(event.why)}; reconnecting", err=True)
+                    typer.echo(f"warning: {event.server} is unreachable, retrying: {printable(event.why)}", err=True)
                 else:
                     typer.echo(f"note: {event.server} is reachable again", err=True)
     except KeyboardInterrupt:

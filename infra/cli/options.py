@@ -14,8 +14,10 @@ from infra.plan.selection import Selection
 if TYPE_CHECKING:
     from infra.model.target import Target
 
-File = Annotated[Path, typer.Option("--file", "-f", help="Manifest to read")]
-FileIfGiven = Annotated[Path | None, typer.Option("--file", "-f", help="Manifest to read", show_default="dyno.yaml")]
+File = Annotated[Path, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE")]
+FileIfGiven = Annotated[
+    Path | None, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE", show_default="dyno.yaml")
+]
 Destination = Annotated[
     str | None,
     typer.Option("--destination", "-d", help="Apply the overlay dyno.NAME.yaml to the manifest", metavar="NAME"),
@@ -23,25 +25,33 @@ Destination = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", "-t", help="Plan only this server, dyno or process type; a pattern (repeatable)"),
+    typer.Option(
+        "--target", "-t", help="Plan only this server, dyno or process type; a pattern (repeatable)", metavar="PATTERN"
+    ),
 ]
 Excludes = Annotated[
     list[str] | None,
-    typer.Option("--exclude", help="Leave out this server, dyno or process type; a pattern (repeatable)"),
+    typer.Option(
+        "--exclude", help="Leave out this server, dyno or process type; a pattern (repeatable)", metavar="PATTERN"
+    ),
 ]
 Replaces = Annotated[
     list[str] | None,
-    typer.Option("--replace", help="Restart this dyno or process type even if unchanged (repeatable)"),
+    typer.Option("--replace", help="Restart this dyno or process type even if unchanged (repeatable)", metavar="NAME"),
 ]
 Forgets = Annotated[
     list[str] | None,
-    typer.Option("--forget", help="Server no longer in dyno.yaml and gone for good (repeatable)"),
+    typer.Option("--forget", help="Server no longer in dyno.yaml and gone for good (repeatable)", metavar="SERVER"),
 ]
 Evacuates = Annotated[
     list[str] | None,
-    typer.Option("--evacuate", help="Start the dynos of this dead server on other servers (repeatable)"),
+    typer.Option(
+        "--evacuate", help="Start the dynos of this dead server on other servers (repeatable)", metavar="SERVER"
+    ),
 ]
-Parallelism = Annotated[int, typer.Option("--parallelism", min=1, help="Number of servers to work on at the same time")]
+Parallelism = Annotated[
+    int, typer.Option("--parallelism", min=1, help="Number of servers to work on at the same time", metavar="N")
+]
 SkipUnreachable = Annotated[
     bool, typer.Option("--skip-unreachable", help="Do not exit with 4 if servers are unreachable")
 ]

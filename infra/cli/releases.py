@@ -1,4 +1,4 @@
-"""``dynoctl releases`` and ``dynoctl rollback``: list earlier releases, and return to one."""
+"""``dynoctl releases`` and ``dynoctl rollback``: list earlier releases, and roll back to one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ group = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Register the commands with ``app``."""
     app.add_typer(group, name="releases", short_help="List the releases of the app, or show one.")
-    app.command("rollback", short_help="Return to an earlier release.")(rollback)
+    app.command("rollback", short_help="Roll back to an earlier release.")(rollback)
 
 
 @group.callback()
@@ -33,7 +33,7 @@ def releases(
     context: typer.Context,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Number of newest releases to show")] = 20,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Show the last N releases", metavar="N")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the releases, with who made them and how they ended, from the records on the servers."""
@@ -104,7 +104,7 @@ def show(
 def rollback(
     version: Annotated[
         str | None,
-        typer.Argument(help="Release to return to, such as v7", metavar="VERSION", show_default="the last good one"),
+        typer.Argument(help="Release to roll back to, such as v7", metavar="VERSION", show_default="the last good one"),
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
@@ -114,7 +114,7 @@ def rollback(
     lock_timeout: LockTimeout = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Return to an earlier release: its slug, layers and environment become a new release. Migrations are not
+    """Roll back to an earlier release: its slug, layers and config vars become a new release. Migrations are not
     reverted."""
     from infra import manifest
     from infra.fleet.inventory import targets

@@ -30,7 +30,8 @@ def run(
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
     server: Annotated[
-        str | None, typer.Option("--server", "-s", help="Server to run on", show_default="the least loaded")
+        str | None,
+        typer.Option("--server", "-s", help="Server to run on", metavar="SERVER", show_default="the least loaded"),
     ] = None,
     env: Annotated[
         list[str] | None,

@@ -31,7 +31,11 @@ def register(app: typer.Typer) -> None:
 def scale(
     changes: Annotated[
         list[str] | None,
-        typer.Argument(help="Counts to set, such as web=6 worker+1; without any, prints them", metavar="TYPE=N..."),
+        typer.Argument(
+            help="Counts to set, such as web=6 or worker+1",
+            metavar="TYPE=N...",
+            show_default="print the current counts",
+        ),
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
@@ -44,7 +48,7 @@ def scale(
 ) -> None:
     """Change the number of dynos: show the plan, ask for approval, write the number to dyno.yaml and apply. The rest of
     the file is not changed by a byte. With -d the number is written to the overlay. Without arguments, print the
-    current numbers in the form that this command accepts."""
+    current numbers in a form that this command accepts."""
     from infra.manifest.counts import edit
     from infra.manifest.overlays import load_all
 

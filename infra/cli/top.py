@@ -38,11 +38,13 @@ def register(app: typer.Typer) -> None:
 def top(
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
-    interval: Annotated[float, typer.Option("--interval", "-i", min=0.5, max=60, help="Seconds between samples")] = 2.0,
+    interval: Annotated[
+        float, typer.Option("--interval", "-i", min=0.5, max=60, help="Seconds between samples", metavar="N")
+    ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one table and exit")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show servers with load, memory and free places, and dynos with CPU, memory, waiting connections and restarts,
+    """Show servers with load, memory and free capacity, and dynos with CPU, memory, waiting connections and restarts,
     live. Press q to quit."""
     from infra import manifest
     from infra.fleet.inventory import targets

@@ -55,9 +55,9 @@ def connect(target: Target) -> fabric.Connection:
         host = target.host if target.port in (None, 22) else f"[{target.host}]:{target.port}"
         file = f" -f {target.known_hosts}" if target.known_hosts else ""
         raise Unreachable(
-            f"{where}: host key verification failed: it offered {error.key.get_name()} {fingerprint(error.key)}, "
-            "which is not the key in known_hosts",
-            f"if the server was rebuilt: ssh-keygen -R '{host}'{file}; if not, the connection may be intercepted",
+            f"{where}: host key verification failed: {error.key.get_name()} {fingerprint(error.key)} does not match "
+            "known_hosts; the server was reinstalled, or the connection is intercepted",
+            f"if the server was reinstalled: ssh-keygen -R '{host}'{file}",
         ) from None
     except paramiko.AuthenticationException as error:
         raise Unreachable(

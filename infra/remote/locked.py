@@ -1,8 +1,8 @@
-"""A root shell that holds an app's lock on one server for as long as its session lives, and runs batches in it.
+"""A root shell on one server that holds an app's lock while its session lives, and runs batches of commands.
 
-The lock is a ``flock`` of a descriptor of that shell: when the session ends, in whatever way, the kernel frees
-it. A network cut without a word ends no session, so a second channel carries a heartbeat; where it stops for
-``PATIENCE`` seconds the server kills the shell (and frees the lock), and this side does nothing more.
+The lock is a ``flock`` on a descriptor of that shell: when the session ends, however that happens, the kernel releases
+it. A silently cut network does not end the session, so a second channel carries a heartbeat. If it stops for
+``PATIENCE`` seconds, the server kills the shell, which releases the lock, and this side sends nothing more.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class _Pulse:
 
 
 class LockedShell:
-    """The lock on one server, and the shell that holds it. Use ``close()`` when done."""
+    """The lock on one server and the shell that holds it; ``close`` it when done."""
 
     def __init__(self, session: Session, app: str, holder: str) -> None:
-        """Open the shell and its heartbeat; the lock itself is taken by ``take``. Raises Unreachable."""
+        """Open the shell and start its heartbeat; ``take`` takes the lock. Raises Unreachable."""
         self._session = session
         self._nonce = secrets.token_hex(12)
         self._buffer = b""
@@ -67,7 +67,7 @@ class LockedShell:
         return self._session.name
 
     def take(self) -> LockedShell:
-        """Take the lock. Raises LockTaken where it is held, and Unreachable where the connection breaks."""
+        """Take the lock. Raises LockTaken if another apply holds it, and Unreachable if the connection is lost."""
         self._send(_LOCK)
         answer = self._answer(SHARED_WAIT + 15)
         if answer != "locked":
@@ -87,9 +87,9 @@ class LockedShell:
         commands: Sequence[Command],
         started: Callable[[Command], None] | None = None,
     ) -> str:
-        """Run commands in order, ending at the first that fails; give back what they printed.
+        """Run commands in order up to the first that fails; return their output.
 
-        ``started`` hears of each command before it runs. Raises StepFailed, or Unreachable when cut off."""
+        ``started`` is called before each command. Raises StepFailed, or Unreachable if the connection is lost."""
         if not commands:
             return ""
         nonce = secrets.token_hex(12)
@@ -120,27 +120,27 @@ class LockedShell:
                 started(commands[index])
 
     def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
-        """Run every fragment in this shell, under the lock. Raises Unreachable when cut off."""
+        """Run every fragment in this shell, under the lock. Raises Unreachable if the connection is lost."""
         nonce, end = secrets.token_hex(12), secrets.token_hex(12)
         self._send(f"(\n{observation(fragments, nonce)}\n) 8>&- 9>&-\nprintf '\\n%s end\\n' '{end}'\n")
         return sections(self._until(f"{end} end", time.monotonic() + timeout), nonce)
 
     def forget(self) -> None:
-        """Remove the lock's files, when nothing of the app is left on the server. Ends the session's shell."""
+        """Remove the lock's files once nothing of the app is left on the server, and close the shell."""
         self._stop.set()
         self._heart.close()
         self._send(_FORGET)
         self.close()
 
     def close(self) -> None:
-        """Free the lock."""
+        """Release the lock."""
         self._stop.set()
-        for channel in (self._heart, self._shell):  # no beat may come after the files are gone
+        for channel in (self._heart, self._shell):  # no heartbeat may arrive after the files are removed
             try:
                 channel.shutdown_write()
                 if channel is self._shell:
                     channel.settimeout(2)
-                    while channel.recv(PIECE):  # until the shell is gone, so that the lock is free on return
+                    while channel.recv(PIECE):  # until the shell has exited, so that the lock is free on return
                         pass
                 channel.close()
             except (OSError, EOFError):
@@ -177,7 +177,7 @@ class LockedShell:
                 piece = self._shell.recv(PIECE)
             except TimeoutError:
                 if time.monotonic() > deadline:
-                    raise Unreachable(f"{self._session.name}: a step did not end in its time") from None
+                    raise Unreachable(f"{self._session.name}: a step timed out") from None
                 continue
             except (OSError, EOFError) as error:
                 raise self._session.lost(error) from None
@@ -191,14 +191,14 @@ class LockedShell:
         text = b""
         while self._shell.recv_stderr_ready():
             text += self._shell.recv_stderr(PIECE)
-        return text.decode(errors="replace").strip() or "the server ended the session"
+        return text.decode(errors="replace").strip() or "the server closed the session"
 
     def _check(self) -> None:
-        """Give up where the other side has been silent for too long: its lock is gone by now."""
+        """Raise Unreachable if heartbeats have stopped for too long: the server has released the lock by now."""
         if self._pulse.broken or time.monotonic() - self._pulse.heard > PATIENCE:
             raise Unreachable(
-                f"{self._session.name}: the heartbeat stopped, so the lock is lost and nothing more was sent",
-                "Run apply again when the network is back; it goes on from what is there.",
+                f"{self._session.name}: connection lost: no heartbeat for {PATIENCE} s, so the lock was released",
+                "check the network and run apply again; it continues from the current state",
             )
 
     def _beat(self) -> None:
@@ -218,8 +218,8 @@ class LockedShell:
                 return
 
 
-# Each beat is a new number in a file; who watches counts ticks, so that no clock can be wrong. The file is this
-# session's own: who only tries to take the lock has a heart as well, and must not be taken for the holder's.
+# Each heartbeat writes a new number to a file, and the watcher counts ticks without a change, so no clock is involved.
+# Every session has a file of its own, as sessions that only wait for the lock have a heartbeat too.
 _HEART = """\
 mkdir -p /run/dynoctl
 beat=/run/dynoctl/$app.lock.beat.$nonce
@@ -231,7 +231,7 @@ done
 exit
 """
 
-# Another app that waits for the shared lock finds its file gone, and takes it anew.
+# Another app that waits for the shared lock notices that its file was removed, and creates it again.
 _FORGET = """\
 rm -f "$lock" "$lock.holder" "$beat" "$beat.new"
 set -- /run/dynoctl/*
@@ -249,11 +249,11 @@ printf '\\n%s open\\n' "$nonce"
 _LOCK = """\
 while :; do
   exec 9>>"$lock"
-  if ! flock -w 0.5 9; then  # somebody who only looks whether it is free has it for a moment
+  if ! flock -w 0.5 9; then  # a status query holds it for a moment
     who=; [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"
     printf '\\n%s busy %s\\n' "$nonce" "$who"; exit 75
   fi
-  # Whoever held it last may have removed the file with its app: then what we hold is no lock any more.
+  # The last holder may have removed the file with its app; then ours is not the lock any more.
   [ "$lock" -ef "/proc/$$/fd/9" ] && break
 done
 while :; do
@@ -272,7 +272,7 @@ read -r _ _ _ _ _ session _ < "/proc/$$/stat"
     if [ "$now" = "$last" ]; then idle=$((idle + 1)); else idle=0; last=$now; fi
     [ "$idle" -ge "$ticks" ] || continue
     rm -f "$lock.holder" "$beat"
-    # The step under way is in a process group of its own (timeout makes it), and all of it in the shell's session.
+    # timeout puts the current step into a process group of its own, but it stays in the session of the shell.
     read -r self _ < /proc/self/stat
     for stat in /proc/[0-9]*/stat; do
       read -r line 2>/dev/null < "$stat" || continue

@@ -1,4 +1,4 @@
-"""One server, connected: run a script in one exec, send a file, hold a shell open. Counts its round trips."""
+"""A connection to one server: runs scripts, sends files and opens shells, and counts its round trips."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """What a script left: exit status, stdout and stderr as text."""
+    """The result of a script: exit status, stdout and stderr."""
 
     status: int
     stdout: str
@@ -50,11 +50,13 @@ class Session:
         return self.target.name
 
     def channel(self) -> paramiko.Channel:
-        """A new exec channel that runs our root shell; the script goes to its stdin."""
+        """A new exec channel with a root shell that reads its script from stdin."""
         return self._exec(ENTRY)
 
     def program(self, name: str, terminal: tuple[str, int, int] | None = None) -> paramiko.Channel:
-        """A new exec channel that runs the script of the one-off unit ``name``; in a terminal of this kind and size."""
+        """A new exec channel that runs the script of the one-off unit ``name``.
+
+        ``terminal`` is the type, columns and rows of the terminal to run it in."""
         return self._exec(entry(name), terminal)
 
     def _exec(self, line: str, terminal: tuple[str, int, int] | None = None) -> paramiko.Channel:
@@ -74,7 +76,7 @@ class Session:
         return channel
 
     def run(self, script: str, timeout: float = 60) -> Output:
-        """Run ``script`` as root in one exec. Raises Unreachable on a lost connection, or no root."""
+        """Run ``script`` as root in one exec. Raises Unreachable if the connection is lost or there is no root."""
         channel = self.channel()
         data = script.encode()
         sender = threading.Thread(target=_feed, args=(channel, data), daemon=True)
@@ -91,8 +93,8 @@ class Session:
                 except TimeoutError:
                     if time.monotonic() > deadline:
                         raise Unreachable(
-                            f"{self.name}: no answer within {timeout:.0f} s",
-                            "Is the server overloaded, or its disk hung?",
+                            f"{self.name}: timed out after {timeout:.0f} s",
+                            "check the load and the disks of the server",
                         ) from None
                     continue
                 if not piece:
@@ -110,47 +112,47 @@ class Session:
         return output
 
     def execute(self, command: Command) -> tuple[int, str]:
-        """Run one command as root in one exec; its status and what it printed. Raises Unreachable."""
+        """Run one command as root in one exec; return its exit status and output. Raises Unreachable."""
         nonce = secrets.token_hex(12)
-        begin = f"printf '%s\\n' '{nonce} begin'\n"  # what a login shell prints stands before it
+        begin = f"printf '%s\\n' '{nonce} begin'\n"  # a login shell may print something first
         text = self.run(PRELUDE + begin + batch([command], nonce), command.timeout + 10).stdout
         output, _, rest = text.rpartition(f"{nonce} begin\n")[2].partition(f"\n{nonce} 0 ")
         if not rest:
-            raise Unreachable(f"{self.name}: its answer cannot be read: {text.strip()[-300:]}")
+            raise Unreachable(f"{self.name}: unexpected output: {text.strip()[-300:]}")
         return int(rest.split()[0]), output
 
     def refuse_without_root(self, output: Output) -> None:
-        """Raise Unreachable where sudo would not make us root."""
+        """Raise Unreachable if sudo or the login shell failed."""
         if output.status == 0 or output.stdout.strip():
             return
         text = output.stderr.strip()
         if "sudo" in text:
             raise Unreachable(
-                f"{self.name}: {self.user} cannot become root without a password: {text.splitlines()[-1]}",
-                "Log in as root, or give this login a NOPASSWD sudo rule: dynoctl sudoers prints it.",
+                f"{self.name}: user {self.user} cannot become root without a password: {text.splitlines()[-1]}",
+                "log in as root, or install the sudo rule that this prints: dynoctl sudoers",
             )
         raise Unreachable(f"{self.name}: the login shell failed with status {output.status}: {text[:300]}")
 
     def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
-        """Run every fragment in one exec. Raises Unreachable on a lost connection, or no root."""
+        """Run every fragment in one exec. Raises Unreachable if the connection is lost or there is no root."""
         nonce = secrets.token_hex(12)
         output = self.run(observation(fragments, nonce), timeout)
         if output.status != 0 and f"{nonce} done" not in output.stdout:
-            raise Unreachable(f"{self.name}: observing failed: {(output.stderr or output.stdout).strip()[-300:]}")
+            raise Unreachable(f"{self.name}: observation failed: {(output.stderr or output.stdout).strip()[-300:]}")
         return sections(output.stdout, nonce)
 
     def shell(self, app: str, holder: str) -> LockedShell:
-        """Open the root shell that can take the app's lock. Raises Unreachable."""
+        """Open a root shell that can take the app's lock. Raises Unreachable."""
         from infra.remote.locked import LockedShell
 
         return LockedShell(self, app, holder)
 
     def upload(self, local: Path, path: str, sha256: str) -> None:
-        """Send a file whole: beside its place, checked by sha256, then renamed. Raises DynoctlError."""
+        """Send a file to a temporary name, check its sha256, then rename it to ``path``. Raises DynoctlError."""
         transfer.upload(self, local, path, sha256)
 
     def download(self, path: str, local: Path) -> None:
-        """Fetch a file whole, checked by sha256. Raises DynoctlError."""
+        """Fetch a file whole and check its sha256. Raises DynoctlError."""
         transfer.download(self, path, local)
 
     def build(self, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:
@@ -163,7 +165,7 @@ class Session:
 
     @property
     def host_key(self) -> str:
-        """The host key that the server showed, as known_hosts has it: ``ssh-ed25519 SHA256:...``."""
+        """Type and fingerprint of the server's host key, such as ``ssh-ed25519 SHA256:...``."""
         transport = self._connection.transport
         if transport is None:
             raise self.lost(EOFError("the connection is closed"))
@@ -171,11 +173,11 @@ class Session:
         return f"{key.get_name()} {fingerprint(key)}"
 
     def lost(self, error: BaseException) -> Unreachable:
-        """The error for a connection that broke."""
-        return Unreachable(f"{self.name}: the connection broke: {error or type(error).__name__}")
+        """The error for a lost connection."""
+        return Unreachable(f"{self.name}: connection lost: {error or type(error).__name__}")
 
     def close(self) -> None:
-        """Leave. Whatever was locked through this connection is free once the server sees it."""
+        """Close the connection. Its locks are released once the server notices."""
         self._connection.close()
 
 
@@ -185,4 +187,4 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
             channel.sendall(data[start : start + PIECE])
         channel.shutdown_write()
     except (OSError, EOFError):
-        pass  # the reader of this channel reports the broken connection
+        pass  # the reader of this channel reports the lost connection

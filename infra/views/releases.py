@@ -31,7 +31,7 @@ def table(releases: Sequence[Release], now: Release | None, holders: Mapping[int
         lines.append(f"{mark} {'  '.join(cells)}".rstrip())
     if now is not None:
         earlier = _example(releases, now, holders)
-        lines.append(f"* current release. To return to an earlier one: dynoctl rollback {earlier}")
+        lines.append(f"* current release. To roll back: dynoctl rollback {earlier}")
     return "\n".join(lines)
 
 

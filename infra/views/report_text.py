@@ -39,7 +39,7 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     end = style("green", f"{verb} complete:") if report.ok else style("red", f"{verb} incomplete:")
     lines.append(f"{end} {counts} in {duration(seconds)}.")
     if not report.ok:
-        lines.append("  hint: fix the cause and run it again; it continues from the state of the servers")
+        lines.append(f"hint: fix the cause and run {verb.lower()} again; it continues from the current state")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The view of ``dynoctl top``: servers with load and free places, dynos with what they use of their limits."""
+"""The view of ``dynoctl top``: servers with load and free capacity, dynos with what they use of their limits."""
 
 from __future__ import annotations
 

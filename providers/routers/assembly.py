@@ -133,7 +133,7 @@ case $action in
   set)
     page=; [ -e "$here/page.html" ] && page=yes && mv "$here/page.html" "$new/page.html"
     rm -rf "$here"; mkdir "$here"
-    mv -f "$root/incoming/base" "$root/incoming/unit" "$new/" && mv "$root/incoming"/* "$here/" || fail "files are missing"
+    mv -f "$root/incoming/base" "$root/incoming/unit" "$new/" && mv "$root/incoming"/* "$here/" || fail "no files"
     [ -z "$page" ] || mv "$new/page.html" "$here/page.html"
     printf '%s\\n' "$kind" > "$here/kind";;
   remove) rm -rf "$here";;

@@ -50,7 +50,7 @@ def test_a_login_with_sudo(app: Project, fleet: Any) -> None:
     # Without the right to become root, the plan says so.
     with changed(fleet, "grid-1", "mv /etc/sudoers.d/deploy /root/", "mv /root/deploy /etc/sudoers.d/"):
         done = app.dynoctl("plan", code=4)
-        assert "grid-1: deploy cannot become root without a password" in done.stdout
+        assert "grid-1: user deploy cannot become root without a password" in done.stdout
         assert "NOPASSWD" in done.stdout
 
 

@@ -184,5 +184,5 @@ def test_over_capacity_says_how_many_cores_are_missing(shop: Project) -> None:
 
 def test_apply_asks(shop: Project) -> None:
     done = shop.dynoctl("apply", code=1, stdin="yes\n")
-    assert "needs a terminal, or --auto-approve" in done.stderr
+    assert "needs approval, and stdin is not a terminal" in done.stderr
     assert shop.ps() == {}

@@ -157,9 +157,9 @@ def test_only_what_is_the_apps_and_was_asked_for(talk: Project, fleet: Any) -> N
     assert {json.loads(line)["server"] for line in servers} == {home}
     assert talk.dynoctl("logs", "--since", "2099-01-01").stdout == ""
     for argv, says in (
-        (("-t", "clock"), "no such process type: clock\n  hint: available: web, worker"),
-        (("-d", "worker.99"), "no such dyno: worker.99\n  hint: available: web.1, worker.1, worker.2,"),
-        (("-s", "grid-99"), "no such server: grid-99\n  hint: available: grid-1,"),
+        (("-t", "clock"), "no such process type: clock\nhint: available: web, worker"),
+        (("-d", "worker.99"), "no such dyno: worker.99\nhint: available: web.1, worker.1, worker.2,"),
+        (("-s", "grid-99"), "no such server: grid-99\nhint: available: grid-1,"),
         (("--since", "$(reboot)"), "invalid time"),
     ):
         done = talk.dynoctl("logs", *argv, code=1)

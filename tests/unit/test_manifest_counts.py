@@ -214,7 +214,7 @@ def dynoctl(project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 def test_the_file_stays_where_nothing_came_of_it(project: Path) -> None:
     file, before = project / "dyno.yaml", (project / "dyno.yaml").read_bytes()
     for argv, code, says in (
-        (("web=5",), 1, "scale needs a terminal or --auto-approve"),
+        (("web=5",), 1, "scale needs approval, and stdin is not a terminal"),
         (("wbe=5", "--auto-approve"), 1, "available: web=4"),
         (("web=99999", "--auto-approve"), 1, "at most 10000 dynos of a type"),
         (("web=5", "--auto-approve"), 3, "NOT_THERE"),
