@@ -48,37 +48,37 @@ def connect(target: Target) -> fabric.Connection:
     if isinstance(connection.gateway, fabric.Connection) and gateway is None:
         _strict(connection.gateway, target)  # from ProxyJump in ssh_config
     _strict(connection, target)
-    where = f"cannot connect to {target.name} ({_address(connection)})"
+    failure = f"cannot connect to {target.name} ({_address(connection)})"
     try:
         connection.open()
     except paramiko.BadHostKeyException as error:
         host = target.host if target.port in (None, 22) else f"[{target.host}]:{target.port}"
         file = f" -f {target.known_hosts}" if target.known_hosts else ""
         raise Unreachable(
-            f"{where}: host key verification failed: {error.key.get_name()} {fingerprint(error.key)} does not match "
+            f"{failure}: host key verification failed: {error.key.get_name()} {fingerprint(error.key)} does not match "
             "known_hosts; the server was reinstalled, or the connection is intercepted",
             f"if the server was reinstalled: ssh-keygen -R '{host}'{file}",
         ) from None
     except paramiko.AuthenticationException as error:
         raise Unreachable(
-            f"{where}: authentication failed for user {connection.user}: {error}",
+            f"{failure}: authentication failed for user {connection.user}: {error}",
             "check ssh.user and ssh.key in dyno.yaml, or load the key into the agent: ssh-add",
         ) from None
     except paramiko.PasswordRequiredException:
         raise Unreachable(
-            f"{where}: the key {target.key} is encrypted",
+            f"{failure}: the key {target.key} is encrypted",
             "load the key into the agent with ssh-add, and remove ssh.key from dyno.yaml",
         ) from None
     except paramiko.SSHException as error:
-        raise _refused(target, where, error) from None
+        raise _refused(target, failure, error) from None
     except TimeoutError:
         raise Unreachable(
-            f"{where}: timed out after {target.connect_timeout} s",
+            f"{failure}: timed out after {target.connect_timeout} s",
             "check that the server is up and that its address and port are correct",
         ) from None
     except (OSError, socket.gaierror, EOFError) as error:
         raise Unreachable(
-            f"{where}: {_reason(error)}",
+            f"{failure}: {_reason(error)}",
             "check that the server is up, that sshd runs on it, and that its address and port are correct",
         ) from None
     transport = connection.transport
@@ -107,21 +107,21 @@ def _strict(connection: fabric.Connection, target: Target) -> None:
             client.load_system_host_keys(str(path))
 
 
-def _refused(target: Target, where: str, error: Exception) -> Unreachable:
+def _refused(target: Target, failure: str, error: Exception) -> Unreachable:
     text = str(error)
     if "not found in known_hosts" in text:
         file = target.known_hosts or "~/.ssh/known_hosts"
         port = "" if target.port in (None, 22) else f"-p {target.port} "
         return Unreachable(
-            f"{where}: unknown host key: {target.host} is not in {file}",
+            f"{failure}: unknown host key: {target.host} is not in {file}",
             f"add it, and compare its fingerprint with the server's: ssh-keyscan {port}{target.host} >> {file}",
         )
     if "No authentication methods available" in text:
         return Unreachable(
-            f"{where}: authentication failed: no key available",
+            f"{failure}: authentication failed: no key available",
             "set ssh.key in dyno.yaml, or load a key into the agent: ssh-add",
         )
-    return Unreachable(f"{where}: SSH failed: {text}", "check sshd on the server: journalctl -u ssh")
+    return Unreachable(f"{failure}: SSH failed: {text}", "check sshd on the server: journalctl -u ssh")
 
 
 def _address(connection: fabric.Connection) -> str:

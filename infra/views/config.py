@@ -28,13 +28,13 @@ def values(document: Document) -> list[dict[str, object]]:
     """The same as JSON values, each with path, value, file and line."""
     found = []
     for path, value in _leaves((), document.data):
-        where = document.locate(path)
+        location = document.locate(path)
         found.append(
             {
                 "path": "/".join(map(str, path)),
                 "value": _masked(document, path, value),
-                "file": None if where is None else where.file,
-                "line": None if where is None else where.line,
+                "file": None if location is None else location.file,
+                "line": None if location is None else location.line,
             }
         )
     return found
@@ -68,8 +68,8 @@ def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
 
 
 def _origin(document: Document, path: Path) -> str:
-    where = document.locate(path)
-    return "" if where is None else f"{where.file}:{where.line}"
+    location = document.locate(path)
+    return "" if location is None else f"{location.file}:{location.line}"
 
 
 def _masked(document: Document, path: Path, value: Any) -> Any:

@@ -19,16 +19,16 @@ def render(diagnostics: Sequence[Diagnostic], color: bool) -> str:
 
 def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
     lines = [f"{style('red', 'error:')} {style('bold', printable(diagnostic.summary))}"]
-    where = diagnostic.location
+    location = diagnostic.location
     place = f" ({printable(diagnostic.path)})" if diagnostic.path else ""
-    if where is not None:
-        lines.append(f"  {style('cyan', f'{where.file}:{where.line}:{where.column}')}{place}")
-        if where.text:
-            number = str(where.line)
+    if location is not None:
+        lines.append(f"  {style('cyan', f'{location.file}:{location.line}:{location.column}')}{place}")
+        if location.text:
+            number = str(location.line)
             margin = " " * len(number)
-            start, shown = _window(where.text, where.column - 1)
-            pad = _pad(shown[: where.column - 1 - start])
-            carets = "^" * max(1, min(where.length, len(shown) - (where.column - 1 - start)))
+            start, shown = _window(location.text, location.column - 1)
+            pad = _pad(shown[: location.column - 1 - start])
+            carets = "^" * max(1, min(location.length, len(shown) - (location.column - 1 - start)))
             lines.append(f"  {style('dim', f'{number} |')} {printable(shown)}")
             lines.append(f"  {style('dim', f'{margin} |')} {pad}{style('red', carets)}")
     elif place:

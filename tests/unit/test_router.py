@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from infra.errors import DynoctlError
-from infra.manifest.model import Router as Wish
+from infra.manifest.model import Router as RouterConfig
 from infra.model import routing
 from infra.model.provider import Dyno, Scope
 from infra.model.resource import Action, Change, Found, Resource, fingerprint
@@ -27,7 +27,7 @@ from providers.routers.contract import Site
 
 GOLDEN = Path(__file__).parents[1] / "golden/routers"
 DYNOS = [Dyno("web.1", "grid-1", "10.0.0.11", 5000), Dyno("web.2", "grid-2", "fd00::12", 5000)]
-WISH = Wish("nginx", ("grid-1",), ("shop.example.org",))
+CONFIG = RouterConfig("nginx", ("grid-1",), ("shop.example.org",))
 TLS = {"certificate": Sensitive("CERT\n"), "key": Sensitive("POISON-KEY")}
 SCOPE = Scope("shop", "salt")
 
@@ -64,8 +64,8 @@ def test_the_unit(kind: str) -> None:
         assert f"\n{line}\n" in text
 
 
-def resource(wish: Wish = WISH, tls: Any = None) -> Resource:
-    return router.desired("grid-1", "shop", wish, DYNOS, tls or {})
+def resource(config: RouterConfig = CONFIG, tls: Any = None) -> Resource:
+    return router.desired("grid-1", "shop", config, DYNOS, tls or {})
 
 
 def files(change: Change) -> dict[str, str]:
@@ -94,7 +94,7 @@ def observed(wanted: Resource, **more: str) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tls", [{}, TLS])
 def test_what_was_written_is_what_is_read(kind: str, tls: Any) -> None:
-    wanted = resource(replace(WISH, kind=kind), tls)
+    wanted = resource(replace(CONFIG, kind=kind), tls)
     change = Change(wanted, Action.UPDATE, observed(wanted), wanted.attributes)
     assert change.differing() == ()
     edited = Change(wanted, Action.UPDATE, observed(wanted, state="edited", config="other"), wanted.attributes)
@@ -131,8 +131,8 @@ def test_it_leads_to_dynos_as_they_came_out() -> None:
     assert "[fd00::12]:5000" not in files(moved)["open"]
 
 
-def mark(wish: Wish, app: str = "shop", state: str = "open") -> Route:
-    change = Change(resource(wish), Action.CREATE, None, resource(wish).attributes)
+def mark(config: RouterConfig, app: str = "shop", state: str = "open") -> Route:
+    change = Change(resource(config), Action.CREATE, None, resource(config).attributes)
     text = json.loads(files(change)["mark.json"]) | {"app": app}
     found = routing.read(f"noise\nrouter {state} {json.dumps(text)}\nrouter open {{broken\n")
     assert len(found) == 1
@@ -140,7 +140,7 @@ def mark(wish: Wish, app: str = "shop", state: str = "open") -> Route:
 
 
 def test_marks() -> None:
-    one = mark(WISH, state="closed")
+    one = mark(CONFIG, state="closed")
     assert (one.kind, one.hosts, one.ports, one.closed) == ("nginx", ("shop.example.org",), {80: "plain"}, True)
     assert one.upstreams == {"web.1": "10.0.0.11:5000", "web.2": "[fd00::12]:5000"}
     assert [routing.split(text) for text in (*one.upstreams.values(), "x; y:1")] == [
@@ -148,8 +148,8 @@ def test_marks() -> None:
         ("fd00::12", 5000),
         None,
     ]
-    assert one.lasting() == mark(WISH).lasting(), "maintenance makes no plan stale"
-    assert routing.closed("shop", {"grid-1": (one,), "grid-2": (mark(WISH),)}) == ["grid-1"]
+    assert one.lasting() == mark(CONFIG).lasting(), "maintenance makes no plan stale"
+    assert routing.closed("shop", {"grid-1": (one,), "grid-2": (mark(CONFIG),)}) == ["grid-1"]
     assert routing.closed("blog", {"grid-1": (one,)}) == []
 
 
@@ -164,22 +164,22 @@ def test_marks() -> None:
     ],
 )
 def test_conflicts(mine: dict[str, Any], other: dict[str, Any], says: str) -> None:
-    theirs = mark(replace(WISH, **{"hosts": ("blog.example.org",), **other}), "blog")
-    found = {"grid-1": ((theirs, mark(WISH)), frozenset({22, 80}))}
-    problems = list(routing.conflicts("shop", replace(WISH, **mine), found))
+    theirs = mark(replace(CONFIG, **{"hosts": ("blog.example.org",), **other}), "blog")
+    found = {"grid-1": ((theirs, mark(CONFIG)), frozenset({22, 80}))}
+    problems = list(routing.conflicts("shop", replace(CONFIG, **mine), found))
     assert any(says in one.summary for one in problems), problems
 
 
 def test_neighbours_are_no_conflict() -> None:
-    theirs = mark(replace(WISH, hosts=("blog.example.org",)), "blog")
-    found = {"grid-1": ((theirs, mark(WISH)), frozenset({22, 80}))}
-    assert list(routing.conflicts("shop", WISH, found)) == []
+    theirs = mark(replace(CONFIG, hosts=("blog.example.org",)), "blog")
+    found = {"grid-1": ((theirs, mark(CONFIG)), frozenset({22, 80}))}
+    assert list(routing.conflicts("shop", CONFIG, found)) == []
     assert list(routing.conflicts("shop", None, found)) == []
 
 
 def test_a_dyno_on_a_silent_server_keeps_its_address() -> None:
     class Seen:
-        routes = (mark(WISH),)
+        routes = (mark(CONFIG),)
 
     found: Any = {"grid-1": Seen()}
     assert _away("shop", found, {"web.2": "grid-2", "web.7": "grid-2"}) == (DYNOS[1],)
