@@ -129,7 +129,7 @@ class Session:
         if "sudo" in text:
             raise Unreachable(
                 f"{self.name}: user {self.user} cannot become root without a password: {text.splitlines()[-1]}",
-                "log in as root, or install the sudo rule that this prints: dynoctl sudoers",
+                "log in as root, or add the NOPASSWD sudo rule that this prints: dynoctl sudoers",
             )
         raise Unreachable(f"{self.name}: the login shell failed with status {output.status}: {text[:300]}")
 
