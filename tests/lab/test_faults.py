@@ -420,7 +420,7 @@ def test_ctrl_c_finishes_the_step_and_reports(app: Project) -> None:
     assert "finishing the current step" in text
     assert code in (0, 1)
     if code == 1:
-        assert "Interrupted: the step under way was finished, nothing new was begun." in text
+        assert "Interrupted: the current step was finished, and no further step was started." in text
     app.apply()
     app.settled()
     assert len(app.ps()) == 6

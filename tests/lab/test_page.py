@@ -127,7 +127,7 @@ def test_what_a_screen_reader_is_told(page: Path, browser: Browser) -> None:
     browser.open(page.as_uri())
     tree = browser.spoken()
     headings = [name for role, name in tree if role == "heading"]
-    assert headings[:2] == ["Plan for page", "Before any dyno moves"]
+    assert headings[:2] == ["Plan for page", "Before any dyno is changed"]
     assert {"Fleet", "Rollout", "Changes"} <= set(headings)
     assert ("main", "") in tree and ("region", "Fleet") in tree
     columns = [name.lower() for role, name in tree if role == "columnheader"]

@@ -221,5 +221,5 @@ def test_the_lock_is_shown_and_waited_for(app: Project) -> None:
     waited = app.dynoctl("apply", "--auto-approve", "--lock-timeout", "60")
     first.communicate(timeout=60)
     assert first.returncode == 0
-    assert "Planning again" in waited.stderr and "No changes." in waited.stdout
+    assert "planning again" in waited.stderr and "No changes." in waited.stdout
     app.settled()

@@ -39,14 +39,14 @@ def test_a_saved_plan_is_applied_as_it_is(app: Project) -> None:
     assert SECRET not in file.read_text()
     again = app.dynoctl("show", "plan").stdout
     assert again.split("\nMade ")[0] == shown.split("\nSaved the plan. ")[0]
-    assert "To apply just this: dynoctl apply plan" in again
+    assert "To apply exactly this plan: dynoctl apply plan" in again
     assert json.loads(app.dynoctl("show", "plan", "--json").stdout)["app"] == "review"
     markdown = app.dynoctl("show", "plan", "--markdown").stdout
     assert markdown == app.dynoctl("plan", "--markdown").stdout
     assert "| 1 | web.1 | 1 of 2 web |" in markdown
 
     for extra in (("-f", "dyno.yaml"), ("--forget", "grid-9")):
-        assert "A saved plan takes no" in app.dynoctl("apply", "plan", *extra, code=1).stderr
+        assert "cannot be combined with --file" in app.dynoctl("apply", "plan", *extra, code=1).stderr
     assert "is no plan of dynoctl" in app.dynoctl("apply", "dyno.yaml", code=1).stderr
     done = app.dynoctl("apply", "plan")
     assert "Apply complete" in done.stdout
