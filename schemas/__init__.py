@@ -1,4 +1,4 @@
-"""What a file may say: the JSON Schemas of dynoctl's files, and their loader."""
+"""The JSON Schemas of dynoctl's files, and their loader."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from typing import Any
 
 @cache
 def load(name: str) -> dict[str, Any]:
-    """A schema by its file's name: ``load("dyno.schema.json")``. Treat it as read-only."""
+    """The schema in the file ``name``, such as ``dyno.schema.json``. It is cached: do not modify it."""
     document: dict[str, Any] = json.loads(files("schemas").joinpath(name).read_text(encoding="utf-8"))
     return document
