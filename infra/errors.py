@@ -1,4 +1,4 @@
-"""What can go wrong, as values: diagnostics with a source position, and errors with an exit code."""
+"""Diagnostics with a source location, and errors with an exit code."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ REJECTED = 5
 
 @dataclass(frozen=True)
 class Location:
-    """A place in a file. ``line`` and ``column`` count from 1; ``text`` is the whole source line."""
+    """A location in a file. ``line`` and ``column`` count from 1; ``text`` is the whole source line."""
 
     file: str
     line: int
     column: int
     text: str = ""
     length: int = 1
-    """How many characters the caret underlines, on this line."""
+    """The number of characters that the carets underline."""
 
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing that is wrong (or worth knowing), where it is, and what to do about it.
+    """One error in a manifest: what is wrong, where it is, and how to fix it.
 
-    ``path`` is the place in the manifest, like ``servers/0/host``; it is "" for the whole document.
-    ``expected`` says what would be right; ``hint`` says what to do (a suggestion for a misspelt key).
+    ``path`` is the path in the manifest, such as ``servers/0/host``; it is "" for the whole document.
+    ``expected`` describes a valid value; ``hint`` is a fix, such as the suggestion for a misspelled key.
     """
 
     summary: str
@@ -41,7 +41,7 @@ class Diagnostic:
 
     def as_json(self) -> dict[str, object]:
         """A JSON object; the keys are stable: severity, summary, path, expected, hint, location."""
-        where = self.location
+        location = self.location
         return {
             "severity": "error",
             "summary": self.summary,
@@ -49,13 +49,18 @@ class Diagnostic:
             "expected": self.expected,
             "hint": self.hint,
             "location": None
-            if where is None
-            else {"file": where.file, "line": where.line, "column": where.column, "text": where.text},
+            if location is None
+            else {
+                "file": location.file,
+                "line": location.line,
+                "column": location.column,
+                "text": location.text,
+            },
         }
 
 
 class DynoctlError(Exception):
-    """An error that a user can act on. ``summary`` says what is wrong, ``hint`` what to do about it."""
+    """An error that the user can fix. ``summary`` says what failed, ``hint`` how to fix it."""
 
     exit_code = ERROR
 
@@ -66,7 +71,7 @@ class DynoctlError(Exception):
 
 
 class ManifestInvalid(DynoctlError):
-    """The manifest cannot be used; ``diagnostics`` holds every error found, in the order of the file."""
+    """The manifest is invalid. ``diagnostics`` holds every error, in the order of the file."""
 
     exit_code = INVALID_MANIFEST
 
@@ -77,17 +82,18 @@ class ManifestInvalid(DynoctlError):
 
 
 class Unreachable(DynoctlError):
-    """A server could not be reached, or did not let us in."""
+    """A server is unreachable: the connection or the authentication failed."""
 
     exit_code = UNREACHABLE
 
 
 class NewerRecords(DynoctlError):
-    """A server's records have a format that this dynoctl does not know. It answers, so it is not unreachable: nothing
-    may be planned around it."""
+    """A server has records in a newer format than this version of dynoctl supports.
+
+    The server is not unreachable, because it answers. So its dynos must not be planned elsewhere."""
 
 
 class Rejected(DynoctlError):
-    """A dyno did not answer after its change, so the rollout stopped."""
+    """A release was rejected, or a rollout failed."""
 
     exit_code = REJECTED

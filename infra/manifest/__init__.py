@@ -1,4 +1,4 @@
-"""From a dyno.yaml to a value: load with positions, validate, and build the model."""
+"""Read a dyno.yaml: load it with source positions, validate it and build the model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def read(file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None) -> Manifest:
-    """The manifest in ``file``, with what it extends and the overlay of ``destination``; with ``counts`` as it would be
-    with so many dynos of those types. Raises ManifestInvalid with everything that is wrong with it."""
+    """The manifest in ``file``, merged with the files it extends and the overlay of ``destination``.
+
+    ``counts`` replaces the number of dynos of process types. Raises ManifestInvalid with every error."""
     manifest, diagnostics = check(file, destination, counts)
     if manifest is None:
         raise ManifestInvalid(diagnostics)
@@ -24,7 +25,7 @@ def read(file: Path, destination: str | None = None, counts: Mapping[str, int] |
 def check(
     file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None
 ) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
-    """The manifest, or None and every error at once, in the order of the file."""
+    """The manifest and (), or None and every error, in the order of the file."""
     from infra.manifest import overlays, schema, semantics
     from infra.manifest.build import build
     from infra.manifest.load import Unusable
@@ -35,7 +36,7 @@ def check(
         return None, (error.diagnostic,)
     for part in (*getattr(document, "parts", ()), document):
         newer = schema.newer(part)
-        if newer is not None:  # what else it says is of a format that nobody here knows
+        if newer is not None:  # the rest of it has an unknown format
             return None, (newer,)
     if counts:
         from infra.manifest.counts import recount
@@ -45,10 +46,10 @@ def check(
     overlays.expand(document.data)
     problems += semantics.check(document, file.resolve().parent)
     if problems:
-        return None, tuple(sorted(dict.fromkeys(problems), key=_place))
+        return None, tuple(sorted(dict.fromkeys(problems), key=_position))
     return build(document, file, destination, files), ()
 
 
-def _place(diagnostic: Diagnostic) -> tuple[str, int, int]:
-    where = diagnostic.location
-    return ("", 0, 0) if where is None else (where.file, where.line, where.column)
+def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:
+    location = diagnostic.location
+    return ("", 0, 0) if location is None else (location.file, location.line, location.column)

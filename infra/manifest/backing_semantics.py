@@ -1,4 +1,4 @@
-"""What a schema cannot say of databases and caches: a URL or its parts, and what fits the adapter."""
+"""Checks of databases and caches that a schema cannot express: URL or parts, and what the adapter supports."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _PARTS = ("host", "port", "name", "user", "password", "options")
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every problem of the first database and cache, and of those that have names."""
+    """Every error in ``database``, ``cache``, ``databases`` and ``caches``."""
     for kind in ("database", "cache"):
         if isinstance(data.get(kind), dict):
-            yield from _one(document, (kind,), data[kind])
-        several = data.get(f"{kind}s")
-        for name, entry in several.items() if isinstance(several, dict) else ():
+            yield from _backing(document, (kind,), data[kind])
+        entries = data.get(f"{kind}s")
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
             if isinstance(entry, dict):
-                yield from _one(document, (f"{kind}s", name), entry)
+                yield from _backing(document, (f"{kind}s", name), entry)
 
 
-def _one(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterator[Diagnostic]:
+def _backing(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterator[Diagnostic]:
     adapter, url = entry.get("adapter"), entry.get("url")
     if not isinstance(adapter, str):
         return
@@ -31,29 +31,35 @@ def _one(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterator[D
     if "url" in entry:
         for key in parts:
             yield document.diagnostic(
-                (*path, key), f"{key} and url exclude each other", key=True, hint="Keep the one that is meant."
+                (*path, key), f"{key} and url cannot be combined", key=True, hint=f"Remove {key} or url."
             )
         if isinstance(url, str) and (problem := check_url(url, adapter)) is not None:
             yield document.diagnostic((*path, "url"), problem.summary, expected=problem.expected)
         return
-    where = "/".join(map(str, path))
     if "host" not in entry:
         yield document.diagnostic(
-            path, f"{where} has neither url nor host", key=True, expected="url: ..., or host: with name, user, password"
+            path,
+            f"missing key 'url' or 'host' in {'/'.join(map(str, path))}",
+            key=True,
+            expected="url, or host with name, user and password",
         )
-    yield from _fits(document, path, entry, adapter)
+    yield from _adapter(document, path, entry, adapter)
 
 
-def _fits(document: Document, path: Path, entry: Mapping[str, Any], adapter: str) -> Iterator[Diagnostic]:
+def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: str) -> Iterator[Diagnostic]:
     host, name = entry.get("host"), entry.get("name")
     if adapter != "memcached" and isinstance(host, str) and "," in host:
-        yield document.diagnostic((*path, "host"), f"{adapter} has one host", expected="an address or a host name")
+        yield document.diagnostic(
+            (*path, "host"), f"{adapter} supports a single host only", expected="an IP address or a host name"
+        )
     if adapter == "memcached":
         for key in ("name", "options"):
             if key in entry:
-                yield document.diagnostic((*path, key), f"memcached has no {key}", key=True)
+                yield document.diagnostic((*path, key), f"memcached does not support {key}", key=True)
     elif adapter == "redis":
         if name is not None and not str(name).isdigit():
-            yield document.diagnostic((*path, "name"), "a database of Redis is a number", expected="0 to 15")
+            yield document.diagnostic((*path, "name"), "a Redis database is a number", expected="0 to 15")
     elif "host" in entry and "name" not in entry:
-        yield document.diagnostic(path, "the database has no name", key=True, expected="name: the database's name")
+        yield document.diagnostic(
+            path, f"missing key 'name' in {'/'.join(map(str, path))}", key=True, expected="the name of the database"
+        )

@@ -1,4 +1,4 @@
-"""Databases and caches: from a URL or its parts to the variables that Ruby's libraries read by themselves."""
+"""Databases and caches: from a URL or its parts to the environment variables that Ruby libraries read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 from infra.manifest.urls import has_password, split
 from infra.sensitive import Sensitive
 
-Word = str | Sensitive
+Text = str | Sensitive
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "redis": 6379, "memcached": 11211}
-"""What each service listens on where nobody says otherwise."""
+"""The default port of each service."""
 
 SCHEMES = {
     "postgresql": "postgresql",
@@ -26,31 +26,31 @@ SCHEMES = {
 
 @dataclass(frozen=True)
 class Service:
-    """A database or a cache that is known in full: nothing in it is encoded but ``url``."""
+    """A database or a cache with all its parts. Only ``url`` is percent-encoded."""
 
     adapter: str
-    url: Word
-    host: Word
+    url: Text
+    host: Text
     port: int
-    name: Word = ""
-    user: Word = ""
-    password: Word = ""
+    name: Text = ""
+    user: Text = ""
+    password: Text = ""
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def plain(word: Word) -> str:
-    """The text of a word, secret or not."""
-    return word.reveal() if isinstance(word, Sensitive) else word
+def plain(text: Text) -> str:
+    """The text itself, sensitive or not."""
+    return text.reveal() if isinstance(text, Sensitive) else text
 
 
-def from_url(adapter: str, url: Word) -> Service:
-    """Take a URL apart. Where all of it is secret, so is every part; a password always is."""
-    keep: Callable[[str], Word] = partial(Sensitive, common=True) if isinstance(url, Sensitive) else str
+def from_url(adapter: str, url: Text) -> Service:
+    """Split a URL. Every part of a sensitive URL is sensitive; a password always is."""
+    keep: Callable[[str], Text] = partial(Sensitive, common=True) if isinstance(url, Sensitive) else str
     text = plain(url)
     parts = split(text)
     if parts is None or parts.scheme == "unix":
         return Service(adapter, url, "", 0)
-    if parts.scheme in ("mysql", "mariadb"):  # ActiveRecord knows no adapter of that name
+    if parts.scheme in ("mysql", "mariadb"):  # ActiveRecord has no adapter of that name
         text = f"mysql2:{text.partition(':')[2]}"
     password = unquote(parts.password or "")
     return Service(
@@ -66,31 +66,30 @@ def from_url(adapter: str, url: Word) -> Service:
 
 
 def from_parts(
-    adapter: str, host: str, port: int | None, name: str, user: Word, password: Word, options: Mapping[str, str]
+    adapter: str, host: str, port: int | None, name: str, user: Text, password: Text, options: Mapping[str, str]
 ) -> Service:
-    """Put a URL together, with every part percent-encoded."""
+    """Build a URL, with every part percent-encoded."""
     number = port or PORTS[adapter]
-    who = quote(plain(user), safe="")
+    login = quote(plain(user), safe="")
     if plain(password):
-        who += ":" + quote(plain(password), safe="")
-    hosts = [f"[{one}]" if ":" in one else one for one in host.split(",")]
-    where = ",".join(f"{one}:{number}" for one in hosts)
-    text = f"{SCHEMES[adapter]}://{who + '@' if who else ''}{where}"
+        login += ":" + quote(plain(password), safe="")
+    addresses = _addresses(host, number)
+    text = f"{SCHEMES[adapter]}://{login + '@' if login else ''}{addresses}"
     text += f"/{quote(name, safe='')}" if name else ""
     text += f"?{urlencode(options)}" if options else ""
     secret = isinstance(user, Sensitive) or bool(plain(password))
-    word = Sensitive(plain(password)) if plain(password) else ""
-    return Service(adapter, Sensitive(text) if secret else text, host, number, name, user, word, options)
+    hidden = Sensitive(plain(password)) if plain(password) else ""
+    return Service(adapter, Sensitive(text) if secret else text, host, number, name, user, hidden, options)
 
 
-def variables(kind: str, service: Service, name: str = "") -> dict[str, Word]:
-    """The environment of a ``database`` or a ``cache``; one that has a name has it before each variable's.
+def variables(kind: str, service: Service, name: str = "") -> dict[str, Text]:
+    """The environment variables of a ``database`` or a ``cache``; ``name`` is the prefix of their names.
 
-    Those that a C library reads have no such form, so only the first database sets them.
+    The variables that a C library reads cannot have a prefix, so only the unnamed database sets them.
     """
     prefix = f"{name.upper()}_" if name else ""
     port = str(service.port)
-    found: dict[str, Word] = {f"{prefix}{kind.upper()}_URL": service.url}
+    found: dict[str, Text] = {f"{prefix}{kind.upper()}_URL": service.url}
     if service.adapter == "redis":
         found[f"{prefix}REDIS_URL"] = service.url
     elif service.adapter == "memcached":
@@ -106,8 +105,12 @@ def variables(kind: str, service: Service, name: str = "") -> dict[str, Word]:
     return {key: value for key, value in found.items() if plain(value)}
 
 
-def _servers(service: Service) -> Word:
-    """As Dalli reads them: ``host:port``, divided by commas."""
-    hosts = [f"[{one}]" if ":" in one else one for one in plain(service.host).split(",")]
-    text = ",".join(f"{one}:{service.port}" for one in hosts)
+def _addresses(hosts: str, port: int) -> str:
+    """Hosts separated by commas, each as ``host:port``."""
+    return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts.split(","))
+
+
+def _servers(service: Service) -> Text:
+    """MEMCACHE_SERVERS, as Dalli reads it: ``host:port``, separated by commas."""
+    text = _addresses(plain(service.host), service.port)
     return Sensitive(text, common=True) if isinstance(service.host, Sensitive) else text

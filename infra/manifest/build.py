@@ -1,4 +1,4 @@
-"""From a valid document to the model, with defaults filled in."""
+"""Build the model from a valid document, with defaults filled in."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from infra.manifest.model import (
     Value,
     Volume,
 )
-from infra.manifest.places import place
+from infra.manifest.paths import resolve_path
 
 _SIZES = {"M": 1 << 20, "G": 1 << 30}
 
 
 def build(document: Document, file: Path, destination: str | None = None, files: tuple[Path, ...] = ()) -> Manifest:
-    """The manifest. The document must have passed every check, and what servers share is filled in."""
+    """The manifest. The document must be valid, and the shared settings of servers must be expanded."""
     data: Any = document.data
     base = file.resolve().parent
     optional: dict[str, Any] = {}
@@ -58,12 +58,13 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         ruby=_ruby(data.get("ruby", {}), app.source),
         packages=_packages(data.get("packages", "auto")),
         builder=data.get("builder"),
-        middleware=tuple(_entry(entry) for entry in data.get("middleware", [])),
+        middleware=tuple(_middleware(entry) for entry in data.get("middleware", [])),
         env={name: _env(document, name, value) for name, value in data.get("env", {}).items()},
         credentials={name: _reference(value) for name, value in data.get("credentials", {}).items()},
-        schedule=tuple(_schedule(one) for one in data.get("schedule", [])),
+        schedule=tuple(_schedule(entry) for entry in data.get("schedule", [])),
         volumes=tuple(
-            Volume(one["name"], one["path"].strip("/"), tuple(one.get("types", ()))) for one in data.get("volumes", [])
+            Volume(entry["name"], entry["path"].strip("/"), tuple(entry.get("types", ())))
+            for entry in data.get("volumes", [])
         ),
         database=_backing(data.get("database")),
         cache=_backing(data.get("cache")),
@@ -84,13 +85,13 @@ def _server(data: dict[str, Any]) -> Server:
 
 
 def _app(data: dict[str, Any], base: Path) -> App:
-    source = place(base, data["source"]).resolve()
+    source = resolve_path(base, data["source"]).resolve()
     writable = tuple(path.strip("/") for path in data.get("writable", ()))
     return App(data["name"], source, tuple(data.get("build", ())), writable)
 
 
 def _ruby(data: dict[str, Any], source: Path) -> Ruby:
-    # An app that says which gems it wants, to the version, gets just those.
+    # An app with a lock file runs with exactly the gems that it locks.
     bundler = data.get("bundler", (source / "Gemfile.lock").is_file())
     return Ruby(data.get("version", Ruby.version), data.get("path"), bundler)
 
@@ -112,7 +113,7 @@ def _router(data: dict[str, Any]) -> Router:
 
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:
-    paths: dict[str, Any] = {key: place(base, data[key]) for key in ("key", "known_hosts") if key in data}
+    paths: dict[str, Any] = {key: resolve_path(base, data[key]) for key in ("key", "known_hosts") if key in data}
     values: dict[str, Any] = dict(data)
     values.update(paths)
     return Ssh(**values)
@@ -150,14 +151,14 @@ def _command(value: Any) -> str | tuple[str, ...] | None:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _entry(entry: dict[str, Any]) -> Use | Map:
+def _middleware(entry: dict[str, Any]) -> Use | Map:
     if "map" in entry:
         return Map(entry["map"], entry["app"], entry.get("require"))
     return Use(entry["use"], entry.get("require"), tuple(entry.get("args", ())), entry.get("options", {}))
 
 
 def _env(document: Document, name: str, value: Any) -> Value:
-    # As it is written: 1.10 is "1.10", and true is "true".
+    # The text as it is written: 1.10 is "1.10", and true is "true".
     return _value(value) if isinstance(value, dict) else document.scalars.get(("env", name), str(value))
 
 
@@ -183,5 +184,5 @@ def _value(value: Any) -> Value:
 
 
 def _reference(value: Any) -> Reference:
-    kind, what = next(iter(value.items()))
-    return Reference(kind, tuple(what) if isinstance(what, list) else what)
+    kind, source = next(iter(value.items()))
+    return Reference(kind, tuple(source) if isinstance(source, list) else source)

@@ -1,4 +1,4 @@
-"""Edits the number of dynos in a manifest's text: those characters and no other, or it refuses."""
+"""Edit the number of dynos in the text of a manifest without changing any other character."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from infra.manifest.document import Document
 from infra.manifest.load import Unusable, parse
 
 _NUMBER = re.compile(r"((?:[&!]\S*\s+)*)([-+]?[0-9]+)")
-"""A whole number as it is written, after an anchor or a tag."""
+"""An integer as it is written, after an anchor or a tag."""
 
 _BREAK = re.compile(r"\r\n|\n|\r")
 
 
 def recount(data: Any, counts: Mapping[str, int]) -> None:
-    """Set counts of types that there are, in place, in a manifest's data."""
+    """Set the counts of existing process types in the data of a manifest, in place."""
     dynos = data.get("dynos") if isinstance(data, dict) else None
     if not isinstance(dynos, dict):
         return
@@ -32,22 +32,22 @@ def recount(data: Any, counts: Mapping[str, int]) -> None:
 
 
 def edit(text: str, counts: Mapping[str, int], dynos: Mapping[str, Any], name: str) -> str:
-    """The text of the file ``name`` with other counts. ``dynos`` are those of the merged manifest, of which the file is
-    the uppermost: what it does not say of a type itself it says then.
+    """The text of the file ``name`` with new counts. ``dynos`` is from the merged manifest, in which the file overrides
+    all others: a process type that the file does not set is added to it.
 
-    Raises DynoctlError where a count cannot be changed alone."""
+    Raises DynoctlError if a count cannot be changed without changing something else."""
     for type_, count in counts.items():
-        whole = isinstance(dynos[type_], dict)
+        is_mapping = isinstance(dynos[type_], dict)
         try:
-            edited = _set(text, type_, count, f"{{count: {count}}}" if whole else str(count), name)
+            edited = _set(text, type_, count, f"{{count: {count}}}" if is_mapping else str(count), name)
             before, after = _data(text, name), _data(edited, name)
         except (yaml.YAMLError, Unusable):
             raise _refusal(name, type_, count) from None
-        mine = before.setdefault("dynos", {})
-        if type_ in mine:
+        types = before.setdefault("dynos", {})
+        if type_ in types:
             recount(before, {type_: count})
         else:
-            mine[type_] = {"count": count} if whole else count
+            types[type_] = {"count": count} if is_mapping else count
         if after != before:
             raise _refusal(name, type_, count)
         text = edited
@@ -58,39 +58,39 @@ def _data(text: str, name: str) -> dict[str, Any]:
     document, problems = parse(text, Document(name), empty=True)
     if problems:
         raise Unusable(problems[0])
-    data: Any = copy.deepcopy(document.data)  # an alias is the same value twice
-    return data  # type: ignore[no-any-return]  # parse lets nothing else through
+    data: Any = copy.deepcopy(document.data)  # an alias is the same object as its anchor
+    return data  # type: ignore[no-any-return]  # parse accepts nothing else
 
 
 def _refusal(name: str, type_: str, count: int) -> DynoctlError:
     return DynoctlError(
-        f"The count of {type_} in {name} cannot be changed without changing more", f"Write {count} there by hand."
+        f"cannot set {type_} to {count} in {name} without changing something else", f"Edit {name} by hand."
     )
 
 
 def _set(text: str, type_: str, count: int, entry: str, name: str) -> str:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)  # its marks count characters
-    if not isinstance(root, yaml.MappingNode):  # an overlay of nothing but comments
+    root = yaml.compose(text, Loader=yaml.SafeLoader)  # its marks are in characters, not bytes
+    if not isinstance(root, yaml.MappingNode):  # the overlay has only comments
         return _append(text, "", f"{type_}: {entry}")
     uses = _uses(root)
     dynos = _value(root, "dynos")
     if dynos is None:
         return _add_dynos(text, root, f"{type_}: {entry}")
-    here = _own(dynos, uses, "dynos", name)
-    node = _value(here, type_)
+    types = _mapping(dynos, uses, "dynos", name)
+    node = _value(types, type_)
     if node is None:
-        return _insert(text, here, f"{type_}: {entry}")
+        return _insert(text, types, f"{type_}: {entry}")
     if isinstance(node, yaml.ScalarNode):
         return _replace(text, node, uses, count, type_, name)
-    own = _own(node, uses, type_, name)
-    number = _value(own, "count")
+    settings = _mapping(node, uses, type_, name)
+    number = _value(settings, "count")
     if number is None:
-        return _insert(text, own, f"count: {count}")
+        return _insert(text, settings, f"count: {count}")
     return _replace(text, number, uses, count, type_, name)
 
 
 def _uses(root: yaml.Node) -> Counter[int]:
-    """How often each node is used: one that has an alias is used more than once."""
+    """How often each node is used: more than once if it has an alias."""
     uses: Counter[int] = Counter()
     waiting = [root]
     while waiting:
@@ -99,34 +99,35 @@ def _uses(root: yaml.Node) -> Counter[int]:
         if uses[id(node)] > 1:
             continue
         if isinstance(node, yaml.MappingNode):
-            waiting += [one for pair in node.value for one in pair]
+            waiting += [child for pair in node.value for child in pair]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
     return uses
 
 
 def _value(mapping: yaml.MappingNode, key: str) -> yaml.Node | None:
-    """What a mapping itself says, and not what is merged into it."""
-    return next((value for one, value in mapping.value if isinstance(one, yaml.ScalarNode) and one.value == key), None)
+    """The value of a key that is in the mapping itself, not merged into it."""
+    pairs = ((name, value) for name, value in mapping.value if isinstance(name, yaml.ScalarNode))
+    return next((value for name, value in pairs if name.value == key), None)
 
 
-def _own(node: yaml.Node, uses: Counter[int], what: str, name: str) -> yaml.MappingNode:
-    _refuse_shared(node, uses, what, name)
+def _mapping(node: yaml.Node, uses: Counter[int], key: str, name: str) -> yaml.MappingNode:
+    _refuse_shared(node, uses, key, name)
     if not isinstance(node, yaml.MappingNode):
         mark = node.start_mark
         raise DynoctlError(
-            f"{name}:{mark.line + 1}:{mark.column + 1}: {what} is no mapping there",
-            "Take it out, or say something in it.",
+            f"{name}:{mark.line + 1}:{mark.column + 1}: {key} is not a mapping",
+            f"Remove {key}, or make it a mapping.",
         )
     return node
 
 
-def _refuse_shared(node: yaml.Node, uses: Counter[int], what: str, name: str) -> None:
+def _refuse_shared(node: yaml.Node, uses: Counter[int], key: str, name: str) -> None:
     if uses[id(node)] > 1:
         mark = node.start_mark
         raise DynoctlError(
-            f"{name}:{mark.line + 1}:{mark.column + 1}: {what} has an alias, so changing it would change more",
-            "Write the number where the alias stands, then scale again.",
+            f"{name}:{mark.line + 1}:{mark.column + 1}: {key} has an alias, so the change would affect other values",
+            "Replace the alias with a number, then run scale again.",
         )
 
 
@@ -140,8 +141,8 @@ def _replace(text: str, node: yaml.Node, uses: Counter[int], count: int, type_: 
 
 
 def _insert(text: str, mapping: yaml.MappingNode, entry: str) -> str:
-    """``entry`` as the first one of a mapping, in the mapping's own style."""
-    if not mapping.value:  # only a pair of braces is one
+    """The text with ``entry`` as the first entry of a mapping, in the style of the mapping."""
+    if not mapping.value:  # an empty mapping is a pair of braces
         at = mapping.end_mark.index - 1
         return text[:at] + entry + text[at:]
     first = mapping.value[0][0].start_mark
@@ -162,6 +163,6 @@ def _append(text: str, indent: str, entry: str) -> str:
 
 
 def _newline(text: str) -> str:
-    """How the text ends its lines."""
+    """The line ending of the text."""
     found = _BREAK.search(text)
     return "\n" if found is None else found[0]

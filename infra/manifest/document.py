@@ -1,4 +1,4 @@
-"""A YAML document as values with a position for each of them, and lines that are safe to show."""
+"""A YAML document: its values with source positions, and its lines with secrets masked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from infra.manifest.urls import SECRET
 
 Path = tuple[str | int, ...]
 
-# Up to the last @ of the word: a password may hold one, or a slash. One word alone is the password of Redis.
+# Up to the last @: a password may contain one, or a slash. A login without a colon is the password of Redis.
 _CREDENTIALS = re.compile(r"(?P<scheme>rediss?)?://(?P<login>[^\s\"']*)(?=@)")
 _OPTION = re.compile(rf"((?:{'|'.join(sorted(SECRET))})=)([^&\s\"']*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Where something stands: line and column from 0, and how many characters it takes on that line."""
+    """A source position: line and column from 0, and the number of characters on that line."""
 
     line: int
     column: int
@@ -27,25 +27,25 @@ class Mark:
 
 @dataclass
 class Document:
-    """The data, with the marks of every key and value by path. ``scalars`` holds each scalar as it was written."""
+    """The data, with the mark of every key and value by path. ``scalars`` holds each scalar as it is written."""
 
     file: str
     sha256: str = ""
-    """Of the file's bytes, as they were read."""
+    """In hex, of the bytes of the file."""
     lines: list[str] = field(default_factory=list)
     data: Json = None
     keys: dict[Path, Mark] = field(default_factory=dict)
     values: dict[Path, Mark] = field(default_factory=dict)
     scalars: dict[Path, str] = field(default_factory=dict)
     secrets: list[Mark] = field(default_factory=list)
-    """Values that may be secret: their characters are never shown."""
+    """Positions of values that may be secret and are never shown."""
 
     def origin(self, path: Path) -> Document:
-        """The file in which a path stands: this one."""
+        """The document that holds a path: this one."""
         return self
 
     def locate(self, path: Path, *, key: bool = False) -> Location | None:
-        """Where a path stands: its key, or else its value; the nearest place above it where it is not there."""
+        """The location of a path: of its key if ``key``, else of its value, or of the nearest parent that exists."""
         while True:
             mark = (
                 (self.keys.get(path) if key else self.values.get(path)) or self.values.get(path) or self.keys.get(path)
@@ -57,13 +57,13 @@ class Document:
             path, key = path[:-1], True
 
     def location(self, mark: Mark) -> Location:
-        """A mark as a location, with its line as it may be shown."""
+        """A mark as a location, with secrets masked in its line."""
         text = self.shown(mark.line)
         length = max(1, min(mark.length, len(text) - mark.column))
         return Location(self.file, mark.line + 1, mark.column + 1, text, length)
 
     def shown(self, line: int) -> str:
-        """A source line with secrets starred out, character for character, so that carets still fit."""
+        """A source line with secrets masked character by character, so that carets still point at the right column."""
         if line >= len(self.lines):
             return ""
         text = _CREDENTIALS.sub(_star, self.lines[line])

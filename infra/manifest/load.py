@@ -1,4 +1,4 @@
-"""Read a YAML file safely: own scalars, no tags, no duplicate keys, no bombs; every value with its position."""
+"""Read a YAML file safely: strict scalars, no tags, no duplicate keys, limited expansion, and source positions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from infra.manifest.model import Json
 from infra.manifest.urls import SECRET, is_secret
 
 LARGEST = 1 << 20
-"""Bytes. A manifest is written by people."""
+"""Maximum size of a file, in bytes."""
 
 DEEPEST = 40
+"""Maximum depth of nesting."""
+
 MOST = 20_000
-"""Values after every alias is expanded: a bomb has millions."""
+"""Maximum number of values after all aliases are expanded: an alias bomb has millions."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -35,7 +37,7 @@ _CORE = {f"tag:yaml.org,2002:{name}" for name in _CORE_NAMES}
 
 
 class Unusable(Exception):
-    """The file cannot be read as YAML at all; carries the one diagnostic that says why."""
+    """The file cannot be read as YAML. ``diagnostic`` says why."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
         super().__init__(diagnostic.summary)
@@ -43,14 +45,15 @@ class Unusable(Exception):
 
 
 def load(file: File, *, empty: bool = False) -> tuple[Document, list[Diagnostic]]:
-    """The document and what is wrong with it as YAML (duplicate keys, tags). Raises Unusable; where it may not be
-    ``empty``, for that, too."""
+    """The document in a file, and its YAML errors (duplicate keys, tags).
+
+    Raises Unusable, also for an empty file unless ``empty`` is true."""
     document = Document(str(file))
     return parse(_text(file, document), document, empty=empty)
 
 
 def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Document, list[Diagnostic]]:
-    """The same for a text; ``document`` has its name, and gets the rest. Raises Unusable."""
+    """As ``load``, for a text. ``document`` holds the name of the file and is filled in. Raises Unusable."""
     document.lines = text.splitlines()
     if empty and all(line.lstrip()[:1] in ("", "#") for line in document.lines):
         document.data = {}
@@ -71,32 +74,32 @@ def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Docume
 
 
 def _may_be_secret(path: Path, document: Document) -> bool:
-    """Any value under env may be a secret that somebody wrote down, and a password is; a reference's name is none."""
+    """True for passwords and for every value under ``env``, but not for the names in references."""
     if not path or path not in document.scalars or any(str(part).startswith("from_") for part in path):
         return False
     return path[0] == "env" or any(is_secret(str(part)) for part in path)
 
 
 def _text(file: File, document: Document) -> str:
-    place = Location(document.file, 1, 1)
+    start = Location(document.file, 1, 1)
     try:
         if file.is_dir():
-            raise Unusable(Diagnostic(f"{file} is a directory", location=place, hint="Name the file: -f dyno.yaml"))
+            raise Unusable(Diagnostic(f"{file} is a directory", location=start, hint="Specify a file: -f dyno.yaml"))
         with file.open("rb") as stream:
             data = stream.read(LARGEST + 1)
     except FileNotFoundError:
         raise Unusable(
             Diagnostic(
-                f"there is no {file}",
-                location=place,
-                hint="Run in the directory that holds it, or name it: -f FILE",
+                f"{file} not found",
+                location=start,
+                hint="Run dynoctl in the directory of the manifest, or specify the file: -f FILE",
             )
         ) from None
     except OSError as error:
-        raise Unusable(Diagnostic(f"{file} cannot be read: {error.strerror}", location=place)) from None
+        raise Unusable(Diagnostic(f"cannot read {file}: {error.strerror}", location=start)) from None
     document.sha256 = hashlib.sha256(data).hexdigest()
     if len(data) > LARGEST:
-        raise Unusable(Diagnostic("the file is larger than 1 MiB", location=place, expected="a manifest, not data"))
+        raise Unusable(Diagnostic("the file is larger than 1 MiB", location=start, expected="at most 1 MiB"))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -104,7 +107,7 @@ def _text(file: File, document: Document) -> str:
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1)
         raise Unusable(
             Diagnostic(
-                f"byte 0x{data[error.start]:02x} is not UTF-8",
+                f"invalid UTF-8: byte 0x{data[error.start]:02x}",
                 location=Location(document.file, line + 1, column + 1),
                 hint="Save the file as UTF-8.",
             )
@@ -118,22 +121,24 @@ def _compose(text: str, document: Document) -> yaml.Node:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        here = Mark(mark.line, mark.column) if mark is not None else Mark(0, 0)
-        problem = (error.problem or "it cannot be read").strip()
+        position = Mark(mark.line, mark.column) if mark is not None else Mark(0, 0)
+        problem = (error.problem or "cannot be parsed").strip()
         if "expected a single document" in (error.context or "") + problem:
             raise Unusable(
-                _at(document, here, "the file holds several documents", "one document", "Remove the line ---.")
+                _at(document, position, "the file contains several documents", "one document", "Remove the line ---.")
             ) from None
         hint = ""
-        _hide_environment(document, here.line)
-        if here.line < len(document.lines) and "\t" in document.lines[here.line]:
-            hint = "There is a tab on this line; YAML indents with spaces."
-        raise Unusable(_at(document, here, f"this is not YAML: {problem}", hint=hint)) from None
+        _hide_environment(document, position.line)
+        if position.line < len(document.lines) and "\t" in document.lines[position.line]:
+            hint = "Replace the tab on this line: YAML is indented with spaces."
+        raise Unusable(_at(document, position, f"invalid YAML: {problem}", hint=hint)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position)
-        raise Unusable(_at(document, Mark(line, 0), "the file holds a control character", hint="Remove it.")) from None
+        raise Unusable(
+            _at(document, Mark(line, 0), "the file contains a control character", hint="Remove it.")
+        ) from None
     except yaml.YAMLError as error:
-        raise Unusable(_at(document, Mark(0, 0), f"this is not YAML: {error}")) from None
+        raise Unusable(_at(document, Mark(0, 0), f"invalid YAML: {error}")) from None
     if node is None:
         raise Unusable(_at(document, Mark(0, 0), "the file is empty", "a mapping that starts with version: 1"))
     if not isinstance(node, yaml.MappingNode):
@@ -141,7 +146,7 @@ def _compose(text: str, document: Document) -> yaml.Node:
             _at(
                 document,
                 _mark(node),
-                "the file does not hold a mapping at its top",
+                "the top level of the file is not a mapping",
                 "a mapping that starts with version: 1",
             )
         )
@@ -149,24 +154,24 @@ def _compose(text: str, document: Document) -> yaml.Node:
 
 
 def _hide_environment(document: Document, line: int) -> None:
-    """Where a document cannot be read, nobody knows yet what is secret: a value below ``env`` is taken for one."""
+    """Mask a line that may hold a secret. In a document that cannot be parsed, that is any line below ``env``."""
     text = document.lines[line] if line < len(document.lines) else ""
-    above = [one for one in document.lines[: line + 1] if one.strip() and not one[0].isspace()]
+    above = [other for other in document.lines[: line + 1] if other.strip() and not other[0].isspace()]
     start = text.find(":") + 1
     if (above and above[-1].startswith(("env:", '"env"', "'env'"))) or _SECRET_WORD.search(text):
         document.secrets.append(Mark(line, start, len(text) - start))
 
 
 def _refuse_depth(text: str, document: Document) -> None:
-    """Events come without recursion, so a tower of brackets ends here and not in a stack overflow."""
+    """Refuse deep nesting before it is composed: parsing events needs no recursion, composing nodes does."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > DEEPEST:
                 mark = event.start_mark
-                where = Mark(0, 0) if mark is None else Mark(mark.line, mark.column)
-                raise Unusable(_at(document, where, f"this is nested deeper than {DEEPEST} levels"))
+                position = Mark(0, 0) if mark is None else Mark(mark.line, mark.column)
+                raise Unusable(_at(document, position, f"nested deeper than {DEEPEST} levels"))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -181,7 +186,7 @@ def _mark(node: yaml.Node) -> Mark:
 
 
 class _Builder:
-    """Turns the node graph into values, and notes what stands where."""
+    """Builds values from the graph of nodes, and collects their positions and the errors."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -190,7 +195,7 @@ class _Builder:
         self._found: list[tuple[str, Path, Mark, str]] = []
 
     def problems(self) -> list[Diagnostic]:
-        """What is wrong. Asked for when all is built: only then it is known what must not be shown."""
+        """The errors. Call it after ``build``: only then are all secrets known that must be masked."""
         at = self._document.location
         return [
             Diagnostic(summary, "/".join(map(str, path)), at(mark), hint=hint)
@@ -206,17 +211,17 @@ class _Builder:
             self._problem(path, _mark(node), f"the tag {_short(node.tag)} is not allowed", hint="Remove the tag.")
             return None
         if isinstance(node, yaml.ScalarNode):
-            if any("\ud800" <= character <= "\udfff" for character in node.value):  # only some loaders refuse them
-                self._problem(path, _mark(node), "half of a surrogate pair is no character", hint="Remove it.")
+            if any("\ud800" <= character <= "\udfff" for character in node.value):  # only some loaders reject them
+                self._problem(path, _mark(node), "invalid character: an unpaired surrogate", hint="Remove it.")
                 return None
-            # No path, variable or word of a command can hold one; what a middleware is given can.
+            # Paths, variables and arguments cannot contain a NUL; arguments of a middleware can.
             if "\0" in node.value and path[:1] != ("middleware",):
-                self._problem(path, _mark(node), "a NUL character stands here", hint="Remove it.")
+                self._problem(path, _mark(node), "the value contains a NUL character", hint="Remove it.")
                 return None
             self._document.scalars[path] = node.value
             return scalar(node)
         if id(node) in self._open:
-            raise Unusable(_at(self._document, _mark(node), "an alias stands inside its own anchor"))
+            raise Unusable(_at(self._document, _mark(node), "an alias is inside its own anchor"))
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
@@ -235,29 +240,29 @@ class _Builder:
                 continue
             key = scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                self._problem(path, _mark(key_node), "this key is not a string", hint="Put it in quotes.")
+                self._problem(path, _mark(key_node), "the key is not a string", hint="Quote the key.")
                 continue
-            here = (*path, key)
+            key_path = (*path, key)
             if key in lines:
                 if path[:1] == ("env",) or is_secret(key):
                     self._document.secrets.append(_mark(value_node))
                 self._problem(
-                    here,
+                    key_path,
                     _mark(key_node),
-                    f"{key} stands twice",
-                    hint=f"The first one is on line {lines[key]}; keep one.",
+                    f"duplicate key {key!r}",
+                    hint=f"Remove it here or on line {lines[key]}.",
                 )
                 continue
             lines[key] = key_node.start_mark.line + 1
-            self._document.keys[here] = _mark(key_node)
-            found[key] = self.build(value_node, here)
+            self._document.keys[key_path] = _mark(key_node)
+            found[key] = self.build(value_node, key_path)
         for merged in merges:
             if not isinstance(merged, yaml.MappingNode):
                 self._problem(
                     path,
                     _mark(merged),
-                    "<< merges something that is no mapping",
-                    hint="Merge an alias of a mapping.",
+                    "<< can only merge mappings",
+                    hint="Use an alias of a mapping.",
                 )
                 continue
             for key, value in self._merged(merged, path).items():
@@ -266,19 +271,19 @@ class _Builder:
 
     def _merged(self, node: yaml.Node, path: Path) -> dict[str, Json]:
         if id(node) in self._open:
-            raise Unusable(_at(self._document, _mark(node), "an alias stands inside its own anchor"))
+            raise Unusable(_at(self._document, _mark(node), "an alias is inside its own anchor"))
         self._open.add(id(node))
-        # Positions of what is merged in never replace those of what stands here itself.
+        # The positions of merged keys must not replace those of the mapping's own keys.
         keys, values, scalars = self._document.keys, self._document.values, self._document.scalars
         self._document.keys, self._document.values, self._document.scalars = {}, {}, {}
         try:
             return self._mapping(node, path)
         finally:
-            for own, more in ((keys, self._document.keys), (values, self._document.values)):
-                for place, mark in more.items():
-                    own.setdefault(place, mark)
-            for place, text in self._document.scalars.items():
-                scalars.setdefault(place, text)
+            for own, merged in ((keys, self._document.keys), (values, self._document.values)):
+                for merged_path, mark in merged.items():
+                    own.setdefault(merged_path, mark)
+            for merged_path, text in self._document.scalars.items():
+                scalars.setdefault(merged_path, text)
             self._document.keys, self._document.values, self._document.scalars = keys, values, scalars
             self._open.discard(id(node))
 
@@ -287,7 +292,7 @@ class _Builder:
 
 
 def scalar(node: yaml.ScalarNode) -> Json:
-    """One scalar. Plain ``no``, ``010``, ``12:30`` and dates are what they look like to a person: strings."""
+    """The value of a scalar. Unquoted ``no``, ``010``, ``12:30`` and dates are strings, unlike in YAML 1.1."""
     text = node.value
     if node.style or node.tag == "tag:yaml.org,2002:str":
         return str(text)

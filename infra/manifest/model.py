@@ -1,4 +1,4 @@
-"""The manifest as values: what a valid dyno.yaml says, with defaults filled in and nothing resolved."""
+"""The model of a valid manifest, with defaults filled in and references unresolved."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 @dataclass(frozen=True)
 class Reference:
-    """A value that is not in the file: an environment variable, a file, or a command's output.
+    """A value that is not in the manifest: an environment variable, a file, or the output of a command.
 
     ``value`` is a name for ``from_env``, a path for ``from_file`` and an argv tuple for ``from_command``.
-    What it gives is secret everywhere.
+    The resolved value is always sensitive.
     """
 
     kind: Literal["from_env", "from_file", "from_command"]
@@ -27,8 +27,8 @@ Value = str | Reference
 
 @dataclass(frozen=True)
 class App:
-    """``name`` matches ``[a-z][a-z0-9]*(-[a-z0-9]+)*``; ``source`` is an absolute directory. ``build`` are shell
-    commands that run in a copy of it before it is sealed, ``writable`` directories in it that a dyno may write to."""
+    """``name`` matches ``[a-z][a-z0-9]*(-[a-z0-9]+)*``; ``source`` is an absolute directory. ``build``
+    holds shell commands that run in a copy of it, ``writable`` directories in it that a dyno may write to."""
 
     name: str
     source: Path
@@ -38,8 +38,8 @@ class App:
 
 @dataclass(frozen=True)
 class Ruby:
-    """``version`` is a requirement in RubyGems' syntax (``>= 3.1, < 4``); ``path`` a Ruby that is not the system's;
-    ``bundler`` says whether everything runs with ``bundle exec``."""
+    """``version`` is a requirement in RubyGems' syntax (``>= 3.1, < 4``); ``path`` is a ruby program
+    other than the distribution's; ``bundler`` is true if everything runs with ``bundle exec``."""
 
     version: str = ">= 2.7"
     path: str | None = None
@@ -48,7 +48,7 @@ class Ruby:
 
 @dataclass(frozen=True)
 class Packages:
-    """Whether dynoctl installs the layers' packages, and the ``names`` of those that the app needs beside them."""
+    """``manual``: only check for the packages of the layers. ``names``: additional packages of the app."""
 
     manual: bool = False
     names: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class AppServer:
 
 @dataclass(frozen=True)
 class Framework:
-    """``require`` is what Ruby requires first (``./app``); ``app`` names a constant that answers ``call``."""
+    """``require`` is what Ruby requires first (``./app``); ``app`` names a constant that responds to ``call``."""
 
     name: str
     require: str | None = None
@@ -71,7 +71,7 @@ class Framework:
 
 @dataclass(frozen=True)
 class Use:
-    """One middleware: ``use NAME, *args, **options`` after ``require``."""
+    """A middleware: ``use NAME, *args, **options`` after ``require``."""
 
     name: str
     require: str | None = None
@@ -81,7 +81,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Map:
-    """One app at a URL prefix, in the same process; wrapped by the ``use`` entries before it."""
+    """An app at a URL prefix in the same process, wrapped by the ``use`` entries before it."""
 
     path: str
     app: str
@@ -90,10 +90,11 @@ class Map:
 
 @dataclass(frozen=True)
 class DynoType:
-    """One line of the formation. ``cpu`` is in thousandths of a core (250 = a quarter, a dyno's share),
-    ``memory`` in bytes, ``port`` is the first port that a server gives out for this type.
-    ``command`` is a line for a shell, or an argv; None is the app server, and only that listens on a port.
-    ``stop_timeout`` in seconds; None is what suits it."""
+    """A process type of the formation.
+
+    ``cpu`` is the CPU quota in thousandths of a core, ``memory`` the limit in bytes, ``port`` the first port that a
+    server assigns to this type. ``command`` is a shell command line or an argv; None is the app server, which alone
+    listens on a port. ``stop_timeout`` is in seconds; None is the default of the app server."""
 
     name: str
     count: int
@@ -106,9 +107,11 @@ class DynoType:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A command that runs at moments that come again, in a dyno of its own on one server. ``calendar`` holds them as
-    systemd's calendar events, ``when`` as they are written; ``timeout`` in seconds; ``cpu`` and ``memory`` as a
-    ``DynoType``'s. What comes while it still runs is left out (``skip``), or runs once afterwards (``queue``)."""
+    """A command that runs at scheduled times, in its own dyno on one server.
+
+    ``calendar`` holds the times as calendar events of systemd, ``when`` as they are written. ``timeout`` is in
+    seconds; ``cpu`` and ``memory`` are those of a ``DynoType``. A scheduled time during a run is dropped
+    (``skip``), or the command runs once afterwards (``queue``)."""
 
     name: str
     command: str | tuple[str, ...]
@@ -121,13 +124,13 @@ class Schedule:
 
     @property
     def type(self) -> DynoType:
-        """It as a type of which there is one dyno."""
+        """The schedule as a process type with one dyno."""
         return DynoType(self.name, 1, self.cpu, self.memory, command=self.command)
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A directory that outlives its dynos. ``path`` is below the app's; ``types`` of dyno have it, () is all."""
+    """A directory that outlives dynos. ``path`` is relative to the app; ``types`` are its process types, () is all."""
 
     name: str
     path: str
@@ -136,8 +139,8 @@ class Volume:
 
 @dataclass(frozen=True)
 class Backing:
-    """A database or a cache: its adapter, and its URL or else its parts. ``port`` None is the adapter's own,
-    ``name`` a database (for redis its number), ``options`` what follows the question mark of a URL."""
+    """A database or a cache: its adapter, and its URL or its parts. ``port`` None is the standard port of the adapter,
+    ``name`` is the database (for redis its number), ``options`` are the query parameters of the URL."""
 
     adapter: str
     url: Value | None = None
@@ -151,9 +154,9 @@ class Backing:
 
 @dataclass(frozen=True)
 class Server:
-    """``user`` and ``port`` are None where ssh_config or the default decides; ``listen`` is the address on
-    which its dynos listen (None: the address by which the server was reached); one that ``drain`` takes no dynos, and
-    gives away what it has."""
+    """``user`` and ``port`` are None if ssh_config or the default decides. ``listen`` is the address on which the dynos
+    listen; None is the address by which the server was reached. If ``drain`` is true, the dynos of the server move to
+    other servers."""
 
     name: str
     host: str
@@ -163,13 +166,15 @@ class Server:
     drain: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     dynos: bool = True
-    """Whether it carries any."""
+    """Whether dynos run on this server."""
 
 
 @dataclass(frozen=True)
 class Router:
-    """What leads to the web dynos, on the ``servers`` of these names. ``hosts`` none: whatever leads nowhere else.
-    HTTPS is with ``certificate`` and ``key``, or with those that ``acme`` (an e-mail address) gets, or not at all."""
+    """The reverse proxy in front of the web dynos; ``servers`` are the names of its servers.
+
+    Without ``hosts``, the app gets every host name that is not routed to another app. HTTPS needs ``certificate`` and
+    ``key``, or ``acme``, the contact address for certificates that the router obtains."""
 
     kind: str
     servers: tuple[str, ...]
@@ -184,20 +189,20 @@ class Router:
 
 @dataclass(frozen=True)
 class Ssh:
-    """How to log in. Paths are absolute, with ``~`` expanded; None leaves it to ssh_config and the agent."""
+    """How to log in. Paths are absolute, with ``~`` expanded; None is what ssh_config and the SSH agent provide."""
 
     user: str | None = None
     key: Path | None = None
     known_hosts: Path | None = None
     gateway: str | None = None
     connect_timeout: int = 10
-    """Seconds to wait for a server's TCP answer and login."""
+    """Seconds to wait for the connection and the login."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """How a web dyno is asked whether it is well. ``status`` None: any answer from 200 to 399; a ``path`` of None: the
-    root, and any HTTP answer at all. ``timeout``: seconds to wait for one answer."""
+    """The health check of web dynos. ``status`` None accepts any status from 200 to 399. ``path`` None requests
+    ``/`` and accepts any HTTP response. ``timeout`` is in seconds, for one response."""
 
     path: str | None = None
     status: int | None = None
@@ -206,8 +211,8 @@ class Health:
 
 @dataclass(frozen=True)
 class Rollout:
-    """How dynos that run are moved to a new release, in Nomad's words. ``max_parallel`` is a number of dynos or, as
-    ``25%``, a share of those that move; times are in seconds."""
+    """How running dynos move to a new release, in the terms of Nomad. ``max_parallel`` is a number of dynos, or a
+    percentage such as ``25%`` of the dynos that move; times are in seconds."""
 
     max_parallel: int | str = 1
     canary: int = 0
@@ -219,8 +224,8 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Checks:
-    """What no plan may do. ``min_healthy`` is by process type, a number or, as ``75%``, a share; ``max_exposure`` a
-    rating from 0 to 10; ``min_spread`` by label, over how many of its values."""
+    """Rules that every plan must pass. ``min_healthy`` is a number or a percentage such as ``75%`` by process type,
+    ``max_exposure`` an exposure level from 0 to 10, ``min_spread`` a minimum number of values by label."""
 
     min_healthy: Mapping[str, int | str] = field(default_factory=dict)
     max_exposure: float | None = None
@@ -230,30 +235,30 @@ class Checks:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A whole, valid manifest. ``rackup`` says where the app is, or else ``framework`` does; with both, the
-    framework is there for what else it brings. ``databases`` and ``caches`` are those beside the first, by name."""
+    """A valid manifest. ``rackup`` or ``framework`` names the app; with both, ``rackup`` does, and ``framework`` only
+    adds what else the framework needs. ``databases`` and ``caches`` are those in addition to the first, by name."""
 
     file: Path
     app: App
     servers: tuple[Server, ...]
     dynos: Mapping[str, DynoType]
     destination: str | None = None
-    """The overlay that was chosen with ``-d``; None is the manifest as it stands."""
+    """The NAME of ``-d NAME``; None without an overlay."""
     files: tuple[Path, ...] = ()
-    """All files that it was made from, the lowest first."""
+    """All files that were merged, the base first."""
     digest: str = ""
-    """The sha256 in hex of all that they said."""
+    """The sha256 of these files, in hex."""
     framework: Framework | None = None
     rackup: str | None = None
     ruby: Ruby = Ruby()
     packages: Packages = Packages()
     builder: str | None = None
-    """The server on which ``app.build`` runs; None is the machine that runs dynoctl."""
+    """The server on which ``app.build`` runs; None is the local machine."""
     app_server: AppServer = AppServer()
     middleware: tuple[Use | Map, ...] = ()
     env: Mapping[str, Value] = field(default_factory=dict)
     credentials: Mapping[str, Reference] = field(default_factory=dict)
-    """What dynos get as files, by the file's name."""
+    """Secrets that dynos read from files, by file name."""
     schedule: tuple[Schedule, ...] = ()
     volumes: tuple[Volume, ...] = ()
     database: Backing | None = None
@@ -262,21 +267,21 @@ class Manifest:
     caches: Mapping[str, Backing] = field(default_factory=dict)
     ssh: Ssh = Ssh()
     release_command: str | tuple[str, ...] | None = None
-    """A line for a shell, or an argv, that runs once before the dynos of a new release."""
+    """A shell command line or an argv that runs once for a new release, before any dyno moves."""
     rollout: Rollout = Rollout()
     checks: Checks = field(default_factory=Checks)
     keep: int = 5
-    """How many slugs stay on the servers, the one that runs included."""
+    """The number of slugs kept on the servers, including the current one."""
     spread: str | None = None
-    """The label over whose values dynos spread before they spread over servers."""
+    """The label over whose values dynos are spread first, then over the servers."""
     router: Router | None = None
 
     @property
     def types(self) -> Mapping[str, DynoType]:
-        """Everything that has dynos: the process types, and then the schedules."""
-        return {**self.dynos, **{one.name: one.type for one in self.schedule}}
+        """The process types, then the schedules as process types, by name."""
+        return {**self.dynos, **{schedule.name: schedule.type for schedule in self.schedule}}
 
     @property
     def environment(self) -> str:
-        """What the servers remember of ``destination``: ``staging``, or ``default``."""
+        """The name of the environment in records: ``destination``, or ``default`` without one."""
         return self.destination or "default"

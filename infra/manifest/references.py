@@ -1,4 +1,4 @@
-"""Values that are not in the file: fetch them, keep them secret, and make the environment of a dyno."""
+"""Resolve references to sensitive values, and build the environment of a dyno."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.backings import Service, from_parts, from_url, plain, variables
 from infra.manifest.model import Manifest, Reference, Value
-from infra.manifest.places import place
+from infra.manifest.paths import resolve_path
 from infra.manifest.urls import check_url, has_password
 from infra.sensitive import Sensitive
 
 Fetch = Callable[[str, Value], str | Sensitive | None]
-"""A value of the manifest from its place; None, and a problem noted, where it gives nothing."""
+"""Resolves the value at a path of the manifest. Returns None and records a diagnostic if that fails."""
 
 LARGEST = 1 << 20
-"""Bytes of one value, and of all credentials together: that is what systemd hands to a unit."""
+"""Maximum size of a value, and of all credentials together, in bytes: the limit of systemd for a unit."""
 
 COMMAND_TIMEOUT = 30
-"""Seconds that a from_command may take."""
+"""Timeout of a ``from_command``, in seconds."""
 
 
 class Unresolved(Exception):
-    """A reference gives nothing; says why, and never what was read."""
+    """A reference cannot be resolved. The message says why, and never what was read."""
 
     def __init__(self, summary: str, hint: str = "") -> None:
         super().__init__(summary)
@@ -34,26 +34,26 @@ class Unresolved(Exception):
 
 
 class Resolver:
-    """Fetches what references name, for one manifest: each once, and ``.dyno/secrets`` only where it is needed."""
+    """Resolves the references of a manifest, each once. Reads ``.dyno/secrets`` only if it is needed."""
 
     def __init__(self, base: Path, destination: str | None) -> None:
         self._base = base
         self._destination = destination
-        self._known: dict[Reference, Sensitive] = {}
+        self._resolved: dict[Reference, Sensitive] = {}
         self._secrets: Mapping[str, str] | None = None
 
     def __call__(self, value: Value) -> str | Sensitive:
-        """The value. Raises Unresolved, and DynoctlError where ``.dyno/secrets`` cannot be used."""
+        """The value. Raises Unresolved, and DynoctlError if ``.dyno/secrets`` cannot be used."""
         if isinstance(value, str):
             return Sensitive(value) if has_password(value) else value
         text = self.whole(value).reveal()
         return Sensitive(text if value.kind == "from_env" else text.removesuffix("\n"))
 
     def whole(self, value: Reference) -> Sensitive:
-        """All that a reference gives, with the newline at its end. Raises as above."""
-        if value not in self._known:
-            self._known[value] = resolve(value, self._base, self._secret)
-        return self._known[value]
+        """The value of a reference including its trailing newline. Raises Unresolved and DynoctlError."""
+        if value not in self._resolved:
+            self._resolved[value] = resolve(value, self._base, self._secret)
+        return self._resolved[value]
 
     def _secret(self, name: str) -> str | None:
         if self._secrets is None:
@@ -64,16 +64,16 @@ class Resolver:
 
 
 def resolve(value: Reference, base: Path, secret: Callable[[str], str | None]) -> Sensitive:
-    """What a reference gives, whole; ``secret`` gives variables that are not set. Raises Unresolved."""
-    words = value.value
+    """The value of a reference; ``secret`` looks up variables that are not in the environment. Raises Unresolved."""
+    source = value.value
     if value.kind == "from_env":
-        text = _from_env(str(words), secret)
+        text = _from_env(str(source), secret)
     elif value.kind == "from_file":
-        text = _from_file(place(base, str(words)))
+        text = _from_file(resolve_path(base, str(source)))
     else:
-        text = _from_command([words] if isinstance(words, str) else list(words), base)
+        text = _from_command([source] if isinstance(source, str) else list(source), base)
     if "\0" in text:
-        raise Unresolved(f"{value.kind}: the value holds a NUL character, which no environment can")
+        raise Unresolved(f"{value.kind}: the value contains a NUL character")
     return Sensitive(text)
 
 
@@ -83,12 +83,12 @@ def _from_env(name: str, secret: Callable[[str], str | None]) -> str:
         text = secret(name)
     if text is None:
         raise Unresolved(
-            f"the environment variable {name} is not set", f"Set it: export {name}=..., or a line of .dyno/secrets"
+            f"environment variable {name} is not set", f"export {name}=..., or add {name}=... to .dyno/secrets"
         )
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Unresolved(f"the environment variable {name} is not UTF-8") from None
+        raise Unresolved(f"environment variable {name} is not valid UTF-8") from None
     return text
 
 
@@ -97,7 +97,7 @@ def _from_file(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
-        raise Unresolved(f"from_file: {path} cannot be read: {error.strerror}") from None
+        raise Unresolved(f"from_file: cannot read {path}: {error.strerror}") from None
     return _text(data, f"from_file: {path}")
 
 
@@ -113,33 +113,35 @@ def _from_command(argv: list[str], base: Path) -> str:
             check=False,
         )
     except OSError as error:
-        raise Unresolved(f"from_command: {name} cannot be run: {error.strerror}") from None
+        raise Unresolved(f"from_command: cannot run {name}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise Unresolved(f"from_command: {name} took longer than {COMMAND_TIMEOUT} s") from None
+        raise Unresolved(f"from_command: {name} timed out after {COMMAND_TIMEOUT} s") from None
     if done.returncode != 0:
-        # Its output may be half of a secret, so it is not shown.
-        raise Unresolved(f"from_command: {name} ended with status {done.returncode}", "Run it by hand to see why.")
+        # The output is not shown: it may be a part of the secret.
+        raise Unresolved(
+            f"from_command: {name} failed with exit status {done.returncode}", "Run the command to see its output."
+        )
     return _text(done.stdout, f"from_command: {name}")
 
 
-def _text(data: bytes, what: str) -> str:
+def _text(data: bytes, source: str) -> str:
     if len(data) > LARGEST:
-        raise Unresolved(f"{what}: the value is larger than 1 MiB")
+        raise Unresolved(f"{source}: the value is larger than 1 MiB")
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise Unresolved(f"{what}: the value is not UTF-8") from None
+        raise Unresolved(f"{source}: the value is not valid UTF-8") from None
 
 
 def resolver_of(manifest: Manifest) -> Resolver:
-    """For all that a manifest refers to."""
+    """The resolver for the references of a manifest."""
     return Resolver(manifest.file.resolve().parent, manifest.destination)
 
 
 def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) -> dict[str, str | Sensitive]:
-    """The variables of every dyno: those of database and cache, then ``env``, which wins.
+    """The environment variables of every dyno: those of databases and caches, overridden by ``env``.
 
-    Raises ManifestInvalid with every reference that gives nothing."""
+    Raises ManifestInvalid with every reference that cannot be resolved."""
     resolver = resolver or resolver_of(manifest)
     problems: list[Diagnostic] = []
 
@@ -164,16 +166,16 @@ def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) ->
 
 
 def resolve_credentials(manifest: Manifest, resolver: Resolver) -> dict[str, Sensitive]:
-    """The whole text of each of the dynos' credentials. Raises ManifestInvalid as ``resolve_environment`` does."""
+    """The content of each credential by name. Raises ManifestInvalid as ``resolve_environment`` does."""
     return _files(manifest, "credentials", manifest.credentials, resolver)
 
 
 def resolve_tls(manifest: Manifest) -> dict[str, Sensitive]:
-    """The router's certificate and key, where it has them. Raises ManifestInvalid as ``resolve_environment`` does."""
-    one = manifest.router
-    if one is None or one.certificate is None or one.key is None:
+    """The certificate and key of the router, if any. Raises ManifestInvalid as ``resolve_environment`` does."""
+    router = manifest.router
+    if router is None or router.certificate is None or router.key is None:
         return {}
-    return _files(manifest, "router/tls", {"certificate": one.certificate, "key": one.key}, resolver_of(manifest))
+    return _files(manifest, "router/tls", {"certificate": router.certificate, "key": router.key}, resolver_of(manifest))
 
 
 def _files(manifest: Manifest, path: str, values: Mapping[str, Reference], resolver: Resolver) -> dict[str, Sensitive]:
@@ -186,14 +188,14 @@ def _files(manifest: Manifest, path: str, values: Mapping[str, Reference], resol
             problems.append(Diagnostic(error.summary, path=f"{path}/{name}", hint=error.hint))
     size = sum(len(name) + len(text.reveal().encode()) for name, text in found.items())
     if size > LARGEST:
-        problems.append(Diagnostic(f"they are {size} bytes together", path=path, expected="at most 1 MiB"))
+        problems.append(Diagnostic(f"{path} is too large: {size} bytes in total", path=path, expected="at most 1 MiB"))
     if problems:
         raise ManifestInvalid(located(manifest, problems))
     return found
 
 
 def services(manifest: Manifest) -> dict[str, Service]:
-    """Every database and cache by its place in the manifest (``database``, ``caches/sessions``), in full.
+    """Every database and cache by its path in the manifest (``database``, ``caches/sessions``), resolved.
 
     Raises ManifestInvalid as ``resolve_environment`` does."""
     resolver = resolver_of(manifest)
@@ -214,31 +216,33 @@ def services(manifest: Manifest) -> dict[str, Service]:
 
 def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> dict[str, Service]:
     backings = {"database": manifest.database, "cache": manifest.cache}
-    backings |= {f"databases/{name}": one for name, one in manifest.databases.items()}
-    backings |= {f"caches/{name}": one for name, one in manifest.caches.items()}
+    backings |= {f"databases/{name}": backing for name, backing in manifest.databases.items()}
+    backings |= {f"caches/{name}": backing for name, backing in manifest.caches.items()}
     found: dict[str, Service] = {}
-    for path, one in backings.items():
-        if one is None:
+    for path, backing in backings.items():
+        if backing is None:
             continue
-        if one.url is None:
-            user = "" if one.user is None else fetch(f"{path}/user", one.user)
-            password = "" if one.password is None else fetch(f"{path}/password", one.password)
+        if backing.url is None:
+            user = "" if backing.user is None else fetch(f"{path}/user", backing.user)
+            password = "" if backing.password is None else fetch(f"{path}/password", backing.password)
             if user is not None and password is not None:
-                found[path] = from_parts(one.adapter, one.host, one.port, one.name, user, password, one.options)
+                found[path] = from_parts(
+                    backing.adapter, backing.host, backing.port, backing.name, user, password, backing.options
+                )
             continue
-        url = fetch(f"{path}/url", one.url)
+        url = fetch(f"{path}/url", backing.url)
         if url is None:
             continue
-        problem = check_url(plain(url), one.adapter)
+        problem = check_url(plain(url), backing.adapter)
         if problem is None:
-            found[path] = from_url(one.adapter, url)
+            found[path] = from_url(backing.adapter, url)
         else:
             problems.append(Diagnostic(problem.summary, path=f"{path}/url", expected=problem.expected))
     return found
 
 
 def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
-    """The same problems with their place in the file, which is read again only now."""
+    """The same problems with their location. The file is read again for it, because locations are not kept."""
     from infra.manifest.load import Unusable
     from infra.manifest.overlays import load_all
 
@@ -247,6 +251,8 @@ def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
     except Unusable:
         return problems
     return [
-        document.diagnostic(tuple(one.path.split("/")), one.summary, expected=one.expected, hint=one.hint)
-        for one in problems
+        document.diagnostic(
+            tuple(problem.path.split("/")), problem.summary, expected=problem.expected, hint=problem.hint
+        )
+        for problem in problems
     ]

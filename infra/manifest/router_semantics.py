@@ -1,4 +1,4 @@
-"""What a schema cannot say of a router: servers that there are, ports that differ, whole pairs of keys."""
+"""Checks of a router that a schema cannot express: existing servers, distinct ports, complete certificates."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from infra.manifest.document import Document
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every problem of ``router`` and of the servers that carry no dynos."""
-    servers = [one for one in _list(data.get("servers")) if isinstance(one, dict)]
-    if servers and all(one.get("dynos", True) is False for one in servers):
+    """Every error in ``router``, and in servers without dynos."""
+    servers = [server for server in _list(data.get("servers")) if isinstance(server, dict)]
+    if servers and all(server.get("dynos", True) is False for server in servers):
         yield document.diagnostic(
-            ("servers", 0, "dynos"), "no server carries dynos", hint="Take dynos: false off at least one of them."
+            ("servers", 0, "dynos"), "no server can run dynos", hint="Remove dynos: false from at least one server."
         )
     router = data.get("router")
     if not isinstance(router, dict):
         return
-    names = [str(one.get("name")) for one in servers]
+    names = [str(server.get("name")) for server in servers]
     yield from _servers(document, router, names)
-    yield from _reached(document, router, servers)
+    yield from _reachable(document, router, servers)
     hosts = _list(router.get("hosts"))
     for index, host in enumerate(hosts):
         if host in hosts[:index]:
-            yield document.diagnostic(("router", "hosts", index), f"{host} is listed twice")
+            yield document.diagnostic(("router", "hosts", index), f"duplicate host {host}")
     yield from _ports(document, router)
     yield from _tls(document, router)
 
@@ -44,13 +44,13 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
             continue
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
-            hint = f"Did you mean {close[0]}?" if close else "A router's server stands under servers like any other."
-            yield document.diagnostic(path, f"there is no server called {name}", hint=hint)
+            hint = f"Did you mean {close[0]}?" if close else f"Add {name} to servers."
+            yield document.diagnostic(path, f"unknown server {name}", hint=hint)
         elif name in chosen[:index]:
-            yield document.diagnostic(path, f"{name} is listed twice")
+            yield document.diagnostic(path, f"duplicate server {name}")
 
 
-def _reached(document: Document, router: Mapping[str, Any], servers: list[dict[str, Any]]) -> Iterator[Diagnostic]:
+def _reachable(document: Document, router: Mapping[str, Any], servers: list[dict[str, Any]]) -> Iterator[Diagnostic]:
     routers = {str(name) for name in _list(router.get("servers"))}
     for index, server in enumerate(servers):
         try:
@@ -66,7 +66,7 @@ def _reached(document: Document, router: Mapping[str, Any], servers: list[dict[s
         yield document.diagnostic(
             ("servers", index, "listen"),
             f"the router cannot reach dynos on {listen}" + ("" if zone else f" from {min(elsewhere or routers)}"),
-            expected="an address of the server that the routers reach, or no listen",
+            expected="an address that the routers can reach, or no listen",
         )
 
 
@@ -77,12 +77,12 @@ def _ports(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic
     if "https" in listen and "tls" not in router:
         yield document.diagnostic(
             ("router", "listen", "https"),
-            "HTTPS needs a certificate",
+            "HTTPS requires a certificate",
             key=True,
-            expected="router.tls with certificate and key, or acme",
+            expected="router.tls with certificate and key, or with acme",
         )
     if ("tls" in router or "https" in listen) and listen.get("http", 80) == listen.get("https", 443):
-        yield document.diagnostic(("router", "listen"), "http and https cannot have the same port")
+        yield document.diagnostic(("router", "listen"), "http and https cannot use the same port")
 
 
 def _tls(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -93,21 +93,26 @@ def _tls(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
         if router.get("kind") != "caddy":
             yield document.diagnostic(
                 ("router", "tls", "acme"),
-                f"{router.get('kind')} gets no certificates by itself",
+                f"{router.get('kind')} does not support acme",
                 key=True,
                 expected="certificate and key, or kind: caddy",
             )
         if "certificate" in tls or "key" in tls:
             yield document.diagnostic(
-                ("router", "tls", "acme"), "acme does not go with certificate and key", key=True, hint="Take one out."
+                ("router", "tls", "acme"),
+                "acme cannot be combined with certificate and key",
+                key=True,
+                hint="Remove acme, or certificate and key.",
             )
         if not router.get("hosts"):
             yield document.diagnostic(
                 ("router", "tls", "acme"),
-                "a certificate is for host names, and there are none",
+                "acme requires host names",
                 key=True,
                 expected="router.hosts",
             )
     elif ("certificate" in tls) != ("key" in tls):
-        lacking = "key" if "certificate" in tls else "certificate"
-        yield document.diagnostic(("router", "tls"), f"the {lacking} is missing", expected="certificate and key")
+        missing = "key" if "certificate" in tls else "certificate"
+        yield document.diagnostic(
+            ("router", "tls"), f"missing key {missing!r} in router/tls", expected="certificate and key"
+        )

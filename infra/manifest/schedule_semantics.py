@@ -1,4 +1,4 @@
-"""What a schema cannot say of a schedule: names of their own, and moments that come."""
+"""Checks of schedules that a schema cannot express: distinct names and valid times."""
 
 from __future__ import annotations
 
@@ -11,36 +11,40 @@ from infra.manifest.document import Document
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every problem of ``schedule``."""
+    """Every error in ``schedule``."""
     dynos = data.get("dynos")
     types = dynos if isinstance(dynos, dict) and dynos else ("web",)
     names: set[str] = set()
-    for index, one in enumerate(named(data)):
-        where = ("schedule", index)
-        name = one.get("name")
+    for index, entry in enumerate(entries(data)):
+        path = ("schedule", index)
+        name = entry.get("name")
         if isinstance(name, str):
             if name in types:
-                yield document.diagnostic((*where, "name"), f"{name} is a process type already")
+                yield document.diagnostic((*path, "name"), f"name {name} is already used by a process type")
             if name in names:
-                yield document.diagnostic((*where, "name"), f"there are two schedules called {name}")
+                yield document.diagnostic((*path, "name"), f"duplicate schedule name {name}")
             names.add(name)
         for key, read, expected in (
-            ("cron", calendar, "minute hour day month weekday, in UTC: 0 3 * * *"),
-            ("every", every, "a time that divides a minute, an hour or a day: 30s, 10m, 6h, 1d; or cron"),
+            ("cron", calendar, "a cron expression in UTC: minute hour day month weekday, such as 0 3 * * *"),
+            ("every", every, "a duration that divides a minute, an hour or a day evenly, such as 30s, 10m, 6h or 1d"),
         ):
-            text = one.get(key)
+            text = entry.get(key)
             if isinstance(text, str):
                 try:
                     read(text)
                 except CronError as error:
-                    yield document.diagnostic((*where, key), f"{key}: {error}", expected=expected)
-        if "cron" in one and "every" in one:
-            yield document.diagnostic((*where, "every"), "cron and every exclude each other")
-        if "cron" not in one and "every" not in one:
-            yield document.diagnostic(where, f"{name or 'it'} does not say when it runs", expected="cron or every")
+                    yield document.diagnostic((*path, key), f"invalid value for {key}: {error}", expected=expected)
+        if "cron" in entry and "every" in entry:
+            yield document.diagnostic(
+                (*path, "every"), "cron and every cannot be combined", hint="Remove cron or every."
+            )
+        if "cron" not in entry and "every" not in entry:
+            yield document.diagnostic(
+                path, f"missing key 'cron' or 'every' in schedule/{index}", expected="cron or every"
+            )
 
 
-def named(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The schedule's entries, as far as they are entries."""
-    given = data.get("schedule")
-    return [one if isinstance(one, dict) else {} for one in given] if isinstance(given, list) else []
+def entries(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of ``schedule``, with {} for an entry that is not a mapping."""
+    schedule = data.get("schedule")
+    return [entry if isinstance(entry, dict) else {} for entry in schedule] if isinstance(schedule, list) else []

@@ -1,4 +1,4 @@
-"""Check a document against the JSON Schema, and say what is wrong in words of our own."""
+"""Check a document against the JSON Schema, and turn violations into diagnostics."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _NAMES = {
     "object": "a mapping",
     "array": "a list",
     "string": "a string",
-    "integer": "a whole number",
+    "integer": "an integer",
     "number": "a number",
     "boolean": "true or false",
     "null": "nothing",
 }
 _HINTS = {
-    ("server",): "The key is servers, and it holds a list.",
+    ("server",): "Use servers, with a list.",
     (
         "database",
         "adapter",
         "sqlite",
-    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql or mysql.",
+    ): "Use postgresql or mysql. SQLite requires a writable filesystem, and that of a dyno is read-only.",
     (
         "database",
         "adapter",
         "sqlite3",
-    ): "SQLite needs a filesystem to write to, and a dyno's is read-only. Use postgresql or mysql.",
+    ): "Use postgresql or mysql. SQLite requires a writable filesystem, and that of a dyno is read-only.",
 }
 
 
 def check(document: Document) -> Iterator[Diagnostic]:
-    """Every violation, each at its key or value."""
+    """Every violation, with the location of its key or value."""
     validator = _validator()(load("dyno.schema.json"))
     for error in validator.iter_errors(document.data):
         yield from _explain(document, error, tuple(error.absolute_path))
@@ -48,7 +48,7 @@ def check(document: Document) -> Iterator[Diagnostic]:
 
 @cache
 def _validator() -> Any:
-    """JSON Schema, but for two things: 2.0 is no whole number, and a pattern's ``$`` is the end and no newline's."""
+    """A JSON Schema validator with two differences: 2.0 is not an integer, and ``$`` matches only at the very end."""
     from jsonschema import Draft202012Validator, ValidationError
     from jsonschema.validators import extend
 
@@ -56,10 +56,10 @@ def _validator() -> Any:
         if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", rule), instance):
             yield ValidationError(f"{instance!r} does not match {rule!r}")
 
-    def whole(checker: Any, instance: Any) -> bool:
+    def is_integer(checker: Any, instance: Any) -> bool:
         return isinstance(instance, int) and not isinstance(instance, bool)
 
-    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", whole)
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", is_integer)
     return extend(  # type: ignore[no-untyped-call]
         Draft202012Validator, {"pattern": pattern}, type_checker=types
     )
@@ -75,32 +75,32 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "required":
             missing = re.match(r"'(.+)' is a required", error.message)
             name = missing[1] if missing else "?"
-            where = "/".join(map(str, path)) or "the manifest"
+            parent = f" in {'/'.join(map(str, path))}" if path else ""
             example = _example(schema, name)
             yield document.diagnostic(
-                path, f"{where} has no {name}", key=True, expected=f"{name}: {example}" if example else name
+                path, f"missing key {name!r}{parent}", key=True, expected=f"{name}: {example}" if example else name
             )
         case "type":
             kinds = rule if isinstance(rule, list) else [rule]
             wanted = expected or " or ".join(_NAMES[kind] for kind in kinds)
             yield document.diagnostic(
                 path,
-                f"{_last(path)} is {_found(error.instance)}",
+                _invalid(path, _found(error.instance)),
                 expected=wanted,
                 hint=_type_hint(document, path, kinds, error.instance, schema),
             )
         case "anyOf" if path[:1] == ("env",) and error.instance is None:
-            return  # a variable without a value: said elsewhere, with what to write
+            return  # semantics reports a variable without a value, with a hint
         case "anyOf":
             yield from _branch(document, error, path, expected)
         case "enum":
-            choices = [str(one) for one in rule]
+            choices = [str(choice) for choice in rule]
             close = _close(str(error.instance), choices)
             hint = _HINTS.get((*map(str, path), str(error.instance)), f"Did you mean {close}?" if close else "")
             yield document.diagnostic(
                 path,
-                f"{_last(path)} cannot be {_show(error.instance)}",
-                expected=" or ".join(choices),
+                f"invalid value for {_last(path)}: {_show(error.instance)}",
+                expected=_choices(choices),
                 hint=hint,
             )
         case "const":
@@ -108,56 +108,55 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "pattern" if (path and path[0] == "env") or "propertyNames" in list(error.absolute_schema_path):
             yield document.diagnostic(
                 (*path, str(error.instance)),
-                f"{_show(error.instance)} is no name for an environment variable",
+                f"invalid name of an environment variable: {_show(error.instance)}",
                 key=True,
                 expected="letters, digits and underscores, not starting with a digit",
             )
         case "minimum" | "maximum":
             yield document.diagnostic(
-                path, f"{_last(path)} cannot be {_show(error.instance)}", expected=_bounds(schema)
+                path, f"invalid value for {_last(path)}: {_show(error.instance)}", expected=_bounds(schema)
             )
         case "minProperties" | "maxProperties" | "minItems" | "minLength" | "pattern":
-            empty = error.instance in ("", [], {})
-            word = "is empty" if empty else f"cannot be {_show(error.instance)}"
-            yield document.diagnostic(path, f"{_last(path)} {word}", expected=expected)
+            found = "empty" if error.instance in ("", [], {}) else _show(error.instance)
+            yield document.diagnostic(path, _invalid(path, found), expected=expected)
         case _:
-            yield document.diagnostic(path, f"{_last(path)} cannot be {_show(error.instance)}", expected=expected)
+            yield document.diagnostic(
+                path, f"invalid value for {_last(path)}: {_show(error.instance)}", expected=expected
+            )
 
 
 def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Diagnostic]:
     known = list(schema.get("properties", {}))
     names = [pattern for pattern in schema.get("patternProperties", {}) if pattern != "^x-"]
     for key in instance:
-        if key in known or (not path and key.startswith("x-")) or any(re.search(one, key) for one in names):
+        if key in known or (not path and key.startswith("x-")) or any(re.search(name, key) for name in names):
             continue
-        here = (*path, key)
+        key_path = (*path, key)
         if names:
             yield document.diagnostic(
-                here, f"{_show(key)} cannot be a name here", key=True, expected=str(schema.get("x-expected", ""))
+                key_path, f"invalid name {_show(key)}", key=True, expected=str(schema.get("x-expected", ""))
             )
             continue
         close = _close(key, known)
-        hint = _HINTS.get(here, f"Did you mean {close}?" if close else "")
-        yield document.diagnostic(
-            here, f"unknown key {_show(key)}", key=True, expected=f"one of {', '.join(known)}", hint=hint
-        )
+        hint = _HINTS.get(key_path, f"Did you mean {close}?" if close else "")
+        yield document.diagnostic(key_path, f"unknown key {_show(key)}", key=True, expected=_choices(known), hint=hint)
 
 
 def _branch(document: Document, error: ValidationError, path: Path, expected: str) -> Iterator[Diagnostic]:
-    """Of several forms, complain about the one that was meant: whose type fits."""
-    meant: dict[int, list[ValidationError]] = {}
+    """Report the errors of the alternative whose type matches the value, or that none matches."""
+    alternatives: dict[int, list[ValidationError]] = {}
     for inner in error.context or ():
-        meant.setdefault(int(inner.schema_path[0]), []).append(inner)
-    for errors in meant.values():
+        alternatives.setdefault(int(inner.schema_path[0]), []).append(inner)
+    for errors in alternatives.values():
         if not any(inner.validator == "type" and not inner.path for inner in errors):
             for inner in errors:
                 yield from _explain(document, inner, (*path, *inner.path))
             return
-    yield document.diagnostic(path, f"{_last(path)} is {_found(error.instance)}", expected=expected)
+    yield document.diagnostic(path, _invalid(path, _found(error.instance)), expected=expected)
 
 
 def newer(document: Document) -> Diagnostic | None:
-    """What is to be said of a manifest in a format that is newer than this dynoctl."""
+    """The error for a manifest in a newer format than this version of dynoctl supports, or None."""
     data = document.data
     found = data.get("version") if isinstance(data, dict) else None
     later = isinstance(found, int) and not isinstance(found, bool) and found > 1
@@ -166,24 +165,26 @@ def newer(document: Document) -> Diagnostic | None:
 
 def _version(document: Document, found: Any, path: Path) -> Diagnostic:
     if isinstance(found, int) and found > 1:
-        return document.diagnostic(
-            path, f"version {found} is newer than this dynoctl reads", expected="1", hint="Upgrade dynoctl."
-        )
-    return document.diagnostic(path, f"version cannot be {_show(found)}", expected="1")
+        return document.diagnostic(path, f"unsupported manifest version {found}", expected="1", hint="Upgrade dynoctl.")
+    return document.diagnostic(path, f"invalid value for version: {_show(found)}", expected="1")
 
 
 def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any, schema: Mapping[str, Any]) -> str:
     text = document.scalars.get(path, "")
     if "boolean" in kinds and text.lower() in ("yes", "no", "on", "off", "y", "n"):
-        return f"Write {'true' if text.lower() in ('yes', 'on', 'y') else 'false'}; {text} is a string."
+        return f"Use {'true' if text.lower() in ('yes', 'on', 'y') else 'false'}: {text} is a string."
     fits = re.search(schema.get("pattern", ""), text) is not None
     if kinds == ["string"] and isinstance(instance, int | float) and fits:
-        return f'Put it in quotes: "{text}".'
+        return f'Quote the value: "{text}"'
     if {"integer", "number"} & set(kinds) and isinstance(instance, str) and text.strip().isdigit():
-        return "Write the number without quotes and without leading zeros."
+        return "Remove the quotes and leading zeros of the number."
     if path == ("servers",) and isinstance(instance, dict):
-        return "Write each server as a list item: - {name: grid-1, host: 10.0.0.11}"
+        return "Use a list item for each server: - {name: grid-1, host: 10.0.0.11}"
     return ""
+
+
+def _choices(values: list[str]) -> str:
+    return f"one of: {', '.join(values)}" if len(values) > 1 else values[0]
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
@@ -209,6 +210,10 @@ def _last(path: Path) -> str:
     return f"{named[-1]}[{path[-1]}]" if isinstance(path[-1], int) and named else named[-1]
 
 
+def _invalid(path: Path, found: str) -> str:
+    return f"{_last(path)} is empty" if found == "empty" else f"invalid value for {_last(path)}: {found}"
+
+
 def _found(value: Any) -> str:
     if value is None:
         return "empty"
@@ -222,7 +227,7 @@ def _found(value: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    """A value in a message: short, quoted; whole structures are named and not shown."""
+    """A value for a message: strings shortened and quoted, lists and mappings by their type only."""
     if isinstance(value, str):
         return repr(value if len(value) <= 60 else value[:57] + "...")
     return (
@@ -234,5 +239,5 @@ def _show(value: Any) -> str:
     )
 
 
-def _close(word: str, known: list[str]) -> str:
-    return next(iter(difflib.get_close_matches(word, known, 1, 0.6)), "")
+def _close(name: str, choices: list[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, choices, 1, 0.6)), "")

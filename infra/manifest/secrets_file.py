@@ -1,4 +1,4 @@
-"""``.dyno/secrets``: variables of the machine that runs dynoctl, in a file beside the manifest and outside git."""
+"""``.dyno/secrets``: values for ``from_env`` in a file next to the manifest that is not in git."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pathlib import Path
 from infra.errors import DynoctlError
 
 LARGEST = 1 << 20
-"""Bytes of such a file."""
+"""Maximum size of a file, in bytes."""
 
 
 def read(base: Path, destination: str | None) -> Mapping[str, str]:
-    """The names and values of ``.dyno/secrets`` and, over it, of ``.dyno/secrets.DESTINATION``, where they are there.
+    """The variables in ``.dyno/secrets``, overridden by ``.dyno/secrets.DESTINATION``; both files are optional.
 
-    Raises DynoctlError where others can read one, git has it, or a line cannot be read; no value is ever said."""
+    Raises DynoctlError if other users can read a file, git tracks it, or a line is invalid. Values are never shown."""
     names = ["secrets", *([f"secrets.{destination}"] if destination else [])]
     found: dict[str, str] = {}
     for name in names:
         file = base / ".dyno" / name
         try:
-            there = file.is_file()
+            exists = file.is_file()
         except OSError as error:
-            raise DynoctlError(f"{file} cannot be read: {error.strerror}") from None
-        if there:
+            raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
+        if exists:
             found |= _read(file)
     return found
 
@@ -37,38 +37,40 @@ def _read(file: Path) -> dict[str, str]:
     _refuse_shared(file)
     try:
         if file.stat().st_size > LARGEST:
-            raise DynoctlError(f"{file} is larger than 1 MiB", "It holds lines of NAME=value.")
+            raise DynoctlError(f"{file} is larger than 1 MiB", "Keep only lines of NAME=value.")
         with file.open(encoding="utf-8", newline="") as stream:
             bindings = list(parse_stream(stream))
     except OSError as error:
-        raise DynoctlError(f"{file} cannot be read: {error.strerror}") from None
+        raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise DynoctlError(f"{file} is not UTF-8") from None
+        raise DynoctlError(f"{file} is not valid UTF-8") from None
     found: dict[str, str] = {}
-    for one in bindings:
-        text = one.original.string
-        line = one.original.line + len(re.findall(r"\r\n|\n|\r", text[: len(text) - len(text.lstrip())]))
-        if one.error or (one.key is not None and one.value is None):
-            raise DynoctlError(f"{file}:{line}: this line is no NAME=value", "A value with spaces stands in quotes.")
-        if one.key is None:
+    for binding in bindings:
+        text = binding.original.string
+        line = binding.original.line + len(re.findall(r"\r\n|\n|\r", text[: len(text) - len(text.lstrip())]))
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise DynoctlError(
+                f"{file}:{line}: invalid line, expected NAME=value", "Quote a value that contains spaces."
+            )
+        if binding.key is None:
             continue
-        if one.key in found:
-            raise DynoctlError(f"{file}:{line}: {one.key} stands twice", "Keep one of them.")
-        found[one.key] = str(one.value)
+        if binding.key in found:
+            raise DynoctlError(f"{file}:{line}: duplicate variable {binding.key}", "Remove one of the lines.")
+        found[binding.key] = str(binding.value)
     return found
 
 
 def _refuse_shared(file: Path) -> None:
     mode = file.stat().st_mode & 0o777
     if mode & 0o077:
-        raise DynoctlError(f"{file} can be read by others: its mode is {mode:04o}", f"chmod 600 {file}")
+        raise DynoctlError(f"{file} is readable by other users: its mode is {mode:04o}", f"chmod 600 {file}")
     real = file.resolve()
     try:
-        known = subprocess.run(  # noqa: S603  # constant words but for a file's name
-            # Whoever owns the checkout: it is only asked for a name.
+        tracked = subprocess.run(  # noqa: S603  # constant arguments except for a file name
+            # The owner of the checkout does not matter: git only looks up a name.
             ["git", "-c", "safe.directory=*", "ls-files", "--error-unmatch", "--", real.name],  # noqa: S607
             cwd=real.parent,
-            # A hook of git runs with the place of its own repository.
+            # A git hook sets variables that name another repository.
             env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -76,12 +78,13 @@ def _refuse_shared(file: Path) -> None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return  # no git, nothing in it
-    if known.returncode == 0:
+        return  # without git, the file is not in a repository
+    if tracked.returncode == 0:
         raise DynoctlError(
-            f"{file} is in git",
-            f"Take it out, change what it held, and add .dyno/ to .gitignore: git rm --cached {file}",
+            f"{file} is tracked by git",
+            f"Run git rm --cached {file}, add .dyno/ to .gitignore, and replace the secrets in it.",
         )
-    if known.returncode != 1 and b"not a git repository" not in known.stderr:
-        words = known.stderr.decode(errors="replace").strip().splitlines()
-        raise DynoctlError(f"git cannot say whether it has {file}: {words[-1] if words else known.returncode}")
+    if tracked.returncode != 1 and b"not a git repository" not in tracked.stderr:
+        lines = tracked.stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"exit status {tracked.returncode}"
+        raise DynoctlError(f"cannot determine whether git tracks {file}: {reason}")

@@ -1,4 +1,4 @@
-"""URLs of databases and caches: whether they fit their adapter, and whether a password is in them."""
+"""URLs of databases and caches: check them against the adapter, and find passwords in them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ SCHEMES = {
 
 
 SECRET = frozenset({"password", "passwd", "pwd", "sslpassword", "secret", "token"})
-"""Options of libpq, mysql2 and redis that hold a secret."""
+"""Options of libpq, mysql2 and redis whose values are secret."""
 
 _USER = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=password=)[^&\s]*", re.IGNORECASE)
 
-_KNOWN = frozenset({*(one for schemes in SCHEMES.values() for one in schemes), "http", "https", "sqlite", "sqlite3"})
+_KNOWN = frozenset(
+    {*(scheme for schemes in SCHEMES.values() for scheme in schemes), "http", "https", "sqlite", "sqlite3"}
+)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a URL; the URL itself is never in it."""
+    """Why a URL is invalid. It never contains the URL itself."""
 
     summary: str
     expected: str
 
 
 def check_url(url: str, adapter: str) -> Problem | None:
-    """None where the URL fits its adapter."""
+    """The problem of the URL with this adapter, or None."""
     schemes = SCHEMES.get(adapter)
     if schemes is None:
         return None
@@ -41,18 +43,18 @@ def check_url(url: str, adapter: str) -> Problem | None:
     )
     parts = split(url)
     if parts is None:
-        return Problem("this is not a URL", example)
+        return Problem("invalid URL", example)
     if parts.scheme not in schemes:
-        # What stands there may be a secret that is no URL at all, so it is only shown where it is surely none.
-        known = parts.scheme in _KNOWN
-        return Problem(f"this is no {adapter} URL" + (f", but one of {parts.scheme}" if known else ""), example)
+        # An unknown scheme is not shown: the text may be a secret and not a URL.
+        found = f": found scheme {parts.scheme}" if parts.scheme in _KNOWN else ""
+        return Problem(f"invalid {adapter} URL{found}", example)
     if not parts.hostname and parts.scheme != "unix":
-        return Problem("the URL names no host", example)
+        return Problem("missing host in URL", example)
     return None
 
 
 def split(url: str) -> SplitResult | None:
-    """The parts of a URL, or None where it has none (a port that is no number, an open bracket)."""
+    """The parts of a URL, or None if it is invalid (the port is not a number, a bracket is not closed)."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -62,12 +64,12 @@ def split(url: str) -> SplitResult | None:
 
 
 def is_secret(name: str) -> bool:
-    """Whether an option or a key of this name holds a secret."""
+    """Whether an option or a key of this name has a secret value."""
     return name.lower() in SECRET
 
 
 def masked(text: str, mask: str) -> str:
-    """A text with the password of a URL in it replaced; all behind ``://`` where it cannot be told from the rest."""
+    """A text with the password of a URL replaced by ``mask``, or everything after ``://`` if it cannot be isolated."""
     if not has_password(text):
         return _USER.sub(mask, text)
     scheme, _, rest = text.partition("://")
@@ -78,10 +80,10 @@ def masked(text: str, mask: str) -> str:
 
 
 def has_password(url: str) -> bool:
-    """True where the URL carries a password, also after its question mark, or cannot be taken apart to tell."""
+    """Whether a URL contains a password, also in its query. True for a URL that cannot be parsed."""
     if "://" not in url:
         return False
     parts = split(url)
     if parts is None or parts.password or (parts.username and parts.scheme.startswith("redis")):
-        return True  # what Redis is given alone is its password
+        return True  # a login without a colon is the password of Redis
     return any(is_secret(key) for key, _ in parse_qsl(parts.query, keep_blank_values=True))

@@ -1,26 +1,26 @@
-"""Which environment variables an app may not set, and why."""
+"""The environment variables that an app cannot set, and why."""
 
 from __future__ import annotations
 
 import re
 
 _REFUSED: tuple[tuple[str, str], ...] = (
-    (r"PORT", "Every dyno has a port of its own; set the first one with dynos.web.port."),
-    (r"DYNO", "It is the dyno's own name."),
+    (r"PORT", "dynoctl assigns a port to each dyno. Set the first port with dynos.web.port."),
+    (r"DYNO", "dynoctl sets it to the name of the dyno."),
     (
         r"LD_.*|GCONV_PATH|LOCPATH|MALLOC_.*|GLIBC_TUNABLES|NLSPATH",
-        "The loader and the C library read it before any Ruby runs.",
+        "The dynamic linker and the C library read it before Ruby starts.",
     ),
     (
         r"LISTEN_.*|NOTIFY_SOCKET|WATCHDOG_.*|MAINPID|INVOCATION_ID|JOURNAL_STREAM|CREDENTIALS_DIRECTORY",
-        "systemd sets it for its own use.",
+        "It is reserved by systemd.",
     ),
-    (r"BASH_ENV|ENV|IFS|SHELLOPTS|BASHOPTS|PS4", "A shell would act on it."),
+    (r"BASH_ENV|ENV|IFS|SHELLOPTS|BASHOPTS|PS4", "It changes how a shell runs."),
 )
 
 
 def refused(name: str) -> str:
-    """Why ``env`` may not set this variable, or "" where it may."""
+    """Why an app cannot set this variable, or "" if it can."""
     for pattern, reason in _REFUSED:
         if re.fullmatch(pattern, name):
             return reason

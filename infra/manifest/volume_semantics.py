@@ -1,4 +1,4 @@
-"""What a schema cannot say of volumes: names and places of their own, and types of dyno that there are."""
+"""Checks of volumes that a schema cannot express: distinct names, disjoint paths, existing process types."""
 
 from __future__ import annotations
 
@@ -7,35 +7,37 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest.document import Document
-from infra.manifest.schedule_semantics import named
+from infra.manifest.schedule_semantics import entries
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every problem of ``volumes``."""
-    app, given = data.get("app"), data.get("dynos")
-    dynos = [*(given if isinstance(given, dict) and given else ("web",)), *(one.get("name") for one in named(data))]
-    taken: dict[str, str] = {}
+    """Every error in ``volumes``."""
+    app, dynos = data.get("app"), data.get("dynos")
+    known = [
+        *(dynos if isinstance(dynos, dict) and dynos else ("web",)),
+        *(entry.get("name") for entry in entries(data)),
+    ]
+    owners: dict[str, str] = {}
     writable = app.get("writable") if isinstance(app, dict) else None
     for path in writable if isinstance(writable, list) else ():
         if isinstance(path, str):
-            taken[path.strip("/")] = f"app.writable has {path}"
+            owners[path.strip("/")] = f"{path} in app.writable"
     names: set[str] = set()
     volumes = data.get("volumes")
-    for index, one in enumerate(volumes if isinstance(volumes, list) else ()):
-        if not isinstance(one, dict):
+    for index, volume in enumerate(volumes if isinstance(volumes, list) else ()):
+        if not isinstance(volume, dict):
             continue
-        name, path, types = one.get("name"), one.get("path"), one.get("types")
+        name, path, types = volume.get("name"), volume.get("path"), volume.get("types")
         if isinstance(name, str):
             if name in names:
-                yield document.diagnostic(("volumes", index, "name"), f"there are two volumes called {name}")
+                yield document.diagnostic(("volumes", index, "name"), f"duplicate volume name {name}")
             names.add(name)
         if isinstance(path, str):
-            place = path.strip("/")
-            for other, says in taken.items():
-                if f"{place}/".startswith(f"{other}/") or f"{other}/".startswith(f"{place}/"):
-                    yield document.diagnostic(("volumes", index, "path"), f"{path} is taken: {says}")
-            taken[place] = f"the volume {name} is there"
+            directory = path.strip("/")
+            for other, owner in owners.items():
+                if f"{directory}/".startswith(f"{other}/") or f"{other}/".startswith(f"{directory}/"):
+                    yield document.diagnostic(("volumes", index, "path"), f"path {path} overlaps with {owner}")
+            owners[directory] = f"volume {name}"
         for number, type_ in enumerate(types if isinstance(types, list) else ()):
-            if isinstance(type_, str) and type_ not in dynos:
-                where = ("volumes", index, "types", number)
-                yield document.diagnostic(where, f"there are no dynos called {type_}")
+            if isinstance(type_, str) and type_ not in known:
+                yield document.diagnostic(("volumes", index, "types", number), f"unknown process type {type_}")

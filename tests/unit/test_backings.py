@@ -10,14 +10,14 @@ import yaml
 
 from infra.errors import ManifestInvalid
 from infra.manifest import read
-from infra.manifest.backings import Word, from_parts, from_url, plain, variables
+from infra.manifest.backings import Text, from_parts, from_url, plain, variables
 from infra.manifest.references import resolve_environment
 from infra.sensitive import Sensitive
 
 ODD = ["pass", "p@ss:w/rd?#%", "é漢 🚀", "'\"`$(id)\\", "a b+c&d=e", "[x]", "%2F"]
 
 
-def words(found: dict[str, Word]) -> dict[str, str]:
+def words(found: dict[str, Text]) -> dict[str, str]:
     return {key: plain(value) for key, value in found.items()}
 
 

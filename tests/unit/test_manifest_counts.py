@@ -94,7 +94,9 @@ def test_one_number_changes(before: str, after: str, newline: str) -> None:
     ],
 )
 def test_a_number_that_others_share_is_left_alone(text: str) -> None:
-    with pytest.raises(DynoctlError, match=r"dyno.yaml:\d+:\d+: .* has an alias, so changing it would change more"):
+    with pytest.raises(
+        DynoctlError, match=r"dyno.yaml:\d+:\d+: .* has an alias, so the change would affect other values"
+    ):
         scaled(text, web=12)
 
 
@@ -188,7 +190,7 @@ def test_a_file_is_replaced_in_its_place(tmp_path: Path) -> None:
     link.symlink_to(file)
     rewrite(link, b"\xef\xbb\xbfa: 1\r\n", b"b")
     assert link.is_symlink() and file.read_bytes() == b"b" and file.stat().st_mode & 0o777 == 0o640
-    with pytest.raises(DynoctlError, match="was changed meanwhile"):
+    with pytest.raises(DynoctlError, match="was changed by another process"):
         rewrite(link, b"a", b"c")
     assert file.read_bytes() == b"b"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.yaml", "real.yaml"]
@@ -218,7 +220,7 @@ def test_the_file_stays_where_nothing_came_of_it(project: Path) -> None:
         (("wbe=5", "--auto-approve"), 1, "available: web=4"),
         (("web=99999", "--auto-approve"), 1, "at most 10000 dynos of a type"),
         (("web=5", "--auto-approve"), 3, "NOT_THERE"),
-        (("-d", "nowhere", "web=5"), 3, "there is no dyno.nowhere.yaml"),
+        (("-d", "nowhere", "web=5"), 3, "overlay dyno.nowhere.yaml not found"),
     ):
         done = dynoctl(project, "scale", *argv)
         assert (done.returncode, file.read_bytes()) == (code, before), done.stderr

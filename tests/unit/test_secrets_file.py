@@ -46,19 +46,19 @@ def test_what_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert value(tmp_path, "OTHER", "staging") == "file"
     monkeypatch.setenv("KEY", "environment")
     assert value(tmp_path, "KEY", "staging") == "environment"
-    with pytest.raises(Unresolved, match="the environment variable NOT_THERE is not set"):
+    with pytest.raises(Unresolved, match="environment variable NOT_THERE is not set"):
         value(tmp_path, "NOT_THERE")
 
 
 @pytest.mark.parametrize(
     ("text", "mode", "says"),
     [
-        (f"A=1\nnot {POISON}\n", 0o600, r"secrets:2: this line is no NAME=value"),
-        (f"A=1\n\n\n={POISON}\n", 0o600, r"secrets:4: this line is no NAME=value"),
-        (f"A=1\r\n\r\n\r\nnot {POISON}\r\n", 0o600, r"secrets:4: this line is no NAME=value"),
-        (f"A=1\n  \n\nnot {POISON}\n", 0o600, r"secrets:4: this line is no NAME=value"),
-        (f"A={POISON}\nA={POISON}2\n", 0o600, r"secrets:2: A stands twice"),
-        (f"A={POISON}\n", 0o644, r"can be read by others: its mode is 0644"),
+        (f"A=1\nnot {POISON}\n", 0o600, r"secrets:2: invalid line, expected NAME=value"),
+        (f"A=1\n\n\n={POISON}\n", 0o600, r"secrets:4: invalid line, expected NAME=value"),
+        (f"A=1\r\n\r\n\r\nnot {POISON}\r\n", 0o600, r"secrets:4: invalid line, expected NAME=value"),
+        (f"A=1\n  \n\nnot {POISON}\n", 0o600, r"secrets:4: invalid line, expected NAME=value"),
+        (f"A={POISON}\nA={POISON}2\n", 0o600, r"secrets:2: duplicate variable A"),
+        (f"A={POISON}\n", 0o644, r"is readable by other users: its mode is 0644"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, mode: int, says: str) -> None:
@@ -74,24 +74,24 @@ def test_it_is_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, env=env)
     assert read(tmp_path, None) == {"A": "1"}
     subprocess.run(["git", "add", "-f", str(file)], cwd=tmp_path, check=True, env=env)
-    with pytest.raises(DynoctlError, match="secrets is in git"):
+    with pytest.raises(DynoctlError, match="secrets is tracked by git"):
         read(tmp_path, None)
     monkeypatch.setenv("GIT_DIR", ".git")  # as in a hook
-    with pytest.raises(DynoctlError, match="secrets is in git"):
+    with pytest.raises(DynoctlError, match="secrets is tracked by git"):
         read(tmp_path, None)
     link = write(tmp_path, "", "secrets.staging")
     link.unlink()
     file.rename(tmp_path / "kept")
     subprocess.run(["git", "add", "-f", "kept"], cwd=tmp_path, check=True, env=env)
     link.symlink_to(tmp_path / "kept")
-    with pytest.raises(DynoctlError, match="staging is in git"):
+    with pytest.raises(DynoctlError, match="staging is tracked by git"):
         read(tmp_path, "staging")
     link.unlink()
     if os.geteuid() != 0:
         return
     os.chown(tmp_path, 12345, 12345)  # the checkout of somebody else, as root finds it in a pipeline
     (tmp_path / "kept").rename(file)
-    with pytest.raises(DynoctlError, match="secrets is in git"):
+    with pytest.raises(DynoctlError, match="secrets is tracked by git"):
         read(tmp_path, None)
 
 
