@@ -1,4 +1,4 @@
-"""What an app server and a framework must tell about themselves, so that a new one is one file."""
+"""The protocols of app servers and frameworks. A new app server or framework is a new file and a registry line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from infra.manifest.model import Json, Manifest
 
 
 class StackError(ValueError):
-    """The layers do not fit together. ``path`` is the place in the manifest, ``hint`` what to do about it."""
+    """The layers cannot be combined. ``path`` is the path in the manifest, ``hint`` how to fix it."""
 
     def __init__(self, path: str, summary: str, hint: str = "") -> None:
         super().__init__(f"{path}: {summary}")
@@ -22,7 +22,7 @@ class StackError(ValueError):
 
 @dataclass(frozen=True)
 class Option:
-    """One key of ``app_server.options``."""
+    """A key of ``app_server.options``."""
 
     type: Literal["integer", "boolean"]
     description: str
@@ -30,12 +30,12 @@ class Option:
     minimum: int = 1
 
     def schema(self) -> dict[str, Json]:
-        """The same as JSON Schema."""
+        """The option as JSON Schema."""
         bounds: dict[str, Json] = {"minimum": self.minimum} if self.type == "integer" else {}
         return {"type": self.type, "description": self.description, "default": self.default, **bounds}
 
     def accepts(self, value: Json) -> bool:
-        """Whether ``value`` is of the type and in the bounds; true and false are no numbers."""
+        """Whether ``value`` has the type and is in range. true and false are not integers."""
         if self.type == "boolean":
             return isinstance(value, bool)
         return isinstance(value, int) and not isinstance(value, bool) and value >= self.minimum
@@ -43,7 +43,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Stop:
-    """How to end a process after its open requests: the signal, and the seconds it may take."""
+    """How to stop a process gracefully: the signal, and the timeout in seconds."""
 
     signal: str
     seconds: int
@@ -62,14 +62,14 @@ class Tcp:
 
 @dataclass(frozen=True)
 class Unix:
-    """A socket in the filesystem, by its absolute path."""
+    """A Unix socket by its absolute path."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class Inherited:
-    """The listening socket that systemd hands over as file descriptor 3."""
+    """The listening socket that systemd passes as file descriptor 3."""
 
 
 Listen = Tcp | Unix | Inherited
@@ -77,8 +77,8 @@ Listen = Tcp | Unix | Inherited
 
 @dataclass(frozen=True)
 class Boot:
-    """What an app server is started with: absolute paths of its rackup and of its own configuration (the text that
-    ``config`` gives), where it listens, and what RACK_ENV says."""
+    """What an app server is started with: the absolute paths of the rackup file and of its own configuration file
+    (whose text ``config`` returns), the address to listen on, and the value of RACK_ENV."""
 
     rackup: str
     config: str
@@ -87,40 +87,39 @@ class Boot:
 
 
 class AppServer(Protocol):
-    """One app server: the process that systemd starts."""
+    """An app server: the process that systemd starts."""
 
     @property
     def name(self) -> str:
-        """What ``app_server.name`` says; also its program, its gem and its package."""
+        """The value of ``app_server.name``. Also the name of the program, the gem and the package."""
         ...
 
     @property
     def options(self) -> Mapping[str, Option]:
-        """Every key that ``app_server.options`` may have."""
+        """The supported keys of ``app_server.options``."""
         ...
 
     @property
     def stop(self) -> Stop: ...
 
     def config(self, options: Mapping[str, Json]) -> str:
-        """The text of its configuration file: constant Ruby with nothing of the manifest but checked numbers and
-        booleans. It is the same for every dyno, wherever that listens."""
+        """The text of the configuration file: constant Ruby, into which only checked numbers and booleans of the
+        manifest are inserted. It is the same for all dynos and does not depend on the address."""
         ...
 
     def arguments(self, options: Mapping[str, Json], boot: Boot) -> tuple[str, ...]:
-        """What follows the program's name on its command line, in the slug's directory, in the foreground.
+        """The arguments of the program, which runs in the foreground in the directory of the slug.
 
-        The server writes its log to stdout or stderr, one line for what matters and none for a request,
-        and writes no file.
+        The server must write its log to stdout or stderr, must not log requests and must not write files.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the app is: what to require, the constant that then is there, and the method that gives the app.
+    """How to load the app: what to require, the constant, and the method of the constant that returns the app.
 
-    No ``reader`` means that the constant is the app itself."""
+    Without ``reader``, the constant is the app itself."""
 
     requires: tuple[str, ...]
     constant: str
@@ -128,32 +127,32 @@ class Entry:
 
 
 class Framework(Protocol):
-    """One framework."""
+    """A framework."""
 
     @property
     def name(self) -> str:
-        """What ``framework.name`` says."""
+        """The value of ``framework.name``."""
         ...
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What it needs beside the environment of every dyno."""
+        """Variables that it needs in addition to the environment of every dyno."""
         ...
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The Debian packages that it comes in, for apps that bring no gems of their own."""
+        """The Debian packages of the framework, for apps without a bundle."""
         ...
 
     @property
     def writable(self) -> tuple[str, ...]:
-        """Directories of the app that it writes to."""
+        """Directories of the app that the framework writes to."""
         ...
 
     def check(self, manifest: Manifest) -> None:
-        """Raises StackError where it cannot run as the manifest says."""
+        """Raises StackError if the framework cannot run with this manifest."""
         ...
 
     def entry(self, framework: model.Framework) -> Entry:
-        """Where the app is, with defaults filled in. Raises StackError where the manifest must say more."""
+        """How to load the app, with defaults filled in. Raises StackError if the manifest lacks a key."""
         ...

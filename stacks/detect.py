@@ -1,4 +1,4 @@
-"""Guesses how an app that is there would run as dynos, from the texts of the files that Ruby apps have."""
+"""Suggest a manifest for an existing app, from the text of the files that Ruby apps usually have."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FILES = (
     *("Gemfile", "Gemfile.lock", "config.ru", "Procfile", "config/application.rb", "app.rb"),
     *(".ruby-version", ".tool-versions", "config/credentials.yml.enc"),
 )
-"""What is looked at, where it is there."""
+"""The files that are read, if they exist."""
 
 DIRECTORIES = ("app/assets", "app/javascript")
-"""What only has to be there."""
+"""The directories whose existence is checked."""
 
 _GEM = re.compile(r"""^\s*gem[\s(]+["']([\w.-]+)["']""", re.MULTILINE)
 _LOCKED = re.compile(r"^    ([\w.-]+) \(", re.MULTILINE)
@@ -25,8 +25,8 @@ _TYPE = re.compile(r"[a-z][a-z0-9]*")
 
 @dataclass(frozen=True)
 class Suggestion:
-    """How an app would run. ``framework`` as the manifest has it; ``types`` are commands by process type; ``notes``
-    say what its owner should know, each a sentence."""
+    """How an app could run. ``framework`` holds the keys of the manifest, ``types`` the commands by process type,
+    ``notes`` sentences for the user."""
 
     framework: Mapping[str, str] = field(default_factory=dict)
     rackup: str = ""
@@ -36,19 +36,19 @@ class Suggestion:
     cache: str = ""
     build: tuple[str, ...] = ()
     builder: bool = False
-    """Whether the first server builds."""
+    """Whether the first server builds the slug."""
     types: Mapping[str, str] = field(default_factory=dict)
     middleware: tuple[str, ...] = ()
-    """Lines of YAML."""
+    """As lines of YAML."""
     release: str = ""
-    """What runs once before a new release."""
+    """The release command."""
     credentials: bool = False
-    """Whether Rails reads its secrets from its encrypted credentials."""
+    """Whether Rails uses encrypted credentials."""
     notes: tuple[str, ...] = ()
 
 
 def detect(files: Mapping[str, str]) -> Suggestion | None:
-    """What fits these files (by name; a directory by its name alone), or None where there is no Rack app."""
+    """The suggestion for these files (text by name; directories have any text), or None if there is no Rack app."""
     gems = set(_GEM.findall(_uncommented(files.get("Gemfile", "")))) | set(
         _LOCKED.findall(files.get("Gemfile.lock", ""))
     )
@@ -56,9 +56,9 @@ def detect(files: Mapping[str, str]) -> Suggestion | None:
     if not framework and not rackup:
         return None
     lines = dict(_procfile(files.get("Procfile", "")))
-    types, renamed = _types(lines)
+    types, type_notes = _types(lines)
     rails = framework.get("name") == "rails"
-    database, without = _database(gems)
+    database, database_notes = _database(gems)
     return Suggestion(
         framework=framework,
         rackup=rackup,
@@ -70,7 +70,7 @@ def detect(files: Mapping[str, str]) -> Suggestion | None:
         types=types,
         credentials=rails and "config/credentials.yml.enc" in files,
         release=lines.get("release", ""),
-        notes=(*without, *renamed),
+        notes=(*database_notes, *type_notes),
     )
 
 
@@ -102,12 +102,12 @@ def _database(gems: set[str]) -> tuple[str, tuple[str, ...]]:
     if gems & {"mysql2", "trilogy"}:
         return "mysql", ()
     if "sqlite3" in gems:
-        return "", ("SQLite cannot work here: a dyno's filesystem is read-only. Use PostgreSQL or MySQL.",)
+        return "", ("SQLite is not supported, because the filesystem of a dyno is read-only. Use PostgreSQL or MySQL.",)
     return "", ()
 
 
 def _ruby(files: Mapping[str, str]) -> str:
-    """A requirement: the same minor version where one is named, and what a requirement says where it is one."""
+    """A version requirement: as it is written if it is one, or the minor version of an exact version."""
     found = _RUBY.search(_uncommented(files.get("Gemfile", "")))
     text = found[1] if found else files.get(".ruby-version", "").strip()
     if not text:
@@ -143,13 +143,15 @@ def _types(lines: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     for name, line in lines.items():
         if name in ("web", "release"):
             continue
-        fitting = re.sub(r"[^a-z0-9]", "", name.lower()).lstrip("0123456789")
-        if not _TYPE.fullmatch(fitting) or fitting in types or fitting == "web":
-            notes.append(f"The Procfile's {name} cannot be a process type of that name; it is left out.")
+        valid = re.sub(r"[^a-z0-9]", "", name.lower()).lstrip("0123456789")
+        if not _TYPE.fullmatch(valid) or valid in types or valid == "web":
+            notes.append(f"Process type {name} of the Procfile is skipped: its name is invalid or already used.")
             continue
-        if fitting != name:
-            notes.append(f"The Procfile's {name} is called {fitting} here: a type has lower-case letters and digits.")
-        types[fitting] = line
+        if valid != name:
+            notes.append(
+                f"Process type {name} of the Procfile is renamed to {valid}: use lowercase letters and digits only."
+            )
+        types[valid] = line
     return types, tuple(notes)
 
 

@@ -1,4 +1,4 @@
-"""Puts a dyno's layers together: from a manifest to what systemd is to start, in what environment."""
+"""Combine the layers of a dyno: from a manifest to the command and environment that systemd starts it with."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from stacks.requirement import parse
 from stacks.ruby import SYSTEM, Ruby
 
 ENVIRONMENT: Mapping[str, str] = {
-    # Without it Ruby reads source files as US-ASCII.
+    # Without it, Ruby reads source files as US-ASCII.
     "LANG": "C.UTF-8",
-    "HOME": "/tmp",  # noqa: S108 - each dyno has a /tmp of its own, and nothing else that it can write
+    "HOME": "/tmp",  # noqa: S108 - each dyno has a private /tmp, the only directory that is always writable
     "RACK_ENV": "production",
     "RAILS_ENV": "production",
     "RAILS_LOG_TO_STDOUT": "1",
 }
-"""What every dyno has beside PORT and DYNO, which differ from dyno to dyno."""
+"""The environment of every dyno, without PORT and DYNO, which differ between dynos."""
 
 
 CONFIG = "/app/.dynoctl/server.rb"
-"""Where a dyno finds its app server's configuration."""
+"""The path of the app server's configuration file in a dyno."""
 
 
 @dataclass(frozen=True)
 class Launch:
     """How a dyno starts.
 
-    ``rackup`` and ``config`` are the texts of the files to be bound at ``stacks.rackup.PATH`` and ``CONFIG``.
-    ``programs`` must be on the server, as absolute paths; ``packages`` are the Debian packages they come in, with
-    everything that they need. ``writable`` are directories below the slug that a dyno may write to.
-    ``environment`` is without PORT and DYNO; the manifest's ``env`` wins over it.
+    ``rackup`` and ``config`` are the texts of the files that are bound at ``stacks.rackup.PATH`` and ``CONFIG``.
+    ``programs`` are absolute paths that must exist on the server; ``packages`` are the Debian packages that provide
+    them and everything they need. ``writable`` are directories of the slug that a dyno may write to.
+    ``environment`` excludes PORT and DYNO; the manifest's ``env`` overrides it.
     """
 
     ruby: Ruby
@@ -49,19 +49,19 @@ class Launch:
 
     @property
     def stop(self) -> Stop:
-        """How a dyno ends gracefully."""
+        """How to stop a dyno gracefully."""
         return self.app_server.stop
 
     def argv(self, listen: Listen) -> tuple[str, ...]:
-        """The command of the web dyno that listens there."""
+        """The command of the web dyno that listens on ``listen``."""
         boot = Boot(PATH, CONFIG, listen, self.environment["RACK_ENV"])
         return self.ruby.run(self.app_server.name, *self.app_server.arguments(self.options, boot))
 
 
 def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
-    """The launch of the manifest's dynos.
+    """How the dynos of the manifest start.
 
-    Raises StackError, a ValueError with the place in the manifest, where the layers do not fit together.
+    Raises StackError with the path in the manifest if the layers cannot be combined.
     """
     app_server = _app_server(manifest, stacks)
     framework = _framework(manifest, stacks)
@@ -87,17 +87,19 @@ def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
 def _app_server(manifest: Manifest, stacks: Registry) -> AppServer:
     name = manifest.app_server.name
     if name not in stacks.app_servers:
-        raise StackError("app_server/name", f"there is no app server {name}", _among(stacks.app_servers))
+        raise StackError("app_server/name", f"unknown app server {name}", _choices(stacks.app_servers))
     server = stacks.app_servers[name]
     for key, value in manifest.app_server.options.items():
         path = f"app_server/options/{key}"
         if key not in server.options:
-            raise StackError(path, f"{name} has no option {key}", _among(server.options))
+            raise StackError(path, f"unknown option {key} of {name}", _choices(server.options))
         option = server.options[key]
         if not option.accepts(value):
             least = f" of at least {option.minimum}" if option.type == "integer" else ""
             article = "an" if option.type == "integer" else "a"
-            raise StackError(path, f"{value!r} is not {article} {option.type}{least}", option.description)
+            raise StackError(
+                path, f"invalid value for {key}: {value!r} is not {article} {option.type}{least}", option.description
+            )
     return server
 
 
@@ -106,7 +108,7 @@ def _framework(manifest: Manifest, stacks: Registry) -> Framework | None:
         return None
     name = manifest.framework.name
     if name not in stacks.frameworks:
-        raise StackError("framework/name", f"there is no framework {name}", _among(stacks.frameworks))
+        raise StackError("framework/name", f"unknown framework {name}", _choices(stacks.frameworks))
     return stacks.frameworks[name]
 
 
@@ -115,15 +117,15 @@ def _app(manifest: Manifest, framework: Framework | None) -> Entry | str:
         return manifest.rackup
     if framework is not None and manifest.framework is not None:
         return framework.entry(manifest.framework)
-    raise StackError("", "neither framework nor rackup is given", "One of them says what the app is.")
+    raise StackError("", "missing key 'framework' or 'rackup'", "Add framework or rackup.")
 
 
 def _rack_env(manifest: Manifest) -> str:
-    """App servers take it on their command line, so it cannot be a secret."""
+    """RACK_ENV, which must not be sensitive because it is passed on the command line of the app server."""
     value = manifest.env.get("RACK_ENV", ENVIRONMENT["RACK_ENV"])
     if isinstance(value, str):
         return value
-    raise StackError("env/RACK_ENV", "it must be in the manifest itself", "Write it like RACK_ENV: production.")
+    raise StackError("env/RACK_ENV", "RACK_ENV cannot be a reference", "Write the value, such as RACK_ENV: production.")
 
 
 def _version(manifest: Manifest) -> None:
@@ -133,5 +135,5 @@ def _version(manifest: Manifest) -> None:
         raise StackError("ruby/version", str(error)) from error
 
 
-def _among(names: Mapping[str, object]) -> str:
-    return f"There is: {', '.join(sorted(names))}."
+def _choices(names: Mapping[str, object]) -> str:
+    return f"One of: {', '.join(sorted(names))}"

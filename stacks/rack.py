@@ -1,4 +1,4 @@
-"""A bare Rack app, or any framework that has no file of its own here."""
+"""A plain Rack app, or a framework without a module of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stacks.contract import Entry, StackError
 
 
 class Rack:
-    """Anything that answers ``call``."""
+    """Any app that responds to ``call``."""
 
     name = "rack"
     environment: Mapping[str, str] = MappingProxyType({})
@@ -18,14 +18,14 @@ class Rack:
     writable: tuple[str, ...] = ()
 
     def check(self, manifest: model.Manifest) -> None:
-        """It asks for nothing."""
+        """A plain Rack app has no requirements."""
 
     def entry(self, framework: model.Framework) -> Entry:
-        """``./app`` unless told otherwise; only the manifest knows the constant."""
+        """``./app`` by default; the constant is required."""
         if framework.app is None:
             raise StackError(
                 "framework/app",
-                "the rack framework has no app of its own to run",
-                "Name the constant that answers call, like app: Shop; or give rackup: config.ru instead.",
+                "missing key 'app' in framework",
+                "Add a constant that responds to call, such as app: Shop, or use rackup: config.ru.",
             )
         return Entry((framework.require or "./app",), framework.app)

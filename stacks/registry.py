@@ -1,4 +1,4 @@
-"""The layers there are: one line for each app server and each framework."""
+"""The supported app servers and frameworks, one line each."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from stacks.unicorn import Unicorn
 
 @dataclass(frozen=True)
 class Registry:
-    """Implementations by the name that a manifest uses."""
+    """Implementations by their name in a manifest."""
 
     app_servers: Mapping[str, AppServer]
     frameworks: Mapping[str, Framework]
 
 
 def registry(app_servers: Iterable[AppServer], frameworks: Iterable[Framework]) -> Registry:
-    """Index what is given by its own name."""
-    return Registry({each.name: each for each in app_servers}, {each.name: each for each in frameworks})
+    """The registry of these app servers and frameworks."""
+    return Registry(
+        {app_server.name: app_server for app_server in app_servers},
+        {framework.name: framework for framework in frameworks},
+    )
 
 
 STACKS = registry(

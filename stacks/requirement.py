@@ -1,4 +1,4 @@
-"""RubyGems' version requirements (``>= 3.1, < 4``, ``~> 3.1.2``), matched without a Ruby at hand."""
+"""Version requirements of RubyGems (``>= 3.1, < 4``, ``~> 3.1.2``), matched without running Ruby."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _SEGMENT = re.compile(r"[0-9]+|[A-Za-z]+")
 
 @total_ordering
 class Version:
-    """A version that sorts as RubyGems sorts it: numbers by value, and any letter makes a prerelease.
+    """A version that sorts as in RubyGems: numbers by value, and a letter makes it a prerelease.
 
-    Raises ValueError where the text is no version.
+    Raises ValueError if the text is not a version.
     """
 
     def __init__(self, text: str) -> None:
         if not _WHOLE_VERSION.fullmatch(text.strip()):
-            raise ValueError(f"{text!r} is not a version: write numbers with dots, like 3.1 or 3.1.2")
+            raise ValueError(f"invalid version {text!r}, expected numbers separated by dots, such as 3.1 or 3.1.2")
         self.text = text.strip()
         self.segments: tuple[int | str, ...] = tuple(
             int(part) if part.isdigit() else part for part in _SEGMENT.findall(self.text.replace("-", ".pre."))
         )
 
     def release(self) -> Version:
-        """Itself without what makes it a prerelease."""
+        """The release of a prerelease: 3.1.0 for 3.1.0.rc1."""
         return self._of(self._numbers()) if self._prerelease() else self
 
     def bump(self) -> Version:
-        """The first version that ``~>`` this one excludes: 3.1.2 gives 3.2, 3.1 gives 4, and 3 gives 4."""
+        """The first version that ``~>`` excludes: 3.2 for 3.1.2, 4 for 3.1, and 4 for 3."""
         numbers = self._numbers()
         kept = numbers[:-1] if len(numbers) > 1 else numbers
         return self._of([*kept[:-1], kept[-1] + 1])
@@ -54,7 +54,7 @@ class Version:
         return Version(".".join(str(number) for number in numbers))
 
     def _canonical(self) -> tuple[int | str, ...]:
-        """The segments without the zeros that say nothing: those before the first letter, and at the end."""
+        """The segments without insignificant zeros: those before the first letter, and at the end."""
         split = len(self._numbers())
         return _trimmed(self.segments[:split]) + _trimmed(self.segments[split:])
 
@@ -62,9 +62,9 @@ class Version:
         return isinstance(other, Version) and self._canonical() == other._canonical()
 
     def __lt__(self, other: Version) -> bool:
-        for mine, theirs in zip_longest(self._canonical(), other._canonical(), fillvalue=0):
-            if mine != theirs:
-                return _rank(mine) < _rank(theirs)
+        for left, right in zip_longest(self._canonical(), other._canonical(), fillvalue=0):
+            if left != right:
+                return _rank(left) < _rank(right)
         return False
 
     def __hash__(self) -> int:
@@ -75,20 +75,20 @@ class Version:
 
 
 def satisfies(version: str, requirement: str) -> bool:
-    """Whether ``version`` meets all of ``requirement``. Raises ValueError where either is malformed."""
+    """Whether ``version`` satisfies ``requirement``. Raises ValueError if either is malformed."""
     found = Version(version)
     return all(_meets(found, operator, wanted) for operator, wanted in parse(requirement))
 
 
 def parse(requirement: str) -> tuple[tuple[str, Version], ...]:
-    """The parts of a requirement: operator and version. Raises ValueError where it is malformed."""
+    """The operators and versions of a requirement. Raises ValueError if it is malformed."""
     parts = []
     for part in requirement.split(","):
         match = _REQUIREMENT.fullmatch(part)
         if match is None:
             raise ValueError(
-                f"{requirement!r} is not a version requirement: "
-                "write it like '>= 3.1', '~> 3.1' or '>= 3.1, < 4' (operators: = != > < >= <= ~>)"
+                f"invalid version requirement {requirement!r}, "
+                "expected '>= 3.1', '~> 3.1' or '>= 3.1, < 4' (operators: = != > < >= <= ~>)"
             )
         parts.append((match[1] or "=", Version(match[2])))
     return tuple(parts)
@@ -120,5 +120,5 @@ def _trimmed(segments: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 def _rank(segment: int | str) -> tuple[int, int, str]:
-    """Letters sort before every number, the end of a version (a zero) included: 3.1.a < 3.1 = 3.1.0."""
+    """The sort key. Letters sort before numbers, and a missing segment is 0: 3.1.a < 3.1 = 3.1.0."""
     return (0, 0, segment) if isinstance(segment, str) else (1, segment, "")

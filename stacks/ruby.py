@@ -1,4 +1,4 @@
-"""The Ruby VM: which program it is, how it runs the programs of gems, and which Debian packages it all comes in."""
+"""The Ruby VM: its program, how it runs the programs of gems, and the Debian packages of all layers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from infra.manifest.model import Manifest
 
 SYSTEM = "/usr/bin/ruby"
-"""The distribution's own, where ``ruby.path`` names no other."""
+"""The Ruby of the distribution, the default of ``ruby.path``."""
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -22,46 +22,46 @@ _LIBRARIES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "memcached": ("ruby-dalli", ""),
     }
 )
-"""By adapter: the package of its gem, and that of the C library which a gem of the app's own is linked with."""
+"""By adapter: the package of its gem, and of the C library that a gem in a bundle is linked with."""
 
 
 @dataclass(frozen=True)
 class Ruby:
-    """One Ruby on the servers. ``program`` is absolute; with ``bundler`` everything runs on the bundle's gems."""
+    """A Ruby on the servers. ``program`` is an absolute path; ``bundler`` is true if the gems are in a bundle."""
 
     program: str = SYSTEM
     bundler: bool = False
 
     @property
     def system(self) -> bool:
-        """Whether it is the distribution's."""
+        """Whether it is the Ruby of the distribution."""
         return self.program == SYSTEM
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What the app needs so that ``ruby`` and ``bundle`` are this one's, too."""
-        return {} if self.system else {"PATH": f"{self._beside('')[:-1]}:{_PATH}"}
+        """Variables that make ``ruby`` and ``bundle`` in the app's commands run this Ruby."""
+        return {} if self.system else {"PATH": f"{self._sibling('')[:-1]}:{_PATH}"}
 
     def run(self, name: str, *arguments: str) -> tuple[str, ...]:
-        """The argv of a gem's program. Never through its first line, which may name another Ruby."""
-        words = (self.program, self._beside("bundle"), "exec", name) if self.bundler else ()
-        return (*(words or (self.program, self._beside(name))), *arguments)
+        """The argv of a gem's program. Its shebang line is not used, because it may name another Ruby."""
+        program = ("bundle", "exec", name) if self.bundler else (name,)
+        return (self.program, self._sibling(program[0]), *program[1:], *arguments)
 
     def programs(self, name: str) -> tuple[str, ...]:
-        """What must be on a server so that ``run`` works; in a bundle, gems are the slug's affair."""
-        return (self._beside("bundle" if self.bundler else name),)
+        """The programs that ``run`` needs on a server. The gems of a bundle are in the slug."""
+        return (self._sibling("bundle" if self.bundler else name),)
 
     def packages(self, manifest: Manifest, app_server: str, framework: tuple[str, ...]) -> tuple[str, ...]:
-        """The Debian packages of all layers: of a bundle's gems only what C libraries they are linked with; of a Ruby
-        that the distribution did not make, none but those either."""
+        """The Debian packages of all layers. With a bundle, or a Ruby other than the distribution's, only the C
+        libraries that the gems are linked with."""
         backings = [manifest.database, manifest.cache, *manifest.databases.values(), *manifest.caches.values()]
-        libraries = [_LIBRARIES[one.adapter] for one in backings if one is not None]
+        libraries = [_LIBRARIES[backing.adapter] for backing in backings if backing is not None]
         gems = not self.bundler and self.system
-        wanted = ["ruby"] if self.system else []
-        wanted += ["ruby-bundler"] if self.bundler and self.system else []
-        wanted += [app_server, *framework] if gems else []
-        wanted += [gem if gems else library for gem, library in libraries]
-        return tuple(sorted({*wanted, *manifest.packages.names} - {""}))
+        packages = ["ruby"] if self.system else []
+        packages += ["ruby-bundler"] if self.bundler and self.system else []
+        packages += [app_server, *framework] if gems else []
+        packages += [gem if gems else library for gem, library in libraries]
+        return tuple(sorted({*packages, *manifest.packages.names} - {""}))
 
-    def _beside(self, name: str) -> str:
+    def _sibling(self, name: str) -> str:
         return f"{self.program.rpartition('/')[0]}/{name}"

@@ -1,4 +1,4 @@
-"""Sinatra: a class, or the one that top-level routes go to."""
+"""Sinatra: an app class, or the class of top-level routes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stacks.contract import Entry
 
 
 class Sinatra:
-    """Sinatra 2 and later. It takes RACK_ENV for its own environment."""
+    """Sinatra 2 and later. Its environment is RACK_ENV."""
 
     name = "sinatra"
     environment: Mapping[str, str] = MappingProxyType({})
@@ -18,8 +18,8 @@ class Sinatra:
     writable: tuple[str, ...] = ()
 
     def check(self, manifest: model.Manifest) -> None:
-        """It asks for nothing."""
+        """Sinatra has no requirements."""
 
     def entry(self, framework: model.Framework) -> Entry:
-        """Unless told otherwise ``./app``, and ``Sinatra::Application``: where routes outside a class go."""
+        """``./app`` and ``Sinatra::Application``, the class of top-level routes, by default."""
         return Entry((framework.require or "./app",), framework.app or "Sinatra::Application")

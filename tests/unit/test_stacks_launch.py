@@ -143,59 +143,59 @@ def test_rack_env_of_the_manifest_reaches_the_app_server() -> None:
 @pytest.mark.parametrize(
     ("manifest", "path", "summary"),
     [
-        (replace(SHOP, app_server=AppServer("mongrel")), "app_server/name", "there is no app server mongrel"),
+        (replace(SHOP, app_server=AppServer("mongrel")), "app_server/name", "unknown app server mongrel"),
         (
             replace(SHOP, app_server=AppServer("thin", {"pid": "/tmp/x"})),
             "app_server/options/pid",
-            "thin has no option pid",
+            "unknown option pid of thin",
         ),
         (
             replace(SHOP, app_server=AppServer("thin", {"timeout": "30"})),
             "app_server/options/timeout",
-            "'30' is not an integer of at least 1",
+            "invalid value for timeout: '30' is not an integer of at least 1",
         ),
         (
             replace(SHOP, app_server=AppServer("thin", {"timeout": True})),
             "app_server/options/timeout",
-            "True is not an integer of at least 1",
+            "invalid value for timeout: True is not an integer of at least 1",
         ),
         (
             replace(SHOP, app_server=AppServer("thin", {"threaded": 1})),
             "app_server/options/threaded",
-            "1 is not a boolean",
+            "invalid value for threaded: 1 is not a boolean",
         ),
-        (replace(SHOP, framework=Framework("merb")), "framework/name", "there is no framework merb"),
+        (replace(SHOP, framework=Framework("merb")), "framework/name", "unknown framework merb"),
         (
             replace(SHOP, framework=Framework("rack", "./app")),
             "framework/app",
-            "the rack framework has no app of its own to run",
+            "missing key 'app' in framework",
         ),
-        (replace(SHOP, framework=None), "", "neither framework nor rackup is given"),
-        (replace(RAILS, env={}), "framework/name", "rails needs env.SECRET_KEY_BASE"),
+        (replace(SHOP, framework=None), "", "missing key 'framework' or 'rackup'"),
+        (replace(RAILS, env={}), "framework/name", "rails requires env.SECRET_KEY_BASE"),
         (
             replace(SHOP, app_server=AppServer("puma", {"worker_timeout": 5})),
             "app_server/options/worker_timeout",
-            "5 is not an integer of at least 6",
+            "invalid value for worker_timeout: 5 is not an integer of at least 6",
         ),
         (
             replace(SHOP, app_server=AppServer("unicorn", {"threads": 5})),
             "app_server/options/threads",
-            "unicorn has no option threads",
+            "unknown option threads of unicorn",
         ),
         (
             replace(SHOP, env={"RACK_ENV": Reference("from_env", "X")}),
             "env/RACK_ENV",
-            "it must be in the manifest itself",
+            "RACK_ENV cannot be a reference",
         ),
         (
             replace(SHOP, middleware=(Use("A"), Map("admin", "Admin"))),
             "middleware/1/map",
-            "'admin' is no path that Rack maps",
+            "invalid value for map: 'admin'",
         ),
         (
             replace(SHOP, middleware=(Use("A", args=(float("nan"),)),)),
             "middleware/0",
-            "A is given a value that cannot be passed on: Out of range float values are not JSON compliant",
+            "invalid argument of A: Out of range float values are not JSON compliant",
         ),
     ],
 )
@@ -207,12 +207,12 @@ def test_layers_that_do_not_fit(manifest: Manifest, path: str, summary: str) -> 
 
 
 def test_half_a_surrogate_pair_is_refused() -> None:
-    with pytest.raises(StackError, match="middleware/0: A is given a value that cannot be passed on"):
+    with pytest.raises(StackError, match="middleware/0: invalid argument of A"):
         launch(replace(SHOP, middleware=(Use("A", options={"x": ["\ud800"]}),)))
 
 
 def test_a_bad_ruby_requirement_names_its_key() -> None:
-    with pytest.raises(StackError, match="ruby/version: 'latest' is not a version requirement"):
+    with pytest.raises(StackError, match="ruby/version: invalid version requirement 'latest'"):
         launch(replace(SHOP, ruby=Ruby("latest")))
 
 
@@ -347,7 +347,7 @@ def test_an_option_as_json_schema() -> None:
     }
     assert STACKS.app_servers["thin"].options["threaded"].schema() == {
         "type": "boolean",
-        "description": "Call the app in threads; it must be thread-safe.",
+        "description": "Call the app in threads. The app must be thread-safe.",
         "default": False,
     }
 
@@ -359,7 +359,10 @@ def test_the_schema_takes_the_options_that_the_app_servers_take() -> None:
     for server in STACKS.app_servers.values():
         for name, option in server.options.items():
             assert taken[name]["type"] == option.type
-            assert f"{server.name.capitalize()}: {option.description}" in taken[name]["description"]
+            assert (
+                f"{server.name.capitalize()}: {option.description[0].lower()}{option.description[1:]}"
+                in taken[name]["description"]
+            )
             assert taken[name].get("minimum", 0) <= option.minimum
             assert taken[name].get("default", option.default) == option.default
 

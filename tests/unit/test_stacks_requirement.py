@@ -50,13 +50,13 @@ def test_satisfies(version: str, requirement: str, expected: bool) -> None:
     "requirement", ["", "latest", ">= ", "=> 3.1", ">= 3.1,", ">= 3.1 < 4", "~> x", "3..1", "3.1\n!"]
 )
 def test_a_malformed_requirement_says_how_to_write_one(requirement: str) -> None:
-    with pytest.raises(ValueError, match=r"is not a version requirement: write it like '>= 3\.1'"):
+    with pytest.raises(ValueError, match=r"invalid version requirement .*, expected '>= 3\.1'"):
         satisfies("3.1.2", requirement)
 
 
 @pytest.mark.parametrize("version", ["", "ruby 3.1", "v3", "3.1_2"])
 def test_a_malformed_version(version: str) -> None:
-    with pytest.raises(ValueError, match="is not a version: write numbers with dots"):
+    with pytest.raises(ValueError, match="expected numbers separated by dots"):
         Version(version)
 
 
