@@ -198,7 +198,7 @@ def test_a_worker_consumes_a_real_queue(make: Any, fleet: Any, starter: str) -> 
     assert queue(fleet, "get", f"done:{words[0]}").startswith(words[0][::-1])
     name = f"{project.manifest['app']['name']}-worker.1"
     log = ("journalctl", "-q", "-o", "cat", "-t", name)
-    eventually(lambda: "worker.1 waits for jobs" in fleet.exec(rows["worker.1"]["server"], *log).stdout)
+    eventually(lambda: "worker.1 is waiting for jobs" in fleet.exec(rows["worker.1"]["server"], *log).stdout)
 
     # Told to stop, it ends what it is at and says so; a command that ends is not a dyno that stays up.
     project.manifest["dynos"]["worker"]["count"] = 1

@@ -95,7 +95,7 @@ def test_without_a_database_the_shop_says_so(slug: Path, shop: Manifest, environ
             get(url + "/db")
         with caught.value as answer:
             assert answer.code == 503
-            assert answer.read().decode() == f"The database is away: {why}\n"
+            assert answer.read().decode() == f"The database is unavailable: {why}\n"
         assert get(url + "/up") == "up\n"
 
 

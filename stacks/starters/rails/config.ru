@@ -1,4 +1,4 @@
-# For a server on your own machine; dynos get a rackup that dynoctl makes from dyno.yaml.
+# For local development. Dynos use a rackup file that dynoctl generates from dyno.yaml.
 require_relative "config/environment"
 
 run Rails.application

@@ -1,18 +1,18 @@
-# A worker: takes jobs from a list in Redis, one after the other, until it is told to stop.
+# A worker: processes jobs from a Redis list, one at a time, until it receives TERM.
 require "redis"
 
-going = true
-trap("TERM") { going = false }
+running = true
+trap("TERM") { running = false }
 $stdout.sync = true
 
 redis = Redis.new(url: ENV.fetch("REDIS_URL"))
-puts "#{ENV["DYNO"]} waits for jobs"
-while going
+puts "#{ENV["DYNO"]} is waiting for jobs"
+while running
   _, job = redis.brpop("jobs", timeout: 1)
   next unless job
 
   visit = Visit.create!(dyno: ENV["DYNO"])
   redis.set("done:#{job}", "#{job.reverse} (visit #{visit.id})")
-  puts "did #{job}"
+  puts "processed #{job}"
 end
-puts "#{ENV["DYNO"]} ends"
+puts "#{ENV["DYNO"]} stops"

@@ -1,8 +1,8 @@
-# The back office: a bare Rack app, mapped at /admin. It lives in the same process as the shop.
+# The admin pages: a plain Rack app, mapped at /admin in the process of the shop.
 module Admin
   STARTED = Time.now
 
-  # Facts about this dyno; nothing that must stay secret.
+  # Facts about this dyno, without secrets.
   def self.call(_env)
     facts = {
       "dyno" => ENV["DYNO"],

@@ -1,10 +1,10 @@
-# The shop: a Sinatra app, one class. Middleware (lib/ping.rb) runs before it, Admin (admin.rb) beside it.
+# The shop: a Sinatra app in one class. Middleware (lib/ping.rb) runs before it, Admin (admin.rb) next to it.
 require "sinatra/base"
 require "./lib/cache"
 require "./lib/database"
 
 class Shop < Sinatra::Base
-  LONGEST_WORK = 2000 # milliseconds: nobody gets a dyno for longer than that
+  LONGEST_WORK = 2000 # milliseconds: the limit for one request
 
   before { content_type :text }
 
@@ -12,7 +12,7 @@ class Shop < Sinatra::Base
     "#{ENV.fetch("GREETING", "Hello")}: this is #{ENV["DYNO"] || "no dyno"}, process #{Process.pid}.\n"
   end
 
-  # For whoever asks whether this dyno is well: it answers without the database or the cache.
+  # The health check: needs neither the database nor the cache.
   get "/up" do
     "up\n"
   end
@@ -30,7 +30,7 @@ class Shop < Sinatra::Base
   end
 
   get "/notes/:key" do |key|
-    Cache.read(key) or halt 404, "There is no such note.\n"
+    Cache.read(key) or halt 404, "Note not found.\n"
   end
 
   put "/notes/:key" do |key|
@@ -38,21 +38,21 @@ class Shop < Sinatra::Base
     204
   end
 
-  error Database::Away do |error|
-    halt 503, "The database is away: #{error.message}\n"
+  error Database::Unavailable do |error|
+    halt 503, "The database is unavailable: #{error.message}\n"
   end
 
-  error Cache::Away do |error|
-    halt 503, "The cache is away: #{error.message}\n"
+  error Cache::Unavailable do |error|
+    halt 503, "The cache is unavailable: #{error.message}\n"
   end
 
-  # Burns CPU, to see what a dyno's share of a core is: at a quarter of one, 100 ms of CPU take 400 ms.
+  # Uses CPU time, to show the CPU quota of a dyno: with a quarter of a core, 100 ms of CPU time take 400 ms.
   get "/work" do
-    wanted = params.fetch("ms", 100).to_i.clamp(0, LONGEST_WORK) / 1000.0
+    requested = params.fetch("ms", 100).to_i.clamp(0, LONGEST_WORK) / 1000.0
     started = now
     busy = now(Process::CLOCK_THREAD_CPUTIME_ID)
-    nil while now(Process::CLOCK_THREAD_CPUTIME_ID) - busy < wanted
-    format("%d ms of CPU took %d ms.\n", wanted * 1000, (now - started) * 1000)
+    nil while now(Process::CLOCK_THREAD_CPUTIME_ID) - busy < requested
+    format("%d ms of CPU took %d ms.\n", requested * 1000, (now - started) * 1000)
   end
 
   private

@@ -1,6 +1,6 @@
 require_relative "boot"
 
-# Of Rails, what a small app needs; add a railtie here when you use it.
+# Only the parts of Rails that this app uses. Add a railtie when you need it.
 require "rails"
 require "active_record/railtie"
 require "action_controller/railtie"

@@ -1,25 +1,25 @@
-# One connection to the database of DATABASE_URL, PostgreSQL or MySQL: opened when it is needed, anew after it broke.
+# The connection to the database of DATABASE_URL, PostgreSQL or MySQL. It is opened on demand, and again after an error.
 module Database
-  class Away < StandardError; end
+  class Unavailable < StandardError; end
 
-  # A row is written and its number given back. Raises Away when there is no database to write to.
+  # Inserts a row and returns its number. Raises Unavailable if the database cannot be reached.
   def self.visit(dyno)
     attempt { |database| database.insert(dyno) }
   end
 
-  # How many rows there are.
+  # The number of rows.
   def self.visits
     attempt(&:count)
   end
 
   def self.attempt
-    @database ||= open(ENV.fetch("DATABASE_URL") { raise Away, "DATABASE_URL is not set" })
+    @database ||= open(ENV.fetch("DATABASE_URL") { raise Unavailable, "DATABASE_URL is not set" })
     yield @database
-  rescue Away
+  rescue Unavailable
     raise
   rescue StandardError => error
     @database = nil
-    raise Away, error.class.name # its message may hold the address and the user
+    raise Unavailable, error.class.name # the message may contain the address and the user name
   end
 
   def self.open(url)
@@ -34,10 +34,10 @@ module Database
     def initialize(url)
       require "pg"
       @connection = PG.connect(url, connect_timeout: 2)
-      @connection.set_notice_processor {} # it may say that the table is there already
+      @connection.set_notice_processor {} # no notice if the table already exists
       @connection.exec(TABLE)
     rescue PG::UniqueViolation
-      # Another dyno made the table at the same moment.
+      # Another dyno created the table at the same time.
     end
 
     def insert(dyno)
@@ -55,11 +55,11 @@ module Database
     def initialize(url)
       require "mysql2"
       require "uri"
-      at = URI(url)
-      user, password = [at.user, at.password].map { |word| word && URI.decode_www_form_component(word.gsub("+", "%2B")) }
+      uri = URI(url)
+      user, password = [uri.user, uri.password].map { |part| part && URI.decode_www_form_component(part.gsub("+", "%2B")) }
       @connection = Mysql2::Client.new(
-        host: at.host, port: at.port || 3306, username: user, password: password,
-        database: at.path.delete_prefix("/"), connect_timeout: 2
+        host: uri.host, port: uri.port || 3306, username: user, password: password,
+        database: uri.path.delete_prefix("/"), connect_timeout: 2
       )
       @connection.query(TABLE)
     end

@@ -1,18 +1,18 @@
-# Answers one hot path by itself, before any framework is reached, and counts the answers in the cache.
+# Answers one hot path without calling the app, and counts the responses in the cache.
 #
 #   use Ping, "/ping", cache: true
 class Ping
   COUNTER = "ping:answers"
-  PATIENCE = 0.2 # seconds: a hot path does not wait for a cache that is away
-  PAUSE = 5      # seconds until a cache that was away is asked again
+  TIMEOUT = 0.2 # seconds: a hot path does not wait for an unavailable cache
+  PAUSE = 5     # seconds until an unavailable cache is tried again
 
   def initialize(app, path = "/ping", cache: false)
     @app = app
     @path = path
-    # The dyno's environment says where the cache is: middleware can read it just as an app can.
+    # Middleware can read the environment of the dyno, like the app.
     url = ENV["REDIS_URL"]
     @redis = connect(url) if cache && url
-    @away_until = 0
+    @retry_at = 0
   end
 
   def call(env)
@@ -24,14 +24,14 @@ class Ping
   private
 
   def connect(url)
-    require "redis" # only where it is used
-    Redis.new(url: url, timeout: PATIENCE, reconnect_attempts: 0)
+    require "redis" # only if it is used
+    Redis.new(url: url, timeout: TIMEOUT, reconnect_attempts: 0)
   end
 
   def count
-    @redis.incr(COUNTER) if @redis && now >= @away_until
+    @redis.incr(COUNTER) if @redis && now >= @retry_at
   rescue StandardError
-    @away_until = now + PAUSE
+    @retry_at = now + PAUSE
     nil
   end
 

@@ -1,7 +1,7 @@
 class ApplicationController < ActionController::Base
-  # The one who asks learns that something is away, and not where it is.
+  # The response names the error, but not the address of the database.
   rescue_from ActiveRecord::ActiveRecordError do |error|
     logger.error(error)
-    render plain: "The database is away: #{error.class.name}\n", status: :service_unavailable
+    render plain: "The database is unavailable: #{error.class.name}\n", status: :service_unavailable
   end
 end

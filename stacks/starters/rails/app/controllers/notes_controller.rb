@@ -1,4 +1,4 @@
-# A note in the cache, under a key.
+# Notes, stored in the cache.
 class NotesController < ApplicationController
   skip_forgery_protection
 
@@ -9,6 +9,6 @@ class NotesController < ApplicationController
 
   def update
     written = Rails.cache.write(params[:key], request.raw_post)
-    written ? head(:no_content) : render(plain: "The cache is away.\n", status: :service_unavailable)
+    written ? head(:no_content) : render(plain: "The cache is unavailable.\n", status: :service_unavailable)
   end
 end

@@ -1,5 +1,5 @@
 class VisitsController < ApplicationController
-  skip_forgery_protection only: :create # it takes nothing from a form
+  skip_forgery_protection only: :create # create has no form
 
   def show
     @dyno = ENV.fetch("DYNO", "no dyno")
