@@ -1,1 +1,1 @@
-"""Turns an app's source tree into a slug: one digest for the tree, one read-only image to ship."""
+"""Build the slug of an app: a digest of the source tree, and a read-only image of it."""

@@ -1,4 +1,4 @@
-"""Runs an app's build in a clean copy of its source, here or on a server, and keeps its log."""
+"""Run the build of an app in a clean copy of its source, locally or on a server, and keep its log."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from infra.slug.tree import IGNORE_FILE, Kind, Tree, scan
 from infra.slug.untar import unpack
 
 TIMEOUT = 1800
-"""Seconds that a whole build may take."""
+"""Timeout of a build, in seconds."""
 
 KEEP = 20
-"""How many logs stay."""
+"""The number of logs that are kept."""
 
 _TAIL = 30
-"""Lines of the log that are shown where a build fails."""
+"""The number of log lines that are shown if a build fails."""
 
 _DOMAIN = "dynoctl build 1\n"
 
@@ -39,14 +39,14 @@ Say = Callable[[str], None]
 
 
 class BuildFailed(DynoctlError):
-    """A command of the build ended badly. The hint holds the log's last lines and where all of it is."""
+    """A command of the build failed. The hint contains the last log lines and the path of the log."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """What goes into a build: the source, the commands, and the environment in which they run.
+    """The input of a build: the source, the commands and their environment.
 
-    ``path`` are directories to search for programs before the builder's own, ``directories`` what the slug must have.
+    ``path`` is the PATH of the commands, "" for the default; ``directories`` are created in the slug if missing.
     """
 
     app: str
@@ -58,49 +58,49 @@ class Build:
 
     @property
     def digest(self) -> str:
-        """Names the result by what it is made from: the same source and commands are not built twice."""
-        what = [self.source.digest, list(self.commands), dict(self.environment), self.path, list(self.directories)]
-        return hashlib.sha256((_DOMAIN + json.dumps(what, sort_keys=True)).encode()).hexdigest()
+        """The name of the result, computed from the input, so that the same input is not built twice."""
+        fields = [self.source.digest, list(self.commands), dict(self.environment), self.path, list(self.directories)]
+        return hashlib.sha256((_DOMAIN + json.dumps(fields, sort_keys=True)).encode()).hexdigest()
 
 
 def logs() -> Path:
-    """Where the logs of builds are kept, for this user alone."""
+    """The directory of build logs, which only this user can read."""
     return platformdirs.user_state_path("dynoctl") / "builds"
 
 
 @contextmanager
 def run(build: Build, session: Session | None, say: Say) -> Iterator[Tree]:
-    """The built tree, for as long as the context lasts. ``session`` leads to the server to build on; None is here.
+    """The built tree, while the context lasts. ``session`` is connected to the builder; None builds locally.
 
-    Raises BuildFailed, and DynoctlError where the builder cannot be used.
+    Raises BuildFailed, and DynoctlError if the builder cannot be used.
     """
     log = _new_log(build)
     with tempfile.TemporaryDirectory(prefix="dynoctl-build-") as directory:
-        place = Path(directory) / "app"
-        place.mkdir()
-        say(f"build {build.app} {'here' if session is None else f'on {session.name}'}: {'; '.join(build.commands)}")
+        target = Path(directory) / "app"
+        target.mkdir()
+        say(f"build {build.app} {'locally' if session is None else f'on {session.name}'}: {'; '.join(build.commands)}")
         with log.open("wb") as output:
             if session is None:
-                _copy(build.source, place)
-                status = _here(build, place, output)
+                _copy(build.source, target)
+                status = _build_locally(build, target, output)
             else:
-                status = _there(build, session, place, output)
+                status = _build_remotely(build, session, target, output)
         if status != 0:
             raise _failed(build, status, log)
         rules = build.source.source / IGNORE_FILE
-        if rules.is_file():  # what the build made and the slug does not need is left out, too
-            (place / IGNORE_FILE).unlink(missing_ok=True)  # what a builder sent may be a link to anywhere
-            shutil.copy(rules, place / IGNORE_FILE)
-        yield replace(scan(place, build.directories), digest=build.digest)
+        if rules.is_file():  # files that the build created can be ignored, too
+            (target / IGNORE_FILE).unlink(missing_ok=True)  # a builder may have sent a link to another file
+            shutil.copy(rules, target / IGNORE_FILE)
+        yield replace(scan(target, build.directories), digest=build.digest)
 
 
-def _copy(tree: Tree, place: Path) -> None:
+def _copy(tree: Tree, target: Path) -> None:
     root = os.fsencode(tree.source)
-    target = os.fsencode(place)
+    copy = os.fsencode(target)
     for entry in tree.entries:
         if entry.path.split(b"/")[0] == b".dynoctl":
             continue
-        path = target + b"/" + entry.path
+        path = copy + b"/" + entry.path
         if entry.kind is Kind.DIRECTORY:
             os.makedirs(path, exist_ok=True)  # noqa: PTH103 - a Path cannot hold every name
         elif entry.kind is Kind.LINK:
@@ -108,14 +108,14 @@ def _copy(tree: Tree, place: Path) -> None:
         else:
             shutil.copyfile(root + b"/" + entry.path, path)
             os.chmod(path, entry.mode)  # noqa: PTH101
-    written = {entry.path: entry for entry in scan(place).entries}
+    written = {entry.path: entry for entry in scan(target).entries}
     for entry in tree.entries:
         if written.get(entry.path, entry) != entry:
             raise SourceChangedError(root + b"/" + entry.path)
 
 
-def _here(build: Build, place: Path, log: IO[bytes]) -> int:
-    """In a session of its own, so that all of it ends together, in time or with this program."""
+def _build_locally(build: Build, target: Path, log: IO[bytes]) -> int:
+    """Run the commands in their own session, so that all processes are killed on a timeout and if dynoctl ends."""
     environment = {key: value for key, value in os.environ.items() if key not in ("BUNDLE_GEMFILE", "RUBYOPT")}
     environment |= build.environment
     if build.path:
@@ -126,47 +126,46 @@ def _here(build: Build, place: Path, log: IO[bytes]) -> int:
         log.flush()
         process = subprocess.Popen(  # noqa: S603  # the manifest's owner wrote the command for a shell
             ["/bin/sh", "-c", command],
-            cwd=place,
+            cwd=target,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        watch = _watch(process.pid, place.parent)
+        watch = _watch(process.pid, target.parent)
         try:
             status = process.wait(max(1.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             status = 124
         finally:
-            with suppress(ProcessLookupError):  # also what the command left in the background
+            with suppress(ProcessLookupError):  # including background processes of the command
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             watch.kill()
             watch.communicate()
         if status != 0:
-            log.write(f"\nended with status {status}\n".encode())
+            log.write(f"\nfailed with exit status {status}\n".encode())
             return status
     return 0
 
 
 def _watch(group: int, directory: Path) -> subprocess.Popen[bytes]:
-    """Ends the build and takes its copy away when this program ends in a way that leaves it no time for that: then
-    its end of the pipe is closed."""
+    """Start a process that kills the build and removes its copy if dynoctl is killed, which closes the pipe."""
     script = 'read -r _; kill -s KILL -- "-$1"; rm -rf -- "$2"'
     argv = ["/bin/sh", "-c", script, "watch", str(group), str(directory)]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
 
 
-def _there(build: Build, session: Session, place: Path, log: IO[bytes]) -> int:
-    """The tree goes up as a tar and comes back as one; on the server it is only ever in the unit's own /tmp."""
+def _build_remotely(build: Build, session: Session, target: Path, log: IO[bytes]) -> int:
+    """Upload the tree and download the result as tar streams. On the server, both are in a unit's private /tmp only."""
     with tempfile.TemporaryFile() as up, tempfile.TemporaryFile() as down:
         stream(build.source, up)
         up.seek(0)
         status = session.build(RemoteBuild(build.commands, build.environment, build.path, TIMEOUT), up, down, log)
         if status == 0:
             down.seek(0)
-            unpack(down, place)
+            unpack(down, target)
     return status
 
 
@@ -183,6 +182,6 @@ def _new_log(build: Build) -> Path:
 
 def _failed(build: Build, status: int, log: Path) -> BuildFailed:
     lines = log.read_text(errors="replace").splitlines()
-    why = f"took longer than {TIMEOUT} s" if status in (124, 137) else f"ended with status {status}"
+    reason = f"timed out after {TIMEOUT} s" if status in (124, 137) else f"failed with exit status {status}"
     tail = "\n".join(f"  {line}" for line in lines[-_TAIL:])
-    return BuildFailed(f"the build of {build.app} {why}; nothing was changed by it", f"{tail}\nAll of it: {log}")
+    return BuildFailed(f"build of {build.app} {reason}; no server was changed", f"{tail}\nFull log: {log}")

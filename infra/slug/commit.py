@@ -1,4 +1,4 @@
-"""The commit of a source, as git names it."""
+"""The git commit of a source directory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 TIMEOUT = 5
-"""Seconds that git may take; a release without a commit is no worse."""
+"""Timeout of git in seconds. It is short because a release works without a commit."""
 
 
 def commit_of(source: Path) -> str:
-    """The first 12 digits of the commit that is checked out, with ``-dirty`` where files differ from it; "" where
-    there is no repository, or no git."""
+    """The first 12 digits of the current commit, with ``-dirty`` if files differ from it; "" without a repository or
+    without git."""
     argv = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)  # noqa: S603

@@ -1,4 +1,4 @@
-"""Reads a .slugignore as git reads a .gitignore, on bytes, so that what git would leave out never ships."""
+"""Match .slugignore patterns exactly as git matches .gitignore patterns. Paths are bytes."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ _CLASSES = {
 
 @dataclass(frozen=True)
 class Rule:
-    """One line. It is matched with a whole path, or where it names no directory with the last part alone."""
+    """A pattern. It is matched against the whole path if ``whole`` is true, else against the file name."""
 
     regex: re.Pattern[bytes]
-    again: bool
-    """``!``: what it matches is in after all."""
+    negated: bool
+    """The pattern starts with ``!``: a match is not ignored."""
     whole: bool
     directories: bool
-    """It ends in a slash: it matches nothing else."""
+    """The pattern ends with a slash: it matches directories only."""
 
 
 def parse(text: bytes) -> tuple[Rule, ...]:
-    """The rules of a file, in its order."""
+    """The rules of a file, in order."""
     lines = text.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     return tuple(rule for line in lines if (rule := _rule(line.removesuffix(b"\r"))) is not None)
 
 
 def ignored(rules: Iterable[Rule], path: bytes, is_directory: bool) -> bool:
-    """Whether the last rule that matches ``path`` leaves it out.
+    """Whether the last rule that matches ``path`` ignores it.
 
-    To be asked from the root downwards: what is in an ignored directory is ignored, whatever the rules say.
+    The caller must check parent directories first: the content of an ignored directory is always ignored.
     """
     verdict = False
     name = path.rpartition(b"/")[2]
     for rule in rules:
-        if rule.again is verdict and (is_directory or not rule.directories):
+        if rule.negated is verdict and (is_directory or not rule.directories):
             verdict ^= rule.regex.fullmatch(path if rule.whole else name) is not None
     return verdict
 
@@ -56,22 +56,22 @@ def ignored(rules: Iterable[Rule], path: bytes, is_directory: bool) -> bool:
 def _rule(line: bytes) -> Rule | None:
     if not line or line.startswith(b"#"):
         return None
-    again = line.startswith(b"!")
-    # Spaces at the end say nothing, unless a backslash keeps them.
-    pattern = re.sub(rb"((?:\\.|[^\\])*?) *\Z", rb"\1", line, count=1, flags=re.DOTALL)[again:]
+    negated = line.startswith(b"!")
+    # Trailing spaces are ignored unless they are escaped with a backslash.
+    pattern = re.sub(rb"((?:\\.|[^\\])*?) *\Z", rb"\1", line, count=1, flags=re.DOTALL)[negated:]
     directories = pattern.endswith(b"/")
     pattern = pattern[: len(pattern) - directories]
     if not pattern:
         return None
     regex = re.compile(_translate(pattern.removeprefix(b"/")), re.DOTALL)
-    return Rule(regex, again, b"/" in pattern, directories)
+    return Rule(regex, negated, b"/" in pattern, directories)
 
 
 def _translate(pattern: bytes) -> bytes:
-    """The pattern as a regular expression; what git never matches becomes one that never matches."""
+    """The pattern as a regular expression. An invalid pattern never matches, as in git."""
     found, at = b"", 0
-    # Two stars span directories where they are a whole part; git takes them for one after plain text, too.
-    plain = next((place for place, byte in enumerate(pattern) if byte in b"*?[\\"), len(pattern))
+    # Two stars match across directories if they are a whole component. After literal text, git treats them as one star.
+    plain = next((index for index, byte in enumerate(pattern) if byte in b"*?[\\"), len(pattern))
     while at < len(pattern):
         rest = pattern[at:]
         stars = len(rest) - len(rest.lstrip(b"*"))
@@ -99,21 +99,21 @@ def _translate(pattern: bytes) -> bytes:
 
 
 def _bracket(pattern: bytes, at: int) -> tuple[bytes, int] | None:
-    """The set of bytes that begins at ``at``, after its ``[``, and where it ends; None where it does not end, or names
-    a class that does not exist: git never matches such a pattern. A slash is in no set, not even in a negated one.
+    """The bracket expression that starts at ``at``, after its ``[``, and the index after it. None if it is not closed
+    or names an unknown class: git never matches such a pattern. A bracket expression never matches a slash.
 
-    It is read byte by byte as in git's wildmatch.c, since what a byte means depends on what came before it."""
+    It is parsed byte by byte as in git's wildmatch.c, because the meaning of a byte depends on the bytes before it."""
     negated = pattern[at : at + 1] in (b"!", b"^")
     start = at = at + negated
-    members = before = b""  # before: the byte that a range could begin with
+    members = before = b""  # before: the byte that may start a range
     while at == start or pattern[at : at + 1] != b"]":
         byte, after = pattern[at : at + 1], pattern[at + 1 : at + 2]
         if byte == b"-" and before and after not in (b"", b"]"):
             at += 1 + (after == b"\\")
-            # Of a range that runs backwards its first byte is left, and that is among the members already.
+            # A reversed range matches only its first byte, which is already a member.
             if before <= pattern[at : at + 1]:
                 members += re.escape(before) + b"-" + re.escape(pattern[at : at + 1])
-            byte, before = pattern[at : at + 1], b""  # none where the pattern ends here
+            byte, before = pattern[at : at + 1], b""  # empty at the end of the pattern
         elif byte == b"[" and after == b":" and pattern[at + 2 :].partition(b"]")[0].endswith(b":"):
             end = pattern.find(b"]", at + 2)
             if end < 0 or pattern[at + 2 : end - 1] not in _CLASSES:

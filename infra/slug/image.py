@@ -1,4 +1,4 @@
-"""Packs a tree into the image that servers mount: built once, kept by the tree's digest, checked on reuse."""
+"""Pack a tree into the image that servers mount, and cache it by the digest of the tree."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from infra.slug import squashfs
 from infra.slug.tree import Tree
 
 KEEP = 20
-"""How many images stay in the cache; the ones used longest ago go first."""
+"""The number of images in the cache. The least recently used ones are removed."""
 
 _ABANDONED = 3600.0
-"""Seconds after which a temporary file belongs to a build that was killed."""
+"""Seconds after which a temporary file is left over from a killed build."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """A slug as one file. ``digest`` names it: the tree's, or that of what a build was made from. ``sha256`` is the
-    file's own, in hex; ``size`` in bytes."""
+    """A slug as a file. ``digest`` is its name: the digest of the tree or of the build's input. ``sha256`` is that of
+    the file, in hex; ``size`` is in bytes."""
 
     path: Path
     digest: str
@@ -36,23 +36,23 @@ class Image:
 
 
 def cache_directory() -> Path:
-    """Where images are kept between runs, for this user alone."""
+    """The cache directory of images, which only this user can read."""
     return platformdirs.user_cache_path("dynoctl") / "slugs"
 
 
 def build(tree: Tree, cache: Path | None = None) -> Image:
-    """The image of ``tree``: the one in the cache if it is whole, else a new one.
+    """The image of ``tree``, from the cache if it is there and intact.
 
-    Raises DynoctlError where mksquashfs is missing, too old or fails, and where the source is no longer what
-    ``tree`` says. The cache never holds a half-written image: it is written beside and then renamed.
+    Raises DynoctlError if mksquashfs is missing, too old or fails, or if the source differs from ``tree``. An image is
+    renamed into the cache when it is complete.
     """
     return keep(tree.digest, lambda: nullcontext(tree), cache)
 
 
 def keep(digest: str, make: Callable[[], AbstractContextManager[Tree]], cache: Path | None = None) -> Image:
-    """The image called ``digest``: the one in the cache if it is whole, else that of the tree which ``make`` gives.
+    """The image named ``digest``, from the cache if it is there and intact, else of the tree that ``make`` provides.
 
-    Raises as ``build`` does, and whatever ``make`` raises.
+    Raises as ``build`` does, and what ``make`` raises.
     """
     cache = cache or cache_directory()
     try:
@@ -64,14 +64,14 @@ def keep(digest: str, make: Callable[[], AbstractContextManager[Tree]], cache: P
         _prune(cache, image.path)
     except OSError as error:
         raise DynoctlError(
-            f"cannot keep slugs in {cache}: {error.strerror}", "The directory must be writable and have room."
+            f"cannot write slugs to {cache}: {error.strerror}", "Make the directory writable, and free disk space."
         ) from error
     return image
 
 
 def restore(digest: str, download: Callable[[Path], None], cache: Path | None = None) -> Image:
-    """The image called ``digest`` from the cache, or else what ``download`` puts at a path. That stays out of the
-    cache: nobody has seen what it was made from."""
+    """The image named ``digest``, from the cache or written by ``download``. A downloaded image is not added to the
+    cache, because its content cannot be verified against a source."""
     cache = cache or cache_directory()
     try:
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def restore(digest: str, download: Callable[[Path], None], cache: Path | None = 
         download(path)
         return Image(path, digest, _sha256(path), path.stat().st_size)
     except OSError as error:
-        raise DynoctlError(f"cannot keep slugs in {cache}: {error.strerror}", "It must have room.") from error
+        raise DynoctlError(f"cannot write slugs to {cache}: {error.strerror}", "Free disk space.") from error
 
 
 def _cached(digest: str, cache: Path) -> Image | None:
@@ -96,13 +96,13 @@ def _cached(digest: str, cache: Path) -> Image | None:
         return None
     if sha256 != expected:
         return None
-    os.utime(path)  # the newest are kept, so being used makes it new
+    os.utime(path)  # marks it as used, for _prune
     return Image(path, digest, sha256, path.stat().st_size)
 
 
 def _new(digest: str, tree: Tree, cache: Path) -> Image:
     path, note = _paths(digest, cache)
-    # mkstemp makes it 0600: a source may hold what others on this machine must not read.
+    # mkstemp creates it with mode 0600: other users must not read the source.
     number, name = tempfile.mkstemp(prefix="new-", dir=cache)
     os.close(number)
     temporary = Path(name)
@@ -128,7 +128,7 @@ def _sha256(path: Path) -> str:
 
 
 def _prune(cache: Path, used: Path) -> None:
-    """Forget all but the newest images, never the one in use, and what killed builds left."""
+    """Remove all but the most recently used images, never ``used``, and the files of killed builds."""
     images = sorted(cache.glob("*.squashfs"), key=_used_at, reverse=True)
     for path in images[KEEP:]:
         if path != used:
@@ -140,7 +140,7 @@ def _prune(cache: Path, used: Path) -> None:
 
 
 def _used_at(path: Path) -> float:
-    """0 where another run has just removed it."""
+    """The time of the last use, or 0 if another run has removed the image."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

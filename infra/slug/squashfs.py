@@ -1,4 +1,4 @@
-"""Writes a tree as a squashfs image through mksquashfs, and notices a source that changes meanwhile."""
+"""Write a tree as a squashfs image with mksquashfs, and detect a source that changes meanwhile."""
 
 from __future__ import annotations
 
@@ -18,75 +18,75 @@ from infra.errors import DynoctlError
 from infra.slug.tree import CHUNK, Entry, Kind, Tree, open_file, unreadable
 
 AT_LEAST = (4, 5)
-"""From here on mksquashfs reads a tar stream: so modes, owners and times are ours, and not the disk's."""
+"""The first version of mksquashfs that reads a tar stream, so that metadata does not depend on the disk."""
 
 INSTALL = (
-    "It is in squashfs-tools 4.5 or later: 'apt install squashfs-tools' (Debian 12, Ubuntu 22.04), "
-    "'brew install squashfs' (macOS)."
+    "Install squashfs-tools 4.5 or later: apt install squashfs-tools (Debian 12, Ubuntu 22.04), "
+    "brew install squashfs (macOS)"
 )
 
 _TAR_TYPES = {Kind.DIRECTORY: tarfile.DIRTYPE, Kind.FILE: tarfile.REGTYPE, Kind.LINK: tarfile.SYMTYPE}
 
 
 class SourceChangedError(DynoctlError):
-    """What is packed would not be what the digest names."""
+    """The source changed after it was scanned, so the image would not match its digest."""
 
-    def __init__(self, place: bytes) -> None:
+    def __init__(self, path: bytes) -> None:
         super().__init__(
-            f"{os.fsdecode(place)} changed while the slug was being packed",
-            "Run it again when nothing writes there; .slugignore leaves out what keeps changing.",
+            f"{os.fsdecode(path)} changed while the slug was being packed",
+            "Run the command again when no process writes to the file, or add the file to .slugignore.",
         )
 
 
 def pack(tree: Tree, target: Path) -> None:
-    """Write the image of ``tree`` to ``target``, over what is there.
+    """Write the image of ``tree`` to ``target``, overwriting it.
 
-    Raises SourceChangedError where a file is no longer what ``tree`` says, and DynoctlError where
-    mksquashfs is missing, too old or fails.
+    Raises SourceChangedError if a file differs from ``tree``, and DynoctlError if mksquashfs is missing, too old or
+    fails.
     """
     program = find()
     command = [program, "-", str(target), "-tar", "-noappend", "-quiet", "-no-progress"]
-    # Nothing of this machine gets into the image: not its clock, its users nor its attributes.
+    # The image must not depend on the local machine: its clock, its users or its extended attributes.
     command += ["-root-mode", "0755", "-root-time", "0", "-all-time", "0", "-mkfs-time", "0"]
     command += ["-all-root", "-no-xattrs", "-reproducible"]
-    # gzip is what every kernel with squashfs reads. Level 6 is half the time of 9 and within 1 % of its size.
+    # Every kernel with squashfs supports gzip. Level 6 takes half the time of level 9, and is within 1 % of its size.
     command += ["-comp", "gzip", "-Xcompression-level", "6"]
-    # SOURCE_DATE_EPOCH and the options for times exclude each other.
+    # SOURCE_DATE_EPOCH and the options for times cannot be combined.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    with tempfile.TemporaryFile() as log:  # a pipe that nobody empties meanwhile could fill up
+    with tempfile.TemporaryFile() as log:  # a pipe could fill up, because it is not read meanwhile
         process = subprocess.Popen(  # noqa: S603 - a fixed program, and a path of our own
             command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
         )
         try:
             with suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
                 stream(tree, stdin)
-            process.wait()  # where it closed the pipe on us, it also says why
+            process.wait()  # if it closed the pipe early, its log says why
         except BaseException:
             process.kill()
             process.wait()
             raise
         log.seek(0)
-        said = log.read().decode(errors="replace").strip()
+        output = log.read().decode(errors="replace").strip()
     if process.returncode != 0:
-        raise DynoctlError(f"mksquashfs failed with status {process.returncode}: {said or 'it did not say why'}")
+        raise DynoctlError(f"mksquashfs failed with exit status {process.returncode}: {output or 'no output'}")
 
 
 def find() -> str:
-    """The mksquashfs of this machine. Raises DynoctlError where there is none that reads a tar stream."""
+    """The path of mksquashfs. Raises DynoctlError if it is missing or too old."""
     program = shutil.which("mksquashfs")
     if program is None:
-        raise DynoctlError("mksquashfs is not installed here: it packs the slug", INSTALL)
-    # What it exits with differs between versions; only the text tells.
-    said = subprocess.run([program, "-version"], capture_output=True, text=True).stdout  # noqa: S603
-    version = re.search(r"version (\d+)\.(\d+)", said)
+        raise DynoctlError("mksquashfs not found: it is required to build the slug", INSTALL)
+    # The exit status differs between versions, so only the output is used.
+    output = subprocess.run([program, "-version"], capture_output=True, text=True).stdout  # noqa: S603
+    version = re.search(r"version (\d+)\.(\d+)", output)
     if version is None or (int(version[1]), int(version[2])) < AT_LEAST:
-        found = f"{version[1]}.{version[2]}" if version else "a version that it does not tell"
-        raise DynoctlError(f"{program} is {found}: too old to pack a slug", INSTALL)
+        found = f"{version[1]}.{version[2]}" if version else "unknown"
+        raise DynoctlError(f"{program} is too old: version {found}", INSTALL)
     return program
 
 
 def stream(tree: Tree, output: IO[bytes]) -> None:
-    """Write ``tree`` to ``output`` as a tar whose headers come from the entries alone."""
+    """Write ``tree`` to ``output`` as a tar. The headers depend on the entries only, not on the disk."""
     root = os.fsencode(tree.source)
     for entry in tree.entries:
         output.write(_header(entry))
@@ -103,31 +103,31 @@ def _header(entry: Entry) -> bytes:
     header.size = entry.size
     if entry.kind is Kind.LINK:
         header.linkname = os.fsdecode(entry.content)
-    # GNU's format takes paths of any length and files of any size; surrogateescape keeps a name's bytes.
+    # The GNU format supports paths and files of any size; surrogateescape preserves the bytes of names.
     return header.tobuf(tarfile.GNU_FORMAT, sys.getfilesystemencoding(), "surrogateescape")
 
 
-def _contents(place: bytes, entry: Entry, output: IO[bytes]) -> None:
-    """Copy a file as it was scanned, hashing what is copied: the image holds what its digest names, or is not made.
+def _contents(path: bytes, entry: Entry, output: IO[bytes]) -> None:
+    """Copy a file, and check the hash of the copy: the content of the image must match its digest.
 
-    What a file has grown by since is not in it, as a file that came since is not.
+    Data appended to the file since the scan is not copied, like files created since the scan.
     """
     try:
-        stream = open_file(place)
+        stream = open_file(path)
     except DynoctlError as error:
-        raise SourceChangedError(place) from error
-    seen = hashlib.sha256()
+        raise SourceChangedError(path) from error
+    copied = hashlib.sha256()
     left = entry.size
     with stream:
         while left:
             try:
                 chunk = stream.read(min(left, CHUNK))
             except OSError as error:
-                raise unreadable(place, error) from error
+                raise unreadable(path, error) from error
             if not chunk:
-                raise SourceChangedError(place)
-            seen.update(chunk)
+                raise SourceChangedError(path)
+            copied.update(chunk)
             output.write(chunk)
             left -= len(chunk)
-    if seen.digest() != entry.content:
-        raise SourceChangedError(place)
+    if copied.digest() != entry.content:
+        raise SourceChangedError(path)

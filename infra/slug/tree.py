@@ -1,4 +1,4 @@
-"""What a slug holds: a source tree read, normalised and named by one digest that every machine agrees on."""
+"""The content of a slug: the normalised source tree, and a digest that is the same on every machine."""
 
 from __future__ import annotations
 
@@ -19,35 +19,34 @@ from infra.slug import ignore
 
 IGNORE_FILE = ".slugignore"
 RESERVED = b".dynoctl"
-"""The directory that every slug has for us: the rackup made from the manifest is bound over a file in it."""
+"""The directory of dynoctl in every slug. The generated rackup file is bound over a file in it."""
 
-OURS = (b"dyno.yaml",)
+MANIFESTS = (b"dyno.yaml",)
 OVERLAY = re.compile(rb"dyno\.[a-z0-9-]+\.yaml")
-"""At the root, where the source is the manifest's own directory: the manifest, or every edit of it would make another
-slug."""
+"""Manifests at the root of the source are not in the slug: otherwise every edit of them would change it."""
 
-MADE = re.compile(
+PLAN = re.compile(
     rb"\{\s*\"format_version\": \d+,\s*\"(?:dynoctl\"|app\": \"[^\"]*\",\s*\"changes\")"
     rb"|<!doctype html>\n<!-- A plan of dynoctl|### dynoctl plan: "
 )
-"""How the files begin that hold a plan: it would not hold any more, were its own file part of what it was made from."""
+"""The start of a saved plan. Plans are not in the slug: otherwise saving a plan would make it stale."""
 
 NEVER = (b".git", b".dyno")
-"""Wherever they stand: what git knows, and secrets, which are in no slug."""
+"""Never in a slug, in any directory: git repositories and secrets."""
 
 RACKUP = RESERVED + b"/config.ru"
 
 _DOMAIN = b"dynoctl slug 1\n"
-"""Named in every digest, so that a digest of another format can never be taken for one of this."""
+"""Part of every digest, so that digests of different formats never collide."""
 
 CHUNK = 1 << 20
-"""How many bytes of a file are held at a time."""
+"""The number of bytes that are read at a time."""
 
 _EMPTY = hashlib.sha256().digest()
 
 
 class Kind(Enum):
-    """The value is the letter by which the digest tells the kinds apart."""
+    """The value is the letter of the kind in the digest."""
 
     DIRECTORY = b"d"
     FILE = b"f"
@@ -56,9 +55,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Entry:
-    """One path of a slug, relative to its root, as bytes: a name need not be UTF-8.
+    """A path of a slug, relative to its root. Paths are bytes, because names need not be UTF-8.
 
-    ``mode`` is 0755 or 0644, nothing else. ``content`` is the SHA-256 of a file and the target of a link.
+    ``mode`` is 0755 or 0644. ``content`` is the SHA-256 of a file and the target of a link.
     """
 
     path: bytes
@@ -70,7 +69,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tree:
-    """A source as it was read: ``entries`` sorted by path, parents first; ``digest`` in hex."""
+    """A scanned source: ``entries`` sorted by path, parents first, and ``digest`` in hex."""
 
     source: Path
     entries: tuple[Entry, ...]
@@ -78,44 +77,44 @@ class Tree:
 
     @property
     def size(self) -> int:
-        """All files' bytes together."""
+        """The total size of all files, in bytes."""
         return sum(entry.size for entry in self.entries)
 
 
 def scan(source: Path, directories: Sequence[str] = (), without: Collection[Path] = ()) -> Tree:
-    """Read the whole of ``source`` and name it. ``directories`` are in the slug even where the source has none.
+    """Read ``source`` and compute its digest. ``directories`` are added to the slug if the source does not have them.
 
-    What ``.slugignore`` at its root says (as a .gitignore would) is left out; so are ``.slugignore`` itself,
-    every ``.git`` and ``.dyno``, ``dyno.yaml`` and its overlays at the root, what is named in ``without``, and a
-    ``.dynoctl`` at the root, instead of which the slug has its own.
-    Raises DynoctlError where the source is no directory, a file cannot be read, or a path is neither a
-    file, a directory nor a symbolic link.
+    The slug excludes what ``.slugignore`` at the root ignores, ``.slugignore`` itself, every ``.git`` and ``.dyno``,
+    ``dyno.yaml`` and its overlays at the root, the files in ``without``, and ``.dynoctl`` at the root, which is
+    replaced.
+    Raises DynoctlError if the source is not a directory, a file cannot be read, or a path is not a file, a directory
+    or a symbolic link.
     """
     if not source.is_dir():
-        raise DynoctlError(f"{source} is not a directory", "app.source names the directory that becomes the slug.")
+        raise DynoctlError(f"{source} is not a directory", "Set app.source to the directory of the app.")
     root = os.fsencode(source)
     entries = [
         Entry(RESERVED, Kind.DIRECTORY),
         Entry(RACKUP, Kind.FILE, 0o644, 0, _EMPTY),
-        *_walk(root, b"", _rules(source), frozenset(os.fsencode(one) for one in _below(source, without))),
+        *_walk(root, b"", _rules(source), frozenset(os.fsencode(path) for path in _below(source, without))),
     ]
-    there = {entry.path: entry for entry in entries}
+    by_path = {entry.path: entry for entry in entries}
     for name in directories:
         parts = os.fsencode(name).split(b"/")
         for path in (b"/".join(parts[: depth + 1]) for depth in range(len(parts))):
-            found = there.setdefault(path, Entry(path, Kind.DIRECTORY))
+            found = by_path.setdefault(path, Entry(path, Kind.DIRECTORY))
             if found.kind is not Kind.DIRECTORY:
-                raise DynoctlError(f"{source / name} cannot be writable: {os.fsdecode(path)} is no directory")
-    entries = list(there.values())
-    # By components: "a/b" comes before "a-b", so a directory is followed by what is in it.
+                raise DynoctlError(f"{source / name} cannot be writable: {os.fsdecode(path)} is not a directory")
+    entries = list(by_path.values())
+    # Sort by components: "a/b" comes before "a-b", so a directory is followed by its content.
     entries.sort(key=lambda entry: entry.path.split(b"/"))
     return Tree(source, tuple(entries), digest(entries))
 
 
 def digest(entries: Sequence[Entry]) -> str:
-    """The SHA-256, in hex, over paths, kinds, modes, link targets and contents; nothing else is in it.
+    """The SHA-256 in hex of paths, kinds, modes, link targets and contents.
 
-    Each field carries its length, so no two trees give the same bytes to hash.
+    Each field is prefixed with its length, so that different trees never produce the same bytes.
     """
     total = hashlib.sha256(_DOMAIN)
     for entry in entries:
@@ -145,21 +144,21 @@ def _below(source: Path, files: Collection[Path]) -> Iterator[Path]:
 def _walk(
     root: bytes, folder: bytes, rules: tuple[ignore.Rule, ...], without: frozenset[bytes] = frozenset()
 ) -> Iterator[Entry]:
-    """Every entry below ``folder`` that belongs to the slug, in no order."""
-    place = root + b"/" + folder if folder else root
+    """Every entry below ``folder`` that is in the slug, unsorted."""
+    directory = root + b"/" + folder if folder else root
     try:
-        with os.scandir(place) as found:
+        with os.scandir(directory) as found:
             children = list(found)
     except OSError as error:
-        raise unreadable(place, error) from error
+        raise unreadable(directory, error) from error
     for child in children:
         path = folder + b"/" + child.name if folder else child.name
         is_directory = child.is_dir(follow_symlinks=False)
-        if child.name in NEVER or path in (RESERVED, *OURS, os.fsencode(IGNORE_FILE)) or OVERLAY.fullmatch(path):
+        if child.name in NEVER or path in (RESERVED, *MANIFESTS, os.fsencode(IGNORE_FILE)) or OVERLAY.fullmatch(path):
             continue
         if path in without:
             continue
-        # As in git, what is in an ignored directory cannot be asked back: it is not even looked at.
+        # As in git, a negated pattern cannot include files of an ignored directory.
         if ignore.ignored(rules, path, is_directory):
             continue
         if is_directory:
@@ -171,35 +170,35 @@ def _walk(
             yield entry
 
 
-def _target(place: bytes) -> bytes:
+def _target(path: bytes) -> bytes:
     try:
-        return os.readlink(place)  # noqa: PTH115 - a Path cannot hold every name
+        return os.readlink(path)  # noqa: PTH115 - a Path cannot hold every name
     except OSError as error:
-        raise unreadable(place, error) from error
+        raise unreadable(path, error) from error
 
 
-def _file(place: bytes, path: bytes) -> Entry | None:
-    """None for what dynoctl makes itself: a plan in a file, and where its output goes just now."""
+def _file(full_path: bytes, path: bytes) -> Entry | None:
+    """The entry of a file. None for a saved plan, and for the file that stdout or stderr is redirected to."""
     content = hashlib.sha256()
     size = 0
-    with open_file(place) as stream:
+    with open_file(full_path) as stream:
         status = os.fstat(stream.fileno())
-        if any(os.path.samestat(status, one) for one in _outputs()):
+        if any(os.path.samestat(status, output) for output in _outputs()):
             return None
         mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
         try:
             while chunk := stream.read(CHUNK):
-                if size == 0 and MADE.match(chunk):
+                if size == 0 and PLAN.match(chunk):
                     return None
                 content.update(chunk)
                 size += len(chunk)
         except OSError as error:
-            raise unreadable(place, error) from error
+            raise unreadable(full_path, error) from error
     return Entry(path, Kind.FILE, mode, size, content.digest())
 
 
 def _outputs() -> list[os.stat_result]:
-    """What stdout and stderr are, where somebody redirected them into a file."""
+    """The status of stdout and stderr, which may be redirected to files."""
     found = []
     for number in (1, 2):
         with suppress(OSError):
@@ -207,34 +206,34 @@ def _outputs() -> list[os.stat_result]:
     return found
 
 
-def open_file(place: bytes) -> FileIO:
-    """A regular file, opened for reading without following a link and without waiting for a pipe's writer.
+def open_file(path: bytes) -> FileIO:
+    """Open a regular file for reading, without following a link or waiting for the writer of a pipe.
 
-    Raises DynoctlError, naming the path, for anything else.
+    Raises DynoctlError with the path if it is not a regular file.
     """
     try:
-        # O_NONBLOCK: a pipe opens at once instead of waiting, and is then refused below.
-        number = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        # O_NONBLOCK: opening a pipe does not wait for a writer. The pipe is refused below.
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):
-            raise _odd(place) from error
-        raise unreadable(place, error) from error
+            raise _unsupported(path) from error
+        raise unreadable(path, error) from error
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
-        raise _odd(place)
+        raise _unsupported(path)
     return FileIO(number, "rb")
 
 
-def unreadable(place: bytes, error: OSError) -> DynoctlError:
-    """The error that says which path of a source could not be read, and why."""
+def unreadable(path: bytes, error: OSError) -> DynoctlError:
+    """The error for a path of a source that cannot be read."""
     return DynoctlError(
-        f"cannot read {os.fsdecode(place)}: {error.strerror}",
-        f"Make it readable, or leave it out of the slug with a line in {IGNORE_FILE}.",
+        f"cannot read {os.fsdecode(path)}: {error.strerror}",
+        f"Make it readable, or add it to {IGNORE_FILE}.",
     )
 
 
-def _odd(place: bytes) -> DynoctlError:
+def _unsupported(path: bytes) -> DynoctlError:
     return DynoctlError(
-        f"{os.fsdecode(place)} is neither a file, a directory nor a symbolic link: a slug cannot hold it",
-        f"Remove it, or leave it out of the slug with a line in {IGNORE_FILE}.",
+        f"{os.fsdecode(path)} is not a file, a directory or a symbolic link",
+        f"Remove it, or add it to {IGNORE_FILE}.",
     )

@@ -1,4 +1,4 @@
-"""Unpack a tar that a server sent: nothing of it may land outside of its directory."""
+"""Unpack a tar from a server, which must not write outside of its directory."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from infra.errors import DynoctlError
 
 
 def unpack(stream: IO[bytes], target: Path) -> None:
-    """Write directories, files, hard and symbolic links below ``target``; modes only as far as a slug keeps them.
+    """Write directories, files, hard and symbolic links below ``target``, with the modes that a slug preserves.
 
-    Links are made when all files are there, so that nothing is ever written through one.
-    Raises DynoctlError where a name leads outside, or the stream is no tar.
+    Symbolic links are created last, so that no file is written through a link.
+    Raises DynoctlError if a path is outside of ``target``, or if the stream is not a tar.
     """
     links: list[tuple[Path, str]] = []
     try:
         with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
             for member in tar:
-                place = _inside(target, member.name)
+                path = _inside(target, member.name)
                 if member.isdir():
-                    place.mkdir(parents=True, exist_ok=True)
+                    path.mkdir(parents=True, exist_ok=True)
                     continue
-                place.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 if member.issym():
-                    links.append((place, member.linkname))
+                    links.append((path, member.linkname))
                 elif member.islnk():
-                    shutil.copy2(_inside(target, member.linkname), place, follow_symlinks=False)
+                    shutil.copy2(_inside(target, member.linkname), path, follow_symlinks=False)
                 elif member.isreg() and (source := tar.extractfile(member)) is not None:
-                    with place.open("wb") as file:
+                    with path.open("wb") as file:
                         shutil.copyfileobj(source, file)
-                    place.chmod(0o755 if member.mode & 0o100 else 0o644)
+                    path.chmod(0o755 if member.mode & 0o100 else 0o644)
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise DynoctlError(f"the builder's answer is no whole tar: {error}") from None
-    for place, aim in links:
-        place.symlink_to(aim)
+        raise DynoctlError(f"invalid tar from the builder: {error}") from None
+    for path, destination in links:
+        path.symlink_to(destination)
 
 
 def _inside(target: Path, name: str) -> Path:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts:
-        raise DynoctlError(f"the builder sent a path that leads outside: {name}")
+        raise DynoctlError(f"invalid path in the tar from the builder: {name}")
     return target.joinpath(*parts)

@@ -86,7 +86,7 @@ def test_a_build_that_fails_changes_nothing(project: Project, builder: str | Non
         "echo never",
     ]
     done = project.apply(code=1)
-    assert "Failed: the build of built ended with status 3; nothing was changed by it" in done.stdout
+    assert "Failed: build of built failed with exit status 3; no server was changed" in done.stdout
     assert "line 100" in done.stdout
     log = re.search(r"All of it: (\S+)", done.stdout)
     assert log is not None

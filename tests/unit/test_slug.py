@@ -173,7 +173,7 @@ def test_a_source_must_be_a_directory(source: Path) -> None:
 
 def test_a_pipe_is_refused_at_once(source: Path) -> None:
     os.mkfifo(source / "lib/pipe")
-    with pytest.raises(DynoctlError, match="lib/pipe is neither a file, a directory nor a symbolic link") as caught:
+    with pytest.raises(DynoctlError, match="lib/pipe is not a file, a directory or a symbolic link") as caught:
         scan(source)
     assert ".slugignore" in caught.value.hint
 
@@ -182,7 +182,7 @@ def test_a_socket_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(source)  # a socket's path may be no longer than 107 bytes
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("sock")
-        with pytest.raises(DynoctlError, match="sock is neither a file"):
+        with pytest.raises(DynoctlError, match="sock is not a file"):
             scan(source)
 
 

@@ -125,7 +125,7 @@ def test_what_comes_after_the_scan_is_not_in_the_image(source: Path, tmp_path: P
 
 def test_a_missing_mksquashfs_says_how_to_get_it(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DynoctlError, match="mksquashfs is not installed here") as caught:
+    with pytest.raises(DynoctlError, match="mksquashfs not found") as caught:
         build(scan(source), tmp_path / "cache")
     assert "apt install squashfs-tools" in caught.value.hint
     assert "brew install squashfs" in caught.value.hint
@@ -133,7 +133,11 @@ def test_a_missing_mksquashfs_says_how_to_get_it(source: Path, tmp_path: Path, m
 
 @pytest.mark.parametrize(
     ("version", "said"),
-    [("4.4", "is 4.4: too old"), ("3.11", "is 3.11: too old"), ("unknown", "is a version that it does not tell")],
+    [
+        ("4.4", "is too old: version 4.4"),
+        ("3.11", "is too old: version 3.11"),
+        ("unknown", "is too old: version unknown"),
+    ],
 )
 def test_an_old_mksquashfs_is_refused(
     source: Path, tmp_path: Path, mksquashfs: Callable[[str], None], version: str, said: str
@@ -146,7 +150,7 @@ def test_an_old_mksquashfs_is_refused(
 def test_a_failing_mksquashfs_is_quoted(source: Path, tmp_path: Path, mksquashfs: Callable[[str], None]) -> None:
     mksquashfs(STAND_IN.replace('cat > "$2"', "echo 'FATAL ERROR: no room' >&2; exit 7"))
     (source / "big").write_bytes(bytes(1 << 20))  # more than a pipe holds: it gives up while we write
-    with pytest.raises(DynoctlError, match="mksquashfs failed with status 7: FATAL ERROR: no room"):
+    with pytest.raises(DynoctlError, match="mksquashfs failed with exit status 7: FATAL ERROR: no room"):
         build(scan(source), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -218,7 +222,7 @@ def test_what_killed_builds_left_goes(source: Path, tmp_path: Path, mksquashfs: 
 
 def test_a_cache_that_cannot_be_written_is_named(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DynoctlError, match=r"cannot keep slugs in .*/file/cache: Not a directory"):
+    with pytest.raises(DynoctlError, match=r"cannot write slugs to .*/file/cache: Not a directory"):
         build(scan(source), tmp_path / "file" / "cache")
 
 
