@@ -1,4 +1,4 @@
-"""A server's control groups: without one of its own per controller, a CPU quota inside it would do nothing."""
+"""Control groups of a server. Each controller needs a group per server, or CPU quotas inside have no effect."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from infra.lab.state import LabState
 
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpu", "cpuacct", "pids", "memory", "systemd", "unified")
-"""The last two are systemd's own trees: two servers in one group there would move each other's processes."""
+"""The last two are systemd's own hierarchies, in which servers must not share a group either."""
 
 KEEP = "keep"
-"""The group beside the servers', for the processes that keep them running: a group with groups of its own below
-may hold no process on cgroup v2."""
+"""The group of the processes that keep the servers running. It is next to the groups of the servers, because a group
+with child groups cannot contain processes on cgroup v2."""
 
 
 def hierarchies() -> list[Path]:
-    """Each mounted v1 controller; on a machine with cgroup v2 alone, its one tree."""
+    """The mounted cgroup v1 hierarchies, or the single hierarchy of cgroup v2."""
     if (ROOT / "cgroup.controllers").exists():
         return [ROOT]
     found = ((ROOT / name).resolve() for name in CONTROLLERS if (ROOT / name / "cgroup.procs").exists())
@@ -26,31 +26,31 @@ def hierarchies() -> list[Path]:
 
 
 def lab_groups(lab: LabState) -> list[Path]:
-    """The lab's group in each hierarchy; its servers' are below, by name."""
+    """The group of the lab in each hierarchy. The groups of its servers are below, by name."""
     return [root / "dynolab" / lab.name for root in hierarchies()]
 
 
 def make(lab: LabState) -> list[Path]:
-    """Make the lab's groups. Raises DynoctlError where this machine keeps them from root."""
-    made = lab_groups(lab)
-    for group in made:
+    """Create the groups of the lab. Raises DynoctlError if that is not permitted."""
+    groups = lab_groups(lab)
+    for group in groups:
         try:
             (group / KEEP).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DynoctlError(
-                f"The lab cannot make control groups: {error}",
-                "It needs a machine of its own, or a privileged container with a writable /sys/fs/cgroup.",
+                f"cannot create control groups: {error}",
+                "Use a virtual machine, or a privileged container with a writable /sys/fs/cgroup.",
             ) from None
         for level in (group.parent.parent, group.parent, group):
             for controller in ("cpu", "memory", "pids"):
-                # Only v2 has this file; where a controller is not to be had, quotas do nothing and all else works.
+                # Only cgroup v2 has this file. Without a controller, quotas have no effect and everything else works.
                 with suppress(OSError):
                     (level / "cgroup.subtree_control").write_text(f"+{controller}")
-    return made
+    return groups
 
 
 def processes(lab: LabState, server: str) -> set[int]:
-    """Every process in the server's groups, whatever it calls itself."""
+    """The pids of all processes in the groups of the server."""
     found: set[int] = set()
     for group in lab_groups(lab)[:1]:
         for file in (group / server).rglob("cgroup.procs"):
@@ -60,13 +60,13 @@ def processes(lab: LabState, server: str) -> set[int]:
 
 
 def remove(lab: LabState, server: str) -> None:
-    """Remove the server's groups, from the leaves up."""
+    """Remove the groups of the server, child groups first."""
     for group in lab_groups(lab):
         _remove(group / server)
 
 
 def remove_lab(lab: LabState) -> None:
-    """Remove what is left of the lab's groups, and the parent of all labs' where this was the last."""
+    """Remove the remaining groups of the lab, and their parent if this was the last lab."""
     for group in lab_groups(lab):
         _remove(group)
         with suppress(OSError):
@@ -76,5 +76,5 @@ def remove_lab(lab: LabState) -> None:
 def _remove(group: Path) -> None:
     below = sorted(group.rglob("*/"), reverse=True) if group.is_dir() else []
     for path in [*below, group]:
-        with suppress(OSError):  # a group that still has processes stays
+        with suppress(OSError):  # a group that still has processes is kept
             path.rmdir()

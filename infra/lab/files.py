@@ -1,4 +1,4 @@
-"""The files a lab hands out: an inventory for a dyno.yaml, an ssh_config, the services' URLs."""
+"""The files that a lab provides: an inventory for a dyno.yaml, an ssh_config, the URLs of the services."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from infra.lab.state import LabState
 
 
 def replace(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file whole: who reads it meanwhile finds the old one or the new one."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.touch(mode=mode)
-    fresh.write_text(text)
-    fresh.rename(path)
+    """Write a file atomically: a concurrent reader sees the old or the new content."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.touch(mode=mode)
+    temporary.write_text(text)
+    temporary.rename(path)
 
 
 def write(lab: LabState) -> None:
-    """Write what a dyno.yaml and an ssh client can use."""
+    """Write the inventory, the ssh_config and the URLs of the services."""
     for name, url in services.urls(lab).items():
         replace(lab.path / name, f"{url}\n")
     lines = ["servers:\n", *(f"  - {{name: {name}, host: {lab.address(name)}}}\n" for name in [*lab.grid, *lab.bare])]
@@ -31,6 +31,6 @@ def write(lab: LabState) -> None:
 
 
 def hosts(lab: LabState) -> str:
-    """The servers' /etc/hosts: each knows all by name."""
+    """The /etc/hosts of the servers, with the names of all of them."""
     lines = (f"{lab.address(name)} {name}\n" for name in lab.servers)
     return f"127.0.0.1 localhost\n::1 localhost\n{''.join(lines)}"

@@ -1,4 +1,4 @@
-"""A whole lab: boot it, reboot, cut and restore its servers, take it down."""
+"""Boot a lab, reboot, disconnect and reconnect its servers, and take it down."""
 
 from __future__ import annotations
 
@@ -18,88 +18,96 @@ from infra.lab.state import BARE, DATA, MOST, MOST_BARE, LabState, ServerState
 from infra.remote.parallel import each
 
 BOOT_TIMEOUT = 120
-"""Seconds that a server has to boot; 32 of them share this machine's cores."""
+"""Timeout for booting a server in seconds. Up to 32 servers share the cores of the local machine."""
 
 Say = Callable[[str], None]
 
 
 def up(name: str, servers: int, say: Say, bare: int = 0) -> LabState:
-    """Boot a lab of ``servers``, ``bare`` ones and the data server, or grow one; does nothing to what runs already."""
+    """Boot a lab of ``servers``, ``bare`` servers and the data server, or add servers to a running lab."""
     state.check_name(name)
     if not 1 <= servers <= MOST or not 0 <= bare <= MOST_BARE:
-        raise DynoctlError(f"A lab has 1 to {MOST} servers and up to {MOST_BARE} bare ones, not {servers} and {bare}")
+        raise DynoctlError(
+            f"invalid number of servers: {servers}, and {bare} bare servers",
+            f"Use 1 to {MOST} servers and at most {MOST_BARE} bare servers.",
+        )
     with _umask():
         rootfs.ensure(say)
         if bare:
             rootfs.ensure_bare(say)
-    wanted = [DATA, *(f"grid-{number + 1}" for number in range(servers)), *(f"bare-{one + 1}" for one in range(bare))]
-    with _alone(name, say), _umask():
-        lab = _write_down(name, wanted, say)
-        others = [one for one in lab.servers if one not in wanted]
+    wanted = [
+        DATA,
+        *(f"grid-{number + 1}" for number in range(servers)),
+        *(f"bare-{number + 1}" for number in range(bare)),
+    ]
+    with _lab_lock(name, say), _umask():
+        lab = _save_servers(name, wanted, say)
+        others = [server_name for server_name in lab.servers if server_name not in wanted]
         network.up(lab)
         keys.make(lab)
         files.write(lab)
         if lab.bare:
             repository.serve(lab, rootfs.ensure_bare(say))
-        down = [one for one in wanted if not processes.running(lab.servers[one])]
+        down = [server_name for server_name in wanted if not processes.running(lab.servers[server_name])]
         if down:
             say(f"Booting {listed(down)} ...")
-        for one in lab.servers:
-            if one in down:
-                _start(lab, one)
-            elif processes.running(lab.servers[one]):
-                network.restore(lab, one)
-                hosts = server.directory(lab, one) / "root/etc/hosts"
+        for server_name in lab.servers:
+            if server_name in down:
+                _start(lab, server_name)
+            elif processes.running(lab.servers[server_name]):
+                network.restore(lab, server_name)
+                hosts = server.directory(lab, server_name) / "root/etc/hosts"
                 if hosts.read_text() != files.hosts(lab):
                     hosts.write_text(files.hosts(lab))
         keys.write_known_hosts(lab)
-        for one in wanted:
-            word = wait(lab, one)
-            if word != "running":
-                say(f"{one} is {word}")
+        for server_name in wanted:
+            status = wait(lab, server_name)
+            if status != "running":
+                say(f"{server_name} is {status}")
         if not lab.prepared:
             services.prepare(lab)
             lab.prepared = True
             lab.save()
         if not down:
-            say(f"The lab {name} runs already: {listed(wanted)}.")
+            say(f"Lab {name} is already running: {listed(wanted)}.")
         if others:
-            say(f"{listed(others)} stay as they are: up only adds. For fewer servers, take the lab down first.")
+            say(f"{listed(others)} not changed: lab up never removes servers. To remove them, run: dynoctl lab down")
     return lab
 
 
-def _write_down(name: str, wanted: Sequence[str], say: Say) -> LabState:
-    """The lab's state with every server that it will have, on the disk before the first of them is made."""
+def _save_servers(name: str, wanted: Sequence[str], say: Say) -> LabState:
+    """The state of the lab with all its servers, saved before the first of them is created."""
     with _locked(state.STATE, say):
         lab = state.load(name)
         if lab is None:
             subnet = state.free_subnet(name, network.subnets_in_use())
             lab = LabState(name, subnet, secrets.token_urlsafe(12))
-        for one in wanted:
-            if one not in lab.servers:
-                lab.servers[one] = ServerState(one, state.number_of(one), secrets.token_hex(16))
+        for server_name in wanted:
+            if server_name not in lab.servers:
+                number = state.number_of(server_name)
+                lab.servers[server_name] = ServerState(server_name, number, secrets.token_hex(16))
         lab.save()
         limits.lift(say)
     return lab
 
 
 def _start(lab: LabState, name: str) -> None:
-    """Boot a server from whatever a crash, a kill or a restart of this machine left of it."""
-    one = lab.servers[name]
+    """Boot a server, also after a crash, a kill or a restart of the local machine."""
+    entry = lab.servers[name]
     server.stop(lab, name, hard=True)
-    if one.root and not Path(one.root).is_dir():
+    if entry.root and not Path(entry.root).is_dir():
         raise DynoctlError(
-            f"The root that {name} was made from is gone: {one.root}",
-            f"Make the lab anew: dynoctl lab down --name {lab.name}",
+            f"root filesystem of {name} not found: {entry.root}",
+            f"Recreate the lab: dynoctl lab down --name {lab.name}",
         )
-    if not one.root:
+    if not entry.root:
         bare = name.startswith(BARE)
-        one.root = str(rootfs.ensure_bare(_quiet) / "root" if bare else rootfs.ensure(_quiet))
+        entry.root = str(rootfs.ensure_bare(_quiet) / "root" if bare else rootfs.ensure(_quiet))
         lab.save()
     network.attach(lab, name)
-    merged = server.mount(lab, name, Path(one.root))
+    merged = server.mount(lab, name, Path(entry.root))
     (merged / "etc/hostname").write_text(f"{name}\n")
-    (merged / "etc/machine-id").write_text(f"{one.machine_id}\n")
+    (merged / "etc/machine-id").write_text(f"{entry.machine_id}\n")
     (merged / "etc/hosts").write_text(files.hosts(lab))
     keys.install(lab, name, merged)
     if name == DATA:
@@ -110,21 +118,21 @@ def _start(lab: LabState, name: str) -> None:
 
 
 def wait(lab: LabState, name: str) -> str:
-    """Wait until a server answers on its SSH port and has booted; give back what systemd says of it."""
+    """Wait until a server has booted and its SSH port answers. Returns its state as systemd reports it."""
     deadline = time.monotonic() + BOOT_TIMEOUT
     while not _answers(lab.address(name)):
         if not processes.running(lab.servers[name]):
-            raise DynoctlError(f"{name} ended while it booted", server.last_words(lab, name))
+            raise DynoctlError(f"{name} stopped while booting", server.last_log_lines(lab, name))
         if time.monotonic() > deadline:
-            raise DynoctlError(f"{name} did not answer within {BOOT_TIMEOUT} s", server.last_words(lab, name))
+            raise DynoctlError(f"booting {name} timed out after {BOOT_TIMEOUT} s", server.last_log_lines(lab, name))
         time.sleep(0.05)
     done = server.execute(lab, name, ["systemctl", "is-system-running", "--wait"], timeout=BOOT_TIMEOUT)
-    word = done.stdout.strip()
-    if word == "running":
-        return word
+    status = done.stdout.strip()
+    if status == "running":
+        return status
     failed = server.execute(lab, name, ["systemctl", "--failed", "--plain", "--no-legend"]).stdout
     units = ", ".join(line.split()[0] for line in failed.splitlines() if line.strip())
-    return f"{word or done.stderr.strip()} ({units})"
+    return f"{status or done.stderr.strip()} ({units})"
 
 
 def _answers(address: str) -> bool:
@@ -135,8 +143,8 @@ def _answers(address: str) -> bool:
 
 
 def start(lab: LabState, name: str) -> None:
-    """Boot one server again, with the filesystem it had, and wait for it; nothing happens where it runs."""
-    with _alone(lab.name), _umask():
+    """Boot a stopped server with its filesystem, and wait for it. Does nothing if it is running."""
+    with _lab_lock(lab.name), _umask():
         _refresh(lab)
         if not processes.running(lab.servers[name]):
             network.up(lab)
@@ -145,55 +153,55 @@ def start(lab: LabState, name: str) -> None:
 
 
 def stop(lab: LabState, name: str) -> None:
-    """Shut one server down in order; its filesystem stays."""
-    with _alone(lab.name):
+    """Shut a server down cleanly. Its filesystem is kept."""
+    with _lab_lock(lab.name):
         _refresh(lab)
         server.stop(lab, name)
         lab.save()
 
 
 def kill(lab: LabState, name: str) -> None:
-    """Cut one server's power; its filesystem stays as it is at that moment."""
-    with _alone(lab.name):
+    """Stop a server like a power failure. Its filesystem is kept."""
+    with _lab_lock(lab.name):
         _refresh(lab)
         server.stop(lab, name, hard=True)
         lab.save()
 
 
 def reboot(lab: LabState, name: str) -> None:
-    """``systemctl reboot`` inside a server, and wait until it is back."""
+    """Run ``systemctl reboot`` in a server, and wait until it has booted."""
     _refresh(lab)
     before = processes.init(lab.servers[name])
     server.execute(lab, name, ["systemctl", "reboot"])
     deadline = time.monotonic() + BOOT_TIMEOUT
     while (now := processes.init(lab.servers[name])) is None or now == before:
         if not processes.running(lab.servers[name]):
-            raise DynoctlError(f"{name} ended instead of rebooting", server.last_words(lab, name))
+            raise DynoctlError(f"{name} stopped instead of rebooting", server.last_log_lines(lab, name))
         if time.monotonic() > deadline:
-            raise DynoctlError(f"{name} did not reboot within {BOOT_TIMEOUT} s", server.last_words(lab, name))
+            raise DynoctlError(f"rebooting {name} timed out after {BOOT_TIMEOUT} s", server.last_log_lines(lab, name))
         time.sleep(0.05)
     wait(lab, name)
 
 
 def cut(lab: LabState, name: str) -> None:
-    """Pull a server's network cable: it runs on, and nobody hears of it."""
+    """Disconnect a server from the network. It keeps running."""
     network.cut(lab, name)
 
 
 def restore(lab: LabState, name: str) -> None:
-    """Plug a server's network cable in again."""
+    """Reconnect a server to the network."""
     network.restore(lab, name)
 
 
 def down(name: str, say: Say) -> bool:
-    """Remove a lab whole, whatever state it is in. False where there was none."""
+    """Remove a lab, whatever state it is in. Returns False if there was none."""
     path = state.STATE / state.check_name(name)
-    with _alone(name, say):
-        there = path.is_dir()
+    with _lab_lock(name, say):
+        existed = path.is_dir()
         lab = state.load(name)
         if lab is not None:
             say(f"Taking down {listed(list(lab.servers))} ...")
-            results = each(lambda one: server.remove(lab, one), lab.servers).values()
+            results = each(lambda server_name: server.remove(lab, server_name), lab.servers).values()
             repository.stop(lab)
             network.down(lab)
             cgroups.remove_lab(lab)
@@ -202,51 +210,53 @@ def down(name: str, say: Say) -> bool:
                     raise result
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():
-            raise DynoctlError(f"{path} is still in use", "Something holds a file or a mount there; run it again.")
+            raise DynoctlError(
+                f"cannot remove {path}: it is in use", "Close open files and mounts in it, then run the command again."
+            )
         (state.STATE / f".{name}.lock").unlink(missing_ok=True)
     rootfs.sweep()
     with _locked(state.STATE, say):
         if not state.names():
             limits.restore()
-    return there
+    return existed
 
 
 def get(name: str) -> LabState:
-    """A lab that is there. Raises DynoctlError where there is none."""
+    """The lab with this name. Raises DynoctlError if there is none."""
     lab = state.load(name)
     if lab is None:
-        raise DynoctlError(f"There is no lab called {name}", f"Boot it: dynoctl lab up --name {name}")
+        raise DynoctlError(f"lab {name} not found", f"dynoctl lab up --name {name}")
     return lab
 
 
 def listed(servers: Sequence[str]) -> str:
-    """Server names as one reads them: ``data, grid-1, grid-2, grid-4 to grid-8``."""
-    grid = sorted(state.number_of(one) - 10 for one in servers if one.startswith("grid-"))
-    words = [DATA] if DATA in servers else []
+    """Server names as text, with ranges: ``data, grid-1, grid-2, grid-4 to grid-8``."""
+    grid = sorted(state.number_of(name) - 10 for name in servers if name.startswith("grid-"))
+    parts = [DATA] if DATA in servers else []
     while grid:
         end = 0
         while end + 1 < len(grid) and grid[end + 1] == grid[end] + 1:
             end += 1
         if end >= 2:
-            words.append(f"grid-{grid[0]} to grid-{grid[end]}")
+            parts.append(f"grid-{grid[0]} to grid-{grid[end]}")
         else:
-            words += [f"grid-{number}" for number in grid[: end + 1]]
+            parts += [f"grid-{number}" for number in grid[: end + 1]]
         del grid[: end + 1]
-    return ", ".join([*words, *(one for one in servers if one.startswith(BARE))])
+    return ", ".join([*parts, *(name for name in servers if name.startswith(BARE))])
 
 
 def _quiet(_: str) -> None:
-    """For what was built long before."""
+    """Discard progress messages."""
 
 
 def _refresh(lab: LabState) -> None:
-    """Take over what another process did to the lab meanwhile."""
+    """Load the servers again, which another process may have changed."""
     lab.servers = get(lab.name).servers
 
 
 @contextmanager
 def _umask() -> Iterator[None]:
-    """What is made for the servers is made as a server needs it, however private root's own files are here."""
+    """Create the files of servers with umask 022, independently of the umask of the local root user."""
     before = os.umask(0o022)
     try:
         yield
@@ -255,13 +265,13 @@ def _umask() -> Iterator[None]:
 
 
 @contextmanager
-def _alone(name: str, say: Say = lambda _: None) -> Iterator[None]:
-    """One at a time changes a lab."""
+def _lab_lock(name: str, say: Say = lambda _: None) -> Iterator[None]:
+    """Lock the lab: only one process at a time changes it."""
     state.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = state.STATE / f".{name}.lock"
     while True:
         with _locked(path, say) as lock:
-            # A ``down`` may have removed the file while we waited for it: then the lock is on a file that nobody sees.
+            # ``down`` may have removed the file during the wait. The lock is then on a deleted file: try again.
             try:
                 current = os.path.samestat(os.fstat(lock), path.stat())
             except FileNotFoundError:
@@ -273,13 +283,13 @@ def _alone(name: str, say: Say = lambda _: None) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path, say: Say) -> Iterator[int]:
-    """A lock on a file or directory. It ends with its process, however that ends."""
+    """A lock on a file or directory. The kernel releases it when the process ends."""
     lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if path.is_dir() else os.O_CREAT), 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Waiting for another dynoctl that works on this lab ...")
+            say("Waiting for another dynoctl process that is changing this lab ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
     finally:

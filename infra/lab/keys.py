@@ -1,4 +1,4 @@
-"""The keys of a lab, made at run time: one to log in with, and one for each server's sshd."""
+"""The SSH keys of a lab: a login key, and a host key for each server. They are generated at run time."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from infra.lab.state import LabState
 
 
 def make(lab: LabState) -> Path:
-    """The login key; made once for each lab."""
+    """The login key, generated once per lab."""
     key = lab.path / "id_ed25519"
     _generate(key, f"dynoctl lab {lab.name}")
     return key
 
 
 def host_key(lab: LabState, server: str) -> Path:
-    """A server's own host key; it stays the same over reboots, as a real one's does."""
+    """The host key of a server. It does not change on reboots."""
     key = lab.path / "hostkeys" / server
     key.parent.mkdir(mode=0o700, exist_ok=True)
     _generate(key, server)
@@ -29,21 +29,21 @@ def host_key(lab: LabState, server: str) -> Path:
 def _generate(key: Path, comment: str) -> None:
     if key.exists():
         return
-    fresh = key.with_name(f".{key.name}.{os.getpid()}")
-    for half in (fresh, Path(f"{fresh}.pub")):
+    temporary = key.with_name(f".{key.name}.{os.getpid()}")
+    for half in (temporary, Path(f"{temporary}.pub")):
         half.unlink(missing_ok=True)
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(fresh)])
-    Path(f"{fresh}.pub").rename(f"{key}.pub")
-    fresh.rename(key)  # last: where it is there, so is its other half
+    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(temporary)])
+    Path(f"{temporary}.pub").rename(f"{key}.pub")
+    temporary.rename(key)  # last: if the private key exists, so does the public key
 
 
 def install(lab: LabState, server: str, root: Path) -> None:
-    """Put the keys where the server's sshd looks for them."""
+    """Install the keys for the server's sshd."""
     key = host_key(lab, server)
-    place = root / "etc/ssh/ssh_host_ed25519_key"
-    shutil.copy(key, place)
-    place.chmod(0o600)
-    shutil.copy(f"{key}.pub", f"{place}.pub")
+    path = root / "etc/ssh/ssh_host_ed25519_key"
+    shutil.copy(key, path)
+    path.chmod(0o600)
+    shutil.copy(f"{key}.pub", f"{path}.pub")
     public = (lab.path / "id_ed25519.pub").read_text()
     for home in ("root", "home/deploy"):
         file = root / home / ".ssh/authorized_keys"
@@ -52,9 +52,9 @@ def install(lab: LabState, server: str, root: Path) -> None:
 
 
 def write_known_hosts(lab: LabState) -> None:
-    """Every server's address with its exact host key."""
+    """Write known_hosts with the address and host key of every server."""
     lines = []
     for server in lab.servers:
-        words = host_key(lab, server).with_name(f"{server}.pub").read_text().split()
-        lines.append(f"{lab.address(server)} {words[0]} {words[1]}\n")
+        fields = host_key(lab, server).with_name(f"{server}.pub").read_text().split()
+        lines.append(f"{lab.address(server)} {fields[0]} {fields[1]}\n")
     replace(lab.path / "known_hosts", "".join(lines))

@@ -1,4 +1,4 @@
-"""Limits of this machine that many servers at once run into: raised while there is a lab, and put back after."""
+"""Kernel limits that many servers exceed: raised while a lab exists, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from infra.lab import state
 
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 ENOUGH = 8192
-"""Every systemd and every daemon of root's takes some, and Linux allows root 128 of them on the whole machine:
-with about 20 servers, systemd inside the next one would wait for ever."""
+"""Every systemd and every root daemon uses inotify instances, and Linux allows root 128 of them by default: with about
+20 servers, systemd in the next one would hang."""
 
 
 def _before() -> Path:
@@ -19,20 +19,20 @@ def _before() -> Path:
 
 
 def lift(say: Callable[[str], None]) -> None:
-    """Raise what is too low, and write down what it was."""
+    """Raise a limit that is too low, and save its old value."""
     try:
         now = int(INOTIFY.read_text())
         if now >= ENOUGH:
             return
         _before().write_text(f"{now}\n")
         INOTIFY.write_text(f"{ENOUGH}\n")
-        say(f"Raised fs.inotify.max_user_instances from {now} to {ENOUGH}, until the last lab is taken down.")
+        say(f"Raised fs.inotify.max_user_instances from {now} to {ENOUGH} until the last lab is taken down.")
     except OSError as error:
-        say(f"fs.inotify.max_user_instances cannot be raised, so about 20 servers are the most: {error}")
+        say(f"Cannot raise fs.inotify.max_user_instances, which limits labs to about 20 servers: {error}")
 
 
 def restore() -> None:
-    """Put back what was raised, where nobody has changed it since."""
+    """Restore a raised limit, unless it was changed meanwhile."""
     with suppress(OSError, ValueError):
         before = int(_before().read_text())
         if int(INOTIFY.read_text()) == ENOUGH:

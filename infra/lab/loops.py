@@ -1,4 +1,4 @@
-"""Loop devices belong to the whole machine: one that a killed server left behind would stay bound for ever."""
+"""Free the loop devices of a killed server, which belong to the local machine and would stay bound."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Set
 from pathlib import Path
 
 _GET_STATUS, _CLEAR = 0x4C05, 0x4C01
-"""The kernel's LOOP_GET_STATUS64 and LOOP_CLR_FD."""
+"""LOOP_GET_STATUS64 and LOOP_CLR_FD of the kernel."""
 _INFO_SIZE = 232
 
 
 def devices(root: Path, init: int | None) -> set[int]:
-    """The filesystems that are this server's alone: its overlay, and while it runs what it mounted itself."""
+    """The device numbers of the server's own filesystems: its overlay, and its mounts while it runs."""
     found: set[int] = set()
     if os.path.ismount(root):
         found.add(root.stat().st_dev)
@@ -24,7 +24,7 @@ def devices(root: Path, init: int | None) -> set[int]:
 
 
 def free(backing: Set[int]) -> None:
-    """Free every loop device whose image lies on one of these filesystems, and no other."""
+    """Free every loop device whose image is on one of these filesystems."""
     for bound in Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
             device = os.open(Path("/dev") / bound.parts[3], os.O_RDONLY | os.O_CLOEXEC)

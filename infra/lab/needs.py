@@ -1,4 +1,4 @@
-"""What the lab needs of this machine, said all at once, and installed where that is asked for."""
+"""Check the requirements of the lab on the local machine, and install missing packages on request."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ PROGRAMS = {
     "mksquashfs": "squashfs-tools",
     "dpkg-deb": "dpkg",
 }
-"""Each program with the Debian package that has it. mksquashfs is dynoctl's own need, to build slugs."""
+"""The Debian package of each program. mksquashfs is required by dynoctl itself, to build slugs."""
 
 MKSQUASHFS = (4, 5)
-"""The first version whose images can be made the same everywhere."""
+"""The first version that creates reproducible images."""
 
 _SYS_ADMIN, _NET_ADMIN = 21, 12
-"""Linux capabilities: to mount and make namespaces, and to make network interfaces."""
+"""Linux capabilities for mounts and namespaces, and for network interfaces."""
 
 LISTS = Path("/var/lib/apt/lists")
 
 
 def root() -> None:
-    """Raises DynoctlError where this is not Linux, or not root."""
+    """Raises DynoctlError if this is not Linux, or if the user is not root."""
     if platform.system() != "Linux":
-        raise DynoctlError("The lab needs Linux", "Run it in a Debian virtual machine.")
+        raise DynoctlError("the lab requires Linux", "Run it in a Debian virtual machine.")
     if os.geteuid() != 0:
-        raise DynoctlError("The lab needs root: it makes mounts, namespaces and containers", "Run it with sudo.")
+        raise DynoctlError("the lab requires root, for mounts, namespaces and containers", "Run the command with sudo.")
 
 
 def check(*, install: bool) -> None:
-    """Raises DynoctlError naming everything that is missing; with ``install``, installs packages first."""
+    """Raises DynoctlError with everything that is missing. With ``install``, installs missing packages first."""
     root()
     missing = _missing()
     if missing and install:
         _install(missing)
         missing = _missing()
-    lacks = list(_kernel())
+    problems = list(_kernel())
     packages = " ".join(sorted({PROGRAMS[name] for name in missing}))
     if missing:
-        lacks.insert(0, f"It needs {', '.join(missing)}. Install: apt-get install {packages}")
+        problems.insert(0, f"Missing programs: {', '.join(missing)}. Run: apt-get install {packages}")
         if not install:
-            lacks[0] += " (or run: dynoctl lab up --install-packages)"
+            problems[0] += " (or: dynoctl lab up --install-packages)"
     elif (old := _old_mksquashfs()) is not None:
-        lacks.append(old)
-    if lacks:
-        raise DynoctlError("The lab cannot run on this machine", "\n  ".join(lacks))
+        problems.append(old)
+    if problems:
+        raise DynoctlError("the lab cannot run on this machine", "\n  ".join(problems))
 
 
 def _missing() -> list[str]:
@@ -72,36 +72,38 @@ def _install(programs: list[str]) -> None:
     packages = sorted({PROGRAMS[name] for name in programs})
     if shutil.which("apt-get") is None:
         raise DynoctlError(
-            f"The lab needs {', '.join(programs)}, and this machine has no apt to install them",
-            f"On Debian they are in: {' '.join(packages)}",
+            f"cannot install {', '.join(programs)}: apt-get not found",
+            f"Install the equivalents of these Debian packages: {' '.join(packages)}",
         )
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
     if not any(LISTS.glob("*Packages*")) or run(command, check=False, env=quiet).returncode != 0:
-        run(["apt-get", "update", "--quiet"], env=quiet)  # no lists as in a fresh image, or stale ones
+        run(
+            ["apt-get", "update", "--quiet"], env=quiet
+        )  # a fresh image has no package lists, and old lists may be stale
         run(command, env=quiet)
 
 
 def _kernel() -> Iterator[str]:
-    """What only another machine, or more rights on this one, can mend."""
+    """Problems that installing packages does not fix."""
     capabilities = int(re.findall(r"CapEff:\s*(\w+)", Path("/proc/self/status").read_text())[0], 16)
     if not (capabilities >> _SYS_ADMIN & 1 and capabilities >> _NET_ADMIN & 1):
-        yield "This root may not mount or make networks. In a container, run it with --privileged."
-    known = Path("/proc/filesystems").read_text().split()
+        yield "Permission to mount filesystems and create networks is missing. Run the container with --privileged."
+    filesystems = Path("/proc/filesystems").read_text().split()
     for kind in ("overlay", "squashfs"):
-        if kind not in known and not _load(kind):
-            yield f"This kernel has no {kind} filesystem."
+        if kind not in filesystems and not _load(kind):
+            yield f"The kernel does not support {kind}."
     if not Path("/dev/loop-control").exists():
         _load("loop")
         if not Path("/dev/loop-control").exists():
-            yield "This kernel has no loop devices."
-    place = next(path for path in (state.STATE, *state.STATE.parents) if path.exists())
-    if run(["stat", "--file-system", "--format=%T", str(place)], check=False).stdout.strip() == "overlayfs":
-        yield f"{state.STATE} is on an overlay, and the servers' overlays cannot lie on one. Mount a volume there."
+            yield "The kernel does not support loop devices."
+    parent = next(path for path in (state.STATE, *state.STATE.parents) if path.exists())
+    if run(["stat", "--file-system", "--format=%T", str(parent)], check=False).stdout.strip() == "overlayfs":
+        yield f"{state.STATE} is on an overlay filesystem, which cannot hold another overlay. Mount a volume there."
     if not cgroups.hierarchies():
-        yield f"No control groups are mounted at {cgroups.ROOT}."
+        yield f"Control groups are not mounted at {cgroups.ROOT}."
     elif not os.access(cgroups.hierarchies()[0], os.W_OK):
-        yield f"{cgroups.hierarchies()[0]} is read-only. In a container, run it with --privileged."
+        yield f"{cgroups.hierarchies()[0]} is read-only. Run the container with --privileged."
 
 
 def _load(module: str) -> bool:
@@ -109,9 +111,9 @@ def _load(module: str) -> bool:
 
 
 def _old_mksquashfs() -> str | None:
-    words = run(["mksquashfs", "-version"], check=False).stdout
-    found = re.search(r"version (\d+)\.(\d+)", words)
+    output = run(["mksquashfs", "-version"], check=False).stdout
+    found = re.search(r"version (\d+)\.(\d+)", output)
     if found is None or (int(found[1]), int(found[2])) >= MKSQUASHFS:
         return None
-    wanted = ".".join(map(str, MKSQUASHFS))
-    return f"mksquashfs here is {found[1]}.{found[2]}; dynoctl needs {wanted} or later (Debian 12 has it)."
+    required = ".".join(map(str, MKSQUASHFS))
+    return f"mksquashfs {found[1]}.{found[2]} is too old. Install version {required} or later, as in Debian 12."

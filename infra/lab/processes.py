@@ -1,4 +1,4 @@
-"""Which processes of this machine belong to a server: told by what the kernel says of them, never by a pid on file."""
+"""Find the processes of a server from what the kernel reports, not only from recorded pids, which are reused."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from infra.lab.state import LabState, ServerState, boot_id
 
 
 def started(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 where there is none, or it has ended."""
+    """The start time of a process, in clock ticks since boot; 0 if it does not exist or has ended."""
     stat = _stat(pid)
     return 0 if not stat or stat[0] == "Z" else int(stat[19])
 
 
 def running(state: ServerState) -> bool:
-    """True where the recorded process is still that process, in this boot of the machine."""
+    """Whether the recorded process still runs: same pid, same start time, same boot of the local machine."""
     if state.pid <= 0 or state.started <= 0 or started(state.pid) != state.started:
         return False
     return state.boot in ("", boot_id())
 
 
 def init(state: ServerState) -> int | None:
-    """The pid, on this machine, of the server's own PID 1; None where it has none."""
-    todo = [state.pid] if running(state) else []
-    while todo:
-        pid = todo.pop()
+    """The pid on the local machine of the server's PID 1; None if it has none."""
+    pending = [state.pid] if running(state) else []
+    while pending:
+        pid = pending.pop()
         with suppress(OSError, StopIteration):
             inside = _namespaced(pid)
             if len(inside) > 1 and inside[-1] == "1":
                 return pid
-            todo += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            pending += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return None
 
 
 def uptime(pid: int) -> float:
-    """Seconds that a process has been there."""
+    """The age of a process, in seconds."""
     now = float(Path("/proc/uptime").read_text().split()[0])
     return max(0.0, now - started(pid) / os.sysconf("SC_CLK_TCK"))
 
 
 def memory(pids: set[int]) -> int:
-    """Bytes that these processes use, what several share counted once."""
+    """The memory of these processes in bytes, with shared memory counted once."""
     total = 0
     for pid in pids:
         with suppress(OSError):
@@ -58,21 +58,21 @@ def memory(pids: set[int]) -> int:
 
 
 def kill(lab: LabState, server: str, root: Path) -> None:
-    """End every process of the server at once. Raises DynoctlError where the kernel does not let go of one."""
+    """Kill all processes of the server. Raises DynoctlError if a process does not end."""
     deadline = time.monotonic() + 20
-    was = lab.servers[server].pid if running(lab.servers[server]) else 0
+    keeper = lab.servers[server].pid if running(lab.servers[server]) else 0
     while found := belonging(lab, server, root):
         if time.monotonic() > deadline:
-            raise DynoctlError(f"{server} does not end: processes {', '.join(map(str, sorted(found)))} stay")
+            raise DynoctlError(f"cannot stop {server}: processes {', '.join(map(str, sorted(found)))} do not end")
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
-    _reap(was)
+    _reap(keeper)
 
 
 def belonging(lab: LabState, server: str, root: Path) -> set[int]:
-    """The server's processes: in its groups, in its network from another pid namespace, or keeping it running."""
+    """The pids of the server: in its groups, in its network and another pid namespace, or keeping it running."""
     found = cgroups.processes(lab, server)
     network_id = None
     with suppress(OSError):
@@ -96,7 +96,7 @@ def _identity(file: Path) -> tuple[int, int]:
 
 
 def _all() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208  # thousands: names are enough
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208  # thousands of entries: names are enough
 
 
 def _stat(pid: int) -> list[str]:
@@ -112,7 +112,7 @@ def _namespaced(pid: int) -> list[str]:
 
 
 def _reap(pid: int) -> None:
-    """Where it was this program that started the server, the ended process waits for it."""
+    """Reap the process if this program started it: it is then a child of this program."""
     if pid > 0:
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""An apt repository for the lab's bare servers, served on the lab's own bridge and nowhere else."""
+"""An apt repository for the bare servers of a lab, served on the bridge of the lab only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PORT = 8089
 
 
 def index(directory: Path) -> None:
-    """Write the ``Packages`` of a flat repository: what each package says of itself, its size and its sum."""
+    """Write the ``Packages`` file of a flat repository: the control data, size and hash of each package."""
     stanzas = []
     for package in sorted(directory.glob("*.deb")):
         data = package.read_bytes()
@@ -31,16 +31,16 @@ def index(directory: Path) -> None:
 
 
 def source(lab: LabState) -> str:
-    """The line for a bare server's sources.list. Nothing signs it: it never leaves this machine."""
+    """The line for the sources.list of a bare server. The repository is unsigned: it is served locally only."""
     return f"deb [trusted=yes] http://{lab.gateway}:{PORT}/ ./\n"
 
 
-def serve(lab: LabState, made: Path) -> None:
-    """Serve the repository below ``made``, unless it is served already. Returns when it answers."""
+def serve(lab: LabState, base: Path) -> None:
+    """Serve the repository in ``base``, unless it is already served. Returns when it answers."""
     if _running(lab):
         return
-    # Not subprocess: it outlives this program, and nobody here waits for it.
-    argv = [sys.executable, "-m", "http.server", "--bind", lab.gateway, "--directory", str(made / "repository")]
+    # Not subprocess: the process outlives this program, which does not wait for it.
+    argv = [sys.executable, "-m", "http.server", "--bind", lab.gateway, "--directory", str(base / "repository")]
     pid = os.posix_spawn(
         sys.executable,
         [*argv, str(PORT)],
@@ -59,11 +59,11 @@ def serve(lab: LabState, made: Path) -> None:
         with suppress(OSError), socket.create_connection((lab.gateway, PORT), 1):
             return
         time.sleep(0.05)
-    raise DynoctlError(f"The packages are not served at {lab.gateway}:{PORT}", "Is that port taken on this machine?")
+    raise DynoctlError(f"cannot serve packages at {lab.gateway}:{PORT}", "Stop the process that uses the port.")
 
 
 def stop(lab: LabState) -> None:
-    """End the process, if it is still that process."""
+    """Kill the process, if it is still running."""
     pid = lab.repository[0]
     if _running(lab):
         os.kill(pid, signal.SIGKILL)

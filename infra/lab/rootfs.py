@@ -1,4 +1,4 @@
-"""The one Debian root that all servers of all labs share, built once and cached outside the tree."""
+"""The Debian root filesystem that all servers of all labs share. It is built once and cached."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from infra.lab.run import run
 CACHE = Path("/var/cache/dynoctl-lab")
 
 RECIPE = 2
-"""Raise it with every change to what ``_build`` does; the tables below count by themselves."""
+"""Increment it with every change of ``_build``. Changes of the tables below are detected automatically."""
 
 BARE = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo")
-"""A server that never heard of Ruby."""
+"""The packages of a bare server, which has no Ruby."""
 
 _DATA = ("locales", "postgresql", "mariadb-server", "redis-server", "memcached")
 
@@ -32,15 +32,15 @@ PACKAGES = (
     *("postgresql", "mariadb-server", "redis-server", "memcached"),
     *("nginx", "haproxy", "caddy"),
 )
-"""A server of the lab: sshd, systemd, Ruby and routers. The services are on all of them and run on one."""
+"""The packages of a server: sshd, systemd, Ruby and routers. The services are installed on all, and run on ``data``."""
 
 SERVICES = ("postgresql", "mariadb", "redis-server", "memcached")
 
 ROUTERS = ("nginx", "haproxy", "caddy")
-"""Packages whose own services stay off, as on a server whose owner wants only their programs."""
+"""Packages whose own services are disabled, because dynoctl only uses their programs."""
 
 LOCALE = ("tr_TR", "UTF-8")
-"""One locale with other letters, words and rules than English, to show that it changes nothing."""
+"""A locale that differs from English in letters, messages and rules, to test that it has no effect."""
 
 QUIET = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer"),
@@ -50,10 +50,10 @@ QUIET = (
     *("systemd-random-seed.service", "systemd-update-utmp.service", "systemd-logind.service"),
     *("thin.service", "unicorn.service"),
 )
-"""Units that a server of the lab does without, so that it boots in a second."""
+"""Units that are masked, so that a server boots in a second."""
 
 LOOPS = 256
-"""Loop devices that a server has names for; they are the machine's own, shared by all its servers."""
+"""The number of loop device nodes of a server. The devices are those of the local machine."""
 
 _FILES = {
     "etc/ssh/sshd_config.d/lab.conf": (
@@ -80,7 +80,7 @@ exec /lib/systemd/systemd
 
 
 def ensure(say: Callable[[str], None]) -> Path:
-    """The path of the built root; builds it where it is not there. Safe against kills and against two at once."""
+    """The path of the root. It is built if it is missing. Safe against kills and concurrent runs."""
     suite = sources.suite()
     recipe = repr((RECIPE, suite, PACKAGES, SERVICES, ROUTERS, LOCALE, QUIET, LOOPS, sorted(_FILES.items())))
     root = CACHE / f"root-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
@@ -94,7 +94,7 @@ def ensure(say: Callable[[str], None]) -> Path:
         for stale in [*CACHE.glob("root-*"), *CACHE.glob("new-*")]:
             if str(stale) not in used:
                 shutil.rmtree(stale)
-        say("Building the servers' root from Debian packages (once; it takes a minute or two) ...")
+        say("Building the root filesystem of the servers from Debian packages (once, takes 1 to 2 minutes) ...")
         work = CACHE / f"new-{os.getpid()}"
         work.mkdir()
         try:
@@ -106,9 +106,9 @@ def ensure(say: Callable[[str], None]) -> Path:
 
 
 def ensure_bare(say: Callable[[str], None]) -> Path:
-    """The path of what bare servers are made of: ``root``, and ``repository`` with the packages that it lacks."""
+    """The directory for bare servers: ``root``, and ``repository`` with the packages that are not installed."""
     suite = sources.suite()
-    wanted = [one for one in PACKAGES if one not in (*BARE, *_DATA)]
+    wanted = [package for package in PACKAGES if package not in (*BARE, *_DATA)]
     recipe = repr((RECIPE, suite, BARE, wanted, QUIET, LOOPS, sorted(_FILES.items())))
     made = CACHE / f"bare-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if made.is_dir():
@@ -120,7 +120,7 @@ def ensure_bare(say: Callable[[str], None]) -> Path:
         for stale in CACHE.glob("bare-*"):
             if str(stale / "root") not in used:
                 shutil.rmtree(stale)
-        say("Building the bare servers' root, and a repository of packages for them (once) ...")
+        say("Building the root filesystem and the package repository of bare servers (once) ...")
         work = CACHE / f"new-{os.getpid()}"
         (work / "made/repository").mkdir(parents=True)
         try:
@@ -135,7 +135,7 @@ def ensure_bare(say: Callable[[str], None]) -> Path:
 
 
 def sweep() -> None:
-    """Remove what a killed build left."""
+    """Remove the files of killed builds."""
     with suppress(OSError), _locked(wait=False):
         for stale in CACHE.glob("new-*"):
             shutil.rmtree(stale, ignore_errors=True)
@@ -149,7 +149,7 @@ def _locked(*, wait: bool = True) -> Iterator[None]:
 
 
 def _build(suite: str, work: Path, packages: Sequence[str], fetch: Sequence[str] = ()) -> None:
-    """Make ``root`` in ``work``; the packages of ``fetch`` go, not installed, to ``repository`` beside it."""
+    """Build ``root`` in ``work``. The packages of ``fetch`` are only downloaded, to ``repository`` next to it."""
     root = work / "root"
     (work / "apt.conf").write_text(sources.options())
     _debootstrap(suite, root, work / "apt.conf", sources.write(suite, work), packages, fetch)
@@ -162,16 +162,16 @@ def _build(suite: str, work: Path, packages: Sequence[str], fetch: Sequence[str]
     if "locales" in packages:
         run(["chroot", str(root), "localedef", "-i", LOCALE[0], "-f", LOCALE[1], ".".join(LOCALE)])
     run(["chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "deploy"])
-    there = [name for name in (*SERVICES, *ROUTERS) if (root / f"lib/systemd/system/{name}.service").exists()]
-    if there:
-        run(["chroot", str(root), "systemctl", "disable", *there])
+    installed = [name for name in (*SERVICES, *ROUTERS) if (root / f"lib/systemd/system/{name}.service").exists()]
+    if installed:
+        run(["chroot", str(root), "systemctl", "disable", *installed])
     run(["chroot", str(root), "systemctl", "mask", *QUIET])
     run(["chroot", str(root), "systemctl", "enable", "ssh.service"])
     for key in root.glob("etc/ssh/ssh_host_*"):
-        key.unlink()  # every server gets a key of its own
+        key.unlink()  # every server gets its own key
     for name in ("etc/machine-id", "var/lib/dbus/machine-id"):
         (root / name).unlink(missing_ok=True)
-    # The servers have no way out, and this machine's mirrors and proxies (with their passwords) are none of theirs.
+    # The servers have no route out, and must not get the mirrors and proxies (with passwords) of the local machine.
     for file in [*root.glob("etc/apt/sources.list*"), *root.glob("etc/apt/apt.conf.d/99mmdebstrap")]:
         shutil.rmtree(file) if file.is_dir() else file.unlink()
     (root / "etc/resolv.conf").write_text("")
@@ -187,24 +187,34 @@ def _build(suite: str, work: Path, packages: Sequence[str], fetch: Sequence[str]
 def _debootstrap(
     suite: str, root: Path, options: Path, entries: list[str], packages: Sequence[str], fetch: Sequence[str]
 ) -> None:
-    # In namespaces of its own: where this program is killed, the build ends with it, and so do its mounts.
-    alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
+    # In separate namespaces: if this program is killed, the build and its mounts end, too.
+    isolated = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--mount",
+        "--pid",
+        "--mount-proc",
+        "--fork",
+        "--kill-child",
+    ]
     trim = ["--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"]
-    what = ["--quiet", "--variant=minbase", f"--include={','.join(packages)}", f"--aptopt={options}", *trim]
+    arguments = ["--quiet", "--variant=minbase", f"--include={','.join(packages)}", f"--aptopt={options}", *trim]
     if fetch:
         apt = (
             'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --quiet --no-install-recommends --download-only install'
         )
-        what += [f"--customize-hook={apt} {' '.join(fetch)}"]
-        what += [f'--customize-hook=cp "$1"/var/cache/apt/archives/*.deb {root.parent}/repository/']
+        arguments += [f"--customize-hook={apt} {' '.join(fetch)}"]
+        arguments += [f'--customize-hook=cp "$1"/var/cache/apt/archives/*.deb {root.parent}/repository/']
     try:
-        run([*alone, "mmdebstrap", *what, suite, str(root), *entries], timeout=1800)
+        run([*isolated, "mmdebstrap", *arguments, suite, str(root), *entries], timeout=1800)
     except DynoctlError as error:
-        raise DynoctlError("The servers' root cannot be built: mmdebstrap failed", error.hint) from None
+        raise DynoctlError("cannot build the root filesystem of the servers: mmdebstrap failed", error.hint) from None
 
 
 def _in_use() -> set[str]:
-    """The roots that a lab is made from, booted or not."""
+    """The roots that labs use, running or not."""
     found = {line.partition("lowerdir=")[2].partition(",")[0] for line in Path("/proc/mounts").read_text().splitlines()}
     for name in state.names():
         lab = state.load(name)

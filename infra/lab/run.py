@@ -1,4 +1,4 @@
-"""Run a program on this machine and say clearly what failed."""
+"""Run a program locally, with errors that name the program."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def run(
     timeout: float = 600,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """One program, its output captured as text. Raises DynoctlError with its last lines where it fails."""
+    """Run a program and capture its output as text. Raises DynoctlError with its last lines if it fails."""
     try:
-        done = subprocess.run(  # noqa: S603  # argv lists of our own, never a shell
+        done = subprocess.run(  # noqa: S603  # argv lists, never a shell
             list(argv),
-            input=stdin or "",  # never this program's own stdin: it may be a pipe that somebody else reads
+            input=stdin or "",  # never the stdin of this program, which may be a pipe
             capture_output=True,
             text=True,
             errors="replace",
@@ -29,10 +29,10 @@ def run(
             env=env,
         )
     except FileNotFoundError:
-        raise DynoctlError(f"{argv[0]} is not installed", "Run: dynoctl lab up --install-packages") from None
+        raise DynoctlError(f"{argv[0]} not found", "dynoctl lab up --install-packages") from None
     except subprocess.TimeoutExpired:
-        raise DynoctlError(f"{' '.join(argv[:3])} took longer than {timeout:.0f} s") from None
+        raise DynoctlError(f"{' '.join(argv[:3])} timed out after {timeout:.0f} s") from None
     if check and done.returncode != 0:
         tail = "\n".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise DynoctlError(f"{' '.join(argv[:3])} failed with status {done.returncode}", tail)
+        raise DynoctlError(f"{' '.join(argv[:3])} failed with exit status {done.returncode}", tail)
     return done

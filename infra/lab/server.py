@@ -1,4 +1,4 @@
-"""One server of a lab: its filesystem, its boot in a container, and its end."""
+"""A server of a lab: its filesystem, its container, and its removal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from infra.lab.state import LabState, boot_id
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 SHUTDOWN_TIMEOUT = 20
-"""Seconds that a server has to shut down before its power is cut."""
+"""Seconds that a server has to shut down before it is killed."""
 
-# Keeps the server running: nspawn ends with 133 when the server rebooted itself, and then it is started again, as a
-# machine's power stays on. Each boot gets fresh control groups. Arguments: the server, the lab's groups, --, nspawn.
+# Keeps the server running: nspawn exits with 133 if the server rebooted, and is then started again. Each boot gets new
+# control groups. Arguments: the server, the groups of the lab, --, the nspawn command.
 _KEEP = f"""\
 cd /
 server=$1; shift; groups=
@@ -40,29 +40,29 @@ done
 
 
 def directory(lab: LabState, server: str) -> Path:
-    """Where a server's layers and console are."""
+    """The directory of a server's filesystem and console log."""
     return lab.path / "servers" / server
 
 
 def machine(lab: LabState, server: str) -> str:
-    """The container's name."""
+    """The name of the container."""
     return f"{lab.name}-{server}"
 
 
 def mount(lab: LabState, server: str, root: Path) -> Path:
-    """The server's own filesystem: an overlay over the shared root."""
+    """Mount the filesystem of the server, an overlay on the shared root. Returns its path."""
     base = directory(lab, server)
     merged = base / "root"
     for name in ("upper", "work", "root"):
         (base / name).mkdir(mode=0o755, parents=True, exist_ok=True)
     if not os.path.ismount(merged):
-        layers = f"lowerdir={root},upperdir={base / 'upper'},workdir={base / 'work'}"
-        run(["mount", "-t", "overlay", f"dynolab-{lab.name}", "-o", layers, str(merged)])
+        options = f"lowerdir={root},upperdir={base / 'upper'},workdir={base / 'work'}"
+        run(["mount", "-t", "overlay", f"dynolab-{lab.name}", "-o", options, str(merged)])
     return merged
 
 
 def boot(lab: LabState, server: str) -> None:
-    """Start the container and write down its process. Returns before it has booted."""
+    """Start the container and save its process. Returns before the server has booted."""
     state = lab.servers[server]
     base = directory(lab, server)
     command = [
@@ -74,7 +74,7 @@ def boot(lab: LabState, server: str) -> None:
     ]
     groups = [str(path) for path in cgroups.make(lab)]
     console = str(base / "console.log")
-    # Not subprocess: the container outlives this program, and nobody here waits for it.
+    # Not subprocess: the container outlives this program, which does not wait for it.
     state.pid = os.posix_spawnp(
         "sh",
         ["sh", "-c", _KEEP, "keep", server, *groups, "--", *command],
@@ -90,8 +90,8 @@ def boot(lab: LabState, server: str) -> None:
     lab.save()
 
 
-def last_words(lab: LabState, server: str) -> str:
-    """The end of the server's journal where it can still be asked, and of its console where not."""
+def last_log_lines(lab: LabState, server: str) -> str:
+    """The last lines of the server's journal, or of its console if the journal cannot be read."""
     with suppress(DynoctlError):
         journal = execute(lab, server, ["journalctl", "--no-pager", "--quiet", "--lines=8"], timeout=5).stdout
         if journal.strip():
@@ -106,30 +106,30 @@ def last_words(lab: LabState, server: str) -> str:
 def execute(
     lab: LabState, server: str, argv: list[str], stdin: str | None = None, timeout: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program as root inside the server, without ssh."""
+    """Run a program as root in the server, without SSH."""
     return run([*enter(lab, server), *argv], stdin=stdin, check=False, timeout=timeout)
 
 
 def enter(lab: LabState, server: str) -> list[str]:
-    """The start of a command line that runs inside the server. Raises DynoctlError where it is not up."""
+    """The prefix of a command line that runs in the server. Raises DynoctlError if the server is not running."""
     pid = init(lab.servers[server])
     if pid is None:
-        raise DynoctlError(f"{server} is not running", f"Start it: dynoctl lab up --name {lab.name}")
-    # --wd without a value is the directory of the server's PID 1; "/" would be this machine's.
+        raise DynoctlError(f"{server} is not running", f"dynoctl lab up --name {lab.name}")
+    # --wd without a value is the working directory of the server's PID 1; "/" would be that of the local machine.
     spaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
     clean = ["env", "-i", f"PATH={PATH}", "HOME=/root", f"TERM={os.environ.get('TERM', 'linux')}"]
     return ["nsenter", "--target", str(pid), *spaces, *clean]
 
 
 def stop(lab: LabState, server: str, *, hard: bool = False) -> None:
-    """Shut the server down; ``hard`` is a power cut. Its filesystem stays."""
+    """Shut the server down, or kill it if ``hard`` is true. Its filesystem is kept."""
     state = lab.servers[server]
     root = directory(lab, server) / "root"
     pid = init(state)
     backing = loops.devices(root, pid)
     if pid is not None and not hard:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGRTMIN + 3)  # systemd's own signal for "power off"
+            os.kill(pid, signal.SIGRTMIN + 3)  # systemd powers off on this signal
         deadline = time.monotonic() + SHUTDOWN_TIMEOUT
         while running(state) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -140,7 +140,7 @@ def stop(lab: LabState, server: str, *, hard: bool = False) -> None:
 
 
 def remove(lab: LabState, server: str) -> None:
-    """Take away everything that the server was, in whatever state it is."""
+    """Remove the server with all its files, whatever state it is in."""
     stop(lab, server, hard=True)
     base = directory(lab, server)
     for _ in range(20):
@@ -150,7 +150,7 @@ def remove(lab: LabState, server: str) -> None:
         time.sleep(0.05)
     else:
         run(["umount", "--lazy", str(base / "root")], check=False)
-    with suppress(OSError):  # nspawn's own directory; it leaves it where /run is on a disk
+    with suppress(OSError):  # nspawn leaves this directory behind
         Path("/run/systemd/nspawn/propagate", machine(lab, server)).rmdir()
     network.detach(lab, server)
     cgroups.remove(lab, server)

@@ -1,4 +1,4 @@
-"""The extra server ``data``: PostgreSQL, MariaDB, Redis and memcached for the apps, on the lab's own network."""
+"""The server ``data``: PostgreSQL, MariaDB, Redis and memcached for apps, on the network of the lab."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _UNITS = ("postgresql.service", "mariadb.service", "redis-server.service", "memc
 
 
 def configure(lab: LabState, root: Path) -> None:
-    """Write the services' configuration into the server's filesystem before it boots."""
+    """Write the configuration of the services to the server's filesystem before it boots."""
     wants = root / "etc/systemd/system/multi-user.target.wants"
     for unit in _UNITS:
         link = wants / unit
@@ -25,7 +25,7 @@ def configure(lab: LabState, root: Path) -> None:
         text = rules.read_text()
         if rule not in text:
             rules.write_text(text + rule)
-    # Small, and without asking for the names of those who connect: there is nobody to ask.
+    # Little memory, and no DNS lookups of clients: the lab has no DNS.
     (root / "etc/mysql/mariadb.conf.d/99-lab.cnf").write_text(
         "[mysqld]\nbind-address = 0.0.0.0\nskip-name-resolve\nperformance_schema = off\n"
         "innodb_buffer_pool_size = 16M\ninnodb_flush_log_at_trx_commit = 0\n"
@@ -34,16 +34,16 @@ def configure(lab: LabState, root: Path) -> None:
 
 
 def prepare(lab: LabState) -> None:
-    """Make the roles and the databases, once the server is up. Raises DynoctlError where one of them will not."""
+    """Create the users and databases when the server is up. Raises DynoctlError if that fails."""
     script = f"""\
 SELECT 'CREATE ROLE shop LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'shop') \\gexec
 ALTER ROLE shop PASSWORD '{lab.password}';
 SELECT 'CREATE DATABASE shop OWNER shop' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'shop') \\gexec
-"""  # noqa: S608  # the password is our own token of letters and digits
+"""  # noqa: S608  # the password is a generated token of letters and digits
     argv = ["runuser", "-u", "postgres", "--", "psql", "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1"]
     done = server.execute(lab, DATA, argv, stdin=script)
     if done.returncode != 0:
-        raise DynoctlError("PostgreSQL would not make the database of the lab", done.stderr.strip())
+        raise DynoctlError("cannot create the PostgreSQL database of the lab", done.stderr.strip())
     script = f"""\
 CREATE DATABASE IF NOT EXISTS shop;
 CREATE USER IF NOT EXISTS shop@'%' IDENTIFIED BY '{lab.password}';
@@ -52,11 +52,11 @@ GRANT ALL ON shop.* TO shop@'%';
 """
     done = server.execute(lab, DATA, ["mariadb", "--batch"], stdin=script)
     if done.returncode != 0:
-        raise DynoctlError("MariaDB would not make the database of the lab", done.stderr.strip())
+        raise DynoctlError("cannot create the MariaDB database of the lab", done.stderr.strip())
 
 
 def urls(lab: LabState) -> dict[str, str]:
-    """The files that a dyno.yaml refers to with ``from_file``, by name."""
+    """The URLs of the services, by the file name that a dyno.yaml uses with ``from_file``."""
     host = lab.address(DATA)
     return {
         "database_url": f"postgresql://shop:{lab.password}@{host}/shop",

@@ -1,4 +1,4 @@
-"""Where the servers' packages come from: this machine's own apt sources and proxies, for the Debian archive alone."""
+"""The package sources of the servers: the apt sources and proxies of the local machine, for the Debian archive only."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from infra.errors import DynoctlError
 from infra.lab.run import run
 
 _OPTIONS = re.compile(r"Acquire::(https?|ftp|tor|Check-|Retries|ForceIPv|Max-|PDiffs|Queue-)", re.IGNORECASE)
-"""How apt fetches: proxies, certificates, time limits. Not what it keeps, shows or trusts."""
+"""Options for fetching: proxies, certificates, timeouts. Not what apt stores, displays or trusts."""
 
 
 def suite() -> str:
-    """This machine's Debian release by its code name. Raises DynoctlError where it is no Debian."""
+    """The code name of the local machine's Debian release. Raises DynoctlError if it does not run Debian."""
     fields = dict(
         line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if line.count("=") >= 1
     )
     if fields.get("ID", "").strip('"') != "debian" or "VERSION_CODENAME" not in fields:
         raise DynoctlError(
-            "The lab builds Debian servers from this machine's own package sources, and this machine is no Debian",
+            "the lab requires Debian: its servers are built from the package sources of this machine",
             "Run it in a Debian virtual machine.",
         )
     return fields["VERSION_CODENAME"].strip('"')
 
 
 def write(suite: str, directory: Path) -> list[str]:
-    """Copy this machine's entries for the Debian archive into files in ``directory``; give back their paths.
+    """Copy the local machine's entries for the Debian archive to files in ``directory``. Returns their paths.
 
-    They are taken word for word, so that mirrors, keys and options are what the administrator chose. Other archives
-    on this machine stay out. Raises DynoctlError where apt knows no Debian archive for ``suite``.
+    They are copied verbatim, to keep the mirrors, keys and options of the administrator. Other archives are skipped.
+    Raises DynoctlError if apt has no Debian archive for ``suite``.
     """
     entries = _entries(suite)
-    if not entries:  # apt tells archives apart by their Release files, and a fresh image has none
+    if not entries:  # apt identifies archives by their Release files, which a fresh image does not have
         updated = run(["apt-get", "update", "--quiet"], check=False)
         entries = _entries(suite)
         if not entries:
             raise DynoctlError(
-                f"apt on this machine knows no Debian archive for {suite}",
-                (updated.stderr or "Look at /etc/apt/sources.list and /etc/apt/sources.list.d.").strip(),
+                f"no Debian archive for {suite} in the apt sources of this machine",
+                (updated.stderr or "Check /etc/apt/sources.list and /etc/apt/sources.list.d.").strip(),
             )
     return copy(entries, directory)
 
 
 def copy(entries: Iterable[tuple[str, int]], directory: Path) -> list[str]:
-    """The entries of ``(file, number)``: a line of a .list file, or a stanza of a .sources file; from 1."""
+    """Copy entries ``(file, number)``: a line of a .list file or a stanza of a .sources file, counted from 1."""
     texts: dict[str, list[str]] = {".list": [], ".sources": []}
     for name, number in entries:
         text = Path(name).read_text()
@@ -53,34 +53,34 @@ def copy(entries: Iterable[tuple[str, int]], directory: Path) -> list[str]:
             texts[".sources"].append(stanzas(text)[number - 1])
         else:
             texts[".list"].append(text.splitlines()[number - 1])
-    made = []
+    paths = []
     for suffix, separator in ((".list", "\n"), (".sources", "\n\n")):
         if texts[suffix]:
             path = directory / f"host{suffix}"
             path.write_text(separator.join(texts[suffix]) + "\n")
-            made.append(str(path))
-    return made
+            paths.append(str(path))
+    return paths
 
 
 def stanzas(text: str) -> list[str]:
-    """The stanzas of a deb822 file; blocks of nothing but comments are none."""
+    """The stanzas of a deb822 file, without blocks that contain only comments."""
     blocks = re.split(r"\n[ \t]*\n", text)
     lines = ([line for line in block.splitlines() if line and not line.startswith("#")] for block in blocks)
     return ["\n".join(kept) for kept in lines if kept]
 
 
 def options() -> str:
-    """This machine's apt options for fetching, proxies first of all, as an apt.conf."""
+    """The local machine's apt options for fetching, such as proxies, as an apt.conf."""
     dump = run(["apt-config", "dump"]).stdout
     found = [line for line in dump.splitlines() if _OPTIONS.match(line) and not line.endswith(' "";')]
-    for key, place in (("Dir::Etc::netrc", "/etc/apt/auth.conf"), ("Dir::Etc::netrcparts", "/etc/apt/auth.conf.d")):
-        if Path(place).exists():
-            found.append(f'{key} "{place}";')
+    for key, path in (("Dir::Etc::netrc", "/etc/apt/auth.conf"), ("Dir::Etc::netrcparts", "/etc/apt/auth.conf.d")):
+        if Path(path).exists():
+            found.append(f'{key} "{path}";')
     return "".join(f"{line}\n" for line in found)
 
 
 def _entries(suite: str) -> list[tuple[str, int]]:
-    """Where this machine's sources name the Debian archive; told by its Release file, whatever the mirror's name."""
+    """The local entries of the Debian archive, identified by their Release file and not by the name of the mirror."""
     shown = run(["apt-get", "indextargets", "Created-By: Packages"], check=False).stdout
     found: dict[tuple[str, int], None] = {}
     for block in shown.split("\n\n"):

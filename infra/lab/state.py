@@ -1,4 +1,4 @@
-"""What a lab is made of, written down before it is made, so that ``down`` finds it after any crash."""
+"""The state of a lab. It is saved before anything is created, so that ``down`` finds everything after a crash."""
 
 from __future__ import annotations
 
@@ -14,99 +14,100 @@ from infra.errors import DynoctlError
 
 STATE = Path("/var/lib/dynoctl-lab")
 DEMO = 0
-"""The subnet of the lab that the example manifest names: 10.77.0.0/24."""
+"""The subnet of the lab in the example manifest: 10.77.0.0/24."""
 
 DATA = "data"
 BARE = "bare-"
-"""How the servers begin that have nothing but systemd and sshd."""
+"""The name prefix of servers with only systemd and sshd."""
 
 MOST = 32
-"""Servers in one lab, beside ``data`` and the bare ones."""
+"""Maximum number of servers in a lab, not counting ``data`` and bare servers."""
 
 MOST_BARE = 8
+"""Maximum number of bare servers in a lab."""
 
 LONGEST = 32
-"""Letters in a lab's name: with a server's name behind it, it must still be a host name."""
+"""Maximum length of a lab name: followed by a server name, it must be a valid host name."""
 
 _saving = threading.Lock()
 
 
 @dataclass
 class ServerState:
-    """One server: its number (the last byte of its address), machine-id, and the process that keeps it running."""
+    """A server: its number (the last byte of its address), its machine-id, and the process that keeps it running."""
 
     name: str
     number: int
     machine_id: str
     root: str = ""
-    """The shared root it was made from: its own layer fits no other."""
+    """The shared root that it was created from. Its overlay requires the same root."""
     pid: int = 0
     started: int = 0
-    """The process's start time in clock ticks since boot: a pid alone may belong to somebody else by now."""
+    """The start time of the process in clock ticks since boot, because pids are reused."""
     boot: str = ""
-    """This machine's boot in which that process ran: after a restart it is gone, whatever the pid says."""
+    """The boot of the local machine in which the process was started, because pids are reused after a restart."""
 
 
 @dataclass
 class LabState:
-    """One lab, by name."""
+    """A lab."""
 
     name: str
     subnet: int
     password: str = ""
     prepared: bool = False
-    """The role and the database are made; an ``up`` that was killed before that makes them next time."""
+    """Whether the database users and databases were created. If not, the next ``up`` creates them."""
     servers: dict[str, ServerState] = field(default_factory=dict)
     repository: tuple[int, int, str] = (0, 0, "")
-    """The process that serves packages to the bare servers: its pid, start time and boot, as a server's."""
+    """The process that serves packages to the bare servers: its pid, start time and boot, as for a server."""
 
     @property
     def path(self) -> Path:
-        """Where everything of this lab lies."""
+        """The directory of the lab."""
         return STATE / self.name
 
     @property
     def bridge(self) -> str:
-        """The network interface that all its servers are plugged into."""
+        """The name of the bridge that connects the servers."""
         return f"dynolab{self.subnet}"
 
     @property
     def gateway(self) -> str:
-        """This machine's own address among the servers."""
+        """The address of the local machine in the network of the lab."""
         return f"10.77.{self.subnet}.1"
 
     @property
     def grid(self) -> list[str]:
-        """The servers without ``data``, in the order of their numbers."""
+        """The ``grid-N`` servers in numerical order."""
         return sorted((name for name in self.servers if name.startswith("grid-")), key=number_of)
 
     @property
     def bare(self) -> list[str]:
-        """The servers without Ruby, in the order of their numbers."""
+        """The bare servers in numerical order."""
         return sorted((name for name in self.servers if name.startswith(BARE)), key=number_of)
 
     def address(self, server: str) -> str:
-        """``data`` is .2, ``grid-N`` is .10+N, ``bare-N`` is .50+N."""
+        """The address of a server: ``data`` is .2, ``grid-N`` is .10+N, ``bare-N`` is .50+N."""
         return f"10.77.{self.subnet}.{self.servers[server].number}"
 
     def save(self) -> None:
-        """Write the state whole, and to the disk: a machine that loses power finds the old one or the new one."""
+        """Save the state atomically and durably: after a power failure, the file has the old or the new content."""
         with _saving:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self.path / f"state.json.{os.getpid()}"
-            with fresh.open("w") as file:
+            temporary = self.path / f"state.json.{os.getpid()}"
+            with temporary.open("w") as file:
                 file.write(json.dumps(asdict(self), indent=1))
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.rename(self.path / "state.json")
+            temporary.rename(self.path / "state.json")
 
 
 def check_name(name: str) -> str:
-    """``name`` itself. Raises DynoctlError where it cannot be part of host names and paths."""
+    """``name``, if it is valid in host names and paths. Raises DynoctlError if not."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*(?<!-)", name) or len(name) > LONGEST:
         raise DynoctlError(
-            f"{name!r} cannot be the name of a lab",
-            f"Use a letter, then letters, digits and dashes; at most {LONGEST} in all, for example demo.",
+            f"invalid lab name {name!r}",
+            f"Use at most {LONGEST} lowercase letters, digits and dashes, starting with a letter, such as demo.",
         )
     return name
 
@@ -120,47 +121,47 @@ def number_of(server: str) -> int:
 
 
 def boot_id() -> str:
-    """This boot of this machine."""
+    """The id of the current boot of the local machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def load(name: str) -> LabState | None:
-    """The state of a lab, or None where there is none. Raises DynoctlError where it cannot be read."""
+    """The state of a lab, or None if there is none. Raises DynoctlError if it cannot be read."""
     file = STATE / check_name(name) / "state.json"
     try:
         data = json.loads(file.read_text())
-        known = {one.name for one in fields(ServerState)}
+        known = {member.name for member in fields(ServerState)}
         servers = {
-            key: ServerState(**{word: what for word, what in value.items() if word in known})
-            for key, value in data.pop("servers").items()
+            server: ServerState(**{key: item for key, item in value.items() if key in known})
+            for server, value in data.pop("servers").items()
         }
-        known = {one.name for one in fields(LabState)}
+        known = {member.name for member in fields(LabState)}
         data["repository"] = tuple(data.get("repository", (0, 0, "")))
-        return LabState(**{word: what for word, what in data.items() if word in known}, servers=servers)
+        return LabState(**{key: value for key, value in data.items() if key in known}, servers=servers)
     except FileNotFoundError:
         return None
     except PermissionError:
-        raise DynoctlError(f"{file} is root's", "The lab needs root: run it with sudo.") from None
+        raise DynoctlError(f"cannot read {file}: permission denied", "Run the command with sudo.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DynoctlError(f"{file} is damaged: {error}", "Mend it by hand; it says what to take down.") from None
+        raise DynoctlError(f"{file} is damaged: {error}", "Fix the file: it lists what lab down must remove.") from None
 
 
 def names() -> list[str]:
-    """All labs that left something."""
+    """The names of all labs."""
     try:
         return sorted(path.name for path in STATE.iterdir() if path.is_dir())
     except FileNotFoundError:
         return []
     except PermissionError:
-        raise DynoctlError(f"{STATE} is root's", "The lab needs root: run it with sudo.") from None
+        raise DynoctlError(f"cannot read {STATE}: permission denied", "Run the command with sudo.") from None
 
 
 def free_subnet(name: str, in_use: Collection[int] = ()) -> int:
-    """``demo`` has the first subnet, every other lab the lowest that neither a lab nor this machine uses."""
+    """The subnet for a new lab: the first one for ``demo``, else the lowest that is not in use."""
     if name == "demo":
         return DEMO
     taken = {DEMO, *in_use, *(lab.subnet for other in names() if (lab := load(other)) is not None)}
     for number in range(1, 256):
         if number not in taken:
             return number
-    raise DynoctlError("All 255 subnets of 10.77.0.0/16 are taken", "Take a lab down: dynoctl lab down --all")
+    raise DynoctlError("all 255 subnets of 10.77.0.0/16 are in use", "dynoctl lab down --all")

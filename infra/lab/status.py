@@ -1,4 +1,4 @@
-"""What the servers of a lab are doing now."""
+"""The current state of the servers of a lab."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infra.remote.parallel import each
 
 @dataclass(frozen=True)
 class Row:
-    """One server. ``state`` is systemd's own word (running, degraded, starting ...), or stopped."""
+    """A server. ``state`` is reported by systemd (running, degraded, ...), or ``stopped``, or ``not responding``."""
 
     name: str
     address: str
@@ -24,27 +24,27 @@ class Row:
 
 
 def rows(lab: LabState) -> list[Row]:
-    """Every server of the lab, in order."""
+    """Every server of the lab, in numerical order."""
     found = each(lambda name: _row(lab, name), sorted(lab.servers, key=lambda name: lab.servers[name].number))
     return [row for row in found.values() if isinstance(row, Row)]
 
 
 def _row(lab: LabState, name: str) -> Row:
-    one = lab.servers[name]
-    pid = processes.init(one)
+    server_state = lab.servers[name]
+    pid = processes.init(server_state)
     inside = cgroups.processes(lab, name)
     return Row(
         name=name,
         address=lab.address(name),
-        state=_word(lab, name) if pid else "stopped",
+        state=_systemd_state(lab, name) if pid else "stopped",
         uptime_seconds=round(processes.uptime(pid), 1) if pid else 0.0,
         memory_bytes=processes.memory(inside),
         processes=len(inside),
-        machine_id=one.machine_id,
+        machine_id=server_state.machine_id,
     )
 
 
-def _word(lab: LabState, name: str) -> str:
+def _systemd_state(lab: LabState, name: str) -> str:
     try:
         return server.execute(lab, name, ["systemctl", "is-system-running"], timeout=5).stdout.strip() or "starting"
     except DynoctlError:
@@ -52,10 +52,10 @@ def _word(lab: LabState, name: str) -> str:
 
 
 def text(found: list[Row]) -> str:
-    """A table to read."""
+    """The servers as a table."""
     lines = [("SERVER", "ADDRESS", "STATE", "UPTIME", "MEMORY")]
     lines += [
-        (row.name, row.address, row.state, duration(row.uptime_seconds), f"{row.memory_bytes / 2**20:.0f} MB")
+        (row.name, row.address, row.state, duration(row.uptime_seconds), f"{row.memory_bytes / 2**20:.0f} MiB")
         if row.state != "stopped"
         else (row.name, row.address, row.state, "-", "-")
         for row in found

@@ -66,10 +66,10 @@ def other(fleet: Any) -> Iterator[str]:
 def test_up_again_changes_nothing_and_says_so(fleet: Any) -> None:
     before, size, name = pids(fleet), len(fleet.names), fleet.path.name
     done = dynoctl("lab", "up", "--name", name, "--servers", str(size))
-    assert f"The lab {name} runs already: data, grid-1 to grid-{size}." in done.stderr
+    assert f"Lab {name} is already running: data, grid-1 to grid-{size}." in done.stderr
     assert done.stdout == (fleet.path / "inventory.yaml").read_text()
     done = dynoctl("lab", "up", "--name", name, "--servers", "1")
-    assert "stay as they are: up only adds" in done.stderr
+    assert "lab up never removes servers" in done.stderr
     assert pids(fleet) == before
 
 
@@ -97,8 +97,8 @@ def test_status_exec_and_ssh(fleet: Any) -> None:
     assert (done.stdout, done.stderr) == ("/\n", "")
     assert dynoctl("lab", "ssh", "--name", name, "grid-1", "hostname; exit 9", code=9).stdout == "grid-1\n"
     wrong = dynoctl("lab", "exec", "--name", name, "grid-77", "true", code=1).stderr
-    assert "has no server grid-77" in wrong
-    assert "There is no lab called nowhere" in dynoctl("lab", "status", "--name", "nowhere", code=1).stderr
+    assert "has no server called grid-77" in wrong
+    assert "lab nowhere not found" in dynoctl("lab", "status", "--name", "nowhere", code=1).stderr
 
 
 def test_known_hosts_are_exact(fleet: Any, tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def fake(directory: Path, script: str) -> str:
 def test_a_container_that_crashes_is_said_with_its_last_words(other: str, tmp_path: Path) -> None:
     path = fake(tmp_path, "echo the kernel said no >&2; exit 1")
     done = dynoctl("lab", "up", "--name", other, "--servers", "1", code=1, path=path)
-    assert "data ended while it booted\n  the kernel said no" in done.stderr
+    assert "data stopped while booting\n  the kernel said no" in done.stderr
 
 
 def test_interrupting_up_stops_at_once_and_down_cleans_up(other: str, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_alone_it_shows_its_help(tmp_path: Path) -> None:
         (["releases", "show"], 1, "Missing argument 'VERSION'"),
         (["lock", "status"], 3, "dyno.yaml not found"),
         (["apply", "--lock-timeout", "-1"], 1, "Invalid value"),
-        (["lab", "ssh", "grid-1", "--name", "no-such-lab"], 1, "There is no lab called no-such-lab"),
+        (["lab", "ssh", "grid-1", "--name", "no-such-lab"], 1, "lab no-such-lab not found"),
     ],
 )
 def test_errors(tmp_path: Path, argv: list[str], code: int, says: str) -> None:

@@ -44,12 +44,14 @@ def test_a_machine_that_has_everything(machine: dict[str, Any]) -> None:
 
 
 def test_all_that_is_missing_is_said_at_once(machine: dict[str, Any]) -> None:
-    machine.update(missing={"ip", "mmdebstrap", "ssh", "ssh-keygen"}, kernel=["This kernel has no loop devices."])
+    machine.update(
+        missing={"ip", "mmdebstrap", "ssh", "ssh-keygen"}, kernel=["The kernel does not support loop devices."]
+    )
     assert refused() == (
-        "The lab cannot run on this machine\n"
-        "  It needs mmdebstrap, ip, ssh, ssh-keygen. Install: apt-get install iproute2 mmdebstrap openssh-client"
-        " (or run: dynoctl lab up --install-packages)\n"
-        "  This kernel has no loop devices."
+        "the lab cannot run on this machine\n"
+        "  Missing programs: mmdebstrap, ip, ssh, ssh-keygen. Run: apt-get install iproute2 mmdebstrap openssh-client"
+        " (or: dynoctl lab up --install-packages)\n"
+        "  The kernel does not support loop devices."
     )
     assert machine["ran"] == []
 
@@ -61,7 +63,7 @@ def test_not_root(machine: dict[str, Any]) -> None:
 
 def test_an_old_mksquashfs(machine: dict[str, Any]) -> None:
     machine["version"] = "mksquashfs version 4.4 (2019/08/29)"
-    assert "mksquashfs here is 4.4; dynoctl needs 4.5 or later" in refused()
+    assert "mksquashfs 4.4 is too old. Install version 4.5 or later" in refused()
 
 
 def test_install_without_package_lists_updates_first(machine: dict[str, Any]) -> None:
@@ -80,7 +82,7 @@ def test_install_with_stale_lists_updates_and_tries_again(machine: dict[str, Any
 
 def test_install_without_apt(machine: dict[str, Any]) -> None:
     machine["missing"] = {"apt-get", "ip"}
-    assert "no apt to install them" in refused(install=True)
+    assert "apt-get not found" in refused(install=True)
 
 
 def test_the_limit_is_lifted_once_and_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_good_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "Demo", "1a", "-a", "a-", "a_b", "a b", "a/b", "..", "é", "a\n", "a" * 33])
 def test_bad_names(name: str) -> None:
-    with pytest.raises(DynoctlError, match="cannot be the name of a lab"):
+    with pytest.raises(DynoctlError, match="invalid lab name"):
         state.check_name(name)
     with pytest.raises(DynoctlError):
         state.load(name)

@@ -39,6 +39,6 @@ def test_the_table() -> None:
     ]
     assert text(rows) == (
         "SERVER  ADDRESS     STATE    UPTIME  MEMORY\n"
-        "data    10.77.0.2   running  1m 01s  50 MB\n"
+        "data    10.77.0.2   running  1m 01s  50 MiB\n"
         "grid-1  10.77.0.11  stopped  -       -"
     )
