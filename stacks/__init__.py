@@ -1,1 +1,1 @@
-"""A dyno's layers from the Ruby VM up: a manifest in, what to launch out. Nothing here does I/O."""
+"""The layers of a dyno from the Ruby VM up: they turn a manifest into a launch description, without I/O."""

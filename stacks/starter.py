@@ -61,12 +61,12 @@ DEFAULT = "sinatra"
 
 def app_name(directory: str) -> str:
     """A valid app name from the name of a directory, at most 16 characters."""
-    words = re.findall(r"[a-z0-9]+", directory.lower())
-    while words and words[0][0].isdigit():
-        words[0] = words[0].lstrip("0123456789")
-        if not words[0]:
-            words.pop(0)
-    name = "-".join(words)[:LONGEST_NAME].strip("-")
+    parts = re.findall(r"[a-z0-9]+", directory.lower())
+    while parts and parts[0][0].isdigit():
+        parts[0] = parts[0].lstrip("0123456789")
+        if not parts[0]:
+            parts.pop(0)
+    name = "-".join(parts)[:LONGEST_NAME].strip("-")
     return name or "app"
 
 

@@ -71,7 +71,7 @@ def up(name: str, servers: int, say: Say, bare: int = 0) -> LabState:
         if not down:
             say(f"Lab {name} is already running: {listed(wanted)}.")
         if others:
-            say(f"{listed(others)} not changed: lab up never removes servers. To remove them, run: dynoctl lab down")
+            say(f"Not changed: {listed(others)}. lab up never removes servers; dynoctl lab down removes all of them.")
     return lab
 
 

@@ -77,14 +77,15 @@ def belonging(lab: LabState, server: str, root: Path) -> set[int]:
     network_id = None
     with suppress(OSError):
         network_id = _identity(network.NAMESPACES / network.namespace(lab, server))
-    ours = _identity(Path("/proc/self/ns/pid"))
+    own_namespace = _identity(Path("/proc/self/ns/pid"))
     mark = b"\0--directory\0" + os.fsencode(root) + b"\0"
     for pid in _all():
         with suppress(OSError):
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
             keeps = mark in command and command.startswith((b"sh\0", b"systemd-nspawn\0"))
             if keeps or (
-                network_id == _identity(Path(f"/proc/{pid}/ns/net")) and ours != _identity(Path(f"/proc/{pid}/ns/pid"))
+                network_id == _identity(Path(f"/proc/{pid}/ns/net"))
+                and own_namespace != _identity(Path(f"/proc/{pid}/ns/pid"))
             ):
                 found.add(pid)
     return found

@@ -119,7 +119,7 @@ def _names(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 yield document.diagnostic(
                     ("app", "name"),
                     f"the user name {user} is too long: {len(user)} characters, and Linux allows {LONGEST_USER}",
-                    expected=f"an app name of at most {len(app) - over} characters"
+                    expected=f"an app name of at most {len(app) - over} character{'' if len(app) - over == 1 else 's'}"
                     if over < len(app)
                     else "a shorter name",
                 )

@@ -10,9 +10,9 @@ class << dynoctl
   # The last line of the log names the key of dyno.yaml that failed.
   def fail_with(key, summary, error)
     origin = error.backtrace.to_a.find { |frame| !frame.start_with?("<internal:") }
-    ours = origin.to_s.start_with?(__FILE__) && !error.is_a?(SyntaxError)
+    from_dynoctl = origin.to_s.start_with?(__FILE__) && !error.is_a?(SyntaxError)
     frames = error.backtrace.to_a.reject { |frame| frame.start_with?("<internal:", __FILE__) }.first(12)
-    warn "#{error.class}: #{error.message}", frames.map { |frame| "  from #{frame}" } unless ours
+    warn "#{error.class}: #{error.message}", frames.map { |frame| "  from #{frame}" } unless from_dynoctl
     abort "dyno.yaml: #{key}: #{summary}: #{error.class}: #{error.message.lines.first.to_s.chomp}"
   end
 
