@@ -55,7 +55,9 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
     if adapter == "memcached":
         for key in ("name", "options"):
             if key in entry:
-                yield document.diagnostic((*path, key), f"memcached does not support {key}", key=True)
+                yield document.diagnostic(
+                    (*path, key), f"memcached does not support {key}", key=True, hint=f"Remove {key}."
+                )
     elif adapter == "redis":
         if name is not None and not str(name).isdigit():
             yield document.diagnostic((*path, "name"), "a Redis database is a number", expected="0 to 15")

@@ -23,6 +23,7 @@ DEEPEST = 40
 MOST = 20_000
 """Maximum number of values after all aliases are expanded: an alias bomb has millions."""
 
+_TOP_LEVEL = "a mapping that starts with version: 1"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -59,13 +60,7 @@ def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Docume
         document.data = {}
         return document, []
     if not text.strip():
-        raise Unusable(
-            Diagnostic(
-                "the file is empty",
-                location=Location(document.file, 1, 1),
-                expected="a mapping that starts with version: 1",
-            )
-        )
+        raise Unusable(Diagnostic("the file is empty", location=Location(document.file, 1, 1), expected=_TOP_LEVEL))
     node = _compose(text, document)
     builder = _Builder(document)
     document.data = builder.build(node, ())
@@ -140,16 +135,9 @@ def _compose(text: str, document: Document) -> yaml.Node:
     except yaml.YAMLError as error:
         raise Unusable(_at(document, Mark(0, 0), f"invalid YAML: {error}")) from None
     if node is None:
-        raise Unusable(_at(document, Mark(0, 0), "the file is empty", "a mapping that starts with version: 1"))
+        raise Unusable(_at(document, Mark(0, 0), "the file is empty", _TOP_LEVEL))
     if not isinstance(node, yaml.MappingNode):
-        raise Unusable(
-            _at(
-                document,
-                _mark(node),
-                "the top level of the file is not a mapping",
-                "a mapping that starts with version: 1",
-            )
-        )
+        raise Unusable(_at(document, _mark(node), "the top level of the file is not a mapping", _TOP_LEVEL))
     return node
 
 
@@ -171,7 +159,9 @@ def _refuse_depth(text: str, document: Document) -> None:
             if depth > DEEPEST:
                 mark = event.start_mark
                 position = Mark(0, 0) if mark is None else Mark(mark.line, mark.column)
-                raise Unusable(_at(document, position, f"nested deeper than {DEEPEST} levels"))
+                raise Unusable(
+                    _at(document, position, f"nested deeper than {DEEPEST} levels", hint="Use fewer levels.")
+                )
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -205,7 +195,14 @@ class _Builder:
     def build(self, node: yaml.Node, path: Path) -> Json:
         self._count += 1
         if self._count > MOST:
-            raise Unusable(_at(self._document, _mark(node), f"the aliases expand to more than {MOST} values"))
+            raise Unusable(
+                _at(
+                    self._document,
+                    _mark(node),
+                    f"the aliases expand to more than {MOST} values",
+                    hint="Use fewer aliases.",
+                )
+            )
         self._document.values.setdefault(path, _mark(node))
         if node.tag not in _CORE:
             self._problem(path, _mark(node), f"the tag {_short(node.tag)} is not allowed", hint="Remove the tag.")
@@ -221,7 +218,9 @@ class _Builder:
             self._document.scalars[path] = node.value
             return scalar(node)
         if id(node) in self._open:
-            raise Unusable(_at(self._document, _mark(node), "an alias is inside its own anchor"))
+            raise Unusable(
+                _at(self._document, _mark(node), "an alias is inside its own anchor", hint="Remove the alias.")
+            )
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
@@ -271,7 +270,9 @@ class _Builder:
 
     def _merged(self, node: yaml.Node, path: Path) -> dict[str, Json]:
         if id(node) in self._open:
-            raise Unusable(_at(self._document, _mark(node), "an alias is inside its own anchor"))
+            raise Unusable(
+                _at(self._document, _mark(node), "an alias is inside its own anchor", hint="Remove the alias.")
+            )
         self._open.add(id(node))
         # The positions of merged keys must not replace those of the mapping's own keys.
         keys, values, scalars = self._document.keys, self._document.values, self._document.scalars

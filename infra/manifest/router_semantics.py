@@ -27,7 +27,9 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     hosts = _list(router.get("hosts"))
     for index, host in enumerate(hosts):
         if host in hosts[:index]:
-            yield document.diagnostic(("router", "hosts", index), f"duplicate host {host}")
+            yield document.diagnostic(
+                ("router", "hosts", index), f"duplicate host {host}", hint="Remove the duplicate."
+            )
     yield from _ports(document, router)
     yield from _tls(document, router)
 
@@ -47,7 +49,7 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
             hint = f"Did you mean {close[0]}?" if close else f"Add {name} to servers."
             yield document.diagnostic(path, f"unknown server {name}", hint=hint)
         elif name in chosen[:index]:
-            yield document.diagnostic(path, f"duplicate server {name}")
+            yield document.diagnostic(path, f"duplicate server {name}", hint="Remove the duplicate.")
 
 
 def _reachable(document: Document, router: Mapping[str, Any], servers: list[dict[str, Any]]) -> Iterator[Diagnostic]:
@@ -82,7 +84,11 @@ def _ports(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic
             expected="router.tls with certificate and key, or with acme",
         )
     if ("tls" in router or "https" in listen) and listen.get("http", 80) == listen.get("https", 443):
-        yield document.diagnostic(("router", "listen"), "http and https cannot use the same port")
+        yield document.diagnostic(
+            ("router", "listen"),
+            "http and https cannot use the same port",
+            expected="different ports, such as 80 and 443",
+        )
 
 
 def _tls(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:

@@ -20,9 +20,13 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
         name = entry.get("name")
         if isinstance(name, str):
             if name in types:
-                yield document.diagnostic((*path, "name"), f"name {name} is already used by a process type")
+                yield document.diagnostic(
+                    (*path, "name"), f"name {name} is already used by a process type", hint="Rename the schedule."
+                )
             if name in names:
-                yield document.diagnostic((*path, "name"), f"duplicate schedule name {name}")
+                yield document.diagnostic(
+                    (*path, "name"), f"duplicate schedule name {name}", hint="Rename one of the schedules."
+                )
             names.add(name)
         for key, read, expected in (
             ("cron", calendar, "a cron expression in UTC: minute hour day month weekday, such as 0 3 * * *"),

@@ -42,7 +42,9 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from _ssh(document, data, base)
     for type_ in _map(_map(data.get("checks")).get("min_healthy")):
         if type_ not in (_map(data.get("dynos")) or ("web",)):
-            yield document.diagnostic(("checks", "min_healthy", type_), f"unknown process type {type_}", key=True)
+            yield document.diagnostic(
+                ("checks", "min_healthy", type_), f"unknown process type {type_}", key=True, expected="a key of dynos"
+            )
 
 
 def _map(value: Json) -> dict[str, Any]:
@@ -163,9 +165,9 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
     if source is None:
         return
     if not source.exists():
-        yield document.diagnostic(("app", "source"), f"directory {source} not found")
+        yield document.diagnostic(("app", "source"), f"directory {source} not found", expected="an existing directory")
     elif not source.is_dir():
-        yield document.diagnostic(("app", "source"), f"{source} is not a directory")
+        yield document.diagnostic(("app", "source"), f"{source} is not a directory", expected="an existing directory")
     else:
         if isinstance(rackup, str) and rackup:
             yield from _inside(document, ("rackup",), source, rackup, "rackup file")
@@ -247,7 +249,9 @@ def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iter
         for key in conflicting:
             if key in entry:
                 kind = "use" if "use" in entry else "map"
-                yield document.diagnostic((*path, key), f"{key} and {kind} cannot be combined", key=True)
+                yield document.diagnostic(
+                    (*path, key), f"{key} and {kind} cannot be combined", key=True, hint=f"Remove {key} or {kind}."
+                )
         if "map" in entry:
             if "app" not in entry:
                 yield document.diagnostic(
@@ -279,4 +283,4 @@ def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
     for key in ("key", "known_hosts"):
         name = _map(data.get("ssh")).get(key)
         if isinstance(name, str) and name and not is_file(resolve_path(base, name)):
-            yield document.diagnostic(("ssh", key), f"file {name} not found")
+            yield document.diagnostic(("ssh", key), f"file {name} not found", expected="an existing file")

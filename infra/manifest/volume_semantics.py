@@ -15,7 +15,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     app, dynos = data.get("app"), data.get("dynos")
     known = [
         *(dynos if isinstance(dynos, dict) and dynos else ("web",)),
-        *(entry.get("name") for entry in entries(data)),
+        *(name for entry in entries(data) if isinstance(name := entry.get("name"), str)),
     ]
     owners: dict[str, str] = {}
     writable = app.get("writable") if isinstance(app, dict) else None
@@ -30,14 +30,24 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
         name, path, types = volume.get("name"), volume.get("path"), volume.get("types")
         if isinstance(name, str):
             if name in names:
-                yield document.diagnostic(("volumes", index, "name"), f"duplicate volume name {name}")
+                yield document.diagnostic(
+                    ("volumes", index, "name"), f"duplicate volume name {name}", hint="Rename one of the volumes."
+                )
             names.add(name)
         if isinstance(path, str):
             directory = path.strip("/")
             for other, owner in owners.items():
                 if f"{directory}/".startswith(f"{other}/") or f"{other}/".startswith(f"{directory}/"):
-                    yield document.diagnostic(("volumes", index, "path"), f"path {path} overlaps with {owner}")
+                    yield document.diagnostic(
+                        ("volumes", index, "path"),
+                        f"path {path} overlaps with {owner}",
+                        expected="a separate directory",
+                    )
             owners[directory] = f"volume {name}"
         for number, type_ in enumerate(types if isinstance(types, list) else ()):
             if isinstance(type_, str) and type_ not in known:
-                yield document.diagnostic(("volumes", index, "types", number), f"unknown process type {type_}")
+                yield document.diagnostic(
+                    ("volumes", index, "types", number),
+                    f"unknown process type {type_}",
+                    expected=f"one of: {', '.join(dict.fromkeys(known))}",
+                )
