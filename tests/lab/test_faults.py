@@ -111,8 +111,8 @@ BROKEN = (
     ("require 'no-such-gem'", "cannot load ./probe: LoadError: cannot load such file -- no-such-gem"),
     ("Nothing::Here", "cannot load ./probe: NameError: uninitialized constant Nothing"),
     ("Probe = 1", "framework/app: Probe does not respond to call"),
-    ("exit 0", "it ended before it answered"),
-    ("Process.kill(:KILL, Process.pid)", "it ended before it answered"),
+    ("exit 0", "it exited before it answered"),
+    ("Process.kill(:KILL, Process.pid)", "it exited before it answered"),
     ("Probe = ->(env) { raise 'at every request' }", "GET / answered 500"),
 )
 

@@ -97,7 +97,7 @@ def test_status_exec_and_ssh(fleet: Any) -> None:
     assert (done.stdout, done.stderr) == ("/\n", "")
     assert dynoctl("lab", "ssh", "--name", name, "grid-1", "hostname; exit 9", code=9).stdout == "grid-1\n"
     wrong = dynoctl("lab", "exec", "--name", name, "grid-77", "true", code=1).stderr
-    assert "has no server called grid-77" in wrong
+    assert "has no server grid-77" in wrong
     assert "lab nowhere not found" in dynoctl("lab", "status", "--name", "nowhere", code=1).stderr
 
 
