@@ -130,14 +130,14 @@ def load(name: str) -> LabState | None:
     file = STATE / check_name(name) / "state.json"
     try:
         data = json.loads(file.read_text())
-        known = {member.name for member in fields(ServerState)}
+        keys = {member.name for member in fields(ServerState)}
         servers = {
-            server: ServerState(**{key: item for key, item in value.items() if key in known})
+            server: ServerState(**{key: item for key, item in value.items() if key in keys})
             for server, value in data.pop("servers").items()
         }
-        known = {member.name for member in fields(LabState)}
+        keys = {member.name for member in fields(LabState)}
         data["repository"] = tuple(data.get("repository", (0, 0, "")))
-        return LabState(**{key: value for key, value in data.items() if key in known}, servers=servers)
+        return LabState(**{key: value for key, value in data.items() if key in keys}, servers=servers)
     except FileNotFoundError:
         return None
     except PermissionError:

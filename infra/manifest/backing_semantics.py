@@ -60,7 +60,11 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
                 )
     elif adapter == "redis":
         if name is not None and not str(name).isdigit():
-            yield document.diagnostic((*path, "name"), "a Redis database is a number", expected="0 to 15")
+            yield document.diagnostic(
+                (*path, "name"),
+                f"invalid value for name: {str(name)!r}",
+                expected="the number of a Redis database, such as 0",
+            )
     elif "host" in entry and "name" not in entry:
         yield document.diagnostic(
             path, f"missing key 'name' in {'/'.join(map(str, path))}", key=True, expected="the name of the database"

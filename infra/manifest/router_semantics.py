@@ -115,7 +115,7 @@ def _tls(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 ("router", "tls", "acme"),
                 "acme requires host names",
                 key=True,
-                expected="router.hosts",
+                expected="at least one host name in router.hosts",
             )
     elif ("certificate" in tls) != ("key" in tls):
         missing = "key" if "certificate" in tls else "certificate"

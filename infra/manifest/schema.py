@@ -82,7 +82,8 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             )
         case "type":
             kinds = rule if isinstance(rule, list) else [rule]
-            wanted = expected or " or ".join(_NAMES[kind] for kind in kinds)
+            unit = f", in {schema['x-unit']}" if "x-unit" in schema else ""
+            wanted = expected or " or ".join(_NAMES[kind] for kind in kinds) + unit
             yield document.diagnostic(
                 path,
                 _invalid(path, _found(error.instance)),
@@ -126,10 +127,10 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
 
 
 def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Diagnostic]:
-    known = list(schema.get("properties", {}))
+    allowed = list(schema.get("properties", {}))
     names = [pattern for pattern in schema.get("patternProperties", {}) if pattern != "^x-"]
     for key in instance:
-        if key in known or (not path and key.startswith("x-")) or any(re.search(name, key) for name in names):
+        if key in allowed or (not path and key.startswith("x-")) or any(re.search(name, key) for name in names):
             continue
         key_path = (*path, key)
         if names:
@@ -137,9 +138,11 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
                 key_path, f"invalid name {_show(key)}", key=True, expected=str(schema.get("x-expected", ""))
             )
             continue
-        close = _close(key, known)
+        close = _close(key, allowed)
         hint = _HINTS.get(key_path, f"Did you mean {close}?" if close else "")
-        yield document.diagnostic(key_path, f"unknown key {_show(key)}", key=True, expected=_choices(known), hint=hint)
+        yield document.diagnostic(
+            key_path, f"unknown key {_show(key)}", key=True, expected=_choices(allowed), hint=hint
+        )
 
 
 def _branch(document: Document, error: ValidationError, path: Path, expected: str) -> Iterator[Diagnostic]:
@@ -189,7 +192,8 @@ def _choices(values: list[str]) -> str:
 
 def _bounds(schema: Mapping[str, Any]) -> str:
     least, most = schema.get("minimum"), schema.get("maximum")
-    return f"{least} to {most}" if most is not None else f"at least {least}"
+    unit = f" {schema['x-unit']}" if "x-unit" in schema else ""
+    return (f"{least} to {most}" if most is not None else f"at least {least}") + unit
 
 
 def _example(schema: Mapping[str, Any], name: str) -> str:

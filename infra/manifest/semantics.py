@@ -215,7 +215,7 @@ def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
             yield document.diagnostic(
                 ("ruby", "path"),
                 f"{program} is not visible in a dyno: {hidden} is hidden by the sandbox",
-                expected="a path outside of these directories, such as below /opt or /usr/local",
+                expected=f"a path outside of {', '.join(_HIDDEN[:-1])} and {_HIDDEN[-1]}, such as /opt/ruby/bin/ruby",
             )
     builder = data.get("builder")
     names = [_map(server).get("name") for server in _list(data.get("servers"))]

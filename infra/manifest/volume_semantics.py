@@ -13,7 +13,7 @@ from infra.manifest.schedule_semantics import entries
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Every error in ``volumes``."""
     app, dynos = data.get("app"), data.get("dynos")
-    known = [
+    process_types = [
         *(dynos if isinstance(dynos, dict) and dynos else ("web",)),
         *(name for entry in entries(data) if isinstance(name := entry.get("name"), str)),
     ]
@@ -45,9 +45,9 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                     )
             owners[directory] = f"volume {name}"
         for number, type_ in enumerate(types if isinstance(types, list) else ()):
-            if isinstance(type_, str) and type_ not in known:
+            if isinstance(type_, str) and type_ not in process_types:
                 yield document.diagnostic(
                     ("volumes", index, "types", number),
                     f"unknown process type {type_}",
-                    expected=f"one of: {', '.join(dict.fromkeys(known))}",
+                    expected=f"one of: {', '.join(dict.fromkeys(process_types))}",
                 )

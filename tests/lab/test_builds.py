@@ -88,7 +88,7 @@ def test_a_build_that_fails_changes_nothing(project: Project, builder: str | Non
     done = project.apply(code=1)
     assert "Failed: build of built failed with exit status 3; no server was changed" in done.stdout
     assert "line 100" in done.stdout
-    log = re.search(r"All of it: (\S+)", done.stdout)
+    log = re.search(r"Full log: (\S+)", done.stdout)
     assert log is not None
     text = Path(log[1]).read_text()
     assert "reached" in text

@@ -7,7 +7,7 @@ module App
 
   def self.call(env)
     case [env["REQUEST_METHOD"], env["PATH_INFO"]]
-    in ["GET" | "HEAD", "/"] then text(200, "Hello: this is #{ENV["DYNO"] || "no dyno"}, process #{Process.pid}.\n")
+    in ["GET" | "HEAD", "/"] then text(200, "Hello: this is #{ENV["DYNO"] || "not a dyno"}, process #{Process.pid}.\n")
     in ["GET" | "HEAD", "/up"] then text(200, "up\n") # needs neither the database nor the cache
     in ["GET", "/visits"] then text(200, "#{Database.visits} visits\n")
     in ["POST", "/visits"] then text(201, "#{Database.visit(ENV["DYNO"])}\n")

@@ -9,7 +9,7 @@ class Shop < Sinatra::Base
   before { content_type :text }
 
   get "/" do
-    "#{ENV.fetch("GREETING", "Hello")}: this is #{ENV["DYNO"] || "no dyno"}, process #{Process.pid}.\n"
+    "#{ENV.fetch("GREETING", "Hello")}: this is #{ENV["DYNO"] || "not a dyno"}, process #{Process.pid}.\n"
   end
 
   # The health check: needs neither the database nor the cache.

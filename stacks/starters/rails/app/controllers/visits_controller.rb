@@ -2,7 +2,7 @@ class VisitsController < ApplicationController
   skip_forgery_protection only: :create # create has no form
 
   def show
-    @dyno = ENV.fetch("DYNO", "no dyno")
+    @dyno = ENV.fetch("DYNO", "localhost")
   end
 
   def index
