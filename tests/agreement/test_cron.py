@@ -1,4 +1,4 @@
-"""A crontab's line comes when crontab(5) says, on systemd's clock: generated lines, asked of systemd as well."""
+"""Cron expressions run when crontab(5) says: generated expressions, compared with systemd-analyze calendar."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.manifest.cron import DAYS, MONTHS, CronError, calendar, every
-from tests.agreement.tools import GENERATED, calendar_moments
+from tests.agreement.tools import GENERATED, calendar_times
 
 BASE = datetime(2027, 12, 30, 23, 58, 30, tzinfo=UTC)
-"""Near the end of a year, and two years before a leap day is due again: both come up soon."""
-MOMENTS = 8
+"""Shortly before a new year, and two months before a leap day, so that both occur early."""
+TIMES = 8
 YEARS = 30
 SECOND = "%Y-%m-%d %H:%M:%S"
 
 
 @st.composite
 def field(draw: st.DrawFn, lowest: int, highest: int, names: tuple[str, ...] = ()) -> str:
-    """One field: stars, numbers, names, ranges, steps, and lists of them."""
+    """A field of a cron expression: stars, numbers, names, ranges, steps, and lists of them."""
 
     def number(value: int) -> str:
         index = value - lowest
@@ -46,7 +46,7 @@ LINES = st.tuples(field(0, 59), field(0, 23), field(1, 31), field(1, 12, MONTHS)
 
 
 def members(text: str, lowest: int, highest: int, names: tuple[str, ...] = ()) -> set[int]:
-    """A field by crontab(5), read in the plainest way: each value of the range is asked whether it is meant."""
+    """The values of a field by crontab(5), in the simplest implementation: each value of the range is tested."""
 
     def number(word: str) -> int:
         return names.index(word.lower()) + lowest if word.lower() in names else int(word)
@@ -62,33 +62,33 @@ def members(text: str, lowest: int, highest: int, names: tuple[str, ...] = ()) -
 
 
 def by_crontab(line: str) -> Iterator[datetime]:
-    """The moments of a line, one after the other, as crontab(5) says."""
+    """The scheduled times of a cron expression by crontab(5), in order."""
     minute, hour, day, month, weekday = line.split()
     minutes, hours = sorted(members(minute, 0, 59)), sorted(members(hour, 0, 23))
     days, months = members(day, 1, 31), members(month, 1, 12, MONTHS)
-    weekdays = {one % 7 for one in members(weekday, 0, 7, DAYS)}
+    weekdays = {number % 7 for number in members(weekday, 0, 7, DAYS)}
     either = not (day.startswith("*") or weekday.startswith("*"))
     at = BASE.replace(hour=0, minute=0, second=0)
     for _ in range(YEARS * 366):
         dated, named = at.day in days, (at.weekday() + 1) % 7 in weekdays
         if at.month in months and (dated or named if either else dated and named):
-            moments = (at.replace(hour=one, minute=two) for one in hours for two in minutes)
-            yield from (moment for moment in moments if moment > BASE)
+            times = (at.replace(hour=h, minute=m) for h in hours for m in minutes)
+            yield from (time for time in times if time > BASE)
         at += timedelta(days=1)
 
 
-def stamps(moments: Iterator[datetime], count: int) -> list[str]:
-    return [moment.strftime(SECOND) for moment, _ in zip(moments, range(count), strict=False)]
+def stamps(times: Iterator[datetime], count: int) -> list[str]:
+    return [time.strftime(SECOND) for time, _ in zip(times, range(count), strict=False)]
 
 
 def by_systemd(events: list[tuple[str, ...]], count: int) -> list[list[str]]:
-    """The moments of several timers with their ``OnCalendar=`` values, each moment once however many values mean it."""
-    flat = [event for one in events for event in one]
-    asked = iter(calendar_moments(flat, BASE.strftime(f"{SECOND} UTC"), count))
+    """The times of several timers by their ``OnCalendar=`` values, without duplicates, computed by systemd."""
+    flat = [event for values in events for event in values]
+    asked = iter(calendar_times(flat, BASE.strftime(f"{SECOND} UTC"), count))
     found = []
-    for one in events:
-        moments = {moment for _ in one for moment in next(asked) if moment != "never"}
-        found.append(sorted(" ".join(moment.split()[1:3]) for moment in moments)[:count])
+    for values in events:
+        times = {time for _ in values for time in next(asked) if time != "never"}
+        found.append(sorted(" ".join(time.split()[1:3]) for time in times)[:count])
     return found
 
 
@@ -101,14 +101,14 @@ def test_generated_lines(lines: list[str]) -> None:
             events.append(calendar(line))
             good.append(line)
         except CronError:
-            assert next(by_crontab(line), None) is None, f"{line!r} comes, and is refused"
-    for line, event, moments in zip(good, events, by_systemd(events, MOMENTS), strict=True):
-        assert moments, f"{line!r} is {event}, which never comes"
-        assert moments == stamps(by_crontab(line), MOMENTS), f"{line!r} is {event}"
+            assert next(by_crontab(line), None) is None, f"{line!r} is refused, but it has scheduled times"
+    for line, event, times in zip(good, events, by_systemd(events, TIMES), strict=True):
+        assert times, f"{line!r} is {event}, which never elapses"
+        assert times == stamps(by_crontab(line), TIMES), f"{line!r} is {event}"
 
 
-def test_every_span_that_is_taken_comes_evenly() -> None:
-    """All of them: there are fewer than 200."""
+def test_every_accepted_interval_is_even() -> None:
+    """Tests all intervals: there are fewer than 200."""
     spans: dict[str, int] = {}
     for unit, seconds in {"s": 1, "m": 60, "h": 3600, "d": 86400}.items():
         for number in range(1, 86400 // seconds + 2):
@@ -117,9 +117,9 @@ def test_every_span_that_is_taken_comes_evenly() -> None:
             except CronError:
                 continue
             spans[f"{number}{unit}"] = number * seconds
-    assert {60 % one for one in spans.values() if one < 60} == {0} and len(spans) > 40
-    found = by_systemd([every(span) for span in spans], MOMENTS)
-    for (span, seconds), moments in zip(spans.items(), found, strict=True):
-        at = [datetime.strptime(moment, SECOND).replace(tzinfo=UTC) for moment in moments]
-        assert {two - one for one, two in pairwise(at)} == {timedelta(seconds=seconds)}, span
+    assert {60 % seconds for seconds in spans.values() if seconds < 60} == {0} and len(spans) > 40
+    found = by_systemd([every(span) for span in spans], TIMES)
+    for (span, seconds), times in zip(spans.items(), found, strict=True):
+        at = [datetime.strptime(time, SECOND).replace(tzinfo=UTC) for time in times]
+        assert {after - before for before, after in pairwise(at)} == {timedelta(seconds=seconds)}, span
         assert timedelta() < at[0] - BASE <= timedelta(seconds=seconds), span

@@ -1,4 +1,4 @@
-"""A .slugignore leaves out what git leaves out by the same rules: generated rules, asked of git as well."""
+"""A .slugignore ignores what git ignores with the same rules: generated rules, compared with git check-ignore."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.slug.ignore import ignored, parse
-from tests.agreement.tools import GENERATED, ask
-from tests.unit.test_slug_ignore import FILES, SETS, left
-from tests.unit.test_slug_ignore import RULES as NAMED
+from tests.agreement.tools import GENERATED, run_tool
+from tests.unit.test_slug_ignore import BRACKETS, FILES, RULES, ignored_files
 
 NAMES = (
     b"a",
@@ -33,7 +32,7 @@ NAMES = (
     b"^",
     b"\xc3\xa9",
 )
-"""Of each of these there is a file and, below other ones, a directory."""
+"""Each is the name of a file, and of a directory below other directories."""
 
 TOKENS = (
     *(
@@ -119,13 +118,13 @@ def walk(directory: Path) -> Iterator[bytes]:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tree")
-    for one in NAMES:
-        (root / one.decode()).write_bytes(b"")
+    for name in NAMES:
+        (root / name.decode()).write_bytes(b"")
         for kind, inside in (("d", NAMES), ("e", (b"a", b"ab", b".a"))):
-            (root / kind / one.decode()).mkdir(parents=True)
-            for two in inside:
-                (root / kind / one.decode() / two.decode()).write_bytes(b"")
-    ask("git", "git", "init", "-q", str(root))
+            (root / kind / name.decode()).mkdir(parents=True)
+            for child in inside:
+                (root / kind / name.decode() / child.decode()).write_bytes(b"")
+    run_tool("git", "git", "init", "-q", str(root))
     return root
 
 
@@ -137,20 +136,20 @@ def paths(tree: Path) -> list[tuple[bytes, bool]]:
 
 def by_git(tree: Path, paths: list[tuple[bytes, bool]], text: bytes) -> set[bytes]:
     (tree / ".git/info/exclude").write_bytes(text)
-    said = ask(
+    output = run_tool(
         *("git", "git", "-C", str(tree), "-c", "core.excludesFile=/dev/null"),
         *("check-ignore", "--stdin", "-z", "--no-index", "-v", "-n"),
         given=b"".join(path + b"\0" for path, _ in paths),
         GIT_CONFIG_NOSYSTEM="1",
     )
-    fields = said.split(b"\0")[:-1]
+    fields = output.split(b"\0")[:-1]
     rows = [fields[start : start + 4] for start in range(0, len(fields), 4)]
     assert [row[3] for row in rows] == [path for path, _ in paths]
     return {path for _, _, pattern, path in rows if pattern and not pattern.startswith(b"!")}
 
 
-def by_us(paths: list[tuple[bytes, bool]], text: bytes) -> set[bytes]:
-    """From the root downwards: what is in an ignored directory is ignored."""
+def by_dynoctl(paths: list[tuple[bytes, bool]], text: bytes) -> set[bytes]:
+    """The ignored paths, checked from the root downwards: the content of an ignored directory is ignored."""
     rules = parse(text)
     out: set[bytes] = set()
     for path, is_directory in paths:
@@ -163,16 +162,20 @@ def by_us(paths: list[tuple[bytes, bool]], text: bytes) -> set[bytes]:
 @given(GENERATED_RULES)
 def test_generated_rules(tree: Path, paths: list[tuple[bytes, bool]], lines: list[bytes]) -> None:
     text = b"\n".join(lines)
-    ours, gits = by_us(paths, text), by_git(tree, paths, text)
-    assert ours == gits, f"{text!r}: we alone leave out {sorted(ours - gits)}, git alone {sorted(gits - ours)}"
+    by_rules, expected = by_dynoctl(paths, text), by_git(tree, paths, text)
+    assert by_rules == expected, (
+        f"{text!r}: only dynoctl ignores {sorted(by_rules - expected)}, only git ignores {sorted(expected - by_rules)}"
+    )
 
 
-def test_the_named_rules(tmp_path: Path) -> None:
-    """What the unit tests say of each of their rules is what git says."""
+def test_the_rules_of_the_unit_tests(tmp_path: Path) -> None:
+    """The expectations of the unit tests are what git does."""
     for file in FILES:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(b"")
-    ask("git", "git", "init", "-q", str(tmp_path))
+    run_tool("git", "git", "init", "-q", str(tmp_path))
     paths = [(file.encode(), False) for file in FILES]
-    for text, gone in (*NAMED, *SETS):
-        assert {path.decode() for path in by_git(tmp_path, paths, text.encode())} == gone == left(text), text
+    for text, expected in (*RULES, *BRACKETS):
+        assert {path.decode() for path in by_git(tmp_path, paths, text.encode())} == expected == ignored_files(text), (
+            text
+        )

@@ -1,4 +1,4 @@
-"""The world's own tools, asked in batches, and how many cases are generated for them."""
+"""Run the reference tools in batches, and configure how their cases are generated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The same cases in every run: one that fails here fails everywhere, and a change that did not cause it never shows it.
+# The same cases in every run and on every machine, so that a failure is always caused by the change under test.
 GENERATED = settings(
     derandomize=True,
     database=None,
@@ -19,19 +19,19 @@ GENERATED = settings(
 )
 
 
-def ask(program: str, package: str, *argv: str, given: bytes = b"", **environment: str) -> bytes:
-    """What a program prints. A tool that is missing fails the test: it never skips it."""
+def run_tool(program: str, package: str, *argv: str, given: bytes = b"", **environment: str) -> bytes:
+    """The output of a program. A missing program fails the test instead of skipping it."""
     found = shutil.which(program)
     if found is None:
-        pytest.fail(f"{program} is not found: apt-get install {package}")
+        pytest.fail(f"{program} not found: apt-get install {package}")
     done = subprocess.run([found, *argv], input=given, capture_output=True, env={**os.environ, **environment})
     assert done.returncode in (0, 1), f"{program}: {done.stderr.decode()}"
     return done.stdout
 
 
-def calendar_moments(events: Sequence[str], base: str, count: int) -> list[list[str]]:
-    """The first ``count`` moments of each ``OnCalendar=`` value after ``base``, as systemd sees them, in UTC."""
-    said = ask(
+def calendar_times(events: Sequence[str], base: str, count: int) -> list[list[str]]:
+    """The first ``count`` elapse times of each ``OnCalendar=`` value after ``base``, computed by systemd, in UTC."""
+    output = run_tool(
         "systemd-analyze",
         "systemd",
         "calendar",
@@ -42,8 +42,8 @@ def calendar_moments(events: Sequence[str], base: str, count: int) -> list[list[
         LC_ALL="C.UTF-8",
         SYSTEMD_COLORS="0",
     ).decode()
-    blocks = said.strip().split("\n\n")
-    assert len(blocks) == len(events), said
+    blocks = output.strip().split("\n\n")
+    assert len(blocks) == len(events), output
     found = []
     for block in blocks:
         lines = [line.strip().partition(": ") for line in block.splitlines()]

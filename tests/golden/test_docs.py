@@ -1,4 +1,4 @@
-"""The reference of the manifest is made from the schema, and every command and option is documented."""
+"""The reference of the manifest is generated from the schema, and its examples are valid."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ error, and tags are not allowed. Anchors and `<<` work. Top-level keys that star
 """
 
 
-def keys(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-    """Every key with its path, its schema, and whether it must be there."""
-    for name, one in schema.get("properties", {}).items():
-        here = f"{path}{name}"
-        yield here, one, name in schema.get("required", ())
-        yield from below(one, here)
+def keys(parent: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """Every key with its path, its schema, and whether it is required."""
+    for name, schema in parent.get("properties", {}).items():
+        path = f"{prefix}{name}"
+        yield path, schema, name in parent.get("required", ())
+        yield from below(schema, path)
 
 
-def below(one: Mapping[str, Any], here: str) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-    for part in [one, *one.get("anyOf", ())]:
-        yield from keys(part, f"{here}.")
+def below(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    for part in [schema, *schema.get("anyOf", ())]:
+        yield from keys(part, f"{path}.")
         for named in part.get("patternProperties", {}).values() if "x-names" in part else ():
-            yield f"{here}.{part['x-names']}", named, False
-            yield from below(named, f"{here}.{part['x-names']}")
+            yield f"{path}.{part['x-names']}", named, False
+            yield from below(named, f"{path}.{part['x-names']}")
         if "items" in part:
-            yield from keys(part["items"], f"{here}[].")
+            yield from keys(part["items"], f"{path}[].")
 
 
 def flow(value: object) -> str:
@@ -66,43 +66,43 @@ def flow(value: object) -> str:
 
 def reference() -> str:
     lines = [HEAD]
-    for path, one, required in keys(load("dyno.schema.json")):
+    for path, schema, required in keys(load("dyno.schema.json")):
         lines.append(f"\n## `{path}`\n")
-        lines.append(one["description"] + (" Required." if required else ""))
-        if "default" in one:
-            lines.append(f"Default: `{flow(one['default'])}`.")
+        lines.append(schema["description"] + (" Required." if required else ""))
+        if "default" in schema:
+            lines.append(f"Default: `{flow(schema['default'])}`.")
         lines += ["", "```yaml fragment"]
-        lines += [f"{path.rpartition('.')[2].removesuffix('[]')}: {flow(e)}" for e in one["examples"]]
+        lines += [f"{path.rpartition('.')[2].removesuffix('[]')}: {flow(example)}" for example in schema["examples"]]
         lines.append("```")
     return "\n".join(lines) + "\n"
 
 
-def test_the_reference_is_made_from_the_schema() -> None:
+def test_the_reference_is_generated_from_the_schema() -> None:
     file = ROOT / "docs/reference/manifest.md"
     if os.environ.get("DYNOCTL_GOLDEN") == "write":
         file.write_text(reference())
     assert file.read_text() == reference(), "stale: DYNOCTL_GOLDEN=write pytest tests/golden/test_docs.py"
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     Draft202012Validator.check_schema(load("dyno.schema.json"))
 
 
 @pytest.mark.parametrize("path", [path for path, _, _ in keys(load("dyno.schema.json"))])
-def test_every_key_is_described_and_its_examples_are_right(path: str) -> None:
+def test_every_key_has_a_description_and_valid_examples(path: str) -> None:
     schema = load("dyno.schema.json")
-    one = next(found for here, found, _ in keys(schema) if here == path)
-    assert one["description"].endswith((".", '"1.10".'))
-    assert one["examples"]
-    validator = Draft202012Validator({**one, "$defs": schema["$defs"]})
-    for example in one["examples"]:
+    key = next(found for other, found, _ in keys(schema) if other == path)
+    assert key["description"].endswith((".", '"1.10".'))
+    assert key["examples"]
+    validator = Draft202012Validator({**key, "$defs": schema["$defs"]})
+    for example in key["examples"]:
         validator.validate(example)
-    if "default" in one:
-        validator.validate(one["default"])
+    if "default" in key:
+        validator.validate(key["default"])
 
 
-def test_the_example_manifest_is_valid_but_for_the_labs_files() -> None:
+def test_the_example_manifest_is_valid_except_for_files_of_the_lab() -> None:
     from infra.manifest import check
 
     _, diagnostics = check(ROOT / "dyno.yaml")
-    assert [one for one in diagnostics if not one.path.startswith("ssh/")] == []
+    assert [diagnostic for diagnostic in diagnostics if not diagnostic.path.startswith("ssh/")] == []

@@ -1,4 +1,4 @@
-"""Bad manifests, each with its exact message: NAME.yaml beside NAME.txt."""
+"""Invalid manifests (NAME.yaml), each with its exact message (NAME.txt)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_bad_manifest(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert manifest is None
     text = render(diagnostics, color=False).replace(str(tmp_path), "/project") + "\n"
     golden = CASES / f"{name}.txt"
-    if os.environ.get("DYNOCTL_GOLDEN") == "write":  # then read the diff: it is what a user will see
+    if os.environ.get("DYNOCTL_GOLDEN") == "write":  # then review the diff: users see these messages
         golden.write_text(text)
     assert text == golden.read_text()
     assert "hunter" not in text

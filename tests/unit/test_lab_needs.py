@@ -1,4 +1,4 @@
-"""What the lab says of a machine that it cannot run on, and what it installs."""
+"""The requirements of the lab: errors for a machine that lacks them, and the installation of packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infra.lab import limits, needs, state
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    """A machine of root's that has everything; ``missing`` programs, ``ran`` commands."""
+    """A machine that meets all requirements. ``missing`` holds programs to hide, ``ran`` the commands that were run."""
     here: dict[str, Any] = {"missing": set(), "ran": [], "failing": [], "version": "mksquashfs version 4.5.1 (2022)"}
 
     def run(argv: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -38,12 +38,12 @@ def refused(*, install: bool = False) -> str:
     return f"{error.value.summary}\n  {error.value.hint}"
 
 
-def test_a_machine_that_has_everything(machine: dict[str, Any]) -> None:
+def test_nothing_is_missing(machine: dict[str, Any]) -> None:
     needs.check(install=True)
     assert machine["ran"] == [["mksquashfs", "-version"]]
 
 
-def test_all_that_is_missing_is_said_at_once(machine: dict[str, Any]) -> None:
+def test_all_problems_are_reported_at_once(machine: dict[str, Any]) -> None:
     machine.update(
         missing={"ip", "mmdebstrap", "ssh", "ssh-keygen"}, kernel=["The kernel does not support loop devices."]
     )
@@ -72,7 +72,7 @@ def test_install_without_package_lists_updates_first(machine: dict[str, Any]) ->
     assert [argv[:2] for argv in machine["ran"]][:2] == [["apt-get", "update"], ["apt-get", "install"]]
 
 
-def test_install_with_stale_lists_updates_and_tries_again(machine: dict[str, Any]) -> None:
+def test_install_with_stale_lists_updates_and_retries(machine: dict[str, Any]) -> None:
     machine.update(missing={"mmdebstrap", "ip"}, failing=[True])
     (needs.LISTS / "mirror.example_debian_Packages.lz4").touch()
     needs.check(install=True)
@@ -85,7 +85,7 @@ def test_install_without_apt(machine: dict[str, Any]) -> None:
     assert "apt-get not found" in refused(install=True)
 
 
-def test_the_limit_is_lifted_once_and_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_raised_once_and_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INOTIFY", tmp_path / "instances")
     monkeypatch.setattr(state, "STATE", tmp_path)
     limits.INOTIFY.write_text("128\n")
@@ -99,7 +99,7 @@ def test_the_limit_is_lifted_once_and_put_back(tmp_path: Path, monkeypatch: pyte
     assert limits.INOTIFY.read_text() == "128\n"
 
 
-def test_a_limit_that_somebody_else_set_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_was_changed_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "INOTIFY", tmp_path / "instances")
     monkeypatch.setattr(state, "STATE", tmp_path)
     limits.INOTIFY.write_text("128\n")

@@ -1,4 +1,4 @@
-"""Which of a machine's apt sources the lab takes over, and that it takes them word for word."""
+"""The apt sources that the lab copies from the local machine: the Debian archive only, verbatim."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def target(origin: str, codename: str, entry: str) -> str:
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *shown: str) -> list[list[str]]:
-    """apt-get indextargets gives these one after the other; what was run."""
+    """Make apt-get indextargets print ``shown`` in turn. Returns the commands that were run."""
     ran: list[list[str]] = []
     left = list(shown)
 
@@ -55,19 +55,19 @@ def answers(monkeypatch: pytest.MonkeyPatch, *shown: str) -> list[list[str]]:
     return ran
 
 
-def test_only_the_debian_archive_is_taken_and_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two = tmp_path / "one.list", tmp_path / "two.sources"
-    one.write_text(LIST)
-    two.write_text(DEB822)
+def test_only_the_debian_archive_is_copied_verbatim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    list_file, sources_file = tmp_path / "one.list", tmp_path / "two.sources"
+    list_file.write_text(LIST)
+    sources_file.write_text(DEB822)
     shown = "\n".join(
         [
-            target("Tool", "any", f"{one}:2"),
-            target("Debian", "bookworm", f"{one}:3"),
-            target("Debian", "bookworm", f"{one}:3"),
-            target("Debian", "trixie", f"{one}:9"),
-            target("Tool", "any", f"{two}:1"),
-            target("Debian", "bookworm-security", f"{two}:2"),
-            target("", "bookworm", f"{two}:7"),
+            target("Tool", "any", f"{list_file}:2"),
+            target("Debian", "bookworm", f"{list_file}:3"),
+            target("Debian", "bookworm", f"{list_file}:3"),
+            target("Debian", "trixie", f"{list_file}:9"),
+            target("Tool", "any", f"{sources_file}:1"),
+            target("Debian", "bookworm-security", f"{sources_file}:2"),
+            target("", "bookworm", f"{sources_file}:7"),
         ]
     )
     answers(monkeypatch, shown)
@@ -81,28 +81,28 @@ def test_only_the_debian_archive_is_taken_and_word_for_word(tmp_path: Path, monk
 
 
 def test_without_package_lists_apt_updates_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = tmp_path / "one.list"
-    one.write_text(LIST)
-    ran = answers(monkeypatch, target("", "", f"{one}:3"), target("Debian", "bookworm", f"{one}:3"))
+    list_file = tmp_path / "one.list"
+    list_file.write_text(LIST)
+    ran = answers(monkeypatch, target("", "", f"{list_file}:3"), target("Debian", "bookworm", f"{list_file}:3"))
     assert sources.write("bookworm", tmp_path) == [str(tmp_path / "host.list")]
     assert ["apt-get", "update", "--quiet"] in ran
 
 
-def test_no_archive_is_an_error_with_what_apt_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_archive_is_an_error_with_the_output_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, "", "")
     with pytest.raises(DynoctlError, match="no Debian archive for bookworm") as error:
         sources.write("bookworm", tmp_path)
     assert error.value.hint == "E: no network"
 
 
-def test_proxies_go_along_and_what_apt_trusts_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxies_are_copied_and_trust_settings_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     dump = (
         'APT "";\nAcquire "";\nAcquire::http "";\nAcquire::http::Proxy "http://proxy.example:3142/";\n'
         'Acquire::https::Verify-Peer "true";\nAcquire::Retries "3";\nAcquire::AllowInsecureRepositories "1";\n'
         'Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";\n'
     )
     monkeypatch.setattr(sources, "run", lambda argv: subprocess.CompletedProcess(argv, 0, dump, ""))
-    assert [one for one in sources.options().splitlines() if "netrc" not in one] == [
+    assert [line for line in sources.options().splitlines() if "netrc" not in line] == [
         'Acquire::http::Proxy "http://proxy.example:3142/";',
         'Acquire::https::Verify-Peer "true";',
         'Acquire::Retries "3";',

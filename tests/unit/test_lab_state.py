@@ -1,4 +1,4 @@
-"""The lab's book-keeping: names, numbers, subnets and the state file, without a single server."""
+"""The state of a lab: names, addresses, subnets and the state file, without servers."""
 
 from __future__ import annotations
 
@@ -14,59 +14,61 @@ from infra.lab.state import LabState, ServerState
 
 
 @pytest.fixture(autouse=True)
-def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "STATE", tmp_path / "labs")
 
 
 def lab(name: str = "shop", subnet: int = 3, servers: int = 2) -> LabState:
     names = ["data", *(f"grid-{number}" for number in range(1, servers + 1))]
-    return LabState(name, subnet, "word", servers={one: ServerState(one, state.number_of(one), "id") for one in names})
+    return LabState(
+        name, subnet, "word", servers={server: ServerState(server, state.number_of(server), "id") for server in names}
+    )
 
 
-def test_a_state_comes_back_as_it_was_written() -> None:
-    one = lab()
-    one.servers["grid-1"].pid, one.servers["grid-1"].started, one.servers["grid-1"].boot = 7, 8, "b"
-    one.save()
-    assert state.load("shop") == one
-    assert [path.name for path in one.path.iterdir()] == ["state.json"]
-    assert one.path.stat().st_mode & 0o777 == 0o700
+def test_a_saved_state_is_loaded_unchanged() -> None:
+    saved = lab()
+    saved.servers["grid-1"].pid, saved.servers["grid-1"].started, saved.servers["grid-1"].boot = 7, 8, "b"
+    saved.save()
+    assert state.load("shop") == saved
+    assert [path.name for path in saved.path.iterdir()] == ["state.json"]
+    assert saved.path.stat().st_mode & 0o777 == 0o700
 
 
-def test_no_lab_is_none_and_no_names() -> None:
+def test_without_labs_there_is_no_state_and_no_name() -> None:
     assert state.load("shop") is None
     assert state.names() == []
 
 
 def test_a_state_of_another_version_still_loads() -> None:
-    one = lab()
-    one.save()
-    document = json.loads((one.path / "state.json").read_text())
+    saved = lab()
+    saved.save()
+    document = json.loads((saved.path / "state.json").read_text())
     document["later"] = 1
     for server in document["servers"].values():
         server["later"] = 1
         del server["boot"], server["root"]
     del document["prepared"]
-    (one.path / "state.json").write_text(json.dumps(document))
-    assert state.load("shop") == one
+    (saved.path / "state.json").write_text(json.dumps(document))
+    assert state.load("shop") == saved
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"servers": 1}', '{"servers": {}}', '{"servers": {"a": {}}}'])
-def test_a_damaged_state_is_said_and_never_taken_for_none(text: str) -> None:
-    one = lab()
-    one.save()
-    (one.path / "state.json").write_text(text)
+def test_a_damaged_state_is_an_error(text: str) -> None:
+    saved = lab()
+    saved.save()
+    (saved.path / "state.json").write_text(text)
     with pytest.raises(DynoctlError, match="damaged"):
         state.load("shop")
 
 
-def test_many_threads_may_save_at_once() -> None:
-    one = lab()
+def test_threads_can_save_concurrently() -> None:
+    saved = lab()
     failed: list[BaseException] = []
 
     def save() -> None:
         try:
             for _ in range(20):
-                one.save()
+                saved.save()
         except BaseException as error:
             failed.append(error)
 
@@ -76,42 +78,42 @@ def test_many_threads_may_save_at_once() -> None:
     for thread in threads:
         thread.join()
     assert failed == []
-    assert state.load("shop") == one
+    assert state.load("shop") == saved
 
 
 def test_addresses_and_numbers() -> None:
-    one = lab(servers=32)
-    assert one.address("data") == "10.77.3.2"
-    assert one.address("grid-1") == "10.77.3.11"
-    assert one.address("grid-32") == "10.77.3.42"
-    assert one.gateway == "10.77.3.1"
-    assert len({one.address(name) for name in one.servers}) == 33
-    assert one.grid == [f"grid-{number}" for number in range(1, 33)]
+    saved = lab(servers=32)
+    assert saved.address("data") == "10.77.3.2"
+    assert saved.address("grid-1") == "10.77.3.11"
+    assert saved.address("grid-32") == "10.77.3.42"
+    assert saved.gateway == "10.77.3.1"
+    assert len({saved.address(name) for name in saved.servers}) == 33
+    assert saved.grid == [f"grid-{number}" for number in range(1, 33)]
 
 
-def test_interfaces_have_names_that_linux_takes() -> None:
+def test_interface_names_are_valid_on_linux() -> None:
     assert len(lab(subnet=255).bridge) <= 15
 
 
 @pytest.mark.parametrize("name", ["demo", "a", "a1", "lab-2", "a--b", "a" * 32])
-def test_good_names(name: str) -> None:
+def test_valid_names(name: str) -> None:
     assert state.check_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "Demo", "1a", "-a", "a-", "a_b", "a b", "a/b", "..", "é", "a\n", "a" * 33])
-def test_bad_names(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(DynoctlError, match="invalid lab name"):
         state.check_name(name)
     with pytest.raises(DynoctlError):
         state.load(name)
 
 
-def test_demo_has_the_first_subnet_and_nobody_else_has_it() -> None:
+def test_only_demo_gets_the_first_subnet() -> None:
     assert state.free_subnet("demo") == 0
     assert state.free_subnet("other") == 1
 
 
-def test_subnets_are_the_lowest_that_is_free() -> None:
+def test_the_lowest_free_subnet_is_used() -> None:
     lab("one", 1).save()
     lab("three", 3).save()
     assert state.free_subnet("two") == 2

@@ -1,4 +1,4 @@
-"""What the lab says: names of servers, times and the table of its state."""
+"""The output of the lab: server names, durations and the status table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from infra.lab.status import Row, duration, text
         ([f"grid-{number}" for number in range(1, 33)], "grid-1 to grid-32"),
     ],
 )
-def test_servers_as_one_reads_them(servers: list[str], words: str) -> None:
+def test_listed_servers(servers: list[str], words: str) -> None:
     assert listed(servers) == words
 
 

@@ -1,4 +1,4 @@
-"""Good manifests, YAML's traps, references, and whatever bytes somebody may write."""
+"""Valid manifests, pitfalls of YAML, references, and random input."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_everything() -> None:
     assert found.database.url == Reference("from_env", "DB")
 
 
-def test_env_values_are_what_is_written() -> None:
+def test_env_values_are_used_as_written() -> None:
     text = "env: {A: 1.10, B: true, C: 010, D: no, E: 12:30, F: 2026-01-02, G: 1_000, H: '', I: ~x, J: 1e3, K: 0x1F, L: on}\n"
     assert dict(manifest(BASE + text).env) == {
         "A": "1.10",
@@ -84,7 +84,7 @@ def test_env_values_are_what_is_written() -> None:
     }
 
 
-def test_words_stay_words_in_arguments() -> None:
+def test_strings_in_arguments_stay_strings() -> None:
     found = manifest(BASE + "middleware: [{use: A, args: [no, on, 010, 12:30, 2026-01-02, 1.5, true, null, 7]}]\n")
     assert found.middleware[0] == Use("A", None, ("no", "on", "010", "12:30", "2026-01-02", 1.5, True, None, 7))
 
@@ -100,16 +100,16 @@ def test_anchors_and_merges_work() -> None:
     assert dict(found.env) == {"A": "hello", "B": "hello"}
 
 
-def test_a_bom_and_crlf_are_no_trouble() -> None:
+def test_a_bom_and_crlf_are_accepted() -> None:
     Path("dyno.yaml").write_bytes(b"\xef\xbb\xbf" + BASE.replace("\n", "\r\n").encode())
     assert read(Path("dyno.yaml")).app.name == "shop"
 
 
 def test_a_missing_file_and_a_directory() -> None:
-    for name, says in (("none.yaml", "none.yaml not found"), ("app", "app is a directory")):
+    for name, summary in (("none.yaml", "none.yaml not found"), ("app", "app is a directory")):
         with pytest.raises(ManifestInvalid) as caught:
             read(Path(name))
-        assert caught.value.diagnostics[0].summary == says
+        assert caught.value.diagnostics[0].summary == summary
 
 
 def test_a_file_that_is_too_large() -> None:
@@ -142,29 +142,34 @@ def test_a_literal_url_with_a_password_is_secret() -> None:
     assert open_["REDIS_URL"] == "redis://10.0.0.1/0"
 
 
-def test_every_reference_that_gives_nothing_is_said_at_once() -> None:
+def test_all_unresolved_references_are_reported_at_once() -> None:
     text = (
         "env:\n  A: {from_env: NOT_SET_ANYWHERE}\n  B: {from_file: nowhere}\n"
         "  C: {from_command: [sh, -c, 'echo hunter2; exit 3']}\n  D: {from_command: [no-such-program]}\n"
     )
     with pytest.raises(ManifestInvalid) as caught:
         resolve_environment(manifest(BASE + text))
-    said = {one.path: one.summary for one in caught.value.diagnostics}
-    assert said["env/A"] == "environment variable NOT_SET_ANYWHERE is not set"
-    assert "cannot read " in said["env/B"]
-    assert said["env/C"] == "from_command: sh failed with exit status 3"
-    assert "cannot run " in said["env/D"]
-    assert [one.location.line for one in caught.value.diagnostics if one.location] == [8, 9, 10, 11]
+    summaries = {diagnostic.path: diagnostic.summary for diagnostic in caught.value.diagnostics}
+    assert summaries["env/A"] == "environment variable NOT_SET_ANYWHERE is not set"
+    assert "cannot read " in summaries["env/B"]
+    assert summaries["env/C"] == "from_command: sh failed with exit status 3"
+    assert "cannot run " in summaries["env/D"]
+    assert [diagnostic.location.line for diagnostic in caught.value.diagnostics if diagnostic.location] == [
+        8,
+        9,
+        10,
+        11,
+    ]
 
 
-def test_a_secret_url_that_does_not_fit_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_secret_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB", "mysql://u:hunter2@db/shop")
     with pytest.raises(ManifestInvalid) as caught:
         resolve_environment(manifest(BASE + "database: {adapter: postgresql, url: {from_env: DB}}\n"))
     assert "hunter2" not in repr(caught.value.diagnostics)
 
 
-def test_no_bytes_end_in_a_traceback() -> None:
+def test_no_input_causes_a_traceback() -> None:
     rng = random.Random(2009)
     pieces = [
         "version: 1\n",
@@ -205,7 +210,7 @@ def test_no_bytes_end_in_a_traceback() -> None:
             data = bytes(rng.randrange(256) for _ in range(rng.randrange(60)))
         elif number % 3 == 1:
             data = "".join(rng.choice(pieces) for _ in range(rng.randrange(40))).encode()
-        else:  # a good one with a few characters changed
+        else:  # a valid manifest with a few changed characters
             text = list(BASE + "env: {A: b}\nmiddleware: [{use: A, args: [1]}]\n")
             for _ in range(rng.randrange(1, 6)):
                 text[rng.randrange(len(text))] = rng.choice(string.printable)

@@ -1,4 +1,4 @@
-"""A manifest of several files: merged, each value with its origin, each error in the file in which it stands."""
+"""A manifest of several files: merged values with their origin, and errors with the location in their file."""
 
 from __future__ import annotations
 
@@ -51,67 +51,67 @@ def read(project: Path, destination: str | None = None) -> Manifest:
     return manifest.read(project / "dyno.yaml", destination)
 
 
-def wrong(project: Path, destination: str | None = None) -> str:
+def errors(project: Path, destination: str | None = None) -> str:
     with pytest.raises(ManifestInvalid) as error:
         read(project, destination)
     return "\n".join(
-        f"{Path(one.location.file).name if one.location else ''}:{one.location.line if one.location else 0} {one.summary}"
-        for one in error.value.diagnostics
+        f"{Path(diagnostic.location.file).name if diagnostic.location else ''}:{diagnostic.location.line if diagnostic.location else 0} {diagnostic.summary}"
+        for diagnostic in error.value.diagnostics
     )
 
 
-def test_an_overlay_lies_over_the_manifest(project: Path) -> None:
-    one = read(project, "staging")
-    assert (one.destination, one.environment) == ("staging", "staging")
-    assert [server.name for server in one.servers] == ["stage-1"], "a list is replaced whole"
-    assert (one.servers[0].user, one.servers[0].port) == ("deploy", 22)
-    assert {name: type_.count for name, type_ in one.dynos.items()} == {"web": 1}, "nothing takes a key away"
-    assert one.env["LOG_LEVEL"] == "debug"
-    assert repr(one.env["API_KEY"]).count("from_file") == 1, "a reference is one value"
+def test_an_overlay_is_merged_over_the_manifest(project: Path) -> None:
+    staging = read(project, "staging")
+    assert (staging.destination, staging.environment) == ("staging", "staging")
+    assert [server.name for server in staging.servers] == ["stage-1"], "lists are replaced"
+    assert (staging.servers[0].user, staging.servers[0].port) == ("deploy", 22)
+    assert {name: type_.count for name, type_ in staging.dynos.items()} == {"web": 1}, "null removes a key"
+    assert staging.env["LOG_LEVEL"] == "debug"
+    assert repr(staging.env["API_KEY"]).count("from_file") == 1, "references are not merged"
     assert read(project).environment == "default"
-    assert one.digest != read(project).digest
+    assert staging.digest != read(project).digest
 
 
-def test_servers_share_what_groups_and_defaults_say(project: Path) -> None:
+def test_servers_get_the_settings_of_groups_and_defaults(project: Path) -> None:
     first, second = read(project).servers
     assert (first.user, first.port, dict(first.labels)) == ("deploy", 2222, {"rack": "a", "room": "one"})
     assert (second.user, second.port, dict(second.labels)) == ("root", None, {"room": "two"})
     (project / "dyno.yaml").write_text(BASE.replace("[edge]", "[egde]"))
-    assert wrong(project) == "dyno.yaml:11 unknown group egde"
+    assert errors(project) == "dyno.yaml:11 unknown group egde"
 
 
-def test_an_error_is_said_in_the_file_in_which_it_stands(project: Path) -> None:
+def test_an_error_is_located_in_its_file(project: Path) -> None:
     (project / "dyno.staging.yaml").write_text("env:\n  1bad: x\ndynos: {web: many}\n")
-    assert {line[:20] for line in wrong(project, "staging").splitlines()} == {
+    assert {line[:20] for line in errors(project, "staging").splitlines()} == {
         "dyno.staging.yaml:2 ",
         "dyno.staging.yaml:3 ",
     }
     (project / "dyno.yaml").write_text(BASE.replace("web: 4", "web: -4"))
-    assert "dyno.yaml:4 " in wrong(project)
+    assert "dyno.yaml:4 " in errors(project)
 
 
-def test_a_missing_overlay_names_those_that_are_there(project: Path) -> None:
-    assert "dyno.production.yaml not found" in wrong(project, "production")
-    assert "invalid value for -d: '../x'" in wrong(project, "../x")
+def test_a_missing_overlay_names_the_available_overlays(project: Path) -> None:
+    assert "dyno.production.yaml not found" in errors(project, "production")
+    assert "invalid value for -d: '../x'" in errors(project, "../x")
 
 
 def test_a_file_extends_others(project: Path) -> None:
     (project / "dyno.yaml").rename(project / "base.yaml")
     (project / "more.yaml").write_text("env: {MORE: '1', LOG_LEVEL: warn}\n")
     (project / "dyno.yaml").write_text("extends: [base.yaml, more.yaml]\nkeep: 2\n")
-    one = read(project, "staging")
-    assert (one.keep, one.env["MORE"], one.env["LOG_LEVEL"], one.app.name) == (2, "1", "debug", "shop")
-    assert [file.name for file in one.files] == ["base.yaml", "more.yaml", "dyno.yaml", "dyno.staging.yaml"]
+    staging = read(project, "staging")
+    assert (staging.keep, staging.env["MORE"], staging.env["LOG_LEVEL"], staging.app.name) == (2, "1", "debug", "shop")
+    assert [file.name for file in staging.files] == ["base.yaml", "more.yaml", "dyno.yaml", "dyno.staging.yaml"]
     (project / "more.yaml").write_text("extends: dyno.yaml\n")
-    assert "more.yaml:1 dyno.yaml extends itself through more.yaml" in wrong(project)
+    assert "more.yaml:1 dyno.yaml extends itself through more.yaml" in errors(project)
     (project / "dyno.yaml").write_text("extends: nowhere.yaml\n")
-    assert "nowhere.yaml not found" in wrong(project)
+    assert "nowhere.yaml not found" in errors(project)
     (project / "dyno.yaml").write_text("extends: {a: 1}\n")
-    assert "invalid value for extends" in wrong(project)
+    assert "invalid value for extends" in errors(project)
 
 
 @pytest.mark.parametrize(
-    ("under", "over", "whole"),
+    ("base", "overlay", "expected"),
     [
         ({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}}, {"a": {"b": 1, "c": 3}}),
         ({"a": {"b": 1}}, {"a": None}, {}),
@@ -121,16 +121,16 @@ def test_a_file_extends_others(project: Path) -> None:
         ({}, {"a": 1}, {"a": 1}),
     ],
 )
-def test_merging(under: object, over: object, whole: object) -> None:
-    assert merge(under, over) == whole  # type: ignore[arg-type]
+def test_merging(base: object, overlay: object, expected: object) -> None:
+    assert merge(base, overlay) == expected  # type: ignore[arg-type]
 
 
-def test_a_newer_version_is_refused_and_nothing_else_is_said(project: Path) -> None:
+def test_a_newer_version_is_the_only_error(project: Path) -> None:
     (project / "dyno.yaml").write_text("version: 2\nnovelty: 1\n")
-    assert wrong(project) == "dyno.yaml:1 unsupported manifest version 2"
+    assert errors(project) == "dyno.yaml:1 unsupported manifest version 2"
 
 
-def test_config_says_where_each_value_comes_from(project: Path) -> None:
+def test_config_shows_the_origin_of_each_value(project: Path) -> None:
     done = subprocess.run([DYNOCTL, "config", "-d", "staging"], cwd=project, capture_output=True, text=True, check=True)
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert "web: 1 # dyno.staging.yaml:1" in lines
@@ -140,7 +140,7 @@ def test_config_says_where_each_value_comes_from(project: Path) -> None:
     assert 'url: "postgresql://***@10.0.0.9/shop" # dyno.yaml:6' in lines
     assert "hunter2" not in done.stdout and "worker" not in done.stdout
     done = subprocess.run([DYNOCTL, "config", "--json"], cwd=project, capture_output=True, text=True, check=True)
-    values = {one["path"]: one for one in json.loads(done.stdout)["values"]}
+    values = {entry["path"]: entry for entry in json.loads(done.stdout)["values"]}
     assert values["env/LOG_LEVEL"] == {"path": "env/LOG_LEVEL", "value": "info", "file": "dyno.yaml", "line": 5}
     (project / "merged.yaml").write_text(
         subprocess.run([DYNOCTL, "config"], cwd=project, capture_output=True, text=True, check=True).stdout
@@ -162,7 +162,7 @@ SECRETIVE = [
 
 
 @pytest.mark.parametrize("text", SECRETIVE)
-def test_config_masks_whatever_is_secret(project: Path, text: str) -> None:
+def test_config_masks_secrets(project: Path, text: str) -> None:
     lines = [line for line in BASE.splitlines() if not line.startswith("database")]
     (project / "dyno.yaml").write_text("\n".join([*lines, text, ""]))
     for argv in ((), ("--json",)):
@@ -187,7 +187,7 @@ def test_no_error_shows_a_secret(project: Path, text: str) -> None:
     assert done.returncode == 3 and "**" in done.stderr and HIDDEN not in done.stdout + done.stderr
 
 
-def test_config_reads_back_as_what_it_printed(project: Path) -> None:
+def test_the_output_of_config_is_an_equal_manifest(project: Path) -> None:
     odd = {"VERSION": "1.10", "DOT": ".5", "ODD": "\u200b\u2028\x7f\ufeff\U000e0001", "NUMBER": "007", "WORD": "no"}
     (project / "dyno.staging.yaml").write_text(
         f"env: {{VERSION: 1.10, DOT: '.5', ODD: {json.dumps(odd['ODD'])}, NUMBER: 007, WORD: no}}\n".replace(
@@ -204,7 +204,7 @@ def test_config_reads_back_as_what_it_printed(project: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["extends: {0}", "env: {{A: {{from_file: {0}}}}}", "env: {{A: {{from_command: [{0}]}}}}"]
 )
-def test_names_that_no_file_has(project: Path, key: str, name: str) -> None:
+def test_impossible_file_names(project: Path, key: str, name: str) -> None:
     text = "\n".join(line for line in BASE.splitlines() if not line.startswith("env")) + "\n"
     (project / "dyno.yaml").write_text(text + key.format(name) + "\n")
     done = subprocess.run([DYNOCTL, "plan"], cwd=project, capture_output=True, text=True, check=False)
@@ -215,10 +215,10 @@ def test_names_that_no_file_has(project: Path, key: str, name: str) -> None:
 def test_a_base_of_a_newer_format_is_refused(project: Path) -> None:
     (project / "base.yaml").write_text("version: 2\n")
     (project / "dyno.yaml").write_text("extends: base.yaml\n" + BASE)
-    assert wrong(project) == "base.yaml:1 unsupported manifest version 2"
+    assert errors(project) == "base.yaml:1 unsupported manifest version 2"
 
 
-def test_what_two_files_extend_lies_under_both(project: Path) -> None:
+def test_a_base_of_two_files_is_merged_once(project: Path) -> None:
     (project / "base.yaml").write_text("env: {LOG: info}\n")
     (project / "b.yaml").write_text("extends: base.yaml\nenv: {LOG: debug}\n")
     (project / "c.yaml").write_text("extends: base.yaml\nenv: {C: c, from_email: a@b}\n")
@@ -239,11 +239,11 @@ def test_no_file_of_the_manifest_is_in_the_slug(project: Path) -> None:
     (project / "prod.eu.yaml").write_text("keep: 4\n")
     (project / "deploy/.dyno").mkdir(parents=True)
     (project / "deploy/.dyno/secrets").write_text("A=1\n")
-    registry, one = Everything(), manifest.read(project / "prod.yaml")
-    before = registry.slug(one, registry.stack(one)).digest
+    registry, prod = Everything(), manifest.read(project / "prod.yaml")
+    before = registry.slug(prod, registry.stack(prod)).digest
     (project / "base.yaml").write_text("keep: 5\n")
     (project / "prod.eu.yaml").unlink()
     (project / "deploy/.dyno/secrets").write_text("A=2\n")
-    assert registry.slug(one, registry.stack(one)).digest == before
+    assert registry.slug(prod, registry.stack(prod)).digest == before
     (project / "app.rb").write_text("App = 2\n")
-    assert registry.slug(one, registry.stack(one)).digest != before
+    assert registry.slug(prod, registry.stack(prod)).digest != before

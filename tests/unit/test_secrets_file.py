@@ -1,4 +1,4 @@
-"""``.dyno/secrets``: what it gives, what wins over it, and when it is refused; no value is ever said."""
+"""``.dyno/secrets``: its syntax, its precedence and its errors, which never contain a value."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def value(base: Path, name: str, destination: str | None = None) -> str:
     return found.reveal()
 
 
-def test_what_it_says(tmp_path: Path) -> None:
+def test_syntax(tmp_path: Path) -> None:
     write(tmp_path, "# a comment\nA=1\nexport B='x $A #y'\nC=\"one\\ntwo\nthree\"\n\nEMPTY=\n")
     assert read(tmp_path, None) == {"A": "1", "B": "x $A #y", "C": "one\ntwo\nthree", "EMPTY": ""}
     assert read(tmp_path / "nowhere", None) == {}
 
 
-def test_what_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "KEY=file\nOTHER=file\n")
     write(tmp_path, "KEY=staging\n", "secrets.staging")
     monkeypatch.delenv("KEY", raising=False)
@@ -51,7 +51,7 @@ def test_what_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mode", "says"),
+    ("text", "mode", "message"),
     [
         (f"A=1\nnot {POISON}\n", 0o600, r"secrets:2: invalid line, expected NAME=value"),
         (f"A=1\n\n\n={POISON}\n", 0o600, r"secrets:4: invalid line, expected NAME=value"),
@@ -61,14 +61,14 @@ def test_what_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (f"A={POISON}\n", 0o644, r"is readable by other users: its mode is 0644"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, text: str, mode: int, says: str) -> None:
+def test_invalid_files(tmp_path: Path, text: str, mode: int, message: str) -> None:
     write(tmp_path, text, mode=mode)
-    with pytest.raises(DynoctlError, match=says) as error:
+    with pytest.raises(DynoctlError, match=message) as error:
         read(tmp_path, None)
     assert POISON not in f"{error.value.summary} {error.value.hint} {error.value!r}"
 
 
-def test_it_is_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_tracked_by_git_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "A=1\n")
     env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, env=env)
@@ -76,7 +76,7 @@ def test_it_is_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     subprocess.run(["git", "add", "-f", str(file)], cwd=tmp_path, check=True, env=env)
     with pytest.raises(DynoctlError, match="secrets is tracked by git"):
         read(tmp_path, None)
-    monkeypatch.setenv("GIT_DIR", ".git")  # as in a hook
+    monkeypatch.setenv("GIT_DIR", ".git")  # as in a git hook
     with pytest.raises(DynoctlError, match="secrets is tracked by git"):
         read(tmp_path, None)
     link = write(tmp_path, "", "secrets.staging")
@@ -89,18 +89,18 @@ def test_it_is_outside_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     link.unlink()
     if os.geteuid() != 0:
         return
-    os.chown(tmp_path, 12345, 12345)  # the checkout of somebody else, as root finds it in a pipeline
+    os.chown(tmp_path, 12345, 12345)  # a checkout of another user, as in a pipeline that runs as root
     (tmp_path / "kept").rename(file)
     with pytest.raises(DynoctlError, match="secrets is tracked by git"):
         read(tmp_path, None)
 
 
-def test_what_a_reference_gives_is_asked_for_once(tmp_path: Path) -> None:
+def test_a_reference_is_resolved_once(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("-----BEGIN\nabc\n")
     (tmp_path / "count").write_text("")
     resolver = Resolver(tmp_path, None)
-    once = Reference("from_command", ("sh", "-c", "echo x >> count; cat key"))
-    one, whole = resolver(once), resolver.whole(once)
-    assert isinstance(one, Sensitive)
-    assert (one.reveal(), whole.reveal()) == ("-----BEGIN\nabc", "-----BEGIN\nabc\n")
+    reference = Reference("from_command", ("sh", "-c", "echo x >> count; cat key"))
+    stripped, whole = resolver(reference), resolver.whole(reference)
+    assert isinstance(stripped, Sensitive)
+    assert (stripped.reveal(), whole.reveal()) == ("-----BEGIN\nabc", "-----BEGIN\nabc\n")
     assert (tmp_path / "count").read_text() == "x\n"

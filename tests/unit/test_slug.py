@@ -1,4 +1,4 @@
-"""Slugs: what is in a tree, what is left out of it, and its digest."""
+"""The tree of a slug: included and excluded files, and the digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def make(root: Path, umask: int = 0o022, time: float = 1e9) -> Path:
-    """A small app with one of everything."""
+    """A small app with every kind of entry."""
     before = os.umask(umask)
     try:
         (root / "lib/deep").mkdir(parents=True)
@@ -50,7 +50,7 @@ def paths(tree: Tree) -> list[bytes]:
     return [entry.path for entry in tree.entries]
 
 
-# --- what is in a tree
+# --- included files
 
 
 def test_everything_is_in_the_tree_and_parents_come_first(source: Path) -> None:
@@ -82,11 +82,11 @@ def test_entries_are_normalised(source: Path) -> None:
 
 
 def test_the_digest_is_the_same_everywhere(source: Path) -> None:
-    # If this fails the format has changed: every slug would be sent anew. Then name the format anew too.
+    # If this fails, the format has changed, and every slug would be uploaded again. Then change the name of the format, too.
     assert scan(source).digest == GOLDEN
 
 
-def test_umask_times_and_place_are_not_in_the_digest(source: Path, tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_umask_times_and_directory(source: Path, tmp_path: Path) -> None:
     other = make(tmp_path / "elsewhere", umask=0o077, time=0)
     assert scan(other).digest == scan(source).digest
 
@@ -106,23 +106,23 @@ def test_umask_times_and_place_are_not_in_the_digest(source: Path, tmp_path: Pat
         lambda root: [(root / "empty").rmdir(), (root / "empty").write_text("")],
     ],
 )
-def test_every_other_change_is_in_the_digest(source: Path, change: Callable[[Path], object]) -> None:
+def test_every_other_change_changes_the_digest(source: Path, change: Callable[[Path], object]) -> None:
     before = scan(source).digest
     change(source)
     assert scan(source).digest != before
 
 
 def test_fields_cannot_run_into_each_other() -> None:
-    def one(path: bytes, content: bytes) -> Entry:
+    def entry(path: bytes, content: bytes) -> Entry:
         return Entry(path, Kind.LINK, content=content)
 
     trees = [
-        [one(b"a", b"bc")],
-        [one(b"ab", b"c")],
-        [one(b"a", b""), one(b"b", b"c")],
-        [one(b"a", b"b,1:c")],
-        [one(b"a,1:b", b"c")],
-        [one(b"a", b"b\n1:l,")],
+        [entry(b"a", b"bc")],
+        [entry(b"ab", b"c")],
+        [entry(b"a", b""), entry(b"b", b"c")],
+        [entry(b"a", b"b,1:c")],
+        [entry(b"a,1:b", b"c")],
+        [entry(b"a", b"b\n1:l,")],
         [],
     ]
     assert len({digest(tree) for tree in trees}) == len(trees)
@@ -137,10 +137,10 @@ def test_the_source_may_be_a_link(source: Path, tmp_path: Path) -> None:
     assert scan(tmp_path / "current").digest == scan(source).digest
 
 
-# --- what is left out
+# --- excluded files
 
 
-def test_git_and_our_own_directory_are_never_in_it(source: Path) -> None:
+def test_git_and_dynoctl_directories_are_never_included(source: Path) -> None:
     before = scan(source)
     (source / ".git").mkdir()
     (source / ".git/config").write_text("secret")
@@ -153,7 +153,7 @@ def test_git_and_our_own_directory_are_never_in_it(source: Path) -> None:
     assert b"lib/.dynoctl" in paths(scan(source))
 
 
-def test_what_slugignore_leaves_out_is_not_in_the_digest(source: Path) -> None:
+def test_ignored_files_do_not_change_the_digest(source: Path) -> None:
     (source / ".slugignore").write_text("log/\n")
     before = scan(source).digest
     (source / "log").mkdir()
@@ -161,7 +161,7 @@ def test_what_slugignore_leaves_out_is_not_in_the_digest(source: Path) -> None:
     assert scan(source).digest == before
 
 
-# --- what cannot be a slug
+# --- errors
 
 
 def test_a_source_must_be_a_directory(source: Path) -> None:
@@ -179,30 +179,30 @@ def test_a_pipe_is_refused_at_once(source: Path) -> None:
 
 
 def test_a_socket_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(source)  # a socket's path may be no longer than 107 bytes
+    monkeypatch.chdir(source)  # the path of a socket is limited to 107 bytes
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("sock")
         with pytest.raises(DynoctlError, match="sock is not a file"):
             scan(source)
 
 
-def test_what_cannot_be_read_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: bytes, flags: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("infra.slug.tree.os.open", refuse)  # root may read everything, so chmod would not do
+    monkeypatch.setattr("infra.slug.tree.os.open", refuse)  # root can read everything, so chmod has no effect
     with pytest.raises(DynoctlError, match=r"^cannot read .*/source/.*: Permission denied$"):
         scan(source)
 
 
-def test_a_slugignore_that_cannot_be_read(source: Path) -> None:
+def test_an_unreadable_slugignore(source: Path) -> None:
     (source / ".slugignore").mkdir()
     with pytest.raises(DynoctlError, match=r"^cannot read .*/\.slugignore: Is a directory$"):
         scan(source)
 
 
-def test_a_plan_in_the_source_is_no_part_of_it(source: Path) -> None:
-    """What plan --out, --html, --markdown and --json make beside the manifest: or no saved plan would ever hold."""
+def test_saved_plans_are_excluded(source: Path) -> None:
+    """The files of plan --out, --html, --markdown and --json: otherwise every saved plan would be stale."""
     before = scan(source).digest
     for name, text in {
         "shop.plan": '{\n "format_version": 1,\n "dynoctl": "0.1.0",\n "file": "x"}',
@@ -216,7 +216,7 @@ def test_a_plan_in_the_source_is_no_part_of_it(source: Path) -> None:
     assert scan(source).digest != before
 
 
-def test_where_the_output_goes_is_no_part_of_it(source: Path) -> None:
+def test_the_file_of_redirected_output_is_excluded(source: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from infra.slug.tree import scan; print(scan(Path(sys.argv[1])).digest)"
     )

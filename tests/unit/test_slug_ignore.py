@@ -1,4 +1,4 @@
-"""A .slugignore reads as git reads a .gitignore."""
+"""A .slugignore has the syntax and the meaning of a .gitignore."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ FILES = (
 )
 
 
-def left(text: str) -> set[str]:
-    """The files that the rules leave out, each asked from the root downwards."""
+def ignored_files(text: str) -> set[str]:
+    """The files that the rules ignore, checked from the root downwards."""
     rules = parse(text.encode())
 
     def out(path: str) -> bool:
@@ -52,7 +52,7 @@ RULES: list[tuple[str, set[str]]] = [
     ("**/log/*.log", {"log/x.log", "config/log/z.log"}),
     ("log/**", {"log/x.log", "log/deep/y.log"}),
     ("**/a.rb", {"lib/deep/a.rb"}),
-    # What a rule says again of a directory is not said of what is in it.
+    # A negated directory does not include its ignored files.
     ("*.log\n!/log/", {"log/x.log", "log/deep/y.log", "config/log/z.log"}),
     ("/*\n!/lib\n", set(FILES) - {"lib/deep/a.rb", "lib/b.rb"}),
     ("[ar]*", {"app.rb", "run", "lib/deep/a.rb"}),
@@ -73,25 +73,25 @@ RULES: list[tuple[str, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "gone"), RULES)
-def test_rules(text: str, gone: set[str]) -> None:
-    assert left(text) == gone
+@pytest.mark.parametrize(("text", "expected"), RULES)
+def test_rules(text: str, expected: set[str]) -> None:
+    assert ignored_files(text) == expected
 
 
-SETS: list[tuple[str, set[str]]] = [
-    # A class without a name, or one that nothing closes, is no list of bytes: git matches nothing with it.
+BRACKETS: list[tuple[str, set[str]]] = [
+    # A pattern with an unknown or unclosed class never matches, as in git.
     ("[[::]", set()),
     ("[[:alpha:]", set()),
     ("[[:alpha:", set()),
-    # What does not end in a colon is no class, and its bracket a byte as any other.
+    # Without a colon before the bracket, it is not a class, and its bracket is an ordinary byte.
     ("[[:a]*", {"app.rb", "lib/deep/a.rb"}),
     ("[[:]", set()),
-    # A set that is not closed, though there is a bracket that looks as if it closed it.
+    # A bracket expression that is not closed, although a bracket appears to close it.
     ("[]", set()),
     ("[!]", set()),
     ("[a-", set()),
     ("[a-\\", set()),
-    # A bracket may end a range; what follows it is then no class.
+    # A bracket can end a range, and what follows is then not a class.
     ("[Z-[:alpha:]]", set()),
     ("[Z-[:alr]un", {"run"}),
     ("[[:alpha:]-z]", {"-"}),
@@ -100,6 +100,6 @@ SETS: list[tuple[str, set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "gone"), SETS)
-def test_sets_as_git_reads_them(text: str, gone: set[str]) -> None:
-    assert left(text) == gone
+@pytest.mark.parametrize(("text", "expected"), BRACKETS)
+def test_bracket_expressions(text: str, expected: set[str]) -> None:
+    assert ignored_files(text) == expected

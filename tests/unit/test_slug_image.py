@@ -1,4 +1,4 @@
-"""Slugs: the tar that an image is packed from, and the cache of images; with a stand-in for mksquashfs."""
+"""The tar that an image is packed from, and the cache of images, with a fake mksquashfs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ cat > "$2"
 
 @pytest.fixture
 def mksquashfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a script in the place of mksquashfs; the image is then the tar that it was given."""
+    """Replace mksquashfs with a script. The image is then the tar that it reads."""
     programs = tmp_path / "programs"
     programs.mkdir()
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
@@ -61,7 +61,7 @@ def make(root: Path, umask: int = 0o022, time: float = 1e9) -> Path:
 # --- packing
 
 
-def test_the_tar_says_nothing_but_what_the_tree_says(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+def test_the_tar_depends_on_the_tree_only(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     (source / ("long" * 40)).mkdir()
     (source / ("long" * 40) / ("file" * 40)).write_text("x" * 513)
     (source / "far").symlink_to("t" * 300)
@@ -83,10 +83,10 @@ def test_the_tar_says_nothing_but_what_the_tree_says(source: Path, tmp_path: Pat
                 assert each.isdir()
 
 
-def test_two_places_give_the_same_bytes(source: Path, tmp_path: Path, mksquashfs: object) -> None:
-    one = build(scan(source), tmp_path / "one")
+def test_the_image_does_not_depend_on_the_directory(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+    first = build(scan(source), tmp_path / "one")
     other = build(scan(make(tmp_path / "elsewhere", umask=0o077, time=0)), tmp_path / "other")
-    assert (one.digest, one.sha256, one.size) == (other.digest, other.sha256, other.size)
+    assert (first.digest, first.sha256, first.size) == (other.digest, other.sha256, other.size)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_two_places_give_the_same_bytes(source: Path, tmp_path: Path, mksquashfs
         lambda path: [path.unlink(), os.mkfifo(path)],
     ],
 )
-def test_a_source_that_changes_is_noticed(
+def test_a_changing_source_is_detected(
     source: Path, tmp_path: Path, mksquashfs: object, change: Callable[[Path], object]
 ) -> None:
     tree = scan(source)
@@ -110,7 +110,7 @@ def test_a_source_that_changes_is_noticed(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_what_comes_after_the_scan_is_not_in_the_image(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+def test_files_created_after_the_scan_are_not_in_the_image(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     tree = scan(source)
     before = build(tree, tmp_path / "before")
     (source / "lib/deep/a.rb").write_text("was empty")
@@ -123,7 +123,9 @@ def test_what_comes_after_the_scan_is_not_in_the_image(source: Path, tmp_path: P
 # --- mksquashfs
 
 
-def test_a_missing_mksquashfs_says_how_to_get_it(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_mksquashfs_has_an_install_hint(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DynoctlError, match="mksquashfs not found") as caught:
         build(scan(source), tmp_path / "cache")
@@ -149,7 +151,7 @@ def test_an_old_mksquashfs_is_refused(
 
 def test_a_failing_mksquashfs_is_quoted(source: Path, tmp_path: Path, mksquashfs: Callable[[str], None]) -> None:
     mksquashfs(STAND_IN.replace('cat > "$2"', "echo 'FATAL ERROR: no room' >&2; exit 7"))
-    (source / "big").write_bytes(bytes(1 << 20))  # more than a pipe holds: it gives up while we write
+    (source / "big").write_bytes(bytes(1 << 20))  # more than the buffer of a pipe: it exits while the tar is written
     with pytest.raises(DynoctlError, match="mksquashfs failed with exit status 7: FATAL ERROR: no room"):
         build(scan(source), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -175,7 +177,7 @@ def test_an_image_is_built_once(source: Path, tmp_path: Path, mksquashfs: Callab
     assert first.size == first.path.stat().st_size
 
 
-def test_others_cannot_read_the_cache(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+def test_other_users_cannot_read_the_cache(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     cache = tmp_path / "cache"
     path = build(scan(source), cache).path
     assert cache.stat().st_mode & 0o777 == 0o700
@@ -193,7 +195,7 @@ def test_a_damaged_image_is_built_again(source: Path, tmp_path: Path, mksquashfs
     assert build(scan(source), tmp_path / "cache") == first
 
 
-def test_the_cache_keeps_the_images_used_last(tmp_path: Path, mksquashfs: object) -> None:
+def test_the_cache_keeps_the_most_recently_used_images(tmp_path: Path, mksquashfs: object) -> None:
     cache = tmp_path / "cache"
     images = []
     for number in range(image.KEEP + 3):
@@ -210,7 +212,7 @@ def test_the_cache_keeps_the_images_used_last(tmp_path: Path, mksquashfs: object
     assert {path.with_suffix(".sha256") for path in left} == set(cache.glob("*.sha256"))
 
 
-def test_what_killed_builds_left_goes(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+def test_files_of_killed_builds_are_removed(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / "new-old").write_text("")
@@ -226,7 +228,7 @@ def test_a_cache_that_cannot_be_written_is_named(source: Path, tmp_path: Path, m
         build(scan(source), tmp_path / "file" / "cache")
 
 
-def test_a_cache_of_our_own_is_the_default(
+def test_the_default_cache_belongs_to_the_user(
     source: Path, tmp_path: Path, mksquashfs: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image, "cache_directory", lambda: tmp_path / "home/slugs")

@@ -1,4 +1,4 @@
-"""From a manifest to the app server's command, its environment and the text of its rackup."""
+"""From a manifest to the command, the environment and the rackup file of the app server."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ HOSTILE = (
 
 
 def golden(name: str, text: str) -> None:
-    """Compare with a file; DYNOCTL_GOLDEN=write writes it, to be read before it is committed."""
+    """Compare with a golden file. DYNOCTL_GOLDEN=write writes it: review the diff before you commit it."""
     path = GOLDEN / name
     if os.environ.get("DYNOCTL_GOLDEN") == "write":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8"), f"{path} differs: DYNOCTL_GOLDEN=write writes it anew"
+    assert text == path.read_text(encoding="utf-8"), f"{path} is stale: DYNOCTL_GOLDEN=write pytest {__file__}"
 
 
 def data(text: str | None) -> Mapping[str, Json]:
-    """The JSON in a rackup."""
+    """The JSON line of a rackup file."""
     assert text is not None
     return json.loads(text.partition("<<'MANIFEST', max_nesting: false))\n")[2].partition("\n")[0])
 
@@ -86,7 +86,7 @@ def data(text: str | None) -> Mapping[str, Json]:
         ("hostile.ru", replace(SHOP, middleware=(Use("Ping", None, HOSTILE, {HOSTILE[2]: list(HOSTILE)}),))),
     ],
 )
-def test_rackup_is_the_golden_one(name: str, manifest: Manifest) -> None:
+def test_rackup(name: str, manifest: Manifest) -> None:
     golden(name, launch(manifest).rackup or "")
 
 
@@ -130,7 +130,7 @@ def test_thin_options_become_flags() -> None:
     )
 
 
-def test_an_option_that_is_off_is_left_out() -> None:
+def test_an_option_that_is_false_is_omitted() -> None:
     assert "--threaded" not in launch(replace(SHOP, app_server=AppServer("thin", {"threaded": False}))).argv(ANYWHERE)
 
 
@@ -199,19 +199,19 @@ def test_rack_env_of_the_manifest_reaches_the_app_server() -> None:
         ),
     ],
 )
-def test_layers_that_do_not_fit(manifest: Manifest, path: str, summary: str) -> None:
+def test_layers_that_cannot_be_combined(manifest: Manifest, path: str, summary: str) -> None:
     with pytest.raises(StackError) as caught:
         launch(manifest)
     assert caught.value.path == path
     assert caught.value.summary.startswith(summary)
 
 
-def test_half_a_surrogate_pair_is_refused() -> None:
+def test_an_unpaired_surrogate_is_refused() -> None:
     with pytest.raises(StackError, match="middleware/0: invalid argument of A"):
         launch(replace(SHOP, middleware=(Use("A", options={"x": ["\ud800"]}),)))
 
 
-def test_a_bad_ruby_requirement_names_its_key() -> None:
+def test_an_invalid_ruby_requirement_names_its_key() -> None:
     with pytest.raises(StackError, match="ruby/version: invalid version requirement 'latest'"):
         launch(replace(SHOP, ruby=Ruby("latest")))
 
@@ -228,13 +228,13 @@ def test_sinatra_defaults() -> None:
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_value_is_data_on_one_line_of_ascii(value: str) -> None:
+def test_values_are_data_on_a_line_of_ascii(value: str) -> None:
     plain = rackup([Use("Ping", None, ("x",), {"x": "x"})], "config.ru")
     text = rackup([Use("Ping", value, (value, [value], {value: value}), {value: value})], value)
     assert text.isascii()
-    # Whatever the manifest says, only the one line with the data differs.
+    # Only the line with the data depends on the manifest.
     pairs = list(zip(plain.split("\n"), text.split("\n"), strict=True))
-    assert [number for number, (one, other) in enumerate(pairs) if one != other] == [
+    assert [number for number, (before, after) in enumerate(pairs) if before != after] == [
         plain.count("\n", 0, plain.index('{"app"'))
     ]
     use = data(text)["middleware"]
@@ -249,15 +249,15 @@ def test_a_value_is_data_on_one_line_of_ascii(value: str) -> None:
     }
 
 
-def test_the_same_manifest_gives_the_same_text() -> None:
-    one = rackup([Use("A", options={"a": 1, "b": 2})], Entry(("./app",), "Shop"))
-    other = rackup([Use("A", options={"b": 2, "a": 1})], Entry(("./app",), "Shop"))
-    assert one == other
+def test_the_text_does_not_depend_on_the_order_of_keys() -> None:
+    first = rackup([Use("A", options={"a": 1, "b": 2})], Entry(("./app",), "Shop"))
+    second = rackup([Use("A", options={"b": 2, "a": 1})], Entry(("./app",), "Shop"))
+    assert first == second
 
 
 @pytest.mark.parametrize("name", sorted(STACKS.app_servers))
 @pytest.mark.parametrize("listen", [Tcp("10.0.0.11", 5001), Tcp("fd00::1", 5001), Unix("/run/x/socket"), Inherited()])
-def test_every_app_server_listens_everywhere(name: str, listen: Tcp | Unix | Inherited) -> None:
+def test_every_app_server_supports_every_kind_of_listener(name: str, listen: Tcp | Unix | Inherited) -> None:
     server = STACKS.app_servers[name]
     argv = server.arguments({}, Boot("/app/.dynoctl/config.ru", CONFIG, listen, "staging"))
     text = " ".join(argv)
@@ -270,7 +270,7 @@ def test_every_app_server_listens_everywhere(name: str, listen: Tcp | Unix | Inh
 
 @pytest.mark.parametrize("name", sorted(STACKS.app_servers))
 def test_every_option_reaches_the_app_server(name: str) -> None:
-    """One contract: whatever differs from the default differs in the command line or in the configuration."""
+    """An option that differs from its default changes the command line or the configuration file."""
     server = STACKS.app_servers[name]
     boot = Boot("config.ru", CONFIG, ANYWHERE, "production")
     base: dict[str, Json] = {"threaded": True} if name == "thin" else {"workers": 2}
@@ -314,12 +314,14 @@ def test_packages_follow_the_layers() -> None:
     assert own.environment["PATH"].startswith("/opt/ruby-3.3/bin:/usr/local/sbin")
 
 
-def test_a_command_is_a_line_for_a_shell_or_words() -> None:
+def test_a_command_is_a_shell_command_line_or_an_argv() -> None:
     assert argv("rake work && echo $X") == ("/bin/sh", "-c", "rake work && echo $X")
-    assert argv(("+rake", "work")) == ("/usr/bin/env", "+rake", "work"), "systemd would read a first + as root"
+    assert argv(("+rake", "work")) == ("/usr/bin/env", "+rake", "work"), (
+        "systemd runs a command that starts with + as root"
+    )
 
 
-def test_an_app_server_is_one_file_and_one_line() -> None:
+def test_an_app_server_can_be_registered() -> None:
     class Falcon:
         name = "falcon"
         options: Mapping[str, Option] = {"threads": Option("integer", "Threads.", 5)}
@@ -352,29 +354,29 @@ def test_an_option_as_json_schema() -> None:
     }
 
 
-def test_the_schema_takes_the_options_that_the_app_servers_take() -> None:
+def test_the_schema_has_the_options_of_the_app_servers() -> None:
     schema = json.loads((Path(__file__).parents[2] / "schemas/dyno.schema.json").read_text(encoding="utf-8"))
-    taken = schema["properties"]["app_server"]["properties"]["options"]["properties"]
-    assert set(taken) == {name for server in STACKS.app_servers.values() for name in server.options}
+    options = schema["properties"]["app_server"]["properties"]["options"]["properties"]
+    assert set(options) == {name for server in STACKS.app_servers.values() for name in server.options}
     for server in STACKS.app_servers.values():
         for name, option in server.options.items():
-            assert taken[name]["type"] == option.type
+            assert options[name]["type"] == option.type
             assert (
                 f"{server.name.capitalize()}: {option.description[0].lower()}{option.description[1:]}"
-                in taken[name]["description"]
+                in options[name]["description"]
             )
-            assert taken[name].get("minimum", 0) <= option.minimum
-            assert taken[name].get("default", option.default) == option.default
+            assert options[name].get("minimum", 0) <= option.minimum
+            assert options[name].get("default", option.default) == option.default
 
 
-def test_the_schema_names_the_layers_there_are() -> None:
+def test_the_schema_names_all_app_servers_and_frameworks() -> None:
     schema = json.loads((Path(__file__).parents[2] / "schemas/dyno.schema.json").read_text(encoding="utf-8"))
     for key, layers in (("app_server", STACKS.app_servers), ("framework", STACKS.frameworks)):
         assert set(schema["properties"][key]["properties"]["name"]["enum"]) == set(layers)
 
 
-def test_the_schema_and_the_frameworks_agree_on_who_knows_its_own_app() -> None:
-    """What the manifest is checked by before a framework is asked must be what the framework says."""
+def test_the_schema_names_the_frameworks_that_find_their_own_app() -> None:
+    """The manifest is validated by the schema, so the schema must agree with the frameworks."""
     section = load("dyno.schema.json")["properties"]["framework"]
     assert set(section["properties"]["name"]["enum"]) == STACKS.frameworks.keys()
     for name, require in section["x-knows-its-app"].items():

@@ -1,4 +1,4 @@
-"""RubyGems' version requirements."""
+"""Version requirements of RubyGems."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_satisfies(version: str, requirement: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     "requirement", ["", "latest", ">= ", "=> 3.1", ">= 3.1,", ">= 3.1 < 4", "~> x", "3..1", "3.1\n!"]
 )
-def test_a_malformed_requirement_says_how_to_write_one(requirement: str) -> None:
+def test_a_malformed_requirement_shows_valid_ones(requirement: str) -> None:
     with pytest.raises(ValueError, match=r"invalid version requirement .*, expected '>= 3\.1'"):
         satisfies("3.1.2", requirement)
 
@@ -77,7 +77,7 @@ def test_order() -> None:
     assert [each.text for each in sorted(map(Version, reversed(texts)))] == texts
 
 
-def test_zeros_at_the_end_say_nothing() -> None:
+def test_trailing_zeros_are_insignificant() -> None:
     assert Version("3.1") == Version("3.1.0.0")
     assert hash(Version("3.1")) == hash(Version("3.1.0"))
     assert Version("3.1.0.a") == Version("3.1.a")
