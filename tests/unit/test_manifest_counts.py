@@ -1,4 +1,4 @@
-"""Counts are edited in a manifest's text: the number changes, and not one byte beside it."""
+"""Edit counts in the text of a manifest: the number changes, and no other byte."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def scaled(text: str, **counts: int) -> str:
             "dynos: {\n  web:\n    4, # here\n  worker: {command: x}\n}\n",
             "dynos: {\n  web:\n    12, # here\n  worker: {command: x}\n}\n",
         ),
-        # Without a count there is one; it gets a line, or a place, of its own.
+        # Without count, there is 1 dyno. count is added in the style of the mapping.
         (
             "dynos:\n  web:\n    # its share\n    cpu: 1\n",
             "dynos:\n  web:\n    # its share\n    count: 12\n    cpu: 1\n",
@@ -77,7 +77,7 @@ def scaled(text: str, **counts: int) -> str:
     ],
 )
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_one_number_changes(before: str, after: str, newline: str) -> None:
+def test_only_the_number_changes(before: str, after: str, newline: str) -> None:
     before, after = (f"{HEAD}{text}".replace("\n", newline) for text in (before, after))
     assert scaled(before, web=12) == after
     assert scaled(after, web=0) == after.replace("12", "0", 1)
@@ -93,20 +93,20 @@ def test_one_number_changes(before: str, after: str, newline: str) -> None:
         "x-w: &w {count: 4}\ndynos:\n  web: *w\n",
     ],
 )
-def test_a_number_that_others_share_is_left_alone(text: str) -> None:
+def test_a_shared_number_is_refused(text: str) -> None:
     with pytest.raises(
         DynoctlError, match=r"dyno.yaml:\d+:\d+: .* has an alias, so the change would affect other values"
     ):
         scaled(text, web=12)
 
 
-def test_two_at_once() -> None:
+def test_two_process_types() -> None:
     text = "dynos:\n  worker: {command: x} # w\n  web: 4 # x\n"
     assert scaled(text, web=5, worker=6) == "dynos:\n  worker: {count: 6, command: x} # w\n  web: 5 # x\n"
 
 
 def test_every_count_of_a_large_manifest_in_turn() -> None:
-    """Each type in its own style; the difference is one line, and on it one number."""
+    """Process types in various styles. The difference is one number on one line."""
     styles = (
         "  {}: {{count: 7, command: a}} # 7\n",
         "  {}:\n    command: b # 7\n    count: 7   # 7\n",
@@ -140,7 +140,7 @@ def test_every_count_of_a_large_manifest_in_turn() -> None:
         ),
     ],
 )
-def test_an_overlay_gets_what_it_does_not_say(tmp_path: Path, base: str, over: str, after: str) -> None:
+def test_a_missing_process_type_is_added_to_the_overlay(tmp_path: Path, base: str, over: str, after: str) -> None:
     (tmp_path / "dyno.yaml").write_text(HEAD + base)
     (tmp_path / "dyno.staging.yaml").write_text(over)
     from infra.manifest.overlays import load_all
@@ -152,10 +152,10 @@ def test_an_overlay_gets_what_it_does_not_say(tmp_path: Path, base: str, over: s
     (tmp_path / "dyno.staging.yaml").write_text(edited)
     types = manifest.read(tmp_path / "dyno.yaml", "staging").dynos
     assert types["web"].count == 9
-    assert {name: one.count for name, one in types.items() if name == "w"} in ({}, {"w": 3})
+    assert {name: type_.count for name, type_ in types.items() if name == "w"} in ({}, {"w": 3})
 
 
-def test_the_manifest_as_it_would_be_is_checked(tmp_path: Path) -> None:
+def test_the_new_counts_are_validated(tmp_path: Path) -> None:
     file = tmp_path / "dyno.yaml"
     file.write_text(HEAD + "dynos: {web: {count: 4, port: 65530}}\n")
     assert manifest.read(file, None, {"web": 2}).dynos["web"].count == 2
@@ -164,7 +164,7 @@ def test_the_manifest_as_it_would_be_is_checked(tmp_path: Path) -> None:
     assert "50 dynos from port 65530" in caught.value.diagnostics[0].summary
 
 
-def test_what_is_asked_for() -> None:
+def test_arguments() -> None:
     now = {"web": 4, "worker": 1}
     assert wanted(["web=6", "worker+1"], now) == {"web": 6, "worker": 2}
     assert wanted(["web-4", "worker=0"], now) == {"web": 0, "worker": 0}
@@ -183,7 +183,7 @@ def test_what_is_asked_for() -> None:
             wanted(words, now)
 
 
-def test_a_file_is_replaced_in_its_place(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     file, link = tmp_path / "real.yaml", tmp_path / "link.yaml"
     file.write_bytes(b"\xef\xbb\xbfa: 1\r\n")
     file.chmod(0o640)
@@ -198,7 +198,7 @@ def test_a_file_is_replaced_in_its_place(tmp_path: Path) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """An app whose only server is nobody."""
+    """An app whose only server is unreachable."""
     (tmp_path / "config.ru").write_text("run ->(env) { [200, {}, []] }\n")
     (tmp_path / "dyno.yaml").write_text(
         "version: 1\napp: {name: shop, source: .}\nrackup: config.ru\ndynos: {web: 4} # 4\n"
@@ -213,7 +213,7 @@ def dynoctl(project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_the_file_stays_where_nothing_came_of_it(project: Path) -> None:
+def test_the_file_is_unchanged_after_a_failure(project: Path) -> None:
     file, before = project / "dyno.yaml", (project / "dyno.yaml").read_bytes()
     for argv, code, says in (
         (("web=5",), 1, "scale needs approval, and stdin is not a terminal"),
@@ -227,11 +227,11 @@ def test_the_file_stays_where_nothing_came_of_it(project: Path) -> None:
         assert says in done.stdout + done.stderr
     file.write_bytes(before := before.split(b"env:")[0])
     done = dynoctl(project, "scale", "web=5", "--auto-approve")
-    assert (done.returncode, file.read_bytes()) == (4, before), "nobody said that it is so"
+    assert (done.returncode, file.read_bytes()) == (4, before), "no server confirmed the counts"
     assert done.stderr == "dyno.yaml: web 4 -> 5\ndyno.yaml is unchanged.\n"
 
 
-def test_what_is_so_already_is_written(project: Path) -> None:
+def test_counts_are_written(project: Path) -> None:
     file = project / "dyno.yaml"
     file.write_bytes(before := file.read_bytes().split(b"env:")[0])
     done = dynoctl(project, "scale", "web+1", "--auto-approve", "--skip-unreachable")
@@ -242,4 +242,4 @@ def test_what_is_so_already_is_written(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (project / "dyno.staging.yaml").read_text() == "keep: 3\ndynos:\n  web: 2\n"
     assert dynoctl(project, "scale", "-d", "staging").stdout == "web=2\n"
-    assert dynoctl(project, "scale").stdout == "web=5\n", "the others have what they had"
+    assert dynoctl(project, "scale").stdout == "web=5\n", "the manifest without the overlay is unchanged"
