@@ -77,6 +77,11 @@ class Prepared(Inputs):
         if self.destroy:
             return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
         planned, found = self.plan.release, self.fleet.found
+        # An apply that was cut off left them, and no change is due that would take them along.
+        if any(records.orphaned(self.plan, name, seen) for name, seen in found.items()):
+            return True
+        if any(seen.facts.backups for seen in found.values()) and not self.plan.left_out:
+            return True
         if any(found[name].facts.meta for name in self.emptied) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
