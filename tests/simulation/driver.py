@@ -46,6 +46,7 @@ HAPPENINGS = (
     "wipe",
     "rebuild",
     "readdress",
+    "rename",
     "crash",
     "edit",
 )

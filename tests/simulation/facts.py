@@ -10,6 +10,7 @@ _SOCKET = "   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000
 
 def render(server: SimServer, app: str) -> str:
     """The output of the facts fragment for ``app``."""
+    ruby = "ruby" in server.packages - server.fleet.hollow
     lines = [
         f"machine_id {server.machine_id}",
         f"hostname {server.host}",
@@ -17,8 +18,8 @@ def render(server: SimServer, app: str) -> str:
         f"cores {server.cores}",
         "systemd systemd 252 (252.39)",
         "squashfs yes",
-        "ruby ruby 3.1.2" if "ruby" in server.packages else "ruby ",
-        "apt" if "ruby" in server.packages else "apt Version: 1:3.1",
+        "ruby ruby 3.1.2" if ruby else "ruby ",
+        "apt" if ruby else "apt Version: 1:3.1",
     ]
     ports = server.listeners | {process.port for process in server.processes.values() if process.port}
     lines += [_SOCKET.format(port=port) for port in sorted(ports)]

@@ -51,6 +51,8 @@ class SimFleet:
         """Slugs whose release command fails."""
         self.release_seconds = 5.0
         self.uninstallable: set[str] = set()
+        self.hollow: set[str] = set()
+        """Packages that bring nothing of what they should."""
         self.sections: dict[str, Callable[[SimServer, Mapping[str, str]], str]] = {}
         """By a fragment's script: what prints it. The simulated providers add theirs."""
         self.passwords: dict[str, str] = {}

@@ -47,16 +47,22 @@ class Watch:
         self.plan: Plan | None = None
         self.active = False
         self.machines: dict[str, str] = {}
+        self.servers: Mapping[str, SimServer] = {}
         self.duplicates: set[tuple[str, str]] = set()
         """Machines and units that may run beside another: they were given up while nobody could ask them."""
         self.before = Snapshot({}, frozenset(), {})
+        self.calm = False
+        self.most = 1
         fleet.watch.append(self.hear)
 
-    def begin(self, before: Snapshot) -> None:
-        self.active, self.plan, self.before = True, None, before
+    def begin(self, before: Snapshot, wanted: Wanted, *, calm: bool) -> None:
+        """A command begins; it is ``calm`` if no fault will strike."""
+        self.active, self.plan, self.before, self.calm = True, None, before, calm
+        self.most = max(wanted.parallel, wanted.canary, 1)
 
     def planned(self, plan: Plan, servers: Mapping[str, SimServer]) -> None:
         self.plan = plan
+        self.servers = servers
         self.machines = {server.machine_id: name for name, server in servers.items()}
 
     def end(self) -> None:
@@ -77,7 +83,21 @@ class Watch:
         assert self.plan is not None, f"{unit} was stopped on {server.host} before there was a plan"
         effects = self.plan.effects()
         name, dyno = self.machines[server.machine_id], dyno_of(unit)
-        assert effects.get((name, dyno)) is not None, f"{dyno} was stopped on {name}, and the plan does not say so"
+        effect = effects.get((name, dyno))
+        assert effect is not None, f"{dyno} was stopped on {name}, and the plan does not say so"
+        if self.calm and effect is Effect.RESTART:
+            down = [one for one in self.before.healthy if self.is_down(*one)]
+            assert len(down) <= self.most, f"{len(down)} dynos are down at once: {down}"
+
+    def is_down(self, machine: str, unit: str) -> bool:
+        """Whether a dyno that was up, and that the plan does not stop, does not run now."""
+        assert self.plan is not None
+        if machine not in self.machines or not unit.startswith(PREFIX) or unit.startswith(f"{PREFIX}admin-"):
+            return False
+        server = next(one for one in self.fleet.servers.values() if one.machine_id == machine)
+        process = server.processes.get(unit)
+        stops = self.plan.effects().get((self.machines[machine], dyno_of(unit))) is Effect.STOP
+        return not stops and (process is None or not process.healthy)
 
     def scheduled(self, server: SimServer, unit: str) -> None:
         """A schedule is on one server at any moment."""
@@ -155,8 +175,9 @@ def release_of(wanted: Wanted) -> Release:
     return Release(digest(f"/{wanted.slug}"), config_text({"MODE": wanted.mode} if wanted.mode else {}))
 
 
-def check_outcome(fleet: SimFleet, wanted: Wanted, run: Run, outcome: Outcome, before: Snapshot) -> None:
+def check_outcome(watch: Watch, wanted: Wanted, run: Run, outcome: Outcome) -> None:
     """What the report says is what the servers say."""
+    fleet, before = watch.fleet, watch.before
     for server in fleet.servers.values():
         assert APP not in server.locks, f"the lock on {server.host} has no owner"
     report, plan = outcome.report, outcome.plan
@@ -172,15 +193,14 @@ def check_outcome(fleet: SimFleet, wanted: Wanted, run: Run, outcome: Outcome, b
             if release == new and unit.startswith(PREFIX) and f"{dyno_of(unit)}" not in "".join(report.stranded):
                 word = "rejected" if report.rejected else "reverted"
                 assert before.running.get((machine, unit)) == new, f"{unit} runs a release that was {word}"
-    _check_changes(fleet, outcome, before, now)
+    _check_changes(watch.servers, outcome, before, now)
 
 
-def _check_changes(fleet: SimFleet, outcome: Outcome, before: Snapshot, now: Snapshot) -> None:
+def _check_changes(servers: Mapping[str, SimServer], outcome: Outcome, before: Snapshot, now: Snapshot) -> None:
     report, plan = outcome.report, outcome.plan
     assert report is not None and plan is not None
     lost = {failure.server for failure in report.failures if failure.unreachable or failure.subject == "apply"}
     failed = {(failure.server, failure.subject) for failure in report.failures}
-    servers = {one.host: one for one in fleet.servers.values()}
     for change in report.done:
         server = servers.get(change.resource.server)
         if server is None or not server.up or change.resource.server in lost or change.resource.dyno is None:

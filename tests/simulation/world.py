@@ -39,6 +39,7 @@ class World:
         """Machines that were given up by name: nobody looks for what they carry."""
         self.heard: dict[str, set[str]] = {}
         self.parent = ""
+        self.ways: Mapping[str, Mapping[str, str]] = {}
         self.named = {host: self.simulation[host] for host in HOSTS}
         fleet.bad |= {_digest(words.BAD), f"MODE={words.BROKEN}"}
         fleet.bad.add(f"{_digest(words.PARTLY)}@{self.named['s2'].machine_id}")
@@ -73,7 +74,6 @@ class World:
         if outcome.code == UNREACHABLE and outcome.plan and not {*outcome.plan.unreachable} & {*self.wanted.servers}:
             # It left the manifest before it got another address: nobody can find it.
             gone = tuple(outcome.plan.unreachable)
-            unknown |= {self.named[name].machine_id for name in gone if name in self.named}
             outcome = self._run(Run("forget", names=gone))
         assert outcome.code == OK, f"the last apply failed: {outcome.code} {_why(outcome)}"
         pending = self.simulation.pending(self.wanted.manifest())
@@ -85,10 +85,14 @@ class World:
         assert outcome.code == OK, f"destroy failed: {outcome.code} {_why(outcome)}"
         check_settled(self.fleet, None, outcome, self.forgotten | unknown)
 
+    def _called(self, name: str) -> SimServer:
+        """The server that has a name in the manifest."""
+        return self.fleet.servers[dict(self.wanted.addresses).get(name, name)]
+
     def _unknown(self) -> set[str]:
         """Machines outside the manifest to which nothing leads: the newest record does not know them, nor does any that
         it was made from."""
-        here = [self.named[name] for name in self.wanted.servers]
+        here = [self._called(name) for name in self.wanted.servers]
         newest = max((_meta(server) for server in here), key=lambda meta: int(meta.get("serial", 0)))
         hosts = {server.machine_id: server.host for server in self.named.values()}
         ways = {**newest.get("spares", {}), **newest.get("servers", {})}
@@ -116,7 +120,7 @@ class World:
         for server in fleet.servers.values():
             server.settle()
         before = snapshot(fleet)
-        self.watch.begin(before)
+        self.watch.begin(before, self.wanted, calm=not run.faults and run.between is None)
         simulation.on_ready = self._ready
         left = run.stop
 
@@ -148,11 +152,9 @@ class World:
         self.watch.end()
         self._listen()
         self.codes[outcome.code] += 1
-        if (run.command == "forget" and outcome.report is not None) or outcome.code == KILLED:
-            self.forgotten |= {
-                self.named[name].machine_id for name in run.names if run.command == "forget" and name in self.named
-            }
-        check_outcome(fleet, self.wanted, run, outcome, before)
+        if run.command == "forget" and (outcome.report is not None or outcome.code == KILLED):
+            self.forgotten |= {machine for machine, way in self.ways.items() if way.get("name") in run.names}
+        check_outcome(self.watch, self.wanted, run, outcome)
         if self._whole(run, outcome):
             check_running(fleet, self.wanted, outcome, self.forgotten | self._unknown())
         return outcome
@@ -164,7 +166,8 @@ class World:
         return run.command in ("apply", "replace") and outcome.code == OK and up and calm
 
     def _ready(self, ready: Prepared) -> None:
-        self.parent = _key(newest_meta(seen.facts for seen in ready.fleet.found.values()))
+        newest = newest_meta(seen.facts for seen in ready.fleet.found.values())
+        self.parent, self.ways = _key(newest), newest.get("servers", {})
         self.watch.planned(ready.plan, {name: one.server for name, one in ready.fleet.sessions.items()})
 
     # What happens to servers.
@@ -194,11 +197,14 @@ class World:
             case "rebuild":
                 self.fleet.rebuild(server.host)
             case "readdress":
-                name = next(name for name, one in self.named.items() if one is server)
+                name = next(one for one in HOSTS if self._called(one) is server)
                 moved = f"{name}-{server.boot}"
                 self.fleet.move(server.host, moved)
                 addresses = {**dict(self.wanted.addresses), name: moved}
                 self.wanted = replace(self.wanted, addresses=tuple(addresses.items()))
+            case "rename":
+                names = [dict(self.wanted.addresses).get(name, name) for name in HOSTS]
+                self.wanted = replace(self.wanted, addresses=tuple(zip(HOSTS, names[1:] + names[:1], strict=True)))
             case "crash":
                 for unit in [one for one, process in server.processes.items() if process.app == APP][:1]:
                     server.stop(unit)
