@@ -148,12 +148,7 @@ def _as_it_came_out(context: Context, group: Group, leaving: Sequence[Group]) ->
     """A route to the dynos that came up and those that stay, and to no other."""
     plan = context.prepared.plan
     formation = plan.formation
-    untouched = {
-        dyno
-        for dyno, home in formation.homes.items()
-        if formation.before.get(dyno) != home and (home, dyno) not in plan.effects()
-    }
-    absent = context.ledger.failed_subjects() | untouched
+    absent = context.ledger.failed_subjects() | plan.idle
     staying = {other.dyno for other in leaving if other.dyno is not None and _stays(context, other)}
     changes = []
     for change in group.changes:

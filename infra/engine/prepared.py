@@ -80,9 +80,11 @@ class Prepared(Inputs):
         # An apply that was cut off left them, and no change is due that would take them along.
         if any(records.orphaned(self.plan, name, seen) for name, seen in found.items()):
             return True
-        if any(seen.facts.backups for seen in found.values()) and not self.plan.left_out:
+        left = any(seen.facts.backups or records.TRIAL in seen.facts.pending for seen in found.values())
+        if left and not self.plan.left_out:
             return True
-        if any(found[name].facts.meta for name in self.emptied) and not self.plan.left_out:
+        gone = {*self.emptied, *self.leaving} & found.keys()
+        if any(found[name].facts.meta for name in gone) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
             # It has not ended, or it ended while a server was unreachable that does not know it yet.

@@ -68,10 +68,14 @@ class Recorder:
             salt: list[Entry] = []
             if not self.found[name].facts.salt:
                 salt.append(("salt", self._salts[name]))
-            sweep = self.prepared.registry.sweep(self.prepared.plan.app)
             orphans = records.orphaned(self.prepared.plan, name, self.found[name])
             entries = [*salt, entry, *orphans, *self._releases(name)]
-            self.shells[name].run([sweep, records.write(self.prepared.plan.app, entries)])
+            commands = [self.prepared.registry.sweep(self.prepared.plan.app)]
+            if records.TRIAL in self.found[name].facts.pending:
+                # The mark of a trial that was cut off stays for as long as its command still runs.
+                said, commands = self.shells[name].run(commands), []
+                entries += [] if said.strip() else [records.end(records.TRIAL)]
+            self.shells[name].run([*commands, records.write(self.prepared.plan.app, entries)])
 
         self.ledger.settle(each(write, self.found).items())
 

@@ -114,7 +114,7 @@ def orphaned(plan: Plan, server: str, seen: Observed) -> list[tuple[str, str | N
     keys = {resource.key for resource in changes} | seen.resources.keys()
     dynos = {resource.dyno for resource in changes}
     gone = [(_file(key), None) for key in sorted(seen.facts.record.keys() - keys)]
-    return [*gone, *(end(dyno) for dyno in sorted(seen.facts.pending - dynos))]
+    return [*gone, *(end(dyno) for dyno in sorted(seen.facts.pending - dynos - {TRIAL}))]
 
 
 def meta(
@@ -185,9 +185,9 @@ def formation(
     routing = () if manifest.router is None else manifest.router.servers
     carrying = {*homes.values(), *(machines[name] for name in routing if name in machines)}
     carrying |= set() if settled else set(old.get("servers", {}))
-    here = {server.name for server in manifest.servers}
+    here = {machines[server.name] for server in manifest.servers if server.name in machines}
     servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
-    spares = {machine: how for machine, how in known.items() if how.get("name") in here and machine not in servers}
+    spares = {machine: how for machine, how in known.items() if machine in here and machine not in servers}
     return meta(
         manifest.app.name,
         manifest.environment,
