@@ -178,15 +178,20 @@ def alone(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
 
 
 def sweep(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
-    """Remove the one-off dynos that are over; with ``stop`` all of them."""
+    """Remove one-off dynos; a release command that still runs only with ``stop``."""
     app, stopping = argv
+    left = []
     for name in sorted(server.one_offs):
         one = server.one_offs[name]
-        if one.app == app and (stopping or one.over):
+        if one.app != app:
+            continue
+        if stopping or one.over or one.kind == "candidate":
             del server.one_offs[name]
             server.version += 1
             yield
-    return 0, ""
+        else:
+            left.append(f"{name} still runs")
+    return 0, "\n".join(left)
 
 
 PROGRAMS = {

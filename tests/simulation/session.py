@@ -125,7 +125,9 @@ class SimSession:
         if fault.kind is Kind.KILL_HALF:
             self.fleet.kill()
         if fault.kind is Kind.HALF:
-            raise StepFailed(self.name, command, 1, "failed halfway")
+            # Only a kill keeps a trial from cleaning up after itself.
+            status = 137 if command.argv[1] in ("candidate", "run-release") else 1
+            raise StepFailed(self.name, command, status, "failed halfway")
         self.close()
         raise Unreachable(f"{self.name}: the connection broke")
 

@@ -175,3 +175,39 @@ def test_a_schedule_is_not_moved_for_a_release_that_fails() -> None:
     assert outcome.code != OK
     assert fleet[home].timers == {"dyno-shop-nightly-1"}
     assert fleet.apply(before).code == OK
+
+
+def test_a_router_leads_to_a_dyno_that_ran_twice() -> None:
+    """Both copies came back after a split; the one that stayed was left out of the router, as nothing changed of it."""
+    fleet = Simulation("s1", "s2")
+    fleet.apply(manifest())
+    fleet["s2"].connected = False
+    fleet.apply(manifest(), evacuate=frozenset({"s2"}))
+    fleet["s2"].connected = True
+    assert fleet.apply(manifest(router=["s1"])).code == OK
+    assert set(upstreams(fleet["s1"])) == {"web.1", "web.2"}
+    live(
+        [
+            Run("apply"),
+            Happen("rename", "s1"),
+            Happen("off", "s1"),
+            Edit("router", ("s1", "s3")),
+            Run("apply"),
+        ]
+    )
+
+
+def test_a_candidate_that_still_runs_is_stopped() -> None:
+    """The next apply came before the candidate had ended: it left it, and nobody looked for it again."""
+    fleet = Simulation()
+    fleet.apply(manifest())
+    fleet.fault("sim candidate", Kind.KILL_HALF)
+    assert fleet.apply(manifest(slug="b")).code == KILLED
+    assert fleet.apply(manifest()).code == OK
+    assert not fleet["s1"].one_offs and not fleet["s2"].one_offs
+    assert fleet.pending(manifest()) == []
+
+
+def test_a_spare_whose_name_another_server_got_is_cleaned() -> None:
+    """It was taken for the server that has its name now, and stayed a spare that nobody asked."""
+    live([Edit("web", 1), Run("apply"), Happen("rename", "s3"), Run("apply"), Run("apply")])
