@@ -280,8 +280,6 @@ def _check_files(server: SimServer, name: str, wanted: Wanted | None, here: set[
         if not (member and (state or release or slug or applied)):
             strays.append(path)
     assert not strays, f"{name} keeps what nobody owns: {strays}"
-    gone = wanted is None and server.powered
-    assert not (gone and APP in server.lock_files and home in server.directories), f"{name} keeps a lock's files"
 
 
 def _is_there(server: SimServer, file: str) -> bool:

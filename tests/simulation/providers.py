@@ -9,7 +9,8 @@ from typing import Any
 
 from infra.model import naming
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
+from infra.model.resource import Action, Attributes, Change, Command, Effect, Fingerprint, Found, fingerprint
+from infra.sensitive import Sensitive
 from providers.base import Base
 from tests.simulation.server import STATE, UNITS
 
@@ -92,7 +93,22 @@ class Config(Base):
         return Fragment("sim config", {"app": scope.app})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        return {f"{scope.app}-{dyno}": Found({"variables": variables}) for dyno, variables in lines(output).items()}
+        """As the real one: a file that is as wanted is known by its text, and of others only digests leave the server."""
+        values = lines(output)
+        salt = values.get("salt") or scope.salt
+        found = {}
+        for dyno, variables in values.get("files", {}).items():
+            wanted = scope.environments.get(naming.parse_dyno(dyno)[0])
+            if wanted is not None and config_text(wanted) == config_text(variables):
+                found[f"{scope.app}-{dyno}"] = Found({"variables": dict(wanted)})
+                continue
+            hidden = {key: Fingerprint(salt, fingerprint(salt, value), str) for key, value in variables.items()}
+            found[f"{scope.app}-{dyno}"] = Found({"variables": hidden})
+        return found
+
+    def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
+        variables: Any = attributes["variables"]
+        return {"variables": {key: fingerprint(salt, plain(value)) for key, value in variables.items()}}
 
     def triggers(self, change: Change) -> bool:
         return change.before is None or "variables" in change.differing()
@@ -234,7 +250,11 @@ def config_path(app: str, dyno: str) -> str:
 
 
 def config_text(variables: Any) -> str:
-    return "".join(f"{name}={value}\n" for name, value in sorted(variables.items()))
+    return "".join(f"{name}={plain(value)}\n" for name, value in sorted(variables.items()))
+
+
+def plain(value: Any) -> str:
+    return value.reveal() if isinstance(value, Sensitive) else str(value)
 
 
 def unit_path(unit: str) -> str:

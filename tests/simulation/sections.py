@@ -38,7 +38,8 @@ def _configs(server: SimServer, names: Mapping[str, str]) -> str:
         if path.endswith(".env"):
             pairs = (line.partition("=") for line in server.files[path].splitlines())
             found[path.removeprefix(f"{directory}/").removesuffix(".env")] = {key: value for key, _, value in pairs}
-    return section(found)
+    salt = server.files.get(f"{STATE}/{names['app']}/salt", "").strip()
+    return section({"salt": salt, "files": found})
 
 
 def _units(server: SimServer, names: Mapping[str, str], *, schedules: bool = False) -> str:
