@@ -195,3 +195,11 @@ def test_a_candidate_that_still_runs_is_stopped() -> None:
 def test_a_spare_whose_name_another_server_got_is_cleaned() -> None:
     """It was taken for the server that has its name now, and stayed a spare that nobody asked."""
     live([Edit("web", 1), Run("apply"), Happen("rename", "s3"), Run("apply"), Run("apply")])
+
+
+def test_a_router_that_goes_comes_with_the_dynos_that_are_selected() -> None:
+    """Its removal was left out, and it went on leading to a dyno that had moved."""
+    fleet = Simulation("s1", "s2", "s3")
+    fleet.apply(manifest("s1", "s2", router=["s2"]))
+    fleet.apply(manifest("s2", "s3"), selection=Selection(targets=("web",)))
+    assert upstreams(fleet["s2"]) == {}
