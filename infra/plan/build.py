@@ -120,8 +120,8 @@ def fingerprint(found: Mapping[str, Observed]) -> str:
 
 
 def _order(change: Change, servers: Mapping[str, int], rank: Mapping[str, int]) -> tuple[object, ...]:
-    """Servers as in the manifest; on each, what dynos stand on, then the dynos, then what leads to them, then what goes,
-    in reverse."""
+    """Servers as in the manifest; on each, what dynos stand on, then the dynos, what leads to them, and what goes, in
+    reverse."""
     resource = change.resource
     dyno = ("", 0) if resource.dyno is None else naming.dyno_order(resource.dyno)
     place = rank[resource.kind]

@@ -186,6 +186,7 @@ def formation(
     carrying = {*homes.values(), *(machines[name] for name in routing if name in machines)}
     carrying |= set() if settled else set(old.get("servers", {}))
     here = {machines[server.name] for server in manifest.servers if server.name in machines}
+    here |= set() if settled else set(old.get("spares", {}))  # one that left may still have to be cleaned
     servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
     spares = {machine: how for machine, how in known.items() if machine in here and machine not in servers}
     return meta(

@@ -196,7 +196,6 @@ class SimServer:
                 continue
             if "calendar" in settings:
                 self.timers.add(unit)
-                self.fleet.tell("scheduled", self, unit)
             else:
                 self.start(unit)
 

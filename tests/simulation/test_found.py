@@ -203,3 +203,27 @@ def test_a_router_that_goes_comes_with_the_dynos_that_are_selected() -> None:
     fleet.apply(manifest("s1", "s2", router=["s2"]))
     fleet.apply(manifest("s2", "s3"), selection=Selection(targets=("web",)))
     assert upstreams(fleet["s2"]) == {}
+
+
+def test_a_spare_that_could_not_be_cleaned_is_cleaned_later() -> None:
+    """The connection broke while its records were removed, and the record of the next apply did not know it."""
+    fleet = Simulation("s1", "s2", "s3")
+    fleet.apply(manifest("s1", "s2", web=1))
+    spare = "s2" if fleet["s1"].processes else "s1"
+    kept = "s1" if spare == "s2" else "s2"
+    fleet.fault("sim sweep shop stop", Kind.LOST_BEFORE, host=spare)
+    fleet.apply(manifest(kept, web=1))
+    assert files(fleet[spare], HOME)
+    fleet.apply(manifest(kept, web=2))
+    assert files(fleet[spare], HOME) == []
+
+
+def test_nobody_waits_for_a_release_command_on_a_machine_that_was_replaced() -> None:
+    """Every apply was refused, with the hint to bring a server back that answers."""
+    fleet = Simulation()
+    wanted = manifest(release_command="migrate")
+    fleet.fault("sim run-release", Kind.OFF)
+    fleet.apply(wanted)
+    on = next(host for host in ("s1", "s2") if not fleet[host].powered)
+    fleet.fleet.rebuild(on)
+    assert fleet.apply(wanted).code == OK
