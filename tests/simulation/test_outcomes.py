@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
-from infra.manifest.model import Checks, Rollout, Server
-from infra.model.events import Event, Report
+from infra.manifest.model import Rollout, Server
+from infra.model.events import Event
 from infra.model.resource import Action
 from infra.plan.selection import Selection
+from tests.simulation.app import BAD, deployed, report, running, slugs
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, KILLED, Outcome, Simulation, manifest
-from tests.simulation.invariants import upstreams
+from tests.simulation.harness import APP, KILLED, manifest
 from tests.simulation.registry import digest
-from tests.simulation.server import STATE, UNITS, SimServer
-
-BAD = digest("/bad")
-
-
-def deployed(*hosts: str, **keys: object) -> Simulation:
-    """A fleet on which the app is up."""
-    fleet = Simulation(*(hosts or ("s1", "s2")))
-    outcome = fleet.apply(manifest(*(hosts or ("s1", "s2")), **keys))
-    assert outcome.code == OK, outcome.said
-    return fleet
-
-
-def report(outcome: Outcome) -> Report:
-    assert outcome.report is not None, outcome.error
-    return outcome.report
-
-
-def slugs(server: SimServer) -> dict[str, str]:
-    """What each dyno of a server runs, by the name of its slug."""
-    names = {digest(f"/{name}"): name for name in ("a", "b", "c", "bad")}
-    return {process.dyno: names[process.release.slug] for process in server.processes.values()}
-
-
-def running(fleet: Simulation) -> dict[str, str]:
-    return {dyno: slug for server in fleet.fleet.servers.values() for dyno, slug in slugs(server).items()}
 
 
 def test_ok() -> None:
@@ -333,142 +307,3 @@ def test_destroy_with_a_server_away_that_left() -> None:
     fleet["s3"].connected = False
     assert fleet.destroy(manifest("s1", "s2", web=3)).code == UNREACHABLE
     assert [path for path in fleet["s1"].files if path.endswith("meta.json")], "nobody else knows that s3 is left"
-
-
-def test_somebody_elses_unit_is_not_touched() -> None:
-    fleet = Simulation("s1")
-    fleet["s1"].write(f"{UNITS}/dyno-shop-web-1.service", "app=other\ndyno=web.1\nport=1\ncpu=1\nslug=x\nconfig=x\n")
-    outcome = fleet.apply(manifest("s1", web=1))
-    assert outcome.code == ERROR and outcome.plan is not None
-    assert "dynoctl did not make it" in outcome.plan.errors[0].summary
-
-
-def test_a_schedule_and_a_type_of_one_name_stand_in_each_others_way() -> None:
-    fleet = Simulation("s1")
-    taken = f"app={APP}\ndyno=nightly.1\nport=0\ncpu=250\nslug=x\nconfig=x\n"
-    fleet["s1"].write(f"{UNITS}/dyno-shop-nightly-1.service", taken)
-    plan = fleet.plan(manifest("s1", schedule=True)).plan
-    assert any("cannot have the same name" in one.summary for one in plan.errors)
-
-
-def test_another_destination_is_not_overwritten() -> None:
-    fleet = deployed("s1", destination="staging")
-    assert fleet.apply(manifest("s1")).code == ERROR
-
-
-def test_a_check_that_fails_stands_in_the_way() -> None:
-    fleet = deployed()
-    checks = Checks(min_healthy={"web": 2}, forbid_root_login=True, min_spread={"rack": 2}, max_exposure=5)
-    outcome = fleet.apply(manifest(slug="b", checks=checks))
-    assert outcome.code == ERROR and outcome.plan is not None
-    assert sum(not check.passed for check in outcome.plan.checks) == 3
-
-
-def test_a_package_that_cannot_be_installed_takes_its_server_out() -> None:
-    fleet = Simulation("s1", "s2")
-    fleet.fault("sim install", Kind.FAIL, host="s2")
-    outcome = fleet.apply(manifest())
-    assert outcome.code == ERROR
-    assert set(slugs(fleet["s1"])) and not slugs(fleet["s2"])
-
-
-def test_a_package_that_brings_no_ruby_takes_its_server_out() -> None:
-    fleet = Simulation("s1")
-    fleet.fleet.servers["s1"].packages.add("unrelated")
-    fleet.fleet.hollow.add("ruby")
-    outcome = fleet.apply(manifest("s1"))
-    assert outcome.code == ERROR and "no MRI Ruby" in outcome.said
-
-
-def test_a_slug_that_cannot_be_sent_takes_its_server_out() -> None:
-    fleet = deployed()
-    fleet["s2"].full = True
-    outcome = fleet.apply(manifest(slug="b"))
-    assert outcome.code == ERROR and "no space left" in outcome.said
-    fleet["s2"].full = False
-    assert fleet.apply(manifest(slug="b")).code == OK
-
-
-def test_a_rollback_runs_what_ran_before() -> None:
-    fleet = deployed(env={"COLOUR": "red"})
-    fleet.apply(manifest(slug="b", env={"COLOUR": "blue"}))
-    outcome = fleet.rollback(manifest(slug="c"))
-    assert outcome.code == OK and outcome.plan is not None and outcome.plan.wanted == "v1"
-    assert running(fleet) == {"web.1": "a", "web.2": "a"}
-    assert {one.release.config for one in fleet["s1"].processes.values()} == {"COLOUR=red\n"}
-    assert fleet.rollback(manifest(), "v2").code == OK
-    assert running(fleet) == {"web.1": "b", "web.2": "b"}
-
-
-def test_a_rollback_needs_a_slug_that_somebody_has() -> None:
-    fleet = deployed("s1")
-    fleet.apply(manifest("s1", slug="b"))
-    fleet["s1"].remove(f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs")
-    outcome = fleet.rollback(manifest("s1"))
-    assert outcome.code == ERROR and "on no server any more" in outcome.said
-
-
-def test_a_rollback_sends_the_slug_where_it_is_missing() -> None:
-    fleet = deployed()
-    fleet.apply(manifest(slug="b"))
-    fleet["s2"].remove(f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs")
-    assert fleet.rollback(manifest()).code == OK
-    assert running(fleet) == {"web.1": "a", "web.2": "a"}
-
-
-def test_a_rollback_to_nothing_is_refused() -> None:
-    fleet = deployed()
-    assert "no earlier good release" in str(fleet.rollback(manifest()).error)
-    assert "There is no release v9" in str(fleet.rollback(manifest(), "v9").error)
-
-
-def test_a_restart_restarts_what_it_is_told_to() -> None:
-    fleet = deployed(worker=1)
-    since = {dyno: one.since for server in fleet.fleet.servers.values() for dyno, one in server.processes.items()}
-    assert fleet.restart(manifest(worker=1), "web").code == OK
-    now = {dyno: one.since for server in fleet.fleet.servers.values() for dyno, one in server.processes.items()}
-    assert {dyno for dyno in now if now[dyno] != since[dyno]} == {"dyno-shop-web-1", "dyno-shop-web-2"}
-    assert fleet.pending(manifest(worker=1)) == []
-
-
-def test_a_restart_that_fails_stops_there() -> None:
-    fleet = deployed()
-    fleet.fault("sim start", Kind.FAIL)
-    outcome = fleet.restart(manifest())
-    assert outcome.code == REJECTED and report(outcome).halted and len(report(outcome).skipped) == 2
-
-
-def test_a_restart_of_strangers_is_refused() -> None:
-    fleet = deployed()
-    assert "is no dyno" in str(fleet.restart(manifest(), "clock").error)
-    fleet["s2"].connected = False
-    assert fleet.restart(manifest()).code == UNREACHABLE
-
-
-def test_routers_lead_to_what_came_up() -> None:
-    fleet = deployed(router=["s1"])
-    fleet.fault("sim start", Kind.FAIL)
-    fleet.apply(manifest(web=3, router=["s1"]))
-    assert set(upstreams(fleet["s1"])) == {"web.1", "web.2"}
-    assert fleet.apply(manifest(web=3, router=["s1"])).code == OK
-    assert set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3"}
-
-
-def test_what_a_router_still_leads_to_stays() -> None:
-    fleet = deployed(router=["s1"], web=3)
-    fleet.fault("sim route", Kind.FAIL)
-    outcome = fleet.apply(manifest(router=["s1"], web=2))
-    assert outcome.code == ERROR
-    assert set(running(fleet)) == {"web.1", "web.2", "web.3"}
-
-
-def test_a_schedule_is_nowhere_twice() -> None:
-    fleet = deployed(schedule=True, web=0)
-    home = next(name for name in ("s1", "s2") if fleet[name].timers)
-    drained = [Server(name, name, drain=name == home) for name in ("s1", "s2")]
-    fleet.fault("sim unschedule", Kind.FAIL)
-    outcome = fleet.apply(manifest(*drained, schedule=True, web=0))
-    assert outcome.code == ERROR
-    assert sum(bool(server.timers) for server in fleet.fleet.servers.values()) == 1
-    assert fleet.apply(manifest(*drained, schedule=True, web=0)).code == OK
-    assert not fleet[home].timers
