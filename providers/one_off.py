@@ -82,8 +82,8 @@ def _ended(name: str, mark: str) -> dict[str, str]:
 
 
 def sweep(app: str, *, stop: bool = False) -> Command:
-    """Remove what one-off units of interrupted applies left behind, and stop their candidates. A release command that is
-    still running is stopped only with ``stop``, and otherwise named in the output."""
+    """Remove what one-off units of interrupted applies left behind, and stop their candidates. A release command that
+    is still running is stopped only with ``stop``, and otherwise named in the output."""
     prefixes = [name(kind, app, "") for kind in KINDS]
     words = ("sweep", "stop" if stop else "", name(RUN, app, ""), name("candidate", app, ""), *prefixes)
     return Command(("sh", "-c", _SWEEP, *words), quiet=True, says="sweep")

@@ -222,6 +222,8 @@ def _check_changes(servers: Mapping[str, SimServer], outcome: Outcome, before: S
             continue
         key = (server.machine_id, f"{PREFIX}{dyno.replace('.', '-')}")
         here, was = now.running.get(key), before.running.get(key)
+        if dyno in report.reverted and was is None:
+            continue  # it was down, and runs what it ran last
         if dyno in report.reverted and here is not None and was is not None:
             here, was = replace(here, config=""), replace(was, config="")  # a file that was edited by hand stays so
         assert here == was, f"{dyno} is reported as not begun, and changed"
