@@ -29,17 +29,17 @@ demo: system $(VENV)/.done  ## Boot 3 servers, plan, apply, and send requests to
 
 test: system $(VENV)/.done lint docs wheel  ## Run lint, type checks, the docs build, the wheel check and all tests, including those on lab servers
 	@.ci/packages chromium curl
-	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/agreement tests/lab
+	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/simulation tests/agreement tests/lab
 
-unit: $(VENV)/.done  ## Run the unit and golden tests, which need no servers
-	$(PY) -m pytest -q tests/unit tests/golden
+unit: $(VENV)/.done  ## Run the unit, golden and simulation tests, which need no servers
+	$(PY) -m pytest -q -n auto tests/unit tests/golden tests/simulation
 
-coverage: $(VENV)/.done  ## Measure the branch coverage of the unit and golden tests, and check the minimum
+coverage: $(VENV)/.done  ## Measure the branch coverage of the unit, golden and simulation tests, and check the minimum
 	@rm -f .coverage .coverage.*
-	$(PY) -m coverage run -m pytest -q tests/unit tests/golden
+	$(PY) -m coverage run -m pytest -q tests/unit tests/golden tests/simulation
 	@$(PY) -m coverage combine -q
 	@$(PY) -m coverage report --include='infra/engine/*,infra/plan/*,infra/state/*' --fail-under=0
-	@printf 'Total coverage of the unit and golden tests, in %%: '; $(PY) -m coverage report --format=total
+	@printf 'Total coverage of the unit, golden and simulation tests, in %%: '; $(PY) -m coverage report --format=total
 
 agreement: $(VENV)/.done  ## Compare ignore rules and schedules with git and systemd in generated cases
 	@.ci/packages git systemd
@@ -65,8 +65,9 @@ bench: system $(VENV)/.done  ## Run the benchmarks, with ratios against a peer i
 	@.ci/packages wrk
 	@$(PY) -m tests.bench
 
-soak: system $(VENV)/.done  ## Run the long tests
+soak: system $(VENV)/.done  ## Run the long tests, a million simulated applies first
 	@.ci/packages chromium curl
+	SIMULATION=soak $(PY) -m pytest -q -n auto --dist worksteal tests/simulation
 	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/lab --soak
 
 clean:  ## Take down every lab and remove build results

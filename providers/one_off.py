@@ -82,9 +82,10 @@ def _ended(name: str, mark: str) -> dict[str, str]:
 
 
 def sweep(app: str, *, stop: bool = False) -> Command:
-    """Remove what one-off units of interrupted applies left behind. Running units are removed only with ``stop``."""
+    """Remove what one-off units of interrupted applies left behind, and stop their candidates. A release command that
+    is still running is stopped only with ``stop``, and otherwise named in the output."""
     prefixes = [name(kind, app, "") for kind in KINDS]
-    words = ("sweep", "stop" if stop else "", name(RUN, app, ""), *prefixes)
+    words = ("sweep", "stop" if stop else "", name(RUN, app, ""), name("candidate", app, ""), *prefixes)
     return Command(("sh", "-c", _SWEEP, *words), quiet=True, says="sweep")
 
 
@@ -100,7 +101,7 @@ def env_file_path(name: str) -> str:
 
 # Files of a run that is just starting must stay. They are seconds old, so only old files count as leftovers.
 _SWEEP = """\
-stop=$1 run=$2; shift 2
+stop=$1 run=$2 candidate=$3; shift 3
 [ -n "$stop" ] && systemctl stop "$run*.service" 2>/dev/null
 find /run -maxdepth 1 -name "$run*" -mmin +10 | while read -r left; do
   systemctl -q is-active "$(basename "${left%.*}").service" || rm -f "$left"
@@ -109,8 +110,10 @@ for prefix; do
   for left in /run/systemd/system/"$prefix"*.service /run/"$prefix"*.env /run/"$prefix"*.credentials; do
     [ -e "$left" ] || continue
     name=${left##*/}; name=${name%.*}
-    [ -n "$stop" ] && systemctl stop "$name.service" 2>/dev/null
-    case $(systemctl show -p ActiveState --value "$name.service") in activ*|deactivating) continue ;; esac
+    [ -n "$stop" ] || [ "$prefix" = "$candidate" ] && systemctl stop "$name.service" 2>/dev/null
+    case $(systemctl show -p ActiveState --value "$name.service") in
+      activ*|deactivating) echo "$name still runs"; continue ;;
+    esac
     rm -rf "/run/systemd/system/$name.service" "/run/$name.env" "/run/$name.credentials"
     systemctl reset-failed "$name.service" 2>/dev/null
   done

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,10 +18,12 @@ PACKAGES = ("infra", "providers", "stacks", "schemas")
 _SUFFIXES = (".py", ".json")
 
 
+@cache
 def code_digest() -> str:
     """The digest in hex. It is the same for a wheel and a checkout of the same commit, wherever they lie.
 
-    It takes about 7 ms, so it is asked for only when something changes, or a plan is saved or applied."""
+    It is computed once, as the code that runs does not change. It takes about 7 ms, so it is asked for only when
+    something changes, or a plan is saved or applied."""
     return _digest(
         (f"{name}/{path.relative_to(root).as_posix()}", path)
         for name in PACKAGES

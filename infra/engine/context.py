@@ -24,7 +24,7 @@ class Context:
     ``shells`` hold the app's lock on every server that the apply may touch; ``stop`` may be set from outside: the step
     under way is finished, nothing new is begun. ``explain`` gives the summary and detail of a failed step, redacted.
     ``image`` is the slug's file once it is built; ``moved`` are groups that left early, as they must not be on two
-    servers."""
+    servers; ``started`` those of dynos that came up, or were to, before the first one restarted."""
 
     prepared: Prepared
     scope: Scope
@@ -39,6 +39,7 @@ class Context:
     providers: Mapping[str, Provider]
     image: Upload | None = None
     moved: tuple[Group, ...] = ()
+    started: tuple[Group, ...] = ()
 
     @property
     def app(self) -> str:

@@ -13,16 +13,19 @@ from infra.model.resource import Action, Change, Command
 from infra.model.shell import StepFailed
 from infra.remote.parallel import each
 
+Work = Callable[[Context, Group], None]
 
-def run_phase(context: Context, name: str, groups: Sequence[Group]) -> None:
-    """Announce a phase and carry its groups out: those of one server in order, servers at the same time."""
+
+def run_phase(context: Context, name: str, groups: Sequence[Group], work: Work | None = None) -> None:
+    """Announce a phase and carry its groups out, by ``work`` if it is given: those of one server in order, servers at
+    the same time."""
     if not groups:
         return
     context.listener(Event("phase", text=name, total=len(groups)))
-    on_servers(context, groups, carry_out)
+    on_servers(context, groups, work or carry_out)
 
 
-def on_servers(context: Context, groups: Sequence[Group], work: Callable[[Context, Group], None]) -> None:
+def on_servers(context: Context, groups: Sequence[Group], work: Work) -> None:
     """``work`` on each group: those of one server one after the other, servers at the same time."""
     by_server: dict[str, list[Group]] = {}
     for group in groups:

@@ -43,6 +43,11 @@ class Ledger:
             failed = {failure.subject for failure in self.report.failures}
             return failed | {change.resource.dyno or "" for change in self.report.skipped}
 
+    def was_made(self, group: Group) -> bool:
+        """Whether all of a group's changes were made."""
+        made = {change.address for change in self.report.done}
+        return all(change.address in made for change in group.changes)
+
     def made(self, group: Group) -> None:
         """A group's changes were made."""
         with self._mutex:

@@ -40,29 +40,44 @@ def prove(context: Context) -> Context:
     return context
 
 
+def start(context: Context) -> Context:
+    """Dynos that are new, and files of dynos that need no restart."""
+    groups = [group for group in context.groups if group.boots and not group.restarts and not context.alone(group)]
+    run_phase(context, "start", groups, rollout.start)
+    return replace(context, started=tuple(groups))
+
+
+def roll(context: Context) -> Context:
+    """Dynos that restart, in batches."""
+    rollout.roll(context, [group for group in context.groups if group.restarts])
+    return context
+
+
 def hand_over(context: Context) -> Context:
-    """What must not be on two servers leaves the old one before it is made on the new one."""
+    """What must not be on two servers leaves the old one before it is made on the new one. None of it is touched for a
+    release that failed: it could not go back to where it was."""
     homes = context.prepared.plan.formation.homes
     moving = [
         group
         for group in _leaving(context)
         if homes.get(group.dyno or "", group.server) != group.server and context.alone(group)
     ]
-    run_phase(context, "hand over", moving)
+    if context.ledger.report.halted:
+        _skip(context, moving)
+    else:
+        run_phase(context, "hand over", moving)
     if not moving:
         return context
     return replace(context, scope=replace(context.scope, handed=context.clock.now()), moved=tuple(moving))
 
 
-def start(context: Context) -> Context:
-    """Dynos that are new, and files of dynos that need no restart."""
-    run_phase(context, "start", [group for group in context.groups if group.boots and not group.restarts])
-    return context
-
-
-def roll(context: Context) -> Context:
-    """Dynos that restart, in batches."""
-    rollout.roll(context, [group for group in context.groups if group.restarts])
+def take_over(context: Context) -> Context:
+    """What must not be on two servers is made where it is to be now."""
+    groups = [group for group in context.groups if group.boots and not group.restarts and context.alone(group)]
+    if context.ledger.report.halted:
+        _skip(context, groups)
+    else:
+        run_phase(context, "take over", groups)
     return context
 
 
@@ -75,21 +90,37 @@ def route(context: Context) -> Context:
 
 
 def remove(context: Context) -> Context:
-    """What leaves goes last, and stays if what should replace it did not come up."""
+    """What leaves goes last, routers first, and stays if what should replace it did not come up."""
     groups = [group for group in _leaving(context) if group not in context.moved]
+    routers = [group for group in groups if context.last(group)]
+    others = [group for group in groups if not context.last(group)]
     if context.prepared.destroy:
-        run_phase(context, "remove", groups)
+        run_phase(context, "remove routers", routers)
+        run_phase(context, "remove", others)
         return context
+    if _unrouted(context) or context.ledger.report.halted:
+        _skip(context, routers)
+    else:
+        run_phase(context, "remove routers", routers)
     # If a router still leads to what it led to, all of that stays.
-    unrouted = any(context.provider(change).last for change in context.ledger.report.skipped)
-    staying = [group for group in groups if unrouted or _stays(context, group)]
-    for group in staying:
-        context.ledger.skip(group)
-    run_phase(context, "remove", [group for group in groups if group not in staying])
+    unrouted = _unrouted(context)
+    staying = [group for group in others if unrouted or _stays(context, group)]
+    _skip(context, staying)
+    run_phase(context, "remove", [group for group in others if group not in staying])
     return context
 
 
-PHASES: tuple[Phase, ...] = (install, gate, prepare, prove, hand_over, start, roll, route, remove)
+def _unrouted(context: Context) -> bool:
+    """Whether some router was not changed as it should have been."""
+    return any(context.provider(change).last for change in context.ledger.report.skipped)
+
+
+def _skip(context: Context, groups: Sequence[Group]) -> None:
+    for group in groups:
+        context.ledger.skip(group)
+
+
+PHASES: tuple[Phase, ...] = (install, gate, prepare, prove, start, roll, hand_over, take_over, route, remove)
 
 RESTART: tuple[Phase, ...] = (start, roll)
 """The phases of a restart, which changes no file."""
@@ -117,12 +148,7 @@ def _as_it_came_out(context: Context, group: Group, leaving: Sequence[Group]) ->
     """A route to the dynos that came up and those that stay, and to no other."""
     plan = context.prepared.plan
     formation = plan.formation
-    untouched = {
-        dyno
-        for dyno, home in formation.homes.items()
-        if formation.before.get(dyno) != home and (home, dyno) not in plan.effects()
-    }
-    absent = context.ledger.failed_subjects() | untouched
+    absent = context.ledger.failed_subjects() | plan.idle
     staying = {other.dyno for other in leaving if other.dyno is not None and _stays(context, other)}
     changes = []
     for change in group.changes:

@@ -153,7 +153,13 @@ def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mappi
     due = inputs.stack.release is not None and not one.commanded and not one.of
     moving = [server for (server, _), effect in plan.effects().items() if effect is not Effect.STOP]
     plan = replace(plan, release=one, fresh=fresh, release_on=moving[0] if due and moving else None)
-    waited = {machine: how for machine, how in machines.items() if how.get("name") not in inputs.request.evacuate}
+    # Nobody waits for what was evacuated, nor for a machine in whose place another one answers.
+    taken = {server.host for server in inputs.manifest.servers if server.name in facts}
+    waited = {
+        machine: how
+        for machine, how in machines.items()
+        if how.get("name") not in inputs.request.evacuate and (machine in reached or how.get("host") not in taken)
+    }
     lost = release.unheard(known, reached, waited)
     if plan.release_on is None or lost is None:
         return plan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +11,16 @@ from infra.engine import lost_servers
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
 from infra.errors import DynoctlError
-from infra.fleet.inventory import leaving_targets, targets
+from infra.fleet.inventory import leaving_targets, spare_targets, targets
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.model.provider import Scope
 from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack
+from infra.model.target import Target
 from infra.remote import session as ssh
+from infra.remote.parallel import meanwhile
 from infra.sensitive import Sensitive
 from infra.state.release_body import Stored, pack
 
@@ -57,11 +58,10 @@ def prepare(
     fleet = Fleet()
     try:
         progress(f"Observing {len(manifest.servers)} servers ...")
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            scanning = None if destroy or stored else pool.submit(registry.slug, manifest, stack)
+        with meanwhile(lambda: None if destroy or stored else registry.slug(manifest, stack)) as scanned:
             observe(targets(manifest), observer, fleet, connect, sessions)
             lost_servers.refuse_evacuation(request.evacuate, manifest, fleet)
-            slug = None if scanning is None else scanning.result()
+            slug = scanned()
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet)
         leaving = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
@@ -76,6 +76,7 @@ def prepare(
         if leaving:
             progress(f"Observing {len(leaving)} servers that left the manifest ...")
             observe(leaving, observer, fleet, connect)
+        leaving += _spares(manifest, observer, fleet, connect)
         inputs = Inputs(
             manifest=manifest,
             registry=registry,
@@ -92,6 +93,20 @@ def prepare(
     except BaseException:
         fleet.close()
         raise
+
+
+def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Connect) -> list[Target]:
+    """Add the servers to ``fleet`` that left the manifest and keep records, though they carry nothing. Records of one
+    that does not answer are no reason to fail: it runs nothing."""
+    asked = Fleet()
+    spares = spare_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+    observe(spares, observer, asked, connect)
+    for name, session in asked.sessions.items():
+        if asked.found[name].facts.meta:
+            fleet.sessions[name], fleet.found[name] = session, asked.found[name]
+        else:
+            session.close()
+    return [target for target in spares if target.name in fleet.found]
 
 
 def _secrets(

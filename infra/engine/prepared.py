@@ -77,7 +77,14 @@ class Prepared(Inputs):
         if self.destroy:
             return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
         planned, found = self.plan.release, self.fleet.found
-        if any(found[name].facts.meta for name in self.emptied) and not self.plan.left_out:
+        # An apply that was cut off left them, and no change is due that would take them along.
+        if any(records.orphaned(self.plan, name, seen) for name, seen in found.items()):
+            return True
+        left = any(seen.facts.backups or records.TRIAL in seen.facts.pending for seen in found.values())
+        if left and not self.plan.left_out:
+            return True
+        gone = {*self.emptied, *self.leaving} & found.keys()
+        if any(found[name].facts.meta for name in gone) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
             # It has not ended, or it ended while a server was unreachable that does not know it yet.

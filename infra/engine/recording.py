@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -10,13 +11,14 @@ from infra.engine.code_digest import this_build
 from infra.engine.groups import Group
 from infra.engine.ledger import Ledger
 from infra.engine.prepared import Prepared
+from infra.errors import DynoctlError
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
 from infra.model import release
 from infra.model.provider import Provider
 from infra.model.release import Release
 from infra.model.resource import Command
-from infra.model.shell import Shell
+from infra.model.shell import Shell, StepFailed
 from infra.remote.parallel import each
 from infra.state import audit_log, backups, records
 
@@ -66,9 +68,14 @@ class Recorder:
             salt: list[Entry] = []
             if not self.found[name].facts.salt:
                 salt.append(("salt", self._salts[name]))
-            sweep = self.prepared.registry.sweep(self.prepared.plan.app)
-            entries = [*salt, entry, *self._releases(name)]
-            self.shells[name].run([sweep, records.write(self.prepared.plan.app, entries)])
+            orphans = records.orphaned(self.prepared.plan, name, self.found[name])
+            entries = [*salt, entry, *orphans, *self._releases(name)]
+            commands = [self.prepared.registry.sweep(self.prepared.plan.app)]
+            if records.TRIAL in self.found[name].facts.pending:
+                # The mark of a trial that was cut off stays for as long as its command still runs.
+                said, commands = self.shells[name].run(commands), []
+                entries += [] if said.strip() else [records.end(records.TRIAL)]
+            self.shells[name].run([*commands, records.write(self.prepared.plan.app, entries)])
 
         self.ledger.settle(each(write, self.found).items())
 
@@ -115,6 +122,23 @@ class Recorder:
         if group.dyno is not None:
             entries.append(records.end(group.dyno))
         return [records.write(self.prepared.plan.app, entries)] if entries else []
+
+    def trial(self, commands: Sequence[Command]) -> list[Command]:
+        """The commands of a trial between the mark that it is under way and its removal: if the mark stays, the next
+        apply takes away what the trial left."""
+        app = self.prepared.plan.app
+        return [
+            records.write(app, [records.begin(records.TRIAL)]),
+            *commands,
+            records.write(app, [records.end(records.TRIAL)]),
+        ]
+
+    def trial_failed(self, server: str, error: StepFailed) -> None:
+        """Remove the mark of a trial that failed and cleaned up; one that its time limit ended did not."""
+        if error.timed_out:
+            return
+        with suppress(DynoctlError):
+            self.shells[server].run([records.write(self.prepared.plan.app, [records.end(records.TRIAL)])])
 
     def _moving(self) -> list[Entry]:
         """The release's record, once: a dyno moves to it."""
@@ -175,7 +199,9 @@ class Recorder:
         carrying = set(plan.formation.homes.values())
         stay = {name: kept if name in carrying else set() for name in self.found}
         drop = {name: seen.facts.bodies - stay[name] for name, seen in self.found.items()} if report.ok else {}
-        if last != one or any(drop.values()):
+        # That a dyno moved to it was written where it moved; now all are told.
+        moved = plan.release is not None and one.moved != plan.release.moved
+        if last != one or moved or any(drop.values()):
             self._rewrite(last, drop=drop)
 
     def end(self) -> None:
@@ -196,7 +222,7 @@ class Recorder:
         self.ledger.settle(each(forget, whole).items())
         self._gone = whole
         self._ended()
-        if prepared.destroy or not all_done or plan.unreachable or plan.left_out:
+        if prepared.destroy or not all_done or not report.ok or plan.unreachable or plan.left_out:
             return  # a server that leaves, or is to carry something, is still to be known
         entry = self._formation(settled=True)
         if entry != self._written:

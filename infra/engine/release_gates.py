@@ -8,6 +8,7 @@ from infra.errors import DynoctlError
 from infra.model.events import Event, Failure
 from infra.model.resource import Action, Upload
 from infra.model.shell import StepFailed
+from infra.model.stack import Trial
 from infra.plan import preconditions
 from infra.remote.parallel import each
 from infra.state import records
@@ -18,11 +19,12 @@ SILENT = "It printed nothing."
 def require(context: Context) -> None:
     """After packages were installed: what was missing then, because they would bring it, must be there now."""
     prepared, ledger = context.prepared, context.ledger
+    carrying = set(prepared.plan.formation.homes.values())  # a router's server needs no layers for dynos
 
     def work(server: str) -> list[DynoctlError]:
         seen = prepared.observer.look(context.shells[server])
         facts = {server: seen.facts}
-        idle = {entry.name for entry in prepared.manifest.servers if not entry.dynos}
+        idle = set(context.shells) - carrying
         problems = preconditions.servers(facts, prepared.stack, idle=idle)
         return [
             DynoctlError(problem.summary, f"Expected: {problem.expected}. {problem.hint}")
@@ -80,7 +82,7 @@ def run_release_command(context: Context) -> None:
         recorder.commanding(server)
         if not ledger.usable(server):
             raise DynoctlError(f"{server}: it was to run the release command, and was lost")
-        said = context.shells[server].run(trial.commands, step_listener(context, server, "release command"))
+        said = _try(context, server, "release command", trial)
         recorder.commanded(well=True)
         ledger.say_release(said)
         context.listener(Event("done", server, "release command", "ended well"))
@@ -103,7 +105,7 @@ def rehearse(context: Context) -> None:
 
     def work(server: str) -> None:
         trial = prepared.registry.candidate(prepared.manifest, prepared.stack, slug, server, context.scope)
-        context.shells[server].run(trial.commands, step_listener(context, server, "candidate"))
+        _try(context, server, "candidate", trial)
         context.listener(Event("done", server, "candidate", "answered"))
 
     rejected: dict[str, list[str]] = {}
@@ -115,3 +117,16 @@ def rehearse(context: Context) -> None:
     for detail, where in rejected.items():
         summary = f"{', '.join(where)}: the release was rejected, as its candidate did not answer"
         ledger.refuse(Failure(where[0], "candidate", summary, detail, rejected=True))
+
+
+def _try(context: Context, server: str, subject: str, trial: Trial) -> str:
+    """Run a trial and return what it printed. Raises StepFailed if the release did not pass it: that is for the last
+    command to say. One before it, or a record of the trial, may fail for reasons that are the server's."""
+    try:
+        commands = context.recorder.trial(trial.commands)
+        return context.shells[server].run(commands, step_listener(context, server, subject))
+    except StepFailed as error:
+        if error.command is not trial.commands[-1]:
+            raise DynoctlError(error.summary, error.output) from None
+        context.recorder.trial_failed(server, error)
+        raise

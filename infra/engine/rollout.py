@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from infra.engine.context import Context
 from infra.engine.execution import carry_out, on_servers, step_failed
 from infra.engine.groups import Group
 from infra.errors import DynoctlError
 from infra.model.events import Event, Failure
-from infra.model.resource import Command
+from infra.model.resource import Action, Command
 from infra.model.shell import StepFailed
 from infra.state import backups, records
+
+
+def start(context: Context, group: Group) -> None:
+    """Start one dyno that does not run. What is there of it is kept, so that it can go back with the others."""
+    if all(change.before is None for change in group.changes) or _keep(context, group):
+        carry_out(context, group)
 
 
 def roll(context: Context, groups: Sequence[Group]) -> None:
@@ -24,7 +31,9 @@ def roll(context: Context, groups: Sequence[Group]) -> None:
     mutex = threading.Lock()
 
     def move(context: Context, group: Group) -> None:
-        if _keep(context, group):
+        if context.ledger.report.halted:  # no dyno moves after one failed
+            context.ledger.skip(group)
+        elif _keep(context, group):
             with mutex:
                 moved.append(group)
             carry_out(context, group)
@@ -39,9 +48,9 @@ def roll(context: Context, groups: Sequence[Group]) -> None:
 
 
 def _keep(context: Context, group: Group) -> bool:
-    """Keep what the dyno runs, so that it can go back; whether it may move now. No dyno moves after one failed."""
+    """Keep what the dyno runs, so that it can go back; whether it may move now."""
     ledger = context.ledger
-    if ledger.report.halted or context.stop.is_set() or not ledger.usable(group.server):
+    if context.stop.is_set() or not ledger.usable(group.server):
         ledger.skip(group)
         return False
     try:
@@ -82,24 +91,47 @@ def _stay_healthy(context: Context, moved: Sequence[Group]) -> None:
 
 
 def _revert(context: Context, moved: Sequence[Group]) -> None:
-    """Bring every dyno that moved back to what it ran, the last one first."""
-    app, ledger = context.app, context.ledger
-    context.listener(Event("phase", text="revert", total=len(moved)))
-    for group in reversed(moved):
-        if not ledger.usable(group.server):
-            ledger.strand(group)
-            continue
-        commands: list[Command] = [backups.restore(app, group.subject)]
+    """Bring every dyno that moved back to what it ran, the last one first; those that only started go with them, as a
+    release that failed runs nowhere."""
+    started = [group for group in context.started if context.ledger.was_made(group) and _runs(group)]
+    context.listener(Event("phase", text="revert", total=len(moved) + len(started)))
+    for group in (*reversed(moved), *reversed(started)):
+        _undo(context, group)
+
+
+def _runs(group: Group) -> bool:
+    return any(change.effect is not None for change in group.changes)
+
+
+def _undo(context: Context, group: Group) -> None:
+    ledger = context.ledger
+    if not ledger.usable(group.server):
+        ledger.strand(group)
+        return
+    try:
+        context.shells[group.server].run(_back(context, group))
+    except StepFailed as error:
+        summary = f"{group.server}: {group.subject} could not be reverted: {error.summary}"
+        ledger.strand(group, Failure(group.server, group.subject, summary, error.output))
+    except DynoctlError as error:
+        ledger.lose(group.server, group.subject, error)
+        ledger.strand(group)
+    else:
+        ledger.reverted(group)
+
+
+def _back(context: Context, group: Group) -> list[Command]:
+    """What brings a dyno back to what it ran; one of which nothing was there before goes."""
+    app = context.app
+    commands: list[Command] = []
+    entries = [records.end(group.subject)]
+    if all(change.before is None for change in group.changes):
+        for change in reversed(group.changes):
+            gone = replace(change, action=Action.DELETE, before=change.after, after=None)
+            commands += context.provider(change).steps(context.scope, gone)
+            entries.append(records.applied(gone, {}))
+    else:
+        commands.append(backups.restore(app, group.subject))
         for change in group.changes:
             commands += context.provider(change).undo(context.scope, change)
-        commands.append(records.write(app, [records.end(group.subject)]))
-        try:
-            context.shells[group.server].run(commands)
-        except StepFailed as error:
-            summary = f"{group.server}: {group.subject} could not be reverted: {error.summary}"
-            ledger.strand(group, Failure(group.server, group.subject, summary, error.output))
-        except DynoctlError as error:
-            ledger.lose(group.server, group.subject, error)
-            ledger.strand(group)
-        else:
-            ledger.reverted(group)
+    return [*commands, records.write(app, entries)]

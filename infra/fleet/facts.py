@@ -42,6 +42,9 @@ class Facts:
     meta: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pending: frozenset[str] = frozenset()
+    backups: frozenset[str] = frozenset()
+    """The dynos of which copies are here of what they ran before a change."""
+
     releases: tuple[Release, ...] = ()
     bodies: frozenset[int] = frozenset()
     """The numbers of the releases that can be made again from what is here."""
@@ -111,6 +114,8 @@ for file in "$home"/releases/*.commanded; do
   [ -e "$file" ] && { file=${file##*/}; printf 'commanded %s\\n' "${file%.commanded}"; }
 done
 for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${file##*/}"; done
+[ -e "$home/new" ] && echo 'pending new'  # a record that is not whole
+for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##*/}"; done
 """
 
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A ")
@@ -124,6 +129,7 @@ def parse(output: str) -> Facts:
     missing: set[str] = set()
     ports: set[int] = set()
     pending: set[str] = set()
+    backups: set[str] = set()
     releases: list[Release | None] = []
     bodies: set[int] = set()
     commanded: set[int] = set()
@@ -142,6 +148,8 @@ def parse(output: str) -> Facts:
             routes.append(routing.parse(rest))
         elif word == "pending":
             pending.add(rest)
+        elif word == "backup":
+            backups.add(rest)
         elif word == "body" and rest.isdigit():
             bodies.add(int(rest))
         elif word == "commanded" and rest.isdigit():
@@ -174,6 +182,7 @@ def parse(output: str) -> Facts:
         meta=_meta(single.get("meta", "")),
         record=applied,
         pending=frozenset(pending),
+        backups=frozenset(backups),
         releases=tuple(
             replace(one, commanded=True, on="") if one.number in commanded else one
             for one in releases

@@ -32,12 +32,21 @@ def targets(manifest: Manifest) -> list[Target]:
 
 def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
     """Servers of the newest record that are not in the manifest: they may still carry dynos of the app."""
+    return _departed(manifest, found, "servers")
+
+
+def spare_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
+    """Servers that left the manifest while they carried nothing but the app's records. Nobody waits for one of them."""
+    return _departed(manifest, found, "spares")
+
+
+def _departed(manifest: Manifest, found: Mapping[str, Facts], what: str) -> list[Target]:
     ssh = manifest.ssh
     here = {facts.machine_id for facts in found.values()}
     hosts = {server.host for server in manifest.servers}
     names = {server.name for server in manifest.servers}
     left = []
-    for machine, how in newest_meta(found.values()).get("servers", {}).items():
+    for machine, how in newest_meta(found.values()).get(what, {}).items():
         if machine in here or how.get("host") in hosts:
             continue
         # It is what another server remembers, and it is shown: nothing but a name will do.

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 UNFINISHED = "unfinished"
@@ -58,7 +58,7 @@ class Release:
 
     def as_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps(vars(self), sort_keys=True)
 
 
 def parse(entry: Mapping[str, Any]) -> Release | None:

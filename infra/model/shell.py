@@ -44,7 +44,8 @@ class StepFailed(DynoctlError):
 
     def __init__(self, server: str, command: Command, status: int, output: str) -> None:
         what = command.says or " ".join(command.argv[:2])
-        why = f"timed out after {command.timeout} s" if status in (124, 137) else f"ended with status {status}"
+        self.timed_out = status in (124, 137)
+        why = f"timed out after {command.timeout} s" if self.timed_out else f"ended with status {status}"
         super().__init__(f"{server}: {what}: {why}", output)
         self.command = command
         self.status = status

@@ -160,5 +160,7 @@ class Registry(Protocol):
         ...
 
     def sweep(self, app: str, *, stop: bool = False) -> Command:
-        """Removes what trials of earlier runs left on a server; such as still run only with ``stop``."""
+        """Removes what trials of earlier runs left on a server, candidates that still run included. A release command
+        that still runs is stopped only with ``stop``, and else named in the output, which is empty if nothing is left.
+        """
         ...

@@ -120,7 +120,8 @@ def fingerprint(found: Mapping[str, Observed]) -> str:
 
 
 def _order(change: Change, servers: Mapping[str, int], rank: Mapping[str, int]) -> tuple[object, ...]:
-    """Servers as in the manifest; on each, what dynos stand on, then the dynos, then what goes, in reverse."""
+    """Servers as in the manifest; on each, what dynos stand on, then the dynos, what leads to them, and what goes, in
+    reverse."""
     resource = change.resource
     dyno = ("", 0) if resource.dyno is None else naming.dyno_order(resource.dyno)
     place = rank[resource.kind]
@@ -128,7 +129,7 @@ def _order(change: Change, servers: Mapping[str, int], rank: Mapping[str, int]) 
         return (
             servers[resource.server],
             1,
-            (0 if resource.dyno else 1),
+            (0 if resource.follows else 1 if resource.dyno else 2),
             (dyno[0], -dyno[1]),
             -place,
             resource.name,

@@ -58,7 +58,7 @@ def diff(
             continue
         kind, _, name = key.partition(".")
         dyno = _dyno_of(name)
-        resource = Resource(server, kind, name, found.attributes, dyno)
+        resource = Resource(server, kind, name, found.attributes, dyno, follows=providers[kind].last)
         changes.append(Change(resource, Action.DELETE, found.attributes, None, "not in dyno.yaml"))
     return [_with_effect(change, providers) for change in changes], errors
 

@@ -80,7 +80,7 @@ class Selection:
             server, dyno = one.resource.server, one.resource.dyno
             if dyno is not None:
                 return dyno in wanted
-            if one.resource.follows and not one.action.removes:
+            if one.resource.follows:  # also one that goes: it may lead to a dyno that is wanted elsewhere
                 return bool(wanted) or not self.targets or _any(self.targets, (server,))
             named = not self.targets or _any(self.targets, (server,))
             if one.action.removes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 from infra.errors import DynoctlError, Unreachable
@@ -41,3 +42,15 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         return {key: attempt(key) for key in keys}
     with ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool:
         return dict(zip(keys, pool.map(attempt, keys), strict=True))
+
+
+@contextmanager
+def meanwhile(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Do ``work`` in a thread while the block runs; calling what it gives waits for the result, and raises what the
+    work raised. With a limit of one server at a time there is no thread: the work is done when its result is asked
+    for."""
+    if _limit == 1:
+        yield work
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit(work).result

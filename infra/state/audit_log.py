@@ -23,7 +23,10 @@ KEEP = 1000
 _APPEND = """\
 umask 077
 [ -d "${1%/*}" ] || exit 0
-cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || { tail -n "$2" "$1" > "$1.new" && mv -f "$1.new" "$1"; }
+cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || {
+  new=${1%/*}/new
+  tail -n "$2" "$1" > "$new" && mv -f "$new" "$1" || { rm -f "$new"; exit 1; }
+}
 """
 
 

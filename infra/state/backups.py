@@ -36,10 +36,15 @@ for name in "$1"/*.path; do
 done
 """
 
-# What belongs to a dyno whose change is still under way is all that it can go back to.
+# What belongs to a dyno whose change is still under way is all that it can go back to. Of one that was cut off while
+# its files were put back, a file that is not whole may be left beside each.
 _FORGET = """\
 for kept in "$1"/undo/*; do
-  [ -e "$1/pending/${kept##*/}" ] || rm -rf -- "$kept"
+  [ -e "$1/pending/${kept##*/}" ] && continue
+  for name in "$kept"/*.path; do
+    [ -e "$name" ] && IFS= read -r path < "$name" && rm -f -- "$path.new"
+  done
+  rm -rf -- "$kept"
 done
 rmdir "$1/undo" 2>/dev/null
 :

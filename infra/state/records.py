@@ -20,15 +20,16 @@ from infra.plan.upgrade import Build
 
 STATE = "/var/lib/dynoctl"
 
-# One line in, one file out: a name, a space, and the JSON (nothing after the name: the file goes).
+# One line in, one file out: a name, a space, and the JSON (nothing after the name: the file goes). There is one name
+# for what is not whole yet: if a power cut leaves it, the next record takes its place.
 _WRITE = """\
 umask 077
 mkdir -p "$1" && cd "$1" || exit
 while read -r name text; do
   case $name in */*) mkdir -p "${name%/*}";; esac
   if [ -z "$text" ]; then rm -f "$name"; continue; fi
-  printf '%s\\n' "$text" > "$name.new" && mv -f "$name.new" "$name" && continue
-  rm -f "$name.new"; echo "cannot write $1/$name:"; df -h .
+  printf '%s\\n' "$text" > new && mv -f new "$name" && continue
+  rm -f new; echo "cannot write $1/$name:"; df -h .
   exit 1
 done
 rmdir applied pending releases 2>/dev/null
@@ -73,6 +74,10 @@ def commanded(app: str, number: int) -> str:
     return f"{STATE}/{app}/releases/{number}.commanded"
 
 
+TRIAL = "trial"
+"""The pending mark of a candidate and of a release command: found later, it means that one may have left something."""
+
+
 def begin(dyno: str) -> tuple[str, str | None]:
     """The mark that a dyno's change is under way: found later, it means that the dyno must restart."""
     return (f"pending/{dyno}", "changing")
@@ -86,13 +91,30 @@ def end(dyno: str) -> tuple[str, str | None]:
 def applied(change: Change, attributes: Mapping[str, object]) -> tuple[str, str | None]:
     """The record of one change that was made; ``attributes`` as the provider wants them remembered."""
     key = change.resource.key
-    name = f"applied/{quote(key, safe='@')}.json"
+    name = _file(key)
     if change.after is None:
         return (name, None)
     entry: dict[str, Any] = {"key": key, "attributes": dict(attributes)}
     if change.resource.port:
         entry["port"] = change.resource.port
     return (name, json.dumps(entry, sort_keys=True))
+
+
+def _file(key: str) -> str:
+    return f"applied/{quote(key, safe='@')}.json"
+
+
+def orphaned(plan: Plan, server: str, seen: Observed) -> list[tuple[str, str | None]]:
+    """What removes the records of a server that are about nothing: a removal that was cut off leaves the record of what
+    it had removed, and a dyno that never came to be the mark that its change is under way. With changes left out of the
+    plan nobody can tell."""
+    if plan.left_out:
+        return []
+    changes = [change.resource for change in plan.changes if change.resource.server == server]
+    keys = {resource.key for resource in changes} | seen.resources.keys()
+    dynos = {resource.dyno for resource in changes}
+    gone = [(_file(key), None) for key in sorted(seen.facts.record.keys() - keys)]
+    return [*gone, *(end(dyno) for dyno in sorted(seen.facts.pending - dynos - {TRIAL}))]
 
 
 def meta(
@@ -163,9 +185,10 @@ def formation(
     routing = () if manifest.router is None else manifest.router.servers
     carrying = {*homes.values(), *(machines[name] for name in routing if name in machines)}
     carrying |= set() if settled else set(old.get("servers", {}))
-    here = {server.name for server in manifest.servers}
+    here = {machines[server.name] for server in manifest.servers if server.name in machines}
+    here |= set() if settled else set(old.get("spares", {}))  # one that left may still have to be cleaned
     servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
-    spares = {machine: how for machine, how in known.items() if how.get("name") in here and machine not in servers}
+    spares = {machine: how for machine, how in known.items() if machine in here and machine not in servers}
     return meta(
         manifest.app.name,
         manifest.environment,

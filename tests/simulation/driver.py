@@ -1,0 +1,167 @@
+"""Lives drawn from a seed, and the shortest part of one that still breaks a promise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tests.simulation import wanted as words
+from tests.simulation.faults import Fault, Kind
+from tests.simulation.wanted import HOSTS, Edit, Happen, Operation, Pass, Run
+from tests.simulation.world import World
+
+KINDS = tuple(Kind)
+EXCHANGES = 140
+"""A large apply has about so many."""
+
+VALUES: dict[str, Sequence[object]] = {
+    "servers": (("s1",), ("s1", "s2"), ("s1", "s2", "s3"), ("s2", "s3"), ("s3", "s1")),
+    "drains": ((), (), ("s1",), ("s2",), ("s3",)),
+    "web": (0, 1, 2, 3, 4),
+    "worker": (0, 1, 2),
+    "slug": (*words.GOOD, *words.SLUGS),
+    "mode": ("", "x", "y", words.BROKEN),
+    "router": ((), ("s1",), ("s2",), ("s1", "s3")),
+    "schedule": (True, False),
+    "command": (True, False),
+    "parallel": (1, 2),
+    "canary": (0, 1),
+    "revert": (True, True, False),
+    "patience": (0, 0, 5),
+    "keep": (1, 2, 3),
+}
+KEYS = (*VALUES, "slug", "slug", "servers", "drains", "schedule", "router")
+HAPPENINGS = (
+    "reboot",
+    "off",
+    "on",
+    "on",
+    "cut",
+    "join",
+    "join",
+    "full",
+    "free",
+    "free",
+    "wipe",
+    "rebuild",
+    "readdress",
+    "rename",
+    "crash",
+    "edit",
+)
+COMMANDS = ("apply",) * 12 + (
+    "target",
+    "replace",
+    "evacuate",
+    "evacuate",
+    "forget",
+    "rollback",
+    "rollback",
+    "restart",
+    "destroy",
+)
+DYNOS = ("web", "worker", "web.1", "web.2", "worker.1", "nightly.1")
+
+
+def operations(seed: int) -> list[Operation]:
+    """One life. Most begin with an app that is up, so that there is something to break."""
+    chance = random.Random(seed)
+    begun: list[Operation] = []
+    if chance.random() < 0.8:
+        begun = [_edit(chance) for _ in range(chance.randint(0, 5))]
+        begun = [one for one in begun if one.value not in (*words.SLUGS[3:], words.BROKEN)] + [Run("apply")]  # type: ignore[attr-defined]
+    return begun + [_operation(chance) for _ in range(chance.randint(2, 14))]
+
+
+def _operation(chance: random.Random) -> Operation:
+    draw = chance.random()
+    if draw < 0.33:
+        return _edit(chance)
+    if draw < 0.8:
+        return _run(chance)
+    if draw < 0.97:
+        return _happen(chance)
+    return Pass(chance.choice((1, 60, 3600)))
+
+
+def _edit(chance: random.Random) -> Edit:
+    key = chance.choice(KEYS)
+    return Edit(key, chance.choice(VALUES[key]))
+
+
+def _happen(chance: random.Random) -> Happen:
+    return Happen(chance.choice(HAPPENINGS), chance.choice(HOSTS))
+
+
+def _run(chance: random.Random) -> Run:
+    command = chance.choice(COMMANDS)
+    names: tuple[str, ...] = ()
+    if command in ("evacuate", "forget"):
+        names = (chance.choice(HOSTS),)
+    elif command in ("restart", "replace"):
+        names = (chance.choice(DYNOS),)
+    elif command == "target":
+        names = (chance.choice((*DYNOS, *HOSTS)),)
+    faults = {}
+    if chance.random() < 0.5:
+        for _ in range(chance.choice((1, 1, 1, 2, 3))):
+            number = chance.randint(1, chance.choice((15, 40, 80, EXCHANGES)))
+            faults[number] = Fault(chance.choice(KINDS), chance.randint(0, 3))
+    stop = chance.randint(1, 30) if chance.random() < 0.1 else 0
+    between = _happen(chance) if chance.random() < 0.05 else None
+    return Run(command, tuple(sorted(faults.items())), names, stop, between)
+
+
+def live(sequence: Sequence[Operation]) -> World:
+    """Perform a life to its end. Raises AssertionError if a promise is broken."""
+    world = World()
+    for operation in sequence:
+        world.perform(operation)
+    world.settle()
+    return world
+
+
+def breaks(sequence: Sequence[Operation]) -> str:
+    """How a life breaks a promise; "" if it does not."""
+    try:
+        live(sequence)
+    except Exception as error:  # whatever comes out of the engine is a fault, too
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def shrink(sequence: Sequence[Operation]) -> list[Operation]:
+    """A shorter life that still breaks a promise."""
+    kept = list(sequence)
+    again = True
+    while again:
+        again = False
+        for size in (8, 4, 2, 1):
+            start = 0
+            while start < len(kept):
+                fewer = kept[:start] + kept[start + size :]
+                if breaks(fewer):
+                    kept, again = fewer, True
+                else:
+                    start += 1
+        for number, one in enumerate(kept):
+            for simpler in _simpler(one):
+                changed = [*kept[:number], simpler, *kept[number + 1 :]]
+                if breaks(changed):
+                    kept, again = changed, True
+                    break
+    return kept
+
+
+def _simpler(one: Operation) -> list[Operation]:
+    if not isinstance(one, Run):
+        return []
+    found = []
+    for number in range(len(one.faults)):
+        found.append(replace(one, faults=one.faults[:number] + one.faults[number + 1 :]))
+    if one.stop:
+        found.append(replace(one, stop=0))
+    if one.between:
+        found.append(replace(one, between=None))
+    return found

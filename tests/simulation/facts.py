@@ -1,0 +1,72 @@
+"""What a simulated server says about itself, in the format that ``infra.fleet.facts`` reads from a real one."""
+
+from __future__ import annotations
+
+from infra.model.naming import APP, CPU, DYNO, PORT
+from tests.simulation.server import ROUTES, STATE, UNITS, SimServer
+
+_SOCKET = "   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1"
+
+
+def render(server: SimServer, app: str) -> str:
+    """The output of the facts fragment for ``app``."""
+    ruby = "ruby" in server.packages - server.fleet.hollow
+    lines = [
+        f"machine_id {server.machine_id}",
+        f"hostname {server.host}",
+        f"connection 10.0.0.1 4711 {server.host} 22",
+        f"cores {server.cores}",
+        "systemd systemd 252 (252.39)",
+        "squashfs yes",
+        "ruby ruby 3.1.2" if ruby else "ruby ",
+        "apt" if ruby else "apt Version: 1:3.1",
+    ]
+    ports = server.listeners | {process.port for process in server.processes.values() if process.port}
+    lines += [_SOCKET.format(port=port) for port in sorted(ports)]
+    home = f"{STATE}/{app}"
+    applied, releases, bodies, commanded, pending, routes = [], [], [], [], [], []
+    undo = f"{home}/undo/"
+    kept = {one.removeprefix(undo) for one in server.directories if one.startswith(undo)}
+    salt, meta = "", ""
+    for path in sorted(server.files):
+        text = server.files[path]
+        if path.startswith(f"{UNITS}/dyno-") and path.endswith(".service"):
+            settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+            marks = ((APP, "app"), (DYNO, "dyno"), (PORT, "port"), (CPU, "cpu"))
+            lines += [f"{path}:{mark}={settings[key]}" for mark, key in marks if key in settings]
+        elif path.startswith(f"{ROUTES}/") and path.endswith("/mark.json"):
+            state = "closed" if path.replace("mark.json", "page.html") in server.files else "open"
+            routes.append(f"router {state} {text.strip()}")
+        elif path.startswith(f"{home}/"):
+            directory, _, name = path.removeprefix(f"{home}/").rpartition("/")
+            stem, _, suffix = name.rpartition(".")
+            if directory == "" and name == "new":
+                pending.append("pending new")
+            elif directory == "" and name == "salt":
+                salt = text.strip()
+            elif directory == "" and name == "meta.json":
+                meta = text.strip()
+            elif directory == "applied" and suffix == "json":
+                applied.append(text.strip())
+            elif directory == "releases" and suffix == "json":
+                releases.append(text.strip())
+            elif directory == "releases" and suffix == "body":
+                bodies.append(f"body {stem}")
+            elif directory == "releases" and suffix == "commanded":
+                commanded.append(f"commanded {stem}")
+            elif directory == "pending":
+                pending.append(f"pending {name}")
+    lines += [f"salt {salt}"] if salt else []
+    lines.append(f"meta {meta}")
+    return "\n".join(
+        [
+            *lines,
+            *applied,
+            *releases,
+            *bodies,
+            *commanded,
+            *pending,
+            *(f"backup {one}" for one in sorted(kept)),
+            *routes,
+        ]
+    )

@@ -1,0 +1,229 @@
+"""The one module that calls the engine: plan, apply, roll back and restart on a simulated fleet, as the command line does."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from infra.cli.apply import _code
+from infra.cli.session import exit_code
+from infra.engine import restart as restarting
+from infra.engine.apply import Applier, ApplyOptions
+from infra.engine.prepare import prepare
+from infra.engine.prepared import Prepared, Request
+from infra.engine.restart import Restarter
+from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
+from infra.fleet.inventory import targets
+from infra.manifest.model import App, DynoType, Manifest, Rollout, Schedule, Server
+from infra.manifest.model import Router as Routing
+from infra.model.events import Event, Listener, Report
+from infra.plan.plan import Plan
+from infra.plan.selection import EVERYTHING, Selection
+from infra.remote import parallel
+from infra.state import releases
+from infra.state.release_body import Stored
+from tests.simulation.faults import Fault, Killed, Kind
+from tests.simulation.fleet import SimFleet, Strike
+from tests.simulation.registry import SimRegistry
+from tests.simulation.sections import SECTIONS
+from tests.simulation.server import SimServer
+
+APP = "shop"
+REGISTRY = SimRegistry()
+KILLED = 130
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, its report if anything was begun, its plan, and the error that ended it."""
+
+    code: int
+    report: Report | None = None
+    plan: Plan | None = None
+    error: BaseException | None = None
+    events: tuple[Event, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """Every summary of a failure, or the error."""
+        if self.report is None:
+            return str(self.error or "")
+        return "\n".join(f"{one.summary} {one.detail}" for one in self.report.failures)
+
+
+def manifest(
+    *servers: str | Server,
+    web: int = 2,
+    slug: str = "a",
+    env: Mapping[str, str] | None = None,
+    worker: int = 0,
+    router: Sequence[str] = (),
+    schedule: bool = False,
+    rollout: Rollout | None = None,
+    **keys: Any,
+) -> Manifest:
+    """A manifest as a value. Servers given by name have that name as their address."""
+    named = [Server(one, one) if isinstance(one, str) else one for one in servers or ("s1", "s2")]
+    dynos = {"web": DynoType("web", web)}
+    if worker:
+        dynos["worker"] = DynoType("worker", worker, command="work")
+    return Manifest(
+        file=Path("/nowhere/dyno.yaml"),
+        app=App(APP, Path(f"/{slug}")),
+        servers=tuple(named),
+        dynos=dynos,
+        env=dict(env or {}),
+        digest=slug,
+        schedule=(Schedule("nightly", "sweep", ("*-*-* 03:00:00",), "at 3"),) if schedule else (),
+        router=Routing("sim", tuple(router)) if router else None,
+        rollout=rollout or Rollout(),
+        **keys,
+    )
+
+
+@contextmanager
+def in_order(numbers: Iterator[int]) -> Iterator[None]:
+    """The engine works on one server at a time, in one thread, and what it makes up is the same in every run."""
+    before, random = parallel._limit, secrets.token_hex
+    parallel.limit(1)
+    secrets.token_hex = lambda size=32: hashlib.sha256(b"%d" % next(numbers)).hexdigest()[: 2 * (size or 32)]
+    try:
+        yield
+    finally:
+        parallel.limit(before)
+        secrets.token_hex = random
+
+
+class Simulation:
+    """A fleet and the engine on it."""
+
+    def __init__(self, *hosts: str, cores: int = 4) -> None:
+        self.fleet = SimFleet()
+        self.fleet.sections |= SECTIONS
+        for host in hosts or ("s1", "s2"):
+            self.fleet.add(host, cores=cores)
+        self._numbers = itertools.count()
+        self.on_ready: Callable[[Prepared], None] = lambda _: None
+
+    def __getitem__(self, host: str) -> SimServer:
+        return self.fleet.servers[host]
+
+    def fault(self, subject: str, kind: Kind, *, cut: int = 1, nth: int = 1, host: str = "") -> None:
+        """Strike the ``nth`` exchange from now on whose subject begins with ``subject``."""
+        self.fleet.strikes.append(Strike(Fault(kind, cut), subject, host, nth))
+
+    def plan(self, wanted: Manifest, **options: Any) -> Prepared:
+        with in_order(self._numbers):
+            return prepare(wanted, REGISTRY, Request(**options), connect=self.fleet.connect)
+
+    def pending(self, wanted: Manifest, **options: Any) -> list[str]:
+        """What a plan would do, as ``action address``; [] if nothing is to change."""
+        ready = self.plan(wanted, **options)
+        ready.fleet.close()
+        errors = [one.summary for one in ready.plan.errors]
+        outdated = ["records"] if not ready.plan.changes and ready.records_outdated() else []
+        return [*errors, *(f"{one.action} {one.address}" for one in ready.plan.changes), *outdated]
+
+    def apply(
+        self,
+        wanted: Manifest,
+        *,
+        selection: Selection = EVERYTHING,
+        message: str = "",
+        lock_timeout: float = 0,
+        skip_unreachable: bool = False,
+        before: Callable[[], None] = lambda: None,
+        stop: Callable[[Event], bool] = lambda _: False,
+        **options: Any,
+    ) -> Outcome:
+        """``dynoctl apply --auto-approve``. ``before`` is called between plan and apply; ``stop`` presses Ctrl-C."""
+        return self._run(
+            lambda: self.plan(wanted, selection=selection, **options),
+            lambda ready, listener: Applier(ready, listener, ApplyOptions(message, "", lock_timeout), self.fleet.clock),
+            skip_unreachable,
+            before,
+            stop,
+        )
+
+    def destroy(self, wanted: Manifest, **options: Any) -> Outcome:
+        return self.apply(wanted, destroy=True, **options)
+
+    def rollback(self, wanted: Manifest, name: str | None = None, **options: Any) -> Outcome:
+        """``dynoctl rollback``: to a release by its name, or to the last good one."""
+
+        def plan() -> Prepared:
+            return self.plan(wanted, stored=self.stored(wanted, name), **options)
+
+        return self._run(plan, lambda ready, listener: Applier(ready, listener, clock=self.fleet.clock))
+
+    def stored(self, wanted: Manifest, name: str | None = None) -> Stored:
+        with in_order(self._numbers), mock.patch.object(releases, "Session", self.fleet.connect):
+            return releases.stored(APP, name, targets(wanted), REGISTRY.fits, {})
+
+    def restart(self, wanted: Manifest, *names: str, **options: Any) -> Outcome:
+        """``dynoctl restart``."""
+
+        def plan() -> Prepared:
+            with in_order(self._numbers):
+                return restarting.prepare(wanted, REGISTRY, names, connect=self.fleet.connect)
+
+        def make(ready: Prepared, listener: Listener) -> Restarter:
+            return Restarter(ready, listener, clock=self.fleet.clock)
+
+        return self._run(plan, make, restart=True, **options)
+
+    def _run(
+        self,
+        plan: Callable[[], Prepared],
+        make: Callable[[Prepared, Callable[[Event], None]], Any],
+        skip_unreachable: bool = False,
+        before: Callable[[], None] = lambda: None,
+        stop: Callable[[Event], bool] = lambda _: False,
+        *,
+        restart: bool = False,
+    ) -> Outcome:
+        events: list[Event] = []
+        report = ready = None
+        try:
+            ready = plan()
+            self.on_ready(ready)
+            before()
+            due = bool(ready.plan.changes) or (bool(ready.request.forget) and not ready.plan.errors)
+            if ready.plan.errors or not (due or (not restart and ready.records_outdated())):
+                code = exit_code(ready.plan, detailed=False, skip_unreachable=skip_unreachable)
+                return Outcome(code, None, ready.plan)
+
+            def listen(event: Event) -> None:
+                events.append(event)
+                if stop(event):
+                    applier.stop.set()
+
+            applier = make(ready, listen)
+            with in_order(self._numbers):
+                report = applier.run()
+            code = _restart_code(ready, report) if restart else _code(ready, report, skip_unreachable)
+            return Outcome(code, report, ready.plan, None, tuple(events))
+        except Killed as killed:
+            return Outcome(KILLED, report, ready.plan if ready else None, killed, tuple(events))
+        except DynoctlError as error:
+            return Outcome(error.exit_code, None, ready.plan if ready else None, error, tuple(events))
+        finally:
+            if ready is not None:
+                ready.fleet.close()
+            self.fleet.restart_controller()
+
+
+def _restart_code(ready: Prepared, report: Report) -> int:
+    """As ``infra.cli.restart`` chooses it."""
+    if any(failure.unreachable for failure in report.failures):
+        return UNREACHABLE
+    if not report.ok:
+        return REJECTED if report.halted else ERROR
+    return UNREACHABLE if ready.plan.unreachable else OK

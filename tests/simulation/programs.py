@@ -1,0 +1,218 @@
+"""The programs that the simulated providers call: each is a sequence of atomic effects on one server."""
+
+from __future__ import annotations
+
+from tests.simulation.scripts import Steps
+from tests.simulation.server import ROUTES, OneOff, Release, SimServer
+
+PATIENCE = 60.0
+"""Seconds that a dyno has to answer."""
+
+
+def write(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    (path,) = argv
+    if server.full:
+        return 1, f"{path}: no space left on device"
+    server.write(path, stdin)
+    yield
+    return 0, ""
+
+
+def remove(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    for path in argv:
+        server.remove(path)
+        yield
+    return 0, ""
+
+
+def seal(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """A slug counts once it is sealed; before that its upload must have arrived."""
+    (path,) = argv
+    yield
+    return (0, "") if server.files.get(path) else (1, f"{path}: not found")
+
+
+def enable(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    server.enabled.add(argv[0])
+    server.version += 1
+    yield
+    return 0, ""
+
+
+def start(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """Start or restart a dyno and wait for its answer: the status is its health."""
+    (unit,) = argv
+    server.stop(unit)
+    yield
+    process = server.start(unit)
+    yield
+    if process is None:
+        return 1, f"{unit}: cannot start"
+    if not process.healthy:
+        server.fleet.clock.advance(PATIENCE)
+        return 1, f"{unit}: no answer"
+    return 0, ""
+
+
+def stop(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    (unit,) = argv
+    server.enabled.discard(unit)
+    server.version += 1
+    yield
+    server.stop(unit)
+    server.fleet.tell("left", server, unit)
+    yield
+    return 0, ""
+
+
+def alive(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    yield
+    process = server.processes.get(argv[0])
+    if process is None:
+        return 1, "it does not run"
+    fleet = server.fleet
+    process.healthy = fleet.answers(process.release, server) and process.release.slug not in fleet.late
+    server.version += 1
+    return (0, "") if process.healthy and not process.restarts else (1, "it does not answer")
+
+
+def journal(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """A dyno's last words hold whatever it has: also its secrets."""
+    yield
+    process = server.processes.get(argv[0])
+    return 0, f"last words: {process.release.config if process else ''}"
+
+
+def schedule(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    (unit,) = argv
+    server.enabled.add(unit)
+    server.version += 1
+    yield
+    server.timers.add(unit)
+    server.version += 1
+    server.fleet.tell("scheduled", server, unit)
+    yield
+    return 0, ""
+
+
+def unschedule(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    (unit,) = argv
+    server.enabled.discard(unit)
+    server.version += 1
+    yield
+    server.timers.discard(unit)
+    server.version += 1
+    yield
+    return 0, ""
+
+
+def install(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    for name in argv:
+        if server.full:
+            return 1, "no space left on device"
+        if name in server.fleet.uninstallable:
+            return 1, f"{name}: no such package"
+        server.packages.add(name)
+        server.version += 1
+        yield
+    return 0, ""
+
+
+def route(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    (app,) = argv
+    if server.full:
+        return 1, "no space left on device"
+    server.write(f"{ROUTES}/{app}/mark.json", stdin)
+    server.fleet.tell("routed", server, app)
+    yield
+    return 0, ""
+
+
+def unroute(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    server.remove(f"{ROUTES}/{argv[0]}/mark.json")
+    yield
+    return 0, ""
+
+
+def candidate(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """Boot a release in a one-off dyno, ask it once, and take it away."""
+    app, name, slug, config = argv
+    release, now = Release(slug, config), server.fleet.clock.seconds
+    if server.slug(app, slug) is None:
+        return 1, "its slug is not there"
+    server.one_offs[name] = OneOff(name, "candidate", app, release, now, now + PATIENCE)
+    server.version += 1
+    yield
+    answers = server.fleet.answers(release, server)
+    del server.one_offs[name]
+    yield
+    if not answers:
+        server.fleet.clock.advance(PATIENCE)
+    return (0, "") if answers else (1, "the candidate did not answer")
+
+
+def run_release(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """Run a release command: it goes on by itself where whoever waits for it is gone."""
+    app, name, slug, config, mark = argv
+    release, now = Release(slug, config), server.fleet.clock.seconds
+    if server.slug(app, slug) is None:
+        return 1, "its slug is not there"
+    well = server.fleet.migrates(release)
+    one = OneOff(name, "release", app, release, now, now + server.fleet.release_seconds, mark, well)
+    server.one_offs[name] = one
+    server.version += 1
+    server.fleet.tell("commanded", server, name)
+    yield
+    server.fleet.clock.advance(server.fleet.release_seconds)
+    server.settle()
+    yield
+    server.one_offs.pop(name, None)
+    yield
+    return (0, "migrated") if well else (1, "the migration failed")
+
+
+def alone(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """Fails while a release command of an earlier apply is at work."""
+    (app,) = argv
+    yield
+    busy = [one for one in server.one_offs.values() if one.kind == "release" and one.app == app and not one.over]
+    return (1, "the release command of an apply that was cut off still runs") if busy else (0, "")
+
+
+def sweep(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """Remove one-off dynos; a release command that still runs only with ``stop``."""
+    app, stopping = argv
+    left = []
+    for name in sorted(server.one_offs):
+        one = server.one_offs[name]
+        if one.app != app:
+            continue
+        if stopping or one.over or one.kind == "candidate":
+            del server.one_offs[name]
+            server.version += 1
+            yield
+        else:
+            left.append(f"{name} still runs")
+    return 0, "\n".join(left)
+
+
+PROGRAMS = {
+    "write": write,
+    "remove": remove,
+    "seal": seal,
+    "enable": enable,
+    "start": start,
+    "stop": stop,
+    "alive": alive,
+    "journal": journal,
+    "schedule": schedule,
+    "unschedule": unschedule,
+    "install": install,
+    "route": route,
+    "unroute": unroute,
+    "candidate": candidate,
+    "run-release": run_release,
+    "alone": alone,
+    "sweep": sweep,
+}
+"""By the second word of ``sim VERB WORDS...``."""

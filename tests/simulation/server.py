@@ -1,0 +1,212 @@
+"""One simulated server: files, dynos that run, schedules, one-off dynos, locks; no threads and no real time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation.fleet import SimFleet
+
+STATE = "/var/lib/dynoctl"
+UNITS = "/etc/systemd/system"
+ROUTES = "/etc/dynoctl/router/live/apps"
+
+
+class DiskFull(Exception):
+    """A write found no space."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a process runs: a slug's digest and the text of its config file."""
+
+    slug: str
+    config: str
+
+
+@dataclass
+class Process:
+    """A dyno that runs."""
+
+    unit: str
+    app: str
+    dyno: str
+    release: Release
+    port: int
+    since: float
+    healthy: bool
+    restarts: int = 0
+
+
+@dataclass
+class OneOff:
+    """A candidate or a release command. It ends at ``ends``, whoever waits for it; ``mark`` is a file that is then made."""
+
+    name: str
+    kind: str
+    app: str
+    release: Release
+    began: float
+    ends: float
+    mark: str = ""
+    well: bool = True
+    over: bool = False
+
+
+@dataclass
+class SimServer:
+    """The state of one machine. ``boot`` counts its starts: a session belongs to one of them."""
+
+    fleet: SimFleet
+    host: str
+    machine_id: str
+    cores: int = 4
+    files: dict[str, str] = field(default_factory=dict)
+    directories: set[str] = field(default_factory=set)
+    processes: dict[str, Process] = field(default_factory=dict)
+    timers: set[str] = field(default_factory=set)
+    """Units of schedules that are active."""
+    enabled: set[str] = field(default_factory=set)
+    one_offs: dict[str, OneOff] = field(default_factory=dict)
+    packages: set[str] = field(default_factory=set)
+    locks: dict[str, object] = field(default_factory=dict)
+    """By app: the shell that holds its lock, or the words of a holder outside the simulation."""
+    lock_files: set[str] = field(default_factory=set)
+    listeners: set[int] = field(default_factory=set)
+    """Ports of programs that dynoctl does not know."""
+    powered: bool = True
+    connected: bool = True
+    full: bool = False
+    boot: int = 1
+    version: int = 0
+    cache: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+
+    # Files.
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file in place. Raises DiskFull, and leaves it empty then."""
+        self.version += 1
+        if self.full:
+            self.files[path] = ""
+            raise DiskFull
+        self.files[path] = text
+
+    def remove(self, path: str) -> None:
+        if self.files.pop(path, None) is not None:
+            self.version += 1
+
+    def move(self, source: str, target: str) -> None:
+        self.version += 1
+        self.files[target] = self.files.pop(source)
+
+    def below(self, directory: str) -> list[str]:
+        """The paths of all files below a directory, sorted as a shell's pattern gives them."""
+        prefix = f"{directory}/"
+        return sorted(path for path in self.files if path.startswith(prefix))
+
+    def remove_tree(self, directory: str) -> None:
+        self.version += 1
+        for path in self.below(directory):
+            del self.files[path]
+        self.files.pop(directory, None)
+        prefix = f"{directory}/"
+        self.directories = {one for one in self.directories if one != directory and not one.startswith(prefix)}
+
+    def put(self, new: str, path: str, text: str) -> Iterator[None]:
+        """Write a file whole: as ``new``, then renamed. Raises DiskFull, and leaves nothing then."""
+        try:
+            self.write(new, text)
+        except DiskFull:
+            self.remove(new)
+            raise
+        yield
+        self.move(new, path)
+        yield
+
+    # Dynos.
+
+    def start(self, unit: str) -> Process | None:
+        """Run what the unit's file says; None if it cannot start at all."""
+        self.stop(unit)
+        settings = self.unit(unit)
+        if settings is None or self.slug(settings["app"], settings["slug"]) is None:
+            return None
+        release = Release(settings["slug"], self.files.get(settings["config"], ""))
+        healthy = self.fleet.answers(release, self)
+        now = self.fleet.clock.seconds
+        process = Process(unit, settings["app"], settings["dyno"], release, int(settings["port"]), now, healthy)
+        self.processes[unit] = process
+        self.version += 1
+        self.fleet.tell("started", self, unit)
+        return process
+
+    def stop(self, unit: str) -> None:
+        process = self.processes.pop(unit, None)
+        if process is not None:
+            self.version += 1
+            self.fleet.tell("stopped", self, unit)
+
+    def unit(self, unit: str) -> dict[str, str] | None:
+        """The settings of a dyno's unit file; None if there is none that can be read."""
+        text = self.files.get(f"{UNITS}/{unit}.service")
+        if not text:
+            return None
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def slug(self, app: str, digest: str) -> str | None:
+        return self.files.get(f"{STATE}/{app}/slugs/{digest}.squashfs") or None
+
+    def settle(self) -> None:
+        """End the one-off dynos whose time has come."""
+        now = self.fleet.clock.seconds
+        for one in self.one_offs.values():
+            if not one.over and one.ends <= now:
+                one.over = True
+                self.version += 1
+                if one.mark and one.well and f"{STATE}/{one.app}" in self.directories:
+                    self.files[one.mark] = ""
+
+    # Life.
+
+    @property
+    def up(self) -> bool:
+        return self.powered and self.connected
+
+    def shut_down(self) -> None:
+        """Lose power: whatever is only in memory is gone."""
+        self.powered = False
+        self.boot += 1
+        self.version += 1
+        for unit in list(self.processes):
+            self.stop(unit)
+        self.timers.clear()
+        self.one_offs.clear()
+        self.locks.clear()
+        self.lock_files.clear()
+
+    def boot_up(self) -> None:
+        """Start what is enabled, from what the files say now."""
+        self.powered = True
+        self.version += 1
+        for unit in sorted(self.enabled):
+            settings = self.unit(unit)
+            if settings is None:
+                continue
+            if "calendar" in settings:
+                self.timers.add(unit)
+            else:
+                self.start(unit)
+
+    def wipe(self) -> None:
+        """Install the machine anew: nothing of what it held is left."""
+        self.shut_down()
+        self.files.clear()
+        self.directories.clear()
+        self.enabled.clear()
+        self.packages.clear()
+        self.powered = True
+
+
+Interpreter = Callable[[SimServer, tuple[str, ...], str], Iterator[None]]

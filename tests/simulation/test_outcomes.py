@@ -1,0 +1,309 @@
+"""Every way in which an apply can end: its report, its exit code, and what the servers then run."""
+
+from __future__ import annotations
+
+from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
+from infra.manifest.model import Rollout, Server
+from infra.model.events import Event
+from infra.model.resource import Action
+from infra.plan.selection import Selection
+from tests.simulation.app import BAD, deployed, report, running, slugs
+from tests.simulation.faults import Kind
+from tests.simulation.harness import APP, KILLED, manifest
+from tests.simulation.registry import digest
+
+
+def test_ok() -> None:
+    fleet = deployed(worker=1, router=["s1"], schedule=True)
+    assert running(fleet) == {"web.1": "a", "web.2": "a", "worker.1": "a"}
+    outcome = fleet.apply(manifest(slug="b", worker=1, router=["s1"], schedule=True))
+    assert outcome.code == OK and report(outcome).ok
+    assert running(fleet) == {"web.1": "b", "web.2": "b", "worker.1": "b"}
+    assert fleet.pending(manifest(slug="b", worker=1, router=["s1"], schedule=True)) == []
+
+
+def test_nothing_to_do_touches_nothing() -> None:
+    fleet = deployed()
+    versions = [server.version for server in fleet.fleet.servers.values()]
+    outcome = fleet.apply(manifest())
+    assert (outcome.code, outcome.report) == (OK, None)
+    assert versions == [server.version for server in fleet.fleet.servers.values()]
+
+
+def test_a_candidate_that_does_not_answer_rejects_the_release() -> None:
+    fleet = deployed()
+    fleet.fleet.bad.add(BAD)
+    outcome = fleet.apply(manifest(slug="bad"))
+    assert outcome.code == REJECTED and report(outcome).rejected
+    assert "its candidate did not answer" in outcome.said
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+    assert fleet.apply(manifest()).code == OK
+
+
+def test_a_release_command_that_fails_rejects_the_release() -> None:
+    fleet = deployed()
+    fleet.fleet.bad_commands.add(digest("/b"))
+    outcome = fleet.apply(manifest(slug="b", release_command="migrate"))
+    assert outcome.code == REJECTED and "the release command failed" in outcome.said
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
+def test_a_release_command_runs_once() -> None:
+    fleet = deployed()
+    outcome = fleet.apply(manifest(slug="b", release_command="migrate"))
+    assert outcome.code == OK and report(outcome).release_said == "migrated"
+    fleet["s1"].processes.clear()
+    fleet["s1"].version += 1
+    assert report(fleet.apply(manifest(slug="b", release_command="migrate"))).release_said == ""
+
+
+def test_a_release_command_of_a_killed_apply_is_waited_for() -> None:
+    fleet = deployed()
+    fleet.fault("sim run-release", Kind.KILL_HALF)
+    wanted = manifest(slug="b", release_command="migrate")
+    assert fleet.apply(wanted).code == KILLED
+    outcome = fleet.apply(wanted)
+    assert outcome.code == ERROR and "still runs" in outcome.said
+    fleet.fleet.clock.advance(60)
+    outcome = fleet.apply(wanted)
+    assert outcome.code == OK and report(outcome).release_said == "", "it ended well while nobody waited for it"
+
+
+def test_a_release_command_on_a_server_that_is_lost_may_still_run() -> None:
+    fleet = deployed("s1", "s2", "s3")
+    wanted = manifest("s1", "s2", "s3", web=3, slug="b", release_command="migrate")
+    fleet.fault("sim run-release", Kind.LOST_HALF)
+    assert fleet.apply(wanted).code == ERROR
+    on = next(name for name in ("s1", "s2", "s3") if fleet[name].one_offs)
+    fleet[on].connected = False
+    outcome = fleet.apply(wanted)
+    assert outcome.plan is not None
+    assert any("may still run" in one.summary for one in outcome.plan.errors)
+    fleet[on].connected = True
+    fleet.fleet.clock.advance(60)
+    assert fleet.apply(wanted).code == OK
+
+
+def test_a_dyno_that_does_not_come_up_is_reverted() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.FAIL, nth=2)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == REJECTED
+    assert report(outcome).halted and report(outcome).went_back and report(outcome).reverted == ["web.2", "web.1"]
+    assert "last words" in outcome.said
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
+def test_a_dyno_that_does_not_stay_up_is_reverted() -> None:
+    fleet = deployed()
+    fleet.fleet.late.add(digest("/b"))
+    outcome = fleet.apply(manifest(slug="b", rollout=Rollout(min_healthy_time=30)))
+    assert outcome.code == REJECTED and report(outcome).reverted == ["web.1"]
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
+def test_a_server_that_is_lost_while_it_is_looked_at() -> None:
+    fleet = deployed()
+    fleet.fault("sim alive", Kind.OFF)
+    outcome = fleet.apply(manifest(slug="b", rollout=Rollout(min_healthy_time=30)))
+    assert outcome.code == UNREACHABLE
+
+
+def test_without_auto_revert_the_rollout_stops_where_it_is() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.FAIL, nth=2)
+    outcome = fleet.apply(manifest(slug="b", rollout=Rollout(auto_revert=False)))
+    assert outcome.code == ERROR and report(outcome).halted and not report(outcome).reverted
+    assert running(fleet)["web.1"] == "b"
+
+
+def test_a_new_dyno_that_does_not_come_up_halts_the_apply() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.FAIL)
+    outcome = fleet.apply(manifest(web=3, slug="b"))
+    assert outcome.code == ERROR and report(outcome).halted
+    assert {dyno: slug for dyno, slug in running(fleet).items() if dyno != "web.3"} == {"web.1": "a", "web.2": "a"}
+
+
+def test_a_dyno_whose_server_is_lost_is_stranded() -> None:
+    fleet = deployed()
+    first = next(name for name in ("s1", "s2") if "web.1" in slugs(fleet[name]))
+    fleet.fault("sim start", Kind.FAIL, nth=2)
+    fleet.fault("restore", Kind.OFF, host=first)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == UNREACHABLE
+    assert report(outcome).stranded == [f"web.1 on {first}"] and report(outcome).reverted == ["web.2"]
+    fleet[first].boot_up()
+    assert fleet.apply(manifest()).code == OK
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
+def test_a_dyno_that_cannot_go_back_is_stranded() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.FAIL)
+    fleet.fault("restore", Kind.FAIL)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == ERROR and "could not be reverted" in outcome.said
+    assert len(report(outcome).stranded) == 1 and not report(outcome).went_back
+
+
+def test_a_server_that_is_lost_before_a_revert_strands_its_dynos() -> None:
+    fleet = deployed("s1", "s2", web=4)
+    fleet.fault("sim start", Kind.FAIL, nth=4)
+    first = next(name for name in ("s1", "s2") if "web.4" in slugs(fleet[name]))
+    fleet.fault("restore", Kind.LOST_BEFORE, host=first)
+    outcome = fleet.apply(manifest(slug="b", web=4))
+    assert outcome.code == UNREACHABLE and len(report(outcome).stranded) == 2
+
+
+def test_ctrl_c_ends_after_the_step_under_way() -> None:
+    fleet = deployed()
+
+    def pressed(event: Event) -> bool:
+        return event.kind == "done" and event.subject == "web.1"
+
+    outcome = fleet.apply(manifest(slug="b"), stop=pressed)
+    assert outcome.code == ERROR and report(outcome).interrupted
+    assert running(fleet) == {"web.1": "b", "web.2": "a"}
+    assert fleet.apply(manifest(slug="b")).code == OK
+
+
+def test_ctrl_c_before_a_gate_begins_nothing() -> None:
+    fleet = deployed()
+    outcome = fleet.apply(manifest(slug="b", release_command="migrate"), stop=lambda event: event.text == "prepare")
+    assert report(outcome).interrupted and not report(outcome).done
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
+def test_a_server_that_does_not_answer_is_named_and_left_alone() -> None:
+    fleet = deployed()
+    fleet["s2"].connected = False
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == UNREACHABLE and outcome.plan is not None and outcome.plan.missed == ("s2",)
+    assert slugs(fleet["s2"]) in ({"web.1": "a"}, {"web.2": "a"})
+    assert fleet.apply(manifest(slug="b"), skip_unreachable=True).code == OK
+    fleet["s2"].connected = True
+    assert fleet.apply(manifest(slug="b")).code == OK
+    assert running(fleet) == {"web.1": "b", "web.2": "b"}
+
+
+def test_a_server_that_is_lost_in_the_middle_skips_what_it_should_have_made() -> None:
+    fleet = deployed()
+    fleet.fault("sim seal", Kind.OFF, host="s2")
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == UNREACHABLE
+    assert {change.resource.server for change in report(outcome).skipped} == {"s2"}
+    assert list(slugs(fleet["s1"]).values()) == ["b"]
+
+
+def test_a_server_that_cannot_be_looked_at_under_the_lock_ends_the_apply() -> None:
+    fleet = deployed()
+    fleet.fault("observe", Kind.LOST_BEFORE, nth=3)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert (outcome.code, outcome.report) == (UNREACHABLE, None)
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
+def test_a_plan_that_is_stale_is_refused() -> None:
+    fleet = deployed()
+
+    def meanwhile() -> None:
+        fleet.fleet.servers["s1"].processes.clear()
+        fleet.fleet.servers["s1"].version += 1
+
+    outcome = fleet.apply(manifest(slug="b"), before=meanwhile)
+    assert outcome.code == ERROR and "stale" in str(outcome.error)
+
+
+def test_a_lock_that_is_taken_is_said() -> None:
+    fleet = deployed()
+    fleet["s2"].locks[APP] = "somebody@else since noon"
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == ERROR and "somebody@else" in str(outcome.error)
+    assert not fleet["s1"].locks
+
+
+def test_a_lock_is_waited_for() -> None:
+    fleet = deployed()
+    fleet["s2"].locks[APP] = "somebody@else"
+    fleet.fleet.events[fleet.fleet.count + 20] = fleet["s2"].locks.clear
+    outcome = fleet.apply(manifest(slug="b"), lock_timeout=60)
+    assert outcome.code == OK
+    assert next(event.text for event in outcome.events if event.kind == "note").startswith("another apply is running")
+
+
+def test_a_lock_is_not_waited_for_for_ever() -> None:
+    fleet = deployed()
+    fleet["s2"].locks[APP] = "somebody@else"
+    assert fleet.apply(manifest(slug="b"), lock_timeout=5).code == ERROR
+
+
+def test_a_server_that_never_answers_again_is_forgotten() -> None:
+    fleet = deployed("s1", "s2", "s3", web=3)
+    fleet["s3"].shut_down()
+    two = manifest("s1", "s2", web=3)
+    assert fleet.apply(two).code == UNREACHABLE
+    assert fleet.apply(two, forget=frozenset({"s3"})).code == OK
+    assert fleet.pending(two) == []
+    assert "No server called" in str(fleet.apply(two, forget=frozenset({"s9"})).error)
+
+
+def test_a_server_that_answers_is_not_forgotten() -> None:
+    fleet = deployed("s1", "s2", "s3", web=3)
+    assert "is not forgotten" in str(fleet.apply(manifest("s1", "s2", web=3), forget=frozenset({"s3"})).error)
+
+
+def test_a_dead_server_is_evacuated() -> None:
+    fleet = deployed()
+    fleet["s2"].shut_down()
+    assert fleet.apply(manifest(), evacuate=frozenset({"s2"})).code == OK
+    assert set(slugs(fleet["s1"])) == {"web.1", "web.2"}
+    fleet["s2"].boot_up()
+    assert fleet.apply(manifest()).code == OK
+    assert slugs(fleet["s2"]) == {}, "what came back beside its replacement is removed"
+
+
+def test_a_server_that_drains_is_emptied() -> None:
+    fleet = deployed()
+    drained = manifest("s1", Server("s2", "s2", drain=True))
+    assert fleet.apply(drained).code == OK
+    assert not fleet["s2"].processes and not [path for path in fleet["s2"].files if f"/{APP}/" in path]
+    assert fleet.pending(drained) == []
+
+
+def test_only_a_part_is_applied() -> None:
+    fleet = deployed()
+    outcome = fleet.apply(manifest(slug="b"), selection=Selection(targets=("web.1",)))
+    assert outcome.code == OK and outcome.plan is not None and outcome.plan.left_out
+    assert running(fleet) == {"web.1": "b", "web.2": "a"}
+    assert fleet.apply(manifest(slug="b"), selection=Selection(excludes=("nothing",))).code == ERROR
+
+
+def test_a_dyno_is_replaced_though_nothing_changed() -> None:
+    fleet = deployed()
+    outcome = fleet.apply(manifest(), selection=Selection(replaces=("web.1",)))
+    assert [(change.action, change.resource.dyno) for change in report(outcome).done] == [(Action.RESTART, "web.1")]
+
+
+def test_destroy_leaves_nothing() -> None:
+    fleet = deployed(worker=1, router=["s1"], schedule=True)
+    assert fleet.destroy(manifest(worker=1, router=["s1"], schedule=True)).code == OK
+    for server in fleet.fleet.servers.values():
+        assert not server.files and not server.processes and not server.timers and not server.lock_files
+    assert fleet.destroy(manifest()).code == OK
+
+
+def test_destroy_is_finished_once_a_server_is_back() -> None:
+    fleet = deployed()
+    fleet["s2"].connected = False
+    assert fleet.destroy(manifest()).code == UNREACHABLE
+    fleet["s2"].connected = True
+    assert fleet.destroy(manifest()).code == OK
+    assert not fleet["s2"].files
+
+
+def test_destroy_with_a_server_away_that_left() -> None:
+    fleet = deployed("s1", "s2", "s3", web=3)
+    fleet["s3"].connected = False
+    assert fleet.destroy(manifest("s1", "s2", web=3)).code == UNREACHABLE
+    assert [path for path in fleet["s1"].files if path.endswith("meta.json")], "nobody else knows that s3 is left"

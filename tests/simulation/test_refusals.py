@@ -1,0 +1,64 @@
+"""What stands in the way of an apply: somebody else's things, checks, packages and slugs that do not arrive."""
+
+from __future__ import annotations
+
+from infra.errors import ERROR, OK
+from infra.manifest.model import Checks
+from tests.simulation.app import deployed, slugs
+from tests.simulation.faults import Kind
+from tests.simulation.harness import APP, Simulation, manifest
+from tests.simulation.server import UNITS
+
+
+def test_somebody_elses_unit_is_not_touched() -> None:
+    fleet = Simulation("s1")
+    fleet["s1"].write(f"{UNITS}/dyno-shop-web-1.service", "app=other\ndyno=web.1\nport=1\ncpu=1\nslug=x\nconfig=x\n")
+    outcome = fleet.apply(manifest("s1", web=1))
+    assert outcome.code == ERROR and outcome.plan is not None
+    assert "dynoctl did not make it" in outcome.plan.errors[0].summary
+
+
+def test_a_schedule_and_a_type_of_one_name_stand_in_each_others_way() -> None:
+    fleet = Simulation("s1")
+    taken = f"app={APP}\ndyno=nightly.1\nport=0\ncpu=250\nslug=x\nconfig=x\n"
+    fleet["s1"].write(f"{UNITS}/dyno-shop-nightly-1.service", taken)
+    plan = fleet.plan(manifest("s1", schedule=True)).plan
+    assert any("cannot have the same name" in one.summary for one in plan.errors)
+
+
+def test_another_destination_is_not_overwritten() -> None:
+    fleet = deployed("s1", destination="staging")
+    assert fleet.apply(manifest("s1")).code == ERROR
+
+
+def test_a_check_that_fails_stands_in_the_way() -> None:
+    fleet = deployed()
+    checks = Checks(min_healthy={"web": 2}, forbid_root_login=True, min_spread={"rack": 2}, max_exposure=5)
+    outcome = fleet.apply(manifest(slug="b", checks=checks))
+    assert outcome.code == ERROR and outcome.plan is not None
+    assert sum(not check.passed for check in outcome.plan.checks) == 3
+
+
+def test_a_package_that_cannot_be_installed_takes_its_server_out() -> None:
+    fleet = Simulation("s1", "s2")
+    fleet.fault("sim install", Kind.FAIL, host="s2")
+    outcome = fleet.apply(manifest())
+    assert outcome.code == ERROR
+    assert set(slugs(fleet["s1"])) and not slugs(fleet["s2"])
+
+
+def test_a_package_that_brings_no_ruby_takes_its_server_out() -> None:
+    fleet = Simulation("s1")
+    fleet.fleet.servers["s1"].packages.add("unrelated")
+    fleet.fleet.hollow.add("ruby")
+    outcome = fleet.apply(manifest("s1"))
+    assert outcome.code == ERROR and "no MRI Ruby" in outcome.said
+
+
+def test_a_slug_that_cannot_be_sent_takes_its_server_out() -> None:
+    fleet = deployed()
+    fleet["s2"].full = True
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == ERROR and "no space left" in outcome.said
+    fleet["s2"].full = False
+    assert fleet.apply(manifest(slug="b")).code == OK

@@ -1,0 +1,221 @@
+"""What is said and remembered of an apply: last words without secrets, the audit log, saved plans, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from infra.engine import plan_file
+from infra.engine.prepared import Prepared
+from infra.errors import ERROR, OK, REJECTED, DynoctlError
+from infra.fleet.inventory import targets
+from infra.manifest.model import Packages, Reference, Router
+from infra.model import release
+from infra.plan import preconditions
+from infra.state import audit_log, records
+from infra.state.release_body import unpack
+from infra.views import plan_json
+from tests.simulation.faults import Kind
+from tests.simulation.harness import APP, REGISTRY, Simulation, in_order, manifest
+from tests.simulation.server import STATE
+
+SECRET = "correct-horse"
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_KEY", SECRET)
+
+
+KEY = {"KEY": Reference("from_env", "SHOP_KEY"), "COLOUR": "red"}
+
+
+def deployed() -> Simulation:
+    fleet = Simulation()
+    assert fleet.apply(manifest(env=KEY)).code == OK
+    return fleet
+
+
+def test_last_words_are_shown_without_secrets() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.HALF, cut=2)
+    outcome = fleet.apply(manifest(env=KEY, slug="b"))
+    assert outcome.code == REJECTED
+    assert "COLOUR=red" in outcome.said and SECRET not in outcome.said
+
+
+def test_a_restart_shows_last_words_of_which_it_knows_the_secrets() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.HALF, cut=2)
+    outcome = fleet.restart(manifest(env=KEY))
+    assert "COLOUR=red" in outcome.said and SECRET not in outcome.said
+
+
+def test_a_restart_hides_last_words_with_a_secret_of_yesterday(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = deployed()
+    monkeypatch.setenv("SHOP_KEY", "another one")
+    fleet.fault("sim start", Kind.HALF, cut=2)
+    outcome = fleet.restart(manifest(env=KEY))
+    assert "journal is not shown" in outcome.said and SECRET not in outcome.said
+
+
+def test_a_restart_hides_last_words_if_the_secrets_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = deployed()
+    monkeypatch.delenv("SHOP_KEY")
+    fleet.fault("sim start", Kind.HALF, cut=2)
+    assert "journal is not shown" in fleet.restart(manifest(env=KEY)).said
+
+
+def test_last_words_that_cannot_be_had_are_the_steps_own() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.FAIL)
+    fleet.fault("sim journal", Kind.FAIL)
+    assert "failed" in fleet.apply(manifest(env=KEY, slug="b")).said
+
+
+def test_the_audit_log_knows_every_apply_once() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.FAIL)
+    fleet.apply(manifest(env=KEY, slug="b"))
+    fleet["s1"].files[f"{STATE}/{APP}/audit.jsonl"] += "{half a line\n"
+    fleet["s2"].connected = False
+    with mock.patch.object(audit_log, "Session", fleet.fleet.connect):
+        entries, lost = audit_log.read(APP, targets(manifest()))
+    assert [(one["command"], one["result"]) for one in entries] == [("apply", "ok"), ("apply", "reverted")]
+    assert list(lost) == ["s2"]
+    assert SECRET not in str(entries)
+
+
+def document(ready: Prepared) -> dict[str, object]:
+    return plan_json.document(ready.plan, ready.fleet.round_trips())
+
+
+def test_a_saved_plan_is_applied_as_it_was_reviewed(tmp_path: Path) -> None:
+    fleet = deployed()
+    ready = fleet.plan(manifest(env=KEY, slug="b"))
+    plan_file.write(tmp_path / "plan", ready, document(ready))
+    saved = plan_file.read(tmp_path / "plan")
+    assert saved.bound["slug"] == ready.slug.digest if ready.slug else ""
+    assert SECRET not in (tmp_path / "plan").read_text()
+    plan_file.refuse_changed(tmp_path / "plan", saved, fleet.plan(manifest(env=KEY, slug="b")), document(ready))
+
+
+def test_a_saved_plan_is_refused_once_anything_is_different(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = deployed()
+    ready = fleet.plan(manifest(env=KEY, slug="b"))
+    plan_file.write(tmp_path / "plan", ready, document(ready))
+    saved = plan_file.read(tmp_path / "plan")
+    monkeypatch.setenv("SHOP_KEY", "another one")
+    fleet["s2"].connected = False
+    now = fleet.plan(manifest(env={**KEY, "SIZE": "xl"}, slug="c"))
+    with pytest.raises(DynoctlError) as refused:
+        plan_file.refuse_changed(tmp_path / "plan", saved, now, document(now))
+    for words in ("the source changed", "the value of KEY changed", "SIZE is new", "s2 does not answer any more"):
+        assert words in refused.value.summary
+
+
+def test_a_saved_plan_that_would_be_another_one_is_refused(tmp_path: Path) -> None:
+    fleet = deployed()
+    ready = fleet.plan(manifest(env=KEY, slug="b"))
+    plan_file.write(tmp_path / "plan", ready, document(ready))
+    saved = plan_file.read(tmp_path / "plan")
+    with pytest.raises(DynoctlError, match="another one now"):
+        plan_file.refuse_changed(tmp_path / "plan", saved, ready, {**document(ready), "notes": ["else"]})
+
+
+def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
+    for text in ("no json", "[]", '{"format_version": 99, "bound": {}}'):
+        (tmp_path / "plan").write_text(text)
+        with pytest.raises(DynoctlError):
+            plan_file.read(tmp_path / "plan")
+    with pytest.raises(DynoctlError, match="cannot be read"):
+        plan_file.read(tmp_path / "nothing")
+    with pytest.raises(DynoctlError):
+        plan_file.refuse_unwritable(tmp_path / "nowhere" / "plan")
+    ready = deployed().plan(manifest(env=KEY))
+    with pytest.raises(DynoctlError, match="cannot be written"):
+        plan_file.write(tmp_path / "nowhere" / "plan", ready, document(ready))
+
+
+def test_a_release_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(DynoctlError, match="cannot be read"):
+        unpack(3, '{"version": 99}', REGISTRY.fits)
+
+
+def test_what_a_server_lacks_is_said() -> None:
+    fleet = Simulation("s1")
+    stack = REGISTRY.stack(manifest("s1"))
+    seen = fleet.plan(manifest("s1")).fleet.found["s1"].facts
+    for changed, words in (
+        ({"systemd": 200}, "systemd 200 is too old"),
+        ({"squashfs": False}, "no squashfs"),
+        ({"apt": "no"}, "no MRI Ruby"),
+        ({"ruby": "3.1.2", "missing": frozenset({"/usr/bin/puma"})}, "/usr/bin/puma is missing"),
+    ):
+        facts = type(seen)(**{**vars(seen), **changed})
+        assert words in " ".join(one.summary for one in preconditions.servers({"s1": facts}, stack)), changed
+    facts = type(seen)(**{**vars(seen), "apt": "no"})
+    (problem,) = preconditions.servers({"s1": facts}, stack, {"s1": ["ruby"]})
+    assert "no apt" in problem.summary
+    twins = preconditions.servers({"s1": seen, "s2": seen}, stack, {"s1": ["ruby"], "s2": ["ruby"]})
+    assert "the same machine" in twins[0].summary
+
+
+def test_a_ruby_that_does_not_fit_is_said() -> None:
+    fleet = Simulation("s1")
+    stack = REGISTRY.stack(manifest("s1"))
+    picky = type(stack)(**{**vars(stack), "ruby_fits": lambda version: False})
+    seen = fleet.plan(manifest("s1")).fleet.found["s1"].facts
+    assert "apt would install" in preconditions.servers({"s1": seen}, picky, {"s1": ["ruby"]})[0].summary
+    there = type(seen)(**{**vars(seen), "ruby": "1.8"})
+    assert "does not satisfy" in preconditions.servers({"s1": there}, picky)[0].summary
+
+
+def test_another_router_stands_in_the_way() -> None:
+    fleet = Simulation("s1")
+    fleet["s1"].listeners.add(80)
+    wanted = manifest("s1", web=1, router=["s1"])
+    assert isinstance(wanted.router, Router)
+    outcome = fleet.apply(wanted)
+    assert outcome.code == ERROR and outcome.plan is not None
+    assert "port 80 is taken" in outcome.plan.errors[0].summary
+
+
+def test_packages_by_hand_are_not_installed() -> None:
+    fleet = Simulation("s1")
+    fleet["s1"].packages.add("ruby")
+    by_hand = manifest("s1", web=1, router=["s1"], packages=Packages(manual=True))
+    assert not any("package" in one for one in fleet.pending(by_hand))
+
+
+def test_a_drift_says_what_was_changed_by_hand() -> None:
+    fleet = deployed()
+    path = next(one for one in fleet["s1"].files if one.endswith(".env"))
+    fleet["s1"].write(path, f"COLOUR=green\nKEY={SECRET}\n")
+    change = next(one for one in fleet.plan(manifest(env=KEY)).plan.changes if one.resource.kind == "config")
+    assert change.drift and change.drifted == ("variables.COLOUR",)
+
+
+def test_numbers_of_releases_are_given_once() -> None:
+    fleet = deployed()
+    fleet["s2"].connected = False
+    fleet.apply(manifest(env=KEY, slug="b"))
+    fleet["s1"].connected, fleet["s2"].connected = False, True
+    fleet.apply(manifest(env=KEY, slug="c"))
+    fleet["s1"].connected = True
+    assert fleet.apply(manifest(env=KEY, slug="c")).code == OK
+    with in_order(iter(range(100, 200))), mock.patch("infra.state.releases.Session", fleet.fleet.connect):
+        from infra.state.releases import survey
+
+        known = survey(APP, targets(manifest()), {})
+    numbers = [one.number for one in known.releases]
+    assert len(numbers) == len(set(numbers)) == 3
+    current = release.current(known.releases)
+    assert current is not None and current.result == "ok"
+
+
+def test_a_damaged_record_is_none() -> None:
+    assert records.parse_line("{no json") == {}
+    assert records.parse_line("[]") == {}

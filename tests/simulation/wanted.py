@@ -1,0 +1,110 @@
+"""What a simulated user may do: the manifest that they edit, and their operations as values that can be replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from infra.manifest.model import Manifest, Rollout, Server
+from tests.simulation import harness
+from tests.simulation.faults import Fault
+
+HOSTS = ("s1", "s2", "s3")
+GOOD = ("a", "b", "c")
+BAD = "bad"
+"""A slug that answers nowhere."""
+PARTLY = "partly"
+"""A slug that does not answer on the second server."""
+LATE = "late"
+"""A slug whose dynos answer first, and soon do not any more."""
+UNMIGRATED = "unmigrated"
+"""A slug whose release command fails."""
+SLUGS = (*GOOD, BAD, PARTLY, LATE, UNMIGRATED)
+BROKEN = "broken"
+"""A value of a variable with which no dyno answers."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A manifest in a few words. ``addresses`` are those of the servers, by name, where they differ from it."""
+
+    servers: tuple[str, ...] = ("s1", "s2")
+    drains: tuple[str, ...] = ()
+    web: int = 2
+    worker: int = 0
+    slug: str = "a"
+    mode: str = ""
+    router: tuple[str, ...] = ()
+    schedule: bool = False
+    command: bool = False
+    parallel: int = 1
+    canary: int = 0
+    revert: bool = True
+    patience: int = 0
+    keep: int = 3
+    addresses: tuple[tuple[str, str], ...] = ()
+
+    def manifest(self) -> Manifest:
+        where = dict(self.addresses)
+        servers = [Server(one, where.get(one, one), drain=one in self.drains) for one in self.servers]
+        return harness.manifest(
+            *servers,
+            web=self.web,
+            worker=self.worker,
+            slug=self.slug,
+            env={"MODE": self.mode} if self.mode else {},
+            router=[one for one in self.router if one in self.servers],
+            schedule=self.schedule,
+            rollout=Rollout(self.parallel, self.canary, self.patience, auto_revert=self.revert),
+            keep=self.keep,
+            release_command="migrate" if self.command else None,
+        )
+
+    def mended(self) -> Wanted:
+        """The same with a release that works and room for all of it."""
+        slug = self.slug if self.slug in GOOD else "a"
+        mode = "" if self.mode == BROKEN else self.mode
+        drains = () if set(self.drains) >= set(self.servers) else self.drains
+        return replace(self, slug=slug, mode=mode, drains=drains)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The manifest changes in one place."""
+
+    key: str
+    value: object
+
+    def __post_init__(self) -> None:
+        if self.key not in {one.name for one in fields(Wanted)}:
+            raise ValueError(self.key)
+
+
+@dataclass(frozen=True)
+class Happen:
+    """Something happens to a server."""
+
+    what: str
+    host: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command of dynoctl. ``faults`` are by the number of its exchanges; ``stop`` is after how many events Ctrl-C is
+    pressed (0: never); ``names`` are servers, dynos or types, as the command takes them."""
+
+    command: str
+    faults: tuple[tuple[int, Fault], ...] = ()
+    names: tuple[str, ...] = ()
+    stop: int = 0
+    between: Happen | None = None
+    """What happens after the plan was made and before it is applied."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Time passes."""
+
+    seconds: int
+
+
+Operation = Edit | Run | Happen | Pass

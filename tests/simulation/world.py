@@ -1,0 +1,254 @@
+"""A user, a fleet and the engine: performs operations one by one, and looks after each whether all is as promised."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from infra.engine.prepared import Prepared
+from infra.errors import OK, UNREACHABLE
+from infra.fleet.facts import newest_meta
+from infra.plan.selection import Selection
+from tests.simulation import wanted as words
+from tests.simulation.harness import APP, KILLED, Outcome, Simulation
+from tests.simulation.invariants import Watch, check_outcome, check_running, check_settled, snapshot
+from tests.simulation.registry import digest
+from tests.simulation.server import ROUTES, STATE, UNITS, SimServer
+from tests.simulation.wanted import HOSTS, Edit, Happen, Operation, Pass, Run, Wanted
+
+HOUR = 3600
+
+OTHER = "shop-admin"
+"""An app of the same servers whose name begins as ours does; nothing of it may be touched."""
+
+
+class World:
+    """One life of a fleet. ``applies`` counts the commands of dynoctl that planned or changed something."""
+
+    def __init__(self) -> None:
+        self.simulation = Simulation(*HOSTS, cores=3)
+        self.fleet = fleet = self.simulation.fleet
+        self.wanted = Wanted()
+        self.applies = 0
+        self.codes: Counter[int] = Counter()
+        self.watch = Watch(fleet)
+        self.forgotten: set[str] = set()
+        """Machines that were given up by name: nobody looks for what they carry."""
+        self.heard: dict[str, set[str]] = {}
+        self.parent = ""
+        self.ways: Mapping[str, Mapping[str, str]] = {}
+        self.named = {host: self.simulation[host] for host in HOSTS}
+        fleet.bad |= {_digest(words.BAD), f"MODE={words.BROKEN}"}
+        fleet.bad.add(f"{_digest(words.PARTLY)}@{self.named['s2'].machine_id}")
+        fleet.late.add(_digest(words.LATE))
+        fleet.bad_commands.add(_digest(words.UNMIGRATED))
+        _other_app(self.named["s1"])
+        self.other = _of_other(self.named["s1"])
+
+    def perform(self, operation: Operation) -> None:
+        """Do one thing. Raises AssertionError if a promise is broken."""
+        match operation:
+            case Edit(key, value):
+                self.wanted = replace(self.wanted, **{key: value})
+            case Run():
+                self._run(operation)
+            case Happen(what, host):
+                self._happen(what, self.named[host])
+            case Pass(seconds):
+                self.fleet.clock.advance(seconds)
+
+    def settle(self) -> None:
+        """All servers are back, the release works: one apply without faults must make everything as it is wanted, and a
+        destroy must leave nothing."""
+        for server in self.named.values():
+            server.connected, server.full = True, False
+            if not server.powered:
+                server.boot_up()
+        self.fleet.clock.advance(24 * HOUR)
+        self.wanted = self.wanted.mended()
+        unknown = self._unknown()
+        outcome = self._run(Run("apply"))
+        if outcome.code == UNREACHABLE and outcome.plan and not {*outcome.plan.unreachable} & {*self.wanted.servers}:
+            # It left the manifest before it got another address: nobody can find it.
+            gone = tuple(outcome.plan.unreachable)
+            outcome = self._run(Run("forget", names=gone))
+        assert outcome.code == OK, f"the last apply failed: {outcome.code} {_why(outcome)}"
+        pending = self.simulation.pending(self.wanted.manifest())
+        assert pending == [], f"the last apply did not converge: {pending}"
+        check_settled(self.fleet, self.wanted, outcome, self.forgotten | unknown)
+        if _of_other(self.named["s1"]) != self.other and not self._rebuilt("s1"):
+            raise AssertionError("another app was touched")
+        outcome = self._run(Run("destroy"))
+        assert outcome.code == OK, f"destroy failed: {outcome.code} {_why(outcome)}"
+        check_settled(self.fleet, None, outcome, self.forgotten | unknown)
+        for server in self.watch.servers.values() if outcome.report is not None else ():
+            assert APP not in server.lock_files, f"{server.host} keeps the files of a lock"
+
+    def _called(self, name: str) -> SimServer:
+        """The server that has a name in the manifest."""
+        return self.fleet.servers[dict(self.wanted.addresses).get(name, name)]
+
+    def _unknown(self) -> set[str]:
+        """Machines outside the manifest to which nothing leads: the newest record does not know them, nor does any that
+        it was made from."""
+        here = [self._called(name) for name in self.wanted.servers]
+        newest = max((_meta(server) for server in here), key=lambda meta: int(meta.get("serial", 0)))
+        hosts = {server.machine_id: server.host for server in self.named.values()}
+        ways = {**newest.get("spares", {}), **newest.get("servers", {})}
+        # One that got another address since it was recorded answers at none that is known.
+        lost = {machine for machine, way in ways.items() if way.get("host") != hosts.get(machine)}
+        known = (self.heard.get(_key(newest), set()) | {*newest.get("spares", {})}) - lost
+        return set(hosts) - known - {server.machine_id for server in here}
+
+    def _listen(self) -> None:
+        """Note which machines each new record knows, and those that the record knew from which it was made."""
+        for server in self.named.values():
+            meta = _meta(server)
+            if meta and _key(meta) not in self.heard:
+                self.heard[_key(meta)] = self.heard.get(self.parent, set()) | {*meta.get("servers", {})}
+
+    def _rebuilt(self, host: str) -> bool:
+        return f"{UNITS}/dyno-{OTHER}-web-1.service" not in self.named[host].files
+
+    # Commands.
+
+    def _run(self, run: Run) -> Outcome:
+        simulation, fleet = self.simulation, self.fleet
+        manifest = self.wanted.manifest()
+        fleet.faults = {fleet.count + number: fault for number, fault in run.faults}
+        for server in fleet.servers.values():
+            server.settle()
+        before = snapshot(fleet)
+        self.watch.begin(before, self.wanted, calm=not run.faults and run.between is None)
+        simulation.on_ready = self._ready
+        left = run.stop
+
+        def stop(_: object) -> bool:
+            nonlocal left
+            left -= 1
+            return left == 0
+
+        self.applies += 1
+
+        def between() -> None:
+            if run.between is not None:
+                self.watch.active = False
+                self._happen(run.between.what, self.named[run.between.host])
+                self.watch.active = True
+
+        options: dict[str, Callable[[], Outcome]] = {
+            "apply": lambda: simulation.apply(manifest, stop=stop, before=between),
+            "target": lambda: simulation.apply(manifest, selection=Selection(run.names)),
+            "replace": lambda: simulation.apply(manifest, selection=Selection(replaces=run.names)),
+            "evacuate": lambda: simulation.apply(manifest, evacuate=frozenset(run.names)),
+            "forget": lambda: simulation.apply(manifest, forget=frozenset(run.names)),
+            "rollback": lambda: simulation.rollback(manifest),
+            "restart": lambda: simulation.restart(manifest, *run.names),
+            "destroy": lambda: simulation.destroy(manifest),
+        }
+        outcome = options[run.command]()
+        fleet.faults = {}
+        self.watch.end()
+        self._listen()
+        self.codes[outcome.code] += 1
+        if run.command == "forget" and (outcome.report is not None or outcome.code == KILLED):
+            self.forgotten |= {machine for machine, way in self.ways.items() if way.get("name") in run.names}
+        check_outcome(self.watch, self.wanted, run, outcome)
+        if self._whole(run, outcome):
+            check_running(fleet, self.wanted, outcome, self.forgotten | self._unknown())
+        return outcome
+
+    def _whole(self, run: Run, outcome: Outcome) -> bool:
+        """Whether a command says that everything is as it is wanted, with nobody away who could know better."""
+        up = all(server.up for server in self.named.values())
+        calm = not run.faults and not run.stop and run.between is None
+        return run.command in ("apply", "replace") and outcome.code == OK and up and calm
+
+    def _ready(self, ready: Prepared) -> None:
+        newest = newest_meta(seen.facts for seen in ready.fleet.found.values())
+        self.parent, self.ways = _key(newest), newest.get("servers", {})
+        self.watch.planned(ready.plan, {name: one.server for name, one in ready.fleet.sessions.items()})
+
+    # What happens to servers.
+
+    def _happen(self, what: str, server: SimServer) -> None:
+        match what:
+            case "reboot":
+                if server.powered:
+                    server.shut_down()
+                    server.boot_up()
+            case "off":
+                if server.powered:
+                    server.shut_down()
+            case "on":
+                if not server.powered:
+                    server.boot_up()
+            case "cut":
+                server.connected = False
+            case "join":
+                server.connected = True
+            case "full":
+                server.full = True
+            case "free":
+                server.full = False
+            case "wipe":
+                server.wipe()
+            case "rebuild":
+                self.fleet.rebuild(server.host)
+            case "readdress":
+                name = next(one for one in HOSTS if self._called(one) is server)
+                moved = f"{name}-{server.boot}"
+                self.fleet.move(server.host, moved)
+                addresses = {**dict(self.wanted.addresses), name: moved}
+                self.wanted = replace(self.wanted, addresses=tuple(addresses.items()))
+            case "rename":
+                names = [dict(self.wanted.addresses).get(name, name) for name in HOSTS]
+                self.wanted = replace(self.wanted, addresses=tuple(zip(HOSTS, names[1:] + names[:1], strict=True)))
+            case "crash":
+                for unit in [one for one, process in server.processes.items() if process.app == APP][:1]:
+                    server.stop(unit)
+            case "edit":
+                for path in server.below(f"/etc/dyno/{APP}")[:1]:
+                    server.version += 1
+                    server.files[path] = "MODE=by-hand\n"
+            case _:
+                raise ValueError(what)
+
+
+def _meta(server: SimServer) -> dict[str, Any]:
+    text = server.files.get(f"{STATE}/{APP}/meta.json")
+    return json.loads(text) if text else {}
+
+
+def _key(meta: Mapping[str, Any]) -> str:
+    return json.dumps(meta, sort_keys=True)
+
+
+def _digest(slug: str) -> str:
+    return digest(f"/{slug}")
+
+
+def _other_app(server: SimServer) -> None:
+    unit = f"dyno-{OTHER}-web-1"
+    text = f"app={OTHER}\ndyno=web.1\nport=5000\ncpu=250\nslug=x\nconfig=/etc/dyno/{OTHER}/web.1.env\n"
+    server.files |= {
+        f"{UNITS}/{unit}.service": text,
+        f"/etc/dyno/{OTHER}/web.1.env": "MODE=admin\n",
+        f"{STATE}/{OTHER}/slugs/x.squashfs": "x\n",
+        f"{STATE}/{OTHER}/pending/web.7": "changing\n",
+        f"{ROUTES}/{OTHER}/mark.json": '{"app": "shop-admin", "kind": "sim", "hosts": ["admin"], "ports": {"80": "plain"}, "upstreams": {}}',
+    }
+    server.enabled.add(unit)
+    server.start(unit)
+
+
+def _of_other(server: SimServer) -> dict[str, str]:
+    return {path: text for path, text in server.files.items() if f"/{OTHER}/" in path or f"dyno-{OTHER}-" in path}
+
+
+def _why(outcome: Outcome) -> str:
+    errors = [] if outcome.plan is None else [one.summary for one in outcome.plan.errors]
+    return f"{outcome.said} {errors} {dict(outcome.plan.unreachable) if outcome.plan else ''}"
