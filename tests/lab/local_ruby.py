@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from infra.manifest.model import App, AppServer, Framework, Json, Manifest, Map, Use
 from stacks.contract import Boot, Listen, Tcp
 from stacks.launch import ENVIRONMENT, launch
@@ -138,7 +140,7 @@ def serving(slug: Path, what: Manifest, **more: str) -> Iterator[tuple[str, subp
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        answers(lambda: socket.create_connection(("127.0.0.1", port), 1), process)
+        answers(lambda: socket.create_connection(("127.0.0.1", port), WAIT), process)
         yield url, process
     finally:
         process.kill()
@@ -151,7 +153,8 @@ def answers(connect: Callable[[], socket.socket], process: subprocess.Popen[str]
     """Wait until whoever listens there speaks HTTP: a master may listen long before a worker answers."""
 
     def speaks() -> bool:
-        assert process.poll() is None, process.stdout and process.stdout.read()
+        if process.poll() is not None:
+            pytest.fail(f"it ended: {process.stdout and process.stdout.read()}")
         with connect() as peer:
             peer.settimeout(WAIT)
             peer.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
