@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import socket
 import subprocess
 import textwrap
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,7 +203,12 @@ VALUES: list[Json] = [
 ]
 
 
+PORTS = itertools.count(20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+"""Below what Linux gives to outgoing connections, and a thousand for each process of a test run."""
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """A port that nothing has, and that nobody is given between this look and its use."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port := next(PORTS))):
+            return port

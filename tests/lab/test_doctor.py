@@ -20,7 +20,6 @@ def app(tmp_path: Path, fleet: Any) -> Iterator[Project]:
     project.manifest["database"] = {"adapter": "postgresql", "url": {"from_env": "DATABASE_URL"}}
     project.manifest["cache"] = {"adapter": "redis", "url": {"from_env": "CACHE_URL"}}
     project.environment |= {"DATABASE_URL": fleet.url("database_url"), "CACHE_URL": fleet.url("cache_url")}
-    project.manifest["ssh"]["connect_timeout"] = 2
     yield project
 
 

@@ -19,7 +19,6 @@ def app(tmp_path: Path, fleet: Any) -> Any:
     framework = {"name": "rack", "require": "./probe", "app": "Probe"}
     project = Project(tmp_path, fleet, "drain", APPS / "probe", framework=framework)
     project.manifest["dynos"] = {"web": 4}
-    project.manifest["ssh"]["connect_timeout"] = 2
     yield project
     project.manifest |= fleet.inventory()
     project.destroy()

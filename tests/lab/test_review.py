@@ -87,7 +87,6 @@ def test_a_server_that_is_away_may_be_skipped(app: Project, fleet: Any) -> None:
     app.apply()
     fleet.cut("grid-3")
     try:
-        app.manifest["ssh"]["connect_timeout"] = 2
         assert "Unreachable: cannot connect to grid-3" in app.dynoctl("plan", code=4).stdout
         assert "Unreachable: cannot connect to grid-3" in app.dynoctl("plan", "--skip-unreachable").stdout
         app.manifest["env"]["WORD"] = "three"
