@@ -26,6 +26,10 @@ STARTERS = Path(__file__).parents[2] / "stacks/starters"
 WAIT = 60
 """Seconds that anything may take on a machine that is busy with other things. No wait is shorter."""
 
+AWAY_AFTER = 5
+"""``ssh.connect_timeout`` where a test takes servers away: each command waits so long for each of them. Of 45 logins on
+two cores with six other processes the slowest took 1.7 s."""
+
 
 class Project:
     """One app. ``manifest`` is the dyno.yaml as values; change it, then ``plan`` or ``apply``."""

@@ -17,7 +17,7 @@ from infra.remote import locked
 from infra.remote.locked import LockedShell
 from infra.remote.session import Session
 from tests.lab.load import Load
-from tests.lab.support import APPS, Project, eventually, get, let_pass, snapshot, stays
+from tests.lab.support import APPS, AWAY_AFTER, Project, eventually, get, let_pass, snapshot, stays
 
 SWEEP = 3
 """Points at which an apply is killed; the long sweep has thirty."""
@@ -73,6 +73,7 @@ def test_a_dead_server_can_leave_and_be_forgotten(app: Project, fleet: Any) -> N
     fleet.kill("grid-3")
     try:
         app.manifest["servers"].pop()
+        app.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
         done = app.apply(code=4)
         assert "Unreachable: cannot connect to grid-3" in done.stdout
         assert app.ps()[lost]["server"] in ("grid-1", "grid-2"), "its dyno has a new home"
@@ -198,6 +199,7 @@ def test_a_release_command_that_nobody_waits_for_any_more_runs_once(app: Project
     process.communicate()
 
     # While it may still run nobody begins another, not even where its server is not asked.
+    app.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
     fleet.cut(where)
     try:
         done = app.apply(code=None)
@@ -249,6 +251,7 @@ def test_destroy_remembers_a_server_that_left_and_is_away(app: Project, fleet: A
     before = snapshot(fleet, "grid-3")
     app.apply()
     app.manifest["servers"].pop()
+    app.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
     fleet.kill("grid-3")
     try:
         app.dynoctl("destroy", "--auto-approve", code=4)

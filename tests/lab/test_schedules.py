@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.support import APPS, WAIT, Project, eventually, let_pass, snapshot
+from tests.lab.support import APPS, AWAY_AFTER, WAIT, Project, eventually, let_pass, snapshot
 
 EVERY = 5
 
@@ -22,6 +22,7 @@ def app(tmp_path: Any, fleet: Any) -> Iterator[Project]:
     framework = {"name": "rack", "require": "./probe", "app": "Probe"}
     project = Project(tmp_path, fleet, "clock", APPS / "probe", framework=framework)
     project.manifest["dynos"] = {"web": 1}
+    project.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
     project.manifest["schedule"] = [{"name": "tick", "every": f"{EVERY}s", "command": TICK, "timeout": 30}]
     yield project
     project.manifest |= fleet.inventory()
