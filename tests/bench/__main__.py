@@ -184,7 +184,7 @@ def new_dyno(project: Path, lab: LabState) -> list[Row]:
         poller.start()
         dynoctl(project, "apply", "--auto-approve")
         wholes.append(time.perf_counter() - began)
-        poller.join(timeout=10)
+        poller.join(timeout=60)
         stop.set()
         firsts.append(first[0] - began)
     first_200, whole = statistics.median(firsts), statistics.median(wholes)

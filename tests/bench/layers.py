@@ -88,7 +88,7 @@ def new_dyno(project: Path, lab: LabState, framework: str, server: str) -> tuple
         poller.start()
         dynoctl(project, "apply", "--auto-approve")
         wholes.append(time.perf_counter() - began)
-        poller.join(timeout=10)
+        poller.join(timeout=60)
         stop.set()
         firsts.append(first[0] - began)
     return statistics.median(firsts), statistics.median(wholes)

@@ -12,8 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-PATIENCE = 30
-"""Seconds to wait for the browser's next word."""
+from tests.lab.support import WAIT
 
 
 class Browser:
@@ -104,10 +103,10 @@ class Browser:
         return data
 
     def _next(self) -> dict[str, Any]:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WAIT
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._from], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"the browser said nothing for {PATIENCE} s"
+            assert ready, f"the browser said nothing for {WAIT} s"
             piece = os.read(self._from.fileno(), 1 << 16)
             assert piece, "the browser ended"
             self._buffer += piece

@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from tests.lab.support import eventually
+from tests.lab.support import WAIT, eventually
 
 PAUSE = 0.01
 """Seconds between two requests of one client."""
 
-LONGEST = 120
-"""Seconds after which a load stops by itself."""
+LONGEST = 900
+"""Seconds after which a load stops by itself, should its test never end it."""
 
 
 class Load:
@@ -51,14 +51,14 @@ class Load:
         """Wait until each client has asked once more."""
         with self._mutex:
             before = dict(self._asked)
-        eventually(lambda: all(self._asked[name] > before[name] for name in before))
+        eventually(lambda: all(self._asked[name] > before[name] for name in before), seconds=3 * WAIT)
 
     def _ask(self, dyno: str, host: str, port: int) -> None:
         deadline = time.monotonic() + LONGEST
         while not self._stop.wait(PAUSE) and time.monotonic() < deadline:
             began = time.monotonic()
             failure = ""
-            connection = http.client.HTTPConnection(host, port, timeout=60)
+            connection = http.client.HTTPConnection(host, port, timeout=WAIT)
             try:
                 connection.request("GET", self.path)
                 answer = connection.getresponse()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import socket
 import subprocess
 import textwrap
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from infra.manifest.model import App, AppServer, Framework, Json, Manifest, Map, Use
 from stacks.contract import Boot, Listen, Tcp
@@ -138,7 +142,7 @@ def serving(slug: Path, what: Manifest, **more: str) -> Iterator[tuple[str, subp
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        answers(lambda: socket.create_connection(("127.0.0.1", port), 1), process)
+        answers(lambda: socket.create_connection(("127.0.0.1", port), WAIT), process)
         yield url, process
     finally:
         process.kill()
@@ -151,7 +155,8 @@ def answers(connect: Callable[[], socket.socket], process: subprocess.Popen[str]
     """Wait until whoever listens there speaks HTTP: a master may listen long before a worker answers."""
 
     def speaks() -> bool:
-        assert process.poll() is None, process.stdout and process.stdout.read()
+        if process.poll() is not None:
+            pytest.fail(f"it ended: {process.stdout and process.stdout.read()}")
         with connect() as peer:
             peer.settimeout(WAIT)
             peer.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
@@ -198,7 +203,12 @@ VALUES: list[Json] = [
 ]
 
 
+PORTS = itertools.count(20000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+"""Below what Linux gives to outgoing connections, and a thousand for each process of a test run."""
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """A port that nothing has, and that nobody is given between this look and its use."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port := next(PORTS))):
+            return port

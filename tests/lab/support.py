@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import inspect
 import json
 import os
 import shutil
@@ -10,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ STARTERS = Path(__file__).parents[2] / "stacks/starters"
 
 WAIT = 60
 """Seconds that anything may take on a machine that is busy with other things. No wait is shorter."""
+
+AWAY_AFTER = 5
+"""``ssh.connect_timeout`` where a test takes servers away: each command waits so long for each of them. Of 45 logins on
+two cores with six other processes the slowest took 1.7 s."""
 
 
 class Project:
@@ -120,27 +126,56 @@ def changed(fleet: Any, server: str, do: str, undo: str) -> Iterator[None]:
 
 
 def let_pass(seconds: float, why: str) -> None:
-    """Let time pass where the passing of time is what is tested: a clock's moments, a quota's period, that nothing
-    happens. ``why`` says which; whatever can be waited for is waited for with ``eventually``."""
+    """Let time pass where the passing of time is what is tested: a clock's moments, a quota's period, a random moment.
+
+    ``why`` says which. What can be waited for is waited for with ``eventually``; that nothing happens is ``stays``."""
     assert why
     time.sleep(seconds)
 
 
-def eventually(check: Any) -> Any:
-    """Call ``check`` until it returns something true, and return that. Fails after WAIT seconds."""
-    deadline = time.monotonic() + WAIT
+def stays(check: Callable[[], Any], seconds: float, why: str) -> None:
+    """Observe for ``seconds`` that ``check`` holds all the time: the proof that something does not happen.
+
+    The window is part of the test, so it may be short: a slow machine looks less often, and fails no more often."""
+    assert why
+    end = time.monotonic() + seconds
     while True:
-        try:
-            result = check()
-        except (OSError, urllib.error.URLError) as error:
-            result, last = None, error
-        else:
-            last = None
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {WAIT} s: {last or result!r}")
+        assert check(), f"no longer so: {_source(check)}"
+        if time.monotonic() > end:
+            return
         time.sleep(0.1)
+
+
+NOT_YET = (OSError, http.client.HTTPException, AssertionError, LookupError)
+"""What a check raises where what it looks at is not there yet."""
+
+
+def eventually(check: Callable[[], Any], seconds: float = WAIT) -> Any:
+    """Call ``check`` until it returns something true, and return that.
+
+    What it raises of NOT_YET counts as not yet; ``pytest.fail`` ends the wait at once. After ``seconds`` (never less
+    than WAIT) it fails with the check and with what it returned or raised last."""
+    assert seconds >= WAIT
+    deadline = time.monotonic() + seconds
+    while True:
+        last: object = None
+        try:
+            if result := check():
+                return result
+            last = result
+        except NOT_YET as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {_source(check)}\nlast: {last!r}")
+        time.sleep(0.1)
+
+
+def _source(check: Callable[[], Any]) -> str:
+    """The lines that a check was written in."""
+    try:
+        return inspect.getsource(check).strip()
+    except (OSError, TypeError):
+        return repr(check)
 
 
 SNAPSHOT = r"""

@@ -18,10 +18,11 @@ from tests.lab.support import DYNOCTL, WAIT, Project
 class Terminal:
     """One command of a project, run in a terminal of its own."""
 
-    def __init__(self, project: Project, *argv: str) -> None:
+    def __init__(self, project: Project, *argv: str, size: tuple[int, int] = (80, 24)) -> None:
         project.write()
         self._master, slave = pty.openpty()
-        self.resize(80, 24)
+        self.resize(*size)
+        self.before = self.after = termios.tcgetattr(slave)
         self._process = subprocess.Popen(
             [DYNOCTL, *argv],
             cwd=project.directory,
@@ -34,9 +35,9 @@ class Terminal:
         os.close(slave)
         self.text = ""
 
-    def wait_for(self, words: str, seconds: float = WAIT) -> None:
+    def wait_for(self, words: str) -> None:
         """Read until ``words`` are on the screen."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + WAIT
         while words not in self.text:
             assert self._read(deadline), f"{words!r} did not come:\n{self.text}"
 
@@ -64,12 +65,13 @@ class Terminal:
         """Ctrl-C."""
         os.kill(self._process.pid, signal.SIGINT)
 
-    def end(self, seconds: float = 90) -> tuple[str, int]:
-        """Read until it ends; everything that it printed, and its exit status."""
-        deadline = time.monotonic() + seconds
+    def end(self) -> tuple[str, int]:
+        """Read until it ends; everything that it printed, and its exit status. ``after`` is how it left the terminal."""
+        deadline = time.monotonic() + 3 * WAIT
         while self._read(deadline):
             pass
-        code = self._process.wait(timeout=60)
+        code = self._process.wait(timeout=WAIT)
+        self.after = termios.tcgetattr(self._master)
         os.close(self._master)
         self._master = -1
         return self.text, code

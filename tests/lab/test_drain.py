@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.support import APPS, Project, eventually, let_pass, snapshot
+from tests.lab.support import APPS, AWAY_AFTER, Project, eventually, let_pass, snapshot
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def app(tmp_path: Path, fleet: Any) -> Any:
     framework = {"name": "rack", "require": "./probe", "app": "Probe"}
     project = Project(tmp_path, fleet, "drain", APPS / "probe", framework=framework)
     project.manifest["dynos"] = {"web": 4}
-    project.manifest["ssh"]["connect_timeout"] = 2
+    project.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
     yield project
     project.manifest |= fleet.inventory()
     project.destroy()

@@ -17,10 +17,13 @@ from infra.remote import locked
 from infra.remote.locked import LockedShell
 from infra.remote.session import Session
 from tests.lab.load import Load
-from tests.lab.support import APPS, Project, eventually, get, let_pass, snapshot
+from tests.lab.support import APPS, AWAY_AFTER, Project, eventually, get, let_pass, snapshot, stays
 
 SWEEP = 3
 """Points at which an apply is killed; the long sweep has thirty."""
+
+PATIENCE = 8
+"""Seconds without a heartbeat after which both sides give up, here: long for a heart that beats every second."""
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_a_dead_server_can_leave_and_be_forgotten(app: Project, fleet: Any) -> N
     fleet.kill("grid-3")
     try:
         app.manifest["servers"].pop()
-        app.manifest["ssh"]["connect_timeout"] = 2
+        app.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
         done = app.apply(code=4)
         assert "Unreachable: cannot connect to grid-3" in done.stdout
         assert app.ps()[lost]["server"] in ("grid-1", "grid-2"), "its dyno has a new home"
@@ -196,7 +199,7 @@ def test_a_release_command_that_nobody_waits_for_any_more_runs_once(app: Project
     process.communicate()
 
     # While it may still run nobody begins another, not even where its server is not asked.
-    app.manifest["ssh"]["connect_timeout"] = 2
+    app.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
     fleet.cut(where)
     try:
         done = app.apply(code=None)
@@ -248,7 +251,7 @@ def test_destroy_remembers_a_server_that_left_and_is_away(app: Project, fleet: A
     before = snapshot(fleet, "grid-3")
     app.apply()
     app.manifest["servers"].pop()
-    app.manifest["ssh"]["connect_timeout"] = 2
+    app.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
     fleet.kill("grid-3")
     try:
         app.dynoctl("destroy", "--auto-approve", code=4)
@@ -343,14 +346,16 @@ def test_a_crash_frees_the_lock_at_once(fleet: Any) -> None:
 
 def test_whoever_waits_for_a_lock_does_not_end_its_holder(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locked, "BEAT", 1)
-    monkeypatch.setattr(locked, "PATIENCE", 4)
+    monkeypatch.setattr(locked, "PATIENCE", PATIENCE)
     first, second = Session(target(fleet, "grid-1")), Session(target(fleet, "grid-1"))
     holder = LockedShell(first, "wait", "first").take()
-    deadline = time.monotonic() + 9  # more than twice as long as anybody is patient
-    while time.monotonic() < deadline:
+
+    def held() -> bool:
         with pytest.raises(LockTaken):
             LockedShell(second, "wait", "second").take()
-        assert holder.run([Command(("echo", "here"))]) == "here"
+        return holder.run([Command(("echo", "here"))]) == "here"
+
+    stays(held, 2 * PATIENCE + 1, "more than twice as long as anybody is patient")
     holder.forget()
     eventually(lambda: fleet.exec("grid-1", "sh", "-c", "ls /run/dynoctl/wait*", check=False).stdout == "")
     LockedShell(second, "wait", "second").take().forget()
@@ -367,10 +372,10 @@ def attempt(session: Session) -> LockedShell | None:
 
 def test_a_network_cut_without_a_word_frees_the_lock(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locked, "BEAT", 1)
-    monkeypatch.setattr(locked, "PATIENCE", 4)
+    monkeypatch.setattr(locked, "PATIENCE", PATIENCE)
     session = Session(target(fleet, "grid-3"))
     shell = LockedShell(session, "cut", "the one that is cut off").take()
-    shell.run([Command(("sleep", "6"))])  # longer than the patience, with a heartbeat: the lock stays
+    shell.run([Command(("sleep", str(PATIENCE + 2)))])  # longer than the patience, with a heartbeat: the lock stays
     fleet.cut("grid-3")
     try:
         taken = "flock -n /run/dynoctl/cut.lock true"
@@ -381,8 +386,8 @@ def test_a_network_cut_without_a_word_frees_the_lock(fleet: Any, monkeypatch: py
         fleet.restore("grid-3")
         shell.close()
         session.close()
-    let_pass(2, "whatever was on its way arrives now, and must do nothing")
-    assert fleet.exec("grid-3", "sh", "-c", "ls /root/too-late", check=False).returncode != 0
+    late = ("ls", "/root/too-late")
+    stays(lambda: fleet.exec("grid-3", *late, check=False).returncode != 0, 2, "what was on its way arrives now")
     fleet.exec(
         "grid-3", "sh", "-c", "rm -f /run/dynoctl/cut.lock*; rm -f /run/dynoctl/lock; rmdir /run/dynoctl", check=False
     )

@@ -78,7 +78,7 @@ def test_two_ups_at_once_make_one_lab(fleet: Any) -> None:
     fleet.kill("grid-2")
     argv = [DYNOCTL, "lab", "up", "--name", name, "--servers", "3"]
     both = [subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [one.communicate(timeout=60)[1] for one in both]
+    said = [one.communicate(timeout=180)[1] for one in both]
     assert [one.returncode for one in both] == [0, 0], said
     assert sum("Booting grid-2" in words for words in said) == 1
     assert {**pids(fleet), "grid-2": 0} == {**before, "grid-2": 0}
@@ -149,11 +149,14 @@ def share(fleet: Any, server: str, unit: str) -> float:
     """Percent of a core that a unit's main process gets."""
     look = 'set -- $(cat /proc/$(systemctl show --property MainPID --value "$0")/stat); echo "${14} ${15}"'
     eventually(lambda: sum(map(int, fleet.exec(server, "bash", "-c", look, unit).stdout.split())) > 20)
-    used = []
-    for pause in (3.0, 0.0):
-        used.append((time.monotonic(), sum(map(int, fleet.exec(server, "bash", "-c", look, unit).stdout.split()))))
-        let_pass(pause, "the share is measured over these seconds")
-    (start, before), (end, after) = used
+
+    def used() -> int:
+        return sum(map(int, fleet.exec(server, "bash", "-c", look, unit).stdout.split()))
+
+    # The clock is read outside of the looks, so that a slow look makes the share smaller and never larger.
+    start, before = time.monotonic(), used()
+    let_pass(3, "the share is measured over these seconds")
+    after, end = used(), time.monotonic()
     return float((after - before) / os.sysconf("SC_CLK_TCK") / (end - start) * 100)
 
 
@@ -161,14 +164,14 @@ def test_a_cpu_quota_holds_and_a_reboot_keeps_units_files_and_quotas(fleet: Any)
     fleet.exec("grid-1", "tee", "/etc/systemd/system/burn.service", input=BURN)
     fleet.exec("grid-1", "systemctl", "enable", "--now", "burn.service")
     try:
-        assert share(fleet, "grid-1", "burn.service") == pytest.approx(16, abs=12), "never more than its quota"
+        assert share(fleet, "grid-1", "burn.service") <= 28, "never more than its quota"
         fleet.exec("grid-1", "tee", "/var/lib/kept", input="kept")
         boot = fleet.exec("grid-1", "systemctl", "show", "--property", "UserspaceTimestampMonotonic").stdout
         fleet.reboot("grid-1")
         assert fleet.exec("grid-1", "systemctl", "show", "--property", "UserspaceTimestampMonotonic").stdout != boot
         assert fleet.exec("grid-1", "cat", "/var/lib/kept").stdout == "kept"
         assert fleet.exec("grid-1", "systemctl", "is-active", "burn.service").stdout == "active\n"
-        assert share(fleet, "grid-1", "burn.service") == pytest.approx(16, abs=12), "never more than its quota"
+        assert share(fleet, "grid-1", "burn.service") <= 28, "never more than its quota"
     finally:
         fleet.exec("grid-1", "systemctl", "disable", "--now", "burn.service")
         fleet.exec("grid-1", "rm", "-f", "/etc/systemd/system/burn.service", "/var/lib/kept")

@@ -175,7 +175,7 @@ def test_a_pipe_gets_plain_lines_and_a_terminal_colours(talk: Project) -> None:
     try:
         terminal.wait_for("\x1b[38;5;")
         terminal.interrupt()
-        assert terminal.end(5)[1] == 130
+        assert terminal.end()[1] == 130
     finally:
         terminal.kill()
     talk.environment["NO_COLOR"] = "1"

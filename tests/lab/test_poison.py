@@ -234,7 +234,7 @@ def test_no_secret_comes_out_anywhere(app: Project, fleet: Any) -> None:
         said = everything_said(app)
     assert leaks(said.replace("\\u002b", "+")) == set()
     assert said.count("(sensitive)") > 20 and "***" in said, "they are there, and starred out"
-    assert watcher.looks > 100 and watcher.found == set()
+    assert watcher.looks > 10 and watcher.found == set()
     assert left_here(app.directory) == {}
     audit = "cat /var/lib/dynoctl/poison/audit.jsonl /var/lib/dynoctl/poison/*.json /var/lib/dynoctl/poison/applied/*"
     for server in fleet.names:
@@ -251,10 +251,16 @@ def test_the_search_finds_what_is_there(app: Project, fleet: Any) -> None:
     ):
         assert leaks(f"before {text} after") == {"password"}
     with Watcher() as watcher:
-        process = subprocess.Popen(["sleep", "2", "--", "0"], executable="/bin/sleep")
-        shown = subprocess.Popen(["sh", "-c", f"sleep 1 # {token}"])
-        shown.wait()
-        process.wait()
+        process = subprocess.Popen(["sleep", "600", "--", "0"], executable="/bin/sleep")
+        shown = subprocess.Popen(["sh", "-c", f"sleep 600; : {token}"])
+        try:
+            eventually(lambda: watcher.found)
+            whole = watcher.looks + 2  # one that began after both were there has ended
+            eventually(lambda: watcher.looks > whole)
+        finally:
+            for one in (shown, process):
+                one.kill()
+                one.wait()
     assert watcher.found == {"password"}
     fleet.exec("grid-1", "sh", "-c", "umask 077; cat > /var/tmp/planted", input=token)
     fleet.exec("grid-2", "logger", f"said {token}")

@@ -205,21 +205,31 @@ def test_numbers_stay_unique_though_a_server_was_away(app: Project, fleet: Any) 
     assert all(f"{number}.json" in there for number in numbers)
 
 
-def test_the_lock_is_shown_and_waited_for(app: Project) -> None:
+def test_the_lock_is_shown_and_waited_for(app: Project, fleet: Any) -> None:
     app.apply()
     free = app.dynoctl("lock", "status").stdout
     assert free.count("free") == len(app.manifest["servers"])
     app.manifest["env"]["WORD"] = "slow"
-    app.manifest["rollout"] = {"min_healthy_time": 3}
-    first = app.start("apply", "--auto-approve")
+    app.manifest["release_command"] = ["sh", "-c", "trap 'exit 0' USR1; echo armed; while :; do sleep 0.1; done"]
+    first = app.start("apply", "--auto-approve")  # it holds the lock until its release command is told to end
     held = eventually(lambda: (text := app.dynoctl("lock", "status").stdout) and "held by " in text and text)
     assert "@" in held and "since" in held and "pid" in held
     locks = json.loads(app.dynoctl("lock", "status", "--json").stdout)["locks"]
     assert set(locks) == {one["name"] for one in app.manifest["servers"]}
     done = app.dynoctl("apply", "--auto-approve", code=1)
     assert "another apply is running" in done.stderr
-    waited = app.dynoctl("apply", "--auto-approve", "--lock-timeout", "60")
-    first.communicate(timeout=60)
+    waiting = app.start("apply", "--auto-approve", "--lock-timeout", "180")
+    assert waiting.stderr is not None
+    assert any("waiting for it to end" in line for line in waiting.stderr)
+    units = "dynoctl-release-again.*"
+    armed = f"journalctl -q -o cat -u '{units}' | grep -qx armed"
+    home = eventually(
+        lambda: [one for one in fleet.names if not fleet.exec(one, "sh", "-c", armed, check=False).returncode]
+    )
+    for server in home:
+        fleet.exec(server, "systemctl", "kill", "--kill-whom=main", "-s", "USR1", units, check=False)
+    first.communicate(timeout=180)
     assert first.returncode == 0
-    assert "planning again" in waited.stderr and "No changes." in waited.stdout
+    out, err = waiting.communicate(timeout=180)
+    assert waiting.returncode == 0 and "planning again" in err and "No changes." in out
     app.settled()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.lab.support import Project
+from tests.lab.support import AWAY_AFTER, Project
 
 APP = 'App = ->(env) { [200, { "content-type" => "text/plain" }, ["#{ENV["WORD"]}"]] }\n'
 SECRET = "hunter2-that-nobody-sees"
@@ -87,7 +87,7 @@ def test_a_server_that_is_away_may_be_skipped(app: Project, fleet: Any) -> None:
     app.apply()
     fleet.cut("grid-3")
     try:
-        app.manifest["ssh"]["connect_timeout"] = 2
+        app.manifest["ssh"]["connect_timeout"] = AWAY_AFTER
         assert "Unreachable: cannot connect to grid-3" in app.dynoctl("plan", code=4).stdout
         assert "Unreachable: cannot connect to grid-3" in app.dynoctl("plan", "--skip-unreachable").stdout
         app.manifest["env"]["WORD"] = "three"

@@ -15,19 +15,24 @@ from typing import Any
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.support import Project, eventually, get, snapshot
+from tests.lab.support import WAIT, Project, eventually, get, snapshot
 
 APP = """\
-Words = Struct.new(:count) do
+ASKED = {}
+Words = Struct.new(:count, :token) do
   def each
-    count.times { |number| yield "word #{number}\\n"; sleep 0.3 }
+    count.times do |number|
+      yield "word #{number}\\n"
+      sleep 0.02 until ASKED[token]
+    end
   end
 end
 App = lambda do |env|
   headers = { "content-type" => "text/plain" }
   case env["PATH_INFO"]
   when "/up" then sleep 0.03; [200, headers, ["up"]]
-  when "/stream" then [200, headers, Words.new(3)]
+  when "/stream" then [200, headers, Words.new(3, env["QUERY_STRING"])]
+  when "/go" then ASKED[env["QUERY_STRING"]] = true; [200, headers, ["gone on"]]
   when "/headers" then [200, headers, [env.select { |name, _| name =~ /FORWARDED|REQUEST_START/ }.to_s]]
   when "/socket"
     hijack = lambda do |io|
@@ -69,7 +74,7 @@ def around(fleet: Any, name: str) -> str:
 def shop(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Four dynos on three servers, and the router on the first of these."""
     before = {name: around(fleet, name) for name in fleet.names[:3]}
-    router = {"kind": "nginx", "servers": ["grid-1"], "listen": 8080, "timeout": 2}
+    router = {"kind": "nginx", "servers": ["grid-1"], "listen": 8080, "timeout": 5}
     project = made(tmp_path_factory.mktemp("shop"), fleet, "routed", router=router, dynos={"web": 4})
     project.manifest["servers"] = project.manifest["servers"][:3]
     yield project
@@ -86,7 +91,7 @@ def through(fleet: Any, server: str = "grid-1", port: int = 8080, clients: int =
 def going(load: Load, many: int) -> None:
     """Wait until so many more requests were answered."""
     until = load.count + many
-    eventually(lambda: load.count > until)
+    eventually(lambda: load.count > until, seconds=3 * WAIT)  # each client may meet a server that says nothing
 
 
 def kill_dyno(fleet: Any, row: dict[str, Any]) -> None:
@@ -154,13 +159,16 @@ def test_what_passes_and_maintenance(shop: Project, fleet: Any, kind: str) -> No
     assert "6.6.6.6" not in text
 
     connection = http.client.HTTPConnection(address, 8080, timeout=60)
-    connection.request("GET", "/stream")
+    rows = shop.ps().values()
+    connection.request("GET", f"/stream?{kind}")
     stream = connection.getresponse()
     assert stream.read1(100) == b"word 0\n", "the first piece comes before the last is made"
+    for row in rows:  # one of them made it, and waits for this word
+        assert shop.get(row, f"/go?{kind}") == "gone on"
     assert b"word 2" in stream.read()
     connection.close()
 
-    with socket.create_connection((address, 8080), 10) as peer:
+    with socket.create_connection((address, 8080), WAIT) as peer:
         ask = f"GET /socket HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         peer.sendall(f"{ask}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
         said = b""
@@ -208,7 +216,7 @@ def secure(address: str, port: int, name: str, trusted: Path) -> str:
     """One request over TLS; the server must be the one that the certificate names."""
     context = ssl.create_default_context(cafile=str(trusted))
     with (
-        socket.create_connection((address, port), 10) as plain,
+        socket.create_connection((address, port), WAIT) as plain,
         context.wrap_socket(plain, server_hostname=name) as peer,
     ):
         peer.sendall(f"GET /headers HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
@@ -221,7 +229,7 @@ def certificate_for(address: str, port: int, name: str) -> bytes:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((address, port), 10) as plain,
+            socket.create_connection((address, port), WAIT) as plain,
             context.wrap_socket(plain, server_hostname=name) as peer,
         ):
             return peer.getpeercert(binary_form=True) or b""

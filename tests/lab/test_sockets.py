@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,15 @@ from typing import Any
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.support import Project, eventually, get, let_pass
+from tests.lab.support import WAIT, Project, eventually, get
 
 APP = """\
 App = lambda do |env|
-  sleep 5 if env["PATH_INFO"] == "/slow"
+  if env["PATH_INFO"] == "/slow"
+    warn "slow has begun"
+    last = Time.now + 25
+    sleep 0.05 until File.exist?("/tmp/go") || Time.now > last
+  end
   exit! if env["PATH_INFO"] == "/crash"
   [200, { "content-type" => "text/plain" }, ["#{ENV["DYNO"]} #{ENV["WORD"]} #{Process.pid}"]]
 end
@@ -77,6 +80,8 @@ def test_what_is_under_way_ends_and_what_comes_in_waits(make: Any, fleet: Any, s
     project.apply()
     row = project.ps()["web.1"]
     address = (row["listen"], row["port"])
+    unit = f"dyno-load-{server}-web-1"
+    old = get(*address).split()[-1]
     answers: list[str] = []
 
     def slow() -> None:
@@ -84,16 +89,21 @@ def test_what_is_under_way_ends_and_what_comes_in_waits(make: Any, fleet: Any, s
 
     under_way = threading.Thread(target=slow)
     under_way.start()
-    let_pass(0.5, "the request has reached the app")
-    restart = threading.Thread(
-        target=lambda: fleet.exec(row["server"], "systemctl", "restart", f"dyno-load-{server}-web-1")
-    )
+    journal = ("journalctl", "-q", "-o", "cat", "-u", unit)
+    eventually(lambda: "slow has begun" in fleet.exec(row["server"], *journal).stdout)
+    restart = threading.Thread(target=lambda: fleet.exec(row["server"], "systemctl", "restart", unit))
     restart.start()
-    let_pass(0.3, "the old process has been told to stop")
-    began = time.monotonic()
-    assert "first" in get(*address, "/")
-    if server != "thin":  # it looks at signals once a second, and until then it answers
-        assert time.monotonic() - began > 0.5, "it waited for the new process"
+    state = ("systemctl", "show", "-p", "ActiveState", "--value", unit)
+    eventually(lambda: fleet.exec(row["server"], *state).stdout == "deactivating\n")
+    if server == "puma":
+        eventually(lambda: "Gracefully stopping" in fleet.exec(row["server"], *journal).stdout)
+    with socket.create_connection(address, WAIT) as waiting:
+        waiting.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        fleet.exec(row["server"], "touch", f"/proc/{row['pid']}/root/tmp/go")  # only now may the old process end
+        answer = b"".join(iter(lambda: waiting.recv(4096), b"")).decode()
+    assert "first" in answer
+    if server == "puma":  # thin answers until it looks at its signals, unicorn's worker until its master tells it
+        assert answer.split()[-1] != old, "it waited for the new process"
     under_way.join()
     restart.join()
     assert "first" in answers[0], "the old process ended what it was at"
@@ -103,14 +113,14 @@ def test_what_is_under_way_ends_and_what_comes_in_waits(make: Any, fleet: Any, s
     assert "first" in get(*address, "/")
 
     # The socket is systemd's: with the service stopped, a connection waits, and wakes it.
-    fleet.exec(row["server"], "systemctl", "stop", f"dyno-load-{server}-web-1")
+    fleet.exec(row["server"], "systemctl", "stop", unit)
     assert "first" in get(*address, "/")
     eventually(lambda: project.ps()["web.1"]["state"] == "up")
     project.settled()
 
 
 def _ignore(address: tuple[str, int]) -> None:
-    with socket.create_connection(address, 20) as peer:
+    with socket.create_connection(address, WAIT) as peer:
         peer.sendall(b"GET /crash HTTP/1.0\r\n\r\n")
         peer.recv(100)
 

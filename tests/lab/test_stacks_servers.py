@@ -18,7 +18,7 @@ from stacks.contract import Inherited, Unix
 from stacks.launch import launch
 from stacks.registry import STACKS
 from tests.lab.local_ruby import VALUES, answers, argv, attempt, environment, get, manifest, serving, slug_at, write
-from tests.lab.support import let_pass
+from tests.lab.support import WAIT, eventually
 
 
 @pytest.fixture
@@ -174,15 +174,16 @@ def test_it_runs_in_a_directory_that_nobody_can_write(slug: Path, server: str) -
 
 def test_an_open_request_is_finished_when_it_is_told_to_stop(slug: Path, server: str) -> None:
     options: dict[str, Json] = {"threaded": True, "timeout": 10} if server == "thin" else {}
-    what = rack_app(slug, server, "sleep 1.5 if env['PATH_INFO'] == '/slow'; [200, {}, ['done']]", **options)
+    slow = "(File.write('begun', ''); sleep 0.02 until File.exist?('go')) if env['PATH_INFO'] == '/slow'"
+    what = rack_app(slug, server, f"{slow}; [200, {{}}, ['done']]", **options)
     with (
         serving(slug, what) as (url, process),
-        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as peer,
+        socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), WAIT) as peer,
     ):
         peer.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
-        let_pass(0.5, "the request has reached the app")
+        eventually((slug / "begun").exists)
         process.send_signal(getattr(signal, launch(what).stop.signal))
-        peer.settimeout(60)
+        (slug / "go").touch()
         answer = b"".join(iter(lambda: peer.recv(4096), b""))
         assert answer.endswith(b"done")
         assert process.wait(60) == 0
@@ -230,7 +231,7 @@ def test_it_takes_the_socket_that_systemd_hands_over(slug: Path, server: str) ->
             process.send_signal(getattr(signal, launch(manifest(server=server)).stop.signal))
             assert process.wait(60) == 0
             # The socket outlives its server: a connection still succeeds, though nobody answers.
-            socket.create_connection(listener.getsockname(), 1).close()
+            socket.create_connection(listener.getsockname(), WAIT).close()
         finally:
             process.kill()
             process.communicate()

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
-import subprocess
-import termios
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fcntl import ioctl
 from typing import Any
 
 import pytest
 
-from tests.lab.support import DYNOCTL, STARTERS, Project, eventually
+from tests.lab.support import STARTERS, Project, eventually
+from tests.lab.terminal import Terminal
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +68,7 @@ def test_a_busy_dyno_is_told_from_an_idle_one(busy: Project, fleet: Any) -> None
         def waited() -> bool:
             samples.append(json.loads(busy.dynoctl("top", "--json").stdout))
             dynos = {one["dyno"]: one for one in samples[-1]["dynos"]}
-            return dynos["web.1"]["cpu"] > 0.15 and dynos["web.1"]["waiting"] > 0
+            return dynos["web.1"]["cpu"] > 0.1 and dynos["web.1"]["waiting"] > 0
 
         eventually(waited)
     servers = {one["server"]: one for one in samples[-1]["servers"]}
@@ -105,49 +99,23 @@ def test_ps_says_which_release_a_dyno_runs(busy: Project) -> None:
 
 @pytest.mark.parametrize("way", ["q", "interrupt", "kill"])
 def test_a_terminal_is_given_back_and_nothing_stays(busy: Project, fleet: Any, way: str) -> None:
-    busy.dynoctl("validate")  # writes the manifest
-    master, slave = pty.openpty()
-    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
-    before = termios.tcgetattr(slave)
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [DYNOCTL, "top", "-i", "0.5"],
-        cwd=busy.directory,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=environment,
-        start_new_session=True,
-    )
-    text = ""
-
-    def read(words: str, seconds: float = 20) -> None:
-        nonlocal text
-        deadline = time.monotonic() + seconds
-        while words not in text:
-            ready, _, _ = select.select([master], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"{words!r} did not come:\n{text}"
-            text += os.read(master, 65536).decode(errors="replace")
-
+    terminal = Terminal(busy, "top", "-i", "0.5", size=(120, 30))
     try:
-        read("web.2")
-        read("of 25%")
-        assert "\x1b[?1049h" in text and all(listeners(fleet, one["name"]) for one in busy.manifest["servers"])
+        terminal.wait_for("web.2")
+        terminal.wait_for("of 25%")
+        assert "\x1b[?1049h" in terminal.text
+        assert all(listeners(fleet, one["name"]) for one in busy.manifest["servers"])
         if way == "kill":
-            process.kill()
+            os.kill(terminal.pid, signal.SIGKILL)
         elif way == "q":
-            os.write(master, b"q")
+            terminal.press("q")
         else:
-            process.send_signal(signal.SIGINT)
-        code = process.wait(timeout=60)
+            terminal.interrupt()
+        text, code = terminal.end()
         if way != "kill":
-            read("\x1b[?1049l", 5)
-            assert code == 0 and termios.tcgetattr(slave) == before
+            assert code == 0 and "\x1b[?1049l" in text and terminal.after == terminal.before
             assert "Traceback" not in text and "Error" not in text
         for one in busy.manifest["servers"]:
             eventually(lambda one=one: not listeners(fleet, one["name"]))
     finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-        os.close(slave)
+        terminal.kill()
