@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.model import Manifest
 from infra.manifest.references import located
+from infra.model import paths
 from infra.model.command_line import argv
 from infra.model.formation import Formation
 from infra.model.provider import Provider, Scope
@@ -18,7 +19,7 @@ from infra.model.stack import Progress, Slug, Stack, Trial
 from infra.model.volume import volume_name
 from infra.slug import build, image
 from infra.slug.tree import scan
-from providers import candidate, one_off, package, paths, processes, release_command, run
+from providers import candidate, one_off, package, processes, release_command, run
 from providers.credentials import CredentialFiles
 from providers.desired import AppRelease, candidate_unit, release_unit, resources
 from providers.directory import Directory

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
 from infra.sensitive import Sensitive
-from providers import files, paths
+from providers import files
 from providers.base import Base
 
 Credentials = Mapping[str, str | Sensitive]

@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
 from infra.sensitive import Sensitive
-from providers import files, paths
+from providers import files
 from providers.base import Base
 
 Variables = Mapping[str, str | Sensitive]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from infra.manifest.model import Router as RouterConfig
-from infra.model import routing
+from infra.model import paths, routing
 from infra.model.provider import Dyno, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Resource, fingerprint
 from infra.sensitive import Sensitive
@@ -22,7 +22,7 @@ class Router(Base):
     headline = ("kind", "hosts", "http", "https", "upstreams")
 
     def observe(self, scope: Scope) -> Fragment:
-        kept = f"/var/lib/dynoctl/{scope.app}/salt"
+        kept = f"{paths.home(scope.app)}/salt"
         values = {"app": scope.app, "live": routing.LIVE, "service": assembly.SERVICE, "unit": assembly.UNIT}
         return Fragment(_SCRIPT, {**values, "kept": kept, "salt": scope.salt})
 

@@ -11,6 +11,7 @@ from infra.engine.execution import carry_out, on_servers, step_failed
 from infra.engine.groups import Group
 from infra.errors import DynoctlError
 from infra.model.events import Event, Failure
+from infra.model.paths import home
 from infra.model.resource import Action, Command
 from infra.model.shell import StepFailed
 from infra.state import backups, records
@@ -68,7 +69,7 @@ def _keep(context: Context, group: Group) -> bool:
 def _files(context: Context, group: Group) -> list[str]:
     """The files that the group's changes overwrite, and the records of them."""
     paths = [path for change in group.changes for path in context.provider(change).files(context.scope, change)]
-    return paths + [f"{records.STATE}/{context.app}/{records.applied(change, {})[0]}" for change in group.changes]
+    return paths + [f"{home(context.app)}/{records.applied(change, {})[0]}" for change in group.changes]
 
 
 def _stay_healthy(context: Context, moved: Sequence[Group]) -> None:

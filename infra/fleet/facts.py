@@ -10,7 +10,7 @@ from typing import Any
 
 from infra import __version__
 from infra.errors import NewerRecords
-from infra.model import release, routing
+from infra.model import paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
@@ -79,7 +79,8 @@ def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
 
 # On a busy fleet this script is what a plan waits for. A process costs a millisecond, and so does a kilobyte that
 # the shell reads by itself, a byte at a time: so short files are read, and long ones are printed.
-_SCRIPT = """\
+_SCRIPT = (
+    """\
 read -r id < /etc/machine-id; printf 'machine_id %s\\n' "$id"
 read -r name < /proc/sys/kernel/hostname; printf 'hostname %s\\n' "$name"
 printf 'connection %s\\n' "$connection"
@@ -103,7 +104,9 @@ unset IFS
 grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
-home=/var/lib/dynoctl/$app
+"""
+    + f"home={paths.STATE}/$app\n"
+    + """\
 [ -r "$home/salt" ] && { IFS= read -r salt < "$home/salt"; printf 'salt %s\\n' "$salt"; }
 printf 'meta '; cat "$home/meta.json" 2>/dev/null || printf '\\n'
 cat "$home"/applied/*.json "$home"/releases/*.json 2>/dev/null
@@ -117,6 +120,7 @@ for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${fi
 [ -e "$home/new" ] && echo 'pending new'  # a record that is not whole
 for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##*/}"; done
 """
+)
 
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A ")
 _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")

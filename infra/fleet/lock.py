@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infra.errors import DynoctlError
+from infra.fleet.ask import ask_servers
 from infra.model.clock import Clock, SystemClock
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, Session, Shell
 from infra.model.target import Target
 from infra.remote.parallel import each
-from infra.remote.session import Session as SshSession
 
 AGAIN = 1.0
 """Seconds between two tries to take a lock."""
@@ -99,19 +99,13 @@ def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) ->
 def holders(app: str, targets: Sequence[Target]) -> dict[str, str | DynoctlError | None]:
     """Who holds the app's lock on each server: what they wrote about themselves, None where it is free, or why the
     server did not say."""
-
-    def ask(target: Target) -> str:
-        session = SshSession(target)
-        try:
-            return session.execute(Command(("sh", "-c", _STATUS, "lock", app)))[1].strip()
-        finally:
-            session.close()
-
+    command = Command(("sh", "-c", _STATUS, "lock", app))
+    answers, errors = ask_servers(targets, lambda session: session.execute(command)[1].strip())
     found: dict[str, str | DynoctlError | None] = {}
-    for target, answer in each(ask, targets).items():
-        if isinstance(answer, DynoctlError):
-            found[target.name] = answer
+    for target in targets:
+        if target.name in errors:
+            found[target.name] = errors[target.name]
         else:
-            word, _, who = answer.partition(" ")
+            word, _, who = answers[target.name].partition(" ")
             found[target.name] = None if word == "free" else who or "somebody who did not say who it is"
     return found

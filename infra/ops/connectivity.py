@@ -6,15 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.errors import DynoctlError
+from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.inventory import targets
 from infra.manifest.backings import Service, plain
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_environment, services
 from infra.model.redact import redactor
 from infra.model.resource import Command
-from infra.model.target import Target
-from infra.remote.parallel import each
 from infra.remote.session import Session
 
 TIMEOUT = 5
@@ -55,22 +53,8 @@ def ask(manifest: Manifest, ruby: str) -> tuple[list[Answer], dict[str, str]]:
 
     Raises ManifestInvalid where a reference gives nothing."""
     question = Question(manifest, ruby)
-
-    def work(target: Target) -> list[Answer]:
-        session = Session(target)
-        try:
-            return question.put(session)
-        finally:
-            session.close()
-
-    answers: list[Answer] = []
-    lost: dict[str, str] = {}
-    for target, result in each(work, targets(manifest) if question.services else []).items():
-        if isinstance(result, DynoctlError):
-            lost[target.name] = result.summary
-        else:
-            answers += result
-    return answers, lost
+    answers, errors = ask_servers(targets(manifest) if question.services else [], question.put)
+    return [answer for found in answers.values() for answer in found], summaries(errors)
 
 
 def _question(name: str, service: Service) -> Mapping[str, object]:

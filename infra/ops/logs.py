@@ -10,16 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from infra.errors import DynoctlError, Unreachable
+from infra.errors import Unreachable
+from infra.fleet.ask import ask_servers, summaries
+from infra.fleet.reconnect import stay_connected
 from infra.model.target import Target
 from infra.ops.journal import EVERYTHING, Line, Merger, Reader, Wanted, merge, slice_of
-from infra.remote.parallel import each
 from infra.remote.quote import PRELUDE, assign
 from infra.remote.session import Session
 from infra.remote.stream import Stream
-
-BACK_OFF = (1, 2, 4, 8)
-"""Seconds before each next try to reach a server again; the last one stays."""
 
 AHEAD = 5000
 """Lines that are read before whoever prints them must follow."""
@@ -57,29 +55,15 @@ def read(query: Query, targets: Sequence[Target]) -> Found:
     """What the journals hold now: one script on each server, all at once."""
     script = PRELUDE + assign(_values(query)) + _SHOW + _HISTORY
 
-    def ask(target: Target) -> tuple[Session, tuple[list[Line], set[str], str]]:
-        session = Session(target)
-        try:
-            output = session.run(script, TIMEOUT)
-            return session, _parse(query, target.name, output.stdout)
-        except BaseException:
-            session.close()
-            raise
+    def ask(session: Session) -> tuple[list[Line], set[str], str]:
+        return _parse(query, session.name, session.run(script, TIMEOUT).stdout)
 
-    lists: list[list[Line]] = []
-    dynos: set[str] = set()
-    starts: dict[str, str] = {}
-    lost: dict[str, str] = {}
     sessions: dict[str, Session] = {}
-    for target, answer in each(ask, targets).items():
-        if isinstance(answer, DynoctlError):
-            lost[target.name] = answer.summary
-            continue
-        sessions[target.name], (lines, known, start) = answer
-        lists.append(lines)
-        dynos |= known
-        starts[target.name] = lines[-1].cursor if lines else start
-    return Found(merge(lists, query.last), frozenset(dynos), starts, lost, sessions)
+    answers, errors = ask_servers(targets, ask, keep=sessions)
+    dynos = frozenset(dyno for _, dynos, _ in answers.values() for dyno in dynos)
+    starts = {name: lines[-1].cursor if lines else start for name, (lines, _, start) in answers.items()}
+    merged = merge((lines for lines, _, _ in answers.values()), query.last)
+    return Found(merged, dynos, starts, summaries(errors), sessions)
 
 
 def _parse(query: Query, server: str, text: str) -> tuple[list[Line], set[str], str]:
@@ -157,39 +141,35 @@ def follow(
 def _listen(
     query: Query, target: Target, session: Session | None, start: str, why: str, events: queue.Queue[Event]
 ) -> None:
-    """Follow one server for ever; runs in a thread of its own."""
-    failures = 0
+    """Follow one server until the process ends; runs in a thread of its own."""
+    unreachable = bool(why)
+
+    def lost(reason: str) -> None:
+        nonlocal unreachable
+        if not unreachable:
+            events.put(Went(target.name, reason))
+        unreachable = True
+
+    def read_lines(session: Session, answers: Callable[[], None]) -> None:
+        nonlocal start, unreachable
+        stream = Stream(session, _SHOW + _FOLLOW, _values(query) | {"start": start})
+        reader, recent = Reader(query.app, target.name), deque([start], RECENT)
+        for text in stream.lines():
+            if text == b"listening":
+                if unreachable:
+                    events.put(Back(target.name))
+                unreachable = False
+                answers()
+            elif (line := reader.read(text)) is not None and line.cursor not in recent:
+                start = line.cursor or start
+                recent.append(start)
+                if line.dyno in query.wanted:
+                    events.put(line)
+        raise Unreachable(f"{target.name}: its journal ended")
+
     if why:
         events.put(Went(target.name, why))
-    while True:
-        try:
-            if session is None:
-                if why:
-                    time.sleep(BACK_OFF[min(failures, len(BACK_OFF)) - 1] if failures else 0)
-                session = Session(target)
-            values = _values(query) | {"start": start}
-            stream = Stream(session, _SHOW + _FOLLOW, values)
-            reader, recent = Reader(query.app, target.name), deque([start], RECENT)
-            for text in stream.lines():
-                if text == b"listening":
-                    if why:
-                        events.put(Back(target.name))
-                    why, failures = "", 0
-                elif (line := reader.read(text)) is not None and line.cursor not in recent:
-                    start = line.cursor or start
-                    recent.append(start)
-                    if line.dyno in query.wanted:
-                        events.put(line)
-            raise Unreachable(f"{target.name}: its journal ended")
-        except (DynoctlError, OSError, EOFError) as error:
-            failures += 1
-            if not why:
-                why = error.summary if isinstance(error, DynoctlError) else f"{target.name}: {error}"
-                events.put(Went(target.name, why))
-            if session is not None:
-                with suppress(OSError, EOFError):
-                    session.close()
-            session = None
+    stay_connected(target, read_lines, lost, threading.Event(), session)
 
 
 def _values(query: Query) -> dict[str, str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
+from infra.fleet.reconnect import stay_connected
 from infra.fleet.vitals import Vitals
 from infra.model.dyno_status import Reader, Row
 from infra.model.provider import Scope
@@ -18,9 +19,6 @@ from infra.model.target import Target
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
 from infra.remote.stream import Stream
-
-BACK_OFF = (1, 2, 4, 8)
-"""Seconds before each next try to reach a server again; the last one stays."""
 
 
 @dataclass(frozen=True)
@@ -69,27 +67,19 @@ class Watch:
             return [self._seen[target.name] for target in self._targets]
 
     def _follow(self, target: Target) -> None:
-        failures = 0
-        while not self._over.is_set():
-            session: Session | None = None
-            try:
-                session = Session(target)
-                with self._lock:
-                    self._sessions[target.name] = session
-                for text in self._samples(session):
-                    self._take(target.name, text)
-                    failures = 0
-                raise Unreachable(f"{target.name}: its samples ended")
-            except (DynoctlError, OSError, EOFError) as error:
-                why = error.summary if isinstance(error, DynoctlError) else f"{target.name}: {error}"
-                with self._lock:
-                    old = self._seen[target.name]
-                    self._seen[target.name] = replace(old, away=why, cpu=None)
-            if session is not None:
-                with suppress(OSError, EOFError):
-                    session.close()
-            self._over.wait(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
-            failures += 1
+        def sample(session: Session, answers: Callable[[], None]) -> None:
+            with self._lock:
+                self._sessions[target.name] = session
+            for text in self._samples(session):
+                self._take(target.name, text)
+                answers()
+            raise Unreachable(f"{target.name}: its samples ended")
+
+        def lost(reason: str) -> None:
+            with self._lock:
+                self._seen[target.name] = replace(self._seen[target.name], away=reason, cpu=None)
+
+        stay_connected(target, sample, lost, self._over)
 
     def _samples(self, session: Session) -> Iterator[str]:
         done, lines = f"{self._nonce} done", list[str]()

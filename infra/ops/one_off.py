@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
+from infra.fleet.ask import ask_servers
 from infra.manifest.variables import refused
-from infra.model import naming, release
+from infra.model import naming, paths, release
 from infra.model.provider import Fragment
 from infra.model.release import Release
 from infra.model.run_request import Base, Runs
 from infra.model.target import Target
-from infra.remote.parallel import each
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
-from infra.state.records import STATE, parse_line
+from infra.state.records import parse_line
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TTL = re.compile(r"(\d+)([smhd]?)")
@@ -75,36 +75,31 @@ def find(app: str, runs: Runs, targets: Sequence[Target]) -> Place:
     fragments = {"vitals": vitals.fragment(), "bases": runs.observe(app), "releases": Fragment(_RELEASES, {"app": app})}
     script = observation(fragments, nonce)
 
-    def ask(target: Target) -> tuple[Session, float, Sequence[Base], Sequence[Release]]:
-        session = Session(target)
+    def ask(session: Session) -> tuple[float, Sequence[Base], Sequence[Release]]:
+        parts = sections(session.run(script).stdout, nonce)
         try:
-            parts = sections(session.run(script).stdout, nonce)
             now = vitals.parse(parts["vitals"][1])
             lines = [release.parse(parse_line(line)) for line in parts["releases"][1].splitlines()]
             known = [one for one in lines if one is not None]
-            return session, now.load[0] / max(1, now.cores), runs.bases(app, parts["bases"][1]), known
+            return now.load[0] / max(1, now.cores), runs.bases(app, parts["bases"][1]), known
         except (KeyError, ValueError, IndexError):
-            session.close()
-            raise DynoctlError(f"{target.name}: what the server said cannot be read") from None
-        except BaseException:
-            session.close()
-            raise
+            raise DynoctlError(f"{session.name}: what the server said cannot be read") from None
 
-    answers = {target.name: answer for target, answer in each(ask, targets).items()}
-    good = {name: answer for name, answer in answers.items() if not isinstance(answer, DynoctlError)}
-    lost = [answer for answer in answers.values() if isinstance(answer, DynoctlError)]
+    sessions: dict[str, Session] = {}
+    good, errors = ask_servers(targets, ask, keep=sessions)
+    lost = list(errors.values())
     newest = release.current(release.merge(known for *_, known in good.values()))
     places = [
         ((newest is not None and base.slug != newest.slug, not base.up, load, _order(base)), name, base)
-        for name, (_, load, bases, _) in good.items()
+        for name, (load, bases, _) in good.items()
         for base in bases
     ]
     chosen = min(places, key=lambda one: one[:2], default=None)
-    for name, (session, *_) in good.items():
+    for name, session in sessions.items():
         if chosen is None or name != chosen[1]:
             session.close()
     if chosen is not None:
-        return Place(good[chosen[1]][0], chosen[2])
+        return Place(sessions[chosen[1]], chosen[2])
     if lost and not good:
         raise lost[0] if len(lost) == 1 else Unreachable("No server answers", "\n".join(one.summary for one in lost))
     away = f" ({'; '.join(one.summary for one in lost)})" if lost else ""
@@ -127,6 +122,6 @@ def _printable(text: str) -> bool:
 
 
 _RELEASES = f"""\
-cat "{STATE}/$app"/releases/*.json 2>/dev/null
+cat "{paths.STATE}/$app"/releases/*.json 2>/dev/null
 :
 """

@@ -7,15 +7,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.errors import DynoctlError
+from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.lock import Identity
+from infra.model import paths
 from infra.model.events import Report
 from infra.model.resource import Command, count
 from infra.model.target import Target
 from infra.plan.plan import Plan
-from infra.remote.parallel import each
-from infra.remote.session import Session
-from infra.state.records import STATE
 
 KEEP = 1000
 """Lines that stay."""
@@ -62,36 +60,21 @@ def entry(
 
 def append(app: str, line: str) -> Command:
     """Add one line on a server, where there is still something of the app."""
-    argv = ("sh", "-c", _APPEND, "audit", _file(app), str(KEEP))
+    argv = ("sh", "-c", _APPEND, "audit", paths.audit_log(app), str(KEEP))
     return Command(argv, stdin=f"{line}\n".encode(), secret=True, quiet=True, says="write the audit log")
 
 
 def read(app: str, targets: Sequence[Target]) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
     """Every apply that any server knows of, oldest first, and why some servers did not answer."""
-
-    def work(target: Target) -> str:
-        session = Session(target)
-        try:
-            status, text = session.execute(Command(("cat", _file(app))))
-        finally:
-            session.close()
-        return text if status == 0 else ""
-
+    command = Command(("cat", paths.audit_log(app)))
+    answers, errors = ask_servers(targets, lambda session: session.execute(command))
     found: dict[str, Mapping[str, Any]] = {}
-    lost: dict[str, str] = {}
-    for target, result in each(work, targets).items():
-        if isinstance(result, DynoctlError):
-            lost[target.name] = result.summary
-            continue
-        for line in result.splitlines():
+    for status, text in answers.values():
+        for line in text.splitlines() if status == 0 else ():
             try:
                 one = json.loads(line)
             except ValueError:
                 continue  # a line that a power cut left half written
             if isinstance(one, dict) and isinstance(one.get("id"), str):
                 found[one["id"]] = one
-    return sorted(found.values(), key=lambda one: str(one.get("when", ""))), lost
-
-
-def _file(app: str) -> str:
-    return f"{STATE}/{app}/audit.jsonl"
+    return sorted(found.values(), key=lambda one: str(one.get("when", ""))), summaries(errors)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infra.model import paths
 from infra.model.resource import Command
 from infra.state import records
-from infra.state.records import STATE
 
 # Each path is kept as a numbered copy with its name beside it; the name comes last and whole, so that what has one is
 # complete. A name without a copy: the file was not there, and goes when the dyno goes back. Where the change before
@@ -51,17 +51,21 @@ rmdir "$1/undo" 2>/dev/null
 """
 
 
-def keep(app: str, dyno: str, paths: Sequence[str]) -> Command:
-    """Copy what is at ``paths``, with its mode, to a directory of root's. To be run before the dyno's pending mark."""
-    pending = f"{STATE}/{app}/{records.begin(dyno)[0]}"
-    return Command(("sh", "-c", _KEEP, "keep", f"{STATE}/{app}/undo/{dyno}", pending, *paths), says="keep its files")
+def _directory(app: str, dyno: str) -> str:
+    return f"{paths.home(app)}/undo/{dyno}"
+
+
+def keep(app: str, dyno: str, files: Sequence[str]) -> Command:
+    """Copy what is at ``files``, with its mode, to a directory of root's. To be run before the dyno's pending mark."""
+    pending = f"{paths.home(app)}/{records.begin(dyno)[0]}"
+    return Command(("sh", "-c", _KEEP, "keep", _directory(app, dyno), pending, *files), says="keep its files")
 
 
 def restore(app: str, dyno: str) -> Command:
     """Put back all that was kept for a dyno."""
-    return Command(("sh", "-c", _RESTORE, "restore", f"{STATE}/{app}/undo/{dyno}"), says=f"put {dyno} back")
+    return Command(("sh", "-c", _RESTORE, "restore", _directory(app, dyno)), says=f"put {dyno} back")
 
 
 def forget(app: str) -> Command:
     """Remove the copies of every dyno whose change has ended."""
-    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), quiet=True, says="remove old backups")
+    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), quiet=True, says="remove old backups")

@@ -13,12 +13,11 @@ from infra import __version__
 from infra.fleet.facts import RECORDS_FORMAT, newest_meta
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
+from infra.model import paths
 from infra.model.release import Release
 from infra.model.resource import Change, Command
 from infra.plan.plan import Plan
 from infra.plan.upgrade import Build
-
-STATE = "/var/lib/dynoctl"
 
 # One line in, one file out: a name, a space, and the JSON (nothing after the name: the file goes). There is one name
 # for what is not whole yet: if a power cut leaves it, the next record takes its place.
@@ -46,13 +45,13 @@ rmdir "${1%/*}" 2>/dev/null
 def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
     """Write record files (relative name, one line of text); None removes one."""
     lines = "".join(f"{name} {text or ''}\n" for name, text in entries)
-    argv = ("sh", "-c", _WRITE, "record", f"{STATE}/{app}")
+    argv = ("sh", "-c", _WRITE, "record", paths.home(app))
     return Command(argv, stdin=lines.encode(), secret=True, quiet=True, says="write records")
 
 
 def forget(app: str) -> Command:
     """Remove every record of the app."""
-    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), says="forget")
+    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), says="forget")
 
 
 def parse_line(line: str) -> Mapping[str, Any]:
@@ -71,7 +70,7 @@ def release(one: Release) -> tuple[str, str | None]:
 
 def commanded(app: str, number: int) -> str:
     """The file that is there where a release's command has ended well; what its record says of it may be late."""
-    return f"{STATE}/{app}/releases/{number}.commanded"
+    return f"{paths.releases(app)}/{number}.commanded"
 
 
 TRIAL = "trial"

@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
-from infra.model import release
+from infra.fleet.ask import ask_servers, summaries
+from infra.model import paths, release
 from infra.model.release import Release
 from infra.model.resource import Command
 from infra.model.target import Target
-from infra.remote.parallel import each
 from infra.remote.session import Session
-from infra.state.records import STATE, parse_line
+from infra.state.records import parse_line
 from infra.state.release_body import Stored, content, unpack
 
 _LIST = """\
@@ -44,28 +44,20 @@ class Survey:
 
 def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) -> Survey:
     """Ask every server. ``sessions`` gets those that were opened, by server; the caller closes them."""
-
-    def ask(target: Target) -> str:
-        sessions[target.name] = session = Session(target)
-        return session.execute(Command(("sh", "-c", _LIST, "releases", f"{STATE}/{app}")))[1]
-
-    answers = each(ask, targets)
+    command = Command(("sh", "-c", _LIST, "releases", paths.home(app)))
+    answers, errors = ask_servers(targets, lambda session: session.execute(command)[1], keep=sessions)
     found: list[list[Release]] = []
     holders: dict[int, tuple[str, ...]] = {}
-    lost: dict[str, str] = {}
-    for target, answer in answers.items():
-        if isinstance(answer, DynoctlError):
-            lost[target.name] = answer.summary
-            continue
+    for server, answer in answers.items():
         releases = []
         for line in answer.splitlines():
             word, _, number = line.partition(" ")
             if word == "body" and number.isdigit():
-                holders[int(number)] = (*holders.get(int(number), ()), target.name)
+                holders[int(number)] = (*holders.get(int(number), ()), server)
             elif (one := release.parse(parse_line(line))) is not None:
                 releases.append(one)
         found.append(releases)
-    return Survey(release.merge(found), holders, lost)
+    return Survey(release.merge(found), holders, summaries(errors))
 
 
 def body(app: str, one: Release, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
@@ -73,7 +65,7 @@ def body(app: str, one: Release, holders: Sequence[str], sessions: Mapping[str, 
     same number by another apply, or was damaged, is not it. Raises DynoctlError where none has."""
     for name in holders:
         with suppress(Unreachable):
-            status, text = sessions[name].execute(Command(("cat", f"{STATE}/{app}/releases/{one.number}.body")))
+            status, text = sessions[name].execute(Command(("cat", f"{paths.releases(app)}/{one.number}.body")))
             if status == 0 and one.runs(content(text)):
                 return text
     raise DynoctlError(
