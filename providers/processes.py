@@ -126,9 +126,8 @@ class Processes:
                 continue
             ready = units.get(unit.replace(".service", "-ready.service"), {})
             timer = units.get(unit.replace(".service", ".timer"), {})
-            found.append(
-                _row(scope.app, server, f"{named['type']}.{named['number']}", unit, service, ready, timer, parsed)
-            )
+            dyno = f"{named['type']}.{named['number']}"
+            found.append(_row(scope.app, server, dyno, unit, service=service, ready=ready, timer=timer, parsed=parsed))
         return sorted(found, key=lambda row: naming.dyno_order(row.dyno))
 
 
@@ -137,6 +136,7 @@ def _row(
     server: str,
     dyno: str,
     unit: str,
+    *,
     service: shown.Unit,
     ready: shown.Unit,
     timer: shown.Unit,

@@ -66,7 +66,7 @@ def from_url(adapter: str, url: Text) -> Service:
 
 
 def from_parts(
-    adapter: str, host: str, port: int | None, name: str, user: Text, password: Text, options: Mapping[str, str]
+    adapter: str, host: str, port: int | None, name: str, user: Text, password: Text, *, options: Mapping[str, str]
 ) -> Service:
     """Build a URL, with every part percent-encoded."""
     number = port or PORTS[adapter]

@@ -227,7 +227,7 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
             password = "" if backing.password is None else fetch(f"{path}/password", backing.password)
             if user is not None and password is not None:
                 found[path] = from_parts(
-                    backing.adapter, backing.host, backing.port, backing.name, user, password, backing.options
+                    backing.adapter, backing.host, backing.port, backing.name, user, password, options=backing.options
                 )
             continue
         url = fetch(f"{path}/url", backing.url)

@@ -16,7 +16,6 @@ OURS = "/app/.dynoctl"
 """The directory of files made from the manifest, inside a dyno. Every slug has it as a mount point."""
 
 
-
 def home(app: str) -> str:
     """The directory of the app's state, readable by root only: slugs, launch files and records."""
     return f"{STATE}/{app}"

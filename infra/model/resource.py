@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from infra.sensitive import Sensitive
+from infra.sensitive import Sensitive, reveal
 
 
 class Action(StrEnum):
@@ -56,8 +56,7 @@ class Fingerprint:
 
     def fits(self, value: str | Sensitive) -> bool:
         """True where ``value`` is what the server holds."""
-        plain = value.reveal() if isinstance(value, Sensitive) else value
-        return fingerprint(self.salt, self.encode(plain)) == self.digest
+        return fingerprint(self.salt, self.encode(reveal(value))) == self.digest
 
 
 def fingerprint(salt: str, text: str) -> str:

@@ -68,11 +68,6 @@ def ports(router: Router) -> dict[int, str]:
     return {router.http: "redirect", router.https: "tls"}
 
 
-def address(listen: str, port: int) -> str:
-    """A dyno's address as an upstream."""
-    return f"[{listen}]:{port}" if ":" in listen else f"{listen}:{port}"
-
-
 def split(upstream: str) -> tuple[str, int] | None:
     """The listen address and the port of an upstream."""
     found = _UPSTREAM.match(upstream)

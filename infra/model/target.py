@@ -18,3 +18,8 @@ class Target:
     known_hosts: Path | None = None
     gateway: str | None = None
     connect_timeout: int = 10
+
+
+def host_port(host: str, port: int) -> str:
+    """A host and a port as one text; an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -119,6 +119,7 @@ def orphaned(plan: Plan, server: str, seen: Observed) -> list[tuple[str, str | N
 def meta(
     app: str,
     environment: str,
+    *,
     serial: int,
     who: str,
     when: str,
@@ -191,13 +192,13 @@ def formation(
     return meta(
         manifest.app.name,
         manifest.environment,
-        int(str(old.get("serial", 0))) + 1,
-        who,
-        when,
-        homes,
-        servers,
-        spares,
-        old.get("settled", {}) if build is None else build.settled(manifest.digest),
+        serial=int(str(old.get("serial", 0))) + 1,
+        who=who,
+        when=when,
+        homes=homes,
+        servers=servers,
+        spares=spares,
+        settled=old.get("settled", {}) if build is None else build.settled(manifest.digest),
     )
 
 

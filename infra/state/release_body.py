@@ -12,7 +12,7 @@ from infra import __version__
 from infra.errors import DynoctlError
 from infra.manifest.model import Volume
 from infra.model.stack import Stack
-from infra.sensitive import Sensitive
+from infra.sensitive import Sensitive, reveal
 
 VERSION = 1
 
@@ -46,7 +46,7 @@ def pack(
     values = {
         "version": VERSION,
         "slug": slug,
-        "variables": {name: _plain(value) for name, value in sorted(environment.items())},
+        "variables": {name: reveal(value) for name, value in sorted(environment.items())},
         "secret": sorted(name for name, value in environment.items() if isinstance(value, Sensitive)),
         "common": sorted(name for name, value in environment.items() if isinstance(value, Sensitive) and value.common),
         "credentials": {name: value.reveal() for name, value in sorted(credentials.items())},
@@ -131,7 +131,3 @@ def _environment(values: Mapping[str, Any]) -> dict[str, str | Sensitive]:
         name: Sensitive(text, common=name in common) if name in secret else str(text)
         for name, text in values["variables"].items()
     }
-
-
-def _plain(value: str | Sensitive) -> str:
-    return value.reveal() if isinstance(value, Sensitive) else value

@@ -23,7 +23,7 @@ def words(found: dict[str, Text]) -> dict[str, str]:
 
 @pytest.mark.parametrize("odd", ODD)
 def test_every_part_survives_the_way_into_a_url_and_out_of_it(odd: str) -> None:
-    service = from_parts("postgresql", "db.example.org", None, odd, odd, Sensitive(odd), {"sslmode": odd})
+    service = from_parts("postgresql", "db.example.org", None, odd, odd, Sensitive(odd), options={"sslmode": odd})
     url = plain(service.url)
     parts = urlsplit(url)
     assert parts.hostname == "db.example.org"
@@ -33,7 +33,9 @@ def test_every_part_survives_the_way_into_a_url_and_out_of_it(odd: str) -> None:
 
 
 def test_postgresql() -> None:
-    service = from_parts("postgresql", "10.0.0.20", None, "shop", "me", Sensitive("p@ss"), {"sslmode": "require"})
+    service = from_parts(
+        "postgresql", "10.0.0.20", None, "shop", "me", Sensitive("p@ss"), options={"sslmode": "require"}
+    )
     assert words(variables("database", service)) == {
         "DATABASE_URL": "postgresql://me:p%40ss@10.0.0.20:5432/shop?sslmode=require",
         "PGHOST": "10.0.0.20",
@@ -47,7 +49,7 @@ def test_postgresql() -> None:
 
 @pytest.mark.parametrize("adapter", ["mysql", "mariadb"])
 def test_mysql_under_either_name(adapter: str) -> None:
-    service = from_parts(adapter, "fd00::1", 3307, "shop", "me", Sensitive("x"), {})
+    service = from_parts(adapter, "fd00::1", 3307, "shop", "me", Sensitive("x"), options={})
     assert words(variables("database", service)) == {
         "DATABASE_URL": "mysql2://me:x@[fd00::1]:3307/shop",
         "MYSQL_HOST": "fd00::1",
@@ -61,11 +63,11 @@ def test_mysql_under_either_name(adapter: str) -> None:
 
 
 def test_redis_and_memcached() -> None:
-    redis = from_parts("redis", "10.0.0.20", None, "2", "", Sensitive("s:cret"), {})
+    redis = from_parts("redis", "10.0.0.20", None, "2", "", Sensitive("s:cret"), options={})
     assert words(variables("cache", redis)) == dict.fromkeys(
         ("CACHE_URL", "REDIS_URL"), "redis://:s%3Acret@10.0.0.20:6379/2"
     )
-    pages = from_parts("memcached", "a,b,fd00::1", None, "", "", "", {})
+    pages = from_parts("memcached", "a,b,fd00::1", None, "", "", "", options={})
     assert words(variables("cache", pages, "pages")) == {
         "PAGES_CACHE_URL": "memcached://a:11211,b:11211,[fd00::1]:11211",
         "PAGES_MEMCACHE_SERVERS": "a:11211,b:11211,[fd00::1]:11211",
@@ -80,7 +82,7 @@ def test_what_is_secret_stays_secret() -> None:
     assert {key for key, value in found.items() if not isinstance(value, Sensitive)} == {"PGPORT"}
     found = variables("database", from_url("postgresql", "postgresql://me:pw@db/shop"))
     assert {key for key, value in found.items() if isinstance(value, Sensitive)} == {"DATABASE_URL", "PGPASSWORD"}
-    found = variables("database", from_parts("postgresql", "db", None, "shop", "me", "pw", {}))
+    found = variables("database", from_parts("postgresql", "db", None, "shop", "me", "pw", options={}))
     assert {key for key, value in found.items() if isinstance(value, Sensitive)} == {"DATABASE_URL", "PGPASSWORD"}
 
 

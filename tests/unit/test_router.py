@@ -17,6 +17,7 @@ from infra.model import routing
 from infra.model.provider import Dyno, Scope
 from infra.model.resource import Action, Change, Found, Resource, fingerprint
 from infra.model.routing import Route
+from infra.model.target import host_port
 from infra.ops import maintenance
 from infra.plan.formation import _away
 from infra.sensitive import Sensitive
@@ -33,7 +34,7 @@ SCOPE = Scope("shop", "salt")
 
 
 def site(**changes: Any) -> Site:
-    upstreams = tuple((one.name, routing.address(one.listen, one.port)) for one in DYNOS)
+    upstreams = tuple((one.name, host_port(one.listen, one.port)) for one in DYNOS)
     plain = Site("shop", ("shop.example.org", "www.example.org"), 80, 443, "", 30, upstreams)
     return replace(plain, **changes)
 
