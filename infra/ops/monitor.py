@@ -1,5 +1,5 @@
-"""Watch a fleet: each server says how it is every few seconds, over one connection and in one script, until nobody
-watches any more; one that goes away is tried again until it is back."""
+"""Monitor a fleet: each server reports its load and its dynos every few seconds, from one script on one connection. An
+unreachable server is retried until it is reachable."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from infra.remote.stream import Stream
 
 @dataclass(frozen=True)
 class Seen:
-    """One server as last seen. ``cpu`` is by dyno the part of a core that it used between the last two samples;
-    ``away`` says why the server does not answer now, and then the rest is how it was. ``samples`` counts them."""
+    """The last sample of a server. ``cpu`` is the share of a core that each dyno used between the last two samples.
+    ``away`` is why the server is unreachable ("" if it is not); the other values are then those of the last sample.
+    ``samples`` counts the samples."""
 
     server: str
     vitals: Vitals | None = None
@@ -35,7 +36,7 @@ class Seen:
 
 
 class Watch:
-    """Use it as a context: it watches from the beginning to the end of it."""
+    """A context manager that monitors the servers while it is open."""
 
     def __init__(self, app: str, reader: Reader, targets: Sequence[Target], interval: float) -> None:
         self._app, self._reader, self._targets = app, reader, targets
@@ -62,7 +63,7 @@ class Watch:
                 session.close()
 
     def seen(self) -> list[Seen]:
-        """Every server as it was last seen, in the manifest's order."""
+        """The last sample of every server, in the order of the manifest."""
         with self._lock:
             return [self._seen[target.name] for target in self._targets]
 
@@ -73,7 +74,7 @@ class Watch:
             for text in self._samples(session):
                 self._take(target.name, text)
                 answers()
-            raise Unreachable(f"{target.name}: its samples ended")
+            raise Unreachable(f"the monitoring script on {target.name} ended")
 
         def lost(reason: str) -> None:
             with self._lock:
@@ -96,7 +97,7 @@ class Watch:
             now = vitals.parse(parts["vitals"][1])
             rows = self._reader.parse(Scope(self._app, ""), server, parts["processes"][1])
         except (ValueError, KeyError, IndexError) as error:
-            raise DynoctlError(f"{server}: what the server said cannot be read: {error}") from None
+            raise DynoctlError(f"cannot parse the output of {server}: {error}") from None
         with self._lock:
             old = self._seen[server]
             cpu = used(old, now.uptime, rows) if not old.away and old.vitals else None
@@ -104,15 +105,15 @@ class Watch:
 
 
 def used(old: Seen, uptime: float, rows: Sequence[Row]) -> dict[str, float]:
-    """By dyno, the part of a core that it used since ``old`` was seen; not for one that started meanwhile."""
+    """The share of a core that each dyno used since ``old``; without dynos that started since."""
     before = {(row.dyno, row.pid): row.cpu_seconds for row in old.rows}
-    passed = uptime - (old.vitals.uptime if old.vitals else uptime)
-    parts: dict[str, float] = {}
+    elapsed = uptime - (old.vitals.uptime if old.vitals else uptime)
+    shares: dict[str, float] = {}
     for row in rows:
         last = before.get((row.dyno, row.pid))
-        if last is not None and row.cpu_seconds is not None and passed > 0:
-            parts[row.dyno] = max(0.0, row.cpu_seconds - last) / passed
-    return parts
+        if last is not None and row.cpu_seconds is not None and elapsed > 0:
+            shares[row.dyno] = max(0.0, row.cpu_seconds - last) / elapsed
+    return shares
 
 
 _LOOP = """\

@@ -129,15 +129,15 @@ def test_an_app_that_is_there_gets_a_manifest_and_nothing_else(tmp_path: Path) -
     assert (tmp_path / ".gitignore").read_text() == "tmp\n/.dyno/\n"
     manifest, problems = check(tmp_path / "dyno.yaml")
     assert manifest is not None, problems
-    with pytest.raises(DynoctlError, match="is there already"):
+    with pytest.raises(DynoctlError, match="already exists"):
         begin(tmp_path, None, Everything())
-    with pytest.raises(DynoctlError, match="is there already"):
+    with pytest.raises(DynoctlError, match="already exists"):
         begin(tmp_path, "rails", Everything())
 
 
 def test_nothing_is_written_where_it_cannot_tell(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("print()")
-    with pytest.raises(DynoctlError, match="no Rack app in it that init knows") as caught:
+    with pytest.raises(DynoctlError, match="no Rack app found") as caught:
         begin(tmp_path, None, Everything())
     assert "config.ru" in caught.value.hint
     with pytest.raises(DynoctlError, match="is not empty"):
