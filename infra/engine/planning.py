@@ -103,7 +103,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         selection=inputs.request.selection,
     )
     plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
-    inputs.request.selection.refuse_strangers([*unreachable, *found], {**formation.before, **formation.homes})
+    inputs.request.selection.check_patterns([*unreachable, *found], {**formation.before, **formation.homes})
     if plan.left_out:
         many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
         plan = replace(plan, notes=(*plan.notes, f"{many} due, and left out by {inputs.request.selection}"))

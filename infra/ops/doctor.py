@@ -19,6 +19,7 @@ from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
 from infra.model.target import Target
+from infra.model.text import quantity
 from infra.ops import server_checks
 from infra.ops.connectivity import Answer, Question
 from infra.ops.server_checks import MIB, Checkup
@@ -106,7 +107,7 @@ def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = t
     fleet = [Finding("fleet", "dynos", "failed", problem.summary, _hint(problem)) for problem in problems]
     wanted = sum(type_.count for type_ in manifest.types.values())
     if not problems and seen:
-        says = f"{len(formation.homes)} of {wanted} {'dyno' if wanted == 1 else 'dynos'} placed"
+        says = f"{len(formation.homes)} of {quantity(wanted, 'dyno')} placed"
         full = len(formation.homes) == wanted
         cure = "the unreachable servers may have capacity for the rest"
         fleet = [Finding("fleet", "dynos", "ok" if full else "warning", says, "" if full else cure)]
@@ -242,7 +243,7 @@ def _clock(name: str, seen: _Seen) -> Finding:
 def _memory(name: str, manifest: Manifest, health: Checkup, formation: Formation) -> Iterator[Finding]:
     types = [dyno.rpartition(".")[0] for dyno, home in formation.homes.items() if home == name]
     most = sum(manifest.types[type_].memory for type_ in types if type_ in manifest.types) // MIB
-    says = f"{len(types)} {'dyno' if len(types) == 1 else 'dynos'} may use {most} of {health.memory} MiB"
+    says = f"{quantity(len(types), 'dyno')} may use {most} of {health.memory} MiB"
     cure = "lower dynos.TYPE.memory or add a server, or the kernel may kill dynos when all use their limit"
     over = most > health.memory
     yield Finding(name, "memory", "warning" if over else "ok", says, cure if over else "")

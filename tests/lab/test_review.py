@@ -61,7 +61,7 @@ def test_only_a_part_is_applied(app: Project) -> None:
     text = app.dynoctl("plan", "--target", "web.1", "--out", "plan").stdout
     assert "unit.review-web.1" in text and "unit.review-web.2" not in text
     assert "left out by --target web.1." in text
-    assert "There is, among others: grid-1" in app.dynoctl("plan", "--target", "wbe", code=1).stderr
+    assert "available: grid-1" in app.dynoctl("plan", "--target", "wbe", code=1).stderr
     before = app.ps()
     lines = [json.loads(line) for line in app.dynoctl("apply", "plan", "--json").stdout.splitlines()]
     assert [lines[0]["type"], lines[-1]["type"]] == ["plan", "report"]
@@ -75,7 +75,7 @@ def test_only_a_part_is_applied(app: Project) -> None:
     app.settled()
 
     plan = app.dynoctl("plan", "--replace", "web.2").stdout
-    assert "web.2 restarts; asked for with --replace" in plan and "Plan: 0 to add, 1 to change" in plan
+    assert "web.2 restarts; requested with --replace" in plan and "Plan: 0 to add, 1 to change" in plan
     there = app.ps()
     app.dynoctl("apply", "--auto-approve", "--replace", "web.2")
     now = app.ps()

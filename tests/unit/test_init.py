@@ -142,7 +142,7 @@ def test_nothing_is_written_where_it_cannot_tell(tmp_path: Path) -> None:
     assert "config.ru" in caught.value.hint
     with pytest.raises(DynoctlError, match="is not empty"):
         begin(tmp_path, "sinatra", Everything())
-    with pytest.raises(DynoctlError, match="no starter for django"):
+    with pytest.raises(DynoctlError, match="unknown framework: django"):
         begin(tmp_path / "new", "django", Everything())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["main.py"]
 

@@ -33,7 +33,17 @@ def test_older_records_are_read(version: dict[str, Any]) -> None:
 
 
 def test_what_is_written_is_read() -> None:
-    _, text = records.meta("shop", "default", 8, "who", "when", {}, {}, {}, {"dynoctl": "1"})
+    _, text = records.meta(
+        "shop",
+        "default",
+        serial=8,
+        who="who",
+        when="when",
+        homes={},
+        servers={},
+        spares={},
+        settled={"dynoctl": "1"},
+    )
     meta = json.loads(text or "")
     assert (meta["version"], meta["dynoctl"]) == (RECORDS_FORMAT, __version__)
     assert server_facts.parse(said(meta)).meta["serial"] == 8

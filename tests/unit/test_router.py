@@ -19,7 +19,7 @@ from infra.model.resource import Action, Change, Found, Resource, fingerprint
 from infra.model.routing import Route
 from infra.model.target import host_port
 from infra.ops import maintenance
-from infra.plan.formation import _away
+from infra.plan.formation import _unreachable
 from infra.sensitive import Sensitive
 from providers import router
 from providers.router import Router
@@ -183,7 +183,7 @@ def test_a_dyno_on_a_silent_server_keeps_its_address() -> None:
         routes = (mark(CONFIG),)
 
     found: Any = {"grid-1": Seen()}
-    assert _away("shop", found, {"web.2": "grid-2", "web.7": "grid-2"}) == (DYNOS[1],)
+    assert _unreachable("shop", found, {"web.2": "grid-2", "web.7": "grid-2"}) == (DYNOS[1],)
 
 
 def test_pages(tmp_path: Path) -> None:
