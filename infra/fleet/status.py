@@ -1,4 +1,4 @@
-"""What every dyno of an app is doing, over the whole fleet."""
+"""The state of every dyno of an app, on all servers."""
 
 from __future__ import annotations
 
@@ -22,23 +22,25 @@ def list_dynos(
     sessions: Mapping[str, Session] | None = None,
     routes: dict[str, tuple[Route, ...]] | None = None,
 ) -> tuple[list[Row], dict[str, str]]:
-    """Every dyno by name, and why some servers did not answer. ``sessions``, if given, has
-    an open session for each target, and they stay open; ``routes`` gets what each server's router does."""
+    """Every dyno, in order, and why some servers are unreachable.
+
+    ``sessions``, if given, has an open session for each target; they stay open. The routes of each server are added to
+    ``routes``."""
     scope = Scope(app, "")
     fragments = {"processes": reader.observe(scope), "routes": Fragment(f"{routing.SCRIPT}:\n")}
 
-    def look(session: Session) -> Sequence[Row]:
+    def list_on(session: Session) -> Sequence[Row]:
         parts = session.observe(fragments)
         status, text = parts.get("processes", (1, ""))
         if routes is not None:
             routes[session.name] = routing.read(parts.get("routes", (1, ""))[1])
         if status != 0:
-            raise Unreachable(f"{session.name}: listing its dynos failed: {text.strip()[-200:]}")
+            raise Unreachable(f"cannot list the dynos of {session.name}: {text.strip()[-200:]}")
         return reader.parse(scope, session.name, text)
 
     if sessions is None:
-        answers, errors = ask_servers(targets, look)
+        answers, errors = ask_servers(targets, list_on)
     else:
-        answers, errors = by_outcome(each(lambda name: look(sessions[name]), [target.name for target in targets]))
+        answers, errors = by_outcome(each(lambda name: list_on(sessions[name]), [target.name for target in targets]))
     rows = [row for found in answers.values() for row in found]
     return sorted(rows, key=lambda row: (naming.dyno_order(row.dyno), row.server)), summaries(errors)

@@ -1,4 +1,4 @@
-"""How a server is now: load, memory, and how many dynos it still has room for."""
+"""The load and memory of a server, and its capacity for more dynos."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from infra.model.formation import CORE
 from infra.model.provider import Fragment
 
 DYNO = CORE // 4
-"""A dyno's share where nobody says another, in thousandths of a core."""
+"""The default CPU quota of a dyno, in thousandths of a core."""
 
 
 @dataclass(frozen=True)
 class Vitals:
-    """``uptime`` in seconds, ``load`` over 1, 5 and 15 minutes, memory in bytes, ``taken`` the shares of the dynos of
-    all apps in thousandths of a core."""
+    """``uptime`` is in seconds, ``load`` over 1, 5 and 15 minutes, memory in bytes; ``taken`` is the CPU quota of all dynos
+    of all apps, in thousandths of a core."""
 
     uptime: float
     load: tuple[float, float, float]
@@ -25,7 +25,7 @@ class Vitals:
 
     @property
     def places(self) -> int:
-        """Dynos of a quarter core that still fit."""
+        """The number of further dynos with the default quota."""
         return max(0, self.cores * CORE - self.taken) // DYNO
 
 

@@ -101,5 +101,5 @@ def test_nothing_is_planned_around_a_server_with_newer_records() -> None:
 
 
 def test_a_newer_release_is_refused_with_both_versions() -> None:
-    with pytest.raises(DynoctlError, match=rf"v7 .* format 9, and dynoctl {__version__} reads format 1"):
+    with pytest.raises(DynoctlError, match=rf"v7: format 9, and dynoctl {__version__} reads format 1"):
         release_body.unpack(7, '{"version": 9}', lambda version, requirement: True)

@@ -195,7 +195,7 @@ def test_pages(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(DynoctlError):
             maintenance.read_page(file, kind)
-    with pytest.raises(DynoctlError, match="cannot be read"):
+    with pytest.raises(DynoctlError, match="cannot read"):
         maintenance.read_page(tmp_path, "nginx")
 
 
