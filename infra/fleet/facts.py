@@ -25,8 +25,8 @@ RECORDS_FORMAT = 1
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts of one server. ``ports`` are all TCP ports with a listener. ``meta`` and ``record`` are from the last apply
-    of this app: the formation, and an entry for each resource key."""
+    """The facts of one server. ``ports`` are all TCP ports with a listener. ``meta`` and ``record`` are the app's
+    records: the formation, and an entry for each key of a resource."""
 
     machine_id: str
     hostname: str
@@ -126,8 +126,8 @@ _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*
 
 
 def parse(output: str) -> Facts:
-    """Parse the output of the fragment. Raises ValueError if it is invalid, and NewerRecords if the format of the records
-    is newer."""
+    """Parse the output of the fragment. Raises ValueError if it is invalid, and NewerRecords if the records have a
+    newer format."""
     single: dict[str, str] = {}
     missing: set[str] = set()
     ports: set[int] = set()

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.inventory import targets
-from infra.manifest.backings import Service, plain
+from infra.manifest.backings import Service
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_environment, services
 from infra.model.redact import redactor
 from infra.model.resource import Command
 from infra.remote.session import Session
+from infra.sensitive import reveal
 
 TIMEOUT = 5
 """Timeout in seconds for each service."""
@@ -61,12 +62,12 @@ def _question(name: str, service: Service) -> Mapping[str, object]:
     return {
         "name": name,
         "adapter": service.adapter,
-        "url": plain(service.url),
-        "hosts": plain(service.host).split(","),
+        "url": reveal(service.url),
+        "hosts": reveal(service.host).split(","),
         "port": service.port,
-        "database": plain(service.name),
-        "user": plain(service.user),
-        "password": plain(service.password),
+        "database": reveal(service.name),
+        "user": reveal(service.user),
+        "password": reveal(service.password),
         "timeout": TIMEOUT,
     }
 

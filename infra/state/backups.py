@@ -8,9 +8,9 @@ from infra.model import paths
 from infra.model.resource import Command
 from infra.state import records
 
-# Each file is kept as a numbered copy, with its path in a .path file that is written last and in one step: a backup with
-# a .path file is complete. A .path file without a copy means that the file did not exist, so a revert removes it. If
-# the change before this one was interrupted, its backup is of what ran before both changes, and is kept.
+# Each file is kept as a numbered copy, with its path in a .path file that is written last and in one step: a backup
+# with a .path file is complete. A .path file without a copy means that the file did not exist, so a revert removes it.
+# If the change before this one was interrupted, its backup is of what ran before both changes, and is kept.
 _KEEP = """\
 umask 077
 kept=$1 pending=$2; shift 2

@@ -10,26 +10,31 @@ import yaml
 
 from infra.errors import ManifestInvalid
 from infra.manifest import read
-from infra.manifest.backings import Text, from_parts, from_url, plain, variables
+from infra.manifest.backings import Text, from_parts, from_url, variables
 from infra.manifest.references import resolve_environment
-from infra.sensitive import Sensitive
+from infra.sensitive import Sensitive, reveal
 
 ODD = ["pass", "p@ss:w/rd?#%", "é漢 🚀", "'\"`$(id)\\", "a b+c&d=e", "[x]", "%2F"]
 
 
 def words(found: dict[str, Text]) -> dict[str, str]:
-    return {key: plain(value) for key, value in found.items()}
+    return {key: reveal(value) for key, value in found.items()}
 
 
 @pytest.mark.parametrize("odd", ODD)
 def test_every_part_survives_the_way_into_a_url_and_out_of_it(odd: str) -> None:
     service = from_parts("postgresql", "db.example.org", None, odd, odd, Sensitive(odd), options={"sslmode": odd})
-    url = plain(service.url)
+    url = reveal(service.url)
     parts = urlsplit(url)
     assert parts.hostname == "db.example.org"
     assert (unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.path[1:])) == (odd, odd, odd)
     back = from_url("postgresql", url)
-    assert (plain(back.user), plain(back.password), plain(back.name), back.options) == (odd, odd, odd, {"sslmode": odd})
+    assert (reveal(back.user), reveal(back.password), reveal(back.name), back.options) == (
+        odd,
+        odd,
+        odd,
+        {"sslmode": odd},
+    )
 
 
 def test_postgresql() -> None:
@@ -58,8 +63,8 @@ def test_mysql_under_either_name(adapter: str) -> None:
         "MYSQL_USER": "me",
         "MYSQL_PWD": "x",
     }
-    assert plain(from_url(adapter, "mysql://me@db/shop").url) == "mysql2://me@db/shop", "Rails has no adapter mysql"
-    assert plain(from_url(adapter, "trilogy://me@db/shop").url) == "trilogy://me@db/shop"
+    assert reveal(from_url(adapter, "mysql://me@db/shop").url) == "mysql2://me@db/shop", "Rails has no adapter mysql"
+    assert reveal(from_url(adapter, "trilogy://me@db/shop").url) == "trilogy://me@db/shop"
 
 
 def test_redis_and_memcached() -> None:

@@ -237,7 +237,7 @@ def test_facts() -> None:
     assert found.dynos("shop")["web.1"].port == 5000
     assert list(found.record) == ["unit.shop-web.1"]
     assert (found.meta, found.pending) == ({}, {"web.1"})
-    with pytest.raises(ValueError, match="did not say who it is"):
+    with pytest.raises(ValueError, match="no machine-id"):
         parse("sh: not a server")
 
 

@@ -157,11 +157,11 @@ def test_marks() -> None:
 @pytest.mark.parametrize(
     ("mine", "other", "says"),
     [
-        ({}, {"kind": "caddy"}, "its router is caddy already, for blog"),
-        ({}, {"hosts": ("shop.example.org",)}, "shop.example.org leads to blog already"),
-        ({"hosts": ()}, {"hosts": ()}, "whatever leads nowhere else leads to blog already"),
-        ({}, {"http": 8080, "https": 80, "acme": "a@b.c"}, "port 80 is for HTTPS with blog"),
-        ({"http": 22}, {}, "port 22 is taken by something that is not dynoctl's router"),
+        ({}, {"kind": "caddy"}, "the router is already caddy, for blog"),
+        ({}, {"hosts": ("shop.example.org",)}, "already routed to blog: shop.example.org"),
+        ({"hosts": ()}, {"hosts": ()}, "already routed to blog: the default route"),
+        ({}, {"http": 8080, "https": 80, "acme": "a@b.c"}, "port 80 is already used for HTTPS by blog"),
+        ({"http": 22}, {}, "port 22 is already in use, and not by dynoctl's router"),
     ],
 )
 def test_conflicts(mine: dict[str, Any], other: dict[str, Any], says: str) -> None:
