@@ -1,4 +1,4 @@
-"""Move running dynos in batches, each healthy before the next; if one fails, every dyno that moved goes back."""
+"""Restart dynos in batches, each healthy before the next; if one fails, every restarted dyno is reverted."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _keep(context: Context, group: Group) -> bool:
 
 
 def _files(context: Context, group: Group) -> list[str]:
-    """The files that the group's changes overwrite, and the records of them."""
+    """The files that the group's changes overwrite, and their records."""
     paths = [path for change in group.changes for path in context.provider(change).files(context.scope, change)]
     return paths + [f"{home(context.app)}/{records.applied(change, {})[0]}" for change in group.changes]
 
@@ -112,7 +112,7 @@ def _undo(context: Context, group: Group) -> None:
     try:
         context.shells[group.server].run(_back(context, group))
     except StepFailed as error:
-        summary = f"{group.server}: {group.subject} could not be reverted: {error.summary}"
+        summary = f"cannot revert {group.subject} on {group.server}: {error.summary}"
         ledger.strand(group, Failure(group.server, group.subject, summary, error.output))
     except DynoctlError as error:
         ledger.lose(group.server, group.subject, error)

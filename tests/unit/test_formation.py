@@ -169,7 +169,7 @@ def test_who_answers_is_not_given_up() -> None:
     fleet.found["s1"] = Observed(facts("s1", {}), {})
     fleet.unreachable |= {"s2": Unreachable("s2: no route"), "s3": DynoctlError("s3: what it said cannot be read")}
     refuse_evacuation(frozenset({"s2"}), one, fleet)
-    for name, says in (("s1", "it answers, so"), ("s3", "though not as it should"), ("s9", "no such server")):
+    for name, says in (("s1", "reachable, so"), ("s3", "reachable, but"), ("s9", "no such server")):
         with pytest.raises(DynoctlError, match=says):
             refuse_evacuation(frozenset({name}), one, fleet)
 
