@@ -34,8 +34,8 @@ REVIEWED = ("changes", "placement", "batches", "release", "build", "candidates",
 
 @dataclass(frozen=True)
 class Saved:
-    """The contents of a saved plan. ``document`` is the plan as JSON, by ``infra.views.plan_json``. ``bound`` is what
-    it was made from: the fingerprints of the servers, digests of manifest and slug, and keyed digests of the variables."""
+    """The contents of a saved plan. ``document`` is the plan as JSON, by ``infra.views.plan_json``; ``bound`` is what
+    it was made from: fingerprints of the servers, digests of manifest and slug, keyed digests of the variables."""
 
     file: Path
     who: str

@@ -40,13 +40,13 @@ def _checked(inputs: Inputs, plan: Plan) -> Plan:
         able = [name for name, seen in fleet.found.items() if seen.facts.systemd >= exposure.OFFLINE_AT_LEAST]
         rating = exposure.rate(units, fleet.sessions[able[0]]) if able else dict.fromkeys(units, (None, None))
         plan = replace(plan, exposure=rating)
-    answers = check(manifest, plan, {name: session.user for name, session in fleet.sessions.items()})
+    results = check(manifest, plan, {name: session.user for name, session in fleet.sessions.items()})
     failed = [
-        Diagnostic(f"the check {one.name} fails: {one.detail}", hint="It stands under checks in the manifest.")
-        for one in answers
-        if not one.passed
+        Diagnostic(f"check {result.name} failed: {result.detail}", hint=f"the check is in {manifest.file.name}: checks")
+        for result in results
+        if not result.passed
     ]
-    return replace(plan, checks=answers, errors=(*plan.errors, *failed))
+    return replace(plan, checks=results, errors=(*plan.errors, *failed))
 
 
 def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
