@@ -91,9 +91,3 @@ class NewerRecords(DynoctlError):
     """A server has records in a newer format than this version of dynoctl supports.
 
     The server is not unreachable, because it answers. So its dynos must not be planned elsewhere."""
-
-
-class Rejected(DynoctlError):
-    """A release was rejected, or a rollout failed."""
-
-    exit_code = REJECTED

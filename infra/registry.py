@@ -1,4 +1,4 @@
-"""The one module that knows every resource type and every layer; the command line hands it to the engine."""
+"""The only module that imports all resource types and layers; the command line passes it to the engine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.model import Manifest
 from infra.manifest.references import located
+from infra.model import paths
 from infra.model.command_line import argv
 from infra.model.formation import Formation
 from infra.model.provider import Provider, Scope
@@ -18,7 +19,7 @@ from infra.model.stack import Progress, Slug, Stack, Trial
 from infra.model.volume import volume_name
 from infra.slug import build, image
 from infra.slug.tree import scan
-from providers import candidate, one_off, package, paths, processes, release_command, run
+from providers import candidate, one_off, package, processes, release_command, run
 from providers.credentials import CredentialFiles
 from providers.desired import AppRelease, candidate_unit, release_unit, resources
 from providers.directory import Directory
@@ -44,7 +45,7 @@ from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS, app_name, render
 
 
 class Everything:
-    """All that dynoctl can put on a server."""
+    """All resource types and layers."""
 
     providers: Sequence[Provider] = (
         Package(),
@@ -66,7 +67,7 @@ class Everything:
     runs = run.Runs()
 
     def headlines(self) -> dict[str, Sequence[str]]:
-        """By kind, the attributes worth reading when a resource is new."""
+        """The attributes to show for a new resource, by kind."""
         return {provider.kind: provider.headline for provider in self.providers}
 
     def stack(self, manifest: Manifest) -> Stack:
@@ -96,16 +97,16 @@ class Everything:
         )
 
     def router(self, manifest: Manifest) -> str:
-        wish = manifest.router
-        return "" if wish is None or manifest.packages.manual else KINDS[wish.kind].package
+        router = manifest.router
+        return "" if router is None or manifest.packages.manual else KINDS[router.kind].package
 
     def closing(self, kind: str, app: str, page: str | None) -> Sequence[Command]:
-        one = KINDS[kind]
-        return assembly.show_app(one, app) if page is None else assembly.show_page(one, app, page)
+        program = KINDS[kind]
+        return assembly.show_app(program, app) if page is None else assembly.show_page(program, app, page)
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app
-        directories = (*stack.writable, *(one.path for one in stack.volumes))
+        directories = (*stack.writable, *(volume.path for volume in stack.volumes))
         tree = scan(app.source, directories, _manifests(manifest))
         if not app.build:
             return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)))
@@ -127,7 +128,7 @@ class Everything:
         reached: Collection[str],
     ) -> list[Resource]:
         made = resources(_wanted(manifest, stack, slug, scope), formation.dynos)
-        router, web = manifest.router, [one for one in (*formation.dynos, *formation.away) if one.port]
+        router, web = manifest.router, [dyno for dyno in (*formation.dynos, *formation.away) if dyno.port]
         if router is None:
             return made
         for server in [name for name in router.servers if name in reached]:
@@ -143,7 +144,7 @@ class Everything:
         server: str,
         scope: Scope,
     ) -> Trial:
-        nonce = scope.salt[:8]  # it tells this run's from those of others
+        nonce = scope.salt[:8]  # tells the candidate of this run from others
         unit = candidate_unit(_wanted(manifest, stack, slug, scope), server, nonce)
         return Trial(server, candidate.commands(unit, scope, nonce))
 
@@ -197,8 +198,8 @@ class Everything:
         return app_name(directory)
 
     def found(self, texts: Mapping[str, str], name: str) -> str | None:
-        one = detect.detect(texts)
-        return None if one is None else render(one, name, ready=False)
+        app = detect.detect(texts)
+        return None if app is None else render(app, name, ready=False)
 
     def starter(self, framework: str, name: str) -> str:
         return render(STARTERS[framework], name, ready=True)
@@ -213,12 +214,13 @@ def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRe
         scope.credentials,
         manifest.rollout,
         manifest.types,
-        {one.name: one for one in manifest.schedule},
+        {schedule.name: schedule for schedule in manifest.schedule},
     )
 
 
 def _manifests(manifest: Manifest) -> list[Path]:
-    """The manifest's own files, with the overlays of other destinations: an edit of one is no other slug."""
+    """The manifest and the overlays of all destinations. They are not part of the slug, so an edit does not change
+    it."""
     file = manifest.file
     return [*manifest.files, *file.parent.glob(f"{glob.escape(file.stem)}.*{glob.escape(file.suffix)}")]
 

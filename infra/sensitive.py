@@ -37,3 +37,8 @@ class Sensitive:
 
     def __reduce__(self) -> str:
         raise TypeError("a sensitive value cannot be pickled")
+
+
+def reveal(value: object) -> str:
+    """The text of a value, sensitive or not."""
+    return value.reveal() if isinstance(value, Sensitive) else str(value)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
-from infra.sensitive import Sensitive
-from providers import files, paths
+from infra.sensitive import Sensitive, reveal
+from providers import files
 from providers.base import Base
 
 Credentials = Mapping[str, str | Sensitive]
@@ -60,7 +60,7 @@ class CredentialFiles(Base):
         return change.before is None or change.after is None or "files" in change.differing()
 
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
-        digests = {name: fingerprint(salt, _reveal(value)) for name, value in _files(attributes).items()}
+        digests = {name: fingerprint(salt, reveal(value)) for name, value in _files(attributes).items()}
         return {"mode": attributes["mode"], "files": digests}
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
@@ -98,7 +98,7 @@ done
 def write(directory: str, values: Credentials) -> list[Command]:
     """Write every credential to a directory of root. The values are written unchanged, without a trailing newline."""
     return [
-        files.write(f"{directory}/{name}", _reveal(value), "0600", secret=True, says=f"write the credential {name}")
+        files.write(f"{directory}/{name}", reveal(value), "0600", secret=True, says=f"write the credential {name}")
         for name, value in sorted(values.items())
     ]
 
@@ -120,7 +120,3 @@ def _files(attributes: Attributes | None) -> Mapping[str, Attribute]:
 
 def _dyno(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".credentials")
-
-
-def _reveal(value: object) -> str:
-    return value.reveal() if isinstance(value, Sensitive) else str(value)

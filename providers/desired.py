@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.manifest.model import DynoType, Rollout, Schedule
+from infra.model import paths
 from infra.model.naming import parse_dyno
 from infra.model.provider import Dyno
 from infra.model.resource import Resource
@@ -21,7 +22,6 @@ from providers import (
     launch_file,
     mount,
     package,
-    paths,
     release_command,
     schedule,
     slug,

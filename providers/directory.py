@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from infra.model import paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import paths
 from providers.base import Base
 
 MADE = f"{paths.STATE}/.made-app-directory"

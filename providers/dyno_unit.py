@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.manifest.model import Health
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.resource import Attributes
 from infra.model.volume import volume_path
-from providers import credentials, ini, paths, volume
+from providers import credentials, ini, volume
 from providers.sandbox import SANDBOX
 from providers.unit import READY_TIMEOUT
+
+BOUND = {"rackup": f"{paths.OURS}/config.ru", "server_config": f"{paths.OURS}/server.rb"}
+"""The path of each kind of launch file inside a dyno."""
 
 SYSTEMCTL = "/usr/bin/systemctl"
 
@@ -119,7 +122,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
 def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[str, str]:
     """The settings shared by every process of a release, dynos and candidates: slug, environment, limits, sandbox."""
     binds = [f"{paths.mount(dyno.app, dyno.slug)}:{paths.APP_DIRECTORY}"]
-    binds += [f"{paths.launch_file(dyno.app, kind, digest)}:{paths.BOUND[kind]}" for kind, digest in dyno.files.items()]
+    binds += [f"{paths.launch_file(dyno.app, kind, digest)}:{BOUND[kind]}" for kind, digest in dyno.files.items()]
     environment = {**dyno.environment, **variables}
     temporary = [SANDBOX["TemporaryFileSystem"]]
     if dyno.files:

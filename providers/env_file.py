@@ -6,11 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
-from infra.sensitive import Sensitive
-from providers import files, paths
+from infra.sensitive import Sensitive, reveal
+from providers import files
 from providers.base import Base
 
 Variables = Mapping[str, str | Sensitive]
@@ -69,7 +69,7 @@ class EnvFile(Base):
         if isinstance(variables, Mapping):
             for key, value in variables.items():
                 if isinstance(value, str | Sensitive):
-                    digests[key] = fingerprint(salt, record(key, _reveal(value)))
+                    digests[key] = fingerprint(salt, record(key, reveal(value)))
         return {
             **super().recorded({k: v for k, v in attributes.items() if k != "variables"}, salt),
             "variables": digests,
@@ -142,12 +142,8 @@ def render(variables: Variables) -> str:
     """The text of an env file, sorted by name."""
     lines = []
     for key in sorted(variables):
-        lines.append(record(key, _reveal(variables[key])) + "\n")
+        lines.append(record(key, reveal(variables[key])) + "\n")
     return "".join(lines)
-
-
-def _reveal(value: str | Sensitive) -> str:
-    return value.reveal() if isinstance(value, Sensitive) else value
 
 
 def desired(variables: Variables) -> Attributes:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from infra.model import paths
 from infra.model.naming import APP
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import files, ini, paths
+from providers import files, ini
 from providers.base import Base
 from providers.slug import DIGEST, name
 

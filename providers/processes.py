@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from infra.model import naming, release
+from infra.model import naming, paths, release
 from infra.model.dyno_status import Job, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
-from providers import paths, shown
+from providers import shown
 
 _PROPERTIES = (
     "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestampMonotonic,CPUUsageNSec,MemoryCurrent,MemoryMax,"
@@ -126,9 +126,8 @@ class Processes:
                 continue
             ready = units.get(unit.replace(".service", "-ready.service"), {})
             timer = units.get(unit.replace(".service", ".timer"), {})
-            found.append(
-                _row(scope.app, server, f"{named['type']}.{named['number']}", unit, service, ready, timer, parsed)
-            )
+            dyno = f"{named['type']}.{named['number']}"
+            found.append(_row(scope.app, server, dyno, unit, service=service, ready=ready, timer=timer, parsed=parsed))
         return sorted(found, key=lambda row: naming.dyno_order(row.dyno))
 
 
@@ -137,6 +136,7 @@ def _row(
     server: str,
     dyno: str,
     unit: str,
+    *,
     service: shown.Unit,
     ready: shown.Unit,
     timer: shown.Unit,
@@ -240,7 +240,8 @@ def _state(service: shown.Unit, ready: shown.Unit) -> str:
 
 # CPU time and memory come from systemd. If it does not account them (control groups v1), they come from /proc, read by
 # a single grep, which is faster than reading in the shell.
-_SCRIPT = """\
+_SCRIPT = (
+    """\
 read -r now _ < /proc/uptime; printf 'now %s\\n' "$now"
 grep -Hs '^X-Dynoctl-' /etc/systemd/system/"$prefix"*.service || exit 0
 set --
@@ -259,8 +260,11 @@ for file in /sys/fs/cgroup/unified/dyno.slice/"$slice"/*.service/cgroup.procs; d
 done 2>/dev/null
 [ $# -eq 0 ] || grep -Hs -e '^VmRSS:' -e ') [A-Za-z] ' "$@"
 grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
-home=/var/lib/dynoctl/$app
+"""
+    + f"home={paths.STATE}/$app\n"
+    + """\
 cat "$home"/releases/*.json 2>/dev/null
 stat -c 'written %.Y %n' /etc/systemd/system/"$prefix"*.service /etc/dyno/"$app"/* "$home"/releases/*.body 2>/dev/null
 :
 """
+)

@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 
 from infra.manifest.model import Router as RouterConfig
-from infra.model import routing
+from infra.model import paths, routing
 from infra.model.provider import Dyno, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Resource, fingerprint
-from infra.sensitive import Sensitive
+from infra.model.target import host_port
+from infra.sensitive import Sensitive, reveal
 from providers.base import Base
 from providers.routers import KINDS, assembly
 from providers.routers.contract import Site
@@ -22,7 +23,7 @@ class Router(Base):
     headline = ("kind", "hosts", "http", "https", "upstreams")
 
     def observe(self, scope: Scope) -> Fragment:
-        kept = f"/var/lib/dynoctl/{scope.app}/salt"
+        kept = f"{paths.home(scope.app)}/salt"
         values = {"app": scope.app, "live": routing.LIVE, "service": assembly.SERVICE, "unit": assembly.UNIT}
         return Fragment(_SCRIPT, {**values, "kept": kept, "salt": scope.salt})
 
@@ -50,7 +51,7 @@ class Router(Base):
 
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
         kept = dict(super().recorded({name: value for name, value in attributes.items() if name not in _TLS}, salt))
-        return kept | {name: fingerprint(salt, _plain(attributes[name])) for name in _TLS if name in attributes}
+        return kept | {name: fingerprint(salt, reveal(attributes[name])) for name in _TLS if name in attributes}
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         if change.after is None:
@@ -62,7 +63,7 @@ class Router(Base):
         texts = _texts(str(wanted["kind"]), site, _mark(scope.app, wanted))
         names = {"certificate": "tls.crt", "key": "tls.key"}
         # Every file needs a trailing newline, as some are concatenated.
-        texts |= {file: _plain(wanted[name]) for name, file in names.items() if name in wanted}
+        texts |= {file: reveal(wanted[name]) for name, file in names.items() if name in wanted}
         return assembly.set_app(kind, scope.app, texts)
 
     def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
@@ -119,7 +120,7 @@ def desired(
         "https": config.https if secure else 0,
         "acme": config.acme or "",
         "timeout": config.timeout,
-        "upstreams": {dyno.name: routing.address(dyno.listen, dyno.port) for dyno in dynos},
+        "upstreams": {dyno.name: host_port(dyno.listen, dyno.port) for dyno in dynos},
     }
     # Every file needs a trailing newline, as some are concatenated.
     files: dict[str, Attribute] = {name: Sensitive(value.reveal().rstrip("\n") + "\n") for name, value in tls.items()}
@@ -171,7 +172,3 @@ def _site(app: str, attributes: Attributes) -> Site:
 def _upstreams(attributes: Attributes | None) -> dict[str, str]:
     found = (attributes or {}).get("upstreams")
     return {name: str(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
-
-
-def _plain(value: object) -> str:
-    return value.reveal() if isinstance(value, Sensitive) else str(value)

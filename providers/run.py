@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.command_line import argv
 from infra.model.provider import Fragment
 from infra.model.run_request import Base, RunRequest
-from providers import env_file, ini, one_off, paths, shown
+from providers import env_file, ini, one_off, shown
 
 CPU = "100%"
 """A one-off dyno may use a whole core, so that a console starts quickly."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.manifest.model import Schedule as Wanted
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import credentials, files, ini, paths, shown, unit
+from providers import credentials, files, ini, shown, unit
 from providers.base import Base
 from providers.dyno_unit import DynoUnit, exec_line, inside, percent
 

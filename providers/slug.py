@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from infra.model import paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import files, paths
+from providers import files
 from providers.base import Base
 
 DIGEST = re.compile(r"^[0-9a-f]{64}$")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Effect, Found
-from providers import files, ini, paths, shown
+from infra.model.target import host_port
+from providers import files, ini, shown
 from providers.base import Base
 
 BACKLOG = 1024
@@ -97,7 +98,7 @@ def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
         f"Unit.{naming.APP}": app,
         f"Unit.{naming.DYNO}": dyno,
         # The socket must never fail, however often the service does: no trigger limit.
-        "Socket.ListenStream": f"[{listen}]:{port}" if ":" in listen else f"{listen}:{port}",
+        "Socket.ListenStream": host_port(listen, port),
         "Socket.Backlog": str(BACKLOG),
         "Socket.NoDelay": "yes",
         "Socket.FreeBind": "yes",

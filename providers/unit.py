@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import files, ini, paths, shown
+from providers import files, ini, shown
 from providers.base import Base
 
 READY_TIMEOUT = 60

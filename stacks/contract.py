@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from infra.manifest import model
 from infra.manifest.model import Json, Manifest
+from infra.model.target import host_port
 
 
 class StackError(ValueError):
@@ -57,7 +58,7 @@ class Tcp:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 @dataclass(frozen=True)

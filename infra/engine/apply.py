@@ -1,4 +1,4 @@
-"""Carry out a plan: lock every server, look again, run the phases, record how it ended, report."""
+"""Carry out a plan: lock every server, observe it again, run the phases, record the result, and report."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from infra.remote.parallel import each
 
 
 class StalePlan(DynoctlError):
-    """A server changed between the plan and the lock."""
+    """A server changed after the plan was made."""
 
 
 @dataclass(frozen=True)
 class ApplyOptions:
-    """``message`` and ``commit`` are recorded with a new release; ``lock_timeout`` is how many seconds to wait for
+    """``message`` and ``commit`` are recorded with a new release; ``lock_timeout`` is the number of seconds to wait for
     another apply to end."""
 
     message: str = ""
@@ -50,8 +50,8 @@ def lock_servers(
     stop: threading.Event,
     clock: Clock,
 ) -> dict[str, Shell]:
-    """Lock the app on servers, by name, in the one order that every apply keeps: that of their machine-ids. Raises
-    LockTaken or Unreachable, and then holds none."""
+    """Lock the app on servers, by name, in the order of their machine-ids, which is the same for every apply. Raises
+    LockTaken or Unreachable; then no lock is held."""
 
     def waits(taken: LockTaken) -> None:
         text = f"another apply is running: {taken.holder}; waiting for it to end"
@@ -64,7 +64,7 @@ def lock_servers(
 
 
 class Applier:
-    """One apply. ``stop`` may be set from outside: the step under way is finished, nothing new is begun."""
+    """One apply. ``stop`` may be set from outside: the current step is finished, and no other is started."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Applier:
         self.stop = threading.Event()
 
     def run(self) -> Report:
-        """Raises LockTaken or StalePlan before anything is changed; everything later is in the report."""
+        """Apply the plan. Raises LockTaken or StalePlan before anything is changed; later errors are in the report."""
         prepared = self._prepared
         identity = Identity.here(self._clock)
         shells = lock_servers(
@@ -147,6 +147,6 @@ class Applier:
         changed = [name for name in found if found[name].fingerprint() != before[name].fingerprint()]
         if changed:
             raise StalePlan(
-                f"The plan is stale: {', '.join(changed)} changed after it was made. Nothing was applied.",
-                "Run dynoctl plan again and review what is different.",
+                f"stale plan: {', '.join(changed)} changed after the plan was made; nothing was applied",
+                "plan again and review the differences: dynoctl plan",
             )

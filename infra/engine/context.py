@@ -1,4 +1,4 @@
-"""One apply under way: what its phases read, and the ledger that they write to."""
+"""The context of one apply: what its phases read, and the ledger that they write to."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from infra.model.shell import Shell, StepFailed
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What every phase is a function of. A phase that finds out something for later ones returns a changed copy.
+    """The parameter of every phase. A phase that has a result for later ones returns a changed copy.
 
-    ``shells`` hold the app's lock on every server that the apply may touch; ``stop`` may be set from outside: the step
-    under way is finished, nothing new is begun. ``explain`` gives the summary and detail of a failed step, redacted.
+    ``shells`` hold the app's lock on every server that the apply may change; ``stop`` may be set from outside: the
+    current step is finished, and no other is started. ``explain`` returns the redacted summary and detail of a failure.
     ``image`` is the slug's file once it is built; ``moved`` are groups that left early, as they must not be on two
     servers; ``started`` those of dynos that came up, or were to, before the first one restarted."""
 
@@ -47,20 +47,20 @@ class Context:
 
     @property
     def shut(self) -> bool:
-        """Whether nothing more is begun anywhere."""
+        """Whether no further step is started on any server."""
         return self.stop.is_set() or not any(self.ledger.usable(server) for server in self.shells)
 
     def provider(self, change: Change) -> Provider:
         return self.providers[change.resource.kind]
 
     def first(self, group: Group) -> bool:
-        """Whether it is made before anything is built."""
+        """Whether its resources are created before the slug is built."""
         return self.provider(group.changes[0]).first
 
     def last(self, group: Group) -> bool:
-        """Whether it leads to dynos, and so is made once they are up."""
+        """Whether its resources route to dynos, and so are changed once the dynos are up."""
         return self.provider(group.changes[0]).last
 
     def alone(self, group: Group) -> bool:
-        """Whether it must not be on two servers even for a moment."""
+        """Whether it must never be on two servers."""
         return any(self.provider(change).alone for change in group.changes)

@@ -1,4 +1,4 @@
-"""Carry groups of changes out on their servers, and put down in the ledger how each went."""
+"""Carry out groups of changes on their servers, and note each result in the ledger."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def on_servers(context: Context, groups: Sequence[Group], work: Work) -> None:
 
 
 def carry_out(context: Context, group: Group) -> None:
-    """Make one group's changes, unless its server is lost or the apply is to stop."""
+    """Make the changes of a group, unless its server is lost or the apply is stopping."""
     ledger = context.ledger
     held = context.alone(group) and group.dyno in ledger.failed_subjects()
     if context.stop.is_set() or not ledger.usable(group.server) or held:
@@ -60,12 +60,12 @@ def carry_out(context: Context, group: Group) -> None:
 
 
 def step_failed(context: Context, group: Group, error: StepFailed) -> None:
-    """A step failed on a server that answers: note it with its explanation."""
+    """Note the failure of a step on a reachable server, with its explanation."""
     context.ledger.failed(group, *context.explain(context, group, error))
 
 
 def step_listener(context: Context, server: str, subject: str) -> Callable[[Command], None]:
-    """Tells the listener of each command that begins, but for bookkeeping."""
+    """A function that tells the listener about each command that starts, except bookkeeping."""
 
     def started(command: Command) -> None:
         if command.says and not command.quiet:
@@ -84,5 +84,5 @@ def _upload(context: Context, change: Change) -> None:
     if change.action is not Action.CREATE or change.resource.local is None or context.image is None:
         return
     server, image = change.resource.server, context.image
-    context.listener(Event("upload", server, change.resource.key, f"send {image.size / 1e6:.1f} MB"))
+    context.listener(Event("upload", server, change.resource.key, f"send {image.size / 2**20:.1f} MiB"))
     context.prepared.fleet.sessions[server].upload(Path(image.local), image.path, image.sha256)

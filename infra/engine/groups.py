@@ -1,4 +1,4 @@
-"""Which changes are made together: a plan's changes as groups, in the plan's order."""
+"""Group the changes of a plan that are made together, in the order of the plan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VERBS = {Effect.START: "started", Effect.RESTART: "restarted", Effect.STOP: "st
 
 @dataclass(frozen=True)
 class Group:
-    """Changes that are made together, in order, in one batch: a dyno's, or one resource's that dynos stand on."""
+    """Changes that are made together, in order: those of a dyno, or of a resource that dynos depend on."""
 
     server: str
     dyno: str | None
@@ -20,8 +20,8 @@ class Group:
 
     @property
     def subject(self) -> str:
-        """What the group is about: its dyno, or the key of its resource."""
-        # A dyno that loses one of its files is not what leaves.
+        """The dyno of the group, or the key of its resource."""
+        # If a dyno only loses one of its files, the dyno itself is not removed.
         moves = self.dyno is not None and (not self.leaves or any(change.effect for change in self.changes))
         return str(self.dyno) if moves else self.changes[0].resource.key
 
@@ -32,17 +32,17 @@ class Group:
 
     @property
     def restarts(self) -> bool:
-        """Whether a dyno that runs restarts with it."""
+        """Whether a running dyno restarts with it."""
         return any(change.restarts for change in self.changes)
 
     @property
     def boots(self) -> bool:
-        """Whether it belongs to a dyno that stays or comes up."""
+        """Whether it belongs to a dyno that is not removed."""
         return self.dyno is not None and not self.leaves
 
     @property
     def verb(self) -> str:
-        """What happened, in a word."""
+        """What was done, as a participle."""
         effects = [change.effect for change in self.changes if change.effect]
         if effects:
             return _VERBS[effects[0]]
@@ -50,7 +50,7 @@ class Group:
 
 
 def group(plan: Plan) -> list[Group]:
-    """The plan's changes as batches, in the plan's order."""
+    """The groups of a plan's changes, in the order of the plan."""
     groups: dict[tuple[str, str, bool], list[Change]] = {}
     for change in plan.changes:
         resource = change.resource

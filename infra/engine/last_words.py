@@ -1,4 +1,4 @@
-"""Why a step failed: its own output, or the last lines that the dyno printed, with secrets taken out."""
+"""Explain why a step failed: by its output, or by the last log lines of the dyno, with secrets redacted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Explain = Callable[[Context, Group, StepFailed], tuple[str, str]]
 
 
 def explain_with(redact: Callable[[str], str]) -> Explain:
-    """Explains failures in the dyno's own words; ``redact`` knows every secret that these may hold."""
+    """A function that explains failures by the log lines of dynos. ``redact`` knows every secret in them."""
 
     def explain(context: Context, group: Group, error: StepFailed) -> tuple[str, str]:
         return redact(error.summary), redact(_detail(context, group, error))
@@ -37,34 +37,34 @@ def _detail(context: Context, group: Group, error: StepFailed) -> str:
         try:
             detail = context.shells[group.server].run([command]) or detail
         except DynoctlError:
-            continue  # the step's own output is still there to show
+            continue  # the output of the step is shown instead
     return detail
 
 
 @dataclass
 class CautiousExplanation:
-    """Explains failures of dynos whose secrets are not known beforehand, as in a restart.
+    """Explains failures of dynos whose secrets have not been read, as in a restart.
 
-    A dyno's journal may hold its secrets, so it is shown only if all of them can be read here and match what the dyno
-    runs with. They are read once, at the first failure."""
+    The journal of a dyno may contain its secrets, so it is shown only if all of them can be read locally and are those
+    that the dyno runs with. They are read once, at the first failure."""
 
-    _asking: threading.Lock = field(default_factory=threading.Lock)
-    _asked: bool = False
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
+    _read: bool = False
     _known: Mapping[str, str | Sensitive] | None = None
 
     def __call__(self, context: Context, group: Group, error: StepFailed) -> tuple[str, str]:
-        with self._asking:
-            if not self._asked:
-                self._asked, self._known = True, _secrets(context)
+        with self._mutex:
+            if not self._read:
+                self._read, self._known = True, _secrets(context)
         if self._known is not None and _covers(context, group, self._known):
             return explain_with(redactor([self._known]))(context, group, error)
         unit = naming.user_name(context.app, group.subject)
-        hidden = f"Its secrets cannot be read here to hide them, so its journal is not shown: journalctl -u {unit}"
+        hidden = f"cannot read the secrets to redact, so its log is not shown; on the server: journalctl -u {unit}"
         return redactor([self._known or {}])(error.summary), hidden
 
 
 def _secrets(context: Context) -> Mapping[str, str | Sensitive] | None:
-    """What dynos have by name, variables and credentials; None if that cannot be read."""
+    """The config vars and credentials of the dynos, by name; None if they cannot be read."""
     manifest = context.prepared.manifest
     try:
         resolver = resolver_of(manifest)
@@ -74,7 +74,7 @@ def _secrets(context: Context) -> Mapping[str, str | Sensitive] | None:
 
 
 def _covers(context: Context, group: Group, known: Mapping[str, str | Sensitive]) -> bool:
-    """Whether what the dyno runs with holds no secret but those that the manifest has now."""
+    """Whether all secrets that the dyno runs with are those of the current manifest."""
     for key, found in context.prepared.fleet.found[group.server].resources.items():
         if not key.endswith(f".{context.app}-{group.subject}"):
             continue

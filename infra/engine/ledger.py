@@ -1,4 +1,4 @@
-"""What an apply has done so far: the report that it ends with, and the servers that take no more part in it."""
+"""The progress of an apply: its report, and the servers on which nothing more is done."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from infra.model.events import Event, Failure, Listener, Report
 
 
 class Ledger:
-    """The only thing that the phases of one apply change; its methods may be called from many threads.
+    """The only mutable state of the phases of one apply. Its methods are thread-safe.
 
-    Every text from a server is passed through ``redact`` before it is kept or told to ``listener``."""
+    Every text from a server is redacted with ``redact`` before it is stored or passed to ``listener``."""
 
     def __init__(self, listener: Listener, redact: Callable[[str], str]) -> None:
         self.report = Report()
@@ -30,7 +30,7 @@ class Ledger:
 
     @property
     def refused(self) -> bool:
-        """Whether a release gate ended the apply, so that nothing more is changed anywhere."""
+        """Whether a release gate failed, so that nothing more is changed on any server."""
         return self._refused
 
     def usable(self, server: str) -> bool:
@@ -38,7 +38,7 @@ class Ledger:
         return not self._refused and server not in self._lost
 
     def failed_subjects(self) -> set[str]:
-        """The dynos and resources that failed or were not begun."""
+        """The dynos and resources that failed or were skipped."""
         with self._mutex:
             failed = {failure.subject for failure in self.report.failures}
             return failed | {change.resource.dyno or "" for change in self.report.skipped}
@@ -49,20 +49,20 @@ class Ledger:
         return all(change.address in made for change in group.changes)
 
     def made(self, group: Group) -> None:
-        """A group's changes were made."""
+        """Note that the changes of a group were made."""
         with self._mutex:
             self.report.done += group.changes
         self._listener(Event("done", group.server, group.subject, group.verb))
 
     def skip(self, group: Group) -> None:
-        """A group was not begun."""
+        """Note that a group was skipped."""
         with self._mutex:
             self.report.skipped += group.changes
         self._listener(Event("skipped", group.server, group.subject))
 
     def failed(self, group: Group, summary: str, detail: str) -> None:
-        """A group's step failed on a server that answers. A dyno that does not come up halts the rollout; a resource
-        that dynos stand on takes its server out. The texts are redacted already."""
+        """Note that a step of a group failed on a reachable server. A dyno that did not become healthy halts the
+        rollout; for a resource that dynos depend on, its server is lost. The texts are already redacted."""
         with self._mutex:
             if group.boots:
                 self.report.halted = True
@@ -73,7 +73,7 @@ class Ledger:
         self._listener(Event("failed", group.server, group.subject, summary))
 
     def lose(self, server: str, subject: str, error: DynoctlError) -> None:
-        """A server was lost: nothing more is sent to it, and the others go on."""
+        """Note that a server was lost: nothing more is sent to it, and the others continue."""
         summary = self._redact(error.summary)
         with self._mutex:
             self._lost.add(server)
@@ -83,18 +83,18 @@ class Ledger:
         self._listener(Event("failed", server, subject, summary))
 
     def lose_midway(self, server: str, error: DynoctlError) -> None:
-        """A server was lost while something was under way there, and how that ended is not known."""
+        """Note that a server was lost during a step whose result is unknown."""
         self.report.halted = True
         self.lose(server, "apply", error)
 
     def interrupted_midway(self, group: Group, error: DynoctlError) -> None:
-        """A server was lost while a group was carried out there."""
+        """Note that a server was lost while it carried out a group."""
         self.lose(group.server, group.subject, error)
         with self._mutex:
             self.report.skipped += group.changes
 
     def refuse(self, failure: Failure) -> None:
-        """A release gate stays shut: nothing more is changed on any server."""
+        """Note that a release gate failed: nothing more is changed on any server."""
         summary, detail = self._redact(failure.summary), self._redact(failure.detail)
         with self._mutex:
             self.report.failures.append(
@@ -104,14 +104,14 @@ class Ledger:
         self._listener(Event("failed", failure.server, failure.subject, summary))
 
     def reverted(self, group: Group) -> None:
-        """A dyno that had moved runs again what it ran before."""
+        """Note that a dyno was reverted to what it ran before."""
         self._unmake(group)
         with self._mutex:
             self.report.reverted.append(group.subject)
         self._listener(Event("done", group.server, group.subject, "reverted"))
 
     def strand(self, group: Group, failure: Failure | None = None) -> None:
-        """A dyno that had moved could not go back."""
+        """Note that a dyno could not be reverted."""
         self._unmake(group)
         with self._mutex:
             if failure is not None:
@@ -119,11 +119,11 @@ class Ledger:
             self.report.stranded.append(f"{group.subject} on {group.server}")
 
     def say_release(self, text: str) -> None:
-        """What the release command printed."""
+        """Store the output of the release command."""
         self.report.release_said = self._redact(text.strip("\n"))
 
     def settle(self, results: Iterable[tuple[str, object]]) -> None:
-        """Servers that could not write their records are lost."""
+        """Note that the servers whose records could not be written are lost."""
         for server, result in results:
             if isinstance(result, DynoctlError):
                 self.lose(server, "record", result)

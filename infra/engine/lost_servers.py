@@ -1,4 +1,4 @@
-"""Refuses to give a server up that answers: what it runs would go on, and nobody would know."""
+"""Refuse to forget or evacuate a reachable server: its dynos would keep running, unknown to the others."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from infra.model.shell import Connect
 def refuse_forgetting(
     forget: frozenset[str], manifest: Manifest, fleet: Fleet, observer: Observer, connect: Connect
 ) -> None:
-    """A server that answers is emptied, not forgotten: its dynos would go on running, and nobody would know."""
-    asked = Fleet()
-    everybody = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+    """Raise DynoctlError if a server in ``forget`` is reachable: its dynos are to be removed, not forgotten."""
+    reached = Fleet()
+    candidates = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
     try:
-        observe([target for target in everybody if target.name in forget], observer, asked, connect)
+        observe([target for target in candidates if target.name in forget], observer, reached, connect)
     finally:
-        asked.close()
-    if asked.found:
-        names = ", ".join(sorted(asked.found))
+        reached.close()
+    if reached.found:
+        names = ", ".join(sorted(reached.found))
         raise DynoctlError(
-            f"{names} answers, so it is not forgotten", "Apply without --forget: it removes what is left there."
+            f"cannot forget {names}: reachable", "apply without --forget, which removes the app from it: dynoctl apply"
         )
 
 
 def refuse_evacuation(evacuate: frozenset[str], manifest: Manifest, fleet: Fleet) -> None:
-    """What lives on a server that answers can be moved away in order, and would run twice otherwise."""
+    """Raise DynoctlError if a server in ``evacuate`` is reachable or not in the manifest: its dynos would run twice."""
     for name in sorted(evacuate):
         if name not in {server.name for server in manifest.servers}:
-            there = ", ".join(server.name for server in manifest.servers)
+            names = ", ".join(server.name for server in manifest.servers)
             raise DynoctlError(
-                f"--evacuate {name}: there is no such server in {manifest.file.name}",
-                f"There is: {there}. For one that left the manifest: dynoctl apply --forget {name}",
+                f"cannot evacuate {name}: no such server in {manifest.file.name}",
+                f"available: {names}; for a server that left the manifest: dynoctl apply --forget {name}",
             )
         why = fleet.unreachable.get(name)
         if why is None:
             raise DynoctlError(
-                f"--evacuate {name}: it answers, so its dynos can move while they run",
-                f"Say drain: true for {name} in {manifest.file.name}, then: dynoctl apply",
+                f"cannot evacuate {name}: reachable, so its dynos can be moved without downtime",
+                f"set drain: true for {name} in {manifest.file.name}, then: dynoctl apply",
             )
         if not isinstance(why, Unreachable):
-            raise DynoctlError(f"--evacuate {name}: it answers, though not as it should: {why.summary}", why.hint)
+            raise DynoctlError(f"cannot evacuate {name}: reachable, but {why.summary}", why.hint)

@@ -20,7 +20,7 @@ def install(context: Context) -> Context:
 
 
 def gate(context: Context) -> Context:
-    """Refuse servers that still lack something, build the slug, and write down the formation to come."""
+    """Check the servers after the install, build the slug, and record the new formation."""
     release_gates.require(context)
     context = replace(context, image=release_gates.build(context))
     context.recorder.begin()
@@ -28,15 +28,15 @@ def gate(context: Context) -> Context:
 
 
 def prepare(context: Context) -> Context:
-    """What dynos stand on: the slug, its mount, files of the release."""
+    """Resources that dynos depend on: the slug, its mount, the files of the release."""
     run_phase(context, "prepare", [group for group in _base(context) if not context.first(group)])
     return context
 
 
 def prove(context: Context) -> Context:
-    """The release command, then a candidate: what the release must pass before any dyno moves."""
+    """The release command, then the candidates: the release must pass both before any dyno is changed."""
     release_gates.run_release_command(context)
-    release_gates.rehearse(context)
+    release_gates.run_candidates(context)
     return context
 
 
@@ -82,7 +82,7 @@ def take_over(context: Context) -> Context:
 
 
 def route(context: Context) -> Context:
-    """Routers, once the dynos that they lead to are up and before others leave."""
+    """Routers, once the dynos that they route to are up, and before other dynos are removed."""
     leaving = [group for group in _leaving(context) if group not in context.moved]
     routes = [group for group in context.groups if context.last(group) and not group.leaves]
     run_phase(context, "route", [_as_it_came_out(context, group, leaving) for group in routes])
@@ -127,7 +127,7 @@ RESTART: tuple[Phase, ...] = (start, roll)
 
 
 def _base(context: Context) -> list[Group]:
-    """What is made and belongs to no dyno, but for what leads to dynos."""
+    """Groups to create or update that belong to no dyno, except routers."""
     return [group for group in context.groups if group.dyno is None and not group.leaves and not context.last(group)]
 
 

@@ -1,4 +1,4 @@
-"""A plan in a file: all that a reviewer sees of it, and what it was made from, so that nothing else is ever applied."""
+"""Saved plans: the plan as it was reviewed, and what it was made from, so that nothing else is ever applied."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from infra.sensitive import Sensitive
 FORMAT_VERSION = 1
 
 LARGEST = 256 << 20
-"""Bytes of a plan's file."""
+"""Maximum size of a saved plan in bytes."""
 
 
 REVIEWED = ("changes", "placement", "batches", "release", "build", "candidates", "release_on", "leaving", "notes")
-"""What of a plan's document must come out again."""
+"""The keys of a plan's document that must be the same when it is applied."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """What a file holds. ``document`` is the plan as ``infra.views.plan_json`` makes it; ``bound`` what it was made
-    from: each server's fingerprint, digests of manifest and slug, and of each variable behind ``key``."""
+    """The contents of a saved plan. ``document`` is the plan as JSON, by ``infra.views.plan_json``; ``bound`` is what
+    it was made from: fingerprints of the servers, digests of manifest and slug, keyed digests of the variables."""
 
     file: Path
     who: str
@@ -64,46 +64,48 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "bound": {"key": key, **_bound(ready, key)},
         "plan": document,
     }
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(number, "w", encoding="utf-8") as stream:
             json.dump(values, stream, indent=1)
-        beside.replace(path)
+        temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise DynoctlError(f"The plan cannot be written to {path}: {error.strerror}") from None
+            temporary.unlink(missing_ok=True)
+        raise DynoctlError(f"cannot write the plan to {path}: {error.strerror}") from None
 
 
 def read(path: Path) -> Saved:
-    """The plan in a file. Raises DynoctlError where there is none, or one of another dynoctl."""
+    """Read a saved plan. Raises DynoctlError if it is invalid or was made by another build of dynoctl."""
     from jsonschema import Draft202012Validator
 
     from schemas import load
 
-    hint = "Make one: dynoctl plan --out FILE"
+    hint = "save a plan: dynoctl plan --out FILE"
     try:
         if path.stat().st_size > LARGEST:
-            raise DynoctlError(f"{path} is too large for a plan", hint)
+            raise DynoctlError(f"invalid plan file {path}: larger than {LARGEST >> 20} MiB", hint)
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DynoctlError(f"{path} cannot be read: {error.strerror}", hint) from None
+        raise DynoctlError(f"cannot read {path}: {error.strerror}", hint) from None
     except (ValueError, RecursionError):
-        raise DynoctlError(f"{path} is no plan of dynoctl", hint) from None
+        raise DynoctlError(f"invalid plan file {path}: not a saved plan", hint) from None
     if not isinstance(values, dict) or "format_version" not in values or "bound" not in values:
-        raise DynoctlError(f"{path} is no plan of dynoctl", hint)
+        raise DynoctlError(f"invalid plan file {path}: not a saved plan", hint)
     here = code_digest()
     if values["format_version"] != FORMAT_VERSION or values.get("code") != here:
         made = f"dynoctl {values.get('dynoctl')!s} (code {str(values.get('code'))[:12]})"
         raise DynoctlError(
-            f"{path} was made by {made}, and this is {__version__} (code {here[:12]}): it may do other things",
-            "Plan again with this one, or apply with that one.",
+            f"cannot apply {path}: it was saved by {made}, and this is dynoctl {__version__} (code {here[:12]})",
+            "save the plan again: dynoctl plan --out FILE",
         )
     try:
         wrong = next(Draft202012Validator(load("plan.schema.json")).iter_errors(values["plan"]), None)
         if wrong is not None:
-            raise DynoctlError(f"{path} is damaged: {'/'.join(map(str, wrong.absolute_path))} is not a plan's", hint)
+            raise DynoctlError(
+                f"invalid plan file {path}: invalid value at {'/'.join(map(str, wrong.absolute_path))}", hint
+            )
         chosen = {name: tuple(map(str, patterns)) for name, patterns in values.get("selection", {}).items()}
         return Saved(
             Path(values["file"]),
@@ -116,48 +118,46 @@ def read(path: Path) -> Saved:
             frozenset(map(str, values.get("evacuate", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise DynoctlError(f"{path} is damaged", hint) from None
+        raise DynoctlError(f"invalid plan file {path}", hint) from None
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raise DynoctlError, before any server is asked, where no file can be made at ``path``: nothing but a file is ever
-    overwritten."""
+    """Raise DynoctlError if no file can be written at ``path``. To be called before the servers are observed. Only
+    regular files are overwritten."""
     try:
         usable = path.name not in ("", "..") and path.parent.is_dir() and (path.is_file() or not path.exists())
     except OSError:
         usable = False
     if not usable:
-        raise DynoctlError(f"{path} cannot be written: it is no file in a directory that is there")
+        raise DynoctlError(f"cannot write the plan to {path}: not a file in an existing directory")
 
 
 def refuse_changed(path: Path, saved: Saved, ready: Prepared, document: Mapping[str, Any]) -> None:
-    """Raise DynoctlError with everything that is no longer as it was when the plan was made. ``document`` is the plan
-    that was made now: from all that is the same, it must be the same."""
+    """Raise DynoctlError with everything that changed since the plan was saved. ``document`` is the current plan: if
+    nothing changed, it must be the same as the saved one."""
     changed = differences(saved.bound, _bound(ready, str(saved.bound.get("key", ""))))
     now = json.loads(json.dumps(document))
     other = [name for name in REVIEWED if saved.document.get(name) != now[name]]
     if other and not changed:
-        changed = [f"the plan would be another one now: {', '.join(other)} ({__version__} made it)"]
+        changed = [f"the plan is different now: {', '.join(other)}"]
     if changed:
         lines = "\n  ".join(changed)
         raise DynoctlError(
-            f"The plan in {path} does not hold any more; nothing was applied:\n  {lines}",
-            "Make a new one, and have it reviewed: dynoctl plan --out FILE",
+            f"stale plan in {path}; nothing was applied:\n  {lines}",
+            "save a new plan and review it: dynoctl plan --out FILE",
         )
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two bindings, in words. No value is in it."""
+    """What differs between two bindings, as text without values."""
     found = []
     if was.get("manifest") != now["manifest"]:
         found.append("the manifest changed")
     if was.get("slug") != now["slug"]:
-        found.append(f"the source changed: slug {str(was.get('slug'))[:12]} is {str(now['slug'])[:12]}")
-    for one, what in (("environment", "the value of {}"), ("layers", "{}")):
-        found += _changed(was.get(one, {}), now[one], what + " changed", what + " is gone", what + " is new")
-    found += _changed(
-        was.get("servers", {}), now["servers"], "{} changed", "{} does not answer any more", "{} answers now"
-    )
+        found.append(f"the source changed: slug {str(was.get('slug'))[:12]} became {str(now['slug'])[:12]}")
+    for key, what in (("environment", "the value of {}"), ("layers", "{}")):
+        found += _changed(was.get(key, {}), now[key], what + " changed", what + " was removed", what + " is new")
+    found += _changed(was.get("servers", {}), now["servers"], "{} changed", "{} is unreachable", "{} is reachable now")
     return found
 
 
@@ -171,20 +171,20 @@ def _bound(ready: Prepared, key: str) -> dict[str, Any]:
         return hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
     def slow(text: str) -> str:
-        # The key is in the same file: whoever gets it may try words, and each try is to cost as at a login (RFC 7914).
+        # The key is in the same file, so a reader could guess values; scrypt makes each guess expensive (RFC 7914).
         return hashlib.scrypt(text.encode(), salt=key.encode(), n=1 << 14, r=8, p=1).hex()
 
     variables = ready.scope.environments.get("web", {})
     values = {**variables, **{f"the credential {name}": value for name, value in ready.scope.credentials.items()}}
     secret = {name: value for name, value in values.items() if isinstance(value, Sensitive)}
     with ThreadPoolExecutor() as pool:
-        digests = dict(zip(secret, pool.map(lambda one: slow(one.reveal()), secret.values()), strict=True))
+        digests = dict(zip(secret, pool.map(lambda value: slow(value.reveal()), secret.values()), strict=True))
     hidden = {"variables": None, "credentials": None}
     layers = "" if not ready.body else json.dumps({**json.loads(ready.body), **hidden}, sort_keys=True)
     return {
         "manifest": ready.manifest.digest,
         "slug": "" if ready.slug is None else ready.slug.digest,
         "environment": {name: digests.get(name) or digest(str(value)) for name, value in sorted(values.items())},
-        "layers": {"what the layers make of it": digest(layers)},
+        "layers": {"the configuration of the layers": digest(layers)},
         "servers": {name: seen.fingerprint() for name, seen in sorted(ready.fleet.found.items())},
     }

@@ -1,4 +1,4 @@
-"""From what was asked for and found to a plan: what stands in the way, the diff, the release, the policy."""
+"""Compute the plan from the request and the observed fleet: preconditions, diff, release and checks."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from infra.state.release_body import content
 
 
 def plan(inputs: Inputs) -> Plan:
-    """The plan with what the manifest's checks say of it."""
+    """The plan with the results of the manifest's checks."""
     return _checked(inputs, _plan(inputs, inputs.fleet.found))
 
 
 def _checked(inputs: Inputs, plan: Plan) -> Plan:
-    """The plan with what its checks say of it; one that fails stands in the way of an apply."""
+    """The plan with the results of its checks. A failed check is an error of the plan."""
     manifest, fleet = inputs.manifest, inputs.fleet
     rated = inputs.request.rated or manifest.checks.max_exposure is not None
     if inputs.destroy:
@@ -40,13 +40,13 @@ def _checked(inputs: Inputs, plan: Plan) -> Plan:
         able = [name for name, seen in fleet.found.items() if seen.facts.systemd >= exposure.OFFLINE_AT_LEAST]
         rating = exposure.rate(units, fleet.sessions[able[0]]) if able else dict.fromkeys(units, (None, None))
         plan = replace(plan, exposure=rating)
-    answers = check(manifest, plan, {name: session.user for name, session in fleet.sessions.items()})
+    results = check(manifest, plan, {name: session.user for name, session in fleet.sessions.items()})
     failed = [
-        Diagnostic(f"the check {one.name} fails: {one.detail}", hint="It stands under checks in the manifest.")
-        for one in answers
-        if not one.passed
+        Diagnostic(f"check {result.name} failed: {result.detail}", hint=f"the check is in {manifest.file.name}: checks")
+        for result in results
+        if not result.passed
     ]
-    return replace(plan, checks=answers, errors=(*plan.errors, *failed))
+    return replace(plan, checks=results, errors=(*plan.errors, *failed))
 
 
 def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
@@ -57,7 +57,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     carried = {name: seen.resources for name, seen in found.items()}
     key_of = inputs.registry.volume_key
     notes = [
-        f"{name} is not in dyno.yaml any more; what it carries of this app is removed"
+        f"{name} is no longer in dyno.yaml; this app is removed from it"
         for name in inputs.leaving
         if name in found and found[name].resources
     ]
@@ -75,15 +75,15 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
             notes=[*notes, *volumes.notes(manifest, carried, (), key_of)],
         )
     errors = preconditions.check(manifest, stack, found, inputs.leaving, inputs.registry.package_key)
-    closed = routing.closed(manifest.app.name, {name: one.routes for name, one in facts.items()})
+    closed = routing.closed(manifest.app.name, {name: server.routes for name, server in facts.items()})
     if closed:
-        notes.append(f"{', '.join(closed)} shows the maintenance page; dynoctl maintenance off ends it")
+        notes.append(f"maintenance mode is on ({', '.join(closed)}); to turn it off: dynoctl maintenance off")
     formation = form(manifest, facts, unreachable, inputs.request.evacuate)
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
     notes += volumes.lost(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried, key_of)
-    notes += volumes.notes(manifest, carried, [one.address for one in desired], key_of)
-    known = release.merge(one.releases for one in facts.values())
+    notes += volumes.notes(manifest, carried, [resource.address for resource in desired], key_of)
+    known = release.merge(server.releases for server in facts.values())
     slugs = release.kept(known, manifest.keep, inputs.slug.digest)
     stays = inputs.registry.kept(manifest.app.name, slugs)
     planned = build(
@@ -103,16 +103,16 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         selection=inputs.request.selection,
     )
     plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
-    inputs.request.selection.refuse_strangers([*unreachable, *found], {**formation.before, **formation.homes})
+    inputs.request.selection.check_patterns([*unreachable, *found], {**formation.before, **formation.homes})
     if plan.left_out:
         many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
-        plan = replace(plan, notes=(*plan.notes, f"{many} due, and left out by {inputs.request.selection}"))
+        plan = replace(plan, notes=(*plan.notes, f"{many} left out by {inputs.request.selection}"))
     wanted = plan.wanted if inputs.stored is None else f"v{inputs.stored.number}"
     return _explained(inputs, _released(inputs, replace(plan, slugs=slugs, wanted=wanted), known, facts), known, facts)
 
 
 def _explained(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
-    """The plan with its reason on what changes because this is another dynoctl than the one that applied last."""
+    """The plan, with a reason on changes that are due to another version of dynoctl than that of the last apply."""
     if not plan.changes or inputs.stored is not None:
         return plan
     why = upgrade.reason(
@@ -127,12 +127,12 @@ def _explained(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapp
 
 
 def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
-    """The plan with its release: a new one where what runs becomes another, and else the one that it goes on with."""
+    """The plan with its release: a new one if it runs something else, otherwise the one that it continues."""
     text = content(inputs.body)
-    # What was cut off before any dyno moved is gone on with; else it is as if it had never been.
+    # An unfinished release is continued if it is to run the same; otherwise it is ignored.
     candidates = (release.newest(known), release.current(known))
-    one = next((one for one in candidates if one is not None and one.runs(text)), None)
-    fresh = one is None
+    chosen = next((known for known in candidates if known is not None and known.runs(text)), None)
+    fresh = chosen is None
     meta = newest_meta(facts.values())
     machines = {
         machine: how
@@ -140,7 +140,7 @@ def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mappi
         if how.get("name") not in inputs.request.forget
     }
     reached = [seen.machine_id for seen in facts.values()]
-    if one is None:
+    if chosen is None:
         if not plan.changes:
             return plan
         digest = inputs.manifest.digest[:12]
@@ -148,12 +148,12 @@ def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mappi
         used = {seen.number for seen in known}.union(*(seen.bodies for seen in facts.values()))
         number = release.next_number(used, machines, reached, unknown_servers=not meta and bool(plan.unreachable))
         slug = "" if inputs.slug is None else inputs.slug.digest
-        one = release.new(number, slug, text, manifest=digest, of=of)
-    # A command that did not end well is tried again; what a rollback went back to had its own once.
-    due = inputs.stack.release is not None and not one.commanded and not one.of
+        chosen = release.new(number, slug, text, manifest=digest, of=of)
+    # A failed release command is retried. A rollback runs none, as its release already ran it.
+    due = inputs.stack.release is not None and not chosen.commanded and not chosen.of
     moving = [server for (server, _), effect in plan.effects().items() if effect is not Effect.STOP]
-    plan = replace(plan, release=one, fresh=fresh, release_on=moving[0] if due and moving else None)
-    # Nobody waits for what was evacuated, nor for a machine in whose place another one answers.
+    plan = replace(plan, release=chosen, fresh=fresh, release_on=moving[0] if due and moving else None)
+    # Evacuated servers are not waited for, nor machines whose address another machine has now.
     taken = {server.host for server in inputs.manifest.servers if server.name in facts}
     waited = {
         machine: how
@@ -165,7 +165,7 @@ def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mappi
         return plan
     name = machines[lost.on].get("name", lost.on)
     unknown = Diagnostic(
-        f"The release command of v{lost.number} was begun on {name}, which does not answer: it may still run",
-        hint=f"Bring {name} back; or take it out of the manifest and say dynoctl apply --forget {name}.",
+        f"the release command of v{lost.number} may still be running on {name}, which is unreachable",
+        hint=f"start {name} again; or remove it from the manifest and run: dynoctl apply --forget {name}",
     )
     return replace(plan, errors=(*plan.errors, unknown))

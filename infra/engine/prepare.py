@@ -1,4 +1,4 @@
-"""Observe the fleet and make everything ready that a plan and its apply need."""
+"""Observe the fleet, and prepare everything that a plan and its apply need."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from infra.model.provider import Scope
 from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack
 from infra.model.target import Target
+from infra.model.text import quantity
 from infra.remote import session as ssh
 from infra.remote.parallel import meanwhile
 from infra.sensitive import Sensitive
@@ -26,22 +27,22 @@ from infra.state.release_body import Stored, pack
 
 Progress = Callable[[str], None]
 
-AS_ASKED = Request()
+DEFAULT_REQUEST = Request()
 
 
 def prepare(
     manifest: Manifest,
     registry: Registry,
-    request: Request = AS_ASKED,
+    request: Request = DEFAULT_REQUEST,
     *,
     connect: Connect = ssh.Session,
     sessions: Mapping[str, Session] | None = None,
     progress: Progress = lambda _: None,
 ) -> Prepared:
-    """Observe the servers and compute the plan. Servers that fail are named in it; nothing raises for one of them.
+    """Observe the servers and compute the plan. Servers that fail are listed in it as unreachable.
 
-    ``sessions`` are open already and used instead of new ones. Raises DynoctlError if a server to be forgotten or
-    evacuated answers, or if the selection names nothing that exists."""
+    ``sessions`` are already open and used instead of new ones. Raises DynoctlError if a server to be forgotten or
+    evacuated is reachable, or if the selection matches nothing."""
     destroy, stored = request.destroy, request.stored
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
     environment, credentials = ({}, {}) if destroy else _secrets(manifest, stored)
@@ -57,7 +58,7 @@ def prepare(
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
     try:
-        progress(f"Observing {len(manifest.servers)} servers ...")
+        progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
         with meanwhile(lambda: None if destroy or stored else registry.slug(manifest, stack)) as scanned:
             observe(targets(manifest), observer, fleet, connect, sessions)
             lost_servers.refuse_evacuation(request.evacuate, manifest, fleet)
@@ -65,16 +66,16 @@ def prepare(
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet)
         leaving = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
-        if strangers := request.forget - {target.name for target in leaving}:
+        if unknown := request.forget - {target.name for target in leaving}:
             raise DynoctlError(
-                f"No server called {', '.join(sorted(strangers))} has left {manifest.file.name}",
-                "Forget only what is not in the manifest any more and is named as unreachable.",
+                f"cannot forget {', '.join(sorted(unknown))}: not an unreachable server that left {manifest.file.name}",
+                "list the servers that can be forgotten: dynoctl plan",
             )
         leaving = [target for target in leaving if target.name not in request.forget]
         if request.forget:
             lost_servers.refuse_forgetting(request.forget, manifest, fleet, observer, connect)
         if leaving:
-            progress(f"Observing {len(leaving)} servers that left the manifest ...")
+            progress(f"Observing {quantity(len(leaving), 'server')} no longer in the manifest ...")
             observe(leaving, observer, fleet, connect)
         leaving += _spares(manifest, observer, fleet, connect)
         inputs = Inputs(
@@ -112,15 +113,15 @@ def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Conne
 def _secrets(
     manifest: Manifest, stored: Stored | None
 ) -> tuple[Mapping[str, str | Sensitive], Mapping[str, Sensitive]]:
-    """The variables and the credentials of every dyno: fetched now, or those of a stored release."""
+    """The config vars and the credentials of every dyno: resolved now, or those of a stored release."""
     if stored is not None:
         return stored.environment, stored.credentials
-    resolver = resolver_of(manifest)  # one for both: what a program gives may be given once
+    resolver = resolver_of(manifest)  # one resolver for both, so that each command of a reference runs once
     return resolve_environment(manifest, resolver), resolve_credentials(manifest, resolver)
 
 
 def _again(stored: Stored, now: Stack) -> Stack:
-    """The stack of a stored release; a process type that it did not know runs what the manifest says today."""
+    """The stack of a stored release; process types that it did not have run the command of the current manifest."""
     return replace(stored.stack, commands={**now.commands, **stored.stack.commands})
 
 
@@ -132,8 +133,8 @@ def _slug_of(stored: Stored, manifest: Manifest, registry: Registry, fleet: Flee
     def download(path: str, local: Path) -> None:
         if not holders:
             raise DynoctlError(
-                f"The slug of v{stored.number} is on no server any more, and not on this machine",
-                "Check its commit out and apply that.",
+                f"cannot roll back to v{stored.number}: its slug is neither on a server nor on the local machine",
+                "check out the commit of the release, then: dynoctl apply",
             )
         fleet.sessions[holders[0]].download(path, local)
 

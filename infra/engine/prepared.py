@@ -1,4 +1,4 @@
-"""What was asked for, what was found, and the plan that follows: all that an apply needs, as values."""
+"""The request, what was found, and the plan: everything that an apply needs, as values."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from infra.state.release_body import Stored
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for, beside what the manifest says.
+    """The options of the user, in addition to the manifest.
 
-    ``forget`` names servers that left the manifest and will never answer again; ``evacuate`` servers of the manifest
-    that are dead, whose dynos start elsewhere. ``stored`` is a release to go back to. With ``rated``, a server rates
-    how exposed the units are that change."""
+    ``forget`` are lost servers that are no longer in the manifest; ``evacuate`` are lost servers in the manifest, whose
+    dynos start on other servers. ``stored`` is the release to roll back to. With ``rated``, a server rates the exposure
+    of the units that change."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -33,10 +33,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a plan is computed from. Close the fleet when done.
+    """The inputs of a plan. Close the fleet when done.
 
-    ``leaving`` are servers that left the manifest and may still carry something of the app; ``body`` is all that the
-    wanted release runs, secrets included, as ``infra.state.release_body`` packs it."""
+    ``leaving`` are servers that left the manifest and may still run the app; ``body`` is the body of the desired
+    release, secrets included, by ``infra.state.release_body``."""
 
     manifest: Manifest
     registry: Registry

@@ -1,4 +1,4 @@
-"""What servers remember of one apply: formation and release before it, how it ended, a line in the audit log."""
+"""Write the records of an apply: formation and release before it, its result, and a line in the audit log."""
 
 from __future__ import annotations
 
@@ -101,20 +101,20 @@ class Recorder:
         return self._known if one is None else (*(old for old in self._known if old.number != one.number), one)
 
     def before(self, group: Group) -> list[Command]:
-        """What is recorded on a group's server before its changes: that its dyno is about to move."""
+        """The commands that record, before the changes of a group, that its dyno is changing."""
         if self.restart or not group.boots:
             return []
         return [records.write(self.prepared.plan.app, [records.begin(str(group.dyno)), *self._moving()])]
 
     def after(self, group: Group, providers: Mapping[str, Provider]) -> list[Command]:
-        """What is recorded once a group's changes are made: each as the provider wants it remembered."""
+        """The commands that record the changes of a group after they were made."""
         if self.restart:
             return []
         entries: list[Entry] = []
         for change in group.changes:
             provider = providers[change.resource.kind]
             if provider.first:
-                continue  # it is never removed, so nobody needs to know that it was applied
+                continue  # it is never removed, so it needs no record
             salt = self._salts.get(group.server, "")
             entries.append(
                 records.applied(change, {} if change.after is None else provider.recorded(change.after, salt))
@@ -240,7 +240,7 @@ class Recorder:
         )
         commands = [backups.forget(plan.app), audit_log.append(plan.app, line)]
         there = [name for name in self.shells if name not in self._gone]
-        each(lambda name: self.shells[name].run(commands), there)  # what cannot be written down is in the report
+        each(lambda name: self.shells[name].run(commands), there)  # failures are already in the report
 
     def _formation(self, *, settled: bool) -> Entry:
         prepared, who = self.prepared, self.identity

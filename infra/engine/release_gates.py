@@ -1,4 +1,4 @@
-"""What a release must pass before any dyno moves: packages, the build, the release command, a candidate."""
+"""The gates of a release before any dyno is changed: packages, the build, the release command, the candidate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from infra.plan import preconditions
 from infra.remote.parallel import each
 from infra.state import records
 
-SILENT = "It printed nothing."
+SILENT = "no output"
 
 
 def require(context: Context) -> None:
-    """After packages were installed: what was missing then, because they would bring it, must be there now."""
+    """Check that the packages that were installed provide what the plan expected of them."""
     prepared, ledger = context.prepared, context.ledger
     carrying = set(prepared.plan.formation.homes.values())  # a router's server needs no layers for dynos
 
@@ -27,7 +27,7 @@ def require(context: Context) -> None:
         idle = set(context.shells) - carrying
         problems = preconditions.servers(facts, prepared.stack, idle=idle)
         return [
-            DynoctlError(problem.summary, f"Expected: {problem.expected}. {problem.hint}")
+            DynoctlError(problem.summary, f"expected {problem.expected}; {problem.hint}")
             if problem.expected
             else DynoctlError(problem.summary, problem.hint)
             for problem in problems
@@ -40,7 +40,7 @@ def require(context: Context) -> None:
 
 
 def build(context: Context) -> Upload | None:
-    """Make the slug's image if a server that is still usable needs it."""
+    """Build the image of the slug if a usable server needs it."""
     plan, slug = context.prepared.plan, context.prepared.slug
     needed = any(
         change.action is Action.CREATE
@@ -63,8 +63,7 @@ def build(context: Context) -> Upload | None:
 
 
 def run_release_command(context: Context) -> None:
-    """Run the release command, once; if it fails, nothing moves. The recorder writes down where it was begun, and
-    that it ended."""
+    """Run the release command once; if it fails, the release is rejected. Its start and its end are recorded."""
     prepared, ledger, recorder = context.prepared, context.ledger, context.recorder
     server, release = prepared.plan.release_on, prepared.plan.release
     if server is None or prepared.slug is None or release is None or context.shut:
@@ -74,39 +73,39 @@ def run_release_command(context: Context) -> None:
     trial = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, context.scope, mark)
     try:
         if not ledger.usable(server):
-            raise DynoctlError(f"{server}: it was to run the release command, and is unreachable")
+            raise DynoctlError(f"cannot run the release command on {server}: the server is unreachable")
         alone = registry.alone(prepared.plan.app)
         for name, result in each(lambda name: context.shells[name].run([alone]), context.shells).items():
             if isinstance(result, StepFailed):
-                raise DynoctlError(f"{name}: {result.output}", "Wait for it to end, then apply again.")
+                raise DynoctlError(f"{name}: {result.output}", "wait until it ends, then: dynoctl apply")
         recorder.commanding(server)
         if not ledger.usable(server):
-            raise DynoctlError(f"{server}: it was to run the release command, and was lost")
-        said = _try(context, server, "release command", trial)
+            raise DynoctlError(f"cannot run the release command on {server}: the connection was lost")
+        output = _try(context, server, "release command", trial)
         recorder.commanded(well=True)
-        ledger.say_release(said)
-        context.listener(Event("done", server, "release command", "ended well"))
+        ledger.say_release(output)
+        context.listener(Event("done", server, "release command", "succeeded"))
     except StepFailed as error:
         recorder.commanded(well=False)
-        summary = f"{server}: the release command failed, so the release was rejected"
+        summary = f"release rejected: the release command failed on {server}"
         ledger.refuse(Failure(server, "release command", summary, error.output or SILENT, rejected=True))
     except DynoctlError as error:
         ledger.refuse(Failure(server, "release command", error.summary, error.hint))
 
 
-def rehearse(context: Context) -> None:
-    """Boot a candidate of the release on every server where it is new; one that does not answer ends the apply."""
+def run_candidates(context: Context) -> None:
+    """Boot a candidate on every server that needs one; if one does not become healthy, the release is rejected."""
     prepared, ledger = context.prepared, context.ledger
     servers = [name for name in prepared.plan.candidates if ledger.usable(name)]
     slug = prepared.slug
     if not servers or slug is None or context.shut:
         return
-    context.listener(Event("phase", text="rehearse", total=len(servers)))
+    context.listener(Event("phase", text="candidate", total=len(servers)))
 
     def work(server: str) -> None:
         trial = prepared.registry.candidate(prepared.manifest, prepared.stack, slug, server, context.scope)
         _try(context, server, "candidate", trial)
-        context.listener(Event("done", server, "candidate", "answered"))
+        context.listener(Event("done", server, "candidate", "healthy"))
 
     rejected: dict[str, list[str]] = {}
     for server, result in each(work, servers).items():
@@ -114,14 +113,14 @@ def rehearse(context: Context) -> None:
             rejected.setdefault(result.output or SILENT, []).append(server)
         elif isinstance(result, DynoctlError):
             ledger.lose(server, "candidate", result)
-    for detail, where in rejected.items():
-        summary = f"{', '.join(where)}: the release was rejected, as its candidate did not answer"
-        ledger.refuse(Failure(where[0], "candidate", summary, detail, rejected=True))
+    for detail, failed in rejected.items():
+        summary = f"release rejected: its candidate did not become healthy on {', '.join(failed)}"
+        ledger.refuse(Failure(failed[0], "candidate", summary, detail, rejected=True))
 
 
 def _try(context: Context, server: str, subject: str, trial: Trial) -> str:
-    """Run a trial and return what it printed. Raises StepFailed if the release did not pass it: that is for the last
-    command to say. One before it, or a record of the trial, may fail for reasons that are the server's."""
+    """Run a trial and return its output. Raises StepFailed if the release did not pass it, which only the last command
+    decides: those before it, and the records of the trial, may fail because of the server."""
     try:
         commands = context.recorder.trial(trial.commands)
         return context.shells[server].run(commands, step_listener(context, server, subject))

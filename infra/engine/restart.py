@@ -1,4 +1,4 @@
-"""Restarts dynos as they run, a batch at a time; nothing is applied, and no source and no secret is read."""
+"""Restart dynos without changing them, in batches; the source and the secrets are not read."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from infra.model.redact import redactor
 from infra.model.resource import Action, Change, Resource
 from infra.model.shell import Connect
 from infra.model.stack import Registry
+from infra.model.text import quantity
 from infra.plan.build import batches, fingerprint
 from infra.plan.formation import current_homes, recorded_homes
 from infra.plan.plan import Plan
@@ -45,20 +46,20 @@ def prepare(
     connect: Connect = ssh.Session,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
-    """Observe the servers and plan a restart of the dynos and process types in ``names`` (patterns as the shell's; none
-    named: all). Raises DynoctlError where one is of nothing that there is. Close the fleet when done."""
+    """Observe the servers and plan a restart of the dynos and process types that match the shell patterns in ``names``
+    (empty: all). Raises DynoctlError if a pattern matches nothing. Close the fleet when done."""
     stack = registry.stack(manifest)
     scope = Scope(manifest.app.name, secrets.token_hex(16))
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
     try:
-        progress(f"Observing {len(manifest.servers)} servers ...")
+        progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
         observe(targets(manifest), observer, fleet, connect)
         facts = {name: seen.facts for name, seen in fleet.found.items()}
         recorded = recorded_homes(manifest, facts)
         homes = {**recorded, **current_homes(manifest.app.name, facts, recorded)}
-        _refuse_strangers(names, homes, manifest, fleet)
-        # What was restarted as it was has nothing to go back to.
+        _check_patterns(names, homes, manifest, fleet)
+        # A restart changes nothing, so there is nothing to revert to.
         calm = replace(manifest, rollout=replace(manifest.rollout, auto_revert=False))
         plan = _plan(manifest, registry, names, fleet, homes)
         return Prepared(
@@ -87,9 +88,9 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
             if found is None or not found.ours:
                 continue
             now = found.attributes
-            change = Change(Resource(server, provider.kind, key, now, dyno), Action.RESTART, now, now, "asked for")
+            change = Change(Resource(server, provider.kind, key, now, dyno), Action.RESTART, now, now, "requested")
             effect = provider.effect(change)
-            # What has no companion that waits until it answers is no dyno that runs all the time.
+            # A unit without a health check is not a dyno that runs permanently.
             if effect is not None and now.get("ready"):
                 changes.append(replace(change, effect=effect))
     moving = [str(change.resource.dyno) for change in changes if change.restarts]
@@ -100,7 +101,7 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
         formation=Formation((), homes, homes),
         batches=batches(moving, manifest.rollout),
         unreachable={
-            # One that is away is of interest where something was to restart there.
+            # Other unreachable servers do not matter for this restart.
             name: error
             for name, error in fleet.unreachable.items()
             if not names or name in named.values()
@@ -112,15 +113,15 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
     )
 
 
-def _refuse_strangers(names: Sequence[str], homes: dict[str, str], manifest: Manifest, fleet: Fleet) -> None:
+def _check_patterns(names: Sequence[str], homes: dict[str, str], manifest: Manifest, fleet: Fleet) -> None:
     types = sorted({*manifest.dynos, *(naming.parse_dyno(dyno)[0] for dyno in homes)})
     for pattern in names:
         if not any(fnmatchcase(name, pattern) for name in (*types, *homes)):
-            away = f". {', '.join(fleet.unreachable)} did not answer" if fleet.unreachable else ""
+            unreachable = f"; unreachable: {', '.join(fleet.unreachable)}" if fleet.unreachable else ""
             dynos = sorted(homes, key=naming.dyno_order)
             raise DynoctlError(
-                f"{pattern} is no dyno or process type of this app that runs",
-                f"There is: {', '.join([*types, *dynos[:8]])}" + (", ..." if len(dynos) > 8 else "") + away,
+                f"{pattern} matches no running dyno or process type of this app",
+                f"available: {', '.join([*types, *dynos[:8]])}" + (", ..." if len(dynos) > 8 else "") + unreachable,
             )
 
 
@@ -130,7 +131,7 @@ def _named(dyno: str, patterns: Sequence[str]) -> bool:
 
 
 class Restarter:
-    """One restart. It changes no file, so that nothing is recorded of it but a line in the audit log."""
+    """One restart. It changes no files, so only a line in the audit log is recorded."""
 
     def __init__(
         self, prepared: Prepared, listener: Listener, lock_timeout: float = 0, clock: Clock | None = None
@@ -142,7 +143,7 @@ class Restarter:
         self.stop = threading.Event()
 
     def run(self) -> Report:
-        """Raises LockTaken before anything is restarted; everything later is in the report."""
+        """Restart the dynos. Raises LockTaken before anything is restarted; later errors are in the report."""
         prepared = self._prepared
         identity = Identity.here(self._clock)
         shells = lock_servers(

@@ -1,4 +1,4 @@
-"""Move running dynos in batches, each healthy before the next; if one fails, every dyno that moved goes back."""
+"""Restart dynos in batches, each healthy before the next; if one fails, every restarted dyno is reverted."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from infra.engine.execution import carry_out, on_servers, step_failed
 from infra.engine.groups import Group
 from infra.errors import DynoctlError
 from infra.model.events import Event, Failure
+from infra.model.paths import home
 from infra.model.resource import Action, Command
 from infra.model.shell import StepFailed
 from infra.state import backups, records
@@ -66,9 +67,9 @@ def _keep(context: Context, group: Group) -> bool:
 
 
 def _files(context: Context, group: Group) -> list[str]:
-    """The files that the group's changes overwrite, and the records of them."""
+    """The files that the group's changes overwrite, and their records."""
     paths = [path for change in group.changes for path in context.provider(change).files(context.scope, change)]
-    return paths + [f"{records.STATE}/{context.app}/{records.applied(change, {})[0]}" for change in group.changes]
+    return paths + [f"{home(context.app)}/{records.applied(change, {})[0]}" for change in group.changes]
 
 
 def _stay_healthy(context: Context, moved: Sequence[Group]) -> None:
@@ -111,7 +112,7 @@ def _undo(context: Context, group: Group) -> None:
     try:
         context.shells[group.server].run(_back(context, group))
     except StepFailed as error:
-        summary = f"{group.server}: {group.subject} could not be reverted: {error.summary}"
+        summary = f"cannot revert {group.subject} on {group.server}: {error.summary}"
         ledger.strand(group, Failure(group.server, group.subject, summary, error.output))
     except DynoctlError as error:
         ledger.lose(group.server, group.subject, error)

@@ -1,4 +1,4 @@
-"""How exposed a dyno's unit is, before and after: rated by a server's own ``systemd-analyze security``, 0 to 10."""
+"""The exposure of dynos' units before and after a change, 0 to 10, as rated by ``systemd-analyze security``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from infra.model.resource import Command
 from infra.model.shell import Session
 
 OFFLINE_AT_LEAST = 250
-"""From this version on systemd-analyze rates a file without its being a unit."""
+"""The first version of systemd that can rate a file that is not an installed unit."""
 
 Exposure = Mapping[str, tuple[float | None, float | None]]
-"""By process type: before and after; None where there is none, or nobody could say."""
+"""By process type: before and after; None if there is no unit or no rating."""
 
-# Units come on stdin as lines "NAME base64"; each is rated from a directory of its own, in /run, which is memory.
+# Units are sent to stdin as lines "NAME base64". Each is rated in a temporary directory in /run, which is not on disk.
 _RATE = """\
 umask 077
 directory=$(mktemp -d /run/dynoctl-exposure.XXXXXX) && cd "$directory" || exit
@@ -30,8 +30,8 @@ _ANSWER = re.compile(r"^(?P<name>\w+) .*: (?P<score>\d+(\.\d+)?) ", re.MULTILINE
 
 
 def rate(units: Mapping[str, tuple[str, str]], session: Session) -> Exposure:
-    """Rate unit files, given by process type as text before and after ("" is none). One round trip; where the server
-    does not say, a rating is None."""
+    """Rate unit files in one round trip. ``units`` are the texts before and after, by process type ("" is no unit). A
+    rating is None if the server cannot provide it."""
     import base64
 
     lines = [
@@ -41,10 +41,10 @@ def rate(units: Mapping[str, tuple[str, str]], session: Session) -> Exposure:
         if text
     ]
     try:
-        _, said = session.execute(
+        _, output = session.execute(
             Command(("sh", "-c", _RATE), stdin="".join(f"{line}\n" for line in lines).encode(), timeout=60)
         )
     except DynoctlError:
-        said = ""
-    found = {match["name"]: float(match["score"]) for match in _ANSWER.finditer(said)}
+        output = ""
+    found = {match["name"]: float(match["score"]) for match in _ANSWER.finditer(output)}
     return {type_: (found.get(f"before_{type_}"), found.get(f"after_{type_}")) for type_ in units}

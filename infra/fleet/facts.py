@@ -1,4 +1,4 @@
-"""What a server is, apart from any resource: identity, cores, versions, listeners, dynos of all apps, records."""
+"""The facts of a server besides its resources: identity, cores, versions, listeners, dynos of all apps, records."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from typing import Any
 
 from infra import __version__
 from infra.errors import NewerRecords
-from infra.model import release, routing
+from infra.model import paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
 from infra.model.routing import Route
 
 SYSTEMD_AT_LEAST = 247
-"""LoadCredential=, ProtectProc= and ProcSubset= are there from this version on."""
+"""The first version with LoadCredential=, ProtectProc= and ProcSubset=."""
 
 RECORDS_FORMAT = 1
-"""The format of an app's records on a server, as its ``meta.json`` says. All older ones are read."""
+"""The format of an app's records on a server, as in its ``meta.json``. All older formats are read."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One server as found. ``ports`` are all TCP ports that something listens on; ``memory`` is in MiB.
-
-    ``record`` is what the last apply left of this app: ``meta`` and one entry per resource key."""
+    """The facts of one server. ``ports`` are all TCP ports with a listener. ``meta`` and ``record`` are the app's
+    records: the formation, and an entry for each key of a resource."""
 
     machine_id: str
     hostname: str
@@ -47,25 +46,25 @@ class Facts:
 
     releases: tuple[Release, ...] = ()
     bodies: frozenset[int] = frozenset()
-    """The numbers of the releases that can be made again from what is here."""
+    """The numbers of the releases whose body is on this server."""
     salt: str = ""
     apt: str = ""
-    """``no``, or the version of Ruby that apt would install ("" where it does not say, or is not asked)."""
+    """``no`` without apt, or the version of Ruby that apt would install ("" if unknown or not needed)."""
 
     routes: tuple[Route, ...] = ()
-    """What the router here does for each app."""
+    """The routes of the router on this server, for all apps."""
 
     def dynos(self, app: str) -> Mapping[str, Mark]:
-        """The app's dynos here, by name."""
+        """The app's dynos on this server, by name."""
         return {mark.dyno: mark for mark in self.marks if mark.app == app}
 
     def recorded_ports(self) -> Mapping[str, int]:
-        """The ports that the last apply gave to dynos of the app here, by dyno."""
+        """The ports of the app's dynos on this server in the records of the last apply, by dyno."""
         return {key.rpartition("-")[2]: int(entry["port"]) for key, entry in self.record.items() if entry.get("port")}
 
 
 def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
-    """The meta record with the highest serial, or an empty one."""
+    """The meta record with the highest serial; {} if there is none."""
     metas = [facts.meta for facts in found if facts.meta]
     return max(metas, key=lambda meta: int(meta.get("serial", 0)), default={})
 
@@ -77,9 +76,10 @@ def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     )
 
 
-# On a busy fleet this script is what a plan waits for. A process costs a millisecond, and so does a kilobyte that
-# the shell reads by itself, a byte at a time: so short files are read, and long ones are printed.
-_SCRIPT = """\
+# A plan of a large fleet waits for this script. Starting a process takes a millisecond, and so does reading a kilobyte
+# with the shell's read, which reads byte by byte: so short files are read, and long ones are printed with cat.
+_SCRIPT = (
+    """\
 read -r id < /etc/machine-id; printf 'machine_id %s\\n' "$id"
 read -r name < /proc/sys/kernel/hostname; printf 'hostname %s\\n' "$name"
 printf 'connection %s\\n' "$connection"
@@ -103,7 +103,9 @@ unset IFS
 grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
-home=/var/lib/dynoctl/$app
+"""
+    + f"home={paths.STATE}/$app\n"
+    + """\
 [ -r "$home/salt" ] && { IFS= read -r salt < "$home/salt"; printf 'salt %s\\n' "$salt"; }
 printf 'meta '; cat "$home/meta.json" 2>/dev/null || printf '\\n'
 cat "$home"/applied/*.json "$home"/releases/*.json 2>/dev/null
@@ -117,14 +119,15 @@ for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${fi
 [ -e "$home/new" ] && echo 'pending new'  # a record that is not whole
 for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##*/}"; done
 """
+)
 
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A ")
 _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
 
 
 def parse(output: str) -> Facts:
-    """Read what the fragment printed. Raises ValueError if it makes no sense, and NewerRecords if the records were
-    written by a dynoctl that may mean something else by them."""
+    """Parse the output of the fragment. Raises ValueError if it is invalid, and NewerRecords if the records have a
+    newer format."""
     single: dict[str, str] = {}
     missing: set[str] = set()
     ports: set[int] = set()
@@ -137,22 +140,22 @@ def parse(output: str) -> Facts:
     units: dict[str, dict[str, str]] = {}
     routes: list[Route | None] = []
     for line in output.splitlines():
-        word, _, rest = line.partition(" ")
+        key, _, rest = line.partition(" ")
         if socket := _SOCKET.match(line):
             ports.add(int(socket[1], 16))
         elif match := _MARK.match(line):
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
-        elif word == "missing":
+        elif key == "missing":
             missing.add(rest)
-        elif word == "router":
+        elif key == "router":
             routes.append(routing.parse(rest))
-        elif word == "pending":
+        elif key == "pending":
             pending.add(rest)
-        elif word == "backup":
+        elif key == "backup":
             backups.add(rest)
-        elif word == "body" and rest.isdigit():
+        elif key == "body" and rest.isdigit():
             bodies.add(int(rest))
-        elif word == "commanded" and rest.isdigit():
+        elif key == "commanded" and rest.isdigit():
             commanded.add(int(rest))
         elif line.startswith("{"):
             entry = _json(line)
@@ -161,9 +164,9 @@ def parse(output: str) -> Facts:
             elif isinstance(entry.get("attributes"), dict) and isinstance(entry.get("port", 0), int):
                 applied[str(entry.get("key"))] = entry
         else:
-            single.setdefault(word, rest)
+            single.setdefault(key, rest)
     if "machine_id" not in single or "cores" not in single:
-        raise ValueError("the server did not say who it is")
+        raise ValueError("no machine-id or number of cores in the output")
     version = re.search(r"systemd (\d+)", single.get("systemd", ""))
     connection = single.get("connection", "").split()
     engine, _, ruby = single.get("ruby", "").partition(" ")
@@ -184,18 +187,18 @@ def parse(output: str) -> Facts:
         pending=frozenset(pending),
         backups=frozenset(backups),
         releases=tuple(
-            replace(one, commanded=True, on="") if one.number in commanded else one
-            for one in releases
-            if one is not None
+            replace(known, commanded=True, on="") if known.number in commanded else known
+            for known in releases
+            if known is not None
         ),
         bodies=frozenset(bodies),
         salt=single.get("salt", ""),
-        routes=tuple(one for one in routes if one is not None),
+        routes=tuple(route for route in routes if route is not None),
     )
 
 
 def _offered(text: str) -> str:
-    """``Version: 1:3.1`` is Ruby 3.1: what stands before the colon is Debian's own affair."""
+    """``Version: 1:3.1`` is Ruby 3.1: the part before the colon is the epoch of Debian's package."""
     return text if text == "no" else text.rpartition(":")[2].strip()
 
 
@@ -207,7 +210,7 @@ def _mark(keys: Mapping[str, str]) -> Mark:
 
 
 def _meta(text: str) -> Mapping[str, Any]:
-    """The formation, without whatever in it is not of its form."""
+    """The meta record; invalid parts are left out."""
     value = _json(text)
     _refuse_newer(value)
     serial, dynos, servers = value.get("serial"), value.get("dynos"), value.get("servers")
@@ -218,42 +221,42 @@ def _meta(text: str) -> Mapping[str, Any]:
         **value,
         "serial": serial,
         "dynos": homes,
-        "servers": _ways(servers),
-        "spares": _ways(value.get("spares")),
+        "servers": _connections(servers),
+        "spares": _connections(value.get("spares")),
         "settled": _settled(value),
     }
 
 
 def _settled(meta: Mapping[str, Any]) -> Mapping[str, str]:
-    """Which dynoctl last made all as which manifest wants it. 0.1.0 wrote neither its name nor this."""
+    """The dynoctl build and manifest of the last complete apply. 0.1.0 recorded neither its version nor this."""
     value = meta.get("settled", {} if "dynoctl" in meta else {"dynoctl": "0.1.0"})
-    return {key: str(word) for key, word in value.items()} if isinstance(value, dict) else {}
+    return {key: str(text) for key, text in value.items()} if isinstance(value, dict) else {}
 
 
 def _refuse_newer(meta: Mapping[str, Any]) -> None:
-    """Raise NewerRecords, with both versions, where the format of these records is not known here yet."""
+    """Raise NewerRecords, with both versions, if these records have a newer format."""
     found = meta.get("version")
     if isinstance(found, int) and found > RECORDS_FORMAT:
         writer = f"dynoctl {str(meta.get('dynoctl') or '(unknown version)')[:40]}"
         raise NewerRecords(
             f"records have format {found}, written by {writer}; "
             f"dynoctl {__version__} reads formats up to {RECORDS_FORMAT}",
-            f"Use {writer} or later.",
+            f"use {writer} or later",
         )
 
 
-def _ways(value: object) -> Mapping[str, Mapping[str, str]]:
+def _connections(value: object) -> Mapping[str, Mapping[str, str]]:
     if not isinstance(value, dict):
         return {}
     return {
-        machine: {key: str(word) for key, word in how.items()}
-        for machine, how in value.items()
-        if isinstance(how, dict)
+        machine: {key: str(text) for key, text in connection.items()}
+        for machine, connection in value.items()
+        if isinstance(connection, dict)
     }
 
 
 def _json(text: str) -> Mapping[str, Any]:
-    """A damaged record is an empty one: it only ever tells drift from change."""
+    """Parse a record; {} if it is damaged. Records only tell drift from change, so nothing else is lost."""
     try:
         value = json.loads(text)
     except ValueError:

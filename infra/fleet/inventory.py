@@ -1,4 +1,4 @@
-"""How to log in to each server: those of the manifest, and those that left it and may still carry something."""
+"""How to connect to each server: those in the manifest, and those that left it and may still run dynos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 
 
 def targets(manifest: Manifest) -> list[Target]:
-    """How to log in to each server of the manifest."""
+    """The targets of the servers in the manifest."""
     ssh = manifest.ssh
     return [
         Target(
@@ -31,32 +31,32 @@ def targets(manifest: Manifest) -> list[Target]:
 
 
 def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
-    """Servers of the newest record that are not in the manifest: they may still carry dynos of the app."""
+    """The targets of recorded servers that are not in the manifest: they may still run dynos of the app."""
     return _departed(manifest, found, "servers")
 
 
 def spare_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
-    """Servers that left the manifest while they carried nothing but the app's records. Nobody waits for one of them."""
+    """The targets of servers that left the manifest with nothing but records of the app. None of them is waited for."""
     return _departed(manifest, found, "spares")
 
 
 def _departed(manifest: Manifest, found: Mapping[str, Facts], what: str) -> list[Target]:
     ssh = manifest.ssh
-    here = {facts.machine_id for facts in found.values()}
+    machines = {facts.machine_id for facts in found.values()}
     hosts = {server.host for server in manifest.servers}
     names = {server.name for server in manifest.servers}
     left = []
-    for machine, how in newest_meta(found.values()).get(what, {}).items():
-        if machine in here or how.get("host") in hosts:
+    for machine, connection in newest_meta(found.values()).get(what, {}).items():
+        if machine in machines or connection.get("host") in hosts:
             continue
-        # It is what another server remembers, and it is shown: nothing but a name will do.
-        name = how.get("name", "") if _NAME.fullmatch(how.get("name", "")) else machine[:8]
-        port = how.get("port", "")
+        # The name comes from the records of another server and is shown, so it must be a valid name.
+        name = connection.get("name", "") if _NAME.fullmatch(connection.get("name", "")) else machine[:8]
+        port = connection.get("port", "")
         left.append(
             Target(
                 name if name not in names else f"{name}-{machine[:8]}",
-                how.get("host", ""),
-                how.get("user") or ssh.user,
+                connection.get("host", ""),
+                connection.get("user") or ssh.user,
                 int(port) if port.isdigit() else None,
                 ssh.key,
                 ssh.known_hosts,

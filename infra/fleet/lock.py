@@ -1,4 +1,4 @@
-"""Who applies, and the lock on all servers: all of them or none, taken in one fixed order."""
+"""The lock on all servers of an app: taken on all of them or none, in a fixed order; and the identity of its holder."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infra.errors import DynoctlError
+from infra.fleet.ask import ask_servers
 from infra.model.clock import Clock, SystemClock
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, Session, Shell
 from infra.model.target import Target
 from infra.remote.parallel import each
-from infra.remote.session import Session as SshSession
 
-AGAIN = 1.0
-"""Seconds between two tries to take a lock."""
+RETRY = 1.0
+"""Seconds between two attempts to take the lock."""
 
 _STATUS = """\
 lock=/run/dynoctl/$1.lock
@@ -32,7 +32,7 @@ echo "held $who"
 
 @dataclass(frozen=True)
 class Identity:
-    """Who holds a lock: login and machine, since when (UTC, ISO 8601), and the process id there."""
+    """The holder of a lock: user and host, since when (UTC, ISO 8601), and its process id."""
 
     who: str
     when: str
@@ -62,26 +62,28 @@ def lock_all(
     stop: threading.Event | None = None,
     clock: Clock | None = None,
 ) -> dict[str, Shell]:
-    """Lock the app on every server, in the order given; where somebody holds it, try again for ``timeout`` seconds, or
-    until ``stop``. ``waits`` hears of the first time. Raises LockTaken or Unreachable, and then holds none."""
+    """Lock the app on every server, in the given order.
+
+    If the lock is held, this retries for ``timeout`` seconds or until ``stop`` is set, and calls ``waits`` once. Raises
+    LockTaken or Unreachable; then no lock is held."""
     clock, stop = clock or SystemClock(), stop or threading.Event()
     deadline = clock.monotonic() + timeout
-    said = False
+    reported = False
     while True:
         try:
             return _lock_once(sessions, app, identity)
         except LockTaken as taken:
             if clock.monotonic() >= deadline:
                 raise
-            if not said:
+            if not reported:
                 waits(taken)
-            said = True
-            if clock.wait(stop, AGAIN):
+            reported = True
+            if clock.wait(stop, RETRY):
                 raise
 
 
 def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) -> dict[str, Shell]:
-    """All or none. The shells open at the same time; only the locks themselves are taken one after the other."""
+    """Lock all servers or none. The shells are opened in parallel; only the locks are taken one after the other."""
     opened = each(lambda name: sessions[name].shell(app, str(identity)), sessions)
     shells = {name: shell for name, shell in opened.items() if not isinstance(shell, DynoctlError)}
     try:
@@ -97,21 +99,15 @@ def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) ->
 
 
 def holders(app: str, targets: Sequence[Target]) -> dict[str, str | DynoctlError | None]:
-    """Who holds the app's lock on each server: what they wrote about themselves, None where it is free, or why the
-    server did not say."""
-
-    def ask(target: Target) -> str:
-        session = SshSession(target)
-        try:
-            return session.execute(Command(("sh", "-c", _STATUS, "lock", app)))[1].strip()
-        finally:
-            session.close()
-
+    """The holder of the app's lock on each server as it identified itself, None if the lock is free, or why the server
+    is unreachable."""
+    command = Command(("sh", "-c", _STATUS, "lock", app))
+    answers, errors = ask_servers(targets, lambda session: session.execute(command)[1].strip())
     found: dict[str, str | DynoctlError | None] = {}
-    for target, answer in each(ask, targets).items():
-        if isinstance(answer, DynoctlError):
-            found[target.name] = answer
+    for target in targets:
+        if target.name in errors:
+            found[target.name] = errors[target.name]
         else:
-            word, _, who = answer.partition(" ")
-            found[target.name] = None if word == "free" else who or "somebody who did not say who it is"
+            state, _, who = answers[target.name].partition(" ")
+            found[target.name] = None if state == "free" else who or "an unknown holder"
     return found

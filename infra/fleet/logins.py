@@ -1,4 +1,4 @@
-"""Who logged in to a server since a moment, as its journal tells."""
+"""The logins on each server since a given time, from the server's journal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infra.model.shell import Session
 from infra.remote.parallel import each
 
 MOST = 500
-"""Lines of each server's journal that are read."""
+"""Maximum number of lines read from each server's journal."""
 
 _SCRIPT = """\
 journalctl -q --no-pager -o short-iso -n "$2" --since "$1" -t sshd -t sshd-session -g '^Accepted ' 2>/dev/null
@@ -24,7 +24,7 @@ _LINE = re.compile(r"^(?P<when>\S+) .*?: Accepted \S+ for (?P<who>\S+) from (?P<
 
 @dataclass(frozen=True)
 class Login:
-    """One login from one place: how often, and when last (ISO 8601, as the server's clock has it)."""
+    """The logins of a user from an address: how many, and when the last one was (ISO 8601, by the server's clock)."""
 
     who: str
     where: str
@@ -33,19 +33,19 @@ class Login:
 
 
 def since(moment: str, sessions: Mapping[str, Session], servers: Iterable[str]) -> dict[str, list[Login]]:
-    """The logins on each server since ``moment`` (UTC, ISO 8601), the latest first. A server that does not tell, or
-    does not answer, has none. dynoctl's own are among them: it comes in as anybody does."""
+    """The logins on each server since ``moment`` (UTC, ISO 8601), latest first, dynoctl's own included. Unreachable
+    servers are left out."""
     argv = ("sh", "-c", _SCRIPT, "logins", moment.replace("T", " ").replace("Z", " UTC"), str(MOST))
     answers = each(lambda name: sessions[name].execute(Command(argv))[1], servers)
     return {name: parse(answer) for name, answer in answers.items() if not isinstance(answer, DynoctlError)}
 
 
 def parse(journal: str) -> list[Login]:
-    """Logins from lines of a journal."""
+    """Parse the logins in the lines of a journal."""
     found: dict[tuple[str, str], Login] = {}
     for line in journal.splitlines():
         if match := _LINE.match(line):
             key = (match["who"], match["where"])
             times = found[key].times if key in found else 0
             found[key] = Login(*key, times + 1, match["when"])
-    return sorted(found.values(), key=lambda one: one.last, reverse=True)
+    return sorted(found.values(), key=lambda login: login.last, reverse=True)

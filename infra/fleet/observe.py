@@ -1,4 +1,4 @@
-"""Observe servers: one connection and one script each, all at once; a server that fails is named, never waited for."""
+"""Observe servers in parallel, with one connection and one script each; those that fail are reported as unreachable."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ FACTS = "facts"
 
 @dataclass(frozen=True)
 class Observed:
-    """One server as found: its facts, and this app's resources by key (``unit.shop-web.1``)."""
+    """What was found on one server: its facts, and this app's resources by key (``unit.shop-web.1``)."""
 
     facts: Facts
     resources: Mapping[str, Found]
 
     def fingerprint(self) -> str:
-        """A digest of everything a plan was computed from here, absence included; nothing volatile."""
+        """A digest of everything on this server that a plan depends on, absence included; without volatile values."""
         facts = self.facts
         return digest_of(
             {
                 "machine": facts.machine_id,
                 "address": facts.address,
                 "cores": facts.cores,
-                "routes": tuple(sorted(one.lasting() for one in facts.routes)),
+                "routes": tuple(sorted(route.lasting() for route in facts.routes)),
                 "marks": tuple(sorted(repr(mark) for mark in facts.marks)),
                 "pending": tuple(sorted(facts.pending)),
                 "serial": str(facts.meta.get("serial", "")),
-                "releases": tuple(sorted(one.as_json() for one in facts.releases)),
+                "releases": tuple(sorted(release.as_json() for release in facts.releases)),
                 "bodies": tuple(sorted(str(number) for number in facts.bodies)),
                 "resources": tuple(f"{key} {_digest(found)}" for key, found in sorted(self.resources.items())),
             }
@@ -45,7 +45,7 @@ class Observed:
 
 @dataclass
 class Fleet:
-    """The sessions that are open, what was found on each server, and why the others did not answer."""
+    """The open sessions, what was found on each server, and why the others are unreachable."""
 
     sessions: dict[str, Session] = field(default_factory=dict)
     found: dict[str, Observed] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Fleet:
             session.close()
 
     def round_trips(self) -> dict[str, int]:
-        """Connections and execs made so far, over all servers."""
+        """The number of connections and execs so far, on all servers together."""
         return {
             "connections": sum(session.connections for session in self.sessions.values()),
             "execs": sum(session.execs for session in self.sessions.values()),
@@ -64,7 +64,7 @@ class Fleet:
 
 
 class Observer:
-    """What to look for on a server; the same fragments serve a first look and a look under the lock."""
+    """Observes servers. The fragments are the same before and under the lock, so their results can be compared."""
 
     def __init__(self, providers: Sequence[Provider], scope: Scope, ruby: str, executables: tuple[str, ...]) -> None:
         self._providers = providers
@@ -74,7 +74,7 @@ class Observer:
             self._fragments[provider.kind] = provider.observe(scope)
 
     def look(self, server: Observable) -> Observed:
-        """One round trip. Raises Unreachable, or DynoctlError if the server's answer cannot be read."""
+        """Observe a server in one round trip. Raises Unreachable, or DynoctlError if its output cannot be parsed."""
         return self._parse(server.name, server.observe(self._fragments))
 
     def _parse(self, server: str, parts: Sections) -> Observed:
@@ -88,8 +88,8 @@ class Observer:
             raise NewerRecords(f"{server}: {error.summary}", error.hint) from None
         except (ValueError, KeyError, IndexError) as error:
             raise DynoctlError(
-                f"{server}: what the server said cannot be read: {error}",
-                "Is it a Linux server with systemd?",
+                f"cannot parse the output of {server}: {error}",
+                "check that it is a Linux server with systemd",
             ) from None
         return Observed(facts, resources)
 
@@ -101,10 +101,10 @@ def _digest(found: Found) -> str:
 
 def _part(parts: Sections, name: str) -> str:
     if name not in parts:
-        raise ValueError(f"no {name} in its answer")
+        raise ValueError(f"no section {name} in the output")
     status, text = parts[name]
     if status != 0:
-        raise ValueError(f"{name} ended with status {status}: {text.strip()[-200:]}")
+        raise ValueError(f"section {name} exited with status {status}: {text.strip()[-200:]}")
     return text
 
 
@@ -115,9 +115,9 @@ def observe(
     connect: Connect,
     sessions: Mapping[str, Session] | None = None,
 ) -> None:
-    """Connect to every target and look, all at once; add what is found to ``fleet``. ``sessions`` are open already.
+    """Connect to all targets in parallel and observe them; add the results to ``fleet``. ``sessions`` are already open.
 
-    Raises NewerRecords if a server has some: what was planned without it would be wrong."""
+    Raises NewerRecords if a server has some: a plan without that server would be wrong."""
 
     def work(target: Target) -> tuple[Session, Observed]:
         session = (sessions or {}).get(target.name) or connect(target)

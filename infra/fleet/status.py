@@ -1,17 +1,17 @@
-"""What every dyno of an app is doing, over the whole fleet."""
+"""The state of every dyno of an app, on all servers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.errors import DynoctlError, Unreachable
+from infra.errors import Unreachable
+from infra.fleet.ask import ask_servers, by_outcome, summaries
 from infra.model import naming, routing
 from infra.model.dyno_status import Reader, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.routing import Route
 from infra.model.shell import Session
 from infra.model.target import Target
-from infra.remote import session as ssh
 from infra.remote.parallel import each
 
 
@@ -22,31 +22,25 @@ def list_dynos(
     sessions: Mapping[str, Session] | None = None,
     routes: dict[str, tuple[Route, ...]] | None = None,
 ) -> tuple[list[Row], dict[str, str]]:
-    """Every dyno by name, and why some servers did not answer. ``sessions`` that are open are used, not closed;
-    ``routes`` gets what each server's router does."""
+    """Every dyno, in order, and why some servers are unreachable.
+
+    ``sessions``, if given, has an open session for each target; they stay open. The routes of each server are added to
+    ``routes``."""
     scope = Scope(app, "")
     fragments = {"processes": reader.observe(scope), "routes": Fragment(f"{routing.SCRIPT}:\n")}
-    known = sessions or {}
 
-    def look(target: Target) -> Sequence[Row]:
-        session = known.get(target.name) or ssh.Session(target)
-        try:
-            parts = session.observe(fragments)
-        finally:
-            if target.name not in known:
-                session.close()
+    def list_on(session: Session) -> Sequence[Row]:
+        parts = session.observe(fragments)
         status, text = parts.get("processes", (1, ""))
         if routes is not None:
-            routes[target.name] = routing.read(parts.get("routes", (1, ""))[1])
+            routes[session.name] = routing.read(parts.get("routes", (1, ""))[1])
         if status != 0:
-            raise Unreachable(f"{target.name}: listing its dynos failed: {text.strip()[-200:]}")
-        return reader.parse(scope, target.name, text)
+            raise Unreachable(f"cannot list the dynos of {session.name}: {text.strip()[-200:]}")
+        return reader.parse(scope, session.name, text)
 
-    rows: list[Row] = []
-    lost: dict[str, str] = {}
-    for target, result in each(look, targets).items():
-        if isinstance(result, DynoctlError):
-            lost[target.name] = result.summary
-        else:
-            rows += result
-    return sorted(rows, key=lambda row: (naming.dyno_order(row.dyno), row.server)), lost
+    if sessions is None:
+        answers, errors = ask_servers(targets, list_on)
+    else:
+        answers, errors = by_outcome(each(lambda name: list_on(sessions[name]), [target.name for target in targets]))
+    rows = [row for found in answers.values() for row in found]
+    return sorted(rows, key=lambda row: (naming.dyno_order(row.dyno), row.server)), summaries(errors)

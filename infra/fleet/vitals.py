@@ -1,4 +1,4 @@
-"""How a server is now: load, memory, and how many dynos it still has room for."""
+"""The load and memory of a server, and its capacity for more dynos."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from infra.model.formation import CORE
 from infra.model.provider import Fragment
 
 DYNO = CORE // 4
-"""A dyno's share where nobody says another, in thousandths of a core."""
+"""The default CPU quota of a dyno, in thousandths of a core."""
 
 
 @dataclass(frozen=True)
 class Vitals:
-    """``uptime`` in seconds, ``load`` over 1, 5 and 15 minutes, memory in bytes, ``taken`` the shares of the dynos of
-    all apps in thousandths of a core."""
+    """``uptime`` is in seconds, ``load`` is over 1, 5 and 15 minutes, memory is in bytes. ``taken`` is the CPU quota of
+    all dynos of all apps, in thousandths of a core."""
 
     uptime: float
     load: tuple[float, float, float]
@@ -25,7 +25,7 @@ class Vitals:
 
     @property
     def places(self) -> int:
-        """Dynos of a quarter core that still fit."""
+        """The number of further dynos with the default quota."""
         return max(0, self.cores * CORE - self.taken) // DYNO
 
 
@@ -47,22 +47,22 @@ grep -hs '^X-Dynoctl-Cpu=' /etc/systemd/system/dyno-*.service
 
 
 def parse(output: str) -> Vitals:
-    """Read what the fragment printed. Raises ValueError or KeyError where it makes no sense."""
-    said: dict[str, str] = {}
+    """Parse the output of the fragment. Raises ValueError or KeyError if it is invalid."""
+    values: dict[str, str] = {}
     taken = 0
     for line in output.splitlines():
-        word, _, rest = line.partition(" ")
-        if word.startswith("X-Dynoctl-Cpu="):
-            share = word.partition("=")[2]
+        key, _, rest = line.partition(" ")
+        if key.startswith("X-Dynoctl-Cpu="):
+            share = key.partition("=")[2]
             taken += int(share) if share.isdigit() else 0
         else:
-            said[word] = rest
-    one, five, fifteen = (float(load) for load in said["load"].split())
+            values[key] = rest
+    one, five, fifteen = (float(load) for load in values["load"].split())
     return Vitals(
-        uptime=float(said["now"]),
+        uptime=float(values["now"]),
         load=(one, five, fifteen),
-        cores=int(said["cores"]),
-        memory=int(said["MemTotal:"]) * 1024,
-        available=int(said["MemAvailable:"]) * 1024,
+        cores=int(values["cores"]),
+        memory=int(values["MemTotal:"]) * 1024,
+        available=int(values["MemAvailable:"]) * 1024,
         taken=taken,
     )

@@ -8,7 +8,7 @@ from functools import partial
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from infra.manifest.urls import has_password, split
-from infra.sensitive import Sensitive
+from infra.sensitive import Sensitive, reveal
 
 Text = str | Sensitive
 
@@ -38,15 +38,10 @@ class Service:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def plain(text: Text) -> str:
-    """The text itself, sensitive or not."""
-    return text.reveal() if isinstance(text, Sensitive) else text
-
-
 def from_url(adapter: str, url: Text) -> Service:
     """Split a URL. Every part of a sensitive URL is sensitive; a password always is."""
     keep: Callable[[str], Text] = partial(Sensitive, common=True) if isinstance(url, Sensitive) else str
-    text = plain(url)
+    text = reveal(url)
     parts = split(text)
     if parts is None or parts.scheme == "unix":
         return Service(adapter, url, "", 0)
@@ -66,19 +61,19 @@ def from_url(adapter: str, url: Text) -> Service:
 
 
 def from_parts(
-    adapter: str, host: str, port: int | None, name: str, user: Text, password: Text, options: Mapping[str, str]
+    adapter: str, host: str, port: int | None, name: str, user: Text, password: Text, *, options: Mapping[str, str]
 ) -> Service:
     """Build a URL, with every part percent-encoded."""
     number = port or PORTS[adapter]
-    login = quote(plain(user), safe="")
-    if plain(password):
-        login += ":" + quote(plain(password), safe="")
+    login = quote(reveal(user), safe="")
+    if reveal(password):
+        login += ":" + quote(reveal(password), safe="")
     addresses = _addresses(host, number)
     text = f"{SCHEMES[adapter]}://{login + '@' if login else ''}{addresses}"
     text += f"/{quote(name, safe='')}" if name else ""
     text += f"?{urlencode(options)}" if options else ""
-    secret = isinstance(user, Sensitive) or bool(plain(password))
-    hidden = Sensitive(plain(password)) if plain(password) else ""
+    secret = isinstance(user, Sensitive) or bool(reveal(password))
+    hidden = Sensitive(reveal(password)) if reveal(password) else ""
     return Service(adapter, Sensitive(text) if secret else text, host, number, name, user, hidden, options)
 
 
@@ -102,7 +97,7 @@ def variables(kind: str, service: Service, name: str = "") -> dict[str, Text]:
     elif not name:
         found |= {"MYSQL_HOST": service.host, "MYSQL_TCP_PORT": port, "MYSQL_DATABASE": service.name}
         found |= {"MYSQL_USER": service.user, "MYSQL_PWD": service.password}
-    return {key: value for key, value in found.items() if plain(value)}
+    return {key: value for key, value in found.items() if reveal(value)}
 
 
 def _addresses(hosts: str, port: int) -> str:
@@ -112,5 +107,5 @@ def _addresses(hosts: str, port: int) -> str:
 
 def _servers(service: Service) -> Text:
     """MEMCACHE_SERVERS, as Dalli reads it: ``host:port``, separated by commas."""
-    text = _addresses(plain(service.host), service.port)
+    text = _addresses(reveal(service.host), service.port)
     return Sensitive(text, common=True) if isinstance(service.host, Sensitive) else text

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
-from infra.manifest.backings import Service, from_parts, from_url, plain, variables
+from infra.manifest.backings import Service, from_parts, from_url, variables
 from infra.manifest.model import Manifest, Reference, Value
 from infra.manifest.paths import resolve_path
 from infra.manifest.urls import check_url, has_password
-from infra.sensitive import Sensitive
+from infra.sensitive import Sensitive, reveal
 
 Fetch = Callable[[str, Value], str | Sensitive | None]
 """Resolves the value at a path of the manifest. Returns None and records a diagnostic if that fails."""
@@ -227,13 +227,13 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
             password = "" if backing.password is None else fetch(f"{path}/password", backing.password)
             if user is not None and password is not None:
                 found[path] = from_parts(
-                    backing.adapter, backing.host, backing.port, backing.name, user, password, backing.options
+                    backing.adapter, backing.host, backing.port, backing.name, user, password, options=backing.options
                 )
             continue
         url = fetch(f"{path}/url", backing.url)
         if url is None:
             continue
-        problem = check_url(plain(url), backing.adapter)
+        problem = check_url(reveal(url), backing.adapter)
         if problem is None:
             found[path] = from_url(backing.adapter, url)
         else:

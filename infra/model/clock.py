@@ -1,4 +1,4 @@
-"""Time as the engine sees it: the system's clock in use, a simulated one in tests."""
+"""The clock of the engine: the system's, or a simulated one in tests."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back, for durations."""
+        """Seconds of a monotonic clock, for durations."""
         ...
 
     def wait(self, stop: Event, seconds: float) -> bool:
-        """Wait until ``stop`` is set or the seconds are over; whether it is set."""
+        """Wait until ``stop`` is set, for at most ``seconds``. Returns whether it is set."""
         ...
 
 
 class SystemClock:
-    """This machine's clock."""
+    """The clock of the local machine."""
 
     def now(self) -> float:
         return time.time()

@@ -1,4 +1,4 @@
-"""What is known of a dyno that is on a server, and the contract of who reads it there."""
+"""The status of a dyno on a server, and the contract of its reader."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from infra.model.provider import Fragment, Scope
 
 @dataclass(frozen=True)
 class Job:
-    """What a schedule did and will do. ``ended`` and ``took`` are the seconds since its last run ended and those that
-    it took, ``result`` a word for how it ended; None (and "") where it has not run since the server came up. ``next``
-    are the seconds until it runs again; None: it does not."""
+    """The last and the next run of a schedule. ``ended`` is the time since the last run ended and ``took`` its
+    duration, in seconds; None if it has not run since the server booted. ``result`` is how it ended, or "". ``next`` is
+    the time in seconds until the next run; None if there is none."""
 
     when: str
     result: str = ""
@@ -24,9 +24,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Row:
-    """One dyno as it runs. ``uptime`` in seconds and ``memory`` in bytes; None where it does not run. ``memory_max`` is
-    what it may have, ``share`` its part of a core in thousandths, ``cpu_seconds`` what it used since it started,
-    ``waiting`` how many connections its socket holds that it has not taken, ``release`` 0 where nobody knows it."""
+    """The status of one dyno. ``uptime`` is in seconds, ``memory`` and its limit ``memory_max`` in bytes, ``share`` is
+    the CPU quota in thousandths of a core, ``cpu_seconds`` the CPU time since the start, and ``waiting`` the number of
+    connections that its socket has not accepted; None if unknown or not running. ``release`` is 0 if unknown."""
 
     dyno: str
     server: str
@@ -44,11 +44,11 @@ class Row:
     cpu_seconds: float | None = None
     waiting: int | None = None
     job: Job | None = None
-    """What it is where it does not run all the time."""
+    """The runs of a schedule; None for dynos that run permanently."""
 
 
 class Reader(Protocol):
-    """Reads one server's dynos in one fragment."""
+    """Reads the dynos of a server with one fragment."""
 
     def observe(self, scope: Scope) -> Fragment: ...
 

@@ -1,4 +1,4 @@
-"""The formation: the dynos of an app, with the server of each; providers and the engine speak of dynos in it."""
+"""The formation: the dynos of an app, with the server of each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from infra.errors import Diagnostic
 from infra.model.provider import Dyno
 
 CORE = 1000
-"""Thousandths of a core. A dyno's share is 250: four dynos are one core (the first dyno's own definition)."""
+"""Thousandths of a core. The default CPU quota of a dyno is 250: four dynos per core, as of the first dyno in 2009."""
 
 
 @dataclass(frozen=True)
 class Formation:
-    """Every wanted dyno with its home. ``dynos`` holds those on servers that answered; ``homes`` holds all;
-    ``before`` is where dynos ran until now."""
+    """Every desired dyno with its server. ``dynos`` are those on reachable servers; ``homes`` maps all dynos to their
+    servers, and ``before`` does so for the servers until now."""
 
     dynos: tuple[Dyno, ...]
     homes: Mapping[str, str]
@@ -23,4 +23,4 @@ class Formation:
     errors: tuple[Diagnostic, ...] = ()
     notes: tuple[str, ...] = ()
     away: tuple[Dyno, ...] = ()
-    """Web dynos on servers that did not answer, as far as a router knows their addresses."""
+    """Web dynos on unreachable servers whose addresses a router has."""

@@ -1,4 +1,4 @@
-"""How what is ours on a server is told from what is not: exact marks, never a name's prefix."""
+"""Names and ownership markers: managed resources are identified by exact markers, never by the prefix of a name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LISTEN = "X-Dynoctl-Listen"
 PORT = "X-Dynoctl-Port"
 CPU = "X-Dynoctl-Cpu"
 SCHEDULE = "X-Dynoctl-Schedule"
-"""When it runs, where it is no dyno that runs all the time."""
+"""The schedule of a unit; absent for dynos that run permanently."""
 
 DYNO_NAME = re.compile(r"^[a-z][a-z0-9]*\.[1-9]\d*$")
 UNIT_NAME = re.compile(r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)$")
@@ -19,7 +19,7 @@ UNIT_NAME = re.compile(r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[
 
 @dataclass(frozen=True)
 class Mark:
-    """One dyno's mark in its unit: the app, the dyno, its port, and its CPU share in thousandths of a core."""
+    """The ownership marker in the unit of a dyno. ``cpu`` is the CPU quota in thousandths of a core."""
 
     app: str
     dyno: str
@@ -28,33 +28,33 @@ class Mark:
 
 
 def user_name(app: str, dyno: str) -> str:
-    """The POSIX user (and unit) of a dyno: ``dyno-shop-web-1`` for ``web.1`` of ``shop``."""
+    """The name of a dyno's unix user and unit: ``dyno-shop-web-1`` for ``web.1`` of ``shop``."""
     type_, _, number = dyno.partition(".")
     return f"dyno-{app}-{type_}-{number}"
 
 
 def gecos(app: str, dyno: str) -> str:
-    """The GECOS field that marks a user as ours."""
+    """The GECOS field that marks a unix user as managed."""
     return f"dynoctl {app} {dyno}"
 
 
 def from_gecos(text: str) -> tuple[str, str] | None:
-    """App and dyno of a user's GECOS field, or None where the user is not ours."""
-    words = text.split(" ")
-    return (words[1], words[2]) if len(words) == 3 and words[0] == "dynoctl" else None
+    """The app and the dyno in the GECOS field of a unix user; None if the user is not managed."""
+    parts = text.split(" ")
+    return (parts[1], parts[2]) if len(parts) == 3 and parts[0] == "dynoctl" else None
 
 
 def parse_dyno(name: str) -> tuple[str, int]:
-    """``web.12`` as ("web", 12). Raises ValueError where it is no dyno's name."""
+    """Parse ``web.12`` into ("web", 12). Raises ValueError if it is not the name of a dyno."""
     type_, _, number = name.partition(".")
     return type_, int(number)
 
 
 def dyno_order(name: str) -> tuple[str, int]:
-    """A sort key: by type, then by number and not by its digits."""
+    """A sort key: by process type, then by number."""
     return parse_dyno(name)
 
 
 def escape(text: str) -> str:
-    """systemd's escaping of one path or slice component: a dash becomes ``\\x2d``, or names would nest."""
+    """Escape one component of a path or slice as systemd does: a dash becomes ``\\x2d``, as it would nest slices."""
     return "".join(c if c.isalnum() or c in ":_." else f"\\x{ord(c):02x}" for c in text)

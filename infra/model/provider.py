@@ -1,4 +1,4 @@
-"""What a resource type must be able to do: be observed, be parsed, be changed."""
+"""The contract of a resource type: how it is observed, parsed and changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infra.sensitive import Sensitive
 
 @dataclass(frozen=True)
 class Fragment:
-    """POSIX sh for one round trip: constant text, with its values beside it as shell variables."""
+    """A POSIX sh script for one round trip: constant text, with values passed as shell variables."""
 
     script: str
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -20,52 +20,52 @@ class Fragment:
 
 @dataclass(frozen=True)
 class Scope:
-    """What every provider may know before a server is observed: whose resources, and what is wanted there.
+    """What providers know before a server is observed: the app and what is desired.
 
-    ``salt`` is random for each run of dynoctl. ``environments`` holds the wanted env file of each dyno type.
+    ``salt`` is random for each run of dynoctl. ``environments`` are the desired config vars by process type.
     """
 
     app: str
     salt: str
     environments: Mapping[str, Mapping[str, str | Sensitive]] = field(default_factory=dict)
     credentials: Mapping[str, Sensitive] = field(default_factory=dict)
-    """What every dyno gets as files."""
+    """The secrets that every dyno gets as files."""
     packages: tuple[str, ...] = ()
-    """The Debian packages that the layers come in."""
+    """The Debian packages of the layers."""
     router: str = ""
-    """The Debian package that the router comes in."""
+    """The Debian package of the router."""
     tls: Mapping[str, Sensitive] = field(default_factory=dict)
     """The router's certificate and key."""
     handed: float = 0.0
-    """When what moves to another server was stopped where it was, in seconds since 1970; 0: nothing moves so."""
+    """When resources that move to another server were stopped on the old one, in seconds since 1970; 0 if none move."""
 
 
 class Provider(Protocol):
-    """One resource type. Implementations are pure: values in, values out."""
+    """A resource type. Implementations do no I/O: values in, values out."""
 
     @property
     def kind(self) -> str:
-        """The first word of an address: ``unit``."""
+        """The name of the resource type in addresses, such as ``unit``."""
         ...
 
     @property
     def first(self) -> bool:
-        """Whether its resources are made before anything is built, as a build may need them."""
+        """Whether its resources are created before a slug is built, as a build may need them."""
         ...
 
     @property
     def last(self) -> bool:
-        """Whether its resources lead to dynos: made when those that come are there, before others go."""
+        """Whether its resources route to dynos: changed after new dynos are up, and before old ones are removed."""
         ...
 
     @property
     def alone(self) -> bool:
-        """Whether it must not be on two servers even for a moment: it goes before it comes elsewhere."""
+        """Whether it must never be on two servers: it is removed from one before it is created on another."""
         ...
 
     @property
     def headline(self) -> Sequence[str]:
-        """Dotted names of the attributes worth reading when a resource is new; none named means all."""
+        """The attributes to show for a new resource, as dotted names; empty means all."""
         ...
 
     def observe(self, scope: Scope) -> Fragment:
@@ -73,55 +73,57 @@ class Provider(Protocol):
         ...
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        """This app's resources on the server by name, as found.
+        """Parse the output of the fragment: this app's resources on the server, by name.
 
-        Raises ValueError where the output cannot be read (a server that is not what we think)."""
+        Raises ValueError if the output is invalid."""
         ...
 
     def effect(self, change: Change) -> Effect | None:
-        """What a change of this type does to the dyno it belongs to."""
+        """The effect of a change on the dyno that the resource belongs to."""
         ...
 
     def triggers(self, change: Change) -> bool:
-        """Whether what depends on the resource must restart for this change."""
+        """Whether dependent resources must restart for this change."""
         ...
 
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
-        """What the server remembers as applied, as JSON values; secrets only as salted digests."""
+        """The attributes to record as applied, as JSON values; secrets only as salted digests."""
         ...
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        """The commands that make the change. Each is idempotent and writes files whole."""
+        """The commands that make the change. Each is idempotent and replaces files atomically."""
         ...
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
-        """The files that a change of the resource overwrites: put back, they make it what it was."""
+        """The files that a change overwrites. Restoring them reverts the resource."""
         ...
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
-        """What makes the files count again once they were put back."""
+        """The commands that activate the files after they were restored."""
         ...
 
     def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
-        """The change of what leads to dynos, with some of them elsewhere than was planned; None: nowhere."""
+        """The change of a resource that routes to dynos, with different addresses for some of them; None: no
+        address."""
         ...
 
     def upstreams(self, change: Change) -> Mapping[str, str]:
-        """Where it led to until now, by dyno."""
+        """The addresses that it routed to before the change, by dyno."""
         ...
 
     def alive(self, scope: Scope, change: Change) -> Command | None:
-        """What ends well as long as the dyno that the resource is stays healthy. None where it is no dyno."""
+        """A command that succeeds while the resource's dyno is healthy. None if the resource does not run a dyno."""
         ...
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
-        """What prints why a change failed: a dyno's last journal lines. None where its own output says it."""
+        """A command that prints why a change failed, such as the last log lines of a dyno. None if the output of the
+        change explains it."""
         ...
 
 
 @dataclass(frozen=True)
 class Dyno:
-    """One desired dyno on its server, with everything the providers need to describe it."""
+    """A desired dyno on its server."""
 
     name: str
     """``web.1``"""

@@ -1,4 +1,4 @@
-"""Take known secrets out of text that came back from a server."""
+"""Redact known secrets in text from a server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from urllib.parse import quote, unquote, urlsplit
 from infra.sensitive import REDACTED, Sensitive
 
 SHORTEST = 4
-"""A secret shorter than this is not searched for: it would blank half of every line and hide nothing."""
+"""Shorter secrets are not redacted: they would match in most lines."""
 
 
 def redactor(environments: Iterable[Mapping[str, str | Sensitive]]) -> Callable[[str], str]:
-    """A function that replaces every secret of the environments, and every URL's password, in a text."""
+    """A function that redacts every secret of the environments, and every password in their URLs."""
     secrets: set[str] = set()
     for environment in environments:
         for value in environment.values():
@@ -33,7 +33,7 @@ def redactor(environments: Iterable[Mapping[str, str | Sensitive]]) -> Callable[
 
 
 def _spellings(value: str) -> tuple[str, ...]:
-    """As Ruby's inspect and a URL would write it: that is how a secret stands in an error message."""
+    """The secret as Ruby's ``inspect`` and as a URL write it: error messages contain these forms."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("#{", "\\#{").replace("#$", "\\#$")
     for character, letter in (("\n", "n"), ("\t", "t"), ("\r", "r"), ("\x1b", "e")):
         escaped = escaped.replace(character, f"\\{letter}")

@@ -1,4 +1,4 @@
-"""The values the engine works on: resources, commands, changes and plans. No input or output here."""
+"""The values of the engine: resources, commands and changes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from infra.sensitive import Sensitive
+from infra.sensitive import Sensitive, reveal
 
 
 class Action(StrEnum):
-    """What happens to a resource. The values are those of a plan's JSON."""
+    """What a change does to its resource. The values are those in the JSON of a plan."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -26,12 +26,12 @@ class Action(StrEnum):
 
     @property
     def writes(self) -> bool:
-        """Whether the resource's own attributes change, and not only what runs with them."""
+        """Whether the attributes of the resource change."""
         return self in (Action.CREATE, Action.UPDATE)
 
 
 class Effect(StrEnum):
-    """What a change does to the dyno that its resource belongs to."""
+    """What a change does to the dyno of its resource."""
 
     START = "start"
     RESTART = "restart"
@@ -39,15 +39,15 @@ class Effect(StrEnum):
 
     @property
     def boots(self) -> bool:
-        """Whether the dyno boots, and so must answer."""
+        """Whether the dyno boots, and so must become healthy."""
         return self is not Effect.STOP
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """A value on a server, known only by ``sha256(salt + encoded value)``; the value itself never travels.
+    """A value on a server, known only as ``sha256(salt + encoded value)``; the value itself is never transferred.
 
-    ``encode`` gives the bytes that the server hashed for a value, so that a desired one can be compared.
+    ``encode`` encodes a desired value as the server does, so that both can be compared.
     """
 
     salt: str
@@ -55,13 +55,12 @@ class Fingerprint:
     encode: Callable[[str], str] = field(compare=False, repr=False)
 
     def fits(self, value: str | Sensitive) -> bool:
-        """True where ``value`` is what the server holds."""
-        plain = value.reveal() if isinstance(value, Sensitive) else value
-        return fingerprint(self.salt, self.encode(plain)) == self.digest
+        """Whether ``value`` is the value on the server."""
+        return fingerprint(self.salt, self.encode(reveal(value))) == self.digest
 
 
 def fingerprint(salt: str, text: str) -> str:
-    """Hex sha256 of salt and text, as ``printf %s`` into ``sha256sum`` makes it on a server."""
+    """The sha256 of salt and text in hex, as ``printf %s`` piped to ``sha256sum`` prints it on a server."""
     return hashlib.sha256((salt + text).encode()).hexdigest()
 
 
@@ -72,10 +71,10 @@ Attributes = Mapping[str, Attribute]
 
 @dataclass(frozen=True)
 class Found:
-    """A resource as it is on a server.
+    """A resource as observed on a server.
 
-    ``foreign``: it is there, and dynoctl did not make it. ``blocked`` says why one of that name cannot be made at all
-    ("" if it can). ``kept``: it stays though nothing wants it any more."""
+    ``foreign``: it exists and was not created by dynoctl. ``blocked`` is why no resource of this name can be created
+    ("" if it can). ``kept``: it is not removed although it is no longer desired."""
 
     attributes: Attributes
     foreign: bool = False
@@ -84,13 +83,13 @@ class Found:
 
     @property
     def ours(self) -> bool:
-        """Whether dynoctl made it and may change it."""
+        """Whether it is managed: dynoctl created it and may change it."""
         return not self.foreign and not self.blocked
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A local file that a server needs before a change's commands run; skipped where ``path`` is there."""
+    """A local file that a server needs before the commands of a change run; skipped if ``path`` exists."""
 
     local: str
     path: str
@@ -100,41 +99,41 @@ class Upload:
 
 @dataclass(frozen=True)
 class Resource:
-    """One thing on one server. ``triggers`` names resources (``kind.name``) whose change restarts this one."""
+    """A resource on a server. ``triggers`` are the keys (``kind.name``) of resources whose change restarts this one."""
 
     server: str
     kind: str
     name: str
     attributes: Attributes
     dyno: str | None = None
-    """``web.1`` where the resource belongs to one dyno."""
+    """The dyno that the resource belongs to, such as ``web.1``, if it belongs to one."""
     triggers: tuple[str, ...] = ()
     content: str = field(default="", compare=False, repr=False)
-    """A file's text, where the attributes hold only its digest."""
+    """The text of a file if the attributes have only its digest."""
     follows: bool = field(default=False, compare=False)
-    """Whether it leads to the dynos, and so comes after every change of theirs."""
+    """Whether it routes to dynos, and so is changed after them."""
     port: int = field(default=0, compare=False)
-    """The TCP port that goes with it: a dyno keeps it from apply to apply, so it is recorded. 0: none does."""
+    """The TCP port of its dyno, 0 if it has none. It is recorded, so that the dyno keeps it."""
     local: Callable[..., Upload] | None = field(default=None, compare=False, repr=False)
-    """Makes the file that servers need before this resource can be created; slow, so called once, and only then.
-    What it takes is ``infra.model.stack.Slug.image``'s."""
+    """Builds the file that servers need before the resource can be created. It is slow, so it is called once and only
+    if needed. The parameters are those of ``infra.model.stack.Slug.image``."""
 
     @property
     def key(self) -> str:
-        """Its address on its server: ``unit.shop-web.1``."""
+        """The address within its server: ``unit.shop-web.1``."""
         return f"{self.kind}.{self.name}"
 
     @property
     def address(self) -> str:
-        """Its address in the fleet: ``grid-1/unit.shop-web.1``."""
+        """The address in the fleet: ``grid-1/unit.shop-web.1``."""
         return f"{self.server}/{self.key}"
 
 
 @dataclass(frozen=True)
 class Command:
-    """One program to run on a server as root: argv, optional stdin, and a time limit in seconds.
+    """A program to run on a server as root. ``timeout`` is in seconds.
 
-    ``secret`` marks an stdin that must not be shown. Nothing is quoted here; ``infra.remote`` does that once.
+    ``secret``: stdin must not be shown. Nothing is quoted here; ``infra.remote`` does that once.
     """
 
     argv: tuple[str, ...]
@@ -142,11 +141,11 @@ class Command:
     secret: bool = False
     timeout: int = 60
     says: str = ""
-    """What a person reads while it runs: ``start web.1``."""
+    """The text shown while it runs, such as ``start web.1``."""
     quiet: bool = False
-    """Whether it is bookkeeping that no progress view shows."""
+    """Whether it is not shown in the progress."""
     health: bool = False
-    """Whether its status is a dyno's health, so that the dyno's own last words explain a failure."""
+    """Whether its status is the health of a dyno, so that the last log lines of the dyno explain a failure."""
 
     def __repr__(self) -> str:
         size = "" if self.stdin is None else f", stdin={len(self.stdin)} bytes"
@@ -155,7 +154,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one resource: attributes before and after (None: absent), and why."""
+    """A change of one resource: the attributes before and after (None: absent), and the reason."""
 
     resource: Resource
     action: Action
@@ -163,15 +162,15 @@ class Change:
     after: Attributes | None
     reason: str = ""
     drift: bool = False
-    """True where somebody changed the server by hand since the last apply."""
+    """Whether the resource was changed by hand since the last apply."""
     drifted: tuple[str, ...] = ()
-    """The names, dotted, of what was changed by hand; () where it is gone as a whole."""
+    """The dotted names of the attributes that were changed by hand; () if the resource was removed."""
     effect: Effect | None = None
-    """What it means to the dyno it belongs to."""
+    """The effect on the dyno of the resource, if it has one."""
 
     @property
     def restarts(self) -> bool:
-        """Whether a dyno that runs restarts with it."""
+        """Whether a running dyno restarts with it."""
         return self.effect is Effect.RESTART
 
     @property
@@ -179,14 +178,14 @@ class Change:
         return self.resource.address
 
     def differing(self) -> tuple[str, ...]:
-        """The names of the attributes that change, in the order of the resource."""
+        """The names of the attributes that change, in the order of the resource's attributes."""
         before, after = self.before or {}, self.after or {}
         return tuple(name for name in after or before if not same(after.get(name), before.get(name)))
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many resources are added, changed and destroyed; a restart counts as a change."""
+    """The numbers of resources that are added, changed and destroyed. A restart counts as a change."""
 
     add: int
     change: int
@@ -194,7 +193,7 @@ class Counts:
 
 
 def count(changes: Iterable[Change]) -> Counts:
-    """The changes of a plan or of a report in numbers: every view and record counts here."""
+    """Count changes, for every view and record."""
     actions = [change.action for change in changes]
     changed = actions.count(Action.UPDATE) + actions.count(Action.RESTART)
     return Counts(actions.count(Action.CREATE), changed, actions.count(Action.DELETE))
@@ -212,7 +211,7 @@ def same(wanted: Attribute, found: Attribute) -> bool:
 
 
 def digest_of(attributes: Attributes | None) -> str:
-    """A short digest of observed attributes, for the fingerprint of a plan. Secrets enter as their digests."""
+    """A digest of observed attributes, for the fingerprint of a plan. Secrets are included as their digests."""
     return hashlib.sha256(json.dumps(_plain(attributes), sort_keys=True).encode()).hexdigest()
 
 

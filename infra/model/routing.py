@@ -1,4 +1,4 @@
-"""What routers lead where: the marks that apps leave on a router's server, and what stands in a new one's way."""
+"""The routes of apps on a router's server, read from their markers, and conflicts with a new route."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from infra.errors import Diagnostic
 from infra.manifest.model import Router
 
 LIVE = "/etc/dynoctl/router/live"
-"""The configuration that runs: a link to a directory that is never changed, only replaced."""
+"""The active configuration: a symbolic link to a directory that is replaced as a whole."""
 
-# One line for each app that the server's router leads to: whether it is closed for maintenance, and its mark.
+# Prints one line for each app on the router: whether maintenance mode is on (closed), and the app's marker.
 SCRIPT = f"""\
 for mark in {LIVE}/apps/*/mark.json; do
   [ -r "$mark" ] || continue
@@ -27,8 +27,8 @@ _UPSTREAM = re.compile(r"^(?P<host>[0-9A-Fa-f.:]+|\[[0-9A-Fa-f:.%a-z]+\]):(?P<po
 
 @dataclass(frozen=True)
 class Route:
-    """What one server's router does for one app. ``ports`` are ``plain``, ``redirect`` or ``tls``; ``upstreams`` are
-    the addresses of dynos by name; ``closed`` says whether it shows the maintenance page."""
+    """The route of an app on a router. ``ports`` maps ports to ``plain``, ``redirect`` or ``tls``; ``upstreams`` maps
+    dynos to their addresses; ``closed`` is whether maintenance mode is on."""
 
     app: str
     kind: str
@@ -38,12 +38,12 @@ class Route:
     closed: bool = False
 
     def lasting(self) -> str:
-        """What of it a plan is computed from; not whether it is closed just now."""
+        """The part of the route that a plan depends on: everything but maintenance mode."""
         return f"{self.app} {self.kind} {self.hosts} {sorted(self.ports.items())} {sorted(self.upstreams.items())}"
 
 
 def parse(line: str) -> Route | None:
-    """One line of the script's, without its first word; None where it makes no sense."""
+    """Parse a line of the script's output, without the leading ``router``; None if it is invalid."""
     state, _, text = line.partition(" ")
     try:
         mark = json.loads(text)
@@ -56,25 +56,20 @@ def parse(line: str) -> Route | None:
 
 
 def read(output: str) -> tuple[Route, ...]:
-    """All that the script printed."""
+    """Parse the output of the script."""
     lines = (line.removeprefix("router ") for line in output.splitlines() if line.startswith("router "))
-    return tuple(one for one in map(parse, lines) if one is not None)
+    return tuple(route for route in map(parse, lines) if route is not None)
 
 
 def ports(router: Router) -> dict[int, str]:
-    """The ports that a router listens on, and what each is for."""
+    """The ports of a router, with the use of each: ``plain``, ``redirect`` or ``tls``."""
     if router.certificate is None and router.acme is None:
         return {router.http: "plain"}
     return {router.http: "redirect", router.https: "tls"}
 
 
-def address(listen: str, port: int) -> str:
-    """A dyno's address as an upstream."""
-    return f"[{listen}]:{port}" if ":" in listen else f"{listen}:{port}"
-
-
 def split(upstream: str) -> tuple[str, int] | None:
-    """The listen address and the port of an upstream."""
+    """Split an upstream into address and port; None if it is invalid."""
     found = _UPSTREAM.match(upstream)
     return (found["host"].strip("[]"), int(found["port"])) if found else None
 
@@ -82,8 +77,8 @@ def split(upstream: str) -> tuple[str, int] | None:
 def conflicts(
     app: str, router: Router | None, found: Mapping[str, tuple[tuple[Route, ...], frozenset[int]]]
 ) -> Iterator[Diagnostic]:
-    """Why the router cannot be, by what other apps have on its servers. ``found`` holds, by server, all routes and
-    the ports on which something listens."""
+    """The conflicts of a router with other apps and programs on its servers. ``found`` are the routes and the ports
+    with a listener, by server."""
     for server in router.servers if router is not None else ():
         if router is None or server not in found:
             continue
@@ -92,37 +87,37 @@ def conflicts(
         mine = ports(router)
         for port in sorted(mine.keys() & (listening - ours)):
             yield Diagnostic(
-                f"{server}: port {port} is taken by something that is not dynoctl's router",
+                f"{server}: port {port} is already in use, and not by dynoctl's router",
                 path="router/listen",
-                hint=f"See what it is: ss -ltnp sport = :{port}. Stop it, or give the router another port.",
+                hint=f"find the program with: ss -ltnp sport = :{port}; stop it, or change router.listen",
             )
         for route in routes:
             if route.app == app:
                 continue
             if route.kind != router.kind:
                 yield Diagnostic(
-                    f"{server}: its router is {route.kind} already, for {route.app}",
+                    f"{server}: the router is already {route.kind}, for {route.app}",
                     path="router/kind",
                     expected=f"{route.kind}, or another server",
                 )
             both = mine.keys() & route.ports.keys()
             for port in sorted(both):
                 if (mine[port] == "tls") != (route.ports[port] == "tls"):
+                    protocol = "HTTP" if mine[port] == "tls" else "HTTPS"
                     yield Diagnostic(
-                        f"{server}: port {port} is for {'HTTP' if mine[port] == 'tls' else 'HTTPS'} with {route.app}",
-                        path="router/listen",
+                        f"{server}: port {port} is already used for {protocol} by {route.app}", path="router/listen"
                     )
             same = sorted(set(router.hosts) & set(route.hosts)) if both else []
             if both and not router.hosts and not route.hosts:
-                same = ["whatever leads nowhere else"]
+                same = ["the default route"]
             if same:
                 yield Diagnostic(
-                    f"{server}: {', '.join(same)} leads to {route.app} already",
+                    f"{server}: already routed to {route.app}: {', '.join(same)}",
                     path="router/hosts",
-                    expected="hosts of its own for each app",
+                    expected="different hosts for each app",
                 )
 
 
 def closed(app: str, found: Mapping[str, tuple[Route, ...]]) -> list[str]:
-    """The servers whose routers show the app's maintenance page."""
-    return [server for server, routes in found.items() if any(one.app == app and one.closed for one in routes)]
+    """The servers of the routers with maintenance mode on for the app."""
+    return [server for server, routes in found.items() if any(route.app == app and route.closed for route in routes)]

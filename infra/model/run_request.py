@@ -1,4 +1,4 @@
-"""What a one-off dyno is to run and what it is like, and the contract of who starts it."""
+"""The request for a one-off dyno, the dyno that it is like, and the contract that creates it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from infra.model.provider import Fragment
 
 @dataclass(frozen=True)
 class Base:
-    """A dyno that is on a server, up or not: what a one-off one takes its slug, variables and limits from. What
-    ``source`` is, only who reads and uses it knows."""
+    """An existing dyno, up or not, from which a one-off dyno takes its slug, config vars and limits. ``source`` is
+    internal to the implementation of ``Runs``."""
 
     dyno: str
     slug: str
@@ -33,7 +33,7 @@ class RunRequest:
 
 
 class Runs(Protocol):
-    """Knows what a one-off dyno is on a server."""
+    """Reads existing dynos, and creates one-off dynos like them."""
 
     def observe(self, app: str) -> Fragment: ...
 

@@ -1,4 +1,4 @@
-"""What the engine asks of a server: an open session, and a root shell that holds the app's lock there."""
+"""The contract of a connection to a server: a session, and a root shell that holds the app's lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.model.target import Target
 
 @dataclass(frozen=True)
 class RemoteBuild:
-    """Build commands for a server: their environment, the PATH to use ("" is the system's), a limit in seconds."""
+    """The build commands to run on a server: their environment, PATH ("" is the default), and timeout in seconds."""
 
     commands: tuple[str, ...]
     environment: Mapping[str, str]
@@ -24,16 +24,16 @@ class RemoteBuild:
 
 
 Sections = Mapping[str, tuple[int, str]]
-"""By a fragment's name: its exit status and what it printed. A fragment that did not run is absent."""
+"""The exit status and the output of each fragment, by name. A fragment that did not run is absent."""
 
 
 class LockTaken(DynoctlError):
-    """Another apply holds the lock on ``server``; ``holder`` is what it wrote about itself."""
+    """Another apply holds the lock on ``server``; ``holder`` is how it identified itself."""
 
     def __init__(self, server: str, holder: str) -> None:
         super().__init__(
-            f"{server}: another apply is running: {holder or 'its holder did not say who it is'}",
-            "Wait for it to end, then plan again. The lock frees itself when that session ends.",
+            f"{server}: another apply is running: {holder or 'unknown holder'}",
+            "wait until it ends, or use --lock-timeout; the lock is released when the session of its holder ends",
         )
         self.server = server
         self.holder = holder
@@ -45,7 +45,7 @@ class StepFailed(DynoctlError):
     def __init__(self, server: str, command: Command, status: int, output: str) -> None:
         what = command.says or " ".join(command.argv[:2])
         self.timed_out = status in (124, 137)
-        why = f"timed out after {command.timeout} s" if self.timed_out else f"ended with status {status}"
+        why = f"timed out after {command.timeout} s" if self.timed_out else f"exited with status {status}"
         super().__init__(f"{server}: {what}: {why}", output)
         self.command = command
         self.status = status
@@ -53,7 +53,7 @@ class StepFailed(DynoctlError):
 
 
 class Observable(Protocol):
-    """A server that can be asked to run observing fragments: a session, or a shell under the lock."""
+    """A connection that can observe a server: a session, or a shell that holds the lock."""
 
     @property
     def name(self) -> str:
@@ -105,7 +105,7 @@ class Session(Observable, Protocol):
         ...
 
     def shell(self, app: str, holder: str) -> Shell:
-        """Open a root shell that can take the lock of ``app``; ``holder`` is shown to whoever finds it taken."""
+        """Open a root shell that can take the lock of ``app``; ``holder`` is shown to others while it is held."""
         ...
 
     def upload(self, local: Path, path: str, sha256: str) -> None:

@@ -1,4 +1,4 @@
-"""What the engine needs to know of a dyno's layers, whatever framework and app server they are."""
+"""The contract of a dyno's layers, the same for every framework and app server; and of the registry."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stack:
-    """A manifest's layers.
+    """The layers of a manifest.
 
-    ``ruby`` is the requirement that the Ruby at ``program`` must meet; ``executables`` must be on every server, and
-    ``packages`` are the Debian packages that bring them (none: dynoctl is not to install any).
-    ``rackup`` and ``config`` are the texts of the generated files, ``environment`` is what every dyno has beside PORT
-    and DYNO, ``writable`` are directories of the app. ``web`` is the app server's argv on a socket that it inherits,
-    ``candidate`` gives that for a socket's path; ``commands`` are the argv of all other types.
+    ``ruby`` is the requirement for the version of the Ruby at ``program``. ``executables`` must be on every server;
+    ``packages`` are the Debian packages that provide them, () if dynoctl does not install them. ``rackup`` and
+    ``config`` are the texts of the generated files. ``environment`` are the variables of every dyno besides PORT and
+    DYNO, ``writable`` the writable directories of the app. ``web`` is the app server's argv for an inherited socket,
+    ``candidate`` returns it for the path of a socket, and ``commands`` are the argv of all other process types.
     """
 
     ruby: str
@@ -40,58 +40,58 @@ class Stack:
     candidate: Callable[[str], tuple[str, ...]]
     commands: Mapping[str, tuple[str, ...]]
     release: tuple[str, ...] | None = None
-    """The argv of the release phase, if there is one."""
+    """The argv of the release command, if there is one."""
     volumes: tuple[Volume, ...] = ()
-    """A release's own: a slug that was made before there was one has no place for it."""
+    """The volumes of the release. Older slugs have no mount points for volumes that were added later."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 30
-    """How long a web dyno may take to finish its requests before it is killed."""
+    """Seconds that a web dyno has to finish its requests before it is killed."""
 
 
 @dataclass(frozen=True)
 class Slug:
-    """The app's tree: its digest now, its image when a server needs it.
+    """The app's source: its digest, and its image once a server needs it.
 
-    With ``build`` commands the digest names what goes into the build, so that it is known before anything is built;
-    ``image`` then runs them, on this machine or through the session that it is given, unless the image is there."""
+    With ``build`` commands, the digest is of the input of the build, so that it is known before the build. ``image``
+    then runs them, locally or through the given session, unless the image exists."""
 
     digest: str
     image: Callable[[Session | None, Progress], Upload]
     commands: tuple[str, ...] = ()
-    """What builds it."""
+    """The build commands."""
     builder: str | None = None
-    """The server on which it is built; None is here."""
+    """The server that builds it; None is the local machine."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a release must pass on a server before any dyno moves: ``commands`` end well, or it is rejected. They leave
-    nothing."""
+    """A test of a release on a server before any dyno is changed: if one of ``commands`` fails, the release is
+    rejected. They leave nothing behind."""
 
     server: str
     commands: tuple[Command, ...]
 
 
 class Registry(Protocol):
-    """Every resource type and layer, handed to the engine by the command line."""
+    """All resource types and layers, passed to the engine by the command line."""
 
     providers: Sequence[Provider]
-    """In the order in which one server's resources are made; removed in reverse."""
+    """In the order in which the resources of a server are created; they are removed in reverse order."""
 
     def stack(self, manifest: Manifest) -> Stack:
-        """The layers that the manifest names."""
+        """The layers of the manifest."""
         ...
 
     def router(self, manifest: Manifest) -> str:
-        """The package of the program that routes; "" where nothing does, or nobody is to install it."""
+        """The Debian package of the router; "" if there is none, or if dynoctl does not install it."""
         ...
 
     def closing(self, kind: str, app: str, page: str | None) -> Sequence[Command]:
-        """What makes a server's router show a page instead of the app; without a page, the app again."""
+        """The commands that make a router show a page instead of the app; None shows the app again."""
         ...
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
-        """Scan the source. Raises DynoctlError where it cannot be read."""
+        """Scan the source. Raises DynoctlError if it cannot be read."""
         ...
 
     def desired(
@@ -103,7 +103,7 @@ class Registry(Protocol):
         scope: Scope,
         reached: Collection[str],
     ) -> list[Resource]:
-        """Every resource that every server of those that were ``reached`` should have."""
+        """The desired resources of all servers in ``reached``."""
         ...
 
     def candidate(
@@ -114,7 +114,7 @@ class Registry(Protocol):
         server: str,
         scope: Scope,
     ) -> Trial:
-        """The rehearsal of a web dyno on a server where slug, rackup and configuration are in place."""
+        """The candidate of a web dyno on a server that has the slug, rackup and configuration."""
         ...
 
     def release(
@@ -126,41 +126,43 @@ class Registry(Protocol):
         scope: Scope,
         mark: str,
     ) -> Trial:
-        """The release command, on a server where the slug is in place. ``mark`` is the path of a file that is made
-        where it has ended well, whoever still waits for it."""
+        """The release command, on a server that has the slug. ``mark`` is the path of a file that is created when it
+        succeeds, even if the connection was lost."""
         ...
 
     def fits(self, version: str, requirement: str) -> bool:
-        """Whether a Ruby's version meets a requirement."""
+        """Whether a Ruby version satisfies a requirement."""
         ...
 
     def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
-        """The keys of the resources that hold slugs, by their digests."""
+        """The keys of the resources of slugs, given by their digests."""
         ...
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
-        """A slug that was made long ago. ``download`` gets the file at a path from a server that has it."""
+        """The slug of an earlier release. ``download`` fetches the file at a path from a server that has it."""
         ...
 
     def package_key(self, package: str) -> str:
-        """The key of the resource that is a Debian package of a server, as in ``Resource.key``."""
+        """The key of the resource of a Debian package, as in ``Resource.key``."""
         ...
 
     def volume_key(self, app: str, volume: str) -> str:
-        """The key of the resource that holds a volume. Without a volume ("") it is what the keys of all volumes of the
-        app begin with, and no other key does."""
+        """The key of the resource of a volume. For the volume "", the common prefix of the keys of all volumes of the
+        app, and of no other keys."""
         ...
 
     def units(self, changes: Sequence[Change]) -> Mapping[str, tuple[str, str]]:
-        """The unit files that changes are about, before and after ("" is none), one of each process type."""
+        """The unit files before and after the changes ("" is none), one for each process type."""
         ...
 
     def alone(self, app: str) -> Command:
-        """Fails on a server where a release command of an earlier run is still at work, and says so."""
+        """A command that fails, with a message, if the release command of an earlier run is still running on the
+        server."""
         ...
 
     def sweep(self, app: str, *, stop: bool = False) -> Command:
-        """Removes what trials of earlier runs left on a server, candidates that still run included. A release command
-        that still runs is stopped only with ``stop``, and else named in the output, which is empty if nothing is left.
-        """
+        """A command that removes what trials of earlier runs left on a server, running candidates included.
+
+        A running release command is stopped only with ``stop``, and otherwise named in the output, which is empty if
+        nothing is left."""
         ...

@@ -1,4 +1,4 @@
-"""Where a server is and how to log in to it: what the connector needs to know, and nothing else."""
+"""The address and login of a server: everything that a connection needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Target:
-    """One server. None leaves a setting to ssh_config, the agent and the defaults."""
+    """One server. Settings that are None come from ssh_config, the agent and the defaults."""
 
     name: str
     host: str
@@ -18,3 +18,8 @@ class Target:
     known_hosts: Path | None = None
     gateway: str | None = None
     connect_timeout: int = 10
+
+
+def host_port(host: str, port: int) -> str:
+    """A host and a port as one text; an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

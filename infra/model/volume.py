@@ -1,4 +1,4 @@
-"""What a volume is called, where it is and whose it is: what planning and the providers must agree on."""
+"""The names, paths and users of volumes, shared by planning and providers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from infra.manifest.model import Volume
 from infra.model import naming
 
 VOLUMES_ROOT = "/var/lib/dynoctl-volumes"
-"""Beside the state that a destroy takes away: what is in a volume is the app's, and only a person removes it."""
+"""Outside of the state that destroy removes: the data in a volume belongs to the app and is only removed by hand."""
 
 
 def volume_name(app: str, volume: str) -> str:
-    """The resource's name. No app's name holds an @."""
+    """The name of the resource. App names contain no @."""
     return f"{app}@{volume}"
 
 
 def volume_path(app: str, volume: str) -> str:
-    """Where it is on its server."""
+    """The path of the volume on its server."""
     return f"{VOLUMES_ROOT}/{app}/{volume}"
 
 
 def volume_users(volume: Volume, homes: Mapping[str, str]) -> dict[str, str]:
-    """The dynos that have it, with their servers."""
+    """The dynos that use the volume, with their servers."""
     return {
         dyno: server
         for dyno, server in sorted(homes.items(), key=lambda item: naming.dyno_order(item[0]))

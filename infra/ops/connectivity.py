@@ -1,4 +1,4 @@
-"""Asks from every server whether it reaches the databases and caches, with the login that the app would use."""
+"""Check from every server that the databases and caches can be reached with the app's own credentials."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.errors import DynoctlError
+from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.inventory import targets
-from infra.manifest.backings import Service, plain
+from infra.manifest.backings import Service
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_environment, services
 from infra.model.redact import redactor
 from infra.model.resource import Command
-from infra.model.target import Target
-from infra.remote.parallel import each
 from infra.remote.session import Session
+from infra.sensitive import reveal
 
 TIMEOUT = 5
-"""Seconds that one service has to answer."""
+"""Timeout in seconds for each service."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one server found out about one service (``database``, ``caches/sessions``)."""
+    """The result of one server for one service (``database``, ``caches/sessions``)."""
 
     server: str
     service: str
@@ -33,17 +32,17 @@ class Answer:
 
 
 class Question:
-    """The question of a manifest's services, for one server after the other."""
+    """The check of a manifest's services, to be run on any number of servers."""
 
     def __init__(self, manifest: Manifest, ruby: str) -> None:
-        """``ruby`` is the program to ask with. Raises ManifestInvalid where a reference gives nothing."""
+        """``ruby`` is the program that runs the check. Raises ManifestInvalid if a reference has no value."""
         self.services = services(manifest)
         self._redact = redactor([resolve_environment(manifest)])
-        text = json.dumps([_question(name, one) for name, one in self.services.items()]).encode()
+        text = json.dumps([_question(name, service) for name, service in self.services.items()]).encode()
         self._command = Command((ruby, "-rjson", "-rsocket", "-e", _ASK), stdin=text, secret=True, timeout=60)
 
     def put(self, session: Session) -> list[Answer]:
-        """What the server says of each service, in one exec; none where there is no service. Raises Unreachable."""
+        """The server's result for each service, in one round trip; empty without services. Raises Unreachable."""
         if not self.services:
             return []
         status, output = session.execute(self._command)
@@ -51,68 +50,59 @@ class Question:
 
 
 def ask(manifest: Manifest, ruby: str) -> tuple[list[Answer], dict[str, str]]:
-    """Every server's answers, and why some servers did not answer at all. ``ruby`` is the program to ask with.
+    """The results of every server, and why some servers are unreachable. ``ruby`` is the program that runs the check.
 
-    Raises ManifestInvalid where a reference gives nothing."""
+    Raises ManifestInvalid if a reference has no value."""
     question = Question(manifest, ruby)
-
-    def work(target: Target) -> list[Answer]:
-        session = Session(target)
-        try:
-            return question.put(session)
-        finally:
-            session.close()
-
-    answers: list[Answer] = []
-    lost: dict[str, str] = {}
-    for target, result in each(work, targets(manifest) if question.services else []).items():
-        if isinstance(result, DynoctlError):
-            lost[target.name] = result.summary
-        else:
-            answers += result
-    return answers, lost
+    answers, errors = ask_servers(targets(manifest) if question.services else [], question.put)
+    return [answer for found in answers.values() for answer in found], summaries(errors)
 
 
 def _question(name: str, service: Service) -> Mapping[str, object]:
     return {
         "name": name,
         "adapter": service.adapter,
-        "url": plain(service.url),
-        "hosts": plain(service.host).split(","),
+        "url": reveal(service.url),
+        "hosts": reveal(service.host).split(","),
         "port": service.port,
-        "database": plain(service.name),
-        "user": plain(service.user),
-        "password": plain(service.password),
+        "database": reveal(service.name),
+        "user": reveal(service.user),
+        "password": reveal(service.password),
         "timeout": TIMEOUT,
     }
 
 
 def _answers(server: str, services: Mapping[str, Service], status: int, output: str) -> list[Answer]:
-    said: dict[str, tuple[bool, str]] = {}
+    results: dict[str, tuple[bool, str]] = {}
     for line in output.splitlines():
         try:
             name, ok, text = json.loads(line)
-            said[name] = (bool(ok), str(text))
+            results[name] = (bool(ok), str(text))
         except (ValueError, TypeError):
             continue
-    missing = "no Ruby to ask with yet: apply installs it" if status == 127 else f"it could not ask: {output[-300:]}"
+    missing = (
+        "not checked: Ruby is not installed yet; apply installs it"
+        if status == 127
+        else f"check failed: {output[-300:]}"
+    )
     return [
-        Answer(server, name, service.adapter, *said.get(name, (False, missing))) for name, service in services.items()
+        Answer(server, name, service.adapter, *results.get(name, (False, missing)))
+        for name, service in services.items()
     ]
 
 
-# One thread for each service. The login is tried with the app's own library where the server has it; without one,
-# what the service says first tells at least that it is there. Nothing secret is printed, and nothing is written.
+# One thread for each service. The login is tried with the app's own library if the server has it. Without it, the first
+# bytes of the service show at least that it is running. No secret is printed, and nothing is written.
 _ASK = r"""
 $stdout.sync = true
 reply = lambda do |name, ok, text|
   puts JSON.generate([name, ok, text.to_s.lines.map(&:strip).reject(&:empty?).uniq.join(" ")])
 end
-connect = lambda do |one, host = one["hosts"][0]|
-  Socket.tcp(host, one["port"], connect_timeout: one["timeout"])
+connect = lambda do |service, host = service["hosts"][0]|
+  Socket.tcp(host, service["port"], connect_timeout: service["timeout"])
 end
 read = lambda do |socket, seconds, size = 256|
-  raise Errno::ETIMEDOUT, "no answer" unless socket.wait_readable(seconds)
+  raise Errno::ETIMEDOUT, "timed out" unless socket.wait_readable(seconds)
   socket.readpartial(size)
 end
 library = lambda do |name|
@@ -121,62 +111,63 @@ library = lambda do |name|
 rescue LoadError
   false
 end
-redis = lambda do |one|
-  socket = connect.(one)
-  if one["url"].start_with?("rediss:")
+redis = lambda do |service|
+  socket = connect.(service)
+  if service["url"].start_with?("rediss:")
     require "openssl"
     socket = OpenSSL::SSL::SSLSocket.new(socket)
-    socket.hostname = one["hosts"][0]
+    socket.hostname = service["hosts"][0]
     socket.connect
   end
-  login = [one["user"], one["password"]].reject(&:empty?)
+  login = [service["user"], service["password"]].reject(&:empty?)
   commands = [["PING"]]
-  commands.unshift(["SELECT", one["database"]]) unless one["database"].empty?
+  commands.unshift(["SELECT", service["database"]]) unless service["database"].empty?
   commands.unshift(["AUTH", *login]) unless login.empty?
   commands.each do |words|
     socket.write("*#{words.size}\r\n" + words.map { |word| "$#{word.bytesize}\r\n#{word}\r\n" }.join)
-    answer = socket.is_a?(Socket) ? read.(socket, one["timeout"]) : socket.readpartial(256)
+    answer = socket.is_a?(Socket) ? read.(socket, service["timeout"]) : socket.readpartial(256)
     raise answer if answer.start_with?("-")
   end
-  "logged in and answers"
+  "login succeeded"
 end
 ask = {
-  "postgresql" => lambda do |one|
+  "postgresql" => lambda do |service|
     if library.("pg")
-      PG.connect(one["url"], connect_timeout: one["timeout"]).exec("SELECT 1")
-      next "logged in and answers"
+      PG.connect(service["url"], connect_timeout: service["timeout"]).exec("SELECT 1")
+      next "login succeeded"
     end
-    socket = connect.(one)
+    socket = connect.(service)
     socket.write([8, 80_877_103].pack("NN"))
-    raise "it is no PostgreSQL" unless %w[S N].include?(read.(socket, one["timeout"], 1))
-    "is there; the login was not tried, as the server has no pg gem"
+    raise "not a PostgreSQL server" unless %w[S N].include?(read.(socket, service["timeout"], 1))
+    "reachable; the login was not tried: the server has no pg gem"
   end,
-  "mysql" => lambda do |one|
+  "mysql" => lambda do |service|
     if library.("mysql2")
-      Mysql2::Client.new(host: one["hosts"][0], port: one["port"], username: one["user"], password: one["password"],
-                         database: one["database"], connect_timeout: one["timeout"]).query("SELECT 1")
-      next "logged in and answers"
+      Mysql2::Client.new(host: service["hosts"][0], port: service["port"], username: service["user"],
+                         password: service["password"], database: service["database"],
+                         connect_timeout: service["timeout"]).query("SELECT 1")
+      next "login succeeded"
     end
-    raise "it is no MySQL" unless read.(connect.(one), one["timeout"])[4] == "\n"
-    "is there; the login was not tried, as the server has no mysql2 gem"
+    raise "not a MySQL server" unless read.(connect.(service), service["timeout"])[4] == "\n"
+    "reachable; the login was not tried: the server has no mysql2 gem"
   end,
   "redis" => redis,
-  "memcached" => lambda do |one|
-    one["hosts"].each do |host|
-      socket = connect.(one, host)
+  "memcached" => lambda do |service|
+    service["hosts"].each do |host|
+      socket = connect.(service, host)
       socket.write("version\r\n")
-      raise "#{host} is no memcached" unless read.(socket, one["timeout"]).start_with?("VERSION", "ERROR")
+      raise "#{host} is not a memcached server" unless read.(socket, service["timeout"]).start_with?("VERSION", "ERROR")
     end
-    "answers"
+    "reachable"
   end,
 }
 ask["mariadb"] = ask["mysql"]
 require "io/wait"
-JSON.parse($stdin.read).map do |one|
+JSON.parse($stdin.read).map do |service|
   Thread.new do
-    reply.(one["name"], true, ask.fetch(one["adapter"]).(one))
+    reply.(service["name"], true, ask.fetch(service["adapter"]).(service))
   rescue StandardError => error
-    reply.(one["name"], false, error.message)
+    reply.(service["name"], false, error.message)
   end
 end.each(&:join)
 """

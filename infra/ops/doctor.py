@@ -1,4 +1,4 @@
-"""Everything that an apply needs, asked of this machine and of every server at once; each fault with its cure."""
+"""Check everything that an apply needs, locally and on every server in parallel; each problem with a hint."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
 from infra.model.target import Target
+from infra.model.text import quantity
 from infra.ops import server_checks
 from infra.ops.connectivity import Answer, Question
 from infra.ops.server_checks import MIB, Checkup
@@ -30,13 +31,14 @@ from infra.remote.session import Session
 from infra.slug import squashfs
 
 HERE = "here"
-"""What stands for this machine where a server's name would."""
+"""The name of the local machine in findings, in place of a server's."""
 
 SKEW, BROKEN_CLOCK = 2.0, 60.0
-"""Seconds. Beyond the first, logs of several servers come in a wrong order; beyond the second, apt and TLS refuse."""
+"""Clock differences in seconds. Above SKEW, the logs of several servers are out of order; above BROKEN_CLOCK, apt and
+TLS fail."""
 
 LOW, FULL = 1024 * MIB, 256 * MIB
-"""Bytes free where slugs lie. A slug of a Rails app is 30 to 80 MiB, and three are kept beside the one that comes."""
+"""Free bytes on the disk of the slugs. The slug of a Rails app is 30 to 80 MiB, and four are kept with the new one."""
 
 INODES = 10_000
 
@@ -45,7 +47,7 @@ Result = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: where, what, how it is, and what to do about it."""
+    """The result of one check on one server. ``says`` is what was found, ``cure`` the hint if it is not ok."""
 
     server: str
     check: str
@@ -56,19 +58,19 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """Findings in the order of servers; ``unreachable`` are those that could not be asked."""
+    """Findings in the order of the servers; ``unreachable`` are the servers that could not be checked."""
 
     findings: tuple[Finding, ...]
     unreachable: tuple[str, ...]
 
     @property
     def failed(self) -> int:
-        return sum(one.result == "failed" for one in self.findings)
+        return sum(finding.result == "failed" for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one server said. ``sent`` and ``back`` are our clock before and after it told its own."""
+    """The results of one server. ``sent`` and ``back`` are the local time before and after its clock was read."""
 
     login: Sequence[Finding]
     observed: Observed
@@ -79,7 +81,7 @@ class _Seen:
 
 
 def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = time.time) -> Report:
-    """Ask; changes nothing. Nothing raises for one server, nor for a secret that is missing here."""
+    """Run all checks; changes nothing. Failures of a server and missing secrets are findings, not errors."""
     stack = registry.stack(manifest)
     here, question = _here(manifest, registry, stack)
     scope = Scope(manifest.app.name, secrets.token_hex(16), packages=stack.packages, router=registry.router(manifest))
@@ -88,37 +90,37 @@ def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = t
     def ask(target: Target) -> _Seen | list[Finding]:
         return _ask(target, observer, question, now)
 
-    said = {target.name: answer for target, answer in each(ask, targets(manifest)).items()}
+    results = {target.name: result for target, result in each(ask, targets(manifest)).items()}
     found: list[Finding] = []
-    seen = {name: one for name, one in said.items() if isinstance(one, _Seen)}
-    facts = {name: one.observed.facts for name, one in seen.items()}
-    formation = form(manifest, facts, [name for name in said if name not in seen])
-    for name, one in said.items():
-        if isinstance(one, _Seen):
-            coming = preconditions.missing(stack, one.observed, registry.package_key)
-            found += [*one.login, *_server(name, one, manifest, stack, formation, coming)]
-        elif isinstance(one, DynoctlError):
-            found.append(_failed(name, "ssh", one))
+    seen = {name: result for name, result in results.items() if isinstance(result, _Seen)}
+    facts = {name: result.observed.facts for name, result in seen.items()}
+    formation = form(manifest, facts, [name for name in results if name not in seen])
+    for name, result in results.items():
+        if isinstance(result, _Seen):
+            coming = preconditions.missing(stack, result.observed, registry.package_key)
+            found += [*result.login, *_server(name, result, manifest, stack, formation, coming)]
+        elif isinstance(result, DynoctlError):
+            found.append(_failed(name, "ssh", result))
         else:
-            found += one
+            found += result
     problems = [*preconditions.other_destinations(manifest, facts), *_twins(facts), *formation.errors]
-    fleet = [Finding("fleet", "dynos", "failed", one.summary, one.hint or one.expected) for one in problems]
-    wanted = sum(one.count for one in manifest.types.values())
+    fleet = [Finding("fleet", "dynos", "failed", problem.summary, _hint(problem)) for problem in problems]
+    wanted = sum(type_.count for type_ in manifest.types.values())
     if not problems and seen:
-        says = f"{len(formation.homes)} of {wanted} have a place"
+        says = f"{len(formation.homes)} of {quantity(wanted, 'dyno')} placed"
         full = len(formation.homes) == wanted
-        cure = "The servers that did not answer may have room for the rest."
+        cure = "the unreachable servers may have capacity for the rest"
         fleet = [Finding("fleet", "dynos", "ok" if full else "warning", says, "" if full else cure)]
-    return Report((*here, *found, *fleet), tuple(name for name in said if name not in seen))
+    return Report((*here, *found, *fleet), tuple(name for name in results if name not in seen))
 
 
 def _here(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Finding], Question | None]:
-    """What this machine brings: the app's tree, and what references give."""
+    """Check the local machine: the manifest, the app's source and the references."""
     found = [Finding(HERE, "manifest", "ok", f"{manifest.file.name} is valid")]
     try:
         slug = registry.slug(manifest, stack)
         squashfs.find()
-        found.append(Finding(HERE, "app", "ok", f"its slug is {slug.digest[:12]}"))
+        found.append(Finding(HERE, "app", "ok", f"slug {slug.digest[:12]}"))
     except DynoctlError as error:
         found.append(_failed(HERE, "app", error))
     question = None
@@ -128,11 +130,9 @@ def _here(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Fi
         resolve_credentials(manifest, resolver)
         resolve_tls(manifest)
         question = Question(manifest, stack.program)
-        found.append(Finding(HERE, "secrets", "ok", f"all {len(environment)} variables have a value"))
+        found.append(Finding(HERE, "secrets", "ok", f"{len(environment)} config vars resolved"))
     except ManifestInvalid as error:
-        found += [
-            Finding(HERE, "secrets", "failed", one.summary, one.hint or one.expected) for one in error.diagnostics
-        ]
+        found += [Finding(HERE, "secrets", "failed", problem.summary, _hint(problem)) for problem in error.diagnostics]
     except DynoctlError as error:
         found.append(_failed(HERE, "secrets", error))
     return found, question
@@ -141,7 +141,7 @@ def _here(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Fi
 def _ask(
     target: Target, observer: Observer, question: Question | None, now: Callable[[], float]
 ) -> _Seen | list[Finding]:
-    """What a server says, over one connection; where it comes to nothing, how far it came."""
+    """Check one server over one connection; if that fails, the findings so far."""
     findings: list[Finding] = []
     try:
         session = Session(target)
@@ -157,9 +157,9 @@ def _ask(
             health = server_checks.parse(sections(text, nonce)["checkup"][1])
         except (KeyError, ValueError):
             raise DynoctlError(
-                f"{target.name}: what the server said cannot be read", "Is it a Linux server with systemd?"
+                f"cannot parse the output of {target.name}", "check that it is a Linux server with systemd"
             ) from None
-        findings.append(Finding(target.name, "root", "ok", "by itself" if session.user == "root" else "by sudo"))
+        findings.append(Finding(target.name, "root", "ok", "login as root" if session.user == "root" else "with sudo"))
         observed = observer.look(session)
         return _Seen(findings, observed, health, sent, back, question.put(session) if question else ())
     except DynoctlError as error:
@@ -172,28 +172,30 @@ def _server(
     name: str, seen: _Seen, manifest: Manifest, stack: Stack, formation: Formation, coming: Sequence[str]
 ) -> Iterator[Finding]:
     facts, health = seen.observed.facts, seen.checkup
-    idle = any(one.name == name and (one.drain or not one.dynos) for one in manifest.servers)
-    yield from _told(name, "systemd", preconditions.system(name, facts), f"{facts.systemd} on {health.system}")
-    off = [one for one in ("cpu", "memory") if one not in health.controllers]
-    cure = f"Boot with cgroup_enable={off[0]} on the kernel's command line, and without cgroup_disable." if off else ""
-    says = f"no control groups for {' and '.join(off)}" if off else "CPU and memory can be limited"
+    idle = any(server.name == name and (server.drain or not server.dynos) for server in manifest.servers)
+    yield from _finding(name, "systemd", preconditions.system(name, facts), f"{facts.systemd} on {health.system}")
+    off = [controller for controller in ("cpu", "memory") if controller not in health.controllers]
+    cure = f"boot with cgroup_enable={off[0]} on the kernel command line, and without cgroup_disable" if off else ""
+    says = f"missing cgroup controllers: {', '.join(off)}" if off else "cgroup controllers cpu, memory"
     yield Finding(name, "limits", "failed" if off else "ok", says, cure)
     loop = "loop devices, squashfs" if health.loop else "no loop devices"
-    cure = "" if health.loop else "Load the module: modprobe loop. A slug is mounted by one."
+    cure = "" if health.loop else "load the kernel module: modprobe loop"
     yield Finding(name, "slugs", "ok" if health.loop else "failed", loop, cure)
     if not idle:
-        has = f"ruby {facts.ruby}" if facts.ruby else "none yet"
-        brings = f"{has}; apply installs {', '.join(coming)}" if coming else has
-        yield from _told(name, "ruby", preconditions.layers(name, facts, stack, coming), brings)
+        has = f"ruby {facts.ruby}" if facts.ruby else "not installed"
+        installed = f"{has}; apply installs {', '.join(coming)}" if coming else has
+        yield from _finding(name, "ruby", preconditions.layers(name, facts, stack, coming), installed)
     yield from _disks(name, health)
     yield _clock(name, seen)
     yield from _memory(name, manifest, health, formation)
     around = {name: (facts.routes, facts.ports)}
-    ports = [f"{one.port} for {one.name}" for one in formation.dynos if one.server == name and one.port]
+    ports = [f"{dyno.port} for {dyno.name}" for dyno in formation.dynos if dyno.server == name and dyno.port]
     conflicts = list(routing.conflicts(manifest.app.name, manifest.router, around))
-    yield from _told(name, "ports", conflicts, ", ".join(ports) or "none needed")
+    yield from _finding(name, "ports", conflicts, ", ".join(ports) or "none needed")
     for answer in seen.answers:
-        cure = f"Check {answer.service} in the manifest, its login, and the firewall between {name} and it."
+        cure = (
+            f"check {answer.service} in {manifest.file.name}, its credentials, and the firewall between {name} and it"
+        )
         result: Result = "ok" if answer.ok else "failed"
         yield Finding(name, answer.service, result, f"{answer.adapter}: {answer.says}", "" if answer.ok else cure)
 
@@ -202,7 +204,13 @@ def _disks(name: str, health: Checkup) -> Iterator[Finding]:
     free = []
     for disk in health.disks:
         if not disk.writable:
-            yield Finding(name, "disk", "failed", f"{disk.path} cannot be written to", "Is it mounted read-only? mount")
+            yield Finding(
+                name,
+                "disk",
+                "failed",
+                f"cannot write to {disk.path}",
+                f"check if it is mounted read-only: findmnt -T {disk.path}",
+            )
         elif disk.path in ("/var/lib", "/srv"):
             free.append(f"{disk.path} {disk.free // MIB} MiB")
             low = disk.free < LOW or (disk.inodes is not None and disk.inodes < INODES)
@@ -210,7 +218,7 @@ def _disks(name: str, health: Checkup) -> Iterator[Finding]:
             if low:
                 inodes = "" if disk.inodes is None else f" and {disk.inodes} inodes"
                 says = f"{disk.path} has {disk.free // MIB} MiB{inodes} free"
-                cure = f"Make room: du -x -d 2 {disk.path}, journalctl --vacuum-size=200M, apt-get clean."
+                cure = f"free disk space: du -x -d 2 {disk.path}, journalctl --vacuum-size=200M, apt-get clean"
                 yield Finding(name, "disk", "failed" if none else "warning", says, cure)
                 free = []
                 break
@@ -219,37 +227,45 @@ def _disks(name: str, health: Checkup) -> Iterator[Finding]:
 
 
 def _clock(name: str, seen: _Seen) -> Finding:
-    # The server's moment lies somewhere between our two; what is outside of them is skew for certain.
+    # The server read its clock between our two readings, so only what lies outside of them is skew.
     skew = max(0.0, seen.sent - seen.checkup.clock, seen.checkup.clock - seen.back)
     if skew <= SKEW:
-        return Finding(name, "clock", "ok", "as here" if skew < 0.1 else f"{skew:.1f} s beside ours")
+        return Finding(
+            name, "clock", "ok", "in sync" if skew < 0.1 else f"differs from the local clock by {skew:.1f} s"
+        )
     way = "behind" if seen.checkup.clock < seen.sent else "ahead of"
-    cure = "Let it follow a time server: systemctl enable --now systemd-timesyncd, or chrony. Or is it this machine's?"
-    return Finding(name, "clock", "failed" if skew > BROKEN_CLOCK else "warning", f"{skew:.0f} s {way} ours", cure)
+    cure = "set up time synchronisation: systemctl enable --now systemd-timesyncd; or check the local clock"
+    return Finding(
+        name, "clock", "failed" if skew > BROKEN_CLOCK else "warning", f"{skew:.0f} s {way} the local clock", cure
+    )
 
 
 def _memory(name: str, manifest: Manifest, health: Checkup, formation: Formation) -> Iterator[Finding]:
     types = [dyno.rpartition(".")[0] for dyno, home in formation.homes.items() if home == name]
-    most = sum(manifest.types[one].memory for one in types if one in manifest.types) // MIB
-    says = f"{len(types)} dynos may take {most} MiB of {health.memory}"
-    cure = "When all take their most at once the kernel ends one. Lower dynos.TYPE.memory, or add a server."
+    most = sum(manifest.types[type_].memory for type_ in types if type_ in manifest.types) // MIB
+    says = f"{quantity(len(types), 'dyno')} may use {most} of {health.memory} MiB"
+    cure = "lower dynos.TYPE.memory or add a server, or the kernel may kill dynos when all use their limit"
     over = most > health.memory
     yield Finding(name, "memory", "warning" if over else "ok", says, cure if over else "")
 
 
-def _told(name: str, check: str, problems: Sequence[Diagnostic], well: str) -> Iterator[Finding]:
+def _finding(name: str, check: str, problems: Sequence[Diagnostic], well: str) -> Iterator[Finding]:
     if not problems:
         yield Finding(name, check, "ok", well)
-    for one in problems:
-        yield Finding(name, check, "failed", one.summary.removeprefix(f"{name}: "), one.hint or one.expected)
+    for problem in problems:
+        yield Finding(name, check, "failed", problem.summary.removeprefix(f"{name}: "), _hint(problem))
+
+
+def _hint(problem: Diagnostic) -> str:
+    return problem.hint or problem.expected
 
 
 def _twins(facts: Mapping[str, Facts]) -> Iterator[Diagnostic]:
     machines: dict[str, str] = {}
-    for name, one in facts.items():
-        twin = machines.setdefault(one.machine_id, name)
+    for name, server in facts.items():
+        twin = machines.setdefault(server.machine_id, name)
         if twin != name:
-            yield preconditions.twins(name, twin, one.machine_id)
+            yield preconditions.twins(name, twin, server.machine_id)
 
 
 def _failed(server: str, check: str, error: DynoctlError) -> Finding:

@@ -1,4 +1,4 @@
-"""Makes an app or a dyno.yaml in a directory: reads what is there, writes nothing over anything."""
+"""Create an app from a starter, or a dyno.yaml for an existing app; no existing file is overwritten."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from typing import Protocol
 from infra.errors import DynoctlError
 
 LARGEST = 1 << 20
-"""Bytes of a file that are looked at."""
+"""Bytes of each file that are read."""
 
-SECRET = ".dyno/secret_key_base"  # noqa: S105  # where it is kept
+SECRET = ".dyno/secret_key_base"  # noqa: S105  # a path
 
 
 class Starters(Protocol):
-    """What the layers know of apps: how to tell one, and what the starters are."""
+    """What init needs from the stacks: how to recognise an app, and the starters."""
 
     looked_at: Sequence[str]
-    """Files by name; a directory ends in a slash."""
+    """The names of the files to read; a directory ends in a slash."""
 
     slugignore: str
-    """For an app that has none."""
+    """The .slugignore of an app that has none."""
 
     default_starter: str
-    """The framework of a new app where nobody names one."""
+    """The default framework of a new app."""
 
     def starters(self) -> Sequence[str]:
-        """The frameworks that there is a starter for."""
+        """The frameworks that have a starter."""
         ...
 
     def app_name(self, directory: str) -> str:
-        """A name for the app in a directory of that name."""
+        """The name for an app in a directory of this name."""
         ...
 
     def found(self, texts: Mapping[str, str], name: str) -> str | None:
-        """The dyno.yaml of an app with these files, or None where it is none."""
+        """The dyno.yaml for an app with these files; None if they are not a Rack app."""
         ...
 
     def starter(self, framework: str, name: str) -> str:
@@ -47,57 +47,58 @@ class Starters(Protocol):
         ...
 
 
-def begin(directory: Path, framework: str | None, known: Starters) -> list[str]:
-    """Make the files; give back their names, dyno.yaml first. Raises DynoctlError, and then nothing was written."""
+def begin(directory: Path, framework: str | None, starters: Starters) -> list[str]:
+    """Create the files and return their names, dyno.yaml first. Raises DynoctlError if nothing was written."""
     try:
-        there = sorted(path.name for path in directory.iterdir() if path.name != ".git") if directory.exists() else []
+        existing = (
+            sorted(path.name for path in directory.iterdir() if path.name != ".git") if directory.exists() else []
+        )
     except OSError as error:
-        raise DynoctlError(f"{directory} cannot be read: {error.strerror}") from None
-    if "dyno.yaml" in there:
-        raise DynoctlError(f"{directory / 'dyno.yaml'} is there already", "Edit it; init never writes over a file.")
-    name = known.app_name(directory.resolve().name)
+        raise DynoctlError(f"cannot read {directory}: {error.strerror}") from None
+    if "dyno.yaml" in existing:
+        raise DynoctlError(f"{directory / 'dyno.yaml'} already exists", "edit it; init does not overwrite files")
+    name = starters.app_name(directory.resolve().name)
     try:
-        if there and framework is None:
-            return _existing(directory, name, known)
-        if there:
+        if existing and framework is None:
+            return _existing(directory, name, starters)
+        if existing:
             raise DynoctlError(
-                f"{directory} is not empty: {', '.join(there[:5])}",
-                "For the app that is there: dynoctl init without --framework. For a new one, name a new directory.",
+                f"{directory} is not empty: {', '.join(existing[:5])}",
+                "for an existing app: dynoctl init without --framework; for a new app, name a new directory",
             )
-        return _new(directory, framework or known.default_starter, name, known)
+        return _new(directory, framework or starters.default_starter, name, starters)
     except OSError as error:
-        raise DynoctlError(f"{error.filename} cannot be written: {error.strerror}") from None
+        raise DynoctlError(f"cannot write {error.filename}: {error.strerror}") from None
 
 
-def _new(directory: Path, framework: str, name: str, known: Starters) -> list[str]:
-    if framework not in known.starters():
-        raise DynoctlError(f"There is no starter for {framework}", f"There is: {', '.join(known.starters())}.")
-    text = known.starter(framework, name)
+def _new(directory: Path, framework: str, name: str, starters: Starters) -> list[str]:
+    if framework not in starters.starters():
+        raise DynoctlError(f"unknown framework: {framework}", f"one of: {', '.join(starters.starters())}")
+    text = starters.starter(framework, name)
     directory.mkdir(parents=True, exist_ok=True)
-    with as_file(files("stacks") / "starters" / framework) as starter:
-        shutil.copytree(starter, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    with as_file(files("stacks") / "starters" / framework) as source:
+        shutil.copytree(source, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
-    return _write(directory, text) + [one for one in names if not one.startswith(".git/")]
+    return _write(directory, text) + [name for name in names if not name.startswith(".git/")]
 
 
-def _existing(directory: Path, name: str, known: Starters) -> list[str]:
-    text = known.found(_texts(directory, known.looked_at), name)
+def _existing(directory: Path, name: str, starters: Starters) -> list[str]:
+    text = starters.found(_texts(directory, starters.looked_at), name)
     if text is None:
-        looked = ", ".join(one for one in known.looked_at if not one.endswith("/"))
+        looked = ", ".join(name for name in starters.looked_at if not name.endswith("/"))
         raise DynoctlError(
-            f"{directory} is not empty, and there is no Rack app in it that init knows",
-            f"It looked at {looked}. A config.ru is enough. "
-            f"For a new app: dynoctl init --framework {known.default_starter} NAME",
+            f"no Rack app found in {directory}: none of {looked} identifies one",
+            f"add a config.ru; for a new app: dynoctl init --framework {starters.default_starter} NAME",
         )
     written = _write(directory, text)
     if not (directory / ".slugignore").exists():
-        (directory / ".slugignore").write_text(known.slugignore, encoding="utf-8")
+        (directory / ".slugignore").write_text(starters.slugignore, encoding="utf-8")
         written.append(".slugignore")
     return written
 
 
 def _texts(directory: Path, names: Sequence[str]) -> dict[str, str]:
-    """The files that are there, as far as they are text. What a link leads out of the directory to is not read."""
+    """The contents of the files that exist. Links that lead out of the directory are not followed."""
     root = directory.resolve()
     found: dict[str, str] = {}
     for name in names:
@@ -115,7 +116,7 @@ def _texts(directory: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def _write(directory: Path, text: str) -> list[str]:
-    """Write dyno.yaml, and the secret that it refers to; git is told to leave secrets alone."""
+    """Write dyno.yaml and the secret that it refers to, and add the secret's directory to .gitignore."""
     written = ["dyno.yaml"]
     with (directory / "dyno.yaml").open("x", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""What the dynos of an app said: lines of the servers' journals, in the order of time."""
+"""The log lines of an app's dynos, parsed from the servers' journals and merged by time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from infra.model import naming
 
 WINDOW = 0.25
-"""Seconds that a line is held back while others come that may be older."""
+"""Seconds that a line is held back, as older lines of other servers may arrive late."""
 
 _DYNO = r"(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)(?P<ready>-ready)?"
 _ONE_OFF = r"(?P<kind>[a-z]+)-(?P<of>[a-z][a-z0-9-]*)\.(?P<nonce>[A-Za-z0-9]+)"
@@ -20,9 +20,9 @@ _ONE_OFF = r"(?P<kind>[a-z]+)-(?P<of>[a-z][a-z0-9-]*)\.(?P<nonce>[A-Za-z0-9]+)"
 
 @dataclass(frozen=True)
 class Line:
-    """One line. ``time`` is in microseconds since 1970, as its server's clock had it; ``source`` is ``app`` for the
-    dyno itself, ``health`` for what waits for its answer, ``systemd`` for what systemd says of it. ``cursor`` is
-    where it stands in its journal."""
+    """One line. ``time`` is in microseconds since 1970, by the server's clock. ``source`` is ``app`` for the dyno,
+    ``health`` for its health check, ``systemd`` for messages of systemd about it. ``cursor`` is its place in the
+    journal."""
 
     time: int
     server: str
@@ -35,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which dynos are asked for, by name or by type; none named means all, one-off ones included."""
+    """The selected dynos, by name or by type. If none is named, all are selected, one-off dynos included."""
 
     types: tuple[str, ...] = ()
     dynos: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Wanted:
         return everything or dyno in self.dynos or str(dyno).partition(".")[0] in self.types
 
     def pattern(self, app: str) -> str:
-        """An extended regular expression of the dynos' units, one-off ones too, without ``.service``."""
+        """A regular expression (extended) for the unit names of the dynos and one-off dynos, without ``.service``."""
         names = [f"{type_}-[1-9][0-9]*" for type_ in self.types] + [name.replace(".", "-") for name in self.dynos]
         one_off = [f"{type_}-{app}[.][0-9]+" for type_ in self.types]
         one_off += [name.replace(".", f"-{app}[.]") for name in self.dynos]
@@ -57,7 +57,7 @@ EVERYTHING = Wanted()
 
 
 class Reader:
-    """Reads the journal of one server, as ``journalctl -o json`` prints it."""
+    """Parses the journal of one server, as ``journalctl -o json`` prints it."""
 
     def __init__(self, app: str, server: str) -> None:
         self._server = server
@@ -66,34 +66,34 @@ class Reader:
         self._one_off = re.compile(rf"dynoctl-{_ONE_OFF}\.service")
 
     def read(self, text: bytes | str) -> Line | None:
-        """One line; None where it is none, or of nothing that is the app's."""
+        """Parse one line; None if it is not an entry, or not of this app."""
         try:
             entry = json.loads(text)
         except ValueError:
             return None
         if not isinstance(entry, dict):
             return None
-        unit = _word(entry.get("_SYSTEMD_UNIT"))
-        by_systemd = _word(entry.get("_PID")) == "1"
-        named = self._named(_word(entry.get("UNIT")) if by_systemd else unit)
-        time, priority = _word(entry.get("__REALTIME_TIMESTAMP")), _word(entry.get("PRIORITY"))
+        unit = _string(entry.get("_SYSTEMD_UNIT"))
+        by_systemd = _string(entry.get("_PID")) == "1"
+        named = self._named(_string(entry.get("UNIT")) if by_systemd else unit)
+        time, priority = _string(entry.get("__REALTIME_TIMESTAMP")), _string(entry.get("PRIORITY"))
         if named is None or not time.isdigit():
             return None
         dyno, source = named
         if by_systemd and source != "app":
-            return None  # that it began to wait for the dyno, and ended, is said by the dyno's own unit
+            return None  # the start and end of the health check are reported by the unit of the dyno itself
         return Line(
             int(time),
             self._server,
             dyno,
             "systemd" if by_systemd else source,
             _text(entry.get("MESSAGE")),
-            _word(entry.get("__CURSOR")),
+            _string(entry.get("__CURSOR")),
             int(priority) if priority.isdigit() else 6,
         )
 
     def dyno(self, unit: str) -> str | None:
-        """The dyno that a unit, without ``.service``, is of; None where it is none of the app's."""
+        """The dyno of a unit (named without ``.service``); None if the unit is not of this app."""
         named = self._named(f"{unit}.service")
         return None if named is None else named[0]
 
@@ -105,39 +105,39 @@ class Reader:
         return None
 
 
-def _word(value: object) -> str:
+def _string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
 def _text(value: object) -> str:
-    """A message: text, the bytes of one that is no UTF-8, or several of them; nothing where it was empty."""
+    """A message: text, a list of bytes if it is not UTF-8, or a list of messages. "" if it is empty."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
         if all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
             return bytes(value).decode(errors="replace")
-        return "\n".join(_text(one) for one in value)
+        return "\n".join(_text(item) for item in value)
     return ""
 
 
 def merge(servers: Iterable[Sequence[Line]], last: int | None) -> list[Line]:
-    """All lines by time, the ``last`` ones of them. One server's lines stay in the order of its journal, also where its
-    clock was set back."""
+    """The ``last`` lines by time. The lines of one server stay in the order of its journal, even if its clock was set
+    back."""
     ordered = list(heapq.merge(*(_keyed(number, lines) for number, lines in enumerate(servers))))
     return [line for *_, line in (ordered if last is None else ordered[len(ordered) - min(last, len(ordered)) :])]
 
 
 def _keyed(number: int, lines: Sequence[Line]) -> Iterator[tuple[int, int, int, Line]]:
     newest = 0
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         newest = max(newest, line.time)
-        yield newest, number, place, line
+        yield newest, number, index, line
 
 
 @dataclass
 class Merger:
-    """Lines that come in from several servers at once, put in order: each is held back for ``window`` seconds, in case
-    that an older one is on its way."""
+    """Merges lines that arrive from several servers by time. Each is held back for ``window`` seconds, as an older line
+    may arrive late."""
 
     window: float = WINDOW
     _heap: list[tuple[int, int, Line]] = field(default_factory=list)
@@ -152,7 +152,7 @@ class Merger:
         self._arrived.append((now, key))
 
     def due(self, now: float) -> Iterator[Line]:
-        """Those that waited long enough, and all that are older than one of them."""
+        """The lines that were held back long enough, and all older lines."""
         until = -1
         while self._arrived and self._arrived[0][0] + self.window <= now:
             until = max(until, self._arrived.popleft()[1])
@@ -160,14 +160,14 @@ class Merger:
             yield heapq.heappop(self._heap)[2]
 
     def rest(self) -> Iterator[Line]:
-        """Everything that is left."""
+        """All remaining lines."""
         return self.due(float("inf"))
 
     def wait(self, now: float, most: float) -> float:
-        """Seconds until something is due, at most ``most``."""
+        """Seconds until a line is due, at most ``most``."""
         return min(most, max(0.0, self._arrived[0][0] + self.window - now)) if self._arrived else most
 
 
 def slice_of(app: str) -> str:
-    """The slice in which all that runs of an app runs, and nothing else."""
+    """The slice of all processes of the app, and of nothing else."""
     return f"dyno-{naming.escape(app)}.slice"

@@ -1,4 +1,4 @@
-"""Read the journals of all servers: what is there, and then what comes, past connections that break."""
+"""Read the journals of all servers, then follow them; a lost connection is opened again."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from infra.errors import DynoctlError, Unreachable
+from infra.errors import Unreachable
+from infra.fleet.ask import ask_servers, summaries
+from infra.fleet.reconnect import stay_connected
 from infra.model.target import Target
 from infra.ops.journal import EVERYTHING, Line, Merger, Reader, Wanted, merge, slice_of
-from infra.remote.parallel import each
 from infra.remote.quote import PRELUDE, assign
 from infra.remote.session import Session
 from infra.remote.stream import Stream
 
-BACK_OFF = (1, 2, 4, 8)
-"""Seconds before each next try to reach a server again; the last one stays."""
-
 AHEAD = 5000
-"""Lines that are read before whoever prints them must follow."""
+"""Lines that may wait for the reader of ``follow``."""
 
 RECENT = 64
-"""Lines of a server that are known again: journalctl prints one twice at times, when its files change under it."""
+"""Last lines of a server that are remembered: journalctl may print a line twice when the journal is rotated."""
 
 TIMEOUT = 120
-"""Seconds that a server has to read its journal."""
+"""Timeout in seconds for reading the journal of a server."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked for. ``last`` lines over all servers (None: all), none before ``since`` (seconds since 1970)."""
+    """Which lines to read: the ``last`` lines of all servers together (None: all), none before ``since`` (seconds since
+    1970)."""
 
     app: str
     wanted: Wanted = EVERYTHING
@@ -43,8 +42,8 @@ class Query:
 
 @dataclass(frozen=True)
 class Found:
-    """The lines in order; the dynos that some server knows; where following goes on, by server; and why some servers
-    did not answer. ``sessions`` are open, and the caller's to close."""
+    """The lines in order; the dynos found on any server; by server, the cursor or time from which to follow; and why
+    some servers are unreachable. The caller closes ``sessions``."""
 
     lines: Sequence[Line]
     dynos: frozenset[str]
@@ -54,64 +53,50 @@ class Found:
 
 
 def read(query: Query, targets: Sequence[Target]) -> Found:
-    """What the journals hold now: one script on each server, all at once."""
+    """Read the journals of all servers in parallel, with one script per server."""
     script = PRELUDE + assign(_values(query)) + _SHOW + _HISTORY
 
-    def ask(target: Target) -> tuple[Session, tuple[list[Line], set[str], str]]:
-        session = Session(target)
-        try:
-            output = session.run(script, TIMEOUT)
-            return session, _parse(query, target.name, output.stdout)
-        except BaseException:
-            session.close()
-            raise
+    def ask(session: Session) -> tuple[list[Line], set[str], str]:
+        return _parse(query, session.name, session.run(script, TIMEOUT).stdout)
 
-    lists: list[list[Line]] = []
-    dynos: set[str] = set()
-    starts: dict[str, str] = {}
-    lost: dict[str, str] = {}
     sessions: dict[str, Session] = {}
-    for target, answer in each(ask, targets).items():
-        if isinstance(answer, DynoctlError):
-            lost[target.name] = answer.summary
-            continue
-        sessions[target.name], (lines, known, start) = answer
-        lists.append(lines)
-        dynos |= known
-        starts[target.name] = lines[-1].cursor if lines else start
-    return Found(merge(lists, query.last), frozenset(dynos), starts, lost, sessions)
+    answers, errors = ask_servers(targets, ask, keep=sessions)
+    dynos = frozenset(dyno for _, dynos, _ in answers.values() for dyno in dynos)
+    starts = {name: lines[-1].cursor if lines else start for name, (lines, _, start) in answers.items()}
+    merged = merge((lines for lines, _, _ in answers.values()), query.last)
+    return Found(merged, dynos, starts, summaries(errors), sessions)
 
 
 def _parse(query: Query, server: str, text: str) -> tuple[list[Line], set[str], str]:
-    """Its lines, the dynos that it knows, and the moment at which it was asked. Raises Unreachable."""
+    """The lines, the dynos found, and the server's time when it was read. Raises Unreachable."""
     reader = Reader(query.app, server)
     lines: list[Line] = []
     dynos: set[str] = set()
     start = problem = ""
     ended = False
-    for one in text.split("\n"):
-        if one.startswith("{"):
-            if (line := reader.read(one)) is not None and line.dyno in query.wanted:
+    for row in text.split("\n"):
+        if row.startswith("{"):
+            if (line := reader.read(row)) is not None and line.dyno in query.wanted:
                 lines.append(line)
             continue
-        word, _, rest = one.partition(" ")
-        if word == "unit":
+        key, _, rest = row.partition(" ")
+        if key == "unit":
             if (dyno := reader.dyno(rest)) is not None:
                 dynos.add(dyno)
-        elif word == "now" and rest:
+        elif key == "now" and rest:
             start = f"@{rest}"
-        elif word == "end":
+        elif key == "end":
             ended = rest == "0"
         else:
-            problem = one.strip() or problem
+            problem = row.strip() or problem
     if not ended:
-        raise Unreachable(f"{server}: its journal cannot be read: {problem or 'its answer was cut off'}")
+        raise Unreachable(f"cannot read the journal of {server}: {problem or 'the output was cut off'}")
     return lines, dynos, start
 
 
 @dataclass(frozen=True)
 class Went:
-    """A server does not answer any more, or not yet; ``why`` says the reason."""
+    """A server became unreachable, or is from the start; ``why`` is the reason."""
 
     server: str
     why: str
@@ -119,7 +104,7 @@ class Went:
 
 @dataclass(frozen=True)
 class Back:
-    """A server that went answers again."""
+    """An unreachable server is reachable again."""
 
     server: str
 
@@ -130,8 +115,8 @@ Event = Line | Went | Back
 def follow(
     query: Query, targets: Sequence[Target], found: Found, watch: Callable[[], None] = lambda: None
 ) -> Iterator[Event]:
-    """Every line that comes, in order, without an end; a server that goes away is tried again until it is back, and
-    goes on where it was. ``watch`` is called a few times a second."""
+    """Every new line, in order, without an end. An unreachable server is retried until it is reachable, and continues
+    after its last line. ``watch`` is called a few times a second."""
     events: queue.Queue[Event] = queue.Queue(AHEAD)
     for target in targets:
         session, start = found.sessions.get(target.name), found.starts.get(target.name, f"@{int(time.time())}")
@@ -141,12 +126,12 @@ def follow(
     merger = Merger()
     while True:
         watch()
-        came: list[Event] = []
+        new: list[Event] = []
         with suppress(queue.Empty):
-            came.append(events.get(timeout=max(0.01, merger.wait(time.monotonic(), 0.25))))
-            while len(came) < AHEAD:
-                came.append(events.get_nowait())
-        for event in came:
+            new.append(events.get(timeout=max(0.01, merger.wait(time.monotonic(), 0.25))))
+            while len(new) < AHEAD:
+                new.append(events.get_nowait())
+        for event in new:
             if isinstance(event, Line):
                 merger.add(event, time.monotonic())
             else:
@@ -157,39 +142,35 @@ def follow(
 def _listen(
     query: Query, target: Target, session: Session | None, start: str, why: str, events: queue.Queue[Event]
 ) -> None:
-    """Follow one server for ever; runs in a thread of its own."""
-    failures = 0
+    """Follow one server until the process ends; runs in a thread of its own."""
+    unreachable = bool(why)
+
+    def lost(reason: str) -> None:
+        nonlocal unreachable
+        if not unreachable:
+            events.put(Went(target.name, reason))
+        unreachable = True
+
+    def read_lines(session: Session, answers: Callable[[], None]) -> None:
+        nonlocal start, unreachable
+        stream = Stream(session, _SHOW + _FOLLOW, _values(query) | {"start": start})
+        reader, recent = Reader(query.app, target.name), deque([start], RECENT)
+        for text in stream.lines():
+            if text == b"listening":
+                if unreachable:
+                    events.put(Back(target.name))
+                unreachable = False
+                answers()
+            elif (line := reader.read(text)) is not None and line.cursor not in recent:
+                start = line.cursor or start
+                recent.append(start)
+                if line.dyno in query.wanted:
+                    events.put(line)
+        raise Unreachable(f"the journal of {target.name} ended")
+
     if why:
         events.put(Went(target.name, why))
-    while True:
-        try:
-            if session is None:
-                if why:
-                    time.sleep(BACK_OFF[min(failures, len(BACK_OFF)) - 1] if failures else 0)
-                session = Session(target)
-            values = _values(query) | {"start": start}
-            stream = Stream(session, _SHOW + _FOLLOW, values)
-            reader, recent = Reader(query.app, target.name), deque([start], RECENT)
-            for text in stream.lines():
-                if text == b"listening":
-                    if why:
-                        events.put(Back(target.name))
-                    why, failures = "", 0
-                elif (line := reader.read(text)) is not None and line.cursor not in recent:
-                    start = line.cursor or start
-                    recent.append(start)
-                    if line.dyno in query.wanted:
-                        events.put(line)
-            raise Unreachable(f"{target.name}: its journal ended")
-        except (DynoctlError, OSError, EOFError) as error:
-            failures += 1
-            if not why:
-                why = error.summary if isinstance(error, DynoctlError) else f"{target.name}: {error}"
-                events.put(Went(target.name, why))
-            if session is not None:
-                with suppress(OSError, EOFError):
-                    session.close()
-            session = None
+    stay_connected(target, read_lines, lost, threading.Event(), session)
 
 
 def _values(query: Query) -> dict[str, str]:
@@ -209,8 +190,8 @@ show() {
 }
 """
 
-# What systemd itself says names the unit in UNIT=, which any process can write: so it must come from PID 1. All that an
-# app's processes print is told by their slice, which the journal sets.
+# systemd's own messages name the unit in UNIT=, which any process can set: so they are accepted from PID 1 only. The
+# output of the app's processes is selected by their slice, which journald sets.
 _HISTORY = """\
 printf 'now '; date +%s.%N
 units=$({ cd /etc/systemd/system && for file in "dyno-$app"-*.service; do printf '%s\\n' "$file"; done
@@ -235,7 +216,7 @@ fi
 printf 'end %d\\n' "$status"
 """
 
-# Dynos may come while it follows: so all of the app is sent, and chosen from on this side.
+# Dynos may be added while it follows: so all lines of the app are sent, and filtered locally.
 _FOLLOW = """\
 case $start in @*) from="--since=$start" ;; *) from="--after-cursor=$start" ;; esac
 echo listening

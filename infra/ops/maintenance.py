@@ -1,4 +1,4 @@
-"""Maintenance: every router shows a page instead of the app, whose dynos go on as they are."""
+"""Maintenance mode: every router answers with a page instead of the app; the dynos keep running."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infra.remote.parallel import each
 from infra.remote.session import Session
 
 LARGEST = {"haproxy": 15 * 1024}
-"""Bytes of a page that a kind of router can hold; LARGEST_ELSE with all others."""
+"""Maximum size of a page in bytes, by kind of router; LARGEST_ELSE for all others."""
 
 LARGEST_ELSE = 1 << 20
 
@@ -37,43 +37,47 @@ PAGE = """\
 
 
 def read_page(file: Path | None, kind: str) -> str:
-    """The page's text. Raises DynoctlError where no router of the kind could show it."""
+    """The text of the page. Raises DynoctlError if a router of this kind cannot show it."""
     if file is None:
         return PAGE
     try:
         text = file.read_bytes().decode()
     except OSError as error:
-        raise DynoctlError(f"{file} cannot be read: {error.strerror}") from None
+        raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise DynoctlError(f"{file} is not UTF-8", "A page is one HTML file, with its pictures inside it.") from None
+        raise DynoctlError(
+            f"invalid page {file}: not UTF-8", "a page is one HTML file with its images embedded"
+        ) from None
     most = LARGEST.get(kind, LARGEST_ELSE)
     if not text.strip() or len(text.encode()) > most:
         raise DynoctlError(
-            f"{file} has {len(text.encode())} bytes, and a page with {kind} has 1 to {most}",
-            "Leave out pictures, or take them from another place.",
+            f"invalid page {file}: {len(text.encode())} bytes; with {kind}, a page has 1 to {most} bytes",
+            "remove embedded images, or link to images on another host",
         )
     return text
 
 
 def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str, DynoctlError | None]:
-    """Show the page (None: the app again) on every server of the router, under the lock of an apply. Gives back by
-    server what went wrong. Raises DynoctlError, with nothing changed, where there is no router, or somebody applies."""
+    """Show the page (None: the app again) on every server of the router, while holding the app's lock.
+
+    Returns the error of each server, or None. Raises DynoctlError, with nothing changed, if there is no router or the
+    lock is held."""
     router, app = manifest.router, manifest.app.name
     if router is None:
         raise DynoctlError(
-            "There is no router in the manifest, so nothing could show the page",
-            "Maintenance is at the router: add router: {kind: nginx, servers: [...]} and apply.",
+            f"maintenance mode needs a router, and {manifest.file.name} has none",
+            "add router: {kind: nginx, servers: [...]} and run dynoctl apply",
         )
     wanted = [target for target in targets(manifest) if target.name in router.servers]
     sessions: dict[str, Session] = {target.name: Session(target) for target in wanted}
     try:
-        lost = {
+        unreachable = {
             name: answer
             for name, answer in each(lambda name: sessions[name].channel().close(), sessions).items()
             if isinstance(answer, DynoctlError)
         }
-        there = {name: session for name, session in sorted(sessions.items()) if name not in lost}
-        return {**_switch(there, registry, app, page), **lost}
+        reachable = {name: session for name, session in sorted(sessions.items()) if name not in unreachable}
+        return {**_switch(reachable, registry, app, page), **unreachable}
     finally:
         for session in sessions.values():
             session.close()
@@ -84,19 +88,19 @@ def _switch(
 ) -> dict[str, DynoctlError | None]:
     shells = lock_all(sessions, app, Identity.here())
     try:
-        look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), says="look at the router")
+        look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), says="read the state of the router")
         found = {name: routing.read(shell.run([look])) for name, shell in shells.items()}
-        mine = {name: next((one for one in routes if one.app == app), None) for name, routes in found.items()}
-        strange = [name for name, one in mine.items() if one is None]
-        if strange:
+        mine = {name: next((route for route in routes if route.app == app), None) for name, routes in found.items()}
+        without = [name for name, route in mine.items() if route is None]
+        if without:
             raise DynoctlError(
-                f"The router on {', '.join(strange)} does not lead to {app} yet", "Run dynoctl apply first."
+                f"the router on {', '.join(without)} has no route to {app} yet", "run dynoctl apply first"
             )
 
         def work(name: str) -> None:
-            one = mine[name]
-            if one is not None and not (page is None and not one.closed):
-                shells[name].run(registry.closing(one.kind, app, page))
+            route = mine[name]
+            if route is not None and (page is not None or route.closed):
+                shells[name].run(registry.closing(route.kind, app, page))
 
         results = each(work, shells)
         return {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}

@@ -1,16 +1,17 @@
-"""Watch a fleet: each server says how it is every few seconds, over one connection and in one script, until nobody
-watches any more; one that goes away is tried again until it is back."""
+"""Monitor a fleet: each server reports its load and its dynos every few seconds, from one script on one connection. An
+unreachable server is retried until it is reachable."""
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
+from infra.fleet.reconnect import stay_connected
 from infra.fleet.vitals import Vitals
 from infra.model.dyno_status import Reader, Row
 from infra.model.provider import Scope
@@ -19,14 +20,12 @@ from infra.remote.quote import observation, sections
 from infra.remote.session import Session
 from infra.remote.stream import Stream
 
-BACK_OFF = (1, 2, 4, 8)
-"""Seconds before each next try to reach a server again; the last one stays."""
-
 
 @dataclass(frozen=True)
 class Seen:
-    """One server as last seen. ``cpu`` is by dyno the part of a core that it used between the last two samples;
-    ``away`` says why the server does not answer now, and then the rest is how it was. ``samples`` counts them."""
+    """The last sample of a server. ``cpu`` is the share of a core that each dyno used between the last two samples.
+    ``away`` is why the server is unreachable ("" if it is not); the other values are then those of the last sample.
+    ``samples`` counts the samples."""
 
     server: str
     vitals: Vitals | None = None
@@ -37,7 +36,7 @@ class Seen:
 
 
 class Watch:
-    """Use it as a context: it watches from the beginning to the end of it."""
+    """A context manager that monitors the servers while it is open."""
 
     def __init__(self, app: str, reader: Reader, targets: Sequence[Target], interval: float) -> None:
         self._app, self._reader, self._targets = app, reader, targets
@@ -64,32 +63,24 @@ class Watch:
                 session.close()
 
     def seen(self) -> list[Seen]:
-        """Every server as it was last seen, in the manifest's order."""
+        """The last sample of every server, in the order of the manifest."""
         with self._lock:
             return [self._seen[target.name] for target in self._targets]
 
     def _follow(self, target: Target) -> None:
-        failures = 0
-        while not self._over.is_set():
-            session: Session | None = None
-            try:
-                session = Session(target)
-                with self._lock:
-                    self._sessions[target.name] = session
-                for text in self._samples(session):
-                    self._take(target.name, text)
-                    failures = 0
-                raise Unreachable(f"{target.name}: its samples ended")
-            except (DynoctlError, OSError, EOFError) as error:
-                why = error.summary if isinstance(error, DynoctlError) else f"{target.name}: {error}"
-                with self._lock:
-                    old = self._seen[target.name]
-                    self._seen[target.name] = replace(old, away=why, cpu=None)
-            if session is not None:
-                with suppress(OSError, EOFError):
-                    session.close()
-            self._over.wait(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
-            failures += 1
+        def sample(session: Session, answers: Callable[[], None]) -> None:
+            with self._lock:
+                self._sessions[target.name] = session
+            for text in self._samples(session):
+                self._take(target.name, text)
+                answers()
+            raise Unreachable(f"the monitoring script on {target.name} ended")
+
+        def lost(reason: str) -> None:
+            with self._lock:
+                self._seen[target.name] = replace(self._seen[target.name], away=reason, cpu=None)
+
+        stay_connected(target, sample, lost, self._over)
 
     def _samples(self, session: Session) -> Iterator[str]:
         done, lines = f"{self._nonce} done", list[str]()
@@ -106,7 +97,7 @@ class Watch:
             now = vitals.parse(parts["vitals"][1])
             rows = self._reader.parse(Scope(self._app, ""), server, parts["processes"][1])
         except (ValueError, KeyError, IndexError) as error:
-            raise DynoctlError(f"{server}: what the server said cannot be read: {error}") from None
+            raise DynoctlError(f"cannot parse the output of {server}: {error}") from None
         with self._lock:
             old = self._seen[server]
             cpu = used(old, now.uptime, rows) if not old.away and old.vitals else None
@@ -114,15 +105,15 @@ class Watch:
 
 
 def used(old: Seen, uptime: float, rows: Sequence[Row]) -> dict[str, float]:
-    """By dyno, the part of a core that it used since ``old`` was seen; not for one that started meanwhile."""
+    """The share of a core that each dyno used since ``old``; without dynos that started since."""
     before = {(row.dyno, row.pid): row.cpu_seconds for row in old.rows}
-    passed = uptime - (old.vitals.uptime if old.vitals else uptime)
-    parts: dict[str, float] = {}
+    elapsed = uptime - (old.vitals.uptime if old.vitals else uptime)
+    shares: dict[str, float] = {}
     for row in rows:
         last = before.get((row.dyno, row.pid))
-        if last is not None and row.cpu_seconds is not None and passed > 0:
-            parts[row.dyno] = max(0.0, row.cpu_seconds - last) / passed
-    return parts
+        if last is not None and row.cpu_seconds is not None and elapsed > 0:
+            shares[row.dyno] = max(0.0, row.cpu_seconds - last) / elapsed
+    return shares
 
 
 _LOOP = """\

@@ -1,4 +1,4 @@
-"""What a server is apart from dynoctl's own things: its disk, its clock, its control groups, its loop devices."""
+"""What doctor checks on a server itself: disks, clock, memory, control groups and loop devices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Disk:
-    """The file system under a directory: bytes and inodes that are free (inodes None where it does not count them)."""
+    """The file system of a directory: free bytes, and free inodes (None if it does not count them)."""
 
     path: str
     free: int
@@ -22,8 +22,8 @@ class Disk:
 
 @dataclass(frozen=True)
 class Checkup:
-    """``clock`` is the server's, in seconds since 1970; ``controllers`` are those of its control groups, ``memory`` is
-    in MiB."""
+    """``clock`` is the server's time in seconds since 1970, ``controllers`` are cgroup controllers, ``memory`` is in
+    MiB."""
 
     system: str
     clock: float
@@ -38,7 +38,7 @@ def fragment() -> Fragment:
     return Fragment(_SCRIPT)
 
 
-# Where a directory is not there yet, the one above it says how much room there will be.
+# Some of the directories may not exist yet; their parents are on the same file system.
 _SCRIPT = """\
 printf 'clock '; date +%s.%N
 printf 'system '; ( . /etc/os-release && printf '%s\\n' "$PRETTY_NAME" ) 2>/dev/null || echo
@@ -64,20 +64,20 @@ _DISK = re.compile(r"disk (?P<path>\S+) (?P<free>\d+) (?P<inodes>\d+|-) (?P<may>
 
 
 def parse(output: str) -> Checkup:
-    """Read what the fragment printed. Raises ValueError or KeyError where it makes no sense."""
-    said: dict[str, str] = {}
+    """Parse the output of the fragment. Raises ValueError or KeyError if it is invalid."""
+    values: dict[str, str] = {}
     disks = []
     for line in output.splitlines():
         if found := _DISK.fullmatch(line):
             inodes = None if found["inodes"] == "-" else int(found["inodes"])
             disks.append(Disk(found["path"], int(found["free"]) * 1024, inodes, found["may"] == "yes"))
-        word, _, rest = line.partition(" ")
-        said[word] = rest
+        key, _, rest = line.partition(" ")
+        values[key] = rest
     return Checkup(
-        system=said["system"],
-        clock=float(said["clock"]),
-        controllers=frozenset(said["controllers"].split()),
-        loop=said["loop"] == "yes",
-        memory=int(said["memory"]) // 1024,
+        system=values["system"],
+        clock=float(values["clock"]),
+        controllers=frozenset(values["controllers"].split()),
+        loop=values["loop"] == "yes",
+        memory=int(values["memory"]) // 1024,
         disks=tuple(disks),
     )

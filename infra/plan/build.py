@@ -1,4 +1,4 @@
-"""Builds a plan: compares every server, puts the changes in order, and says which dynos move together."""
+"""Build a plan: diff every server, order the changes, and group the restarts into batches."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def build(
     builder: str | None = None,
     selection: Selection = EVERYTHING,
 ) -> Plan:
-    """Diff every server that answered and put the changes in order. ``stays`` are, by server, the keys of resources
-    that are left there though nothing wants them now. Only the changes of ``selection`` are in the plan."""
+    """Diff every reachable server and order the changes. ``stays`` are, by server, the keys of resources that are kept
+    although they are no longer desired. The plan has only the changes chosen by ``selection``."""
     by_kind = {provider.kind: provider for provider in providers}
     rank = {provider.kind: number for number, provider in enumerate(providers)}
     wanted: dict[str, list[Resource]] = {server: [] for server in found}
@@ -45,11 +45,11 @@ def build(
     changes: list[Change] = []
     problems = list(errors)
     for server, observed in found.items():
-        more, stands = diff(
+        differing, conflicts = diff(
             server, wanted[server], observed, by_kind, (stays or {}).get(server, ()), selection.restarts
         )
-        changes += more
-        problems += stands
+        changes += differing
+        problems += conflicts
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
     changes = [_moved(change, formation) for change in changes]
@@ -70,7 +70,7 @@ def build(
         notes=tuple(notes),
         fingerprint=fingerprint(found),
         candidates=tuple(server for server in proving if server in moving),
-        build=build_with if any(one.action is Action.CREATE and one.resource.local for one in changes) else (),
+        build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),
         builder=builder,
         left_out=len(left),
         left_on=frozenset(change.resource.server for change in left),
@@ -79,15 +79,15 @@ def build(
 
 
 def _moved(change: Change, formation: Formation) -> Change:
-    """What goes because its dyno comes up on another server says so."""
+    """The change; if it is a removal because the dyno moves to another server, with that as its reason."""
     home = formation.homes.get(change.resource.dyno or "", change.resource.server)
-    gone = change.action.removes and home != change.resource.server
-    return replace(change, reason=f"{change.resource.dyno} is on {home} then") if gone else change
+    moves = change.action.removes and home != change.resource.server
+    return replace(change, reason=f"{change.resource.dyno} moves to {home}") if moves else change
 
 
 def batches(dynos: Sequence[str], rollout: Rollout) -> tuple[tuple[str, ...], ...]:
-    """Which dynos move together, in order: the canaries, then ``max_parallel`` at a time. A share is of all that move,
-    rounded down, and at least one."""
+    """The batches of a rollout, in order: the canaries, then ``max_parallel`` dynos at a time. A percentage is of all
+    dynos in the rollout, rounded down, and at least one dyno."""
     most = rollout.max_parallel
     size = max(1, len(dynos) * int(most.removesuffix("%")) // 100) if isinstance(most, str) else most
     first = min(rollout.canary, len(dynos))
@@ -96,15 +96,15 @@ def batches(dynos: Sequence[str], rollout: Rollout) -> tuple[tuple[str, ...], ..
 
 
 def candidates(changes: Sequence[Change], wanted: Mapping[str, Sequence[Resource]]) -> tuple[str, ...]:
-    """Where a candidate is due: wherever a web dyno comes up or restarts, unless one that stays as it is proves that
-    its release answers."""
+    """The servers that need a candidate: those where a web dyno starts or restarts. None if an unchanged web dyno
+    already runs the release, which shows that it answers."""
     touched = effects(changes)
     moving = {server for (server, dyno), effect in touched.items() if effect.boots and _web(dyno)}
     proven = any(
-        (server, one.dyno) not in touched
+        (server, resource.dyno) not in touched
         for server, resources in wanted.items()
-        for one in resources
-        if one.dyno is not None and _web(one.dyno)
+        for resource in resources
+        if resource.dyno is not None and _web(resource.dyno)
     )
     return () if proven else tuple(server for server in wanted if server in moving)
 
@@ -114,14 +114,14 @@ def _web(dyno: str) -> bool:
 
 
 def fingerprint(found: Mapping[str, Observed]) -> str:
-    """A digest of all that was observed; a plan is stale where this has changed."""
+    """A digest of everything that was observed. A plan is stale if it has changed."""
     text = "\n".join(f"{server} {found[server].fingerprint()}" for server in sorted(found))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _order(change: Change, servers: Mapping[str, int], rank: Mapping[str, int]) -> tuple[object, ...]:
-    """Servers as in the manifest; on each, what dynos stand on, then the dynos, what leads to them, and what goes, in
-    reverse."""
+    """The sort key: servers in the order of the manifest; on each, what dynos depend on, then dynos, routers, and
+    removals in reverse order."""
     resource = change.resource
     dyno = ("", 0) if resource.dyno is None else naming.dyno_order(resource.dyno)
     place = rank[resource.kind]

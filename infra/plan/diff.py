@@ -1,4 +1,4 @@
-"""Compare desired with observed resources on one server, and tell drift from change by the last record."""
+"""Compare the desired with the observed resources of one server, and tell drift from change by the last record."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ def diff(
     observed: Observed,
     providers: Mapping[str, Provider],
     stays: Container[str] = (),
-    more: Callable[[Sequence[Resource], Mapping[str, Found]], Sequence[Change]] = lambda *_: (),
+    restarts: Callable[[Sequence[Resource], Mapping[str, Found]], Sequence[Change]] = lambda *_: (),
 ) -> tuple[list[Change], list[Diagnostic]]:
-    """The changes that make ``observed`` into ``desired``, in no particular order, and what stands in the way.
-    ``stays`` are keys of what is left where it is found, though nothing wants it now. ``more`` gives restarts that
-    somebody asked for, of what nothing else touches."""
+    """The changes from ``observed`` to ``desired``, in no particular order, and the conflicts that prevent them.
+
+    ``stays`` are the keys of resources that are kept although they are no longer desired. ``restarts`` returns the
+    restarts that the user requested; they apply to resources that do not change otherwise."""
     changes: list[Change] = []
     errors: list[Diagnostic] = []
     record = observed.facts.record
@@ -42,17 +43,18 @@ def diff(
             changes.append(change)
     changed = {change.resource.key for change in changes}
     pulling = {change.resource.key for change in changes if providers[change.resource.kind].triggers(change)}
-    whole = {resource.dyno: key for key, resource in wanted.items()}  # the last of a dyno's is what runs it
+    # The last resource of a dyno is the one that runs it.
+    runs = {resource.dyno: key for key, resource in wanted.items()}
     for key, resource in wanted.items():
         causes = [trigger for trigger in resource.triggers if trigger in pulling]
-        cut_off = resource.dyno in observed.facts.pending and whole[resource.dyno] == key
+        cut_off = resource.dyno in observed.facts.pending and runs[resource.dyno] == key
         if (causes or cut_off) and key not in changed and key in observed.resources:
             reasons = [f"{', '.join(causes)} {'change' if len(causes) > 1 else 'changes'}"] if causes else []
-            reasons += ["an apply was cut off before it started with its new files"] if cut_off else []
+            reasons += ["an earlier apply was interrupted before the restart"] if cut_off else []
             before = observed.resources[key].attributes
             changes.append(Change(resource, Action.RESTART, before, resource.attributes, "; ".join(reasons)))
     touched = {change.resource.key for change in changes}
-    changes += [change for change in more(desired, observed.resources) if change.resource.key not in touched]
+    changes += [change for change in restarts(desired, observed.resources) if change.resource.key not in touched]
     for key, found in observed.resources.items():
         if key in wanted or key in stays or found.kept or (not found.ours and key not in record):
             continue
@@ -65,14 +67,14 @@ def diff(
 
 def _foreign(resource: Resource, found: Found) -> Diagnostic:
     if found.blocked:
-        hint = "Choose another name, or apply without it first."
+        hint = "choose another name, or remove it from the manifest and apply first"
         return Diagnostic(f"{resource.address} cannot be created: {found.blocked}", hint=hint)
-    hint = "Rename the app, or remove it from the server by hand."
-    return Diagnostic(f"{resource.address} exists, and dynoctl did not make it", hint=hint)
+    hint = "rename the app, or remove the resource from the server by hand"
+    return Diagnostic(f"{resource.address} already exists and was not created by dynoctl", hint=hint)
 
 
 def _dyno_of(name: str) -> str | None:
-    """``web.1`` of ``shop-web.1``: an app's name holds no dot, so what follows its last dash is the dyno."""
+    """``web.1`` for ``shop-web.1``: app names have no dots, so the dyno is what follows the last dash."""
     dyno = name.rpartition("-")[2]
     return dyno if "." in dyno and not name.startswith("/") else None
 
@@ -87,9 +89,9 @@ def _compare(
 ) -> Change | None:
     wanted = resource.attributes
     if found is None:
-        gone = record is not None
-        reason = "it was there after the last apply and is gone" if gone else ""
-        return Change(resource, Action.CREATE, None, wanted, reason, drift=gone)
+        removed = record is not None
+        reason = "removed from the server since the last apply" if removed else ""
+        return Change(resource, Action.CREATE, None, wanted, reason, drift=removed)
     differing = [name for name in wanted if not same(wanted[name], found.get(name))]
     if not differing:
         return None
@@ -100,20 +102,20 @@ def _compare(
         if record is not None and not pending and _drifted(found.get(name), applied.get(name))
     ]
     reason = f"changed on the server since the last apply: {', '.join(drifted)}" if drifted else ""
-    names = tuple(one for name in drifted for one in _names(name, found.get(name), applied.get(name)))
+    names = tuple(path for name in drifted for path in _names(name, found.get(name), applied.get(name)))
     return Change(resource, Action.UPDATE, found, wanted, reason, drift=bool(drifted), drifted=names)
 
 
 def _names(name: str, found: object, applied: object) -> list[str]:
-    """What drifted of one attribute: of several values in it, those that did."""
+    """The names of the drifted values of an attribute: the attribute itself, or the keys in it."""
     if not isinstance(found, Mapping) or not isinstance(applied, Mapping):
         return [name]
-    there = {*found, *applied}
-    return [f"{name}.{key}" for key in sorted(there) if _drifted(found.get(key), applied.get(key))]
+    keys = sorted({*found, *applied})
+    return [f"{name}.{key}" for key in keys if _drifted(found.get(key), applied.get(key))]
 
 
 def _drifted(found: object, applied: object) -> bool:
-    """True where what is found is not what was applied last. ``applied`` comes from JSON."""
+    """True if the value found differs from the value applied last. ``applied`` is parsed from JSON."""
     if isinstance(found, Mapping):
         if not isinstance(applied, Mapping):
             return True

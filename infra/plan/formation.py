@@ -1,4 +1,4 @@
-"""Forms the formation: which dynos are wanted, where they were, and which address and port each one has."""
+"""Compute the formation: the desired dynos, their servers now and before, and their addresses and ports."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from infra.manifest.model import Manifest
 from infra.model import naming, routing
 from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
+from infra.model.text import quantity
 from infra.plan.placement import Place, Placement, Share, place
 
 HIGHEST = 65535
-"""The last TCP port."""
+"""The highest TCP port."""
 
-SAID = 8
-"""Dynos that one note names."""
+NAMED = 8
+"""Maximum number of dynos named in a note."""
 
 
 def form(
     manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[str], evacuate: Collection[str] = ()
 ) -> Formation:
-    """Place the manifest's dynos on the servers that answered (``found``, by name in the manifest). What lives on a
-    server that drains moves; so does what lived on one of ``evacuate``, which nobody waits for any more."""
+    """Place the dynos on the reachable servers (``found``, by name in the manifest). Dynos on draining servers are
+    moved; so are the dynos of unreachable servers in ``evacuate``."""
     app = manifest.app.name
-    away = set(unreachable) - set(evacuate)
+    waiting = set(unreachable) - set(evacuate)
     drains = {server.name for server in manifest.servers if server.drain}
     known = recorded_homes(manifest, found)
     recorded = {dyno: home for dyno, home in known.items() if home not in evacuate}
@@ -37,7 +38,9 @@ def form(
         for number in range(1, type_.count + 1)
     ]
     names = {share.dyno for share in wanted}
-    reserved = {dyno: home for dyno, home in recorded.items() if home in away and dyno in names and dyno not in before}
+    reserved = {
+        dyno: home for dyno, home in recorded.items() if home in waiting and dyno in names and dyno not in before
+    }
     running = {
         dyno: (home, found[home].dynos(app)[dyno].cpu if dyno in found[home].dynos(app) else 0)
         for dyno, home in before.items()
@@ -54,45 +57,50 @@ def form(
     ]
     placed = place(wanted, places, running, reserved)
     problems = _capacity(placed, places, drains)
-    # What runs on a server that drains runs on there until it has another place.
+    # A dyno on a draining server keeps running there until there is capacity on another server.
     barred = drains | {server.name for server in manifest.servers if not server.dynos}
     stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in barred}
     placed = replace(placed, homes={**placed.homes, **stuck})
     addresses = {server.name: server.listen for server in manifest.servers}
     full: list[Diagnostic] = []
     dynos = _ports(manifest, found, placed, wanted, addresses, full)
-    # While a server does not answer, its cores cannot be counted: what has no place waits, and blocks nothing.
-    away -= drains  # such a server has none to give
-    errors = tuple(full) if away else (*full, *problems)
-    notes = [f"{one.summary}, while {', '.join(sorted(away))} cannot be reached" for one in problems if away]
+    # The cores of unreachable servers are unknown: dynos that cannot be placed wait for them, and are no error.
+    waiting -= drains  # they have no capacity for dynos
+    errors = tuple(full) if waiting else (*full, *problems)
+    notes = [
+        f"{problem.summary}, while {', '.join(sorted(waiting))} {'is' if len(waiting) == 1 else 'are'} unreachable"
+        for problem in problems
+        if waiting
+    ]
     left = {**known, **before}
     for name in (server.name for server in manifest.servers):
         if name in evacuate:
-            idle = "its dynos find no place" if name in left.values() else "no dyno lived there"
-            notes.append(f"{name} is given up: {_moves(name, left, placed.homes) or idle}")
+            idle = "no capacity for its dynos on other servers" if name in left.values() else "it had no dynos"
+            notes.append(f"{name} is evacuated: {_moves(name, left, placed.homes) or idle}")
         elif name in drains and name in found:
-            idle = "it carries no dyno, and can be taken out of the manifest"
+            idle = "it has no dynos left and can be removed from the manifest"
             if name in placed.homes.values():
-                idle = "its dynos stay until there is room elsewhere"
-            elif here := sorted(found[name].dynos(app), key=naming.dyno_order):
-                idle = f"{', '.join(here[:SAID])}{', ...' if len(here) > SAID else ''} will go once all else is well"
-            notes.append(f"{name} drains: {_moves(name, left, placed.homes) or idle}")
+                idle = "its dynos keep running until there is capacity on another server"
+            elif running_here := sorted(found[name].dynos(app), key=naming.dyno_order):
+                names_shown = ", ".join(running_here[:NAMED]) + (", ..." if len(running_here) > NAMED else "")
+                idle = f"{names_shown} will be removed after all other changes succeeded"
+            notes.append(f"{name} is draining: {_moves(name, left, placed.homes) or idle}")
         elif name in drains:
-            notes.append(f"{name} drains and does not answer; if it is dead, say --evacuate {name}")
-    lost = _away(app, found, {dyno: home for dyno, home in placed.homes.items() if home in away})
+            notes.append(f"{name} is draining and unreachable; if it is lost: dynoctl apply --evacuate {name}")
+    lost = _unreachable(app, found, {dyno: home for dyno, home in placed.homes.items() if home in waiting})
     return Formation(tuple(dynos), placed.homes, left, errors, tuple(notes), lost)
 
 
 def _moves(server: str, before: Mapping[str, str], homes: Mapping[str, str]) -> str:
-    """Which dynos go from a server to which others, in words."""
+    """The dynos that move from a server to others, as text."""
     moving = [dyno for dyno, home in before.items() if home == server and homes.get(dyno, server) != server]
     moving.sort(key=naming.dyno_order)
-    words = [f"{dyno} moves to {homes[dyno]}" for dyno in moving[:SAID]]
-    return ", ".join([*words, *([f"and {len(moving) - SAID} more"] if len(moving) > SAID else [])])
+    moves = [f"{dyno} moves to {homes[dyno]}" for dyno in moving[:NAMED]]
+    return ", ".join([*moves, *([f"and {len(moving) - NAMED} more"] if len(moving) > NAMED else [])])
 
 
-def _away(app: str, found: Mapping[str, Facts], homes: Mapping[str, str]) -> tuple[Dyno, ...]:
-    """Dynos that cannot be asked, with the addresses to which routers lead for them."""
+def _unreachable(app: str, found: Mapping[str, Facts], homes: Mapping[str, str]) -> tuple[Dyno, ...]:
+    """The dynos on unreachable servers, with the addresses that the routers have for them."""
     known = {
         dyno: upstream
         for facts in found.values()
@@ -105,14 +113,14 @@ def _away(app: str, found: Mapping[str, Facts], homes: Mapping[str, str]) -> tup
 
 
 def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, str]:
-    """Where the newest record says each dyno lives, by the server's present name. Homes nobody knows are left out."""
+    """The server of each dyno by the newest record, as the server is named now. Unknown servers are left out."""
     names = {facts.machine_id: name for name, facts in found.items()}
     newest = newest_meta(found.values())
     hosts = {server.host: server.name for server in manifest.servers}
     homes: dict[str, str] = {}
     servers = newest.get("servers", {})
     for dyno, machine in newest.get("dynos", {}).items():
-        # A server that does not answer is known by the address it had; one that answers, by its machine-id.
+        # A reachable server is identified by its machine-id, an unreachable one by its recorded address.
         known = servers.get(machine, {})
         name = names.get(machine) or hosts.get(known.get("host", ""))
         if name is not None:
@@ -121,8 +129,8 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, 
 
 
 def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, str]) -> dict[str, str]:
-    """Where each dyno runs now. One found twice belongs to its recorded home, or else to the first server; one
-    whose recorded home does not answer has no home here."""
+    """The server on which each dyno runs now. A dyno found on several servers belongs to the recorded one, or else to
+    the first. A dyno whose recorded server is unreachable is left out."""
     seen: dict[str, list[str]] = {dyno: [] for dyno in recorded}
     for server, facts in found.items():
         for dyno in facts.dynos(app):
@@ -144,14 +152,14 @@ def _capacity(placed: Placement, places: Sequence[Place], drains: Collection[str
         return []
     cores = sum(spot.cores for spot in places)
     missing = -(-placed.missing // 10) / 100
-    drained = f"; {', '.join(sorted(drains))}, told to drain, none" if drains else ""
+    drained = f", without the draining {', '.join(sorted(drains))}" if drains else ""
     some = ", ".join(placed.homeless[:5]) + (", ..." if len(placed.homeless) > 5 else "")
     return [
         Diagnostic(
-            f"{len(placed.homeless)} dynos have no place ({some}): {missing:g} cores are missing",
-            expected=f"{len(places)} servers with {cores} cores carry {CORE // 250} dynos of 0.25 CPU per core"
-            f"{drained}",
-            hint="Add a server, or lower dynos.*.count or dynos.*.cpu.",
+            f"no capacity for {quantity(len(placed.homeless), 'dyno')} ({some}): {missing:g} more cores are needed",
+            expected=f"at most {CORE // 250} dynos of 0.25 CPU per core, on {quantity(len(places), 'server')} with "
+            f"{quantity(cores, 'core')}{drained}",
+            hint="add a server, or lower dynos.*.count or dynos.*.cpu",
         )
     ]
 
@@ -174,7 +182,7 @@ def _ports(
             taken[name] |= set(routing.ports(manifest.router))
         for dyno, mark in facts.dynos(app).items():
             if placed.homes.get(dyno) == name:
-                # What was applied wins over a unit that somebody edited.
+                # The recorded port wins over the port in a unit that was edited by hand.
                 given[dyno] = recorded[name].get(dyno) or mark.port
     dynos = []
     for share in wanted:
@@ -196,7 +204,7 @@ def _ports(
                     first = manifest.dynos[type_].port
                     errors.append(
                         Diagnostic(
-                            f"{home} has no free port for {share.dyno}: all from {first} are taken",
+                            f"no free port for {share.dyno} on {home}: all ports from {first} are in use",
                             path=f"dynos/{type_}/port",
                             expected="a lower first port",
                         )

@@ -1,4 +1,4 @@
-"""Which server each dyno runs on: least loaded first, nothing moves that can stay, the same answer every time."""
+"""Place dynos on servers: the least loaded first, without moving any that can stay; deterministic."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from infra.model.formation import CORE
 
 @dataclass(frozen=True)
 class Place:
-    """A server that can take dynos. ``cores`` are live ones, ``used`` the shares of other apps in thousandths of
-    a core, ``zone`` the value of the label to spread over ("" without one)."""
+    """A server that can run dynos. ``used`` is the CPU quota of other apps in thousandths of a core; ``zone`` is the
+    value of the label to spread over ("" without one)."""
 
     server: str
     cores: int
@@ -22,7 +22,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Share:
-    """A dyno that is wanted: its name and its share in thousandths of a core."""
+    """A desired dyno and its CPU quota in thousandths of a core."""
 
     dyno: str
     cpu: int
@@ -30,7 +30,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Placement:
-    """``homes`` maps each placed dyno to its server; ``missing`` is what did not fit, in thousandths of a core."""
+    """``homes`` maps each placed dyno to its server; ``missing`` is the CPU quota of the rest, in 1/1000 core."""
 
     homes: Mapping[str, str]
     missing: int = 0
@@ -45,8 +45,8 @@ def place(
 ) -> Placement:
     """Place ``wanted`` dynos, in their order.
 
-    ``running`` says where a dyno runs and with which share; it stays there unless its share grew and no longer
-    fits. ``reserved`` names dynos that live on servers which cannot be reached: they keep their number and home.
+    ``running`` maps dynos to their servers and CPU quotas; a dyno stays unless its quota grew and no longer fits.
+    ``reserved`` are dynos on unreachable servers: they keep their number and their server.
     """
     index = {spot.server: number for number, spot in enumerate(places)}
     load = [spot.used for spot in places]
@@ -81,7 +81,7 @@ def place(
     order = {zone: number for number, zone in enumerate(heaps)}
     for share in movable:
         type_ = share.dyno.partition(".")[0]
-        # Zones with the fewest dynos of this type first; within a zone, the least loaded server that has room.
+        # Zones with the fewest dynos of this type first; within a zone, the least loaded server with capacity.
         for zone in sorted(heaps, key=lambda zone: (in_zone.get((type_, zone), 0), order[zone])):
             chosen = _take(heaps[zone], share, places, load)
             if chosen is not None:
@@ -98,7 +98,7 @@ def _load(used: int, spot: Place) -> float:
 
 
 def _take(heap: list[tuple[float, int]], share: Share, places: Sequence[Place], load: Sequence[int]) -> int | None:
-    """The least loaded server of a zone that has room for ``share``; None where there is none."""
+    """The least loaded server of a zone with capacity for ``share``; None if there is none."""
     passed: list[tuple[float, int]] = []
     chosen = None
     while heap:

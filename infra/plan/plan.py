@@ -1,4 +1,4 @@
-"""A plan: what would change on every server, where each dyno goes, what drifted, and what stands in the way."""
+"""A plan: the changes on every server, the placement of the dynos, the drift, and the errors that prevent an apply."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infra.model.resource import Change, Effect, count
 
 @dataclass(frozen=True)
 class Check:
-    """How one of the manifest's checks came out: its key there, and why it passed or did not."""
+    """The result of one of the manifest's checks: its key in the manifest, and why it passed or failed."""
 
     name: str
     passed: bool
@@ -24,8 +24,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a reviewer needs. ``changes`` are in the order in which apply makes them; ``batches`` lists the
-    dynos that restart, a batch at a time; ``leaving`` are servers that run the app and are not in the manifest."""
+    """Everything a reviewer needs. ``changes`` are in the order of the apply; ``batches`` are the dynos that restart
+    together; ``leaving`` are servers that run the app and are not in the manifest."""
 
     app: str
     changes: tuple[Change, ...]
@@ -37,37 +37,37 @@ class Plan:
     notes: tuple[str, ...]
     fingerprint: str
     candidates: tuple[str, ...] = ()
-    """The servers on which a candidate of the release must answer before any dyno moves."""
+    """The servers on which a candidate of the release must become healthy before any dyno is changed."""
     release_on: str | None = None
     """The server on which the release command runs first, if there is one and a new release."""
     release: Release | None = None
-    """What the servers run after this plan; None where that is not known, as nothing of it was recorded."""
+    """The release that runs after this plan; None if it is unknown, as no release was recorded."""
     fresh: bool = False
-    """Whether that is a new release, made by this plan."""
+    """Whether ``release`` is created by this plan."""
     wanted: str = "dyno.yaml"
-    """Where what is wanted is written: the manifest, or the release to go back to."""
+    """What the plan applies, as text: the name of the manifest, or the release to roll back to."""
     slugs: tuple[str, ...] = ()
-    """The digests of all slugs that stay, to go back to."""
+    """The digests of all slugs that are kept, so that a rollback is possible."""
     build: tuple[str, ...] = ()
-    """The commands that build the slug before anything else happens; () where no server needs one."""
+    """The commands that build the slug before anything else is done; () if no server needs it."""
     builder: str | None = None
-    """The server on which they run; None is here."""
+    """The server on which they run; None is the local machine."""
     checks: tuple[Check, ...] = ()
-    """How the manifest's checks came out. One that did not pass is an error as well."""
+    """The results of the manifest's checks. A failed check is also in ``errors``."""
     exposure: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    """By process type whose unit changes: how exposed it is before and after, 0 to 10; {} where nobody asked."""
+    """By process type whose unit changes: its exposure before and after, 0 to 10; {} if it was not requested."""
     left_out: int = 0
-    """How many changes are due as well, and were not selected."""
+    """The number of changes that were not selected."""
     left_on: frozenset[str] = frozenset()
-    """The servers on which they are."""
+    """The servers of the changes that were not selected."""
     idle: frozenset[str] = frozenset()
-    """Dynos that are wanted and do not run, and will not after this plan either: nobody selected them."""
+    """Desired dynos that do not run, and still do not after this plan, as they were not selected."""
     evacuated: tuple[str, ...] = ()
-    """The servers that did not answer and are given up: their dynos move, and nobody waits for them."""
+    """The unreachable servers whose dynos are started on other servers."""
 
     @property
     def missed(self) -> tuple[str, ...]:
-        """The servers that did not answer and should have."""
+        """The unreachable servers that are not evacuated."""
         return tuple(name for name in self.unreachable if name not in self.evacuated)
 
     @property
@@ -81,8 +81,8 @@ class Plan:
         return asdict(count(self.changes)) | {str(effect): effects.count(effect) for effect in Effect}
 
     def up(self) -> Counter[str]:
-        """By type of dyno, how many are up before the first batch moves: those that leave go after the last one. Those
-        that nobody can ask are not."""
+        """By process type, how many dynos are up before the first batch. Dynos to be removed count, as they are removed
+        after the last batch; dynos on unreachable servers do not."""
         return Counter(
             naming.parse_dyno(dyno)[0]
             for dyno, home in {**self.formation.before, **self.formation.homes}.items()
@@ -90,7 +90,7 @@ class Plan:
         )
 
     def capacity(self) -> tuple[Mapping[str, tuple[int, int]], ...]:
-        """For each batch, by type of dyno: how many stay up while it moves, and how many there are then."""
+        """For each batch, by process type: how many dynos stay up while it restarts, and how many exist."""
         formation = self.formation
         whole = Counter(naming.parse_dyno(dyno)[0] for dyno in {**formation.before, **formation.homes})
         up = self.up()
@@ -101,12 +101,12 @@ class Plan:
         return tuple(found)
 
     def effects(self) -> dict[tuple[str, str], Effect]:
-        """What happens to each dyno that is touched, by server and dyno."""
+        """The effect on each changed dyno, by server and dyno."""
         return effects(self.changes)
 
 
 def effects(changes: Sequence[Change]) -> dict[tuple[str, str], Effect]:
-    """What a set of changes does to each dyno, by server and dyno."""
+    """The effect of changes on each dyno, by server and dyno."""
     found: dict[tuple[str, str], Effect] = {}
     for change in changes:
         if change.effect is not None and change.resource.dyno is not None:

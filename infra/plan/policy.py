@@ -1,4 +1,4 @@
-"""The manifest's ``checks``: what a plan must not do, whoever approves it."""
+"""The manifest's ``checks``: rules that stop a plan, whoever approves it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from infra.manifest.model import Manifest
 from infra.model import naming
+from infra.model.text import quantity
 from infra.plan.plan import Check, Plan
 
 
 def check(manifest: Manifest, plan: Plan, logins: Mapping[str, str]) -> tuple[Check, ...]:
-    """Every check that the manifest asks for. ``logins`` says by server as whom dynoctl logs in there."""
+    """Run every check of the manifest. ``logins`` is the login of each server."""
     return (
         *_min_healthy(manifest, plan),
         *_max_exposure(manifest, plan),
@@ -20,21 +21,27 @@ def check(manifest: Manifest, plan: Plan, logins: Mapping[str, str]) -> tuple[Ch
 
 
 def _min_healthy(manifest: Manifest, plan: Plan) -> Iterator[Check]:
-    """Of a type's dynos so many must be up at any time of the rollout; a share is rounded up."""
+    """So many dynos of a type must be up at any time of the rollout; a percentage is rounded up."""
     for type_, least in manifest.checks.min_healthy.items():
         whole = sum(naming.parse_dyno(dyno)[0] == type_ for dyno in plan.formation.homes)
         need = -(-whole * int(least.removesuffix("%")) // 100) if isinstance(least, str) else least
-        worst = [(one[type_][0], number) for number, one in enumerate(plan.capacity(), 1) if type_ in one]
+        worst = [(up[type_][0], number) for number, up in enumerate(plan.capacity(), 1) if type_ in up]
         up, batch = min(worst, default=(plan.up()[type_], 0))
         name = f"min_healthy/{type_}"
         if whole < need:
-            yield Check(name, False, f"there are {whole} {type_} dynos, and {need} must be up at any time")
+            yield Check(name, False, f"{quantity(whole, f'{type_} dyno')} in total, at least {need} must be up")
         elif not batch:
-            yield Check(name, True, f"no batch takes a {type_} dyno away, and {need} must be up")
+            yield Check(name, True, f"no batch restarts a {type_} dyno, at least {need} must be up")
         elif up < need:
-            yield Check(name, False, f"batch {batch} leaves {up} {type_} dynos up, and {need} of {whole} must be")
+            yield Check(
+                name,
+                False,
+                f"batch {batch} leaves {quantity(up, f'{type_} dyno')} up, at least {need} of {whole} must be up",
+            )
         else:
-            yield Check(name, True, f"at least {up} {type_} dynos stay up, and {need} of {whole} must")
+            yield Check(
+                name, True, f"{quantity(up, f'{type_} dyno')} up at any time, at least {need} of {whole} must be up"
+            )
 
 
 def _max_exposure(manifest: Manifest, plan: Plan) -> Iterator[Check]:
@@ -44,9 +51,9 @@ def _max_exposure(manifest: Manifest, plan: Plan) -> Iterator[Check]:
     for type_, (_, after) in plan.exposure.items():
         name = f"max_exposure/{type_}"
         if after is None:
-            yield Check(name, False, f"no server could rate the units of {type_}: systemd 250 or later does")
+            yield Check(name, False, f"no server can rate the unit of {type_}: systemd 250 or later is required")
         else:
-            detail = f"a {type_} dyno's unit is rated {after:g}, and {most:g} is the most that may be"
+            detail = f"exposure of the {type_} unit: {after:g}, at most {most:g} is allowed"
             yield Check(name, after <= most, detail)
     if not plan.exposure:
         yield Check("max_exposure", True, "no unit changes")
@@ -56,12 +63,12 @@ def _forbid_root_login(manifest: Manifest, logins: Mapping[str, str]) -> Iterato
     if not manifest.checks.forbid_root_login:
         return
     root = [server for server, login in logins.items() if login == "root"]
-    detail = f"dynoctl logs in as root on {', '.join(root)}" if root else "dynoctl logs in as root nowhere"
+    detail = f"dynoctl logs in as root on {', '.join(root)}" if root else "dynoctl logs in as root on no server"
     yield Check("forbid_root_login", not root, detail)
 
 
 def _min_spread(manifest: Manifest, plan: Plan) -> Iterator[Check]:
-    """Dynos of each type that has at least so many of them are on servers with so many values of a label."""
+    """The dynos of a type must be on servers with so many values of a label; fewer dynos, on one value each."""
     labels = {server.name: server.labels for server in manifest.servers}
     types: dict[str, list[str]] = {}
     for dyno, home in plan.formation.homes.items():
@@ -70,6 +77,6 @@ def _min_spread(manifest: Manifest, plan: Plan) -> Iterator[Check]:
         for type_, homes in types.items():
             need = min(least, len(homes))
             values = sorted({labels[home][label] for home in homes if label in labels.get(home, {})})
-            where = f"{len(values)} ({', '.join(values)})" if values else "none"
-            detail = f"{type_} dynos ({len(homes)}) are in {where} of {label}, and {need} must be"
+            spread = f"{len(values)} ({', '.join(values)})" if values else "none"
+            detail = f"{quantity(len(homes), f'{type_} dyno')} on {spread} of {label}, at least {need} required"
             yield Check(f"min_spread/{label}", len(values) >= need, detail)

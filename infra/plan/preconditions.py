@@ -1,5 +1,5 @@
-"""What a server must be before a dyno can run on it, and what the fleet must be before anything is planned:
-layers that are there, no other destination, no other router in the way."""
+"""Preconditions of a plan: the layers that a server must have to run dynos, no app of another destination on it, and no
+conflict with another router."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def check(
     leaving: Collection[str],
     package_key: Callable[[str], str],
 ) -> list[Diagnostic]:
-    """Everything of the servers' that no plan can change. Of servers that are ``leaving`` the app, only what they carry
-    is looked at. ``package_key`` is ``Registry.package_key``."""
+    """The problems of the servers that no plan can fix. Servers that are ``leaving`` the app are checked only for other
+    destinations. ``package_key`` is ``Registry.package_key``."""
     facts = {name: seen.facts for name, seen in found.items()}
-    staying = {name: one for name, one in facts.items() if name not in leaving}
+    staying = {name: server for name, server in facts.items() if name not in leaving}
     idle = {server.name for server in manifest.servers if server.drain or not server.dynos}
-    around = {name: (one.routes, one.ports) for name, one in staying.items()}
+    around = {name: (server.routes, server.ports) for name, server in staying.items()}
     coming = {name: missing(stack, found[name], package_key) for name in staying}
     return [
         *other_destinations(manifest, facts),
@@ -37,18 +37,18 @@ def check(
 
 
 def missing(stack: Stack, seen: Observed, package_key: Callable[[str], str]) -> list[str]:
-    """The packages of the layers that are not on a server: apply installs them."""
+    """The packages of the layers that a server does not have; apply installs them."""
     return [package for package in stack.packages if package_key(package) not in seen.resources]
 
 
 def other_destinations(manifest: Manifest, facts: Mapping[str, Facts]) -> Iterator[Diagnostic]:
-    """What a server carries of another destination is not overwritten."""
+    """Servers that run the app of another destination, which is not overwritten."""
     for name, seen in facts.items():
-        there = str(seen.meta.get("environment", "default")) if seen.meta else manifest.environment
-        if there != manifest.environment:
+        destination = str(seen.meta.get("environment", "default")) if seen.meta else manifest.environment
+        if destination != manifest.environment:
             yield Diagnostic(
-                f"{name} carries {manifest.app.name} of the destination {there}, and this is {manifest.environment}",
-                hint="Give the overlay an app.name or servers of its own; or say the same -d as last time.",
+                f"{name} runs {manifest.app.name} for the destination {destination}, not {manifest.environment}",
+                hint="set another app.name or other servers in the overlay, or pass the same -d as in the last apply",
             )
 
 
@@ -58,10 +58,10 @@ def servers(
     coming: Mapping[str, Sequence[str]] = MappingProxyType({}),
     idle: Container[str] = (),
 ) -> list[Diagnostic]:
-    """What is wrong with the servers that will carry dynos.
+    """The problems of the servers that run dynos.
 
-    ``coming`` are, by server, the packages that apply would install: what they bring is not missed, but for a Ruby that
-    apt would not have. ``idle`` servers carry no dynos, and need nothing for any.
+    ``coming`` are, by server, the packages that apply would install: what they provide is not reported as missing,
+    except for a Ruby that apt does not have in the required version. ``idle`` servers run no dynos and need no layers.
     """
     problems: list[Diagnostic] = []
     machines: dict[str, str] = {}
@@ -76,46 +76,46 @@ def servers(
 
 
 def twins(name: str, twin: str, machine: str) -> Diagnostic:
-    """Two names of the manifest lead to one machine."""
+    """The error for two servers of the manifest that are the same machine."""
     return Diagnostic(
         f"{name} and {twin} are the same machine (machine-id {machine})",
-        hint="Remove one of the two from servers. Cloned machines need a machine-id of their own: "
-        "systemd-machine-id-setup.",
+        hint=f"remove {name} or {twin} from servers; if the machine was cloned, give it a new machine-id: "
+        "systemd-machine-id-setup",
     )
 
 
 def system(name: str, facts: Facts) -> list[Diagnostic]:
-    """What is wrong with a server's systemd and kernel."""
+    """The problems with a server's systemd and kernel."""
     problems: list[Diagnostic] = []
     if facts.systemd < SYSTEMD_AT_LEAST:
         problems.append(
             Diagnostic(
                 f"{name}: systemd {facts.systemd or '(none)'} is too old",
                 expected=f"systemd {SYSTEMD_AT_LEAST} or later",
-                hint="Upgrade the server's distribution.",
+                hint="upgrade the server's distribution",
             )
         )
     if not facts.squashfs:
         problems.append(
             Diagnostic(
-                f"{name}: its kernel has no squashfs",
-                expected="a kernel that mounts squashfs",
-                hint="Load the module (modprobe squashfs) or boot a kernel that has it.",
+                f"{name}: the kernel does not support squashfs",
+                expected="a kernel with squashfs",
+                hint="load the kernel module: modprobe squashfs",
             )
         )
     return problems
 
 
 def layers(name: str, facts: Facts, stack: Stack, coming: Sequence[str]) -> list[Diagnostic]:
-    """What is wrong with a server's Ruby and app server. ``coming`` are the packages that apply would install."""
+    """The problems with a server's Ruby and app server. ``coming`` are the packages that apply would install."""
     problems: list[Diagnostic] = []
     if coming and facts.apt == "no":
         problems.append(
             Diagnostic(
-                f"{name}: it has no apt to install {', '.join(coming)}",
+                f"{name}: cannot install {', '.join(coming)}: no apt on the server",
                 path="packages",
                 expected="Debian, or packages: manual",
-                hint="Install them your own way, and say packages: manual.",
+                hint="install the packages by hand and set packages: manual",
             )
         )
     elif not facts.ruby and "ruby" in coming:
@@ -125,7 +125,7 @@ def layers(name: str, facts: Facts, stack: Stack, coming: Sequence[str]) -> list
                     f"{name}: apt would install ruby {facts.apt}, which does not satisfy ruby.version",
                     path="ruby/version",
                     expected=stack.ruby,
-                    hint="Give ruby.path a Ruby of your own, or change ruby.version.",
+                    hint="set ruby.path to another Ruby, or change ruby.version",
                 )
             )
     elif not facts.ruby:
@@ -134,7 +134,7 @@ def layers(name: str, facts: Facts, stack: Stack, coming: Sequence[str]) -> list
                 f"{name}: no MRI Ruby found at {stack.program}",
                 path="ruby",
                 expected=f"ruby {stack.ruby}",
-                hint="Install it: apt-get install ruby, or say packages: auto. ruby.path names another.",
+                hint="apt-get install ruby, or set packages: auto, or set ruby.path to another Ruby",
             )
         )
     elif not stack.ruby_fits(facts.ruby):
@@ -143,16 +143,16 @@ def layers(name: str, facts: Facts, stack: Stack, coming: Sequence[str]) -> list
                 f"{name}: ruby {facts.ruby} does not satisfy ruby.version",
                 path="ruby/version",
                 expected=stack.ruby,
-                hint="Install a Ruby that fits, or change ruby.version.",
+                hint="install a matching Ruby, or change ruby.version",
             )
         )
     for program in () if coming else sorted(facts.missing):
         package = program.rpartition("/")[2]
         problems.append(
             Diagnostic(
-                f"{name}: {program} is missing",
+                f"{name}: {program} not found",
                 expected="the app server on the server",
-                hint=f"Install it: apt-get install {package}",
+                hint=f"apt-get install {package}",
             )
         )
     return problems

@@ -1,4 +1,4 @@
-"""Which of a plan's changes are wanted: chosen by server, dyno or process type, with what they stand on."""
+"""Select a subset of a plan's changes by server, dyno or process type, together with what they depend on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from infra.model.resource import Action, Change, Found, Resource
 
 @dataclass(frozen=True)
 class Selection:
-    """Patterns as the shell's, over names of servers (``grid-1``), dynos (``web.1``) and process types (``web``).
-    ``targets`` none: everything. ``replaces`` are dynos that restart though nothing of them changes."""
+    """Shell patterns for servers (``grid-1``), dynos (``web.1``) and process types (``web``). Without ``targets``,
+    everything is selected. ``replaces`` are dynos that restart even if they do not change."""
 
     targets: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
@@ -22,15 +22,15 @@ class Selection:
 
     @property
     def partial(self) -> bool:
-        """Whether something may be left out."""
+        """Whether changes may be left out."""
         return bool(self.targets or self.excludes)
 
     def __str__(self) -> str:
-        words = (("--target", self.targets), ("--exclude", self.excludes), ("--replace", self.replaces))
-        return " ".join(f"{option} {pattern}" for option, patterns in words for pattern in patterns)
+        options = (("--target", self.targets), ("--exclude", self.excludes), ("--replace", self.replaces))
+        return " ".join(f"{option} {pattern}" for option, patterns in options for pattern in patterns)
 
-    def refuse_strangers(self, servers: Iterable[str], dynos: Iterable[str]) -> None:
-        """Raise DynoctlError where a pattern is of nothing that there is."""
+    def check_patterns(self, servers: Iterable[str], dynos: Iterable[str]) -> None:
+        """Raise DynoctlError if a pattern matches nothing."""
         servers, dynos = list(servers), list(dynos)
         types = sorted({naming.parse_dyno(dyno)[0] for dyno in dynos})
         for option, patterns, names in (
@@ -41,55 +41,54 @@ class Selection:
             for pattern in patterns:
                 if not any(fnmatchcase(name, pattern) for name in names):
                     known = ", ".join([*servers[:5], *types, *dynos[:5]])
+                    kinds = "dyno or process type" if option == "--replace" else "server, dyno or process type"
                     raise DynoctlError(
-                        f"{option} {pattern} is no server, dyno or process type of this app"
-                        if option != "--replace"
-                        else f"--replace {pattern} is no dyno or process type of this app",
-                        f"There is, among others: {known}. Patterns are as the shell's: 'web.*'",
+                        f"{option} {pattern} matches no {kinds} of this app",
+                        f"use shell patterns such as 'web.*'; available: {known}",
                     )
 
     def restarts(self, wanted: Sequence[Resource], found: Mapping[str, Found]) -> list[Change]:
-        """A restart for each dyno that is to be replaced and is there. Changes of it that are due anyway win."""
+        """A restart for each existing dyno that matches ``replaces``. Other changes of the dyno take precedence."""
         return [
             Change(
                 resource,
                 Action.RESTART,
                 found[resource.key].attributes,
                 resource.attributes,
-                "asked for with --replace",
+                "requested with --replace",
             )
             for resource in wanted
             if resource.triggers and resource.key in found and self._replaces(resource.dyno)
         ]
 
     def choose(self, changes: Sequence[Change]) -> list[Change]:
-        """The changes that are wanted, in their order. A dyno comes with all that it stands on; what dynos that stay as
-        they are may still stand on does not go."""
+        """The selected changes, in order. A dyno is selected with everything that it depends on; what other dynos may
+        still depend on is not removed."""
         if not self.partial:
             return list(changes)
-        # One that changes its server is a dyno all the same: it does not go here without coming there.
+        # A dyno that moves is selected on both servers: it is not removed from one without being created on the other.
         dynos: dict[str, set[str]] = {}
-        for one in changes:
-            if one.resource.dyno is not None:
-                dynos.setdefault(one.resource.dyno, set()).add(one.resource.server)
-        wanted = {dyno for dyno, servers in dynos.items() if self._wants(dyno, servers)}
+        for change in changes:
+            if change.resource.dyno is not None:
+                dynos.setdefault(change.resource.dyno, set()).add(change.resource.server)
+        wanted = {dyno for dyno, servers in dynos.items() if self._selects(dyno, servers)}
         busy = {server for dyno in wanted for server in dynos[dyno]}
         held = {server for dyno in dynos.keys() - wanted for server in dynos[dyno]}
 
-        def wants(one: Change) -> bool:
-            server, dyno = one.resource.server, one.resource.dyno
+        def selected(change: Change) -> bool:
+            server, dyno = change.resource.server, change.resource.dyno
             if dyno is not None:
                 return dyno in wanted
-            if one.resource.follows:  # also one that goes: it may lead to a dyno that is wanted elsewhere
+            if change.resource.follows:  # also if it is removed: it may route to a selected dyno on another server
                 return bool(wanted) or not self.targets or _any(self.targets, (server,))
             named = not self.targets or _any(self.targets, (server,))
-            if one.action.removes:
+            if change.action.removes:
                 return named and server not in held and not _any(self.excludes, (server,))
             return server in busy or (named and not _any(self.excludes, (server,)))
 
-        return [one for one in changes if wants(one)]
+        return [change for change in changes if selected(change)]
 
-    def _wants(self, dyno: str, servers: Iterable[str]) -> bool:
+    def _selects(self, dyno: str, servers: Iterable[str]) -> bool:
         names = (dyno, naming.parse_dyno(dyno)[0], *servers)
         return (not self.targets or _any(self.targets, names)) and not _any(self.excludes, names)
 

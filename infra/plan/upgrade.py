@@ -1,4 +1,4 @@
-"""Explains what another dynoctl needs: nobody changed the manifest, and yet servers must change."""
+"""Explain changes that are due to another version of dynoctl, with no change of the manifest."""
 
 from __future__ import annotations
 
@@ -12,50 +12,54 @@ from infra.model.resource import Action, Change
 
 @dataclass(frozen=True)
 class Build:
-    """One build of dynoctl: its version, and the first digits of its code's digest ("" where that is not known)."""
+    """One build of dynoctl: its version, and the first digits of the digest of its code ("" if unknown)."""
 
     version: str
     code: str
 
     def settled(self, manifest: str) -> dict[str, str]:
-        """What records say of an apply that made everything as this build and the manifest with this digest want it."""
+        """The record of an apply after which everything is as this build and the manifest with this digest require."""
         return {"dynoctl": self.version, "code": self.code, "manifest": manifest[:12]}
 
 
 def reason(meta: Mapping[str, Any], here: Build, *, manifest: str, last: Release | None, fresh: bool, slug: str) -> str:
-    """Why resources differ that were as another build wanted them; "" where that is not the cause.
+    """The reason for resources that differ because another build applied them; "" if that is not the cause.
 
-    ``manifest`` and ``slug`` are the digests of what is wanted now, ``last`` is the newest release, and ``fresh`` says
-    whether the plan makes another one. It is certain only if the manifest is as it was and no release is made: else a
-    secret or the source may be what changed."""
+    ``manifest`` and ``slug`` are the current digests, ``last`` is the newest release, and ``fresh`` is whether the plan
+    creates a new one. The cause is certain only if the manifest is unchanged and no release is created: otherwise a
+    secret or the source may have changed."""
     settled = meta.get("settled") or {}
     then = Build(str(settled.get("dynoctl", "")), str(settled.get("code", "")))
     if not then.version or then == here:
         return ""
-    # 0.1.0 did not record the manifest that it applied last, but each release has the one that it was made from.
+    # 0.1.0 did not record the manifest of the last apply, but each release has the digest of its manifest.
     before = str(settled.get("manifest") or ("" if last is None else last.manifest))
     same = before == manifest[:12]
     if fresh and not (same and last is not None and last.slug == slug):
         return ""
-    words = "writes" if same and not fresh else "may write"
+    verb = "writes" if same and not fresh else "may write"
     old, new = then.version, here.version
     if old == new:
         old, new = f"{old} (code {then.code})", f"{new} (code {here.code})"
-    return f"dynoctl {new} {words} it differently than {old} did"
+    return f"dynoctl {new} {verb} it differently than {old} did"
 
 
 def explain(changes: Sequence[Change], why: str) -> tuple[Change, ...]:
-    """The changes with ``why`` added to whatever differs without anybody's having touched it on the server, and to what
-    restarts for that."""
+    """The changes, with ``why`` added to the reason of those that differ without drift, and of the restarts that they
+    cause."""
     if not why:
         return tuple(changes)
-    dynos = {(one.resource.server, one.resource.dyno) for one in changes if _differs(one) and one.resource.dyno}
+    dynos = {
+        (change.resource.server, change.resource.dyno)
+        for change in changes
+        if _differs(change) and change.resource.dyno
+    }
 
     def explained(change: Change) -> Change:
         follows = change.action is Action.RESTART and (change.resource.server, change.resource.dyno) in dynos
         if not follows and not _differs(change):
             return change
-        return replace(change, reason="; ".join(one for one in (change.reason, why) if one))
+        return replace(change, reason="; ".join(reason for reason in (change.reason, why) if reason))
 
     return tuple(explained(change) for change in changes)
 

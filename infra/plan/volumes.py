@@ -1,4 +1,4 @@
-"""Volumes in a plan: each is a directory of one server, so its dynos must be there, and its data does not move."""
+"""Volumes in a plan: each is a directory on one server, so its dynos must run there, and its data does not move."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from infra.model.resource import Found
 from infra.model.volume import volume_path, volume_users
 
 Resources = Mapping[str, Mapping[str, Found]]
-"""What was observed: by server, each resource by its key."""
+"""The observed resources by key, by server."""
 
 VolumeKey = Callable[[str, str], str]
-"""``Registry.volume_key``: the key of the resource that holds an app's volume."""
+"""``Registry.volume_key``: the key of the resource of a volume, by app and volume name."""
 
 
 def check(
@@ -24,20 +24,20 @@ def check(
     found: Resources,
     key_of: VolumeKey,
 ) -> Iterator[Diagnostic]:
-    """Why one of a release's volumes cannot be where its dynos are to run."""
+    """The errors of volumes that are not on the server of their dynos."""
     app = manifest.app.name
-    places = {one.name: f"volumes/{index}" for index, one in enumerate(manifest.volumes)}
+    paths = {volume.name: f"volumes/{index}" for index, volume in enumerate(manifest.volumes)}
     for volume in volumes:
         homes = volume_users(volume, formation.homes)
         servers = list(dict.fromkeys(homes.values()))
-        where = places.get(volume.name, "")
+        path = paths.get(volume.name, "")
         if len(servers) > 1:
             some = ", ".join(f"{dyno} on {server}" for dyno, server in list(homes.items())[:4])
             yield Diagnostic(
-                f"the volume {volume.name} is a directory of one server, and its dynos run on {len(servers)}: {some}",
-                path=where,
-                hint="Give it to one type of dyno with count 1, or keep such files where all servers reach them: "
-                "S3, a database, NFS.",
+                f"the dynos of the volume {volume.name} run on {len(servers)} servers, and a volume is on one: {some}",
+                path=path,
+                hint="use it in one process type with count 1, or store the files where all servers can reach "
+                "them, such as S3, a database or NFS",
             )
             continue
         key = key_of(app, volume.name)
@@ -46,9 +46,9 @@ def check(
             if holders and server in found and server not in holders:
                 at = volume_path(app, volume.name)
                 yield Diagnostic(
-                    f"the data of the volume {volume.name} is on {holders[0]}, and its dynos would be on {server}",
-                    path=where,
-                    hint=f"Copy it first, with owners and modes, to {at} there: rsync -a, while nothing writes to it.",
+                    f"the data of the volume {volume.name} is on {holders[0]}, and its dynos would run on {server}",
+                    path=path,
+                    hint=f"stop the dynos of the volume, then on {holders[0]}: rsync -a {at}/ root@{server}:{at}/",
                 )
 
 
@@ -56,21 +56,21 @@ def lost(
     app: str,
     volumes: Sequence[Volume],
     formation: Formation,
-    given_up: Collection[str],
+    evacuated: Collection[str],
     found: Resources,
     key_of: VolumeKey,
 ) -> list[str]:
-    """What was on servers that are ``given_up``, and that nobody else has."""
+    """A note for each volume on an ``evacuated`` server that no other server has."""
     return [
-        f"{server}, which is given up, had the volume {volume.name}: its dynos begin with an empty one"
+        f"the volume {volume.name} was on {server}, which is evacuated: its dynos start with an empty volume"
         for volume in volumes
-        for server in sorted({*volume_users(volume, formation.before).values()} & set(given_up))
+        for server in sorted({*volume_users(volume, formation.before).values()} & set(evacuated))
         if not any(key_of(app, volume.name) in resources for resources in found.values())
     ]
 
 
 def notes(manifest: Manifest, found: Resources, wanted: Sequence[str], key_of: VolumeKey) -> list[str]:
-    """What stays on servers though no dyno uses it any more. ``wanted`` are addresses of the volumes that are used."""
+    """A note for each volume that is kept without a dyno using it. ``wanted`` are the addresses of the used ones."""
     app = manifest.app.name
     prefix = key_of(app, "")
     return [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unreachable
-from infra.model.target import Target
+from infra.model.target import Target, host_port
 
 if TYPE_CHECKING:
     import fabric
@@ -125,8 +125,7 @@ def _refused(target: Target, failure: str, error: Exception) -> Unreachable:
 
 
 def _address(connection: fabric.Connection) -> str:
-    host = f"[{connection.host}]" if ":" in connection.host else connection.host
-    return f"{host}:{connection.port}"
+    return host_port(connection.host, connection.port)
 
 
 def _reason(error: BaseException) -> str:

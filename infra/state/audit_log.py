@@ -1,4 +1,4 @@
-"""What was done to an app, by whom and how it ended: one JSON line on each server for each apply."""
+"""The audit log: one JSON line for each apply, on each server, with who ran it and how it ended."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.errors import DynoctlError
+from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.lock import Identity
+from infra.model import paths
 from infra.model.events import Report
 from infra.model.resource import Command, count
 from infra.model.target import Target
 from infra.plan.plan import Plan
-from infra.remote.parallel import each
-from infra.remote.session import Session
-from infra.state.records import STATE
 
 KEEP = 1000
-"""Lines that stay."""
+"""Lines that are kept."""
 
 _APPEND = """\
 umask 077
@@ -31,15 +29,15 @@ cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || {
 
 
 def result(report: Report) -> str:
-    """How an apply ended, in a word."""
-    words = {"rejected": report.rejected, "reverted": report.went_back, "interrupted": report.interrupted}
-    return "ok" if report.ok else next((word for word, so in words.items() if so), "failed")
+    """The result of an apply: ok, rejected, reverted, interrupted or failed."""
+    results = {"rejected": report.rejected, "reverted": report.went_back, "interrupted": report.interrupted}
+    return "ok" if report.ok else next((name for name, applies in results.items() if applies), "failed")
 
 
 def entry(
     plan: Plan, report: Report, identity: Identity, *, command: str, seconds: float, slug: str, release: int
 ) -> str:
-    """One line. It holds no value of the environment: failures are as the report has them, redacted."""
+    """One line of the log. It contains no secrets: the failures are those of the report, redacted."""
     counts = count(report.done)
     return json.dumps(
         {
@@ -61,37 +59,22 @@ def entry(
 
 
 def append(app: str, line: str) -> Command:
-    """Add one line on a server, where there is still something of the app."""
-    argv = ("sh", "-c", _APPEND, "audit", _file(app), str(KEEP))
+    """Append a line to the log of a server, if the app still has records there."""
+    argv = ("sh", "-c", _APPEND, "audit", paths.audit_log(app), str(KEEP))
     return Command(argv, stdin=f"{line}\n".encode(), secret=True, quiet=True, says="write the audit log")
 
 
 def read(app: str, targets: Sequence[Target]) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    """Every apply that any server knows of, oldest first, and why some servers did not answer."""
-
-    def work(target: Target) -> str:
-        session = Session(target)
-        try:
-            status, text = session.execute(Command(("cat", _file(app))))
-        finally:
-            session.close()
-        return text if status == 0 else ""
-
+    """The applies in the logs of all servers, oldest first, and why some servers are unreachable."""
+    command = Command(("cat", paths.audit_log(app)))
+    answers, errors = ask_servers(targets, lambda session: session.execute(command))
     found: dict[str, Mapping[str, Any]] = {}
-    lost: dict[str, str] = {}
-    for target, result in each(work, targets).items():
-        if isinstance(result, DynoctlError):
-            lost[target.name] = result.summary
-            continue
-        for line in result.splitlines():
+    for status, text in answers.values():
+        for line in text.splitlines() if status == 0 else ():
             try:
-                one = json.loads(line)
+                logged = json.loads(line)
             except ValueError:
-                continue  # a line that a power cut left half written
-            if isinstance(one, dict) and isinstance(one.get("id"), str):
-                found[one["id"]] = one
-    return sorted(found.values(), key=lambda one: str(one.get("when", ""))), lost
-
-
-def _file(app: str) -> str:
-    return f"{STATE}/{app}/audit.jsonl"
+                continue  # the line was cut off by a power failure
+            if isinstance(logged, dict) and isinstance(logged.get("id"), str):
+                found[logged["id"]] = logged
+    return sorted(found.values(), key=lambda logged: str(logged.get("when", ""))), summaries(errors)

@@ -1,16 +1,16 @@
-"""What a dyno's change overwrites is kept on its server until the apply ends, so that the dyno can go back."""
+"""Backups of the files that the change of a dyno overwrites, kept on the server until the apply ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infra.model import paths
 from infra.model.resource import Command
 from infra.state import records
-from infra.state.records import STATE
 
-# Each path is kept as a numbered copy with its name beside it; the name comes last and whole, so that what has one is
-# complete. A name without a copy: the file was not there, and goes when the dyno goes back. Where the change before
-# this one was cut off, the copies are of what ran before that, and stay.
+# Each file is kept as a numbered copy, with its path in a .path file that is written last and in one step: a backup
+# with a .path file is complete. A .path file without a copy means that the file did not exist, so a revert removes it.
+# If the change before this one was interrupted, its backup is of what ran before both changes, and is kept.
 _KEEP = """\
 umask 077
 kept=$1 pending=$2; shift 2
@@ -28,7 +28,7 @@ done
 
 _RESTORE = """\
 for name in "$1"/*.path; do
-  [ -e "$name" ] || { echo "nothing was kept to go back to"; exit 1; }
+  [ -e "$name" ] || { echo "no backup found"; exit 1; }
   IFS= read -r path < "$name" || exit
   copy=${name%.path}
   if [ -e "$copy" ]; then cp -p -- "$copy" "$path.new" && mv -f -- "$path.new" "$path" || exit
@@ -36,8 +36,8 @@ for name in "$1"/*.path; do
 done
 """
 
-# What belongs to a dyno whose change is still under way is all that it can go back to. Of one that was cut off while
-# its files were put back, a file that is not whole may be left beside each.
+# The backup of a dyno whose change is still in progress is kept: it is the only one to revert to. If a restore was
+# interrupted, it may have left an incomplete .new file next to a file.
 _FORGET = """\
 for kept in "$1"/undo/*; do
   [ -e "$1/pending/${kept##*/}" ] && continue
@@ -51,17 +51,23 @@ rmdir "$1/undo" 2>/dev/null
 """
 
 
-def keep(app: str, dyno: str, paths: Sequence[str]) -> Command:
-    """Copy what is at ``paths``, with its mode, to a directory of root's. To be run before the dyno's pending mark."""
-    pending = f"{STATE}/{app}/{records.begin(dyno)[0]}"
-    return Command(("sh", "-c", _KEEP, "keep", f"{STATE}/{app}/undo/{dyno}", pending, *paths), says="keep its files")
+def _directory(app: str, dyno: str) -> str:
+    return f"{paths.home(app)}/undo/{dyno}"
+
+
+def keep(app: str, dyno: str, files: Sequence[str]) -> Command:
+    """Copy the ``files``, with their modes, to a directory of root. Must run before the pending marker is written."""
+    pending = f"{paths.home(app)}/{records.begin(dyno)[0]}"
+    return Command(
+        ("sh", "-c", _KEEP, "keep", _directory(app, dyno), pending, *files), says=f"back up the files of {dyno}"
+    )
 
 
 def restore(app: str, dyno: str) -> Command:
-    """Put back all that was kept for a dyno."""
-    return Command(("sh", "-c", _RESTORE, "restore", f"{STATE}/{app}/undo/{dyno}"), says=f"put {dyno} back")
+    """Restore the backup of a dyno."""
+    return Command(("sh", "-c", _RESTORE, "restore", _directory(app, dyno)), says=f"restore the files of {dyno}")
 
 
 def forget(app: str) -> Command:
-    """Remove the copies of every dyno whose change has ended."""
-    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), quiet=True, says="remove old backups")
+    """Remove the backups of all dynos whose change has ended."""
+    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), quiet=True, says="remove old backups")

@@ -1,5 +1,5 @@
-"""What each server keeps of the last apply: one small file per resource, a mark on dynos whose change is under
-way, and the formation. They tell drift from change and give dynos on a dead server their numbers; nothing more."""
+"""The records of the last apply on each server: a small file per resource, a pending marker for each dyno whose change
+is in progress, and the formation. They tell drift from change, and keep the numbers of dynos on unreachable servers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from infra import __version__
 from infra.fleet.facts import RECORDS_FORMAT, newest_meta
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
+from infra.model import paths
 from infra.model.release import Release
 from infra.model.resource import Change, Command
 from infra.plan.plan import Plan
 from infra.plan.upgrade import Build
 
-STATE = "/var/lib/dynoctl"
-
-# One line in, one file out: a name, a space, and the JSON (nothing after the name: the file goes). There is one name
-# for what is not whole yet: if a power cut leaves it, the next record takes its place.
+# Each input line is a file: its name, a space, and the JSON; without JSON the file is removed. There is one name for an
+# incomplete file: if a power failure leaves it, the next record replaces it.
 _WRITE = """\
 umask 077
 mkdir -p "$1" && cd "$1" || exit
@@ -44,19 +43,19 @@ rmdir "${1%/*}" 2>/dev/null
 
 
 def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
-    """Write record files (relative name, one line of text); None removes one."""
+    """Write record files, given as relative names and one line of text each; None removes the file."""
     lines = "".join(f"{name} {text or ''}\n" for name, text in entries)
-    argv = ("sh", "-c", _WRITE, "record", f"{STATE}/{app}")
+    argv = ("sh", "-c", _WRITE, "record", paths.home(app))
     return Command(argv, stdin=lines.encode(), secret=True, quiet=True, says="write records")
 
 
 def forget(app: str) -> Command:
-    """Remove every record of the app."""
-    return Command(("sh", "-c", _FORGET, "forget", f"{STATE}/{app}"), says="forget")
+    """Remove all records of the app."""
+    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), says="remove the records")
 
 
 def parse_line(line: str) -> Mapping[str, Any]:
-    """A record of one line; what is damaged is empty."""
+    """Parse a record; {} if it is damaged."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -64,14 +63,14 @@ def parse_line(line: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def release(one: Release) -> tuple[str, str | None]:
-    """The record of one release."""
-    return (f"releases/{one.number}.json", one.as_json())
+def release(released: Release) -> tuple[str, str | None]:
+    """The record of a release."""
+    return (f"releases/{released.number}.json", released.as_json())
 
 
 def commanded(app: str, number: int) -> str:
-    """The file that is there where a release's command has ended well; what its record says of it may be late."""
-    return f"{STATE}/{app}/releases/{number}.commanded"
+    """The path of the file that exists once the release command has succeeded; the release's record may lag behind."""
+    return f"{paths.releases(app)}/{number}.commanded"
 
 
 TRIAL = "trial"
@@ -79,17 +78,17 @@ TRIAL = "trial"
 
 
 def begin(dyno: str) -> tuple[str, str | None]:
-    """The mark that a dyno's change is under way: found later, it means that the dyno must restart."""
+    """The pending marker of a dyno whose change is in progress. If it is found later, the dyno must restart."""
     return (f"pending/{dyno}", "changing")
 
 
 def end(dyno: str) -> tuple[str, str | None]:
-    """Take the mark away."""
+    """Remove the pending marker of a dyno."""
     return (f"pending/{dyno}", None)
 
 
 def applied(change: Change, attributes: Mapping[str, object]) -> tuple[str, str | None]:
-    """The record of one change that was made; ``attributes`` as the provider wants them remembered."""
+    """The record of a change that was made, with the ``attributes`` that the provider records."""
     key = change.resource.key
     name = _file(key)
     if change.after is None:
@@ -120,6 +119,7 @@ def orphaned(plan: Plan, server: str, seen: Observed) -> list[tuple[str, str | N
 def meta(
     app: str,
     environment: str,
+    *,
     serial: int,
     who: str,
     when: str,
@@ -128,9 +128,11 @@ def meta(
     spares: Mapping[str, Mapping[str, str]],
     settled: Mapping[str, str],
 ) -> tuple[str, str | None]:
-    """The formation as of this apply. ``environment`` is the destination, or ``default``; ``homes`` maps dynos to
-    machine-ids, ``servers`` machine-ids to how they are reached (name, host, user, port), ``spares`` those that carry
-    nothing; ``when`` is UTC in ISO 8601; ``settled`` says which dynoctl last made all as which manifest wants it."""
+    """The record of the formation after an apply.
+
+    ``environment`` is the destination, or ``default``. ``homes`` maps dynos to machine-ids. ``servers`` maps
+    machine-ids to their connection (name, host, user, port), and so does ``spares`` for servers without dynos and
+    router. ``when`` is UTC in ISO 8601. ``settled`` is the dynoctl build and manifest of the last complete apply."""
     return (
         "meta.json",
         json.dumps(
@@ -143,9 +145,9 @@ def meta(
                 "who": who,
                 "when": when,
                 "dynos": dict(homes),
-                "servers": {machine: dict(how) for machine, how in servers.items()},
+                "servers": {machine: dict(connection) for machine, connection in servers.items()},
                 "settled": dict(settled),
-                "spares": {machine: dict(how) for machine, how in spares.items()},
+                "spares": {machine: dict(connection) for machine, connection in spares.items()},
             },
             sort_keys=True,
         ),
@@ -163,14 +165,15 @@ def formation(
     build: Build | None = None,
     forget: Container[str] = (),
 ) -> tuple[str, str | None]:
-    """The meta record for this plan: the homes of all dynos, and how every server of the app is reached. Servers
-    that left the manifest, or do not answer, stay in it as they were; those in ``forget`` (by name) do not, nor,
-    once all is made and ``settled``, those that carry no dyno: such are spares while they are in the manifest.
-    ``build`` is the dynoctl that has made all as the manifest wants it, where one has."""
+    """The meta record for this plan: the homes of all dynos, and the connections of all servers of the app.
+
+    Servers that are unreachable or no longer in the manifest are kept unchanged, except those in ``forget`` (by name).
+    If the apply is complete (``settled``), servers without dynos and router are spares, as long as they are in the
+    manifest. ``build`` is this build of dynoctl if the apply is complete."""
     old = newest_meta(seen.facts for seen in found.values())
     known: dict[str, Mapping[str, str]] = {**old.get("spares", {}), **old.get("servers", {})}
     machines = {name: seen.facts.machine_id for name, seen in found.items()}
-    hosts = {how.get("host", ""): machine for machine, how in known.items()}
+    hosts = {connection.get("host", ""): machine for machine, connection in known.items()}
     for server in manifest.servers:
         machine = machines.get(server.name) or hosts.get(server.host)
         if machine is not None:
@@ -185,26 +188,32 @@ def formation(
     routing = () if manifest.router is None else manifest.router.servers
     carrying = {*homes.values(), *(machines[name] for name in routing if name in machines)}
     carrying |= set() if settled else set(old.get("servers", {}))
-    here = {machines[server.name] for server in manifest.servers if server.name in machines}
-    here |= set() if settled else set(old.get("spares", {}))  # one that left may still have to be cleaned
-    servers = {machine: how for machine, how in known.items() if how.get("name") not in forget and machine in carrying}
-    spares = {machine: how for machine, how in known.items() if machine in here and machine not in servers}
+    kept = {machines[server.name] for server in manifest.servers if server.name in machines}
+    kept |= set() if settled else set(old.get("spares", {}))  # a server that left may still have to be cleaned
+    servers = {
+        machine: connection
+        for machine, connection in known.items()
+        if connection.get("name") not in forget and machine in carrying
+    }
+    spares = {
+        machine: connection for machine, connection in known.items() if machine in kept and machine not in servers
+    }
     return meta(
         manifest.app.name,
         manifest.environment,
-        int(str(old.get("serial", 0))) + 1,
-        who,
-        when,
-        homes,
-        servers,
-        spares,
-        old.get("settled", {}) if build is None else build.settled(manifest.digest),
+        serial=int(str(old.get("serial", 0))) + 1,
+        who=who,
+        when=when,
+        homes=homes,
+        servers=servers,
+        spares=spares,
+        settled=old.get("settled", {}) if build is None else build.settled(manifest.digest),
     )
 
 
 def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:
-    """Whether the servers remember another formation than is there, though nothing is to change: a host's new name,
-    or a server that carries nothing any more."""
+    """Whether the recorded formation differs from the current one although there are no changes: a server has a new
+    name, or no longer runs anything."""
     old = newest_meta(seen.facts for seen in found.values())
     if plan.changes or plan.left_out or plan.unreachable or not old:
         return False
@@ -213,5 +222,5 @@ def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> b
 
 
 def new_salt() -> str:
-    """A salt for the digests that a server keeps of its env files: 128 random bits in hex."""
+    """A salt for the digests of env files in the records: 128 random bits in hex."""
     return secrets.token_hex(16)

@@ -1,4 +1,4 @@
-"""All that a release runs, as one line of JSON for the servers' root alone: a rollback needs no more than that."""
+"""The body of a release: everything that a rollback needs, as one line of JSON that only root can read."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from infra import __version__
 from infra.errors import DynoctlError
 from infra.manifest.model import Volume
 from infra.model.stack import Stack
-from infra.sensitive import Sensitive
+from infra.sensitive import Sensitive, reveal
 
 VERSION = 1
 
 _SOCKET = "@socket@"
 
 _RUNS = ("environment", "rackup", "config", "web", "commands", "writable", "stop_signal", "stop_seconds", "program")
-"""What of a stack makes a difference to what runs; the rest says what must be there for it."""
+"""The keys of a stack that determine what runs; the others are its preconditions."""
 
-_SOME = ("credentials", "volumes")
-"""What makes one where there is any."""
+_OPTIONAL = ("credentials", "volumes")
+"""Keys that also determine it if they are not empty."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A release that can be made again: its number, its slug's digest, its layers and its variables."""
+    """A release that can be rolled back to: its number, the digest of its slug, its layers and its config vars."""
 
     number: int
     slug: str
@@ -42,11 +42,11 @@ def pack(
     environment: Mapping[str, str | Sensitive],
     credentials: Mapping[str, Sensitive] = MappingProxyType({}),
 ) -> str:
-    """One line; it holds the environment's secrets."""
+    """The body of a release as one line. It contains secrets."""
     values = {
         "version": VERSION,
         "slug": slug,
-        "variables": {name: _plain(value) for name, value in sorted(environment.items())},
+        "variables": {name: reveal(value) for name, value in sorted(environment.items())},
         "secret": sorted(name for name, value in environment.items() if isinstance(value, Sensitive)),
         "common": sorted(name for name, value in environment.items() if isinstance(value, Sensitive) and value.common),
         "credentials": {name: value.reveal() for name, value in sorted(credentials.items())},
@@ -61,7 +61,7 @@ def pack(
         "web": list(stack.web),
         "candidate": list(stack.candidate(_SOCKET)),
         "commands": {name: list(argv) for name, argv in stack.commands.items()},
-        "volumes": [[one.name, one.path, list(one.types)] for one in stack.volumes],
+        "volumes": [[volume.name, volume.path, list(volume.types)] for volume in stack.volumes],
         "stop_signal": stack.stop_signal,
         "stop_seconds": stack.stop_seconds,
     }
@@ -69,43 +69,43 @@ def pack(
 
 
 def content(body: str) -> str:
-    """The part of a packed release that tells it from another one; "" where it is damaged."""
+    """The part of a body that determines what runs; "" if it is damaged."""
     try:
         values = json.loads(body)
-        names = ("slug", "variables", *_RUNS, *(name for name in _SOME if values.get(name)))
+        names = ("slug", "variables", *_RUNS, *(name for name in _OPTIONAL if values.get(name)))
         return json.dumps({name: values[name] for name in names}, sort_keys=True)
     except (ValueError, KeyError, TypeError):
         return ""
 
 
 def unpack(number: int, body: str, fits: Callable[[str, str], bool]) -> Stored:
-    """The release in ``body``. ``fits`` says whether a Ruby's version meets a requirement.
+    """Parse a body. ``fits`` is whether a Ruby version satisfies a requirement.
 
-    Raises DynoctlError where it is not what ``pack`` made."""
+    Raises DynoctlError if the body is invalid."""
     try:
         values = json.loads(body)
         if values["version"] != VERSION:
             raise ValueError(f"format {values['version']}, and dynoctl {__version__} reads format {VERSION}")
-        given = {str(name): Sensitive(str(text)) for name, text in values.get("credentials", {}).items()}
-        return Stored(number, str(values["slug"]), _stack(values, fits), _environment(values), given)
+        secrets = {str(name): Sensitive(str(text)) for name, text in values.get("credentials", {}).items()}
+        return Stored(number, str(values["slug"]), _stack(values, fits), _environment(values), secrets)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DynoctlError(
-            f"What the servers remember of v{number} cannot be read: {error}",
-            "Was it made by a newer dynoctl? dynoctl releases lists the others.",
+            f"cannot read release v{number}: {error}",
+            "if a newer dynoctl created it, use that version; list the others: dynoctl releases",
         ) from None
 
 
 def names(body: str) -> tuple[list[str], list[str]]:
-    """The names of a packed release's variables, and its web dynos' argv: what of it may be shown."""
+    """What may be shown of a body: the names of its config vars, and the argv of its web dynos."""
     try:
         values = json.loads(body)
-        return sorted(values["variables"]), [str(word) for word in values["web"]]
+        return sorted(values["variables"]), [str(argument) for argument in values["web"]]
     except (ValueError, KeyError, TypeError):
         return [], []
 
 
 def _stack(values: Mapping[str, Any], fits: Callable[[str, str], bool]) -> Stack:
-    ruby, candidate = str(values["ruby"]), [str(word) for word in values["candidate"]]
+    ruby, candidate = str(values["ruby"]), [str(argument) for argument in values["candidate"]]
     return Stack(
         ruby=ruby,
         program=str(values["program"]),
@@ -117,7 +117,7 @@ def _stack(values: Mapping[str, Any], fits: Callable[[str, str], bool]) -> Stack
         rackup=str(values["rackup"]),
         config=str(values["config"]),
         web=tuple(values["web"]),
-        candidate=lambda path: tuple(word.replace(_SOCKET, path) for word in candidate),
+        candidate=lambda path: tuple(argument.replace(_SOCKET, path) for argument in candidate),
         commands={name: tuple(argv) for name, argv in values["commands"].items()},
         volumes=tuple(Volume(str(name), str(path), tuple(types)) for name, path, types in values.get("volumes", [])),
         stop_signal=str(values["stop_signal"]),
@@ -131,7 +131,3 @@ def _environment(values: Mapping[str, Any]) -> dict[str, str | Sensitive]:
         name: Sensitive(text, common=name in common) if name in secret else str(text)
         for name, text in values["variables"].items()
     }
-
-
-def _plain(value: str | Sensitive) -> str:
-    return value.reveal() if isinstance(value, Sensitive) else value

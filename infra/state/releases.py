@@ -1,4 +1,4 @@
-"""What the servers remember of an app's releases: read over SSH, a connection and a script for each."""
+"""Read the releases of an app from the records of all servers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
-from infra.model import release
+from infra.fleet.ask import ask_servers, summaries
+from infra.model import paths, release
 from infra.model.release import Release
 from infra.model.resource import Command
 from infra.model.target import Target
-from infra.remote.parallel import each
 from infra.remote.session import Session
-from infra.state.records import STATE, parse_line
+from infra.state.records import parse_line
 from infra.state.release_body import Stored, content, unpack
 
 _LIST = """\
@@ -25,59 +25,56 @@ for file in "$1"/releases/*.body; do [ -e "$file" ] && { file=${file##*/}; echo 
 
 @dataclass(frozen=True)
 class Survey:
-    """All releases that are known, oldest first; the servers that hold what is needed to make one again, by its
-    number; and why some servers did not answer."""
+    """All known releases, oldest first; by number, the servers that have the body of the release; and why some servers
+    are unreachable."""
 
     releases: tuple[Release, ...]
     holders: Mapping[int, tuple[str, ...]]
     lost: Mapping[str, str]
 
     def named(self, name: str) -> Release:
-        """The release called ``v7`` or ``7``. Raises DynoctlError where nobody remembers it."""
+        """The release named ``v7`` or ``7``. Raises DynoctlError if no server has a record of it."""
         digits = name.removeprefix("v")
-        for one in self.releases:
-            if digits == str(one.number):
-                return one
-        known = f"There is: {', '.join(f'v{one.number}' for one in self.releases[-10:])}." if self.releases else ""
-        raise DynoctlError(f"There is no release {name}", known or "Nothing was released yet.")
+        for known in self.releases:
+            if digits == str(known.number):
+                return known
+        latest = ", ".join(f"v{known.number}" for known in self.releases[-10:])
+        raise DynoctlError(
+            f"release {name} not found", f"available: {latest}" if latest else "there are no releases yet"
+        )
 
 
 def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) -> Survey:
-    """Ask every server. ``sessions`` gets those that were opened, by server; the caller closes them."""
-
-    def ask(target: Target) -> str:
-        sessions[target.name] = session = Session(target)
-        return session.execute(Command(("sh", "-c", _LIST, "releases", f"{STATE}/{app}")))[1]
-
-    answers = each(ask, targets)
+    """Read the releases of every server. Opened sessions are added to ``sessions``; the caller closes them."""
+    command = Command(("sh", "-c", _LIST, "releases", paths.home(app)))
+    answers, errors = ask_servers(targets, lambda session: session.execute(command)[1], keep=sessions)
     found: list[list[Release]] = []
     holders: dict[int, tuple[str, ...]] = {}
-    lost: dict[str, str] = {}
-    for target, answer in answers.items():
-        if isinstance(answer, DynoctlError):
-            lost[target.name] = answer.summary
-            continue
+    for server, answer in answers.items():
         releases = []
         for line in answer.splitlines():
-            word, _, number = line.partition(" ")
-            if word == "body" and number.isdigit():
-                holders[int(number)] = (*holders.get(int(number), ()), target.name)
-            elif (one := release.parse(parse_line(line))) is not None:
-                releases.append(one)
+            key, _, number = line.partition(" ")
+            if key == "body" and number.isdigit():
+                holders[int(number)] = (*holders.get(int(number), ()), server)
+            elif (parsed := release.parse(parse_line(line))) is not None:
+                releases.append(parsed)
         found.append(releases)
-    return Survey(release.merge(found), holders, lost)
+    return Survey(release.merge(found), holders, summaries(errors))
 
 
-def body(app: str, one: Release, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
-    """All that a release runs, from the first server that has it whole, and just that: what was written of it under the
-    same number by another apply, or was damaged, is not it. Raises DynoctlError where none has."""
+def body(app: str, wanted: Release, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
+    """The body of a release, from the first server that has it.
+
+    A body that is damaged, or that another apply wrote under the same number, is not accepted. Raises DynoctlError if
+    no server has the body."""
     for name in holders:
         with suppress(Unreachable):
-            status, text = sessions[name].execute(Command(("cat", f"{STATE}/{app}/releases/{one.number}.body")))
-            if status == 0 and one.runs(content(text)):
+            status, text = sessions[name].execute(Command(("cat", f"{paths.releases(app)}/{wanted.number}.body")))
+            if status == 0 and wanted.runs(content(text)):
                 return text
     raise DynoctlError(
-        f"v{one.number} is remembered, but not what it ran", "dynoctl releases shows which ones can be gone back to."
+        f"cannot roll back to v{wanted.number}: no server has the contents of the release",
+        "see which releases can be rolled back to: dynoctl releases",
     )
 
 
@@ -88,21 +85,20 @@ def stored(
     fits: Callable[[str, str], bool],
     sessions: dict[str, Session],
 ) -> Stored:
-    """The release to go back to: the named one, or else the last good one. Raises DynoctlError where there is none."""
+    """The release to roll back to: the named one, or the last good one. Raises DynoctlError if there is none."""
     known = survey(app, targets, sessions)
     if not known.releases and known.lost:
-        raise DynoctlError("No server said what was released", "\n".join(known.lost.values()))
+        raise DynoctlError("cannot read the releases: no server is reachable", "\n".join(known.lost.values()))
     if name is not None:
-        one: Release | None = known.named(name)
+        chosen: Release | None = known.named(name)
     else:
-        one = release.last_good(known.releases, known.holders)
-    if one is None:
+        chosen = release.last_good(known.releases, known.holders)
+    if chosen is None:
+        raise DynoctlError("no earlier successful release to roll back to", "list the releases: dynoctl releases")
+    if chosen.result in release.BACK:
         raise DynoctlError(
-            "There is no earlier good release to go back to", "dynoctl releases lists what the servers remember."
+            f"cannot roll back to v{chosen.number}: it was {chosen.result} and never ran on all dynos",
+            "choose a successful release: dynoctl releases",
         )
-    if one.result in release.BACK:
-        raise DynoctlError(
-            f"v{one.number} was {one.result}: it never ran on all dynos", "Choose one that ended well: dynoctl releases"
-        )
-    text = body(app, one, known.holders.get(one.number, ()), sessions)
-    return unpack(one.number, text, fits)
+    text = body(app, chosen, known.holders.get(chosen.number, ()), sessions)
+    return unpack(chosen.number, text, fits)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from infra.model.dyno_status import Row
+from infra.model.target import host_port
 from infra.views.style import Style
 
 _HEAD = ("DYNO", "SERVER", "ADDRESS", "STATE", "SLUG", "PID", "UPTIME", "MEMORY", "RESTARTS")
@@ -35,9 +36,7 @@ def document(rows: Sequence[Row], unreachable: Mapping[str, str]) -> dict[str, o
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    address = f"[{row.listen}]:{row.port}" if ":" in row.listen else f"{row.listen}:{row.port}"
-    if not row.port:
-        address = "-"
+    address = host_port(row.listen, row.port) if row.port else "-"
     return (
         row.dyno,
         row.server,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.manifest.model import Manifest
 from infra.model.dyno_status import Job, Row
+from infra.model.target import host_port
 from infra.views.dynos import span
 from infra.views.style import Style, printable
 
@@ -90,9 +91,7 @@ def memory(row: Row) -> str:
 
 def address(row: Row) -> str:
     """The address that a web dyno listens on."""
-    if not row.port:
-        return "-"
-    return f"[{row.listen}]:{row.port}" if ":" in row.listen else f"{row.listen}:{row.port}"
+    return host_port(row.listen, row.port) if row.port else "-"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infra.model import paths
 from infra.model.resource import Command
-from providers import files, ini, paths
+from providers import files, ini
 from providers.routers.contract import STATE, USER, Kind
 from providers.sandbox import SANDBOX
 

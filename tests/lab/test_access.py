@@ -116,7 +116,7 @@ def test_a_hostile_locale_and_a_noisy_login_change_nothing(app: Project, fleet: 
         (
             "grep -v squashfs /proc/filesystems > /root/fs; mount --bind /root/fs /proc/filesystems",
             "umount /proc/filesystems; rm /root/fs",
-            "grid-1: its kernel has no squashfs",
+            "grid-1: the kernel does not support squashfs",
         ),
         (
             'printf \'#!/bin/sh\\n[ "$1" = --version ] && echo systemd 241 && exit\\nexec /usr/bin/systemctl "$@"\\n\''
@@ -164,6 +164,6 @@ def test_one_machine_twice(app: Project, fleet: Any) -> None:
 def test_somebody_elses_user_is_not_touched(app: Project, fleet: Any) -> None:
     with changed(fleet, "grid-1", "useradd -c 'a person' dyno-access-web-1", "userdel dyno-access-web-1"):
         done = app.dynoctl("plan", code=1)
-        assert "grid-1/user.access-web.1 exists, and dynoctl did not make it" in done.stderr
+        assert "grid-1/user.access-web.1 already exists and was not created by dynoctl" in done.stderr
         app.dynoctl("destroy", "--auto-approve")
         assert "a person" in fleet.exec("grid-1", "getent", "passwd", "dyno-access-web-1").stdout

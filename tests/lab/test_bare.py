@@ -49,7 +49,7 @@ def test_a_bare_server_becomes_a_running_one(shop: Project, fleet: Any) -> None:
     del shop.manifest["packages"]
 
     done = shop.dynoctl("validate", "--online", code=1)
-    assert "no Ruby to ask with yet" in done.stdout
+    assert "Ruby is not installed yet" in done.stdout
 
     # The lists are empty yet, so nobody knows which Ruby would come: it is found out before any dyno moves.
     shop.manifest["ruby"] = {"version": ">= 3.3"}

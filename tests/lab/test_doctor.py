@@ -68,7 +68,7 @@ def test_all_is_well_and_nothing_is_changed(app: Project, fleet: Any) -> None:
         "database",
         "cache",
     }
-    assert found[("fleet", "dynos")]["says"] == "2 of 2 have a place"
+    assert found[("fleet", "dynos")]["says"] == "2 of 2 dynos placed"
     assert {name: snapshot(fleet, name) for name in fleet.names} == before
 
 
@@ -93,7 +93,7 @@ def test_everything_is_wrong_at_once(app: Project, fleet: Any) -> None:
         found = findings(app, 4)
         text = app.dynoctl("doctor", code=4).stdout
     bad = {key: one for key, one in found.items() if one["result"] != "ok"}
-    assert "ahead of ours" in bad[("grid-1", "clock")]["says"]
+    assert "ahead of the local clock" in bad[("grid-1", "clock")]["says"]
     assert "timesyncd" in bad[("grid-1", "clock")]["cure"]
     assert bad[("grid-1", "disk")]["result"] == "failed" and "/srv has" in bad[("grid-1", "disk")]["says"]
     assert bad[("grid-1", "database")]["result"] == "failed"
@@ -102,7 +102,7 @@ def test_everything_is_wrong_at_once(app: Project, fleet: Any) -> None:
     assert "sudoers" in bad[("grid-2", "root")]["cure"]
     assert found[("grid-2", "ssh")]["result"] == "ok" and ("grid-2", "disk") not in found
     assert "no MRI Ruby found" in bad[("grid-3", "ruby")]["says"]
-    assert "of 400 have a place" in bad[("fleet", "dynos")]["says"]
+    assert "of 400 dynos placed" in bad[("fleet", "dynos")]["says"]
     assert "failed   clock" in text and " failed" in text.splitlines()[-1]
 
 

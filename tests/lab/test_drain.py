@@ -51,13 +51,13 @@ def test_a_server_drains_under_load_and_leaves(app: Project, fleet: Any) -> None
 
     drain(app, *fleet.names)
     done = app.dynoctl("apply", "--auto-approve", code=1)
-    assert "4 dynos have no place" in done.stderr and "1 cores are missing" in done.stderr
+    assert "no capacity for 4 dynos" in done.stderr and "1 more cores are needed" in done.stderr
     assert {name: row["pid"] for name, row in app.ps().items()} == {name: row["pid"] for name, row in there.items()}
     assert units(fleet).total() == 4, "nothing moves"
 
     drain(app, "grid-2")
     text = app.dynoctl("plan").stdout
-    assert f"Note: grid-2 drains: {moving[0]} moves to grid-" in text
+    assert f"Note: grid-2 is draining: {moving[0]} moves to grid-" in text
     assert f"{moving[0]} (from grid-2)" in text and f"{moving[0]} is on grid-" in text
     with Load(staying.values(), "/") as load:
         lines = app.dynoctl("apply", "--auto-approve", "--json").stdout.splitlines()
@@ -71,7 +71,7 @@ def test_a_server_drains_under_load_and_leaves(app: Project, fleet: Any) -> None
     assert all(rows[name]["pid"] == row["pid"] for name, row in staying.items()), "what could stay was not touched"
     assert snapshot(fleet, "grid-2") == before, "nothing of the app is left"
     text = app.dynoctl("plan", "--detailed-exitcode").stdout
-    assert "Note: grid-2 drains: it carries no dyno, and can be taken out of the manifest." in text
+    assert "Note: grid-2 is draining: it has no dynos left and can be removed from the manifest." in text
 
     # A second one drains while the release changes: what stays restarts, what moves starts with the new one.
     drain(app, "grid-2", "grid-3")
@@ -115,14 +115,15 @@ def test_a_dead_server_is_given_up_and_comes_back(app: Project, fleet: Any) -> N
     app.apply()
     lost = next(name for name, row in app.ps().items() if row["server"] == "grid-3")
     assert (
-        "it answers, so its dynos can move while they run" in app.dynoctl("plan", "--evacuate", "grid-3", code=1).stderr
+        "reachable, so its dynos can be moved without downtime"
+        in app.dynoctl("plan", "--evacuate", "grid-3", code=1).stderr
     )
-    assert "there is no such server" in app.dynoctl("apply", "--auto-approve", "--evacuate", "grid-9", code=1).stderr
+    assert "no such server" in app.dynoctl("apply", "--auto-approve", "--evacuate", "grid-9", code=1).stderr
     fleet.kill("grid-3")
     try:
         assert f"{lost} stays on grid-3, unchanged." in app.dynoctl("plan", code=4).stdout
         text = app.dynoctl("plan", "--evacuate", "grid-3", "--out", "plan").stdout
-        assert f"Note: grid-3 is given up: {lost} moves to grid-" in text
+        assert f"Note: grid-3 is evacuated: {lost} moves to grid-" in text
         assert "cannot be combined with --file" in app.dynoctl("apply", "plan", "--evacuate", "grid-3", code=1).stderr
         app.dynoctl("apply", "plan")
         assert app.ps(code=4)[lost]["server"] in ("grid-1", "grid-2")

@@ -171,7 +171,7 @@ def test_the_release_command_runs_once_before_any_dyno_moves(app: Project, fleet
     app.manifest["env"]["WORD"] = "two"
     app.manifest["release_command"] = f"{ruby}; echo going wrong; exit 3"
     done = app.apply(code=5)
-    assert "the release command failed, so the release was rejected" in done.stdout
+    assert "release rejected: the release command failed" in done.stdout
     assert "going wrong" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
     assert {name: row["pid"] for name, row in app.ps().items() if name in good} == {
@@ -205,7 +205,7 @@ def test_a_release_command_that_nobody_waits_for_any_more_runs_once(app: Project
         done = app.apply(code=None)
     finally:
         fleet.restore(where)
-    assert f"was begun on {where}, which does not answer: it may still run" in done.stdout + done.stderr
+    assert f"may still be running on {where}, which is unreachable" in done.stdout + done.stderr
     app.dynoctl("apply", "--auto-approve", "--lock-timeout", "60")
     assert fleet.exec("data", *counted).stdout.strip() == "1", "it ended well, and systemd remembers that"
     marked = "ls /var/lib/dynoctl/faults/releases/*.commanded"
@@ -244,7 +244,7 @@ def test_a_server_that_answers_is_not_forgotten(app: Project) -> None:
     app.apply()
     app.manifest["servers"].pop()
     done = app.dynoctl("apply", "--auto-approve", "--forget", "grid-3", code=1)
-    assert "grid-3 answers, so it is not forgotten" in done.stderr
+    assert "cannot forget grid-3: reachable" in done.stderr
 
 
 def test_destroy_remembers_a_server_that_left_and_is_away(app: Project, fleet: Any) -> None:
@@ -405,7 +405,7 @@ def test_a_plan_that_went_stale_is_refused(app: Project, fleet: Any, tmp_path: P
         text, code = process.end()
     finally:
         process.kill()
-    assert "The plan is stale: grid-1 changed after it was made. Nothing was applied." in text
+    assert "stale plan: grid-1 changed after the plan was made; nothing was applied" in text
     assert code == 1
     app.apply()
     app.settled()

@@ -371,7 +371,7 @@ def test_validate_online_says_who_cannot_reach_what(make: Any, fleet: Any) -> No
     done = project.dynoctl("validate", "--online")
     services = 4 * len(fleet.names)
     assert f"{services} of {services} connections work." in done.stdout
-    assert done.stdout.count("logged in and answers") == 3 * len(fleet.names)
+    assert done.stdout.count("login succeeded") == 3 * len(fleet.names)
     password = project.manifest["databases"]["other"]["password"]
     project.manifest["databases"]["other"]["password"] = "wrong-" + password
     project.manifest["caches"]["pages"]["port"] = 11999

@@ -176,8 +176,8 @@ def test_over_capacity_says_how_many_cores_are_missing(shop: Project) -> None:
     cores = int(shop.fleet.exec("grid-1", "nproc").stdout) * 3
     shop.manifest["dynos"]["web"] = cores * 4 + 3
     done = shop.dynoctl("plan", code=1)
-    assert "3 dynos have no place" in done.stderr
-    assert "0.75 cores are missing" in done.stderr
+    assert "no capacity for 3 dynos" in done.stderr
+    assert "0.75 more cores are needed" in done.stderr
     shop.dynoctl("apply", "--auto-approve", code=1)
     assert shop.ps() == {}
 

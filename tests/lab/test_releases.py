@@ -114,10 +114,10 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
 
 def test_what_is_not_there_is_said(app: Project) -> None:
     app.apply()
-    assert "There is no earlier good release" in app.dynoctl("rollback", "--auto-approve", code=1).stderr
+    assert "no earlier successful release" in app.dynoctl("rollback", "--auto-approve", code=1).stderr
     done = app.dynoctl("rollback", "v9", "--auto-approve", code=1)
-    assert "There is no release v9" in done.stderr and "There is: v1." in done.stderr
-    assert "There is no release x" in app.dynoctl("releases", "show", "x", code=1).stderr
+    assert "release v9 not found" in done.stderr and "available: v1" in done.stderr
+    assert "release x not found" in app.dynoctl("releases", "show", "x", code=1).stderr
 
 
 def test_slugs_are_kept_and_pruned_as_planned(app: Project, fleet: Any) -> None:
@@ -135,7 +135,7 @@ def test_slugs_are_kept_and_pruned_as_planned(app: Project, fleet: Any) -> None:
     assert slugs(app, server) == {second, listed(app)[2]["slug"]}
     assert [bool(one["stored_on"]) for one in listed(app)] == [False, True, True]
     done = app.dynoctl("rollback", "v1", "--auto-approve", code=1)
-    assert "v1 is remembered, but not what it ran" in done.stderr
+    assert "no server has the contents of the release" in done.stderr
     assert says(app) == {"third two 28"}
 
     # A server that lost its copy, and an empty cache: another server has one.

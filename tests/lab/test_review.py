@@ -47,13 +47,13 @@ def test_a_saved_plan_is_applied_as_it_is(app: Project) -> None:
 
     for extra in (("-f", "dyno.yaml"), ("--forget", "grid-9")):
         assert "cannot be combined with --file" in app.dynoctl("apply", "plan", *extra, code=1).stderr
-    assert "is no plan of dynoctl" in app.dynoctl("apply", "dyno.yaml", code=1).stderr
+    assert "not a saved plan" in app.dynoctl("apply", "dyno.yaml", code=1).stderr
     done = app.dynoctl("apply", "plan")
     assert "Apply complete" in done.stdout
     assert {app.get(row) for row in app.ps().values()} == {"two"}
     app.settled()
     done = app.dynoctl("apply", "plan", code=1)
-    assert "does not hold any more; nothing was applied" in done.stderr
+    assert "stale plan in plan; nothing was applied" in done.stderr
     assert SECRET not in done.stdout + done.stderr
 
 
@@ -61,7 +61,7 @@ def test_only_a_part_is_applied(app: Project) -> None:
     text = app.dynoctl("plan", "--target", "web.1", "--out", "plan").stdout
     assert "unit.review-web.1" in text and "unit.review-web.2" not in text
     assert "left out by --target web.1." in text
-    assert "There is, among others: grid-1" in app.dynoctl("plan", "--target", "wbe", code=1).stderr
+    assert "available: grid-1" in app.dynoctl("plan", "--target", "wbe", code=1).stderr
     before = app.ps()
     lines = [json.loads(line) for line in app.dynoctl("apply", "plan", "--json").stdout.splitlines()]
     assert [lines[0]["type"], lines[-1]["type"]] == ["plan", "report"]
@@ -75,7 +75,7 @@ def test_only_a_part_is_applied(app: Project) -> None:
     app.settled()
 
     plan = app.dynoctl("plan", "--replace", "web.2").stdout
-    assert "web.2 restarts; asked for with --replace" in plan and "Plan: 0 to add, 1 to change" in plan
+    assert "web.2 restarts; requested with --replace" in plan and "Plan: 0 to add, 1 to change" in plan
     there = app.ps()
     app.dynoctl("apply", "--auto-approve", "--replace", "web.2")
     now = app.ps()
@@ -131,7 +131,7 @@ def test_a_server_that_leaves_and_is_left_out_is_not_forgotten(app: Project) -> 
     for _ in range(2):  # the second time there is nothing to do but what is left out
         app.dynoctl("apply", "--auto-approve", "--exclude", home)
         left = app.dynoctl("plan").stdout
-        assert f"- {home}/unit.review-web.3" in left and f"{home} is not in dyno.yaml any more" in left
+        assert f"- {home}/unit.review-web.3" in left and f"{home} is no longer in dyno.yaml" in left
     app.apply()
     app.manifest["servers"] = whole
     assert app.ps().keys() == {"web.1", "web.2", "web.3"}

@@ -262,7 +262,7 @@ def test_two_apps_a_certificate_and_a_broken_one(shop: Project, fleet: Any, tmp_
     blog.manifest["servers"] = blog.manifest["servers"][:1]
     try:
         done = blog.dynoctl("plan", code=1)
-        assert f"grid-1: its router is {kind} already, for routed" in done.stderr
+        assert f"grid-1: the router is already {kind}, for routed" in done.stderr
         router["kind"] = kind
         done = blog.apply()
         key = (tmp_path / "blog.test.key").read_text().splitlines()[1]

@@ -81,7 +81,7 @@ def test_once_over_three_servers_and_while_it_moves(app: Project, fleet: Any) ->
     for server in app.manifest["servers"]:
         server["drain"] = server["name"] == home
     app.apply()
-    assert "can be taken out of the manifest" in app.dynoctl("plan", "--detailed-exitcode").stdout
+    assert "can be removed from the manifest" in app.dynoctl("plan", "--detailed-exitcode").stdout
     assert app.ps()["tick.1"]["server"] != home
     once(app, began, time.time() + EVERY)
     app.destroy()
@@ -170,7 +170,7 @@ def test_how_runs_end(app: Project, fleet: Any) -> None:
     app.manifest["schedule"] = []
     app.manifest["dynos"]["nightly"] = {"command": "sleep infinity"}
     done = app.dynoctl("apply", "--auto-approve", code=1)
-    assert "a schedule of that name is there" in done.stderr and "Choose another name" in done.stderr
+    assert "a schedule of that name is there" in done.stderr and "choose another name" in done.stderr
     del app.manifest["dynos"]["nightly"]
     app.apply()
     app.settled()

@@ -101,10 +101,10 @@ def test_a_one_off_dyno_and_a_process_type_of_its_own(keeps: Project, fleet: Any
 def test_dynos_on_several_servers_are_refused(keeps: Project, fleet: Any) -> None:
     keeps.manifest["servers"] = fleet.inventory()["servers"][:2]
     done = keeps.dynoctl("plan", code=1)
-    assert "the volume uploads is a directory of one server, and its dynos run on 2" in done.stderr
+    assert "the dynos of the volume uploads run on 2 servers" in done.stderr
     assert "web.1 on grid-" in done.stderr and "dyno.yaml:" in done.stderr
     done = keeps.dynoctl("apply", "--auto-approve", code=1)
-    assert "directory of one server" in done.stderr and keeps.ps() == {}
+    assert "and a volume is on one" in done.stderr and keeps.ps() == {}
 
     # One dyno has its place; it does not leave without its data.
     keeps.manifest["dynos"] = {"web": 1}
@@ -115,8 +115,8 @@ def test_dynos_on_several_servers_are_refused(keeps: Project, fleet: Any) -> Non
     for server in keeps.manifest["servers"]:
         server["drain"] = server["name"] == at
     done = keeps.dynoctl("plan", code=1)
-    assert f"the data of the volume uploads is on {at}, and its dynos would be on {other}" in done.stderr
-    assert f"Copy it first, with owners and modes, to {PLACE} there" in done.stderr
+    assert f"the data of the volume uploads is on {at}, and its dynos would run on {other}" in done.stderr
+    assert f"rsync -a {PLACE}/ " in done.stderr
     copy = f"umask 077; mkdir -p {PLACE}; groupadd --system dyno-keeps; chgrp dyno-keeps {PLACE}; chmod 2770 {PLACE}"
     fleet.exec(
         other, "sh", "-c", f"{copy}; printf y > {PLACE}/a.txt; chgrp dyno-keeps {PLACE}/a.txt; chmod 660 {PLACE}/a.txt"

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from infra.model import paths
 from infra.model.resource import Command
 from infra.state import audit_log, backups, records
 from tests.simulation.fleet import SimFleet
 from tests.simulation.server import SimServer
 from tests.simulation.session import interpret
 
-STATE = records.STATE
+STATE = paths.STATE
 DYNOS = ("web.1", "web.2", "worker.1")
 PATHS = ("/etc/dyno/shop/web.1.env", "/etc/systemd/system/dyno-shop-web-1.service", f"{STATE}/shop/applied/x.json")
 

@@ -192,3 +192,12 @@ def test_module(module: str) -> None:
     assert ast.get_docstring(tree(module)), "its first line says why it exists"
     assert "shell=True" not in text
     assert "AutoAddPolicy" not in text
+
+
+@pytest.mark.parametrize("module", [one for one in MODULES if room(one) != "cli"], ids=name)
+def test_parameters_beyond_the_sixth_are_keywords(module: str) -> None:
+    """A call with seven positional arguments cannot be read. In infra/cli, parameters are the options of commands."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            positional = [arg.arg for arg in node.args.posonlyargs + node.args.args if arg.arg not in ("self", "cls")]
+            assert len(positional) <= 6, f"{name(module)}:{node.lineno}: {node.name}"

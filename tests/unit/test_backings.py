@@ -10,30 +10,37 @@ import yaml
 
 from infra.errors import ManifestInvalid
 from infra.manifest import read
-from infra.manifest.backings import Text, from_parts, from_url, plain, variables
+from infra.manifest.backings import Text, from_parts, from_url, variables
 from infra.manifest.references import resolve_environment
-from infra.sensitive import Sensitive
+from infra.sensitive import Sensitive, reveal
 
 ODD = ["pass", "p@ss:w/rd?#%", "é漢 🚀", "'\"`$(id)\\", "a b+c&d=e", "[x]", "%2F"]
 
 
 def words(found: dict[str, Text]) -> dict[str, str]:
-    return {key: plain(value) for key, value in found.items()}
+    return {key: reveal(value) for key, value in found.items()}
 
 
 @pytest.mark.parametrize("odd", ODD)
 def test_every_part_survives_the_way_into_a_url_and_out_of_it(odd: str) -> None:
-    service = from_parts("postgresql", "db.example.org", None, odd, odd, Sensitive(odd), {"sslmode": odd})
-    url = plain(service.url)
+    service = from_parts("postgresql", "db.example.org", None, odd, odd, Sensitive(odd), options={"sslmode": odd})
+    url = reveal(service.url)
     parts = urlsplit(url)
     assert parts.hostname == "db.example.org"
     assert (unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.path[1:])) == (odd, odd, odd)
     back = from_url("postgresql", url)
-    assert (plain(back.user), plain(back.password), plain(back.name), back.options) == (odd, odd, odd, {"sslmode": odd})
+    assert (reveal(back.user), reveal(back.password), reveal(back.name), back.options) == (
+        odd,
+        odd,
+        odd,
+        {"sslmode": odd},
+    )
 
 
 def test_postgresql() -> None:
-    service = from_parts("postgresql", "10.0.0.20", None, "shop", "me", Sensitive("p@ss"), {"sslmode": "require"})
+    service = from_parts(
+        "postgresql", "10.0.0.20", None, "shop", "me", Sensitive("p@ss"), options={"sslmode": "require"}
+    )
     assert words(variables("database", service)) == {
         "DATABASE_URL": "postgresql://me:p%40ss@10.0.0.20:5432/shop?sslmode=require",
         "PGHOST": "10.0.0.20",
@@ -47,7 +54,7 @@ def test_postgresql() -> None:
 
 @pytest.mark.parametrize("adapter", ["mysql", "mariadb"])
 def test_mysql_under_either_name(adapter: str) -> None:
-    service = from_parts(adapter, "fd00::1", 3307, "shop", "me", Sensitive("x"), {})
+    service = from_parts(adapter, "fd00::1", 3307, "shop", "me", Sensitive("x"), options={})
     assert words(variables("database", service)) == {
         "DATABASE_URL": "mysql2://me:x@[fd00::1]:3307/shop",
         "MYSQL_HOST": "fd00::1",
@@ -56,16 +63,16 @@ def test_mysql_under_either_name(adapter: str) -> None:
         "MYSQL_USER": "me",
         "MYSQL_PWD": "x",
     }
-    assert plain(from_url(adapter, "mysql://me@db/shop").url) == "mysql2://me@db/shop", "Rails has no adapter mysql"
-    assert plain(from_url(adapter, "trilogy://me@db/shop").url) == "trilogy://me@db/shop"
+    assert reveal(from_url(adapter, "mysql://me@db/shop").url) == "mysql2://me@db/shop", "Rails has no adapter mysql"
+    assert reveal(from_url(adapter, "trilogy://me@db/shop").url) == "trilogy://me@db/shop"
 
 
 def test_redis_and_memcached() -> None:
-    redis = from_parts("redis", "10.0.0.20", None, "2", "", Sensitive("s:cret"), {})
+    redis = from_parts("redis", "10.0.0.20", None, "2", "", Sensitive("s:cret"), options={})
     assert words(variables("cache", redis)) == dict.fromkeys(
         ("CACHE_URL", "REDIS_URL"), "redis://:s%3Acret@10.0.0.20:6379/2"
     )
-    pages = from_parts("memcached", "a,b,fd00::1", None, "", "", "", {})
+    pages = from_parts("memcached", "a,b,fd00::1", None, "", "", "", options={})
     assert words(variables("cache", pages, "pages")) == {
         "PAGES_CACHE_URL": "memcached://a:11211,b:11211,[fd00::1]:11211",
         "PAGES_MEMCACHE_SERVERS": "a:11211,b:11211,[fd00::1]:11211",
@@ -80,7 +87,7 @@ def test_what_is_secret_stays_secret() -> None:
     assert {key for key, value in found.items() if not isinstance(value, Sensitive)} == {"PGPORT"}
     found = variables("database", from_url("postgresql", "postgresql://me:pw@db/shop"))
     assert {key for key, value in found.items() if isinstance(value, Sensitive)} == {"DATABASE_URL", "PGPASSWORD"}
-    found = variables("database", from_parts("postgresql", "db", None, "shop", "me", "pw", {}))
+    found = variables("database", from_parts("postgresql", "db", None, "shop", "me", "pw", options={}))
     assert {key for key, value in found.items() if isinstance(value, Sensitive)} == {"DATABASE_URL", "PGPASSWORD"}
 
 

@@ -162,7 +162,7 @@ def test_a_new_user_restarts_its_dyno_and_a_mended_one_does_not() -> None:
 def test_an_apply_that_was_cut_off_is_finished() -> None:
     (change,) = planned(WHOLE, pending=frozenset({"web.1"})).changes
     assert (change.action, change.effect) == ("restart", "restart")
-    assert "cut off" in change.reason
+    assert "interrupted" in change.reason
 
 
 def test_what_is_not_desired_goes_highest_first() -> None:
@@ -184,7 +184,9 @@ def test_what_is_not_desired_goes_highest_first() -> None:
 def test_somebody_elses_thing_is_an_error_and_never_a_deletion() -> None:
     foreign = Found(WHOLE["user.shop-web.1"], foreign=True)
     plan = planned({**WHOLE, "user.shop-web.1": foreign})
-    assert [error.summary for error in plan.errors] == ["grid-1/user.shop-web.1 exists, and dynoctl did not make it"]
+    assert [error.summary for error in plan.errors] == [
+        "grid-1/user.shop-web.1 already exists and was not created by dynoctl"
+    ]
     assert planned({**WHOLE, "user.shop-web.7": foreign}).changes == ()
 
 
@@ -235,7 +237,7 @@ def test_facts() -> None:
     assert found.dynos("shop")["web.1"].port == 5000
     assert list(found.record) == ["unit.shop-web.1"]
     assert (found.meta, found.pending) == ({}, {"web.1"})
-    with pytest.raises(ValueError, match="did not say who it is"):
+    with pytest.raises(ValueError, match="no machine-id"):
         parse("sh: not a server")
 
 

@@ -1,4 +1,4 @@
-"""Dynos leave a server that drains or is given up, and no other; nobody loses one, and nobody gets one twice."""
+"""Dynos leave a server that is draining or evacuated, and no other; nobody loses one, and nobody gets one twice."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def test_dynos_of_a_server_that_drains_move_and_no_others() -> None:
     assert made.errors == ()
     assert made.homes == {"web.1": "s1", "web.2": "s1", "web.3": "s3", "worker.1": "s3"}
     assert made.before == homes
-    assert made.notes == ("s2 drains: web.2 moves to s1, worker.1 moves to s3",)
+    assert made.notes == ("s2 is draining: web.2 moves to s1, worker.1 moves to s3",)
     (moved,) = [one for one in made.dynos if one.name == "web.2"]
     assert (moved.server, moved.port) == ("s1", 5001), "a free port of its new server"
     assert formed(manifest(3, 3, ("s2",)), made.homes).notes == (
-        "s2 drains: it carries no dyno, and can be taken out of the manifest",
+        "s2 is draining: it has no dynos left and can be removed from the manifest",
     )
 
 
@@ -88,8 +88,8 @@ def test_without_room_nothing_moves_and_the_cores_are_named() -> None:
     homes = {f"web.{number}": f"s{1 + number % 2}" for number in range(1, 13)}
     made = formed(manifest(2, 12, ("s2",)), {**homes, "worker.1": "s2"})
     (error,) = made.errors
-    assert "have no place" in error.summary and "1.25 cores are missing" in error.summary
-    assert "s2, told to drain, none" in error.expected
+    assert "no capacity for" in error.summary and "1.25 more cores are needed" in error.summary
+    assert "without the draining s2" in error.expected
     assert set(made.homes) == {*homes, "worker.1"}, "nobody is dropped"
     every = formed(manifest(2, 12, ("s1", "s2")), {**homes, "worker.1": "s2"})
     assert every.homes == {**homes, "worker.1": "s2"} and every.errors
@@ -99,15 +99,15 @@ def test_what_finds_no_room_stays_while_another_server_is_away() -> None:
     homes = {**{f"web.{number}": "s1" for number in range(1, 9)}, "worker.1": "s2"}
     made = formed(manifest(3, 8, ("s2",)), homes, away=("s3",))
     assert made.errors == () and made.homes == homes
-    assert "cannot be reached" in made.notes[0]
-    assert made.notes[1] == "s2 drains: its dynos stay until there is room elsewhere"
+    assert "s3 is unreachable" in made.notes[0]
+    assert made.notes[1] == "s2 is draining: its dynos keep running until there is capacity on another server"
 
 
 def test_a_server_that_drains_and_is_away_keeps_its_dynos() -> None:
     homes = {"web.1": "s1", "web.2": "s2", "worker.1": "s3"}
     made = formed(manifest(3, 2, ("s2",)), homes, away=("s2",))
     assert made.homes == homes
-    assert made.notes == ("s2 drains and does not answer; if it is dead, say --evacuate s2",)
+    assert made.notes == ("s2 is draining and unreachable; if it is lost: dynoctl apply --evacuate s2",)
 
 
 def test_a_dead_server_is_given_up() -> None:
@@ -116,10 +116,10 @@ def test_a_dead_server_is_given_up() -> None:
     assert formed(one, homes, away=("s2",)).homes == homes, "who does not answer keeps its dynos"
     made = formed(one, homes, away=("s2",), evacuate=("s2",))
     assert made.homes == {"web.1": "s1", "web.2": "s1", "web.3": "s3", "worker.1": "s3"}
-    assert made.notes == ("s2 is given up: web.2 moves to s1, worker.1 moves to s3",)
+    assert made.notes == ("s2 is evacuated: web.2 moves to s1, worker.1 moves to s3",)
     assert {dyno.name for dyno in made.dynos} == set(homes)
     full = formed(manifest(2, 12), {f"web.{n}": f"s{1 + n % 2}" for n in range(1, 13)}, ("s2",), ("s2",))
-    assert "cores are missing" in full.errors[0].summary, "its cores are nobody's any more"
+    assert "more cores are needed" in full.errors[0].summary, "its cores are nobody's any more"
 
 
 def test_what_comes_back_does_not_count() -> None:
@@ -132,7 +132,9 @@ def test_what_comes_back_does_not_count() -> None:
     }
     made = form(manifest(3, 2), found, ())
     assert made.homes["web.2"] == "s3"
-    assert form(manifest(3, 2, ("s2",)), found, ()).notes == ("s2 drains: web.2 will go once all else is well",)
+    assert form(manifest(3, 2, ("s2",)), found, ()).notes == (
+        "s2 is draining: web.2 will be removed after all other changes succeeded",
+    )
     observed = {
         name: Observed(one, {f"unit.shop-{mark.dyno}": Found({"state": "running"}) for mark in one.marks})
         for name, one in found.items()
@@ -144,7 +146,7 @@ def test_what_comes_back_does_not_count() -> None:
     ]
     plan = build("shop", desired, observed, made, Everything.providers, {})
     assert [(one.action, one.address, one.reason) for one in plan.changes] == [
-        ("delete", "s2/unit.shop-web.2", "web.2 is on s3 then")
+        ("delete", "s2/unit.shop-web.2", "web.2 moves to s3")
     ]
 
 
@@ -167,7 +169,7 @@ def test_who_answers_is_not_given_up() -> None:
     fleet.found["s1"] = Observed(facts("s1", {}), {})
     fleet.unreachable |= {"s2": Unreachable("s2: no route"), "s3": DynoctlError("s3: what it said cannot be read")}
     refuse_evacuation(frozenset({"s2"}), one, fleet)
-    for name, says in (("s1", "it answers, so"), ("s3", "though not as it should"), ("s9", "no such server")):
+    for name, says in (("s1", "reachable, so"), ("s3", "reachable, but"), ("s9", "no such server")):
         with pytest.raises(DynoctlError, match=says):
             refuse_evacuation(frozenset({name}), one, fleet)
 

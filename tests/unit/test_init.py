@@ -129,20 +129,20 @@ def test_an_app_that_is_there_gets_a_manifest_and_nothing_else(tmp_path: Path) -
     assert (tmp_path / ".gitignore").read_text() == "tmp\n/.dyno/\n"
     manifest, problems = check(tmp_path / "dyno.yaml")
     assert manifest is not None, problems
-    with pytest.raises(DynoctlError, match="is there already"):
+    with pytest.raises(DynoctlError, match="already exists"):
         begin(tmp_path, None, Everything())
-    with pytest.raises(DynoctlError, match="is there already"):
+    with pytest.raises(DynoctlError, match="already exists"):
         begin(tmp_path, "rails", Everything())
 
 
 def test_nothing_is_written_where_it_cannot_tell(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("print()")
-    with pytest.raises(DynoctlError, match="no Rack app in it that init knows") as caught:
+    with pytest.raises(DynoctlError, match="no Rack app found") as caught:
         begin(tmp_path, None, Everything())
     assert "config.ru" in caught.value.hint
     with pytest.raises(DynoctlError, match="is not empty"):
         begin(tmp_path, "sinatra", Everything())
-    with pytest.raises(DynoctlError, match="no starter for django"):
+    with pytest.raises(DynoctlError, match="unknown framework: django"):
         begin(tmp_path / "new", "django", Everything())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["main.py"]
 

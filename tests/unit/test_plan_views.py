@@ -135,33 +135,33 @@ def test_what_changed_since_a_plan_was_saved_is_said() -> None:
     }
     assert plan_file.differences(was, now) == [
         "the manifest changed",
-        "the source changed: slug aaaaaaaaaaaa is bbbbbbbbbbbb",
+        "the source changed: slug aaaaaaaaaaaa became bbbbbbbbbbbb",
         "the value of KEY changed",
-        "the value of GONE is gone",
+        "the value of GONE was removed",
         "the value of NEW is new",
         "it changed",
         "grid-1 changed",
-        "grid-2 does not answer any more",
-        "grid-3 answers now",
+        "grid-2 is unreachable",
+        "grid-3 is reachable now",
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "is no plan of dynoctl"),
-        ("[]", "is no plan of dynoctl"),
-        ("{}", "is no plan of dynoctl"),
+        ("", "not a saved plan"),
+        ("[]", "not a saved plan"),
+        ("{}", "not a saved plan"),
         (
             f'{{"format_version": 1, "bound": {{}}, "dynoctl": "9.9", "code": "{"ab" * 32}"}}',
-            f"was made by dynoctl 9.9 (code abababababab), and this is {__version__} (code {CODE[:12]})",
+            f"it was saved by dynoctl 9.9 (code abababababab), and this is dynoctl {__version__} (code {CODE[:12]})",
         ),
         # The same version, but from before a digest was saved; and the same code, but another format.
-        (f'{{"format_version": 1, "bound": {{}}, "dynoctl": "{__version__}"}}', "was made by dynoctl"),
-        (f'{{"format_version": 2, "bound": {{}}, "code": "{CODE}"}}', "was made by dynoctl"),
-        (f'{{"format_version": 1, "code": "{CODE}", "bound": {{}}}}', "is damaged"),
-        (f'{{"format_version": 1, "code": "{CODE}", "bound": 1, "plan": {{}}}}', "is damaged"),
-        ("[" * 100_000, "is no plan of dynoctl"),
+        (f'{{"format_version": 1, "bound": {{}}, "dynoctl": "{__version__}"}}', "it was saved by dynoctl"),
+        (f'{{"format_version": 2, "bound": {{}}, "code": "{CODE}"}}', "it was saved by dynoctl"),
+        (f'{{"format_version": 1, "code": "{CODE}", "bound": {{}}}}', "invalid plan file"),
+        (f'{{"format_version": 1, "code": "{CODE}", "bound": 1, "plan": {{}}}}', "invalid plan file"),
+        ("[" * 100_000, "not a saved plan"),
     ],
 )
 def test_a_file_that_holds_no_plan(tmp_path: Path, text: str, says: str) -> None:
@@ -169,7 +169,7 @@ def test_a_file_that_holds_no_plan(tmp_path: Path, text: str, says: str) -> None
     file.write_text(text)
     with pytest.raises(DynoctlError, match=re.escape(says)):
         plan_file.read(file)
-    with pytest.raises(DynoctlError, match="cannot be read"):
+    with pytest.raises(DynoctlError, match="cannot read"):
         plan_file.read(tmp_path / "none")
 
 
@@ -257,7 +257,7 @@ def test_a_damaged_plan_is_said_to_be_one() -> None:
 
 def test_plans_are_written_to_files_alone(tmp_path: Path) -> None:
     for path in (Path(), tmp_path, tmp_path / "no/plan", tmp_path / ("x" * 300), Path("/dev/null"), Path("/")):
-        with pytest.raises(DynoctlError, match="cannot be written"):
+        with pytest.raises(DynoctlError, match="cannot write the plan"):
             plan_file.refuse_unwritable(path)
     (tmp_path / "there").write_text("")
     plan_file.refuse_unwritable(tmp_path / "there")

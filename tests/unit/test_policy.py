@@ -40,10 +40,10 @@ def failing(wanted: Manifest, one: Plan, **logins: str) -> list[str]:
     ("least", "parallel", "says"),
     [
         (2, 1, []),
-        (2, 2, ["min_healthy/web: batch 1 leaves 1 web dynos up, and 2 of 3 must be"]),
+        (2, 2, ["min_healthy/web: batch 1 leaves 1 web dyno up, at least 2 of 3 must be up"]),
         ("66%", 1, []),
-        ("67%", 1, ["min_healthy/web: batch 1 leaves 2 web dynos up, and 3 of 3 must be"]),
-        (4, 1, ["min_healthy/web: there are 3 web dynos, and 4 must be up at any time"]),
+        ("67%", 1, ["min_healthy/web: batch 1 leaves 2 web dynos up, at least 3 of 3 must be up"]),
+        (4, 1, ["min_healthy/web: 3 web dynos in total, at least 4 must be up"]),
         (0, 3, []),
     ],
 )
@@ -56,9 +56,9 @@ def test_a_unit_is_exposed_at_most_so_much() -> None:
     assert [one.detail for one in check(wanted, plan(), {})] == ["no unit changes"]
     assert failing(wanted, replace(plan(), exposure={"web": (9.2, 1.5)})) == []
     assert failing(wanted, replace(plan(), exposure={"web": (1.0, 1.6)})) == [
-        "max_exposure/web: a web dyno's unit is rated 1.6, and 1.5 is the most that may be"
+        "max_exposure/web: exposure of the web unit: 1.6, at most 1.5 is allowed"
     ]
-    assert "no server could rate" in failing(wanted, replace(plan(), exposure={"web": (None, None)}))[0]
+    assert "no server can rate" in failing(wanted, replace(plan(), exposure={"web": (None, None)}))[0]
     assert check(manifest(), replace(plan(), exposure={"web": (1.0, 9.9)}), {}) == (), "nobody asked"
 
 
@@ -79,10 +79,10 @@ def test_dynos_are_in_several_racks() -> None:
     assert failing(manifest(min_spread={"rack": 2}), plan()) == []
     together = {"web.1": "a", "web.2": "b", "worker.1": "c"}
     assert failing(manifest(min_spread={"rack": 2}), plan(homes=together)) == [
-        "min_spread/rack: web dynos (2) are in 1 (x) of rack, and 2 must be"
+        "min_spread/rack: 2 web dynos on 1 (x) of rack, at least 2 required"
     ]
     assert failing(manifest(min_spread={"room": 1}), plan())[0] == (
-        "min_spread/room: web dynos (3) are in none of room, and 1 must be"
+        "min_spread/room: 3 web dynos on none of room, at least 1 required"
     )
 
 
@@ -91,7 +91,7 @@ def test_a_dyno_that_does_not_run_is_not_up() -> None:
     wanted = manifest(min_healthy={"web": 2})
     assert failing(wanted, plan()) == []
     lost = replace(plan(), unreachable={"c": Unreachable("c: no answer")})
-    assert failing(wanted, lost) == ["min_healthy/web: batch 1 leaves 1 web dynos up, and 2 of 3 must be"]
+    assert failing(wanted, lost) == ["min_healthy/web: batch 1 leaves 1 web dyno up, at least 2 of 3 must be up"]
     assert failing(wanted, replace(plan(), idle=frozenset({"web.3"}))) == failing(wanted, lost)
     assert failing(wanted, replace(lost, batches=())) == [], "who moves none takes none away"
     assert lost.capacity()[0] == {"web": (1, 3)}

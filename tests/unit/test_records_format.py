@@ -33,7 +33,17 @@ def test_older_records_are_read(version: dict[str, Any]) -> None:
 
 
 def test_what_is_written_is_read() -> None:
-    _, text = records.meta("shop", "default", 8, "who", "when", {}, {}, {}, {"dynoctl": "1"})
+    _, text = records.meta(
+        "shop",
+        "default",
+        serial=8,
+        who="who",
+        when="when",
+        homes={},
+        servers={},
+        spares={},
+        settled={"dynoctl": "1"},
+    )
     meta = json.loads(text or "")
     assert (meta["version"], meta["dynoctl"]) == (RECORDS_FORMAT, __version__)
     assert server_facts.parse(said(meta)).meta["serial"] == 8
@@ -91,5 +101,5 @@ def test_nothing_is_planned_around_a_server_with_newer_records() -> None:
 
 
 def test_a_newer_release_is_refused_with_both_versions() -> None:
-    with pytest.raises(DynoctlError, match=rf"v7 .* format 9, and dynoctl {__version__} reads format 1"):
+    with pytest.raises(DynoctlError, match=rf"v7: format 9, and dynoctl {__version__} reads format 1"):
         release_body.unpack(7, '{"version": 9}', lambda version, requirement: True)

@@ -17,8 +17,9 @@ from infra.model import routing
 from infra.model.provider import Dyno, Scope
 from infra.model.resource import Action, Change, Found, Resource, fingerprint
 from infra.model.routing import Route
+from infra.model.target import host_port
 from infra.ops import maintenance
-from infra.plan.formation import _away
+from infra.plan.formation import _unreachable
 from infra.sensitive import Sensitive
 from providers import router
 from providers.router import Router
@@ -33,7 +34,7 @@ SCOPE = Scope("shop", "salt")
 
 
 def site(**changes: Any) -> Site:
-    upstreams = tuple((one.name, routing.address(one.listen, one.port)) for one in DYNOS)
+    upstreams = tuple((one.name, host_port(one.listen, one.port)) for one in DYNOS)
     plain = Site("shop", ("shop.example.org", "www.example.org"), 80, 443, "", 30, upstreams)
     return replace(plain, **changes)
 
@@ -156,11 +157,11 @@ def test_marks() -> None:
 @pytest.mark.parametrize(
     ("mine", "other", "says"),
     [
-        ({}, {"kind": "caddy"}, "its router is caddy already, for blog"),
-        ({}, {"hosts": ("shop.example.org",)}, "shop.example.org leads to blog already"),
-        ({"hosts": ()}, {"hosts": ()}, "whatever leads nowhere else leads to blog already"),
-        ({}, {"http": 8080, "https": 80, "acme": "a@b.c"}, "port 80 is for HTTPS with blog"),
-        ({"http": 22}, {}, "port 22 is taken by something that is not dynoctl's router"),
+        ({}, {"kind": "caddy"}, "the router is already caddy, for blog"),
+        ({}, {"hosts": ("shop.example.org",)}, "already routed to blog: shop.example.org"),
+        ({"hosts": ()}, {"hosts": ()}, "already routed to blog: the default route"),
+        ({}, {"http": 8080, "https": 80, "acme": "a@b.c"}, "port 80 is already used for HTTPS by blog"),
+        ({"http": 22}, {}, "port 22 is already in use, and not by dynoctl's router"),
     ],
 )
 def test_conflicts(mine: dict[str, Any], other: dict[str, Any], says: str) -> None:
@@ -182,7 +183,7 @@ def test_a_dyno_on_a_silent_server_keeps_its_address() -> None:
         routes = (mark(CONFIG),)
 
     found: Any = {"grid-1": Seen()}
-    assert _away("shop", found, {"web.2": "grid-2", "web.7": "grid-2"}) == (DYNOS[1],)
+    assert _unreachable("shop", found, {"web.2": "grid-2", "web.7": "grid-2"}) == (DYNOS[1],)
 
 
 def test_pages(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_pages(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(DynoctlError):
             maintenance.read_page(file, kind)
-    with pytest.raises(DynoctlError, match="cannot be read"):
+    with pytest.raises(DynoctlError, match="cannot read"):
         maintenance.read_page(tmp_path, "nginx")
 
 

@@ -160,7 +160,7 @@ def test_a_schedule_that_an_apply_left_pending_is_settled_without_a_restart() ->
     plan = build("shop", desired, {"grid-1": observed}, Formation((), {}, {}), Everything.providers, {})
     (change,) = plan.changes
     assert (change.action, change.effect, plan.batches) == ("restart", None, ())
-    assert "cut off" in change.reason
+    assert "interrupted" in change.reason
 
 
 def test_a_name_is_of_one_kind_at_a_time() -> None:

@@ -66,11 +66,11 @@ def test_a_dyno_that_moves_does_not_go_without_coming() -> None:
 
 
 def test_a_pattern_of_nothing_is_an_error() -> None:
-    Selection(targets=("a", "web", "web.*"), excludes=("work*",)).refuse_strangers(["a"], ["web.1", "worker.1"])
-    with pytest.raises(DynoctlError, match="--target wbe is no server, dyno or process type"):
-        Selection(targets=("wbe",)).refuse_strangers(["a"], ["web.1"])
-    with pytest.raises(DynoctlError, match="--replace a is no dyno or process type"):
-        Selection(replaces=("a",)).refuse_strangers(["a"], ["web.1"])
+    Selection(targets=("a", "web", "web.*"), excludes=("work*",)).check_patterns(["a"], ["web.1", "worker.1"])
+    with pytest.raises(DynoctlError, match="--target wbe matches no server, dyno or process type"):
+        Selection(targets=("wbe",)).check_patterns(["a"], ["web.1"])
+    with pytest.raises(DynoctlError, match="--replace a matches no dyno or process type"):
+        Selection(replaces=("a",)).check_patterns(["a"], ["web.1"])
 
 
 def planned(selection: Selection, *, new: bool) -> Plan:
@@ -100,7 +100,7 @@ def planned(selection: Selection, *, new: bool) -> Plan:
 def test_a_dyno_is_replaced_though_nothing_changes() -> None:
     plan = planned(Selection(replaces=("web.2",)), new=False)
     assert [(one.action, one.address, one.effect, one.reason) for one in plan.changes] == [
-        ("restart", "a/unit.shop-web.2", "restart", "asked for with --replace")
+        ("restart", "a/unit.shop-web.2", "restart", "requested with --replace")
     ]
     assert plan.batches == (("web.2",),)
     assert plan.candidates == (), "the one that stays proves that its release answers"

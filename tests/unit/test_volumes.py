@@ -22,7 +22,7 @@ def test_dynos_on_several_servers_are_refused_and_others_do_not_matter() -> None
     one = replace(manifest(3, 2), volumes=(UPLOADS,))
     formation = formed(one, {"web.1": "s1", "web.2": "s2", "worker.1": "s3"})
     (problem,) = volumes.check(one, one.volumes, formation, {}, KEY)
-    assert "its dynos run on 2: web.1 on s1, web.2 on s2" in problem.summary
+    assert "run on 2 servers, and a volume is on one: web.1 on s1, web.2 on s2" in problem.summary
     assert problem.path == "volumes/0"
     formation = formed(one, {"web.1": "s1", "web.2": "s1", "worker.1": "s3"})
     assert list(volumes.check(one, one.volumes, formation, {"s1": {}, "s2": {}, "s3": {}}, KEY)) == []
@@ -32,7 +32,7 @@ def test_data_does_not_move_by_itself() -> None:
     one = replace(manifest(3, 1), volumes=(UPLOADS,))
     formation = formed(one, {"web.1": "s2", "worker.1": "s3"})
     (problem,) = volumes.check(one, one.volumes, formation, {"s1": HERE, "s2": {}, "s3": {}}, KEY)
-    assert "is on s1, and its dynos would be on s2" in problem.summary
+    assert "is on s1, and its dynos would run on s2" in problem.summary
     assert list(volumes.check(one, one.volumes, formation, {"s1": HERE, "s2": HERE, "s3": {}}, KEY)) == []
     assert list(volumes.check(one, one.volumes, formation, {"s1": {}, "s3": {}}, KEY)) == [], "s2 does not answer"
 
@@ -42,7 +42,7 @@ def test_what_a_dead_server_had_is_said_to_be_lost() -> None:
     formation = formed(one, {"web.1": "s2", "worker.1": "s3"}, away=("s2",), evacuate=("s2",))
     assert formation.homes["web.1"] != "s2"
     (note,) = volumes.lost("shop", one.volumes, formation, {"s2"}, {"s1": {}, "s3": {}}, KEY)
-    assert note == "s2, which is given up, had the volume uploads: its dynos begin with an empty one"
+    assert note == "the volume uploads was on s2, which is evacuated: its dynos start with an empty volume"
     assert volumes.lost("shop", one.volumes, formation, {"s2"}, {"s1": HERE, "s3": {}}, KEY) == []
     assert volumes.lost("shop", one.volumes, formation, (), {"s1": {}, "s3": {}}, KEY) == []
 

@@ -15,13 +15,19 @@ APP_DIRECTORY = "/app"
 OURS = "/app/.dynoctl"
 """The directory of files made from the manifest, inside a dyno. Every slug has it as a mount point."""
 
-BOUND = {"rackup": f"{OURS}/config.ru", "server_config": f"{OURS}/server.rb"}
-"""The path of each kind of launch file inside a dyno."""
-
 
 def home(app: str) -> str:
     """The directory of the app's state, readable by root only: slugs, launch files and records."""
     return f"{STATE}/{app}"
+
+
+def releases(app: str) -> str:
+    """The directory of the records of the app's releases."""
+    return f"{home(app)}/releases"
+
+
+def audit_log(app: str) -> str:
+    return f"{home(app)}/audit.jsonl"
 
 
 def slug(app: str, digest: str) -> str:
