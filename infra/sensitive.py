@@ -6,10 +6,10 @@ REDACTED = "(sensitive)"
 
 
 class Sensitive:
-    """Holds a secret. Only ``reveal()`` gives it back; call that where it is sent to a server, nowhere else.
+    """Holds a secret. Only ``reveal()`` returns it; call it only where the secret is sent to a server.
 
-    ``common`` is a word that stands elsewhere, too (a host, a login): never shown itself, but not searched for in what
-    servers say, or half of that were gone."""
+    ``common`` values, such as a host or a login, are never shown, but not redacted in the output of servers, where they
+    also occur in other contexts."""
 
     __slots__ = ("_value", "common")
 

@@ -41,7 +41,7 @@ def prove(context: Context) -> Context:
 
 
 def start(context: Context) -> Context:
-    """Dynos that are new, and files of dynos that need no restart."""
+    """New dynos, and files of dynos that need no restart."""
     groups = [group for group in context.groups if group.boots and not group.restarts and not context.alone(group)]
     run_phase(context, "start", groups, rollout.start)
     return replace(context, started=tuple(groups))
@@ -54,8 +54,8 @@ def roll(context: Context) -> Context:
 
 
 def hand_over(context: Context) -> Context:
-    """What must not be on two servers leaves the old one before it is made on the new one. None of it is touched for a
-    release that failed: it could not go back to where it was."""
+    """Remove what must never be on two servers from the old one. Skipped if the rollout failed, as it could not be
+    reverted."""
     homes = context.prepared.plan.formation.homes
     moving = [
         group
@@ -72,7 +72,7 @@ def hand_over(context: Context) -> Context:
 
 
 def take_over(context: Context) -> Context:
-    """What must not be on two servers is made where it is to be now."""
+    """Create what must never be on two servers on the new one."""
     groups = [group for group in context.groups if group.boots and not group.restarts and context.alone(group)]
     if context.ledger.report.halted:
         _skip(context, groups)
@@ -85,12 +85,12 @@ def route(context: Context) -> Context:
     """Routers, once the dynos that they route to are up, and before other dynos are removed."""
     leaving = [group for group in _leaving(context) if group not in context.moved]
     routes = [group for group in context.groups if context.last(group) and not group.leaves]
-    run_phase(context, "route", [_as_it_came_out(context, group, leaving) for group in routes])
+    run_phase(context, "route", [_to_running_dynos(context, group, leaving) for group in routes])
     return context
 
 
 def remove(context: Context) -> Context:
-    """What leaves goes last, routers first, and stays if what should replace it did not come up."""
+    """Removals, routers first. Resources whose replacement did not become healthy are kept."""
     groups = [group for group in _leaving(context) if group not in context.moved]
     routers = [group for group in groups if context.last(group)]
     others = [group for group in groups if not context.last(group)]
@@ -102,7 +102,7 @@ def remove(context: Context) -> Context:
         _skip(context, routers)
     else:
         run_phase(context, "remove routers", routers)
-    # If a router still leads to what it led to, all of that stays.
+    # If a router was not changed, everything that it may still route to is kept.
     unrouted = _unrouted(context)
     staying = [group for group in others if unrouted or _stays(context, group)]
     _skip(context, staying)
@@ -111,7 +111,7 @@ def remove(context: Context) -> Context:
 
 
 def _unrouted(context: Context) -> bool:
-    """Whether some router was not changed as it should have been."""
+    """Whether the change of a router was skipped."""
     return any(context.provider(change).last for change in context.ledger.report.skipped)
 
 
@@ -123,7 +123,7 @@ def _skip(context: Context, groups: Sequence[Group]) -> None:
 PHASES: tuple[Phase, ...] = (install, gate, prepare, prove, start, roll, hand_over, take_over, route, remove)
 
 RESTART: tuple[Phase, ...] = (start, roll)
-"""The phases of a restart, which changes no file."""
+"""The phases of a restart, which changes no files."""
 
 
 def _base(context: Context) -> list[Group]:
@@ -136,16 +136,16 @@ def _leaving(context: Context) -> list[Group]:
 
 
 def _stays(context: Context, group: Group) -> bool:
-    """Whether something that leaves has to stay after all, as what should replace it did not come up."""
+    """Whether a resource is kept although it should be removed, as its replacement did not become healthy."""
     ledger = context.ledger
-    # A slug leaves only if everything went well: a dyno that stayed as it was may run from it.
+    # A slug is removed only if everything succeeded: a dyno that was not changed may run from it.
     whole = ledger.report.ok and not ledger.report.skipped
     kept = ledger.report.halted or not ledger.usable(group.server) or group.dyno in ledger.failed_subjects()
     return kept or (group.dyno is None and not whole)
 
 
-def _as_it_came_out(context: Context, group: Group, leaving: Sequence[Group]) -> Group:
-    """A route to the dynos that came up and those that stay, and to no other."""
+def _to_running_dynos(context: Context, group: Group, leaving: Sequence[Group]) -> Group:
+    """The change of a route, limited to dynos that became healthy or are kept."""
     plan = context.prepared.plan
     formation = plan.formation
     absent = context.ledger.failed_subjects() | plan.idle

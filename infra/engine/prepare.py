@@ -97,14 +97,14 @@ def prepare(
 
 
 def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Connect) -> list[Target]:
-    """Add the servers to ``fleet`` that left the manifest and keep records, though they carry nothing. Records of one
-    that does not answer are no reason to fail: it runs nothing."""
-    asked = Fleet()
+    """Add servers to ``fleet`` that left the manifest and have nothing but records. Unreachable ones are ignored, as
+    they run nothing."""
+    reached = Fleet()
     spares = spare_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
-    observe(spares, observer, asked, connect)
-    for name, session in asked.sessions.items():
-        if asked.found[name].facts.meta:
-            fleet.sessions[name], fleet.found[name] = session, asked.found[name]
+    observe(spares, observer, reached, connect)
+    for name, session in reached.sessions.items():
+        if reached.found[name].facts.meta:
+            fleet.sessions[name], fleet.found[name] = session, reached.found[name]
         else:
             session.close()
     return [target for target in spares if target.name in fleet.found]

@@ -66,18 +66,18 @@ class Prepared(Inputs):
 
     @property
     def emptied(self) -> frozenset[str]:
-        """The servers that drain and carry no dyno or router after the plan: nothing of the app stays there, nor its
-        records, as long as there are others to remember it."""
+        """The draining servers without dynos and routers after the plan. Everything of the app is removed from them,
+        records included, as long as other servers have records."""
         idle = {server.name for server in self.manifest.servers if server.drain} & set(self.fleet.found)
         idle -= {*self.plan.formation.homes.values(), *(self.manifest.router.servers if self.manifest.router else ())}
         return frozenset(idle) if set(self.fleet.found) - idle - set(self.leaving) else frozenset()
 
     def records_outdated(self) -> bool:
-        """Whether the records of some server are not up to date, though nothing is to change on it."""
+        """Whether the records of a server must be updated although the plan changes nothing on it."""
         if self.destroy:
             return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
         planned, found = self.plan.release, self.fleet.found
-        # An apply that was cut off left them, and no change is due that would take them along.
+        # They were left by an interrupted apply, and no change of this plan removes them.
         if any(records.orphaned(self.plan, name, seen) for name, seen in found.items()):
             return True
         left = any(seen.facts.backups or records.TRIAL in seen.facts.pending for seen in found.values())
@@ -87,7 +87,7 @@ class Prepared(Inputs):
         if any(found[name].facts.meta for name in gone) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
-            # It has not ended, or it ended while a server was unreachable that does not know it yet.
+            # The release is unfinished, or a server was unreachable when it ended and has no record of it.
             knowing = [name for name, seen in found.items() if planned in seen.facts.releases]
             if planned.result != release.OK or {*knowing, *self.leaving, *self.emptied} < set(found):
                 return True

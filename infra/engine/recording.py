@@ -29,7 +29,7 @@ Entry = tuple[str, str | None]
 @dataclass(kw_only=True)
 class Recorder:
     """Writes records through the shells that hold the locks. ``found`` is what was observed under them. With
-    ``restart`` nothing is recorded but a line in the audit log, as a restart changes no file."""
+    ``restart``, only a line in the audit log is written, as a restart changes no files."""
 
     prepared: Prepared
     shells: Mapping[str, Shell]
@@ -46,7 +46,7 @@ class Recorder:
     _gone: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
-        """Write the salt and the formation, before anything else: a dyno on a server that dies keeps its number."""
+        """Write the salt and the formation before any change, so that a dyno on a lost server keeps its number."""
         if self.prepared.destroy or not any(self.ledger.usable(name) for name in self.shells):
             return
         entry = self._formation(settled=False)
@@ -72,33 +72,35 @@ class Recorder:
             entries = [*salt, entry, *orphans, *self._releases(name)]
             commands = [self.prepared.registry.sweep(self.prepared.plan.app)]
             if records.TRIAL in self.found[name].facts.pending:
-                # The mark of a trial that was cut off stays for as long as its command still runs.
-                said, commands = self.shells[name].run(commands), []
-                entries += [] if said.strip() else [records.end(records.TRIAL)]
+                # The marker of an interrupted trial is kept while its command is still running.
+                output, commands = self.shells[name].run(commands), []
+                entries += [] if output.strip() else [records.end(records.TRIAL)]
             self.shells[name].run([*commands, records.write(self.prepared.plan.app, entries)])
 
         self.ledger.settle(each(write, self.found).items())
 
     def _releases(self, server: str) -> list[Entry]:
-        """Every release that any server knows and this one does not, and the one of this plan."""
+        """The records of releases that this server lacks or should no longer have, and the release of this plan."""
         if server in self.prepared.leaving or server in self.prepared.emptied:
             return []
         facts, plan = self.found[server].facts, self.prepared.plan
-        here = {one.number: one for one in facts.releases}
-        stay = {one.number: one for one in release.remembered(self._all(), plan.slugs)}
-        entries = [records.release(one) for number, one in stay.items() if here.get(number) != one]
-        for number in here.keys() - stay.keys():
+        recorded = {known.number: known for known in facts.releases}
+        kept = {known.number: known for known in release.remembered(self._all(), plan.slugs)}
+        entries = [records.release(known) for number, known in kept.items() if recorded.get(number) != known]
+        for number in recorded.keys() - kept.keys():
             entries += [(f"releases/{number}.json", None), (f"releases/{number}.commanded", None)]
-        # A number that is new may have a body all the same, where the record that told of it was damaged.
-        wants = self._release is not None and (plan.fresh or self._release.number not in facts.bodies)
-        if self._release is not None and wants and server in plan.formation.homes.values():
+        # A server may already have a body for a new number if its record of that release was damaged.
+        lacks = self._release is not None and (plan.fresh or self._release.number not in facts.bodies)
+        if self._release is not None and lacks and server in plan.formation.homes.values():
             entries.append((f"releases/{self._release.number}.body", self.prepared.body))
         return entries
 
     def _all(self) -> tuple[Release, ...]:
-        """Every release that is known, the one of this apply as it stands now."""
-        one = self._release
-        return self._known if one is None else (*(old for old in self._known if old.number != one.number), one)
+        """All known releases, with the current state of the one of this apply."""
+        current = self._release
+        if current is None:
+            return self._known
+        return (*(known for known in self._known if known.number != current.number), current)
 
     def before(self, group: Group) -> list[Command]:
         """The commands that record, before the changes of a group, that its dyno is changing."""
@@ -124,8 +126,8 @@ class Recorder:
         return [records.write(self.prepared.plan.app, entries)] if entries else []
 
     def trial(self, commands: Sequence[Command]) -> list[Command]:
-        """The commands of a trial between the mark that it is under way and its removal: if the mark stays, the next
-        apply takes away what the trial left."""
+        """The commands of a trial, between writing and removing its pending marker. If the marker is left, the next
+        apply removes what the trial left behind."""
         app = self.prepared.plan.app
         return [
             records.write(app, [records.begin(records.TRIAL)]),
@@ -134,14 +136,14 @@ class Recorder:
         ]
 
     def trial_failed(self, server: str, error: StepFailed) -> None:
-        """Remove the mark of a trial that failed and cleaned up; one that its time limit ended did not."""
+        """Remove the pending marker of a failed trial. It is kept after a timeout, as the trial did not clean up."""
         if error.timed_out:
             return
         with suppress(DynoctlError):
             self.shells[server].run([records.write(self.prepared.plan.app, [records.end(records.TRIAL)])])
 
     def _moving(self) -> list[Entry]:
-        """The release's record, once: a dyno moves to it."""
+        """The record of the release when the first dyno moves to it."""
         before = self.prepared.plan.release
         if self._release is None or (before is not None and before.moved):
             return []
@@ -149,63 +151,65 @@ class Recorder:
         return [records.release(self._release)]
 
     def commanding(self, server: str) -> None:
-        """Write down where the release command is about to run, now that no earlier one runs where anybody answers."""
+        """Record the server that is about to run the release command. No earlier one is running on a reachable
+        server."""
         if self._release is None:
             return
         machines = {name: seen.facts.machine_id for name, seen in self.found.items()}
-        heard = [replace(one, on="") for one in self._known if one.on in machines.values()]
-        self._known = release.merge([[one for one in self._known if one.on not in machines.values()], heard])
+        over = [replace(known, on="") for known in self._known if known.on in machines.values()]
+        self._known = release.merge([[known for known in self._known if known.on not in machines.values()], over])
         self._rewrite(
             replace(self._release, on=machines[server]),
-            *(records.release(one) for one in heard if one.number != self._release.number),
+            *(records.release(known) for known in over if known.number != self._release.number),
         )
 
     def commanded(self, *, well: bool) -> None:
-        """Write down that the release command ended: where it did so well, it does not run again for this release."""
+        """Record that the release command ended. If it succeeded, it does not run again for this release."""
         if self._release is not None:
             self._rewrite(replace(self._release, commanded=well, on=""))
 
     def _rewrite(
         self,
-        one: Release,
-        *more: Entry,
+        updated: Release,
+        *entries: Entry,
         drop: Mapping[str, Collection[int]] = MappingProxyType({}),
     ) -> None:
-        app, self._release = self.prepared.plan.app, one
-        there = [
+        app, self._release = self.prepared.plan.app, updated
+        servers = [
             name for name in self.shells if name not in self._gone | {*self.prepared.leaving, *self.prepared.emptied}
         ]
-        entries = [records.release(one), (f"releases/{one.number}.commanded", None), *more]
+        written = [records.release(updated), (f"releases/{updated.number}.commanded", None), *entries]
 
         def write(name: str) -> None:
-            gone = [(f"releases/{number}.body", None) for number in drop.get(name, ())]
-            self.shells[name].run([records.write(app, [*entries, *gone])])
+            dropped = [(f"releases/{number}.body", None) for number in drop.get(name, ())]
+            self.shells[name].run([records.write(app, [*written, *dropped])])
 
-        results = each(write, there)
-        # All servers that answer remember a release that was refused; one that cannot changes nothing any more.
+        results = each(write, servers)
+        # After a rejection all reachable servers are updated, but a failure on one that is no longer used is ignored.
         self.ledger.settle((name, result) for name, result in results.items() if self.ledger.usable(name))
 
     def _ended(self) -> None:
-        """Write down how the release's rollout ended; with it, forget what nobody can go back to any more."""
-        plan, report, one = self.prepared.plan, self.ledger.report, self._release
-        if one is None or self.prepared.destroy:
+        """Record the result of the release, and remove the bodies that can no longer be rolled back to."""
+        plan, report, current = self.prepared.plan, self.ledger.report, self._release
+        if current is None or self.prepared.destroy:
             return
         before = plan.release is not None and plan.release.moved
         free = self.prepared.stack.release is None
-        last = release.ended(one, audit_log.result(report), before=before, free=free)
-        known = (*(old for old in self._known if old.number != last.number), last)
+        last = release.ended(current, audit_log.result(report), before=before, free=free)
+        known = (*(entry for entry in self._known if entry.number != last.number), last)
         kept = release.kept_bodies(known, plan.slugs, self.prepared.manifest.keep) | {last.number}
-        # They hold secrets, which are nobody's where no dyno is.
+        # Bodies contain secrets, so servers without dynos keep none.
         carrying = set(plan.formation.homes.values())
         stay = {name: kept if name in carrying else set() for name in self.found}
         drop = {name: seen.facts.bodies - stay[name] for name, seen in self.found.items()} if report.ok else {}
-        # That a dyno moved to it was written where it moved; now all are told.
-        moved = plan.release is not None and one.moved != plan.release.moved
-        if last != one or moved or any(drop.values()):
+        # Only the server of the first dyno has recorded that the release was moved to; now all servers do.
+        moved = plan.release is not None and current.moved != plan.release.moved
+        if last != current or moved or any(drop.values()):
             self._rewrite(last, drop=drop)
 
     def end(self) -> None:
-        """Where nothing of the app is left, take its records and lock along, and forget that it was there."""
+        """Remove the records and the lock from servers without anything of the app, and record the result on the
+        others."""
         prepared, plan = self.prepared, self.prepared.plan
         left = {*prepared.leaving, *prepared.emptied}
         gone = set(self.shells) if prepared.destroy else left & set(self.shells)
@@ -213,7 +217,7 @@ class Recorder:
         all_done = report.ok and not report.skipped
         whole = gone - self.ledger.lost - plan.left_on if all_done else set()
         if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
-            whole = set()  # only these records know that something of the app is left on a server that is away
+            whole = set()  # only these records show that an unreachable server still has something of the app
 
         def forget(name: str) -> None:
             self.shells[name].run([prepared.registry.sweep(plan.app, stop=True), records.forget(plan.app)])
@@ -223,7 +227,7 @@ class Recorder:
         self._gone = whole
         self._ended()
         if prepared.destroy or not all_done or not report.ok or plan.unreachable or plan.left_out:
-            return  # a server that leaves, or is to carry something, is still to be known
+            return  # the formation still lists servers that are to be emptied or filled
         entry = self._formation(settled=True)
         if entry != self._written:
             staying = [name for name in self.shells if name not in whole]
@@ -231,7 +235,7 @@ class Recorder:
             self.ledger.settle(written.items())
 
     def audit(self, seconds: float) -> None:
-        """Append a line on every server that still answers, and still has something of the app."""
+        """Append a line on every reachable server that still has records of the app."""
         slug = "" if self.prepared.slug is None else self.prepared.slug.digest
         plan = self.prepared.plan
         number = 0 if self._release is None else self._release.number
@@ -239,8 +243,8 @@ class Recorder:
             plan, self.ledger.report, self.identity, command=self._command(), seconds=seconds, slug=slug, release=number
         )
         commands = [backups.forget(plan.app), audit_log.append(plan.app, line)]
-        there = [name for name in self.shells if name not in self._gone]
-        each(lambda name: self.shells[name].run(commands), there)  # failures are already in the report
+        servers = [name for name in self.shells if name not in self._gone]
+        each(lambda name: self.shells[name].run(commands), servers)  # failures are already in the report
 
     def _formation(self, *, settled: bool) -> Entry:
         prepared, who = self.prepared, self.identity
@@ -251,7 +255,7 @@ class Recorder:
             who.who,
             who.when,
             settled=settled,
-            # A rollback makes what a release was, and not what the manifest says.
+            # A rollback applies a release, not the manifest.
             build=this_build() if settled and prepared.stored is None else None,
             forget=prepared.request.forget,
         )

@@ -18,13 +18,13 @@ from infra.state import backups, records
 
 
 def start(context: Context, group: Group) -> None:
-    """Start one dyno that does not run. What is there of it is kept, so that it can go back with the others."""
+    """Start a dyno that does not run. Its existing files are backed up, so that it can be reverted with the others."""
     if all(change.before is None for change in group.changes) or _keep(context, group):
         carry_out(context, group)
 
 
 def roll(context: Context, groups: Sequence[Group]) -> None:
-    """Restart every group's dyno, in the plan's batches, and revert all of them if one does not come up."""
+    """Restart the dynos of all groups in the plan's batches, and revert them if one does not become healthy."""
     if not groups:
         return
     context.listener(Event("phase", text="restart", total=len(groups)))
@@ -49,7 +49,7 @@ def roll(context: Context, groups: Sequence[Group]) -> None:
 
 
 def _keep(context: Context, group: Group) -> bool:
-    """Keep what the dyno runs, so that it can go back; whether it may move now."""
+    """Back up the files of a dyno, so that it can be reverted. Returns whether it may be changed now."""
     ledger = context.ledger
     if context.stop.is_set() or not ledger.usable(group.server):
         ledger.skip(group)
@@ -110,7 +110,7 @@ def _undo(context: Context, group: Group) -> None:
         ledger.strand(group)
         return
     try:
-        context.shells[group.server].run(_back(context, group))
+        context.shells[group.server].run(_revert_commands(context, group))
     except StepFailed as error:
         summary = f"cannot revert {group.subject} on {group.server}: {error.summary}"
         ledger.strand(group, Failure(group.server, group.subject, summary, error.output))
@@ -121,16 +121,16 @@ def _undo(context: Context, group: Group) -> None:
         ledger.reverted(group)
 
 
-def _back(context: Context, group: Group) -> list[Command]:
-    """What brings a dyno back to what it ran; one of which nothing was there before goes."""
+def _revert_commands(context: Context, group: Group) -> list[Command]:
+    """The commands that revert a dyno; a new dyno is removed."""
     app = context.app
     commands: list[Command] = []
     entries = [records.end(group.subject)]
     if all(change.before is None for change in group.changes):
         for change in reversed(group.changes):
-            gone = replace(change, action=Action.DELETE, before=change.after, after=None)
-            commands += context.provider(change).steps(context.scope, gone)
-            entries.append(records.applied(gone, {}))
+            removal = replace(change, action=Action.DELETE, before=change.after, after=None)
+            commands += context.provider(change).steps(context.scope, removal)
+            entries.append(records.applied(removal, {}))
     else:
         commands.append(backups.restore(app, group.subject))
         for change in group.changes:

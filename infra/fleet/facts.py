@@ -42,7 +42,7 @@ class Facts:
     record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pending: frozenset[str] = frozenset()
     backups: frozenset[str] = frozenset()
-    """The dynos of which copies are here of what they ran before a change."""
+    """The dynos that have a backup on this server."""
 
     releases: tuple[Release, ...] = ()
     bodies: frozenset[int] = frozenset()

@@ -57,7 +57,7 @@ class Report:
     failures: list[Failure] = field(default_factory=list)
     skipped: list[Change] = field(default_factory=list)
     halted: bool = False
-    """Whether a dyno did not come up, so that no further dyno was restarted and nothing was removed."""
+    """Whether a dyno did not become healthy, so that no further dyno was restarted and nothing was removed."""
     interrupted: bool = False
     reverted: list[str] = field(default_factory=list)
     """The dynos that run again what they ran before, because the rollout failed."""

@@ -46,9 +46,9 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
 
 @contextmanager
 def meanwhile(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
-    """Do ``work`` in a thread while the block runs; calling what it gives waits for the result, and raises what the
-    work raised. With a limit of one server at a time there is no thread: the work is done when its result is asked
-    for."""
+    """Do ``work`` in a thread while the block runs. Yields a function that waits for the result and returns it, or
+    raises the error of the work. With a limit of one server at a time, the work is done when that function is
+    called."""
     if _limit == 1:
         yield work
         return

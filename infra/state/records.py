@@ -74,7 +74,7 @@ def commanded(app: str, number: int) -> str:
 
 
 TRIAL = "trial"
-"""The pending mark of a candidate and of a release command: found later, it means that one may have left something."""
+"""The pending marker of a candidate or release command. If it is found later, they may have left something behind."""
 
 
 def begin(dyno: str) -> tuple[str, str | None]:
@@ -104,16 +104,16 @@ def _file(key: str) -> str:
 
 
 def orphaned(plan: Plan, server: str, seen: Observed) -> list[tuple[str, str | None]]:
-    """What removes the records of a server that are about nothing: a removal that was cut off leaves the record of what
-    it had removed, and a dyno that never came to be the mark that its change is under way. With changes left out of the
-    plan nobody can tell."""
+    """The entries that remove orphaned records from a server: an interrupted removal leaves the record of the removed
+    resource, and a dyno that was never created its pending marker. None if the plan has only a subset of the
+    changes."""
     if plan.left_out:
         return []
     changes = [change.resource for change in plan.changes if change.resource.server == server]
     keys = {resource.key for resource in changes} | seen.resources.keys()
     dynos = {resource.dyno for resource in changes}
-    gone = [(_file(key), None) for key in sorted(seen.facts.record.keys() - keys)]
-    return [*gone, *(end(dyno) for dyno in sorted(seen.facts.pending - dynos - {TRIAL}))]
+    removed = [(_file(key), None) for key in sorted(seen.facts.record.keys() - keys)]
+    return [*removed, *(end(dyno) for dyno in sorted(seen.facts.pending - dynos - {TRIAL}))]
 
 
 def meta(

@@ -164,7 +164,7 @@ class Simulation:
         return self._run(plan, lambda ready, listener: Applier(ready, listener, clock=self.fleet.clock))
 
     def stored(self, wanted: Manifest, name: str | None = None) -> Stored:
-        with in_order(self._numbers), mock.patch.object(releases, "Session", self.fleet.connect):
+        with in_order(self._numbers), mock.patch("infra.fleet.ask.Session", self.fleet.connect):
             return releases.stored(APP, name, targets(wanted), REGISTRY.fits, {})
 
     def restart(self, wanted: Manifest, *names: str, **options: Any) -> Outcome:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from infra.model.paths import STATE
 from infra.model.resource import Effect
 from infra.plan.plan import Plan
-from infra.state.records import STATE
 from tests.simulation.fleet import SimFleet
 from tests.simulation.harness import APP, KILLED, Outcome
 from tests.simulation.providers import config_text

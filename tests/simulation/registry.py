@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from infra.manifest.model import Manifest
-from infra.model import naming, routing
+from infra.model import naming
 from infra.model.formation import Formation
 from infra.model.provider import Dyno, Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.stack import Slug, Stack, Trial
+from infra.model.target import host_port
 from tests.simulation import providers as types
 from tests.simulation.providers import sim
 
@@ -93,7 +94,7 @@ class SimRegistry:
         router = manifest.router
         if router is not None:
             web = {
-                dyno.name: routing.address(dyno.listen, dyno.port)
+                dyno.name: host_port(dyno.listen, dyno.port)
                 for dyno in (*formation.dynos, *formation.away)
                 if dyno.port
             }

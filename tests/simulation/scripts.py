@@ -75,7 +75,7 @@ def restore(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     (kept,) = argv
     names = [one for one in server.below(kept) if one.endswith(".path")]
     if not names:
-        return 1, "nothing was kept to go back to"
+        return 1, "no backup found"
     for name in names:
         path, copy = server.files[name].rstrip("\n"), name.removesuffix(".path")
         if not path:

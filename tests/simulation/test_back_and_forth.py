@@ -28,7 +28,7 @@ def test_a_rollback_needs_a_slug_that_somebody_has() -> None:
     fleet.apply(manifest("s1", slug="b"))
     fleet["s1"].remove(f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs")
     outcome = fleet.rollback(manifest("s1"))
-    assert outcome.code == ERROR and "on no server any more" in outcome.said
+    assert outcome.code == ERROR and "neither on a server" in outcome.said
 
 
 def test_a_rollback_sends_the_slug_where_it_is_missing() -> None:
@@ -41,8 +41,8 @@ def test_a_rollback_sends_the_slug_where_it_is_missing() -> None:
 
 def test_a_rollback_to_nothing_is_refused() -> None:
     fleet = deployed()
-    assert "no earlier good release" in str(fleet.rollback(manifest()).error)
-    assert "There is no release v9" in str(fleet.rollback(manifest(), "v9").error)
+    assert "no earlier successful release" in str(fleet.rollback(manifest()).error)
+    assert "release v9 not found" in str(fleet.rollback(manifest(), "v9").error)
 
 
 def test_a_restart_restarts_what_it_is_told_to() -> None:
@@ -63,7 +63,7 @@ def test_a_restart_that_fails_stops_there() -> None:
 
 def test_a_restart_of_strangers_is_refused() -> None:
     fleet = deployed()
-    assert "is no dyno" in str(fleet.restart(manifest(), "clock").error)
+    assert "matches no running dyno" in str(fleet.restart(manifest(), "clock").error)
     fleet["s2"].connected = False
     assert fleet.restart(manifest()).code == UNREACHABLE
 

@@ -35,7 +35,7 @@ def test_a_candidate_that_does_not_answer_rejects_the_release() -> None:
     fleet.fleet.bad.add(BAD)
     outcome = fleet.apply(manifest(slug="bad"))
     assert outcome.code == REJECTED and report(outcome).rejected
-    assert "its candidate did not answer" in outcome.said
+    assert "its candidate did not become healthy" in outcome.said
     assert running(fleet) == {"web.1": "a", "web.2": "a"}
     assert fleet.apply(manifest()).code == OK
 
@@ -78,7 +78,7 @@ def test_a_release_command_on_a_server_that_is_lost_may_still_run() -> None:
     fleet[on].connected = False
     outcome = fleet.apply(wanted)
     assert outcome.plan is not None
-    assert any("may still run" in one.summary for one in outcome.plan.errors)
+    assert any("may still be running" in one.summary for one in outcome.plan.errors)
     fleet[on].connected = True
     fleet.fleet.clock.advance(60)
     assert fleet.apply(wanted).code == OK
@@ -143,7 +143,7 @@ def test_a_dyno_that_cannot_go_back_is_stranded() -> None:
     fleet.fault("sim start", Kind.FAIL)
     fleet.fault("restore", Kind.FAIL)
     outcome = fleet.apply(manifest(slug="b"))
-    assert outcome.code == ERROR and "could not be reverted" in outcome.said
+    assert outcome.code == ERROR and "cannot revert web.1" in outcome.said
     assert len(report(outcome).stranded) == 1 and not report(outcome).went_back
 
 
@@ -245,12 +245,14 @@ def test_a_server_that_never_answers_again_is_forgotten() -> None:
     assert fleet.apply(two).code == UNREACHABLE
     assert fleet.apply(two, forget=frozenset({"s3"})).code == OK
     assert fleet.pending(two) == []
-    assert "No server called" in str(fleet.apply(two, forget=frozenset({"s9"})).error)
+    assert "cannot forget s9" in str(fleet.apply(two, forget=frozenset({"s9"})).error)
 
 
 def test_a_server_that_answers_is_not_forgotten() -> None:
     fleet = deployed("s1", "s2", "s3", web=3)
-    assert "is not forgotten" in str(fleet.apply(manifest("s1", "s2", web=3), forget=frozenset({"s3"})).error)
+    assert "cannot forget s3: reachable" in str(
+        fleet.apply(manifest("s1", "s2", web=3), forget=frozenset({"s3"})).error
+    )
 
 
 def test_a_dead_server_is_evacuated() -> None:

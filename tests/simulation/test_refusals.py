@@ -15,7 +15,7 @@ def test_somebody_elses_unit_is_not_touched() -> None:
     fleet["s1"].write(f"{UNITS}/dyno-shop-web-1.service", "app=other\ndyno=web.1\nport=1\ncpu=1\nslug=x\nconfig=x\n")
     outcome = fleet.apply(manifest("s1", web=1))
     assert outcome.code == ERROR and outcome.plan is not None
-    assert "dynoctl did not make it" in outcome.plan.errors[0].summary
+    assert "was not created by dynoctl" in outcome.plan.errors[0].summary
 
 
 def test_a_schedule_and_a_type_of_one_name_stand_in_each_others_way() -> None:
