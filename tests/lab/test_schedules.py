@@ -74,7 +74,9 @@ def test_once_over_three_servers_and_while_it_moves(app: Project, fleet: Any) ->
     said = app.dynoctl("ps").stdout
     assert re.search(rf"=== tick \(every {EVERY}s\): sleep 0.2", said)
     line = rf"tick.1:  \w+  {home}  v2  last: ok \d+s ago, took \ds  next: in \d+s"
-    eventually(lambda: re.search(line, app.dynoctl("ps").stdout))  # during a run, ps does not know how the last one ended
+    eventually(
+        lambda: re.search(line, app.dynoctl("ps").stdout)
+    )  # during a run, ps does not know how the last one ended
 
     # Its server is emptied: no moment is lost, and none is served twice.
     for server in app.manifest["servers"]:
