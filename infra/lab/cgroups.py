@@ -39,7 +39,7 @@ def make(lab: LabState) -> list[Path]:
         except OSError as error:
             raise DynoctlError(
                 f"cannot create control groups: {error}",
-                "Use a virtual machine, or a privileged container with a writable /sys/fs/cgroup.",
+                "use a virtual machine, or a privileged container with a writable /sys/fs/cgroup",
             ) from None
         for level in (group.parent.parent, group.parent, group):
             for controller in ("cpu", "memory", "pids"):

@@ -29,7 +29,7 @@ def up(name: str, servers: int, say: Say, bare: int = 0) -> LabState:
     if not 1 <= servers <= MOST or not 0 <= bare <= MOST_BARE:
         raise DynoctlError(
             f"invalid number of servers: {servers}, and {bare} bare servers",
-            f"Use 1 to {MOST} servers and at most {MOST_BARE} bare servers.",
+            f"use 1 to {MOST} servers and at most {MOST_BARE} bare servers",
         )
     with _umask():
         rootfs.ensure(say)
@@ -98,7 +98,7 @@ def _start(lab: LabState, name: str) -> None:
     if entry.root and not Path(entry.root).is_dir():
         raise DynoctlError(
             f"root filesystem of {name} not found: {entry.root}",
-            f"Recreate the lab: dynoctl lab down --name {lab.name}",
+            f"recreate the lab: dynoctl lab down --name {lab.name}",
         )
     if not entry.root:
         bare = name.startswith(BARE)
@@ -211,7 +211,7 @@ def down(name: str, say: Say) -> bool:
         shutil.rmtree(path, ignore_errors=True)
         if path.exists():
             raise DynoctlError(
-                f"cannot remove {path}: it is in use", "Close open files and mounts in it, then run the command again."
+                f"cannot remove {path}: it is in use", "close open files and mounts in it, then run the command again"
             )
         (state.STATE / f".{name}.lock").unlink(missing_ok=True)
     rootfs.sweep()

@@ -40,9 +40,9 @@ LISTS = Path("/var/lib/apt/lists")
 def root() -> None:
     """Raises DynoctlError if this is not Linux, or if the user is not root."""
     if platform.system() != "Linux":
-        raise DynoctlError("the lab requires Linux", "Run it in a Debian virtual machine.")
+        raise DynoctlError("the lab requires Linux", "run it in a Debian virtual machine")
     if os.geteuid() != 0:
-        raise DynoctlError("the lab requires root, for mounts, namespaces and containers", "Run the command with sudo.")
+        raise DynoctlError("the lab requires root, for mounts, namespaces and containers", "run the command with sudo")
 
 
 def check(*, install: bool) -> None:
@@ -73,7 +73,7 @@ def _install(programs: list[str]) -> None:
     if shutil.which("apt-get") is None:
         raise DynoctlError(
             f"cannot install {', '.join(programs)}: apt-get not found",
-            f"Install the equivalents of these Debian packages: {' '.join(packages)}",
+            f"install the equivalents of these Debian packages: {' '.join(packages)}",
         )
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]

@@ -40,7 +40,7 @@ def up(lab: LabState) -> None:
     if not held and lab.subnet in subnets_in_use():
         raise DynoctlError(
             f"subnet 10.77.{lab.subnet}.0/24 is already in use on this machine",
-            "Use another lab name with --name: only the lab demo requires a fixed subnet.",
+            "use another lab name with --name: only the lab demo requires a fixed subnet",
         )
     if not exists:
         run(["ip", "link", "add", lab.bridge, "address", _mac(lab, 1), "type", "bridge"])

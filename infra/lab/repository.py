@@ -59,7 +59,7 @@ def serve(lab: LabState, base: Path) -> None:
         with suppress(OSError), socket.create_connection((lab.gateway, PORT), 1):
             return
         time.sleep(0.05)
-    raise DynoctlError(f"cannot serve packages at {lab.gateway}:{PORT}", "Stop the process that uses the port.")
+    raise DynoctlError(f"cannot serve packages at {lab.gateway}:{PORT}", "stop the process that uses the port")
 
 
 def stop(lab: LabState) -> None:

@@ -21,7 +21,7 @@ def suite() -> str:
     if fields.get("ID", "").strip('"') != "debian" or "VERSION_CODENAME" not in fields:
         raise DynoctlError(
             "the lab requires Debian: its servers are built from the package sources of this machine",
-            "Run it in a Debian virtual machine.",
+            "run it in a Debian virtual machine",
         )
     return fields["VERSION_CODENAME"].strip('"')
 

@@ -107,7 +107,7 @@ def check_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]*(?<!-)", name) or len(name) > LONGEST:
         raise DynoctlError(
             f"invalid lab name {name!r}",
-            f"Use at most {LONGEST} lowercase letters, digits and dashes, starting with a letter, such as demo.",
+            f"use at most {LONGEST} lowercase letters, digits and dashes, starting with a letter, such as demo",
         )
     return name
 
@@ -141,9 +141,9 @@ def load(name: str) -> LabState | None:
     except FileNotFoundError:
         return None
     except PermissionError:
-        raise DynoctlError(f"cannot read {file}: permission denied", "Run the command with sudo.") from None
+        raise DynoctlError(f"cannot read {file}: permission denied", "run the command with sudo") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DynoctlError(f"{file} is damaged: {error}", "Fix the file: it lists what lab down must remove.") from None
+        raise DynoctlError(f"{file} is damaged: {error}", "fix the file: it lists what lab down must remove") from None
 
 
 def names() -> list[str]:
@@ -153,7 +153,7 @@ def names() -> list[str]:
     except FileNotFoundError:
         return []
     except PermissionError:
-        raise DynoctlError(f"cannot read {STATE}: permission denied", "Run the command with sudo.") from None
+        raise DynoctlError(f"cannot read {STATE}: permission denied", "run the command with sudo") from None
 
 
 def free_subnet(name: str, in_use: Collection[int] = ()) -> int:

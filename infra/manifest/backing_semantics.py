@@ -31,7 +31,7 @@ def _backing(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterat
     if "url" in entry:
         for key in parts:
             yield document.diagnostic(
-                (*path, key), f"{key} and url cannot be combined", key=True, hint=f"Remove {key} or url."
+                (*path, key), f"{key} and url cannot be combined", key=True, hint=f"remove {key} or url"
             )
         if isinstance(url, str) and (problem := check_url(url, adapter)) is not None:
             yield document.diagnostic((*path, "url"), problem.summary, expected=problem.expected)
@@ -56,7 +56,7 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
         for key in ("name", "options"):
             if key in entry:
                 yield document.diagnostic(
-                    (*path, key), f"memcached does not support {key}", key=True, hint=f"Remove {key}."
+                    (*path, key), f"memcached does not support {key}", key=True, hint=f"remove {key}"
                 )
     elif adapter == "redis":
         if name is not None and not str(name).isdigit():

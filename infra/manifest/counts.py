@@ -64,7 +64,7 @@ def _data(text: str, name: str) -> dict[str, Any]:
 
 def _refusal(name: str, type_: str, count: int) -> DynoctlError:
     return DynoctlError(
-        f"cannot set {type_} to {count} in {name} without changing something else", f"Edit {name} by hand."
+        f"cannot set {type_} to {count} in {name} without changing something else", f"edit {name} by hand"
     )
 
 
@@ -117,7 +117,7 @@ def _mapping(node: yaml.Node, uses: Counter[int], key: str, name: str) -> yaml.M
         mark = node.start_mark
         raise DynoctlError(
             f"{name}:{mark.line + 1}:{mark.column + 1}: {key} is not a mapping",
-            f"Remove {key}, or make it a mapping.",
+            f"remove {key}, or make it a mapping",
         )
     return node
 
@@ -127,7 +127,7 @@ def _refuse_shared(node: yaml.Node, uses: Counter[int], key: str, name: str) -> 
         mark = node.start_mark
         raise DynoctlError(
             f"{name}:{mark.line + 1}:{mark.column + 1}: {key} has an alias, so the change would affect other values",
-            "Replace the alias with a number, then run scale again.",
+            "replace the alias with a number, then run scale again",
         )
 
 

@@ -79,7 +79,7 @@ def _text(file: File, document: Document) -> str:
     start = Location(document.file, 1, 1)
     try:
         if file.is_dir():
-            raise Unusable(Diagnostic(f"{file} is a directory", location=start, hint="Specify a file: -f dyno.yaml"))
+            raise Unusable(Diagnostic(f"{file} is a directory", location=start, hint="specify a file: -f dyno.yaml"))
         with file.open("rb") as stream:
             data = stream.read(LARGEST + 1)
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def _text(file: File, document: Document) -> str:
             Diagnostic(
                 f"{file} not found",
                 location=start,
-                hint="Run dynoctl in the directory of the manifest, or specify the file: -f FILE",
+                hint="run dynoctl in the directory of the manifest, or specify the file: -f FILE",
             )
         ) from None
     except OSError as error:
@@ -104,7 +104,7 @@ def _text(file: File, document: Document) -> str:
             Diagnostic(
                 f"invalid UTF-8: byte 0x{data[error.start]:02x}",
                 location=Location(document.file, line + 1, column + 1),
-                hint="Save the file as UTF-8.",
+                hint="save the file as UTF-8",
             )
         ) from None
     return text
@@ -120,17 +120,17 @@ def _compose(text: str, document: Document) -> yaml.Node:
         problem = (error.problem or "cannot be parsed").strip()
         if "expected a single document" in (error.context or "") + problem:
             raise Unusable(
-                _at(document, position, "the file contains several documents", "one document", "Remove the line ---.")
+                _at(document, position, "the file contains several documents", "one document", "remove the line ---")
             ) from None
         hint = ""
         _hide_environment(document, position.line)
         if position.line < len(document.lines) and "\t" in document.lines[position.line]:
-            hint = "Replace the tab on this line: YAML is indented with spaces."
+            hint = "replace the tab on this line: YAML is indented with spaces"
         raise Unusable(_at(document, position, f"invalid YAML: {problem}", hint=hint)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position)
         raise Unusable(
-            _at(document, Mark(line, 0), "the file contains a control character", hint="Remove it.")
+            _at(document, Mark(line, 0), "the file contains a control character", hint="remove it")
         ) from None
     except yaml.YAMLError as error:
         raise Unusable(_at(document, Mark(0, 0), f"invalid YAML: {error}")) from None
@@ -159,9 +159,7 @@ def _refuse_depth(text: str, document: Document) -> None:
             if depth > DEEPEST:
                 mark = event.start_mark
                 position = Mark(0, 0) if mark is None else Mark(mark.line, mark.column)
-                raise Unusable(
-                    _at(document, position, f"nested deeper than {DEEPEST} levels", hint="Use fewer levels.")
-                )
+                raise Unusable(_at(document, position, f"nested deeper than {DEEPEST} levels", hint="use fewer levels"))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
@@ -200,26 +198,26 @@ class _Builder:
                     self._document,
                     _mark(node),
                     f"the aliases expand to more than {MOST} values",
-                    hint="Use fewer aliases.",
+                    hint="use fewer aliases",
                 )
             )
         self._document.values.setdefault(path, _mark(node))
         if node.tag not in _CORE:
-            self._problem(path, _mark(node), f"the tag {_short(node.tag)} is not allowed", hint="Remove the tag.")
+            self._problem(path, _mark(node), f"the tag {_short(node.tag)} is not allowed", hint="remove the tag")
             return None
         if isinstance(node, yaml.ScalarNode):
             if any("\ud800" <= character <= "\udfff" for character in node.value):  # only some loaders reject them
-                self._problem(path, _mark(node), "invalid character: an unpaired surrogate", hint="Remove it.")
+                self._problem(path, _mark(node), "invalid character: an unpaired surrogate", hint="remove it")
                 return None
             # Paths, variables and arguments cannot contain a NUL; arguments of a middleware can.
             if "\0" in node.value and path[:1] != ("middleware",):
-                self._problem(path, _mark(node), "the value contains a NUL character", hint="Remove it.")
+                self._problem(path, _mark(node), "the value contains a NUL character", hint="remove it")
                 return None
             self._document.scalars[path] = node.value
             return scalar(node)
         if id(node) in self._open:
             raise Unusable(
-                _at(self._document, _mark(node), "an alias is inside its own anchor", hint="Remove the alias.")
+                _at(self._document, _mark(node), "an alias is inside its own anchor", hint="remove the alias")
             )
         self._open.add(id(node))
         try:
@@ -239,7 +237,7 @@ class _Builder:
                 continue
             key = scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                self._problem(path, _mark(key_node), "the key is not a string", hint="Quote the key.")
+                self._problem(path, _mark(key_node), "the key is not a string", hint="quote the key")
                 continue
             key_path = (*path, key)
             if key in lines:
@@ -249,7 +247,7 @@ class _Builder:
                     key_path,
                     _mark(key_node),
                     f"duplicate key {key!r}",
-                    hint=f"Remove it here or on line {lines[key]}.",
+                    hint=f"remove it here or on line {lines[key]}",
                 )
                 continue
             lines[key] = key_node.start_mark.line + 1
@@ -261,7 +259,7 @@ class _Builder:
                     path,
                     _mark(merged),
                     "<< can only merge mappings",
-                    hint="Use an alias of a mapping.",
+                    hint="use an alias of a mapping",
                 )
                 continue
             for key, value in self._merged(merged, path).items():
@@ -271,7 +269,7 @@ class _Builder:
     def _merged(self, node: yaml.Node, path: Path) -> dict[str, Json]:
         if id(node) in self._open:
             raise Unusable(
-                _at(self._document, _mark(node), "an alias is inside its own anchor", hint="Remove the alias.")
+                _at(self._document, _mark(node), "an alias is inside its own anchor", hint="remove the alias")
             )
         self._open.add(id(node))
         # The positions of merged keys must not replace those of the mapping's own keys.

@@ -111,7 +111,7 @@ def _add(
             raise Unusable(Diagnostic(f"extends is nested deeper than {DEEPEST} files", "extends", location))
         if not is_file(base):
             raise Unusable(
-                Diagnostic(f"{base} not found", "extends", location, hint=f"Use a path relative to {file.name}.")
+                Diagnostic(f"{base} not found", "extends", location, hint=f"use a path relative to {file.name}")
             )
         if all(base.resolve() != other.resolve() for _, other in parts):  # a base of two files is merged once
             _add(base, parts, problems, chain)

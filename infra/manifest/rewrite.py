@@ -16,7 +16,7 @@ def rewrite(path: Path, old: bytes, new: bytes) -> None:
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
         if file.read_bytes() != old:
-            raise DynoctlError(f"{path} was changed by another process", "Check the file, then run the command again.")
+            raise DynoctlError(f"{path} was changed by another process", "check the file, then run the command again")
         status = file.stat()
         number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(number, "wb") as stream:

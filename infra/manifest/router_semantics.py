@@ -16,7 +16,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     servers = [server for server in _list(data.get("servers")) if isinstance(server, dict)]
     if servers and all(server.get("dynos", True) is False for server in servers):
         yield document.diagnostic(
-            ("servers", 0, "dynos"), "no server can run dynos", hint="Remove dynos: false from at least one server."
+            ("servers", 0, "dynos"), "no server can run dynos", hint="remove dynos: false from at least one server"
         )
     router = data.get("router")
     if not isinstance(router, dict):
@@ -27,9 +27,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     hosts = _list(router.get("hosts"))
     for index, host in enumerate(hosts):
         if host in hosts[:index]:
-            yield document.diagnostic(
-                ("router", "hosts", index), f"duplicate host {host}", hint="Remove the duplicate."
-            )
+            yield document.diagnostic(("router", "hosts", index), f"duplicate host {host}", hint="remove the duplicate")
     yield from _ports(document, router)
     yield from _tls(document, router)
 
@@ -46,10 +44,10 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
             continue
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
-            hint = f"Did you mean {close[0]}?" if close else f"Add {name} to servers."
+            hint = f"did you mean {close[0]}?" if close else f"add {name} to servers"
             yield document.diagnostic(path, f"unknown server {name}", hint=hint)
         elif name in chosen[:index]:
-            yield document.diagnostic(path, f"duplicate server {name}", hint="Remove the duplicate.")
+            yield document.diagnostic(path, f"duplicate server {name}", hint="remove the duplicate")
 
 
 def _reachable(document: Document, router: Mapping[str, Any], servers: list[dict[str, Any]]) -> Iterator[Diagnostic]:
@@ -108,7 +106,7 @@ def _tls(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 ("router", "tls", "acme"),
                 "acme cannot be combined with certificate and key",
                 key=True,
-                hint="Remove acme, or certificate and key.",
+                hint="remove acme, or certificate and key",
             )
         if not router.get("hosts"):
             yield document.diagnostic(

@@ -21,11 +21,11 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
         if isinstance(name, str):
             if name in types:
                 yield document.diagnostic(
-                    (*path, "name"), f"name {name} is already used by a process type", hint="Rename the schedule."
+                    (*path, "name"), f"name {name} is already used by a process type", hint="rename the schedule"
                 )
             if name in names:
                 yield document.diagnostic(
-                    (*path, "name"), f"duplicate schedule name {name}", hint="Rename one of the schedules."
+                    (*path, "name"), f"duplicate schedule name {name}", hint="rename one of the schedules"
                 )
             names.add(name)
         for key, read, expected in (
@@ -40,7 +40,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                     yield document.diagnostic((*path, key), f"invalid value for {key}: {error}", expected=expected)
         if "cron" in entry and "every" in entry:
             yield document.diagnostic(
-                (*path, "every"), "cron and every cannot be combined", hint="Remove cron or every."
+                (*path, "every"), "cron and every cannot be combined", hint="remove cron or every"
             )
         if "cron" not in entry and "every" not in entry:
             yield document.diagnostic(

@@ -25,17 +25,17 @@ _NAMES = {
     "null": "nothing",
 }
 _HINTS = {
-    ("server",): "Use servers, with a list.",
+    ("server",): "use servers, with a list",
     (
         "database",
         "adapter",
         "sqlite",
-    ): "Use postgresql or mysql. SQLite requires a writable filesystem, and that of a dyno is read-only.",
+    ): "use postgresql or mysql; SQLite requires a writable filesystem, and that of a dyno is read-only",
     (
         "database",
         "adapter",
         "sqlite3",
-    ): "Use postgresql or mysql. SQLite requires a writable filesystem, and that of a dyno is read-only.",
+    ): "use postgresql or mysql; SQLite requires a writable filesystem, and that of a dyno is read-only",
 }
 
 
@@ -97,7 +97,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "enum":
             choices = [str(choice) for choice in rule]
             close = _close(str(error.instance), choices)
-            hint = _HINTS.get((*map(str, path), str(error.instance)), f"Did you mean {close}?" if close else "")
+            hint = _HINTS.get((*map(str, path), str(error.instance)), f"did you mean {close}?" if close else "")
             yield document.diagnostic(
                 path,
                 f"invalid value for {_last(path)}: {_show(error.instance)}",
@@ -139,7 +139,7 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
             )
             continue
         close = _close(key, allowed)
-        hint = _HINTS.get(key_path, f"Did you mean {close}?" if close else "")
+        hint = _HINTS.get(key_path, f"did you mean {close}?" if close else "")
         yield document.diagnostic(
             key_path, f"unknown key {_show(key)}", key=True, expected=_choices(allowed), hint=hint
         )
@@ -168,21 +168,21 @@ def newer(document: Document) -> Diagnostic | None:
 
 def _version(document: Document, found: Any, path: Path) -> Diagnostic:
     if isinstance(found, int) and found > 1:
-        return document.diagnostic(path, f"unsupported manifest version {found}", expected="1", hint="Upgrade dynoctl.")
+        return document.diagnostic(path, f"unsupported manifest version {found}", expected="1", hint="upgrade dynoctl")
     return document.diagnostic(path, f"invalid value for version: {_show(found)}", expected="1")
 
 
 def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any, schema: Mapping[str, Any]) -> str:
     text = document.scalars.get(path, "")
     if "boolean" in kinds and text.lower() in ("yes", "no", "on", "off", "y", "n"):
-        return f"Use {'true' if text.lower() in ('yes', 'on', 'y') else 'false'}: {text} is a string."
+        return f"use {'true' if text.lower() in ('yes', 'on', 'y') else 'false'}: {text} is a string"
     fits = re.search(schema.get("pattern", ""), text) is not None
     if kinds == ["string"] and isinstance(instance, int | float) and fits:
-        return f'Quote the value: "{text}"'
+        return f'quote the value: "{text}"'
     if {"integer", "number"} & set(kinds) and isinstance(instance, str) and text.strip().isdigit():
-        return "Remove the quotes and leading zeros of the number."
+        return "remove the quotes and leading zeros of the number"
     if path == ("servers",) and isinstance(instance, dict):
-        return "Use a list item for each server: - {name: grid-1, host: 10.0.0.11}"
+        return "use a list item for each server: - {name: grid-1, host: 10.0.0.11}"
     return ""
 
 

@@ -37,7 +37,7 @@ def _read(file: Path) -> dict[str, str]:
     _refuse_shared(file)
     try:
         if file.stat().st_size > LARGEST:
-            raise DynoctlError(f"{file} is larger than 1 MiB", "Keep only lines of NAME=value.")
+            raise DynoctlError(f"{file} is larger than 1 MiB", "keep only lines of NAME=value")
         with file.open(encoding="utf-8", newline="") as stream:
             bindings = list(parse_stream(stream))
     except OSError as error:
@@ -50,12 +50,12 @@ def _read(file: Path) -> dict[str, str]:
         line = binding.original.line + len(re.findall(r"\r\n|\n|\r", text[: len(text) - len(text.lstrip())]))
         if binding.error or (binding.key is not None and binding.value is None):
             raise DynoctlError(
-                f"{file}:{line}: invalid line, expected NAME=value", "Quote a value that contains spaces."
+                f"{file}:{line}: invalid line, expected NAME=value", "quote a value that contains spaces"
             )
         if binding.key is None:
             continue
         if binding.key in found:
-            raise DynoctlError(f"{file}:{line}: duplicate variable {binding.key}", "Remove one of the lines.")
+            raise DynoctlError(f"{file}:{line}: duplicate variable {binding.key}", "remove one of the lines")
         found[binding.key] = str(binding.value)
     return found
 
@@ -82,7 +82,7 @@ def _refuse_shared(file: Path) -> None:
     if tracked.returncode == 0:
         raise DynoctlError(
             f"{file} is tracked by git",
-            f"Run git rm --cached {file}, add .dyno/ to .gitignore, and replace the secrets in it.",
+            f"run git rm --cached {file}, add .dyno/ to .gitignore, and replace the secrets in it",
         )
     if tracked.returncode != 1 and b"not a git repository" not in tracked.stderr:
         lines = tracked.stderr.decode(errors="replace").strip().splitlines()

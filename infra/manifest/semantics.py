@@ -68,13 +68,13 @@ def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
             yield document.diagnostic(
                 (*path, "name"),
                 f"duplicate server name {name}",
-                hint=f"Rename it: servers/{names[name]} has the same name.",
+                hint=f"rename it: servers/{names[name]} has the same name",
             )
         if isinstance(host, str) and isinstance(port, int) and hosts.setdefault((host, port), index) != index:
             yield document.diagnostic(
                 (*path, "host"),
                 f"duplicate host {host}",
-                hint=f"Remove it: servers/{hosts[(host, port)]} has the same host and port.",
+                hint=f"remove it: servers/{hosts[(host, port)]} has the same host and port",
             )
         for number, group in enumerate(_list(server.get("groups"))):
             if isinstance(group, str) and group not in groups:
@@ -82,7 +82,7 @@ def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
                 yield document.diagnostic(
                     (*path, "groups", number),
                     f"unknown group {group}",
-                    hint=f"Did you mean {close[0]}?" if close else f"Add {group} to groups.",
+                    hint=f"did you mean {close[0]}?" if close else f"add {group} to groups",
                 )
         listen = server.get("listen")
         if isinstance(listen, str) and listen and not _is_address(listen):
@@ -153,7 +153,7 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
                     ("framework", key),
                     f"framework.{key} and rackup cannot be combined",
                     key=True,
-                    hint=f"Remove framework.{key} or rackup.",
+                    hint=f"remove framework.{key} or rackup",
                 )
     elif isinstance(framework, dict) and "app" not in entry and str(entry.get("name")) not in _known_apps():
         yield document.diagnostic(
@@ -250,7 +250,7 @@ def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iter
             if key in entry:
                 kind = "use" if "use" in entry else "map"
                 yield document.diagnostic(
-                    (*path, key), f"{key} and {kind} cannot be combined", key=True, hint=f"Remove {key} or {kind}."
+                    (*path, key), f"{key} and {kind} cannot be combined", key=True, hint=f"remove {key} or {kind}"
                 )
         if "map" in entry:
             if "app" not in entry:
@@ -261,7 +261,7 @@ def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iter
             if isinstance(url, str) and mapped.setdefault(url.rstrip("/"), index) != index:
                 first = mapped[url.rstrip("/")]
                 yield document.diagnostic(
-                    (*path, "map"), f"duplicate map {url}", hint=f"Remove it here or in middleware/{first}."
+                    (*path, "map"), f"duplicate map {url}", hint=f"remove it here or in middleware/{first}"
                 )
         if source is not None and source.is_dir():
             yield from _required(document, (*path, "require"), source, entry.get("require"))

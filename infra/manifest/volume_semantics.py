@@ -31,7 +31,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
         if isinstance(name, str):
             if name in names:
                 yield document.diagnostic(
-                    ("volumes", index, "name"), f"duplicate volume name {name}", hint="Rename one of the volumes."
+                    ("volumes", index, "name"), f"duplicate volume name {name}", hint="rename one of the volumes"
                 )
             names.add(name)
         if isinstance(path, str):

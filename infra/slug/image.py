@@ -64,7 +64,7 @@ def keep(digest: str, make: Callable[[], AbstractContextManager[Tree]], cache: P
         _prune(cache, image.path)
     except OSError as error:
         raise DynoctlError(
-            f"cannot write slugs to {cache}: {error.strerror}", "Make the directory writable, and free disk space."
+            f"cannot write slugs to {cache}: {error.strerror}", "make the directory writable, and free disk space"
         ) from error
     return image
 
@@ -84,7 +84,7 @@ def restore(digest: str, download: Callable[[Path], None], cache: Path | None = 
         download(path)
         return Image(path, digest, _sha256(path), path.stat().st_size)
     except OSError as error:
-        raise DynoctlError(f"cannot write slugs to {cache}: {error.strerror}", "Free disk space.") from error
+        raise DynoctlError(f"cannot write slugs to {cache}: {error.strerror}", "free disk space.") from error
 
 
 def _cached(digest: str, cache: Path) -> Image | None:

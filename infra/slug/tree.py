@@ -91,7 +91,7 @@ def scan(source: Path, directories: Sequence[str] = (), without: Collection[Path
     or a symbolic link.
     """
     if not source.is_dir():
-        raise DynoctlError(f"{source} is not a directory", "Set app.source to the directory of the app.")
+        raise DynoctlError(f"{source} is not a directory", "set app.source to the directory of the app")
     root = os.fsencode(source)
     entries = [
         Entry(RESERVED, Kind.DIRECTORY),
@@ -228,12 +228,12 @@ def unreadable(path: bytes, error: OSError) -> DynoctlError:
     """The error for a path of a source that cannot be read."""
     return DynoctlError(
         f"cannot read {os.fsdecode(path)}: {error.strerror}",
-        f"Make it readable, or add it to {IGNORE_FILE}.",
+        f"make it readable, or add it to {IGNORE_FILE}",
     )
 
 
 def _unsupported(path: bytes) -> DynoctlError:
     return DynoctlError(
         f"{os.fsdecode(path)} is not a file, a directory or a symbolic link",
-        f"Remove it, or add it to {IGNORE_FILE}.",
+        f"remove it, or add it to {IGNORE_FILE}",
     )

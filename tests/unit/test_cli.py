@@ -74,7 +74,7 @@ def test_validate(project: Path) -> None:
     done = run("validate", "--json", cwd=project)
     document = json.loads(done.stdout)
     assert (done.returncode, document["valid"], done.stderr) == (3, False, "")
-    assert document["diagnostics"][1]["hint"] == "Did you mean host?"
+    assert document["diagnostics"][1]["hint"] == "did you mean host?"
     assert document["diagnostics"][1]["location"]["line"] == 5
 
 
