@@ -128,7 +128,7 @@ class Everything:
         reached: Collection[str],
     ) -> list[Resource]:
         made = resources(_wanted(manifest, stack, slug, scope), formation.dynos)
-        router, web = manifest.router, [dyno for dyno in (*formation.dynos, *formation.away) if dyno.port]
+        router, web = manifest.router, [dyno for dyno in (*formation.dynos, *formation.unreachable) if dyno.port]
         if router is None:
             return made
         for server in [name for name in router.servers if name in reached]:

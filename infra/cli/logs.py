@@ -94,7 +94,7 @@ def logs(
                 if isinstance(event, Line):
                     show(event)
                     sys.stdout.flush()
-                elif isinstance(event, journals.Went):
+                elif isinstance(event, journals.Lost):
                     typer.echo(f"warning: {event.server} is unreachable, retrying: {printable(event.why)}", err=True)
                 else:
                     typer.echo(f"note: {event.server} is reachable again", err=True)

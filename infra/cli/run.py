@@ -63,7 +63,7 @@ def run(
     if own:
         variables = {"TERM": kind or "dumb", **variables}
     mode: Literal["terminal", "pipe", "detached"] = "detached" if detach else "terminal" if own else "pipe"
-    request = RunRequest(one_off.words(command), mode, variables, one_off.seconds(ttl))
+    request = RunRequest(one_off.arguments(command), mode, variables, one_off.seconds(ttl))
     model = manifest.read(file, destination)
     app, everything = model.app.name, Everything()
     place = one_off.find(app, everything.runs, servers_named([] if server is None else [server], targets(model)))

@@ -21,7 +21,7 @@ from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
 if TYPE_CHECKING:
-    from infra.ops.monitor import Watch
+    from infra.ops.monitor import Monitor
 
 ONCE = 1.0
 """Seconds between the two samples of ``--once``."""
@@ -48,19 +48,19 @@ def top(
     live. Press q to quit."""
     from infra import manifest
     from infra.fleet.inventory import targets
-    from infra.ops.monitor import Watch
+    from infra.ops.monitor import Monitor
     from infra.registry import Everything
     from infra.views.style import wanted
 
     model = manifest.read(file, destination)
     single = once or as_json or not sys.stdout.isatty()
-    watch = Watch(model.app.name, Everything.processes, targets(model), ONCE if single else interval)
-    with watch:
+    monitor = Monitor(model.app.name, Everything.processes, targets(model), ONCE if single else interval)
+    with monitor:
         if not single:
-            _live(model.app.name, watch, color=wanted(sys.stdout))
+            _live(model.app.name, monitor, color=wanted(sys.stdout))
             return
-        _wait_for_two_samples(watch)
-        seen = watch.seen()
+        _wait_for_two_samples(monitor)
+        seen = monitor.seen()
     from infra.views import top as view
 
     if as_json:
@@ -72,21 +72,23 @@ def top(
 
         console = Console(width=200, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
         typer.echo(view.plain(model.app.name, seen, datetime.now(), console))
-    lost = [sample for sample in seen if sample.away or sample.vitals is None]
+    lost = [sample for sample in seen if sample.unreachable or sample.vitals is None]
     for sample in lost:
-        typer.echo(f"error: {sample.away or f'{sample.server}: timed out after {PATIENCE} s'}", err=True)
+        typer.echo(f"error: {sample.unreachable or f'{sample.server}: timed out after {PATIENCE} s'}", err=True)
     if lost:
         raise typer.Exit(UNREACHABLE)
 
 
-def _wait_for_two_samples(watch: Watch) -> None:
+def _wait_for_two_samples(monitor: Monitor) -> None:
     """Wait until every server has been sampled twice or is unreachable."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and not all(sample.samples > 1 or sample.away for sample in watch.seen()):
+    while time.monotonic() < deadline and not all(
+        sample.samples > 1 or sample.unreachable for sample in monitor.seen()
+    ):
         time.sleep(0.02)
 
 
-def _live(app: str, watch: Watch, *, color: bool) -> None:
+def _live(app: str, monitor: Monitor, *, color: bool) -> None:
     from rich.console import Console
     from rich.live import Live
 
@@ -96,7 +98,7 @@ def _live(app: str, watch: Watch, *, color: bool) -> None:
     try:
         with _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(screen(app, watch.seen(), datetime.now(), console.width, console.height), refresh=True)
+                live.update(screen(app, monitor.seen(), datetime.now(), console.width, console.height), refresh=True)
                 if keys(0.5) in ("q", "Q"):
                     return
     except KeyboardInterrupt:

@@ -22,5 +22,5 @@ class Formation:
     before: Mapping[str, str]
     errors: tuple[Diagnostic, ...] = ()
     notes: tuple[str, ...] = ()
-    away: tuple[Dyno, ...] = ()
+    unreachable: tuple[Dyno, ...] = ()
     """Web dynos on unreachable servers whose addresses a router has."""

@@ -95,7 +95,7 @@ def _parse(query: Query, server: str, text: str) -> tuple[list[Line], set[str], 
 
 
 @dataclass(frozen=True)
-class Went:
+class Lost:
     """A server became unreachable, or is from the start; ``why`` is the reason."""
 
     server: str
@@ -103,13 +103,13 @@ class Went:
 
 
 @dataclass(frozen=True)
-class Back:
+class Reconnected:
     """An unreachable server is reachable again."""
 
     server: str
 
 
-Event = Line | Went | Back
+Event = Line | Lost | Reconnected
 
 
 def follow(
@@ -148,7 +148,7 @@ def _listen(
     def lost(reason: str) -> None:
         nonlocal unreachable
         if not unreachable:
-            events.put(Went(target.name, reason))
+            events.put(Lost(target.name, reason))
         unreachable = True
 
     def read_lines(session: Session, answers: Callable[[], None]) -> None:
@@ -158,7 +158,7 @@ def _listen(
         for text in stream.lines():
             if text == b"listening":
                 if unreachable:
-                    events.put(Back(target.name))
+                    events.put(Reconnected(target.name))
                 unreachable = False
                 answers()
             elif (line := reader.read(text)) is not None and line.cursor not in recent:
@@ -169,7 +169,7 @@ def _listen(
         raise Unreachable(f"the journal of {target.name} ended")
 
     if why:
-        events.put(Went(target.name, why))
+        events.put(Lost(target.name, why))
     stay_connected(target, read_lines, lost, threading.Event(), session)
 
 

@@ -24,18 +24,18 @@ from infra.remote.stream import Stream
 @dataclass(frozen=True)
 class Seen:
     """The last sample of a server. ``cpu`` is the share of a core that each dyno used between the last two samples.
-    ``away`` is why the server is unreachable ("" if it is not); the other values are then those of the last sample.
+    ``unreachable`` is the reason if the server is unreachable; the other values are then those of the last sample.
     ``samples`` counts the samples."""
 
     server: str
     vitals: Vitals | None = None
     rows: Sequence[Row] = ()
     cpu: Mapping[str, float] | None = None
-    away: str = ""
+    unreachable: str = ""
     samples: int = 0
 
 
-class Watch:
+class Monitor:
     """A context manager that monitors the servers while it is open."""
 
     def __init__(self, app: str, reader: Reader, targets: Sequence[Target], interval: float) -> None:
@@ -49,7 +49,7 @@ class Watch:
         self._lock = threading.Lock()
         self._over = threading.Event()
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Monitor:
         for target in self._targets:
             threading.Thread(target=self._follow, args=(target,), daemon=True, name=f"top {target.name}").start()
         return self
@@ -78,7 +78,7 @@ class Watch:
 
         def lost(reason: str) -> None:
             with self._lock:
-                self._seen[target.name] = replace(self._seen[target.name], away=reason, cpu=None)
+                self._seen[target.name] = replace(self._seen[target.name], unreachable=reason, cpu=None)
 
         stay_connected(target, sample, lost, self._over)
 
@@ -100,7 +100,7 @@ class Watch:
             raise DynoctlError(f"cannot parse the output of {server}: {error}") from None
         with self._lock:
             old = self._seen[server]
-            cpu = used(old, now.uptime, rows) if not old.away and old.vitals else None
+            cpu = used(old, now.uptime, rows) if not old.unreachable and old.vitals else None
             self._seen[server] = Seen(server, now, rows, cpu, "", old.samples + 1)
 
 

@@ -54,7 +54,7 @@ def variables(given: Sequence[str], own: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def words(given: Sequence[str]) -> tuple[str, ...]:
+def arguments(given: Sequence[str]) -> tuple[str, ...]:
     """The arguments of the command. Raises DynoctlError if they cannot be sent to a server."""
     if not all(_printable(argument) for argument in given):
         raise DynoctlError("invalid command: not UTF-8, or with a NUL byte")

@@ -35,7 +35,7 @@ def screen(app: str, seen: Sequence[Seen], now: datetime, width: int, height: in
     rows = _rows(seen)
     head = Text.assemble((app, "bold"), f"  {_up(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
     room = height - 5  # minus the heading, two headers and two empty lines
-    servers = sorted(seen, key=lambda sample: not sample.away) if len(seen) > room // 2 else list(seen)
+    servers = sorted(seen, key=lambda sample: not sample.unreachable) if len(seen) > room // 2 else list(seen)
     servers, others = _clipped(servers, max(room // 2, room - len(rows)))
     shown, more = _clipped(rows, room - len(servers) - len(others))
     wide = width >= WIDE
@@ -45,7 +45,7 @@ def screen(app: str, seen: Sequence[Seen], now: datetime, width: int, height: in
 def _up(rows: Sequence[tuple[Seen, Row]]) -> str:
     """How many of the dynos are up, not counting schedules."""
     always = [(sample, row) for sample, row in rows if row.job is None]
-    return f"{sum(row.state == 'up' and not sample.away for sample, row in always)} of {len(always)}"
+    return f"{sum(row.state == 'up' and not sample.unreachable for sample, row in always)} of {len(always)}"
 
 
 def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:
@@ -79,7 +79,7 @@ def document(seen: Sequence[Seen]) -> dict[str, object]:
                 "memory": None if sample.vitals is None else sample.vitals.memory,
                 "memory_available": None if sample.vitals is None else sample.vitals.available,
                 "free_dynos": None if sample.vitals is None else sample.vitals.places,
-                "away": sample.away or None,
+                "away": sample.unreachable or None,
             }
             for sample in seen
         ],
@@ -123,14 +123,14 @@ def _servers(seen: Sequence[Seen]) -> Table:
     for sample in seen:
         now = sample.vitals
         why = (
-            Text(f"unreachable: {printable(sample.away.removeprefix(f'{sample.server}: '))}", "red")
-            if sample.away
+            Text(f"unreachable: {printable(sample.unreachable.removeprefix(f'{sample.server}: '))}", "red")
+            if sample.unreachable
             else Text()
         )
         if now is None:
             table.add_row(sample.server, "-", "-", "-", "-", "-", why or Text("connecting", "dim"))
             continue
-        style = "dim" if sample.away else ""
+        style = "dim" if sample.unreachable else ""
         load = Text(" ".join(f"{part:.2f}" for part in now.load), _heat(now.load[0] / max(1, now.cores)))
         taken = now.memory - now.available
         memory_ = Text(_memory(taken, now.memory), _heat(taken / max(1, now.memory)))
@@ -150,7 +150,11 @@ def _dynos(rows: Sequence[tuple[Seen, Row]], *, wide: bool, bars: bool) -> Table
     table.columns[0].min_width = max((len(row.dyno) for _, row in rows), default=4)
     table.columns[1].min_width = max((len(row.server) for _, row in rows), default=6)
     for sample, row in rows:
-        state = Text("unreachable", "red") if sample.away else Text(row.state, "green" if row.state in WELL else "red")
+        state = (
+            Text("unreachable", "red")
+            if sample.unreachable
+            else Text(row.state, "green" if row.state in WELL else "red")
+        )
         cpu = (sample.cpu or {}).get(row.dyno)
         part = None if row.memory is None or not row.memory_max else row.memory / row.memory_max
         cells = [
@@ -164,7 +168,7 @@ def _dynos(rows: Sequence[tuple[Seen, Row]], *, wide: bool, bars: bool) -> Table
             Text(f"v{row.release}" if row.release else "-"),
             Text("-" if row.uptime is None else span(row.uptime)),
         ]
-        table.add_row(*cells[: len(names)], style="dim" if sample.away else "")
+        table.add_row(*cells[: len(names)], style="dim" if sample.unreachable else "")
     return table
 
 

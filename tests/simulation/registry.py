@@ -95,7 +95,7 @@ class SimRegistry:
         if router is not None:
             web = {
                 dyno.name: host_port(dyno.listen, dyno.port)
-                for dyno in (*formation.dynos, *formation.away)
+                for dyno in (*formation.dynos, *formation.unreachable)
                 if dyno.port
             }
             for server in (name for name in router.servers if name in reached):

@@ -137,7 +137,10 @@ def test_cpu_is_what_was_used_since_the_last_sample() -> None:
 
 def test_top_as_text_and_as_json() -> None:
     rows = [replace(ROW, dyno=f"web.{number}") for number in range(1, 31)]
-    seen = [Seen("grid-1", LOAD, rows, {"web.1": 0.24}, samples=2), Seen("grid-2", away="grid-2: no answer\x1b[2J")]
+    seen = [
+        Seen("grid-1", LOAD, rows, {"web.1": 0.24}, samples=2),
+        Seen("grid-2", unreachable="grid-2: no answer\x1b[2J"),
+    ]
     now = datetime(2026, 1, 31, 10, 0)
     text = top.plain("shop", seen, now, Console(width=200, color_system=None, force_terminal=True))
     assert "30 of 30 dynos up" in text and "q quits" not in text
@@ -151,7 +154,7 @@ def test_top_as_text_and_as_json() -> None:
     shown = captured.get().splitlines()
     assert len(shown) == 24 and shown[-1] == "and 14 more", shown
     many = [replace(seen[0], server=f"grid-{number}") for number in range(1, 33)]
-    many[20] = replace(many[20], away="gone")
+    many[20] = replace(many[20], unreachable="gone")
     console = Console(width=80, color_system=None)
     with console.capture() as captured:
         console.print(top.screen("shop", many, now, 80, 24))
