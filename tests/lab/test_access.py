@@ -111,7 +111,7 @@ def test_a_hostile_locale_and_a_noisy_login_change_nothing(app: Project, fleet: 
         (
             "mv /usr/bin/thin /usr/bin/thin.away",
             "mv /usr/bin/thin.away /usr/bin/thin",
-            "grid-1: /usr/bin/thin is missing",
+            "grid-1: /usr/bin/thin not found",
         ),
         (
             "grep -v squashfs /proc/filesystems > /root/fs; mount --bind /root/fs /proc/filesystems",

@@ -45,7 +45,7 @@ def test_a_bare_server_becomes_a_running_one(shop: Project, fleet: Any) -> None:
     shop.manifest["packages"] = "manual"
     done = shop.dynoctl("plan", code=1)
     assert "bare-1: no MRI Ruby found at /usr/bin/ruby" in done.stderr
-    assert "bare-1: /usr/bin/thin is missing" in done.stderr
+    assert "bare-1: /usr/bin/thin not found" in done.stderr
     del shop.manifest["packages"]
 
     done = shop.dynoctl("validate", "--online", code=1)

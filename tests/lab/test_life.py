@@ -148,7 +148,7 @@ def test_a_server_that_leaves_the_manifest_gives_its_dynos_away(shop: Project, f
     gone = shop.manifest["servers"].pop()
     assert gone["name"] == "grid-3"
     text = shop.dynoctl("plan").stdout
-    assert "grid-3 is not in dyno.yaml any more" in text
+    assert "grid-3 is no longer in dyno.yaml; this app is removed from it" in text
     assert "(from grid-3)" in text
     shop.apply()
     assert {row["server"] for row in shop.ps().values()} == {"grid-1", "grid-2"}

@@ -171,7 +171,7 @@ def test_how_runs_end(app: Project, fleet: Any) -> None:
     app.manifest["schedule"] = []
     app.manifest["dynos"]["nightly"] = {"command": "sleep infinity"}
     done = app.dynoctl("apply", "--auto-approve", code=1)
-    assert "a schedule of that name is there" in done.stderr and "choose another name" in done.stderr
+    assert "a schedule with that name exists on the server" in done.stderr and "choose another name" in done.stderr
     del app.manifest["dynos"]["nightly"]
     app.apply()
     app.settled()

@@ -148,7 +148,7 @@ def test_an_upgrade_loses_nothing_and_runs_nothing_twice(app: Project, fleet: An
     assert running(fleet) == dynos and before["upload"] == "x"
     app.dynoctl("plan", "--out", "old.plan", program=old)
     assert re.search(
-        rf"was made by dynoctl 0\.1\.0 .*this is {re.escape(__version__)} ",
+        rf"was saved by dynoctl 0\.1\.0.*this is dynoctl {re.escape(__version__)} ",
         app.dynoctl("apply", "old.plan", code=1).stderr,
     )
 
