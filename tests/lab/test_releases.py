@@ -102,7 +102,7 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
 
     # dyno.yaml still says the other one, and a plan says so.
     assert app.plan()["new_release"] is True
-    assert app.dynoctl("rollback", "--auto-approve").stdout.count("v4 from what v2 was") == 1
+    assert app.dynoctl("rollback", "--auto-approve").stdout.count("v4, a rollback to v2;") == 1
     assert says(app) == {"second two 5"}
     app.settled()
 
