@@ -133,7 +133,8 @@ def test_a_release_whose_candidate_does_not_answer_is_rejected(app: Project, ser
     for line, says in BROKEN if soak and server == "thin" else (BROKEN[0], BROKEN[5], BROKEN[7]):
         (app.source / "probe.rb").write_text(f"{line}\n" + ("" if line.startswith("Probe =") else source))
         done = app.apply(code=5)
-        assert f"{', '.join(where)}: the release was rejected" in done.stdout or done.stdout.count("was rejected") == 2
+        both = f"release rejected: its candidate did not become healthy on {', '.join(where)}"
+        assert both in done.stdout or done.stdout.count("release rejected:") == 2
         assert says in done.stdout, line
         assert "The release was rejected before any dyno was changed." in done.stdout
         rows = app.ps()

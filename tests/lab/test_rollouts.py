@@ -111,7 +111,7 @@ def test_a_release_that_hangs_is_rejected_within_its_deadline(app: Project) -> N
     (app.source / "app.rb").write_text(APP.replace("  [", "  sleep 100\n  ["))
     with Load(before.values()) as load:
         done = app.apply(code=5)
-    assert "the release was rejected" in done.stdout
+    assert "release rejected: its candidate did not become healthy on" in done.stdout
     assert load.failures == []
     assert {name: row["pid"] for name, row in app.ps().items()} == {name: row["pid"] for name, row in before.items()}
 
