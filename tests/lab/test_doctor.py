@@ -48,7 +48,7 @@ def test_all_is_well_and_nothing_is_changed(app: Project, fleet: Any) -> None:
         "ok       root",
         "ok       slugs",
         "ok       ports",
-        "logged in",
+        "login succeeded",
     ):
         assert line in text, text
     assert "SHA256:" in text

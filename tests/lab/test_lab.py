@@ -325,7 +325,7 @@ def fake(directory: Path, script: str) -> str:
 def test_a_container_that_crashes_is_said_with_its_last_words(other: str, tmp_path: Path) -> None:
     path = fake(tmp_path, "echo the kernel said no >&2; exit 1")
     done = dynoctl("lab", "up", "--name", other, "--servers", "1", code=1, path=path)
-    assert "data stopped while booting\n  the kernel said no" in done.stderr
+    assert "data stopped while booting\nhint: the kernel said no" in done.stderr
 
 
 def test_interrupting_up_stops_at_once_and_down_cleans_up(other: str, tmp_path: Path) -> None:

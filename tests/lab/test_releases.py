@@ -151,7 +151,7 @@ def test_a_rejected_release_is_remembered_and_never_gone_back_to(app: Project) -
     app.apply(code=5)
     assert [(one["number"], one["result"]) for one in listed(app)] == [(1, "ok"), (2, "rejected")]
     done = app.dynoctl("rollback", "v2", "--auto-approve", code=1)
-    assert "v2 was rejected" in done.stderr
+    assert "cannot roll back to v2: it was rejected" in done.stderr
     (app.source / "app.rb").write_text(APP)
     pids = {row["pid"] for row in app.ps().values()}
     app.apply()  # its slug goes
