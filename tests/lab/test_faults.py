@@ -113,7 +113,7 @@ BROKEN = (
     ("class", "cannot load ./probe: SyntaxError: /app/probe.rb:"),
     ("require 'no-such-gem'", "cannot load ./probe: LoadError: cannot load such file -- no-such-gem"),
     ("Nothing::Here", "cannot load ./probe: NameError: uninitialized constant Nothing"),
-    ("Probe = 1", "framework/app: Probe does not respond to call"),
+    ("Probe = 1", "framework/app: Probe does not answer call"),
     ("exit 0", "it exited before it answered"),
     ("Process.kill(:KILL, Process.pid)", "it exited before it answered"),
     ("Probe = ->(env) { raise 'at every request' }", "GET / answered 500"),

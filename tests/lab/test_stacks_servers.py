@@ -42,12 +42,12 @@ def slug(tmp_path: Path) -> Path:
         (
             manifest([Use("Mark", "./mark")]),
             {},
-            "dyno.yaml: middleware/0: cannot create Mark: ArgumentError: wrong number of arguments (given 1, expected 2)",
+            "dyno.yaml: middleware/0: cannot make Mark: ArgumentError: wrong number of arguments (given 1, expected 2)",
         ),
         (
             manifest([Map("/admin", "Mark", "./mark")]),
             {},
-            "dyno.yaml: middleware/0/app: Mark does not respond to call",
+            "dyno.yaml: middleware/0/app: Mark does not answer call",
         ),
         (
             manifest(framework=Framework("rack", "./broken", "Say")),
