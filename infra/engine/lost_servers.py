@@ -16,7 +16,7 @@ def refuse_forgetting(
     reached = Fleet()
     candidates = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
     try:
-        observe([target for target in candidates if target.name in forget], observer, reached, connect)
+        observe([target for target in candidates.values() if target.name in forget], observer, reached, connect)
     finally:
         reached.close()
     if reached.found:

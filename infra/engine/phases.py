@@ -111,8 +111,12 @@ def remove(context: Context) -> Context:
 
 
 def _unrouted(context: Context) -> bool:
-    """Whether the change of a router was skipped."""
-    return any(context.provider(change).last for change in context.ledger.report.skipped)
+    """Whether a router is not known to route to the dynos as planned: its change was skipped, or its server is
+    unreachable."""
+    prepared = context.prepared
+    routers = () if prepared.manifest.router is None else prepared.manifest.router.servers
+    unseen = set(routers) & set(prepared.plan.unreachable) - set(prepared.plan.evacuated)
+    return bool(unseen) or any(context.provider(change).last for change in context.ledger.report.skipped)
 
 
 def _skip(context: Context, groups: Sequence[Group]) -> None:

@@ -66,18 +66,18 @@ def prepare(
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet)
         leaving = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
-        if unknown := request.forget - {target.name for target in leaving}:
+        if unknown := request.forget - {target.name for target in leaving.values()}:
             raise DynoctlError(
                 f"cannot forget {', '.join(sorted(unknown))}: not an unreachable server that left {manifest.file.name}",
                 "list the servers that can be forgotten: dynoctl plan",
             )
-        leaving = [target for target in leaving if target.name not in request.forget]
+        leaving = {machine: target for machine, target in leaving.items() if target.name not in request.forget}
         if request.forget:
             lost_servers.refuse_forgetting(request.forget, manifest, fleet, observer, connect)
         if leaving:
             progress(f"Observing {quantity(len(leaving), 'server')} no longer in the manifest ...")
-            observe(leaving, observer, fleet, connect)
-        leaving += _spares(manifest, observer, fleet, connect)
+            observe(list(leaving.values()), observer, fleet, connect)
+        leaving |= _spares(manifest, observer, fleet, connect)
         inputs = Inputs(
             manifest=manifest,
             registry=registry,
@@ -87,7 +87,7 @@ def prepare(
             stack=stack,
             slug=slug,
             fleet=fleet,
-            leaving=tuple(target.name for target in leaving),
+            leaving=tuple(target.name for target in leaving.values()),
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
         return Prepared(**vars(inputs), plan=plan(inputs))
@@ -96,18 +96,27 @@ def prepare(
         raise
 
 
-def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Connect) -> list[Target]:
-    """Add servers to ``fleet`` that left the manifest and have nothing but records. Unreachable ones are ignored, as
-    they run nothing."""
-    reached = Fleet()
+def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Connect) -> dict[str, Target]:
+    """Add servers to ``fleet`` that left the manifest and have nothing but records. They run nothing, so one that is
+    unreachable, is another machine by now, or has records of another environment or of a newer format is ignored."""
     spares = spare_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
-    observe(spares, observer, reached, connect)
-    for name, session in reached.sessions.items():
-        if reached.found[name].facts.meta:
-            fleet.sessions[name], fleet.found[name] = session, reached.found[name]
-        else:
-            session.close()
-    return [target for target in spares if target.name in fleet.found]
+    taken = {}
+    for machine, target in spares.items():
+        reached = Fleet()
+        try:
+            observe([target], observer, reached, connect)
+        except DynoctlError:  # its records are of a newer format
+            reached.close()
+            continue
+        seen = reached.found.get(target.name)
+        meta = {} if seen is None else seen.facts.meta
+        ours = str(meta.get("environment", "default")) == manifest.environment
+        if seen is None or not meta or not ours or seen.facts.machine_id != machine:
+            reached.close()
+            continue
+        fleet.sessions[target.name], fleet.found[target.name] = reached.sessions[target.name], seen
+        taken[machine] = target
+    return taken
 
 
 def _secrets(

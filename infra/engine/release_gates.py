@@ -13,6 +13,11 @@ from infra.plan import preconditions
 from infra.remote.parallel import each
 from infra.state import records
 
+
+class NotStarted(DynoctlError):
+    """The server could not prepare a trial, so the release was not tried."""
+
+
 SILENT = "no output"
 
 
@@ -89,6 +94,9 @@ def run_release_command(context: Context) -> None:
         recorder.commanded(well=False)
         summary = f"release rejected: the release command failed on {server}"
         ledger.refuse(Failure(server, "release command", summary, error.output or SILENT, rejected=True))
+    except NotStarted as error:
+        recorder.commanded(well=False)
+        ledger.refuse(Failure(server, "release command", error.summary, error.hint))
     except DynoctlError as error:
         ledger.refuse(Failure(server, "release command", error.summary, error.hint))
 
@@ -126,6 +134,6 @@ def _try(context: Context, server: str, subject: str, trial: Trial) -> str:
         return context.shells[server].run(commands, step_listener(context, server, subject))
     except StepFailed as error:
         if error.command is not trial.commands[-1]:
-            raise DynoctlError(error.summary, error.output) from None
+            raise NotStarted(error.summary, error.output) from None
         context.recorder.trial_failed(server, error)
         raise

@@ -124,7 +124,8 @@ def _undo(context: Context, group: Group) -> None:
 def _revert_commands(context: Context, group: Group) -> list[Command]:
     """The commands that revert a dyno; a new dyno is removed."""
     app = context.app
-    commands: list[Command] = []
+    # If the revert is cut off, the mark tells the next apply that the dyno must restart.
+    commands: list[Command] = [records.write(app, [records.begin(group.subject)])]
     entries = [records.end(group.subject)]
     if all(change.before is None for change in group.changes):
         for change in reversed(group.changes):

@@ -30,38 +30,36 @@ def targets(manifest: Manifest) -> list[Target]:
     ]
 
 
-def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
-    """The targets of recorded servers that are not in the manifest: they may still run dynos of the app."""
+def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, Target]:
+    """By machine-id, the targets of recorded servers that left the manifest: they may still run dynos of the app."""
     return _departed(manifest, found, "servers")
 
 
-def spare_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
-    """The targets of servers that left the manifest with nothing but records of the app. None of them is waited for."""
+def spare_targets(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, Target]:
+    """By machine-id, the targets of servers that left the manifest with nothing but records of the app."""
     return _departed(manifest, found, "spares")
 
 
-def _departed(manifest: Manifest, found: Mapping[str, Facts], what: str) -> list[Target]:
+def _departed(manifest: Manifest, found: Mapping[str, Facts], what: str) -> dict[str, Target]:
     ssh = manifest.ssh
     machines = {facts.machine_id for facts in found.values()}
     hosts = {server.host for server in manifest.servers}
     names = {server.name for server in manifest.servers}
-    left = []
+    left: dict[str, Target] = {}
     for machine, connection in newest_meta(found.values()).get(what, {}).items():
         if machine in machines or connection.get("host") in hosts:
             continue
         # The name comes from the records of another server and is shown, so it must be a valid name.
         name = connection.get("name", "") if _NAME.fullmatch(connection.get("name", "")) else machine[:8]
         port = connection.get("port", "")
-        left.append(
-            Target(
-                name if name not in names else f"{name}-{machine[:8]}",
-                connection.get("host", ""),
-                connection.get("user") or ssh.user,
-                int(port) if port.isdigit() else None,
-                ssh.key,
-                ssh.known_hosts,
-                ssh.gateway,
-                ssh.connect_timeout,
-            )
+        left[machine] = Target(
+            name if name not in names else f"{name}-{machine[:8]}",
+            connection.get("host", ""),
+            connection.get("user") or ssh.user,
+            int(port) if port.isdigit() else None,
+            ssh.key,
+            ssh.known_hosts,
+            ssh.gateway,
+            ssh.connect_timeout,
         )
     return left

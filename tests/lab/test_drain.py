@@ -58,7 +58,7 @@ def test_a_server_drains_under_load_and_leaves(app: Project, fleet: Any) -> None
     drain(app, "grid-2")
     text = app.dynoctl("plan").stdout
     assert f"Note: grid-2 is draining: {moving[0]} moves to grid-" in text
-    assert f"{moving[0]} (from grid-2)" in text and f"{moving[0]} is on grid-" in text
+    assert f"{moving[0]} (from grid-2)" in text and f"{moving[0]} moves to grid-" in text
     with Load(staying.values(), "/") as load:
         lines = app.dynoctl("apply", "--auto-approve", "--json").stdout.splitlines()
     assert load.failures == [] and load.count > 50, load

@@ -112,7 +112,8 @@ def state(project: Project) -> dict[str, Any]:
     rows = project.ps()
     releases = json.loads(project.dynoctl("releases", "--json").stdout)["releases"]
     return {
-        "dynos": {name: (row["server"], row["port"], row["pid"]) for name, row in rows.items()},
+        # A schedule has a process only while it runs.
+        "dynos": {name: (row["server"], row["port"], None if row["job"] else row["pid"]) for name, row in rows.items()},
         "releases": [(one["number"], one["result"], one["slug"]) for one in releases],
         "upload": project.get(rows["web.2"], "/read?of=public/uploads/kept.txt"),
     }
