@@ -400,7 +400,7 @@ def test_a_plan_that_went_stale_is_refused(app: Project, fleet: Any, tmp_path: P
     (app.directory / "dyno.yaml").unlink()
     process = _at_a_terminal(app)
     try:
-        process.wait_for("Only 'yes' is accepted:")
+        process.wait_for("Only 'yes' is accepted")
         fleet.exec("grid-1", "systemctl", "stop", "dyno-faults-web-1")
         process.say("yes")
         text, code = process.end()
@@ -416,7 +416,7 @@ def test_ctrl_c_finishes_the_step_and_reports(app: Project) -> None:
     app.manifest["dynos"]["web"] = 6
     process = _at_a_terminal(app)
     try:
-        process.wait_for("Only 'yes' is accepted:")
+        process.wait_for("Only 'yes' is accepted")
         process.say("yes")
         process.wait_for(": start web")
         process.interrupt()
