@@ -21,7 +21,7 @@ from infra.model.stack import Registry, Slug, Stack
 from infra.model.target import Target
 from infra.model.text import quantity
 from infra.remote import session as ssh
-from infra.remote.parallel import meanwhile
+from infra.remote.parallel import each, meanwhile
 from infra.sensitive import Sensitive
 from infra.state.release_body import Stored, pack
 
@@ -100,14 +100,21 @@ def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Conne
     """Add servers to ``fleet`` that left the manifest and have nothing but records. They run nothing, so one that is
     unreachable, is another machine by now, or has records of another environment or of a newer format is ignored."""
     spares = spare_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
-    taken = {}
-    for machine, target in spares.items():
+
+    def look(machine: str) -> Fleet:
         reached = Fleet()
         try:
-            observe([target], observer, reached, connect)
-        except DynoctlError:  # its records are of a newer format
+            observe([spares[machine]], observer, reached, connect)
+        except BaseException:
             reached.close()
+            raise
+        return reached
+
+    taken = {}
+    for machine, reached in each(look, spares).items():
+        if isinstance(reached, DynoctlError):  # its records are of a newer format
             continue
+        target = spares[machine]
         seen = reached.found.get(target.name)
         meta = {} if seen is None else seen.facts.meta
         ours = str(meta.get("environment", "default")) == manifest.environment
