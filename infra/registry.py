@@ -207,14 +207,14 @@ class Everything:
 
 def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRelease:
     return AppRelease(
-        manifest.app.name,
-        slug,
-        stack,
-        scope.environments,
-        scope.credentials,
-        manifest.rollout,
-        manifest.types,
-        {schedule.name: schedule for schedule in manifest.schedule},
+        app=manifest.app.name,
+        slug=slug,
+        stack=stack,
+        environments=scope.environments,
+        credentials=scope.credentials,
+        rollout=manifest.rollout,
+        types=manifest.types,
+        schedules={schedule.name: schedule for schedule in manifest.schedule},
     )
 
 

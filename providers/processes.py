@@ -88,7 +88,7 @@ class _Parsed:
         moved = max((self.written.get(file, 0.0) for file in files), default=0.0)
         known = [candidate for candidate in release.merge([self.releases]) if candidate.ran and candidate.slug == slug]
         for candidate in reversed(known[1:]):
-            begun = self.written.get(f"{paths.STATE}/{app}/releases/{candidate.number}.body", 0.0)
+            begun = self.written.get(paths.release_body(app, candidate.number), 0.0)
             if candidate.result == release.OK or moved >= begun:
                 return candidate.number
         return known[0].number if known else 0

@@ -108,14 +108,14 @@ def read(path: Path) -> Saved:
             )
         chosen = {name: tuple(map(str, patterns)) for name, patterns in values.get("selection", {}).items()}
         return Saved(
-            Path(values["file"]),
-            str(values["who"]),
-            str(values["when"]),
-            dict(values["bound"]),
-            dict(values["plan"]),
-            Selection(**chosen),
-            None if values.get("destination") is None else str(values["destination"]),
-            frozenset(map(str, values.get("evacuate", ()))),
+            file=Path(values["file"]),
+            who=str(values["who"]),
+            when=str(values["when"]),
+            bound=dict(values["bound"]),
+            document=dict(values["plan"]),
+            selection=Selection(**chosen),
+            destination=None if values.get("destination") is None else str(values["destination"]),
+            evacuate=frozenset(map(str, values.get("evacuate", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DynoctlError(f"invalid plan file {path}", hint) from None

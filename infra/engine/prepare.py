@@ -47,13 +47,13 @@ def prepare(
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
     environment, credentials = ({}, {}) if destroy else _secrets(manifest, stored)
     scope = Scope(
-        manifest.app.name,
-        secrets.token_hex(16),
-        {} if destroy else dict.fromkeys(manifest.types, environment),
-        credentials,
-        () if destroy else stack.packages,
-        "" if destroy else registry.router(manifest),
-        {} if destroy else resolve_tls(manifest),
+        app=manifest.app.name,
+        salt=secrets.token_hex(16),
+        environments={} if destroy else dict.fromkeys(manifest.types, environment),
+        credentials=credentials,
+        packages=() if destroy else stack.packages,
+        router="" if destroy else registry.router(manifest),
+        tls={} if destroy else resolve_tls(manifest),
     )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()

@@ -17,14 +17,14 @@ def targets(manifest: Manifest) -> list[Target]:
     ssh = manifest.ssh
     return [
         Target(
-            server.name,
-            server.host,
-            server.user or ssh.user,
-            server.port,
-            ssh.key,
-            ssh.known_hosts,
-            ssh.gateway,
-            ssh.connect_timeout,
+            name=server.name,
+            host=server.host,
+            user=server.user or ssh.user,
+            port=server.port,
+            key=ssh.key,
+            known_hosts=ssh.known_hosts,
+            gateway=ssh.gateway,
+            connect_timeout=ssh.connect_timeout,
         )
         for server in manifest.servers
     ]
@@ -54,14 +54,14 @@ def _departed(manifest: Manifest, found: Mapping[str, Facts], what: str) -> list
         port = connection.get("port", "")
         left.append(
             Target(
-                name if name not in names else f"{name}-{machine[:8]}",
-                connection.get("host", ""),
-                connection.get("user") or ssh.user,
-                int(port) if port.isdigit() else None,
-                ssh.key,
-                ssh.known_hosts,
-                ssh.gateway,
-                ssh.connect_timeout,
+                name=name if name not in names else f"{name}-{machine[:8]}",
+                host=connection.get("host", ""),
+                user=connection.get("user") or ssh.user,
+                port=int(port) if port.isdigit() else None,
+                key=ssh.key,
+                known_hosts=ssh.known_hosts,
+                gateway=ssh.gateway,
+                connect_timeout=ssh.connect_timeout,
             )
         )
     return left

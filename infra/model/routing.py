@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from infra.errors import Diagnostic
 from infra.manifest.model import Router
+from infra.model import paths
 
-LIVE = "/etc/dynoctl/router/live"
+LIVE = f"{paths.ROUTER}/live"
 """The active configuration: a symbolic link to a directory that is replaced as a whole."""
 
 # Prints one line for each app on the router: whether maintenance mode is on (closed), and the app's marker.

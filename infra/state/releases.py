@@ -69,7 +69,7 @@ def body(app: str, wanted: Release, holders: Sequence[str], sessions: Mapping[st
     no server has the body."""
     for name in holders:
         with suppress(Unreachable):
-            status, text = sessions[name].execute(Command(("cat", f"{paths.releases(app)}/{wanted.number}.body")))
+            status, text = sessions[name].execute(Command(("cat", paths.release_body(app, wanted.number))))
             if status == 0 and wanted.runs(content(text)):
                 return text
     raise DynoctlError(

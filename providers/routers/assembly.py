@@ -10,8 +10,7 @@ from providers import files, ini
 from providers.routers.contract import STATE, USER, Kind
 from providers.sandbox import SANDBOX
 
-ROOT = "/etc/dynoctl/router"
-INCOMING = f"{ROOT}/incoming"
+INCOMING = f"{paths.ROUTER}/incoming"
 SERVICE = "dynoctl-router.service"
 UNIT = f"{paths.UNITS}/{SERVICE}"
 
@@ -76,7 +75,7 @@ def show_app(kind: Kind, app: str) -> list[Command]:
 
 def _run(kind: Kind, action: str, app: str, says: str) -> Command:
     script = f"assemble() {{\n{kind.assemble}}}\n{_SCRIPT}"
-    argv: Sequence[str] = (ROOT, USER, STATE, SERVICE, UNIT, action, app, kind.name, kind.main, kind.test)
+    argv: Sequence[str] = (paths.ROUTER, USER, STATE, SERVICE, UNIT, action, app, kind.name, kind.main, kind.test)
     return Command(("sh", "-c", script, "router", *argv), timeout=TIMEOUT, says=says)
 
 

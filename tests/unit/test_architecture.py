@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.model import paths
 from infra.registry import Everything
 from stacks.registry import STACKS
 
@@ -201,3 +202,14 @@ def test_parameters_beyond_the_sixth_are_keywords(module: str) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             positional = [arg.arg for arg in node.args.posonlyargs + node.args.args if arg.arg not in ("self", "cls")]
             assert len(positional) <= 6, f"{name(module)}:{node.lineno}: {node.name}"
+        value = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id[:1].isupper()
+        if value and room(module) != "views":  # views call classes of rich, which accept any number of renderables
+            assert len(node.args) <= 6, f"{name(module)}:{node.lineno}: {node.func.id}"
+
+
+def test_paths_on_servers_are_in_one_list() -> None:
+    """Scripts may repeat a path; whatever else names one imports it from infra/model/paths.py."""
+    known = {value for name_, value in vars(paths).items() if name_.isupper() and value.startswith("/")}
+    for module in MODULES.keys() - {"infra.model.paths"}:
+        for line, text in strings(module):
+            assert text.rstrip("/") not in known - {paths.APP_DIRECTORY}, f"{name(module)}:{line}: {text}"
