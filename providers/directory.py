@@ -31,11 +31,11 @@ class Directory(Base):
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         if change.after is None:
-            return [Command(("sh", "-c", _REMOVE, "remove", paths.APP_DIRECTORY, MADE), says="remove /app")]
+            return [Command(("sh", "-c", _REMOVE, "remove", paths.APP_DIRECTORY, MADE), label="remove /app")]
         if change.before is not None:
             script = 'chown root:root "$1" && chmod 0755 "$1"'
-            return [Command(("sh", "-c", script, "mend", paths.APP_DIRECTORY), says="repair /app")]
-        return [Command(("sh", "-c", _MAKE, "make", paths.APP_DIRECTORY, MADE), says="create /app")]
+            return [Command(("sh", "-c", script, "mend", paths.APP_DIRECTORY), label="repair /app")]
+        return [Command(("sh", "-c", _MAKE, "make", paths.APP_DIRECTORY, MADE), label="create /app")]
 
 
 _SCRIPT = """\

@@ -44,7 +44,7 @@ class LaunchFile(Base):
         if change.after is None:
             return [files.remove(path)]
         # Only root can enter the directory. Dynos read the file through a bind mount, so the file itself is readable.
-        return [files.write(path, change.resource.content, "0444", says=f"write the {self.kind.replace('_', ' ')}")]
+        return [files.write(path, change.resource.content, "0444", label=f"write the {self.kind.replace('_', ' ')}")]
 
 
 _SCRIPT = """\

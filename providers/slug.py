@@ -40,7 +40,7 @@ class Slug(Base):
         return [
             Command(
                 ("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path),
-                says="set owner and mode of the slug",
+                label="set owner and mode of the slug",
             )
         ]
 

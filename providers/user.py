@@ -61,10 +61,10 @@ class User(Base):
         if change.after is None:
             left = f"{paths.VOLUMES}/{scope.app}"
             argv = ("sh", "-c", volume.GIVE_UP + _REMOVE, "userdel", login, left)
-            return [Command(argv, timeout=600, says=f"remove user {login}")]
+            return [Command(argv, timeout=600, label=f"remove user {login}")]
         gecos = str(attributes["gecos"])
         if change.before is None:
-            return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), says=f"add user {login}")]
+            return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), label=f"add user {login}")]
         return [
             Command(
                 (
@@ -80,7 +80,7 @@ class User(Base):
                     "--lock",
                     login,
                 ),
-                says=f"repair user {login}",
+                label=f"repair user {login}",
             )
         ]
 

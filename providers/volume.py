@@ -41,7 +41,7 @@ class Volume(Base):
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = volume_path(scope.app, change.resource.name.partition("@")[2])
         argv = ("sh", "-c", _MAKE, "make", paths.VOLUMES, path, group(scope.app), MODE)
-        return [Command(argv, says=f"create the volume {path}")]
+        return [Command(argv, label=f"create the volume {path}")]
 
 
 # Only root can enter these directories. A dyno sees only its own volumes, bound into its sandbox.

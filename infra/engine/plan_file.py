@@ -49,7 +49,7 @@ class Saved:
 
 def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
     """Write a plan to a file that only its owner can read. Raises DynoctlError."""
-    who = Identity.here()
+    who = Identity.current()
     key = secrets.token_hex(32)
     values = {
         "format_version": FORMAT_VERSION,

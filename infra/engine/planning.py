@@ -160,7 +160,7 @@ def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mappi
         for machine, how in machines.items()
         if how.get("name") not in inputs.request.evacuate and (machine in reached or how.get("host") not in taken)
     }
-    lost = release.unheard(known, reached, waited)
+    lost = release.unfinished_command(known, reached, waited)
     if plan.release_on is None or lost is None:
         return plan
     name = machines[lost.on].get("name", lost.on)

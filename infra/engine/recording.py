@@ -41,9 +41,9 @@ class Recorder:
     restart: bool = False
     _salts: dict[str, str] = field(default_factory=dict)
     _release: Release | None = None
-    _known: tuple[Release, ...] = ()
+    _releases: tuple[Release, ...] = ()
     _written: Entry | None = None
-    _gone: set[str] = field(default_factory=set)
+    _emptied: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
         """Write the salt and the formation before any change, so that a dyno on a lost server keeps its number."""
@@ -60,7 +60,7 @@ class Recorder:
                 commit=self.commit,
                 message=self.message,
             )
-        self._known = release.merge(seen.facts.releases for seen in self.found.values())
+        self._releases = release.merge(seen.facts.releases for seen in self.found.values())
         for name, seen in self.found.items():
             self._salts[name] = seen.facts.salt or records.new_salt()
 
@@ -69,7 +69,7 @@ class Recorder:
             if not self.found[name].facts.salt:
                 salt.append(("salt", self._salts[name]))
             orphans = records.orphaned(self.prepared.plan, name, self.found[name])
-            entries = [*salt, entry, *orphans, *self._releases(name)]
+            entries = [*salt, entry, *orphans, *self._release_entries(name)]
             commands = [self.prepared.registry.sweep(self.prepared.plan.app)]
             if records.TRIAL in self.found[name].facts.pending:
                 # The marker of an interrupted trial is kept while its command is still running.
@@ -79,13 +79,13 @@ class Recorder:
 
         self.ledger.settle(each(write, self.found).items())
 
-    def _releases(self, server: str) -> list[Entry]:
+    def _release_entries(self, server: str) -> list[Entry]:
         """The records of releases that this server lacks or should no longer have, and the release of this plan."""
         if server in self.prepared.leaving or server in self.prepared.emptied:
             return []
         facts, plan = self.found[server].facts, self.prepared.plan
         recorded = {known.number: known for known in facts.releases}
-        kept = {known.number: known for known in release.remembered(self._all(), plan.slugs)}
+        kept = {entry.number: entry for entry in release.recorded(self._all(), plan.slugs)}
         entries = [records.release(known) for number, known in kept.items() if recorded.get(number) != known]
         for number in recorded.keys() - kept.keys():
             entries += [(f"releases/{number}.json", None), (f"releases/{number}.commanded", None)]
@@ -99,8 +99,8 @@ class Recorder:
         """All known releases, with the current state of the one of this apply."""
         current = self._release
         if current is None:
-            return self._known
-        return (*(known for known in self._known if known.number != current.number), current)
+            return self._releases
+        return (*(other for other in self._releases if other.number != current.number), current)
 
     def before(self, group: Group) -> list[Command]:
         """The commands that record, before the changes of a group, that its dyno is changing."""
@@ -156,8 +156,8 @@ class Recorder:
         if self._release is None:
             return
         machines = {name: seen.facts.machine_id for name, seen in self.found.items()}
-        over = [replace(known, on="") for known in self._known if known.on in machines.values()]
-        self._known = release.merge([[known for known in self._known if known.on not in machines.values()], over])
+        over = [replace(other, on="") for other in self._releases if other.on in machines.values()]
+        self._releases = release.merge([[other for other in self._releases if other.on not in machines.values()], over])
         self._rewrite(
             replace(self._release, on=machines[server]),
             *(records.release(known) for known in over if known.number != self._release.number),
@@ -176,7 +176,7 @@ class Recorder:
     ) -> None:
         app, self._release = self.prepared.plan.app, updated
         servers = [
-            name for name in self.shells if name not in self._gone | {*self.prepared.leaving, *self.prepared.emptied}
+            name for name in self.shells if name not in self._emptied | {*self.prepared.leaving, *self.prepared.emptied}
         ]
         written = [records.release(updated), (f"releases/{updated.number}.commanded", None), *entries]
 
@@ -196,7 +196,7 @@ class Recorder:
         before = plan.release is not None and plan.release.moved
         free = self.prepared.stack.release is None
         last = release.ended(current, audit_log.result(report), before=before, free=free)
-        known = (*(entry for entry in self._known if entry.number != last.number), last)
+        known = (*(entry for entry in self._releases if entry.number != last.number), last)
         kept = release.kept_bodies(known, plan.slugs, self.prepared.manifest.keep) | {last.number}
         # Bodies contain secrets, so servers without dynos keep none.
         carrying = set(plan.formation.homes.values())
@@ -224,7 +224,7 @@ class Recorder:
             self.shells[name].forget()
 
         self.ledger.settle(each(forget, whole).items())
-        self._gone = whole
+        self._emptied = whole
         self._ended()
         if prepared.destroy or not all_done or not report.ok or plan.unreachable or plan.left_out:
             return  # the formation still lists servers that are to be emptied or filled
@@ -243,7 +243,7 @@ class Recorder:
             plan, self.ledger.report, self.identity, command=self._command(), seconds=seconds, slug=slug, release=number
         )
         commands = [backups.forget(plan.app), audit_log.append(plan.app, line)]
-        servers = [name for name in self.shells if name not in self._gone]
+        servers = [name for name in self.shells if name not in self._emptied]
         each(lambda name: self.shells[name].run(commands), servers)  # failures are already in the report
 
     def _formation(self, *, settled: bool) -> Entry:

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 
 from infra.engine.apply import lock_servers
 from infra.engine.context import Context
+from infra.engine.explanation import CautiousExplanation
 from infra.engine.groups import group
-from infra.engine.last_words import CautiousExplanation
 from infra.engine.ledger import Ledger
 from infra.engine.phases import RESTART
 from infra.engine.prepared import Prepared, Request
@@ -145,7 +145,7 @@ class Restarter:
     def run(self) -> Report:
         """Restart the dynos. Raises LockTaken before anything is restarted; later errors are in the report."""
         prepared = self._prepared
-        identity = Identity.here(self._clock)
+        identity = Identity.current(self._clock)
         shells = lock_servers(
             prepared,
             prepared.plan.servers,

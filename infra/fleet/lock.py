@@ -40,7 +40,7 @@ class Identity:
     pid: int
 
     @classmethod
-    def here(cls, clock: Clock | None = None) -> Identity:
+    def current(cls, clock: Clock | None = None) -> Identity:
         """The identity of this process."""
         try:
             user = getpass.getuser()

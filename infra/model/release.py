@@ -15,7 +15,7 @@ OK = "ok"
 BACK = ("rejected", "reverted")
 """The results after which nothing of a release runs."""
 
-REMEMBERED = 50
+RECORDED = 50
 """How many releases servers keep a record of."""
 
 RESERVED = 1000
@@ -49,7 +49,7 @@ class Release:
 
     @property
     def ran(self) -> bool:
-        """Whether any of it runs or ran, as far as is known."""
+        """Whether it runs or ran on any dyno, as far as is known."""
         return self.result not in BACK and (self.moved or self.result == OK)
 
     def runs(self, content: str) -> bool:
@@ -79,7 +79,7 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
 
 def merge(found: Iterable[Sequence[Release]]) -> tuple[Release, ...]:
     """Every release that any server has a record of, oldest first, whatever the order of the servers. A server that was
-    unreachable when a release ended or was continued knows less about it than others."""
+    unreachable when a release ended or was continued has a less recent record of it than others."""
     known: dict[int, Release] = {}
     for releases in found:
         for release in releases:
@@ -89,7 +89,7 @@ def merge(found: Iterable[Sequence[Release]]) -> tuple[Release, ...]:
 
 
 def _combined(first: Release, second: Release) -> Release:
-    """What two servers' records of one release say together."""
+    """The combined records of two servers for one release."""
     better, worse = sorted((first, second), key=_certainty, reverse=True)
     if better.salt != worse.salt:
         return better  # two releases with the same number, made by groups of servers that never saw each other
@@ -111,7 +111,7 @@ def newest(releases: Sequence[Release]) -> Release | None:
 
 
 def current(releases: Sequence[Release]) -> Release | None:
-    """The newest release of which anything runs, as far as is known."""
+    """The newest release that runs on any dyno, as far as is known."""
     return next((release for release in reversed(releases) if release.ran), None)
 
 
@@ -179,7 +179,7 @@ def kept_bodies(releases: Sequence[Release], slugs: Collection[str], keep: int) 
     return numbers
 
 
-def remembered(releases: Sequence[Release], slugs: Collection[str]) -> list[Release]:
+def recorded(releases: Sequence[Release], slugs: Collection[str]) -> list[Release]:
     """The releases that servers keep a record of, oldest first. What runs, and what a rollback can go back to (its slug
     is one of ``slugs``), is dropped only after everything that never ran, was rejected or was reverted."""
     now = current(releases)
@@ -188,10 +188,12 @@ def remembered(releases: Sequence[Release], slugs: Collection[str]) -> list[Rele
         runs_now = now is not None and release.number == now.number
         return (runs_now, release.ran and release.slug in slugs, release.number)
 
-    return sorted(sorted(releases, key=worth)[-REMEMBERED:], key=lambda release: release.number)
+    return sorted(sorted(releases, key=worth)[-RECORDED:], key=lambda release: release.number)
 
 
-def unheard(releases: Sequence[Release], reached: Collection[str], machines: Collection[str]) -> Release | None:
+def unfinished_command(
+    releases: Sequence[Release], reached: Collection[str], machines: Collection[str]
+) -> Release | None:
     """The newest release whose command may still be running, on one of ``machines`` that is unreachable."""
     unreachable = set(machines) - set(reached)
     return next(

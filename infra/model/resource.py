@@ -140,7 +140,7 @@ class Command:
     stdin: bytes | None = None
     secret: bool = False
     timeout: int = 60
-    says: str = ""
+    label: str = ""
     """The text shown while it runs, such as ``start web.1``."""
     quiet: bool = False
     """Whether it is not shown in the progress."""

@@ -82,9 +82,9 @@ def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str
 def _switch(
     sessions: Mapping[str, Session], registry: Registry, app: str, page: str | None
 ) -> dict[str, DynoctlError | None]:
-    shells = lock_all(sessions, app, Identity.here())
+    shells = lock_all(sessions, app, Identity.current())
     try:
-        look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), says="read the state of the router")
+        look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), label="read the state of the router")
         found = {name: routing.read(shell.run([look])) for name, shell in shells.items()}
         mine = {name: next((route for route in routes if route.app == app), None) for name, routes in found.items()}
         without = [name for name, route in mine.items() if route is None]

@@ -46,12 +46,12 @@ def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
     """Write record files, given as relative names and one line of text each; None removes the file."""
     lines = "".join(f"{name} {text or ''}\n" for name, text in entries)
     argv = ("sh", "-c", _WRITE, "record", paths.home(app))
-    return Command(argv, stdin=lines.encode(), secret=True, quiet=True, says="write records")
+    return Command(argv, stdin=lines.encode(), secret=True, quiet=True, label="write records")
 
 
 def forget(app: str) -> Command:
     """Remove all records of the app."""
-    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), says="remove the records")
+    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), label="remove the records")
 
 
 def parse_line(line: str) -> Mapping[str, Any]:

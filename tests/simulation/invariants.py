@@ -187,7 +187,7 @@ def check_outcome(watch: Watch, wanted: Wanted, run: Run, outcome: Outcome) -> N
                 assert server.version == before.versions.get(server.machine_id), f"{server.host} was touched"
         return
     now = snapshot(fleet)
-    if run.command in ("apply", "target", "evacuate", "forget") and (report.rejected or report.went_back):
+    if run.command in ("apply", "target", "evacuate", "forget") and (report.rejected or report.fully_reverted):
         new = release_of(wanted)
         for (machine, unit), release in now.running.items():
             if release == new and unit.startswith(PREFIX) and f"{dyno_of(unit)}" not in "".join(report.stranded):

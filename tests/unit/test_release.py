@@ -86,10 +86,10 @@ def test_what_servers_remember_is_the_same_in_any_order() -> None:
 
 def test_a_command_of_which_nobody_heard_the_end() -> None:
     one = replace(make(2, result="failed"), on="away")
-    assert release.unheard([make(1), one], ["here"], ["here", "away"]) == one
-    assert release.unheard([make(1), one], ["here", "away"], ["here", "away"]) is None
-    assert release.unheard([make(1), one], ["here"], ["here"]) is None, "forgotten"
-    assert release.unheard([replace(one, commanded=True)], ["here"], ["here", "away"]) is None
+    assert release.unfinished_command([make(1), one], ["here"], ["here", "away"]) == one
+    assert release.unfinished_command([make(1), one], ["here", "away"], ["here", "away"]) is None
+    assert release.unfinished_command([make(1), one], ["here"], ["here"]) is None, "forgotten"
+    assert release.unfinished_command([replace(one, commanded=True)], ["here"], ["here", "away"]) is None
 
 
 def test_what_runs_is_not_what_was_cut_off_before_anything_moved() -> None:
@@ -102,8 +102,8 @@ def test_what_runs_is_not_what_was_cut_off_before_anything_moved() -> None:
 
 def test_what_runs_is_remembered_however_often_a_release_is_rejected() -> None:
     releases = [make(1, "a"), make(2), *(make(number, result="rejected") for number in range(3, 90))]
-    stay = release.remembered(releases, ["slug-2", "a"])
-    assert len(stay) == release.REMEMBERED
+    stay = release.recorded(releases, ["slug-2", "a"])
+    assert len(stay) == release.RECORDED
     assert release.current(stay) == make(2)
     assert {1, 2, 89} <= numbers(stay)
 
