@@ -26,8 +26,8 @@ class Directory(Base):
             return {}
         mode, owner, made, shared = words
         # It may be removed only if dynoctl created it and no dyno of another app binds it.
-        ours = made == "made" and shared == "alone"
-        return {paths.APP_DIRECTORY: Found({"mode": mode.zfill(4), "owner": owner}, kept=not ours)}
+        managed = made == "made" and shared == "alone"
+        return {paths.APP_DIRECTORY: Found({"mode": mode.zfill(4), "owner": owner}, kept=not managed)}
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         if change.after is None:

@@ -32,7 +32,7 @@ class LaunchFile(Base):
             path = rest.strip()
             file = path.rpartition("/")[2].removesuffix(".rb")
             if not DIGEST.match(file):
-                continue  # not a file of ours
+                continue  # not one of our files
             if DIGEST.match(first):
                 found[name(scope.app, file)] = Found({"name": file, "digest": first, "mode": modes.get(file, "")})
             else:

@@ -51,8 +51,8 @@ class Socket(Base):
                 "enabled": state.get("UnitFileState") == "enabled",
                 "state": {"active": "listening", "failed": "failed"}.get(state.get("ActiveState", ""), "stopped"),
             }
-            ours = settings_.get(f"Unit.{naming.APP}") == scope.app and settings_.get(f"Unit.{naming.DYNO}") == dyno
-            sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not ours)
+            managed = settings_.get(f"Unit.{naming.APP}") == scope.app and settings_.get(f"Unit.{naming.DYNO}") == dyno
+            sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not managed)
         return sockets
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:

@@ -23,7 +23,7 @@ _SUFFIXES = (".py", ".json")
 def code_digest() -> str:
     """The digest in hex. It is the same for a wheel and a checkout of the same commit, in any directory.
 
-    It is computed once, as the code that runs does not change. It takes about 7 ms, so it is read only if
+    It is computed once, as the code that runs does not change. It takes about 7 ms, so it is computed only if
     something changes, or a plan is saved or applied."""
     return _digest(
         (f"{name}/{path.relative_to(root).as_posix()}", path)

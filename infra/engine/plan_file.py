@@ -93,11 +93,11 @@ def read(path: Path) -> Saved:
         raise DynoctlError(f"invalid plan file {path}: not a saved plan", hint) from None
     if not isinstance(values, dict) or "format_version" not in values or "bound" not in values:
         raise DynoctlError(f"invalid plan file {path}: not a saved plan", hint)
-    here = code_digest()
-    if values["format_version"] != FORMAT_VERSION or values.get("code") != here:
+    digest = code_digest()
+    if values["format_version"] != FORMAT_VERSION or values.get("code") != digest:
         made = f"dynoctl {values.get('dynoctl')!s} (code {str(values.get('code'))[:12]})"
         raise DynoctlError(
-            f"cannot apply {path}: it was saved by {made}, and this is dynoctl {__version__} (code {here[:12]})",
+            f"cannot apply {path}: it was saved by {made}, and this is dynoctl {__version__} (code {digest[:12]})",
             "save the plan again: dynoctl plan --out FILE",
         )
     try:

@@ -85,7 +85,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     notes += volumes.notes(manifest, carried, [resource.address for resource in desired], key_of)
     known = release.merge(server.releases for server in facts.values())
     slugs = release.kept(known, manifest.keep, inputs.slug.digest)
-    stays = inputs.registry.kept(manifest.app.name, slugs)
+    kept = inputs.registry.kept(manifest.app.name, slugs)
     planned = build(
         manifest.app.name,
         desired,
@@ -97,7 +97,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         errors=[*errors, *formation.errors],
         notes=[*notes, *formation.notes],
         rollout=manifest.rollout,
-        stays=dict.fromkeys(set(formation.homes.values()), stays),
+        kept=dict.fromkeys(set(formation.homes.values()), kept),
         build_with=inputs.slug.commands,
         builder=inputs.slug.builder,
         selection=inputs.request.selection,

@@ -85,7 +85,7 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
         resources = fleet.found[server].resources if server in fleet.found else {}
         for provider in registry.providers if _named(dyno, names) else ():
             found = resources.get(f"{provider.kind}.{key}")
-            if found is None or not found.ours:
+            if found is None or not found.managed:
                 continue
             now = found.attributes
             change = Change(Resource(server, provider.kind, key, now, dyno), Action.RESTART, now, now, "requested")

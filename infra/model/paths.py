@@ -26,7 +26,7 @@ ROUTER_RUN = "/run/dynoctl-router"
 APP_DIRECTORY = "/app"
 """The path of the slug inside a dyno. systemd binds it there, so the directory must exist on the server."""
 
-OURS = "/app/.dynoctl"
+GENERATED = "/app/.dynoctl"
 """The directory of files made from the manifest, inside a dyno. Every slug has it as a mount point."""
 
 

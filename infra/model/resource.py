@@ -82,7 +82,7 @@ class Found:
     kept: bool = False
 
     @property
-    def ours(self) -> bool:
+    def managed(self) -> bool:
         """Whether it is managed: dynoctl created it and may change it."""
         return not self.foreign and not self.blocked
 

@@ -84,9 +84,9 @@ def conflicts(
         if router is None or server not in found:
             continue
         routes, listening = found[server]
-        ours = {port for route in routes for port in route.ports}
+        own = {port for route in routes for port in route.ports}
         mine = ports(router)
-        for port in sorted(mine.keys() & (listening - ours)):
+        for port in sorted(mine.keys() & (listening - own)):
             yield Diagnostic(
                 f"{server}: port {port} is already in use, and not by dynoctl's router",
                 path="router/listen",

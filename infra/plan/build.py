@@ -30,12 +30,12 @@ def build(
     errors: Sequence[Diagnostic] = (),
     notes: Sequence[str] = (),
     rollout: Rollout | None = None,
-    stays: Mapping[str, Container[str]] | None = None,
+    kept: Mapping[str, Container[str]] | None = None,
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
     selection: Selection = EVERYTHING,
 ) -> Plan:
-    """Diff every reachable server and order the changes. ``stays`` are, by server, the keys of resources that are kept
+    """Diff every reachable server and order the changes. ``kept`` are, by server, the keys of resources that are kept
     although they are no longer desired. The plan has only the changes chosen by ``selection``."""
     by_kind = {provider.kind: provider for provider in providers}
     rank = {provider.kind: number for number, provider in enumerate(providers)}
@@ -46,7 +46,7 @@ def build(
     problems = list(errors)
     for server, observed in found.items():
         differing, conflicts = diff(
-            server, wanted[server], observed, by_kind, (stays or {}).get(server, ()), selection.restarts
+            server, wanted[server], observed, by_kind, (kept or {}).get(server, ()), selection.restarts
         )
         changes += differing
         problems += conflicts

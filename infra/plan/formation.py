@@ -12,7 +12,7 @@ from infra.model import naming, routing
 from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
 from infra.model.text import quantity
-from infra.plan.placement import Place, Placement, Share, place
+from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, place
 
 HIGHEST = 65535
 """The highest TCP port."""
@@ -33,11 +33,11 @@ def form(
     recorded = {dyno: home for dyno, home in known.items() if home not in evacuate}
     before = current_homes(app, found, recorded)
     wanted = [
-        Share(f"{type_.name}.{number}", type_.cpu)
+        DesiredDyno(f"{type_.name}.{number}", type_.cpu)
         for type_ in manifest.types.values()
         for number in range(1, type_.count + 1)
     ]
-    names = {share.dyno for share in wanted}
+    names = {dyno.name for dyno in wanted}
     reserved = {
         dyno: home for dyno, home in recorded.items() if home in waiting and dyno in names and dyno not in before
     }
@@ -46,7 +46,7 @@ def form(
         for dyno, home in before.items()
     }
     places = [
-        Place(
+        ServerCapacity(
             server.name,
             found[server.name].cores,
             sum(mark.cpu for mark in found[server.name].marks if mark.app != app),
@@ -147,7 +147,7 @@ def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, s
     return homes
 
 
-def _capacity(placed: Placement, places: Sequence[Place], drains: Collection[str]) -> list[Diagnostic]:
+def _capacity(placed: Placement, places: Sequence[ServerCapacity], drains: Collection[str]) -> list[Diagnostic]:
     if not placed.missing:
         return []
     cores = sum(spot.cores for spot in places)
@@ -168,7 +168,7 @@ def _ports(
     manifest: Manifest,
     found: Mapping[str, Facts],
     placed: Placement,
-    wanted: Sequence[Share],
+    wanted: Sequence[DesiredDyno],
     addresses: Mapping[str, str | None],
     errors: list[Diagnostic],
 ) -> list[Dyno]:
@@ -185,17 +185,17 @@ def _ports(
                 # The recorded port wins over the port in a unit that was edited by hand.
                 given[dyno] = recorded[name].get(dyno) or mark.port
     dynos = []
-    for share in wanted:
-        home = placed.homes.get(share.dyno)
+    for wanted_dyno in wanted:
+        home = placed.homes.get(wanted_dyno.name)
         if home is None or home not in found:
             continue
-        type_ = naming.parse_dyno(share.dyno)[0]
+        type_ = naming.parse_dyno(wanted_dyno.name)[0]
         if manifest.types[type_].command is not None:
-            dynos.append(Dyno(share.dyno, home))
+            dynos.append(Dyno(wanted_dyno.name, home))
             continue
-        port = given.get(share.dyno)
+        port = given.get(wanted_dyno.name)
         if port is None:
-            port = recorded[home].get(share.dyno, 0)
+            port = recorded[home].get(wanted_dyno.name, 0)
             if not port or port in taken[home]:
                 port = manifest.dynos[type_].port
                 while port in taken[home]:
@@ -204,12 +204,12 @@ def _ports(
                     first = manifest.dynos[type_].port
                     errors.append(
                         Diagnostic(
-                            f"no free port for {share.dyno} on {home}: all ports from {first} are in use",
+                            f"no free port for {wanted_dyno.name} on {home}: all ports from {first} are in use",
                             path=f"dynos/{type_}/port",
                             expected="a lower first port",
                         )
                     )
                     continue
         taken[home].add(port)
-        dynos.append(Dyno(share.dyno, home, addresses.get(home) or found[home].address, port))
+        dynos.append(Dyno(wanted_dyno.name, home, addresses.get(home) or found[home].address, port))
     return dynos

@@ -19,7 +19,7 @@ from typing import Any
 
 from infra.lab import fleet, needs, server
 from infra.lab.state import DATA, LabState
-from infra.plan.placement import Place, Share, place
+from infra.plan.placement import DesiredDyno, ServerCapacity, place
 from tests.bench.layers import layers
 from tests.bench.rollouts import rollouts
 from tests.bench.tools import ROOT, Row, dynoctl, next_address, poll
@@ -238,9 +238,9 @@ def security(project: Path, lab: LabState) -> list[Row]:
 
 
 def placement() -> list[Row]:
-    places = [Place(f"s{number}", 4) for number in range(1000)]
-    shares = [Share(f"web.{number}", 250) for number in range(1, 10_001)]
-    spent = median(lambda: place(shares, places, {}))
+    places = [ServerCapacity(f"s{number}", 4) for number in range(1000)]
+    dynos = [DesiredDyno(f"web.{number}", 250) for number in range(1, 10_001)]
+    spent = median(lambda: place(dynos, places, {}))
     return [("10,000 dynos placed on 1,000 servers", f"{spent:.3f} s", "under 1 s", spent < 1)]
 
 
