@@ -52,7 +52,7 @@ def _checked(inputs: Inputs, plan: Plan) -> Plan:
 def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     manifest, stack = inputs.manifest, inputs.stack
     facts = {name: seen.facts for name, seen in found.items()}
-    staying = {name: one for name, one in facts.items() if name not in inputs.leaving}
+    staying = {name: facts[name] for name in facts if name not in inputs.leaving}
     unreachable = dict(inputs.fleet.unreachable)
     carried = {name: seen.resources for name, seen in found.items()}
     key_of = inputs.registry.volume_key

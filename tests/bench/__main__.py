@@ -202,7 +202,7 @@ def new_dyno(project: Path, lab: LabState) -> list[Row]:
 
 def steady_share(project: Path, lab: LabState) -> float:
     """CPU time of the newest dyno over three seconds while it is asked for more than its share."""
-    row = next(one for one in json.loads(dynoctl(project, "ps", "--json"))["dynos"] if one["dyno"] == "web.5")
+    row = next(dyno for dyno in json.loads(dynoctl(project, "ps", "--json"))["dynos"] if dyno["dyno"] == "web.5")
     address = f"http://{row['listen']}:{row['port']}/work?ms=2000"
     for _ in range(8):
         threading.Thread(target=lambda: ask(address), daemon=True).start()

@@ -120,7 +120,7 @@ class SimRegistry:
         return True
 
     def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
-        return frozenset(f"slug.{types.slug_name(app, one)}" for one in slugs)
+        return frozenset(f"slug.{types.slug_name(app, slug)}" for slug in slugs)
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
         remote = types.slug_path(app, digest)

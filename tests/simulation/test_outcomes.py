@@ -78,7 +78,7 @@ def test_a_release_command_on_a_server_that_is_lost_may_still_run() -> None:
     fleet[on].connected = False
     outcome = fleet.apply(wanted)
     assert outcome.plan is not None
-    assert any("may still be running" in one.summary for one in outcome.plan.errors)
+    assert any("may still be running" in error.summary for error in outcome.plan.errors)
     fleet[on].connected = True
     fleet.fleet.clock.advance(60)
     assert fleet.apply(wanted).code == OK

@@ -159,7 +159,7 @@ def test_no_chain_leads_through_too_many_rooms() -> None:
     assert len(max(map(longest, below), key=len)) <= LONGEST_CHAIN
 
 
-@pytest.mark.parametrize("module", [one for one in MODULES if one.startswith("infra.")], ids=name)
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("infra.")], ids=name)
 def test_the_engine_names_no_kind_and_no_framework(module: str) -> None:
     """What must be known of them goes through the contracts in infra/model, or a new one would take more than a file
     and a line of the registry."""
@@ -195,7 +195,7 @@ def test_module(module: str) -> None:
     assert "AutoAddPolicy" not in text
 
 
-@pytest.mark.parametrize("module", [one for one in MODULES if room(one) != "cli"], ids=name)
+@pytest.mark.parametrize("module", [module for module in MODULES if room(module) != "cli"], ids=name)
 def test_parameters_beyond_the_sixth_are_keywords(module: str) -> None:
     """A call with seven positional arguments cannot be read. In infra/cli, parameters are the options of commands."""
     for node in ast.walk(tree(module)):

@@ -48,7 +48,7 @@ def test_the_script_says_what_is_read() -> None:
         check=True,
     ).stdout
     found = server_checks.parse(sections(text, "N")["checkup"][1])
-    assert found.memory > 100 and {one.path for one in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
+    assert found.memory > 100 and {disk.path for disk in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
 
 
 def test_findings_are_shown_with_their_cures_and_no_escapes() -> None:

@@ -71,7 +71,7 @@ def test_dynos_of_a_server_that_drains_move_and_no_others() -> None:
     assert made.homes == {"web.1": "s1", "web.2": "s1", "web.3": "s3", "worker.1": "s3"}
     assert made.before == homes
     assert made.notes == ("s2 is draining: web.2 moves to s1, worker.1 moves to s3",)
-    (moved,) = [one for one in made.dynos if one.name == "web.2"]
+    (moved,) = [dyno for dyno in made.dynos if dyno.name == "web.2"]
     assert (moved.server, moved.port) == ("s1", 5001), "a free port of its new server"
     assert formed(manifest(3, 3, ("s2",)), made.homes).notes == (
         "s2 is draining: it has no dynos left and can be removed from the manifest",
@@ -145,7 +145,7 @@ def test_what_comes_back_does_not_count() -> None:
         if "web" in dyno
     ]
     plan = build("shop", desired, observed, made, Everything.providers, {})
-    assert [(one.action, one.address, one.reason) for one in plan.changes] == [
+    assert [(change.action, change.address, change.reason) for change in plan.changes] == [
         ("delete", "s2/unit.shop-web.2", "web.2 moves to s3")
     ]
 

@@ -75,7 +75,7 @@ def test_lines_that_come_late_are_put_in_their_place() -> None:
         merger.add(one, now)
     out += merger.rest()
     assert len(out) == 1000
-    assert [one.time for one in out] != [one.time for _, one in arrivals], "they did come out of order"
+    assert [one.time for one in out] != [arrival.time for _, arrival in arrivals], "they did come out of order"
     assert [one.time for one in out] == list(range(1000))
 
 

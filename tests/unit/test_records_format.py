@@ -97,7 +97,7 @@ def test_nothing_is_planned_around_a_server_with_newer_records() -> None:
         )
     assert set(fleet.unreachable) == {"grid-3"}
     fleet.close()
-    assert [one.closed for one in servers.values()] == [True, True, True], "no connection is left open"
+    assert [server.closed for server in servers.values()] == [True, True, True], "no connection is left open"
 
 
 def test_a_newer_release_is_refused_with_both_versions() -> None:

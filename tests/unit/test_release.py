@@ -68,8 +68,8 @@ def test_what_servers_remember_is_the_same_in_any_order() -> None:
         [replace(make(2, result="unfinished"), on="m"), make(2, result="failed")],
         [make(2), replace(make(2), salt="another", commanded=True)],
     ]
-    merged = [release.merge([[one], [other]]) for one, other in records]
-    assert merged == [release.merge([[other], [one]]) for one, other in records]
+    merged = [release.merge([[record], [other]]) for record, other in records]
+    assert merged == [release.merge([[other], [record]]) for record, other in records]
     ended = [one[0] for one in merged]
     assert [one.result for one in ended] == [
         "unfinished",
@@ -129,8 +129,8 @@ def test_a_server_that_was_away_learns_how_it_ended() -> None:
     ],
 )
 def test_where_a_rollback_goes_by_itself(releases: list[Release], goes: int | None) -> None:
-    one = release.last_good(releases, {1, 2, 3, 4})
-    assert (None if one is None else one.number) == goes
+    last_good = release.last_good(releases, {1, 2, 3, 4})
+    assert (None if last_good is None else last_good.number) == goes
     assert release.last_good(releases, set()) is None, "nothing to make it from"
 
 
@@ -205,13 +205,13 @@ def test_what_makes_a_release_another_one() -> None:
     def content(stack: Stack = STACK, slug: str = "cafe", **more: str) -> str:
         return release_body.content(release_body.pack(stack, slug, VARIABLES | more))
 
-    one = release.new(1, "cafe", content(), manifest="")
-    assert one.runs(content())
-    assert one.runs(content(replace(STACK, packages=(), ruby=">= 3.2", release=("migrate",))))
-    assert not one.runs(content(slug="beef"))
-    assert not one.runs(content(PLAIN="other"))
-    assert not one.runs(content(replace(STACK, rackup="run Other\n")))
-    assert "hunter2" not in one.as_json()
+    new = release.new(1, "cafe", content(), manifest="")
+    assert new.runs(content())
+    assert new.runs(content(replace(STACK, packages=(), ruby=">= 3.2", release=("migrate",))))
+    assert not new.runs(content(slug="beef"))
+    assert not new.runs(content(PLAIN="other"))
+    assert not new.runs(content(replace(STACK, rackup="run Other\n")))
+    assert "hunter2" not in new.as_json()
 
 
 @pytest.mark.parametrize("body", ["", "{}", '{"version": 2}', '{"version": 1, "slug": 1}', "[]"])
