@@ -163,7 +163,7 @@ class Everything:
     def fits(self, version: str, requirement: str) -> bool:
         return satisfies(version, requirement)
 
-    def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
+    def slug_keys(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
         return frozenset(f"{SlugProvider.kind}.{slug_name(app, digest)}" for digest in slugs)
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:

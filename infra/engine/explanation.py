@@ -73,15 +73,15 @@ def _secrets(context: Context) -> Mapping[str, str | Sensitive] | None:
         return None
 
 
-def _covers(context: Context, group: Group, known: Mapping[str, str | Sensitive]) -> bool:
+def _covers(context: Context, group: Group, secrets: Mapping[str, str | Sensitive]) -> bool:
     """Whether all secrets that the dyno runs with are those of the current manifest."""
     for key, found in context.prepared.fleet.found[group.server].resources.items():
         if not key.endswith(f".{context.app}-{group.subject}"):
             continue
         for value in found.attributes.values():
             for name, digest in value.items() if isinstance(value, Mapping) else ():
-                now = known.get(name, "")
-                plain = isinstance(now, str) and name in known
-                if isinstance(digest, Fingerprint) and not plain and not digest.fits(now):
+                value_now = secrets.get(name, "")
+                plain = isinstance(value_now, str) and name in secrets
+                if isinstance(digest, Fingerprint) and not plain and not digest.fits(value_now):
                     return False
     return True

@@ -186,5 +186,5 @@ def _bound(ready: Prepared, key: str) -> dict[str, Any]:
         "slug": "" if ready.slug is None else ready.slug.digest,
         "environment": {name: digests.get(name) or digest(str(value)) for name, value in sorted(values.items())},
         "layers": {"the configuration of the layers": digest(layers)},
-        "servers": {name: seen.fingerprint() for name, seen in sorted(ready.fleet.found.items())},
+        "servers": {name: observed.fingerprint() for name, observed in sorted(ready.fleet.found.items())},
     }

@@ -65,7 +65,7 @@ def prepare(
             slug = scanned()
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet)
-        leaving = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+        leaving = leaving_targets(manifest, {name: observed.facts for name, observed in fleet.found.items()})
         if unknown := request.forget - {target.name for target in leaving}:
             raise DynoctlError(
                 f"cannot forget {', '.join(sorted(unknown))}: not an unreachable server that left {manifest.file.name}",
@@ -100,7 +100,7 @@ def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Conne
     """Add servers to ``fleet`` that left the manifest and have nothing but records. Unreachable ones are ignored, as
     they run nothing."""
     reached = Fleet()
-    spares = spare_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+    spares = spare_targets(manifest, {name: observed.facts for name, observed in fleet.found.items()})
     observe(spares, observer, reached, connect)
     for name, session in reached.sessions.items():
         if reached.found[name].facts.meta:
@@ -127,8 +127,8 @@ def _again(stored: Stored, now: Stack) -> Stack:
 
 def _slug_of(stored: Stored, manifest: Manifest, registry: Registry, fleet: Fleet) -> Slug:
     app = manifest.app.name
-    (key,) = registry.kept(app, [stored.slug])
-    holders = [name for name, seen in fleet.found.items() if key in seen.resources]
+    (key,) = registry.slug_keys(app, [stored.slug])
+    holders = [name for name, observed in fleet.found.items() if key in observed.resources]
 
     def download(path: str, local: Path) -> None:
         if not holders:

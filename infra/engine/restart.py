@@ -55,7 +55,7 @@ def prepare(
     try:
         progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
         observe(targets(manifest), observer, fleet, connect)
-        facts = {name: seen.facts for name, seen in fleet.found.items()}
+        facts = {name: observed.facts for name, observed in fleet.found.items()}
         recorded = recorded_homes(manifest, facts)
         homes = {**recorded, **current_homes(manifest.app.name, facts, recorded)}
         _check_patterns(names, homes, manifest, fleet)

@@ -36,23 +36,24 @@ def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Targ
 
 
 def spare_targets(manifest: Manifest, found: Mapping[str, Facts]) -> list[Target]:
-    """The targets of servers that left the manifest with nothing but records of the app. None of them is waited for."""
+    """The targets of servers that left the manifest with nothing but records of the app. None of them is waited
+    for."""
     return _departed(manifest, found, "spares")
 
 
-def _departed(manifest: Manifest, found: Mapping[str, Facts], what: str) -> list[Target]:
+def _departed(manifest: Manifest, found: Mapping[str, Facts], section: str) -> list[Target]:
     ssh = manifest.ssh
     machines = {facts.machine_id for facts in found.values()}
     hosts = {server.host for server in manifest.servers}
     names = {server.name for server in manifest.servers}
-    left = []
-    for machine, connection in newest_meta(found.values()).get(what, {}).items():
+    departed = []
+    for machine, connection in newest_meta(found.values()).get(section, {}).items():
         if machine in machines or connection.get("host") in hosts:
             continue
         # The name comes from the records of another server and is shown, so it must be a valid name.
         name = connection.get("name", "") if _NAME.fullmatch(connection.get("name", "")) else machine[:8]
         port = connection.get("port", "")
-        left.append(
+        departed.append(
             Target(
                 name=name if name not in names else f"{name}-{machine[:8]}",
                 host=connection.get("host", ""),
@@ -64,4 +65,4 @@ def _departed(manifest: Manifest, found: Mapping[str, Facts], what: str) -> list
                 connect_timeout=ssh.connect_timeout,
             )
         )
-    return left
+    return departed

@@ -109,6 +109,6 @@ def holders(app: str, targets: Sequence[Target]) -> dict[str, str | DynoctlError
         if target.name in errors:
             found[target.name] = errors[target.name]
         else:
-            state, _, who = answers[target.name].partition(" ")
-            found[target.name] = None if state == "free" else who or "an unknown holder"
+            state, _, holder = answers[target.name].partition(" ")
+            found[target.name] = None if state == "free" else holder or "an unknown holder"
     return found

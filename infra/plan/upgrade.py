@@ -34,10 +34,10 @@ def reason(meta: Mapping[str, Any], this: Build, *, manifest: str, last: Release
         return ""
     # 0.1.0 did not record the manifest of the last apply, but each release has the digest of its manifest.
     before = str(settled.get("manifest") or ("" if last is None else last.manifest))
-    same = before == manifest[:12]
-    if fresh and not (same and last is not None and last.slug == slug):
+    unchanged = before == manifest[:12]
+    if fresh and not (unchanged and last is not None and last.slug == slug):
         return ""
-    verb = "writes" if same and not fresh else "may write"
+    verb = "writes" if unchanged and not fresh else "may write"
     old, new = then.version, this.version
     if old == new:
         old, new = f"{old} (code {then.code})", f"{new} (code {this.code})"

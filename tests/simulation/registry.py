@@ -119,7 +119,7 @@ class SimRegistry:
     def fits(self, version: str, requirement: str) -> bool:
         return True
 
-    def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
+    def slug_keys(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
         return frozenset(f"slug.{types.slug_name(app, slug)}" for slug in slugs)
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:

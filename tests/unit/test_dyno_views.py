@@ -16,7 +16,7 @@ from infra.manifest import read
 from infra.model.dyno_status import Row
 from infra.model.provider import Scope
 from infra.model.release import new
-from infra.ops.monitor import Seen, used
+from infra.ops.monitor import Sample, used
 from infra.views import formation, top
 from infra.views.style import Style
 from providers.processes import Processes
@@ -128,7 +128,7 @@ def test_vitals_and_free_places() -> None:
 
 
 def test_cpu_is_what_was_used_since_the_last_sample() -> None:
-    old = Seen("grid-1", LOAD, [ROW])
+    old = Sample("grid-1", LOAD, [ROW])
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=10.5)]) == {"web.1": 0.25}
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=0.5, pid=8)]) == {}, "it was restarted meanwhile"
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=9.0)]) == {"web.1": 0.0}
@@ -137,12 +137,12 @@ def test_cpu_is_what_was_used_since_the_last_sample() -> None:
 
 def test_top_as_text_and_as_json() -> None:
     rows = [replace(ROW, dyno=f"web.{number}") for number in range(1, 31)]
-    seen = [
-        Seen("grid-1", LOAD, rows, {"web.1": 0.24}, samples=2),
-        Seen("grid-2", unreachable="grid-2: no answer\x1b[2J"),
+    samples = [
+        Sample("grid-1", LOAD, rows, {"web.1": 0.24}, samples=2),
+        Sample("grid-2", unreachable="grid-2: no answer\x1b[2J"),
     ]
     now = datetime(2026, 1, 31, 10, 0)
-    text = top.plain("shop", seen, now, Console(width=200, color_system=None, force_terminal=True))
+    text = top.plain("shop", samples, now, Console(width=200, color_system=None, force_terminal=True))
     assert "30 of 30 dynos up" in text and "q quits" not in text
     assert "grid-1  0.50 0.40 0.30      2  2.0 of 8.0 GiB     30     4" in text
     assert "unreachable: no answer\\x1b[2J" in text
@@ -150,10 +150,10 @@ def test_top_as_text_and_as_json() -> None:
     assert "web.30" in text and "more" not in text
     console = Console(width=120, color_system=None)
     with console.capture() as captured:
-        console.print(top.screen("shop", seen, now, 120, 24))
+        console.print(top.screen("shop", samples, now, 120, 24))
     shown = captured.get().splitlines()
     assert len(shown) == 24 and shown[-1] == "and 14 more", shown
-    many = [replace(seen[0], server=f"grid-{number}") for number in range(1, 33)]
+    many = [replace(samples[0], server=f"grid-{number}") for number in range(1, 33)]
     many[20] = replace(many[20], unreachable="gone")
     console = Console(width=80, color_system=None)
     with console.capture() as captured:
@@ -162,6 +162,6 @@ def test_top_as_text_and_as_json() -> None:
     assert len(shown) == 24 and max(map(len, shown)) <= 80
     assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "who is away is never left out"
     assert shown[-2].startswith("web.1 ") and "24% of 25%  43 of 512 MiB" in shown[-2] and shown[-1].startswith("and 9")
-    document = json.loads(json.dumps(top.document(seen)))
+    document = json.loads(json.dumps(top.document(samples)))
     assert document["servers"][0]["free_dynos"] == 4 and document["servers"][1]["away"]
     assert document["dynos"][0]["cpu"] == 0.24 and document["dynos"][1]["cpu"] is None

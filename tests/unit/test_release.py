@@ -136,9 +136,9 @@ def test_where_a_rollback_goes_by_itself(releases: list[Release], goes: int | No
 
 def test_which_slugs_stay() -> None:
     releases = [make(1, "a"), make(2, "b"), make(3, "c", "rejected"), make(4, "a"), make(5, "d", "reverted")]
-    assert release.kept(releases, 5, "e") == ("e", "a", "b")
-    assert release.kept(releases, 2, "b") == ("b", "a")
-    assert release.kept(releases, 1, "e") == ("e",)
+    assert release.kept_slugs(releases, 5, "e") == ("e", "a", "b")
+    assert release.kept_slugs(releases, 2, "b") == ("b", "a")
+    assert release.kept_slugs(releases, 1, "e") == ("e",)
 
 
 def test_what_can_be_made_again() -> None:

@@ -41,10 +41,10 @@ def test_what_a_dead_server_had_is_said_to_be_lost() -> None:
     one = replace(manifest(3, 1), volumes=(UPLOADS,))
     formation = formed(one, {"web.1": "s2", "worker.1": "s3"}, away=("s2",), evacuate=("s2",))
     assert formation.homes["web.1"] != "s2"
-    (note,) = volumes.lost("shop", one.volumes, formation, {"s2"}, {"s1": {}, "s3": {}}, KEY)
+    (note,) = volumes.lost_data("shop", one.volumes, formation, {"s2"}, {"s1": {}, "s3": {}}, KEY)
     assert note == "the volume uploads was on s2, which is evacuated: its dynos start with an empty volume"
-    assert volumes.lost("shop", one.volumes, formation, {"s2"}, {"s1": HERE, "s3": {}}, KEY) == []
-    assert volumes.lost("shop", one.volumes, formation, (), {"s1": {}, "s3": {}}, KEY) == []
+    assert volumes.lost_data("shop", one.volumes, formation, {"s2"}, {"s1": HERE, "s3": {}}, KEY) == []
+    assert volumes.lost_data("shop", one.volumes, formation, (), {"s1": {}, "s3": {}}, KEY) == []
 
 
 def test_a_release_has_the_volumes_that_its_slug_has_a_place_for() -> None:
