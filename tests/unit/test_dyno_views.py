@@ -1,4 +1,4 @@
-"""How dynos and servers are doing: what a server says of them, parsed, and shown."""
+"""The status of dynos and servers: parsing and rendering."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def said(*records: str, written: str = "") -> str:
     )
 
 
-def test_a_dyno_is_read_also_where_systemd_counts_nothing() -> None:
+def test_a_dyno_is_parsed_without_accounting_by_systemd() -> None:
     (row,) = Processes().parse(Scope("shop", ""), "grid-1", said())
     assert (row.state, row.uptime, row.memory, row.memory_max) == ("up", 200, 1 << 20, None)
     assert (row.cpu_seconds, row.share, row.waiting, row.restarts, row.release) == (1.5, 250, 3, 2, 0)
@@ -122,7 +122,7 @@ def test_vitals_and_free_places() -> None:
     text = "now 12.5\nload 0.50 0.40 0.30\ncores 2\nMemTotal: 1024\nMemAvailable: 512\n"
     now = vitals.parse(text + "X-Dynoctl-Cpu=250\nX-Dynoctl-Cpu=1000\nX-Dynoctl-Cpu=odd\n")
     assert (now.load, now.memory, now.available, now.taken, now.places) == ((0.5, 0.4, 0.3), 1 << 20, 1 << 19, 1250, 3)
-    assert replace(now, taken=5000).places == 0, "a server that is over full has no places, not fewer than none"
+    assert replace(now, taken=5000).places == 0, "an overloaded server has 0 free places, not a negative number"
     with pytest.raises(KeyError):
         vitals.parse("now 1\n")
 
@@ -130,7 +130,7 @@ def test_vitals_and_free_places() -> None:
 def test_cpu_is_what_was_used_since_the_last_sample() -> None:
     old = Sample("grid-1", LOAD, [ROW])
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=10.5)]) == {"web.1": 0.25}
-    assert used(old, 1002.0, [replace(ROW, cpu_seconds=0.5, pid=8)]) == {}, "it was restarted meanwhile"
+    assert used(old, 1002.0, [replace(ROW, cpu_seconds=0.5, pid=8)]) == {}, "it restarted in between"
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=9.0)]) == {"web.1": 0.0}
     assert used(old, 1000.0, [ROW]) == {}
 
@@ -160,7 +160,7 @@ def test_top_as_text_and_as_json() -> None:
         console.print(top.screen("shop", many, now, 80, 24))
     shown = captured.get().splitlines()
     assert len(shown) == 24 and max(map(len, shown)) <= 80
-    assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "who is away is never left out"
+    assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "unreachable servers are never left out"
     assert shown[-2].startswith("web.1 ") and "24% of 25%  43 of 512 MiB" in shown[-2] and shown[-1].startswith("and 9")
     document = json.loads(json.dumps(top.document(samples)))
     assert document["servers"][0]["free_dynos"] == 4 and document["servers"][1]["away"]

@@ -1,4 +1,4 @@
-"""Placement: the same answer every time, nothing moves that can stay, and it is quick."""
+"""Placement is deterministic and fast, and moves no dyno that can stay."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_new_dynos_go_to_the_least_loaded_server() -> None:
     ) == {"idle": 3, "small": 1}
 
 
-def test_what_runs_stays() -> None:
+def test_running_dynos_stay() -> None:
     running = {f"web.{number}": ("grid-3", 250) for number in (1, 2, 3)}
     placed = place(dynos(5), places(3), running)
     assert [placed.homes[f"web.{number}"] for number in range(1, 6)] == ["grid-3"] * 3 + ["grid-1", "grid-2"]
 
 
-def test_a_dyno_stays_on_a_server_that_is_over_full() -> None:
+def test_a_dyno_stays_on_an_overloaded_server() -> None:
     running = {"web.1": ("grid-1", 250)}
     placed = place(dynos(1), [ServerCapacity("grid-1", 1, used=4000), ServerCapacity("grid-2", 1)], running)
     assert placed.homes == {"web.1": "grid-1"}
@@ -52,7 +52,7 @@ def test_a_dyno_that_grows_out_of_its_server_moves() -> None:
     assert placed.homes == {"web.1": "grid-1", "web.2": "grid-2"}
 
 
-def test_a_dyno_of_a_dead_server_keeps_its_number_and_its_home() -> None:
+def test_a_dyno_of_an_unreachable_server_keeps_its_number_and_server() -> None:
     placed = place(dynos(3), places(1), {}, reserved={"web.2": "dead"})
     assert placed.homes == {"web.1": "grid-1", "web.2": "dead", "web.3": "grid-1"}
 
@@ -62,7 +62,7 @@ def test_a_dyno_of_a_server_that_left_moves() -> None:
     assert placed.homes == {"web.1": "grid-1", "web.2": "grid-1"}
 
 
-def test_spread_goes_before_load() -> None:
+def test_spread_takes_precedence_over_load() -> None:
     spots = [
         ServerCapacity("a1", 4, zone="a"),
         ServerCapacity("a2", 4, zone="a"),
@@ -79,7 +79,7 @@ def test_it_is_deterministic() -> None:
     assert place(dynos(50), places(7, cores=4), {}) == place(dynos(50), places(7, cores=4), {})
 
 
-def test_shares_of_different_sizes_share_a_heap() -> None:
+def test_dynos_of_different_sizes_share_a_heap() -> None:
     wanted = [
         DesiredDyno("web.1", 900),
         DesiredDyno("web.2", 100),
