@@ -196,7 +196,7 @@ def closed(shop: Project, address: str, kind: str) -> None:
     assert "Maintenance mode is on (grid-1)" in shop.dynoctl("ps").stdout
     if kind == KINDS[0]:
         shop.manifest["env"]["WORD"] = "changed meanwhile"
-        assert "Note: grid-1 shows the maintenance page" in shop.apply().stdout
+        assert "Note: maintenance mode is on (grid-1)" in shop.apply().stdout
         assert get(address, 8080).startswith("503"), "an apply does not end it"
         assert "meanwhile" in shop.get(shop.ps()["web.1"]), "the dynos go on"
     shop.dynoctl("maintenance", "off")
