@@ -163,7 +163,7 @@ class Everything:
     def fits(self, version: str, requirement: str) -> bool:
         return satisfies(version, requirement)
 
-    def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
+    def slug_keys(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
         return frozenset(f"{SlugProvider.kind}.{slug_name(app, digest)}" for digest in slugs)
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
@@ -207,14 +207,14 @@ class Everything:
 
 def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRelease:
     return AppRelease(
-        manifest.app.name,
-        slug,
-        stack,
-        scope.environments,
-        scope.credentials,
-        manifest.rollout,
-        manifest.types,
-        {schedule.name: schedule for schedule in manifest.schedule},
+        app=manifest.app.name,
+        slug=slug,
+        stack=stack,
+        environments=scope.environments,
+        credentials=scope.credentials,
+        rollout=manifest.rollout,
+        types=manifest.types,
+        schedules={schedule.name: schedule for schedule in manifest.schedule},
     )
 
 

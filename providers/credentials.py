@@ -73,7 +73,7 @@ class CredentialFiles(Base):
             files.make_directory(paths.env_directory(scope.app), "0700"),
             files.make_directory(directory, "0700"),
             *write(directory, {name: value for name, value in wanted.items() if isinstance(value, str | Sensitive)}),
-            *([Command(("rm", "-f", "--", *stale), says="remove credentials")] if stale else []),
+            *([Command(("rm", "-f", "--", *stale), label="remove credentials")] if stale else []),
         ]
 
 
@@ -98,7 +98,7 @@ done
 def write(directory: str, values: Credentials) -> list[Command]:
     """Write every credential to a directory of root. The values are written unchanged, without a trailing newline."""
     return [
-        files.write(f"{directory}/{name}", reveal(value), "0600", secret=True, says=f"write the credential {name}")
+        files.write(f"{directory}/{name}", reveal(value), "0600", secret=True, label=f"write the credential {name}")
         for name, value in sorted(values.items())
     ]
 

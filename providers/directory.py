@@ -26,16 +26,16 @@ class Directory(Base):
             return {}
         mode, owner, made, shared = words
         # It may be removed only if dynoctl created it and no dyno of another app binds it.
-        ours = made == "made" and shared == "alone"
-        return {paths.APP_DIRECTORY: Found({"mode": mode.zfill(4), "owner": owner}, kept=not ours)}
+        managed = made == "made" and shared == "alone"
+        return {paths.APP_DIRECTORY: Found({"mode": mode.zfill(4), "owner": owner}, kept=not managed)}
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         if change.after is None:
-            return [Command(("sh", "-c", _REMOVE, "remove", paths.APP_DIRECTORY, MADE), says="remove /app")]
+            return [Command(("sh", "-c", _REMOVE, "remove", paths.APP_DIRECTORY, MADE), label="remove /app")]
         if change.before is not None:
             script = 'chown root:root "$1" && chmod 0755 "$1"'
-            return [Command(("sh", "-c", script, "mend", paths.APP_DIRECTORY), says="repair /app")]
-        return [Command(("sh", "-c", _MAKE, "make", paths.APP_DIRECTORY, MADE), says="create /app")]
+            return [Command(("sh", "-c", script, "mend", paths.APP_DIRECTORY), label="repair /app")]
+        return [Command(("sh", "-c", _MAKE, "make", paths.APP_DIRECTORY, MADE), label="create /app")]
 
 
 _SCRIPT = """\

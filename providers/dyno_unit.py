@@ -13,7 +13,7 @@ from providers import credentials, ini, volume
 from providers.sandbox import SANDBOX
 from providers.unit import READY_TIMEOUT
 
-BOUND = {"rackup": f"{paths.OURS}/config.ru", "server_config": f"{paths.OURS}/server.rb"}
+BOUND = {"rackup": f"{paths.GENERATED}/config.ru", "server_config": f"{paths.GENERATED}/server.rb"}
 """The path of each kind of launch file inside a dyno."""
 
 SYSTEMCTL = "/usr/bin/systemctl"
@@ -126,7 +126,7 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
     environment = {**dyno.environment, **variables}
     temporary = [SANDBOX["TemporaryFileSystem"]]
     if dyno.files:
-        temporary.append(f"{paths.OURS}:ro,nosuid,nodev,noexec,mode=0755,size=64k")
+        temporary.append(f"{paths.GENERATED}:ro,nosuid,nodev,noexec,mode=0755,size=64k")
     temporary += [
         f"{paths.APP_DIRECTORY}/{path}:rw,nosuid,nodev,mode=1777,size={dyno.memory}" for path in dyno.writable
     ]

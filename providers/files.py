@@ -20,28 +20,28 @@ done
 """
 
 
-def write(path: str, content: str, mode: str = "0600", *, secret: bool = False, says: str = "") -> Command:
+def write(path: str, content: str, mode: str = "0600", *, secret: bool = False, label: str = "") -> Command:
     """Write a root-owned file to a temporary name, set its mode, then rename it. The content is sent on stdin."""
     return Command(
         ("sh", "-c", _WRITE, "write", path, mode),
         stdin=content.encode(),
         secret=secret,
-        says=says or f"write {path}",
+        label=label or f"write {path}",
     )
 
 
-def make_directory(path: str, mode: str, says: str = "") -> Command:
+def make_directory(path: str, mode: str, label: str = "") -> Command:
     """Create a directory with a mode, or set the mode of an existing one."""
     script = 'mkdir -p "$1" && chmod "$2" "$1"'
-    return Command(("sh", "-c", script, "mkdir", path, mode), says=says or f"create {path}")
+    return Command(("sh", "-c", script, "mkdir", path, mode), label=label or f"create {path}")
 
 
-def remove(*paths: str, says: str = "") -> Command:
+def remove(*paths: str, label: str = "") -> Command:
     """Remove files and trees, then their parent directories if those are empty."""
-    return Command(("sh", "-c", _REMOVE, "remove", *paths), says=says or f"remove {paths[0]}")
+    return Command(("sh", "-c", _REMOVE, "remove", *paths), label=label or f"remove {paths[0]}")
 
 
-def systemctl(*words: str, timeout: int = 60, says: str = "", health: bool = False) -> Command:
+def systemctl(*words: str, timeout: int = 60, label: str = "", health: bool = False) -> Command:
     """Run systemctl."""
-    says = says or "systemctl " + " ".join(words[:2])
-    return Command(("systemctl", *words), timeout=timeout, says=says, health=health)
+    label = label or "systemctl " + " ".join(words[:2])
+    return Command(("systemctl", *words), timeout=timeout, label=label, health=health)

@@ -32,7 +32,7 @@ class LaunchFile(Base):
             path = rest.strip()
             file = path.rpartition("/")[2].removesuffix(".rb")
             if not DIGEST.match(file):
-                continue  # not a file of ours
+                continue  # not one of our files
             if DIGEST.match(first):
                 found[name(scope.app, file)] = Found({"name": file, "digest": first, "mode": modes.get(file, "")})
             else:
@@ -44,7 +44,7 @@ class LaunchFile(Base):
         if change.after is None:
             return [files.remove(path)]
         # Only root can enter the directory. Dynos read the file through a bind mount, so the file itself is readable.
-        return [files.write(path, change.resource.content, "0444", says=f"write the {self.kind.replace('_', ' ')}")]
+        return [files.write(path, change.resource.content, "0444", label=f"write the {self.kind.replace('_', ' ')}")]
 
 
 _SCRIPT = """\

@@ -60,16 +60,16 @@ class Mount(Base):
         if change.after is None:
             path = paths.mount(scope.app, digest)
             return [
-                Command(("sh", "-c", _STOP, "stop", unit), says=f"unmount {path}"),
+                Command(("sh", "-c", _STOP, "stop", unit), label=f"unmount {path}"),
                 files.remove(file, f"{file}.d"),
                 files.systemctl("daemon-reload"),
-                Command(("sh", "-c", _RMDIR, "rmdir", path), says=f"remove {path}"),
+                Command(("sh", "-c", _RMDIR, "rmdir", path), label=f"remove {path}"),
             ]
         return [
             files.make_directory(paths.mounts(scope.app), "0700"),
             files.write(file, ini.render(settings(scope.app, digest)), "0644"),
             files.systemctl("daemon-reload"),
-            files.systemctl("start", unit, says=f"mount the slug {digest[:12]}"),
+            files.systemctl("start", unit, label=f"mount the slug {digest[:12]}"),
         ]
 
 

@@ -44,7 +44,7 @@ def commands(
     unit: Mapping[str, str],
     scope: Scope,
     timeout: int,
-    says: str,
+    label: str,
     mark: str = "",
 ) -> tuple[Command, ...]:
     """Start the unit, wait until systemd reports it as started (a oneshot: finished), and remove everything again.
@@ -53,16 +53,18 @@ def commands(
     creates once a oneshot has succeeded, even if the connection has been lost by then."""
     secret = env_file_path(name)
     write = [
-        files.write(secret, env_file.render(scope.environments["web"]), "0600", secret=True, says="write its env file"),
+        files.write(
+            secret, env_file.render(scope.environments["web"]), "0600", secret=True, label="write the env file"
+        ),
         *credentials.write(credentials_directory(name), scope.credentials),
-        files.write(_file(name), ini.render(unit), "0644", says="write its unit"),
+        files.write(_file(name), ini.render(unit), "0644", label="write the unit"),
     ]
     last = name
     if mark:
         last = f"{name}.ended"
-        write.append(files.write(_file(last), ini.render(_ended(name, mark)), "0644", says="write its unit"))
+        write.append(files.write(_file(last), ini.render(_ended(name, mark)), "0644", label="write the unit"))
     argv = ("sh", "-c", _RUN, "one-off", name, last, secret, credentials_directory(name))
-    return (*write, Command(argv, timeout=timeout + 30, says=says))
+    return (*write, Command(argv, timeout=timeout + 30, label=label))
 
 
 def _file(name: str) -> str:
@@ -86,7 +88,7 @@ def sweep(app: str, *, stop: bool = False) -> Command:
     is still running is stopped only with ``stop``, and otherwise named in the output."""
     prefixes = [name(kind, app, "") for kind in KINDS]
     words = ("sweep", "stop" if stop else "", name(RUN, app, ""), name("candidate", app, ""), *prefixes)
-    return Command(("sh", "-c", _SWEEP, *words), quiet=True, says="sweep")
+    return Command(("sh", "-c", _SWEEP, *words), quiet=True, label="sweep")
 
 
 def credentials_directory(name: str) -> str:

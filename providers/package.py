@@ -41,7 +41,7 @@ class Package(Base):
             argv: tuple[str, ...] = ("sh", "-c", _ASIDE + _INSTALL + _BACK, "install", name, name)
         else:
             argv = ("sh", "-c", _INSTALL, "install", name, *scope.packages)
-        return [Command(argv, timeout=TIMEOUT, says=f"install {name}")]
+        return [Command(argv, timeout=TIMEOUT, label=f"install {name}")]
 
 
 _SCRIPT = """\

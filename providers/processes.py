@@ -88,7 +88,7 @@ class _Parsed:
         moved = max((self.written.get(file, 0.0) for file in files), default=0.0)
         known = [candidate for candidate in release.merge([self.releases]) if candidate.ran and candidate.slug == slug]
         for candidate in reversed(known[1:]):
-            begun = self.written.get(f"{paths.STATE}/{app}/releases/{candidate.number}.body", 0.0)
+            begun = self.written.get(paths.release_body(app, candidate.number), 0.0)
             if candidate.result == release.OK or moved >= begun:
                 return candidate.number
         return known[0].number if known else 0
@@ -178,10 +178,10 @@ def _row(
 def _job(when: str, service: shown.Unit, timer: shown.Unit, parsed: _Parsed) -> Job:
     began = int(service.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
     ended = int(service.get("ExecMainExitTimestampMonotonic") or 0) / 1e6
-    coming = _moment(timer.get("NextElapseUSecRealtime", ""))
+    next_run = _moment(timer.get("NextElapseUSecRealtime", ""))
     next_ = None
     if timer.get("ActiveState") == "active":  # systemd has no next time while the schedule is running
-        next_ = 0 if coming is None else max(0, int(coming - parsed.clock))
+        next_ = 0 if next_run is None else max(0, int(next_run - parsed.clock))
     if not ended or ended < began:  # it has not run yet, or runs for the first time
         return Job(when, next=next_)
     return Job(when, _result(service), int(parsed.now - ended), int(ended - began), next_)

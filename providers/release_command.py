@@ -34,7 +34,7 @@ def commands(dyno: DynoUnit, scope: Scope, nonce: str, mark: str) -> tuple[Comma
 def alone(app: str) -> Command:
     """A command that fails if the release command of an earlier, interrupted apply still runs."""
     argv = ("sh", "-c", _ALONE, "alone", one_off.name("release", app, ""))
-    return Command(argv, says="check for an earlier release command")
+    return Command(argv, label="check for an earlier release command")
 
 
 def _name(app: str, nonce: str) -> str:

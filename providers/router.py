@@ -23,7 +23,7 @@ class Router(Base):
     headline = ("kind", "hosts", "http", "https", "upstreams")
 
     def observe(self, scope: Scope) -> Fragment:
-        kept = f"{paths.home(scope.app)}/salt"
+        kept = paths.salt(scope.app)
         values = {"app": scope.app, "live": routing.LIVE, "service": assembly.SERVICE, "unit": assembly.UNIT}
         return Fragment(_SCRIPT, {**values, "kept": kept, "salt": scope.salt})
 
@@ -159,13 +159,13 @@ def _mark(app: str, attributes: Attributes) -> str:
 def _site(app: str, attributes: Attributes) -> Site:
     hosts = attributes["hosts"]
     return Site(
-        app,
-        hosts if isinstance(hosts, tuple) else (),
-        int(str(attributes["http"])),
-        int(str(attributes["https"])),
-        str(attributes["acme"]),
-        int(str(attributes["timeout"])),
-        tuple(_upstreams(attributes).items()),
+        app=app,
+        hosts=hosts if isinstance(hosts, tuple) else (),
+        http=int(str(attributes["http"])),
+        https=int(str(attributes["https"])),
+        acme=str(attributes["acme"]),
+        timeout=int(str(attributes["timeout"])),
+        upstreams=tuple(_upstreams(attributes).items()),
     )
 
 

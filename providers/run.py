@@ -72,7 +72,7 @@ class Runs:
             for key, value in ini.parse(base.source["unit"]).items()
             if key.startswith("Service.")
         }
-        line = request.words[0] if len(request.words) == 1 else tuple(request.words)
+        line = request.arguments[0] if len(request.arguments) == 1 else tuple(request.arguments)
         mode = {"terminal": ["--pty", "--wait"], "pipe": ["--pipe", "--wait"], "detached": []}[request.mode]
         options = [
             *("--quiet", "--collect", *mode, "--service-type=exec", f"--unit={name}"),

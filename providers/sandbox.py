@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from infra.model import paths
+
 SANDBOX: dict[str, str] = {
     "NoNewPrivileges": "yes",
     "CapabilityBoundingSet": "",
@@ -34,8 +36,7 @@ SANDBOX: dict[str, str] = {
     "KeyringMode": "private",
     # A private /dev/shm: the server's is writable by all users.
     "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777",  # noqa: S108  # a tmpfs of its own
-    # These are readable by root only anyway; inside the sandbox they do not exist at all.
-    "InaccessiblePaths": "-/var/lib/dynoctl -/etc/dyno -/run/dynoctl",
+    "InaccessiblePaths": paths.HIDDEN,
     "UMask": "0077",
 }
 """Directives of ``[Service]``, scored by ``systemd-analyze security``; see docs/explanation/security.md."""

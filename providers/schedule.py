@@ -74,22 +74,22 @@ class Schedule(Base):
                 path for file in (service, timer, due) for path in (f"{paths.UNITS}/{file}", f"{paths.UNITS}/{file}.d")
             ]
             return [
-                Command(stop, timeout=PATIENCE + unit.STOP_TIMEOUT, says=f"stop the schedule {dyno}"),
-                files.remove(*removed, says=f"remove {timer}"),
+                Command(stop, timeout=PATIENCE + unit.STOP_TIMEOUT, label=f"stop the schedule {dyno}"),
+                files.remove(*removed, label=f"remove {timer}"),
                 files.systemctl("daemon-reload"),
-                Command(("sh", "-c", unit.STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
+                Command(("sh", "-c", unit.STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), label=f"stop {slice_}"),
             ]
         before = change.before or {}
         commands = []
         if before.get("drop_ins"):
-            commands.append(Command(("sh", "-c", unit.REVERT, "revert", service, timer), says=f"revert {timer}"))
+            commands.append(Command(("sh", "-c", unit.REVERT, "revert", service, timer), label=f"revert {timer}"))
         for file, settings in ((service, "unit"), (timer, "timer"), (due, "due")):
             wanted = change.after[settings]
             assert isinstance(wanted, Mapping)  # noqa: S101  # for mypy
             path = f"{paths.UNITS}/{file}"
             if wanted:
                 text = ini.render({key: str(value) for key, value in wanted.items()})
-                commands.append(files.write(path, text, "0644", says=f"write {file}"))
+                commands.append(files.write(path, text, "0644", label=f"write {file}"))
             elif before.get(settings):
                 commands.append(files.remove(path))
         commands.append(files.systemctl("daemon-reload"))
@@ -98,7 +98,7 @@ class Schedule(Base):
             # moves from another server continues from when it was stopped there.
             since = f"@{scope.handed:.3f}" if scope.handed else "now"
             start = ("sh", "-c", _START, "start", timer, f"{STAMPS}/stamp-{timer}", since)
-            commands.append(Command(start, says=f"start {timer}"))
+            commands.append(Command(start, label=f"start {timer}"))
         return commands
 
 

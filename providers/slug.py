@@ -29,7 +29,7 @@ class Slug(Base):
                 continue  # left by a power cut; it is sent again
             digest = path.rpartition("/")[2].removesuffix(".squashfs")
             if not DIGEST.match(digest):
-                continue  # not a file of ours
+                continue  # not one of our files
             slugs[name(scope.app, digest)] = Found({"digest": digest, "mode": mode.zfill(4), "owner": owner})
         return slugs
 
@@ -40,7 +40,7 @@ class Slug(Base):
         return [
             Command(
                 ("sh", "-c", 'chown root:root "$1" && chmod 0600 "$1"', "seal", path),
-                says="set owner and mode of the slug",
+                label="set owner and mode of the slug",
             )
         ]
 

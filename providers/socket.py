@@ -51,8 +51,8 @@ class Socket(Base):
                 "enabled": state.get("UnitFileState") == "enabled",
                 "state": {"active": "listening", "failed": "failed"}.get(state.get("ActiveState", ""), "stopped"),
             }
-            ours = settings_.get(f"Unit.{naming.APP}") == scope.app and settings_.get(f"Unit.{naming.DYNO}") == dyno
-            sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not ours)
+            managed = settings_.get(f"Unit.{naming.APP}") == scope.app and settings_.get(f"Unit.{naming.DYNO}") == dyno
+            sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not managed)
         return sockets
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
@@ -76,18 +76,18 @@ class Socket(Base):
         file = f"{paths.UNITS}/{socket}"
         if change.after is None:
             return [
-                Command(("sh", "-c", _STOP, "stop", socket), says=f"close {socket}"),
-                files.remove(file, f"{file}.d", says=f"remove {socket}"),
+                Command(("sh", "-c", _STOP, "stop", socket), label=f"close {socket}"),
+                files.remove(file, f"{file}.d", label=f"remove {socket}"),
                 files.systemctl("daemon-reload"),
             ]
         wanted = change.after["unit"]
         assert isinstance(wanted, Mapping)  # noqa: S101  # for mypy
         return [
-            Command(("rm", "-rf", "--", f"{file}.d", f"/run/systemd/system/{socket}.d"), says=f"revert {socket}"),
+            Command(("rm", "-rf", "--", f"{file}.d", f"/run/systemd/system/{socket}.d"), label=f"revert {socket}"),
             files.write(file, ini.render({key: str(value) for key, value in wanted.items()}), "0644"),
             files.systemctl("daemon-reload"),
-            files.systemctl("--no-reload", "enable", socket, says=f"enable {socket}"),
-            Command(("sh", "-c", _OPEN, "open", name), timeout=LONGEST_STOP, says=f"open {socket}"),
+            files.systemctl("--no-reload", "enable", socket, label=f"enable {socket}"),
+            Command(("sh", "-c", _OPEN, "open", name), timeout=LONGEST_STOP, label=f"open {socket}"),
         ]
 
 

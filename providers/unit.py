@@ -91,11 +91,11 @@ class Unit(Base):
                 Command(
                     ("sh", "-c", _STOP, "stop", service, ready, f"{unit}.socket"),
                     timeout=_stop_timeout(change.before) + 60,
-                    says=f"stop {dyno}",
+                    label=f"stop {dyno}",
                 ),
-                files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", says=f"remove {service}"),
+                files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", label=f"remove {service}"),
                 files.systemctl("daemon-reload"),
-                Command(("sh", "-c", STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), says=f"stop {slice_}"),
+                Command(("sh", "-c", STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), label=f"stop {slice_}"),
             ]
         wanted, ready_wanted = change.after["unit"], change.after["ready"]
         assert isinstance(wanted, Mapping) and isinstance(ready_wanted, Mapping)  # noqa: S101  # for mypy
@@ -103,12 +103,12 @@ class Unit(Base):
         if change.action is not Action.RESTART:
             found = change.before or {}
             if found.get("drop_ins"):
-                commands.append(Command(("sh", "-c", REVERT, "revert", service, ready), says=f"revert {service}"))
+                commands.append(Command(("sh", "-c", REVERT, "revert", service, ready), label=f"revert {service}"))
             commands += [
-                files.write(file, ini.render(_text(wanted)), "0644", says=f"write {service}"),
-                files.write(ready_file, ini.render(_text(ready_wanted)), "0644", says=f"write {ready}"),
+                files.write(file, ini.render(_text(wanted)), "0644", label=f"write {service}"),
+                files.write(ready_file, ini.render(_text(ready_wanted)), "0644", label=f"write {ready}"),
                 files.systemctl("daemon-reload"),
-                files.systemctl("--no-reload", "enable", service, says=f"enable {service}"),
+                files.systemctl("--no-reload", "enable", service, label=f"enable {service}"),
             ]
         if self.effect(change) is None:
             quota = str(change.after["cpu"])
@@ -116,16 +116,16 @@ class Unit(Base):
             return commands
         # Restarting the companion too waits until the dyno is healthy, so the command's status is the dyno's health.
         verb = str(self.effect(change))
-        says = f"{verb} {dyno}"
+        label = f"{verb} {dyno}"
         if verb == "start":
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
         if f"Unit.{naming.PORT}" in wanted:
             limit = _stop_timeout(change.before) + 60
             commands.append(
-                Command(("sh", "-c", _OPEN, "open", unit), timeout=limit, says=f"open the socket of {dyno}")
+                Command(("sh", "-c", _OPEN, "open", unit), timeout=limit, label=f"open the socket of {dyno}")
             )
         limit = int(str(ready_wanted["Service.TimeoutStartSec"])) + _stop_timeout(change.before) + 60
-        commands.append(files.systemctl("restart", service, ready, timeout=limit, says=says, health=True))
+        commands.append(files.systemctl("restart", service, ready, timeout=limit, label=label, health=True))
         return commands
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
@@ -134,26 +134,26 @@ class Unit(Base):
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        says = f"restart {change.resource.dyno} as before"
+        label = f"restart {change.resource.dyno} as before"
         limit = (
             _seconds(change.before, "ready", "Service.TimeoutStartSec", READY_TIMEOUT)
             + _stop_timeout(change.after)
             + 60
         )
-        restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=limit, says=says)
+        restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=limit, label=label)
         return [files.systemctl("daemon-reload"), restart]
 
     def alive(self, scope: Scope, change: Change) -> Command | None:
         if change.after is None:
             return None
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        says = f"check that {change.resource.dyno} stays healthy"
-        return Command(("sh", "-c", _ALIVE, "alive", unit), says=says, health=True)
+        label = f"check that {change.resource.dyno} stays healthy"
+        return Command(("sh", "-c", _ALIVE, "alive", unit), label=label, health=True)
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         return Command(
-            ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), says="read its journal"
+            ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), label="read its journal"
         )
 
 

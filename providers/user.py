@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from infra.model.volume import VOLUMES_ROOT
 from providers import volume
 from providers.base import Base
 
@@ -60,12 +59,12 @@ class User(Base):
         attributes = change.after or change.before or {}
         login = str(attributes["login"])
         if change.after is None:
-            left = f"{VOLUMES_ROOT}/{scope.app}"
+            left = f"{paths.VOLUMES}/{scope.app}"
             argv = ("sh", "-c", volume.GIVE_UP + _REMOVE, "userdel", login, left)
-            return [Command(argv, timeout=600, says=f"remove user {login}")]
+            return [Command(argv, timeout=600, label=f"remove user {login}")]
         gecos = str(attributes["gecos"])
         if change.before is None:
-            return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), says=f"add user {login}")]
+            return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), label=f"add user {login}")]
         return [
             Command(
                 (
@@ -81,7 +80,7 @@ class User(Base):
                     "--lock",
                     login,
                 ),
-                says=f"repair user {login}",
+                label=f"repair user {login}",
             )
         ]
 

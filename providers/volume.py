@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from infra.model import paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from infra.model.volume import VOLUMES_ROOT, volume_name, volume_path
+from infra.model.volume import volume_name, volume_path
 from providers.base import Base
 
 MODE = "2770"
@@ -23,7 +24,7 @@ class Volume(Base):
     headline = ("mode", "owner")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"root": f"{VOLUMES_ROOT}/{scope.app}"})
+        return Fragment(_SCRIPT, {"root": f"{paths.VOLUMES}/{scope.app}"})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found: dict[str, Found] = {}
@@ -39,8 +40,8 @@ class Volume(Base):
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = volume_path(scope.app, change.resource.name.partition("@")[2])
-        argv = ("sh", "-c", _MAKE, "make", VOLUMES_ROOT, path, group(scope.app), MODE)
-        return [Command(argv, says=f"create the volume {path}")]
+        argv = ("sh", "-c", _MAKE, "make", paths.VOLUMES, path, group(scope.app), MODE)
+        return [Command(argv, label=f"create the volume {path}")]
 
 
 # Only root can enter these directories. A dyno sees only its own volumes, bound into its sandbox.

@@ -275,7 +275,7 @@ def interruptible(applier: Applier | Restarter) -> Iterator[None]:
 def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
     if any(failure.unreachable for failure in report.failures):
         return UNREACHABLE
-    if report.rejected or report.went_back:
+    if report.rejected or report.fully_reverted:
         return REJECTED
     if not report.ok:
         return ERROR

@@ -92,7 +92,7 @@ def plan(
             from infra.registry import Everything
             from infra.views import plan_html
 
-            author = Identity.here()
+            author = Identity.current()
             made = f"Made {author.when} by {author.who} from {file}."
             write_page(html, plan_html.render(ready.plan, Everything().headlines(), made))
         if as_json:

@@ -54,12 +54,12 @@ def releases(
     if as_json:
         import json
 
-        typer.echo(json.dumps(view.document(shown, now, known.holders, known.lost), indent=2))
+        typer.echo(json.dumps(view.document(shown, now, known.holders, known.unreachable), indent=2))
     else:
         typer.echo(view.table(shown, now, known.holders, Style(wanted(sys.stdout))))
-        for summary in known.lost.values():
+        for summary in known.unreachable.values():
             typer.echo(f"error: {summary}", err=True)
-    if known.lost:
+    if known.unreachable:
         raise typer.Exit(UNREACHABLE)
 
 

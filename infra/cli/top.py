@@ -60,22 +60,22 @@ def top(
             _live(model.app.name, monitor, color=wanted(sys.stdout))
             return
         _wait_for_two_samples(monitor)
-        seen = monitor.seen()
+        samples = monitor.last_samples()
     from infra.views import top as view
 
     if as_json:
         import json
 
-        typer.echo(json.dumps(view.document(seen), indent=2))
+        typer.echo(json.dumps(view.document(samples), indent=2))
     else:
         from rich.console import Console
 
         console = Console(width=200, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
-        typer.echo(view.plain(model.app.name, seen, datetime.now(), console))
-    lost = [sample for sample in seen if sample.unreachable or sample.vitals is None]
-    for sample in lost:
+        typer.echo(view.plain(model.app.name, samples, datetime.now(), console))
+    unreachable = [sample for sample in samples if sample.unreachable or sample.vitals is None]
+    for sample in unreachable:
         typer.echo(f"error: {sample.unreachable or f'{sample.server}: timed out after {PATIENCE} s'}", err=True)
-    if lost:
+    if unreachable:
         raise typer.Exit(UNREACHABLE)
 
 
@@ -83,7 +83,7 @@ def _wait_for_two_samples(monitor: Monitor) -> None:
     """Wait until every server has been sampled twice or is unreachable."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and not all(
-        sample.samples > 1 or sample.unreachable for sample in monitor.seen()
+        sample.samples > 1 or sample.unreachable for sample in monitor.last_samples()
     ):
         time.sleep(0.02)
 
@@ -98,7 +98,9 @@ def _live(app: str, monitor: Monitor, *, color: bool) -> None:
     try:
         with _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(screen(app, monitor.seen(), datetime.now(), console.width, console.height), refresh=True)
+                live.update(
+                    screen(app, monitor.last_samples(), datetime.now(), console.width, console.height), refresh=True
+                )
                 if keys(0.5) in ("q", "Q"):
                     return
     except KeyboardInterrupt:

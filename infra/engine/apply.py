@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from infra.engine.context import Context
+from infra.engine.explanation import explain_with
 from infra.engine.groups import group
-from infra.engine.last_words import explain_with
 from infra.engine.ledger import Ledger
 from infra.engine.phases import PHASES
 from infra.engine.prepared import Prepared
@@ -84,7 +84,7 @@ class Applier:
     def run(self) -> Report:
         """Apply the plan. Raises LockTaken or StalePlan before anything is changed; later errors are in the report."""
         prepared = self._prepared
-        identity = Identity.here(self._clock)
+        identity = Identity.current(self._clock)
         shells = lock_servers(
             prepared,
             prepared.fleet.found,

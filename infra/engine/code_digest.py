@@ -1,4 +1,4 @@
-"""A digest of dynoctl's own code: two builds of one version may do different things, and a checkout changes under its
+"""A digest of dynoctl's own code: builds of the same version may differ, and a checkout changes without a new
 version."""
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from infra import __version__
 from infra.plan.upgrade import Build
 
 PACKAGES = ("infra", "providers", "stacks", "schemas")
-"""All that a wheel of dynoctl brings. They are found, not imported: the engine knows none of the others."""
+"""The packages of a wheel of dynoctl. They are located, not imported: the engine does not import providers and
+stacks."""
 
 _SUFFIXES = (".py", ".json")
 
 
 @cache
 def code_digest() -> str:
-    """The digest in hex. It is the same for a wheel and a checkout of the same commit, wherever they lie.
+    """The digest in hex. It is the same for a wheel and a checkout of the same commit, in any directory.
 
-    It is computed once, as the code that runs does not change. It takes about 7 ms, so it is asked for only when
+    It is computed once, as the code that runs does not change. It takes about 7 ms, so it is computed only if
     something changes, or a plan is saved or applied."""
     return _digest(
         (f"{name}/{path.relative_to(root).as_posix()}", path)
@@ -34,7 +35,7 @@ def code_digest() -> str:
 
 
 def this_build() -> Build:
-    """This dynoctl, as records and reasons name it."""
+    """The running build of dynoctl, as named in records and reasons."""
     return Build(__version__, code_digest()[:12])
 
 

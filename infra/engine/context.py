@@ -23,8 +23,8 @@ class Context:
 
     ``shells`` hold the app's lock on every server that the apply may change; ``stop`` may be set from outside: the
     current step is finished, and no other is started. ``explain`` returns the redacted summary and detail of a failure.
-    ``image`` is the slug's file once it is built; ``moved`` are groups that left early, as they must not be on two
-    servers; ``started`` are groups of dynos that were started before the first restart."""
+    ``image`` is the slug's file once it is built; ``moved`` are groups that were removed early, as they must not be on
+    two servers; ``started`` are groups of dynos that were started before the first restart."""
 
     prepared: Prepared
     scope: Scope

@@ -56,7 +56,7 @@ def carry_out(context: Context, group: Group) -> None:
     except DynoctlError as error:
         ledger.interrupted_midway(group, error)
     else:
-        ledger.made(group)
+        ledger.succeeded(group)
 
 
 def step_failed(context: Context, group: Group, error: StepFailed) -> None:
@@ -68,8 +68,8 @@ def step_listener(context: Context, server: str, subject: str) -> Callable[[Comm
     """A function that tells the listener about each command that starts, except bookkeeping."""
 
     def started(command: Command) -> None:
-        if command.says and not command.quiet:
-            context.listener(Event("step", server, subject, command.says))
+        if command.label and not command.quiet:
+            context.listener(Event("step", server, subject, command.label))
 
     return started
 

@@ -48,7 +48,7 @@ class Ledger:
         made = {change.address for change in self.report.done}
         return all(change.address in made for change in group.changes)
 
-    def made(self, group: Group) -> None:
+    def succeeded(self, group: Group) -> None:
         """Note that the changes of a group were made."""
         with self._mutex:
             self.report.done += group.changes
@@ -120,7 +120,7 @@ class Ledger:
 
     def say_release(self, text: str) -> None:
         """Store the output of the release command."""
-        self.report.release_said = self._redact(text.strip("\n"))
+        self.report.release_output = self._redact(text.strip("\n"))
 
     def settle(self, results: Iterable[tuple[str, object]]) -> None:
         """Note that the servers whose records could not be written are lost."""

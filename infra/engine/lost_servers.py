@@ -14,7 +14,7 @@ def refuse_forgetting(
 ) -> None:
     """Raise DynoctlError if a server in ``forget`` is reachable: its dynos are to be removed, not forgotten."""
     reached = Fleet()
-    candidates = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+    candidates = leaving_targets(manifest, {name: observed.facts for name, observed in fleet.found.items()})
     try:
         observe([target for target in candidates.values() if target.name in forget], observer, reached, connect)
     finally:

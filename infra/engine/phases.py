@@ -59,7 +59,7 @@ def hand_over(context: Context) -> Context:
     homes = context.prepared.plan.formation.homes
     moving = [
         group
-        for group in _leaving(context)
+        for group in _removals(context)
         if homes.get(group.dyno or "", group.server) != group.server and context.alone(group)
     ]
     if context.ledger.report.halted:
@@ -83,15 +83,15 @@ def take_over(context: Context) -> Context:
 
 def route(context: Context) -> Context:
     """Routers, once the dynos that they route to are up, and before other dynos are removed."""
-    leaving = [group for group in _leaving(context) if group not in context.moved]
+    removals = [group for group in _removals(context) if group not in context.moved]
     routes = [group for group in context.groups if context.last(group) and not group.leaves]
-    run_phase(context, "route", [_to_running_dynos(context, group, leaving) for group in routes])
+    run_phase(context, "route", [_to_running_dynos(context, group, removals) for group in routes])
     return context
 
 
 def remove(context: Context) -> Context:
     """Removals, routers first. Resources whose replacement did not become healthy are kept."""
-    groups = [group for group in _leaving(context) if group not in context.moved]
+    groups = [group for group in _removals(context) if group not in context.moved]
     routers = [group for group in groups if context.last(group)]
     others = [group for group in groups if not context.last(group)]
     if context.prepared.destroy:
@@ -104,7 +104,7 @@ def remove(context: Context) -> Context:
         run_phase(context, "remove routers", routers)
     # If a router was not changed, everything that it may still route to is kept.
     unrouted = _unrouted(context)
-    staying = [group for group in others if unrouted or _stays(context, group)]
+    staying = [group for group in others if unrouted or _is_kept(context, group)]
     _skip(context, staying)
     run_phase(context, "remove", [group for group in others if group not in staying])
     return context
@@ -135,25 +135,25 @@ def _base(context: Context) -> list[Group]:
     return [group for group in context.groups if group.dyno is None and not group.leaves and not context.last(group)]
 
 
-def _leaving(context: Context) -> list[Group]:
+def _removals(context: Context) -> list[Group]:
     return [group for group in context.groups if group.leaves]
 
 
-def _stays(context: Context, group: Group) -> bool:
+def _is_kept(context: Context, group: Group) -> bool:
     """Whether a resource is kept although it should be removed, as its replacement did not become healthy."""
     ledger = context.ledger
     # A slug is removed only if everything succeeded: a dyno that was not changed may run from it.
-    whole = ledger.report.ok and not ledger.report.skipped
+    complete = ledger.report.ok and not ledger.report.skipped
     kept = ledger.report.halted or not ledger.usable(group.server) or group.dyno in ledger.failed_subjects()
-    return kept or (group.dyno is None and not whole)
+    return kept or (group.dyno is None and not complete)
 
 
-def _to_running_dynos(context: Context, group: Group, leaving: Sequence[Group]) -> Group:
+def _to_running_dynos(context: Context, group: Group, removals: Sequence[Group]) -> Group:
     """The change of a route, limited to dynos that became healthy or are kept."""
     plan = context.prepared.plan
     formation = plan.formation
     absent = context.ledger.failed_subjects() | plan.idle
-    staying = {other.dyno for other in leaving if other.dyno is not None and _stays(context, other)}
+    staying = {other.dyno for other in removals if other.dyno is not None and _is_kept(context, other)}
     changes = []
     for change in group.changes:
         provider = context.provider(change)

@@ -49,7 +49,7 @@ class Saved:
 
 def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
     """Write a plan to a file that only its owner can read. Raises DynoctlError."""
-    who = Identity.here()
+    who = Identity.current()
     key = secrets.token_hex(32)
     values = {
         "format_version": FORMAT_VERSION,
@@ -93,11 +93,11 @@ def read(path: Path) -> Saved:
         raise DynoctlError(f"invalid plan file {path}: not a saved plan", hint) from None
     if not isinstance(values, dict) or "format_version" not in values or "bound" not in values:
         raise DynoctlError(f"invalid plan file {path}: not a saved plan", hint)
-    here = code_digest()
-    if values["format_version"] != FORMAT_VERSION or values.get("code") != here:
+    digest = code_digest()
+    if values["format_version"] != FORMAT_VERSION or values.get("code") != digest:
         made = f"dynoctl {values.get('dynoctl')!s} (code {str(values.get('code'))[:12]})"
         raise DynoctlError(
-            f"cannot apply {path}: it was saved by {made}, and this is dynoctl {__version__} (code {here[:12]})",
+            f"cannot apply {path}: it was saved by {made}, and this is dynoctl {__version__} (code {digest[:12]})",
             "save the plan again: dynoctl plan --out FILE",
         )
     try:
@@ -108,14 +108,14 @@ def read(path: Path) -> Saved:
             )
         chosen = {name: tuple(map(str, patterns)) for name, patterns in values.get("selection", {}).items()}
         return Saved(
-            Path(values["file"]),
-            str(values["who"]),
-            str(values["when"]),
-            dict(values["bound"]),
-            dict(values["plan"]),
-            Selection(**chosen),
-            None if values.get("destination") is None else str(values["destination"]),
-            frozenset(map(str, values.get("evacuate", ()))),
+            file=Path(values["file"]),
+            who=str(values["who"]),
+            when=str(values["when"]),
+            bound=dict(values["bound"]),
+            document=dict(values["plan"]),
+            selection=Selection(**chosen),
+            destination=None if values.get("destination") is None else str(values["destination"]),
+            evacuate=frozenset(map(str, values.get("evacuate", ()))),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DynoctlError(f"invalid plan file {path}", hint) from None
@@ -186,5 +186,5 @@ def _bound(ready: Prepared, key: str) -> dict[str, Any]:
         "slug": "" if ready.slug is None else ready.slug.digest,
         "environment": {name: digests.get(name) or digest(str(value)) for name, value in sorted(values.items())},
         "layers": {"the configuration of the layers": digest(layers)},
-        "servers": {name: seen.fingerprint() for name, seen in sorted(ready.fleet.found.items())},
+        "servers": {name: observed.fingerprint() for name, observed in sorted(ready.fleet.found.items())},
     }

@@ -37,7 +37,7 @@ def _checked(inputs: Inputs, plan: Plan) -> Plan:
         return plan
     units = inputs.registry.units(plan.changes) if rated else {}
     if units:
-        able = [name for name, seen in fleet.found.items() if seen.facts.systemd >= exposure.OFFLINE_AT_LEAST]
+        able = [name for name, observed in fleet.found.items() if observed.facts.systemd >= exposure.OFFLINE_AT_LEAST]
         rating = exposure.rate(units, fleet.sessions[able[0]]) if able else dict.fromkeys(units, (None, None))
         plan = replace(plan, exposure=rating)
     results = check(manifest, plan, {name: session.user for name, session in fleet.sessions.items()})
@@ -51,10 +51,10 @@ def _checked(inputs: Inputs, plan: Plan) -> Plan:
 
 def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     manifest, stack = inputs.manifest, inputs.stack
-    facts = {name: seen.facts for name, seen in found.items()}
-    staying = {name: one for name, one in facts.items() if name not in inputs.leaving}
+    facts = {name: observed.facts for name, observed in found.items()}
+    staying = {name: facts[name] for name in facts if name not in inputs.leaving}
     unreachable = dict(inputs.fleet.unreachable)
-    carried = {name: seen.resources for name, seen in found.items()}
+    carried = {name: observed.resources for name, observed in found.items()}
     key_of = inputs.registry.volume_key
     notes = [
         f"{name} is no longer in dyno.yaml; this app is removed from it"
@@ -81,11 +81,11 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     formation = form(manifest, facts, unreachable, inputs.request.evacuate)
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
-    notes += volumes.lost(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried, key_of)
+    notes += volumes.lost_data(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried, key_of)
     notes += volumes.notes(manifest, carried, [resource.address for resource in desired], key_of)
-    known = release.merge(server.releases for server in facts.values())
-    slugs = release.kept(known, manifest.keep, inputs.slug.digest)
-    stays = inputs.registry.kept(manifest.app.name, slugs)
+    releases = release.merge(server.releases for server in facts.values())
+    slugs = release.kept_slugs(releases, manifest.keep, inputs.slug.digest)
+    kept = inputs.registry.slug_keys(manifest.app.name, slugs)
     planned = build(
         manifest.app.name,
         desired,
@@ -97,7 +97,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         errors=[*errors, *formation.errors],
         notes=[*notes, *formation.notes],
         rollout=manifest.rollout,
-        stays=dict.fromkeys(set(formation.homes.values()), stays),
+        kept=dict.fromkeys(set(formation.homes.values()), kept),
         build_with=inputs.slug.commands,
         builder=inputs.slug.builder,
         selection=inputs.request.selection,
@@ -108,10 +108,12 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
         plan = replace(plan, notes=(*plan.notes, f"{many} left out by {inputs.request.selection}"))
     wanted = plan.wanted if inputs.stored is None else f"v{inputs.stored.number}"
-    return _explained(inputs, _released(inputs, replace(plan, slugs=slugs, wanted=wanted), known, facts), known, facts)
+    return _explained(
+        inputs, _released(inputs, replace(plan, slugs=slugs, wanted=wanted), releases, facts), releases, facts
+    )
 
 
-def _explained(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
+def _explained(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
     """The plan, with a reason on changes that are due to another version of dynoctl than that of the last apply."""
     if not plan.changes or inputs.stored is not None:
         return plan
@@ -119,33 +121,33 @@ def _explained(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapp
         newest_meta(facts.values()),
         this_build(),
         manifest=inputs.manifest.digest,
-        last=release.newest(known),
+        last=release.newest(releases),
         fresh=plan.fresh,
         slug="" if inputs.slug is None else inputs.slug.digest,
     )
     return replace(plan, changes=upgrade.explain(plan.changes, why))
 
 
-def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
+def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
     """The plan with its release: a new one if it runs something else, otherwise the one that it continues."""
     text = content(inputs.body)
     # An unfinished release is continued if it is to run the same; otherwise it is ignored.
-    candidates = (release.newest(known), release.current(known))
-    chosen = next((known for known in candidates if known is not None and known.runs(text)), None)
+    candidates = (release.newest(releases), release.current(releases))
+    chosen = next((candidate for candidate in candidates if candidate is not None and candidate.runs(text)), None)
     fresh = chosen is None
     meta = newest_meta(facts.values())
     machines = {
-        machine: how
-        for machine, how in {**meta.get("spares", {}), **meta.get("servers", {})}.items()
-        if how.get("name") not in inputs.request.forget
+        machine: connection
+        for machine, connection in {**meta.get("spares", {}), **meta.get("servers", {})}.items()
+        if connection.get("name") not in inputs.request.forget
     }
-    reached = [seen.machine_id for seen in facts.values()]
+    reached = [server_facts.machine_id for server_facts in facts.values()]
     if chosen is None:
         if not plan.changes:
             return plan
         digest = inputs.manifest.digest[:12]
         of = 0 if inputs.stored is None else inputs.stored.number
-        used = {seen.number for seen in known}.union(*(seen.bodies for seen in facts.values()))
+        used = {entry.number for entry in releases}.union(*(server_facts.bodies for server_facts in facts.values()))
         number = release.next_number(used, machines, reached, unknown_servers=not meta and bool(plan.unreachable))
         slug = "" if inputs.slug is None else inputs.slug.digest
         chosen = release.new(number, slug, text, manifest=digest, of=of)
@@ -156,16 +158,17 @@ def _released(inputs: Inputs, plan: Plan, known: Sequence[Release], facts: Mappi
     # Evacuated servers are not waited for, nor machines whose address another machine has now.
     taken = {server.host for server in inputs.manifest.servers if server.name in facts}
     waited = {
-        machine: how
-        for machine, how in machines.items()
-        if how.get("name") not in inputs.request.evacuate and (machine in reached or how.get("host") not in taken)
+        machine: connection
+        for machine, connection in machines.items()
+        if connection.get("name") not in inputs.request.evacuate
+        and (machine in reached or connection.get("host") not in taken)
     }
-    lost = release.unheard(known, reached, waited)
-    if plan.release_on is None or lost is None:
+    unfinished = release.unfinished_command(releases, reached, waited)
+    if plan.release_on is None or unfinished is None:
         return plan
-    name = machines[lost.on].get("name", lost.on)
+    name = machines[unfinished.on].get("name", unfinished.on)
     unknown = Diagnostic(
-        f"the release command of v{lost.number} may still be running on {name}, which is unreachable",
+        f"the release command of v{unfinished.number} may still be running on {name}, which is unreachable",
         hint=f"start {name} again; or remove it from the manifest and run: dynoctl apply --forget {name}",
     )
     return replace(plan, errors=(*plan.errors, unknown))

@@ -47,13 +47,13 @@ def prepare(
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
     environment, credentials = ({}, {}) if destroy else _secrets(manifest, stored)
     scope = Scope(
-        manifest.app.name,
-        secrets.token_hex(16),
-        {} if destroy else dict.fromkeys(manifest.types, environment),
-        credentials,
-        () if destroy else stack.packages,
-        "" if destroy else registry.router(manifest),
-        {} if destroy else resolve_tls(manifest),
+        app=manifest.app.name,
+        salt=secrets.token_hex(16),
+        environments={} if destroy else dict.fromkeys(manifest.types, environment),
+        credentials=credentials,
+        packages=() if destroy else stack.packages,
+        router="" if destroy else registry.router(manifest),
+        tls={} if destroy else resolve_tls(manifest),
     )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
@@ -65,7 +65,7 @@ def prepare(
             slug = scanned()
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet)
-        leaving = leaving_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+        leaving = leaving_targets(manifest, {name: observed.facts for name, observed in fleet.found.items()})
         if unknown := request.forget - {target.name for target in leaving.values()}:
             raise DynoctlError(
                 f"cannot forget {', '.join(sorted(unknown))}: not an unreachable server that left {manifest.file.name}",
@@ -99,7 +99,7 @@ def prepare(
 def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Connect) -> dict[str, Target]:
     """Add servers to ``fleet`` that left the manifest and have nothing but records. They run nothing, so one that is
     unreachable, is another machine by now, or has records of another environment or of a newer format is ignored."""
-    spares = spare_targets(manifest, {name: seen.facts for name, seen in fleet.found.items()})
+    spares = spare_targets(manifest, {name: observed.facts for name, observed in fleet.found.items()})
 
     def look(machine: str) -> Fleet:
         reached = Fleet()
@@ -115,13 +115,13 @@ def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Conne
         if isinstance(reached, DynoctlError):  # its records are of a newer format
             continue
         target = spares[machine]
-        seen = reached.found.get(target.name)
-        meta = {} if seen is None else seen.facts.meta
+        observed = reached.found.get(target.name)
+        meta = {} if observed is None else observed.facts.meta
         ours = str(meta.get("environment", "default")) == manifest.environment
-        if seen is None or not meta or not ours or seen.facts.machine_id != machine:
+        if observed is None or not meta or not ours or observed.facts.machine_id != machine:
             reached.close()
             continue
-        fleet.sessions[target.name], fleet.found[target.name] = reached.sessions[target.name], seen
+        fleet.sessions[target.name], fleet.found[target.name] = reached.sessions[target.name], observed
         taken[machine] = target
     return taken
 
@@ -143,8 +143,8 @@ def _again(stored: Stored, now: Stack) -> Stack:
 
 def _slug_of(stored: Stored, manifest: Manifest, registry: Registry, fleet: Fleet) -> Slug:
     app = manifest.app.name
-    (key,) = registry.kept(app, [stored.slug])
-    holders = [name for name, seen in fleet.found.items() if key in seen.resources]
+    (key,) = registry.slug_keys(app, [stored.slug])
+    holders = [name for name, observed in fleet.found.items() if key in observed.resources]
 
     def download(path: str, local: Path) -> None:
         if not holders:

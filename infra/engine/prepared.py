@@ -75,20 +75,22 @@ class Prepared(Inputs):
     def records_outdated(self) -> bool:
         """Whether the records of a server must be updated although the plan changes nothing on it."""
         if self.destroy:
-            return not self.fleet.unreachable and any(seen.facts.meta for seen in self.fleet.found.values())
+            return not self.fleet.unreachable and any(observed.facts.meta for observed in self.fleet.found.values())
         planned, found = self.plan.release, self.fleet.found
         # They were left by an interrupted apply, and no change of this plan removes them.
-        if any(records.orphaned(self.plan, name, seen) for name, seen in found.items()):
+        if any(records.orphaned(self.plan, name, observed) for name, observed in found.items()):
             return True
-        left = any(seen.facts.backups or records.TRIAL in seen.facts.pending for seen in found.values())
-        if left and not self.plan.left_out:
+        leftovers = any(
+            observed.facts.backups or records.TRIAL in observed.facts.pending for observed in found.values()
+        )
+        if leftovers and not self.plan.left_out:
             return True
-        gone = {*self.emptied, *self.leaving} & found.keys()
-        if any(found[name].facts.meta for name in gone) and not self.plan.left_out:
+        to_empty = {*self.emptied, *self.leaving} & found.keys()
+        if any(found[name].facts.meta for name in to_empty) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
             # The release is unfinished, or a server was unreachable when it ended and has no record of it.
-            knowing = [name for name, seen in found.items() if planned in seen.facts.releases]
+            knowing = [name for name, observed in found.items() if planned in observed.facts.releases]
             if planned.result != release.OK or {*knowing, *self.leaving, *self.emptied} < set(found):
                 return True
         return records.outdated(self.manifest, self.plan, found)

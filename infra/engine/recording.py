@@ -41,9 +41,9 @@ class Recorder:
     restart: bool = False
     _salts: dict[str, str] = field(default_factory=dict)
     _release: Release | None = None
-    _known: tuple[Release, ...] = ()
+    _releases: tuple[Release, ...] = ()
     _written: Entry | None = None
-    _gone: set[str] = field(default_factory=set)
+    _emptied: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
         """Write the salt and the formation before any change, so that a dyno on a lost server keeps its number."""
@@ -60,16 +60,16 @@ class Recorder:
                 commit=self.commit,
                 message=self.message,
             )
-        self._known = release.merge(seen.facts.releases for seen in self.found.values())
-        for name, seen in self.found.items():
-            self._salts[name] = seen.facts.salt or records.new_salt()
+        self._releases = release.merge(observed.facts.releases for observed in self.found.values())
+        for name, observed in self.found.items():
+            self._salts[name] = observed.facts.salt or records.new_salt()
 
         def write(name: str) -> None:
             salt: list[Entry] = []
             if not self.found[name].facts.salt:
                 salt.append(("salt", self._salts[name]))
             orphans = records.orphaned(self.prepared.plan, name, self.found[name])
-            entries = [*salt, entry, *orphans, *self._releases(name)]
+            entries = [*salt, entry, *orphans, *self._release_entries(name)]
             commands = [self.prepared.registry.sweep(self.prepared.plan.app)]
             if records.TRIAL in self.found[name].facts.pending:
                 # The marker of an interrupted trial is kept while its command is still running.
@@ -79,14 +79,14 @@ class Recorder:
 
         self.ledger.settle(each(write, self.found).items())
 
-    def _releases(self, server: str) -> list[Entry]:
+    def _release_entries(self, server: str) -> list[Entry]:
         """The records of releases that this server lacks or should no longer have, and the release of this plan."""
         if server in self.prepared.leaving or server in self.prepared.emptied:
             return []
         facts, plan = self.found[server].facts, self.prepared.plan
-        recorded = {known.number: known for known in facts.releases}
-        kept = {known.number: known for known in release.remembered(self._all(), plan.slugs)}
-        entries = [records.release(known) for number, known in kept.items() if recorded.get(number) != known]
+        recorded = {entry.number: entry for entry in facts.releases}
+        kept = {entry.number: entry for entry in release.recorded(self._all(), plan.slugs)}
+        entries = [records.release(entry) for number, entry in kept.items() if recorded.get(number) != entry]
         for number in recorded.keys() - kept.keys():
             entries += [(f"releases/{number}.json", None), (f"releases/{number}.commanded", None)]
         # A server may already have a body for a new number if its record of that release was damaged.
@@ -99,8 +99,8 @@ class Recorder:
         """All known releases, with the current state of the one of this apply."""
         current = self._release
         if current is None:
-            return self._known
-        return (*(known for known in self._known if known.number != current.number), current)
+            return self._releases
+        return (*(other for other in self._releases if other.number != current.number), current)
 
     def before(self, group: Group) -> list[Command]:
         """The commands that record, before the changes of a group, that its dyno is changing."""
@@ -155,12 +155,12 @@ class Recorder:
         server."""
         if self._release is None:
             return
-        machines = {name: seen.facts.machine_id for name, seen in self.found.items()}
-        over = [replace(known, on="") for known in self._known if known.on in machines.values()]
-        self._known = release.merge([[known for known in self._known if known.on not in machines.values()], over])
+        machines = {name: observed.facts.machine_id for name, observed in self.found.items()}
+        over = [replace(other, on="") for other in self._releases if other.on in machines.values()]
+        self._releases = release.merge([[other for other in self._releases if other.on not in machines.values()], over])
         self._rewrite(
             replace(self._release, on=machines[server]),
-            *(records.release(known) for known in over if known.number != self._release.number),
+            *(records.release(other) for other in over if other.number != self._release.number),
         )
 
     def commanded(self, *, well: bool) -> None:
@@ -176,7 +176,7 @@ class Recorder:
     ) -> None:
         app, self._release = self.prepared.plan.app, updated
         servers = [
-            name for name in self.shells if name not in self._gone | {*self.prepared.leaving, *self.prepared.emptied}
+            name for name in self.shells if name not in self._emptied | {*self.prepared.leaving, *self.prepared.emptied}
         ]
         written = [records.release(updated), (f"releases/{updated.number}.commanded", None), *entries]
 
@@ -196,12 +196,12 @@ class Recorder:
         before = plan.release is not None and plan.release.moved
         free = self.prepared.stack.release is None
         last = release.ended(current, audit_log.result(report), before=before, free=free)
-        known = (*(entry for entry in self._known if entry.number != last.number), last)
-        kept = release.kept_bodies(known, plan.slugs, self.prepared.manifest.keep) | {last.number}
+        releases = (*(entry for entry in self._releases if entry.number != last.number), last)
+        kept = release.kept_bodies(releases, plan.slugs, self.prepared.manifest.keep) | {last.number}
         # Bodies contain secrets, so servers without dynos keep none.
         carrying = set(plan.formation.homes.values())
         stay = {name: kept if name in carrying else set() for name in self.found}
-        drop = {name: seen.facts.bodies - stay[name] for name, seen in self.found.items()} if report.ok else {}
+        drop = {name: observed.facts.bodies - stay[name] for name, observed in self.found.items()} if report.ok else {}
         # Only the server of the first dyno has recorded that the release was moved to; now all servers do.
         moved = plan.release is not None and current.moved != plan.release.moved
         if last != current or moved or any(drop.values()):
@@ -211,26 +211,26 @@ class Recorder:
         """Remove the records and the lock from servers without anything of the app, and record the result on the
         others."""
         prepared, plan = self.prepared, self.prepared.plan
-        left = {*prepared.leaving, *prepared.emptied}
-        gone = set(self.shells) if prepared.destroy else left & set(self.shells)
+        to_empty = {*prepared.leaving, *prepared.emptied}
+        to_empty = set(self.shells) if prepared.destroy else to_empty & set(self.shells)
         report = self.ledger.report
         all_done = report.ok and not report.skipped
-        whole = gone - self.ledger.lost - plan.left_on if all_done else set()
+        emptied = to_empty - self.ledger.lost - plan.left_on if all_done else set()
         if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
-            whole = set()  # only these records show that an unreachable server still has something of the app
+            emptied = set()  # only these records show that an unreachable server still has something of the app
 
         def forget(name: str) -> None:
             self.shells[name].run([prepared.registry.sweep(plan.app, stop=True), records.forget(plan.app)])
             self.shells[name].forget()
 
-        self.ledger.settle(each(forget, whole).items())
-        self._gone = whole
+        self.ledger.settle(each(forget, emptied).items())
+        self._emptied = emptied
         self._ended()
         if prepared.destroy or not all_done or not report.ok or plan.unreachable or plan.left_out:
             return  # the formation still lists servers that are to be emptied or filled
         entry = self._formation(settled=True)
         if entry != self._written:
-            staying = [name for name in self.shells if name not in whole]
+            staying = [name for name in self.shells if name not in emptied]
             written = each(lambda name: self.shells[name].run([records.write(plan.app, [entry])]), staying)
             self.ledger.settle(written.items())
 
@@ -243,17 +243,17 @@ class Recorder:
             plan, self.ledger.report, self.identity, command=self._command(), seconds=seconds, slug=slug, release=number
         )
         commands = [backups.forget(plan.app), audit_log.append(plan.app, line)]
-        servers = [name for name in self.shells if name not in self._gone]
+        servers = [name for name in self.shells if name not in self._emptied]
         each(lambda name: self.shells[name].run(commands), servers)  # failures are already in the report
 
     def _formation(self, *, settled: bool) -> Entry:
-        prepared, who = self.prepared, self.identity
+        prepared, identity = self.prepared, self.identity
         return records.formation(
             prepared.manifest,
             prepared.plan,
             self.found,
-            who.who,
-            who.when,
+            identity.who,
+            identity.when,
             settled=settled,
             # A rollback applies a release, not the manifest.
             build=this_build() if settled and prepared.stored is None else None,

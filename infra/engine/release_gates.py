@@ -27,8 +27,8 @@ def require(context: Context) -> None:
     carrying = set(prepared.plan.formation.homes.values())  # a router's server needs no layers for dynos
 
     def work(server: str) -> list[DynoctlError]:
-        seen = prepared.observer.look(context.shells[server])
-        facts = {server: seen.facts}
+        observed = prepared.observer.look(context.shells[server])
+        facts = {server: observed.facts}
         idle = set(context.shells) - carrying
         problems = preconditions.servers(facts, prepared.stack, idle=idle)
         return [

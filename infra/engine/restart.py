@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 
 from infra.engine.apply import lock_servers
 from infra.engine.context import Context
+from infra.engine.explanation import CautiousExplanation
 from infra.engine.groups import group
-from infra.engine.last_words import CautiousExplanation
 from infra.engine.ledger import Ledger
 from infra.engine.phases import RESTART
 from infra.engine.prepared import Prepared, Request
@@ -55,7 +55,7 @@ def prepare(
     try:
         progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
         observe(targets(manifest), observer, fleet, connect)
-        facts = {name: seen.facts for name, seen in fleet.found.items()}
+        facts = {name: observed.facts for name, observed in fleet.found.items()}
         recorded = recorded_homes(manifest, facts)
         homes = {**recorded, **current_homes(manifest.app.name, facts, recorded)}
         _check_patterns(names, homes, manifest, fleet)
@@ -85,7 +85,7 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
         resources = fleet.found[server].resources if server in fleet.found else {}
         for provider in registry.providers if _named(dyno, names) else ():
             found = resources.get(f"{provider.kind}.{key}")
-            if found is None or not found.ours:
+            if found is None or not found.managed:
                 continue
             now = found.attributes
             change = Change(Resource(server, provider.kind, key, now, dyno), Action.RESTART, now, now, "requested")
@@ -145,7 +145,7 @@ class Restarter:
     def run(self) -> Report:
         """Restart the dynos. Raises LockTaken before anything is restarted; later errors are in the report."""
         prepared = self._prepared
-        identity = Identity.here(self._clock)
+        identity = Identity.current(self._clock)
         shells = lock_servers(
             prepared,
             prepared.plan.servers,

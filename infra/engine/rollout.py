@@ -32,7 +32,7 @@ def roll(context: Context, groups: Sequence[Group]) -> None:
     mutex = threading.Lock()
 
     def move(context: Context, group: Group) -> None:
-        if context.ledger.report.halted:  # no dyno moves after one failed
+        if context.ledger.report.halted:  # no dyno restarts after one failed
             context.ledger.skip(group)
         elif _keep(context, group):
             with mutex:
@@ -92,8 +92,8 @@ def _stay_healthy(context: Context, moved: Sequence[Group]) -> None:
 
 
 def _revert(context: Context, moved: Sequence[Group]) -> None:
-    """Bring every dyno that moved back to what it ran, the last one first; those that only started go with them, as a
-    release that failed runs nowhere."""
+    """Revert every restarted dyno, the last one first, and every dyno that was only started, because a failed release
+    must not run anywhere."""
     started = [group for group in context.started if context.ledger.was_made(group) and _runs(group)]
     context.listener(Event("phase", text="revert", total=len(moved) + len(started)))
     for group in (*reversed(moved), *reversed(started)):

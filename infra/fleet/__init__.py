@@ -1,1 +1,1 @@
-"""What servers are and what they say: reached, observed, locked."""
+"""Connections to servers: what they report, and the lock on them."""

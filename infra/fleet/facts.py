@@ -187,9 +187,9 @@ def parse(output: str) -> Facts:
         pending=frozenset(pending),
         backups=frozenset(backups),
         releases=tuple(
-            replace(known, commanded=True, on="") if known.number in commanded else known
-            for known in releases
-            if known is not None
+            replace(record, commanded=True, on="") if record.number in commanded else record
+            for record in releases
+            if record is not None
         ),
         bodies=frozenset(bodies),
         salt=single.get("salt", ""),

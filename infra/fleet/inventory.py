@@ -17,14 +17,14 @@ def targets(manifest: Manifest) -> list[Target]:
     ssh = manifest.ssh
     return [
         Target(
-            server.name,
-            server.host,
-            server.user or ssh.user,
-            server.port,
-            ssh.key,
-            ssh.known_hosts,
-            ssh.gateway,
-            ssh.connect_timeout,
+            name=server.name,
+            host=server.host,
+            user=server.user or ssh.user,
+            port=server.port,
+            key=ssh.key,
+            known_hosts=ssh.known_hosts,
+            gateway=ssh.gateway,
+            connect_timeout=ssh.connect_timeout,
         )
         for server in manifest.servers
     ]
@@ -40,26 +40,26 @@ def spare_targets(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, T
     return _departed(manifest, found, "spares")
 
 
-def _departed(manifest: Manifest, found: Mapping[str, Facts], what: str) -> dict[str, Target]:
+def _departed(manifest: Manifest, found: Mapping[str, Facts], section: str) -> dict[str, Target]:
     ssh = manifest.ssh
     machines = {facts.machine_id for facts in found.values()}
     hosts = {server.host for server in manifest.servers}
     names = {server.name for server in manifest.servers}
-    left: dict[str, Target] = {}
-    for machine, connection in newest_meta(found.values()).get(what, {}).items():
+    departed: dict[str, Target] = {}
+    for machine, connection in newest_meta(found.values()).get(section, {}).items():
         if machine in machines or connection.get("host") in hosts:
             continue
         # The name comes from the records of another server and is shown, so it must be a valid name.
         name = connection.get("name", "") if _NAME.fullmatch(connection.get("name", "")) else machine[:8]
         port = connection.get("port", "")
-        left[machine] = Target(
-            name if name not in names else f"{name}-{machine[:8]}",
-            connection.get("host", ""),
-            connection.get("user") or ssh.user,
-            int(port) if port.isdigit() else None,
-            ssh.key,
-            ssh.known_hosts,
-            ssh.gateway,
-            ssh.connect_timeout,
+        departed[machine] = Target(
+            name=name if name not in names else f"{name}-{machine[:8]}",
+            host=connection.get("host", ""),
+            user=connection.get("user") or ssh.user,
+            port=int(port) if port.isdigit() else None,
+            key=ssh.key,
+            known_hosts=ssh.known_hosts,
+            gateway=ssh.gateway,
+            connect_timeout=ssh.connect_timeout,
         )
-    return left
+    return departed

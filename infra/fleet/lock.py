@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from infra.errors import DynoctlError
 from infra.fleet.ask import ask_servers
+from infra.model import paths
 from infra.model.clock import Clock, SystemClock
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, Session, Shell
@@ -22,7 +23,7 @@ RETRY = 1.0
 """Seconds between two attempts to take the lock."""
 
 _STATUS = """\
-lock=/run/dynoctl/$1.lock
+lock=$1
 { exec 7<"$lock"; } 2>/dev/null || { echo free; exit 0; }
 flock -n -s 7 && { echo free; exit 0; }
 who=; [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"
@@ -39,7 +40,7 @@ class Identity:
     pid: int
 
     @classmethod
-    def here(cls, clock: Clock | None = None) -> Identity:
+    def current(cls, clock: Clock | None = None) -> Identity:
         """The identity of this process."""
         try:
             user = getpass.getuser()
@@ -101,13 +102,13 @@ def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) ->
 def holders(app: str, targets: Sequence[Target]) -> dict[str, str | DynoctlError | None]:
     """The holder of the app's lock on each server as it identified itself, None if the lock is free, or why the server
     is unreachable."""
-    command = Command(("sh", "-c", _STATUS, "lock", app))
+    command = Command(("sh", "-c", _STATUS, "lock", paths.lock(app)))
     answers, errors = ask_servers(targets, lambda session: session.execute(command)[1].strip())
     found: dict[str, str | DynoctlError | None] = {}
     for target in targets:
         if target.name in errors:
             found[target.name] = errors[target.name]
         else:
-            state, _, who = answers[target.name].partition(" ")
-            found[target.name] = None if state == "free" else who or "an unknown holder"
+            state, _, holder = answers[target.name].partition(" ")
+            found[target.name] = None if state == "free" else holder or "an unknown holder"
     return found

@@ -57,10 +57,10 @@ def parse(output: str) -> Vitals:
             taken += int(share) if share.isdigit() else 0
         else:
             values[key] = rest
-    one, five, fifteen = (float(load) for load in values["load"].split())
+    last_minute, five, fifteen = (float(load) for load in values["load"].split())
     return Vitals(
         uptime=float(values["now"]),
-        load=(one, five, fifteen),
+        load=(last_minute, five, fifteen),
         cores=int(values["cores"]),
         memory=int(values["MemTotal:"]) * 1024,
         available=int(values["MemAvailable:"]) * 1024,

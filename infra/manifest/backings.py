@@ -49,14 +49,14 @@ def from_url(adapter: str, url: Text) -> Service:
         text = f"mysql2:{text.partition(':')[2]}"
     password = unquote(parts.password or "")
     return Service(
-        adapter,
-        Sensitive(text) if isinstance(url, Sensitive) or has_password(text) else text,
-        keep(parts.hostname or ""),
-        parts.port or PORTS[adapter],
-        keep(unquote(parts.path.lstrip("/"))),
-        keep(unquote(parts.username or "")),
-        Sensitive(password) if password else "",
-        dict(parse_qsl(parts.query)),
+        adapter=adapter,
+        url=Sensitive(text) if isinstance(url, Sensitive) or has_password(text) else text,
+        host=keep(parts.hostname or ""),
+        port=parts.port or PORTS[adapter],
+        name=keep(unquote(parts.path.lstrip("/"))),
+        user=keep(unquote(parts.username or "")),
+        password=Sensitive(password) if password else "",
+        options=dict(parse_qsl(parts.query)),
     )
 
 
@@ -74,7 +74,16 @@ def from_parts(
     text += f"?{urlencode(options)}" if options else ""
     secret = isinstance(user, Sensitive) or bool(reveal(password))
     hidden = Sensitive(reveal(password)) if reveal(password) else ""
-    return Service(adapter, Sensitive(text) if secret else text, host, number, name, user, hidden, options)
+    return Service(
+        adapter,
+        Sensitive(text) if secret else text,
+        host,
+        port=number,
+        name=name,
+        user=user,
+        password=hidden,
+        options=options,
+    )
 
 
 def variables(kind: str, service: Service, name: str = "") -> dict[str, Text]:

@@ -168,14 +168,14 @@ def _backing(data: dict[str, Any] | None) -> Backing | None:
 
 def _backing_of(data: dict[str, Any]) -> Backing:
     return Backing(
-        data["adapter"],
-        _value(data["url"]) if "url" in data else None,
-        data.get("host", ""),
-        data.get("port"),
-        str(data.get("name", "")),
-        _value(data["user"]) if "user" in data else None,
-        _value(data["password"]) if "password" in data else None,
-        {key: str(value) for key, value in data.get("options", {}).items()},
+        adapter=data["adapter"],
+        url=_value(data["url"]) if "url" in data else None,
+        host=data.get("host", ""),
+        port=data.get("port"),
+        name=str(data.get("name", "")),
+        user=_value(data["user"]) if "user" in data else None,
+        password=_value(data["password"]) if "password" in data else None,
+        options={key: str(value) for key, value in data.get("options", {}).items()},
     )
 
 

@@ -1,1 +1,1 @@
-"""The values that every other room speaks in; no input or output."""
+"""The values and contracts that all other rooms share; no I/O."""

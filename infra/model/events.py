@@ -63,7 +63,7 @@ class Report:
     """The dynos that run again what they ran before, because the rollout failed."""
     stranded: list[str] = field(default_factory=list)
     """The dynos that could not be reverted, with their servers."""
-    release_said: str = ""
+    release_output: str = ""
     """What the release command printed."""
 
     @property
@@ -72,7 +72,7 @@ class Report:
         return any(failure.rejected for failure in self.failures)
 
     @property
-    def went_back(self) -> bool:
+    def fully_reverted(self) -> bool:
         """Whether the rollout failed, and every dyno that had moved was reverted."""
         return bool(self.reverted) and not self.stranded
 

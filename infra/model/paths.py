@@ -5,15 +5,33 @@ from __future__ import annotations
 from infra.model.naming import escape
 
 STATE = "/var/lib/dynoctl"
+VOLUMES = "/var/lib/dynoctl-volumes"
+"""Outside ``STATE``, which destroy removes: the data in a volume belongs to the app, and only a user deletes it."""
+
 UNITS = "/etc/systemd/system"
 CONTROL = "/run/systemd/system.control"
 """The directory of drop-ins written by ``systemctl set-property --runtime``."""
 
+ENVIRONMENTS = "/etc/dyno"
+RUN = "/run/dynoctl"
+"""The directory of locks."""
+
+HIDDEN = f"-{STATE} -{ENVIRONMENTS} -{RUN}"
+"""``InaccessiblePaths=`` of a sandbox. Only root can read these anyway; inside the sandbox they do not exist at all."""
+
+ROUTER = "/etc/dynoctl/router"
+ROUTER_STATE = "/var/lib/dynoctl-router"
+ROUTER_RUN = "/run/dynoctl-router"
+
 APP_DIRECTORY = "/app"
 """The path of the slug inside a dyno. systemd binds it there, so the directory must exist on the server."""
 
-OURS = "/app/.dynoctl"
+GENERATED = "/app/.dynoctl"
 """The directory of files made from the manifest, inside a dyno. Every slug has it as a mount point."""
+
+
+def lock(app: str) -> str:
+    return f"{RUN}/{app}.lock"
 
 
 def home(app: str) -> str:
@@ -26,8 +44,23 @@ def releases(app: str) -> str:
     return f"{home(app)}/releases"
 
 
+def release_body(app: str, number: int) -> str:
+    """Everything that a release runs."""
+    return f"{releases(app)}/{number}.body"
+
+
 def audit_log(app: str) -> str:
     return f"{home(app)}/audit.jsonl"
+
+
+def salt(app: str) -> str:
+    """The salt of the digests that the server computes of secrets."""
+    return f"{home(app)}/salt"
+
+
+def backup(app: str, dyno: str) -> str:
+    """The directory of the files that a dyno's change has overwritten."""
+    return f"{home(app)}/undo/{dyno}"
 
 
 def slug(app: str, digest: str) -> str:
@@ -57,7 +90,7 @@ def mount_unit(app: str, digest: str) -> str:
 
 
 def env_directory(app: str) -> str:
-    return f"/etc/dyno/{app}"
+    return f"{ENVIRONMENTS}/{app}"
 
 
 def credentials(app: str, dyno: str) -> str:

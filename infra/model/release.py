@@ -15,7 +15,7 @@ OK = "ok"
 BACK = ("rejected", "reverted")
 """The results after which nothing of a release runs."""
 
-REMEMBERED = 50
+RECORDED = 50
 """How many releases servers keep a record of."""
 
 RESERVED = 1000
@@ -49,7 +49,7 @@ class Release:
 
     @property
     def ran(self) -> bool:
-        """Whether any of it runs or ran, as far as is known."""
+        """Whether it runs or ran on any dyno, as far as is known."""
         return self.result not in BACK and (self.moved or self.result == OK)
 
     def runs(self, content: str) -> bool:
@@ -79,17 +79,17 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
 
 def merge(found: Iterable[Sequence[Release]]) -> tuple[Release, ...]:
     """Every release that any server has a record of, oldest first, whatever the order of the servers. A server that was
-    unreachable when a release ended or was continued knows less about it than others."""
-    known: dict[int, Release] = {}
+    unreachable when a release ended or was continued has a less recent record of it than others."""
+    by_number: dict[int, Release] = {}
     for releases in found:
         for release in releases:
-            other = known.get(release.number)
-            known[release.number] = release if other is None else _combined(release, other)
-    return tuple(known[number] for number in sorted(known))
+            other = by_number.get(release.number)
+            by_number[release.number] = release if other is None else _combined(release, other)
+    return tuple(by_number[number] for number in sorted(by_number))
 
 
 def _combined(first: Release, second: Release) -> Release:
-    """What two servers' records of one release say together."""
+    """The combined records of two servers for one release."""
     better, worse = sorted((first, second), key=_certainty, reverse=True)
     if better.salt != worse.salt:
         return better  # two releases with the same number, made by groups of servers that never saw each other
@@ -111,7 +111,7 @@ def newest(releases: Sequence[Release]) -> Release | None:
 
 
 def current(releases: Sequence[Release]) -> Release | None:
-    """The newest release of which anything runs, as far as is known."""
+    """The newest release that runs on any dyno, as far as is known."""
     return next((release for release in reversed(releases) if release.ran), None)
 
 
@@ -128,9 +128,9 @@ def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release |
 
 def origin(release: Release, releases: Sequence[Release]) -> int:
     """The number of the release that first ran what this one runs: for a rollback, the one it went back to."""
-    known = {entry.number: entry for entry in releases}
-    while release.of in known and release.of < release.number:
-        release = known[release.of]
+    by_number = {entry.number: entry for entry in releases}
+    while release.of in by_number and release.of < release.number:
+        release = by_number[release.of]
     return release.of or release.number
 
 
@@ -139,9 +139,9 @@ def next_number(
 ) -> int:
     """The number of a new release, unique even if some servers are unreachable.
 
-    ``used`` are all known numbers, ``machines`` the ids of all servers with records of the app, ``reached`` those that
-    answered. Two groups of servers that share one cannot choose the same number twice, because the shared one has a
-    record of it. Groups that share none are both incomplete, and their first servers differ. So if any server is
+    ``used`` are all known numbers, ``machines`` the ids of all servers with records of the app, ``reached`` those
+    that answered. Two groups of servers that share one cannot choose the same number twice, because the shared one has
+    a record of it. Groups that share none are both incomplete, and their first servers differ. So if any server is
     unreachable, the number modulo the count of all servers is the index of the first one that answered.
 
     ``unknown_servers``: a server is unreachable whose records are unknown. Then there is no such order, and the first
@@ -158,7 +158,7 @@ def next_number(
     return number + (first - number) % len(servers)
 
 
-def kept(releases: Sequence[Release], keep: int, wanted: str) -> tuple[str, ...]:
+def kept_slugs(releases: Sequence[Release], keep: int, wanted: str) -> tuple[str, ...]:
     """The digests of the ``keep`` slugs to keep: the wanted one, then the newest of releases that ran."""
     slugs = [wanted]
     for release in reversed(releases):
@@ -179,19 +179,21 @@ def kept_bodies(releases: Sequence[Release], slugs: Collection[str], keep: int) 
     return numbers
 
 
-def remembered(releases: Sequence[Release], slugs: Collection[str]) -> list[Release]:
+def recorded(releases: Sequence[Release], slugs: Collection[str]) -> list[Release]:
     """The releases that servers keep a record of, oldest first. What runs, and what a rollback can go back to (its slug
     is one of ``slugs``), is dropped only after everything that never ran, was rejected or was reverted."""
     now = current(releases)
 
-    def worth(release: Release) -> tuple[bool, bool, int]:
+    def importance(release: Release) -> tuple[bool, bool, int]:
         runs_now = now is not None and release.number == now.number
         return (runs_now, release.ran and release.slug in slugs, release.number)
 
-    return sorted(sorted(releases, key=worth)[-REMEMBERED:], key=lambda release: release.number)
+    return sorted(sorted(releases, key=importance)[-RECORDED:], key=lambda release: release.number)
 
 
-def unheard(releases: Sequence[Release], reached: Collection[str], machines: Collection[str]) -> Release | None:
+def unfinished_command(
+    releases: Sequence[Release], reached: Collection[str], machines: Collection[str]
+) -> Release | None:
     """The newest release whose command may still be running, on one of ``machines`` that is unreachable."""
     unreachable = set(machines) - set(reached)
     return next(

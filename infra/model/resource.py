@@ -82,7 +82,7 @@ class Found:
     kept: bool = False
 
     @property
-    def ours(self) -> bool:
+    def managed(self) -> bool:
         """Whether it is managed: dynoctl created it and may change it."""
         return not self.foreign and not self.blocked
 
@@ -140,7 +140,7 @@ class Command:
     stdin: bytes | None = None
     secret: bool = False
     timeout: int = 60
-    says: str = ""
+    label: str = ""
     """The text shown while it runs, such as ``start web.1``."""
     quiet: bool = False
     """Whether it is not shown in the progress."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from infra.errors import Diagnostic
 from infra.manifest.model import Router
+from infra.model import paths
 
-LIVE = "/etc/dynoctl/router/live"
+LIVE = f"{paths.ROUTER}/live"
 """The active configuration: a symbolic link to a directory that is replaced as a whole."""
 
 # Prints one line for each app on the router: whether maintenance mode is on (closed), and the app's marker.
@@ -83,9 +84,9 @@ def conflicts(
         if router is None or server not in found:
             continue
         routes, listening = found[server]
-        ours = {port for route in routes for port in route.ports}
-        mine = ports(router)
-        for port in sorted(mine.keys() & (listening - ours)):
+        managed = {port for route in routes for port in route.ports}
+        wanted = ports(router)
+        for port in sorted(wanted.keys() & (listening - managed)):
             yield Diagnostic(
                 f"{server}: port {port} is already in use, and not by dynoctl's router",
                 path="router/listen",
@@ -100,19 +101,19 @@ def conflicts(
                     path="router/kind",
                     expected=f"{route.kind}, or another server",
                 )
-            both = mine.keys() & route.ports.keys()
-            for port in sorted(both):
-                if (mine[port] == "tls") != (route.ports[port] == "tls"):
-                    protocol = "HTTP" if mine[port] == "tls" else "HTTPS"
+            shared = wanted.keys() & route.ports.keys()
+            for port in sorted(shared):
+                if (wanted[port] == "tls") != (route.ports[port] == "tls"):
+                    protocol = "HTTP" if wanted[port] == "tls" else "HTTPS"
                     yield Diagnostic(
                         f"{server}: port {port} is already used for {protocol} by {route.app}", path="router/listen"
                     )
-            same = sorted(set(router.hosts) & set(route.hosts)) if both else []
-            if both and not router.hosts and not route.hosts:
-                same = ["the default route"]
-            if same:
+            hosts = sorted(set(router.hosts) & set(route.hosts)) if shared else []
+            if shared and not router.hosts and not route.hosts:
+                hosts = ["the default route"]
+            if hosts:
                 yield Diagnostic(
-                    f"{server}: already routed to {route.app}: {', '.join(same)}",
+                    f"{server}: already routed to {route.app}: {', '.join(hosts)}",
                     path="router/hosts",
                     expected="different hosts for each app",
                 )

@@ -23,9 +23,10 @@ class Base:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A command for a one-off dyno. A single word is a line for a shell. ``seconds`` is its time limit (0: none)."""
+    """A command for a one-off dyno. A single argument is a line for a shell. ``seconds`` is its time limit; 0 is
+    none."""
 
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     mode: Literal["terminal", "pipe", "detached"]
     variables: Mapping[str, str] = field(default_factory=dict)
     seconds: int = 0

@@ -43,7 +43,7 @@ class StepFailed(DynoctlError):
     """A command failed on a server that still answers; ``output`` is what it printed."""
 
     def __init__(self, server: str, command: Command, status: int, output: str) -> None:
-        what = command.says or " ".join(command.argv[:2])
+        what = command.label or " ".join(command.argv[:2])
         self.timed_out = status in (124, 137)
         why = f"timed out after {command.timeout} s" if self.timed_out else f"exited with status {status}"
         super().__init__(f"{server}: {what}: {why}", output)
@@ -117,9 +117,9 @@ class Session(Observable, Protocol):
         ...
 
     def build(self, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:
-        """Build a tree there: the tar in ``up`` is sent, the result comes back as a tar in ``down`` if every command
-        succeeded, and what they print goes to ``log``. The status of the first that failed, or 0. Raises Unreachable.
-        """
+        """Build a tree on the server: send the tar in ``up``, and write the result to ``down`` as a tar if every
+        command succeeds, and their output to ``log``. Returns the status of the first one that fails, or 0. Raises
+        Unreachable."""
         ...
 
     def close(self) -> None:

@@ -134,7 +134,7 @@ class Registry(Protocol):
         """Whether a Ruby version satisfies a requirement."""
         ...
 
-    def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
+    def slug_keys(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
         """The keys of the resources of slugs, given by their digests."""
         ...
 

@@ -1,4 +1,4 @@
-"""Words of messages that several rooms put together."""
+"""Text of messages, shared by several rooms."""
 
 from __future__ import annotations
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra.manifest.model import Volume
-from infra.model import naming
-
-VOLUMES_ROOT = "/var/lib/dynoctl-volumes"
-"""Outside of the state that destroy removes: the data in a volume belongs to the app and is only removed by hand."""
+from infra.model import naming, paths
 
 
 def volume_name(app: str, volume: str) -> str:
@@ -18,7 +15,7 @@ def volume_name(app: str, volume: str) -> str:
 
 def volume_path(app: str, volume: str) -> str:
     """The path of the volume on its server."""
-    return f"{VOLUMES_ROOT}/{app}/{volume}"
+    return f"{paths.VOLUMES}/{app}/{volume}"
 
 
 def volume_users(volume: Volume, homes: Mapping[str, str]) -> dict[str, str]:

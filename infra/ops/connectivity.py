@@ -28,7 +28,7 @@ class Answer:
     service: str
     adapter: str
     ok: bool
-    says: str
+    message: str
 
 
 class Question:

@@ -30,7 +30,7 @@ from infra.remote.quote import observation, sections
 from infra.remote.session import Session
 from infra.slug import squashfs
 
-HERE = "here"
+LOCAL = "here"
 """The name of the local machine in findings, in place of a server's."""
 
 SKEW, BROKEN_CLOCK = 2.0, 60.0
@@ -47,13 +47,13 @@ Result = Literal["ok", "warning", "failed"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check on one server. ``says`` is what was found, ``cure`` the hint if it is not ok."""
+    """The result of one check on one server. ``message`` is what was found, ``hint`` how to fix it if it is not ok."""
 
     server: str
     check: str
     result: Result
-    says: str
-    cure: str = ""
+    message: str
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Results:
     """The results of one server. ``sent`` and ``back`` are the local time before and after its clock was read."""
 
     login: Sequence[Finding]
@@ -83,22 +83,22 @@ class _Seen:
 def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = time.time) -> Report:
     """Run all checks; changes nothing. Failures of a server and missing secrets are findings, not errors."""
     stack = registry.stack(manifest)
-    here, question = _here(manifest, registry, stack)
+    local, question = _local(manifest, registry, stack)
     scope = Scope(manifest.app.name, secrets.token_hex(16), packages=stack.packages, router=registry.router(manifest))
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
 
-    def ask(target: Target) -> _Seen | list[Finding]:
+    def ask(target: Target) -> _Results | list[Finding]:
         return _ask(target, observer, question, now)
 
     results = {target.name: result for target, result in each(ask, targets(manifest)).items()}
     found: list[Finding] = []
-    seen = {name: result for name, result in results.items() if isinstance(result, _Seen)}
-    facts = {name: result.observed.facts for name, result in seen.items()}
-    formation = form(manifest, facts, [name for name in results if name not in seen])
+    reachable = {name: result for name, result in results.items() if isinstance(result, _Results)}
+    facts = {name: result.observed.facts for name, result in reachable.items()}
+    formation = form(manifest, facts, [name for name in results if name not in reachable])
     for name, result in results.items():
-        if isinstance(result, _Seen):
-            coming = preconditions.missing(stack, result.observed, registry.package_key)
-            found += [*result.login, *_server(name, result, manifest, stack, formation, coming)]
+        if isinstance(result, _Results):
+            to_install = preconditions.missing(stack, result.observed, registry.package_key)
+            found += [*result.login, *_server(name, result, manifest, stack, formation, to_install)]
         elif isinstance(result, DynoctlError):
             found.append(_failed(name, "ssh", result))
         else:
@@ -106,23 +106,23 @@ def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = t
     problems = [*preconditions.other_destinations(manifest, facts), *_twins(facts), *formation.errors]
     fleet = [Finding("fleet", "dynos", "failed", problem.summary, _hint(problem)) for problem in problems]
     wanted = sum(type_.count for type_ in manifest.types.values())
-    if not problems and seen:
-        says = f"{len(formation.homes)} of {quantity(wanted, 'dyno')} placed"
+    if not problems and reachable:
+        message = f"{len(formation.homes)} of {quantity(wanted, 'dyno')} placed"
         full = len(formation.homes) == wanted
-        cure = "the unreachable servers may have capacity for the rest"
-        fleet = [Finding("fleet", "dynos", "ok" if full else "warning", says, "" if full else cure)]
-    return Report((*here, *found, *fleet), tuple(name for name in results if name not in seen))
+        hint = "the unreachable servers may have capacity for the rest"
+        fleet = [Finding("fleet", "dynos", "ok" if full else "warning", message, "" if full else hint)]
+    return Report((*local, *found, *fleet), tuple(name for name in results if name not in reachable))
 
 
-def _here(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Finding], Question | None]:
+def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Finding], Question | None]:
     """Check the local machine: the manifest, the app's source and the references."""
-    found = [Finding(HERE, "manifest", "ok", f"{manifest.file.name} is valid")]
+    found = [Finding(LOCAL, "manifest", "ok", f"{manifest.file.name} is valid")]
     try:
         slug = registry.slug(manifest, stack)
         squashfs.find()
-        found.append(Finding(HERE, "app", "ok", f"slug {slug.digest[:12]}"))
+        found.append(Finding(LOCAL, "app", "ok", f"slug {slug.digest[:12]}"))
     except DynoctlError as error:
-        found.append(_failed(HERE, "app", error))
+        found.append(_failed(LOCAL, "app", error))
     question = None
     try:
         resolver = resolver_of(manifest)
@@ -130,17 +130,17 @@ def _here(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Fi
         resolve_credentials(manifest, resolver)
         resolve_tls(manifest)
         question = Question(manifest, stack.program)
-        found.append(Finding(HERE, "secrets", "ok", f"{len(environment)} config vars resolved"))
+        found.append(Finding(LOCAL, "secrets", "ok", f"{len(environment)} config vars resolved"))
     except ManifestInvalid as error:
-        found += [Finding(HERE, "secrets", "failed", problem.summary, _hint(problem)) for problem in error.diagnostics]
+        found += [Finding(LOCAL, "secrets", "failed", problem.summary, _hint(problem)) for problem in error.diagnostics]
     except DynoctlError as error:
-        found.append(_failed(HERE, "secrets", error))
+        found.append(_failed(LOCAL, "secrets", error))
     return found, question
 
 
 def _ask(
     target: Target, observer: Observer, question: Question | None, now: Callable[[], float]
-) -> _Seen | list[Finding]:
+) -> _Results | list[Finding]:
     """Check one server over one connection; if that fails, the findings so far."""
     findings: list[Finding] = []
     try:
@@ -161,7 +161,7 @@ def _ask(
             ) from None
         findings.append(Finding(target.name, "root", "ok", "login as root" if session.user == "root" else "with sudo"))
         observed = observer.look(session)
-        return _Seen(findings, observed, health, sent, back, question.put(session) if question else ())
+        return _Results(findings, observed, health, sent, back, question.put(session) if question else ())
     except DynoctlError as error:
         return [*findings, _failed(target.name, "system" if len(findings) > 1 else "root", error)]
     finally:
@@ -169,35 +169,35 @@ def _ask(
 
 
 def _server(
-    name: str, seen: _Seen, manifest: Manifest, stack: Stack, formation: Formation, coming: Sequence[str]
+    name: str, results: _Results, manifest: Manifest, stack: Stack, formation: Formation, to_install: Sequence[str]
 ) -> Iterator[Finding]:
-    facts, health = seen.observed.facts, seen.checkup
+    facts, health = results.observed.facts, results.checkup
     idle = any(server.name == name and (server.drain or not server.dynos) for server in manifest.servers)
     yield from _finding(name, "systemd", preconditions.system(name, facts), f"{facts.systemd} on {health.system}")
     off = [controller for controller in ("cpu", "memory") if controller not in health.controllers]
-    cure = f"boot with cgroup_enable={off[0]} on the kernel command line, and without cgroup_disable" if off else ""
-    says = f"missing cgroup controllers: {', '.join(off)}" if off else "cgroup controllers cpu, memory"
-    yield Finding(name, "limits", "failed" if off else "ok", says, cure)
+    hint = f"boot with cgroup_enable={off[0]} on the kernel command line, and without cgroup_disable" if off else ""
+    message = f"missing cgroup controllers: {', '.join(off)}" if off else "cgroup controllers cpu, memory"
+    yield Finding(name, "limits", "failed" if off else "ok", message, hint)
     loop = "loop devices, squashfs" if health.loop else "no loop devices"
-    cure = "" if health.loop else "load the kernel module: modprobe loop"
-    yield Finding(name, "slugs", "ok" if health.loop else "failed", loop, cure)
+    hint = "" if health.loop else "load the kernel module: modprobe loop"
+    yield Finding(name, "slugs", "ok" if health.loop else "failed", loop, hint)
     if not idle:
         has = f"ruby {facts.ruby}" if facts.ruby else "not installed"
-        installed = f"{has}; apply installs {', '.join(coming)}" if coming else has
-        yield from _finding(name, "ruby", preconditions.layers(name, facts, stack, coming), installed)
+        installed = f"{has}; apply installs {', '.join(to_install)}" if to_install else has
+        yield from _finding(name, "ruby", preconditions.layers(name, facts, stack, to_install), installed)
     yield from _disks(name, health)
-    yield _clock(name, seen)
+    yield _clock(name, results)
     yield from _memory(name, manifest, health, formation)
     around = {name: (facts.routes, facts.ports)}
     ports = [f"{dyno.port} for {dyno.name}" for dyno in formation.dynos if dyno.server == name and dyno.port]
     conflicts = list(routing.conflicts(manifest.app.name, manifest.router, around))
     yield from _finding(name, "ports", conflicts, ", ".join(ports) or "none needed")
-    for answer in seen.answers:
-        cure = (
+    for answer in results.answers:
+        hint = (
             f"check {answer.service} in {manifest.file.name}, its credentials, and the firewall between {name} and it"
         )
         result: Result = "ok" if answer.ok else "failed"
-        yield Finding(name, answer.service, result, f"{answer.adapter}: {answer.says}", "" if answer.ok else cure)
+        yield Finding(name, answer.service, result, f"{answer.adapter}: {answer.message}", "" if answer.ok else hint)
 
 
 def _disks(name: str, health: Checkup) -> Iterator[Finding]:
@@ -217,36 +217,36 @@ def _disks(name: str, health: Checkup) -> Iterator[Finding]:
             none = disk.free < FULL or (disk.inodes is not None and disk.inodes < INODES // 10)
             if low:
                 inodes = "" if disk.inodes is None else f" and {disk.inodes} inodes"
-                says = f"{disk.path} has {disk.free // MIB} MiB{inodes} free"
-                cure = f"free disk space: du -x -d 2 {disk.path}, journalctl --vacuum-size=200M, apt-get clean"
-                yield Finding(name, "disk", "failed" if none else "warning", says, cure)
+                message = f"{disk.path} has {disk.free // MIB} MiB{inodes} free"
+                hint = f"free disk space: du -x -d 2 {disk.path}, journalctl --vacuum-size=200M, apt-get clean"
+                yield Finding(name, "disk", "failed" if none else "warning", message, hint)
                 free = []
                 break
     if free:
         yield Finding(name, "disk", "ok", f"{', '.join(free)} free")
 
 
-def _clock(name: str, seen: _Seen) -> Finding:
+def _clock(name: str, results: _Results) -> Finding:
     # The server read its clock between our two readings, so only what lies outside of them is skew.
-    skew = max(0.0, seen.sent - seen.checkup.clock, seen.checkup.clock - seen.back)
+    skew = max(0.0, results.sent - results.checkup.clock, results.checkup.clock - results.back)
     if skew <= SKEW:
         return Finding(
             name, "clock", "ok", "in sync" if skew < 0.1 else f"differs from the local clock by {skew:.1f} s"
         )
-    way = "behind" if seen.checkup.clock < seen.sent else "ahead of"
-    cure = "set up time synchronisation: systemctl enable --now systemd-timesyncd; or check the local clock"
+    way = "behind" if results.checkup.clock < results.sent else "ahead of"
+    hint = "set up time synchronisation: systemctl enable --now systemd-timesyncd; or check the local clock"
     return Finding(
-        name, "clock", "failed" if skew > BROKEN_CLOCK else "warning", f"{skew:.0f} s {way} the local clock", cure
+        name, "clock", "failed" if skew > BROKEN_CLOCK else "warning", f"{skew:.0f} s {way} the local clock", hint
     )
 
 
 def _memory(name: str, manifest: Manifest, health: Checkup, formation: Formation) -> Iterator[Finding]:
     types = [dyno.rpartition(".")[0] for dyno, home in formation.homes.items() if home == name]
     most = sum(manifest.types[type_].memory for type_ in types if type_ in manifest.types) // MIB
-    says = f"{quantity(len(types), 'dyno')} may use {most} of {health.memory} MiB"
-    cure = "lower dynos.TYPE.memory or add a server, or the kernel may kill dynos when all use their limit"
+    message = f"{quantity(len(types), 'dyno')} may use {most} of {health.memory} MiB"
+    hint = "lower dynos.TYPE.memory or add a server, or the kernel may kill dynos when all use their limit"
     over = most > health.memory
-    yield Finding(name, "memory", "warning" if over else "ok", says, cure if over else "")
+    yield Finding(name, "memory", "warning" if over else "ok", message, hint if over else "")
 
 
 def _finding(name: str, check: str, problems: Sequence[Diagnostic], well: str) -> Iterator[Finding]:

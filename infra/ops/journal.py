@@ -83,13 +83,13 @@ class Reader:
         if by_systemd and source != "app":
             return None  # the start and end of the health check are reported by the unit of the dyno itself
         return Line(
-            int(time),
-            self._server,
-            dyno,
-            "systemd" if by_systemd else source,
-            _text(entry.get("MESSAGE")),
-            _string(entry.get("__CURSOR")),
-            int(priority) if priority.isdigit() else 6,
+            time=int(time),
+            server=self._server,
+            dyno=dyno,
+            source="systemd" if by_systemd else source,
+            message=_text(entry.get("MESSAGE")),
+            cursor=_string(entry.get("__CURSOR")),
+            priority=int(priority) if priority.isdigit() else 6,
         )
 
     def dyno(self, unit: str) -> str | None:

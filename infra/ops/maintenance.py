@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.errors import DynoctlError
+from infra.fleet.ask import ask_servers
 from infra.fleet.inventory import targets
 from infra.fleet.lock import Identity, lock_all
 from infra.manifest.model import Manifest
@@ -58,7 +59,7 @@ def read_page(file: Path | None, kind: str) -> str:
 
 
 def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str, DynoctlError | None]:
-    """Show the page (None: the app again) on every server of the router, while holding the app's lock.
+    """Show the page (None: the app again) on every reachable server of the router, while holding the app's lock.
 
     Returns the error of each server, or None. Raises DynoctlError, with nothing changed, if there is no router or the
     lock is held."""
@@ -69,15 +70,10 @@ def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str
             "add router: {kind: nginx, servers: [...]} and run dynoctl apply",
         )
     wanted = [target for target in targets(manifest) if target.name in router.servers]
-    sessions: dict[str, Session] = {target.name: Session(target) for target in wanted}
+    sessions: dict[str, Session] = {}
     try:
-        unreachable = {
-            name: answer
-            for name, answer in each(lambda name: sessions[name].channel().close(), sessions).items()
-            if isinstance(answer, DynoctlError)
-        }
-        reachable = {name: session for name, session in sorted(sessions.items()) if name not in unreachable}
-        return {**_switch(reachable, registry, app, page), **unreachable}
+        _, unreachable = ask_servers(wanted, lambda session: None, keep=sessions)
+        return {**_switch(dict(sorted(sessions.items())), registry, app, page), **unreachable}
     finally:
         for session in sessions.values():
             session.close()
@@ -86,9 +82,9 @@ def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str
 def _switch(
     sessions: Mapping[str, Session], registry: Registry, app: str, page: str | None
 ) -> dict[str, DynoctlError | None]:
-    shells = lock_all(sessions, app, Identity.here())
+    shells = lock_all(sessions, app, Identity.current())
     try:
-        look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), says="read the state of the router")
+        look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), label="read the state of the router")
         found = {name: routing.read(shell.run([look])) for name, shell in shells.items()}
         mine = {name: next((route for route in routes if route.app == app), None) for name, routes in found.items()}
         without = [name for name, route in mine.items() if route is None]

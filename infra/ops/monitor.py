@@ -22,7 +22,7 @@ from infra.remote.stream import Stream
 
 
 @dataclass(frozen=True)
-class Seen:
+class Sample:
     """The last sample of a server. ``cpu`` is the share of a core that each dyno used between the last two samples.
     ``unreachable`` is the reason if the server is unreachable; the other values are then those of the last sample.
     ``samples`` counts the samples."""
@@ -44,7 +44,7 @@ class Monitor:
         fragments = {"vitals": vitals.fragment(), "processes": reader.observe(Scope(app, ""))}
         self._script = _LOOP.replace("OBSERVE", observation(fragments, self._nonce))
         self._values = {"interval": f"{interval:g}"}
-        self._seen = {target.name: Seen(target.name) for target in targets}
+        self._last = {target.name: Sample(target.name) for target in targets}
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -62,10 +62,10 @@ class Monitor:
             with suppress(OSError, EOFError):
                 session.close()
 
-    def seen(self) -> list[Seen]:
+    def last_samples(self) -> list[Sample]:
         """The last sample of every server, in the order of the manifest."""
         with self._lock:
-            return [self._seen[target.name] for target in self._targets]
+            return [self._last[target.name] for target in self._targets]
 
     def _follow(self, target: Target) -> None:
         def sample(session: Session, answers: Callable[[], None]) -> None:
@@ -78,7 +78,7 @@ class Monitor:
 
         def lost(reason: str) -> None:
             with self._lock:
-                self._seen[target.name] = replace(self._seen[target.name], unreachable=reason, cpu=None)
+                self._last[target.name] = replace(self._last[target.name], unreachable=reason, cpu=None)
 
         stay_connected(target, sample, lost, self._over)
 
@@ -99,12 +99,12 @@ class Monitor:
         except (ValueError, KeyError, IndexError) as error:
             raise DynoctlError(f"cannot parse the output of {server}: {error}") from None
         with self._lock:
-            old = self._seen[server]
+            old = self._last[server]
             cpu = used(old, now.uptime, rows) if not old.unreachable and old.vitals else None
-            self._seen[server] = Seen(server, now, rows, cpu, "", old.samples + 1)
+            self._last[server] = Sample(server, now, rows, cpu, "", old.samples + 1)
 
 
-def used(old: Seen, uptime: float, rows: Sequence[Row]) -> dict[str, float]:
+def used(old: Sample, uptime: float, rows: Sequence[Row]) -> dict[str, float]:
     """The share of a core that each dyno used since ``old``; without dynos that started since."""
     before = {(row.dyno, row.pid): row.cpu_seconds for row in old.rows}
     elapsed = uptime - (old.vitals.uptime if old.vitals else uptime)

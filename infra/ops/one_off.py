@@ -82,15 +82,15 @@ def find(app: str, runs: Runs, targets: Sequence[Target]) -> Place:
         try:
             now = vitals.parse(parts["vitals"][1])
             parsed = [release.parse(parse_line(line)) for line in parts["releases"][1].splitlines()]
-            known = [record for record in parsed if record is not None]
-            return now.load[0] / max(1, now.cores), runs.bases(app, parts["bases"][1]), known
+            releases = [record for record in parsed if record is not None]
+            return now.load[0] / max(1, now.cores), runs.bases(app, parts["bases"][1]), releases
         except (KeyError, ValueError, IndexError):
             raise DynoctlError(f"cannot parse the output of {session.name}") from None
 
     sessions: dict[str, Session] = {}
     good, errors = ask_servers(targets, ask, keep=sessions)
-    lost = list(errors.values())
-    newest = release.current(release.merge(known for *_, known in good.values()))
+    causes = list(errors.values())
+    newest = release.current(release.merge(releases for *_, releases in good.values()))
     places = [
         ((newest is not None and base.slug != newest.slug, not base.up, load, _order(base)), name, base)
         for name, (load, bases, _) in good.items()
@@ -102,11 +102,11 @@ def find(app: str, runs: Runs, targets: Sequence[Target]) -> Place:
             session.close()
     if chosen is not None:
         return Place(sessions[chosen[1]], chosen[2])
-    if lost and not good:
-        if len(lost) == 1:
-            raise lost[0]
-        raise Unreachable("no server is reachable", "\n".join(error.summary for error in lost))
-    reasons = f" ({'; '.join(error.summary for error in lost)})" if lost else ""
+    if causes and not good:
+        if len(causes) == 1:
+            raise causes[0]
+        raise Unreachable("no server is reachable", "\n".join(error.summary for error in causes))
+    reasons = f" ({'; '.join(error.summary for error in causes)})" if causes else ""
     servers = f"{targets[0].name} has no" if len(targets) == 1 else "no server has a"
     raise DynoctlError(f"{servers} dyno of {app} whose release a one-off dyno could run{reasons}", "dynoctl apply")
 

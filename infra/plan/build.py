@@ -30,12 +30,12 @@ def build(
     errors: Sequence[Diagnostic] = (),
     notes: Sequence[str] = (),
     rollout: Rollout | None = None,
-    stays: Mapping[str, Container[str]] | None = None,
+    kept: Mapping[str, Container[str]] | None = None,
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
     selection: Selection = EVERYTHING,
 ) -> Plan:
-    """Diff every reachable server and order the changes. ``stays`` are, by server, the keys of resources that are kept
+    """Diff every reachable server and order the changes. ``kept`` are, by server, the keys of resources that are kept
     although they are no longer desired. The plan has only the changes chosen by ``selection``."""
     by_kind = {provider.kind: provider for provider in providers}
     rank = {provider.kind: number for number, provider in enumerate(providers)}
@@ -46,7 +46,7 @@ def build(
     problems = list(errors)
     for server, observed in found.items():
         differing, conflicts = diff(
-            server, wanted[server], observed, by_kind, (stays or {}).get(server, ()), selection.restarts
+            server, wanted[server], observed, by_kind, (kept or {}).get(server, ()), selection.restarts
         )
         changes += differing
         problems += conflicts
@@ -56,7 +56,7 @@ def build(
     due = changes
     proving = candidates(due, wanted)
     changes = selection.choose(due)
-    left = [change for change in due if change not in changes]
+    left_out = [change for change in due if change not in changes]
     moving = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect is Effect.RESTART]
     return Plan(
@@ -72,9 +72,9 @@ def build(
         candidates=tuple(server for server in proving if server in moving),
         build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),
         builder=builder,
-        left_out=len(left),
-        left_on=frozenset(change.resource.server for change in left),
-        idle=frozenset(dyno for (_, dyno), effect in effects(left).items() if effect is Effect.START),
+        left_out=len(left_out),
+        left_on=frozenset(change.resource.server for change in left_out),
+        idle=frozenset(dyno for (_, dyno), effect in effects(left_out).items() if effect is Effect.START),
     )
 
 

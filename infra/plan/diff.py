@@ -17,12 +17,12 @@ def diff(
     desired: Sequence[Resource],
     observed: Observed,
     providers: Mapping[str, Provider],
-    stays: Container[str] = (),
+    kept: Container[str] = (),
     restarts: Callable[[Sequence[Resource], Mapping[str, Found]], Sequence[Change]] = lambda *_: (),
 ) -> tuple[list[Change], list[Diagnostic]]:
     """The changes from ``observed`` to ``desired``, in no particular order, and the conflicts that prevent them.
 
-    ``stays`` are the keys of resources that are kept although they are no longer desired. ``restarts`` returns the
+    ``kept`` are the keys of resources that are kept although they are no longer desired. ``restarts`` returns the
     restarts that the user requested; they apply to resources that do not change otherwise."""
     changes: list[Change] = []
     errors: list[Diagnostic] = []
@@ -30,7 +30,7 @@ def diff(
     wanted = {resource.key: resource for resource in desired}
     for key, resource in wanted.items():
         found = observed.resources.get(key)
-        if found is not None and not found.ours and key not in record:
+        if found is not None and not found.managed and key not in record:
             errors.append(_foreign(resource, found))
             continue
         change = _compare(
@@ -56,7 +56,7 @@ def diff(
     touched = {change.resource.key for change in changes}
     changes += [change for change in restarts(desired, observed.resources) if change.resource.key not in touched]
     for key, found in observed.resources.items():
-        if key in wanted or key in stays or found.kept or (not found.ours and key not in record):
+        if key in wanted or key in kept or found.kept or (not found.managed and key not in record):
             continue
         kind, _, name = key.partition(".")
         dyno = _dyno_of(name)

@@ -12,7 +12,7 @@ from infra.model import naming, routing
 from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
 from infra.model.text import quantity
-from infra.plan.placement import Place, Placement, Share, place
+from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, place
 
 HIGHEST = 65535
 """The highest TCP port."""
@@ -29,15 +29,15 @@ def form(
     app = manifest.app.name
     waiting = set(unreachable) - set(evacuate)
     drains = {server.name for server in manifest.servers if server.drain}
-    known = recorded_homes(manifest, found)
-    recorded = {dyno: home for dyno, home in known.items() if home not in evacuate}
+    homes = recorded_homes(manifest, found)
+    recorded = {dyno: home for dyno, home in homes.items() if home not in evacuate}
     before = current_homes(app, found, recorded)
     wanted = [
-        Share(f"{type_.name}.{number}", type_.cpu)
+        DesiredDyno(f"{type_.name}.{number}", type_.cpu)
         for type_ in manifest.types.values()
         for number in range(1, type_.count + 1)
     ]
-    names = {share.dyno for share in wanted}
+    names = {dyno.name for dyno in wanted}
     reserved = {
         dyno: home for dyno, home in recorded.items() if home in waiting and dyno in names and dyno not in before
     }
@@ -46,7 +46,7 @@ def form(
         for dyno, home in before.items()
     }
     places = [
-        Place(
+        ServerCapacity(
             server.name,
             found[server.name].cores,
             sum(mark.cpu for mark in found[server.name].marks if mark.app != app),
@@ -72,11 +72,11 @@ def form(
         for problem in problems
         if waiting
     ]
-    left = {**known, **before}
+    previous = {**homes, **before}
     for name in (server.name for server in manifest.servers):
         if name in evacuate:
-            idle = "no capacity for its dynos on other servers" if name in left.values() else "it had no dynos"
-            notes.append(f"{name} is evacuated: {_moves(name, left, placed.homes) or idle}")
+            idle = "no capacity for its dynos on other servers" if name in previous.values() else "it had no dynos"
+            notes.append(f"{name} is evacuated: {_moves(name, previous, placed.homes) or idle}")
         elif name in drains and name in found:
             idle = "it has no dynos left and can be removed from the manifest"
             if name in placed.homes.values():
@@ -84,11 +84,11 @@ def form(
             elif running_here := sorted(found[name].dynos(app), key=naming.dyno_order):
                 names_shown = ", ".join(running_here[:NAMED]) + (", ..." if len(running_here) > NAMED else "")
                 idle = f"{names_shown} will be removed after all other changes succeeded"
-            notes.append(f"{name} is draining: {_moves(name, left, placed.homes) or idle}")
+            notes.append(f"{name} is draining: {_moves(name, previous, placed.homes) or idle}")
         elif name in drains:
             notes.append(f"{name} is draining and unreachable; if it is lost: dynoctl apply --evacuate {name}")
-    lost = _unreachable(app, found, {dyno: home for dyno, home in placed.homes.items() if home in waiting})
-    return Formation(tuple(dynos), placed.homes, left, errors, tuple(notes), lost)
+    upstreams = _unreachable(app, found, {dyno: home for dyno, home in placed.homes.items() if home in waiting})
+    return Formation(tuple(dynos), placed.homes, previous, errors, tuple(notes), upstreams)
 
 
 def _moves(server: str, before: Mapping[str, str], homes: Mapping[str, str]) -> str:
@@ -101,14 +101,14 @@ def _moves(server: str, before: Mapping[str, str], homes: Mapping[str, str]) -> 
 
 def _unreachable(app: str, found: Mapping[str, Facts], homes: Mapping[str, str]) -> tuple[Dyno, ...]:
     """The dynos on unreachable servers, with the addresses that the routers have for them."""
-    known = {
+    upstreams = {
         dyno: upstream
         for facts in found.values()
         for route in facts.routes
         if route.app == app
         for dyno, upstream in route.upstreams.items()
     }
-    places = {dyno: routing.split(known.get(dyno, "")) for dyno in homes}
+    places = {dyno: routing.split(upstreams.get(dyno, "")) for dyno in homes}
     return tuple(Dyno(dyno, homes[dyno], *place) for dyno, place in places.items() if place is not None)
 
 
@@ -121,8 +121,8 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, 
     servers = newest.get("servers", {})
     for dyno, machine in newest.get("dynos", {}).items():
         # A reachable server is identified by its machine-id, an unreachable one by its recorded address.
-        known = servers.get(machine, {})
-        name = names.get(machine) or hosts.get(known.get("host", ""))
+        connection = servers.get(machine, {})
+        name = names.get(machine) or hosts.get(connection.get("host", ""))
         if name is not None:
             homes[dyno] = name
     return homes
@@ -131,12 +131,12 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, 
 def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, str]) -> dict[str, str]:
     """The server on which each dyno runs now. A dyno found on several servers belongs to the recorded one, or else to
     the first. A dyno whose recorded server is unreachable is left out."""
-    seen: dict[str, list[str]] = {dyno: [] for dyno in recorded}
+    found_on: dict[str, list[str]] = {dyno: [] for dyno in recorded}
     for server, facts in found.items():
         for dyno in facts.dynos(app):
-            seen.setdefault(dyno, []).append(server)
+            found_on.setdefault(dyno, []).append(server)
     homes: dict[str, str] = {}
-    for dyno, servers in seen.items():
+    for dyno, servers in found_on.items():
         record = recorded.get(dyno)
         if record is None:
             homes[dyno] = servers[0]
@@ -147,16 +147,16 @@ def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, s
     return homes
 
 
-def _capacity(placed: Placement, places: Sequence[Place], drains: Collection[str]) -> list[Diagnostic]:
+def _capacity(placed: Placement, places: Sequence[ServerCapacity], drains: Collection[str]) -> list[Diagnostic]:
     if not placed.missing:
         return []
     cores = sum(spot.cores for spot in places)
     missing = -(-placed.missing // 10) / 100
     drained = f", without the draining {', '.join(sorted(drains))}" if drains else ""
-    some = ", ".join(placed.homeless[:5]) + (", ..." if len(placed.homeless) > 5 else "")
+    shown = ", ".join(placed.homeless[:5]) + (", ..." if len(placed.homeless) > 5 else "")
     return [
         Diagnostic(
-            f"no capacity for {quantity(len(placed.homeless), 'dyno')} ({some}): {missing:g} more cores are needed",
+            f"no capacity for {quantity(len(placed.homeless), 'dyno')} ({shown}): {missing:g} more cores are needed",
             expected=f"at most {CORE // 250} dynos of 0.25 CPU per core, on {quantity(len(places), 'server')} with "
             f"{quantity(cores, 'core')}{drained}",
             hint="add a server, or lower dynos.*.count or dynos.*.cpu",
@@ -168,13 +168,13 @@ def _ports(
     manifest: Manifest,
     found: Mapping[str, Facts],
     placed: Placement,
-    wanted: Sequence[Share],
+    wanted: Sequence[DesiredDyno],
     addresses: Mapping[str, str | None],
     errors: list[Diagnostic],
 ) -> list[Dyno]:
     app = manifest.app.name
     taken: dict[str, set[int]] = {}
-    given: dict[str, int] = {}
+    assigned: dict[str, int] = {}
     recorded = {name: facts.recorded_ports() for name, facts in found.items()}
     for name, facts in found.items():
         taken[name] = set(facts.ports) | {mark.port for mark in facts.marks}
@@ -183,19 +183,19 @@ def _ports(
         for dyno, mark in facts.dynos(app).items():
             if placed.homes.get(dyno) == name:
                 # The recorded port wins over the port in a unit that was edited by hand.
-                given[dyno] = recorded[name].get(dyno) or mark.port
+                assigned[dyno] = recorded[name].get(dyno) or mark.port
     dynos = []
-    for share in wanted:
-        home = placed.homes.get(share.dyno)
+    for wanted_dyno in wanted:
+        home = placed.homes.get(wanted_dyno.name)
         if home is None or home not in found:
             continue
-        type_ = naming.parse_dyno(share.dyno)[0]
+        type_ = naming.parse_dyno(wanted_dyno.name)[0]
         if manifest.types[type_].command is not None:
-            dynos.append(Dyno(share.dyno, home))
+            dynos.append(Dyno(wanted_dyno.name, home))
             continue
-        port = given.get(share.dyno)
+        port = assigned.get(wanted_dyno.name)
         if port is None:
-            port = recorded[home].get(share.dyno, 0)
+            port = recorded[home].get(wanted_dyno.name, 0)
             if not port or port in taken[home]:
                 port = manifest.dynos[type_].port
                 while port in taken[home]:
@@ -204,12 +204,12 @@ def _ports(
                     first = manifest.dynos[type_].port
                     errors.append(
                         Diagnostic(
-                            f"no free port for {share.dyno} on {home}: all ports from {first} are in use",
+                            f"no free port for {wanted_dyno.name} on {home}: all ports from {first} are in use",
                             path=f"dynos/{type_}/port",
                             expected="a lower first port",
                         )
                     )
                     continue
         taken[home].add(port)
-        dynos.append(Dyno(share.dyno, home, addresses.get(home) or found[home].address, port))
+        dynos.append(Dyno(wanted_dyno.name, home, addresses.get(home) or found[home].address, port))
     return dynos

@@ -10,7 +10,7 @@ from infra.model.formation import CORE
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerCapacity:
     """A server that can run dynos. ``used`` is the CPU quota of other apps in thousandths of a core; ``zone`` is the
     value of the label to spread over ("" without one)."""
 
@@ -21,10 +21,10 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Share:
+class DesiredDyno:
     """A desired dyno and its CPU quota in thousandths of a core."""
 
-    dyno: str
+    name: str
     cpu: int
 
 
@@ -38,8 +38,8 @@ class Placement:
 
 
 def place(
-    wanted: Sequence[Share],
-    places: Sequence[Place],
+    wanted: Sequence[DesiredDyno],
+    servers: Sequence[ServerCapacity],
     running: Mapping[str, tuple[str, int]],
     reserved: Mapping[str, str] | None = None,
 ) -> Placement:
@@ -48,67 +48,69 @@ def place(
     ``running`` maps dynos to their servers and CPU quotas; a dyno stays unless its quota grew and no longer fits.
     ``reserved`` are dynos on unreachable servers: they keep their number and their server.
     """
-    index = {spot.server: number for number, spot in enumerate(places)}
-    load = [spot.used for spot in places]
-    zones = [spot.zone for spot in places]
+    index = {capacity.server: number for number, capacity in enumerate(servers)}
+    load = [capacity.used for capacity in servers]
+    zones = [capacity.zone for capacity in servers]
     in_zone: dict[tuple[str, str], int] = {}
     homes: dict[str, str] = dict(reserved or {})
-    homeless: list[Share] = []
+    homeless: list[DesiredDyno] = []
 
-    def settle(share: Share, number: int) -> None:
-        homes[share.dyno] = places[number].server
-        load[number] += share.cpu
-        key = (share.dyno.partition(".")[0], zones[number])
+    def settle(dyno: DesiredDyno, number: int) -> None:
+        homes[dyno.name] = servers[number].server
+        load[number] += dyno.cpu
+        key = (dyno.name.partition(".")[0], zones[number])
         in_zone[key] = in_zone.get(key, 0) + 1
 
-    movable: list[Share] = []
-    for share in wanted:
-        if share.dyno in homes:
+    movable: list[DesiredDyno] = []
+    for dyno in wanted:
+        if dyno.name in homes:
             continue
-        home, had = running.get(share.dyno, ("", 0))
+        home, had = running.get(dyno.name, ("", 0))
         if home not in index:
-            movable.append(share)
-        elif share.cpu <= had or load[index[home]] + share.cpu <= places[index[home]].cores * CORE:
-            settle(share, index[home])
+            movable.append(dyno)
+        elif dyno.cpu <= had or load[index[home]] + dyno.cpu <= servers[index[home]].cores * CORE:
+            settle(dyno, index[home])
         else:
-            movable.append(share)
+            movable.append(dyno)
 
     heaps: dict[str, list[tuple[float, int]]] = {}
-    for number, spot in enumerate(places):
-        heaps.setdefault(spot.zone, []).append((_load(load[number], spot), number))
+    for number, capacity in enumerate(servers):
+        heaps.setdefault(capacity.zone, []).append((_load(load[number], capacity), number))
     for heap in heaps.values():
         heapq.heapify(heap)
     order = {zone: number for number, zone in enumerate(heaps)}
-    for share in movable:
-        type_ = share.dyno.partition(".")[0]
+    for dyno in movable:
+        type_ = dyno.name.partition(".")[0]
         # Zones with the fewest dynos of this type first; within a zone, the least loaded server with capacity.
         for zone in sorted(heaps, key=lambda zone: (in_zone.get((type_, zone), 0), order[zone])):
-            chosen = _take(heaps[zone], share, places, load)
+            chosen = _take(heaps[zone], dyno, servers, load)
             if chosen is not None:
-                settle(share, chosen)
-                heapq.heappush(heaps[zone], (_load(load[chosen], places[chosen]), chosen))
+                settle(dyno, chosen)
+                heapq.heappush(heaps[zone], (_load(load[chosen], servers[chosen]), chosen))
                 break
         else:
-            homeless.append(share)
-    return Placement(homes, sum(share.cpu for share in homeless), tuple(share.dyno for share in homeless))
+            homeless.append(dyno)
+    return Placement(homes, sum(dyno.cpu for dyno in homeless), tuple(dyno.name for dyno in homeless))
 
 
-def _load(used: int, spot: Place) -> float:
-    return used / (spot.cores * CORE)
+def _load(used: int, capacity: ServerCapacity) -> float:
+    return used / (capacity.cores * CORE)
 
 
-def _take(heap: list[tuple[float, int]], share: Share, places: Sequence[Place], load: Sequence[int]) -> int | None:
-    """The least loaded server of a zone with capacity for ``share``; None if there is none."""
+def _take(
+    heap: list[tuple[float, int]], dyno: DesiredDyno, servers: Sequence[ServerCapacity], load: Sequence[int]
+) -> int | None:
+    """The least loaded server of a zone with capacity for ``dyno``; None if there is none."""
     passed: list[tuple[float, int]] = []
     chosen = None
     while heap:
         entry = heapq.heappop(heap)
         number = entry[1]
-        if load[number] + share.cpu <= places[number].cores * CORE:
+        if load[number] + dyno.cpu <= servers[number].cores * CORE:
             chosen = number
             break
-        if load[number] < places[number].cores * CORE:
-            passed.append(entry)  # full for this share, but a smaller one may fit
+        if load[number] < servers[number].cores * CORE:
+            passed.append(entry)  # full for this dyno, but a smaller one may fit
     for entry in passed:
         heapq.heappush(heap, entry)
     return chosen

@@ -92,12 +92,12 @@ class Plan:
     def capacity(self) -> tuple[Mapping[str, tuple[int, int]], ...]:
         """For each batch, by process type: how many dynos stay up while it restarts, and how many exist."""
         formation = self.formation
-        whole = Counter(naming.parse_dyno(dyno)[0] for dyno in {**formation.before, **formation.homes})
+        total = Counter(naming.parse_dyno(dyno)[0] for dyno in {**formation.before, **formation.homes})
         up = self.up()
         found = []
         for batch in self.batches:
             moving = Counter(naming.parse_dyno(dyno)[0] for dyno in batch)
-            found.append({type_: (up[type_] - count, whole[type_]) for type_, count in sorted(moving.items())})
+            found.append({type_: (up[type_] - count, total[type_]) for type_, count in sorted(moving.items())})
         return tuple(found)
 
     def effects(self) -> dict[tuple[str, str], Effect]:

@@ -1,4 +1,4 @@
-"""The manifest's ``checks``: rules that stop a plan, whoever approves it."""
+"""The manifest's ``checks``: rules that stop a plan even if it is approved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check(manifest: Manifest, plan: Plan, logins: Mapping[str, str]) -> tuple[Ch
 
 
 def _min_healthy(manifest: Manifest, plan: Plan) -> Iterator[Check]:
-    """So many dynos of a type must be up at any time of the rollout; a percentage is rounded up."""
+    """Check that enough dynos of a type are up at any time of the rollout; a percentage is rounded up."""
     for type_, least in manifest.checks.min_healthy.items():
         whole = sum(naming.parse_dyno(dyno)[0] == type_ for dyno in plan.formation.homes)
         need = -(-whole * int(least.removesuffix("%")) // 100) if isinstance(least, str) else least
@@ -68,7 +68,8 @@ def _forbid_root_login(manifest: Manifest, logins: Mapping[str, str]) -> Iterato
 
 
 def _min_spread(manifest: Manifest, plan: Plan) -> Iterator[Check]:
-    """The dynos of a type must be on servers with so many values of a label; fewer dynos, on one value each."""
+    """Check that the dynos of a type are on servers with enough values of a label, or each on a different value if
+    there are fewer dynos."""
     labels = {server.name: server.labels for server in manifest.servers}
     types: dict[str, list[str]] = {}
     for dyno, home in plan.formation.homes.items():

@@ -28,10 +28,10 @@ def check(
     staying = {name: server for name, server in facts.items() if name not in leaving}
     idle = {server.name for server in manifest.servers if server.drain or not server.dynos}
     around = {name: (server.routes, server.ports) for name, server in staying.items()}
-    coming = {name: missing(stack, found[name], package_key) for name in staying}
+    to_install = {name: missing(stack, found[name], package_key) for name in staying}
     return [
         *other_destinations(manifest, facts),
-        *servers(staying, stack, coming, idle),
+        *servers(staying, stack, to_install, idle),
         *located(manifest, list(routing.conflicts(manifest.app.name, manifest.router, around))),
     ]
 
@@ -55,12 +55,12 @@ def other_destinations(manifest: Manifest, facts: Mapping[str, Facts]) -> Iterat
 def servers(
     found: Mapping[str, Facts],
     stack: Stack,
-    coming: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    to_install: Mapping[str, Sequence[str]] = MappingProxyType({}),
     idle: Container[str] = (),
 ) -> list[Diagnostic]:
     """The problems of the servers that run dynos.
 
-    ``coming`` are, by server, the packages that apply would install: what they provide is not reported as missing,
+    ``to_install`` are, by server, the packages that apply would install: what they provide is not reported as missing,
     except for a Ruby that apt does not have in the required version. ``idle`` servers run no dynos and need no layers.
     """
     problems: list[Diagnostic] = []
@@ -71,7 +71,7 @@ def servers(
             problems.append(twins(name, twin, facts.machine_id))
         if name in idle:
             continue
-        problems += [*system(name, facts), *layers(name, facts, stack, coming.get(name, ()))]
+        problems += [*system(name, facts), *layers(name, facts, stack, to_install.get(name, ()))]
     return problems
 
 
@@ -106,19 +106,19 @@ def system(name: str, facts: Facts) -> list[Diagnostic]:
     return problems
 
 
-def layers(name: str, facts: Facts, stack: Stack, coming: Sequence[str]) -> list[Diagnostic]:
-    """The problems with a server's Ruby and app server. ``coming`` are the packages that apply would install."""
+def layers(name: str, facts: Facts, stack: Stack, to_install: Sequence[str]) -> list[Diagnostic]:
+    """The problems with a server's Ruby and app server. ``to_install`` are the packages that apply would install."""
     problems: list[Diagnostic] = []
-    if coming and facts.apt == "no":
+    if to_install and facts.apt == "no":
         problems.append(
             Diagnostic(
-                f"{name}: cannot install {', '.join(coming)}: no apt on the server",
+                f"{name}: cannot install {', '.join(to_install)}: no apt on the server",
                 path="packages",
                 expected="Debian, or packages: manual",
                 hint="install the packages by hand and set packages: manual",
             )
         )
-    elif not facts.ruby and "ruby" in coming:
+    elif not facts.ruby and "ruby" in to_install:
         if facts.apt and not stack.ruby_fits(facts.apt):
             problems.append(
                 Diagnostic(
@@ -146,7 +146,7 @@ def layers(name: str, facts: Facts, stack: Stack, coming: Sequence[str]) -> list
                 hint="install a matching Ruby, or change ruby.version",
             )
         )
-    for program in () if coming else sorted(facts.missing):
+    for program in () if to_install else sorted(facts.missing):
         package = program.rpartition("/")[2]
         problems.append(
             Diagnostic(

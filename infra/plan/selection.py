@@ -40,11 +40,11 @@ class Selection:
         ):
             for pattern in patterns:
                 if not any(fnmatchcase(name, pattern) for name in names):
-                    known = ", ".join([*servers[:5], *types, *dynos[:5]])
+                    names_shown = ", ".join([*servers[:5], *types, *dynos[:5]])
                     kinds = "dyno or process type" if option == "--replace" else "server, dyno or process type"
                     raise DynoctlError(
                         f"{option} {pattern} matches no {kinds} of this app",
-                        f"use shell patterns such as 'web.*'; available: {known}",
+                        f"use shell patterns such as 'web.*'; available: {names_shown}",
                     )
 
     def restarts(self, wanted: Sequence[Resource], found: Mapping[str, Found]) -> list[Change]:
@@ -73,7 +73,7 @@ class Selection:
                 dynos.setdefault(change.resource.dyno, set()).add(change.resource.server)
         wanted = {dyno for dyno, servers in dynos.items() if self._selects(dyno, servers)}
         busy = {server for dyno in wanted for server in dynos[dyno]}
-        held = {server for dyno in dynos.keys() - wanted for server in dynos[dyno]}
+        needed = {server for dyno in dynos.keys() - wanted for server in dynos[dyno]}
 
         def selected(change: Change) -> bool:
             server, dyno = change.resource.server, change.resource.dyno
@@ -83,7 +83,7 @@ class Selection:
                 return bool(wanted) or not self.targets or _any(self.targets, (server,))
             named = not self.targets or _any(self.targets, (server,))
             if change.action.removes:
-                return named and server not in held and not _any(self.excludes, (server,))
+                return named and server not in needed and not _any(self.excludes, (server,))
             return server in busy or (named and not _any(self.excludes, (server,)))
 
         return [change for change in changes if selected(change)]

@@ -22,7 +22,7 @@ class Build:
         return {"dynoctl": self.version, "code": self.code, "manifest": manifest[:12]}
 
 
-def reason(meta: Mapping[str, Any], here: Build, *, manifest: str, last: Release | None, fresh: bool, slug: str) -> str:
+def reason(meta: Mapping[str, Any], this: Build, *, manifest: str, last: Release | None, fresh: bool, slug: str) -> str:
     """The reason for resources that differ because another build applied them; "" if that is not the cause.
 
     ``manifest`` and ``slug`` are the current digests, ``last`` is the newest release, and ``fresh`` is whether the plan
@@ -30,17 +30,17 @@ def reason(meta: Mapping[str, Any], here: Build, *, manifest: str, last: Release
     secret or the source may have changed."""
     settled = meta.get("settled") or {}
     then = Build(str(settled.get("dynoctl", "")), str(settled.get("code", "")))
-    if not then.version or then == here:
+    if not then.version or then == this:
         return ""
     # 0.1.0 did not record the manifest of the last apply, but each release has the digest of its manifest.
     before = str(settled.get("manifest") or ("" if last is None else last.manifest))
-    same = before == manifest[:12]
-    if fresh and not (same and last is not None and last.slug == slug):
+    unchanged = before == manifest[:12]
+    if fresh and not (unchanged and last is not None and last.slug == slug):
         return ""
-    verb = "writes" if same and not fresh else "may write"
-    old, new = then.version, here.version
+    verb = "writes" if unchanged and not fresh else "may write"
+    old, new = then.version, this.version
     if old == new:
-        old, new = f"{old} (code {then.code})", f"{new} (code {here.code})"
+        old, new = f"{old} (code {then.code})", f"{new} (code {this.code})"
     return f"dynoctl {new} {verb} it differently than {old} did"
 
 

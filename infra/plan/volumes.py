@@ -32,9 +32,9 @@ def check(
         servers = list(dict.fromkeys(homes.values()))
         path = paths.get(volume.name, "")
         if len(servers) > 1:
-            some = ", ".join(f"{dyno} on {server}" for dyno, server in list(homes.items())[:4])
+            shown = ", ".join(f"{dyno} on {server}" for dyno, server in list(homes.items())[:4])
             yield Diagnostic(
-                f"the dynos of the volume {volume.name} run on {len(servers)} servers, and a volume is on one: {some}",
+                f"the dynos of the volume {volume.name} run on {len(servers)} servers, and a volume is on one: {shown}",
                 path=path,
                 hint="use it in one process type with count 1, or store the files where all servers can reach "
                 "them, such as S3, a database or NFS",
@@ -52,7 +52,7 @@ def check(
                 )
 
 
-def lost(
+def lost_data(
     app: str,
     volumes: Sequence[Volume],
     formation: Formation,

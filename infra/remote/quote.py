@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
+from infra.model import paths
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 
@@ -101,7 +102,7 @@ _BUILD = """\
 { unit=dynoctl-build-$$; trap 'systemctl stop "$unit" 2>/dev/null' EXIT HUP TERM; }
 systemd-run --quiet --pipe --wait --collect --unit="$unit" -p DynamicUser=yes -p ProtectHome=yes \\
   -p PrivateDevices=yes -p ProtectKernelTunables=yes -p ProtectControlGroups=yes -p NoNewPrivileges=yes \\
-  -p CapabilityBoundingSet= -p "InaccessiblePaths=-/var/lib/dynoctl -/etc/dyno -/run/dynoctl" -p CPUWeight=20 \\
+  -p CapabilityBoundingSet= -p "InaccessiblePaths=$hidden" -p CPUWeight=20 \\
   -p RuntimeMaxSec="$seconds" -p WorkingDirectory=/tmp "$@" sh -c '
 mkdir /tmp/app && cd /tmp/app && tar -xf - || exit
 for command; do
@@ -121,5 +122,5 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     words_ = [command.replace("$", "$$") for command in commands]
     text = _BUILD.replace('"$@" sh -c', f"{words} sh -c").replace('build "$@"', f"build {shlex.join(words_)}")
     # One compound command, so that the shell has read all of it before the tar follows on stdin.
-    variables = {"seconds": str(seconds), "ready": ready}
+    variables = {"seconds": str(seconds), "ready": ready, "hidden": paths.HIDDEN}
     return f"{PRELUDE}{assign(variables)}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"

@@ -30,7 +30,7 @@ cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || {
 
 def result(report: Report) -> str:
     """The result of an apply: ok, rejected, reverted, interrupted or failed."""
-    results = {"rejected": report.rejected, "reverted": report.went_back, "interrupted": report.interrupted}
+    results = {"rejected": report.rejected, "reverted": report.fully_reverted, "interrupted": report.interrupted}
     return "ok" if report.ok else next((name for name, applies in results.items() if applies), "failed")
 
 
@@ -61,7 +61,7 @@ def entry(
 def append(app: str, line: str) -> Command:
     """Append a line to the log of a server, if the app still has records there."""
     argv = ("sh", "-c", _APPEND, "audit", paths.audit_log(app), str(KEEP))
-    return Command(argv, stdin=f"{line}\n".encode(), secret=True, quiet=True, says="write the audit log")
+    return Command(argv, stdin=f"{line}\n".encode(), secret=True, quiet=True, label="write the audit log")
 
 
 def read(app: str, targets: Sequence[Target]) -> tuple[list[Mapping[str, Any]], dict[str, str]]:

@@ -51,23 +51,19 @@ rmdir "$1/undo" 2>/dev/null
 """
 
 
-def _directory(app: str, dyno: str) -> str:
-    return f"{paths.home(app)}/undo/{dyno}"
-
-
 def keep(app: str, dyno: str, files: Sequence[str]) -> Command:
     """Copy the ``files``, with their modes, to a directory of root. Must run before the pending marker is written."""
     pending = f"{paths.home(app)}/{records.begin(dyno)[0]}"
     return Command(
-        ("sh", "-c", _KEEP, "keep", _directory(app, dyno), pending, *files), says=f"back up the files of {dyno}"
+        ("sh", "-c", _KEEP, "keep", paths.backup(app, dyno), pending, *files), label=f"back up the files of {dyno}"
     )
 
 
 def restore(app: str, dyno: str) -> Command:
     """Restore the backup of a dyno."""
-    return Command(("sh", "-c", _RESTORE, "restore", _directory(app, dyno)), says=f"restore the files of {dyno}")
+    return Command(("sh", "-c", _RESTORE, "restore", paths.backup(app, dyno)), label=f"restore the files of {dyno}")
 
 
 def forget(app: str) -> Command:
     """Remove the backups of all dynos whose change has ended."""
-    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), quiet=True, says="remove old backups")
+    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), quiet=True, label="remove old backups")

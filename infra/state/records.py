@@ -46,12 +46,12 @@ def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
     """Write record files, given as relative names and one line of text each; None removes the file."""
     lines = "".join(f"{name} {text or ''}\n" for name, text in entries)
     argv = ("sh", "-c", _WRITE, "record", paths.home(app))
-    return Command(argv, stdin=lines.encode(), secret=True, quiet=True, says="write records")
+    return Command(argv, stdin=lines.encode(), secret=True, quiet=True, label="write records")
 
 
 def forget(app: str) -> Command:
     """Remove all records of the app."""
-    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), says="remove the records")
+    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), label="remove the records")
 
 
 def parse_line(line: str) -> Mapping[str, Any]:
@@ -103,17 +103,17 @@ def _file(key: str) -> str:
     return f"applied/{quote(key, safe='@')}.json"
 
 
-def orphaned(plan: Plan, server: str, seen: Observed) -> list[tuple[str, str | None]]:
+def orphaned(plan: Plan, server: str, observed: Observed) -> list[tuple[str, str | None]]:
     """The entries that remove orphaned records from a server: an interrupted removal leaves the record of the removed
     resource, and a dyno that was never created its pending marker. None if the plan has only a subset of the
     changes."""
     if plan.left_out:
         return []
     changes = [change.resource for change in plan.changes if change.resource.server == server]
-    keys = {resource.key for resource in changes} | seen.resources.keys()
+    keys = {resource.key for resource in changes} | observed.resources.keys()
     dynos = {resource.dyno for resource in changes}
-    removed = [(_file(key), None) for key in sorted(seen.facts.record.keys() - keys)]
-    return [*removed, *(end(dyno) for dyno in sorted(seen.facts.pending - dynos - {TRIAL}))]
+    removed = [(_file(key), None) for key in sorted(observed.facts.record.keys() - keys)]
+    return [*removed, *(end(dyno) for dyno in sorted(observed.facts.pending - dynos - {TRIAL}))]
 
 
 def meta(
@@ -170,15 +170,15 @@ def formation(
     Servers that are unreachable or no longer in the manifest are kept unchanged, except those in ``forget`` (by name).
     If the apply is complete (``settled``), servers without dynos and router are spares, as long as they are in the
     manifest. ``build`` is this build of dynoctl if the apply is complete."""
-    old = newest_meta(seen.facts for seen in found.values())
-    known: dict[str, Mapping[str, str]] = {**old.get("spares", {}), **old.get("servers", {})}
-    machines = {name: seen.facts.machine_id for name, seen in found.items()}
-    hosts = {connection.get("host", ""): machine for machine, connection in known.items()}
+    last = newest_meta(observed.facts for observed in found.values())
+    connections: dict[str, Mapping[str, str]] = {**last.get("spares", {}), **last.get("servers", {})}
+    machines = {name: observed.facts.machine_id for name, observed in found.items()}
+    hosts = {connection.get("host", ""): machine for machine, connection in connections.items()}
     for server in manifest.servers:
         machine = machines.get(server.name) or hosts.get(server.host)
         if machine is not None:
             machines[server.name] = machine
-            known[machine] = {
+            connections[machine] = {
                 "name": server.name,
                 "host": server.host,
                 "user": server.user or manifest.ssh.user or "",
@@ -187,38 +187,38 @@ def formation(
     homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
     routing = () if manifest.router is None else manifest.router.servers
     carrying = {*homes.values(), *(machines[name] for name in routing if name in machines)}
-    carrying |= set() if settled else set(old.get("servers", {}))
+    carrying |= set() if settled else set(last.get("servers", {}))
     kept = {machines[server.name] for server in manifest.servers if server.name in machines}
-    kept |= set() if settled else set(old.get("spares", {}))  # a server that left may still have to be cleaned
+    kept |= set() if settled else set(last.get("spares", {}))  # a server that left may still have to be cleaned
     servers = {
         machine: connection
-        for machine, connection in known.items()
+        for machine, connection in connections.items()
         if connection.get("name") not in forget and machine in carrying
     }
     spares = {
-        machine: connection for machine, connection in known.items() if machine in kept and machine not in servers
+        machine: connection for machine, connection in connections.items() if machine in kept and machine not in servers
     }
     return meta(
         manifest.app.name,
         manifest.environment,
-        serial=int(str(old.get("serial", 0))) + 1,
+        serial=int(str(last.get("serial", 0))) + 1,
         who=who,
         when=when,
         homes=homes,
         servers=servers,
         spares=spares,
-        settled=old.get("settled", {}) if build is None else build.settled(manifest.digest),
+        settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
     )
 
 
 def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:
     """Whether the recorded formation differs from the current one although there are no changes: a server has a new
     name, or no longer runs anything."""
-    old = newest_meta(seen.facts for seen in found.values())
-    if plan.changes or plan.left_out or plan.unreachable or not old:
+    last = newest_meta(observed.facts for observed in found.values())
+    if plan.changes or plan.left_out or plan.unreachable or not last:
         return False
     new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
-    return any(old.get(key) != new[key] for key in ("servers", "spares", "dynos"))
+    return any(last.get(key) != new[key] for key in ("servers", "spares", "dynos"))
 
 
 def new_salt() -> str:

@@ -30,15 +30,15 @@ class Survey:
 
     releases: tuple[Release, ...]
     holders: Mapping[int, tuple[str, ...]]
-    lost: Mapping[str, str]
+    unreachable: Mapping[str, str]
 
     def named(self, name: str) -> Release:
         """The release named ``v7`` or ``7``. Raises DynoctlError if no server has a record of it."""
         digits = name.removeprefix("v")
-        for known in self.releases:
-            if digits == str(known.number):
-                return known
-        latest = ", ".join(f"v{known.number}" for known in self.releases[-10:])
+        for entry in self.releases:
+            if digits == str(entry.number):
+                return entry
+        latest = ", ".join(f"v{entry.number}" for entry in self.releases[-10:])
         raise DynoctlError(
             f"release {name} not found", f"available: {latest}" if latest else "there are no releases yet"
         )
@@ -69,7 +69,7 @@ def body(app: str, wanted: Release, holders: Sequence[str], sessions: Mapping[st
     no server has the body."""
     for name in holders:
         with suppress(Unreachable):
-            status, text = sessions[name].execute(Command(("cat", f"{paths.releases(app)}/{wanted.number}.body")))
+            status, text = sessions[name].execute(Command(("cat", paths.release_body(app, wanted.number))))
             if status == 0 and wanted.runs(content(text)):
                 return text
     raise DynoctlError(
@@ -86,13 +86,13 @@ def stored(
     sessions: dict[str, Session],
 ) -> Stored:
     """The release to roll back to: the named one, or the last good one. Raises DynoctlError if there is none."""
-    known = survey(app, targets, sessions)
-    if not known.releases and known.lost:
-        raise DynoctlError("cannot read the releases: no server is reachable", "\n".join(known.lost.values()))
+    surveyed = survey(app, targets, sessions)
+    if not surveyed.releases and surveyed.unreachable:
+        raise DynoctlError("cannot read the releases: no server is reachable", "\n".join(surveyed.unreachable.values()))
     if name is not None:
-        chosen: Release | None = known.named(name)
+        chosen: Release | None = surveyed.named(name)
     else:
-        chosen = release.last_good(known.releases, known.holders)
+        chosen = release.last_good(surveyed.releases, surveyed.holders)
     if chosen is None:
         raise DynoctlError("no earlier successful release to roll back to", "list the releases: dynoctl releases")
     if chosen.result in release.BACK:
@@ -100,5 +100,5 @@ def stored(
             f"cannot roll back to v{chosen.number}: it was {chosen.result} and never ran on all dynos",
             "choose a successful release: dynoctl releases",
         )
-    text = body(app, chosen, known.holders.get(chosen.number, ()), sessions)
+    text = body(app, chosen, surveyed.holders.get(chosen.number, ()), sessions)
     return unpack(chosen.number, text, fits)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from infra.ops.doctor import Report
+from infra.ops.doctor import Finding, Report
 from infra.views.style import Style, printable
 
 _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
@@ -20,9 +18,9 @@ def render(report: Report, style: Style) -> str:
             server = finding.server
             lines += [*([""] if lines else []), style("bold", server)]
         result = style(_COLORS[finding.result], f"{finding.result:<7}")
-        lines.append(f"  {result}  {finding.check:<{width}}  {printable(finding.says)}")
-        if finding.cure and finding.result != "ok":
-            lines.append(f"{'':{width + 13}}hint: {printable(finding.cure)}")
+        lines.append(f"  {result}  {finding.check:<{width}}  {printable(finding.message)}")
+        if finding.hint and finding.result != "ok":
+            lines.append(f"{'':{width + 13}}hint: {printable(finding.hint)}")
     warnings = sum(finding.result == "warning" for finding in report.findings)
     total = len(report.findings)
     words = [f"{report.failed} failed"] if report.failed else []
@@ -36,5 +34,15 @@ def document(report: Report) -> dict[str, object]:
         "format_version": 1,
         "ok": report.failed == 0,
         "unreachable": list(report.unreachable),
-        "findings": [asdict(finding) for finding in report.findings],
+        "findings": [_as_json(finding) for finding in report.findings],
+    }
+
+
+def _as_json(finding: Finding) -> dict[str, str]:
+    return {
+        "server": finding.server,
+        "check": finding.check,
+        "result": finding.result,
+        "says": finding.message,
+        "cure": finding.hint,
     }

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from infra.model.dyno_status import Row
 from infra.model.target import host_port
 from infra.views.style import Style
+from infra.views.table import line, padded
 
 _HEAD = ("DYNO", "SERVER", "ADDRESS", "STATE", "SLUG", "PID", "UPTIME", "MEMORY", "RESTARTS")
 
@@ -18,15 +19,13 @@ WELL = ("up", "waiting", "running")
 def table(rows: Sequence[Row], style: Style) -> str:
     """A table with one line per dyno."""
     cells = [_HEAD, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEAD))]
     lines = []
-    for number, line in enumerate(cells):
-        text = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)]
+    for number, (row, text) in enumerate(zip(cells, padded(cells), strict=True)):
         if number == 0:
             text = [style("bold", cell) for cell in text]
         else:
-            text[3] = style("green" if line[3] in WELL else "red", text[3])
-        lines.append("  ".join(text).rstrip())
+            text[3] = style("green" if row[3] in WELL else "red", text[3])
+        lines.append(line(text))
     return "\n".join(lines)
 
 

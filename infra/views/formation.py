@@ -9,14 +9,17 @@ from infra.model.dyno_status import Job, Row
 from infra.model.target import host_port
 from infra.views.dynos import span
 from infra.views.style import Style, printable
+from infra.views.table import line, padded
 
 
 def render(manifest: Manifest, rows: Sequence[Row], style: Style) -> str:
     """A block per process type: how many of its dynos are up, what they run, and a line per dyno."""
     types = list(manifest.types)
     types += sorted({row.dyno.partition(".")[0] for row in rows} - set(types))
-    cells = {row.dyno + row.server: _cells(row) for row in rows if row.job is None}
-    widths = [max((len(line[column]) for line in cells.values()), default=0) for column in range(7)]
+    running = [row for row in rows if row.job is None]
+    cells = dict(
+        zip(((row.dyno, row.server) for row in running), padded([_cells(row) for row in running]), strict=True)
+    )
     blocks = []
     for type_ in types:
         own = [row for row in rows if row.dyno.partition(".")[0] == type_]
@@ -29,9 +32,9 @@ def render(manifest: Manifest, rows: Sequence[Row], style: Style) -> str:
             if row.job is not None:
                 lines.append(_scheduled(row, row.job, style))
                 continue
-            texts = [f"{cell:<{width}}" for cell, width in zip(cells[row.dyno + row.server], widths, strict=True)]
+            texts = cells[row.dyno, row.server]
             texts[1] = style("green" if row.state == "up" else "red", texts[1])
-            lines.append("  ".join(texts).rstrip())
+            lines.append(line(texts))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) or "No dynos. To start those of dyno.yaml: dynoctl apply"
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.views.style import Style, printable
+from infra.views.table import line, padded
 
 _HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK")
 
@@ -15,13 +16,11 @@ def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
     if not entries:
         return "No applies are recorded on the servers."
     rows = [_HEAD, *(_cells(entry) for entry in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = []
-    for number, row in enumerate(rows):
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+    for number, (row, cells) in enumerate(zip(rows, padded(rows), strict=True)):
         if number:
             cells[3] = style("green" if row[3] == "ok" else "red", cells[3])
-        lines.append("  ".join(cells).rstrip())
+        lines.append(line(cells))
         if number:
             lines += [f"    {printable(str(failure))}" for failure in entries[number - 1].get("failures", ())]
     return "\n".join(lines)

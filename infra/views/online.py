@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 
 from infra.ops.connectivity import Answer
 from infra.views.style import Style, printable
+from infra.views.table import line, padded
 
 _HEAD = ("SERVER", "SERVICE", "ADAPTER", "RESULT")
 
@@ -15,15 +15,10 @@ def table(answers: Sequence[Answer], style: Style) -> str:
     """One line per server and service."""
     if not answers:
         return "No databases or caches are configured."
-    cells = [(answer.server, answer.service, answer.adapter) for answer in answers]
-    widths = [max(len(row[column]) for row in [_HEAD[:3], *cells]) for column in range(3)]
-
-    def line(row: Sequence[str], last: str) -> str:
-        return "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)), last])
-
-    lines = [line(_HEAD[:3], _HEAD[3])]
-    for answer, row in zip(answers, cells, strict=True):
-        lines.append(line(row, style("green" if answer.ok else "red", printable(answer.says))))
+    head, *rows = padded([_HEAD[:3], *((answer.server, answer.service, answer.adapter) for answer in answers)])
+    lines = [line([*head, _HEAD[3]])]
+    for answer, row in zip(answers, rows, strict=True):
+        lines.append(line([*row, style("green" if answer.ok else "red", printable(answer.message))]))
     passed = sum(answer.ok for answer in answers)
     lines += ["", f"{passed} of {len(answers)} connections work."]
     return "\n".join(lines)
@@ -31,4 +26,14 @@ def table(answers: Sequence[Answer], style: Style) -> str:
 
 def document(answers: Sequence[Answer], unreachable: Mapping[str, str]) -> dict[str, object]:
     """The answers as JSON values."""
-    return {"answers": [asdict(answer) for answer in answers], "unreachable": dict(unreachable)}
+    return {"answers": [_as_json(answer) for answer in answers], "unreachable": dict(unreachable)}
+
+
+def _as_json(answer: Answer) -> dict[str, object]:
+    return {
+        "server": answer.server,
+        "service": answer.service,
+        "adapter": answer.adapter,
+        "ok": answer.ok,
+        "says": answer.message,
+    }

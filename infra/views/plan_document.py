@@ -61,14 +61,14 @@ def _change(values: Mapping[str, Any]) -> Change:
     resource = Resource(values["server"], values["kind"], values["name"], after or before or {}, values["dyno"])
     drifted = tuple(values.get("drifted", ()))
     return Change(
-        resource,
-        Action(values["action"]),
-        before,
-        after,
-        values["reason"],
-        bool(values["drift"]),
-        drifted,
-        None if values["effect"] is None else Effect(values["effect"]),
+        resource=resource,
+        action=Action(values["action"]),
+        before=before,
+        after=after,
+        reason=values["reason"],
+        drift=bool(values["drift"]),
+        drifted=drifted,
+        effect=None if values["effect"] is None else Effect(values["effect"]),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.model.release import Release
 from infra.views.style import Style, printable
+from infra.views.table import line, padded
 
 _HEAD = ("RELEASE", "WHEN", "WHO", "RESULT", "SLUG", "COMMIT", "MESSAGE")
 
@@ -17,10 +18,8 @@ def table(releases: Sequence[Release], now: Release | None, holders: Mapping[int
     if not releases:
         return "No releases are recorded on the servers."
     rows = [_HEAD, *(_cells(release) for release in releases)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = []
-    for number, row in enumerate(rows):
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+    for number, (_, cells) in enumerate(zip(rows, padded(rows), strict=True)):
         mark = " "
         if number:
             release = releases[number - 1]
@@ -28,7 +27,7 @@ def table(releases: Sequence[Release], now: Release | None, holders: Mapping[int
             cells[3] = style("green" if release.result == "ok" else "red", cells[3])
             if release.number not in holders:
                 cells = [style("dim", cell) if place != 3 else cell for place, cell in enumerate(cells)]
-        lines.append(f"{mark} {'  '.join(cells)}".rstrip())
+        lines.append(line([f"{mark} {cells[0]}", *cells[1:]]))
     if now is not None:
         earlier = _example(releases, now, holders)
         lines.append(f"* current release. To roll back: dynoctl rollback {earlier}")

@@ -15,7 +15,7 @@ def document(report: Report) -> dict[str, object]:
         "rejected": report.rejected,
         "reverted": list(report.reverted),
         "stranded": list(report.stranded),
-        "release_said": report.release_said,
+        "release_said": report.release_output,
         "interrupted": report.interrupted,
         "done": [{"address": change.address, "action": change.action} for change in report.done],
         "failures": [asdict(failure) for failure in report.failures],

@@ -13,9 +13,9 @@ from infra.views.style import Style, duration, printable
 def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     """The report. ``verb`` is Apply, Rollback, Restart or Destroy."""
     lines: list[str] = []
-    if report.release_said:
+    if report.release_output:
         lines.append("Output of the release command:")
-        lines += [f"  | {printable(line)}" for line in report.release_said.splitlines()[-20:]]
+        lines += [f"  | {printable(line)}" for line in report.release_output.splitlines()[-20:]]
     for failure in report.failures:
         lines.append(style("red", f"Failed: {printable(failure.summary)}"))
         lines += [f"  | {printable(line)}" for line in failure.detail.splitlines()[-20:]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from infra.model import naming
 from infra.model.dyno_status import Row
-from infra.ops.monitor import Seen
+from infra.ops.monitor import Sample
 from infra.views.dynos import WELL, span
 from infra.views.formation import memory
 from infra.views.style import printable
@@ -27,22 +27,22 @@ CELLS = 8
 """The width of a bar in columns."""
 
 
-def screen(app: str, seen: Sequence[Seen], now: datetime, width: int, height: int) -> RenderableType:
+def screen(app: str, samples: Sequence[Sample], now: datetime, width: int, height: int) -> RenderableType:
     """The view for a terminal of this size. Servers and dynos that do not fit are counted."""
     from rich.console import Group
     from rich.text import Text
 
-    rows = _rows(seen)
+    rows = _rows(samples)
     head = Text.assemble((app, "bold"), f"  {_up(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
     room = height - 5  # minus the heading, two headers and two empty lines
-    servers = sorted(seen, key=lambda sample: not sample.unreachable) if len(seen) > room // 2 else list(seen)
+    servers = sorted(samples, key=lambda sample: not sample.unreachable) if len(samples) > room // 2 else list(samples)
     servers, others = _clipped(servers, max(room // 2, room - len(rows)))
     shown, more = _clipped(rows, room - len(servers) - len(others))
     wide = width >= WIDE
     return Group(head, Text(), _servers(servers), *others, Text(), _dynos(shown, wide=wide, bars=wide), *more)
 
 
-def _up(rows: Sequence[tuple[Seen, Row]]) -> str:
+def _up(rows: Sequence[tuple[Sample, Row]]) -> str:
     """How many of the dynos are up, not counting schedules."""
     always = [(sample, row) for sample, row in rows if row.job is None]
     return f"{sum(row.state == 'up' and not sample.unreachable for sample, row in always)} of {len(always)}"
@@ -58,16 +58,16 @@ def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:
     return items[:kept], [Text(f"and {len(items) - kept} more", "dim")]
 
 
-def plain(app: str, seen: Sequence[Seen], now: datetime, console: Console) -> str:
+def plain(app: str, samples: Sequence[Sample], now: datetime, console: Console) -> str:
     """The view as text, with all dynos."""
     with console.capture() as captured:
-        rows = _rows(seen)
+        rows = _rows(samples)
         console.print(f"{app}  {_up(rows)} dynos up  {now:%H:%M:%S}\n", highlight=False)
-        console.print(_servers(seen), "", _dynos(rows, wide=True, bars=False), sep="\n")
+        console.print(_servers(samples), "", _dynos(rows, wide=True, bars=False), sep="\n")
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def document(seen: Sequence[Seen]) -> dict[str, object]:
+def document(samples: Sequence[Sample]) -> dict[str, object]:
     """The servers and dynos as JSON, format version 1. Memory is in bytes, ``cpu`` and ``share`` in cores."""
     return {
         "format_version": 1,
@@ -81,7 +81,7 @@ def document(seen: Sequence[Seen]) -> dict[str, object]:
                 "free_dynos": None if sample.vitals is None else sample.vitals.places,
                 "away": sample.unreachable or None,
             }
-            for sample in seen
+            for sample in samples
         ],
         "dynos": [
             {
@@ -97,13 +97,13 @@ def document(seen: Sequence[Seen]) -> dict[str, object]:
                 "release": row.release,
                 "uptime": row.uptime,
             }
-            for sample, row in _rows(seen)
+            for sample, row in _rows(samples)
         ],
     }
 
 
-def _rows(seen: Sequence[Seen]) -> list[tuple[Seen, Row]]:
-    rows = [(sample, row) for sample in seen for row in sample.rows]
+def _rows(samples: Sequence[Sample]) -> list[tuple[Sample, Row]]:
+    rows = [(sample, row) for sample in samples for row in sample.rows]
     return sorted(rows, key=lambda pair: (naming.dyno_order(pair[1].dyno), pair[1].server))
 
 
@@ -116,11 +116,11 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
-def _servers(seen: Sequence[Seen]) -> Table:
+def _servers(samples: Sequence[Sample]) -> Table:
     from rich.text import Text
 
     table = _table("SERVER", "LOAD", "CORES", "MEMORY", "DYNOS", "FREE", "", right=("CORES", "DYNOS", "FREE"))
-    for sample in seen:
+    for sample in samples:
         now = sample.vitals
         why = (
             Text(f"unreachable: {printable(sample.unreachable.removeprefix(f'{sample.server}: '))}", "red")
@@ -140,7 +140,7 @@ def _servers(seen: Sequence[Seen]) -> Table:
     return table
 
 
-def _dynos(rows: Sequence[tuple[Seen, Row]], *, wide: bool, bars: bool) -> Table:
+def _dynos(rows: Sequence[tuple[Sample, Row]], *, wide: bool, bars: bool) -> Table:
     from rich.text import Text
 
     columns = ["DYNO", "SERVER", "STATE", "CPU", "MEMORY", "WAITING", "RESTARTS", "RELEASE", "UP"]

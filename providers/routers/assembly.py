@@ -10,8 +10,7 @@ from providers import files, ini
 from providers.routers.contract import STATE, USER, Kind
 from providers.sandbox import SANDBOX
 
-ROOT = "/etc/dynoctl/router"
-INCOMING = f"{ROOT}/incoming"
+INCOMING = f"{paths.ROUTER}/incoming"
 SERVICE = "dynoctl-router.service"
 UNIT = f"{paths.UNITS}/{SERVICE}"
 
@@ -46,11 +45,11 @@ def unit(kind: Kind) -> str:
 
 def set_app(kind: Kind, app: str, texts: dict[str, str]) -> list[Command]:
     """Add or update an app at the router. ``texts`` are its files by name; those named ``tls.*`` are secret."""
-    made = [files.remove(INCOMING, says="remove leftovers of an earlier run")]
+    made = [files.remove(INCOMING, label="remove leftovers of an earlier run")]
     everything = {**texts, "base": kind.base, "unit": unit(kind)}
     for name, text in everything.items():
         path = f"{INCOMING}/{name}"
-        made.append(files.write(path, text, "0600", secret=name.startswith("tls."), says=f"send {name}"))
+        made.append(files.write(path, text, "0600", secret=name.startswith("tls."), label=f"send {name}"))
     return [*made, _run(kind, "set", app, f"route {app} with {kind.name}")]
 
 
@@ -61,7 +60,7 @@ def remove_app(kind: Kind, app: str) -> list[Command]:
 
 def show_page(kind: Kind, app: str, page: str) -> list[Command]:
     """Show a maintenance page instead of the app."""
-    clear = files.remove(INCOMING, says="remove leftovers of an earlier run")
+    clear = files.remove(INCOMING, label="remove leftovers of an earlier run")
     return [
         clear,
         files.write(f"{INCOMING}/page.html", page, "0600"),
@@ -74,10 +73,10 @@ def show_app(kind: Kind, app: str) -> list[Command]:
     return [_run(kind, "open", app, f"route to {app}")]
 
 
-def _run(kind: Kind, action: str, app: str, says: str) -> Command:
+def _run(kind: Kind, action: str, app: str, label: str) -> Command:
     script = f"assemble() {{\n{kind.assemble}}}\n{_SCRIPT}"
-    argv: Sequence[str] = (ROOT, USER, STATE, SERVICE, UNIT, action, app, kind.name, kind.main, kind.test)
-    return Command(("sh", "-c", script, "router", *argv), timeout=TIMEOUT, says=says)
+    argv: Sequence[str] = (paths.ROUTER, USER, STATE, SERVICE, UNIT, action, app, kind.name, kind.main, kind.test)
+    return Command(("sh", "-c", script, "router", *argv), timeout=TIMEOUT, label=label)
 
 
 # A configuration is a directory that is never changed. A new one is created next to it and tested as the router's user;

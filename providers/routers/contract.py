@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from infra.model import paths
 from infra.model.routing import LIVE
 
 USER = "dynoctl-router"
 """The user it runs as. systemd gives it the capability to bind ports below 1024."""
 
-RUN = "/run/dynoctl-router"
-STATE = "/var/lib/dynoctl-router"
+RUN = paths.ROUTER_RUN
+STATE = paths.ROUTER_STATE
 
 RETRY_AFTER = 120
 """Seconds in the Retry-After header of a maintenance page."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from infra.lab import fleet, needs, server
 from infra.lab.state import DATA, LabState
-from infra.plan.placement import Place, Share, place
+from infra.plan.placement import DesiredDyno, ServerCapacity, place
 from tests.bench.layers import layers
 from tests.bench.rollouts import rollouts
 from tests.bench.tools import ROOT, Row, dynoctl, next_address, poll
@@ -202,7 +202,7 @@ def new_dyno(project: Path, lab: LabState) -> list[Row]:
 
 def steady_share(project: Path, lab: LabState) -> float:
     """CPU time of the newest dyno over three seconds while it is asked for more than its share."""
-    row = next(one for one in json.loads(dynoctl(project, "ps", "--json"))["dynos"] if one["dyno"] == "web.5")
+    row = next(dyno for dyno in json.loads(dynoctl(project, "ps", "--json"))["dynos"] if dyno["dyno"] == "web.5")
     address = f"http://{row['listen']}:{row['port']}/work?ms=2000"
     for _ in range(8):
         threading.Thread(target=lambda: ask(address), daemon=True).start()
@@ -238,9 +238,9 @@ def security(project: Path, lab: LabState) -> list[Row]:
 
 
 def placement() -> list[Row]:
-    places = [Place(f"s{number}", 4) for number in range(1000)]
-    shares = [Share(f"web.{number}", 250) for number in range(1, 10_001)]
-    spent = median(lambda: place(shares, places, {}))
+    places = [ServerCapacity(f"s{number}", 4) for number in range(1000)]
+    dynos = [DesiredDyno(f"web.{number}", 250) for number in range(1, 10_001)]
+    spent = median(lambda: place(dynos, places, {}))
     return [("10,000 dynos placed on 1,000 servers", f"{spent:.3f} s", "under 1 s", spent < 1)]
 
 

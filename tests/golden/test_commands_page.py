@@ -75,9 +75,9 @@ def described(parameter: Any) -> str:
 
 
 def section(name: str, command: Any) -> Iterator[str]:
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option" and one.name != "help"]
-    takes = [one.metavar or one.name.upper() for one in arguments]
+    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    options = [param for param in command.params if param.param_type_name == "option" and param.name != "help"]
+    takes = [argument.metavar or argument.name.upper() for argument in arguments]
     words = [text if one.required else f"[{text}]" for one, text in zip(arguments, takes, strict=True)]
     yield f"\n## {name}\n"
     yield f"`{' '.join(['dynoctl', name, *words])}`\n"

@@ -95,7 +95,7 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 
 
 def of(*languages: str) -> Any:
-    found = [one for one in BLOCKS if one.language in languages and one.info != "yaml fragment"]
+    found = [block for block in BLOCKS if block.language in languages and block.info != "yaml fragment"]
     return pytest.mark.parametrize("block", found, ids=str)
 
 
@@ -154,7 +154,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def valid(file: Path, destination: str | None = None) -> None:
     _, problems = check(file, destination)
-    assert not problems, "\n".join(f"{one.path}: {one.summary}" for one in problems)
+    assert not problems, "\n".join(f"{problem.path}: {problem.summary}" for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -267,14 +267,14 @@ def test_commands_in_the_prose_exist(page: Path) -> None:
             while words and getattr(command, "commands", None) is not None and not words[0].startswith("-"):
                 assert words[0] in command.commands, f"{page.relative_to(ROOT)}:{number}: {code}: no such command"
                 command, words = command.commands[words[0]], words[1:]
-            options = {name for one in command.params for name in [*one.opts, *one.secondary_opts]}
+            options = {name for param in command.params for name in [*param.opts, *param.secondary_opts]}
             for word in words:
                 option = word.strip("[],").partition("=")[0]
                 if re.fullmatch(r"--?[a-z][a-z-]*", option):
                     assert option in {*options, "--help"}, f"{page.relative_to(ROOT)}:{number}: {code}: no {option}"
 
 
-@pytest.mark.parametrize("page", [one for one in PAGES if one.parent == ROOT], ids=lambda page: str(page.name))
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent == ROOT], ids=lambda page: str(page.name))
 def test_links_of_the_root_pages_lead_somewhere(page: Path) -> None:
     """Sphinx checks the links of docs/; these pages are also read outside of the site."""
     for number, line in prose(page):

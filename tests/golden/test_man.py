@@ -108,17 +108,22 @@ def described(parameter: Any) -> str:
 def man() -> str:
     lines = [HEAD]
     for path, command in commands():
-        arguments = [one for one in command.params if one.param_type_name == "argument"]
+        arguments = [param for param in command.params if param.param_type_name == "argument"]
         takes = " ".join(
-            f"[{one.metavar or one.name.upper()}]" if not one.required else one.metavar or one.name.upper()
-            for one in arguments
+            f"[{argument.metavar or argument.name.upper()}]"
+            if not argument.required
+            else argument.metavar or argument.name.upper()
+            for argument in arguments
         )
         lines.append(f".SS {roff(' '.join([*path[1:], takes]))}\n{roff(command.help)}\n")
-        lines += [f".TP\n.I {roff(one.metavar or one.name.upper())}\n{roff(described(one))}\n" for one in arguments]
         lines += [
-            f".TP\n{words(one)}\n{roff(described(one))}\n"
-            for one in command.params
-            if one.param_type_name == "option" and one.name != "help"
+            f".TP\n.I {roff(argument.metavar or argument.name.upper())}\n{roff(described(argument))}\n"
+            for argument in arguments
+        ]
+        lines += [
+            f".TP\n{words(param)}\n{roff(described(param))}\n"
+            for param in command.params
+            if param.param_type_name == "option" and param.name != "help"
         ]
     return "".join([*lines, FOOT])
 
@@ -137,7 +142,7 @@ def test_the_man_page_formats() -> None:
 
 @pytest.mark.parametrize("path", [path for path, _ in commands()], ids=" ".join)
 def test_every_argument_and_option_says_what_it_does(path: tuple[str, ...]) -> None:
-    command = next(one for here, one in commands() if here == path)
+    command = next(command for here, command in commands() if here == path)
     assert command.help
     for parameter in command.params:
         text = getattr(parameter, "help", None)

@@ -30,10 +30,10 @@ def findings(app: Project, code: int) -> dict[tuple[str, str], dict[str, str]]:
     assert document["ok"] == (code == 0)
     order = ["ok", "warning", "failed"]
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for one in document["findings"]:
-        key = (one["server"], one["check"])
-        if key not in found or order.index(one["result"]) > order.index(found[key]["result"]):
-            found[key] = one
+    for finding in document["findings"]:
+        key = (finding["server"], finding["check"])
+        if key not in found or order.index(finding["result"]) > order.index(found[key]["result"]):
+            found[key] = finding
     return found
 
 

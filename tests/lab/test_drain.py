@@ -63,7 +63,9 @@ def test_a_server_drains_under_load_and_leaves(app: Project, fleet: Any) -> None
         lines = app.dynoctl("apply", "--auto-approve", "--json").stdout.splitlines()
     assert load.failures == [] and load.count > 50, load
     events = [json.loads(line) for line in lines]
-    said = [(one["server"], one["text"]) for one in events if one["type"] == "event" and one["event"] == "done"]
+    said = [
+        (event["server"], event["text"]) for event in events if event["type"] == "event" and event["event"] == "done"
+    ]
     words = [text for server, text in said if text in ("started", "stopped")]
     assert words == ["started"] * len(moving) + ["stopped"] * len(moving), "the new ones first"
     rows = app.ps()
@@ -84,7 +86,7 @@ def test_a_server_drains_under_load_and_leaves(app: Project, fleet: Any) -> None
     assert {(row["server"], row["state"]) for row in last.values()} == {("grid-1", "up")}
     assert len({row["slug"] for row in last.values()} | {next(iter(rows.values()))["slug"]}) == 2
 
-    app.manifest["servers"] = [one for one in app.manifest["servers"] if one["name"] == "grid-1"]
+    app.manifest["servers"] = [server for server in app.manifest["servers"] if server["name"] == "grid-1"]
     app.settled()
     assert units(fleet).total() == 4
 
@@ -139,7 +141,7 @@ def test_a_dead_server_is_given_up_and_comes_back(app: Project, fleet: Any) -> N
     eventually(lambda: app.dynoctl("plan", code=None).returncode == 0)
     assert units(fleet)[f"dyno-drain-{lost.replace('.', '-')}.service"] == 2
     changes = app.plan()["changes"]
-    assert {(one["server"], one["action"]) for one in changes} == {("grid-3", "delete")}
+    assert {(change["server"], change["action"]) for change in changes} == {("grid-3", "delete")}
     app.apply()
     assert set(units(fleet).values()) == {1} and units(fleet).total() == 3
     assert app.ps()[lost]["server"] in ("grid-1", "grid-2")

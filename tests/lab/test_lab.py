@@ -88,7 +88,7 @@ def test_status_exec_and_ssh(fleet: Any) -> None:
     name = fleet.path.name
     document = json.loads(dynoctl("lab", "status", "--name", name, "--json").stdout)
     rows = {row["name"]: row for row in document["servers"]}
-    assert [one for one in rows if not one.startswith("bare-")] == ["data", *fleet.names]  # other tests have bare ones
+    assert [row for row in rows if not row.startswith("bare-")] == ["data", *fleet.names]  # other tests have bare ones
     assert all(row["state"] == "running" and row["memory_bytes"] > 2**20 for row in rows.values())
     assert "grid-1" in dynoctl("lab", "status", "--name", name).stdout
     run = ("lab", "exec", "--name", name, "grid-1")

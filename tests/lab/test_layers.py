@@ -73,7 +73,7 @@ def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
     def project(starter: str, server: str, **keys: Any) -> Project:
         (database, cache), (other, pages) = BACKINGS[server]
         known = files(fleet)
-        one = Project(
+        project = Project(
             tmp_path / f"{starter}-{server}",
             fleet,
             f"{starter}-{server}",
@@ -86,16 +86,16 @@ def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
             caches={"pages": known[pages]},
             **keys,
         )
-        one.manifest["dynos"] = {"web": 1}
+        project.manifest["dynos"] = {"web": 1}
         if starter == "rails":
-            one.manifest["env"] = {"SECRET_KEY_BASE": {"from_env": "KEY"}}
-            one.environment["KEY"] = secrets.token_hex(64)
-            one.manifest["app"]["build"] = ["SECRET_KEY_BASE=none bin/rails assets:precompile"]
-            one.manifest["builder"] = "grid-1"
-            one.manifest["release_command"] = "bin/rails db:migrate"
-        shutil.copy(APPS / "layers/layers_probe.rb", one.source)
-        made.append(one)
-        return one
+            project.manifest["env"] = {"SECRET_KEY_BASE": {"from_env": "KEY"}}
+            project.environment["KEY"] = secrets.token_hex(64)
+            project.manifest["app"]["build"] = ["SECRET_KEY_BASE=none bin/rails assets:precompile"]
+            project.manifest["builder"] = "grid-1"
+            project.manifest["release_command"] = "bin/rails db:migrate"
+        shutil.copy(APPS / "layers/layers_probe.rb", project.source)
+        made.append(project)
+        return project
 
     yield project
     for one in made:
@@ -261,7 +261,7 @@ def test_assets_sessions_and_logs_of_rails(make: Any, fleet: Any) -> None:
     assert project.environment["KEY"] not in log
     rows = project.ps().values()
     unit = [
-        fleet.exec(one["server"], "sh", "-c", f"tr '\\0' '\\n' < /proc/{one['pid']}/environ").stdout for one in rows
+        fleet.exec(row["server"], "sh", "-c", f"tr '\\0' '\\n' < /proc/{row['pid']}/environ").stdout for row in rows
     ]
     assert all(f"SECRET_KEY_BASE={project.environment['KEY']}" in text for text in unit), "all dynos share it"
 

@@ -79,8 +79,8 @@ def test_whole_life(shop: Project, fleet: Any) -> None:
     assert all(new[name]["pid"] != old[name]["pid"] for name in new)
 
     entries = json.loads(shop.dynoctl("history", "--json").stdout)["history"]
-    assert [one["result"] for one in entries] == ["ok"] * 4, "those that changed something"
-    assert [(one["added"] > 0, one["destroyed"] > 0) for one in entries[:3]] == [
+    assert [entry["result"] for entry in entries] == ["ok"] * 4, "those that changed something"
+    assert [(entry["added"] > 0, entry["destroyed"] > 0) for entry in entries[:3]] == [
         (True, False),
         (True, False),
         (False, True),

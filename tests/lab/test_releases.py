@@ -215,7 +215,7 @@ def test_the_lock_is_shown_and_waited_for(app: Project, fleet: Any) -> None:
     held = eventually(lambda: (text := app.dynoctl("lock", "status").stdout) and "held by " in text and text)
     assert "@" in held and "since" in held and "pid" in held
     locks = json.loads(app.dynoctl("lock", "status", "--json").stdout)["locks"]
-    assert set(locks) == {one["name"] for one in app.manifest["servers"]}
+    assert set(locks) == {server["name"] for server in app.manifest["servers"]}
     done = app.dynoctl("apply", "--auto-approve", code=1)
     assert "another apply is running" in done.stderr
     waiting = app.start("apply", "--auto-approve", "--lock-timeout", "180")
@@ -224,7 +224,7 @@ def test_the_lock_is_shown_and_waited_for(app: Project, fleet: Any) -> None:
     units = "dynoctl-release-again.*"
     armed = f"journalctl -q -o cat -u '{units}' | grep -qx armed"
     home = eventually(
-        lambda: [one for one in fleet.names if not fleet.exec(one, "sh", "-c", armed, check=False).returncode]
+        lambda: [name for name in fleet.names if not fleet.exec(name, "sh", "-c", armed, check=False).returncode]
     )
     for server in home:
         fleet.exec(server, "systemctl", "kill", "--kill-whom=main", "-s", "USR1", units, check=False)

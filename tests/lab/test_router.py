@@ -50,7 +50,7 @@ end
 
 KINDS = ("nginx", "haproxy", "caddy")
 CLIENTS = 4
-ONE_AND_SOAK = [KINDS[0], *(pytest.param(one, marks=pytest.mark.soak) for one in KINDS[1:])]
+ONE_AND_SOAK = [KINDS[0], *(pytest.param(kind, marks=pytest.mark.soak) for kind in KINDS[1:])]
 
 
 def made(directory: Path, fleet: Any, name: str, **keys: Any) -> Project:
@@ -58,9 +58,9 @@ def made(directory: Path, fleet: Any, name: str, **keys: Any) -> Project:
     source.mkdir(parents=True)
     (source / "app.rb").write_text(APP)
     framework = {"name": "rack", "require": "./app", "app": "App"}
-    one = Project(directory, fleet, name, source, framework=framework, app_server={"name": "puma"})
-    one.manifest |= {"env": {"WORD": "first", "APP": name}, **keys}
-    return one
+    project = Project(directory, fleet, name, source, framework=framework, app_server={"name": "puma"})
+    project.manifest |= {"env": {"WORD": "first", "APP": name}, **keys}
+    return project
 
 
 def around(fleet: Any, name: str) -> str:

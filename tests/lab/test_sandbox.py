@@ -136,9 +136,7 @@ def test_a_secret_is_in_the_env_file_and_the_release_and_nowhere_else(probe: Pro
     for done in shown:
         assert not leaked(done.stdout + done.stderr)
     assert "(sensitive)" in shown[0].stdout
-    found = fleet.exec(
-        "grid-1", "grep", "-rlsF", SECOND, "/etc", "/var", "/run", "/srv", "/tmp", check=False
-    ).stdout
+    found = fleet.exec("grid-1", "grep", "-rlsF", SECOND, "/etc", "/var", "/run", "/srv", "/tmp", check=False).stdout
     body = [path for path in found.split() if path.startswith("/var/lib/dynoctl/probe/releases/")]
     assert len(body) == 1 and body[0].endswith(".body"), "what the release would need to come back"
     assert set(found.split()) == {*body, *(f"/etc/dyno/probe/web.{number}.env" for number in (1, 2, 3, 4))}

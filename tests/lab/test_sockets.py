@@ -35,10 +35,10 @@ def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
         source.mkdir()
         (source / "app.rb").write_text(APP)
         framework = {"name": "rack", "require": "./app", "app": "App"}
-        one = Project(tmp_path, fleet, f"load-{server}", source, framework=framework, app_server={"name": server})
-        one.manifest |= {"dynos": {"web": dynos}, "env": {"WORD": "first"}}
-        made.append(one)
-        return one
+        project = Project(tmp_path, fleet, f"load-{server}", source, framework=framework, app_server={"name": server})
+        project.manifest |= {"dynos": {"web": dynos}, "env": {"WORD": "first"}}
+        made.append(project)
+        return project
 
     yield project
     for one in made:

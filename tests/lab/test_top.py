@@ -67,15 +67,15 @@ def test_a_busy_dyno_is_told_from_an_idle_one(busy: Project, fleet: Any) -> None
 
         def waited() -> bool:
             samples.append(json.loads(busy.dynoctl("top", "--json").stdout))
-            dynos = {one["dyno"]: one for one in samples[-1]["dynos"]}
+            dynos = {dyno["dyno"]: dyno for dyno in samples[-1]["dynos"]}
             return dynos["web.1"]["cpu"] > 0.1 and dynos["web.1"]["waiting"] > 0
 
         eventually(waited)
-    servers = {one["server"]: one for one in samples[-1]["servers"]}
-    dynos = {one["dyno"]: one for one in samples[-1]["dynos"]}
+    servers = {server["server"]: server for server in samples[-1]["servers"]}
+    dynos = {dyno["dyno"]: dyno for dyno in samples[-1]["dynos"]}
     assert dynos["web.2"]["cpu"] < 0.1 and dynos["web.2"]["waiting"] == 0
     assert dynos["web.1"]["cpu"] < 0.4, "its share bounds it"
-    assert all(one["release"] == 1 and one["share"] == 0.25 and one["state"] == "up" for one in dynos.values())
+    assert all(dyno["release"] == 1 and dyno["share"] == 0.25 and dyno["state"] == "up" for dyno in dynos.values())
     assert 10 << 20 < dynos["web.1"]["memory"] < dynos["web.1"]["memory_max"] == 512 << 20
     for name, one in servers.items():
         taken = int(
@@ -104,7 +104,7 @@ def test_a_terminal_is_given_back_and_nothing_stays(busy: Project, fleet: Any, w
         terminal.wait_for("web.2")
         terminal.wait_for("of 25%")
         assert "\x1b[?1049h" in terminal.text
-        assert all(listeners(fleet, one["name"]) for one in busy.manifest["servers"])
+        assert all(listeners(fleet, server["name"]) for server in busy.manifest["servers"])
         if way == "kill":
             os.kill(terminal.pid, signal.SIGKILL)
         elif way == "q":

@@ -114,7 +114,7 @@ def state(project: Project) -> dict[str, Any]:
     return {
         # A schedule has a process only while it runs.
         "dynos": {name: (row["server"], row["port"], None if row["job"] else row["pid"]) for name, row in rows.items()},
-        "releases": [(one["number"], one["result"], one["slug"]) for one in releases],
+        "releases": [(release["number"], release["result"], release["slug"]) for release in releases],
         "upload": project.get(rows["web.2"], "/read?of=public/uploads/kept.txt"),
     }
 
@@ -131,9 +131,9 @@ def running(fleet: Any) -> list[str]:
 def restarts(plan: dict[str, Any]) -> dict[str, list[str]]:
     """The reasons of each dyno that restarts."""
     found: dict[str, list[str]] = {}
-    for one in plan["changes"]:
-        if one["effect"] == "restart":
-            found.setdefault(one["dyno"], []).append(one["reason"])
+    for change in plan["changes"]:
+        if change["effect"] == "restart":
+            found.setdefault(change["dyno"], []).append(change["reason"])
     return found
 
 
@@ -159,13 +159,13 @@ def test_an_upgrade_loses_nothing_and_runs_nothing_twice(app: Project, fleet: An
     needs = restarts(planned)
     why = f"dynoctl {__version__} writes it differently than 0.1.0 did"
     assert all(why in reason for reasons in needs.values() for reason in reasons), planned["changes"]
-    assert {one["action"] for one in planned["changes"]} <= {"update", "restart"}, planned["changes"]
+    assert {change["action"] for change in planned["changes"]} <= {"update", "restart"}, planned["changes"]
     assert "released" not in app.apply().stdout, "a release command ran once for its release"
     app.settled()
     after = state(app)
     assert running(fleet) == dynos
     assert {name for name in after["dynos"] if after["dynos"][name] != before["dynos"][name]} == set(needs)
-    assert [one[:2] for one in after["dynos"].values()] == [one[:2] for one in before["dynos"].values()]
+    assert [dyno[:2] for dyno in after["dynos"].values()] == [dyno[:2] for dyno in before["dynos"].values()]
     assert (after["releases"], after["upload"]) == (before["releases"], "x")
 
     # What 0.1.0 released can still be gone back to, and forward.

@@ -26,7 +26,7 @@ def render(server: SimServer, app: str) -> str:
     home = f"{STATE}/{app}"
     applied, releases, bodies, commanded, pending, routes = [], [], [], [], [], []
     undo = f"{home}/undo/"
-    kept = {one.removeprefix(undo) for one in server.directories if one.startswith(undo)}
+    kept = {directory.removeprefix(undo) for directory in server.directories if directory.startswith(undo)}
     salt, meta = "", ""
     for path in sorted(server.files):
         text = server.files[path]

@@ -116,12 +116,12 @@ class SimFleet:
         return fault
 
     def _struck(self, server: SimServer | None, subject: str) -> Fault | None:
-        for one in self.strikes:
-            if subject.startswith(one.subject) and (not one.host or (server and server.host == one.host)):
-                one.nth -= 1
-                if one.nth == 0:
-                    self.strikes.remove(one)
-                    return one.fault
+        for strike in self.strikes:
+            if subject.startswith(strike.subject) and (not strike.host or (server and server.host == strike.host)):
+                strike.nth -= 1
+                if strike.nth == 0:
+                    self.strikes.remove(strike)
+                    return strike.fault
         return None
 
     def kill(self) -> None:

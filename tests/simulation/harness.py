@@ -55,7 +55,7 @@ class Outcome:
         """Every summary of a failure, or the error."""
         if self.report is None:
             return str(self.error or "")
-        return "\n".join(f"{one.summary} {one.detail}" for one in self.report.failures)
+        return "\n".join(f"{failure.summary} {failure.detail}" for failure in self.report.failures)
 
 
 def manifest(
@@ -70,7 +70,7 @@ def manifest(
     **keys: Any,
 ) -> Manifest:
     """A manifest as a value. Servers given by name have that name as their address."""
-    named = [Server(one, one) if isinstance(one, str) else one for one in servers or ("s1", "s2")]
+    named = [Server(server, server) if isinstance(server, str) else server for server in servers or ("s1", "s2")]
     dynos = {"web": DynoType("web", web)}
     if worker:
         dynos["worker"] = DynoType("worker", worker, command="work")
@@ -127,9 +127,9 @@ class Simulation:
         """What a plan would do, as ``action address``; [] if nothing is to change."""
         ready = self.plan(wanted, **options)
         ready.fleet.close()
-        errors = [one.summary for one in ready.plan.errors]
+        errors = [error.summary for error in ready.plan.errors]
         outdated = ["records"] if not ready.plan.changes and ready.records_outdated() else []
-        return [*errors, *(f"{one.action} {one.address}" for one in ready.plan.changes), *outdated]
+        return [*errors, *(f"{change.action} {change.address}" for change in ready.plan.changes), *outdated]
 
     def apply(
         self,

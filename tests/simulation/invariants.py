@@ -94,7 +94,7 @@ class Watch:
         assert self.plan is not None
         if machine not in self.machines or not unit.startswith(PREFIX) or unit.startswith(f"{PREFIX}admin-"):
             return False
-        server = next(one for one in self.fleet.servers.values() if one.machine_id == machine)
+        server = next(server for server in self.fleet.servers.values() if server.machine_id == machine)
         process = server.processes.get(unit)
         stops = self.plan.effects().get((self.machines[machine], dyno_of(unit))) is Effect.STOP
         return not stops and (process is None or not process.healthy)
@@ -149,9 +149,9 @@ class Watch:
     def commanded(self, server: SimServer, name: str) -> None:
         """Release commands never run at the same time."""
         busy = [
-            one.host
-            for one in self.fleet.servers.values()
-            for other in one.one_offs.values()
+            server.host
+            for server in self.fleet.servers.values()
+            for other in server.one_offs.values()
             if other.kind == "release"
             and other.name != name
             and not other.over
@@ -187,7 +187,7 @@ def check_outcome(watch: Watch, wanted: Wanted, run: Run, outcome: Outcome) -> N
                 assert server.version == before.versions.get(server.machine_id), f"{server.host} was touched"
         return
     now = snapshot(fleet)
-    if run.command in ("apply", "target", "evacuate", "forget") and (report.rejected or report.went_back):
+    if run.command in ("apply", "target", "evacuate", "forget") and (report.rejected or report.fully_reverted):
         new = release_of(wanted)
         for (machine, unit), release in now.running.items():
             if release == new and unit.startswith(PREFIX) and f"{dyno_of(unit)}" not in "".join(report.stranded):
@@ -240,7 +240,7 @@ def check_running(fleet: SimFleet, wanted: Wanted | None, outcome: Outcome, igno
             continue
         name = names.get(server.host, server.host)
         here = {dyno for dyno, home in homes.items() if home == name}
-        ours = {dyno_of(unit): one for unit, one in server.processes.items() if one.app == APP}
+        ours = {dyno_of(unit): process for unit, process in server.processes.items() if process.app == APP}
         timers = {dyno_of(unit) for unit in server.timers}
         assert {*ours, *timers} == here, f"{name} runs {sorted(ours)} {sorted(timers)}, not {sorted(here)}"
         found[server.machine_id] = here

@@ -158,8 +158,8 @@ def run_release(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     if server.slug(app, slug) is None:
         return 1, "its slug is not there"
     well = server.fleet.migrates(release)
-    one = OneOff(name, "release", app, release, now, now + server.fleet.release_seconds, mark, well)
-    server.one_offs[name] = one
+    oneoff = OneOff(name, "release", app, release, now, now + server.fleet.release_seconds, mark, well)
+    server.one_offs[name] = oneoff
     server.version += 1
     server.fleet.tell("commanded", server, name)
     yield
@@ -175,7 +175,11 @@ def alone(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     """Fails while a release command of an earlier apply is at work."""
     (app,) = argv
     yield
-    busy = [one for one in server.one_offs.values() if one.kind == "release" and one.app == app and not one.over]
+    busy = [
+        one_off
+        for one_off in server.one_offs.values()
+        if one_off.kind == "release" and one_off.app == app and not one_off.over
+    ]
     return (1, "the release command of an apply that was cut off still runs") if busy else (0, "")
 
 

@@ -65,7 +65,7 @@ class Package(Base):
         return {}
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        return [sim("install", change.resource.name, says=f"install {change.resource.name}")]
+        return [sim("install", change.resource.name, label=f"install {change.resource.name}")]
 
 
 class Slug(Base):
@@ -146,13 +146,13 @@ class Unit(Base):
         dyno = str(change.resource.dyno)
         unit = naming.user_name(scope.app, dyno)
         if change.after is None:
-            return [sim("stop", unit, says=f"stop {dyno}"), sim("remove", unit_path(unit))]
+            return [sim("stop", unit, label=f"stop {dyno}"), sim("remove", unit_path(unit))]
         commands = []
         if change.action is not Action.RESTART:
             commands = [sim("write", unit_path(unit), stdin=unit_text(change.after["unit"])), sim("enable", unit)]
         effect = self.effect(change)
         if effect is not None:
-            commands.append(sim("start", unit, says=f"{effect} {dyno}", health=True, timeout=120))
+            commands.append(sim("start", unit, label=f"{effect} {dyno}", health=True, timeout=120))
         return commands
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
@@ -160,7 +160,7 @@ class Unit(Base):
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        return [sim("start", unit, says=f"restart {change.resource.dyno} as it was", timeout=120)]
+        return [sim("start", unit, label=f"restart {change.resource.dyno} as it was", timeout=120)]
 
     def alive(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))

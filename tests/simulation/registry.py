@@ -108,19 +108,19 @@ class SimRegistry:
     def candidate(self, manifest: Manifest, stack: Stack, slug: Slug, server: str, scope: Scope) -> Trial:
         app, text = manifest.app.name, types.config_text(scope.environments["web"])
         name = f"candidate-{app}.{scope.salt[:8]}"
-        return Trial(server, (sim("candidate", app, name, slug.digest, text, timeout=TRIAL, says="boot a candidate"),))
+        return Trial(server, (sim("candidate", app, name, slug.digest, text, timeout=TRIAL, label="boot a candidate"),))
 
     def release(self, manifest: Manifest, stack: Stack, slug: Slug, server: str, scope: Scope, mark: str) -> Trial:
         app, text = manifest.app.name, types.config_text(scope.environments["web"])
         name = f"release-{app}.{scope.salt[:8]}"
-        command = sim("run-release", app, name, slug.digest, text, mark, timeout=1800, says="run the release command")
+        command = sim("run-release", app, name, slug.digest, text, mark, timeout=1800, label="run the release command")
         return Trial(server, (command,))
 
     def fits(self, version: str, requirement: str) -> bool:
         return True
 
-    def kept(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
-        return frozenset(f"slug.{types.slug_name(app, one)}" for one in slugs)
+    def slug_keys(self, app: str, slugs: Sequence[str]) -> frozenset[str]:
+        return frozenset(f"slug.{types.slug_name(app, slug)}" for slug in slugs)
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
         remote = types.slug_path(app, digest)

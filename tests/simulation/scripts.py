@@ -51,7 +51,7 @@ def keep(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     number = 0
     for path in paths:
         names = [one for one in server.below(kept) if one.endswith(".path")]
-        if any(server.files[one] == f"{path}\n" for one in names):
+        if any(server.files[name] == f"{path}\n" for name in names):
             continue
         while f"{kept}/{number}.path" in server.files:
             number += 1
@@ -98,7 +98,9 @@ def forget_backups(server: SimServer, argv: tuple[str, ...], stdin: str) -> Step
     (home,) = argv
     dynos = dict.fromkeys(path.removeprefix(f"{home}/undo/").partition("/")[0] for path in server.below(f"{home}/undo"))
     dynos |= dict.fromkeys(
-        one.removeprefix(f"{home}/undo/") for one in server.directories if one.startswith(f"{home}/undo/")
+        directory.removeprefix(f"{home}/undo/")
+        for directory in server.directories
+        if directory.startswith(f"{home}/undo/")
     )
     for dyno in sorted(dynos):
         if f"{home}/pending/{dyno}" not in server.files:

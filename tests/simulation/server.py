@@ -161,12 +161,12 @@ class SimServer:
     def settle(self) -> None:
         """End the one-off dynos whose time has come."""
         now = self.fleet.clock.seconds
-        for one in self.one_offs.values():
-            if not one.over and one.ends <= now:
-                one.over = True
+        for one_off in self.one_offs.values():
+            if not one_off.over and one_off.ends <= now:
+                one_off.over = True
                 self.version += 1
-                if one.mark and one.well and f"{STATE}/{one.app}" in self.directories:
-                    self.files[one.mark] = ""
+                if one_off.mark and one_off.well and f"{STATE}/{one_off.app}" in self.directories:
+                    self.files[one_off.mark] = ""
 
     # Life.
 

@@ -18,7 +18,7 @@ def test_a_rollback_runs_what_ran_before() -> None:
     outcome = fleet.rollback(manifest(slug="c"))
     assert outcome.code == OK and outcome.plan is not None and outcome.plan.wanted == "v1"
     assert running(fleet) == {"web.1": "a", "web.2": "a"}
-    assert {one.release.config for one in fleet["s1"].processes.values()} == {"COLOUR=red\n"}
+    assert {process.release.config for process in fleet["s1"].processes.values()} == {"COLOUR=red\n"}
     assert fleet.rollback(manifest(), "v2").code == OK
     assert running(fleet) == {"web.1": "b", "web.2": "b"}
 
@@ -47,9 +47,11 @@ def test_a_rollback_to_nothing_is_refused() -> None:
 
 def test_a_restart_restarts_what_it_is_told_to() -> None:
     fleet = deployed(worker=1)
-    since = {dyno: one.since for server in fleet.fleet.servers.values() for dyno, one in server.processes.items()}
+    since = {
+        dyno: process.since for server in fleet.fleet.servers.values() for dyno, process in server.processes.items()
+    }
     assert fleet.restart(manifest(worker=1), "web").code == OK
-    now = {dyno: one.since for server in fleet.fleet.servers.values() for dyno, one in server.processes.items()}
+    now = {dyno: process.since for server in fleet.fleet.servers.values() for dyno, process in server.processes.items()}
     assert {dyno for dyno in now if now[dyno] != since[dyno]} == {"dyno-shop-web-1", "dyno-shop-web-2"}
     assert fleet.pending(manifest(worker=1)) == []
 

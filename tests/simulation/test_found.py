@@ -100,9 +100,9 @@ def test_copies_to_go_back_to_do_not_outlive_a_restart_that_was_killed() -> None
     fleet.apply(manifest())
     fleet.fault("keep", Kind.KILL_AFTER)
     assert fleet.restart(manifest(), "web").code == KILLED
-    assert [one for name in ("s1", "s2") for one in files(fleet[name], "/undo/")]
+    assert [file for name in ("s1", "s2") for file in files(fleet[name], "/undo/")]
     assert fleet.apply(manifest()).code == OK
-    assert [one for name in ("s1", "s2") for one in files(fleet[name], "/undo/")] == []
+    assert [file for name in ("s1", "s2") for file in files(fleet[name], "/undo/")] == []
 
 
 def test_a_candidate_does_not_outlive_its_apply() -> None:

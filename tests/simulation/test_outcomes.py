@@ -51,10 +51,10 @@ def test_a_release_command_that_fails_rejects_the_release() -> None:
 def test_a_release_command_runs_once() -> None:
     fleet = deployed()
     outcome = fleet.apply(manifest(slug="b", release_command="migrate"))
-    assert outcome.code == OK and report(outcome).release_said == "migrated"
+    assert outcome.code == OK and report(outcome).release_output == "migrated"
     fleet["s1"].processes.clear()
     fleet["s1"].version += 1
-    assert report(fleet.apply(manifest(slug="b", release_command="migrate"))).release_said == ""
+    assert report(fleet.apply(manifest(slug="b", release_command="migrate"))).release_output == ""
 
 
 def test_a_release_command_of_a_killed_apply_is_waited_for() -> None:
@@ -66,7 +66,7 @@ def test_a_release_command_of_a_killed_apply_is_waited_for() -> None:
     assert outcome.code == ERROR and "still runs" in outcome.said
     fleet.fleet.clock.advance(60)
     outcome = fleet.apply(wanted)
-    assert outcome.code == OK and report(outcome).release_said == "", "it ended well while nobody waited for it"
+    assert outcome.code == OK and report(outcome).release_output == "", "it ended well while nobody waited for it"
 
 
 def test_a_release_command_on_a_server_that_is_lost_may_still_run() -> None:
@@ -78,7 +78,7 @@ def test_a_release_command_on_a_server_that_is_lost_may_still_run() -> None:
     fleet[on].connected = False
     outcome = fleet.apply(wanted)
     assert outcome.plan is not None
-    assert any("may still be running" in one.summary for one in outcome.plan.errors)
+    assert any("may still be running" in error.summary for error in outcome.plan.errors)
     fleet[on].connected = True
     fleet.fleet.clock.advance(60)
     assert fleet.apply(wanted).code == OK
@@ -89,7 +89,7 @@ def test_a_dyno_that_does_not_come_up_is_reverted() -> None:
     fleet.fault("sim start", Kind.FAIL, nth=2)
     outcome = fleet.apply(manifest(slug="b"))
     assert outcome.code == REJECTED
-    assert report(outcome).halted and report(outcome).went_back and report(outcome).reverted == ["web.2", "web.1"]
+    assert report(outcome).halted and report(outcome).fully_reverted and report(outcome).reverted == ["web.2", "web.1"]
     assert "last words" in outcome.said
     assert running(fleet) == {"web.1": "a", "web.2": "a"}
 
@@ -144,7 +144,7 @@ def test_a_dyno_that_cannot_go_back_is_stranded() -> None:
     fleet.fault("restore", Kind.FAIL)
     outcome = fleet.apply(manifest(slug="b"))
     assert outcome.code == ERROR and "cannot revert web.1" in outcome.said
-    assert len(report(outcome).stranded) == 1 and not report(outcome).went_back
+    assert len(report(outcome).stranded) == 1 and not report(outcome).fully_reverted
 
 
 def test_a_server_that_is_lost_before_a_revert_strands_its_dynos() -> None:

@@ -23,7 +23,7 @@ def test_a_schedule_and_a_type_of_one_name_stand_in_each_others_way() -> None:
     taken = f"app={APP}\ndyno=nightly.1\nport=0\ncpu=250\nslug=x\nconfig=x\n"
     fleet["s1"].write(f"{UNITS}/dyno-shop-nightly-1.service", taken)
     plan = fleet.plan(manifest("s1", schedule=True)).plan
-    assert any("cannot have the same name" in one.summary for one in plan.errors)
+    assert any("cannot have the same name" in error.summary for error in plan.errors)
 
 
 def test_another_destination_is_not_overwritten() -> None:

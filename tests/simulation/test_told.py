@@ -83,7 +83,7 @@ def test_the_audit_log_knows_every_apply_once() -> None:
     fleet["s2"].connected = False
     with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
         entries, lost = audit_log.read(APP, targets(manifest()))
-    assert [(one["command"], one["result"]) for one in entries] == [("apply", "ok"), ("apply", "reverted")]
+    assert [(entry["command"], entry["result"]) for entry in entries] == [("apply", "ok"), ("apply", "reverted")]
     assert list(lost) == ["s2"]
     assert SECRET not in str(entries)
 
@@ -155,7 +155,7 @@ def test_what_a_server_lacks_is_said() -> None:
         ({"ruby": "3.1.2", "missing": frozenset({"/usr/bin/puma"})}, "/usr/bin/puma not found"),
     ):
         facts = type(seen)(**{**vars(seen), **changed})
-        assert words in " ".join(one.summary for one in preconditions.servers({"s1": facts}, stack)), changed
+        assert words in " ".join(server.summary for server in preconditions.servers({"s1": facts}, stack)), changed
     facts = type(seen)(**{**vars(seen), "apt": "no"})
     (problem,) = preconditions.servers({"s1": facts}, stack, {"s1": ["ruby"]})
     assert "no apt" in problem.summary
@@ -192,9 +192,9 @@ def test_packages_by_hand_are_not_installed() -> None:
 
 def test_a_drift_says_what_was_changed_by_hand() -> None:
     fleet = deployed()
-    path = next(one for one in fleet["s1"].files if one.endswith(".env"))
+    path = next(file for file in fleet["s1"].files if file.endswith(".env"))
     fleet["s1"].write(path, f"COLOUR=green\nKEY={SECRET}\n")
-    change = next(one for one in fleet.plan(manifest(env=KEY)).plan.changes if one.resource.kind == "config")
+    change = next(change for change in fleet.plan(manifest(env=KEY)).plan.changes if change.resource.kind == "config")
     assert change.drift and change.drifted == ("variables.COLOUR",)
 
 

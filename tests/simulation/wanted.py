@@ -45,7 +45,7 @@ class Wanted:
 
     def manifest(self) -> Manifest:
         where = dict(self.addresses)
-        servers = [Server(one, where.get(one, one), drain=one in self.drains) for one in self.servers]
+        servers = [Server(server, where.get(server, server), drain=server in self.drains) for server in self.servers]
         return harness.manifest(
             *servers,
             web=self.web,
@@ -75,7 +75,7 @@ class Edit:
     value: object
 
     def __post_init__(self) -> None:
-        if self.key not in {one.name for one in fields(Wanted)}:
+        if self.key not in {field.name for field in fields(Wanted)}:
             raise ValueError(self.key)
 
 

@@ -170,7 +170,7 @@ class World:
     def _ready(self, ready: Prepared) -> None:
         newest = newest_meta(seen.facts for seen in ready.fleet.found.values())
         self.parent, self.ways = _key(newest), newest.get("servers", {})
-        self.watch.planned(ready.plan, {name: one.server for name, one in ready.fleet.sessions.items()})
+        self.watch.planned(ready.plan, {name: session.server for name, session in ready.fleet.sessions.items()})
 
     # What happens to servers.
 
@@ -199,7 +199,7 @@ class World:
             case "rebuild":
                 self.fleet.rebuild(server.host)
             case "readdress":
-                name = next(one for one in HOSTS if self._called(one) is server)
+                name = next(host for host in HOSTS if self._called(host) is server)
                 moved = f"{name}-{server.boot}"
                 self.fleet.move(server.host, moved)
                 addresses = {**dict(self.wanted.addresses), name: moved}
@@ -250,5 +250,5 @@ def _of_other(server: SimServer) -> dict[str, str]:
 
 
 def _why(outcome: Outcome) -> str:
-    errors = [] if outcome.plan is None else [one.summary for one in outcome.plan.errors]
+    errors = [] if outcome.plan is None else [error.summary for error in outcome.plan.errors]
     return f"{outcome.said} {errors} {dict(outcome.plan.unreachable) if outcome.plan else ''}"

@@ -24,7 +24,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def digest(root: Path) -> str:
-    """As a dynoctl that lies there has it."""
+    """The digest of the copy."""
     found = subprocess.run([sys.executable, "-c", CODE], cwd=root, capture_output=True, text=True, check=True)
     return found.stdout.strip()
 
@@ -32,7 +32,7 @@ def digest(root: Path) -> str:
 def test_a_copy_of_the_same_code_has_the_same_digest(copy: Path) -> None:
     for path in copy.rglob("*.py"):
         os.utime(path, (0, 0))
-    assert digest(copy) == code_digest() == digest(copy), "not of where it lies, when it was made, or what it compiled"
+    assert digest(copy) == code_digest() == digest(copy), "independent of the directory, the times and compiled files"
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_other_code_has_another_digest(copy: Path, path: str) -> None:
     assert digest(copy) not in (before, changed)
 
 
-def test_what_runs_nowhere_is_no_part_of_it(copy: Path) -> None:
+def test_other_files_are_not_included(copy: Path) -> None:
     before = digest(copy)
     (copy / "providers/notes.txt").write_text("x")
     (copy / "tests").mkdir()

@@ -1,4 +1,4 @@
-"""What a checkup's output means, and how findings are shown."""
+"""Parsing the output of a checkup, and rendering findings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_checkup_is_read() -> None:
             server_checks.parse(damaged)
 
 
-def test_the_script_says_what_is_read() -> None:
+def test_the_script_prints_what_is_parsed() -> None:
     text = subprocess.run(
         ["sh", "-s"],
         input=observation({"checkup": server_checks.fragment()}, "N"),
@@ -48,10 +48,10 @@ def test_the_script_says_what_is_read() -> None:
         check=True,
     ).stdout
     found = server_checks.parse(sections(text, "N")["checkup"][1])
-    assert found.memory > 100 and {one.path for one in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
+    assert found.memory > 100 and {disk.path for disk in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
 
 
-def test_findings_are_shown_with_their_cures_and_no_escapes() -> None:
+def test_findings_are_shown_with_their_hints_and_no_escapes() -> None:
     findings = (
         Finding("grid-1", "ssh", "ok", "root@10.0.0.1", "never shown"),
         Finding("grid-1", "disk", "warning", "little\x1b[2J", "make room"),

@@ -1,4 +1,4 @@
-"""How dynos and servers are doing: what a server says of them, parsed, and shown."""
+"""The status of dynos and servers: parsing and rendering."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infra.manifest import read
 from infra.model.dyno_status import Row
 from infra.model.provider import Scope
 from infra.model.release import new
-from infra.ops.monitor import Seen, used
+from infra.ops.monitor import Sample, used
 from infra.views import formation, top
 from infra.views.style import Style
 from providers.processes import Processes
@@ -68,7 +68,7 @@ def said(*records: str, written: str = "") -> str:
     )
 
 
-def test_a_dyno_is_read_also_where_systemd_counts_nothing() -> None:
+def test_a_dyno_is_parsed_without_accounting_by_systemd() -> None:
     (row,) = Processes().parse(Scope("shop", ""), "grid-1", said())
     assert (row.state, row.uptime, row.memory, row.memory_max) == ("up", 200, 1 << 20, None)
     assert (row.cpu_seconds, row.share, row.waiting, row.restarts, row.release) == (1.5, 250, 3, 2, 0)
@@ -122,27 +122,27 @@ def test_vitals_and_free_places() -> None:
     text = "now 12.5\nload 0.50 0.40 0.30\ncores 2\nMemTotal: 1024\nMemAvailable: 512\n"
     now = vitals.parse(text + "X-Dynoctl-Cpu=250\nX-Dynoctl-Cpu=1000\nX-Dynoctl-Cpu=odd\n")
     assert (now.load, now.memory, now.available, now.taken, now.places) == ((0.5, 0.4, 0.3), 1 << 20, 1 << 19, 1250, 3)
-    assert replace(now, taken=5000).places == 0, "a server that is over full has no places, not fewer than none"
+    assert replace(now, taken=5000).places == 0, "an overloaded server has 0 free places, not a negative number"
     with pytest.raises(KeyError):
         vitals.parse("now 1\n")
 
 
 def test_cpu_is_what_was_used_since_the_last_sample() -> None:
-    old = Seen("grid-1", LOAD, [ROW])
+    old = Sample("grid-1", LOAD, [ROW])
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=10.5)]) == {"web.1": 0.25}
-    assert used(old, 1002.0, [replace(ROW, cpu_seconds=0.5, pid=8)]) == {}, "it was restarted meanwhile"
+    assert used(old, 1002.0, [replace(ROW, cpu_seconds=0.5, pid=8)]) == {}, "it restarted in between"
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=9.0)]) == {"web.1": 0.0}
     assert used(old, 1000.0, [ROW]) == {}
 
 
 def test_top_as_text_and_as_json() -> None:
     rows = [replace(ROW, dyno=f"web.{number}") for number in range(1, 31)]
-    seen = [
-        Seen("grid-1", LOAD, rows, {"web.1": 0.24}, samples=2),
-        Seen("grid-2", unreachable="grid-2: no answer\x1b[2J"),
+    samples = [
+        Sample("grid-1", LOAD, rows, {"web.1": 0.24}, samples=2),
+        Sample("grid-2", unreachable="grid-2: no answer\x1b[2J"),
     ]
     now = datetime(2026, 1, 31, 10, 0)
-    text = top.plain("shop", seen, now, Console(width=200, color_system=None, force_terminal=True))
+    text = top.plain("shop", samples, now, Console(width=200, color_system=None, force_terminal=True))
     assert "30 of 30 dynos up" in text and "q quits" not in text
     assert "grid-1  0.50 0.40 0.30      2  2.0 of 8.0 GiB     30     4" in text
     assert "unreachable: no answer\\x1b[2J" in text
@@ -150,18 +150,18 @@ def test_top_as_text_and_as_json() -> None:
     assert "web.30" in text and "more" not in text
     console = Console(width=120, color_system=None)
     with console.capture() as captured:
-        console.print(top.screen("shop", seen, now, 120, 24))
+        console.print(top.screen("shop", samples, now, 120, 24))
     shown = captured.get().splitlines()
     assert len(shown) == 24 and shown[-1] == "and 14 more", shown
-    many = [replace(seen[0], server=f"grid-{number}") for number in range(1, 33)]
+    many = [replace(samples[0], server=f"grid-{number}") for number in range(1, 33)]
     many[20] = replace(many[20], unreachable="gone")
     console = Console(width=80, color_system=None)
     with console.capture() as captured:
         console.print(top.screen("shop", many, now, 80, 24))
     shown = captured.get().splitlines()
     assert len(shown) == 24 and max(map(len, shown)) <= 80
-    assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "who is away is never left out"
+    assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "unreachable servers are never left out"
     assert shown[-2].startswith("web.1 ") and "24% of 25%  43 of 512 MiB" in shown[-2] and shown[-1].startswith("and 9")
-    document = json.loads(json.dumps(top.document(seen)))
+    document = json.loads(json.dumps(top.document(samples)))
     assert document["servers"][0]["free_dynos"] == 4 and document["servers"][1]["away"]
     assert document["dynos"][0]["cpu"] == 0.24 and document["dynos"][1]["cpu"] is None

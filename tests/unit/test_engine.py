@@ -1,4 +1,4 @@
-"""The engine's pure parts: quoting, sections, diff, drift, order, redaction, secrets that do not print."""
+"""The engine's pure parts: quoting, sections, diff, drift, order, redaction, secrets that are not printed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sh(script: str) -> str:
     return subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True).stdout
 
 
-def test_values_cross_into_shell_as_values() -> None:
+def test_values_are_quoted_for_the_shell() -> None:
     assert sh(assign({"value": HOSTILE}) + 'printf %s "$value"') == HOSTILE
     with pytest.raises(ValueError, match="invalid variable name"):
         assign({"a; id": "x"})
@@ -63,7 +63,7 @@ def test_a_batch_runs_in_order_and_ends_at_the_first_failure() -> None:
     assert "never" not in text
 
 
-def test_a_command_that_hangs_is_ended() -> None:
+def test_a_command_that_hangs_is_killed() -> None:
     text = sh(batch([Command(("sleep", "30"), timeout=1)], "NONCE"))
     assert "NONCE 0 124" in text
 
@@ -74,7 +74,7 @@ def test_secrets_of_a_command_are_on_no_command_line() -> None:
     assert "hunter2" not in repr(Command(("cat",), stdin=b"hunter2"))
 
 
-def test_sections_are_found_in_the_noise_of_a_login_shell() -> None:
+def test_sections_are_found_in_the_output_of_a_login_shell() -> None:
     script = observation(
         {"one": Fragment("echo first\n"), "two": Fragment('echo "$x"; exit 3\n', {"x": "second"})}, "N"
     )
@@ -124,7 +124,7 @@ def test_nothing_to_do() -> None:
     assert plan_text.summary(plan, Style(False)) == "No changes. The servers match dyno.yaml."
 
 
-def test_an_undeclared_attribute_is_nobodys_business() -> None:
+def test_undeclared_attributes_are_ignored() -> None:
     assert planned({**WHOLE, "unit.shop-web.1": {"state": "running", "other": "x"}}).changes == ()
 
 
@@ -146,12 +146,12 @@ def test_drift_is_told_from_change_by_the_record() -> None:
     assert change.drift
     assert change.reason == "changed on the server since the last apply: shell"
     (change,) = planned(found).changes
-    assert not change.drift, "without a record nobody can tell"
+    assert not change.drift, "without a record, drift cannot be told from change"
     (change,) = planned(found, {"user.shop-web.1": {"attributes": {"shell": "/bin/bash"}}}).changes
-    assert not change.drift, "what is found is what was applied: the wish has changed"
+    assert not change.drift, "what is found is what was applied: the manifest has changed"
 
 
-def test_a_new_user_restarts_its_dyno_and_a_mended_one_does_not() -> None:
+def test_a_new_user_restarts_its_dyno_and_a_repaired_one_does_not() -> None:
     plan = planned({"unit.shop-web.1": {"state": "running"}})
     assert [(change.action, change.effect) for change in plan.changes] == [("create", None), ("restart", "restart")]
     assert plan.batches == (("web.1",),)
@@ -159,13 +159,13 @@ def test_a_new_user_restarts_its_dyno_and_a_mended_one_does_not() -> None:
     assert [change.action for change in mended.changes] == ["update"]
 
 
-def test_an_apply_that_was_cut_off_is_finished() -> None:
+def test_an_interrupted_apply_is_finished() -> None:
     (change,) = planned(WHOLE, pending=frozenset({"web.1"})).changes
     assert (change.action, change.effect) == ("restart", "restart")
     assert "interrupted" in change.reason
 
 
-def test_what_is_not_desired_goes_highest_first() -> None:
+def test_removals_begin_with_the_highest_number() -> None:
     more = {
         **WHOLE,
         **{f"unit.shop-web.{n}": {"state": "running"} for n in (2, 10, 9)},
@@ -181,7 +181,7 @@ def test_what_is_not_desired_goes_highest_first() -> None:
     assert {change.effect for change in plan.changes} == {"stop", None}
 
 
-def test_somebody_elses_thing_is_an_error_and_never_a_deletion() -> None:
+def test_an_unmanaged_resource_is_an_error_and_never_removed() -> None:
     foreign = Found(WHOLE["user.shop-web.1"], foreign=True)
     plan = planned({**WHOLE, "user.shop-web.1": foreign})
     assert [error.summary for error in plan.errors] == [
@@ -190,7 +190,7 @@ def test_somebody_elses_thing_is_an_error_and_never_a_deletion() -> None:
     assert planned({**WHOLE, "user.shop-web.7": foreign}).changes == ()
 
 
-def test_a_secret_prints_nowhere() -> None:
+def test_a_secret_is_never_printed() -> None:
     secret = Sensitive("hunter2")
     assert {str(secret), repr(secret), f"{secret}", f"{secret!r}"} == {REDACTED}
     with pytest.raises(TypeError):
@@ -252,7 +252,7 @@ def test_facts() -> None:
         "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Dyno=../etc",
     ],
 )
-def test_a_damaged_record_or_mark_is_none(line: str) -> None:
+def test_damaged_records_and_markers_are_ignored(line: str) -> None:
     found = parse(f"machine_id abc\ncores 4\n{line}\n")
     assert (found.record, found.marks) == ({}, ())
     assert found.meta.get("dynos", {}) == {}

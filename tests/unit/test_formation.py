@@ -1,4 +1,4 @@
-"""Dynos leave a server that is draining or evacuated, and no other; nobody loses one, and nobody gets one twice."""
+"""Dynos move only from draining and evacuated servers; none is lost, and none runs twice."""
 
 from __future__ import annotations
 
@@ -64,15 +64,15 @@ def formed(
     return form(one, found, away, evacuate)
 
 
-def test_dynos_of_a_server_that_drains_move_and_no_others() -> None:
+def test_only_the_dynos_of_a_draining_server_move() -> None:
     homes = {"web.1": "s1", "web.2": "s2", "web.3": "s3", "worker.1": "s2"}
     made = formed(manifest(3, 3, ("s2",)), homes)
     assert made.errors == ()
     assert made.homes == {"web.1": "s1", "web.2": "s1", "web.3": "s3", "worker.1": "s3"}
     assert made.before == homes
     assert made.notes == ("s2 is draining: web.2 moves to s1, worker.1 moves to s3",)
-    (moved,) = [one for one in made.dynos if one.name == "web.2"]
-    assert (moved.server, moved.port) == ("s1", 5001), "a free port of its new server"
+    (moved,) = [dyno for dyno in made.dynos if dyno.name == "web.2"]
+    assert (moved.server, moved.port) == ("s1", 5001), "a free port on its new server"
     assert formed(manifest(3, 3, ("s2",)), made.homes).notes == (
         "s2 is draining: it has no dynos left and can be removed from the manifest",
     )
@@ -81,21 +81,21 @@ def test_dynos_of_a_server_that_drains_move_and_no_others() -> None:
 def test_a_spread_is_kept_while_a_server_drains() -> None:
     homes = {"web.1": "s1", "web.2": "s2", "web.3": "s3", "web.4": "s4", "worker.1": "s1"}
     made = formed(manifest(4, 4, ("s2",), spread="rack"), homes)
-    assert made.homes["web.2"] == "s4", "the same rack has room"
+    assert made.homes["web.2"] == "s4", "the same rack has capacity"
 
 
-def test_without_room_nothing_moves_and_the_cores_are_named() -> None:
+def test_without_capacity_nothing_moves_and_the_missing_cores_are_named() -> None:
     homes = {f"web.{number}": f"s{1 + number % 2}" for number in range(1, 13)}
     made = formed(manifest(2, 12, ("s2",)), {**homes, "worker.1": "s2"})
     (error,) = made.errors
     assert "no capacity for" in error.summary and "1.25 more cores are needed" in error.summary
     assert "without the draining s2" in error.expected
-    assert set(made.homes) == {*homes, "worker.1"}, "nobody is dropped"
+    assert set(made.homes) == {*homes, "worker.1"}, "no dyno is dropped"
     every = formed(manifest(2, 12, ("s1", "s2")), {**homes, "worker.1": "s2"})
     assert every.homes == {**homes, "worker.1": "s2"} and every.errors
 
 
-def test_what_finds_no_room_stays_while_another_server_is_away() -> None:
+def test_a_dyno_without_capacity_stays_while_another_server_is_unreachable() -> None:
     homes = {**{f"web.{number}": "s1" for number in range(1, 9)}, "worker.1": "s2"}
     made = formed(manifest(3, 8, ("s2",)), homes, away=("s3",))
     assert made.errors == () and made.homes == homes
@@ -103,27 +103,27 @@ def test_what_finds_no_room_stays_while_another_server_is_away() -> None:
     assert made.notes[1] == "s2 is draining: its dynos keep running until there is capacity on another server"
 
 
-def test_a_server_that_drains_and_is_away_keeps_its_dynos() -> None:
+def test_an_unreachable_draining_server_keeps_its_dynos() -> None:
     homes = {"web.1": "s1", "web.2": "s2", "worker.1": "s3"}
     made = formed(manifest(3, 2, ("s2",)), homes, away=("s2",))
     assert made.homes == homes
     assert made.notes == ("s2 is draining and unreachable; if it is lost: dynoctl apply --evacuate s2",)
 
 
-def test_a_dead_server_is_given_up() -> None:
+def test_a_lost_server_is_evacuated() -> None:
     homes = {"web.1": "s1", "web.2": "s2", "web.3": "s3", "worker.1": "s2"}
     one = manifest(3, 3)
-    assert formed(one, homes, away=("s2",)).homes == homes, "who does not answer keeps its dynos"
+    assert formed(one, homes, away=("s2",)).homes == homes, "an unreachable server keeps its dynos"
     made = formed(one, homes, away=("s2",), evacuate=("s2",))
     assert made.homes == {"web.1": "s1", "web.2": "s1", "web.3": "s3", "worker.1": "s3"}
     assert made.notes == ("s2 is evacuated: web.2 moves to s1, worker.1 moves to s3",)
     assert {dyno.name for dyno in made.dynos} == set(homes)
     full = formed(manifest(2, 12), {f"web.{n}": f"s{1 + n % 2}" for n in range(1, 13)}, ("s2",), ("s2",))
-    assert "more cores are needed" in full.errors[0].summary, "its cores are nobody's any more"
+    assert "more cores are needed" in full.errors[0].summary, "its cores do not count"
 
 
-def test_what_comes_back_does_not_count() -> None:
-    """The newest record knows where a dyno lives; the copy on the server that was given up is removed."""
+def test_a_returning_server_is_cleaned() -> None:
+    """The newest record has the server of each dyno; the copy on the evacuated server is removed."""
     was, now = {"web.1": "s1", "web.2": "s2"}, {"web.1": "s1", "web.2": "s3"}
     found = {
         "s1": facts("s1", now, meta=known(now, serial=2)),
@@ -145,12 +145,12 @@ def test_what_comes_back_does_not_count() -> None:
         if "web" in dyno
     ]
     plan = build("shop", desired, observed, made, Everything.providers, {})
-    assert [(one.action, one.address, one.reason) for one in plan.changes] == [
+    assert [(change.action, change.address, change.reason) for change in plan.changes] == [
         ("delete", "s2/unit.shop-web.2", "web.2 moves to s3")
     ]
 
 
-def test_it_is_remembered_where_a_server_that_is_given_up_may_carry_something() -> None:
+def test_an_evacuated_server_stays_in_the_records() -> None:
     homes = {"web.1": "s1", "web.2": "s2"}
     one = manifest(3, 2)
     found = {name: Observed(facts(name, homes, meta=known(homes)), {}) for name in ("s1", "s3")}
@@ -161,10 +161,10 @@ def test_it_is_remembered_where_a_server_that_is_given_up_may_carry_something() 
     written = json.loads(text or "")
     assert name == "meta.json" and written["serial"] == 2
     assert written["dynos"]["web.2"] == "m-s3"
-    assert "m-s2" in written["servers"], "it is asked, and cleaned, though it may leave the manifest"
+    assert "m-s2" in written["servers"], "it is observed and cleaned even if it leaves the manifest"
 
 
-def test_who_answers_is_not_given_up() -> None:
+def test_a_reachable_server_is_not_evacuated() -> None:
     one, fleet = manifest(3, 2), Fleet()
     fleet.found["s1"] = Observed(facts("s1", {}), {})
     fleet.unreachable |= {"s2": Unreachable("s2: no route"), "s3": DynoctlError("s3: what it said cannot be read")}
@@ -175,7 +175,7 @@ def test_who_answers_is_not_given_up() -> None:
 
 
 def test_any_fleet_in_any_state() -> None:
-    """Random fleets, some servers draining, some away, some of those given up."""
+    """Random fleets: some servers are draining, some unreachable, and some of those evacuated."""
     chance = random.Random(2009)
     for round_ in range(400):
         servers, web = chance.randint(1, 6), chance.randint(0, 24)
@@ -218,8 +218,8 @@ def test_any_fleet_in_any_state() -> None:
         assert {dyno.name for dyno in made.dynos} == {d for d, home in made.homes.items() if home not in away}, where
 
 
-def test_a_port_comes_back_from_the_record_of_its_dyno() -> None:
-    """Whatever resource the port goes with: a unit that somebody edited, or that is gone, does not move its dyno."""
+def test_the_port_of_a_dyno_is_taken_from_its_record() -> None:
+    """A unit that was edited or removed by hand does not change the port of its dyno."""
     one = manifest(1, 1)
     slug = Slug("cafe" * 16, lambda session, say: Upload("", "", "", 0))
     dynos = Formation((Dyno("web.1", "s1", "10.0.0.1", 5042), Dyno("worker.1", "s1")), {}, {})
@@ -236,8 +236,8 @@ def test_a_port_comes_back_from_the_record_of_its_dyno() -> None:
     assert next(dyno.port for dyno in made.dynos if dyno.name == "web.1") == 5042
 
 
-def test_the_registry_names_the_keys_of_what_it_makes() -> None:
-    """Plans look for these among what was observed, so they must be what providers call their resources."""
+def test_the_registry_has_the_keys_of_its_resources() -> None:
+    """Plans look them up among the observed resources, so they must be the keys that providers use."""
     registry = Everything()
     scope = Scope("shop", "")
     by_kind = {provider.kind: provider for provider in registry.providers}

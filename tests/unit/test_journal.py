@@ -1,4 +1,4 @@
-"""Log lines: whose they are, in which order, and how they are shown; moments as people write them."""
+"""Log lines: their dyno, their order and their output; and the parsing of times."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def line(time: int, server: str = "a", dyno: str = "web.1", message: str = "") -
         (entry([104, 105, 255]), ("web.1", "app", "hi\N{REPLACEMENT CHARACTER}")),
         (entry(["one", "two"]), ("web.1", "app", "one\ntwo")),
         (entry(None), ("web.1", "app", "")),
-        # What is another app's, or says so only by itself, is not the app's.
+        # Lines of another app, and lines that only claim to be of this app.
         (entry(_SYSTEMD_UNIT="dyno-shop-admin-web-1.service"), None),
         (entry(_SYSTEMD_UNIT="dynoctl-run-shop-admin.4f3a.service"), None),
         (entry(_SYSTEMD_UNIT="cron.service", _PID="77", UNIT="dyno-shop-web-1.service"), None),
@@ -49,12 +49,12 @@ def line(time: int, server: str = "a", dyno: str = "web.1", message: str = "") -
         ("[]", None),
     ],
 )
-def test_whose_line_it_is(text: str, means: tuple[str, str, str] | None) -> None:
+def test_the_dyno_of_a_line(text: str, means: tuple[str, str, str] | None) -> None:
     found = Reader("shop", "grid-1").read(text)
     assert (None if found is None else (found.dyno, found.source, found.message)) == means
 
 
-def test_lines_are_merged_by_time_and_no_server_is_out_of_its_own_order() -> None:
+def test_lines_are_merged_by_time_in_the_order_of_each_server() -> None:
     a = [line(1), line(5), line(3, message="the clock was set back"), line(9)]
     b = [line(2, "b"), line(4, "b"), line(8, "b")]
     merged = merge([a, b], None)
@@ -65,17 +65,17 @@ def test_lines_are_merged_by_time_and_no_server_is_out_of_its_own_order() -> Non
     assert merge([a, b], 100) == merged
 
 
-def test_lines_that_come_late_are_put_in_their_place() -> None:
+def test_late_lines_are_put_in_order() -> None:
     lines = [line(time, f"s{time % 8}") for time in range(1000)]
     merger, out = Merger(0.25), []
-    # Each server's lines come in their order; the slower ones up to a fifth of a second late.
+    # The lines of each server arrive in order, those of slower servers up to 0.2 s late.
     arrivals = sorted(((one.time / 1000 + 0.03 * (one.time % 8 % 7), one) for one in lines), key=lambda pair: pair[0])
     for now, one in arrivals:
         out += merger.due(now)
         merger.add(one, now)
     out += merger.rest()
     assert len(out) == 1000
-    assert [one.time for one in out] != [one.time for _, one in arrivals], "they did come out of order"
+    assert [one.time for one in out] != [arrival.time for _, arrival in arrivals], "they arrived out of order"
     assert [one.time for one in out] == list(range(1000))
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_held_back_longer_than_the_window() -> None:
     assert merger.wait(10.3, 9) == 9
 
 
-def test_which_dynos_are_meant() -> None:
+def test_the_selected_dynos() -> None:
     assert "web.1" in Wanted() and "run.1a" in Wanted()
     chosen = Wanted(("web",), ("worker.2",))
     assert [dyno in chosen for dyno in ("web.7", "worker.2", "worker.1", "webby.1")] == [True, True, False, False]
@@ -142,6 +142,6 @@ def test_moments(text: str, ago: timedelta) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "10", "25:00", "2026-13-01", "10x", "9999999999999d", "$(id)", "@5"])
-def test_what_is_no_moment_is_said(text: str) -> None:
+def test_an_invalid_time_is_an_error(text: str) -> None:
     with pytest.raises(DynoctlError, match="invalid time"):
         since(text, NOW)

@@ -1,4 +1,4 @@
-"""Placement: the same answer every time, nothing moves that can stay, and it is quick."""
+"""Placement is deterministic and fast, and moves no dyno that can stay."""
 
 from __future__ import annotations
 
@@ -9,84 +9,93 @@ import pytest
 
 from infra.manifest.model import Rollout
 from infra.plan.build import batches
-from infra.plan.placement import Place, Share, place
+from infra.plan.placement import DesiredDyno, ServerCapacity, place
 
 
-def shares(count: int, cpu: int = 250) -> list[Share]:
-    return [Share(f"web.{number}", cpu) for number in range(1, count + 1)]
+def dynos(count: int, cpu: int = 250) -> list[DesiredDyno]:
+    return [DesiredDyno(f"web.{number}", cpu) for number in range(1, count + 1)]
 
 
-def places(count: int, cores: int = 1, **keys: int) -> list[Place]:
-    return [Place(f"grid-{number}", cores, **keys) for number in range(1, count + 1)]
+def places(count: int, cores: int = 1, **keys: int) -> list[ServerCapacity]:
+    return [ServerCapacity(f"grid-{number}", cores, **keys) for number in range(1, count + 1)]
 
 
 def test_four_dynos_are_one_core() -> None:
-    placed = place(shares(9), places(2), {})
+    placed = place(dynos(9), places(2), {})
     assert Counter(placed.homes.values()) == {"grid-1": 4, "grid-2": 4}
     assert (placed.homeless, placed.missing) == (("web.9",), 250)
 
 
 def test_new_dynos_go_to_the_least_loaded_server() -> None:
-    spots = [Place("busy", 2, used=1000), Place("idle", 2), Place("small", 1)]
-    placed = place(shares(4), spots, {})
+    spots = [ServerCapacity("busy", 2, used=1000), ServerCapacity("idle", 2), ServerCapacity("small", 1)]
+    placed = place(dynos(4), spots, {})
     assert placed.homes == {"web.1": "idle", "web.2": "small", "web.3": "idle", "web.4": "idle"} or Counter(
         placed.homes.values()
     ) == {"idle": 3, "small": 1}
 
 
-def test_what_runs_stays() -> None:
+def test_running_dynos_stay() -> None:
     running = {f"web.{number}": ("grid-3", 250) for number in (1, 2, 3)}
-    placed = place(shares(5), places(3), running)
+    placed = place(dynos(5), places(3), running)
     assert [placed.homes[f"web.{number}"] for number in range(1, 6)] == ["grid-3"] * 3 + ["grid-1", "grid-2"]
 
 
-def test_a_dyno_stays_on_a_server_that_is_over_full() -> None:
+def test_a_dyno_stays_on_an_overloaded_server() -> None:
     running = {"web.1": ("grid-1", 250)}
-    placed = place(shares(1), [Place("grid-1", 1, used=4000), Place("grid-2", 1)], running)
+    placed = place(dynos(1), [ServerCapacity("grid-1", 1, used=4000), ServerCapacity("grid-2", 1)], running)
     assert placed.homes == {"web.1": "grid-1"}
 
 
 def test_a_dyno_that_grows_out_of_its_server_moves() -> None:
     running = {"web.1": ("grid-1", 250), "web.2": ("grid-1", 250)}
-    placed = place(shares(2, cpu=750), places(2), running)
+    placed = place(dynos(2, cpu=750), places(2), running)
     assert placed.homes == {"web.1": "grid-1", "web.2": "grid-2"}
 
 
-def test_a_dyno_of_a_dead_server_keeps_its_number_and_its_home() -> None:
-    placed = place(shares(3), places(1), {}, reserved={"web.2": "dead"})
+def test_a_dyno_of_an_unreachable_server_keeps_its_number_and_server() -> None:
+    placed = place(dynos(3), places(1), {}, reserved={"web.2": "dead"})
     assert placed.homes == {"web.1": "grid-1", "web.2": "dead", "web.3": "grid-1"}
 
 
 def test_a_dyno_of_a_server_that_left_moves() -> None:
-    placed = place(shares(2), places(1), {"web.1": ("gone", 250), "web.2": ("grid-1", 250)})
+    placed = place(dynos(2), places(1), {"web.1": ("gone", 250), "web.2": ("grid-1", 250)})
     assert placed.homes == {"web.1": "grid-1", "web.2": "grid-1"}
 
 
-def test_spread_goes_before_load() -> None:
-    spots = [Place("a1", 4, zone="a"), Place("a2", 4, zone="a"), Place("b1", 1, used=500, zone="b")]
-    placed = place(shares(4), spots, {})
+def test_spread_takes_precedence_over_load() -> None:
+    spots = [
+        ServerCapacity("a1", 4, zone="a"),
+        ServerCapacity("a2", 4, zone="a"),
+        ServerCapacity("b1", 1, used=500, zone="b"),
+    ]
+    placed = place(dynos(4), spots, {})
     zones = Counter(home[0] for home in placed.homes.values())
     assert zones == {"a": 2, "b": 2}
-    full = place(shares(8), spots, {})
+    full = place(dynos(8), spots, {})
     assert Counter(home[0] for home in full.homes.values()) == {"a": 6, "b": 2}, "a zone that is full is passed over"
 
 
 def test_it_is_deterministic() -> None:
-    assert place(shares(50), places(7, cores=4), {}) == place(shares(50), places(7, cores=4), {})
+    assert place(dynos(50), places(7, cores=4), {}) == place(dynos(50), places(7, cores=4), {})
 
 
-def test_shares_of_different_sizes_share_a_heap() -> None:
-    wanted = [Share("web.1", 900), Share("web.2", 100), Share("web.3", 800), Share("web.4", 100)]
+def test_dynos_of_different_sizes_share_a_heap() -> None:
+    wanted = [
+        DesiredDyno("web.1", 900),
+        DesiredDyno("web.2", 100),
+        DesiredDyno("web.3", 800),
+        DesiredDyno("web.4", 100),
+    ]
     placed = place(wanted, places(2), {})
     assert placed.homeless == ()
     assert placed.homes == {"web.1": "grid-1", "web.2": "grid-2", "web.3": "grid-2", "web.4": "grid-1"}
 
 
 def test_ten_thousand_dynos_on_a_thousand_servers() -> None:
-    spots = [Place(f"s{number}", 4, zone=f"rack-{number % 20}") for number in range(1000)]
+    spots = [ServerCapacity(f"s{number}", 4, zone=f"rack-{number % 20}") for number in range(1000)]
     running = {f"web.{number}": (f"s{number % 1000}", 250) for number in range(1, 5001)}
     began = time.perf_counter()
-    placed = place(shares(10_000), spots, running)
+    placed = place(dynos(10_000), spots, running)
     spent = time.perf_counter() - began
     assert len(placed.homes) == 10_000
     assert max(Counter(placed.homes.values()).values()) <= 16

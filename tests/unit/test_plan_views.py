@@ -1,4 +1,4 @@
-"""A plan as a review: as JSON and back, as Markdown, in a file; and never with a secret."""
+"""Plans as JSON, Markdown and files, without secrets."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def release_digest(salt: str, text: str) -> str:
     return fingerprint(salt, text)
 
 
-def test_a_plan_comes_back_from_its_json() -> None:
+def test_a_plan_is_parsed_as_it_was_written() -> None:
     plan = sample()
     text = json.dumps(plan_json.document(plan, {"connections": 3, "execs": 6}))
     assert SECRET not in text
@@ -82,7 +82,7 @@ def test_a_plan_comes_back_from_its_json() -> None:
         shown = plan_text.render(back, HEADLINES, Style(False), verbose=verbose)
         assert shown == plan_text.render(plan, HEADLINES, Style(False), verbose=verbose)
     assert plan_markdown.render(back, HEADLINES) == plan_markdown.render(plan, HEADLINES)
-    assert "KEEP" not in plan_markdown.render(back, HEADLINES), "what stays as it is is no difference"
+    assert "KEEP" not in plan_markdown.render(back, HEADLINES), "unchanged attributes are not shown"
     with pytest.raises(DynoctlError, match="invalid plan file"):
         plan_document.plan({"app": "shop"})
 
@@ -117,7 +117,7 @@ def test_markdown_is_cut_between_servers(limit: int) -> None:
     assert int(found[1]) + text.count("<details>") == 400
 
 
-def test_what_changed_since_a_plan_was_saved_is_said() -> None:
+def test_changes_since_a_plan_was_saved_are_listed() -> None:
     was = {
         "manifest": "1",
         "slug": "a" * 64,
@@ -164,7 +164,7 @@ def test_what_changed_since_a_plan_was_saved_is_said() -> None:
         ("[" * 100_000, "not a saved plan"),
     ],
 )
-def test_a_file_that_holds_no_plan(tmp_path: Path, text: str, says: str) -> None:
+def test_an_invalid_plan_file(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "plan"
     file.write_text(text)
     with pytest.raises(DynoctlError, match=re.escape(says)):
@@ -196,7 +196,7 @@ def test_only_drift_is_shown_as_drift() -> None:
     assert SECRET not in document and document.count('"address"') == 1
 
 
-def test_the_json_is_what_its_schema_says() -> None:
+def test_the_json_is_valid_by_its_schema() -> None:
     validator = Draft202012Validator(schemas.load("plan.schema.json"))
     Draft202012Validator.check_schema(validator.schema)
     document = json.loads(json.dumps(plan_json.document(sample(), {"connections": 1, "execs": 1})))
@@ -206,8 +206,8 @@ def test_the_json_is_what_its_schema_says() -> None:
     assert not validator.is_valid({key: value for key, value in document.items() if key != "batches"})
 
 
-def test_version_1_of_the_json_stays_what_it_is() -> None:
-    """A plan as it was first printed: whoever reads it today can read it tomorrow. Never edit the golden file."""
+def test_version_1_of_the_json_is_stable() -> None:
+    """The JSON of the first version, which existing readers depend on. Never edit the golden file."""
     golden = Path(__file__).parents[1] / "golden/plan-1.json"
     document = json.loads(golden.read_text())
     assert Draft202012Validator(schemas.load("plan.schema.json")).is_valid(document)
@@ -232,7 +232,7 @@ def test_hundreds_of_errors_and_dynos_fit_as_well() -> None:
     assert text.count("<details>") == text.count("\n</details>\n") == 3, "and the changes are still there"
 
 
-def test_what_a_server_says_drives_no_terminal() -> None:
+def test_text_from_a_server_is_escaped() -> None:
     evil = "grid\x1b]0;owned\x07\x1b[2J"
     resource = Resource(evil, "unit", f"shop-{evil}", {evil: evil}, "web.1")
     plan = replace(
@@ -248,7 +248,7 @@ def test_what_a_server_says_drives_no_terminal() -> None:
     assert "\x1b" not in plan_markdown.render(plan, {})
 
 
-def test_a_damaged_plan_is_said_to_be_one() -> None:
+def test_a_damaged_plan_is_an_error() -> None:
     document = json.loads(json.dumps(plan_json.document(sample(), {"connections": 3, "execs": 6})))
     for key, value in (("changes", [{}]), ("placement", []), ("batches", 1), ("exposure", {"web": 1}), ("errors", "x")):
         with pytest.raises(DynoctlError, match="invalid plan file"):
@@ -264,7 +264,7 @@ def test_plans_are_written_to_files_alone(tmp_path: Path) -> None:
     plan_file.refuse_unwritable(tmp_path / "new")
 
 
-def test_a_listener_that_is_gone_stops_nothing() -> None:
+def test_a_failing_listener_stops_nothing() -> None:
     from infra.model.events import Event, steady
 
     def gone(_: Event) -> None:

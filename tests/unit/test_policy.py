@@ -59,7 +59,7 @@ def test_a_unit_is_exposed_at_most_so_much() -> None:
         "max_exposure/web: exposure of the web unit: 1.6, at most 1.5 is allowed"
     ]
     assert "no server can rate" in failing(wanted, replace(plan(), exposure={"web": (None, None)}))[0]
-    assert check(manifest(), replace(plan(), exposure={"web": (1.0, 9.9)}), {}) == (), "nobody asked"
+    assert check(manifest(), replace(plan(), exposure={"web": (1.0, 9.9)}), {}) == (), "not requested"
 
 
 def test_the_rating_is_read() -> None:
@@ -67,7 +67,7 @@ def test_the_rating_is_read() -> None:
     assert {match["name"]: match["score"] for match in _ANSWER.finditer(said)} == {"after_web": "1.1"}
 
 
-def test_nobody_logs_in_as_root() -> None:
+def test_no_login_as_root() -> None:
     wanted = manifest(forbid_root_login=True)
     assert failing(wanted, plan(), a="deploy") == []
     assert failing(wanted, plan(), a="root", b="deploy", c="root") == [
@@ -87,18 +87,18 @@ def test_dynos_are_in_several_racks() -> None:
 
 
 def test_a_dyno_that_does_not_run_is_not_up() -> None:
-    """One that was left out with --target, and one on a server that does not answer."""
+    """A dyno that was left out with --target, and a dyno on an unreachable server."""
     wanted = manifest(min_healthy={"web": 2})
     assert failing(wanted, plan()) == []
     lost = replace(plan(), unreachable={"c": Unreachable("c: no answer")})
     assert failing(wanted, lost) == ["min_healthy/web: batch 1 leaves 1 web dyno up, at least 2 of 3 must be up"]
     assert failing(wanted, replace(plan(), idle=frozenset({"web.3"}))) == failing(wanted, lost)
-    assert failing(wanted, replace(lost, batches=())) == [], "who moves none takes none away"
+    assert failing(wanted, replace(lost, batches=())) == [], "without restarts, no dyno is down"
     assert lost.capacity()[0] == {"web": (1, 3)}
 
 
-def test_what_leaves_is_up_until_the_rollout_is_over() -> None:
-    """From four to two: while one of the two restarts, three are up."""
+def test_a_dyno_to_be_removed_is_up_until_the_end_of_the_rollout() -> None:
+    """From four dynos to two: while one of the two restarts, three are up."""
     two = {"web.1": "a", "web.2": "b"}
     one = plan(homes=two)
     one = replace(one, formation=Formation((), two, {**two, "web.3": "c", "web.4": "a"}))

@@ -268,7 +268,7 @@ def test_credentials_are_compared_without_leaving_the_server(tmp_path: Path) -> 
     assert found is not None and not same(desired.attributes["files"], found["files"])
     changed = Change(desired, Action.UPDATE, found, desired.attributes)
     assert provider.triggers(changed)
-    assert [command.says for command in provider.steps(scope, changed)][-1] == "remove credentials"
+    assert [command.label for command in provider.steps(scope, changed)][-1] == "remove credentials"
     assert {path.rpartition("/")[2] for path in provider.files(scope, changed)} == {"deep.key", "more"}
     assert "hunter2" not in repr(provider.recorded(desired.attributes, "salt"))
 

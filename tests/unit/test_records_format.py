@@ -1,4 +1,4 @@
-"""Records of another dynoctl: older ones are read, newer ones refused with both versions."""
+"""Records of other versions: older formats are read, newer ones refused with both versions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def said(meta: Mapping[str, Any]) -> str:
 
 @pytest.mark.parametrize("version", [{}, {"version": 1}, {"version": "2"}, {"version": None}], ids=str)
 def test_older_records_are_read(version: dict[str, Any]) -> None:
-    """0.1.0 wrote a 1, and no name of a dynoctl; what is no number is damage, and no reason to stop."""
+    """0.1.0 wrote a 1 and no version of dynoctl. An invalid format number is ignored as damage."""
     assert server_facts.parse(said({**META, **version})).meta["dynos"] == {"web.1": "m1"}
 
 
@@ -67,7 +67,7 @@ def test_newer_records_are_refused_with_both_versions(meta: dict[str, Any], writ
 
 
 class Server:
-    """One that answers with what was put into it, or not at all."""
+    """A server that prints the given output, or is unreachable."""
 
     def __init__(self, name: str, text: str | None) -> None:
         self.name, self.text, self.closed = name, text, False
@@ -82,7 +82,7 @@ class Server:
 
 
 def test_nothing_is_planned_around_a_server_with_newer_records() -> None:
-    """It answers, so it is not one of those that may be skipped or evacuated."""
+    """The server is reachable, so it cannot be skipped or evacuated."""
     newer = said({**META, "version": RECORDS_FORMAT + 1, "dynoctl": "9.1.0"})
     servers = {
         "grid-1": Server("grid-1", said(META)),
@@ -97,7 +97,7 @@ def test_nothing_is_planned_around_a_server_with_newer_records() -> None:
         )
     assert set(fleet.unreachable) == {"grid-3"}
     fleet.close()
-    assert [one.closed for one in servers.values()] == [True, True, True], "no connection is left open"
+    assert [server.closed for server in servers.values()] == [True, True, True], "no connection is left open"
 
 
 def test_a_newer_release_is_refused_with_both_versions() -> None:

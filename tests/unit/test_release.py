@@ -1,4 +1,4 @@
-"""Releases as values: numbers that are never given twice, what stays, where a rollback goes, and what is remembered."""
+"""Releases as values: unique numbers, the slugs and records that are kept, and the default target of a rollback."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def numbers(releases: Iterable[Release]) -> set[int]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_no_number_is_given_twice_whoever_is_away(seed: int) -> None:
-    """Servers come and go between releases; each remembers what was made while it was there, and what others tell."""
+def test_numbers_are_unique_with_any_servers_unreachable(seed: int) -> None:
+    """Servers become unreachable and return between releases; each has the records of the releases that it took part in."""
     chance = random.Random(seed)
     machines = [f"machine-{number}" for number in range(chance.randint(1, 5))]
     memory: dict[str, tuple[Release, ...]] = dict.fromkeys(machines, ())
@@ -48,17 +48,17 @@ def test_no_number_is_given_twice_whoever_is_away(seed: int) -> None:
     assert len(given) == len(set(given))
 
 
-def test_numbers_follow_each_other_while_everybody_answers() -> None:
+def test_numbers_are_consecutive_if_all_servers_are_reachable() -> None:
     assert release.next_number(set(), ["a", "b"], ["a", "b"]) == 1
     assert release.next_number({1, 2}, ["a", "b"], ["b", "a"]) == 3
 
 
-def test_a_server_alone_that_never_heard_of_the_others_leaves_them_their_numbers() -> None:
+def test_a_single_server_does_not_use_the_numbers_of_unknown_servers() -> None:
     assert release.next_number(set(), [], ["b"], unknown_servers=True) > 1000
     assert release.next_number({1001}, ["b"], ["b"]) == 1002
 
 
-def test_what_servers_remember_is_the_same_in_any_order() -> None:
+def test_records_are_merged_the_same_in_any_order() -> None:
     records = [
         [make(2, result="unfinished"), replace(make(2, result="unfinished"), commanded=True)],
         [make(2, result="failed"), make(2, result="ok")],
@@ -68,8 +68,8 @@ def test_what_servers_remember_is_the_same_in_any_order() -> None:
         [replace(make(2, result="unfinished"), on="m"), make(2, result="failed")],
         [make(2), replace(make(2), salt="another", commanded=True)],
     ]
-    merged = [release.merge([[one], [other]]) for one, other in records]
-    assert merged == [release.merge([[other], [one]]) for one, other in records]
+    merged = [release.merge([[record], [other]]) for record, other in records]
+    assert merged == [release.merge([[other], [record]]) for record, other in records]
     ended = [one[0] for one in merged]
     assert [one.result for one in ended] == [
         "unfinished",
@@ -84,15 +84,15 @@ def test_what_servers_remember_is_the_same_in_any_order() -> None:
     assert (ended[4].on, ended[5].on) == ("m", "")
 
 
-def test_a_command_of_which_nobody_heard_the_end() -> None:
+def test_a_release_command_whose_end_is_unknown() -> None:
     one = replace(make(2, result="failed"), on="away")
-    assert release.unheard([make(1), one], ["here"], ["here", "away"]) == one
-    assert release.unheard([make(1), one], ["here", "away"], ["here", "away"]) is None
-    assert release.unheard([make(1), one], ["here"], ["here"]) is None, "forgotten"
-    assert release.unheard([replace(one, commanded=True)], ["here"], ["here", "away"]) is None
+    assert release.unfinished_command([make(1), one], ["here"], ["here", "away"]) == one
+    assert release.unfinished_command([make(1), one], ["here", "away"], ["here", "away"]) is None
+    assert release.unfinished_command([make(1), one], ["here"], ["here"]) is None, "forgotten"
+    assert release.unfinished_command([replace(one, commanded=True)], ["here"], ["here", "away"]) is None
 
 
-def test_what_runs_is_not_what_was_cut_off_before_anything_moved() -> None:
+def test_an_interrupted_release_without_moved_dynos_is_not_current() -> None:
     one = make(1)
     for result in ("unfinished", "interrupted", "failed", "rejected", "reverted"):
         assert release.current([one, make(2, result=result, moved=False)]) == one
@@ -100,21 +100,21 @@ def test_what_runs_is_not_what_was_cut_off_before_anything_moved() -> None:
     assert release.newest([one, make(2, result="unfinished", moved=False)]) == make(2, result="unfinished", moved=False)
 
 
-def test_what_runs_is_remembered_however_often_a_release_is_rejected() -> None:
+def test_the_current_release_is_recorded_after_any_number_of_rejections() -> None:
     releases = [make(1, "a"), make(2), *(make(number, result="rejected") for number in range(3, 90))]
-    stay = release.remembered(releases, ["slug-2", "a"])
-    assert len(stay) == release.REMEMBERED
+    stay = release.recorded(releases, ["slug-2", "a"])
+    assert len(stay) == release.RECORDED
     assert release.current(stay) == make(2)
     assert {1, 2, 89} <= numbers(stay)
 
 
-def test_a_server_that_was_away_learns_how_it_ended() -> None:
+def test_a_server_that_was_unreachable_gets_the_result() -> None:
     away, there = [make(1), make(2, result="unfinished")], [make(1), make(2), make(3)]
     assert release.merge([away, there]) == release.merge([there, away]) == (make(1), make(2), make(3))
 
 
 @pytest.mark.parametrize(
-    ("releases", "goes"),
+    ("releases", "number"),
     [
         ([make(1)], None),
         ([make(1), make(2)], 1),
@@ -128,43 +128,45 @@ def test_a_server_that_was_away_learns_how_it_ended() -> None:
         ([make(1, result="rejected")], None),
     ],
 )
-def test_where_a_rollback_goes_by_itself(releases: list[Release], goes: int | None) -> None:
-    one = release.last_good(releases, {1, 2, 3, 4})
-    assert (None if one is None else one.number) == goes
-    assert release.last_good(releases, set()) is None, "nothing to make it from"
+def test_the_default_target_of_a_rollback(releases: list[Release], number: int | None) -> None:
+    last_good = release.last_good(releases, {1, 2, 3, 4})
+    assert (None if last_good is None else last_good.number) == number
+    assert release.last_good(releases, set()) is None, "no server has a body"
 
 
-def test_which_slugs_stay() -> None:
+def test_the_slugs_that_are_kept() -> None:
     releases = [make(1, "a"), make(2, "b"), make(3, "c", "rejected"), make(4, "a"), make(5, "d", "reverted")]
-    assert release.kept(releases, 5, "e") == ("e", "a", "b")
-    assert release.kept(releases, 2, "b") == ("b", "a")
-    assert release.kept(releases, 1, "e") == ("e",)
+    assert release.kept_slugs(releases, 5, "e") == ("e", "a", "b")
+    assert release.kept_slugs(releases, 2, "b") == ("b", "a")
+    assert release.kept_slugs(releases, 1, "e") == ("e",)
 
 
-def test_what_can_be_made_again() -> None:
+def test_the_bodies_that_are_kept() -> None:
     releases = [make(1, "a"), make(2, "b"), make(3, "b", "rejected"), make(4, "b"), make(5, "b"), make(6, "c")]
     assert release.kept_bodies(releases, ("c", "b"), 2) == {4, 5, 6}
     assert release.kept_bodies(releases, ("c",), 1) == {6}
 
 
-def test_how_it_ended() -> None:
+def test_the_result_of_an_apply() -> None:
     one = make(7, result="unfinished")
     assert release.ended(one, "rejected", before=False, free=False).result == "rejected"
     assert release.ended(one, "rejected", before=True, free=True) == replace(one, result="failed")
     assert release.ended(one, "ok", before=True, free=False) == replace(one, result="ok")
     assert release.ended(one, "ok", before=False, free=True) == replace(one, result="ok", commanded=True)
-    assert release.ended(make(7), "failed", before=True, free=True) == make(7), "it is a repair that failed"
+    assert release.ended(make(7), "failed", before=True, free=True) == make(7), (
+        "a failed repair does not change the result"
+    )
 
 
 @pytest.mark.parametrize(
     "entry",
     [{}, {"number": 0}, {"number": "1"}, {"number": 1}, {"number": 1, "slug": 2, "digest": "", "salt": ""}],
 )
-def test_a_damaged_record_is_none(entry: dict[str, object]) -> None:
+def test_a_damaged_record_is_ignored(entry: dict[str, object]) -> None:
     assert release.parse(entry) is None
 
 
-def test_a_record_comes_back() -> None:
+def test_a_record_is_parsed_as_it_was_written() -> None:
     one = replace(make(3), message='a "b"\n', commit="1a2b")
     assert release.parse(json.loads(one.as_json())) == one
     assert release.parse(json.loads(one.as_json()) | {"later": 1}) == one
@@ -187,7 +189,7 @@ STACK = Stack(
 VARIABLES = {"PLAIN": "a\nb", "SECRET": Sensitive("hunter2"), "LOGIN": Sensitive("me", common=True)}
 
 
-def test_what_a_release_runs_comes_back() -> None:
+def test_a_body_is_parsed_as_it_was_written() -> None:
     body = release_body.pack(STACK, "cafe", VARIABLES)
     assert "\n" not in body
     stored = release_body.unpack(4, body, lambda version, requirement: (version, requirement) == ("3.2", ">= 3.1"))
@@ -201,27 +203,27 @@ def test_what_a_release_runs_comes_back() -> None:
     assert release_body.names(body) == (["LOGIN", "PLAIN", "SECRET"], ["/usr/bin/thin", "start"])
 
 
-def test_what_makes_a_release_another_one() -> None:
+def test_the_changes_that_make_a_new_release() -> None:
     def content(stack: Stack = STACK, slug: str = "cafe", **more: str) -> str:
         return release_body.content(release_body.pack(stack, slug, VARIABLES | more))
 
-    one = release.new(1, "cafe", content(), manifest="")
-    assert one.runs(content())
-    assert one.runs(content(replace(STACK, packages=(), ruby=">= 3.2", release=("migrate",))))
-    assert not one.runs(content(slug="beef"))
-    assert not one.runs(content(PLAIN="other"))
-    assert not one.runs(content(replace(STACK, rackup="run Other\n")))
-    assert "hunter2" not in one.as_json()
+    new = release.new(1, "cafe", content(), manifest="")
+    assert new.runs(content())
+    assert new.runs(content(replace(STACK, packages=(), ruby=">= 3.2", release=("migrate",))))
+    assert not new.runs(content(slug="beef"))
+    assert not new.runs(content(PLAIN="other"))
+    assert not new.runs(content(replace(STACK, rackup="run Other\n")))
+    assert "hunter2" not in new.as_json()
 
 
 @pytest.mark.parametrize("body", ["", "{}", '{"version": 2}', '{"version": 1, "slug": 1}', "[]"])
-def test_a_body_that_cannot_be_read_is_said(body: str) -> None:
+def test_a_damaged_body_is_an_error(body: str) -> None:
     with pytest.raises(DynoctlError, match="cannot read release v4"):
         release_body.unpack(4, body, lambda *_: True)
     assert release_body.names(body) == ([], [])
 
 
-def test_a_rollout_that_went_back_only_partly_did_not_go_back() -> None:
+def test_a_partly_reverted_rollout_is_not_reverted() -> None:
     failures = [Failure("grid-2", "web.2", "grid-2: web.2 did not answer")]
     assert audit_log.result(Report(failures=failures, reverted=["web.2"])) == "reverted"
     partly = Report(failures=failures, reverted=["web.2"], stranded=["web.1 on grid-1"])

@@ -34,7 +34,7 @@ SCOPE = Scope("shop", "salt")
 
 
 def site(**changes: Any) -> Site:
-    upstreams = tuple((one.name, host_port(one.listen, one.port)) for one in DYNOS)
+    upstreams = tuple((dyno.name, host_port(dyno.listen, dyno.port)) for dyno in DYNOS)
     plain = Site("shop", ("shop.example.org", "www.example.org"), 80, 443, "", 30, upstreams)
     return replace(plain, **changes)
 
@@ -72,7 +72,7 @@ def resource(config: RouterConfig = CONFIG, tls: Any = None) -> Resource:
 def files(change: Change) -> dict[str, str]:
     """What the steps bring to the server, by name."""
     commands = Router().steps(SCOPE, change)
-    brought = [one for one in commands if one.stdin is not None]
+    brought = [command for command in commands if command.stdin is not None]
     return {one.argv[4].rpartition("/")[2]: (one.stdin or b"").decode() for one in brought}
 
 
@@ -109,7 +109,7 @@ def test_a_new_key_is_a_change_and_no_secret_is_told() -> None:
     assert change.differing() == ("key",)
     brought = Router().steps(SCOPE, change)
     keys = [one for one in brought if b"POISON" in (one.stdin or b"")]
-    assert [one.secret for one in keys] == [True]
+    assert [key.secret for key in keys] == [True]
     assert not any("POISON" in word for one in brought for word in one.argv)
     assert "POISON" not in repr(brought) + repr(change) + json.dumps(Router().recorded(wanted.attributes, "salt"))
 
@@ -168,7 +168,7 @@ def test_conflicts(mine: dict[str, Any], other: dict[str, Any], says: str) -> No
     theirs = mark(replace(CONFIG, **{"hosts": ("blog.example.org",), **other}), "blog")
     found = {"grid-1": ((theirs, mark(CONFIG)), frozenset({22, 80}))}
     problems = list(routing.conflicts("shop", replace(CONFIG, **mine), found))
-    assert any(says in one.summary for one in problems), problems
+    assert any(says in problem.summary for problem in problems), problems
 
 
 def test_neighbours_are_no_conflict() -> None:

@@ -106,7 +106,7 @@ WANTED = schedule.attributes(DYNO, JOB)
 
 def listing(*others: str, **states: str) -> str:
     """What a server with this schedule prints."""
-    lines = [f"other {one}.service" for one in others]
+    lines = [f"other {other}.service" for other in others]
     for suffix, part in ((".service", "unit"), (".timer", "timer"), ("-due.service", "due")):
         settings = cast(Mapping[str, str], WANTED[part])
         lines += [f"dyno-shop-tick-1{suffix}:{line}" for line in ini.render(settings).splitlines()]
@@ -135,7 +135,7 @@ def words(before: Attributes | None, after: Attributes | None, handed: float = 0
     resource = Resource("grid-1", "schedule", "shop-tick.1", after or {}, "tick.1")
     action = Action.CREATE if before is None else Action.DELETE if after is None else Action.UPDATE
     change = Change(resource, action, before, after)
-    return [one.argv for one in schedule.Schedule().steps(Scope("shop", "s", handed=handed), change)]
+    return [step.argv for step in schedule.Schedule().steps(Scope("shop", "s", handed=handed), change)]
 
 
 def test_a_new_release_starts_nothing_and_a_new_calendar_counts_from_now() -> None:

@@ -1,4 +1,4 @@
-"""Which changes of a plan are wanted: dynos as a whole, with what they stand on, and nothing that others stand on."""
+"""Selected changes: whole dynos with everything they depend on, and nothing that other dynos depend on."""
 
 from __future__ import annotations
 
@@ -39,33 +39,33 @@ def chosen(**patterns: tuple[str, ...]) -> list[str]:
     return [f"{one.action[0]} {one.address}" for one in Selection(**patterns).choose(CHANGES)]
 
 
-def test_everything_by_itself() -> None:
+def test_everything_is_selected_by_default() -> None:
     assert EVERYTHING.choose(CHANGES) == CHANGES
     assert str(EVERYTHING) == "" and not EVERYTHING.partial
 
 
-def test_a_dyno_comes_with_what_it_stands_on() -> None:
+def test_a_dyno_is_selected_with_what_it_depends_on() -> None:
     assert chosen(targets=("web.1",)) == ["c a/slug.new", "u a/unit.shop-web.1"]
     assert chosen(targets=("worker",)) == ["c a/slug.new", "u a/unit.shop-worker.1"]
 
 
-def test_a_server_comes_whole() -> None:
+def test_a_server_is_selected_as_a_whole() -> None:
     assert chosen(targets=("a",)) == [f"{one.action[0]} {one.address}" for one in CHANGES[:4]]
 
 
-def test_what_others_may_stand_on_stays() -> None:
+def test_what_other_dynos_may_depend_on_is_kept() -> None:
     assert chosen(excludes=("worker",), targets=("a",)) == ["c a/slug.new", "u a/unit.shop-web.1"]
     assert "d a/slug.old" not in chosen(excludes=("worker.1",))
     assert "d b/slug.old" in chosen(excludes=("worker.1",))
 
 
-def test_a_dyno_that_moves_does_not_go_without_coming() -> None:
+def test_a_moving_dyno_is_selected_on_both_servers() -> None:
     for patterns in (("c",), ("web.3",), ("web.[3-9]",)):
         assert {"d c/unit.shop-web.3", "c b/unit.shop-web.3", "c b/slug.new"} <= set(chosen(targets=patterns))
     assert not {"d c/unit.shop-web.3", "c b/unit.shop-web.3"} & set(chosen(excludes=("c",)))
 
 
-def test_a_pattern_of_nothing_is_an_error() -> None:
+def test_a_pattern_that_matches_nothing_is_an_error() -> None:
     Selection(targets=("a", "web", "web.*"), excludes=("work*",)).check_patterns(["a"], ["web.1", "worker.1"])
     with pytest.raises(DynoctlError, match="--target wbe matches no server, dyno or process type"):
         Selection(targets=("wbe",)).check_patterns(["a"], ["web.1"])
@@ -97,16 +97,16 @@ def planned(selection: Selection, *, new: bool) -> Plan:
     )
 
 
-def test_a_dyno_is_replaced_though_nothing_changes() -> None:
+def test_a_dyno_is_replaced_without_changes() -> None:
     plan = planned(Selection(replaces=("web.2",)), new=False)
     assert [(one.action, one.address, one.effect, one.reason) for one in plan.changes] == [
         ("restart", "a/unit.shop-web.2", "restart", "requested with --replace")
     ]
     assert plan.batches == (("web.2",),)
-    assert plan.candidates == (), "the one that stays proves that its release answers"
+    assert plan.candidates == (), "an unchanged dyno shows that the release answers"
 
 
-def test_one_that_is_left_out_proves_nothing() -> None:
+def test_a_dyno_that_is_left_out_proves_nothing() -> None:
     plan = planned(Selection(targets=("web.1",)), new=True)
     assert {one.resource.dyno for one in plan.changes} == {"web.1"}
     assert plan.left_out == len(planned(EVERYTHING, new=True).changes) - len(plan.changes) > 0

@@ -1,4 +1,4 @@
-"""What another dynoctl needs says so, and nothing else does."""
+"""Changes due to another version of dynoctl have that as their reason, and no other changes do."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ UNCERTAIN = "dynoctl 0.2.0 may write it differently than 0.1.0 did"
 @pytest.mark.parametrize(
     ("settled", "changed", "says"),
     [
-        # Records of 0.1.0 name no manifest: the release's does.
+        # Records of 0.1.0 have no manifest digest; its releases have it.
         (FIRST, {}, CERTAIN),
         (FIRST, {"manifest": "b" * 64}, UNCERTAIN),
         (FIRST, {"last": None}, UNCERTAIN),
         ({**FIRST, "manifest": MANIFEST[:12]}, {"last": None}, CERTAIN),
         ({**FIRST, "manifest": "b" * 12}, {}, UNCERTAIN),
-        # A new release of the same manifest and source: a secret is another one, or this dynoctl launches otherwise.
+        # A new release of the same manifest and source: a secret changed, or this version launches the app differently.
         (FIRST, {"fresh": True}, UNCERTAIN),
         (FIRST, {"fresh": True, "slug": "other"}, ""),
         (FIRST, {"fresh": True, "manifest": "b" * 64}, ""),
@@ -40,7 +40,7 @@ UNCERTAIN = "dynoctl 0.2.0 may write it differently than 0.1.0 did"
             "dynoctl 0.2.0 (code cafe) writes it differently than 0.2.0 (code beef) did",
         ),
         (HERE.settled(MANIFEST), {"manifest": "b" * 64}, ""),
-        # The first apply never ended: nothing was as anybody wanted it.
+        # The first apply was never completed.
         ({}, {}, ""),
         (None, {}, ""),
     ],
@@ -50,7 +50,7 @@ def test_the_reason(settled: dict[str, str] | None, changed: dict[str, Any], say
     assert reason({"settled": settled}, HERE, **given) == says
 
 
-def test_records_of_the_first_version_are_known_by_what_they_lack() -> None:
+def test_records_of_the_first_version_are_recognised() -> None:
     meta = {"version": 1, "serial": 1, "dynos": {}, "servers": {}}
     for more, expected in (({}, FIRST), ({"dynoctl": "0.2.0"}, {}), ({"dynoctl": "0.2.0", "settled": 7}, {})):
         text = f"machine_id m1\ncores 2\nmeta {json.dumps({**meta, **more})}\n"

@@ -50,17 +50,17 @@ class CautiousExplanation:
 
     _mutex: threading.Lock = field(default_factory=threading.Lock)
     _read: bool = False
-    _known: Mapping[str, str | Sensitive] | None = None
+    _secrets: Mapping[str, str | Sensitive] | None = None
 
     def __call__(self, context: Context, group: Group, error: StepFailed) -> tuple[str, str]:
         with self._mutex:
             if not self._read:
-                self._read, self._known = True, _secrets(context)
-        if self._known is not None and _covers(context, group, self._known):
-            return explain_with(redactor([self._known]))(context, group, error)
+                self._read, self._secrets = True, _secrets(context)
+        if self._secrets is not None and _covers(context, group, self._secrets):
+            return explain_with(redactor([self._secrets]))(context, group, error)
         unit = naming.user_name(context.app, group.subject)
         hidden = f"cannot read the secrets to redact, so its log is not shown; on the server: journalctl -u {unit}"
-        return redactor([self._known or {}])(error.summary), hidden
+        return redactor([self._secrets or {}])(error.summary), hidden
 
 
 def _secrets(context: Context) -> Mapping[str, str | Sensitive] | None:
@@ -73,15 +73,15 @@ def _secrets(context: Context) -> Mapping[str, str | Sensitive] | None:
         return None
 
 
-def _covers(context: Context, group: Group, known: Mapping[str, str | Sensitive]) -> bool:
+def _covers(context: Context, group: Group, secrets: Mapping[str, str | Sensitive]) -> bool:
     """Whether all secrets that the dyno runs with are those of the current manifest."""
     for key, found in context.prepared.fleet.found[group.server].resources.items():
         if not key.endswith(f".{context.app}-{group.subject}"):
             continue
         for value in found.attributes.values():
             for name, digest in value.items() if isinstance(value, Mapping) else ():
-                now = known.get(name, "")
-                plain = isinstance(now, str) and name in known
-                if isinstance(digest, Fingerprint) and not plain and not digest.fits(now):
+                value_now = secrets.get(name, "")
+                plain = isinstance(value_now, str) and name in secrets
+                if isinstance(digest, Fingerprint) and not plain and not digest.fits(value_now):
                     return False
     return True
