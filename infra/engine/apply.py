@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from infra.engine.context import Context
 from infra.engine.explanation import explain_with
-from infra.engine.groups import group
 from infra.engine.ledger import Ledger
 from infra.engine.phases import PHASES
 from infra.engine.prepared import Prepared
@@ -111,27 +110,23 @@ class Applier:
 
     def _context(self, shells: Mapping[str, Shell], found: Mapping[str, Observed], identity: Identity) -> Context:
         prepared, options = self._prepared, self._options
-        ledger = Ledger(self._listener, self._redact)
-        return Context(
+        recorder = Recorder(
             prepared=prepared,
-            scope=prepared.scope,
             shells=shells,
-            ledger=ledger,
-            recorder=Recorder(
-                prepared=prepared,
-                shells=shells,
-                found=found,
-                identity=identity,
-                ledger=ledger,
-                message=options.message,
-                commit=options.commit,
-            ),
+            found=found,
+            identity=identity,
+            ledger=Ledger(self._listener, self._redact),
+            message=options.message,
+            commit=options.commit,
+        )
+        return Context.of(
+            prepared,
+            shells=shells,
+            recorder=recorder,
             listener=self._listener,
             explain=explain_with(self._redact),
             stop=self.stop,
             clock=self._clock,
-            groups=tuple(group(prepared.plan)),
-            providers={provider.kind: provider for provider in prepared.registry.providers},
         )
 
     def _look(self, shells: Mapping[str, Shell]) -> dict[str, Observed]:

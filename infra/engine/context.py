@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event as Flag
 
-from infra.engine.groups import Group
+from infra.engine.groups import Group, group
 from infra.engine.ledger import Ledger
 from infra.engine.prepared import Prepared
 from infra.engine.recording import Recorder
@@ -40,6 +40,33 @@ class Context:
     image: Upload | None = None
     moved: tuple[Group, ...] = ()
     started: tuple[Group, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        prepared: Prepared,
+        *,
+        shells: Mapping[str, Shell],
+        recorder: Recorder,
+        listener: Listener,
+        explain: Callable[[Context, Group, StepFailed], tuple[str, str]],
+        stop: Flag,
+        clock: Clock,
+    ) -> Context:
+        """The context at the begin of the first phase. It has the ledger of ``recorder``."""
+        return cls(
+            prepared=prepared,
+            scope=prepared.scope,
+            shells=shells,
+            ledger=recorder.ledger,
+            recorder=recorder,
+            listener=listener,
+            explain=explain,
+            stop=stop,
+            clock=clock,
+            groups=tuple(group(prepared.plan)),
+            providers={provider.kind: provider for provider in prepared.registry.providers},
+        )
 
     @property
     def app(self) -> str:

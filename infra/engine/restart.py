@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from infra.engine.apply import lock_servers
 from infra.engine.context import Context
 from infra.engine.explanation import CautiousExplanation
-from infra.engine.groups import group
 from infra.engine.ledger import Ledger
 from infra.engine.phases import RESTART
 from infra.engine.prepared import Prepared, Request
@@ -165,18 +164,14 @@ class Restarter:
             ledger=ledger,
             restart=True,
         )
-        context = Context(
-            prepared=prepared,
-            scope=prepared.scope,
+        context = Context.of(
+            prepared,
             shells=shells,
-            ledger=ledger,
             recorder=recorder,
             listener=self._listener,
             explain=CautiousExplanation(),
             stop=self.stop,
             clock=self._clock,
-            groups=tuple(group(prepared.plan)),
-            providers={provider.kind: provider for provider in prepared.registry.providers},
         )
         try:
             for phase in RESTART:
