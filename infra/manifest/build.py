@@ -143,7 +143,8 @@ def _schedule(value: dict[str, Any]) -> Schedule:
     cron = value.get("cron")
     times = calendar(cron) if cron is not None else every(value["every"])
     optional = {key: value[key] for key in ("timeout", "concurrency") if key in value}
-    when = str(cron) if cron is not None else f"every {value['every']}"
+    # Units keep no outer blanks, and a value of several lines would be several settings.
+    when = " ".join(str(cron).split()) if cron is not None else f"every {value['every']}"
     return Schedule(value["name"], _command(value["command"]) or "", times, when, **optional, **_limits(value))
 
 

@@ -100,6 +100,13 @@ def test_anchors_and_merges_work() -> None:
     assert dict(found.env) == {"A": "hello", "B": "hello"}
 
 
+def test_blanks_in_a_cron_expression_are_no_difference() -> None:
+    """Units keep no outer blanks and no line breaks: with them, every plan had a change."""
+    entry = 'schedule: [{name: tick, command: x, cron: "  0 3\\t*  *\\n * "}]\n'
+    (schedule,) = manifest(BASE + entry).schedule
+    assert schedule.when == "0 3 * * *"
+
+
 def test_a_bom_and_crlf_are_accepted() -> None:
     Path("dyno.yaml").write_bytes(b"\xef\xbb\xbf" + BASE.replace("\n", "\r\n").encode())
     assert read(Path("dyno.yaml")).app.name == "shop"
