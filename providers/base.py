@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from infra.model.provider import Scope
 from infra.model.resource import Attributes, Change, Command, Effect
@@ -39,6 +39,9 @@ class Base:
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         return None
+
+    def spontaneous(self, found: Attributes) -> Collection[str]:
+        return ()
 
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
         return {name: _plain(value) for name, value in attributes.items()}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from infra.model import paths
 from infra.model.naming import APP
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import files, ini
+from providers import drop_ins, files, ini, shown
 from providers.base import Base
 from providers.slug import DIGEST, name
+
+OPTIONS = "ro,nodev,nosuid"
+
+_SHOWN = "Id,FragmentPath,DropInPaths"
 
 
 class Mount(Base):
@@ -20,11 +24,13 @@ class Mount(Base):
     def observe(self, scope: Scope) -> Fragment:
         # The pattern contains the escaped name, so that ``shop`` does not match the mounts of ``shop-admin``.
         unit = paths.mount_unit(scope.app, "")
-        return Fragment(_SCRIPT, {"start": unit.removesuffix(".mount"), "parent": paths.mounts(scope.app)})
+        values = {"start": unit.removesuffix(".mount"), "parent": paths.mounts(scope.app), "shown": _SHOWN}
+        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
-        mounted: set[str] = set()
+        properties: list[str] = []
+        mounted: dict[str, str] = {}
         parent = ""
         for line in output.splitlines():
             word, _, rest = line.partition(" ")
@@ -32,9 +38,13 @@ class Mount(Base):
             if word == "parent":
                 parent = rest
             elif word == "mounted":
-                mounted.add(rest)
-            elif colon:
+                path, _, missing = rest.partition(" ")
+                mounted[path] = missing.strip()
+            elif colon and "=" not in file:
                 texts.setdefault(f"{file}.mount", []).append(text)
+            else:
+                properties.append(line)
+        states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
         mounts: dict[str, Found] = {}
         for file, lines in texts.items():
             settings = ini.parse("\n".join(lines))
@@ -47,11 +57,16 @@ class Mount(Base):
                 {
                     "digest": digest,
                     "unit": settings,
-                    "mounted": paths.mount(scope.app, digest) in mounted,
+                    "mounted": _mounted(mounted.get(paths.mount(scope.app, digest))),
                     "parent": parent,
+                    "drop_ins": others.of(file, states.get(file, {})),
                 }
             )
         return mounts
+
+    def spontaneous(self, found: Attributes) -> Collection[str]:
+        # After a boot it is mounted with the first dyno that needs it, which may be that of a schedule.
+        return ("mounted",) if found.get("mounted") is False else ()
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         digest = str((change.after or change.before or {})["digest"])
@@ -67,9 +82,12 @@ class Mount(Base):
             ]
         return [
             files.make_directory(paths.mounts(scope.app), "0700"),
+            drop_ins.revert(unit),
             files.write(file, ini.render(settings(scope.app, digest)), "0644"),
             files.systemctl("daemon-reload"),
             files.systemctl("start", unit, label=f"mount the slug {digest[:12]}"),
+            # With the options of a drop-in that is gone, it would stay mounted.
+            Command(("mount", "-o", f"remount,{OPTIONS}", paths.mount(scope.app, digest)), label="set mount options"),
         ]
 
 
@@ -81,10 +99,17 @@ for file in /etc/systemd/system/"$start"*.mount; do
 done
 [ $# -gt 0 ] || exit 0
 stat -c 'parent %a %U:%G' "$parent" 2>/dev/null
-while read -r device where type _; do
-  case "$type $where" in "squashfs $parent/"*) printf 'mounted %s\\n' "$where";; esac
+while read -r device where type options _; do
+  case "$type $where" in "squashfs $parent/"*) ;; *) continue;; esac
+  missing=
+  for option in ro nodev nosuid; do
+    case ",$options," in *",$option,"*) ;; *) missing="$missing $option";; esac
+  done
+  printf 'mounted %s%s\\n' "$where" "$missing"
 done < /proc/mounts
 cd /etc/systemd/system && grep -H '' -- "$@"
+show "$@"
+drop_ins mount
 :
 """
 
@@ -96,6 +121,10 @@ rmdir "${1%/*}" 2>/dev/null; parent=${1%/*}; rmdir "${parent%/*}" 2>/dev/null; :
 """
 
 
+def _mounted(missing: str | None) -> bool | str:
+    return f"without {missing}" if missing else missing is not None
+
+
 def settings(app: str, digest: str) -> dict[str, str]:
     """The mount unit of one slug."""
     return {
@@ -104,10 +133,10 @@ def settings(app: str, digest: str) -> dict[str, str]:
         "Mount.What": paths.slug(app, digest),
         "Mount.Where": paths.mount(app, digest),
         "Mount.Type": "squashfs",
-        "Mount.Options": "loop,ro,nodev,nosuid",
+        "Mount.Options": f"loop,{OPTIONS}",
     }
 
 
 def desired(app: str, digest: str) -> Attributes:
     """The desired mount of one slug."""
-    return {"digest": digest, "unit": settings(app, digest), "mounted": True, "parent": "700 root:root"}
+    return {"digest": digest, "unit": settings(app, digest), "mounted": True, "parent": "700 root:root", "drop_ins": ()}

@@ -13,7 +13,7 @@ from infra.model import naming, paths, release
 from infra.model.dyno_status import Job, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
-from providers import shown
+from providers import listeners, shown
 
 _PROPERTIES = (
     "Id,ActiveState,SubState,MainPID,NRestarts,ActiveEnterTimestampMonotonic,CPUUsageNSec,MemoryCurrent,MemoryMax,"
@@ -32,7 +32,6 @@ _RESULTS = {
 TICKS = 100
 """Clock ticks per second in /proc (USER_HZ), the same on every Linux machine."""
 
-_SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ")
 _MARK = re.compile(r"^/etc/systemd/system/(?P<unit>[^/:]+):(?P<key>X-Dynoctl-\w+)=(?P<value>.*)$")
 _PROCESS = re.compile(r"^/sys/fs/cgroup/.*/(?P<unit>[^/]+\.service)/cgroup\.procs:(?P<pid>\d+)$")
 _RESIDENT = re.compile(r"^/proc/(?P<pid>\d+)/status:VmRSS:\s*(?P<kilobytes>\d+) kB$")
@@ -71,9 +70,8 @@ class _Parsed:
         elif word == "written":
             moment, _, file = rest.partition(" ")
             self.written[file] = float(moment)
-        elif socket := _SOCKET.match(line):
-            address = socket[1] if len(socket[1]) == 8 else "6"
-            self.waiting[(address, int(socket[2], 16))] = int(socket[3], 16)
+        elif found := listeners.parse([line]):
+            self.waiting.update(found)
         elif line.startswith("{"):
             self.releases += _release(line)
         else:
@@ -155,12 +153,14 @@ def _row(
     ticks = parsed.ticks.get(unit)
     seconds = int(used) / 1e9 if used.isdigit() else None if ticks is None else ticks / TICKS
     most = service.get("MemoryMax", "")
+    waiting = parsed.waiting.get((listeners.address(listen), port)) if port else None
+    listening = not port or waiting is not None
     return Row(
         server=server,
         dyno=dyno,
         port=port,
         listen=listen,
-        state=_state(service, ready) if job is None else _schedule_state(service, timer),
+        state=_state(service, ready, listening=listening) if job is None else _schedule_state(service, timer),
         slug=slug,
         pid=int(pid) if running and pid != "0" else None,
         uptime=int(parsed.now - started) if running else None,
@@ -170,7 +170,7 @@ def _row(
         share=_number(parsed.marks, unit, naming.CPU),
         memory_max=int(most) if most.isdigit() else None,
         cpu_seconds=seconds if running else None,
-        waiting=parsed.waiting.get((_in_hex(listen), port)) if port else None,
+        waiting=waiting,
         job=job,
     )
 
@@ -221,18 +221,12 @@ def _number(parsed: Mapping[tuple[str, str], str], unit: str, key: str) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _in_hex(address: str) -> str:
-    """An IPv4 address as in /proc/net/tcp; every IPv6 address is ``6``."""
-    parts = address.split(".")
-    if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
-        return "6"
-    return "".join(f"{int(part):02X}" for part in reversed(parts))
-
-
-def _state(service: shown.Unit, ready: shown.Unit) -> str:
+def _state(service: shown.Unit, ready: shown.Unit, *, listening: bool) -> str:
     state = service.get("ActiveState", "")
     if service.get("SubState") == "auto-restart":
         return "crashed"
+    if state == "active" and not listening:
+        return "not listening"
     if state == "active":
         return {"active": "up", "activating": "starting"}.get(ready.get("ActiveState", ""), "not answering")
     return {"failed": "failed", "activating": "starting", "deactivating": "stopping"}.get(state, "down")
@@ -259,8 +253,8 @@ for file in /sys/fs/cgroup/unified/dyno.slice/"$slice"/*.service/cgroup.procs; d
   done < "$file"
 done 2>/dev/null
 [ $# -eq 0 ] || grep -Hs -e '^VmRSS:' -e ') [A-Za-z] ' "$@"
-grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
 """
+    + listeners.LIST
     + f"home={paths.STATE}/$app\n"
     + """\
 cat "$home"/releases/*.json 2>/dev/null

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from infra.manifest.model import Router as RouterConfig
-from infra.model import paths, routing
+from infra.model import naming, paths, routing
 from infra.model.provider import Dyno, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Resource, fingerprint
 from infra.model.target import host_port
 from infra.sensitive import Sensitive, reveal
+from providers import drop_ins, shown
 from providers.base import Base
 from providers.routers import KINDS, assembly
 from providers.routers.contract import Site
@@ -25,7 +26,8 @@ class Router(Base):
     def observe(self, scope: Scope) -> Fragment:
         kept = paths.salt(scope.app)
         values = {"app": scope.app, "live": routing.LIVE, "service": assembly.SERVICE, "unit": assembly.UNIT}
-        return Fragment(_SCRIPT, {**values, "kept": kept, "salt": scope.salt})
+        script = routing.STATE + drop_ins.LIST + _SCRIPT
+        return Fragment(script, {**values, "kept": kept, "salt": scope.salt})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found: dict[str, str] = {}
@@ -44,7 +46,12 @@ class Router(Base):
                 attributes[name] = Fingerprint(found.get("salt", ""), found[name], str)
         attributes["config"] = found.get("config", "")
         attributes["state"] = found.get("state", "")
+        loaded = shown.parse(output).get(assembly.SERVICE, {})
+        attributes["drop_ins"] = drop_ins.parse(output.splitlines()).of(assembly.SERVICE, loaded)
         return {scope.app: Found(attributes)}
+
+    def spontaneous(self, found: Attributes) -> Collection[str]:
+        return ("state",) if found.get("state") in ("failed", "starting", "not listening") else ()
 
     def triggers(self, change: Change) -> bool:
         return False
@@ -64,7 +71,9 @@ class Router(Base):
         names = {"certificate": "tls.crt", "key": "tls.key"}
         # Every file needs a trailing newline, as some are concatenated.
         texts |= {file: reveal(wanted[name]) for name, file in names.items() if name in wanted}
-        return assembly.set_app(kind, scope.app, texts)
+        overridden = bool((change.before or {}).get("drop_ins"))
+        revert = [drop_ins.revert(assembly.SERVICE)] if overridden or change.before is None else []
+        return [*revert, *assembly.set_app(kind, scope.app, texts, restart=overridden)]
 
     def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
         if change.after is None:
@@ -102,9 +111,11 @@ for name in crt key; do
 done
 state=running
 systemctl is-enabled -q "$service" 2>/dev/null || state=disabled
-systemctl is-active -q "$service" || state=stopped
 sha256sum --quiet --status -c sums 2>/dev/null || state=edited
+now=$(router_state); [ "$now" = running ] || state=$now
 printf 'state %s\\n' "$state"
+systemctl show -p Id,FragmentPath,DropInPaths -- "$service"
+drop_ins service
 """
 
 
@@ -133,7 +144,7 @@ def _with_digest(app: str, attributes: Attributes) -> Attributes:
     texts = _texts(kind, _site(app, attributes), _mark(app, attributes))
     everything = "".join(texts.values()) + KINDS[kind].base + assembly.unit(KINDS[kind])
     digest = hashlib.sha256(everything.encode()).hexdigest()
-    return {**attributes, "config": digest, "state": "running"}
+    return {**attributes, "config": digest, "state": "running", "drop_ins": ()}
 
 
 def _texts(kind: str, site: Site, mark: str) -> dict[str, str]:
@@ -148,7 +159,7 @@ def _texts(kind: str, site: Site, mark: str) -> dict[str, str]:
 
 
 def _mark(app: str, attributes: Attributes) -> str:
-    plain = {name: attributes[name] for name in _MARKED}
+    plain = {name: attributes[name] for name in _MARKED} | {"upstreams": _upstreams(attributes)}
     ports = {int(str(attributes["http"])): "plain"}
     if attributes["https"]:
         ports = {int(str(attributes["http"])): "redirect", int(str(attributes["https"])): "tls"}
@@ -170,5 +181,13 @@ def _site(app: str, attributes: Attributes) -> Site:
 
 
 def _upstreams(attributes: Attributes | None) -> dict[str, str]:
+    """In the order of the dynos: whoever names them, and in which order, the configuration is the same."""
     found = (attributes or {}).get("upstreams")
-    return {name: str(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
+    if not isinstance(found, Mapping):
+        return {}
+    return {name: str(found[name]) for name in sorted(found, key=_place)}
+
+
+def _place(name: str) -> tuple[str, int]:
+    """Where a dyno is in the order. What a server says may be no name of a dyno."""
+    return naming.dyno_order(name) if naming.DYNO_NAME.match(name) else (name, 0)

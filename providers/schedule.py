@@ -8,7 +8,7 @@ from infra.manifest.model import Schedule as Wanted
 from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import credentials, files, ini, shown, unit
+from providers import credentials, drop_ins, files, ini, shown, unit
 from providers.base import Base
 from providers.dyno_unit import DynoUnit, exec_line, inside, percent
 
@@ -18,7 +18,7 @@ STAMPS = "/var/lib/systemd/timers"
 PATIENCE = 60
 """Seconds that a current run has to finish before the schedule is removed."""
 
-_SHOWN = "Id,ActiveState,UnitFileState,DropInPaths,NeedDaemonReload"
+_SHOWN = "Id,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
 
 _TAKEN = "a process type with that name runs on the server"
 
@@ -29,7 +29,8 @@ class Schedule(Base):
     headline = ("timer.Timer.OnCalendar", "unit.Service.ExecStart", "unit.Service.TimeoutStartSec", "state")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "mark": naming.SCHEDULE, "shown": _SHOWN})
+        values = {"prefix": f"dyno-{scope.app}-", "mark": naming.SCHEDULE, "shown": _SHOWN}
+        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
@@ -44,19 +45,20 @@ class Schedule(Base):
                     found[f"{scope.app}-{dyno}"] = Found({}, blocked=_TAKEN)
             else:
                 properties.append(line)
-        states = shown.parse("\n".join(properties))
+        states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
         for name in dict.fromkeys(_base(file) for file in texts):
             if (dyno := _dyno(scope.app, name)) is None:
                 continue
-            timer, service = states.get(f"{name}.timer", {}), states.get(f"{name}.service", {})
+            units = [f"{name}.timer", f"{name}.service"] + [f"{name}-due.service"] * (f"{name}-due.service" in texts)
+            stale = any(shown.outdated(states, unit_, properties) for unit_ in units)
             found[f"{scope.app}-{dyno}"] = Found(
                 {
                     "unit": ini.parse("\n".join(texts.get(f"{name}.service", ()))),
                     "timer": ini.parse("\n".join(texts.get(f"{name}.timer", ()))),
                     "due": ini.parse("\n".join(texts.get(f"{name}-due.service", ()))),
-                    "drop_ins": unit.drop_ins(timer) + unit.drop_ins(service),
-                    "enabled": timer.get("UnitFileState") == "enabled",
-                    "state": _state(timer, service),
+                    "drop_ins": others.of_all({unit_: states.get(unit_, {}) for unit_ in units}),
+                    "enabled": states.get(units[0], {}).get("UnitFileState") == "enabled",
+                    "state": _state(states.get(units[0], {}), stale=stale),
                 }
             )
         return found
@@ -81,8 +83,8 @@ class Schedule(Base):
             ]
         before = change.before or {}
         commands = []
-        if before.get("drop_ins"):
-            commands.append(Command(("sh", "-c", unit.REVERT, "revert", service, timer), label=f"revert {timer}"))
+        if change.before is None or before.get("drop_ins"):
+            commands.append(drop_ins.revert(timer, service, due))
         for file, settings in ((service, "unit"), (timer, "timer"), (due, "due")):
             wanted = change.after[settings]
             assert isinstance(wanted, Mapping)  # noqa: S101  # for mypy
@@ -184,10 +186,9 @@ def _dyno(app: str, name: str) -> str | None:
     return f"{found['type']}.{found['number']}"
 
 
-def _state(timer: shown.Unit, service: shown.Unit) -> str:
+def _state(timer: shown.Unit, *, stale: bool) -> str:
     if timer.get("ActiveState") != "active":
         return "stopped"
-    stale = "yes" in (timer.get("NeedDaemonReload"), service.get("NeedDaemonReload"))
     return "outdated" if stale else "waiting"
 
 
@@ -209,12 +210,14 @@ $file
 done
 [ $# -gt 0 ] || exit 0
 grep -H '' -- "$@"
-systemctl show -p "$shown" -- "$@"
+show "$@"
+drop_ins service
+drop_ins timer
 """
 
 _START = """\
 mkdir -p "${2%/*}" && touch -d "$3" "$2" || exit
-systemctl --no-reload enable "$1" 2>/dev/null
+systemctl enable "$1" 2>/dev/null
 systemctl restart "$1"
 """
 

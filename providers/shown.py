@@ -1,10 +1,26 @@
-"""Parses the output of ``systemctl show``."""
+"""What systemd has loaded and runs: the output of ``systemctl show``, and whether a unit file is newer than that."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 Unit = Mapping[str, str]
+
+_ANY = "init.scope"
+"""A unit without a file. If it needs a reload, the manager says so of all units."""
+
+# From version 254 on, a manager that has enabled a unit without a reload says of every unit that it needs one.
+SHOW = f"""\
+show() {{
+  said=$(systemctl show -p "$shown" -- "$@" {_ANY}); printf '%s\\n\\n' "$said"
+  case $said in *NeedDaemonReload=yes*)
+    systemctl show --timestamp=us+utc -p UnitsLoadTimestamp,UnitsLoadFinishTimestamp; echo
+    stat -c 'written %.Y %n' -- "$@" 2>/dev/null;;
+  esac
+}}
+"""
+"""A shell function that shows the properties ``$shown`` of units. Their files are in the working directory."""
 
 
 def parse(output: str) -> Mapping[str, Unit]:
@@ -19,3 +35,23 @@ def parse(output: str) -> Mapping[str, Unit]:
             units[block.get("Id", "")] = block
             block = {}
     return units
+
+
+def outdated(units: Mapping[str, Unit], name: str, lines: Iterable[str]) -> bool:
+    """Whether systemd has loaded an older version of the file of a unit. ``lines`` are all that ``show`` printed."""
+    if units.get(name, {}).get("NeedDaemonReload") != "yes":
+        return False
+    if units.get(_ANY, {}).get("NeedDaemonReload") != "yes":
+        return True
+    written = [line.split(" ", 2)[1] for line in lines if line.startswith("written ") and line.endswith(f" {name}")]
+    manager = units.get("", {})
+    loaded = _moment(manager.get("UnitsLoadTimestamp") or manager.get("UnitsLoadFinishTimestamp", ""))
+    return loaded is None or not written or float(written[0]) > loaded
+
+
+def _moment(text: str) -> float | None:
+    """systemd's ``Tue 2026-11-24 03:00:00.123456 UTC`` in seconds since 1970, or None if ``text`` is not a time."""
+    try:
+        return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None

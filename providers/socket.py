@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from infra.model import naming, paths
+from infra.model import naming, paths, routing
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Effect, Found
 from infra.model.target import host_port
-from providers import files, ini, shown
+from providers import drop_ins, files, ini, listeners, shown
 from providers.base import Base
 
 BACKLOG = 1024
@@ -17,7 +17,7 @@ BACKLOG = 1024
 LONGEST_STOP = 660
 """Seconds: one minute more than the longest stop timeout of a dyno."""
 
-_SHOWN = "Id,ActiveState,UnitFileState,DropInPaths"
+_SHOWN = "Id,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
 
 
 class Socket(Base):
@@ -25,7 +25,7 @@ class Socket(Base):
     headline = ("unit.Socket.ListenStream", "state")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
+        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
@@ -36,7 +36,8 @@ class Socket(Base):
                 texts.setdefault(file, []).append(text)
             else:
                 properties.append(line)
-        found = shown.parse("\n".join(properties))
+        found, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
+        open_ = listeners.parse(properties)
         sockets: dict[str, Found] = {}
         for file, lines in texts.items():
             named = naming.UNIT_NAME.match(file)
@@ -44,16 +45,22 @@ class Socket(Base):
                 continue
             dyno = f"{named['type']}.{named['number']}"
             settings_, state = ini.parse("\n".join(lines)), found.get(f"{file}.socket", {})
-            drop_ins = [path for path in state.get("DropInPaths", "").split() if f"/{file}.socket.d/" in path]
             attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
                 "unit": settings_,
-                "drop_ins": tuple(drop_ins),
+                "drop_ins": others.of(f"{file}.socket", state),
                 "enabled": state.get("UnitFileState") == "enabled",
-                "state": {"active": "listening", "failed": "failed"}.get(state.get("ActiveState", ""), "stopped"),
+                "state": _state(
+                    state,
+                    listening=_listens(settings_.get("Socket.ListenStream", ""), open_),
+                    stale=shown.outdated(found, f"{file}.socket", properties),
+                ),
             }
             managed = settings_.get(f"Unit.{naming.APP}") == scope.app and settings_.get(f"Unit.{naming.DYNO}") == dyno
             sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not managed)
         return sockets
+
+    def spontaneous(self, found: Attributes) -> Collection[str]:
+        return ("state",) if found.get("state") in ("failed", "not listening") else ()
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
         socket = f"{naming.user_name(scope.app, str(change.resource.dyno))}.socket"
@@ -83,12 +90,27 @@ class Socket(Base):
         wanted = change.after["unit"]
         assert isinstance(wanted, Mapping)  # noqa: S101  # for mypy
         return [
-            Command(("rm", "-rf", "--", f"{file}.d", f"/run/systemd/system/{socket}.d"), label=f"revert {socket}"),
+            drop_ins.revert(socket),
             files.write(file, ini.render({key: str(value) for key, value in wanted.items()}), "0644"),
-            files.systemctl("daemon-reload"),
+            # Enabled first: since version 254 systemd says of every unit that it is outdated until the next reload.
             files.systemctl("--no-reload", "enable", socket, label=f"enable {socket}"),
+            files.systemctl("daemon-reload"),
             Command(("sh", "-c", _OPEN, "open", name), timeout=LONGEST_STOP, label=f"open {socket}"),
         ]
+
+
+def _state(state: shown.Unit, *, listening: bool, stale: bool) -> str:
+    if state.get("ActiveState") != "active":
+        return "failed" if state.get("ActiveState") == "failed" else "stopped"
+    # For systemd a socket that its process has shut down is active for ever.
+    if not listening:
+        return "not listening"
+    return "outdated" if stale else "listening"
+
+
+def _listens(stream: str, open_: listeners.Listeners) -> bool:
+    place = routing.split(stream)
+    return place is None or (listeners.address(place[0]), place[1]) in open_
 
 
 def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
@@ -112,15 +134,20 @@ def desired(app: str, dyno: str, listen: str, port: int) -> Attributes:
     return {"unit": settings(app, dyno, listen, port), "drop_ins": (), "enabled": True, "state": "listening"}
 
 
-_SCRIPT = """\
+_SCRIPT = (
+    """\
 set --
 for file in /etc/systemd/system/"$prefix"*.socket; do
   [ -e "$file" ] && set -- "$@" "${file##*/}"
 done
 [ $# -gt 0 ] || exit 0
 cd /etc/systemd/system && grep -H '' -- "$@"
-systemctl show -p "$shown" -- "$@"
+show "$@"
+drop_ins socket
 """
+    + listeners.LIST
+    + ":\n"
+)
 
 # systemd cannot open the socket of a service that does not exist yet (the unit's own steps open it then), nor that of a
 # running service, so the service is stopped first, after its open requests.

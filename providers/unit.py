@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import files, ini, shown
+from providers import drop_ins, files, ini, shown
 from providers.base import Base
 
 READY_TIMEOUT = 60
@@ -17,7 +17,10 @@ READY_TIMEOUT = 60
 STOP_TIMEOUT = 90
 """systemd's default for TimeoutStopSec, in seconds."""
 
-_SHOWN = "Id,LoadState,ActiveState,SubState,UnitFileState,DropInPaths,NeedDaemonReload,NRestarts,CPUQuotaPerSecUSec"
+_SHOWN = (
+    "Id,LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,NRestarts,"
+    "CPUQuotaPerSecUSec"
+)
 
 
 class Unit(Base):
@@ -35,7 +38,7 @@ class Unit(Base):
     )
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
+        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
@@ -46,7 +49,7 @@ class Unit(Base):
                 texts.setdefault(file, []).append(text)
             else:
                 properties.append(line)
-        found = shown.parse("\n".join(properties))
+        found, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
         units: dict[str, Found] = {}
         for file, lines in texts.items():
             named = naming.UNIT_NAME.match(file)
@@ -54,14 +57,15 @@ class Unit(Base):
                 continue
             dyno = f"{named['type']}.{named['number']}"
             settings = ini.parse("\n".join(lines))
-            state = found.get(f"{file}.service", {})
-            ready = found.get(f"{file}-ready.service", {})
+            service, companion = f"{file}.service", f"{file}-ready.service"
+            state, ready = found.get(service, {}), found.get(companion, {})
+            stale = any(shown.outdated(found, unit, properties) for unit in (service, companion))
             attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
                 "unit": settings,
                 "ready": ini.parse("\n".join(texts.get(f"{file}-ready", ()))),
-                "drop_ins": drop_ins(state) + drop_ins(ready),
+                "drop_ins": others.of_all({service: state, companion: ready}),
                 "enabled": state.get("UnitFileState") == "enabled",
-                "state": _state(state, ready),
+                "state": _state(state, ready, stale=stale),
             }
             quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
             booting = ready.get("ActiveState") != "active"
@@ -71,6 +75,9 @@ class Unit(Base):
             if f"Unit.{naming.SCHEDULE}" in settings:
                 units[f"{scope.app}-{dyno}"] = Found({}, blocked="a schedule with that name exists on the server")
         return units
+
+    def spontaneous(self, found: Attributes) -> Collection[str]:
+        return ("state",) if found.get("state") in ("crashing", "failed", "not answering") else ()
 
     def effect(self, change: Change) -> Effect | None:
         if change.after is None:
@@ -102,13 +109,14 @@ class Unit(Base):
         commands = []
         if change.action is not Action.RESTART:
             found = change.before or {}
-            if found.get("drop_ins"):
-                commands.append(Command(("sh", "-c", REVERT, "revert", service, ready), label=f"revert {service}"))
+            if change.before is None or found.get("drop_ins"):
+                commands.append(drop_ins.revert(service, ready))
             commands += [
                 files.write(file, ini.render(_text(wanted)), "0644", label=f"write {service}"),
                 files.write(ready_file, ini.render(_text(ready_wanted)), "0644", label=f"write {ready}"),
-                files.systemctl("daemon-reload"),
+                # Enabled first: since version 254 systemd says of every unit that it is outdated until the next reload.
                 files.systemctl("--no-reload", "enable", service, label=f"enable {service}"),
+                files.systemctl("daemon-reload"),
             ]
         if self.effect(change) is None:
             quota = str(change.after["cpu"])
@@ -181,30 +189,22 @@ def _needs_no_restart(change: Change) -> bool:
     return set(change.differing()) <= {"enabled", "cpu"}
 
 
-def _state(service: Mapping[str, str], ready: Mapping[str, str]) -> str:
+def _state(service: Mapping[str, str], ready: Mapping[str, str], *, stale: bool) -> str:
     """The state of the dyno. It is the same throughout a crash loop, or plans would differ from moment to moment."""
     active = service.get("ActiveState", "inactive")
     answering = active == "active" and ready.get("ActiveState") == "active"
     if service.get("LoadState") == "masked":
         return "masked"
+    if active == "deactivating" and service.get("Result", "success") != "success":
+        return "crashing"  # what it started is ended before it restarts
     if active in ("inactive", "failed", "deactivating"):
         return "failed" if active == "failed" else "stopped"
     if not answering and (service.get("SubState") == "auto-restart" or service.get("NRestarts", "0") != "0"):
         return "crashing"
-    if service.get("NeedDaemonReload") == "yes":
+    if stale:
         return "outdated"
     booting = active == "activating" or ready.get("ActiveState") == "activating"
     return "running" if answering or booting else "not answering"
-
-
-def drop_ins(state: Mapping[str, str]) -> tuple[str, ...]:
-    """The drop-ins of this unit, except the one in which systemd keeps the raised CPU quota."""
-    unit = state.get("Id", "")
-    return tuple(
-        path
-        for path in state.get("DropInPaths", "").split()
-        if path.rpartition("/")[0].endswith(f"/{unit}.d") and path != f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf"
-    )
 
 
 def _quota(text: str) -> str:
@@ -223,18 +223,8 @@ for file in /etc/systemd/system/"$prefix"*.service; do
 done
 [ $# -gt 0 ] || exit 0
 cd /etc/systemd/system && grep -H '' -- "$@"
-systemctl show -p "$shown" -- "$@"
-"""
-
-# systemctl revert would also remove the unit file, so the drop-ins are removed from every place they can be in.
-REVERT = """\
-for unit; do
-  for root in /etc/systemd/system /run/systemd/system /etc/systemd/system.control /run/systemd/system.control; do
-    rm -rf "$root/$unit.d"
-    [ -L "$root/$unit" ] && rm -f "$root/$unit"
-  done
-done
-:
+show "$@"
+drop_ins service
 """
 
 # An open socket stays open, and connections wait in it. A service without one is stopped first.

@@ -25,7 +25,7 @@ def doctor(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     from infra.views import doctor as view
     from infra.views.style import Style, wanted
 
-    report = examine(manifest.read(file, destination), Everything())
+    report = examine(manifest.read(file, destination), Everything(), Everything.processes)
     if as_json:
         import json
 

@@ -34,14 +34,17 @@ def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json:
     routes: dict[str, tuple[Route, ...]] = {}
     rows, lost = list_dynos(model.app.name, Everything.processes, targets(model), routes=routes)
     closed = routing.closed(model.app.name, routes)
+    down = routing.down(model.app.name, model.router.servers if model.router and rows else (), routes)
     if as_json:
         import json
 
-        types = {"types": formation.by_type(model, rows), "maintenance": closed}
+        types = {"types": formation.by_type(model, rows), "maintenance": closed, "routers": down}
         typer.echo(json.dumps(dynos.document(rows, lost) | types, indent=2))
     else:
         if closed:
             typer.echo(f"Maintenance mode is on ({', '.join(sorted(closed))}). To end it: dynoctl maintenance off")
+        for line in dynos.router_lines(down):
+            typer.echo(line)
         typer.echo(formation.render(model, rows, Style(wanted(sys.stdout))))
         for summary in lost.values():
             typer.echo(f"error: {summary}", err=True)

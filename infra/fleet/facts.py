@@ -138,7 +138,6 @@ def parse(output: str) -> Facts:
     commanded: set[int] = set()
     applied: dict[str, Mapping[str, Any]] = {}
     units: dict[str, dict[str, str]] = {}
-    routes: list[Route | None] = []
     for line in output.splitlines():
         key, _, rest = line.partition(" ")
         if socket := _SOCKET.match(line):
@@ -147,8 +146,6 @@ def parse(output: str) -> Facts:
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
         elif key == "missing":
             missing.add(rest)
-        elif key == "router":
-            routes.append(routing.parse(rest))
         elif key == "pending":
             pending.add(rest)
         elif key == "backup":
@@ -193,7 +190,7 @@ def parse(output: str) -> Facts:
         ),
         bodies=frozenset(bodies),
         salt=single.get("salt", ""),
-        routes=tuple(route for route in routes if route is not None),
+        routes=routing.read(output),
     )
 
 

@@ -68,7 +68,7 @@ class Observer:
 
     def __init__(self, providers: Sequence[Provider], scope: Scope, ruby: str, executables: tuple[str, ...]) -> None:
         self._providers = providers
-        self._scope = scope
+        self.scope = scope
         self._fragments: dict[str, Fragment] = {FACTS: server_facts.fragment(scope, ruby, executables)}
         for provider in providers:
             self._fragments[provider.kind] = provider.observe(scope)
@@ -82,7 +82,7 @@ class Observer:
             facts = server_facts.parse(_part(parts, FACTS))
             resources: dict[str, Found] = {}
             for provider in self._providers:
-                for name, found in provider.parse(self._scope, _part(parts, provider.kind)).items():
+                for name, found in provider.parse(self.scope, _part(parts, provider.kind)).items():
                     resources[f"{provider.kind}.{name}"] = found
         except NewerRecords as error:
             raise NewerRecords(f"{server}: {error.summary}", error.hint) from None

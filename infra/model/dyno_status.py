@@ -8,6 +8,9 @@ from typing import Protocol
 
 from infra.model.provider import Fragment, Scope
 
+WELL = ("up", "waiting", "running")
+"""The states of healthy dynos and schedules."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -20,6 +20,7 @@ HIDDEN = f"-{STATE} -{ENVIRONMENTS} -{RUN}"
 """``InaccessiblePaths=`` of a sandbox. Only root can read these anyway; inside the sandbox they do not exist at all."""
 
 ROUTER = "/etc/dynoctl/router"
+ROUTER_SERVICE = "dynoctl-router.service"
 ROUTER_STATE = "/var/lib/dynoctl-router"
 ROUTER_RUN = "/run/dynoctl-router"
 

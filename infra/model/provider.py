@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -84,6 +84,10 @@ class Provider(Protocol):
 
     def triggers(self, change: Change) -> bool:
         """Whether dependent resources must restart for this change."""
+        ...
+
+    def spontaneous(self, found: Attributes) -> Collection[str]:
+        """The attributes that came to differ although nobody changed them, such as the state of a dyno that crashed."""
         ...
 
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from infra.errors import Diagnostic
 from infra.manifest.model import Router
@@ -14,13 +14,32 @@ from infra.model import paths
 LIVE = f"{paths.ROUTER}/live"
 """The active configuration: a symbolic link to a directory that is replaced as a whole."""
 
-# Prints one line for each app on the router: whether maintenance mode is on (closed), and the app's marker.
+DOWN = ("stopped", "failed", "starting", "not listening")
+"""The states of a router in which no request reaches a dyno."""
+
+STATE = f"""\
+router_state() {{
+  case $(systemctl is-active {paths.ROUTER_SERVICE}) in
+    active|reloading) ;; failed) echo failed; return;; activating) echo starting; return;; *) echo stopped; return;;
+  esac
+  cut -d' ' -f1 {LIVE}/frontends 2>/dev/null | sort -u | while read -r port; do
+    grep -qsi "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$port") [0-9A-F:]* 0A " /proc/net/tcp /proc/net/tcp6 || exit 1
+  done || {{ echo 'not listening'; return; }}
+  echo running
+}}
+"""
+"""A shell function that prints the state of the router on a server: ``running`` or one of ``DOWN``."""
+
+# Prints one line for each app on the router: whether maintenance mode is on (closed), and the app's marker; then the
+# state of the router itself.
 SCRIPT = f"""\
+{STATE}router=
 for mark in {LIVE}/apps/*/mark.json; do
   [ -r "$mark" ] || continue
   state=open; [ -e "${{mark%/*}}/page.html" ] && state=closed
-  printf 'router %s ' "$state"; cat "$mark"
+  printf 'router %s ' "$state"; cat "$mark"; router=yes
 done
+[ -z "$router" ] || {{ printf 'routing '; router_state; }}
 """
 
 _UPSTREAM = re.compile(r"^(?P<host>[0-9A-Fa-f.:]+|\[[0-9A-Fa-f:.%a-z]+\]):(?P<port>\d+)$")
@@ -29,7 +48,7 @@ _UPSTREAM = re.compile(r"^(?P<host>[0-9A-Fa-f.:]+|\[[0-9A-Fa-f:.%a-z]+\]):(?P<po
 @dataclass(frozen=True)
 class Route:
     """The route of an app on a router. ``ports`` maps ports to ``plain``, ``redirect`` or ``tls``; ``upstreams`` maps
-    dynos to their addresses; ``closed`` is whether maintenance mode is on."""
+    dynos to their addresses; ``closed`` is whether maintenance mode is on. ``state`` is that of the router itself."""
 
     app: str
     kind: str
@@ -37,6 +56,7 @@ class Route:
     ports: Mapping[int, str] = field(default_factory=dict)
     upstreams: Mapping[str, str] = field(default_factory=dict)
     closed: bool = False
+    state: str = "running"
 
     def lasting(self) -> str:
         """The part of the route that a plan depends on: everything but maintenance mode."""
@@ -57,9 +77,12 @@ def parse(line: str) -> Route | None:
 
 
 def read(output: str) -> tuple[Route, ...]:
-    """Parse the output of the script."""
-    lines = (line.removeprefix("router ") for line in output.splitlines() if line.startswith("router "))
-    return tuple(route for route in map(parse, lines) if route is not None)
+    """Parse the output of the script. Other lines are ignored."""
+    lines = output.splitlines()
+    states = [line.removeprefix("routing ") for line in lines if line.startswith("routing ")]
+    state = states[-1] if states and states[-1] in DOWN else "running"
+    routes = (parse(line.removeprefix("router ")) for line in lines if line.startswith("router "))
+    return tuple(replace(route, state=state) for route in routes if route is not None)
 
 
 def ports(router: Router) -> dict[int, str]:
@@ -122,3 +145,16 @@ def conflicts(
 def closed(app: str, found: Mapping[str, tuple[Route, ...]]) -> list[str]:
     """The servers of the routers with maintenance mode on for the app."""
     return [server for server, routes in found.items() if any(route.app == app and route.closed for route in routes)]
+
+
+def down(app: str, routers: Collection[str], found: Mapping[str, tuple[Route, ...]]) -> dict[str, str]:
+    """The routers through which the app cannot be reached, and the state of each. ``routers`` are the servers of the
+    manifest's routers, ``found`` are the routes on the servers that could be asked."""
+    states = {}
+    for server, routes in found.items():
+        state = next((route.state for route in routes if route.app == app), None)
+        if state in DOWN:
+            states[server] = str(state)
+        elif state is None and server in routers:
+            states[server] = "without a route"
+    return states

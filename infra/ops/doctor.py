@@ -15,6 +15,7 @@ from infra.fleet.observe import Observed, Observer
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.model import routing
+from infra.model.dyno_status import WELL, Reader, Row
 from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
@@ -78,17 +79,19 @@ class _Results:
     sent: float
     back: float
     answers: Sequence[Answer]
+    rows: Sequence[Row]
 
 
-def examine(manifest: Manifest, registry: Registry, now: Callable[[], float] = time.time) -> Report:
-    """Run all checks; changes nothing. Failures of a server and missing secrets are findings, not errors."""
+def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callable[[], float] = time.time) -> Report:
+    """Run all checks; changes nothing. Failures of a server and missing secrets are findings, not errors. ``reader``
+    reads the dynos."""
     stack = registry.stack(manifest)
     local, question = _local(manifest, registry, stack)
     scope = Scope(manifest.app.name, secrets.token_hex(16), packages=stack.packages, router=registry.router(manifest))
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
 
     def ask(target: Target) -> _Results | list[Finding]:
-        return _ask(target, observer, question, now)
+        return _ask(target, observer, question, now, reader)
 
     results = {target.name: result for target, result in each(ask, targets(manifest)).items()}
     found: list[Finding] = []
@@ -139,7 +142,7 @@ def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[F
 
 
 def _ask(
-    target: Target, observer: Observer, question: Question | None, now: Callable[[], float]
+    target: Target, observer: Observer, question: Question | None, now: Callable[[], float], reader: Reader
 ) -> _Results | list[Finding]:
     """Check one server over one connection; if that fails, the findings so far."""
     findings: list[Finding] = []
@@ -161,7 +164,16 @@ def _ask(
             ) from None
         findings.append(Finding(target.name, "root", "ok", "login as root" if session.user == "root" else "with sudo"))
         observed = observer.look(session)
-        return _Results(findings, observed, health, sent, back, question.put(session) if question else ())
+        _, processes = session.observe({"processes": reader.observe(observer.scope)})["processes"]
+        return _Results(
+            findings,
+            observed,
+            health,
+            sent,
+            back,
+            answers=question.put(session) if question else (),
+            rows=reader.parse(observer.scope, target.name, processes),
+        )
     except DynoctlError as error:
         return [*findings, _failed(target.name, "system" if len(findings) > 1 else "root", error)]
     finally:
@@ -192,12 +204,26 @@ def _server(
     ports = [f"{dyno.port} for {dyno.name}" for dyno in formation.dynos if dyno.server == name and dyno.port]
     conflicts = list(routing.conflicts(manifest.app.name, manifest.router, around))
     yield from _finding(name, "ports", conflicts, ", ".join(ports) or "none needed")
+    yield from _serving(name, manifest, results)
     for answer in results.answers:
         hint = (
             f"check {answer.service} in {manifest.file.name}, its credentials, and the firewall between {name} and it"
         )
         result: Result = "ok" if answer.ok else "failed"
         yield Finding(name, answer.service, result, f"{answer.adapter}: {answer.message}", "" if answer.ok else hint)
+
+
+def _serving(name: str, manifest: Manifest, results: _Results) -> Iterator[Finding]:
+    """Whether the router and the dynos that are on this server do their work."""
+    routers = manifest.router.servers if manifest.router is not None else ()
+    routes = {name: results.observed.facts.routes}
+    applied = bool(results.observed.facts.meta)
+    for state in routing.down(manifest.app.name, routers if applied else (), routes).values():
+        yield Finding(name, "router", "failed", state, "dynoctl apply")
+    for row in results.rows:
+        if row.state not in (*WELL, "starting"):
+            hint = f"dynoctl logs -d {row.dyno}; to repair what was changed by hand: dynoctl apply"
+            yield Finding(name, row.dyno, "failed", row.state, hint)
 
 
 def _disks(name: str, health: Checkup) -> Iterator[Finding]:

@@ -13,8 +13,9 @@ from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
 from infra.fleet.reconnect import stay_connected
 from infra.fleet.vitals import Vitals
+from infra.model import routing
 from infra.model.dyno_status import Reader, Row
-from infra.model.provider import Scope
+from infra.model.provider import Fragment, Scope
 from infra.model.target import Target
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
@@ -33,6 +34,8 @@ class Sample:
     cpu: Mapping[str, float] | None = None
     unreachable: str = ""
     samples: int = 0
+    router: str = ""
+    """The state of the router if it routes to the app; "" if there is none."""
 
 
 class Monitor:
@@ -41,7 +44,11 @@ class Monitor:
     def __init__(self, app: str, reader: Reader, targets: Sequence[Target], interval: float) -> None:
         self._app, self._reader, self._targets = app, reader, targets
         self._nonce = secrets.token_hex(12)
-        fragments = {"vitals": vitals.fragment(), "processes": reader.observe(Scope(app, ""))}
+        fragments = {
+            "vitals": vitals.fragment(),
+            "processes": reader.observe(Scope(app, "")),
+            "routes": Fragment(f"{routing.SCRIPT}:\n"),
+        }
         self._script = _LOOP.replace("OBSERVE", observation(fragments, self._nonce))
         self._values = {"interval": f"{interval:g}"}
         self._last = {target.name: Sample(target.name) for target in targets}
@@ -96,12 +103,14 @@ class Monitor:
         try:
             now = vitals.parse(parts["vitals"][1])
             rows = self._reader.parse(Scope(self._app, ""), server, parts["processes"][1])
+            routes = routing.read(parts["routes"][1])
+            router = next((route.state for route in routes if route.app == self._app), "")
         except (ValueError, KeyError, IndexError) as error:
             raise DynoctlError(f"cannot parse the output of {server}: {error}") from None
         with self._lock:
             old = self._last[server]
             cpu = used(old, now.uptime, rows) if not old.unreachable and old.vitals else None
-            self._last[server] = Sample(server, now, rows, cpu, "", old.samples + 1)
+            self._last[server] = Sample(server, now, rows, cpu, "", old.samples + 1, router=router)
 
 
 def used(old: Sample, uptime: float, rows: Sequence[Row]) -> dict[str, float]:

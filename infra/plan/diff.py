@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,11 +33,13 @@ def diff(
         if found is not None and not found.managed and key not in record:
             errors.append(_foreign(resource, found))
             continue
+        attributes = None if found is None else found.attributes
         change = _compare(
             resource,
-            None if found is None else found.attributes,
+            attributes,
             record.get(key),
             resource.dyno in observed.facts.pending,
+            () if attributes is None else providers[resource.kind].spontaneous(attributes),
         )
         if change is not None:
             changes.append(change)
@@ -85,7 +87,11 @@ def _with_effect(change: Change, providers: Mapping[str, Provider]) -> Change:
 
 
 def _compare(
-    resource: Resource, found: Attributes | None, record: Mapping[str, Any] | None, pending: bool
+    resource: Resource,
+    found: Attributes | None,
+    record: Mapping[str, Any] | None,
+    pending: bool,
+    spontaneous: Collection[str],
 ) -> Change | None:
     wanted = resource.attributes
     if found is None:
@@ -99,9 +105,16 @@ def _compare(
     drifted = [
         name
         for name in differing
-        if record is not None and not pending and _drifted(found.get(name), applied.get(name))
+        if record is not None
+        and not pending
+        and name not in spontaneous
+        and _drifted(found.get(name), applied.get(name))
     ]
-    reason = f"changed on the server since the last apply: {', '.join(drifted)}" if drifted else ""
+    reasons = [f"changed on the server since the last apply: {', '.join(drifted)}"] if drifted else []
+    reasons += [
+        f"{resource.dyno or resource.key}: {name} is {found.get(name)}" for name in differing if name in spontaneous
+    ]
+    reason = "; ".join(reasons)
     names = tuple(path for name in drifted for path in _names(name, found.get(name), applied.get(name)))
     return Change(resource, Action.UPDATE, found, wanted, reason, drift=bool(drifted), drifted=names)
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from infra.model.dyno_status import Row
+from infra.model.dyno_status import WELL, Row
 from infra.model.target import host_port
 from infra.views.style import Style
 from infra.views.table import line, padded
 
 _HEAD = ("DYNO", "SERVER", "ADDRESS", "STATE", "SLUG", "PID", "UPTIME", "MEMORY", "RESTARTS")
-
-WELL = ("up", "waiting", "running")
-"""The states of healthy dynos and schedules."""
 
 
 def table(rows: Sequence[Row], style: Style) -> str:
@@ -27,6 +24,11 @@ def table(rows: Sequence[Row], style: Style) -> str:
             text[3] = style("green" if row[3] in WELL else "red", text[3])
         lines.append(line(text))
     return "\n".join(lines)
+
+
+def router_lines(down: Mapping[str, str]) -> list[str]:
+    """A line for each router through which nothing reaches the dynos, with its state."""
+    return [f"The router on {server} is {state}. To repair it: dynoctl apply" for server, state in down.items()]
 
 
 def document(rows: Sequence[Row], unreachable: Mapping[str, str]) -> dict[str, object]:

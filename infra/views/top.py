@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from infra.model import naming
-from infra.model.dyno_status import Row
+from infra.model import naming, routing
+from infra.model.dyno_status import WELL, Row
 from infra.ops.monitor import Sample
-from infra.views.dynos import WELL, span
+from infra.views.dynos import span
 from infra.views.formation import memory
 from infra.views.style import printable
 
@@ -80,6 +80,7 @@ def document(samples: Sequence[Sample]) -> dict[str, object]:
                 "memory_available": None if sample.vitals is None else sample.vitals.available,
                 "free_dynos": None if sample.vitals is None else sample.vitals.places,
                 "away": sample.unreachable or None,
+                "router": sample.router or None,
             }
             for sample in samples
         ],
@@ -122,11 +123,11 @@ def _servers(samples: Sequence[Sample]) -> Table:
     table = _table("SERVER", "LOAD", "CORES", "MEMORY", "DYNOS", "FREE", "", right=("CORES", "DYNOS", "FREE"))
     for sample in samples:
         now = sample.vitals
-        why = (
-            Text(f"unreachable: {printable(sample.unreachable.removeprefix(f'{sample.server}: '))}", "red")
-            if sample.unreachable
-            else Text()
-        )
+        why = Text()
+        if sample.unreachable:
+            why = Text(f"unreachable: {printable(sample.unreachable.removeprefix(f'{sample.server}: '))}", "red")
+        elif sample.router in routing.DOWN:
+            why = Text(f"router {sample.router}", "red")
         if now is None:
             table.add_row(sample.server, "-", "-", "-", "-", "-", why or Text("connecting", "dim"))
             continue

@@ -11,7 +11,7 @@ from providers.routers.contract import STATE, USER, Kind
 from providers.sandbox import SANDBOX
 
 INCOMING = f"{paths.ROUTER}/incoming"
-SERVICE = "dynoctl-router.service"
+SERVICE = paths.ROUTER_SERVICE
 UNIT = f"{paths.UNITS}/{SERVICE}"
 
 TIMEOUT = 120
@@ -43,14 +43,16 @@ def unit(kind: Kind) -> str:
     return ini.render(settings)
 
 
-def set_app(kind: Kind, app: str, texts: dict[str, str]) -> list[Command]:
-    """Add or update an app at the router. ``texts`` are its files by name; those named ``tls.*`` are secret."""
+def set_app(kind: Kind, app: str, texts: dict[str, str], *, restart: bool = False) -> list[Command]:
+    """Add or update an app at the router. ``texts`` are its files by name; those named ``tls.*`` are secret.
+
+    The router reloads its configuration, or restarts if its unit has changed or with ``restart``."""
     made = [files.remove(INCOMING, label="remove leftovers of an earlier run")]
     everything = {**texts, "base": kind.base, "unit": unit(kind)}
     for name, text in everything.items():
         path = f"{INCOMING}/{name}"
         made.append(files.write(path, text, "0600", secret=name.startswith("tls."), label=f"send {name}"))
-    return [*made, _run(kind, "set", app, f"route {app} with {kind.name}")]
+    return [*made, _run(kind, "set", app, f"route {app} with {kind.name}", "restart" if restart else "")]
 
 
 def remove_app(kind: Kind, app: str) -> list[Command]:
@@ -73,9 +75,10 @@ def show_app(kind: Kind, app: str) -> list[Command]:
     return [_run(kind, "open", app, f"route to {app}")]
 
 
-def _run(kind: Kind, action: str, app: str, label: str) -> Command:
+def _run(kind: Kind, action: str, app: str, label: str, fresh: str = "") -> Command:
     script = f"assemble() {{\n{kind.assemble}}}\n{_SCRIPT}"
-    argv: Sequence[str] = (paths.ROUTER, USER, STATE, SERVICE, UNIT, action, app, kind.name, kind.main, kind.test)
+    names = (paths.ROUTER, USER, STATE, SERVICE, UNIT)
+    argv: Sequence[str] = (*names, action, app, kind.name, kind.main, kind.test, fresh)
     return Command(("sh", "-c", script, "router", *argv), timeout=TIMEOUT, label=label)
 
 
@@ -83,7 +86,7 @@ def _run(kind: Kind, action: str, app: str, label: str) -> Command:
 # then the link "live" is switched by a rename. So whenever this is killed, a complete configuration is live.
 _SCRIPT = """\
 root=$1 user=$2 state=$3 service=$4 unit=$5 action=$6 app=$7 kind=$8 main=$9
-shift 9; sound=$1
+shift 9; sound=$1 fresh=$2
 umask 027
 mkdir -p "$root" && chmod 0755 "${root%/*}" "$root" || exit
 old=$(readlink "$root/live" 2>/dev/null)
@@ -169,17 +172,19 @@ find . -type f ! -name sums | sort | xargs sha256sum > sums
 chown "root:$user" sums; chmod 0640 sums
 point() { ln -sfn "$1" "$root/live.new" && mv -fT "$root/live.new" "$root/live"; }
 was=$(systemctl is-active "$service")
-fresh=; cmp -s unit "$unit" || fresh=yes
+cmp -s unit "$unit" || fresh=yes
 [ -z "$fresh" ] || [ ! -e "$unit" ] || cp -p "$unit" "$root/unit.old"
 point "${new##*/}" || fail "cannot replace $root/live"
 begin() {
   if [ "$was" = active ] && [ -z "$fresh" ]; then
+    systemctl is-enabled -q "$service" 2>/dev/null || systemctl enable -q "$service" || return
     before=$(workers)
     systemctl reload "$service" && settled && left "$before"
     return
   fi
-  install -m 0644 unit "$unit.new" && mv -f "$unit.new" "$unit" && systemctl daemon-reload || return
+  install -m 0644 unit "$unit.new" && mv -f "$unit.new" "$unit" || return
   systemctl --no-reload enable -q "$service"
+  systemctl daemon-reload || return
   systemctl restart "$service" && settled
 }
 if said=$(begin 2>&1); then

@@ -132,6 +132,27 @@ def test_drift_is_found_said_and_repaired(shop: Project, fleet: Any) -> None:
     shop.apply()
     shop.settled()
 
+    # Drop-ins of any place weaken a unit, once systemd loads them. Those that others share stay, and count no more.
+    server, shared = home["web.1"], "/etc/systemd/system/dyno-.service.d/all.conf"
+    drop = 'mkdir -p $1.d && printf \'[%s]\\n%s\\n\' "$2" "$3" > $1.d/x.conf'
+    places = (("srv-dyno-shop-*.mount", "Mount", "Options=loop,ro"), ("dyno-shop-web-1.socket", "Socket", "Backlog=5"))
+    for unit, section, line in places:
+        fleet.exec(server, "sh", "-ec", f"cd /etc/systemd/system; set -- {unit} {section} {line}; {drop}")
+    fleet.exec(server, "sh", "-ec", f"mkdir -p {shared[:-9]}; printf '[Service]\nNoNewPrivileges=no\n' > {shared}")
+    fleet.exec(server, "sh", "-ec", 'mount -o remount,suid "/srv/dyno/shop/$(ls /srv/dyno/shop)"')
+    found = {change["address"]: change["drift"] for change in shop.plan()["changes"]}
+    here = [f"{server}/unit.shop-{dyno}" for dyno, at in home.items() if at == server]
+    assert found.keys() >= {*here, f"{server}/socket.shop-web.1"}
+    assert any("/mount.shop@" in address for address in found) and all(found.values())
+    shop.apply()
+    shop.settled()
+    sandbox = (
+        "systemctl show -p NoNewPrivileges --value dyno-shop-web-1.service; cat /proc/mounts | grep /srv/dyno/shop"
+    )
+    done = fleet.exec(server, "sh", "-c", f"{sandbox}; ls {shared}; rm {shared}; rmdir {shared[:-9]}").stdout
+    assert done.startswith("yes\n") and "nosuid" in done and done.endswith(f"{shared}\n")
+    shop.settled()
+
     # A whole dyno that somebody removed keeps its home and its port.
     before = shop.ps()["web.4"]
     on("web.4", "systemctl disable -q --now dyno-shop-web-4; rm /etc/systemd/system/dyno-shop-web-4*")

@@ -342,6 +342,23 @@ def test_two_routers(shop: Project, fleet: Any) -> None:
     fleet.restore("grid-1")
     assert load.failures == []
 
+    # A router that is stopped, or that another file overrides, is said and repaired.
+    fleet.exec("grid-1", "systemctl", "disable", "-q", "--now", "dynoctl-router")
+    assert "The router on grid-1 is stopped. To repair it: dynoctl apply" in shop.dynoctl("ps").stdout
+    assert json.loads(shop.dynoctl("ps", "--json").stdout)["routers"] == {"grid-1": "stopped"}
+    assert "router stopped" in shop.dynoctl("top", "--once").stdout
+    assert "failed   router    stopped" in shop.dynoctl("doctor", code=1).stdout
+    assert 'state: "stopped" -> "running"' in shop.dynoctl("plan").stdout
+    shop.apply()
+    fleet.exec("grid-1", "systemctl", "disable", "-q", "dynoctl-router")
+    drop = "mkdir -p /run/systemd/system/dynoctl-.service.d; cd /run/systemd/system/dynoctl-.service.d"
+    fleet.exec("grid-1", "sh", "-c", f"{drop}; printf '[Service]\\nNoNewPrivileges=no\\n' > x.conf")
+    text = shop.dynoctl("plan").stdout
+    assert 'state: "disabled" -> "running"' in text and "dynoctl-.service.d/x.conf" in text
+    shop.apply()
+    shop.settled()
+    fleet.exec("grid-1", "rm", "-r", "/run/systemd/system/dynoctl-.service.d")
+
     shop.manifest["router"]["servers"] = ["grid-1"]
     shop.apply()
     shop.settled()

@@ -140,4 +140,16 @@ def test_drift_of_a_socket_is_repaired(make: Any, fleet: Any) -> None:
     assert 'state: "stopped" -> "listening"' in project.dynoctl("plan").stdout
     project.apply()
     project.settled()
+    # A socket that is shut down is active for systemd, and nobody listens.
+    shut = f"""
+    pid = `systemctl show -p MainPID --value {unit.replace("socket", "service")}`.to_i
+    io = IO.for_fd(syscall(438, syscall(434, pid, 0), 3, 0))
+    Socket.for_fd(io.fileno).shutdown
+    """
+    fleet.exec(row["server"], "ruby", "-rsocket", "-W0", "-e", shut)
+    assert 'state: "not listening" -> "listening"' in project.dynoctl("plan").stdout
+    assert project.ps()["web.1"]["state"] != "up"
+    assert "web.1" in project.dynoctl("doctor", code=1).stdout
+    project.apply()
+    project.settled()
     assert "first" in project.get(project.ps()["web.1"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -133,6 +133,10 @@ class Unit(Base):
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         return {f"{scope.app}-{dyno}": found for dyno, found in dynos(output).items()}
+
+    def spontaneous(self, found: Attributes) -> Collection[str]:
+        """On a simulated server nobody stops a dyno by hand: it dies."""
+        return ("state",)
 
     def effect(self, change: Change) -> Effect | None:
         if change.after is None:

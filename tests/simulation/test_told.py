@@ -38,6 +38,14 @@ def deployed() -> Simulation:
     return fleet
 
 
+def test_a_dyno_that_died_was_not_changed_by_hand() -> None:
+    fleet = deployed()
+    fleet["s1"].stop("dyno-shop-web-1")
+    (change,) = fleet.plan(manifest(env=KEY)).plan.changes
+    assert (change.effect, change.drift, change.reason) == ("start", False, "web.1: state is stopped")
+    assert fleet.apply(manifest(env=KEY)).code == OK
+
+
 def test_last_words_are_shown_without_secrets() -> None:
     fleet = deployed()
     fleet.fault("sim start", Kind.HALF, cut=2)

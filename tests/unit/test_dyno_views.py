@@ -74,6 +74,12 @@ def test_a_dyno_is_parsed_without_accounting_by_systemd() -> None:
     assert (row.cpu_seconds, row.share, row.waiting, row.restarts, row.release) == (1.5, 250, 3, 2, 0)
 
 
+def test_a_dyno_whose_socket_does_not_listen_is_not_up() -> None:
+    lines = [line for line in said().splitlines() if "0B034D0A:1388" not in line]
+    (row,) = Processes().parse(Scope("shop", ""), "grid-1", "\n".join(lines))
+    assert (row.state, row.waiting) == ("not listening", None)
+
+
 @pytest.mark.parametrize(
     ("results", "written", "runs"),
     [

@@ -17,7 +17,7 @@ from infra.fleet.observe import Observed
 from infra.model.formation import Formation
 from infra.model.provider import Fragment, Scope
 from infra.model.redact import redactor
-from infra.model.resource import Attributes, Command, Found, Resource
+from infra.model.resource import Attributes, Change, Command, Found, Resource
 from infra.plan.build import build
 from infra.plan.plan import Plan
 from infra.registry import Everything
@@ -149,6 +149,26 @@ def test_drift_is_told_from_change_by_the_record() -> None:
     assert not change.drift, "without a record, drift cannot be told from change"
     (change,) = planned(found, {"user.shop-web.1": {"attributes": {"shell": "/bin/bash"}}}).changes
     assert not change.drift, "what is found is what was applied: the manifest has changed"
+
+
+def test_what_happened_is_not_what_somebody_did() -> None:
+    """A worker that died after the apply was "changed by hand"."""
+    record = {"unit.shop-worker.1": {"attributes": {"state": "running", "enabled": True}}}
+    resource = Resource("grid-1", "unit", "shop-worker.1", {"state": "running", "enabled": True}, "worker.1")
+
+    def change(**found: object) -> Change:
+        seen = Observed(facts(record=record), {resource.key: Found({"state": "running", "enabled": True, **found})})  # type: ignore[dict-item]
+        (only,) = build("shop", [resource], {"grid-1": seen}, Formation((), {}, {}), Everything.providers, {}).changes
+        return only
+
+    for state in ("crashing", "failed", "not answering"):
+        one = change(state=state)
+        assert (one.drift, one.drifted, one.reason) == (False, (), f"worker.1: state is {state}")
+    for state in ("stopped", "outdated", "masked"):
+        assert change(state=state).drifted == ("state",)
+    both = change(state="crashing", enabled=False)
+    assert both.drifted == ("enabled",)
+    assert both.reason == "changed on the server since the last apply: enabled; worker.1: state is crashing"
 
 
 def test_a_new_user_restarts_its_dyno_and_a_repaired_one_does_not() -> None:

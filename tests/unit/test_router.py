@@ -154,6 +154,47 @@ def test_marks() -> None:
     assert routing.closed("blog", {"grid-1": (one,)}) == []
 
 
+@pytest.mark.parametrize("state", routing.DOWN)
+def test_a_router_that_does_not_work_is_told(state: str) -> None:
+    text = json.dumps(json.loads(files(Change(resource(), Action.CREATE, None, resource().attributes))["mark.json"]))
+    down, well = (routing.read(f"router open {text}\nrouting {one}\n") for one in (state, "running"))
+    found = {"grid-1": down, "grid-2": well, "grid-3": (), "grid-4": ()}
+    assert routing.down("shop", ("grid-1", "grid-2", "grid-3"), found) == {"grid-1": state, "grid-3": "without a route"}
+    assert routing.down("blog", (), found) == {}
+    assert down[0].lasting() == well[0].lasting()
+
+
+def test_upstreams_are_the_same_in_every_order() -> None:
+    """Dynos on unreachable servers come last in the formation."""
+    ordered = resource().attributes
+    turned = router.desired("grid-1", "shop", CONFIG, DYNOS[::-1], {}).attributes
+    assert turned == ordered
+    change = Change(resource(), Action.CREATE, None, turned)
+    assert files(change) == files(Change(resource(), Action.CREATE, None, ordered))
+    many = [Dyno(f"web.{number}", "grid-1", "10.0.0.11", 5000 + number) for number in range(1, 12)]
+    assert list(
+        json.loads(
+            files(
+                Change(
+                    resource(), Action.CREATE, None, router.desired("grid-1", "shop", CONFIG, many[::-1], {}).attributes
+                )
+            )["mark.json"]
+        )["upstreams"]
+    ) == [dyno.name for dyno in many]
+    odd = Change(resource(), Action.UPDATE, {"upstreams": {"no dyno": "x", "web.1": "y"}}, None)
+    assert set(Router().upstreams(odd)) == {"no dyno", "web.1"}, "what a server says may be anything"
+
+
+def test_what_happened_to_a_router_is_not_what_somebody_did() -> None:
+    assert [
+        state for state in (*routing.DOWN, "edited", "disabled") if "state" in Router().spontaneous({"state": state})
+    ] == [
+        "failed",
+        "starting",
+        "not listening",
+    ]
+
+
 @pytest.mark.parametrize(
     ("mine", "other", "says"),
     [

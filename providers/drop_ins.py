@@ -1,0 +1,131 @@
+"""What systemd lays over a unit file: drop-ins of the unit itself, of a prefix of its name, and of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from infra.model import paths
+from infra.model.resource import Command
+from providers import shown
+
+_ABOVE = ("/etc/systemd/system.control", paths.CONTROL, "/run/systemd/transient", "/run/systemd/generator.early")
+_BELOW = (
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.attached",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/run/systemd/generator.late",
+)
+ROOTS = (*_ABOVE, paths.UNITS, *_BELOW)
+"""The directories of unit files in the order of their precedence (systemd.unit(5), Unit File Load Path)."""
+
+LIST = f"""\
+drop_ins() {{
+  for root in {" ".join(ROOTS)}; do
+    for file in "$root"/*."$1".d/*.conf "$root/$1".d/*.conf; do
+      if [ -s "$file" ]; then printf 'drop-in set %s\\n' "$file"
+      elif [ -e "$file" ]; then printf 'drop-in empty %s\\n' "$file"; fi
+    done
+  done
+}}
+"""
+"""A shell function that prints all drop-ins of a type of units, such as ``service``. Those that systemd has not loaded
+yet count, as it loads them at any time."""
+
+# systemctl revert would also remove the unit file. Drop-ins that other units share are not ours to remove: a link to
+# /dev/null of the same name in the unit's own directory masks them for this unit only (systemd.unit(5)).
+_REVERT = f"""\
+mask() {{
+  for shared in "$1"/*.conf; do
+    [ -s "$shared" ] || continue
+    mkdir -p "$2/$unit.d" && ln -sfn /dev/null "$2/$unit.d/${{shared##*/}}" || exit
+  done
+}}
+for unit; do
+  for root in /etc/systemd/system /run/systemd/system /etc/systemd/system.control /run/systemd/system.control; do
+    rm -rf "$root/$unit.d" || exit
+    [ ! -L "$root/$unit" ] || rm -f "$root/$unit" || exit
+  done
+  for root in {" ".join(_ABOVE)}; do rm -f "$root/$unit" || exit; done
+  type=${{unit##*.}} prefix=${{unit%.*}}
+  mask "{paths.UNITS}/$type.d" {paths.UNITS}
+  while [ "$prefix" != "${{prefix%-*}}" ]; do
+    prefix=${{prefix%-*}}
+    for root in {" ".join(_ABOVE)}; do mask "$root/$prefix-.$type.d" "$root"; done
+    for root in {paths.UNITS} {" ".join(_BELOW)}; do mask "$root/$prefix-.$type.d" {paths.UNITS}; done
+  done
+done
+"""
+
+
+def revert(*units: str) -> Command:
+    """Remove the units' own drop-ins, and mask those that they share with other units."""
+    return Command(("sh", "-c", _REVERT, "revert", *units), label=f"revert {units[0]}")
+
+
+@dataclass(frozen=True)
+class DropIns:
+    """The drop-ins of a server that ``drop_ins`` printed, by path: whether each sets anything."""
+
+    sets: dict[str, bool]
+
+    def of(self, unit: str, state: shown.Unit) -> tuple[str, ...]:
+        """The files that change ``unit`` and are not part of it. ``state`` is what systemd has loaded.
+
+        Those in the directory of all units of a type, such as ``service.d``, count in /etc only: others belong to the
+        distribution or the container platform."""
+        own, shared = f"{unit}.d", tuple(_prefixes(unit))
+        masked = {_name(path) for path, sets in self.sets.items() if _directory(path) == own and not sets}
+        found = {
+            path
+            for path, sets in self.sets.items()
+            if sets and (_directory(path) == own or (_directory(path) in shared and _name(path) not in masked))
+        }
+        # What is loaded counts even if its file has been removed since.
+        found |= {path for path in state.get("DropInPaths", "").split() if self.sets.get(path, True)}
+        type_ = f"/{_type(unit)}.d"
+        found = {path for path in found if not path.rpartition("/")[0].endswith(type_) or path.startswith("/etc/")}
+        fragment = state.get("FragmentPath", "")
+        if fragment.startswith("/") and fragment not in ("/dev/null", f"{paths.UNITS}/{unit}"):
+            found.add(fragment)
+        # systemd keeps the raised CPU quota in one.
+        return tuple(sorted(found - {f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf"}))
+
+    def of_all(self, states: Mapping[str, shown.Unit]) -> tuple[str, ...]:
+        """The same for all units of a resource, by name."""
+        return tuple(dict.fromkeys(path for unit, state in states.items() for path in self.of(unit, state)))
+
+
+def parse(lines: Iterable[str]) -> DropIns:
+    """Parse the lines of the shell function."""
+    sets: dict[str, bool] = {}
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        how, _, path = rest.partition(" ")
+        if word == "drop-in":
+            sets[path] = how == "set"
+    return DropIns(sets)
+
+
+def _prefixes(unit: str) -> Iterator[str]:
+    """``dyno-shop-.service.d``, ``dyno-.service.d``, ``service.d`` for ``dyno-shop-web.service``."""
+    name, type_ = unit.rpartition(".")[0], _type(unit)
+    while "-" in name:
+        name = name.rpartition("-")[0]
+        yield f"{name}-.{type_}.d"
+    yield f"{type_}.d"
+
+
+def _type(unit: str) -> str:
+    return unit.rpartition(".")[2]
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _directory(path: str) -> str:
+    return path.rpartition("/")[0].rpartition("/")[2]

@@ -1,0 +1,31 @@
+"""The TCP sockets of a server that listen, and how many connections wait in each, from /proc/net."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+LIST = "grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6\n"
+"""Shell code that prints what ``parse`` reads."""
+
+_SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ")
+
+Listeners = Mapping[tuple[str, int], int]
+"""The number of waiting connections by address (as ``address`` returns it) and port."""
+
+
+def parse(lines: Iterable[str]) -> Listeners:
+    """The listeners in these lines. Other lines are ignored."""
+    found = {}
+    for line in lines:
+        if socket := _SOCKET.match(line):
+            found[(socket[1] if len(socket[1]) == 8 else "6", int(socket[2], 16))] = int(socket[3], 16)
+    return found
+
+
+def address(text: str) -> str:
+    """An IPv4 address as in /proc/net/tcp; every IPv6 address is ``6``."""
+    parts = text.split(".")
+    if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
+        return "6"
+    return "".join(f"{int(part):02X}" for part in reversed(parts))
