@@ -41,12 +41,17 @@ def outdated(units: Mapping[str, Unit], name: str, lines: Iterable[str]) -> bool
     """Whether systemd has loaded an older version of the file of a unit. ``lines`` are all that ``show`` printed."""
     if units.get(name, {}).get("NeedDaemonReload") != "yes":
         return False
-    if units.get(_ANY, {}).get("NeedDaemonReload") != "yes":
+    # systemd also says so if it loaded the drop-ins in another order, as it appends those of set-property.
+    several = len(units[name].get("DropInPaths", "").split()) > 1
+    if units.get(_ANY, {}).get("NeedDaemonReload") != "yes" and not several:
         return True
     written = [line.split(" ", 2)[1] for line in lines if line.startswith("written ") and line.endswith(f" {name}")]
     manager = units.get("", {})
-    loaded = _moment(manager.get("UnitsLoadTimestamp") or manager.get("UnitsLoadFinishTimestamp", ""))
-    return loaded is None or not written or float(written[0]) > loaded
+    boot = manager.get("UnitsLoadFinishTimestamp", "") if "UnitsLoadTimestamp" in manager else ""
+    loaded = _moment(manager.get("UnitsLoadTimestamp") or boot)
+    if loaded is None or not written:
+        return not several
+    return float(written[0]) > loaded
 
 
 def _moment(text: str) -> float | None:

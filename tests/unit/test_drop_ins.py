@@ -118,12 +118,17 @@ def test_the_unit_behind_a_queue_has_them_too() -> None:
     assert found.attributes["drop_ins"] == (path,)
 
 
-def states(unit: str, manager: str, loaded: str = "", written: float | None = None) -> str:
+MASK = f"/etc/systemd/system/{OURS}.d/a.conf"
+ORDER = f"{MASK} /run/systemd/system.control/{OURS}.d/50-CPUQuota.conf"
+
+
+def states(unit: str, manager: str, loaded: str = "", written: float | None = None, drop_ins: str = "") -> str:
     text = f"{OURS.removesuffix('.service')}.service:[Unit]\n"
-    text += f"Id={OURS}\nActiveState=active\nNeedDaemonReload={unit}\n\n"
+    text += f"Id={OURS}\nActiveState=active\nNeedDaemonReload={unit}\nDropInPaths={drop_ins}\n\n"
     text += f"Id=dyno-shop-web-1-ready.service\nActiveState=active\nNeedDaemonReload={manager}\n\n"
     text += f"Id=init.scope\nNeedDaemonReload={manager}\n\n"
     text += f"UnitsLoadTimestamp={loaded}\nUnitsLoadFinishTimestamp=Tue 2026-11-24 01:00:00.000000 UTC\n\n"
+    text += f"drop-in empty {MASK}\n"
     if written is not None:
         text += f"written {written} {OURS}\nwritten 1.0 dyno-shop-web-1-ready.service\n"
     return text
@@ -154,6 +159,10 @@ AT = 1795489200.5
         (states("yes", "yes", "", AT), "outdated"),
         (states("yes", "yes", "", AT - 7201), "running"),
         (states("yes", "yes", LOADED), "outdated"),
+        # A drop-in of set-property comes last until the next reload, in whatever order their names are.
+        (states("yes", "no", LOADED, AT - 0.001, ORDER), "running"),
+        (states("yes", "no", LOADED, AT + 0.001, ORDER), "outdated"),
+        (states("yes", "no", LOADED, None, ORDER), "running"),
     ],
 )
 def test_one_unit_is_outdated_if_its_file_is(text: str, state: str) -> None:
