@@ -78,7 +78,8 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     closed = routing.closed(manifest.app.name, {name: server.routes for name, server in facts.items()})
     if closed:
         notes.append(f"maintenance mode is on ({', '.join(closed)}); to turn it off: dynoctl maintenance off")
-    formation = form(manifest, facts, unreachable, inputs.request.evacuate)
+    having = volumes.holders(stack.volumes, carried, lambda name: key_of(manifest.app.name, name))
+    formation = form(manifest, facts, unreachable, inputs.request.evacuate, volumes=stack.volumes, holders=having)
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
     notes += volumes.lost_data(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried, key_of)

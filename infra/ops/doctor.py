@@ -24,7 +24,7 @@ from infra.model.text import quantity
 from infra.ops import server_checks
 from infra.ops.connectivity import Answer, Question
 from infra.ops.server_checks import MIB, Checkup
-from infra.plan import preconditions
+from infra.plan import preconditions, volumes
 from infra.plan.formation import form
 from infra.remote.parallel import each
 from infra.remote.quote import observation, sections
@@ -97,7 +97,13 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
     found: list[Finding] = []
     reachable = {name: result for name, result in results.items() if isinstance(result, _Results)}
     facts = {name: result.observed.facts for name, result in reachable.items()}
-    formation = form(manifest, facts, [name for name in results if name not in reachable])
+    having = volumes.holders(
+        stack.volumes,
+        {name: result.observed.resources for name, result in reachable.items()},
+        lambda name: registry.volume_key(manifest.app.name, name),
+    )
+    lost = [name for name in results if name not in reachable]
+    formation = form(manifest, facts, lost, volumes=stack.volumes, holders=having)
     for name, result in results.items():
         if isinstance(result, _Results):
             to_install = preconditions.missing(stack, result.observed, registry.package_key)

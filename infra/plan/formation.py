@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from infra.errors import Diagnostic
 from infra.fleet.facts import Facts, newest_meta
-from infra.manifest.model import Manifest
+from infra.manifest.model import Manifest, Volume
 from infra.model import naming, routing
 from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
 from infra.model.text import quantity
-from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, place
+from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, Together, place
+from infra.plan.volumes import together
 
 HIGHEST = 65535
 """The highest TCP port."""
@@ -22,10 +24,17 @@ NAMED = 8
 
 
 def form(
-    manifest: Manifest, found: Mapping[str, Facts], unreachable: Iterable[str], evacuate: Collection[str] = ()
+    manifest: Manifest,
+    found: Mapping[str, Facts],
+    unreachable: Iterable[str],
+    evacuate: Collection[str] = (),
+    *,
+    volumes: Sequence[Volume] = (),
+    holders: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Formation:
     """Place the dynos on the reachable servers (``found``, by name in the manifest). Dynos on draining servers are
-    moved; so are the dynos of unreachable servers in ``evacuate``."""
+    moved; so are the dynos of unreachable servers in ``evacuate``. Dynos that share ``volumes`` are placed together,
+    on one of the ``holders`` of the data."""
     app = manifest.app.name
     waiting = set(unreachable) - set(evacuate)
     drains = {server.name for server in manifest.servers if server.drain}
@@ -55,8 +64,14 @@ def form(
         for server in manifest.servers
         if server.name in found and not server.drain and server.dynos
     ]
-    placed = place(wanted, places, running, reserved)
-    problems = _capacity(placed, places, drains)
+    usable = [place.server for place in places]
+    groups = together(volumes, [dyno.name for dyno in wanted], holders, before, reserved, usable)
+    placed = place(wanted, places, running, reserved, groups)
+    bound = {dyno for group in groups for dyno in group.dynos}
+    others = {dyno.name: dyno.cpu for dyno in wanted if dyno.name in placed.homeless and dyno.name not in bound}
+    problems = _capacity(replace(placed, homeless=tuple(others), missing=sum(others.values())), places, drains)
+    problems += _bound(placed, groups)
+    follow = {dyno: group.home for group in groups for dyno in group.dynos if group.home in waiting - drains}
     # A dyno on a draining server keeps running there until there is capacity on another server.
     barred = drains | {server.name for server in manifest.servers if not server.dynos}
     stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in barred}
@@ -71,6 +86,11 @@ def form(
         f"{problem.summary}, while {', '.join(sorted(waiting))} {'is' if len(waiting) == 1 else 'are'} unreachable"
         for problem in problems
         if waiting
+    ]
+    notes += [
+        f"{dyno} waits for {home}, which is unreachable and has its volume"
+        for dyno, home in sorted(follow.items())
+        if dyno not in reserved
     ]
     previous = {**homes, **before}
     for name in (server.name for server in manifest.servers):
@@ -145,6 +165,22 @@ def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, s
         elif record in found:
             homes[dyno] = servers[0]
     return homes
+
+
+def _bound(placed: Placement, groups: Sequence[Together]) -> list[Diagnostic]:
+    """The dynos for which there is no capacity on the server that has their volume, or on any that could have it."""
+    problems = []
+    for group in groups:
+        dynos = sorted(group.dynos & set(placed.homeless))
+        names, have = " and ".join(dynos), "has its volume" if len(dynos) == 1 else "has their volume"
+        what = f"no server has capacity for {names} together, which share a volume"
+        if group.home or len(dynos) == 1:
+            what = (
+                f"no capacity for {names} on {group.home}, which {have}" if group.home else f"no capacity for {names}"
+            )
+        if dynos:
+            problems.append(Diagnostic(what, hint="lower dynos.*.cpu, or add a server with more cores"))
+    return problems
 
 
 def _capacity(placed: Placement, places: Sequence[ServerCapacity], drains: Collection[str]) -> list[Diagnostic]:

@@ -29,6 +29,15 @@ class DesiredDyno:
 
 
 @dataclass(frozen=True)
+class Together:
+    """Dynos that must be on one server. ``home`` is that server, "" if any server will do. If it is none of those that
+    dynos can be placed on, they wait for it."""
+
+    dynos: frozenset[str]
+    home: str = ""
+
+
+@dataclass(frozen=True)
 class Placement:
     """``homes`` maps each placed dyno to its server; ``missing`` is the CPU quota of the rest, in 1/1000 core."""
 
@@ -42,11 +51,13 @@ def place(
     servers: Sequence[ServerCapacity],
     running: Mapping[str, tuple[str, int]],
     reserved: Mapping[str, str] | None = None,
+    together: Sequence[Together] = (),
 ) -> Placement:
     """Place ``wanted`` dynos, in their order.
 
     ``running`` maps dynos to their servers and CPU quotas; a dyno stays unless its quota grew and no longer fits.
-    ``reserved`` are dynos on unreachable servers: they keep their number and their server.
+    ``reserved`` are dynos on unreachable servers: they keep their number and their server. Those in ``together`` are
+    placed before the others, as they have less choice.
     """
     index = {capacity.server: number for number, capacity in enumerate(servers)}
     load = [capacity.used for capacity in servers]
@@ -61,17 +72,29 @@ def place(
         key = (dyno.name.partition(".")[0], zones[number])
         in_zone[key] = in_zone.get(key, 0) + 1
 
+    groups = {name: group for group in together for name in group.dynos}
     movable: list[DesiredDyno] = []
     for dyno in wanted:
         if dyno.name in homes:
             continue
         home, had = running.get(dyno.name, ("", 0))
-        if home not in index:
+        bound = groups[dyno.name].home if dyno.name in groups else ""
+        if bound and bound not in index:
+            homes[dyno.name] = bound
+        elif home not in index or (bound and bound != home):
             movable.append(dyno)
         elif dyno.cpu <= had or load[index[home]] + dyno.cpu <= servers[index[home]].cores * CORE:
             settle(dyno, index[home])
         else:
             movable.append(dyno)
+
+    for dyno in [dyno for dyno in movable if dyno.name in groups and groups[dyno.name].home]:
+        movable.remove(dyno)
+        number = index[groups[dyno.name].home]
+        if load[number] + dyno.cpu <= servers[number].cores * CORE:
+            settle(dyno, number)
+        else:
+            homeless.append(dyno)
 
     heaps: dict[str, list[tuple[float, int]]] = {}
     for number, capacity in enumerate(servers):
@@ -79,17 +102,21 @@ def place(
     for heap in heaps.values():
         heapq.heapify(heap)
     order = {zone: number for number, zone in enumerate(heaps)}
-    for dyno in movable:
+    units = [[dyno] for dyno in movable if dyno.name not in groups]
+    units[:0] = [members for group in together if (members := [one for one in movable if one.name in group.dynos])]
+    for unit in units:
+        dyno = DesiredDyno(unit[0].name, sum(member.cpu for member in unit))
         type_ = dyno.name.partition(".")[0]
         # Zones with the fewest dynos of this type first; within a zone, the least loaded server with capacity.
         for zone in sorted(heaps, key=lambda zone: (in_zone.get((type_, zone), 0), order[zone])):
             chosen = _take(heaps[zone], dyno, servers, load)
             if chosen is not None:
-                settle(dyno, chosen)
+                for member in unit:
+                    settle(member, chosen)
                 heapq.heappush(heaps[zone], (_load(load[chosen], servers[chosen]), chosen))
                 break
         else:
-            homeless.append(dyno)
+            homeless += unit
     return Placement(homes, sum(dyno.cpu for dyno in homeless), tuple(dyno.name for dyno in homeless))
 
 

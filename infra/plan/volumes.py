@@ -6,15 +6,58 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from infra.errors import Diagnostic
 from infra.manifest.model import Manifest, Volume
+from infra.model import naming
 from infra.model.formation import Formation
 from infra.model.resource import Found
 from infra.model.volume import volume_path, volume_users
+from infra.plan.placement import Together
 
 Resources = Mapping[str, Mapping[str, Found]]
 """The observed resources by key, by server."""
 
 VolumeKey = Callable[[str, str], str]
 """``Registry.volume_key``: the key of the resource of a volume, by app and volume name."""
+
+
+def together(
+    volumes: Sequence[Volume],
+    dynos: Sequence[str],
+    holders: Mapping[str, Collection[str]],
+    running: Mapping[str, str],
+    reserved: Mapping[str, str],
+    usable: Sequence[str],
+) -> list[Together]:
+    """The dynos that share volumes, with the server of their data. Several web dynos are not put on one server for a
+    volume: they are refused if they are on several.
+
+    ``holders`` are the servers that have a volume, by its name; ``running`` and ``reserved`` the servers of dynos as
+    for ``place``; ``usable`` the servers that dynos can be placed on."""
+    groups: list[tuple[set[str], set[str]]] = []
+    for volume in volumes:
+        names, users = {volume.name}, set(volume_users(volume, dict.fromkeys(dynos, "")))
+        for group in [group for group in groups if group[0] & users]:
+            groups.remove(group)
+            users, names = users | group[0], names | group[1]
+        groups.append((users, names))
+    found = []
+    for users, names in groups:
+        if sum(naming.parse_dyno(dyno)[0] == "web" for dyno in users) > 1:
+            continue
+        here = [dyno for dyno in dynos if dyno in users]
+        waiting = [reserved[dyno] for dyno in here if dyno in reserved]
+        now = [running[dyno] for dyno in here if running.get(dyno) in usable]
+        data = [server for server in usable if any(server in holders.get(name, ()) for name in names)]
+        best = [*waiting, *(server for server in now if server in data), *data, *now]
+        found.append(Together(frozenset(users), best[0] if best else ""))
+    return found
+
+
+def holders(volumes: Sequence[Volume], found: Resources, key_of: Callable[[str], str]) -> dict[str, list[str]]:
+    """The servers that have each volume. ``key_of`` returns the key of the resource of a volume."""
+    return {
+        volume.name: [server for server, resources in found.items() if key_of(volume.name) in resources]
+        for volume in volumes
+    }
 
 
 def check(
@@ -41,14 +84,14 @@ def check(
             )
             continue
         key = key_of(app, volume.name)
-        holders = [server for server, resources in found.items() if key in resources]
+        having = [server for server, resources in found.items() if key in resources]
         for server in servers:
-            if holders and server in found and server not in holders:
+            if having and server in found and server not in having:
                 at = volume_path(app, volume.name)
                 yield Diagnostic(
-                    f"the data of the volume {volume.name} is on {holders[0]}, and its dynos would run on {server}",
+                    f"the data of the volume {volume.name} is on {having[0]}, and its dynos would run on {server}",
                     path=path,
-                    hint=f"stop the dynos of the volume, then on {holders[0]}: rsync -a {at}/ root@{server}:{at}/",
+                    hint=f"stop the dynos of the volume, then on {having[0]}: rsync -a {at}/ root@{server}:{at}/",
                 )
 
 

@@ -146,7 +146,7 @@ esac
 set -- "$new"/apps/*
 if [ ! -e "$1" ]; then
   systemctl disable --now "$service" 2>/dev/null
-  rm -rf "$unit" "$root" "$state"
+  rm -rf "$unit" "$unit.d" "$root" "$state"
   rmdir "${root%/*}" 2>/dev/null
   systemctl daemon-reload
   systemctl reset-failed "$service" 2>/dev/null

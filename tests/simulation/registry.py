@@ -52,6 +52,7 @@ class SimRegistry:
             rackup="",
             config="",
             web=("serve",),
+            volumes=manifest.volumes,
             candidate=_candidate,
             commands={name: (str(command),) for name, command in commands.items()},
             release=None if release is None else (str(release),),

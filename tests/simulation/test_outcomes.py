@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
-from infra.manifest.model import Rollout, Server
+from infra.manifest.model import Rollout, Server, Volume
 from infra.model.events import Event
 from infra.model.resource import Action
 from infra.plan.selection import Selection
 from tests.simulation.app import BAD, deployed, report, running, slugs
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, KILLED, manifest
+from tests.simulation.harness import APP, KILLED, Simulation, manifest
 from tests.simulation.registry import digest
 
 
@@ -20,6 +20,16 @@ def test_ok() -> None:
     assert outcome.code == OK and report(outcome).ok
     assert running(fleet) == {"web.1": "b", "web.2": "b", "worker.1": "b"}
     assert fleet.pending(manifest(slug="b", worker=1, router=["s1"], schedule=True)) == []
+
+
+def test_a_web_dyno_and_a_schedule_with_one_volume_are_on_one_server() -> None:
+    """They landed on two, and the plan was refused."""
+    both = manifest(web=1, schedule=True, volumes=(Volume("uploads", "public"),))
+    fleet = Simulation("s1", "s2")
+    assert fleet.apply(both).code == OK
+    homes = [{*server.processes, *server.timers} for server in fleet.fleet.servers.values()]
+    assert {"dyno-shop-web-1", "dyno-shop-nightly-1"} in homes
+    assert fleet.pending(both) == []
 
 
 def test_nothing_to_do_touches_nothing() -> None:

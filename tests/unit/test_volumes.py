@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from infra.manifest.model import Volume
+from infra.manifest.model import Schedule, Volume
 from infra.model import release
+from infra.model.formation import Formation
 from infra.plan import volumes
+from infra.plan.formation import form
 from infra.registry import Everything
 from infra.state import release_body
-from tests.unit.test_formation import formed, manifest
+from tests.unit.test_formation import facts, formed, known, manifest
 from tests.unit.test_release import STACK, VARIABLES
 
 UPLOADS = Volume("uploads", "public/uploads", ("web",))
@@ -26,6 +29,83 @@ def test_dynos_on_several_servers_are_refused_and_others_do_not_matter() -> None
     assert problem.path == "volumes/0"
     formation = formed(one, {"web.1": "s1", "web.2": "s1", "worker.1": "s3"})
     assert list(volumes.check(one, one.volumes, formation, {"s1": {}, "s2": {}, "s3": {}}, KEY)) == []
+
+
+JOB = Schedule("nightly", "sweep", ("*-*-* 03:00:00 UTC",), "0 3 * * *")
+
+
+def placed(
+    homes: Mapping[str, str],
+    *volumes: Volume,
+    data: Mapping[str, Sequence[str]] | None = None,
+    web: int = 1,
+    drain: tuple[str, ...] = (),
+    away: tuple[str, ...] = (),
+    evacuate: tuple[str, ...] = (),
+    cores: int = 2,
+) -> Formation:
+    """Three servers with web dynos, a worker and a schedule."""
+    one = replace(manifest(3, web, drain), schedule=(JOB,), volumes=volumes)
+    meta = known(homes, 3)
+    found = {name: facts(name, homes, cores, meta) for name in ("s1", "s2", "s3") if name not in away}
+    return form(one, found, away, evacuate, volumes=volumes, holders=data or {})
+
+
+ALL = Volume("uploads", "public/uploads")
+JOBS = Volume("uploads", "public/uploads", ("web", "nightly"))
+"""A volume of one web dyno and a schedule: they landed on two servers, and were refused."""
+
+
+def test_dynos_that_share_a_volume_are_placed_together() -> None:
+    assert len({*placed({}).homes.values()}) == 3
+    made = placed({}, JOBS)
+    assert made.homes["web.1"] == made.homes["nightly.1"] != made.homes["worker.1"] and not made.errors
+    assert len({*placed({}, ALL).homes.values()}) == 1
+    chain = (Volume("a", "a", ("web", "worker")), Volume("b", "b", ("worker", "nightly")))
+    assert len({*placed({}, *chain).homes.values()}) == 1, "what shares with what shares is together, too"
+    apart = (Volume("a", "a", ("web",)), Volume("b", "b", ("worker",)), Volume("c", "c", ("nightly",)))
+    assert len({*placed({}, *apart).homes.values()}) == 3
+
+
+def test_new_dynos_go_to_the_data_and_what_runs_there_stays() -> None:
+    full = {"web.1": "s1", "worker.1": "s1"}
+    assert placed(full, JOBS, data={"uploads": ["s1"]}).homes["nightly.1"] == "s1", "not the least loaded"
+    assert placed({}, JOBS, data={"uploads": ["s3"]}).homes == {"web.1": "s3", "nightly.1": "s3", "worker.1": "s1"}
+    split = {"web.1": "s1", "nightly.1": "s2", "worker.1": "s3"}
+    assert placed(split, JOBS).homes == {**split, "nightly.1": "s1"}
+    assert placed(split, JOBS, data={"uploads": ["s2"]}).homes == {**split, "web.1": "s2"}
+    assert placed(split, JOBS, data={"uploads": ["s2", "s1"]}).homes == {**split, "nightly.1": "s1"}, "a copy is there"
+
+
+def test_a_volume_on_a_server_that_is_away_is_waited_for() -> None:
+    homes = {"web.1": "s2", "worker.1": "s1"}
+    made = placed(homes, JOBS, away=("s2",))
+    assert (made.homes["web.1"], made.homes["nightly.1"]) == ("s2", "s2") and not made.errors
+    assert "nightly.1 waits for s2, which is unreachable and has its volume" in made.notes
+    assert {dyno.name for dyno in made.dynos} == {"worker.1"}
+    lost = placed(homes, JOBS, away=("s2",), evacuate=("s2",))
+    assert lost.homes["web.1"] == lost.homes["nightly.1"] != "s2"
+
+
+def test_a_volume_without_room_at_its_data_is_said() -> None:
+    homes = {f"web.{number}": "s1" for number in range(1, 9)}
+    made = placed(homes, Volume("a", "a", ("nightly",)), web=8, data={"a": ["s1"]})
+    assert "nightly.1" not in made.homes
+    assert made.errors[-1].summary == "no capacity for nightly.1 on s1, which has its volume"
+    assert len(made.errors) == 1, "it is counted once"
+    full = {
+        f"web.{number}": f"s{1 + number % 3}" for number in range(1, 11)
+    }  # room for one dyno on each of two servers
+    (error,) = placed(full, Volume("a", "a", ("worker", "nightly")), web=10, cores=1).errors
+    assert error.summary == "no server has capacity for nightly.1 and worker.1 together, which share a volume"
+
+
+def test_a_drained_volume_moves_together_and_several_web_dynos_are_not_gathered() -> None:
+    homes = {"web.1": "s1", "nightly.1": "s1", "worker.1": "s2"}
+    made = placed(homes, JOBS, data={"uploads": ["s1"]}, drain=("s1",))
+    assert made.homes["web.1"] == made.homes["nightly.1"] != "s1"
+    several = placed({}, JOBS, web=3)
+    assert len({several.homes[f"web.{number}"] for number in (1, 2, 3)}) == 3, "refused, as nobody asked for one server"
 
 
 def test_data_is_not_moved() -> None:
