@@ -28,6 +28,11 @@ class Base:
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         return ()
 
+    def was_up(self, change: Change) -> bool:
+        return change.effect is None or (
+            change.restarts and (change.before or {}).get("state") in ("running", "outdated")
+        )
+
     def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
         return change
 

@@ -103,6 +103,17 @@ class Schedule(Base):
             commands.append(Command(start, label=f"start {timer}"))
         return commands
 
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        name = naming.user_name(scope.app, str(change.resource.dyno))
+        return [f"{paths.UNITS}/{name}{suffix}" for suffix in (".service", ".timer", "-due.service")]
+
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        """The stamp stays, so that a run that was missed meanwhile is made up for."""
+        timer = f"{naming.user_name(scope.app, str(change.resource.dyno))}.timer"
+        verb = "restart" if (change.before or {}).get("state") in ("waiting", "outdated") else "stop"
+        label = f"{verb} {timer} as before"
+        return [files.systemctl("daemon-reload"), files.systemctl(verb, timer, label=label)]
+
 
 def attributes(dyno: DynoUnit, schedule: Wanted) -> Attributes:
     """The desired attributes of ``schedule.APP-NAME.1``."""

@@ -148,8 +148,10 @@ class Unit(Base):
             + _stop_timeout(change.after)
             + 60
         )
-        restart = files.systemctl("restart", f"{unit}.service", f"{unit}-ready.service", timeout=limit, label=label)
-        return [files.systemctl("daemon-reload"), restart]
+        restart = Command(("sh", "-c", _AS_BEFORE, "restart", unit), timeout=limit, label=label, health=True)
+        stop = Command(("sh", "-c", _END, "end", unit), timeout=limit, label=f"stop {change.resource.dyno}")
+        # What was not up before may have no unit that systemd could restart, so the new process is stopped by itself.
+        return [files.systemctl("daemon-reload"), *([] if change.restarts else [stop]), restart]
 
     def alive(self, scope: Scope, change: Change) -> Command | None:
         if change.after is None:
@@ -238,6 +240,19 @@ systemctl start "$1.socket"
 _ALIVE = """\
 # An open socket stays open, and connections wait in it. A service without a socket is stopped first.
 [ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || { echo 'it exited and was restarted'; exit 1; }
+"""
+
+# The dyno may have had no unit before.
+_AS_BEFORE = """\
+[ -e "/etc/systemd/system/$1.service" ] || exit 0
+set -- "$1.service" "$1-ready.service"
+systemctl reset-failed "$@" 2>/dev/null
+exec systemctl restart "$@"
+"""
+
+_END = """\
+systemctl stop "$1.service" "$1-ready.service" 2>/dev/null
+! systemctl is-active -q "$1.service" || { echo "$1.service still runs"; exit 1; }
 """
 
 # Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.

@@ -50,7 +50,7 @@ def releases(
     sessions: dict[str, Session] = {}
     known = survey(model.app.name, targets(model), sessions)
     _close(sessions)
-    now, shown = release.current(known.releases), known.releases[-lines:]
+    now, shown = release.standing(known.releases), known.releases[-lines:]
     if as_json:
         import json
 

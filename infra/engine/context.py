@@ -13,6 +13,7 @@ from infra.engine.recording import Recorder
 from infra.model.clock import Clock
 from infra.model.events import Listener
 from infra.model.provider import Provider, Scope
+from infra.model.release import OK
 from infra.model.resource import Change, Upload
 from infra.model.shell import Shell, StepFailed
 
@@ -24,7 +25,7 @@ class Context:
     ``shells`` hold the app's lock on every server that the apply may change; ``stop`` may be set from outside: the
     current step is finished, and no other is started. ``explain`` returns the redacted summary and detail of a failure.
     ``image`` is the slug's file once it is built; ``moved`` are groups that were removed early, as they must not be on
-    two servers; ``started`` are groups of dynos that were started before the first restart."""
+    two servers; ``begun`` are the groups of dynos that were changed, in order, so that they can go back."""
 
     prepared: Prepared
     scope: Scope
@@ -39,7 +40,7 @@ class Context:
     providers: Mapping[str, Provider]
     image: Upload | None = None
     moved: tuple[Group, ...] = ()
-    started: tuple[Group, ...] = ()
+    begun: tuple[Group, ...] = ()
 
     @classmethod
     def of(
@@ -77,6 +78,13 @@ class Context:
         """Whether no further step is started on any server."""
         return self.stop.is_set() or not any(self.ledger.usable(server) for server in self.shells)
 
+    @property
+    def on_trial(self) -> bool:
+        """Whether the apply brings what has not shown yet that it works: a release that did not succeed, or restarts.
+        If it only adds or repairs dynos of a release that works, one that fails says nothing about the others."""
+        released = self.prepared.plan.release
+        return (released is not None and released.result != OK) or any(group.restarts for group in self.groups)
+
     def provider(self, change: Change) -> Provider:
         return self.providers[change.resource.kind]
 
@@ -89,5 +97,10 @@ class Context:
         return self.provider(group.changes[0]).last
 
     def alone(self, group: Group) -> bool:
-        """Whether it must never be on two servers."""
-        return any(self.provider(change).alone for change in group.changes)
+        """Whether it must never be on two servers. The group may be only of files that such a resource reads."""
+        if any(self.provider(change).alone for change in group.changes):
+            return True
+        name = group.changes[0].resource.name
+        resources = self.recorder.found[group.server].resources
+        keys = [f"{kind}.{name}" for kind, provider in self.providers.items() if provider.alone]
+        return group.dyno is not None and any(key in resources and resources[key].managed for key in keys)

@@ -61,7 +61,7 @@ def carry_out(context: Context, group: Group) -> None:
 
 def step_failed(context: Context, group: Group, error: StepFailed) -> None:
     """Note the failure of a step on a reachable server, with its explanation."""
-    context.ledger.failed(group, *context.explain(context, group, error))
+    context.ledger.failed(group, *context.explain(context, group, error), down=error.command.health)
 
 
 def step_listener(context: Context, server: str, subject: str) -> Callable[[Command], None]:

@@ -7,16 +7,21 @@ from collections.abc import Callable, Iterable
 
 from infra.engine.groups import Group
 from infra.errors import DynoctlError, Unreachable
+from infra.model import naming
 from infra.model.events import Event, Failure, Listener, Report
 
 
 class Ledger:
     """The only mutable state of the phases of one apply. Its methods are thread-safe.
 
-    Every text from a server is redacted with ``redact`` before it is stored or passed to ``listener``."""
+    Every text from a server is redacted with ``redact`` before it is stored or passed to ``listener``. If more dynos
+    than ``tolerance`` fail, the rollout halts."""
 
-    def __init__(self, listener: Listener, redact: Callable[[str], str]) -> None:
+    def __init__(self, listener: Listener, redact: Callable[[str], str], tolerance: int = 0) -> None:
         self.report = Report()
+        self._tolerance = tolerance
+        self._broken: set[str] = set()
+        self._down: set[str] = set()
         self._listener = listener
         self._redact = redact
         self._lost: set[str] = set()
@@ -43,6 +48,20 @@ class Ledger:
             failed = {failure.subject for failure in self.report.failures}
             return failed | {change.resource.dyno or "" for change in self.report.skipped}
 
+    @property
+    def down(self) -> frozenset[str]:
+        """The dynos that were changed and did not become or stay healthy."""
+        return frozenset(self._down)
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether more dynos failed than may."""
+        return len(self._broken) > self._tolerance
+
+    def is_broken(self, group: Group) -> bool:
+        """Whether the group's dyno failed."""
+        return group.dyno in self._broken
+
     def was_made(self, group: Group) -> bool:
         """Whether all of a group's changes were made."""
         made = {change.address for change in self.report.done}
@@ -60,12 +79,15 @@ class Ledger:
             self.report.skipped += group.changes
         self._listener(Event("skipped", group.server, group.subject))
 
-    def failed(self, group: Group, summary: str, detail: str) -> None:
-        """Note that a step of a group failed on a reachable server. A dyno that did not become healthy halts the
-        rollout; for a resource that dynos depend on, its server is lost. The texts are already redacted."""
+    def failed(self, group: Group, summary: str, detail: str, *, down: bool = False) -> None:
+        """Note that a step of a group failed on a reachable server. A dyno that fails halts the rollout unless that is
+        tolerated; for a resource that dynos depend on, its server is lost. ``down``: the dyno was changed and is not
+        healthy. The texts are already redacted."""
         with self._mutex:
             if group.boots:
-                self.report.halted = True
+                self._break([group.subject])
+                self._down |= {group.subject} if down else set()
+                self.report.halted |= self.exceeded
             if group.dyno is None:
                 self._lost.add(group.server)
             self.report.failures.append(Failure(group.server, group.subject, summary, detail))
@@ -93,6 +115,19 @@ class Ledger:
         with self._mutex:
             self.report.skipped += group.changes
 
+    def exclude(self, dynos: Iterable[str], failure: Failure | None = None) -> None:
+        """Note that dynos cannot be changed, before any was."""
+        with self._mutex:
+            self._break(dynos)
+            if failure is not None:
+                self.report.failures.append(failure)
+        if failure is not None:
+            self._listener(Event("failed", failure.server, failure.subject, failure.summary))
+
+    def _break(self, dynos: Iterable[str]) -> None:
+        self._broken |= set(dynos)
+        self.report.tolerated = [] if self.exceeded else sorted(self._broken, key=naming.dyno_order)
+
     def refuse(self, failure: Failure) -> None:
         """Note that a release gate failed: nothing more is changed on any server."""
         summary, detail = self._redact(failure.summary), self._redact(failure.detail)
@@ -103,12 +138,17 @@ class Ledger:
             self._refused = True
         self._listener(Event("failed", failure.server, failure.subject, summary))
 
-    def reverted(self, group: Group) -> None:
-        """Note that a dyno was reverted to what it ran before."""
+    def reverted(self, group: Group, *, withdrawn: bool = False) -> None:
+        """Note that a dyno was reverted to what it ran before; if it was ``withdrawn``, only that one."""
         self._unmake(group)
         with self._mutex:
-            self.report.reverted.append(group.subject)
-        self._listener(Event("done", group.server, group.subject, "reverted"))
+            if not withdrawn:
+                self.report.reverted.append(group.subject)
+        self._listener(Event("done", group.server, group.subject, "removed" if withdrawn else "reverted"))
+
+    def discarded(self, group: Group) -> None:
+        """Note that what was created for a failed release was removed."""
+        self._unmake(group)
 
     def strand(self, group: Group, failure: Failure | None = None) -> None:
         """Note that a dyno could not be reverted."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from infra.engine import release_gates, rollout
+from infra.engine import cleanup, release_gates, rollout
 from infra.engine.context import Context
 from infra.engine.execution import run_phase
 from infra.engine.groups import Group
+from infra.engine.rollout import Rollout
 
 Phase = Callable[[Context], Context]
 
@@ -40,17 +41,12 @@ def prove(context: Context) -> Context:
     return context
 
 
-def start(context: Context) -> Context:
-    """New dynos, and files of dynos that need no restart."""
-    groups = [group for group in context.groups if group.boots and not group.restarts and not context.alone(group)]
-    run_phase(context, "start", groups, rollout.start)
-    return replace(context, started=tuple(groups))
-
-
-def roll(context: Context) -> Context:
-    """Dynos that restart, in batches."""
-    rollout.roll(context, [group for group in context.groups if group.restarts])
-    return context
+def roll_out(context: Context) -> Context:
+    """New dynos, files of dynos that need no restart, and dynos that restart."""
+    booting = [group for group in context.groups if group.boots and (group.restarts or not context.alone(group))]
+    work = Rollout(context)
+    work.run([group for group in booting if not group.restarts], [group for group in booting if group.restarts])
+    return replace(context, begun=tuple(work.begun))
 
 
 def hand_over(context: Context) -> Context:
@@ -72,20 +68,32 @@ def hand_over(context: Context) -> Context:
 
 
 def take_over(context: Context) -> Context:
-    """Create what must never be on two servers on the new one."""
+    """Create what must never be on two servers on the new one, and change what stays where it is."""
     groups = [group for group in context.groups if group.boots and not group.restarts and context.alone(group)]
     if context.ledger.report.halted:
         _skip(context, groups)
-    else:
-        run_phase(context, "take over", groups)
+        return context
+    work = Rollout(context)
+    work.step(groups, "take over")
+    return replace(context, begun=tuple(work.begun))
+
+
+def go_back(context: Context) -> Context:
+    """Everything that was begun, if the rollout failed."""
+    handed_over = {group.dyno for group in context.moved}
+    rollout.go_back(context, [group for group in context.begun if group.dyno in handed_over and context.alone(group)])
     return context
 
 
 def route(context: Context) -> Context:
-    """Routers, once the dynos that they route to are up, and before other dynos are removed."""
+    """Routers, once the dynos that they route to are up, and before other dynos are removed. After a rollout that
+    failed, a router is changed only if it would lead to where a dyno no longer is."""
     removals = [group for group in _removals(context) if group not in context.moved]
     routes = [group for group in context.groups if context.last(group) and not group.leaves]
-    run_phase(context, "route", [_to_running_dynos(context, group, removals) for group in routes])
+    groups = [_to_running_dynos(context, group, removals) for group in routes]
+    staying = [group for group in groups if context.ledger.report.halted and _leads_as_before(context, group)]
+    _skip(context, staying)
+    run_phase(context, "route", [group for group in groups if group not in staying])
     return context
 
 
@@ -110,6 +118,15 @@ def remove(context: Context) -> Context:
     return context
 
 
+def discard(context: Context) -> Context:
+    """Remove what was created for a release that was rejected or reverted, as it runs nowhere."""
+    report, released = context.ledger.report, context.prepared.plan.release
+    before = released is not None and released.moved
+    if (report.rejected or report.fully_reverted) and not before:
+        cleanup.discard(context, [group for group in _base(context) if not context.first(group)])
+    return context
+
+
 def _unrouted(context: Context) -> bool:
     """Whether a router is not known to route to the dynos as planned: its change was skipped, or its server is
     unreachable."""
@@ -124,9 +141,21 @@ def _skip(context: Context, groups: Sequence[Group]) -> None:
         context.ledger.skip(group)
 
 
-PHASES: tuple[Phase, ...] = (install, gate, prepare, prove, start, roll, hand_over, take_over, route, remove)
+PHASES: tuple[Phase, ...] = (
+    install,
+    gate,
+    prepare,
+    prove,
+    roll_out,
+    hand_over,
+    take_over,
+    go_back,
+    route,
+    remove,
+    discard,
+)
 
-RESTART: tuple[Phase, ...] = (start, roll)
+RESTART: tuple[Phase, ...] = (roll_out,)
 """The phases of a restart, which changes no files."""
 
 
@@ -149,16 +178,30 @@ def _is_kept(context: Context, group: Group) -> bool:
 
 
 def _to_running_dynos(context: Context, group: Group, removals: Sequence[Group]) -> Group:
-    """The change of a route, limited to dynos that became healthy or are kept."""
-    plan = context.prepared.plan
+    """The change of a route, limited to dynos that became healthy or are kept. If the rollout failed, new dynos are not
+    routed to."""
+    plan, ledger = context.prepared.plan, context.ledger
     formation = plan.formation
-    absent = context.ledger.failed_subjects() | plan.idle
+    absent = ledger.failed_subjects() | plan.idle
     staying = {other.dyno for other in removals if other.dyno is not None and _is_kept(context, other)}
     changes = []
     for change in group.changes:
         provider = context.provider(change)
         before = provider.upstreams(change)
         moved = {dyno: before.get(dyno) for dyno in formation.homes if dyno in absent}
+        if ledger.report.halted:
+            moved |= {dyno: None for dyno in formation.homes if dyno not in before}
+        else:
+            moved |= dict.fromkeys(ledger.down)  # rollout.max_failures allows them
         moved |= {dyno: before[dyno] for dyno in staying if dyno in before}
         changes.append(provider.among(change, moved))
     return replace(group, changes=tuple(changes))
+
+
+def _leads_as_before(context: Context, group: Group) -> bool:
+    """Whether a router need not change, as it leads to the same addresses as before."""
+    for change in group.changes:
+        provider = context.provider(change)
+        if provider.upstreams(replace(change, before=change.after)) != provider.upstreams(change):
+            return False
+    return True

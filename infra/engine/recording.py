@@ -195,13 +195,16 @@ class Recorder:
             return
         before = plan.release is not None and plan.release.moved
         free = self.prepared.stack.release is None
-        last = release.ended(current, audit_log.result(report), before=before, free=free)
+        result = release.OK if report.stands else audit_log.result(report)
+        last = release.ended(current, result, before=before, free=free)
         releases = (*(entry for entry in self._releases if entry.number != last.number), last)
         kept = release.kept_bodies(releases, plan.slugs, self.prepared.manifest.keep) | {last.number}
         # Bodies contain secrets, so servers without dynos keep none.
         carrying = set(plan.formation.homes.values())
         stay = {name: kept if name in carrying else set() for name in self.found}
         drop = {name: observed.facts.bodies - stay[name] for name, observed in self.found.items()} if report.ok else {}
+        if last.result in release.BACK:
+            drop = {name: frozenset({last.number}) for name in self.found}  # nothing runs it, and nobody can roll back to it
         # Only the server of the first dyno has recorded that the release was moved to; now all servers do.
         moved = plan.release is not None and current.moved != plan.release.moved
         if last != current or moved or any(drop.values()):

@@ -1,4 +1,4 @@
-"""Restart dynos in batches, each healthy before the next; if one fails, every restarted dyno is reverted."""
+"""Bring dynos to a release: the canaries, new dynos, then the rest in batches; if it fails, everything goes back."""
 
 from __future__ import annotations
 
@@ -17,43 +17,53 @@ from infra.model.shell import StepFailed
 from infra.state import backups, records
 
 
-def start(context: Context, group: Group) -> None:
-    """Start a dyno that does not run. Its existing files are backed up, so that it can be reverted with the others."""
-    if all(change.before is None for change in group.changes) or _keep(context, group):
-        carry_out(context, group)
+class Rollout:
+    """The groups of dynos that were begun, in order, so that they can go back."""
 
+    def __init__(self, context: Context) -> None:
+        self.begun: list[Group] = list(context.begun)
+        self._context = context
+        self._mutex = threading.Lock()
 
-def roll(context: Context, groups: Sequence[Group]) -> None:
-    """Restart the dynos of all groups in the plan's batches, and revert them if one does not become healthy."""
-    if not groups:
-        return
-    context.listener(Event("phase", text="restart", total=len(groups)))
-    moved: list[Group] = []
-    mutex = threading.Lock()
+    def run(self, starting: Sequence[Group], restarting: Sequence[Group]) -> None:
+        """Restart the canaries, start new dynos, then restart the others in the plan's batches. Each step must be
+        healthy before the next; the routers follow once all of them are."""
+        context = self._context
+        waiting = {group.dyno: group for group in restarting}
+        batches = [[waiting[dyno] for dyno in batch if dyno in waiting] for batch in context.prepared.plan.batches]
+        canaries = 1 if context.prepared.manifest.rollout.canary else 0
+        for batch in batches[:canaries]:
+            self.step(batch, "canary")
+        self.step(starting, "start")
+        self._announce("restart", [group for batch in batches[canaries:] for group in batch])
+        for batch in batches[canaries:]:
+            self.step(batch)
 
-    def move(context: Context, group: Group) -> None:
-        if context.ledger.report.halted:  # no dyno restarts after one failed
-            context.ledger.skip(group)
-        elif _keep(context, group):
-            with mutex:
-                moved.append(group)
+    def step(self, groups: Sequence[Group], name: str = "") -> None:
+        """Change the dynos of some groups, and look whether they stay healthy."""
+        if name:
+            self._announce(name, groups)
+        on_servers(self._context, groups, self._change)
+        _stay_healthy(self._context, [group for group in groups if group in self.begun and _runs(group)])
+
+    def _announce(self, text: str, groups: Sequence[Group]) -> None:
+        if groups:
+            self._context.listener(Event("phase", text=text, total=len(groups)))
+
+    def _change(self, context: Context, group: Group) -> None:
+        ledger = context.ledger
+        over = ledger.report.halted and (context.on_trial or group.restarts)  # nothing moves after a release failed
+        if over or ledger.is_broken(group) or context.stop.is_set() or not ledger.usable(group.server):
+            ledger.skip(group)
+        elif _is_new(group) or keep(context, group):
+            with self._mutex:
+                self.begun.append(group)
             carry_out(context, group)
 
-    waiting = {group.dyno: group for group in groups}
-    for batch in context.prepared.plan.batches:
-        moving = [waiting.pop(dyno) for dyno in batch if dyno in waiting]
-        on_servers(context, moving, move)
-        _stay_healthy(context, [group for group in moving if group in moved])
-    if context.ledger.report.halted and moved and context.prepared.manifest.rollout.auto_revert:
-        _revert(context, moved)
 
-
-def _keep(context: Context, group: Group) -> bool:
-    """Back up the files of a dyno, so that it can be reverted. Returns whether it may be changed now."""
+def keep(context: Context, group: Group) -> bool:
+    """Back up the files of a dyno, so that it can go back. Returns whether it may be changed now."""
     ledger = context.ledger
-    if context.stop.is_set() or not ledger.usable(group.server):
-        ledger.skip(group)
-        return False
     try:
         context.shells[group.server].run([backups.keep(context.app, group.subject, _files(context, group))])
     except StepFailed as error:
@@ -66,6 +76,40 @@ def _keep(context: Context, group: Group) -> bool:
     return True
 
 
+def go_back(context: Context, handed_over: Sequence[Group]) -> None:
+    """Take everything back that was begun, the last one first: a failed release must not run anywhere. ``handed_over``
+    are groups whose old dyno was removed already, so that they stay where they are."""
+    ledger = context.ledger
+    if not context.prepared.manifest.rollout.auto_revert or not context.on_trial or not ledger.report.halted:
+        _withdraw(context)
+        return
+    begun = [group for group in reversed(context.begun) if _runs(group) or context.alone(group)]
+    context.listener(Event("phase", text="revert", total=len(begun)))
+    for group in begun:
+        if group not in handed_over:
+            _undo(context, group)
+        elif ledger.was_made(group):
+            ledger.strand(group)
+
+
+def _withdraw(context: Context) -> None:
+    """Without a revert: remove new dynos that failed, and those that would run twice, as the old one is kept."""
+    ledger, before = context.ledger, context.prepared.plan.formation.before
+    for group in [group for group in reversed(context.begun) if _is_new(group) and _runs(group)]:
+        twice = ledger.report.halted and before.get(str(group.dyno), group.server) != group.server
+        if (twice or ledger.is_broken(group)) and ledger.usable(group.server):
+            _undo(context, group, withdrawn=True)
+
+
+def _is_new(group: Group) -> bool:
+    """Whether nothing of the dyno was on its server."""
+    return all(change.before is None for change in group.changes)
+
+
+def _runs(group: Group) -> bool:
+    return any(change.effect is not None for change in group.changes)
+
+
 def _files(context: Context, group: Group) -> list[str]:
     """The files that the group's changes overwrite, and their records."""
     paths = [path for change in group.changes for path in context.provider(change).files(context.scope, change)]
@@ -73,10 +117,10 @@ def _files(context: Context, group: Group) -> list[str]:
 
 
 def _stay_healthy(context: Context, moved: Sequence[Group]) -> None:
-    """After a batch: its dynos must stay healthy for ``rollout.min_healthy_time`` seconds."""
+    """Dynos that were changed must stay healthy for ``rollout.min_healthy_time`` seconds."""
     seconds = context.prepared.manifest.rollout.min_healthy_time
-    moved = [group for group in moved if context.ledger.usable(group.server)]
-    if not seconds or context.ledger.report.halted or context.clock.wait(context.stop, seconds):
+    moved = [group for group in moved if context.ledger.usable(group.server) and not context.ledger.is_broken(group)]
+    if not seconds or not moved or context.ledger.report.halted or context.clock.wait(context.stop, seconds):
         return
 
     def look(context: Context, group: Group) -> None:
@@ -91,26 +135,29 @@ def _stay_healthy(context: Context, moved: Sequence[Group]) -> None:
     on_servers(context, moved, look)
 
 
-def _revert(context: Context, moved: Sequence[Group]) -> None:
-    """Revert every restarted dyno, the last one first, and every dyno that was only started, because a failed release
-    must not run anywhere."""
-    started = [group for group in context.started if context.ledger.was_made(group) and _runs(group)]
-    context.listener(Event("phase", text="revert", total=len(moved) + len(started)))
-    for group in (*reversed(moved), *reversed(started)):
-        _undo(context, group)
-
-
-def _runs(group: Group) -> bool:
-    return any(change.effect is not None for change in group.changes)
-
-
-def _undo(context: Context, group: Group) -> None:
-    ledger = context.ledger
+def _undo(context: Context, group: Group, *, withdrawn: bool = False) -> None:
+    """Make a dyno what it was. If it was not up before, it need not come up now."""
+    ledger, app = context.ledger, context.app
     if not ledger.usable(group.server):
         ledger.strand(group)
         return
+    run = context.shells[group.server].run
+    # If the revert is cut off, the mark tells the next apply that the dyno must restart.
+    begin = records.write(app, [records.begin(group.subject)])
     try:
-        context.shells[group.server].run(_revert_commands(context, group))
+        if _is_new(group):
+            commands, entries = _removal(context, group)
+            run([begin, *commands])
+        else:
+            entries = [records.end(group.subject)]
+            steps = [step for change in group.changes for step in context.provider(change).undo(context.scope, change)]
+            run([begin, backups.restore(app, group.subject), *steps[:-1]])
+            try:
+                run(steps[-1:])
+            except StepFailed:
+                if _was_up(context, group):
+                    raise
+        run([records.write(app, entries)])
     except StepFailed as error:
         summary = f"cannot revert {group.subject} on {group.server}: {error.summary}"
         ledger.strand(group, Failure(group.server, group.subject, summary, error.output))
@@ -118,22 +165,19 @@ def _undo(context: Context, group: Group) -> None:
         ledger.lose(group.server, group.subject, error)
         ledger.strand(group)
     else:
-        ledger.reverted(group)
+        ledger.reverted(group, withdrawn=withdrawn)
 
 
-def _revert_commands(context: Context, group: Group) -> list[Command]:
-    """The commands that revert a dyno; a new dyno is removed."""
-    app = context.app
-    # If the revert is cut off, the mark tells the next apply that the dyno must restart.
-    commands: list[Command] = [records.write(app, [records.begin(group.subject)])]
+def _was_up(context: Context, group: Group) -> bool:
+    return all(context.provider(change).was_up(change) for change in group.changes)
+
+
+def _removal(context: Context, group: Group) -> tuple[list[Command], list[tuple[str, str | None]]]:
+    """The commands that remove a new dyno, and the entries that remove its records."""
+    commands: list[Command] = []
     entries = [records.end(group.subject)]
-    if all(change.before is None for change in group.changes):
-        for change in reversed(group.changes):
-            removal = replace(change, action=Action.DELETE, before=change.after, after=None)
-            commands += context.provider(change).steps(context.scope, removal)
-            entries.append(records.applied(removal, {}))
-    else:
-        commands.append(backups.restore(app, group.subject))
-        for change in group.changes:
-            commands += context.provider(change).undo(context.scope, change)
-    return [*commands, records.write(app, entries)]
+    for change in reversed(group.changes):
+        removal = replace(change, action=Action.DELETE, before=change.after, after=None)
+        commands += context.provider(change).steps(context.scope, removal)
+        entries.append(records.applied(removal, {}))
+    return commands, entries

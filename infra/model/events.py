@@ -63,6 +63,8 @@ class Report:
     """The dynos that run again what they ran before, because the rollout failed."""
     stranded: list[str] = field(default_factory=list)
     """The dynos that could not be reverted, with their servers."""
+    tolerated: list[str] = field(default_factory=list)
+    """The dynos that failed, as far as ``rollout.max_failures`` allows it."""
     release_output: str = ""
     """What the release command printed."""
 
@@ -75,6 +77,15 @@ class Report:
     def fully_reverted(self) -> bool:
         """Whether the rollout failed, and every dyno that had moved was reverted."""
         return bool(self.reverted) and not self.stranded
+
+    @property
+    def stands(self) -> bool:
+        """Whether the rollout succeeded, except for dynos that may fail."""
+        return (
+            not self.halted
+            and not self.interrupted
+            and {failure.subject for failure in self.failures} <= {*self.tolerated}
+        )
 
     @property
     def ok(self) -> bool:

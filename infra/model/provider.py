@@ -106,6 +106,11 @@ class Provider(Protocol):
         """The commands that activate the files after they were restored."""
         ...
 
+    def was_up(self, change: Change) -> bool:
+        """Whether the resource's dyno was up before the change, so that it must come up again if it goes back. True if
+        the change has no effect on it."""
+        ...
+
     def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
         """The change of a resource that routes to dynos, with different addresses for some of them; None: no
         address."""

@@ -115,6 +115,11 @@ def current(releases: Sequence[Release]) -> Release | None:
     return next((release for release in reversed(releases) if release.ran), None)
 
 
+def standing(releases: Sequence[Release]) -> Release | None:
+    """The newest release that was rolled out completely. One that is unfinished or failed may run on some dynos."""
+    return next((release for release in reversed(releases) if release.result == OK), None)
+
+
 def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
     """The default target of a rollback: the newest release that succeeded and is not what runs now. ``bodies`` are the
     numbers of the releases that servers can run again."""
@@ -158,9 +163,10 @@ def next_number(
     return number + (first - number) % len(servers)
 
 
-def kept_slugs(releases: Sequence[Release], keep: int, wanted: str) -> tuple[str, ...]:
-    """The digests of the ``keep`` slugs to keep: the wanted one, then the newest of releases that ran."""
-    slugs = [wanted]
+def kept_slugs(releases: Sequence[Release], keep: int, wanted: str = "") -> tuple[str, ...]:
+    """The digests of the ``keep`` slugs to keep: the wanted one if there is one, then the newest of releases that
+    ran."""
+    slugs = [wanted] if wanted else []
     for release in reversed(releases):
         if release.ran and release.slug not in slugs:
             slugs.append(release.slug)

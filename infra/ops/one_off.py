@@ -70,7 +70,7 @@ def seconds(text: str) -> int:
 
 
 def find(app: str, runs: Runs, targets: Sequence[Target]) -> Place:
-    """Choose the least loaded server with a dyno of the app's newest release. The sessions of the others are closed.
+    """Choose the least loaded server with a dyno of the app's current release. The sessions of the others are closed.
 
     Raises DynoctlError if no server has a dyno of the app, and Unreachable if no server is reachable."""
     nonce = secrets.token_hex(12)
@@ -90,7 +90,8 @@ def find(app: str, runs: Runs, targets: Sequence[Target]) -> Place:
     sessions: dict[str, Session] = {}
     good, errors = ask_servers(targets, ask, keep=sessions)
     causes = list(errors.values())
-    newest = release.current(release.merge(releases for *_, releases in good.values()))
+    known = release.merge(releases for *_, releases in good.values())
+    newest = release.standing(known) or release.current(known)
     places = [
         ((newest is not None and base.slug != newest.slug, not base.up, load, _order(base)), name, base)
         for name, (load, bases, _) in good.items()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from infra.model.release import Release
+from infra.model.release import Release, current
 from infra.views.style import Style, printable
 from infra.views.table import line, padded
 
@@ -14,7 +14,7 @@ _HEAD = ("RELEASE", "WHEN", "WHO", "RESULT", "SLUG", "COMMIT", "MESSAGE")
 
 
 def table(releases: Sequence[Release], now: Release | None, holders: Mapping[int, Sequence[str]], style: Style) -> str:
-    """One line per release. A star marks the current release."""
+    """One line per release. A star marks the current release: the newest that was rolled out completely."""
     if not releases:
         return "No releases are recorded on the servers."
     rows = [_HEAD, *(_cells(release) for release in releases)]
@@ -29,7 +29,7 @@ def table(releases: Sequence[Release], now: Release | None, holders: Mapping[int
                 cells = [style("dim", cell) if place != 3 else cell for place, cell in enumerate(cells)]
         lines.append(line([f"{mark} {cells[0]}", *cells[1:]]))
     if now is not None:
-        earlier = _example(releases, now, holders)
+        earlier = _example(releases, current(releases) or now, holders)
         lines.append(f"* current release. To roll back: dynoctl rollback {earlier}")
     return "\n".join(lines)
 
@@ -75,11 +75,11 @@ def as_json(release: Release, holders: Sequence[str]) -> dict[str, Any]:
     return values | {"stored_on": list(holders)}
 
 
-def _example(releases: Sequence[Release], now: Release, holders: Mapping[int, Sequence[str]]) -> str:
+def _example(releases: Sequence[Release], running: Release, holders: Mapping[int, Sequence[str]]) -> str:
     good = [
         release
         for release in releases
-        if release.result == "ok" and release.number in holders and release.number != now.number
+        if release.result == "ok" and release.number in holders and release.number != running.number
     ]
     return f"v{good[-1].number}" if good else "VERSION"
 

@@ -195,6 +195,14 @@ class Schedule(Base):
             return [sim("unschedule", unit, timeout=150), sim("remove", unit_path(unit))]
         return [sim("write", unit_path(unit), stdin=unit_text(change.after["unit"])), sim("schedule", unit)]
 
+    def files(self, scope: Scope, change: Change) -> Sequence[str]:
+        return (unit_path(naming.user_name(scope.app, str(change.resource.dyno))),)
+
+    def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
+        waiting = (change.before or {}).get("state") == "waiting"
+        verb = "schedule" if waiting else "unschedule"
+        return [sim(verb, naming.user_name(scope.app, str(change.resource.dyno)))]
+
 
 class Router(Base):
     """Leads to dynos: made when those that come are there, and before others go."""

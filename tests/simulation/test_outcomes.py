@@ -131,8 +131,8 @@ def test_a_new_dyno_that_does_not_come_up_halts_the_apply() -> None:
     fleet = deployed()
     fleet.fault("sim start", Kind.FAIL)
     outcome = fleet.apply(manifest(web=3, slug="b"))
-    assert outcome.code == ERROR and report(outcome).halted
-    assert {dyno: slug for dyno, slug in running(fleet).items() if dyno != "web.3"} == {"web.1": "a", "web.2": "a"}
+    assert outcome.code == REJECTED and report(outcome).halted and report(outcome).reverted == ["web.3"]
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
 
 
 def test_a_dyno_whose_server_is_lost_is_stranded() -> None:

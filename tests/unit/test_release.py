@@ -16,6 +16,7 @@ from infra.model.release import Release
 from infra.model.stack import Stack
 from infra.sensitive import Sensitive
 from infra.state import audit_log, release_body
+from infra.views import releases as views
 from infra.views import report_text
 from infra.views.style import Style
 
@@ -98,6 +99,16 @@ def test_an_interrupted_release_without_moved_dynos_is_not_current() -> None:
         assert release.current([one, make(2, result=result, moved=False)]) == one
     assert release.current([one, make(2, result="failed")]) == make(2, result="failed")
     assert release.newest([one, make(2, result="unfinished", moved=False)]) == make(2, result="unfinished", moved=False)
+
+
+@pytest.mark.parametrize("result", ["unfinished", "interrupted", "failed", "rejected", "reverted"])
+def test_only_a_release_that_was_rolled_out_is_starred(result: str) -> None:
+    releases = [make(1), make(2), make(3, result=result)]
+    assert release.standing(releases) == make(2)
+    assert release.standing(releases[2:]) is None
+    lines = views.table(releases, release.standing(releases), {1: ["s1"], 2: ["s1"]}, Style(False)).splitlines()
+    assert [line[:4].strip() for line in lines[1:4]] == ["v1", "* v2", "v3"]
+    assert lines[-1].endswith("rollback v1" if result in release.BACK else "rollback v2")
 
 
 def test_the_current_release_is_recorded_after_any_number_of_rejections() -> None:

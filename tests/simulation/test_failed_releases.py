@@ -1,0 +1,222 @@
+"""A release that fails has failed everywhere: nothing of it runs, is routed to or is left on any server."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.errors import ERROR, OK, REJECTED
+from infra.manifest.model import Rollout, Server
+from infra.model.events import Event
+from tests.simulation.app import deployed, report, running, slugs
+from tests.simulation.faults import Kind
+from tests.simulation.harness import APP, Simulation, manifest
+from tests.simulation.invariants import upstreams
+from tests.simulation.registry import digest
+from tests.simulation.server import STATE, UNITS
+
+HELD = Rollout(min_healthy_time=30)
+BEFORE = {"web.1": "a", "web.2": "a"}
+
+
+def home_of(fleet: Simulation, dyno: str) -> str:
+    unit = f"dyno-{APP}-{dyno.replace('.', '-')}"
+    return next(host for host, server in fleet.fleet.servers.items() if unit in {*server.processes, *server.timers})
+
+
+def texts(fleet: Simulation) -> dict[str, str]:
+    """Every file that decides what runs, by server and path."""
+    places = (f"/etc/dyno/{APP}/", UNITS, "/etc/dynoctl/router", f"{STATE}/{APP}/slugs", f"{STATE}/{APP}/applied")
+    return {
+        f"{host}{path}": text
+        for host, server in fleet.fleet.servers.items()
+        for path, text in server.files.items()
+        if path.startswith(places)
+    }
+
+
+# New dynos and a bad release in one apply.
+
+
+def test_new_dynos_come_after_the_canary() -> None:
+    fleet = deployed()
+    started: list[str] = []
+    fleet.fleet.watch.append(lambda what, server, unit: started.append(unit[-1]) if what == "started" else None)
+    assert fleet.apply(manifest(web=4, slug="b", rollout=Rollout(canary=1))).code == OK
+    assert started == ["1", "3", "4", "2"]
+
+
+def test_a_canary_that_fails_starts_no_new_dyno() -> None:
+    fleet = deployed(router=["s1"])
+    before = texts(fleet)
+    fleet.fault("sim start dyno-shop-web-1", Kind.FAIL)
+    outcome = fleet.apply(manifest(web=4, slug="b", router=["s1"], rollout=Rollout(canary=1)))
+    assert outcome.code == REJECTED and report(outcome).reverted == ["web.1"]
+    assert running(fleet) == BEFORE and texts(fleet) == before
+
+
+@pytest.mark.parametrize("canary", [0, 1])
+@pytest.mark.parametrize("fails", ["web-1", "web-2", "web-3", "web-4"])
+def test_whichever_dyno_fails_nothing_of_the_release_is_left(canary: int, fails: str) -> None:
+    fleet = deployed(router=["s1"], schedule=True)
+    before = texts(fleet)
+    fleet.fault(f"sim start dyno-shop-{fails}", Kind.FAIL)
+    outcome = fleet.apply(manifest(web=4, slug="b", router=["s1"], schedule=True, rollout=Rollout(canary=canary)))
+    assert outcome.code == REJECTED and report(outcome).fully_reverted
+    assert running(fleet) == BEFORE and texts(fleet) == before
+
+
+def test_new_dynos_are_held_to_the_minimum_healthy_time() -> None:
+    fleet = deployed(router=["s1"])
+    fleet.fleet.late.add(digest("/b"))
+    outcome = fleet.apply(manifest(web=4, slug="b", router=["s1"], rollout=HELD))
+    assert outcome.code == REJECTED and sorted(report(outcome).reverted) == ["web.3", "web.4"]
+    assert running(fleet) == BEFORE and set(upstreams(fleet["s1"])) == {"web.1", "web.2"}
+
+
+def test_the_first_release_of_an_app_goes_back_too() -> None:
+    fleet = Simulation("s1", "s2")
+    fleet.fault("sim start", Kind.FAIL, nth=2)
+    outcome = fleet.apply(manifest(router=["s1"]))
+    assert outcome.code == REJECTED and running(fleet) == {} and upstreams(fleet["s1"]) == {}
+
+
+def test_new_dynos_of_a_release_that_works_stay_where_one_of_them_fails() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.FAIL, nth=2)
+    outcome = fleet.apply(manifest(web=5))
+    assert outcome.code == ERROR and not report(outcome).reverted
+    assert len(running(fleet)) == 4, "it is removed, and the others stay"
+    assert fleet.apply(manifest(web=5)).code == OK
+
+
+# Dynos that move, and a bad release.
+
+
+@pytest.mark.parametrize("revert", [True, False])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_worker_runs_once_when_a_drain_and_a_release_fail_together(nth: int, revert: bool) -> None:
+    fleet = deployed(worker=1, web=2)
+    home = home_of(fleet, "worker.1")
+    servers = [Server(name, name, drain=name == home) for name in ("s1", "s2")]
+    fleet.fault("sim start", Kind.FAIL, nth=nth)
+    outcome = fleet.apply(manifest(*servers, worker=1, slug="b", rollout=Rollout(auto_revert=revert)))
+    assert outcome.code == (REJECTED if revert else ERROR)
+    on = [host for host, server in fleet.fleet.servers.items() if "dyno-shop-worker-1" in server.processes]
+    assert on == [home]
+    assert not revert or running(fleet) == {**BEFORE, "worker.1": "a"}
+
+
+# Schedules.
+
+
+def test_the_variables_of_a_schedule_change_last_and_not_for_a_release_that_fails() -> None:
+    fleet = deployed(schedule=True, env={"MODE": "good"})
+    before = texts(fleet)
+    fleet.fault("sim start", Kind.FAIL, nth=2)
+    outcome = fleet.apply(manifest(schedule=True, env={"MODE": "bad"}))
+    assert outcome.code == REJECTED and texts(fleet) == before
+
+
+@pytest.mark.parametrize("kind", [Kind.FAIL, Kind.HALF, Kind.HANG])
+def test_a_schedule_that_cannot_change_takes_the_dynos_back(kind: Kind) -> None:
+    fleet = deployed(schedule=True, env={"MODE": "good"}, router=["s1"])
+    before = texts(fleet)
+    fleet.fault("sim schedule", kind)
+    outcome = fleet.apply(manifest(web=3, slug="b", schedule=True, env={"MODE": "bad"}, router=["s1"]))
+    assert outcome.code == REJECTED and "nightly.1" in report(outcome).reverted
+    assert running(fleet) == BEFORE and texts(fleet) == before
+    assert sum(len(server.timers) for server in fleet.fleet.servers.values()) == 1
+
+
+# Routers.
+
+
+def test_a_router_does_not_change_for_a_release_that_fails() -> None:
+    fleet = deployed(router=["s1"])
+    before = texts(fleet)
+    wanted = manifest(web=3, slug="b", router=["s1"])
+    assert wanted.router is not None
+    object.__setattr__(wanted.router, "hosts", ("shop.example.org",))
+    fleet.fault("sim start", Kind.FAIL, nth=3)
+    assert fleet.apply(wanted).code == REJECTED
+    assert texts(fleet) == before
+    assert fleet.apply(wanted).code == OK
+
+
+# What goes back.
+
+
+def test_a_dyno_that_was_down_is_reverted_though_it_stays_down() -> None:
+    fleet = deployed()
+    home = home_of(fleet, "web.1")
+    fleet[home].stop("dyno-shop-web-1")
+    fleet.fault("sim start dyno-shop-web-2", Kind.FAIL)
+    fleet.fault("sim start dyno-shop-web-1", Kind.FAIL, nth=2)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == REJECTED and not report(outcome).stranded
+    assert set(report(outcome).reverted) == {"web.1", "web.2"}
+    assert not [path for path in fleet[home].files if "/pending/" in path]
+
+
+def test_a_dyno_that_was_damaged_is_reverted_though_it_cannot_start() -> None:
+    fleet = deployed()
+    home = home_of(fleet, "web.1")
+    fleet[home].stop("dyno-shop-web-1")
+    path = f"{UNITS}/dyno-shop-web-1.service"
+    fleet[home].files[path] = fleet[home].files[path].replace(digest("/a"), "0" * 64)
+    fleet[home].version += 1
+    fleet.fault("sim start dyno-shop-web-2", Kind.FAIL)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == REJECTED and not report(outcome).stranded
+    assert slugs(fleet[home_of(fleet, "web.2")]) == {"web.2": "a"}
+
+
+def test_a_dyno_that_was_up_and_does_not_come_back_is_said() -> None:
+    fleet = deployed()
+    fleet.fault("sim start dyno-shop-web-1", Kind.FAIL, nth=2)
+    fleet.fault("sim start dyno-shop-web-2", Kind.FAIL)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == ERROR and len(report(outcome).stranded) == 1
+
+
+# What is left.
+
+
+def test_a_release_that_is_rejected_leaves_nothing() -> None:
+    fleet = deployed()
+    before = texts(fleet)
+    fleet.fleet.bad.add(digest("/bad"))
+    outcome = fleet.apply(manifest(slug="bad"))
+    assert report(outcome).rejected and texts(fleet) == before
+    assert fleet.pending(manifest()) == [] and fleet.apply(manifest()).report is None
+    assert not [path for path in fleet["s1"].files if path.endswith("releases/2.body")]
+
+
+def test_a_slug_of_an_earlier_release_stays_though_a_rollback_to_it_fails() -> None:
+    fleet = deployed()
+    fleet.apply(manifest(slug="b"))
+    slug = f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs"
+    fleet["s2"].remove(slug)
+    fleet.fault("sim start", Kind.FAIL, nth=2)
+    assert fleet.rollback(manifest(slug="b")).code == REJECTED
+    assert slug in fleet["s2"].files and fleet.pending(manifest(slug="b")) == []
+
+
+def test_what_cannot_be_cleaned_up_is_said() -> None:
+    fleet = deployed()
+    fleet.fleet.bad.add(digest("/bad"))
+    fleet.fault("sim remove /var/lib/dynoctl/shop/slugs", Kind.FAIL)
+    outcome = fleet.apply(manifest(slug="bad"))
+    assert outcome.code == REJECTED and any(failure.subject == "clean up" for failure in report(outcome).failures)
+    assert fleet.apply(manifest()).code == OK and fleet.pending(manifest()) == []
+
+
+def test_ctrl_c_during_a_revert_finishes_it() -> None:
+    fleet = deployed()
+    fleet.fault("sim start", Kind.FAIL, nth=2)
+
+    def pressed(event: Event) -> bool:
+        return event.kind == "done" and event.text == "reverted"
+
+    assert fleet.apply(manifest(slug="b"), stop=pressed).code == REJECTED
+    assert running(fleet) == BEFORE
