@@ -86,11 +86,13 @@ app.add_typer(lab.app, name="lab")
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code. Never raises and never prints a traceback."""
+    from infra.cli import streams
     from infra.cli.fail import report
 
+    streams.prepare()
     try:
         completion.prepare()
         code = app(args=list(argv), prog_name="dynoctl", standalone_mode=False)
     except BaseException as error:  # the outermost boundary: users must never see a traceback
-        return report(error)
-    return code if isinstance(code, int) else 0
+        code = report(error, argv)
+    return streams.finish(code if isinstance(code, int) else 0)

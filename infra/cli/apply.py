@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import streams
+from infra.cli.fail import INTERRUPTED, note
 from infra.cli.options import (
     AsJson,
     Destination,
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
 
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Skip the approval prompt")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")]
-Message = Annotated[str, typer.Option("--message", "-m", help="Note to show in dynoctl releases", metavar="TEXT")]
+Message = Annotated[
+    str, typer.Option("--message", "-m", help="Note to show in dynoctl releases and history", metavar="TEXT")
+]
 LockTimeout = Annotated[
     int, typer.Option("--lock-timeout", min=0, help="Seconds to wait for a lock that another apply holds", metavar="N")
 ]
@@ -187,21 +191,23 @@ def carry_out(
 def _plan_and_apply(
     options: PlanOptions, flags: ApplyFlags, verb: str, refuse: Callable[[Prepared], None], begin: Callable[[], None]
 ) -> None:
+    from infra.views import stream_json
+
     began = time.monotonic()
     with prepared(options) as ready:
         refuse(ready)
         if options.quiet:
-            _write_plan(ready)
+            stream_json.write_plan(ready.plan, ready.fleet.round_trips())
         else:
             show(ready, verbose=flags.verbose)
         if ready.plan.errors or (not ready.plan.changes and not options.forget):
             report = None
             code = exit_code(ready.plan, detailed=False, skip_unreachable=options.skip_unreachable)
             if not ready.plan.errors and ready.records_outdated():
-                report = _run(ready, _ignore, flags)
+                report = _run(ready, _ignore, flags, options.quiet)
                 code = _code(ready, report, options.skip_unreachable)
             if options.quiet:
-                _write_report(code, time.monotonic() - began, report)
+                stream_json.write_report(code, time.monotonic() - began, report)
             elif report is not None and not report.ok:
                 print_report(ready, report, time.monotonic() - began, verb.capitalize())
             raise typer.Exit(code)
@@ -213,10 +219,10 @@ def _plan_and_apply(
             began += time.monotonic() - asked
         begin()
         with listener_for(options.quiet) as listener:
-            report = _run(ready, listener, flags)
+            report = _run(ready, listener, flags, options.quiet)
         code, seconds = _code(ready, report, options.skip_unreachable), time.monotonic() - began
         if options.quiet:
-            _write_report(code, seconds, report)
+            stream_json.write_report(code, seconds, report)
         else:
             print_report(ready, report, seconds, verb.capitalize())
         raise typer.Exit(code)
@@ -235,14 +241,14 @@ def listener_for(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress
     return StreamProgress() if as_json else progress()
 
 
-def _run(ready: Prepared, listener: Listener, flags: ApplyFlags) -> Report:
+def _run(ready: Prepared, listener: Listener, flags: ApplyFlags, as_json: bool) -> Report:
     from infra.engine.apply import Applier, ApplyOptions
     from infra.slug.commit import commit_of
 
     # A rollback runs a slug made from another commit than the one checked out.
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     applier = Applier(ready, listener, ApplyOptions(flags.message, commit, flags.lock_timeout))
-    with interruptible(applier):
+    with interruptible(applier, as_json):
         return applier.run()
 
 
@@ -251,25 +257,31 @@ def _ignore(_: Event) -> None:
 
 
 @contextmanager
-def interruptible(applier: Applier | Restarter) -> Iterator[None]:
-    """Let the first Ctrl-C finish the current step, and a second one exit immediately."""
+def interruptible(applier: Applier | Restarter, as_json: bool) -> Iterator[None]:
+    """Let the first Ctrl-C (or SIGTERM) finish the current step, and a second one exit immediately."""
+    both = (signal.SIGINT, signal.SIGTERM)
 
     def stop(*_: object) -> None:
-        typer.echo("\nInterrupted: finishing the current step. Press Ctrl-C again to exit immediately.", err=True)
+        note("\nInterrupted: finishing the current step. Press Ctrl-C again to exit immediately.")
         applier.stop.set()
-        signal.signal(signal.SIGINT, leave)
+        for number in both:
+            signal.signal(number, leave)
 
     def leave(*_: object) -> None:
         # An orderly exit would wait for threads that wait for servers. The servers notice that the sessions end.
-        sys.stderr.write("\nExited. The current step may still finish on its server; run this again to continue.\n")
-        sys.stderr.flush()
-        os._exit(130)
+        note("\nExited. The current step may still finish on its server; run this again to continue.")
+        if as_json:
+            from infra.views import stream_json
 
-    before = signal.signal(signal.SIGINT, stop)
+            stream_json.write_abandoned(INTERRUPTED)
+        os._exit(INTERRUPTED)
+
+    before = {number: signal.signal(number, stop) for number in both}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
@@ -288,12 +300,15 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> 
     from infra.views.style import Style, wanted
 
     style = Style(wanted(sys.stdout))
+    text = f"\n{report_text.render(report, seconds, verb, style)}"
     if not ready.destroy:
         rows, _ = _rows(ready, {failure.server for failure in report.failures if failure.unreachable})
-        typer.echo("")
-        typer.echo(dynos.table(rows, style))
-    typer.echo("")
-    typer.echo(report_text.render(report, seconds, verb, style))
+        text = f"\n{dynos.table(rows, style)}\n{text}"
+    try:
+        typer.echo(text)
+    except OSError as error:  # the servers have changed, so the exit code says how that ended, not how this did
+        streams.discard(sys.stdout)
+        note(f"error: cannot print the report: {error.strerror}")
 
 
 def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-def]  # the row's type is imported late
@@ -303,18 +318,3 @@ def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-de
 
     known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions.keys() - lost]
     return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)
-
-
-def _write_report(code: int, seconds: float, report: Report | None) -> None:
-    """Write the last line of ``--json`` output. ``report`` is None if nothing was started."""
-    from infra.model.events import Report
-    from infra.views import report_json, stream_json
-
-    done = report_json.document(report or Report())
-    stream_json.write("report", {"exit_code": code, "seconds": round(seconds, 1), **done, "ok": code == OK})
-
-
-def _write_plan(ready: Prepared) -> None:
-    from infra.views import plan_json, stream_json
-
-    stream_json.write("plan", {"plan": plan_json.document(ready.plan, ready.fleet.round_trips())})

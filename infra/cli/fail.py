@@ -5,16 +5,45 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Sequence
 
 import typer
 
+from infra.cli import streams
 from infra.errors import ERROR, OK, DynoctlError, ManifestInvalid
 
 INTERRUPTED = 130
 
+STREAMING = ("apply", "destroy", "rollback", "scale", "restart")
+"""The commands whose ``--json`` output ends with a report, also if they fail before there is one."""
 
-def report(error: BaseException) -> int:
-    """Print on stderr what went wrong and return the exit code (Click's own 2 becomes 1)."""
+
+def report(error: BaseException, argv: Sequence[str] = ()) -> int:
+    """Print on stderr what went wrong and return the exit code (Click's own 2 becomes 1). ``argv`` is the command
+    line: if its output is a stream of JSON lines, the last of them is written too."""
+    code = _report(error)
+    if argv and argv[0] in STREAMING and "--json" in argv and not isinstance(error, typer.Exit):
+        from infra.views import stream_json
+
+        summary, hint = _words(error)
+        stream_json.write_failure(code, summary, hint)
+    return code
+
+
+def _words(error: BaseException) -> tuple[str, str]:
+    """What a program is told about an error: its summary, and a hint or the output of a failed command."""
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "interrupted", ""
+    if isinstance(error, ManifestInvalid):
+        return error.summary, "; ".join(one.summary for one in error.diagnostics)
+    if isinstance(error, DynoctlError):
+        return error.summary, error.hint
+    if hasattr(error, "format_message"):
+        return str(error.format_message()), ""
+    return str(error) or type(error).__name__, ""
+
+
+def _report(error: BaseException) -> int:
     if isinstance(error, typer.Exit):
         return int(error.exit_code)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
@@ -22,9 +51,10 @@ def report(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # The reader of a pipe has exited (``dynoctl plan | head``): there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.discard(sys.stdout)
         return ERROR
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        streams.discard(sys.stdout)
         complain("no space left on device: the output is incomplete")
         return ERROR
     if isinstance(error, ManifestInvalid):
@@ -44,7 +74,11 @@ def report(error: BaseException) -> int:
             complain(printable(error.summary), printable(error.hint))
         return error.exit_code
     if type(error).__name__ == "NoArgsIsHelpError":  # dynoctl without arguments: the message is the help
-        sys.stdout.write(f"{error}\n")
+        try:
+            sys.stdout.write(f"{error}\n")
+            sys.stdout.flush()
+        except OSError as failure:
+            return _report(failure)
         return OK
     if hasattr(error, "format_message"):  # a usage error of the command line parser
         context = getattr(error, "ctx", None)
@@ -71,5 +105,8 @@ def complain(summary: str, hint: str = "") -> None:
 
 
 def note(text: str) -> None:
-    """Print one line on stderr."""
-    print(text, file=sys.stderr)
+    """Print one line on stderr, if there still is one."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        streams.discard(sys.stderr)

@@ -36,8 +36,8 @@ def restart(
     from infra.cli.session import note
     from infra.engine.restart import Restarter, prepare
     from infra.registry import Everything
-    from infra.views import plan_json, report_json, stream_json
     from infra.views import restart as view
+    from infra.views import stream_json
     from infra.views.style import Style, wanted
 
     began = time.monotonic()
@@ -46,14 +46,17 @@ def restart(
     try:
         plan = ready.plan
         if as_json:
-            stream_json.write("plan", {"plan": plan_json.document(plan, ready.fleet.round_trips())})
+            stream_json.write_plan(plan, ready.fleet.round_trips())
         else:
             typer.echo(view.render(plan, Style(wanted(sys.stdout))))
         if not plan.changes:
-            raise typer.Exit(UNREACHABLE if plan.unreachable else OK)
+            code = UNREACHABLE if plan.unreachable else OK
+            if as_json:
+                stream_json.write_report(code, time.monotonic() - began)
+            raise typer.Exit(code)
         with listener_for(as_json) as listener:
             restarter = Restarter(ready, listener, lock_timeout=lock_timeout)
-            with interruptible(restarter):
+            with interruptible(restarter, as_json):
                 report = restarter.run()
         if any(failure.unreachable for failure in report.failures):
             code = UNREACHABLE
@@ -63,8 +66,7 @@ def restart(
             code = UNREACHABLE if plan.unreachable else OK
         seconds = time.monotonic() - began
         if as_json:
-            values = {"exit_code": code, "seconds": round(seconds, 1), **report_json.document(report)}
-            stream_json.write("report", values)
+            stream_json.write_report(code, seconds, report)
         else:
             print_report(ready, report, seconds, "Restart")
         raise typer.Exit(code)

@@ -12,7 +12,7 @@ from infra.fleet import exposure
 from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.observe import Observed
 from infra.manifest.references import located
-from infra.model import release, routing
+from infra.model import naming, release, routing
 from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.model.resource import Effect
@@ -105,6 +105,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     )
     plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
     inputs.request.selection.check_patterns([*unreachable, *found], {**formation.before, **formation.homes})
+    inputs.request.selection.check_replaced(plan.changes, _not_restarted(inputs, formation))
     if plan.left_out:
         many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
         plan = replace(plan, notes=(*plan.notes, f"{many} left out by {inputs.request.selection}"))
@@ -112,6 +113,23 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     return _explained(
         inputs, _released(inputs, replace(plan, slugs=slugs, wanted=wanted), releases, facts), releases, facts
     )
+
+
+def _not_restarted(inputs: Inputs, formation: Formation) -> dict[str, str]:
+    """By dyno, why --replace does not restart it, if it does not."""
+    scheduled = {job.name for job in inputs.manifest.schedule}
+    reasons: dict[str, str] = {}
+    for dyno in sorted({**formation.before, **formation.homes}, key=naming.dyno_order):
+        home = formation.homes.get(dyno)
+        if naming.parse_dyno(dyno)[0] in scheduled:
+            reasons[dyno] = "is a schedule, which starts anew at each of its times"
+        elif home is None:
+            reasons[dyno] = "is removed"
+        elif home in inputs.fleet.unreachable:
+            reasons[dyno] = f"is on {home}, which is unreachable"
+        else:
+            reasons[dyno] = f"is not restarted by {inputs.request.selection}"
+    return reasons
 
 
 def _explained(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:

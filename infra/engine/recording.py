@@ -60,6 +60,8 @@ class Recorder:
                 commit=self.commit,
                 message=self.message,
             )
+        elif self._release is not None and self.message and self._release.result != release.OK:
+            self._release = replace(self._release, message=self.message)  # it is continued
         self._releases = release.merge(observed.facts.releases for observed in self.found.values())
         for name, observed in self.found.items():
             self._salts[name] = observed.facts.salt or records.new_salt()
@@ -243,7 +245,14 @@ class Recorder:
         plan = self.prepared.plan
         number = 0 if self._release is None else self._release.number
         line = audit_log.entry(
-            plan, self.ledger.report, self.identity, command=self._command(), seconds=seconds, slug=slug, release=number
+            plan,
+            self.ledger.report,
+            self.identity,
+            command=self._command(),
+            seconds=seconds,
+            slug=slug,
+            release=number,
+            message=self.message,
         )
         commands = [backups.forget(plan.app), audit_log.append(plan.app, line)]
         servers = [name for name in self.shells if name not in self._emptied]

@@ -61,6 +61,7 @@ def prepare(
         # A restart changes nothing, so there is nothing to revert to.
         calm = replace(manifest, rollout=replace(manifest.rollout, auto_revert=False))
         plan = _plan(manifest, registry, names, fleet, homes)
+        _check_restarted(names, homes, manifest, plan)
         return Prepared(
             manifest=calm,
             registry=registry,
@@ -122,6 +123,20 @@ def _check_patterns(names: Sequence[str], homes: dict[str, str], manifest: Manif
                 f"{pattern} matches no running dyno or process type of this app",
                 f"available: {', '.join([*types, *dynos[:8]])}" + (", ..." if len(dynos) > 8 else "") + unreachable,
             )
+
+
+def _check_restarted(names: Sequence[str], homes: dict[str, str], manifest: Manifest, plan: Plan) -> None:
+    """Raise DynoctlError if a pattern matches only schedules and dynos that do not exist."""
+    restarted = {change.resource.dyno for change in plan.changes if change.restarts}
+    scheduled = {job.name for job in manifest.schedule}
+    for pattern in names:
+        matched = [dyno for dyno in homes if _named(dyno, (pattern,))]
+        if not restarted.intersection(matched) and not any(homes[dyno] in plan.unreachable for dyno in matched):
+            jobs = [dyno for dyno in matched if naming.parse_dyno(dyno)[0] in scheduled]
+            why = (
+                f"{jobs[0]} is a schedule, which starts anew at each of its times" if jobs else "it has no running dyno"
+            )
+            raise DynoctlError(f"cannot restart {pattern}: {why}", "list the dynos and their states: dynoctl ps")
 
 
 def _named(dyno: str, patterns: Sequence[str]) -> bool:

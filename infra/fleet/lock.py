@@ -22,12 +22,15 @@ from infra.remote.parallel import each
 RETRY = 1.0
 """Seconds between two attempts to take the lock."""
 
-_STATUS = """\
-lock=$1
-{ exec 7<"$lock"; } 2>/dev/null || { echo free; exit 0; }
-flock -n -s 7 && { echo free; exit 0; }
-who=; [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"
-echo "held $who"
+# In a subshell, because a redirection that fails ends the shell that runs ``exec``. Shells differ in its status.
+STATUS = """\
+lock=$1 who=
+( exec 7<"$lock" && flock -n -s -E 75 7 ) 2>/dev/null
+case $? in
+  0) echo free ;;
+  75) [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"; echo "held $who" ;;
+  *) if [ -e "$lock" ]; then echo unknown; else echo free; fi ;;
+esac
 """
 
 
@@ -100,15 +103,24 @@ def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) ->
 
 
 def holders(app: str, targets: Sequence[Target]) -> dict[str, str | DynoctlError | None]:
-    """The holder of the app's lock on each server as it identified itself, None if the lock is free, or why the server
-    is unreachable."""
-    command = Command(("sh", "-c", _STATUS, "lock", paths.lock(app)))
+    """The holder of the app's lock on each server as it identified itself, None if the lock is free, or why that is
+    not known."""
+    command = Command(("sh", "-c", STATUS, "lock", paths.lock(app)))
     answers, errors = ask_servers(targets, lambda session: session.execute(command)[1].strip())
     found: dict[str, str | DynoctlError | None] = {}
     for target in targets:
         if target.name in errors:
             found[target.name] = errors[target.name]
         else:
-            state, _, holder = answers[target.name].partition(" ")
-            found[target.name] = None if state == "free" else holder or "an unknown holder"
+            found[target.name] = holder(target.name, answers[target.name])
     return found
+
+
+def holder(server: str, answer: str) -> str | DynoctlError | None:
+    """The holder that a server's answer to ``STATUS`` names, None if the lock is free, or why that is not known."""
+    state, _, who = answer.partition(" ")
+    if state == "free":
+        return None
+    if state == "held":
+        return who or "an unknown holder"
+    return DynoctlError(f"{server}: cannot read the lock: {answer[-200:] or 'no output'}")

@@ -30,7 +30,7 @@ def steady(listener: Listener) -> Listener:
     """The same listener, for work that continues if its output fails: the reader of a pipe exited, a disk is full."""
 
     def tell(event: Event) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # a closed or a misconfigured stream raises ValueError
             listener(event)
 
     return tell

@@ -95,7 +95,8 @@ def _combined(first: Release, second: Release) -> Release:
         return better  # two releases with the same number, made by groups of servers that never saw each other
     commanded = better.commanded or worse.commanded
     on = "" if commanded else better.on or (worse.on if better.result == UNFINISHED else "")
-    return replace(better, commanded=commanded, on=on, moved=better.moved or worse.moved)
+    message = better.message or worse.message
+    return replace(better, commanded=commanded, on=on, moved=better.moved or worse.moved, message=message)
 
 
 def _certainty(release: Release) -> tuple[object, ...]:

@@ -47,6 +47,17 @@ class Selection:
                         f"use shell patterns such as 'web.*'; available: {names_shown}",
                     )
 
+    def check_replaced(self, changes: Iterable[Change], reasons: Mapping[str, str]) -> None:
+        """Raise DynoctlError if a pattern of ``replaces`` starts no dyno. ``reasons`` are, by dyno, why it may not."""
+        started = {change.resource.dyno for change in changes if change.effect is not None and change.effect.boots}
+        for pattern in self.replaces:
+            matched = [dyno for dyno in reasons if _any((pattern,), (dyno, naming.parse_dyno(dyno)[0]))]
+            if not started.intersection(matched):
+                why = "; ".join(f"{dyno} {reasons[dyno]}" for dyno in matched[:5])
+                raise DynoctlError(
+                    f"--replace {pattern} restarts nothing: {why}", "list the dynos and their states: dynoctl ps"
+                )
+
     def restarts(self, wanted: Sequence[Resource], found: Mapping[str, Found]) -> list[Change]:
         """A restart for each existing dyno that matches ``replaces``. Other changes of the dyno take precedence."""
         return [

@@ -35,7 +35,15 @@ def result(report: Report) -> str:
 
 
 def entry(
-    plan: Plan, report: Report, identity: Identity, *, command: str, seconds: float, slug: str, release: int
+    plan: Plan,
+    report: Report,
+    identity: Identity,
+    *,
+    command: str,
+    seconds: float,
+    slug: str,
+    release: int,
+    message: str = "",
 ) -> str:
     """One line of the log. It contains no secrets: the failures are those of the report, redacted."""
     counts = count(report.done)
@@ -52,6 +60,7 @@ def entry(
             "added": counts.add,
             "changed": counts.change,
             "destroyed": counts.destroy,
+            "message": message,
             "servers": sorted(plan.servers),
             "failures": [failure.summary for failure in report.failures],
         }

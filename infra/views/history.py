@@ -8,7 +8,7 @@ from typing import Any
 from infra.views.style import Style, printable
 from infra.views.table import line, padded
 
-_HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK")
+_HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK", "MESSAGE")
 
 
 def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
@@ -36,6 +36,7 @@ def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
         changes,
         str(entry.get("slug", "")),
         f"{entry.get('seconds', 0)} s",
+        printable(str(entry.get("message", ""))),
     )
 
 

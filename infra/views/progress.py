@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,8 @@ class LiveProgress:
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         if self._live is not None:
-            self._live.stop()
+            with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
+                self._live.stop()
 
     def __call__(self, event: Event) -> None:
         if not event.server:

@@ -7,9 +7,13 @@ import os
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
-from infra.model.events import Event
+from infra.errors import OK
+from infra.model.events import Event, Report
+from infra.plan.plan import Plan
+from infra.views import plan_json, report_json
 
 FORMAT_VERSION = 1
 
@@ -38,11 +42,39 @@ class StreamProgress:
             write("event", values)
 
 
+def write_plan(plan: Plan, round_trips: dict[str, int]) -> None:
+    """Write the first line: the plan, and how many connections and execs it took."""
+    write("plan", {"plan": plan_json.document(plan, round_trips)})
+
+
+def write_report(code: int, seconds: float, report: Report | None = None) -> None:
+    """Write the last line. ``report`` is None if nothing was started."""
+    done = report_json.document(report or Report())
+    write("report", {"exit_code": code, "seconds": round(seconds, 1), **done, "ok": code == OK})
+
+
+def write_failure(code: int, summary: str, hint: str = "") -> None:
+    """Write the last line of a command that failed before it changed anything: a report with the error."""
+    failed = {**report_json.document(Report()), "ok": False, "error": {"summary": summary, "hint": hint}}
+    write("report", {"exit_code": code, "seconds": None, **failed})
+
+
+def write_abandoned(code: int) -> None:
+    """Write the last line of a command that exits in the middle of a step. For a signal handler, so past the buffer."""
+    values = {"exit_code": code, "seconds": None, "ok": False, "interrupted": True}
+    with suppress(OSError, ValueError):
+        os.write(sys.stdout.fileno(), _line("report", values).encode())
+
+
 def write(kind: str, values: Mapping[str, object]) -> None:
     """Write one line and flush it, so that a reader can follow. If the reader exits, the apply goes on without it."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     try:
-        sys.stdout.write(json.dumps({"format_version": FORMAT_VERSION, "type": kind, "at": now, **values}) + "\n")
+        sys.stdout.write(_line(kind, values))
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _line(kind: str, values: Mapping[str, object]) -> str:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return json.dumps({"format_version": FORMAT_VERSION, "type": kind, "at": now, **values}) + "\n"

@@ -47,7 +47,7 @@ def test_alone_it_shows_its_help(tmp_path: Path) -> None:
         (["plan"], 3, "dyno.yaml not found"),
         (["validate", "-f", "/"], 3, "/ is a directory"),
         (["apply"], 1, "apply needs approval, and stdin is not a terminal"),
-        (["destroy", "--json"], 1, "destroy needs approval, and --json was given"),
+        (["destroy"], 1, "destroy needs approval, and stdin is not a terminal"),
         (["rollback", "v3"], 1, "rollback needs approval, and stdin is not a terminal"),
         (["releases"], 3, "dyno.yaml not found"),
         (["releases", "show"], 1, "Missing argument 'VERSION'"),
