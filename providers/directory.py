@@ -44,7 +44,7 @@ mark=foreign; [ -e "$made" ] && mark=made
 shared=alone
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && [ -n "$(grep -Lx "X-Dynoctl-App=$app" -- "$@")" ] && shared=shared
-stat -c "%a %U:%G $mark $shared" "$path"
+stat -L -c "%a %U:%G $mark $shared" "$path"  # it may be a link
 """
 
 _MAKE = """\

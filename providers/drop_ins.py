@@ -38,6 +38,7 @@ yet count, as it loads them at any time."""
 # systemctl revert would also remove the unit file. Drop-ins that other units share are not ours to remove: a link to
 # /dev/null of the same name in the unit's own directory masks them for this unit only (systemd.unit(5)).
 _REVERT = f"""\
+umask 022
 mask() {{
   for shared in "$1"/*.conf; do
     [ -s "$shared" ] || continue

@@ -103,6 +103,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Unit.Wants": f"network-online.target {unit}-ready.service",
         "Unit.Requires": needs,
         "Unit.After": f"network-online.target {needs}",
+        **file_systems(dyno),
         # No start limit: a crash loop is slow, bounded by the CPU quota, and ends when its cause is fixed.
         "Unit.StartLimitIntervalSec": "0",
         "Service.Type": "exec",
@@ -148,6 +149,12 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
         "Service.TemporaryFileSystem": "\n".join(temporary),
         **_volumes(dyno),
     }
+
+
+def file_systems(dyno: DynoUnit) -> dict[str, str]:
+    """The setting that makes a dyno wait for the file systems of its volumes, which may be disks of their own."""
+    volumes = [volume_path(dyno.app, name) for name in sorted(dyno.volumes)]
+    return {"Unit.RequiresMountsFor": " ".join(volumes)} if volumes else {}
 
 
 def _volumes(dyno: DynoUnit) -> dict[str, str]:

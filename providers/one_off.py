@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from infra.model.provider import Scope
 from infra.model.resource import Command
 from providers import credentials, env_file, files, ini
-from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, inside
+from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, inside
 
 RUNTIME = "/run/systemd/system"
 
@@ -27,6 +27,7 @@ def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: i
     """The settings of the unit ``name``. It never restarts, and systemd ends it after ``timeout`` seconds."""
     return {
         "Unit.Description": f"{name.removeprefix('dynoctl-')} (one-off)",
+        **file_systems(dyno),
         "Service.DynamicUser": "yes",
         **inside(dyno, variables, env_file_path(name)),
         **credentials.load(credentials_directory(name), dyno.credentials),

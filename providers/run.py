@@ -67,11 +67,8 @@ class Runs:
     def argv(self, app: str, base: Base, request: RunRequest) -> Sequence[str]:
         """The ``systemd-run`` command that starts it, with all settings of its unit. It contains no secrets."""
         name = self.name(app, request.nonce)
-        service = {
-            key.partition(".")[2]: value
-            for key, value in ini.parse(base.source["unit"]).items()
-            if key.startswith("Service.")
-        }
+        settings = ini.parse(base.source["unit"])
+        service = {key.partition(".")[2]: value for key, value in settings.items() if key.startswith("Service.")}
         line = request.arguments[0] if len(request.arguments) == 1 else tuple(request.arguments)
         mode = {"terminal": ["--pty", "--wait"], "pipe": ["--pipe", "--wait"], "detached": []}[request.mode]
         options = [
@@ -93,6 +90,8 @@ class Runs:
             "SyslogIdentifier": name,
             "RuntimeMaxSec": str(request.seconds) if request.seconds else "infinity",
         }
+        if "Unit.RequiresMountsFor" in settings:  # the file systems of its volumes
+            values["RequiresMountsFor"] = settings["Unit.RequiresMountsFor"]
         for key, value in values.items():
             for part in value.split("\n"):
                 options += ["-p", f"{key}={part.replace('%%', '%')}"]

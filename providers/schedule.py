@@ -10,7 +10,7 @@ from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
 from providers import credentials, drop_ins, files, ini, shown, unit
 from providers.base import Base
-from providers.dyno_unit import DynoUnit, exec_line, inside, percent
+from providers.dyno_unit import DynoUnit, exec_line, file_systems, inside, percent
 
 STAMPS = "/var/lib/systemd/timers"
 """The directory in which systemd stores when a persistent timer elapsed last."""
@@ -141,6 +141,7 @@ def _service(dyno: DynoUnit, schedule: Wanted) -> dict[str, str]:
         "Unit.Wants": "network-online.target",
         "Unit.Requires": mount,
         "Unit.After": f"network-online.target {mount}",
+        **file_systems(dyno),
         "Service.Type": "oneshot",
         "Service.User": name,
         "Service.Group": name,

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.model import paths
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
 from infra.model.volume import volume_name, volume_path
 from providers.base import Base
+
+CREATE_TIMEOUT = 600
+"""Seconds to mount its file system and to change the group of its files."""
 
 MODE = "2770"
 """Setgid, so that new files get the app's group."""
 
 
 def group(app: str) -> str:
-    """The group of the app's volumes. The group of a dyno has another name, which ends with its type and number."""
-    return f"dyno-{app}"
+    """The group of the app's volumes. A dyno's user has a group of its own, which must be another one: an app named
+    ``shop-web-1`` must not share its files with the dyno web.1 of ``shop``."""
+    name = f"dyno-{app}"
+    return f"dynos-{app}" if naming.UNIT_NAME.match(name) else name
 
 
 class Volume(Base):
@@ -40,28 +45,40 @@ class Volume(Base):
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = volume_path(scope.app, change.resource.name.partition("@")[2])
-        argv = ("sh", "-c", _MAKE, "make", paths.VOLUMES, path, group(scope.app), MODE)
-        return [Command(argv, label=f"create the volume {path}")]
+        argv = ("sh", "-c", _MAKE, "make", paths.VOLUMES, path, group(scope.app), MODE, f"dyno-{scope.app}")
+        return [Command(argv, timeout=CREATE_TIMEOUT, label=f"create the volume {path}")]
 
 
-# Only root can enter these directories. A dyno sees only its own volumes, bound into its sandbox.
+# Only root can enter these directories, which may be links to other disks. A dyno sees only its own volumes, bound into
+# its sandbox.
 _SCRIPT = """\
 for path in "$root"/*/; do
-  [ -d "$path" ] && stat -c '%a %U:%G %n' "${path%/}"
+  [ -d "$path" ] && stat -L -c '%a %U:%G %n' "${path%/}"
 done
 :
 """
 
+# Its file system may not be mounted yet, and an empty directory in its place would hide that. 0.1.0 gave the volumes of
+# all apps the group $5.
 _MAKE = """\
 umask 077
+systemd-run --quiet --wait --collect --property=RequiresMountsFor="$2" /bin/true ||
+  { echo "the file system of $2 cannot be mounted"; exit 1; }
 getent group "$3" >/dev/null || groupadd --system "$3" || exit
-mkdir -p "$2" && chmod 0700 "$1" "${2%/*}" && chown "root:$3" "$2" && chmod "$4" "$2"
+mkdir -p "$2" && chmod 0700 "$1" "${2%/*}" || exit
+if [ "$3" != "$5" ] && getent group "$5" >/dev/null; then
+  find "$2/" -xdev -group "$5" -exec chgrp -h "$3" {} + || exit
+fi
+chown "root:$3" "$2" && chmod "$4" "$2"
 """
 
 # The uid may be reused, so the files of a removed user are given to root; their group is kept.
 GIVE_UP = """\
 if [ -d "$2" ] && uid=$(id -u "$1" 2>/dev/null); then
-  find "$2" -xdev -uid "$uid" -exec chown -h root {} + || exit
+  # Each may be a link to another disk, or its mount point.
+  for volume in "$2"/*/; do
+    [ ! -d "$volume" ] || find "$volume" -xdev -uid "$uid" -exec chown -h root {} + || exit
+  done
 fi
 """
 

@@ -60,6 +60,9 @@ class Build:
     def digest(self) -> str:
         """The name of the result, computed from the input, so that the same input is not built twice."""
         fields = [self.source.digest, list(self.commands), dict(self.environment), self.path, list(self.directories)]
+        # They also decide which of the files that the build creates are in the slug.
+        if self.source.patterns:
+            fields.append([os.fsdecode(pattern) for pattern in self.source.patterns])
         return hashlib.sha256((_DOMAIN + json.dumps(fields, sort_keys=True)).encode()).hexdigest()
 
 
@@ -87,10 +90,9 @@ def run(build: Build, session: Session | None, say: Say) -> Iterator[Tree]:
                 status = _build_remotely(build, session, target, output)
         if status != 0:
             raise _failed(build, status, log)
-        rules = build.source.source / IGNORE_FILE
-        if rules.is_file():  # files that the build created can be ignored, too
+        if build.source.patterns:  # files that the build created can be ignored, too
             (target / IGNORE_FILE).unlink(missing_ok=True)  # a builder may have sent a link to another file
-            shutil.copy(rules, target / IGNORE_FILE)
+            (target / IGNORE_FILE).write_bytes(b"\n".join(build.source.patterns))
         yield replace(scan(target, build.directories), digest=build.digest)
 
 

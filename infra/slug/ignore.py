@@ -36,8 +36,16 @@ class Rule:
 
 def parse(text: bytes) -> tuple[Rule, ...]:
     """The rules of a file, in order."""
-    lines = text.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    return tuple(rule for line in lines if (rule := _rule(line.removesuffix(b"\r"))) is not None)
+    return tuple(rule for line in _lines(text) if (rule := _rule(line)) is not None)
+
+
+def patterns(text: bytes) -> tuple[bytes, ...]:
+    """The lines of a file that are rules, in order: without comments and empty lines."""
+    return tuple(line for line in _lines(text) if _rule(line) is not None)
+
+
+def _lines(text: bytes) -> list[bytes]:
+    return [line.removesuffix(b"\r") for line in text.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
 
 
 def ignored(rules: Iterable[Rule], path: bytes, is_directory: bool) -> bool:

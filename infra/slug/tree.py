@@ -69,11 +69,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tree:
-    """A scanned source: ``entries`` sorted by path, parents first, and ``digest`` in hex."""
+    """A scanned source: ``entries`` sorted by path, parents first, and ``digest`` in hex. ``patterns`` are the rules of
+    its ``.slugignore``, which is not in it."""
 
     source: Path
     entries: tuple[Entry, ...]
     digest: str
+    patterns: tuple[bytes, ...] = ()
 
     @property
     def size(self) -> int:
@@ -93,10 +95,11 @@ def scan(source: Path, directories: Sequence[str] = (), without: Collection[Path
     if not source.is_dir():
         raise DynoctlError(f"{source} is not a directory", "set app.source to the directory of the app")
     root = os.fsencode(source)
+    rules = _ignore_file(source)
     entries = [
         Entry(RESERVED, Kind.DIRECTORY),
         Entry(RACKUP, Kind.FILE, 0o644, 0, _EMPTY),
-        *_walk(root, b"", _rules(source), frozenset(os.fsencode(path) for path in _below(source, without))),
+        *_walk(root, b"", ignore.parse(rules), frozenset(os.fsencode(path) for path in _below(source, without))),
     ]
     by_path = {entry.path: entry for entry in entries}
     for name in directories:
@@ -108,7 +111,7 @@ def scan(source: Path, directories: Sequence[str] = (), without: Collection[Path
     entries = list(by_path.values())
     # Sort by components: "a/b" comes before "a-b", so a directory is followed by its content.
     entries.sort(key=lambda entry: entry.path.split(b"/"))
-    return Tree(source, tuple(entries), digest(entries))
+    return Tree(source, tuple(entries), digest(entries), ignore.patterns(rules))
 
 
 def digest(entries: Sequence[Entry]) -> str:
@@ -123,12 +126,12 @@ def digest(entries: Sequence[Entry]) -> str:
     return total.hexdigest()
 
 
-def _rules(source: Path) -> tuple[ignore.Rule, ...]:
+def _ignore_file(source: Path) -> bytes:
     path = source / IGNORE_FILE
     try:
-        return ignore.parse(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
-        return ()
+        return b""
     except OSError as error:
         raise DynoctlError(f"cannot read {path}: {error.strerror}") from error
 

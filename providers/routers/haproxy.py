@@ -33,7 +33,7 @@ defaults
   timeout tunnel {LONG}s
   default-server inter 1s fall 2 rise 1 tcp-ut 5s
 
-backend dynoctl-nowhere
+backend dynoctl.nowhere
   http-request return status 404 content-type text/plain string "404 Not Found"
 
 """
@@ -62,11 +62,11 @@ cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
   else
     printf '  bind :%s\\n' "$wanted"
   fi
-  other=dynoctl-nowhere
+  other=dynoctl.nowhere
   while read -r port mode host app; do
     [ "$port" = "$wanted" ] || continue
     to=dynoctl-$app
-    [ "$mode" = redirect ] && to=dynoctl-redirect-$app
+    [ "$mode" = redirect ] && to=dynoctl.redirect.$app
     if [ "$host" = '*' ]; then other=$to
     else printf '  use_backend %s if { req.hdr(host),field(1,:),lower -m str %s }\\n' "$to" "$host"; fi
   done < frontends
@@ -80,7 +80,7 @@ def _redirect(site: Site) -> str:
     if not site.https:
         return ""
     to = f"https://%[req.hdr(host),field(1,:)]{site.secure()}%[pathq]"
-    return f"backend dynoctl-redirect-{site.app}\n  http-request redirect code 308 location {to}\n\n"
+    return f"backend dynoctl.redirect.{site.app}\n  http-request redirect code 308 location {to}\n\n"
 
 
 def _open(site: Site) -> str:

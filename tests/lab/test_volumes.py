@@ -78,6 +78,20 @@ def test_uploads_outlive_every_dyno(keeps: Project, fleet: Any, tmp_path: Any) -
     keeps.apply()
     keeps.settled()
 
+    # A link to another disk is no drift, and a disk that is mounted there is waited for.
+    fleet.exec(ON, "sh", "-ec", f"mv {PLACE} /srv/uploads; ln -s /srv/uploads {PLACE}")
+    keeps.settled()
+    mount = f"$(systemd-escape -p --suffix=mount {PLACE})"
+    text = f"[Mount]\\nWhat=/srv/uploads\\nType=none\\nOptions=bind\\nWhere={PLACE}\\n"
+    script = f"rm {PLACE}; mkdir {PLACE}; printf '{text}' > /run/systemd/system/{mount}; systemctl daemon-reload"
+    fleet.exec(ON, "sh", "-ec", f"systemctl stop dyno-keeps-web-1.service; {script}")
+    keeps.apply()
+    assert keeps.get(keeps.ps()["web.1"], "/read?of=public/uploads/a.txt") == "x"
+    script = f"systemctl stop {mount}; rm /run/systemd/system/{mount}; systemctl daemon-reload"
+    fleet.exec(ON, "sh", "-ec", f"{script}; rmdir {PLACE}; mv /srv/uploads {PLACE}")
+    keeps.apply()
+    keeps.settled()
+
     done = keeps.dynoctl("destroy", "--auto-approve")
     assert f"{ON} keeps the volume uploads with its data: {PLACE}" in done.stdout + done.stderr
     assert fleet.exec(ON, "cat", f"{PLACE}/a.txt").stdout == "x"

@@ -12,6 +12,9 @@ from tests.simulation.wanted import HOSTS, Edit, Happen, Operation, Pass, Run
 from tests.simulation.world import World
 
 KINDS = tuple(Kind)
+SHARED = 0.25
+"""The part of the lives in which the workers and the schedule share a volume."""
+
 EXCHANGES = 140
 """A large apply has about so many."""
 
@@ -71,6 +74,9 @@ def operations(seed: int) -> list[Operation]:
     if chance.random() < 0.8:
         begun = [_edit(chance) for _ in range(chance.randint(0, 5))]
         begun = [one for one in begun if one.value not in (*words.SLUGS[3:], words.BROKEN)] + [Run("apply")]  # type: ignore[attr-defined]
+    # A draw of its own, so that the other lives are as they were.
+    if random.Random(f"volume {seed}").random() < SHARED:
+        begun.insert(0, Edit("volume", True))
     return begun + [_operation(chance) for _ in range(chance.randint(2, 14))]
 
 

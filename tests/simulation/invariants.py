@@ -14,7 +14,7 @@ from tests.simulation.harness import APP, KILLED, Outcome
 from tests.simulation.providers import config_text
 from tests.simulation.registry import digest
 from tests.simulation.server import ROUTES, UNITS, Release, SimServer
-from tests.simulation.wanted import Run, Wanted
+from tests.simulation.wanted import SHARING, Run, Wanted
 
 PREFIX = f"dyno-{APP}-"
 
@@ -234,6 +234,9 @@ def check_running(fleet: SimFleet, wanted: Wanted | None, outcome: Outcome, igno
     wanted. Returns each machine's dynos."""
     homes = {} if wanted is None or outcome.plan is None else outcome.plan.formation.homes
     names = {} if wanted is None else {host: name for name, host in wanted.addresses}
+    if wanted is not None and wanted.volume:
+        sharing = {home for dyno, home in homes.items() if dyno.partition(".")[0] in SHARING}
+        assert len(sharing) < 2, f"the dynos of one volume run on {sorted(sharing)}"
     found = {}
     for server in fleet.servers.values():
         if server.machine_id in ignored:

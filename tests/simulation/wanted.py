@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from infra.manifest.model import Manifest, Rollout, Server
+from infra.manifest.model import Manifest, Rollout, Server, Volume
 from tests.simulation import harness
 from tests.simulation.faults import Fault
 
@@ -23,6 +23,10 @@ BROKEN = "broken"
 """A value of a variable with which no dyno answers."""
 
 
+SHARING = ("worker", "nightly")
+"""The process types that may share a volume."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A manifest in a few words. ``addresses`` are those of the servers, by name, where they differ from it."""
@@ -35,6 +39,8 @@ class Wanted:
     mode: str = ""
     router: tuple[str, ...] = ()
     schedule: bool = False
+    volume: bool = False
+    """Whether the workers and the schedule share a volume."""
     command: bool = False
     parallel: int = 1
     canary: int = 0
@@ -56,6 +62,7 @@ class Wanted:
             schedule=self.schedule,
             rollout=Rollout(self.parallel, self.canary, self.patience, auto_revert=self.revert),
             keep=self.keep,
+            volumes=(Volume("files", "files", SHARING),) if self.volume else (),
             release_command="migrate" if self.command else None,
         )
 

@@ -253,7 +253,7 @@ def test_one_with_tls_beside_one_without(tmp_path: Path, kind: str, hosts: tuple
     text = subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     nowhere = {
         "nginx": "listen 80 default_server",
-        "haproxy": "default_backend dynoctl-nowhere",
+        "haproxy": "default_backend dynoctl.nowhere",
         "caddy": "http://:80 {",
     }
     # HAProxy has a frontend for each port, so its other one has that line always.
@@ -266,6 +266,20 @@ def test_one_with_tls_beside_one_without(tmp_path: Path, kind: str, hosts: tuple
         certificates = (tmp_path / "certificates-443").read_text()
         assert certificates == "apps/bbb/tls.pem b.example\napps/bbb/tls.pem c.example\n"
         assert (tmp_path / "apps/bbb/tls.pem").read_text() == "crt\nkey\n"
+
+
+def test_no_app_has_a_name_of_the_router_itself(tmp_path: Path) -> None:
+    """HAProxy refuses two backends with one name: the app ``nowhere`` could not be routed to."""
+    sites = [site(app=app, hosts=(f"{app}.example",)) for app in ("nowhere", "redirect-shop", "shop")]
+    (tmp_path / "frontends").write_text("".join(one.frontends() for one in sites))
+    texts = "".join(KINDS["haproxy"].open(one) for one in sites)
+    script = f"sites() {{ cat <<'END'\n{texts}\nEND\n}}\n{KINDS['haproxy'].assemble}"
+    text = (
+        KINDS["haproxy"].base
+        + subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    )
+    names = [line for line in text.splitlines() if line.startswith(("backend ", "frontend "))]
+    assert len(names) == len({*names}) == 1 + 2 + 2 * 3
 
 
 def test_the_default_has_its_own_certificate_first(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import DynoctlError
+from infra.slug import build as app_build
 from infra.slug import image, squashfs
 from infra.slug.image import build
 from infra.slug.tree import scan
@@ -210,6 +211,27 @@ def test_the_cache_keeps_the_most_recently_used_images(tmp_path: Path, mksquashf
     left = set(cache.glob("*.squashfs"))
     assert left == {images[0], *images[4:]}
     assert {path.with_suffix(".sha256") for path in left} == set(cache.glob("*.sha256"))
+
+
+def test_rules_decide_which_built_files_are_in_the_slug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit of .slugignore changed no digest, and the slug stayed as it was."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    source = make(tmp_path / "app")
+
+    def made(rules: str | None) -> tuple[str, set[bytes]]:
+        if rules is not None:
+            (source / ".slugignore").write_text(rules)
+        work = app_build.Build("shop", scan(source), ("touch built.o built.rb",), {})
+        with app_build.run(work, None, lambda _: None) as tree:
+            assert tree.digest == work.digest
+            return work.digest, {entry.path for entry in tree.entries if b"built" in entry.path}
+
+    without = made(None)
+    first, second = made("*.o\n"), made("# a note\n\n*.rb\r\n")
+    assert (without[1], first[1], second[1]) == ({b"built.o", b"built.rb"}, {b"built.rb"}, {b"built.o"})
+    assert len({without[0], first[0], second[0]}) == 3
+    assert made("\ufeff*.rb")[0] == second[0], "a comment is no edit"
+    assert made("# nothing\n")[0] == without[0], "and apps without rules are not built again"
 
 
 def test_files_of_killed_builds_are_removed(source: Path, tmp_path: Path, mksquashfs: object) -> None:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from infra.manifest.model import Schedule, Volume
-from infra.model import release
+from infra.model import naming, release
 from infra.model.formation import Formation
+from infra.model.provider import Scope
+from infra.model.run_request import Base, RunRequest
 from infra.plan import volumes
 from infra.plan.formation import form
 from infra.registry import Everything
+from infra.remote.quote import assign
 from infra.state import release_body
+from providers import candidate, dyno_unit, ini, release_command, run, schedule, volume
+from providers.dyno_unit import DynoUnit
 from tests.unit.test_formation import facts, formed, known, manifest
 from tests.unit.test_release import STACK, VARIABLES
 
@@ -106,6 +114,51 @@ def test_a_drained_volume_moves_together_and_several_web_dynos_are_not_gathered(
     assert made.homes["web.1"] == made.homes["nightly.1"] != "s1"
     several = placed({}, JOBS, web=3)
     assert len({several.homes[f"web.{number}"] for number in (1, 2, 3)}) == 3, "refused, as nobody asked for one server"
+
+
+def test_no_group_of_volumes_is_that_of_a_user() -> None:
+    """The volumes of shop-web-1 had the group of the user of web.1 of shop."""
+    apps = ["shop", "shop-web-1", "shop-web-1-worker-2", "a", "a-1", "a-b-1", "shop-web", "s-h-0"]
+    users = {naming.user_name(app, dyno) for app in apps for dyno in ("web.1", "b.1", "worker.2")}
+    groups = [volume.group(app) for app in apps]
+    assert not users & {*groups} and len({*groups}) == len(groups)
+    assert volume.group("shop") == "dyno-shop", "data that is there keeps its group"
+
+
+def test_a_link_is_as_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk").chmod(0o2770)
+    (tmp_path / "disk/file").touch()
+    (tmp_path / "volumes").mkdir()
+    (tmp_path / "volumes/uploads").symlink_to(tmp_path / "disk")
+    (tmp_path / "volumes/gone").symlink_to(tmp_path / "nowhere")
+    fragment = volume.Volume().observe(Scope("shop", ""))
+    seen = _sh(assign({**fragment.variables, "root": str(tmp_path / "volumes")}) + fragment.script)
+    found = volume.Volume().parse(Scope("shop", ""), seen)
+    assert {name: one.attributes["mode"] for name, one in found.items()} == {"shop@uploads": "2770"}
+    # The files of a removed user are given up there, too.
+    given = _sh(
+        f"id() {{ echo {os.getuid()}; }}\n{volume.GIVE_UP.replace('chown -h root', 'echo')}",
+        "x",
+        str(tmp_path / "volumes"),
+    )
+    assert str(tmp_path / "volumes/uploads/file") in given
+
+
+def _sh(script: str, *argv: str) -> str:
+    return subprocess.run(["sh", "-c", script, "sh", *argv], capture_output=True, text=True, check=True).stdout
+
+
+def test_what_runs_with_a_volume_waits_for_its_file_system() -> None:
+    dyno = DynoUnit("shop", "web.1", ("x",), {}, "cafe" * 16, cpu=250, memory=1 << 29, volumes={"a": "a", "b": "b"})
+    wanted = "/var/lib/dynoctl-volumes/shop/a /var/lib/dynoctl-volumes/shop/b"
+    job: Any = schedule.attributes(dyno, JOB)["unit"]
+    units = [dyno_unit.service(dyno), job, candidate.settings(dyno, "1a2b"), release_command.settings(dyno, "1a2b")]
+    assert [unit["Unit.RequiresMountsFor"] for unit in units] == [wanted] * 4
+    base = Base("web.1", "cafe" * 16, True, {"unit": ini.render(units[0])})
+    argv = run.Runs().argv("shop", base, RunRequest(("true",), "pipe"))
+    assert f"RequiresMountsFor={wanted}" in argv
+    assert not any("RequiresMountsFor" in key for key in dyno_unit.service(replace(dyno, volumes={})))
 
 
 def test_data_is_not_moved() -> None:
