@@ -206,7 +206,9 @@ class Recorder:
         stay = {name: kept if name in carrying else set() for name in self.found}
         drop = {name: observed.facts.bodies - stay[name] for name, observed in self.found.items()} if report.ok else {}
         if last.result in release.BACK:
-            drop = {name: frozenset({last.number}) for name in self.found}  # nothing runs it, and nobody can roll back to it
+            drop = {
+                name: frozenset({last.number}) for name in self.found
+            }  # nothing runs it, and nobody can roll back to it
         # Only the server of the first dyno has recorded that the release was moved to; now all servers do.
         moved = plan.release is not None and current.moved != plan.release.moved
         if last != current or moved or any(drop.values()):

@@ -53,7 +53,8 @@ def build(
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
     changes = [_moved(change, formation) for change in changes]
-    due = changes
+    held = _held(changes, formation, by_kind, unreachable)
+    due = changes = [change for change in changes if (change.resource.server, change.resource.dyno) not in held]
     proving = candidates(due, wanted)
     changes = selection.choose(due)
     left_out = [change for change in due if change not in changes]
@@ -67,15 +68,35 @@ def build(
         unreachable=dict(unreachable),
         leaving=tuple(leaving),
         errors=tuple(problems),
-        notes=tuple(notes),
+        notes=(*notes, *held.values()),
         fingerprint=fingerprint(found),
         candidates=tuple(server for server in proving if server in moving),
         build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),
         builder=builder,
         left_out=len(left_out),
-        left_on=frozenset(change.resource.server for change in left_out),
+        left_on=frozenset([change.resource.server for change in left_out] + [server for server, _ in held]),
         idle=frozenset(dyno for (_, dyno), effect in effects(left_out).items() if effect is Effect.START),
     )
+
+
+def _held(
+    changes: Sequence[Change],
+    formation: Formation,
+    providers: Mapping[str, Provider],
+    unreachable: Container[str],
+) -> dict[tuple[str, str | None], str]:
+    """The removals to hold back, by server and dyno, each with a note: the move of a dyno was interrupted, and it is
+    unknown whether it runs on the server that it moves to. It continues from the old one if it does not."""
+    held = {}
+    for change in changes:
+        server, dyno = change.resource.server, change.resource.dyno
+        provider, home = providers[change.resource.kind], formation.homes.get(dyno or "", server)
+        if change.action.removes and provider.alone and home in unreachable and provider.dormant(change.before or {}):
+            held[server, dyno] = (
+                f"{dyno} was paused on {server} to move to {home}, which is unreachable; it is unknown whether it runs "
+                f"there; to continue without {home}: dynoctl apply --evacuate {home}"
+            )
+    return held
 
 
 def _moved(change: Change, formation: Formation) -> Change:

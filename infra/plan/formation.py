@@ -138,8 +138,12 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, 
     newest = newest_meta(found.values())
     hosts = {server.host: server.name for server in manifest.servers}
     homes: dict[str, str] = {}
-    servers = newest.get("servers", {})
-    for dyno, machine in newest.get("dynos", {}).items():
+    servers = {**newest.get("spares", {}), **newest.get("servers", {})}
+    app, moving = manifest.app.name, newest.get("moving", {})
+    for dyno, to in newest.get("dynos", {}).items():
+        machine = to
+        if moving.get(dyno, to) not in names and to in names and dyno not in found[names[to]].dynos(app):
+            machine = moving.get(dyno, to)  # its move was interrupted: it may still run where it was
         # A reachable server is identified by its machine-id, an unreachable one by its recorded address.
         connection = servers.get(machine, {})
         name = names.get(machine) or hosts.get(connection.get("host", ""))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -127,12 +128,14 @@ def meta(
     servers: Mapping[str, Mapping[str, str]],
     spares: Mapping[str, Mapping[str, str]],
     settled: Mapping[str, str],
+    moving: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, str | None]:
     """The record of the formation after an apply.
 
     ``environment`` is the destination, or ``default``. ``homes`` maps dynos to machine-ids. ``servers`` maps
     machine-ids to their connection (name, host, user, port), and so does ``spares`` for servers without dynos and
-    router. ``when`` is UTC in ISO 8601. ``settled`` is the dynoctl build and manifest of the last complete apply."""
+    router. ``when`` is UTC in ISO 8601. ``settled`` is the dynoctl build and manifest of the last complete apply.
+    ``moving`` maps dynos to the machine-ids of the servers that they leave, until the apply is complete."""
     return (
         "meta.json",
         json.dumps(
@@ -148,6 +151,7 @@ def meta(
                 "servers": {machine: dict(connection) for machine, connection in servers.items()},
                 "settled": dict(settled),
                 "spares": {machine: dict(connection) for machine, connection in spares.items()},
+                **({"moving": dict(moving)} if moving else {}),
             },
             sort_keys=True,
         ),
@@ -208,7 +212,18 @@ def formation(
         servers=servers,
         spares=spares,
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
+        moving={} if settled else _moving(plan, machines),
     )
+
+
+def _moving(plan: Plan, machines: Mapping[str, str]) -> dict[str, str]:
+    """The machine-ids of the servers that dynos leave for another one. Evacuated servers count as lost."""
+    homes = plan.formation.homes
+    return {
+        dyno: machines[server]
+        for dyno, server in plan.formation.before.items()
+        if homes.get(dyno, server) != server and server in machines and server not in plan.evacuated
+    }
 
 
 def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:
