@@ -119,12 +119,9 @@ def discard(context: Context) -> Context:
 
 
 def _unrouted(context: Context) -> bool:
-    """Whether a router is not known to route to the dynos as planned: its change was skipped, or its server is
-    unreachable."""
-    prepared = context.prepared
-    routers = () if prepared.manifest.router is None else prepared.manifest.router.servers
-    unseen = set(routers) & set(prepared.plan.unreachable) - set(prepared.plan.evacuated)
-    return bool(unseen) or any(context.provider(change).last for change in context.ledger.report.skipped)
+    """Whether the change of a router was skipped, so that it may still route to dynos that leave. The plan holds back
+    what a router on an unreachable server may route to."""
+    return any(context.provider(change).last for change in context.ledger.report.skipped)
 
 
 def _skip(context: Context, groups: Sequence[Group]) -> None:

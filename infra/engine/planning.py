@@ -21,6 +21,7 @@ from infra.plan.build import build
 from infra.plan.formation import form
 from infra.plan.plan import Plan
 from infra.plan.policy import check
+from infra.plan.unseen import unseen_routers
 from infra.state.release_body import content
 
 
@@ -61,6 +62,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         for name in inputs.leaving
         if name in found and found[name].resources
     ]
+    routers = unseen_routers(manifest, facts.values(), unreachable, inputs.request.evacuate)
     if inputs.destroy or inputs.slug is None:
         formation = Formation((), {}, {})
         return build(
@@ -73,6 +75,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
             leaving=inputs.leaving,
             errors=list(preconditions.other_destinations(manifest, facts)),
             notes=[*notes, *volumes.notes(manifest, carried, (), key_of)],
+            routers=routers,
         )
     errors = preconditions.check(manifest, stack, found, inputs.leaving, inputs.registry.package_key)
     closed = routing.closed(manifest.app.name, {name: server.routes for name, server in facts.items()})
@@ -102,6 +105,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         build_with=inputs.slug.commands,
         builder=inputs.slug.builder,
         selection=inputs.request.selection,
+        routers=routers,
     )
     plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
     inputs.request.selection.check_patterns([*unreachable, *found], {**formation.before, **formation.homes})

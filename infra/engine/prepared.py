@@ -85,7 +85,7 @@ class Prepared(Inputs):
         )
         if leftovers and not self.plan.left_out:
             return True
-        to_empty = {*self.emptied, *self.leaving} & found.keys()
+        to_empty = ({*self.emptied, *self.leaving} & found.keys()) - self.plan.left_on
         if any(found[name].facts.meta for name in to_empty) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):

@@ -16,6 +16,7 @@ from infra.model.resource import Action, Change, Effect, Resource
 from infra.plan.diff import diff
 from infra.plan.plan import Plan, effects
 from infra.plan.selection import EVERYTHING, Selection
+from infra.plan.unseen import hold
 
 
 def build(
@@ -34,9 +35,11 @@ def build(
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
     selection: Selection = EVERYTHING,
+    routers: Sequence[str] = (),
 ) -> Plan:
     """Diff every reachable server and order the changes. ``kept`` are, by server, the keys of resources that are kept
-    although they are no longer desired. The plan has only the changes chosen by ``selection``."""
+    although they are no longer desired. The plan has only the changes chosen by ``selection``. ``routers`` are the
+    servers with a router that could not be observed."""
     by_kind = {provider.kind: provider for provider in providers}
     rank = {provider.kind: number for number, provider in enumerate(providers)}
     wanted: dict[str, list[Resource]] = {server: [] for server in found}
@@ -53,8 +56,8 @@ def build(
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
     changes = [_moved(change, formation) for change in changes]
-    held = _held(changes, formation, by_kind, unreachable)
-    due = changes = [change for change in changes if (change.resource.server, change.resource.dyno) not in held]
+    held = hold(changes, formation, by_kind, unreachable, routers)
+    due = changes = [change for change in changes if not held.includes(change)]
     proving = candidates(due, wanted)
     changes = selection.choose(due)
     left_out = [change for change in due if change not in changes]
@@ -68,35 +71,15 @@ def build(
         unreachable=dict(unreachable),
         leaving=tuple(leaving),
         errors=tuple(problems),
-        notes=(*notes, *held.values()),
+        notes=(*notes, *held.notes),
         fingerprint=fingerprint(found),
         candidates=tuple(server for server in proving if server in moving),
         build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),
         builder=builder,
         left_out=len(left_out),
-        left_on=frozenset([change.resource.server for change in left_out] + [server for server, _ in held]),
+        left_on=frozenset([change.resource.server for change in left_out] + [*held.servers]),
         idle=frozenset(dyno for (_, dyno), effect in effects(left_out).items() if effect is Effect.START),
     )
-
-
-def _held(
-    changes: Sequence[Change],
-    formation: Formation,
-    providers: Mapping[str, Provider],
-    unreachable: Container[str],
-) -> dict[tuple[str, str | None], str]:
-    """The removals to hold back, by server and dyno, each with a note: the move of a dyno was interrupted, and it is
-    unknown whether it runs on the server that it moves to. It continues from the old one if it does not."""
-    held = {}
-    for change in changes:
-        server, dyno = change.resource.server, change.resource.dyno
-        provider, home = providers[change.resource.kind], formation.homes.get(dyno or "", server)
-        if change.action.removes and provider.alone and home in unreachable and provider.dormant(change.before or {}):
-            held[server, dyno] = (
-                f"{dyno} was paused on {server} to move to {home}, which is unreachable; it is unknown whether it runs "
-                f"there; to continue without {home}: dynoctl apply --evacuate {home}"
-            )
-    return held
 
 
 def _moved(change: Change, formation: Formation) -> Change:

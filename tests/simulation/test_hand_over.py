@@ -187,7 +187,7 @@ def test_a_schedule_that_may_run_where_it_went_is_not_resumed() -> None:
     new.connected = False
     outcome = fleet.apply(wanted)
     assert outcome.code == UNREACHABLE and outcome.plan is not None
-    assert any(f"nightly.1 was paused on {old.host}" in note for note in outcome.plan.notes)
+    assert any(f"kept on {old.host}: nightly.1, paused" in note for note in outcome.plan.notes)
     assert f"{STATE}/{APP}/moving/{UNIT}" in old.files
     new.connected = True
     assert fleet.apply(wanted).code == OK

@@ -129,6 +129,9 @@ class World:
             server.settle()
         before = snapshot(fleet)
         self.watch.begin(before, self.wanted, calm=not run.faults and run.between is None)
+        self.watch.given_up = self.forgotten | self._unknown()
+        if run.command in ("evacuate", "forget"):
+            self.watch.given_up |= {server.machine_id for name, server in self.named.items() if name in run.names}
         simulation.on_ready = self._ready
         left = run.stop
 
