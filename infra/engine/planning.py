@@ -57,11 +57,12 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     unreachable = dict(inputs.fleet.unreachable)
     carried = {name: observed.resources for name, observed in found.items()}
     key_of = inputs.registry.volume_key
-    notes = [
-        f"{name} is no longer in dyno.yaml; this app is removed from it"
+    gone = {
+        name: f"{name} is no longer in dyno.yaml; this app is removed from it"
         for name in inputs.leaving
         if name in found and found[name].resources
-    ]
+    }
+    notes = list(gone.values())
     routers = unseen_routers(manifest, facts.values(), unreachable, inputs.request.evacuate)
     if inputs.destroy or inputs.slug is None:
         formation = Formation((), {}, {})
@@ -83,6 +84,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         notes.append(f"maintenance mode is on ({', '.join(closed)}); to turn it off: dynoctl maintenance off")
     having = volumes.holders(stack.volumes, carried, lambda name: key_of(manifest.app.name, name))
     formation = form(manifest, facts, unreachable, inputs.request.evacuate, volumes=stack.volumes, holders=having)
+    notes = [note for name, note in gone.items() if name not in formation.homes.values()] + notes[len(gone) :]
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
     notes += volumes.lost_data(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried, key_of)

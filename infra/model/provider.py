@@ -158,3 +158,5 @@ class Dyno:
     listen: str = ""
     """The address and the port of a web dyno; "" and 0 for all others."""
     port: int = 0
+    cpu: int = 0
+    """Its CPU quota in thousandths of a core, if it is not that of its type."""
