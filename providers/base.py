@@ -33,6 +33,18 @@ class Base:
             change.restarts and (change.before or {}).get("state") in ("running", "outdated")
         )
 
+    def dormant(self, attributes: Attributes) -> bool:
+        return False
+
+    def rehearse(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return ()
+
+    def pause(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return ()
+
+    def resume(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return ()
+
     def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
         return change
 

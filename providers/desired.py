@@ -93,7 +93,7 @@ def unit(release: AppRelease, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.Dy
         argv=argv,
         environment=stack.environment,
         slug=release.slug.digest,
-        cpu=dyno_type.cpu,
+        cpu=dyno.cpu or dyno_type.cpu,
         memory=dyno_type.memory,
         listen=dyno.listen,
         port=dyno.port,

@@ -8,15 +8,12 @@ from infra.manifest.model import Schedule as Wanted
 from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import credentials, drop_ins, files, ini, shown, unit
+from providers import credentials, drop_ins, files, ini, shown, timer_moves, unit
 from providers.base import Base
 from providers.dyno_unit import DynoUnit, exec_line, file_systems, inside, percent
 
-STAMPS = "/var/lib/systemd/timers"
-"""The directory in which systemd stores when a persistent timer elapsed last."""
-
 PATIENCE = 60
-"""Seconds that a current run has to finish before the schedule is removed."""
+"""Seconds that a current run has to finish before the schedule is removed, or cannot move."""
 
 _SHOWN = "Id,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
 
@@ -30,11 +27,12 @@ class Schedule(Base):
 
     def observe(self, scope: Scope) -> Fragment:
         values = {"prefix": f"dyno-{scope.app}-", "mark": naming.SCHEDULE, "shown": _SHOWN}
-        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, values)
+        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {**values, "moving": paths.moving(scope.app)})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
+        paused: set[str] = set()
         found: dict[str, Found] = {}
         for line in output.split("\n"):
             file, colon, text = line.partition(":")
@@ -43,6 +41,8 @@ class Schedule(Base):
             elif line.startswith("other "):
                 if (dyno := _dyno(scope.app, line.removeprefix("other ").removesuffix(".service"))) is not None:
                     found[f"{scope.app}-{dyno}"] = Found({}, blocked=_TAKEN)
+            elif line.startswith("paused "):
+                paused.add(line.removeprefix("paused "))
             else:
                 properties.append(line)
         states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
@@ -51,6 +51,7 @@ class Schedule(Base):
                 continue
             units = [f"{name}.timer", f"{name}.service"] + [f"{name}-due.service"] * (f"{name}-due.service" in texts)
             stale = any(shown.outdated(states, unit_, properties) for unit_ in units)
+            state = _state(states.get(units[0], {}), stale=stale)
             found[f"{scope.app}-{dyno}"] = Found(
                 {
                     "unit": ini.parse("\n".join(texts.get(f"{name}.service", ()))),
@@ -58,7 +59,7 @@ class Schedule(Base):
                     "due": ini.parse("\n".join(texts.get(f"{name}-due.service", ()))),
                     "drop_ins": others.of_all({unit_: states.get(unit_, {}) for unit_ in units}),
                     "enabled": states.get(units[0], {}).get("UnitFileState") == "enabled",
-                    "state": _state(states.get(units[0], {}), stale=stale),
+                    "state": "paused" if state == "stopped" and dyno in paused else state,
                 }
             )
         return found
@@ -66,12 +67,25 @@ class Schedule(Base):
     def triggers(self, change: Change) -> bool:
         return False
 
+    def dormant(self, attributes: Attributes) -> bool:
+        return attributes.get("state") in ("stopped", "paused")
+
+    def rehearse(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return [timer_moves.rehearse(scope.app, change)]
+
+    def pause(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return [timer_moves.pause(scope.app, change, PATIENCE, unit.STOP_TIMEOUT)]
+
+    def resume(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return [timer_moves.resume(scope, change)]
+
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         name, dyno = naming.user_name(scope.app, str(change.resource.dyno)), change.resource.dyno
         service, timer, due = f"{name}.service", f"{name}.timer", f"{name}-due.service"
         if change.after is None:
             slice_ = f"dyno-{naming.escape(scope.app)}.slice"
-            stop = ("sh", "-c", _STOP, "stop", name, str(PATIENCE), f"{STAMPS}/stamp-{timer}")
+            left = (timer_moves.stamp(name), timer_moves.marker(scope.app, str(dyno)))
+            stop = ("sh", "-c", _STOP, "stop", name, str(PATIENCE), *left)
             removed = [
                 path for file in (service, timer, due) for path in (f"{paths.UNITS}/{file}", f"{paths.UNITS}/{file}.d")
             ]
@@ -96,11 +110,7 @@ class Schedule(Base):
                 commands.append(files.remove(path))
         commands.append(files.systemctl("daemon-reload"))
         if set(change.differing()) - {"unit", "due", "drop_ins"} or before.get("state") != "waiting":
-            # The stamp is set to now, so that systemd does not catch up on times before this change. A schedule that
-            # moves from another server continues from when it was stopped there.
-            since = f"@{scope.handed:.3f}" if scope.handed else "now"
-            start = ("sh", "-c", _START, "start", timer, f"{STAMPS}/stamp-{timer}", since)
-            commands.append(Command(start, label=f"start {timer}"))
+            commands.append(timer_moves.start(scope, change))
         return commands
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
@@ -110,7 +120,7 @@ class Schedule(Base):
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         """The stamp stays, so that a run that was missed meanwhile is made up for."""
         timer = f"{naming.user_name(scope.app, str(change.resource.dyno))}.timer"
-        verb = "restart" if (change.before or {}).get("state") in ("waiting", "outdated") else "stop"
+        verb = "restart" if (change.before or {}).get("state") in ("waiting", "outdated", "paused") else "stop"
         label = f"{verb} {timer} as before"
         return [files.systemctl("daemon-reload"), files.systemctl(verb, timer, label=label)]
 
@@ -220,17 +230,14 @@ $file
 "*) set -- "$@" "$file" ;; *) printf 'other %s\\n' "$file" ;; esac ;;
   esac
 done
+for file in "$moving"/*; do
+  [ -e "$file" ] && printf 'paused %s\\n' "${file##*/}"
+done
 [ $# -gt 0 ] || exit 0
 grep -H '' -- "$@"
 show "$@"
 drop_ins service
 drop_ins timer
-"""
-
-_START = """\
-mkdir -p "${2%/*}" && touch -d "$3" "$2" || exit
-systemctl enable "$1" 2>/dev/null
-systemctl restart "$1"
 """
 
 # A current run may finish; no new run starts meanwhile.
@@ -243,7 +250,8 @@ while [ "$left" -gt 0 ] && [ "$(systemctl show -p ActiveState --value "$1.servic
 done
 systemctl stop "$1.service" 2>/dev/null
 systemctl reset-failed "$1.service" "$1.timer" "$1-due.service" 2>/dev/null
-rm -f "$3"
+rm -f "$3" "$4"; rmdir "${4%/*}" 2>/dev/null
+:
 """
 
 # Times that come while this waits lead to a single run, as systemd does not start a starting unit again.

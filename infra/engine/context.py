@@ -18,14 +18,23 @@ from infra.model.resource import Change, Upload
 from infra.model.shell import Shell, StepFailed
 
 
+@dataclass(frozen=True)
+class Move:
+    """A resource that must never be on two servers, with its dyno: what leaves one server and starts on another."""
+
+    leaving: Group
+    taking: Group
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """The parameter of every phase. A phase that has a result for later ones returns a changed copy.
 
     ``shells`` hold the app's lock on every server that the apply may change; ``stop`` may be set from outside: the
     current step is finished, and no other is started. ``explain`` returns the redacted summary and detail of a failure.
-    ``image`` is the slug's file once it is built; ``moved`` are groups that were removed early, as they must not be on
-    two servers; ``begun`` are the groups of dynos that were changed, in order, so that they can go back."""
+    ``image`` is the slug's file once it is built; ``begun`` are the groups of dynos that were changed, in order, so
+    that they can go back; ``removed`` are groups that were removed early, as they must not be on two servers; ``moves``
+    are those that move to another one."""
 
     prepared: Prepared
     scope: Scope
@@ -39,8 +48,9 @@ class Context:
     groups: tuple[Group, ...]
     providers: Mapping[str, Provider]
     image: Upload | None = None
-    moved: tuple[Group, ...] = ()
     begun: tuple[Group, ...] = ()
+    removed: tuple[Group, ...] = ()
+    moves: tuple[Move, ...] = ()
 
     @classmethod
     def of(

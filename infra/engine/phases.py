@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from infra.engine import cleanup, release_gates, rollout
+from infra.engine import hand_over as moves
 from infra.engine.context import Context
 from infra.engine.execution import run_phase
 from infra.engine.groups import Group
@@ -38,6 +39,7 @@ def prove(context: Context) -> Context:
     """The release command, then the candidates: the release must pass both before any dyno is changed."""
     release_gates.run_release_command(context)
     release_gates.run_candidates(context)
+    moves.rehearse(context)
     return context
 
 
@@ -50,26 +52,14 @@ def roll_out(context: Context) -> Context:
 
 
 def hand_over(context: Context) -> Context:
-    """Remove what must never be on two servers from the old one. Skipped if the rollout failed, as it could not be
-    reverted."""
-    homes = context.prepared.plan.formation.homes
-    moving = [
-        group
-        for group in _removals(context)
-        if homes.get(group.dyno or "", group.server) != group.server and context.alone(group)
-    ]
-    if context.ledger.report.halted:
-        _skip(context, moving)
-    else:
-        run_phase(context, "hand over", moving)
-    if not moving:
-        return context
-    return replace(context, scope=replace(context.scope, handed=context.clock.now()), moved=tuple(moving))
+    """Move what must never be on two servers. Skipped if the rollout failed."""
+    return moves.hand_over(context)
 
 
 def take_over(context: Context) -> Context:
-    """Create what must never be on two servers on the new one, and change what stays where it is."""
+    """Create other resources that must never be on two servers, and change those that stay where they are."""
     groups = [group for group in context.groups if group.boots and not group.restarts and context.alone(group)]
+    groups = [group for group in groups if group not in [move.taking for move in context.moves]]
     if context.ledger.report.halted:
         _skip(context, groups)
         return context
@@ -80,15 +70,16 @@ def take_over(context: Context) -> Context:
 
 def go_back(context: Context) -> Context:
     """Everything that was begun, if the rollout failed."""
-    handed_over = {group.dyno for group in context.moved}
-    rollout.go_back(context, [group for group in context.begun if group.dyno in handed_over and context.alone(group)])
+    if rollout.goes_back(context):
+        moves.give_back(context)
+    rollout.go_back(context)
     return context
 
 
 def route(context: Context) -> Context:
     """Routers, once the dynos that they route to are up, and before other dynos are removed. After a rollout that
     failed, a router is changed only if it would lead to where a dyno no longer is."""
-    removals = [group for group in _removals(context) if group not in context.moved]
+    removals = _removals(context)
     routes = [group for group in context.groups if context.last(group) and not group.leaves]
     groups = [_to_running_dynos(context, group, removals) for group in routes]
     staying = [group for group in groups if context.ledger.report.halted and _leads_as_before(context, group)]
@@ -99,7 +90,7 @@ def route(context: Context) -> Context:
 
 def remove(context: Context) -> Context:
     """Removals, routers first. Resources whose replacement did not become healthy are kept."""
-    groups = [group for group in _removals(context) if group not in context.moved]
+    groups = _removals(context)
     routers = [group for group in groups if context.last(group)]
     others = [group for group in groups if not context.last(group)]
     if context.prepared.destroy:
@@ -128,12 +119,9 @@ def discard(context: Context) -> Context:
 
 
 def _unrouted(context: Context) -> bool:
-    """Whether a router is not known to route to the dynos as planned: its change was skipped, or its server is
-    unreachable."""
-    prepared = context.prepared
-    routers = () if prepared.manifest.router is None else prepared.manifest.router.servers
-    unseen = set(routers) & set(prepared.plan.unreachable) - set(prepared.plan.evacuated)
-    return bool(unseen) or any(context.provider(change).last for change in context.ledger.report.skipped)
+    """Whether the change of a router was skipped, so that it may still route to dynos that leave. The plan holds back
+    what a router on an unreachable server may route to."""
+    return any(context.provider(change).last for change in context.ledger.report.skipped)
 
 
 def _skip(context: Context, groups: Sequence[Group]) -> None:
@@ -165,7 +153,7 @@ def _base(context: Context) -> list[Group]:
 
 
 def _removals(context: Context) -> list[Group]:
-    return [group for group in context.groups if group.leaves]
+    return [group for group in context.groups if group.leaves and group not in context.removed]
 
 
 def _is_kept(context: Context, group: Group) -> bool:

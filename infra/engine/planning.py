@@ -21,6 +21,7 @@ from infra.plan.build import build
 from infra.plan.formation import form
 from infra.plan.plan import Plan
 from infra.plan.policy import check
+from infra.plan.unseen import unseen_routers
 from infra.state.release_body import content
 
 
@@ -56,11 +57,13 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     unreachable = dict(inputs.fleet.unreachable)
     carried = {name: observed.resources for name, observed in found.items()}
     key_of = inputs.registry.volume_key
-    notes = [
-        f"{name} is no longer in dyno.yaml; this app is removed from it"
+    gone = {
+        name: f"{name} is no longer in dyno.yaml; this app is removed from it"
         for name in inputs.leaving
         if name in found and found[name].resources
-    ]
+    }
+    notes = list(gone.values())
+    routers = unseen_routers(manifest, facts.values(), unreachable, inputs.request.evacuate)
     if inputs.destroy or inputs.slug is None:
         formation = Formation((), {}, {})
         return build(
@@ -73,6 +76,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
             leaving=inputs.leaving,
             errors=list(preconditions.other_destinations(manifest, facts)),
             notes=[*notes, *volumes.notes(manifest, carried, (), key_of)],
+            routers=routers,
         )
     errors = preconditions.check(manifest, stack, found, inputs.leaving, inputs.registry.package_key)
     closed = routing.closed(manifest.app.name, {name: server.routes for name, server in facts.items()})
@@ -80,6 +84,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         notes.append(f"maintenance mode is on ({', '.join(closed)}); to turn it off: dynoctl maintenance off")
     having = volumes.holders(stack.volumes, carried, lambda name: key_of(manifest.app.name, name))
     formation = form(manifest, facts, unreachable, inputs.request.evacuate, volumes=stack.volumes, holders=having)
+    notes = [note for name, note in gone.items() if name not in formation.homes.values()] + notes[len(gone) :]
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
     notes += volumes.lost_data(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried, key_of)
@@ -102,6 +107,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         build_with=inputs.slug.commands,
         builder=inputs.slug.builder,
         selection=inputs.request.selection,
+        routers=routers,
     )
     plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
     inputs.request.selection.check_patterns([*unreachable, *found], {**formation.before, **formation.homes})

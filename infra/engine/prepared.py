@@ -65,6 +65,11 @@ class Prepared(Inputs):
     plan: Plan
 
     @property
+    def left(self) -> frozenset[str]:
+        """The servers that left the manifest and have no dynos after the plan: there may be no capacity elsewhere."""
+        return frozenset(self.leaving) - {*self.plan.formation.homes.values()}
+
+    @property
     def emptied(self) -> frozenset[str]:
         """The draining servers without dynos and routers after the plan. Everything of the app is removed from them,
         records included, as long as other servers have records."""
@@ -85,12 +90,12 @@ class Prepared(Inputs):
         )
         if leftovers and not self.plan.left_out:
             return True
-        to_empty = {*self.emptied, *self.leaving} & found.keys()
+        to_empty = ((self.emptied | self.left) & found.keys()) - self.plan.left_on
         if any(found[name].facts.meta for name in to_empty) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
             # The release is unfinished, or a server was unreachable when it ended and has no record of it.
             knowing = [name for name, observed in found.items() if planned in observed.facts.releases]
-            if planned.result != release.OK or {*knowing, *self.leaving, *self.emptied} < set(found):
+            if planned.result != release.OK or {*knowing, *self.left, *self.emptied} < set(found):
                 return True
         return records.outdated(self.manifest, self.plan, found)

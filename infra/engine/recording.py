@@ -43,7 +43,7 @@ class Recorder:
     _release: Release | None = None
     _releases: tuple[Release, ...] = ()
     _written: Entry | None = None
-    _emptied: set[str] = field(default_factory=set)
+    _emptied: frozenset[str] = frozenset()
 
     def begin(self) -> None:
         """Write the salt and the formation before any change, so that a dyno on a lost server keeps its number."""
@@ -83,7 +83,7 @@ class Recorder:
 
     def _release_entries(self, server: str) -> list[Entry]:
         """The records of releases that this server lacks or should no longer have, and the release of this plan."""
-        if server in self.prepared.leaving or server in self.prepared.emptied:
+        if server in self.prepared.left or server in self.prepared.emptied:
             return []
         facts, plan = self.found[server].facts, self.prepared.plan
         recorded = {entry.number: entry for entry in facts.releases}
@@ -178,7 +178,7 @@ class Recorder:
     ) -> None:
         app, self._release = self.prepared.plan.app, updated
         servers = [
-            name for name in self.shells if name not in self._emptied | {*self.prepared.leaving, *self.prepared.emptied}
+            name for name in self.shells if name not in self._emptied | self.prepared.left | self.prepared.emptied
         ]
         written = [records.release(updated), (f"releases/{updated.number}.commanded", None), *entries]
 
@@ -218,13 +218,13 @@ class Recorder:
         """Remove the records and the lock from servers without anything of the app, and record the result on the
         others."""
         prepared, plan = self.prepared, self.prepared.plan
-        to_empty = {*prepared.leaving, *prepared.emptied}
-        to_empty = set(self.shells) if prepared.destroy else to_empty & set(self.shells)
+        to_empty = prepared.left | prepared.emptied
+        to_empty = frozenset(self.shells) if prepared.destroy else to_empty & self.shells.keys()
         report = self.ledger.report
         all_done = report.ok and not report.skipped
-        emptied = to_empty - self.ledger.lost - plan.left_on if all_done else set()
+        emptied = to_empty - self.ledger.lost - plan.left_on if all_done else frozenset()
         if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
-            emptied = set()  # only these records show that an unreachable server still has something of the app
+            emptied = frozenset()  # only these records show that an unreachable server still has something of the app
 
         def forget(name: str) -> None:
             self.shells[name].run([prepared.registry.sweep(plan.app, stop=True), records.forget(plan.app)])

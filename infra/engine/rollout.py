@@ -76,20 +76,20 @@ def keep(context: Context, group: Group) -> bool:
     return True
 
 
-def go_back(context: Context, handed_over: Sequence[Group]) -> None:
-    """Take everything back that was begun, the last one first: a failed release must not run anywhere. ``handed_over``
-    are groups whose old dyno was removed already, so that they stay where they are."""
-    ledger = context.ledger
-    if not context.prepared.manifest.rollout.auto_revert or not context.on_trial or not ledger.report.halted:
+def goes_back(context: Context) -> bool:
+    """Whether the rollout failed, and is to be reverted."""
+    return context.prepared.manifest.rollout.auto_revert and context.on_trial and context.ledger.report.halted
+
+
+def go_back(context: Context) -> None:
+    """Take everything back that was begun, the last one first: a failed release must not run anywhere."""
+    if not goes_back(context):
         _withdraw(context)
         return
     begun = [group for group in reversed(context.begun) if _runs(group) or context.alone(group)]
     context.listener(Event("phase", text="revert", total=len(begun)))
     for group in begun:
-        if group not in handed_over:
-            _undo(context, group)
-        elif ledger.was_made(group):
-            ledger.strand(group)
+        _undo(context, group)
 
 
 def _withdraw(context: Context) -> None:

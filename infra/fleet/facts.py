@@ -214,6 +214,7 @@ def _meta(text: str) -> Mapping[str, Any]:
     if not (isinstance(serial, int) and isinstance(dynos, dict) and isinstance(servers, dict)):
         return {}
     homes = {dyno: str(home) for dyno, home in dynos.items() if DYNO_NAME.match(dyno)}
+    moving, routers = value.get("moving"), value.get("routers")
     return {
         **value,
         "serial": serial,
@@ -221,6 +222,8 @@ def _meta(text: str) -> Mapping[str, Any]:
         "servers": _connections(servers),
         "spares": _connections(value.get("spares")),
         "settled": _settled(value),
+        "routers": sorted({str(machine) for machine in routers}) if isinstance(routers, list) else [],
+        "moving": {dyno: str(machine) for dyno, machine in moving.items()} if isinstance(moving, dict) else {},
     }
 
 

@@ -64,6 +64,11 @@ def backup(app: str, dyno: str) -> str:
     return f"{home(app)}/undo/{dyno}"
 
 
+def moving(app: str) -> str:
+    """The directory of a marker for each schedule that was paused here in order to start on another server."""
+    return f"{home(app)}/moving"
+
+
 def slug(app: str, digest: str) -> str:
     return f"{home(app)}/slugs/{digest}.squashfs"
 

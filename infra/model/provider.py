@@ -36,8 +36,8 @@ class Scope:
     """The Debian package of the router."""
     tls: Mapping[str, Sensitive] = field(default_factory=dict)
     """The router's certificate and key."""
-    handed: float = 0.0
-    """When resources that move to another server were stopped on the old one, in seconds since 1970; 0 if none move."""
+    handed: Mapping[str, str] = field(default_factory=dict)
+    """By dyno that moves to another server: what ``Provider.pause`` printed on the old one."""
 
 
 class Provider(Protocol):
@@ -111,6 +111,24 @@ class Provider(Protocol):
         the change has no effect on it."""
         ...
 
+    def dormant(self, attributes: Attributes) -> bool:
+        """Whether a resource that must never be on two servers exists on one, but does not run there."""
+        ...
+
+    def rehearse(self, scope: Scope, change: Change) -> Sequence[Command]:
+        """The commands that check whether the change can be made. They change nothing."""
+        ...
+
+    def pause(self, scope: Scope, change: Change) -> Sequence[Command]:
+        """The commands that stop a resource so that it can start on another server. Their last line is what
+        ``Scope.handed`` tells the other one. Nothing is removed, so that ``resume`` can undo it."""
+        ...
+
+    def resume(self, scope: Scope, change: Change) -> Sequence[Command]:
+        """The commands that start a paused resource again; they make up for what it missed. ``Scope.handed`` is of the
+        server to which it had moved."""
+        ...
+
     def among(self, change: Change, dynos: Mapping[str, str | None]) -> Change:
         """The change of a resource that routes to dynos, with different addresses for some of them; None: no
         address."""
@@ -140,3 +158,5 @@ class Dyno:
     listen: str = ""
     """The address and the port of a web dyno; "" and 0 for all others."""
     port: int = 0
+    cpu: int = 0
+    """Its CPU quota in thousandths of a core, if it is not that of its type."""

@@ -16,6 +16,7 @@ from infra.model.resource import Action, Change, Effect, Resource
 from infra.plan.diff import diff
 from infra.plan.plan import Plan, effects
 from infra.plan.selection import EVERYTHING, Selection
+from infra.plan.unseen import hold
 
 
 def build(
@@ -34,9 +35,11 @@ def build(
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
     selection: Selection = EVERYTHING,
+    routers: Sequence[str] = (),
 ) -> Plan:
     """Diff every reachable server and order the changes. ``kept`` are, by server, the keys of resources that are kept
-    although they are no longer desired. The plan has only the changes chosen by ``selection``."""
+    although they are no longer desired. The plan has only the changes chosen by ``selection``. ``routers`` are the
+    servers with a router that could not be observed."""
     by_kind = {provider.kind: provider for provider in providers}
     rank = {provider.kind: number for number, provider in enumerate(providers)}
     wanted: dict[str, list[Resource]] = {server: [] for server in found}
@@ -53,7 +56,8 @@ def build(
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
     changes = [_moved(change, formation) for change in changes]
-    due = changes
+    held = hold(changes, formation, by_kind, unreachable, routers)
+    due = changes = [change for change in changes if not held.includes(change)]
     proving = candidates(due, wanted)
     changes = selection.choose(due)
     left_out = [change for change in due if change not in changes]
@@ -67,13 +71,13 @@ def build(
         unreachable=dict(unreachable),
         leaving=tuple(leaving),
         errors=tuple(problems),
-        notes=tuple(notes),
+        notes=(*notes, *held.notes),
         fingerprint=fingerprint(found),
         candidates=tuple(server for server in proving if server in moving),
         build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),
         builder=builder,
         left_out=len(left_out),
-        left_on=frozenset(change.resource.server for change in left_out),
+        left_on=frozenset([change.resource.server for change in left_out] + [*held.servers]),
         idle=frozenset(dyno for (_, dyno), effect in effects(left_out).items() if effect is Effect.START),
     )
 

@@ -67,18 +67,29 @@ def form(
     usable = [place.server for place in places]
     groups = together(volumes, [dyno.name for dyno in wanted], holders, before, reserved, usable)
     placed = place(wanted, places, running, reserved, groups)
+    # What runs is not removed because there is no room for it: on its server it keeps the quota that it has.
+    kept: dict[str, int] = {}
+    while grown := [dyno for dyno in placed.homeless if running.get(dyno, ("", 0))[0] in usable and dyno not in kept]:
+        kept |= {dyno: running[dyno][1] for dyno in grown}
+        held = [replace(dyno, cpu=kept.get(dyno.name, dyno.cpu)) for dyno in wanted]
+        placed = place(held, places, running, reserved, groups)
+    placed = replace(placed, homeless=tuple(dict.fromkeys((*kept, *placed.homeless))))
     bound = {dyno for group in groups for dyno in group.dynos}
-    others = {dyno.name: dyno.cpu for dyno in wanted if dyno.name in placed.homeless and dyno.name not in bound}
+    others = {
+        dyno.name: dyno.cpu - kept.get(dyno.name, 0)
+        for dyno in wanted
+        if dyno.name in placed.homeless and dyno.name not in bound
+    }
     problems = _capacity(replace(placed, homeless=tuple(others), missing=sum(others.values())), places, drains)
     problems += _bound(placed, groups)
     follow = {dyno: group.home for group in groups for dyno in group.dynos if group.home in waiting - drains}
-    # A dyno on a draining server keeps running there until there is capacity on another server.
-    barred = drains | {server.name for server in manifest.servers if not server.dynos}
-    stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in barred}
+    # Also on a server that drains or left the manifest it keeps running until there is capacity on another one.
+    stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in found}
     placed = replace(placed, homes={**placed.homes, **stuck})
     addresses = {server.name: server.listen for server in manifest.servers}
     full: list[Diagnostic] = []
     dynos = _ports(manifest, found, placed, wanted, addresses, full)
+    dynos = [replace(dyno, cpu=kept.get(dyno.name, 0)) for dyno in dynos]
     # The cores of unreachable servers are unknown: dynos that cannot be placed wait for them, and are no error.
     waiting -= drains  # they have no capacity for dynos
     errors = tuple(full) if waiting else (*full, *problems)
@@ -91,6 +102,13 @@ def form(
         f"{dyno} waits for {home}, which is unreachable and has its volume"
         for dyno, home in sorted(follow.items())
         if dyno not in reserved
+    ]
+    notes += [
+        f"{dyno} keeps running on {home} with {kept[dyno] / CORE:g} CPU until there is capacity"
+        if dyno in kept
+        else f"{dyno} keeps running on {home}, which is not in {manifest.file.name}, until there is capacity"
+        for dyno, home in stuck.items()
+        if waiting and (dyno in kept or home not in addresses)
     ]
     previous = {**homes, **before}
     for name in (server.name for server in manifest.servers):
@@ -138,8 +156,12 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, 
     newest = newest_meta(found.values())
     hosts = {server.host: server.name for server in manifest.servers}
     homes: dict[str, str] = {}
-    servers = newest.get("servers", {})
-    for dyno, machine in newest.get("dynos", {}).items():
+    servers = {**newest.get("spares", {}), **newest.get("servers", {})}
+    app, moving = manifest.app.name, newest.get("moving", {})
+    for dyno, to in newest.get("dynos", {}).items():
+        machine = to
+        if moving.get(dyno, to) not in names and to in names and dyno not in found[names[to]].dynos(app):
+            machine = moving.get(dyno, to)  # its move was interrupted: it may still run where it was
         # A reachable server is identified by its machine-id, an unreachable one by its recorded address.
         connection = servers.get(machine, {})
         name = names.get(machine) or hosts.get(connection.get("host", ""))

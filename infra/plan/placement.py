@@ -74,7 +74,8 @@ def place(
 
     groups = {name: group for group in together for name in group.dynos}
     movable: list[DesiredDyno] = []
-    for dyno in wanted:
+    # What does not grow stays wherever it runs, so the others get what is left.
+    for dyno in sorted(wanted, key=lambda dyno: dyno.cpu > running.get(dyno.name, ("", 0))[1]):
         if dyno.name in homes:
             continue
         home, had = running.get(dyno.name, ("", 0))
@@ -87,6 +88,8 @@ def place(
             settle(dyno, index[home])
         else:
             movable.append(dyno)
+    position = {dyno.name: number for number, dyno in enumerate(wanted)}
+    movable.sort(key=lambda dyno: position[dyno.name])
 
     for dyno in [dyno for dyno in movable if dyno.name in groups and groups[dyno.name].home]:
         movable.remove(dyno)

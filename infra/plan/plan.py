@@ -59,7 +59,7 @@ class Plan:
     left_out: int = 0
     """The number of changes that were not selected."""
     left_on: frozenset[str] = frozenset()
-    """The servers of the changes that were not selected."""
+    """The servers of the changes that were not selected, or whose removal is held back."""
     idle: frozenset[str] = frozenset()
     """Desired dynos that do not run, and still do not after this plan, as they were not selected."""
     evacuated: tuple[str, ...] = ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -107,7 +108,7 @@ def orphaned(plan: Plan, server: str, observed: Observed) -> list[tuple[str, str
     """The entries that remove orphaned records from a server: an interrupted removal leaves the record of the removed
     resource, and a dyno that was never created its pending marker. None if the plan has only a subset of the
     changes."""
-    if plan.left_out:
+    if plan.left_out or server in plan.left_on:
         return []
     changes = [change.resource for change in plan.changes if change.resource.server == server]
     keys = {resource.key for resource in changes} | observed.resources.keys()
@@ -127,12 +128,16 @@ def meta(
     servers: Mapping[str, Mapping[str, str]],
     spares: Mapping[str, Mapping[str, str]],
     settled: Mapping[str, str],
+    routers: Collection[str] = (),
+    moving: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, str | None]:
     """The record of the formation after an apply.
 
     ``environment`` is the destination, or ``default``. ``homes`` maps dynos to machine-ids. ``servers`` maps
     machine-ids to their connection (name, host, user, port), and so does ``spares`` for servers without dynos and
-    router. ``when`` is UTC in ISO 8601. ``settled`` is the dynoctl build and manifest of the last complete apply."""
+    router. ``when`` is UTC in ISO 8601. ``settled`` is the dynoctl build and manifest of the last complete apply.
+    ``routers`` are the machine-ids of the servers with a router of the app, and until the apply is complete of those
+    that had one; ``moving`` maps dynos to the machine-ids of the servers that they leave, until then."""
     return (
         "meta.json",
         json.dumps(
@@ -148,6 +153,8 @@ def meta(
                 "servers": {machine: dict(connection) for machine, connection in servers.items()},
                 "settled": dict(settled),
                 "spares": {machine: dict(connection) for machine, connection in spares.items()},
+                "routers": sorted(routers),
+                **({"moving": dict(moving)} if moving else {}),
             },
             sort_keys=True,
         ),
@@ -208,7 +215,22 @@ def formation(
         servers=servers,
         spares=spares,
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
+        routers=(
+            {machines[name] for name in routing if name in machines}
+            | (set() if settled else set(last.get("routers", ())) & connections.keys())
+        ),
+        moving={} if settled else _moving(plan, machines),
     )
+
+
+def _moving(plan: Plan, machines: Mapping[str, str]) -> dict[str, str]:
+    """The machine-ids of the servers that dynos leave for another one. Evacuated servers count as lost."""
+    homes = plan.formation.homes
+    return {
+        dyno: machines[server]
+        for dyno, server in plan.formation.before.items()
+        if homes.get(dyno, server) != server and server in machines and server not in plan.evacuated
+    }
 
 
 def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:
@@ -218,7 +240,7 @@ def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> b
     if plan.changes or plan.left_out or plan.unreachable or not last:
         return False
     new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
-    return any(last.get(key) != new[key] for key in ("servers", "spares", "dynos"))
+    return any(last.get(key) != new[key] for key in ("servers", "spares", "dynos", "routers"))
 
 
 def new_salt() -> str:

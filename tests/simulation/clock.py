@@ -13,9 +13,12 @@ class SimClock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.skew = 0.0
+        """Seconds by which the operator's clock is ahead."""
 
     def now(self) -> float:
-        return START + self.seconds
+        """Seconds since 1970 by the operator's clock."""
+        return START + self.seconds + self.skew
 
     def monotonic(self) -> float:
         return self.seconds

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tests.simulation import moments
 from tests.simulation import wanted as words
 from tests.simulation.faults import Fault, Kind
 from tests.simulation.wanted import HOSTS, Edit, Happen, Operation, Pass, Run
@@ -26,7 +27,8 @@ VALUES: dict[str, Sequence[object]] = {
     "slug": (*words.GOOD, *words.SLUGS),
     "mode": ("", "x", "y", words.BROKEN),
     "router": ((), ("s1",), ("s2",), ("s1", "s3")),
-    "schedule": (True, False),
+    "schedule": (True, True, False),
+    "when": (moments.DAILY, moments.SHORT),
     "command": (True, False),
     "parallel": (1, 2),
     "canary": (0, 1),

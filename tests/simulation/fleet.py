@@ -9,6 +9,7 @@ from infra.errors import Unreachable
 from infra.model.target import Target
 from tests.simulation.clock import SimClock
 from tests.simulation.faults import KILLS, Fault, Killed, Kind
+from tests.simulation.moments import Moments
 from tests.simulation.server import Release, SimServer
 from tests.simulation.session import SimSession, SimShell
 
@@ -41,6 +42,7 @@ class SimFleet:
         self.count = 0
         self.trace: list[tuple[int, str, str]] = []
         self.watch: list[Watcher] = []
+        self.moments = Moments()
         self.dead = False
         """Whether the controller was killed: what is left of it may only let go."""
         self.bad: set[str] = set()
@@ -104,6 +106,8 @@ class SimFleet:
             raise Killed
         self.count += 1
         self.clock.seconds += LATENCY
+        for other in self.servers.values():
+            other.tick()
         self.trace.append((self.count, server.host if server else "", subject))
         event = self.events.pop(self.count, None)
         if event is not None:

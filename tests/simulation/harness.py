@@ -29,6 +29,7 @@ from infra.plan.selection import EVERYTHING, Selection
 from infra.remote import parallel
 from infra.state import releases
 from infra.state.release_body import Stored
+from tests.simulation import moments
 from tests.simulation.faults import Fault, Killed, Kind
 from tests.simulation.fleet import SimFleet, Strike
 from tests.simulation.registry import SimRegistry
@@ -66,6 +67,7 @@ def manifest(
     worker: int = 0,
     router: Sequence[str] = (),
     schedule: bool = False,
+    when: str = moments.DAILY,
     rollout: Rollout | None = None,
     **keys: Any,
 ) -> Manifest:
@@ -81,7 +83,7 @@ def manifest(
         dynos=dynos,
         env=dict(env or {}),
         digest=slug,
-        schedule=(Schedule("nightly", "sweep", ("*-*-* 03:00:00",), "at 3"),) if schedule else (),
+        schedule=(Schedule("nightly", "sweep", ("*-*-* 03:00:00",), when),) if schedule else (),
         router=Routing("sim", tuple(router)) if router else None,
         rollout=rollout or Rollout(),
         **keys,

@@ -50,6 +50,8 @@ class Watch:
         self.servers: Mapping[str, SimServer] = {}
         self.duplicates: set[tuple[str, str]] = set()
         """Machines and units that may run beside another: they were given up while nobody could ask them."""
+        self.given_up: set[str] = set()
+        """Machines that the user says are lost, or that nothing leads to."""
         self.before = Snapshot({}, frozenset(), {})
         self.calm = False
         self.most = 1
@@ -135,12 +137,12 @@ class Watch:
         return (server.machine_id, unit) not in self.before.running
 
     def left(self, server: SimServer, unit: str) -> None:
-        """No router leads to a dyno that was taken away."""
-        if not self.active or self.plan is None or not self.plan.formation.homes:
+        """No router leads to a dyno that was taken away, whether it could be asked or not."""
+        if not self.active or self.plan is None or self.was_down(server, unit):
             return
         dyno = dyno_of(unit)
         for router in self.fleet.servers.values():
-            if router.up and self.known(router):
+            if router.machine_id not in self.given_up and (self.plan.formation.homes or not self.known(router)):
                 host = upstreams(router).get(dyno, "").rpartition(":")[0]
                 assert host != server.host, (
                     f"{dyno} was taken away from {host} while the router on {router.host} leads to it"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from tests.simulation.scripts import Steps
-from tests.simulation.server import ROUTES, OneOff, Release, SimServer
+from tests.simulation.server import ROUTES, STATE, DiskFull, OneOff, Release, SimServer
 
 PATIENCE = 60.0
 """Seconds that a dyno has to answer."""
+
+SKEW = 60.0
+"""Seconds by which another server's clock may be ahead."""
 
 
 def write(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
@@ -84,26 +87,72 @@ def journal(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
 
 
 def schedule(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
-    (unit,) = argv
+    """Start a timer from a time, from now, or ("") from its stamp. One in the future is waited for."""
+    unit, since, app = argv
+    if since:
+        server.stamps[unit] = server.time if since == "now" else float(since)
+        yield
+        ahead = server.stamps[unit] - server.time
+        if since != "now" and ahead >= 0:
+            if ahead >= SKEW:
+                return 1, f"the clock is {ahead:.0f} s behind"
+            server.fleet.clock.advance(ahead + 1)
     server.enabled.add(unit)
     server.version += 1
     yield
-    server.timers.add(unit)
-    server.version += 1
+    server.fleet.moments.begun(server, unit, anew=since == "now")
+    server.schedule(unit)
     server.fleet.tell("scheduled", server, unit)
+    yield
+    server.remove(paused(app, unit))
     yield
     return 0, ""
 
 
+def rehearse(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    yield
+    return (1, "no space left on device") if server.full else (0, "")
+
+
+def pause(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """Stop a timer in order to move it, and print the last time that it served."""
+    unit, app, calendar = argv
+    server.tick()
+    if unit in server.timers:
+        try:
+            server.write(paused(app, unit), "")
+        except DiskFull:
+            return 1, "no space left on device"
+        yield
+    server.enabled.discard(unit)
+    server.version += 1
+    yield
+    server.tick()
+    server.timers.discard(unit)
+    server.version += 1
+    yield
+    if paused(app, unit) not in server.files:
+        return 0, ""
+    return 0, f"{server.stamps[unit]} {calendar}"
+
+
 def unschedule(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
-    (unit,) = argv
+    unit, app = argv
     server.enabled.discard(unit)
     server.version += 1
     yield
     server.timers.discard(unit)
+    server.stamps.pop(unit, None)
+    server.fleet.moments.ended(server, unit)
+    server.remove(paused(app, unit))
     server.version += 1
     yield
     return 0, ""
+
+
+def paused(app: str, unit: str) -> str:
+    """The marker of a schedule that was paused in order to move."""
+    return f"{STATE}/{app}/moving/{unit}"
 
 
 def install(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
@@ -210,6 +259,8 @@ PROGRAMS = {
     "alive": alive,
     "journal": journal,
     "schedule": schedule,
+    "rehearse": rehearse,
+    "pause": pause,
     "unschedule": unschedule,
     "install": install,
     "route": route,

@@ -189,19 +189,47 @@ class Schedule(Base):
     def triggers(self, change: Change) -> bool:
         return False
 
-    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+    def dormant(self, attributes: Attributes) -> bool:
+        return attributes.get("state") in ("stopped", "paused")
+
+    def rehearse(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return [sim("rehearse", naming.user_name(scope.app, str(change.resource.dyno)))]
+
+    def pause(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
+        return [sim("pause", unit, scope.app, calendar(change.before), timeout=150)]
+
+    def resume(self, scope: Scope, change: Change) -> Sequence[Command]:
+        unit = naming.user_name(scope.app, str(change.resource.dyno))
+        moment, _, told = scope.handed.get(str(change.resource.dyno), "").partition(" ")
+        return [sim("schedule", unit, moment if told == calendar(change.before) else "", scope.app)]
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        dyno, before = str(change.resource.dyno), change.before or {}
+        unit = naming.user_name(scope.app, dyno)
         if change.after is None:
-            return [sim("unschedule", unit, timeout=150), sim("remove", unit_path(unit))]
-        return [sim("write", unit_path(unit), stdin=unit_text(change.after["unit"])), sim("schedule", unit)]
+            return [sim("unschedule", unit, scope.app, timeout=150), sim("remove", unit_path(unit))]
+        moment, _, told = scope.handed.get(dyno, "").partition(" ")
+        same = calendar(before) == calendar(change.after)
+        since = "" if same and before.get("state") in ("waiting", "paused") else "now"
+        if dyno in scope.handed:
+            since = moment if told == calendar(change.after) else "now"
+        text = unit_text(change.after["unit"])
+        return [sim("write", unit_path(unit), stdin=text), sim("schedule", unit, since, scope.app)]
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
         return (unit_path(naming.user_name(scope.app, str(change.resource.dyno))),)
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
-        waiting = (change.before or {}).get("state") == "waiting"
-        verb = "schedule" if waiting else "unschedule"
-        return [sim(verb, naming.user_name(scope.app, str(change.resource.dyno)))]
+        unit = naming.user_name(scope.app, str(change.resource.dyno))
+        if (change.before or {}).get("state") in ("waiting", "paused"):
+            return [sim("schedule", unit, "", scope.app)]
+        return [sim("unschedule", unit, scope.app)]
+
+
+def calendar(attributes: Attributes | None) -> str:
+    settings: Any = (attributes or {}).get("unit", {})
+    return str(settings.get("Timer.OnCalendar", ""))
 
 
 class Router(Base):

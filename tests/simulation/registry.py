@@ -151,7 +151,7 @@ def _dyno(manifest: Manifest, slug: Slug, dyno: Dyno, scope: Scope, calendars: M
         f"Unit.{naming.APP}": app,
         f"Unit.{naming.DYNO}": dyno.name,
         f"Unit.{naming.PORT}": str(dyno.port),
-        f"Unit.{naming.CPU}": str(manifest.types[type_].cpu),
+        f"Unit.{naming.CPU}": str(dyno.cpu or manifest.types[type_].cpu),
         "Service.Slug": slug.digest,
         "Service.Config": types.config_path(app, dyno.name),
     }

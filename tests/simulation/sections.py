@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 from infra.model import naming
+from tests.simulation import programs
 from tests.simulation.providers import KEYS
 from tests.simulation.server import ROUTES, STATE, UNITS, SimServer
 
@@ -57,7 +58,8 @@ def _units(server: SimServer, names: Mapping[str, str], *, schedules: bool = Fal
         elif ("Timer.OnCalendar" in settings) is not schedules:
             found[dyno] = {"blocked": "a schedule and a process type cannot have the same name"}
         elif schedules:
-            state = "waiting" if unit in server.timers else "stopped"
+            paused = programs.paused(names["app"], unit) in server.files
+            state = "waiting" if unit in server.timers else "paused" if paused else "stopped"
             found[dyno] = {"unit": settings, "enabled": unit in server.enabled, "state": state}
         else:
             process = server.processes.get(unit)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.simulation import moments
+from tests.simulation.clock import START
+
 if TYPE_CHECKING:
     from tests.simulation.fleet import SimFleet
 
@@ -68,6 +71,10 @@ class SimServer:
     processes: dict[str, Process] = field(default_factory=dict)
     timers: set[str] = field(default_factory=set)
     """Units of schedules that are active."""
+    stamps: dict[str, float] = field(default_factory=dict)
+    """When each timer elapsed last, by this server's clock; a power cut leaves it."""
+    skew: float = 0.0
+    """Seconds by which its clock is ahead."""
     enabled: set[str] = field(default_factory=set)
     one_offs: dict[str, OneOff] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
@@ -158,8 +165,38 @@ class SimServer:
     def slug(self, app: str, digest: str) -> str | None:
         return self.files.get(f"{STATE}/{app}/slugs/{digest}.squashfs") or None
 
+    # Schedules.
+
+    @property
+    def time(self) -> float:
+        """Seconds since 1970 by this server's clock."""
+        return START + self.fleet.clock.seconds + self.skew
+
+    def schedule(self, unit: str) -> None:
+        """Start a timer: it runs at once if it missed a time since its stamp, as systemd does."""
+        self.tick()
+        calendar = (self.unit(unit) or {}).get("calendar", "")
+        self.stamps.setdefault(unit, self.time)
+        self.timers.add(unit)
+        self.version += 1
+        if calendar and moments.following(calendar, self.stamps[unit]) <= self.time:
+            self.fire(unit, moments.latest(calendar, self.time))
+
+    def tick(self) -> None:
+        """Let every active timer elapse as often as its times have come."""
+        for unit in self.timers if self.powered else ():
+            calendar = (self.unit(unit) or {}).get("calendar", "")
+            if calendar and moments.following(calendar, self.stamps[unit]) <= self.time:
+                self.fire(unit, moments.latest(calendar, self.time))
+
+    def fire(self, unit: str, moment: float) -> None:
+        first = moments.following((self.unit(unit) or {})["calendar"], self.stamps[unit])
+        self.fleet.moments.ran(self, unit, first, moment)
+        self.stamps[unit] = moment
+
     def settle(self) -> None:
-        """End the one-off dynos whose time has come."""
+        """End the one-off dynos whose time has come, and let the timers elapse."""
+        self.tick()
         now = self.fleet.clock.seconds
         for one_off in self.one_offs.values():
             if not one_off.over and one_off.ends <= now:
@@ -176,6 +213,7 @@ class SimServer:
 
     def shut_down(self) -> None:
         """Lose power: whatever is only in memory is gone."""
+        self.tick()
         self.powered = False
         self.boot += 1
         self.version += 1
@@ -195,7 +233,7 @@ class SimServer:
             if settings is None:
                 continue
             if "calendar" in settings:
-                self.timers.add(unit)
+                self.schedule(unit)
             else:
                 self.start(unit)
 
@@ -205,6 +243,8 @@ class SimServer:
         self.files.clear()
         self.directories.clear()
         self.enabled.clear()
+        self.stamps.clear()
+        self.fleet.moments.wiped(self)
         self.packages.clear()
         self.powered = True
 

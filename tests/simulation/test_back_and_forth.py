@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
-from infra.manifest.model import Server
-from tests.simulation.app import deployed, report, running
+from infra.manifest.model import Manifest, Server
+from tests.simulation.app import deployed, report, running, slugs
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, manifest
+from tests.simulation.harness import APP, Simulation, manifest
 from tests.simulation.invariants import upstreams
 from tests.simulation.registry import digest
 from tests.simulation.server import STATE
@@ -97,3 +101,66 @@ def test_a_schedule_is_nowhere_twice() -> None:
     assert sum(bool(server.timers) for server in fleet.fleet.servers.values()) == 1
     assert fleet.apply(manifest(*drained, schedule=True, web=0)).code == OK
     assert not fleet[home].timers
+
+
+def _full(*servers: str | Server, cpu: int = 250, **keys: object) -> Manifest:
+    """A manifest whose web dynos have a CPU quota."""
+    made = manifest(*servers, **keys)
+    return replace(made, dynos={**made.dynos, "web": replace(made.dynos["web"], cpu=cpu)})
+
+
+def test_a_dyno_whose_quota_grew_runs_on_where_there_is_no_room() -> None:
+    """It was removed as not in dyno.yaml, as it had no place while another server was away."""
+    fleet = Simulation("s1", "s2", "s3", cores=1)
+    assert fleet.apply(_full("s1", "s2", "s3", web=9)).code == OK
+    fleet["s3"].connected = False
+    outcome = fleet.apply(_full("s1", "s2", "s3", web=9, cpu=500, slug="b"))
+    assert outcome.code == UNREACHABLE and outcome.plan is not None
+    here = slugs(fleet["s1"]) | slugs(fleet["s2"])
+    assert len(here) == 6 and set(here.values()) == {"b"}, "all of them have the new release"
+    assert any(
+        "keeps running on s" in note and "with 0.25 CPU until there is capacity" in note for note in outcome.plan.notes
+    )
+    for host in ("s1", "s2"):
+        marks = [text for path, text in fleet[host].files.items() if path.endswith(".service")]
+        assert sum(int(text.split("cpu=")[1].split()[0]) for text in marks) <= 1000
+    assert fleet.pending(_full("s1", "s2", "s3", web=9, cpu=500, slug="b")) == []
+    fleet.fleet.add("s4", cores=4)
+    fleet["s3"].connected = True
+    assert fleet.apply(_full("s1", "s2", "s3", "s4", web=9, cpu=500, slug="b")).code == OK
+    texts = [text for server in fleet.fleet.servers.values() for text in server.files.values() if "dyno=web." in text]
+    assert len(texts) == 9 and all("cpu=500" in text for text in texts)
+
+
+def test_a_server_that_left_keeps_what_has_no_room_elsewhere() -> None:
+    fleet = Simulation("s1", "s2", "s3", cores=1)
+    assert fleet.apply(_full("s1", "s2", "s3", web=12)).code == OK
+    fleet["s3"].connected = False
+    fewer = _full("s1", "s3", web=12, slug="b")
+    outcome = fleet.apply(fewer)
+    assert outcome.code == UNREACHABLE and outcome.plan is not None
+    assert len(slugs(fleet["s2"])) == 4 and set(slugs(fleet["s2"]).values()) == {"b"}
+    assert any("keeps running on s2, which is not in dyno.yaml" in note for note in outcome.plan.notes)
+    assert not any("this app is removed from it" in note for note in outcome.plan.notes)
+    assert fleet.pending(fewer) == []
+    fleet["s3"].connected = True
+    more = _full("s1", "s3", "s4", web=12, slug="b")
+    fleet.fleet.add("s4", cores=1)
+    assert fleet.apply(more).code == OK
+    assert not fleet["s2"].processes and not [path for path in fleet["s2"].files if "shop" in path]
+    assert fleet.pending(more) == []
+
+
+@pytest.mark.parametrize("cpu", [250, 500])
+def test_a_schedule_and_a_worker_run_on_where_there_is_no_room(cpu: int) -> None:
+    fleet = Simulation("s1", "s2", cores=1)
+    wanted = _full("s1", "s2", web=4, worker=1, schedule=True)
+    assert fleet.apply(wanted).code == OK
+    away = next(name for name in ("s1", "s2") if not fleet[name].timers)
+    fleet[away].connected = False
+    other = "s1" if away == "s2" else "s2"
+    before = set(slugs(fleet[other]))
+    grown = replace(wanted, dynos={**wanted.dynos, "web": replace(wanted.dynos["web"], cpu=cpu)})
+    grown = replace(grown, dynos={**grown.dynos, "worker": replace(grown.dynos["worker"], cpu=cpu)})
+    assert fleet.apply(grown).code == UNREACHABLE
+    assert set(slugs(fleet[other])) == before and fleet[other].timers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 from infra.manifest.model import Manifest, Rollout, Server, Volume
-from tests.simulation import harness
+from tests.simulation import harness, moments
 from tests.simulation.faults import Fault
 
 HOSTS = ("s1", "s2", "s3")
@@ -41,6 +41,7 @@ class Wanted:
     schedule: bool = False
     volume: bool = False
     """Whether the workers and the schedule share a volume."""
+    when: str = moments.DAILY
     command: bool = False
     parallel: int = 1
     canary: int = 0
@@ -60,6 +61,7 @@ class Wanted:
             env={"MODE": self.mode} if self.mode else {},
             router=[one for one in self.router if one in self.servers],
             schedule=self.schedule,
+            when=self.when,
             rollout=Rollout(self.parallel, self.canary, self.patience, auto_revert=self.revert),
             keep=self.keep,
             volumes=(Volume("files", "files", SHARING),) if self.volume else (),

@@ -21,6 +21,9 @@ from tests.simulation.wanted import HOSTS, Edit, Happen, Operation, Pass, Run, W
 
 HOUR = 3600
 
+SKEWS = {"s2": 20.0, "s3": -25.5}
+"""Seconds by which clocks are ahead of that of s1."""
+
 OTHER = "shop-admin"
 """An app of the same servers whose name begins as ours does; nothing of it may be touched."""
 
@@ -45,6 +48,9 @@ class World:
         fleet.bad.add(f"{_digest(words.PARTLY)}@{self.named['s2'].machine_id}")
         fleet.late.add(_digest(words.LATE))
         fleet.bad_commands.add(_digest(words.UNMIGRATED))
+        fleet.clock.skew = -HOUR
+        for host, skew in SKEWS.items():
+            self.named[host].skew = skew
         _other_app(self.named["s1"])
         self.other = _of_other(self.named["s1"])
 
@@ -123,6 +129,9 @@ class World:
             server.settle()
         before = snapshot(fleet)
         self.watch.begin(before, self.wanted, calm=not run.faults and run.between is None)
+        self.watch.given_up = self.forgotten | self._unknown()
+        if run.command in ("evacuate", "forget"):
+            self.watch.given_up |= {server.machine_id for name, server in self.named.items() if name in run.names}
         simulation.on_ready = self._ready
         left = run.stop
 

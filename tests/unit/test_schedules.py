@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -10,12 +14,13 @@ import pytest
 from infra.fleet.observe import Observed
 from infra.manifest.cron import CronError, calendar, every
 from infra.manifest.model import Schedule
+from infra.model import paths
 from infra.model.formation import Formation
 from infra.model.provider import Scope
-from infra.model.resource import Action, Attributes, Change, Found, Resource
+from infra.model.resource import Action, Attributes, Change, Command, Found, Resource
 from infra.plan.build import build
 from infra.registry import Everything
-from providers import ini, schedule
+from providers import ini, schedule, timer_moves
 from providers.dyno_unit import DynoUnit
 from tests.unit.test_engine import facts
 
@@ -131,11 +136,27 @@ def test_what_is_written_is_what_is_read() -> None:
     assert stale["shop-tick.1"].attributes["state"] == "outdated"
 
 
-def words(before: Attributes | None, after: Attributes | None, handed: float = 0.0) -> list[tuple[str, ...]]:
+TIMER = "dyno-shop-tick-1.timer"
+STAMP = f"/var/lib/systemd/timers/stamp-{TIMER}"
+
+
+def change(before: Attributes | None, after: Attributes | None) -> Change:
     resource = Resource("grid-1", "schedule", "shop-tick.1", after or {}, "tick.1")
-    action = Action.CREATE if before is None else Action.DELETE if after is None else Action.UPDATE
-    change = Change(resource, action, before, after)
-    return [step.argv for step in schedule.Schedule().steps(Scope("shop", "s", handed=handed), change)]
+    return Change(
+        resource, Action.CREATE if before is None else Action.DELETE if after is None else Action.UPDATE, before, after
+    )
+
+
+def words(before: Attributes | None, after: Attributes | None, handed: str | None = None) -> list[tuple[str, ...]]:
+    scope = Scope("shop", "s", handed={} if handed is None else {"tick.1": handed})
+    return [step.argv for step in schedule.Schedule().steps(scope, change(before, after))]
+
+
+def since(before: Attributes | None, after: Attributes, handed: str | None = None) -> str:
+    """The time that the timer starts from; "" is that of its stamp."""
+    argv = words(before, after, handed)[-1]
+    assert argv[3:6] == ("start", TIMER, STAMP)
+    return argv[6]
 
 
 def test_a_new_release_starts_nothing_and_a_new_calendar_counts_from_now() -> None:
@@ -143,15 +164,125 @@ def test_a_new_release_starts_nothing_and_a_new_calendar_counts_from_now() -> No
     assert not any("start" in argv for argv in words(WANTED, new))
     assert ("systemctl", "daemon-reload") in words(WANTED, new)
     later = {**WANTED, "timer": {**cast(Mapping[str, str], WANTED["timer"]), "Timer.OnCalendar": "daily"}}
-    assert words(WANTED, later)[-1][3:] == (
-        "start",
-        "dyno-shop-tick-1.timer",
-        "/var/lib/systemd/timers/stamp-dyno-shop-tick-1.timer",
-        "now",
-    )
-    assert words(None, WANTED, handed=12.5)[-1][-1] == "@12.500", "it goes on where it was stopped"
+    assert since(WANTED, later) == "now" and since(None, WANTED) == "now"
     without = {**WANTED, "due": {}}
     assert any("dyno-shop-tick-1-due.service" in " ".join(argv) for argv in words(WANTED, without))
+
+
+def test_a_timer_continues_from_its_last_time_with_the_same_calendar() -> None:
+    same = {**WANTED, "timer": {**cast(Mapping[str, str], WANTED["timer"]), "Timer.Unit": "dyno-shop-tick-1.service"}}
+    assert since(WANTED, same) == "", "a time that is just due is not lost"
+    assert since({**WANTED, "state": "paused", "enabled": False}, WANTED) == "", "its move was interrupted"
+    assert since({**WANTED, "state": "stopped"}, WANTED) == "now", "it was stopped by hand"
+
+
+@pytest.mark.parametrize(
+    ("handed", "moment"),
+    [
+        ("1790000000.123456789 *-*-* *:00:00 UTC", "@1790000000.123456789"),
+        ("1790000000 *-*-* *:00:00 UTC", "@1790000000"),
+        ("1790000000.5 *-*-* 03:00:00 UTC", "now"),  # another calendar
+        ("", "now"),  # it did not run there
+        ("-1 *-*-* *:00:00 UTC", "now"),
+        ("yesterday *-*-* *:00:00 UTC", "now"),
+        ("$(reboot) *-*-* *:00:00 UTC", "now"),
+    ],
+)
+def test_a_schedule_that_moves_takes_its_last_time_along(handed: str, moment: str) -> None:
+    assert since(None, WANTED, handed) == moment
+    stopped = {**WANTED, "state": "stopped", "enabled": False}
+    assert since(stopped, WANTED, handed) == moment
+
+
+def test_a_timer_stopped_on_its_way_is_paused() -> None:
+    stopped = listing(ActiveState="inactive", UnitFileState="disabled")
+    states = {
+        text: schedule.Schedule()
+        .parse(Scope("shop", "s"), f"paused {text}\n{stopped}")["shop-tick.1"]
+        .attributes["state"]
+        for text in ("tick.1", "other.1")
+    }
+    assert states == {"tick.1": "paused", "other.1": "stopped"}
+    running = schedule.Schedule().parse(Scope("shop", "s"), f"paused tick.1\n{listing()}")
+    assert running["shop-tick.1"].attributes["state"] == "waiting"
+    assert schedule.Schedule().dormant({"state": "paused"}) and not schedule.Schedule().dormant(WANTED)
+
+
+SYSTEMCTL = """\
+#!/bin/sh
+# $STATES has a file for each unit that is active, with its state.
+verb=$1; shift
+[ "$verb" != --no-reload ] || { verb=$1; shift; }
+case $verb in
+  show) cat "$STATES/$4" 2>/dev/null || echo inactive ;;
+  stop) rm -f "$STATES/$1" ;;
+  start|restart) echo active > "$STATES/$1" ;;
+esac
+"""
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a systemctl of its own, the stamps and the markers."""
+    for name in ("bin", "states", "stamps"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "bin/systemctl").write_text(SYSTEMCTL)
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("STATES", str(tmp_path / "states"))
+    monkeypatch.setattr(timer_moves, "STAMPS", str(tmp_path / "stamps"))
+    monkeypatch.setattr(paths, "moving", lambda app: str(tmp_path / "moving"))
+    return tmp_path
+
+
+def run(commands: Sequence[Command]) -> subprocess.CompletedProcess[str]:
+    (command,) = commands
+    return subprocess.run(command.argv, capture_output=True, text=True, check=False)
+
+
+def test_a_paused_timer_prints_its_last_time_and_resumes(systemd: Path) -> None:
+    timer, stamp, marker = systemd / "states" / TIMER, systemd / "stamps" / f"stamp-{TIMER}", systemd / "moving/tick.1"
+    leaves, scope = change(WANTED, None), Scope("shop", "s")
+    timer.write_text("active\n")
+    stamp.touch()
+    os.utime(stamp, (1790000000.25, 1790000000.25))
+    paused = [run(schedule.Schedule().pause(scope, leaves)) for _ in range(2)]
+    assert [done.stdout for done in paused] == ["1790000000.250000000 *-*-* *:00:00 UTC\n"] * 2, "also the second time"
+    assert not timer.exists() and marker.exists()
+    assert run(schedule.Schedule().resume(scope, leaves)).returncode == 0
+    assert timer.exists() and not marker.parent.exists() and stamp.stat().st_mtime == 1790000000.25
+    told = Scope("shop", "s", handed={"tick.1": "1790003600.5 *-*-* *:00:00 UTC"})
+    assert run(schedule.Schedule().resume(told, leaves)).returncode == 0
+    assert stamp.stat().st_mtime == 1790003600.5, "it ran on the other server meanwhile"
+
+
+def test_a_timer_that_was_stopped_by_hand_has_no_time_to_continue_from(systemd: Path) -> None:
+    assert run(schedule.Schedule().pause(Scope("shop", "s"), change(WANTED, None))).stdout == ""
+
+
+def test_a_queued_time_moves_and_a_run_under_way_does_not(systemd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "PATIENCE", 0)
+    leaves, scope = change(WANTED, None), Scope("shop", "s")
+    (systemd / "states" / TIMER).write_text("active\n")
+    (systemd / "states/dyno-shop-tick-1-due.service").write_text("activating\n")
+    (systemd / "states/dyno-shop-tick-1.service").write_text("activating\n")
+    stamp = systemd / "stamps" / f"stamp-{TIMER}"
+    stamp.touch()
+    os.utime(stamp, (1790000000.25, 1790000000.25))
+    done = run(schedule.Schedule().pause(scope, leaves))
+    assert (done.returncode, done.stdout) == (1, "its current run has not ended after 0 s\n")
+    (systemd / "states/dyno-shop-tick-1.service").unlink()
+    assert run(schedule.Schedule().pause(scope, leaves)).stdout.startswith("1789999998.000000000 ")
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(2, 0), (600, 1)])
+def test_a_server_whose_clock_is_behind_waits_or_refuses(systemd: Path, ahead: float, status: int) -> None:
+    handed = {"tick.1": f"{time.time() + ahead:.3f} *-*-* *:00:00 UTC"}
+    start = schedule.Schedule().steps(Scope("shop", "s", handed=handed), change(None, WANTED))[-1]
+    began = time.time()
+    done = run([start])
+    assert done.returncode == status and (systemd / "states" / TIMER).exists() == (status == 0)
+    assert (time.time() > began + ahead) if status == 0 else "behind the one" in done.stdout
 
 
 def test_a_schedule_that_an_apply_left_pending_is_settled_without_a_restart() -> None:

@@ -1,0 +1,97 @@
+"""Removals that are held back because a server cannot be asked: a router there may still lead to a dyno, or a dyno that
+must never be on two servers may run there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from infra.fleet.facts import Facts, newest_meta
+from infra.manifest.model import Manifest
+from infra.model import naming
+from infra.model.formation import Formation
+from infra.model.provider import Provider
+from infra.model.resource import Change
+
+NAMED = 8
+"""Maximum number of dynos named in a note."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """The removals that are held back, by server and dyno, and the notes that say why."""
+
+    dynos: frozenset[tuple[str, str]] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def servers(self) -> frozenset[str]:
+        return frozenset(server for server, _ in self.dynos)
+
+    def includes(self, change: Change) -> bool:
+        """Whether a removal is held back: that of a held dyno, or of what it may need on its server."""
+        server, dyno = change.resource.server, change.resource.dyno
+        if not change.action.removes or change.resource.follows:
+            return False
+        return (server, dyno) in self.dynos if dyno is not None else server in self.servers
+
+
+def unseen_routers(
+    manifest: Manifest, found: Iterable[Facts], unreachable: Container[str], given_up: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The unreachable servers that have a router of the app: by the manifest, or by the records of the others, which
+    also know those that left it. Servers in ``given_up`` are lost, as the user says."""
+    facts = list(found)
+    newest, reached = newest_meta(facts), {server.machine_id for server in facts}
+    names = [] if manifest.router is None else [name for name in manifest.router.servers if name in unreachable]
+    hosts = {server.host: server.name for server in manifest.servers}
+    connections = {**newest.get("spares", {}), **newest.get("servers", {})}
+    for machine in newest.get("routers", ()):
+        connection = connections.get(machine, {})
+        recorded = connection.get("name", "")
+        # One that left the manifest has its own name, unless another server has that now.
+        shown = (
+            [hosts[connection["host"]]] if connection.get("host") in hosts else [f"{recorded}-{machine[:8]}", recorded]
+        )
+        names += [name for name in shown if name in unreachable and machine not in reached][:1]
+    return tuple(name for name in dict.fromkeys(names) if name not in given_up)
+
+
+def hold(
+    changes: Sequence[Change],
+    formation: Formation,
+    providers: Mapping[str, Provider],
+    unreachable: Container[str],
+    routers: Sequence[str],
+) -> Held:
+    """The removals to hold back. ``routers`` are the servers of ``unseen_routers``."""
+    routed: dict[str, list[str]] = {}
+    paused: dict[tuple[str, str], str] = {}
+    for change in changes:
+        server, dyno = change.resource.server, change.resource.dyno
+        home = formation.homes.get(dyno or "")
+        if dyno is None or not change.action.removes or home == server:
+            continue
+        if routers and naming.parse_dyno(dyno)[0] == "web" and dyno not in routed.setdefault(server, []):
+            routed[server].append(dyno)
+        provider = providers[change.resource.kind]
+        if provider.alone and home in unreachable and provider.dormant(change.before or {}):
+            paused[server, dyno] = home or ""
+    notes = [
+        f"kept on {server}: {_names(dynos)}; the router on {', '.join(routers)} is unreachable and may still lead to "
+        f"{'it' if len(dynos) == 1 else 'them'}"
+        for server, dynos in routed.items()
+        if dynos
+    ]
+    notes += [
+        f"kept on {server}: {dyno}, paused to move to {home}, which is unreachable and may run it; "
+        f"to start it without {home}: dynoctl apply --evacuate {home}"
+        for (server, dyno), home in paused.items()
+    ]
+    dynos = {(server, dyno) for server, names in routed.items() for dyno in names}
+    return Held(frozenset(dynos | paused.keys()), tuple(notes))
+
+
+def _names(dynos: Sequence[str]) -> str:
+    shown = sorted(dynos, key=naming.dyno_order)
+    return ", ".join(shown[:NAMED]) + (", ..." if len(shown) > NAMED else "")
