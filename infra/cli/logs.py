@@ -18,7 +18,7 @@ from infra.errors import UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
     from infra.manifest.model import Manifest
-    from infra.ops.journal import Line, Wanted
+    from infra.ops.journal import Wanted
 
 DEFAULT = 100
 
@@ -66,6 +66,7 @@ def logs(
     from infra import manifest
     from infra.cli import time_argument as moments
     from infra.fleet.inventory import targets
+    from infra.ops import log_history
     from infra.ops import logs as journals
     from infra.ops.journal import Line, Wanted
     from infra.views import logs as view
@@ -81,19 +82,24 @@ def logs(
     def show(line: Line) -> None:
         sys.stdout.write((view.as_json(line) if as_json else view.text(line, color=color)) + "\n")
 
-    query = journals.Query(model.app.name, chosen, last, start)
-    found = journals.read(query, asked)
+    query = log_history.Query(model.app.name, chosen, last, start)
+    found = log_history.read(query, asked)
     try:
         if not found.lost or not follow:
-            _refuse_unknown(chosen, model, found.dynos, found.lines)
+            _refuse_unknown(chosen, model, found.dynos)
         for line in found.lines:
             show(line)
         sys.stdout.flush()
+        for name, count in found.long.items():
+            entries = "1 log entry" if count == 1 else f"{count} log entries"
+            typer.echo(f"warning: {name}: {entries} of more than 1 MiB left out", err=True)
         if follow:
             for event in journals.follow(query, asked, found, _broken_pipe_check()):
                 if isinstance(event, Line):
                     show(event)
                     sys.stdout.flush()
+                elif isinstance(event, journals.TooLong):
+                    typer.echo(f"warning: {event.server}: 1 log entry of more than 1 MiB left out", err=True)
                 elif isinstance(event, journals.Lost):
                     typer.echo(f"warning: {event.server} is unreachable, retrying: {printable(event.why)}", err=True)
                 else:
@@ -130,13 +136,12 @@ def _names(dynos: Sequence[str]) -> tuple[str, ...]:
     return tuple(dynos)
 
 
-def _refuse_unknown(chosen: Wanted, model: Manifest, running: Collection[str], lines: Sequence[Line]) -> None:
+def _refuse_unknown(chosen: Wanted, model: Manifest, running: Collection[str]) -> None:
     """Raise DynoctlError for a name that neither the manifest nor a server knows: probably a typo."""
     from infra.model.naming import dyno_order
 
-    logged = {line.dyno for line in lines}
     dynos = {f"{name}.{number}" for name, type_ in model.types.items() for number in range(1, type_.count + 1)}
-    dynos |= set(running) | logged
+    dynos |= set(running)
     types = {name.partition(".")[0] for name in dynos} | set(model.types)
     for name in chosen.types:
         if name not in types:

@@ -160,7 +160,7 @@ def _ask(
         findings.append(Finding(target.name, "ssh", "ok", f"{session.user}@{target.host}, {session.host_key}"))
         nonce = secrets.token_hex(12)
         sent = now()
-        text = session.run(observation({"checkup": server_checks.fragment()}, nonce)).stdout
+        text = session.run(observation({"checkup": server_checks.fragment()}, nonce), what="checkup").stdout
         back = now()
         try:
             health = server_checks.parse(sections(text, nonce)["checkup"][1])

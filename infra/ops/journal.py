@@ -6,15 +6,32 @@ import heapq
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass, field
+from itertools import islice
+from tempfile import SpooledTemporaryFile
 
+from infra.errors import DynoctlError
 from infra.model import naming
+
+BLOCK = 1000
+"""Lines that are written to a temporary file at once."""
+
+IN_MEMORY = 4 << 20
+"""Bytes of lines that are kept in memory."""
+
+ON_DISK = 4 << 30
+"""Bytes of lines that are kept in a temporary file."""
 
 WINDOW = 0.25
 """Seconds that a line is held back, as older lines of other servers may arrive late."""
 
+LONGEST_CURSOR = 1000
+"""Characters of a cursor; systemd's have about 150."""
+
 _DYNO = r"(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)(?P<ready>-ready)?"
+_MICROSECONDS = re.compile(r"[0-9]{1,17}")
+_PRIORITIES = frozenset("01234567")
 _ONE_OFF = r"(?P<kind>[a-z]+)-(?P<of>[a-z][a-z0-9-]*)\.(?P<nonce>[A-Za-z0-9]+)"
 
 
@@ -69,7 +86,7 @@ class Reader:
         """Parse one line; None if it is not an entry, or not of this app."""
         try:
             entry = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # too deep, from a server that is not what it seems
             return None
         if not isinstance(entry, dict):
             return None
@@ -77,9 +94,9 @@ class Reader:
         by_systemd = _string(entry.get("_PID")) == "1"
         named = self._named(_string(entry.get("UNIT")) if by_systemd else unit)
         time, priority = _string(entry.get("__REALTIME_TIMESTAMP")), _string(entry.get("PRIORITY"))
-        if named is None or not time.isdigit():
+        if named is None or not _MICROSECONDS.fullmatch(time):
             return None
-        dyno, source = named
+        (dyno, source), cursor = named, _string(entry.get("__CURSOR"))
         if by_systemd and source != "app":
             return None  # the start and end of the health check are reported by the unit of the dyno itself
         return Line(
@@ -88,8 +105,8 @@ class Reader:
             dyno=dyno,
             source="systemd" if by_systemd else source,
             message=_text(entry.get("MESSAGE")),
-            cursor=_string(entry.get("__CURSOR")),
-            priority=int(priority) if priority.isdigit() else 6,
+            cursor=cursor if len(cursor) < LONGEST_CURSOR else "",
+            priority=int(priority) if priority in _PRIORITIES else 6,
         )
 
     def dyno(self, unit: str) -> str | None:
@@ -120,18 +137,45 @@ def _text(value: object) -> str:
     return ""
 
 
-def merge(servers: Iterable[Sequence[Line]], last: int | None) -> list[Line]:
-    """The ``last`` lines by time. The lines of one server stay in the order of its journal, even if its clock was set
-    back."""
-    ordered = list(heapq.merge(*(_keyed(number, lines) for number, lines in enumerate(servers))))
-    return [line for *_, line in (ordered if last is None else ordered[len(ordered) - min(last, len(ordered)) :])]
+def in_order(servers: Iterable[Iterable[Line]], *, backwards: bool = False) -> Iterator[Line]:
+    """The lines of all servers by time, of which no more than one per server is held. The lines of one server stay in
+    the order of its journal, even if its clock was set back. ``backwards``: the newest line comes first, of each server
+    and of all."""
+    keyed = [_keyed(number, lines, backwards) for number, lines in enumerate(servers)]
+    for *_, line in heapq.merge(*keyed, key=lambda item: item[:3], reverse=backwards):
+        yield line
 
 
-def _keyed(number: int, lines: Sequence[Line]) -> Iterator[tuple[int, int, int, Line]]:
-    newest = 0
+def _keyed(number: int, lines: Iterable[Line], backwards: bool) -> Iterator[tuple[int, int, int, Line]]:
+    last: int | None = None
     for index, line in enumerate(lines):
-        newest = max(newest, line.time)
-        yield newest, number, index, line
+        last = line.time if last is None else min(last, line.time) if backwards else max(last, line.time)
+        yield last, number, -index if backwards else index, line
+
+
+def newest(backwards: Iterable[Line], count: int) -> Iterator[Line]:
+    """The first ``count`` lines, the last of them first. They are kept in a temporary file if they are many. Raises
+    DynoctlError if they are too many."""
+    offsets: list[int] = []
+    block: list[Line] = []
+    size = 0
+    with SpooledTemporaryFile(IN_MEMORY) as file:
+        for line in islice(backwards, count):
+            block.append(line)
+            size += len(line.message) + len(line.dyno) + len(line.server)
+            if len(block) >= BLOCK or size > IN_MEMORY:
+                offsets.append(file.tell())
+                if offsets[-1] > ON_DISK:
+                    raise DynoctlError(
+                        f"the last {count} lines are larger than {ON_DISK >> 30} GiB",
+                        "read fewer with --lines, or stream them all with --since",
+                    )
+                file.write(json.dumps([astuple(one) for one in block]).encode() + b"\n")
+                block, size = [], 0
+        yield from reversed(block)
+        for offset in reversed(offsets):
+            file.seek(offset)
+            yield from (Line(*values) for values in reversed(json.loads(file.readline())))
 
 
 @dataclass

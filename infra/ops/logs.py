@@ -1,4 +1,4 @@
-"""Read the journals of all servers, then follow them; a lost connection is opened again."""
+"""Follow the journals of all servers from where reading them ended; a lost connection is opened again."""
 
 from __future__ import annotations
 
@@ -6,92 +6,24 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from infra.errors import Unreachable
-from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.reconnect import stay_connected
 from infra.model.target import Target
-from infra.ops.journal import EVERYTHING, Line, Merger, Reader, Wanted, merge, slice_of
-from infra.remote.quote import PRELUDE, assign
+from infra.ops.journal import Line, Merger, Reader
+from infra.ops.log_history import SHOW, Found, Query, values
+from infra.remote import limits
 from infra.remote.session import Session
 from infra.remote.stream import Stream
 
-AHEAD = 5000
-"""Lines that may wait for the reader of ``follow``."""
+AHEAD = 4 << 20
+"""Bytes of lines that may wait for the reader of ``follow``; about 10,000 lines."""
 
 RECENT = 64
 """Last lines of a server that are remembered: journalctl may print a line twice when the journal is rotated."""
-
-TIMEOUT = 120
-"""Timeout in seconds for reading the journal of a server."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """Which lines to read: the ``last`` lines of all servers together (None: all), none before ``since`` (seconds since
-    1970)."""
-
-    app: str
-    wanted: Wanted = EVERYTHING
-    last: int | None = 100
-    since: float | None = None
-
-
-@dataclass(frozen=True)
-class Found:
-    """The lines in order; the dynos found on any server; by server, the cursor or time from which to follow; and why
-    some servers are unreachable. The caller closes ``sessions``."""
-
-    lines: Sequence[Line]
-    dynos: frozenset[str]
-    starts: Mapping[str, str]
-    lost: Mapping[str, str]
-    sessions: Mapping[str, Session]
-
-
-def read(query: Query, targets: Sequence[Target]) -> Found:
-    """Read the journals of all servers in parallel, with one script per server."""
-    script = PRELUDE + assign(_values(query)) + _SHOW + _HISTORY
-
-    def ask(session: Session) -> tuple[list[Line], set[str], str]:
-        return _parse(query, session.name, session.run(script, TIMEOUT).stdout)
-
-    sessions: dict[str, Session] = {}
-    answers, errors = ask_servers(targets, ask, keep=sessions)
-    dynos = frozenset(dyno for _, dynos, _ in answers.values() for dyno in dynos)
-    starts = {name: lines[-1].cursor if lines else start for name, (lines, _, start) in answers.items()}
-    merged = merge((lines for lines, _, _ in answers.values()), query.last)
-    return Found(merged, dynos, starts, summaries(errors), sessions)
-
-
-def _parse(query: Query, server: str, text: str) -> tuple[list[Line], set[str], str]:
-    """The lines, the dynos found, and the server's time when it was read. Raises Unreachable."""
-    reader = Reader(query.app, server)
-    lines: list[Line] = []
-    dynos: set[str] = set()
-    start = problem = ""
-    ended = False
-    for row in text.split("\n"):
-        if row.startswith("{"):
-            if (line := reader.read(row)) is not None and line.dyno in query.wanted:
-                lines.append(line)
-            continue
-        key, _, rest = row.partition(" ")
-        if key == "unit":
-            if (dyno := reader.dyno(rest)) is not None:
-                dynos.add(dyno)
-        elif key == "now" and rest:
-            start = f"@{rest}"
-        elif key == "end":
-            ended = rest == "0"
-        else:
-            problem = row.strip() or problem
-    if not ended:
-        raise Unreachable(f"cannot read the journal of {server}: {problem or 'the output was cut off'}")
-    return lines, dynos, start
 
 
 @dataclass(frozen=True)
@@ -109,7 +41,39 @@ class Reconnected:
     server: str
 
 
-Event = Line | Lost | Reconnected
+@dataclass(frozen=True)
+class TooLong:
+    """A server sent an entry that was too long to read."""
+
+    server: str
+
+
+Event = Line | Lost | Reconnected | TooLong
+
+
+class _Ahead(queue.Queue[Event]):
+    """Events that wait. They are limited by their size, as one may have a megabyte; ``_qsize`` is what the queue
+    compares with its limit, and with 0 to see whether it is empty."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._size = 0
+
+    def _qsize(self) -> int:
+        return self._size
+
+    def _put(self, item: Event) -> None:
+        super()._put(item)
+        self._size += _size(item)
+
+    def _get(self) -> Event:
+        item = super()._get()
+        self._size -= _size(item)
+        return item
+
+
+def _size(event: Event) -> int:
+    return 400 + (len(event.message) if isinstance(event, Line) else 0)
 
 
 def follow(
@@ -117,7 +81,7 @@ def follow(
 ) -> Iterator[Event]:
     """Every new line, in order, without an end. An unreachable server is retried until it is reachable, and continues
     after its last line. ``watch`` is called a few times a second."""
-    events: queue.Queue[Event] = queue.Queue(AHEAD)
+    events = _Ahead(AHEAD)
     for target in targets:
         session, start = found.sessions.get(target.name), found.starts.get(target.name, f"@{int(time.time())}")
         why = found.lost.get(target.name, "")
@@ -127,9 +91,10 @@ def follow(
     while True:
         watch()
         new: list[Event] = []
+        size = 0
         with suppress(queue.Empty):
             new.append(events.get(timeout=max(0.01, merger.wait(time.monotonic(), 0.25))))
-            while len(new) < AHEAD:
+            while (size := size + _size(new[-1])) < AHEAD:
                 new.append(events.get_nowait())
         for event in new:
             if isinstance(event, Line):
@@ -139,9 +104,7 @@ def follow(
         yield from merger.due(time.monotonic())
 
 
-def _listen(
-    query: Query, target: Target, session: Session | None, start: str, why: str, events: queue.Queue[Event]
-) -> None:
+def _listen(query: Query, target: Target, session: Session | None, start: str, why: str, events: _Ahead) -> None:
     """Follow one server until the process ends; runs in a thread of its own."""
     unreachable = bool(why)
 
@@ -153,7 +116,7 @@ def _listen(
 
     def read_lines(session: Session, answers: Callable[[], None]) -> None:
         nonlocal start, unreachable
-        stream = Stream(session, _SHOW + _FOLLOW, _values(query) | {"start": start})
+        stream = Stream(session, SHOW + _FOLLOW, values(query) | {"start": start})
         reader, recent = Reader(query.app, target.name), deque([start], RECENT)
         for text in stream.lines():
             if text == b"listening":
@@ -161,6 +124,8 @@ def _listen(
                     events.put(Reconnected(target.name))
                 unreachable = False
                 answers()
+            elif len(text) >= limits.LINE:
+                events.put(TooLong(target.name))
             elif (line := reader.read(text)) is not None and line.cursor not in recent:
                 start = line.cursor or start
                 recent.append(start)
@@ -172,49 +137,6 @@ def _listen(
         events.put(Lost(target.name, why))
     stay_connected(target, read_lines, lost, threading.Event(), session)
 
-
-def _values(query: Query) -> dict[str, str]:
-    return {
-        "app": query.app,
-        "pattern": query.wanted.pattern(query.app),
-        "slice": slice_of(query.app),
-        "every": "yes" if query.wanted == EVERYTHING else "",
-        "last": "all" if query.last is None else str(query.last),
-        "since": "" if query.since is None else f"@{query.since:.6f}",
-    }
-
-
-_SHOW = """\
-show() {
-  journalctl -q --no-pager --all -o json --output-fields=MESSAGE,PRIORITY,UNIT,_PID,_SYSTEMD_UNIT "$@"
-}
-"""
-
-# systemd's own messages name the unit in UNIT=, which any process can set: so they are accepted from PID 1 only. The
-# output of the app's processes is selected by their slice, which journald sets.
-_HISTORY = """\
-printf 'now '; date +%s.%N
-units=$({ cd /etc/systemd/system && for file in "dyno-$app"-*.service; do printf '%s\\n' "$file"; done
-  journalctl -q -F UNIT 2>/dev/null; } | sed -n 's/\\.service$//p' | grep -E -e "$pattern" | sort -u)
-set --
-for unit in $units; do
-  printf 'unit %s\\n' "$unit"
-  set -- "$@" "UNIT=$unit.service"
-done
-[ $# -eq 0 ] || set -- "$@" _PID=1 +
-if [ -n "$every" ]; then
-  set -- "$@" "_SYSTEMD_SLICE=$slice"
-else
-  for unit in $units; do set -- "$@" "_SYSTEMD_UNIT=$unit.service" "_SYSTEMD_UNIT=$unit-ready.service"; done
-fi
-status=0
-if [ $# -gt 0 ] && [ "$last" != 0 ]; then
-  [ -z "$since" ] || set -- --since="$since" "$@"
-  show -n "$last" "$@" 2>&1
-  status=$?
-fi
-printf 'end %d\\n' "$status"
-"""
 
 # Dynos may be added while it follows: so all lines of the app are sent, and filtered locally.
 _FOLLOW = """\

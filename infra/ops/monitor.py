@@ -17,6 +17,7 @@ from infra.model import routing
 from infra.model.dyno_status import Reader, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.target import Target
+from infra.remote import limits
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
 from infra.remote.stream import Stream
@@ -90,13 +91,16 @@ class Monitor:
         stay_connected(target, sample, lost, self._over)
 
     def _samples(self, session: Session) -> Iterator[str]:
-        done, lines = f"{self._nonce} done", list[str]()
+        done, lines, size = f"{self._nonce} done", list[str](), 0
         stream = Stream(session, self._script, self._values)
         for line in stream.lines():
             lines.append(line.decode(errors="replace"))
+            size += len(line) + 1
             if lines[-1] == done:
                 yield "\n".join(lines)
-                lines.clear()
+                lines, size = [], 0
+            elif size > limits.OUTPUT:
+                raise limits.OutputTooLarge(session.name, "the monitoring script", limits.OUTPUT)
 
     def _take(self, server: str, text: str) -> None:
         parts = sections(text, self._nonce)

@@ -78,7 +78,7 @@ def find(app: str, runs: Runs, targets: Sequence[Target]) -> Place:
     script = observation(fragments, nonce)
 
     def ask(session: Session) -> tuple[float, Sequence[Base], Sequence[Release]]:
-        parts = sections(session.run(script).stdout, nonce)
+        parts = sections(session.run(script, what="the list of dynos").stdout, nonce)
         try:
             now = vitals.parse(parts["vitals"][1])
             parsed = [release.parse(parse_line(line)) for line in parts["releases"][1].splitlines()]

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
+from infra.remote import limits
 from infra.remote.channel import PIECE
 from infra.remote.quote import PRELUDE, assign, program
 from infra.remote.session import Output, Session
@@ -69,6 +70,8 @@ class Attached:
             if not piece:
                 raise self._refused(data)
             data += piece
+            if len(data) > limits.WORDS + PIECE:
+                raise limits.OutputTooLarge(self._session.name, "the login shell", limits.WORDS)
         return channel, data.partition(mark)[2]
 
     def _refused(self, data: bytes) -> DynoctlError:
@@ -77,7 +80,7 @@ class Attached:
         said = data
         with suppress(TimeoutError, OSError, EOFError):
             while piece := channel.recv_stderr(PIECE):
-                said += piece
+                said = (said + piece)[-limits.WORDS :]
         text = said.decode(errors="replace").strip()
         if "sudo" in text:
             return Unreachable(
@@ -113,9 +116,10 @@ class Attached:
         """End the program if it still runs, and wait up to ``patience`` seconds until everything of it is removed."""
         self._stop.set()
         self.send("end")
-        with suppress(OSError, EOFError):
+        deadline = time.monotonic() + patience
+        with suppress(OSError, EOFError, limits.OutputTooLarge):
             self._guard.settimeout(patience)
-            while self._guard.recv(PIECE):
+            while self._guard.recv(PIECE) and time.monotonic() < deadline:
                 pass
         with suppress(OSError, EOFError):
             self._guard.close()
@@ -129,7 +133,7 @@ class Attached:
                     self._heard = time.monotonic() if piece else self._heard
             except TimeoutError:
                 continue
-            except (OSError, EOFError):
+            except (OSError, EOFError, limits.OutputTooLarge):
                 return
 
 
@@ -144,7 +148,7 @@ def _prepare(session: Session, name: str, script: str, environment: str, then: s
     """Send the script and variables of the program; return the channel once the server has written them."""
     ready = ready or secrets.token_hex(12)
     values = {"name": name, "program": script, "environment": environment, "ready": ready, "patience": str(PATIENCE)}
-    channel = session.channel()
+    channel = session.channel(name)
     try:
         channel.settimeout(START)
         channel.sendall((PRELUDE + assign(values) + then).encode())

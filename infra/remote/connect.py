@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unreachable
 from infra.model.target import Target, host_port
+from infra.remote import limits
 
 if TYPE_CHECKING:
     import fabric
@@ -88,13 +89,14 @@ def connect(target: Target) -> fabric.Connection:
 
 
 def _strict(connection: fabric.Connection, target: Target) -> None:
-    """Refuse hosts that are not in known_hosts; Fabric trusts unknown hosts by default."""
+    """Refuse hosts that are not in known_hosts, which Fabric trusts by default, and answers without a limit."""
     import paramiko
 
     # We report errors ourselves; without a handler paramiko would log them to stderr with a traceback.
     log = logging.getLogger("paramiko")
     log.addHandler(logging.NullHandler())
     log.propagate = False
+    connection.connect_kwargs["transport_factory"] = limits.transport()
     client = connection.client
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     if target.known_hosts is not None:
@@ -108,7 +110,7 @@ def _strict(connection: fabric.Connection, target: Target) -> None:
 
 
 def _refused(target: Target, failure: str, error: Exception) -> Unreachable:
-    text = str(error)
+    text = str(error)[:300]  # it may quote what the server sent
     if "not found in known_hosts" in text:
         file = target.known_hosts or "~/.ssh/known_hosts"
         port = "" if target.port in (None, 22) else f"-p {target.port} "

@@ -17,7 +17,9 @@ from infra.errors import DynoctlError, Unreachable
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, Sections, StepFailed
+from infra.remote import limits
 from infra.remote.channel import PIECE
+from infra.remote.limits import Tail
 from infra.remote.quote import PRELUDE, assign, batch, observation, sections
 from infra.remote.session import Session
 
@@ -44,12 +46,13 @@ class LockedShell:
         """Open the shell and start its heartbeat; ``take`` takes the lock. Raises Unreachable."""
         self._session = session
         self._nonce = secrets.token_hex(12)
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._step = "a step"
         self._pulse = _Pulse(time.monotonic())
         self._stop = threading.Event()
         self._heart = session.channel()
         self._heart.sendall((PRELUDE + assign({"app": app, "nonce": self._nonce}) + _HEART).encode())
-        self._shell = session.channel()
+        self._shell = session.channel("the shell", None)  # each exchange has a limit of its own
         values = {
             "app": app,
             "nonce": self._nonce,
@@ -94,34 +97,36 @@ class LockedShell:
             return ""
         nonce = secrets.token_hex(12)
         self._send(batch(commands, nonce))
-        printed: list[str] = []
-        everything: list[str] = []
+        printed, everything = Tail(), Tail()
         index = 0
+        self._step = _name(commands[0])
         if started is not None:
             started(commands[0])
         deadline = time.monotonic() + sum(command.timeout + 10 for command in commands)
         while True:
             line = self._raw_line(deadline)
             if not line.startswith(nonce):
-                printed.append(line)
+                printed.add(line)
                 continue
             words = line.split(" ")
             if words[1] == "end":
-                return "\n".join(everything)
+                return everything.text()
             status = int(words[2])
-            output = "\n".join(printed).strip("\n")
-            everything.append(output)
+            output = printed.text().strip("\n")
+            everything.add(output)
             printed.clear()
             if status != 0:
                 self._until(f"{nonce} end", deadline)
                 raise StepFailed(self._session.name, commands[index], status, output)
             index = int(words[1]) + 1
-            if started is not None and index < len(commands):
-                started(commands[index])
+            if index < len(commands):
+                self._step = _name(commands[index])
+                if started is not None:
+                    started(commands[index])
 
     def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
         """Run every fragment in this shell, under the lock. Raises Unreachable if the connection is lost."""
-        nonce, end = secrets.token_hex(12), secrets.token_hex(12)
+        nonce, end, self._step = secrets.token_hex(12), secrets.token_hex(12), "observation"
         self._send(f"(\n{observation(fragments, nonce)}\n) 8>&- 9>&-\nprintf '\\n%s end\\n' '{end}'\n")
         return sections(self._until(f"{end} end", time.monotonic() + timeout), nonce)
 
@@ -140,7 +145,9 @@ class LockedShell:
                 channel.shutdown_write()
                 if channel is self._shell:
                     channel.settimeout(2)
-                    while channel.recv(PIECE):  # until the shell has exited, so that the lock is free on return
+                    deadline = time.monotonic() + 2
+                    # Until the shell has exited, so that the lock is free on return.
+                    while channel.recv(PIECE) and time.monotonic() < deadline:
                         pass
                 channel.close()
             except (OSError, EOFError):
@@ -164,32 +171,40 @@ class LockedShell:
                 return line.removeprefix(self._nonce).strip()
 
     def _until(self, marker: str, deadline: float) -> str:
-        lines = []
+        lines, size = [], 0
         while not (line := self._raw_line(deadline)).startswith(marker):
             lines.append(line)
+            size += len(line) + 1
+            if size > limits.OUTPUT:
+                self.close()  # what still comes would be read as the next answer
+                raise limits.OutputTooLarge(self._session.name, self._step, limits.OUTPUT)
         return "\n".join(lines)
 
     def _raw_line(self, deadline: float) -> str:
-        while b"\n" not in self._buffer:
+        """A line; of one that is too long, a part."""
+        seen = 0
+        while (end := self._buffer.find(b"\n", seen)) < 0 and (seen := len(self._buffer)) <= limits.OUTPUT:
             self._check()
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{self._session.name}: {self._step}: timed out")
             self._shell.settimeout(1)
             try:
                 piece = self._shell.recv(PIECE)
             except TimeoutError:
-                if time.monotonic() > deadline:
-                    raise Unreachable(f"{self._session.name}: a step timed out") from None
                 continue
             except (OSError, EOFError) as error:
                 raise self._session.lost(error) from None
             if not piece:
                 raise self._session.lost(EOFError(self._why()))
             self._buffer += piece
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode(errors="replace")
+        end = len(self._buffer) if end < 0 else end
+        line = self._buffer[:end].decode(errors="replace")
+        del self._buffer[: end + 1]
+        return line
 
     def _why(self) -> str:
         text = b""
-        while self._shell.recv_stderr_ready():
+        while self._shell.recv_stderr_ready() and len(text) < limits.WORDS:
             text += self._shell.recv_stderr(PIECE)
         return text.decode(errors="replace").strip() or "the server closed the session"
 
@@ -216,6 +231,11 @@ class LockedShell:
             except (OSError, EOFError):
                 self._pulse.broken = not self._stop.is_set()
                 return
+
+
+def _name(command: Command) -> str:
+    """A command as messages name it."""
+    return command.label or " ".join(command.argv[:2])
 
 
 # Each heartbeat writes a new number to a file, and the watcher counts ticks without a change, so no clock is involved.

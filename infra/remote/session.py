@@ -15,7 +15,7 @@ from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import RemoteBuild, Sections
 from infra.model.target import Target
-from infra.remote import transfer
+from infra.remote import limits, transfer
 from infra.remote.channel import PIECE
 from infra.remote.connect import connect, fingerprint
 from infra.remote.quote import ENTRY, PRELUDE, batch, entry, observation, sections
@@ -49,24 +49,35 @@ class Session:
     def name(self) -> str:
         return self.target.name
 
-    def channel(self) -> paramiko.Channel:
-        """A new exec channel with a root shell that reads its script from stdin."""
-        return self._exec(ENTRY)
+    def channel(
+        self, what: str = "a script", limit: int | None = limits.OUTPUT, window: int | None = None
+    ) -> paramiko.Channel:
+        """A new exec channel with a root shell that reads its script from stdin. If it prints more than ``limit``
+        bytes, reading raises OutputTooLarge for ``what``. ``window`` is how many bytes it may send ahead."""
+        return self._exec(ENTRY, what, limit, window=window)
 
     def program(self, name: str, terminal: tuple[str, int, int] | None = None) -> paramiko.Channel:
         """A new exec channel that runs the script of the one-off unit ``name``.
 
         ``terminal`` is the type, columns and rows of the terminal to run it in."""
-        return self._exec(entry(name), terminal)
+        return self._exec(entry(name), name, None, terminal)
 
-    def _exec(self, line: str, terminal: tuple[str, int, int] | None = None) -> paramiko.Channel:
+    def _exec(
+        self,
+        line: str,
+        what: str,
+        limit: int | None,
+        terminal: tuple[str, int, int] | None = None,
+        window: int | None = None,
+    ) -> paramiko.Channel:
         import paramiko
 
         transport = self._connection.transport
         try:
             if transport is None or not transport.is_active():
                 raise EOFError("the connection is closed")
-            channel: paramiko.Channel = transport.open_session(timeout=self.target.connect_timeout)
+            channel: paramiko.Channel = transport.open_session(window, timeout=self.target.connect_timeout)
+            limits.meter(channel, self.name, what, limit)
             if terminal is not None:
                 channel.get_pty(*terminal)
             channel.exec_command(line)
@@ -75,9 +86,10 @@ class Session:
         self.execs += 1
         return channel
 
-    def run(self, script: str, timeout: float = 60) -> Output:
-        """Run ``script`` as root in one exec. Raises Unreachable if the connection is lost or there is no root."""
-        channel = self.channel()
+    def run(self, script: str, timeout: float = 60, what: str = "a script") -> Output:
+        """Run ``script`` as root in one exec. Raises Unreachable if the connection is lost or there is no root, and
+        OutputTooLarge for ``what`` if it prints too much."""
+        channel = self.channel(what)
         data = script.encode()
         sender = threading.Thread(target=_feed, args=(channel, data), daemon=True)
         sender.start()
@@ -87,7 +99,7 @@ class Session:
             while True:
                 while channel.recv_stderr_ready():
                     stderr += channel.recv_stderr(PIECE)
-                channel.settimeout(max(0.1, min(1.0, deadline - time.monotonic())))
+                channel.settimeout(max(0.1, min(0.1 if stderr else 1.0, deadline - time.monotonic())))
                 try:
                     piece = channel.recv(PIECE)
                 except TimeoutError:
@@ -115,7 +127,8 @@ class Session:
         """Run one command as root in one exec; return its exit status and output. Raises Unreachable."""
         nonce = secrets.token_hex(12)
         begin = f"printf '%s\\n' '{nonce} begin'\n"  # a login shell may print something first
-        text = self.run(PRELUDE + begin + batch([command], nonce), command.timeout + 10).stdout
+        what = command.label or " ".join(command.argv[:2])
+        text = self.run(PRELUDE + begin + batch([command], nonce), command.timeout + 10, what).stdout
         output, _, rest = text.rpartition(f"{nonce} begin\n")[2].partition(f"\n{nonce} 0 ")
         if not rest:
             raise Unreachable(f"{self.name}: unexpected output: {text.strip()[-300:]}")
@@ -136,7 +149,7 @@ class Session:
     def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
         """Run every fragment in one exec. Raises Unreachable if the connection is lost or there is no root."""
         nonce = secrets.token_hex(12)
-        output = self.run(observation(fragments, nonce), timeout)
+        output = self.run(observation(fragments, nonce), timeout, "observation")
         if output.status != 0 and f"{nonce} done" not in output.stdout:
             raise Unreachable(f"{self.name}: observation failed: {(output.stderr or output.stdout).strip()[-300:]}")
         return sections(output.stdout, nonce)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from infra.errors import Unreachable
+from infra.remote import limits
 from infra.remote.channel import PIECE
 from infra.remote.quote import PRELUDE, assign
 from infra.remote.session import Output, Session
@@ -32,23 +34,31 @@ class Stream:
         self._session = session
         self._nonce = secrets.token_hex(12)
         self._closed = threading.Event()
+        self._beats = self._unasked = 0
         end = f"\nprintf '\\n%s end\\n' '{self._nonce}'\n"
         work = f"{assign(variables)}(\n{script}\n) 2>&1{end}"
         values = {"work": work, "ready": self._nonce, "patience": str(PATIENCE)}
-        self._channel = session.channel()
+        self._channel = session.channel("a stream", None, limits.AHEAD)  # it has no end, but its lines have
         try:
             self._channel.sendall((PRELUDE + assign(values) + _KEEP).encode())
         except (OSError, EOFError) as error:
             raise session.lost(error) from None
 
-    def lines(self) -> Iterator[bytes]:
-        """The script's output by line, until it ends or is closed. Raises Unreachable if the connection is lost."""
+    def lines(self, patience: float | None = None) -> Iterator[bytes]:
+        """The script's output by line, until it ends or is closed. Of a line of more than ``limits.LINE`` bytes, only
+        the beginning is returned. Raises Unreachable if the connection is lost, or if no line came for ``patience``
+        seconds (None: that is no error)."""
         marker, end = f"{self._nonce}\n".encode(), f"{self._nonce} end".encode()
-        listening, rest = False, b""
+        listening, rest, cut = False, b"", False
+        began = time.monotonic()
         for piece in self._pieces():
+            if patience is not None and time.monotonic() - began > patience:
+                raise self._session.lost(EOFError(f"no output for {patience:.0f} s"))
             rest += piece
             if not listening:  # a login shell may print something first
                 if marker not in rest:
+                    if len(rest) > limits.WORDS:
+                        raise limits.OutputTooLarge(self._session.name, "the login shell", limits.WORDS)
                     continue
                 rest, listening = rest.partition(marker)[2], True
                 threading.Thread(target=self._beat, daemon=True, name=f"beat {self._session.name}").start()
@@ -56,7 +66,14 @@ class Stream:
             for line in whole:
                 if line == end:
                     return
-                yield line
+                if not cut:
+                    yield line
+                cut = False
+                began = time.monotonic()
+            if len(rest) > limits.LINE:
+                if not cut:
+                    yield rest[: limits.LINE]
+                rest, cut = b"", True
         if not self._closed.is_set():
             raise self._why()
 
@@ -76,6 +93,7 @@ class Stream:
                 silent = 0 if self._heartbeats() else silent + 1
                 if silent >= SILENCE:
                     raise self._session.lost(EOFError(f"no heartbeat for {silent} s")) from None
+                yield b""
                 continue
             except (OSError, EOFError) as error:
                 raise self._session.lost(error) from None
@@ -88,8 +106,11 @@ class Stream:
     def _heartbeats(self) -> bytes:
         """What arrived on stderr: echoed heartbeats, or the error of a shell that did not start."""
         data = b""
-        while self._channel.recv_stderr_ready() and (piece := self._channel.recv_stderr(PIECE)):
-            data += piece
+        while self._channel.recv_stderr_ready() and len(data) < limits.WORDS:
+            data += self._channel.recv_stderr(PIECE)
+        self._unasked += len(data)
+        if self._unasked > self._beats + limits.WORDS:
+            raise limits.OutputTooLarge(self._session.name, "errors of a script", limits.WORDS)
         return data
 
     def _why(self) -> Unreachable:
@@ -104,6 +125,7 @@ class Stream:
 
     def _beat(self) -> None:
         while not self._closed.wait(BEAT):
+            self._beats += 1
             try:
                 self._channel.sendall(b"\n")
             except (OSError, EOFError):

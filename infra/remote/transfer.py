@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
 from infra.model.shell import RemoteBuild
+from infra.remote import limits
 from infra.remote.channel import PIECE
 from infra.remote.quote import PRELUDE, assign, building
 
@@ -26,7 +27,7 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
     size = local.stat().st_size
     ready = secrets.token_hex(12)
     script = PRELUDE + assign({"path": path, "sum": sha256, "size": str(size), "ready": ready}) + _RECEIVE
-    channel = session.channel()
+    channel = session.channel(f"the upload of {path}")
     try:
         channel.settimeout(60)
         channel.sendall(script.encode())
@@ -58,7 +59,7 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
 
 def download(session: Session, path: str, local: Path) -> None:
     """Fetch a file whole and check its sha256. Raises DynoctlError."""
-    channel = session.channel()
+    channel = session.channel(f"the download of {path}", limits.IMAGE)
     digest = hashlib.sha256()
     ready = secrets.token_hex(12)
     try:
@@ -88,7 +89,7 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
     """Run build commands on a tree: the tar in ``up`` is sent, and if every command succeeds the result is written to
     ``down`` as a tar. Output goes to ``log``. Returns the status of the first command that failed, or 0. Raises
     Unreachable."""
-    channel = session.channel()
+    channel = session.channel("the build", limits.IMAGE)
     deadline = time.monotonic() + job.timeout + 60
     ready = secrets.token_hex(12)
     try:
@@ -154,6 +155,8 @@ def _after(channel: paramiko.Channel, ready: str) -> bytes | None:
         if not piece:
             return None
         data += piece
+        if len(data) > limits.WORDS + PIECE:
+            raise EOFError("the login shell prints too much")
     return data.partition(marker)[2]
 
 
@@ -164,5 +167,5 @@ def _tail(channel: paramiko.Channel) -> str:
     for receive in (channel.recv, channel.recv_stderr):
         with suppress(TimeoutError):
             while piece := receive(PIECE):
-                data += piece
+                data = (data + piece)[-limits.WORDS :]
     return data.decode(errors="replace").strip()[-300:]

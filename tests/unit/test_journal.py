@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
 
 from infra.cli.time_argument import since
 from infra.errors import DynoctlError
-from infra.ops.journal import Line, Merger, Reader, Wanted, merge
+from infra.ops import journal
+from infra.ops.journal import Line, Merger, Reader, Wanted, in_order, newest
 from infra.views import logs as view
 
 
@@ -45,6 +48,11 @@ def line(time: int, server: str = "a", dyno: str = "web.1", message: str = "") -
         (entry(_SYSTEMD_UNIT="init.scope", _PID="1", UNIT="cron.service"), None),
         (entry(_SYSTEMD_UNIT="init.scope", _PID="1", UNIT="dyno-shop-web-1-ready.service"), None),
         (entry(__REALTIME_TIMESTAMP=None), None),
+        (entry(__REALTIME_TIMESTAMP="9" * 18), None),
+        (entry(__REALTIME_TIMESTAMP="\N{SUPERSCRIPT TWO}"), None),
+        ("[" * 100_000, None),
+        ('{"MESSAGE":' + "[" * 100_000, None),
+        (entry(PRIORITY="\N{SUPERSCRIPT TWO}"), ("web.1", "app", "hello")),
         ("-- no json --", None),
         ("[]", None),
     ],
@@ -57,12 +65,32 @@ def test_the_dyno_of_a_line(text: str, means: tuple[str, str, str] | None) -> No
 def test_lines_are_merged_by_time_in_the_order_of_each_server() -> None:
     a = [line(1), line(5), line(3, message="the clock was set back"), line(9)]
     b = [line(2, "b"), line(4, "b"), line(8, "b")]
-    merged = merge([a, b], None)
+    merged = list(in_order([a, b]))
     assert [one for one in merged if one.server == "a"] == a
     assert [one.time for one in merged] == [1, 2, 4, 5, 3, 8, 9]
-    assert merge([a, b], 2) == merged[-2:]
-    assert merge([a, b], 0) == []
-    assert merge([a, b], 100) == merged
+    backwards = list(in_order([a[::-1], b[::-1]], backwards=True))
+    assert [one for one in backwards if one.server == "a"] == a[::-1]
+    assert list(newest(iter(backwards), 2)) == backwards[1::-1]
+    assert list(newest(iter(backwards), 0)) == []
+    assert list(newest(iter(backwards), 100)) == backwards[::-1]
+
+
+def test_lines_are_taken_one_by_one_and_the_last_of_many_come_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Line]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield line(taken)
+
+    assert [one.time for one in islice(in_order([endless(), [line(2, "b"), line(5, "b")]]), 4)] == [1, 2, 2, 3]
+    assert taken < 6
+    many = [line(10_000 - number, message="x" * (number % 5000)) for number in range(5000)]
+    assert list(newest(iter(many), 4000)) == many[3999::-1]
+    monkeypatch.setattr(journal, "ON_DISK", 1 << 20)
+    with pytest.raises(DynoctlError, match="the last 5000 lines are larger than"):
+        list(newest(iter(many), 5000))
 
 
 def test_late_lines_are_put_in_order() -> None:
