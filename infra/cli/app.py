@@ -87,12 +87,15 @@ app.add_typer(lab.app, name="lab")
 def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code. Never raises and never prints a traceback."""
     from infra.cli import streams
-    from infra.cli.fail import report
+    from infra.cli.fail import INTERRUPTED, report, report_signals, streams_json
 
     streams.prepare()
+    report_signals(argv)
     try:
         completion.prepare()
         code = app(args=list(argv), prog_name="dynoctl", standalone_mode=False)
+        if code == INTERRUPTED and streams_json(argv):  # typer makes this of a KeyboardInterrupt
+            raise KeyboardInterrupt
     except BaseException as error:  # the outermost boundary: users must never see a traceback
         code = report(error, argv)
     return streams.finish(code if isinstance(code, int) else 0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import typer
@@ -22,12 +24,34 @@ def report(error: BaseException, argv: Sequence[str] = ()) -> int:
     """Print on stderr what went wrong and return the exit code (Click's own 2 becomes 1). ``argv`` is the command
     line: if its output is a stream of JSON lines, the last of them is written too."""
     code = _report(error)
-    if argv and argv[0] in STREAMING and "--json" in argv and not isinstance(error, typer.Exit):
+    if streams_json(argv) and not isinstance(error, typer.Exit):
         from infra.views import stream_json
 
         summary, hint = _words(error)
         stream_json.write_failure(code, summary, hint)
     return code
+
+
+def report_signals(argv: Sequence[str]) -> None:
+    """Let SIGTERM and SIGHUP end a command whose output is a stream with a report, too. While servers are changed,
+    ``interruptible`` of ``infra.cli.apply`` handles SIGTERM; before that, there is nothing to finish."""
+    if not streams_json(argv) or threading.current_thread() is not threading.main_thread():
+        return
+
+    def leave(number: int, _: object) -> None:
+        from infra.views import stream_json
+
+        stream_json.write_abandoned(128 + number)
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, leave)
+
+
+def streams_json(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON lines that end with a report."""
+    return bool(argv) and argv[0] in STREAMING and "--json" in argv
 
 
 def _words(error: BaseException) -> tuple[str, str]:

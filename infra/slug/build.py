@@ -183,7 +183,7 @@ def _new_log(build: Build) -> Path:
 
 
 def _failed(build: Build, status: int, log: Path) -> BuildFailed:
-    lines = log.read_text(errors="replace").splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     reason = f"timed out after {TIMEOUT} s" if status in (124, 137) else f"failed with exit status {status}"
     tail = "\n".join(f"  {line}" for line in lines[-_TAIL:])
     return BuildFailed(f"build of {build.app} {reason}; no server was changed", f"{tail}\nFull log: {log}")

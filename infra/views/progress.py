@@ -42,6 +42,7 @@ class LiveProgress:
         self._rows: dict[str, dict[str, str | int]] = {}
         self._mutex = threading.Lock()
         self._live: Live | None = None
+        self._spinner = "dots" if "utf" in (sys.stderr.encoding or "").lower() else "line"
 
     def __enter__(self) -> LiveProgress:
         from rich.console import Console
@@ -79,7 +80,7 @@ class LiveProgress:
 
         table = Table.grid(padding=(0, 2))
         for server, row in sorted(self._rows.items()):
-            mark = Text("✗", style="red") if row["failed"] else Spinner("dots", style="cyan")
+            mark = Text("✗", style="red") if row["failed"] else Spinner(self._spinner, style="cyan")
             table.add_row(
                 mark,
                 Text(server, style="bold"),

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -135,3 +137,18 @@ def test_json_output_ends_with_a_report(project: Path, line: str, code: int, say
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["type"], last["exit_code"], last["ok"]) == ("report", code, False) and done.returncode == code
     assert says in last["error"]["summary"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_json_output_ends_with_a_report_after_a_signal(project: Path, tmp_path: Path, number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        manifest = (project / "dyno.yaml").read_text("utf-8").replace("port: 1}", f"port: {silent.getsockname()[1]}}}")
+        (tmp_path / "dyno.yaml").write_text(manifest.replace("source: .", f"source: {project}"), encoding="utf-8")
+        argv = [DYNOCTL, "apply", "--auto-approve", "--json"]
+        process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with silent.accept()[0]:
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+    last = json.loads(out.splitlines()[-1])
+    assert (last["type"], last["exit_code"]) == ("report", process.returncode)
+    assert process.returncode == 128 + number and "Traceback" not in err
