@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.load import Load
-from tests.lab.support import APPS, AWAY_AFTER, Project, eventually, let_pass, snapshot
+from tests.lab.support import APPS, AWAY_AFTER, Project, eventually, snapshot
 
 
 @pytest.fixture
@@ -89,27 +88,6 @@ def test_a_server_drains_under_load_and_leaves(app: Project, fleet: Any) -> None
     app.manifest["servers"] = [server for server in app.manifest["servers"] if server["name"] == "grid-1"]
     app.settled()
     assert units(fleet).total() == 4
-
-
-@pytest.mark.soak
-def test_a_drain_that_is_killed_anywhere_is_finished_by_the_next(app: Project, fleet: Any) -> None:
-    app.apply()
-    chance = random.Random(2009)
-    for number in range(12):
-        target = fleet.names[number % 3]
-        drain(app, target)
-        (app.source / "round").write_text(str(number // 2))
-        process = app.start("apply", "--auto-approve")
-        let_pass(chance.uniform(0.3, 4), "the moment of the kill is a random one")
-        process.kill()
-        process.communicate()
-        eventually(lambda: app.dynoctl("apply", "--auto-approve", code=None).returncode == 0)
-        assert app.plan()["changes"] == [], number
-        assert set(units(fleet).values()) == {1} and units(fleet).total() == 4, number
-        rows = app.ps().values()
-        assert target not in {row["server"] for row in rows} and {row["state"] for row in rows} == {"up"}, number
-        left = fleet.exec(target, "sh", "-c", "ls -d /var/lib/dynoctl /etc/dyno /srv/dyno 2>/dev/null; :").stdout
-        assert left == "", number
 
 
 def test_a_dead_server_is_given_up_and_comes_back(app: Project, fleet: Any) -> None:
