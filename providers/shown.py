@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -41,12 +41,8 @@ def parse(output: str) -> Mapping[str, Unit]:
 def words(text: str) -> list[str]:
     """The values of a list such as ``DropInPaths``. systemd quotes those with a backslash for a shell; older versions
     write it as ``\\x5c``. The names of mount units have backslashes."""
-    if '"' in text:
-        try:
-            return shlex.split(text)
-        except ValueError:
-            return text.split()
-    return [word.replace("\\x5c", "\\") for word in text.split()]
+    found = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', text)
+    return [re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.replace("\\x5c", "\\") for quoted, plain in found]
 
 
 def outdated(units: Mapping[str, Unit], name: str, lines: Iterable[str]) -> bool:
