@@ -86,7 +86,7 @@ class DropIns:
             if sets and (_directory(path) == own or (_directory(path) in shared and _name(path) not in masked))
         }
         # What is loaded counts even if its file has been removed since.
-        found |= {path for path in state.get("DropInPaths", "").split() if self.sets.get(path, True)}
+        found |= {path for path in shown.words(state.get("DropInPaths", "")) if self.sets.get(path, True)}
         type_ = f"/{_type(unit)}.d"
         found = {path for path in found if not path.rpartition("/")[0].endswith(type_) or path.startswith("/etc/")}
         fragment = state.get("FragmentPath", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -37,12 +38,19 @@ def parse(output: str) -> Mapping[str, Unit]:
     return units
 
 
+def words(text: str) -> list[str]:
+    """The values of a list such as ``DropInPaths``. systemd quotes those with a backslash for a shell; older versions
+    write it as ``\\x5c``. The names of mount units have backslashes."""
+    found = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', text)
+    return [re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.replace("\\x5c", "\\") for quoted, plain in found]
+
+
 def outdated(units: Mapping[str, Unit], name: str, lines: Iterable[str]) -> bool:
     """Whether systemd has loaded an older version of the file of a unit. ``lines`` are all that ``show`` printed."""
     if units.get(name, {}).get("NeedDaemonReload") != "yes":
         return False
     # systemd also says so if it loaded the drop-ins in another order, as it appends those of set-property.
-    several = len(units[name].get("DropInPaths", "").split()) > 1
+    several = len(words(units[name].get("DropInPaths", ""))) > 1
     if units.get(_ANY, {}).get("NeedDaemonReload") != "yes" and not several:
         return True
     written = [line.split(" ", 2)[1] for line in lines if line.startswith("written ") and line.endswith(f" {name}")]

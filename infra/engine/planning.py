@@ -82,7 +82,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     closed = routing.closed(manifest.app.name, {name: server.routes for name, server in facts.items()})
     if closed:
         notes.append(f"maintenance mode is on ({', '.join(closed)}); to turn it off: dynoctl maintenance off")
-    having = volumes.holders(stack.volumes, carried, lambda name: key_of(manifest.app.name, name))
+    having = volumes.holders(stack.volumes, found, lambda name: key_of(manifest.app.name, name))
     formation = form(manifest, facts, unreachable, inputs.request.evacuate, volumes=stack.volumes, holders=having)
     notes = [note for name, note in gone.items() if name not in formation.homes.values()] + notes[len(gone) :]
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)

@@ -99,7 +99,7 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
     facts = {name: result.observed.facts for name, result in reachable.items()}
     having = volumes.holders(
         stack.volumes,
-        {name: result.observed.resources for name, result in reachable.items()},
+        {name: result.observed for name, result in reachable.items()},
         lambda name: registry.volume_key(manifest.app.name, name),
     )
     lost = [name for name in results if name not in reachable]

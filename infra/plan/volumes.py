@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from infra.errors import Diagnostic
+from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest, Volume
 from infra.model import naming
 from infra.model.formation import Formation
@@ -52,10 +53,17 @@ def together(
     return found
 
 
-def holders(volumes: Sequence[Volume], found: Resources, key_of: Callable[[str], str]) -> dict[str, list[str]]:
-    """The servers that have each volume. ``key_of`` returns the key of the resource of a volume."""
+def holders(
+    volumes: Sequence[Volume], found: Mapping[str, Observed], key_of: Callable[[str], str]
+) -> dict[str, list[str]]:
+    """The servers that have each volume, or should have it by their records: its disk may not be mounted, and an old
+    copy elsewhere is not the data. ``key_of`` returns the key of the resource of a volume."""
     return {
-        volume.name: [server for server, resources in found.items() if key_of(volume.name) in resources]
+        volume.name: [
+            server
+            for server, observed in found.items()
+            if key_of(volume.name) in observed.resources or key_of(volume.name) in observed.facts.record
+        ]
         for volume in volumes
     }
 

@@ -155,7 +155,7 @@ def test_drift_is_found_said_and_repaired(shop: Project, fleet: Any) -> None:
 
     # A whole dyno that somebody removed keeps its home and its port.
     before = shop.ps()["web.4"]
-    on("web.4", "systemctl disable -q --now dyno-shop-web-4; rm /etc/systemd/system/dyno-shop-web-4*")
+    on("web.4", "systemctl disable -q --now dyno-shop-web-4; rm -r /etc/systemd/system/dyno-shop-web-4*")
     on("web.4", "systemctl daemon-reload")
     shop.apply()
     after = shop.ps()["web.4"]

@@ -85,6 +85,24 @@ def test_what_is_no_drift(tmp_path: Path) -> None:
     assert drop_ins.parse([]).of(OURS, {"FragmentPath": above}) == (above,), "another file is run instead of ours"
 
 
+@pytest.mark.parametrize("quoted", ['"{}"', "{}"])
+def test_a_mount_of_an_app_with_a_dash(tmp_path: Path, quoted: str) -> None:
+    """The name of its unit has a backslash, which systemd quotes or escapes in a list of paths."""
+    name = paths.mount_unit("my-app", DIGEST)
+    own, shared = f"/etc/systemd/system/{name}.d/x.conf", "/etc/systemd/system/srv-dyno-.mount.d/x.conf"
+    _write(tmp_path, own, shared)
+
+    def found() -> tuple[str, ...]:
+        escaped = own.replace("\\", "\\\\" if '"' in quoted else "\\x5c")
+        return drop_ins.parse(listed(tmp_path, "mount")).of(name, {"DropInPaths": quoted.format(escaped)})
+
+    assert found() == (shared, own)
+    command = drop_ins.revert(name)
+    _sh(tmp_path, *command.argv[2:3], *command.argv[4:])
+    assert found() == ()
+    assert (tmp_path / own[1:]).is_symlink()
+
+
 NAMES = {
     "unit": "dyno-shop-web-1.service",
     "socket": "dyno-shop-web-1.socket",

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from infra.fleet.observe import Observed
 from infra.manifest.model import Schedule, Volume
 from infra.model import naming, release
 from infra.model.formation import Formation
 from infra.model.provider import Scope
+from infra.model.resource import Found
 from infra.model.run_request import Base, RunRequest
 from infra.plan import volumes
 from infra.plan.formation import form
@@ -83,6 +85,22 @@ def test_new_dynos_go_to_the_data_and_what_runs_there_stays() -> None:
     assert placed(split, JOBS).homes == {**split, "nightly.1": "s1"}
     assert placed(split, JOBS, data={"uploads": ["s2"]}).homes == {**split, "web.1": "s2"}
     assert placed(split, JOBS, data={"uploads": ["s2", "s1"]}).homes == {**split, "nightly.1": "s1"}, "a copy is there"
+
+
+def test_an_old_copy_is_not_the_data_of_a_disk_that_is_not_mounted() -> None:
+    """The dyno stays, and the plan is refused as it was: it must not start on files of long ago."""
+    homes = {"web.1": "s2", "worker.1": "s3"}
+    found = {name: Observed(facts(name, homes), {}) for name in ("s1", "s2", "s3")}
+    key = KEY("shop", "uploads")
+    found["s1"] = replace(found["s1"], resources={key: Found({})})
+    found["s2"] = replace(found["s2"], facts=replace(found["s2"].facts, record={key: {}}))
+    having = volumes.holders((UPLOADS,), found, lambda name: KEY("shop", name))
+    assert having == {"uploads": ["s1", "s2"]}
+    made = placed(homes, UPLOADS, data=having)
+    assert made.homes["web.1"] == "s2"
+    one = replace(manifest(3, 1), volumes=(UPLOADS,))
+    (problem,) = volumes.check(one, one.volumes, made, {name: seen.resources for name, seen in found.items()}, KEY)
+    assert "is on s1, and its dynos would run on s2" in problem.summary
 
 
 def test_a_volume_on_a_server_that_is_away_is_waited_for() -> None:
