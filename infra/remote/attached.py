@@ -177,6 +177,7 @@ printf '%s' "$environment" > "$variables" && printf '%s' "$program" > "$script" 
 # second one.
 _GUARD = f"""\
 {{
+trap '' HUP PIPE
 {_WRITE}printf '%s\\n' "$ready"
 while :; do
   word=$(timeout "$patience" sh -c 'read -r word && printf %s "$word"') || word=
