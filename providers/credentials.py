@@ -54,7 +54,7 @@ class CredentialFiles(Base):
         if change.before is not None:
             return []
         directory = paths.credentials(scope.app, str(change.resource.dyno))
-        return [Command(("sh", "-c", 'rmdir "$1" 2>/dev/null; :', "rmdir", directory))]
+        return [Command(("sh", "-c", '[ ! -d "$1" ] || rmdir --ignore-fail-on-non-empty "$1"', "rmdir", directory))]
 
     def triggers(self, change: Change) -> bool:
         return change.before is None or change.after is None or "files" in change.differing()

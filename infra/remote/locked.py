@@ -52,10 +52,7 @@ class LockedShell:
         self._stop = threading.Event()
         self._heart = session.channel()
         values = {"app": app, "nonce": self._nonce, "patience": str(PATIENCE)}
-        try:
-            self._heart.sendall((PRELUDE + assign(values) + _HEART).encode())
-        except (OSError, EOFError) as error:
-            raise session.lost(error) from None
+        self._heart.sendall((PRELUDE + assign(values) + _HEART).encode())
         self._shell = session.channel("the shell", None)  # each exchange has a limit of its own
         values |= {
             "holder": holder,
@@ -240,9 +237,8 @@ def _name(command: Command) -> str:
     return command.label or " ".join(command.argv[:2])
 
 
-# Each heartbeat writes a new number to a file, and the watcher counts ticks without a change, so no clock is involved.
-# Every session has a file of its own, as sessions that only wait for the lock have a heartbeat too. If the network is
-# cut, nobody ends the session, so each read has a limit; and a shell that is ended by a signal runs no trap for EXIT.
+# Each heartbeat writes a new number to the session's file; the watcher counts ticks without a change, not time. A cut
+# network ends no session, so each read has a limit; and a shell that a signal ends runs no trap for EXIT.
 _HEART = """\
 mkdir -p /run/dynoctl
 beat=/run/dynoctl/$app.lock.beat.$nonce

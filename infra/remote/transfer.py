@@ -125,11 +125,13 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
         channel.close()
 
 
-# One compound command, so that the shell has read all of it before the file follows on stdin.
+# One compound command, so that the shell has read all of it before the file follows on stdin. What an earlier upload of
+# the file left would take the space that this one needs. A shell that is ended by a signal runs no trap for EXIT.
 _RECEIVE = """\
-{ mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf '%s\\n' "$ready" && cat > "$new" &&
+{ mkdir -p "${path%/*}" && new=$path.$$.new && rm -f "$path".*.new && trap 'rm -f "$new"' EXIT &&
+  trap 'exit 1' HUP PIPE TERM && printf '%s\\n' "$ready" && cat > "$new" &&
   [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
-  { [ -s "$path" ] || { sync "$new"; mv -f "$new" "$path"; }; } 2>&1; exit $?; }
+  sync "$new" && mv -f "$new" "$path" && sync "${path%/*}"; exit $?; } 2>&1
 """
 
 

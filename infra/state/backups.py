@@ -21,9 +21,10 @@ for path; do
   grep -Fxqs -e "$path" "$kept"/*.path && continue
   while [ -e "$kept/$number.path" ]; do number=$((number + 1)); done
   rm -f "$kept/$number"
-  [ ! -e "$path" ] || cp -p -- "$path" "$kept/$number" || exit
-  printf '%s\\n' "$path" > "$kept/new" && mv -f "$kept/new" "$kept/$number.path" || exit
+  [ ! -e "$path" ] || { cp -p -- "$path" "$kept/$number" && sync "$kept/$number"; } || exit
+  printf '%s\\n' "$path" > "$kept/new" && sync "$kept/new" && mv -f "$kept/new" "$kept/$number.path" || exit
 done
+sync "$kept"
 """
 
 _RESTORE = """\
@@ -31,7 +32,9 @@ for name in "$1"/*.path; do
   [ -e "$name" ] || { echo "no backup found"; exit 1; }
   IFS= read -r path < "$name" || exit
   copy=${name%.path}
-  if [ -e "$copy" ]; then cp -p -- "$copy" "$path.new" && mv -f -- "$path.new" "$path" || exit
+  if [ -e "$copy" ]; then
+    cp -p -- "$copy" "$path.new" && sync "$path.new" && mv -f -- "$path.new" "$path" && sync "${path%/*}" ||
+      { rm -f -- "$path.new"; exit 1; }
   else rm -f -- "$path" || exit; fi
 done
 """

@@ -32,8 +32,8 @@ def record(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
 
 
 def forget_records(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
-    """``records.forget``: the app's directory goes, and the last one takes the root along."""
-    (home,) = argv
+    """``records.forget``: the app's directory goes, and directories that are empty then."""
+    home, *_ = argv
     for path in server.below(home):
         server.remove(path)
         yield
@@ -84,6 +84,7 @@ def restore(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
             try:
                 server.write(f"{path}.new", server.files[copy])
             except DiskFull:
+                server.remove(f"{path}.new")
                 return 1, "no space left on device"
             yield
             server.move(f"{path}.new", path)
