@@ -39,7 +39,8 @@ def _patterns(app: str) -> list[str]:
     name, home, mount = re.escape(app), re.escape(paths.home(app)), re.escape(f"srv-dyno-{escape(app)}-")
     roots = "|".join(re.escape(root) for root in _ROOTS)
     return [
-        rf"{re.escape(paths.env_directory(app))}/{_DYNO}(\.env|\.credentials/[^/]+){_SUFFIX}",
+        rf"{re.escape(paths.env_directory(app))}/{_DYNO}\.env{_SUFFIX}",
+        rf"{re.escape(paths.env_directory(app))}/{_DYNO}\.credentials/[^/]+\.dynoctl-new",
         rf"{paths.UNITS}/(dyno-{name}-{_UNIT}|{mount}[0-9a-f]{{64}}\.mount){_SUFFIX}",
         rf"({roots})/(dyno-{name}-{_UNIT}|{mount}[0-9a-f]{{64}}\.mount)\.d",
         rf"{paths.UNITS}/[^/]+\.wants/dyno-{name}-{_UNIT}",
@@ -53,7 +54,7 @@ _ROOTS = (paths.UNITS, "/etc/systemd/system.control", "/run/systemd/system", pat
 
 # Files of a router that this app does not use are none of its business.
 _SCRIPT = """\
-set -- "$environments"/*.new "$environments"/*.dynoctl-new "$environments"/*.credentials/*.new
+set -- "$environments"/*.new "$environments"/*.dynoctl-new
 set -- "$@" "$environments"/*.credentials/*.dynoctl-new "$home"/*/*.new "$home"/*/*.dynoctl-new
 for unit in dyno-"$app"- srv-dyno-"$escaped"-; do
   set -- "$@" /etc/systemd/system/"$unit"*.new /etc/systemd/system/"$unit"*.dynoctl-new

@@ -41,7 +41,8 @@ class Router(Base):
             if "leftover" in found:
                 return {scope.app: Found({"state": "leftover"}, damaged=True, reason=CUT_OFF)}
             # An unreadable configuration is replaced.
-            return {scope.app: Found({"state": "damaged"})} if "mark" in found else {}
+            known: Attributes = {"kind": found["kind"]} if found.get("kind") else {}
+            return {scope.app: Found({"state": "damaged", **known})} if "mark" in found else {}
         attributes: dict[str, Attribute] = {name: wanted[name] for name in _MARKED if name in wanted}
         for name in ("certificate", "key"):
             if name in found:
@@ -105,8 +106,10 @@ if [ ! -e "apps/$app/mark.json" ]; then
   # The process still routes to the app if its removal was linked and not loaded.
   [ $state = outdated ] && [ -e "../$loaded/apps/$app/mark.json" ] && cd "../$loaded" || exit 0
 fi
-printf 'mark '; cat "apps/$app/mark.json"
+printf 'mark '; cat "apps/$app/mark.json"; echo  # a power cut may have left it empty
 site=apps/$app
+kind=; [ ! -e "$site/kind" ] || read -r kind < "$site/kind"
+printf 'kind %s\\n' "$kind"
 sum=$(cat "$site/mark.json" "$site/open" "$site/closed" "$site/frontends" base "$unit" 2>/dev/null | sha256sum)
 printf 'config %s\\n' "${sum%% *}"
 [ -r "$kept" ] && IFS= read -r salt < "$kept"

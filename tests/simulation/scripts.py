@@ -81,13 +81,14 @@ def restore(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
         if not path:
             return 1, ""
         if copy in server.files:
+            new = f"{path}.dynoctl-new"
             try:
-                server.write(f"{path}.new", server.files[copy])
+                server.write(new, server.files[copy])
             except DiskFull:
-                server.remove(f"{path}.new")
+                server.remove(new)
                 return 1, "no space left on device"
             yield
-            server.move(f"{path}.new", path)
+            server.move(new, path)
         else:
             server.remove(path)
         yield
@@ -107,7 +108,7 @@ def forget_backups(server: SimServer, argv: tuple[str, ...], stdin: str) -> Step
         if f"{home}/pending/{dyno}" not in server.files:
             for name in server.below(f"{home}/undo/{dyno}"):
                 if name.endswith(".path"):
-                    server.remove(server.files[name].rstrip("\n") + ".new")
+                    server.remove(server.files[name].rstrip("\n") + ".dynoctl-new")
             server.remove_tree(f"{home}/undo/{dyno}")
             yield
     return 0, ""

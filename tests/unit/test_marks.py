@@ -242,6 +242,7 @@ OURS = (
     "/etc/dynoctl/router/incoming",
 )
 THEIRS = (
+    "/etc/dyno/shop/web.1.credentials/key.new",
     "/etc/dyno/shop/notes.new",
     "/etc/dyno/shop-admin/web.1.env.new",
     f"{paths.UNITS}/dyno-shop-admin-web-1.service.dynoctl-new",
@@ -255,7 +256,7 @@ THEIRS = (
 
 def test_leftovers_have_exact_names() -> None:
     assert list(Leftover().parse(SCOPE, "\n".join((*OURS, *THEIRS)))) == list(OURS)
-    assert Leftover().parse(Scope("shop-admin", ""), THEIRS[2]), "each app has its own"
+    assert Leftover().parse(Scope("shop-admin", ""), THEIRS[3]), "each app has its own"
 
 
 @pytest.mark.parametrize("says", ["dpkg was interrupted, you must run 'dpkg --configure -a'", "something else"])
