@@ -36,7 +36,7 @@ class User(Base):
                 for member in fields[3].split(","):
                     groups.setdefault(member, []).append(fields[0])
             elif line.startswith("volumes "):
-                sharing.add(volume.group(line.removeprefix("volumes ")))
+                sharing.add(f"dyno-{line.removeprefix('volumes ')}")  # its group before 0.2.0
             elif line.startswith("locked ") and len(fields) == 2:
                 locked[fields[0].removeprefix("locked ")] = fields[1] == "yes"
         users: dict[str, Found] = {}
