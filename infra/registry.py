@@ -25,6 +25,7 @@ from providers.desired import AppRelease, candidate_unit, release_unit, resource
 from providers.directory import Directory
 from providers.env_file import EnvFile
 from providers.launch_file import LaunchFile
+from providers.leftover import Leftover
 from providers.mount import Mount
 from providers.package import Package
 from providers.router import Router
@@ -49,6 +50,7 @@ class Everything:
 
     providers: Sequence[Provider] = (
         Package(),
+        Leftover(),
         Directory(),
         Volume(),
         SlugProvider(),

@@ -7,6 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from infra.model.provider import Scope
 from infra.model.resource import Attributes, Change, Command, Effect
 
+CUT_OFF = "left by an apply that was cut off"
+"""Why something that has no mark is removed."""
+
 
 class Base:
     """The parts of a provider that only some resource types override."""

@@ -54,7 +54,7 @@ class CredentialFiles(Base):
         if change.before is not None:
             return []
         directory = paths.credentials(scope.app, str(change.resource.dyno))
-        return [Command(("sh", "-c", 'rmdir "$1" 2>/dev/null; :', "rmdir", directory))]
+        return [Command(("sh", "-c", '[ ! -d "$1" ] || rmdir --ignore-fail-on-non-empty "$1"', "rmdir", directory))]
 
     def triggers(self, change: Change) -> bool:
         return change.before is None or change.after is None or "files" in change.differing()
@@ -87,6 +87,7 @@ stat -c 'directory %a %U:%G %n' "$@"
 for directory; do
   for file in "$directory"/*; do
     [ -f "$file" ] || continue
+    case $file in *.dynoctl-new) continue;; esac  # left by a power cut; no dyno has read it
     sum=$({ printf %s "$salt"; cat "$file"; } | sha256sum)
     printf 'file %s %s %s\\n' "$(stat -c '%a %U:%G' "$file")" "${sum%% *}" "$file"
   done

@@ -42,8 +42,15 @@ _SCRIPT = """\
 [ -d "$path" ] || exit 0
 mark=foreign; [ -e "$made" ] && mark=made
 shared=alone
-set -- /etc/systemd/system/dyno-*.service
-[ -e "$1" ] && [ -n "$(grep -Lx "X-Dynoctl-App=$app" -- "$@")" ] && shared=shared
+set --
+for file in /etc/systemd/system/dyno-*.service; do
+  [ -e "$file" ] || continue
+  if [ -s "$file" ]; then set -- "$@" "$file"; continue; fi
+  # An empty file has no mark: it is this app's if its name is that of one of its dynos.
+  rest=${file##*/dyno-"$app"-}; rest=${rest%.service}; rest=${rest%-ready}; rest=${rest%-due}
+  case ${rest%-*} in "$rest"|*[!a-z0-9]*) shared=shared;; esac
+done
+[ $# -gt 0 ] && [ -n "$(grep -Lx "X-Dynoctl-App=$app" -- "$@")" ] && shared=shared
 stat -L -c "%a %U:%G $mark $shared" "$path"  # it may be a link
 """
 

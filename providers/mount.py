@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from infra.model import paths
 from infra.model.naming import APP
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command, Found
+from infra.model.resource import NOT_WANTED, Attributes, Change, Command, Found
 from providers import drop_ins, files, ini, shown
-from providers.base import Base
-from providers.slug import DIGEST, name
+from providers.base import CUT_OFF, Base
+from providers.slug import DIGEST, WHOLE, name
 
 OPTIONS = "ro,nodev,nosuid"
 
@@ -23,45 +23,57 @@ class Mount(Base):
 
     def observe(self, scope: Scope) -> Fragment:
         # The pattern contains the escaped name, so that ``shop`` does not match the mounts of ``shop-admin``.
-        unit = paths.mount_unit(scope.app, "")
-        values = {"start": unit.removesuffix(".mount"), "parent": paths.mounts(scope.app), "shown": _SHOWN}
+        start = paths.mount_unit(scope.app, "").removesuffix(".mount")
+        directory = f"{paths.home(scope.app)}/slugs"
+        values = {"start": start, "parent": paths.mounts(scope.app), "slugs": directory, "shown": _SHOWN}
         return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
+        """Mounts are known by their exact names: nobody else has units, mounts, directories or loop devices of a
+        digest there, so what has no mark (any more) is ours as well."""
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
+        words: dict[str, set[str]] = {word: set() for word in ("directory", "stale")}
         mounted: dict[str, str] = {}
+        loops: dict[str, list[str]] = {}
         parent = ""
         for line in output.splitlines():
             word, _, rest = line.partition(" ")
             file, colon, text = line.partition(".mount:")
-            if word == "parent":
+            if colon and " " not in file and "=" not in file:
+                texts.setdefault(_digest(file), []).append(text)
+            elif word == "file":
+                texts.setdefault(_digest(rest.removesuffix(".mount")), [])
+            elif word == "parent":
                 parent = rest
+            elif word == "loop":
+                device, _, path = rest.partition(" ")
+                digest = path.removesuffix(" (deleted)").rpartition("/")[2].removesuffix(".squashfs")
+                loops.setdefault(digest, []).append(device)
             elif word == "mounted":
                 path, _, missing = rest.partition(" ")
-                mounted[path] = missing.strip()
-            elif colon and "=" not in file:
-                texts.setdefault(f"{file}.mount", []).append(text)
+                mounted[path.rpartition("/")[2]] = missing.strip()
+            elif word in words:
+                words[word].add(rest.rpartition("/")[2])
             else:
                 properties.append(line)
         states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
         mounts: dict[str, Found] = {}
-        for file, lines in texts.items():
-            settings = ini.parse("\n".join(lines))
-            if settings.get(f"Unit.{APP}") != scope.app:
-                continue
-            digest = file.removesuffix(".mount").rpartition("-")[2]
-            if not DIGEST.match(digest):
-                continue
-            mounts[name(scope.app, digest)] = Found(
-                {
-                    "digest": digest,
-                    "unit": settings,
-                    "mounted": _mounted(mounted.get(paths.mount(scope.app, digest))),
-                    "parent": parent,
-                    "drop_ins": others.of(file, states.get(file, {})),
-                }
-            )
+        for digest in dict.fromkeys([*texts, *words["directory"], *mounted, *loops]):
+            if DIGEST.match(digest):
+                file = paths.mount_unit(scope.app, digest)
+                unit = ini.parse("\n".join(texts.get(digest, ())))
+                mounts[name(scope.app, digest)] = Found(
+                    {
+                        "digest": digest,
+                        "unit": unit,
+                        "mounted": False if digest in words["stale"] else _mounted(mounted.get(digest)),
+                        "parent": parent,
+                        "drop_ins": others.of(file, states.get(file, {})),
+                        "loops": tuple(loops.get(digest, ())),
+                    },
+                    reason=NOT_WANTED if unit else CUT_OFF,
+                )
         return mounts
 
     def spontaneous(self, found: Attributes) -> Collection[str]:
@@ -70,59 +82,139 @@ class Mount(Base):
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         digest = str((change.after or change.before or {})["digest"])
-        unit = paths.mount_unit(scope.app, digest)
-        file = f"{paths.UNITS}/{unit}"
+        unit, path, image = (make(scope.app, digest) for make in (paths.mount_unit, paths.mount, paths.slug))
+        loops = Command(("sh", "-c", _DETACH, "detach", image), label=f"detach the loop devices of {digest[:12]}")
         if change.after is None:
-            path = paths.mount(scope.app, digest)
             return [
-                Command(("sh", "-c", _STOP, "stop", unit), label=f"unmount {path}"),
-                files.remove(file, f"{file}.d"),
-                files.systemctl("daemon-reload"),
+                Command(("sh", "-c", _UNMOUNT, "unmount", path, unit), label=f"unmount {path}"),
+                *([loops] if (change.before or {}).get("loops") else []),
                 Command(("sh", "-c", _RMDIR, "rmdir", path), label=f"remove {path}"),
+                files.remove(*files.unit_files(unit), label=f"remove {unit}"),
+                files.systemctl("daemon-reload"),
             ]
         return [
             files.make_directory(paths.mounts(scope.app), "0700"),
             drop_ins.revert(unit),
-            files.write(file, ini.render(settings(scope.app, digest)), "0644"),
+            files.write(f"{paths.UNITS}/{unit}", ini.render(settings(scope.app, digest)), "0644"),
             files.systemctl("daemon-reload"),
-            files.systemctl("start", unit, label=f"mount the slug {digest[:12]}"),
+            *([loops] if (change.before or {}).get("loops") else []),
+            Command(("sh", "-c", _MOUNT, "mount", path, unit), label=f"mount the slug {digest[:12]}"),
             # With the options of a drop-in that is gone, it would stay mounted.
-            Command(("mount", "-o", f"remount,{OPTIONS}", paths.mount(scope.app, digest)), label="set mount options"),
+            Command(("mount", "-o", f"remount,{OPTIONS}", path), label="set mount options"),
         ]
 
 
-_SCRIPT = """\
+# A mount whose image was replaced, or is not whole, is stale.
+_STALE = f"""\
+{WHOLE}
+stale() {{
+  [ "$2" = squashfs ] || return 0
+  {{ IFS= read -r image < "/sys/block/${{1##*/}}/loop/backing_file"; }} 2>/dev/null || return 1
+  case $image in *' (deleted)') return 0;; esac
+  ! whole "$image"
+}}
+"""
+
+# A loop device that systemd set up goes by itself; one that was set up by hand stays. On servers that share a kernel,
+# the devices of the others are seen as well, so the inode must be that of our file.
+_LOOPS = """\
+loops() {
+  for set in $(grep -ls "^$1" /sys/block/loop*/loop/backing_file); do
+    device=${set%/loop/backing_file}; device=/dev/${device##*/}
+    { IFS= read -r image < "$set" && read -r clears < "${set%backing_file}autoclear"; } 2>/dev/null || continue
+    [ "$clears" = 0 ] && ! grep -qs "^$device " /proc/mounts || continue
+    [ ! -e "$image" ] || [ $(losetup -ln -O BACK-INO "$device") -eq "$(stat -c %i "$image")" ] || continue
+    printf 'loop %s %s\\n' "$device" "$image"
+  done
+}
+"""
+
+_SCRIPT = f"""\
+{_STALE}{_LOOPS}
 set --
-for file in /etc/systemd/system/"$start"*.mount; do
-  [ -e "$file" ] || continue
-  set -- "$@" "${file##*/}"
+cd /etc/systemd/system || exit
+for file in "$start"*.mount; do
+  [ -e "$file" ] || [ -L "$file" ] || continue
+  printf 'file %s\\n' "$file"
+  set -- "$@" "$file"
 done
-[ $# -gt 0 ] || exit 0
 stat -c 'parent %a %U:%G' "$parent" 2>/dev/null
+for path in "$parent"/*; do [ -d "$path" ] && printf 'directory %s\\n' "$path"; done
 while read -r device where type options _; do
-  case "$type $where" in "squashfs $parent/"*) ;; *) continue;; esac
+  case $where in "$parent/"*) ;; *) continue;; esac
   missing=
   for option in ro nodev nosuid; do
     case ",$options," in *",$option,"*) ;; *) missing="$missing $option";; esac
   done
   printf 'mounted %s%s\\n' "$where" "$missing"
+  stale "$device" "$type" && printf 'stale %s\\n' "$where"
 done < /proc/mounts
-cd /etc/systemd/system && grep -H '' -- "$@"
+loops "$slugs/"
+[ $# -gt 0 ] || exit 0
+grep -Hs '' -- "$@"
 show "$@"
 drop_ins mount
 :
 """
 
-_STOP = 'systemctl stop "$1" 2>/dev/null; systemctl reset-failed "$1" 2>/dev/null; :'
+# Dynos that run keep a stale mount: they have it in their own namespace. After an unmount that systemd did not do, it
+# needs a moment to notice.
+_MOUNT = f"""\
+{_STALE}
+here() {{
+  while read -r device where type _; do [ "$where" != "$1" ] || return 0; done < /proc/mounts
+  return 1
+}}
+while here "$1" && stale "$device" "$type"; do umount -l "$1" || exit; done
+systemctl reset-failed "$2" 2>/dev/null
+tries=0
+while :; do
+  systemctl start "$2" || exit
+  here "$1" && exit
+  tries=$((tries + 1))
+  if [ $tries -ge 50 ]; then echo "systemd has not noticed that $1 was unmounted"; exit 1; fi
+  sleep 0.1
+done
+"""
 
+_UNMOUNT = """\
+here() { while read -r _ where _; do [ "$where" != "$1" ] || return 0; done < /proc/mounts; return 1; }
+systemctl stop "$2" 2>/dev/null  # umount says more if it is busy, and a mount whose unit is damaged goes with it
+while here "$1"; do
+  umount "$1" && continue
+  set -- "$1" /proc/[0-9]*/cwd /proc/[0-9]*/root /proc/[0-9]*/exe /proc/[0-9]*/fd; path=$1; shift
+  find "$@" -maxdepth 1 \\( -lname "$path" -o -lname "$path/*" \\) 2>/dev/null |
+    cut -d/ -f3 | sort -un | while read -r pid; do
+    name=; read -r name 2>/dev/null < "/proc/$pid/comm"
+    printf 'in use by process %s (%s)\\n' "$pid" "$name"
+  done
+  exit 1
+done
+systemctl reset-failed "$2" 2>/dev/null
+:
+"""
+
+_DETACH = f"""\
+{_LOOPS}
+loops "$1" | while read -r _ device _; do losetup -d "$device" || exit; done
+"""
+
+# Something may have been written into the directory while nothing was mounted there.
 _RMDIR = """\
-[ ! -d "$1" ] || rmdir "$1" || exit
-rmdir "${1%/*}" 2>/dev/null; parent=${1%/*}; rmdir "${parent%/*}" 2>/dev/null; :
+while read -r _ where _; do [ "$where" != "$1" ] || { echo "$1 is still mounted"; exit 1; }; done < /proc/mounts
+rm -rf --one-file-system -- "$1" || exit
+for parent in "${1%/*}" "${1%/*/*}"; do
+  [ ! -d "$parent" ] || rmdir --ignore-fail-on-non-empty "$parent" || exit
+done
 """
 
 
 def _mounted(missing: str | None) -> bool | str:
     return f"without {missing}" if missing else missing is not None
+
+
+def _digest(unit: str) -> str:
+    return unit.rpartition("-")[2]
 
 
 def settings(app: str, digest: str) -> dict[str, str]:
@@ -139,4 +231,11 @@ def settings(app: str, digest: str) -> dict[str, str]:
 
 def desired(app: str, digest: str) -> Attributes:
     """The desired mount of one slug."""
-    return {"digest": digest, "unit": settings(app, digest), "mounted": True, "parent": "700 root:root", "drop_ins": ()}
+    return {
+        "digest": digest,
+        "unit": settings(app, digest),
+        "mounted": True,
+        "parent": "700 root:root",
+        "drop_ins": (),
+        "loops": (),
+    }

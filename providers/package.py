@@ -64,16 +64,29 @@ apt() {
   apt-get -q -y --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \\
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }
-would=$(apt -s install $missing 2>&1) || { apt update >/dev/null 2>&1; would=$(apt -s install $missing 2>&1); } || {
-  printf '%s\\n' "$would" | tail -n 20; exit 1
+# A power cut leaves dpkg in the middle of a package, and then it refuses everything until that is finished.
+mend() {
+  case $1 in *'dpkg --configure -a'*|*'fix-broken install'*|*'not fully installed'*) ;; *) return 1;; esac
+  tries=0
+  until said=$(dpkg --configure -a --force-confdef --force-confold 2>&1); do
+    case $said in *'dpkg frontend lock'*) sleep 2;; *) break;; esac
+    tries=$((tries + 1)); [ $tries -lt 150 ] || return 1
+  done
+  # What is left needs packages that had not come yet.
+  apt -s -f install 2>&1 | grep -qE '^(Remv |Inst [^ ]+ \\[)' || apt -f install >/dev/null 2>&1
 }
+try() { said=$(apt "$@" 2>&1) || { mend "$said" && said=$(apt "$@" 2>&1); }; }
+try -s install $missing || { apt update >/dev/null 2>&1; try -s install $missing; } || {
+  printf '%s\\n' "$said" | tail -n 20; exit 1
+}
+would=$said
 if printf '%s\\n' "$would" | grep -qE '^(Remv |Inst [^ ]+ \\[)'; then
   echo 'apt would have to upgrade or remove other packages, so nothing was installed:'
   printf '%s\\n' "$would" | grep -E '^(Remv |Inst [^ ]+ \\[)' | head -20
   echo 'Install these by hand, or set packages: manual in dyno.yaml.'
   exit 1
 fi
-said=$(apt install $missing 2>&1) || { apt update >/dev/null 2>&1; said=$(apt install $missing 2>&1); } || {
+try install $missing || { apt update >/dev/null 2>&1; try install $missing; } || {
   printf '%s\\n' "$said" | tail -20; exit 1
 }
 """
@@ -82,7 +95,9 @@ said=$(apt install $missing 2>&1) || { apt update >/dev/null 2>&1; said=$(apt in
 # installs the package; a service that was there before is left alone.
 _ASIDE = """\
 service=$1.service aside=
-if [ "$(systemctl show -p LoadState --value "$service")" = not-found ]; then
+state=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)
+case $state in half-installed|unpacked|half-configured) state=begun;; esac
+if [ "$state" = begun ] || [ "$(systemctl show -p LoadState --value "$service")" = not-found ]; then
   systemctl mask --runtime -q "$service" && aside=yes
   trap 'systemctl unmask --runtime -q "$service"' EXIT
 fi

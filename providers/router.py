@@ -13,7 +13,7 @@ from infra.model.resource import Attribute, Attributes, Change, Command, Fingerp
 from infra.model.target import host_port
 from infra.sensitive import Sensitive, reveal
 from providers import drop_ins, shown
-from providers.base import Base
+from providers.base import CUT_OFF, Base
 from providers.routers import KINDS, assembly
 from providers.routers.contract import Site
 
@@ -38,8 +38,11 @@ class Router(Base):
             mark = json.loads(found.get("mark", ""))
             wanted = {**mark, "hosts": tuple(mark["hosts"]), "upstreams": dict(mark["upstreams"])}
         except (ValueError, KeyError, TypeError):
+            if "leftover" in found:
+                return {scope.app: Found({"state": "leftover"}, damaged=True, reason=CUT_OFF)}
             # An unreadable configuration is replaced.
-            return {scope.app: Found({"state": "damaged"})} if "mark" in found else {}
+            known: Attributes = {"kind": found["kind"]} if found.get("kind") else {}
+            return {scope.app: Found({"state": "damaged", **known})} if "mark" in found else {}
         attributes: dict[str, Attribute] = {name: wanted[name] for name in _MARKED if name in wanted}
         for name in ("certificate", "key"):
             if name in found:
@@ -95,10 +98,18 @@ _TLS = ("certificate", "key")
 _MARKED = ("kind", "hosts", "http", "https", "acme", "timeout", "upstreams")
 
 _SCRIPT = """\
-cd "$live" 2>/dev/null || exit 0
-[ -e "apps/$app/mark.json" ] || exit 0
-printf 'mark '; cat "apps/$app/mark.json"
+# Without a live configuration there is no router; what is there is what is left of one.
+cd "$live" 2>/dev/null || { [ ! -d "${live%/*}" ] && [ ! -e "$unit" ] || echo leftover; exit 0; }
+state=running loaded=
+[ ! -e ../loaded ] || { read -r loaded < ../loaded; [ "$loaded" = "$(readlink "$live")" ] || state=outdated; }
+if [ ! -e "apps/$app/mark.json" ]; then
+  # The process still routes to the app if its removal was linked and not loaded.
+  [ $state = outdated ] && [ -e "../$loaded/apps/$app/mark.json" ] && cd "../$loaded" || exit 0
+fi
+printf 'mark '; cat "apps/$app/mark.json"; echo  # a power cut may have left it empty
 site=apps/$app
+kind=; [ ! -e "$site/kind" ] || read -r kind < "$site/kind"
+printf 'kind %s\\n' "$kind"
 sum=$(cat "$site/mark.json" "$site/open" "$site/closed" "$site/frontends" base "$unit" 2>/dev/null | sha256sum)
 printf 'config %s\\n' "${sum%% *}"
 [ -r "$kept" ] && IFS= read -r salt < "$kept"
@@ -109,7 +120,6 @@ for name in crt key; do
   case $name in crt) word=certificate;; *) word=key;; esac
   printf '%s %s\\n' "$word" "${sum%% *}"
 done
-state=running
 systemctl is-enabled -q "$service" 2>/dev/null || state=disabled
 sha256sum --quiet --status -c sums 2>/dev/null || state=edited
 now=$(router_state); [ "$now" = running ] || state=$now

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from infra.manifest.model import Schedule as Wanted
 from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command, Found
+from infra.model.resource import Action, Attributes, Change, Command, Found
 from providers import credentials, drop_ins, files, ini, shown, timer_moves, unit
 from providers.base import Base
 from providers.dyno_unit import DynoUnit, exec_line, file_systems, inside, percent
@@ -15,7 +15,7 @@ from providers.dyno_unit import DynoUnit, exec_line, file_systems, inside, perce
 PATIENCE = 60
 """Seconds that a current run has to finish before the schedule is removed, or cannot move."""
 
-_SHOWN = "Id,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
+_SHOWN = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
 
 _TAKEN = "a process type with that name runs on the server"
 
@@ -38,6 +38,8 @@ class Schedule(Base):
             file, colon, text = line.partition(":")
             if colon and file.endswith((".service", ".timer")) and "=" not in file:
                 texts.setdefault(file, []).append(text)
+            elif line.startswith("file "):
+                texts.setdefault(line.removeprefix("file "), [])
             elif line.startswith("other "):
                 if (dyno := _dyno(scope.app, line.removeprefix("other ").removesuffix(".service"))) is not None:
                     found[f"{scope.app}-{dyno}"] = Found({}, blocked=_TAKEN)
@@ -46,6 +48,8 @@ class Schedule(Base):
             else:
                 properties.append(line)
         states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
+        for orphan in shown.orphans(states, ".timer"):
+            texts.setdefault(f"{orphan}.timer", [])
         for name in dict.fromkeys(_base(file) for file in texts):
             if (dyno := _dyno(scope.app, name)) is None:
                 continue
@@ -83,17 +87,15 @@ class Schedule(Base):
         name, dyno = naming.user_name(scope.app, str(change.resource.dyno)), change.resource.dyno
         service, timer, due = f"{name}.service", f"{name}.timer", f"{name}-due.service"
         if change.after is None:
-            slice_ = f"dyno-{naming.escape(scope.app)}.slice"
             left = (timer_moves.stamp(name), timer_moves.marker(scope.app, str(dyno)))
             stop = ("sh", "-c", _STOP, "stop", name, str(PATIENCE), *left)
-            removed = [
-                path for file in (service, timer, due) for path in (f"{paths.UNITS}/{file}", f"{paths.UNITS}/{file}.d")
-            ]
+            limit = PATIENCE + unit.STOP_TIMEOUT
             return [
-                Command(stop, timeout=PATIENCE + unit.STOP_TIMEOUT, label=f"stop the schedule {dyno}"),
-                files.remove(*removed, label=f"remove {timer}"),
+                Command(stop, timeout=limit, label=f"stop the schedule {dyno}"),
+                files.stop(timer, service, due, timeout=limit, label=f"stop {timer}"),
+                files.stop_slice(scope.app, service),
+                files.remove(*files.unit_files(timer, service, due), label=f"remove {timer}"),
                 files.systemctl("daemon-reload"),
-                Command(("sh", "-c", unit.STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), label=f"stop {slice_}"),
             ]
         before = change.before or {}
         commands = []
@@ -109,7 +111,9 @@ class Schedule(Base):
             elif before.get(settings):
                 commands.append(files.remove(path))
         commands.append(files.systemctl("daemon-reload"))
-        if set(change.differing()) - {"unit", "due", "drop_ins"} or before.get("state") != "waiting":
+        # A restart is of a change that was cut off: its files may be in place and its timer not.
+        cut_off = change.action is Action.RESTART
+        if cut_off or set(change.differing()) - {"unit", "due", "drop_ins"} or before.get("state") != "waiting":
             commands.append(timer_moves.start(scope, change))
         return commands
 
@@ -219,28 +223,33 @@ cd /etc/systemd/system 2>/dev/null || exit 0
 scheduled=$(grep -ls "^$mark=" "$prefix"*.service)
 set --
 for file in "$prefix"*.service "$prefix"*.timer; do
-  [ -e "$file" ] || continue
+  [ -e "$file" ] || [ -L "$file" ] || continue
   case $file in
-    *-ready.service) ;;
-    *-due.service|*.timer) set -- "$@" "$file" ;;
+    *-ready.service) continue ;;
+    *-due.service|*.timer) ;;
     *) case "
 $scheduled
 " in *"
 $file
-"*) set -- "$@" "$file" ;; *) printf 'other %s\\n' "$file" ;; esac ;;
+"*) ;; *)
+      # A power cut may have left an empty file; its timer tells what it was.
+      [ ! -s "$file" ] || { printf 'other %s\\n' "$file"; continue; }
+      [ -e "${file%.service}.timer" ] || continue ;; esac ;;
   esac
+  printf 'file %s\\n' "$file"
+  set -- "$@" "$file"
 done
 for file in "$moving"/*; do
   [ -e "$file" ] && printf 'paused %s\\n' "${file##*/}"
 done
-[ $# -gt 0 ] || exit 0
-grep -H '' -- "$@"
-show "$@"
+[ $# -eq 0 ] || grep -Hs '' -- "$@"
+show "$@" "$prefix*.timer"
 drop_ins service
 drop_ins timer
+:
 """
 
-# A current run may finish; no new run starts meanwhile.
+# A current run may finish; no new run starts meanwhile. What stays active is stopped by the next command.
 _STOP = """\
 systemctl --no-reload disable "$1.timer" 2>/dev/null
 systemctl stop "$1.timer" "$1-due.service" 2>/dev/null
@@ -248,10 +257,8 @@ left=$2
 while [ "$left" -gt 0 ] && [ "$(systemctl show -p ActiveState --value "$1.service")" = activating ]; do
   sleep 1; left=$((left - 1))
 done
-systemctl stop "$1.service" 2>/dev/null
-systemctl reset-failed "$1.service" "$1.timer" "$1-due.service" 2>/dev/null
-rm -f "$3" "$4"; rmdir "${4%/*}" 2>/dev/null
-:
+rm -f "$3" "$4" || exit
+[ ! -d "${4%/*}" ] || rmdir --ignore-fail-on-non-empty "${4%/*}"
 """
 
 # Times that come while this waits lead to a single run, as systemd does not start a starting unit again.

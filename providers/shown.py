@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 Unit = Mapping[str, str]
@@ -68,3 +68,10 @@ def _moment(text: str) -> float | None:
         return datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S.%f UTC").replace(tzinfo=UTC).timestamp()
     except ValueError:
         return None
+
+
+def orphans(units: Mapping[str, Unit], suffix: str) -> Iterator[str]:
+    """The names, without ``suffix``, of active units whose files are gone."""
+    for name, unit in units.items():
+        if name.endswith(suffix) and unit.get("LoadState") == "not-found" and unit.get("ActiveState") == "active":
+            yield name.removesuffix(suffix)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from infra.model import paths
 from infra.model.provider import Fragment, Scope
-from infra.model.resource import Attributes, Change, Command, Found
+from infra.model.resource import NOT_WANTED, Attributes, Change, Command, Found
 from providers import files
-from providers.base import Base
+from providers.base import CUT_OFF, Base
 
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
@@ -24,13 +24,14 @@ class Slug(Base):
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         slugs: dict[str, Found] = {}
         for line in output.splitlines():
-            size, mode, owner, path = line.split(" ", 3)
-            if size == "0":
-                continue  # left by a power cut; it is sent again
+            state, mode, owner, path = line.split(" ", 3)
             digest = path.rpartition("/")[2].removesuffix(".squashfs")
             if not DIGEST.match(digest):
                 continue  # not one of our files
-            slugs[name(scope.app, digest)] = Found({"digest": digest, "mode": mode.zfill(4), "owner": owner})
+            attributes: Attributes = {"digest": digest, "mode": mode.zfill(4), "owner": owner}
+            damaged = state != "whole"
+            reason = CUT_OFF if damaged else NOT_WANTED
+            slugs[name(scope.app, digest)] = Found(attributes, damaged=damaged, reason=reason)
         return slugs
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
@@ -45,10 +46,20 @@ class Slug(Base):
         ]
 
 
-_SCRIPT = """\
+WHOLE = """\
+# A squashfs begins with a magic number and says at byte 40 how long it is. A power cut or a full disk leaves less.
+whole() {
+  size=$(stat -c %s "$1" 2>/dev/null) && set -- $(od -An -v -tu8 --endian=little -N48 "$1" 2>/dev/null) &&
+    [ $# -eq 6 ] && [ $(($1 % 4294967296)) -eq 1936814952 ] && [ "$size" -ge "$6" ]
+}
+"""
+
+_SCRIPT = f"""\
+{WHOLE}
 for image in "$directory"/*.squashfs; do
-  [ -e "$image" ] && stat -c '%s %a %U:%G %n' "$directory"/*.squashfs
-  break
+  [ -e "$image" ] || continue
+  state=damaged; whole "$image" && state=whole
+  stat -c "$state %a %U:%G %n" "$image"
 done
 :
 """

@@ -8,7 +8,7 @@ from infra.model import naming, paths, routing
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Effect, Found
 from infra.model.target import host_port
-from providers import drop_ins, files, ini, listeners, shown
+from providers import drop_ins, files, ini, listeners, shown, unit
 from providers.base import Base
 
 BACKLOG = 1024
@@ -17,7 +17,7 @@ BACKLOG = 1024
 LONGEST_STOP = 660
 """Seconds: one minute more than the longest stop timeout of a dyno."""
 
-_SHOWN = "Id,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
+_SHOWN = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
 
 
 class Socket(Base):
@@ -34,10 +34,14 @@ class Socket(Base):
             file, colon, text = line.partition(".socket:")
             if colon and "=" not in file:
                 texts.setdefault(file, []).append(text)
+            elif line.startswith("file "):
+                texts.setdefault(line.removeprefix("file "), [])
             else:
                 properties.append(line)
         found, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
         open_ = listeners.parse(properties)
+        for orphan in shown.orphans(found, ".socket"):
+            texts.setdefault(orphan, [])
         sockets: dict[str, Found] = {}
         for file, lines in texts.items():
             named = naming.UNIT_NAME.match(file)
@@ -55,8 +59,7 @@ class Socket(Base):
                     stale=shown.outdated(found, f"{file}.socket", properties),
                 ),
             }
-            managed = settings_.get(f"Unit.{naming.APP}") == scope.app and settings_.get(f"Unit.{naming.DYNO}") == dyno
-            sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not managed)
+            sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not unit.is_ours(settings_, scope.app, dyno))
         return sockets
 
     def spontaneous(self, found: Attributes) -> Collection[str]:
@@ -83,8 +86,8 @@ class Socket(Base):
         file = f"{paths.UNITS}/{socket}"
         if change.after is None:
             return [
-                Command(("sh", "-c", _STOP, "stop", socket), label=f"close {socket}"),
-                files.remove(file, f"{file}.d", label=f"remove {socket}"),
+                files.stop(socket, timeout=60, label=f"close {socket}"),
+                files.remove(*files.unit_files(socket), label=f"remove {socket}"),
                 files.systemctl("daemon-reload"),
             ]
         wanted = change.after["unit"]
@@ -137,12 +140,14 @@ def desired(app: str, dyno: str, listen: str, port: int) -> Attributes:
 _SCRIPT = (
     """\
 set --
-for file in /etc/systemd/system/"$prefix"*.socket; do
-  [ -e "$file" ] && set -- "$@" "${file##*/}"
+cd /etc/systemd/system || exit
+for file in "$prefix"*.socket; do
+  [ -e "$file" ] || [ -L "$file" ] || continue
+  set -- "$@" "$file"
+  printf 'file %s\\n' "${file%.socket}"
 done
-[ $# -gt 0 ] || exit 0
-cd /etc/systemd/system && grep -H '' -- "$@"
-show "$@"
+[ $# -eq 0 ] || grep -Hs '' -- "$@"
+show "$@" "$prefix*.socket"
 drop_ins socket
 """
     + listeners.LIST
@@ -152,22 +157,18 @@ drop_ins socket
 # systemd cannot open the socket of a service that does not exist yet (the unit's own steps open it then), nor that of a
 # running service, so the service is stopped first, after its open requests.
 _OPEN = """\
-# A socket that is still open without its service file must be closed.
-[ -e "/etc/systemd/system/$1.service" ] || { systemctl stop "$1.socket" 2>/dev/null; exit 0; }
+# A socket that is still open without its service file, or with an empty one, must be closed.
+[ -s "/etc/systemd/system/$1.service" ] || { systemctl stop "$1.socket" 2>/dev/null; exit 0; }
 systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
 systemctl restart "$1.socket"
 """
 
 # A dyno that had no socket binds its port itself, so neither the new process nor systemd may keep the port.
 _CLOSE = """\
-systemctl stop "$1.service" "$1-ready.service" "$1.socket" 2>/dev/null
+said=$(systemctl stop "$1.service" "$1-ready.service" "$1.socket" 2>&1)
+for unit in "$1.service" "$1.socket"; do
+  case $(systemctl show -p ActiveState --value "$unit") in inactive|failed) ;; *) echo "$said"; exit 1;; esac
+done
 systemctl reset-failed "$1.socket" 2>/dev/null
-:
-"""
-
-_STOP = """\
-systemctl --no-reload disable "$1" 2>/dev/null
-systemctl stop "$1" 2>/dev/null
-systemctl reset-failed "$1" 2>/dev/null
 :
 """

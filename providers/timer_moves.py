@@ -105,10 +105,8 @@ if [ -n "$3" ]; then
     sleep $((ahead + 1))
   fi
 fi
-systemctl enable "$1" 2>/dev/null
-systemctl restart "$1" || exit
-rm -f "$4"; rmdir "${4%/*}" 2>/dev/null
-:
+systemctl enable -q "$1" && systemctl restart "$1" && rm -f "$4" || exit
+[ ! -d "${4%/*}" ] || rmdir --ignore-fail-on-non-empty "${4%/*}"
 """
 
 # Whether the server has space for the unit, and its systemd answers and accepts the calendar. The temporary file is the

@@ -43,20 +43,29 @@ class Unit(Base):
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
+        timers: set[str] = set()
         for line in output.split("\n"):
             file, colon, text = line.partition(".service:")
             if colon and "=" not in file:
                 texts.setdefault(file, []).append(text)
+            elif line.startswith("file "):
+                texts.setdefault(line.removeprefix("file "), [])
+            elif line.startswith("timer "):
+                timers.add(line.removeprefix("timer "))
             else:
                 properties.append(line)
         found, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
+        # What runs without a file, and a companion whose service is gone, are ours as well.
+        names = dict.fromkeys(name.removesuffix("-ready") for name in [*texts, *shown.orphans(found, ".service")])
         units: dict[str, Found] = {}
-        for file, lines in texts.items():
+        for file in names:
             named = naming.UNIT_NAME.match(file)
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
                 continue
             dyno = f"{named['type']}.{named['number']}"
-            settings = ini.parse("\n".join(lines))
+            settings = ini.parse("\n".join(texts.get(file, ())))
+            if not settings and file in timers:
+                continue  # an empty file of a schedule
             service, companion = f"{file}.service", f"{file}-ready.service"
             state, ready = found.get(service, {}), found.get(companion, {})
             stale = any(shown.outdated(found, unit, properties) for unit in (service, companion))
@@ -70,8 +79,7 @@ class Unit(Base):
             quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
             booting = ready.get("ActiveState") != "active"
             attributes["cpu"] = settings.get("Service.CPUQuota", "") if booting else quota
-            ours = settings.get(f"Unit.{naming.APP}") == scope.app and settings.get(f"Unit.{naming.DYNO}") == dyno
-            units[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not ours)
+            units[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not is_ours(settings, scope.app, dyno))
             if f"Unit.{naming.SCHEDULE}" in settings:
                 units[f"{scope.app}-{dyno}"] = Found({}, blocked="a schedule with that name exists on the server")
         return units
@@ -93,16 +101,12 @@ class Unit(Base):
         file, ready_file = f"{paths.UNITS}/{service}", f"{paths.UNITS}/{ready}"
         dyno = change.resource.dyno
         if change.after is None:
-            slice_ = f"dyno-{naming.escape(scope.app)}.slice"
+            limit = _stop_timeout(change.before) + 60
             return [
-                Command(
-                    ("sh", "-c", _STOP, "stop", service, ready, f"{unit}.socket"),
-                    timeout=_stop_timeout(change.before) + 60,
-                    label=f"stop {dyno}",
-                ),
-                files.remove(*_files(file, ready_file), f"{paths.CONTROL}/{service}.d", label=f"remove {service}"),
+                files.stop(service, ready, f"{unit}.socket", timeout=limit, label=f"stop {dyno}"),
+                files.stop_slice(scope.app, service),
+                files.remove(*files.unit_files(service, ready), label=f"remove {service}"),
                 files.systemctl("daemon-reload"),
-                Command(("sh", "-c", STOP_SLICE, "slice", f"dyno-{scope.app}-", slice_), label=f"stop {slice_}"),
             ]
         wanted, ready_wanted = change.after["unit"], change.after["ready"]
         assert isinstance(wanted, Mapping) and isinstance(ready_wanted, Mapping)  # noqa: S101  # for mypy
@@ -182,8 +186,9 @@ def _text(settings: Mapping[str, object]) -> dict[str, str]:
     return {key: str(value) for key, value in settings.items()}
 
 
-def _files(*names: str) -> list[str]:
-    return [path for name in names for path in (name, f"{name}.d")]
+def is_ours(settings: Mapping[str, str], app: str, dyno: str) -> bool:
+    """Whether a unit carries the dyno's mark. One that is empty or masked carries none, and nobody else's either."""
+    return not settings or (settings.get(f"Unit.{naming.APP}"), settings.get(f"Unit.{naming.DYNO}")) == (app, dyno)
 
 
 def _needs_no_restart(change: Change) -> bool:
@@ -195,11 +200,11 @@ def _state(service: Mapping[str, str], ready: Mapping[str, str], *, stale: bool)
     """The state of the dyno. It is the same throughout a crash loop, or plans would differ from moment to moment."""
     active = service.get("ActiveState", "inactive")
     answering = active == "active" and ready.get("ActiveState") == "active"
-    if service.get("LoadState") == "masked":
-        return "masked"
     if active == "deactivating" and service.get("Result", "success") != "success":
         return "crashing"  # what it started is ended before it restarts
     if active in ("inactive", "failed", "deactivating"):
+        if service.get("LoadState") == "masked":
+            return "masked"
         return "failed" if active == "failed" else "stopped"
     if not answering and (service.get("SubState") == "auto-restart" or service.get("NRestarts", "0") != "0"):
         return "crashing"
@@ -220,13 +225,17 @@ def _quota(text: str) -> str:
 
 _SCRIPT = """\
 set --
-for file in /etc/systemd/system/"$prefix"*.service; do
-  [ -e "$file" ] && set -- "$@" "${file##*/}"
+cd /etc/systemd/system || exit
+for file in "$prefix"*.service; do
+  [ -e "$file" ] || [ -L "$file" ] || continue
+  set -- "$@" "$file"; file=${file%.service}
+  printf 'file %s\\n' "$file"
+  [ -e "$file.timer" ] && printf 'timer %s\\n' "$file"
 done
-[ $# -gt 0 ] || exit 0
-cd /etc/systemd/system && grep -H '' -- "$@"
-show "$@"
+[ $# -eq 0 ] || grep -Hs '' -- "$@"
+show "$@" "$prefix*.service"
 drop_ins service
+:
 """
 
 # An open socket stays open, and connections wait in it. A service without one is stopped first.
@@ -265,25 +274,6 @@ for unit; do
   if [ "${restarts:-0}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
   elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
 done
-"""
-
-_STOP = """\
-systemctl --no-reload disable "$1" 2>/dev/null
-# The socket first: a new connection would start the service again.
-systemctl stop "$3" 2>/dev/null
-systemctl stop "$1" "$2" 2>/dev/null
-systemctl is-active -q "$1" && exit 1
-systemctl reset-failed "$1" "$2" 2>/dev/null
-:
-"""
-
-# systemd keeps an implicit slice after its last unit. The prefix of shop also matches shop-admin, which at worst leaves
-# an empty slice until that app is removed too.
-STOP_SLICE = """\
-left() { for unit in /etc/systemd/system/"$1"*.service; do [ -e "$unit" ] && return 0; done; return 1; }
-left "$1" || systemctl stop "$2"
-left dyno- || systemctl stop dyno.slice
-:
 """
 
 

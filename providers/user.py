@@ -8,7 +8,7 @@ from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
 from providers import volume
-from providers.base import Base
+from providers.base import CUT_OFF, Base
 
 SHELL = "/usr/sbin/nologin"
 HOME = "/nonexistent"
@@ -19,10 +19,12 @@ class User(Base):
     headline = ("login", "shell", "groups")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-"})
+        return Fragment(_SCRIPT, {"prefix": f"dyno-{scope.app}-", "volumes": paths.VOLUMES})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         groups: dict[str, list[str]] = {}
+        own: set[str] = set()
+        sharing: set[str] = set()
         locked: dict[str, bool] = {}
         found: dict[str, tuple[str, ...]] = {}
         for line in output.splitlines():
@@ -30,8 +32,11 @@ class User(Base):
             if len(fields) == 7:
                 found[fields[0]] = fields
             elif len(fields) == 4:
+                own.add(fields[0])
                 for member in fields[3].split(","):
                     groups.setdefault(member, []).append(fields[0])
+            elif line.startswith("volumes "):
+                sharing.add(f"dyno-{line.removeprefix('volumes ')}")  # its group before 0.2.0
             elif line.startswith("locked ") and len(fields) == 2:
                 locked[fields[0].removeprefix("locked ")] = fields[1] == "yes"
         users: dict[str, Found] = {}
@@ -50,6 +55,13 @@ class User(Base):
                 "groups": tuple(sorted(groups.get(login, []))),
             }
             users[f"{scope.app}-{dyno}"] = Found(attributes, foreign=marked != (scope.app, dyno))
+        for group in own - found.keys() - sharing:  # the group of the volumes of an app named shop-web-1 is not ours
+            named = naming.UNIT_NAME.match(group)
+            if named is not None and f"dyno-{scope.app}-{named['type']}-{named['number']}" == group:
+                # Its user was removed by hand, or the removal was cut off.
+                users[f"{scope.app}-{named['type']}.{named['number']}"] = Found(
+                    {"login": group}, damaged=True, reason=CUT_OFF
+                )
         return users
 
     def triggers(self, change: Change) -> bool:
@@ -65,29 +77,13 @@ class User(Base):
         gecos = str(attributes["gecos"])
         if change.before is None:
             return [Command(("sh", "-c", _ADD, "useradd", login, gecos, HOME, SHELL), label=f"add user {login}")]
-        return [
-            Command(
-                (
-                    "usermod",
-                    "--comment",
-                    gecos,
-                    "--home",
-                    HOME,
-                    "--shell",
-                    SHELL,
-                    "--groups",
-                    "",
-                    "--lock",
-                    login,
-                ),
-                label=f"repair user {login}",
-            )
-        ]
+        return [Command(("sh", "-c", _REPAIR, "usermod", login, gecos, HOME, SHELL), label=f"repair user {login}")]
 
 
 _SCRIPT = """\
-grep "^$prefix" /etc/passwd || exit 0
-grep ":.*:.*:.*$prefix" /etc/group
+grep "^$prefix" /etc/passwd
+grep -e "^$prefix" -e ":.*:.*:.*$prefix" /etc/group
+for path in "$volumes"/*/; do path=${path%/}; [ -d "$path" ] && printf 'volumes %s\\n' "${path##*/}"; done
 grep "^$prefix" /etc/shadow | while IFS=: read -r login hash _; do
   case $login in "$prefix"*)
     case $hash in '!'*|'*'*) printf 'locked %s:yes\\n' "$login";; *) printf 'locked %s:no\\n' "$login";; esac;;
@@ -101,6 +97,20 @@ _ADD = """\
 getent passwd "$1" >/dev/null && exit 0
 group=--user-group; getent group "$1" >/dev/null && group="--gid $1"
 useradd --system $group --no-create-home --home-dir "$3" --shell "$4" --comment "$2" "$1"
+"""
+
+# usermod does not change the home directory of a user that has a process, although for a dyno it is only a word in
+# /etc/passwd. vipw edits that file under the same lock, and takes one that has the time of its copy for unchanged.
+_REPAIR = """\
+login=$1 home=$3
+usermod --comment "$2" --shell "$4" --groups '' --lock "$login" || exit
+[ "$(getent passwd "$login" | cut -d: -f6)" != "$home" ] || exit 0
+EDITOR='edit() {
+  sed -i "s|^\\($login:[^:]*:[^:]*:[^:]*:[^:]*:\\)[^:]*|\\1$home|" "$1" && touch -d "5 seconds ago" "$1"
+}; edit'
+unset VISUAL; export EDITOR login home
+said=$(vipw -q </dev/null 2>&1)
+[ "$(getent passwd "$login" | cut -d: -f6)" = "$home" ] || { printf '%s\\n' "$said"; exit 1; }
 """
 
 _REMOVE = """\

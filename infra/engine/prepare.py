@@ -144,7 +144,8 @@ def _again(stored: Stored, now: Stack) -> Stack:
 def _slug_of(stored: Stored, manifest: Manifest, registry: Registry, fleet: Fleet) -> Slug:
     app = manifest.app.name
     (key,) = registry.slug_keys(app, [stored.slug])
-    holders = [name for name, observed in fleet.found.items() if key in observed.resources]
+    copies = {name: observed.resources.get(key) for name, observed in fleet.found.items()}
+    holders = [name for name, copy in copies.items() if copy is not None and not copy.damaged]
 
     def download(path: str, local: Path) -> None:
         if not holders:

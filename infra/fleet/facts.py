@@ -38,6 +38,8 @@ class Facts:
     missing: frozenset[str]
     ports: frozenset[int]
     marks: tuple[Mark, ...]
+    held: Mapping[str, int] = field(default_factory=dict)
+    """The ports of the app's dynos whose units are damaged, by dyno, as they still listen; 0 if that is not known."""
     meta: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     pending: frozenset[str] = frozenset()
@@ -103,6 +105,16 @@ unset IFS
 grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
+# A unit that lost its text tells no port, and its socket still listens.
+for file in /etc/systemd/system/dyno-"$app"-*.socket; do
+  [ -e "$file" ] || [ -L "$file" ] || continue
+  rest=${file##*/dyno-"$app"-}; rest=${rest%.socket}
+  case ${rest%-*} in *-*) continue;; esac  # of shop-admin, if this is shop
+  [ -s "$file" ] && [ -s "${file%.socket}.service" ] && continue
+  file=${file##*/}; listens=$(systemctl show -p Listen --value "$file")
+  [ -n "$listens" ] || { systemctl -q is-active "$file" "${file%.socket}.service" && listens=active; }
+  printf 'held %s %s\\n' "$file" "$listens"
+done
 """
     + f"home={paths.STATE}/$app\n"
     + """\
@@ -122,6 +134,9 @@ for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##
 )
 
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A ")
+_HELD = re.compile(
+    r"^held dyno-.*-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)\.socket (active|.*:(?P<port>\d+) \(Stream\))$"
+)
 _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
 
 
@@ -133,6 +148,7 @@ def parse(output: str) -> Facts:
     ports: set[int] = set()
     pending: set[str] = set()
     backups: set[str] = set()
+    listening: dict[str, int] = {}
     releases: list[Release | None] = []
     bodies: set[int] = set()
     commanded: set[int] = set()
@@ -148,6 +164,8 @@ def parse(output: str) -> Facts:
             missing.add(rest)
         elif key == "pending":
             pending.add(rest)
+        elif held := _HELD.match(line):
+            listening[f"{held['type']}.{held['number']}"] = int(held["port"] or 0)
         elif key == "backup":
             backups.add(rest)
         elif key == "body" and rest.isdigit():
@@ -179,6 +197,7 @@ def parse(output: str) -> Facts:
         apt=_offered(single.get("apt", "no")),
         ports=frozenset(ports),
         marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO_NAME.match(keys.get(DYNO, ""))),
+        held=listening,
         meta=_meta(single.get("meta", "")),
         record=applied,
         pending=frozenset(pending),

@@ -95,7 +95,7 @@ class Observer:
 
 
 def _digest(found: Found) -> str:
-    flags = (found.foreign, found.blocked, found.kept)
+    flags = (found.foreign, found.blocked, found.kept, found.damaged)
     return digest_of(found.attributes) + "".join(f" {flag}" for flag in flags if flag)
 
 

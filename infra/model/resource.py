@@ -69,17 +69,23 @@ Attribute = Scalar | tuple[str, ...] | Mapping[str, Scalar]
 Attributes = Mapping[str, Attribute]
 
 
+NOT_WANTED = "not in dyno.yaml"
+
+
 @dataclass(frozen=True)
 class Found:
     """A resource as observed on a server.
 
     ``foreign``: it exists and was not created by dynoctl. ``blocked`` is why no resource of this name can be created
-    ("" if it can). ``kept``: it is not removed although it is no longer desired."""
+    ("" if it can). ``kept``: it is not removed although it is no longer desired. ``damaged``: it is not whole, so it is
+    created anew if it is desired, and removed otherwise. ``reason`` is why it is removed if it is not desired."""
 
     attributes: Attributes
     foreign: bool = False
     blocked: str = ""
     kept: bool = False
+    damaged: bool = False
+    reason: str = field(default=NOT_WANTED, compare=False)
 
     @property
     def managed(self) -> bool:

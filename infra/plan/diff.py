@@ -33,7 +33,8 @@ def diff(
         if found is not None and not found.managed and key not in record:
             errors.append(_foreign(resource, found))
             continue
-        attributes = None if found is None else found.attributes
+        damaged = found is not None and found.damaged
+        attributes = None if found is None or damaged else found.attributes
         change = _compare(
             resource,
             attributes,
@@ -42,7 +43,7 @@ def diff(
             () if attributes is None else providers[resource.kind].spontaneous(attributes),
         )
         if change is not None:
-            changes.append(change)
+            changes.append(replace(change, reason="damaged on the server") if damaged else change)
     changed = {change.resource.key for change in changes}
     pulling = {change.resource.key for change in changes if providers[change.resource.kind].triggers(change)}
     # The last resource of a dyno is the one that runs it.
@@ -58,12 +59,13 @@ def diff(
     touched = {change.resource.key for change in changes}
     changes += [change for change in restarts(desired, observed.resources) if change.resource.key not in touched]
     for key, found in observed.resources.items():
-        if key in wanted or key in kept or found.kept or (not found.managed and key not in record):
+        stays = found.kept or (key in kept and not found.damaged)
+        if key in wanted or stays or (not found.managed and key not in record):
             continue
         kind, _, name = key.partition(".")
         dyno = _dyno_of(name)
         resource = Resource(server, kind, name, found.attributes, dyno, follows=providers[kind].last)
-        changes.append(Change(resource, Action.DELETE, found.attributes, None, "not in dyno.yaml"))
+        changes.append(Change(resource, Action.DELETE, found.attributes, None, found.reason))
     return [_with_effect(change, providers) for change in changes], errors
 
 

@@ -254,7 +254,8 @@ def _ports(
         port = assigned.get(wanted_dyno.name)
         if port is None:
             port = recorded[home].get(wanted_dyno.name, 0)
-            if not port or port in taken[home]:
+            own = found[home].held.get(wanted_dyno.name) in (port, 0)
+            if not port or (port in taken[home] and not own):
                 port = manifest.dynos[type_].port
                 while port in taken[home]:
                     port += 1

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
 from infra.remote import limits
-from infra.remote.channel import PIECE
+from infra.remote.channel import PIECE, exit_status, read_to
 from infra.remote.quote import PRELUDE, assign, program
 from infra.remote.session import Output, Session
 
@@ -152,18 +152,13 @@ def _prepare(session: Session, name: str, script: str, environment: str, then: s
     try:
         channel.settimeout(START)
         channel.sendall((PRELUDE + assign(values) + then).encode())
-        data, marker = b"", f"{ready}\n".encode()
-        while marker not in data:
-            piece = channel.recv(PIECE)
-            if not piece:
-                break
-            data += piece
-        else:
+        said, rest = read_to(channel, f"{ready}\n".encode(), START)
+        channel.settimeout(START)
+        if rest is not None:
             return channel
-        said = data
         while piece := channel.recv_stderr(PIECE):
             said += piece
-        output = Output(channel.recv_exit_status(), "", said.decode(errors="replace"))
+        output = Output(exit_status(channel, START), "", said.decode(errors="replace"))
     except (OSError, EOFError) as error:
         raise session.lost(error) from None
     session.refuse_without_root(output)
@@ -182,6 +177,7 @@ printf '%s' "$environment" > "$variables" && printf '%s' "$program" > "$script" 
 # second one.
 _GUARD = f"""\
 {{
+trap '' HUP PIPE
 {_WRITE}printf '%s\\n' "$ready"
 while :; do
   word=$(timeout "$patience" sh -c 'read -r word && printf %s "$word"') || word=

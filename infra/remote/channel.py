@@ -1,4 +1,92 @@
-"""Constants shared by everything that uses an SSH channel."""
+"""What everything that uses an SSH channel shares: the size of a piece, and waits with a limit where paramiko's have
+none."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from infra.remote import limits
+
+if TYPE_CHECKING:
+    import paramiko
 
 PIECE = 32 * 1024
 """Bytes handed to the channel at once. It copies the remainder on every send, so larger pieces are slow."""
+
+KEEPALIVE = 15
+"""Seconds between SSH keep-alive packets on an idle connection."""
+
+SILENCE = 60
+"""Seconds after which a channel or a connection that does not move counts as lost."""
+
+
+@contextmanager
+def within(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
+    """Close the channel if the block takes longer than ``seconds``, which ends whatever waits for it. Raises
+    TimeoutError then."""
+    import paramiko
+
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        with suppress(OSError, EOFError, paramiko.SSHException):  # the connection may be gone by then
+            channel.close()
+
+    timer = threading.Timer(max(0.0, seconds), expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception:
+        if not expired.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if expired.is_set():
+        raise TimeoutError(f"timed out after {seconds:.0f} s")
+
+
+def exit_status(channel: paramiko.Channel, seconds: float) -> int:
+    """The exit status of the channel's program; -1 if it has none. Raises TimeoutError after ``seconds``."""
+    with within(channel, seconds):
+        return int(channel.recv_exit_status())
+    raise TimeoutError(f"timed out after {seconds:.0f} s")
+
+
+def read_to(channel: paramiko.Channel, marker: bytes, seconds: float) -> tuple[bytes, bytes | None]:
+    """Read up to ``marker``. Returns what came before it and what was read past it; None if the channel ended without
+    it. Raises TimeoutError after ``seconds``."""
+    data, deadline = b"", time.monotonic() + seconds
+    while marker not in data:
+        channel.settimeout(max(0.0, deadline - time.monotonic()))
+        try:
+            piece = channel.recv(PIECE)
+        except TimeoutError:
+            raise TimeoutError(f"timed out after {seconds:.0f} s") from None
+        if not piece:
+            return data, None
+        data += piece
+        if len(data) > limits.WORDS + PIECE:
+            raise EOFError("the login shell prints too much")
+    before, _, after = data.partition(marker)
+    return before, after
+
+
+def notice_silence(transport: paramiko.Transport) -> None:
+    """End the connection once nothing that was sent has been acknowledged for ``SILENCE`` seconds. Otherwise a write to
+    a network that was cut would wait until the kernel gives up, after 15 minutes or more."""
+    transport.set_keepalive(KEEPALIVE)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux; others have only the limits of the channels
+    if option is not None and isinstance(transport.sock, socket.socket):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, option, SILENCE * 1000)
+
+
+def reason(error: BaseException) -> str:
+    """Why a connection was lost, in words: paramiko's timeouts have none."""
+    return str(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)

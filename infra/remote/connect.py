@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import Unreachable
 from infra.model.target import Target, host_port
 from infra.remote import limits
+from infra.remote.channel import notice_silence
 
 if TYPE_CHECKING:
     import fabric
 
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
-KEEPALIVE = 15
-"""Seconds between SSH keep-alive packets on an idle connection."""
 
 
 def connect(target: Target) -> fabric.Connection:
@@ -51,7 +50,12 @@ def connect(target: Target) -> fabric.Connection:
     _strict(connection, target)
     failure = f"cannot connect to {target.name} ({_address(connection)})"
     try:
-        connection.open()
+        for hop in _hops(connection):
+            hop.open()
+            if hop.transport is not None:
+                notice_silence(hop.transport)
+                # A gateway that waits for the next host would otherwise be waited for as long as an hour.
+                hop.transport.channel_timeout = target.connect_timeout
     except paramiko.BadHostKeyException as error:
         host = target.host if target.port in (None, 22) else f"[{target.host}]:{target.port}"
         file = f" -f {target.known_hosts}" if target.known_hosts else ""
@@ -82,10 +86,15 @@ def connect(target: Target) -> fabric.Connection:
             f"{failure}: {_reason(error)}",
             "check that the server is up, that sshd runs on it, and that its address and port are correct",
         ) from None
-    transport = connection.transport
-    if transport is not None:
-        transport.set_keepalive(KEEPALIVE)
     return connection
+
+
+def _hops(connection: fabric.Connection) -> list[fabric.Connection]:
+    """The gateways on the way, the first one first, and the connection itself."""
+    import fabric
+
+    via = connection.gateway
+    return [*(_hops(via) if isinstance(via, fabric.Connection) else ()), connection]
 
 
 def _strict(connection: fabric.Connection, target: Target) -> None:
@@ -111,6 +120,11 @@ def _strict(connection: fabric.Connection, target: Target) -> None:
 
 def _refused(target: Target, failure: str, error: Exception) -> Unreachable:
     text = str(error)[:300]  # it may quote what the server sent
+    if "Timeout opening channel" in text:
+        return Unreachable(
+            f"{failure}: timed out after {target.connect_timeout} s",
+            "check that the server is up and that the gateway can reach its address and port",
+        )
     if "not found in known_hosts" in text:
         file = target.known_hosts or "~/.ssh/known_hosts"
         port = "" if target.port in (None, 22) else f"-p {target.port} "

@@ -51,11 +51,10 @@ class LockedShell:
         self._pulse = _Pulse(time.monotonic())
         self._stop = threading.Event()
         self._heart = session.channel()
-        self._heart.sendall((PRELUDE + assign({"app": app, "nonce": self._nonce}) + _HEART).encode())
+        values = {"app": app, "nonce": self._nonce, "patience": str(PATIENCE)}
+        self._heart.sendall((PRELUDE + assign(values) + _HEART).encode())
         self._shell = session.channel("the shell", None)  # each exchange has a limit of its own
-        values = {
-            "app": app,
-            "nonce": self._nonce,
+        values |= {
             "holder": holder,
             "ticks": str(PATIENCE // BEAT),
             "beat_every": str(BEAT),
@@ -238,17 +237,23 @@ def _name(command: Command) -> str:
     return command.label or " ".join(command.argv[:2])
 
 
-# Each heartbeat writes a new number to a file, and the watcher counts ticks without a change, so no clock is involved.
-# Every session has a file of its own, as sessions that only wait for the lock have a heartbeat too.
+# Each heartbeat writes a new number to the session's file; the watcher counts ticks without a change, not time. A cut
+# network ends no session, so each read has a limit; and a shell that a signal ends runs no trap for EXIT.
 _HEART = """\
 mkdir -p /run/dynoctl
 beat=/run/dynoctl/$app.lock.beat.$nonce
 trap 'rm -f "$beat" "$beat.new"' EXIT
-while read -r count; do
+trap 'exit 1' HUP INT PIPE TERM
+while count=$(timeout "$patience" sh -c 'read -r count && printf %s "$count"'); do
   [ -d /run/dynoctl ] && printf '%s\\n' "$count" > "$beat.new" && mv -f "$beat.new" "$beat"
   printf '%s\\n' "$count"
 done
 exit
+"""
+
+# A session that was killed left its heartbeat: one that is older than any that still beats.
+_OLD_BEATS = """\
+find /run/dynoctl -maxdepth 1 -name "$app.lock.beat.*" -mmin +$((patience / 60 + 2)) -exec rm -f {} + 2>/dev/null
 """
 
 # Another app that waits for the shared lock notices that its file was removed, and creates it again.
@@ -266,7 +271,8 @@ lock=/run/dynoctl/$app.lock beat=/run/dynoctl/$app.lock.beat.$nonce
 printf '\\n%s open\\n' "$nonce"
 """
 
-_LOCK = """\
+_LOCK = (
+    """\
 while :; do
   exec 9>>"$lock"
   if ! flock -w 0.5 9; then  # a status query holds it for a moment
@@ -283,6 +289,9 @@ while :; do
   mkdir -p /run/dynoctl
 done
 printf '%s\\n' "$holder" > "$lock.holder"
+"""
+    + _OLD_BEATS
+    + """\
 read -r _ _ _ _ _ session _ < "/proc/$$/stat"
 (
   exec 8>&- 9>&- </dev/null >/dev/null 2>&1
@@ -304,5 +313,7 @@ read -r _ _ _ _ _ session _ < "/proc/$$/stat"
 ) &
 watch=$!
 trap 'kill "$watch" 2>/dev/null; rm -f "$lock.holder" "$beat"' EXIT
+trap 'exit 1' PIPE
 printf '\\n%s locked\\n' "$nonce"
 """
+)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from infra.errors import DynoctlError, Unreachable
+from infra.remote.channel import reason
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -36,7 +37,7 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         except DynoctlError as error:
             return error
         except (OSError, EOFError) as error:
-            return Unreachable(f"{key}: connection lost: {error or type(error).__name__}")
+            return Unreachable(f"{key}: connection lost: {reason(error)}")
 
     if min(_limit, len(keys)) == 1:  # without threads, in a fixed order
         return {key: attempt(key) for key in keys}

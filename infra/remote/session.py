@@ -16,7 +16,7 @@ from infra.model.resource import Command
 from infra.model.shell import RemoteBuild, Sections
 from infra.model.target import Target
 from infra.remote import limits, transfer
-from infra.remote.channel import PIECE
+from infra.remote.channel import PIECE, SILENCE, exit_status, reason, within
 from infra.remote.connect import connect, fingerprint
 from infra.remote.quote import ENTRY, PRELUDE, batch, entry, observation, sections
 
@@ -78,11 +78,13 @@ class Session:
                 raise EOFError("the connection is closed")
             channel: paramiko.Channel = transport.open_session(window, timeout=self.target.connect_timeout)
             limits.meter(channel, self.name, what, limit)
-            if terminal is not None:
-                channel.get_pty(*terminal)
-            channel.exec_command(line)
+            with within(channel, self.target.connect_timeout):
+                if terminal is not None:
+                    channel.get_pty(*terminal)
+                channel.exec_command(line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self.lost(error) from None
+        channel.settimeout(SILENCE)
         self.execs += 1
         return channel
 
@@ -99,22 +101,23 @@ class Session:
             while True:
                 while channel.recv_stderr_ready():
                     stderr += channel.recv_stderr(PIECE)
+                if time.monotonic() > deadline:
+                    raise Unreachable(
+                        f"{self.name}: timed out after {timeout:.0f} s",
+                        "check the load and the disks of the server",
+                    )
                 channel.settimeout(max(0.1, min(0.1 if stderr else 1.0, deadline - time.monotonic())))
                 try:
                     piece = channel.recv(PIECE)
                 except TimeoutError:
-                    if time.monotonic() > deadline:
-                        raise Unreachable(
-                            f"{self.name}: timed out after {timeout:.0f} s",
-                            "check the load and the disks of the server",
-                        ) from None
                     continue
                 if not piece:
                     break
                 stdout += piece
+            channel.settimeout(SILENCE)
             while piece := channel.recv_stderr(PIECE):
                 stderr += piece
-            status = channel.recv_exit_status()
+            status = exit_status(channel, SILENCE)
         except (OSError, EOFError) as error:
             raise self.lost(error) from None
         finally:
@@ -187,7 +190,7 @@ class Session:
 
     def lost(self, error: BaseException) -> Unreachable:
         """The error for a lost connection."""
-        return Unreachable(f"{self.name}: connection lost: {error or type(error).__name__}")
+        return Unreachable(f"{self.name}: connection lost: {reason(error)}")
 
     def close(self) -> None:
         """Close the connection. Its locks are released once the server notices."""

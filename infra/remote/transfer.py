@@ -13,13 +13,16 @@ from typing import IO, TYPE_CHECKING
 from infra.errors import DynoctlError, Unreachable
 from infra.model.shell import RemoteBuild
 from infra.remote import limits
-from infra.remote.channel import PIECE
+from infra.remote.channel import PIECE, SILENCE, exit_status, read_to
 from infra.remote.quote import PRELUDE, assign, building
 
 if TYPE_CHECKING:
     import paramiko
 
     from infra.remote.session import Session
+
+SLOWEST = 4 << 20
+"""Bytes in a second that the slowest disk writes and checks."""
 
 
 def upload(session: Session, local: Path, path: str, sha256: str) -> None:
@@ -29,7 +32,6 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
     script = PRELUDE + assign({"path": path, "sum": sha256, "size": str(size), "ready": ready}) + _RECEIVE
     channel = session.channel(f"the upload of {path}")
     try:
-        channel.settimeout(60)
         channel.sendall(script.encode())
         # Wait until the shell has read its script, or it would read the file as part of it.
         if _after(channel, ready) is None:
@@ -43,9 +45,10 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
             # If only the channel is closed, the other end failed (a full disk) and says why.
             if not channel.closed or not channel.get_transport().is_active():
                 raise
-        channel.settimeout(300)
-        status = channel.recv_exit_status()
+        status = exit_status(channel, SILENCE + size / SLOWEST)
         said = _tail(channel)
+        if status < 0:
+            raise EOFError(said or "the server ended it")
     except (OSError, EOFError) as error:
         raise session.lost(error) from None
     finally:
@@ -63,7 +66,6 @@ def download(session: Session, path: str, local: Path) -> None:
     digest = hashlib.sha256()
     ready = secrets.token_hex(12)
     try:
-        channel.settimeout(60)
         channel.sendall((PRELUDE + assign({"path": path, "ready": ready}) + _GIVE).encode())
         channel.shutdown_write()
         head = _after(channel, ready) or b""
@@ -93,7 +95,6 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
     deadline = time.monotonic() + job.timeout + 60
     ready = secrets.token_hex(12)
     try:
-        channel.settimeout(60)
         channel.sendall(building(job.commands, job.environment, job.path, int(job.timeout), ready).encode())
         # Wait until the shell has read its script, or it would read the tar as part of it.
         if _after(channel, ready) is None:
@@ -103,30 +104,34 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
         while True:
             while channel.recv_stderr_ready():
                 log.write(channel.recv_stderr(PIECE))
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{session.name}: the build timed out after {job.timeout:.0f} s")
             if channel.recv_ready() or channel.eof_received or channel.closed:
                 piece = channel.recv(PIECE)
                 if not piece:
                     break
                 down.write(piece)
                 continue
-            if time.monotonic() > deadline:
-                raise Unreachable(f"{session.name}: the build timed out after {job.timeout:.0f} s")
             time.sleep(0.02)
-        channel.settimeout(60)
         while piece := channel.recv_stderr(PIECE):
             log.write(piece)
-        return int(channel.recv_exit_status())
+        status = exit_status(channel, SILENCE)
+        if status < 0:
+            raise EOFError("the build has no exit status")
+        return status
     except (OSError, EOFError) as error:
         raise session.lost(error) from None
     finally:
         channel.close()
 
 
-# One compound command, so that the shell has read all of it before the file follows on stdin.
+# One compound command, so that the shell has read all of it before the file follows on stdin. What an earlier upload of
+# the file left would take the space that this one needs. A shell that is ended by a signal runs no trap for EXIT.
 _RECEIVE = """\
-{ mkdir -p "${path%/*}" && new=$path.$$.new && trap 'rm -f "$new"' EXIT && printf '%s\\n' "$ready" && cat > "$new" &&
+{ mkdir -p "${path%/*}" && new=$path.$$.new && rm -f "$path".*.new && trap 'rm -f "$new"' EXIT &&
+  trap 'exit 1' HUP PIPE TERM && printf '%s\\n' "$ready" && cat > "$new" &&
   [ "$(wc -c < "$new")" -eq "$size" ] && [ "$(sha256sum < "$new")" = "$sum  -" ] &&
-  { [ -s "$path" ] || { sync "$new"; mv -f "$new" "$path"; }; } 2>&1; exit $?; }
+  sync "$new" && mv -f "$new" "$path" && sync "${path%/*}"; exit $?; } 2>&1
 """
 
 
@@ -142,22 +147,16 @@ def _send(channel: paramiko.Channel, data: IO[bytes]) -> None:
         while piece := data.read(PIECE):
             channel.sendall(piece)
         channel.shutdown_write()
-    except (OSError, EOFError):
-        pass  # the reader of this channel reports the lost connection
+    except (OSError, EOFError, ValueError):
+        pass  # the reader of this channel reports the lost connection; if it gave up, the file is closed
 
 
 def _after(channel: paramiko.Channel, ready: str) -> bytes | None:
     """Read up to the line ``ready``, ignoring what a login shell prints before it. Returns what was read past that
     line, or None if the channel ended without it."""
-    data, marker = b"", f"{ready}\n".encode()
-    while marker not in data:
-        piece = channel.recv(PIECE)
-        if not piece:
-            return None
-        data += piece
-        if len(data) > limits.WORDS + PIECE:
-            raise EOFError("the login shell prints too much")
-    return data.partition(marker)[2]
+    found = read_to(channel, f"{ready}\n".encode(), SILENCE)[1]
+    channel.settimeout(SILENCE)
+    return found
 
 
 def _tail(channel: paramiko.Channel) -> str:

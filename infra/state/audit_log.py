@@ -23,7 +23,7 @@ umask 077
 [ -d "${1%/*}" ] || exit 0
 cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || {
   new=${1%/*}/new
-  tail -n "$2" "$1" > "$new" && mv -f "$new" "$1" || { rm -f "$new"; exit 1; }
+  tail -n "$2" "$1" > "$new" && sync "$new" && mv -f "$new" "$1" || { rm -f "$new"; exit 1; }
 }
 """
 

@@ -21,9 +21,10 @@ for path; do
   grep -Fxqs -e "$path" "$kept"/*.path && continue
   while [ -e "$kept/$number.path" ]; do number=$((number + 1)); done
   rm -f "$kept/$number"
-  [ ! -e "$path" ] || cp -p -- "$path" "$kept/$number" || exit
-  printf '%s\\n' "$path" > "$kept/new" && mv -f "$kept/new" "$kept/$number.path" || exit
+  [ ! -e "$path" ] || { cp -p -- "$path" "$kept/$number" && sync "$kept/$number"; } || exit
+  printf '%s\\n' "$path" > "$kept/new" && sync "$kept/new" && mv -f "$kept/new" "$kept/$number.path" || exit
 done
+sync "$kept"
 """
 
 _RESTORE = """\
@@ -31,18 +32,21 @@ for name in "$1"/*.path; do
   [ -e "$name" ] || { echo "no backup found"; exit 1; }
   IFS= read -r path < "$name" || exit
   copy=${name%.path}
-  if [ -e "$copy" ]; then cp -p -- "$copy" "$path.new" && mv -f -- "$path.new" "$path" || exit
+  if [ -e "$copy" ]; then
+    new=$path.dynoctl-new
+    cp -p -- "$copy" "$new" && sync "$new" && mv -f -- "$new" "$path" && sync "${path%/*}" ||
+      { rm -f -- "$new"; exit 1; }
   else rm -f -- "$path" || exit; fi
 done
 """
 
 # The backup of a dyno whose change is still in progress is kept: it is the only one to revert to. If a restore was
-# interrupted, it may have left an incomplete .new file next to a file.
+# interrupted, it may have left an incomplete file next to a file; before 0.2.0 its name ended with .new.
 _FORGET = """\
 for kept in "$1"/undo/*; do
   [ -e "$1/pending/${kept##*/}" ] && continue
   for name in "$kept"/*.path; do
-    [ -e "$name" ] && IFS= read -r path < "$name" && rm -f -- "$path.new"
+    [ -e "$name" ] && IFS= read -r path < "$name" && rm -f -- "$path.dynoctl-new" "$path.new"
   done
   rm -rf -- "$kept"
 done

@@ -28,18 +28,20 @@ mkdir -p "$1" && cd "$1" || exit
 while read -r name text; do
   case $name in */*) mkdir -p "${name%/*}";; esac
   if [ -z "$text" ]; then rm -f "$name"; continue; fi
-  printf '%s\\n' "$text" > new && mv -f new "$name" && continue
+  printf '%s\\n' "$text" > new && sync new && mv -f new "$name" && continue
   rm -f new; echo "cannot write $1/$name:"; df -h .
   exit 1
 done
 rmdir applied pending releases 2>/dev/null
-:
+set -- .
+for directory in applied pending releases; do [ ! -d "$directory" ] || set -- "$@" "$directory"; done
+sync "$@"
 """
 
 _FORGET = """\
-rm -rf "$1"
-rmdir "${1%/*}" 2>/dev/null
-:
+rm -rf "$1" || exit
+shift
+for left; do [ ! -d "$left" ] || rmdir --ignore-fail-on-non-empty "$left" || exit; done
 """
 
 
@@ -51,8 +53,11 @@ def write(app: str, entries: Sequence[tuple[str, str | None]]) -> Command:
 
 
 def forget(app: str) -> Command:
-    """Remove all records of the app."""
-    return Command(("sh", "-c", _FORGET, "forget", paths.home(app)), label="remove the records")
+    """Remove all records of the app, and the directories that an interrupted apply may have left empty."""
+    mounts, environments = paths.mounts(app), paths.env_directory(app)
+    roots = (parent.rpartition("/")[0] for parent in (mounts, environments))
+    words = ("forget", paths.home(app), paths.STATE, mounts, environments, *roots)
+    return Command(("sh", "-c", _FORGET, *words), label="remove the records")
 
 
 def parse_line(line: str) -> Mapping[str, Any]:

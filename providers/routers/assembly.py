@@ -119,6 +119,17 @@ workers() {
     [ "$3" != "$main" ] || echo "$1"
   done
 }
+# A reload only sends a signal: a program that does not like its files goes on with the old ones, and starts no worker.
+renewed() {
+  [ -n "$1" ] || return 0
+  tries=0
+  while [ $tries -lt 100 ]; do
+    for pid in $(workers); do case " $1 " in *" $pid "*) ;; *) return 0;; esac; done
+    tries=$((tries + 1)); sleep 0.1
+  done
+  echo "$service still runs the previous configuration"
+  return 1
+}
 left() {
   tries=0
   for pid in $1; do
@@ -126,6 +137,19 @@ left() {
       tries=$((tries + 1)); sleep 0.05
     done
   done
+}
+# The directory goes last: as long as it is there, the next apply sees that something is left.
+gone() {
+  systemctl disable -q "$service" 2>/dev/null
+  said=$(systemctl stop "$service" 2>&1)
+  case $(systemctl show -p ActiveState --value "$service") in
+    inactive|failed) ;;
+    *) printf '%s\\n' "cannot stop $service:" "$said"; return 1;;
+  esac
+  systemctl reset-failed "$service" 2>/dev/null
+  ! id -u "$user" >/dev/null 2>&1 || userdel "$user" || return
+  rm -rf "$state" "$unit.d" "$unit" "$unit.new" && systemctl daemon-reload && rm -rf "$root" &&
+    rmdir --ignore-fail-on-non-empty "${root%/*}"
 }
 mkdir "$new/apps"
 if [ -n "$old" ]; then
@@ -145,13 +169,8 @@ case $action in
 esac
 set -- "$new"/apps/*
 if [ ! -e "$1" ]; then
-  systemctl disable --now "$service" 2>/dev/null
-  rm -rf "$unit" "$unit.d" "$root" "$state"
-  rmdir "${root%/*}" 2>/dev/null
-  systemctl daemon-reload
-  systemctl reset-failed "$service" 2>/dev/null
-  ! id -u "$user" >/dev/null 2>&1 || userdel "$user"
-  exit
+  said=$(gone 2>&1) || fail "cannot remove the router:" "$said"
+  exit 0
 fi
 for site; do
   other=; read -r other < "$site/kind"
@@ -170,7 +189,13 @@ said=$(setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps "-all,$
   fail "$kind rejected the configuration, so nothing was changed:" "$said"
 find . -type f ! -name sums | sort | xargs sha256sum > sums
 chown "root:$user" sums; chmod 0640 sums
-point() { ln -sfn "$1" "$root/live.new" && mv -fT "$root/live.new" "$root/live"; }
+find . -type f -exec sync {} + && find . -type d -exec sync {} + || fail "cannot write $new to the disk"
+point() { ln -sfn "$1" "$root/live.new" && mv -fT "$root/live.new" "$root/live" && sync "$root"; }
+# The generation that the process runs: it is live once the process has loaded it, and until then a plan says so.
+loaded() {
+  printf '%s\\n' "$1" > "$root/loaded.new" && sync "$root/loaded.new" && mv -f "$root/loaded.new" "$root/loaded"
+}
+[ -e "$root/loaded" ] || loaded "${old:-none}" || fail "cannot write $root/loaded"
 was=$(systemctl is-active "$service")
 cmp -s unit "$unit" || fresh=yes
 [ -z "$fresh" ] || [ ! -e "$unit" ] || cp -p "$unit" "$root/unit.old"
@@ -178,16 +203,16 @@ point "${new##*/}" || fail "cannot replace $root/live"
 begin() {
   if [ "$was" = active ] && [ -z "$fresh" ]; then
     systemctl is-enabled -q "$service" 2>/dev/null || systemctl enable -q "$service" || return
-    before=$(workers)
-    systemctl reload "$service" && settled && left "$before"
+    before=$(workers | tr '\\n' ' ')
+    systemctl reload "$service" && settled && renewed "$before" && left "$before"
     return
   fi
-  install -m 0644 unit "$unit.new" && mv -f "$unit.new" "$unit" || return
+  install -m 0644 unit "$unit.new" && sync "$unit.new" && mv -f "$unit.new" "$unit" && sync "${unit%/*}" || return
   systemctl --no-reload enable -q "$service"
   systemctl daemon-reload || return
   systemctl restart "$service" && settled
 }
-if said=$(begin 2>&1); then
+if said=$(begin 2>&1) && loaded "${new##*/}"; then
   rm -rf "$root/incoming" "$root/unit.old"
   [ -z "$old" ] || rm -rf "${root:?}/$old"
   exit 0
@@ -200,8 +225,7 @@ if [ -n "$old" ]; then
   systemctl daemon-reload
   systemctl reload-or-restart "$service" 2>/dev/null
 else
-  systemctl disable --now "$service" 2>/dev/null
-  rm -f "$unit" "$root/live"; systemctl daemon-reload
+  cd / && left=$(gone 2>&1) || fail "cannot remove the router:" "$left" "$said"
 fi
 fail "$kind could not load the configuration, so the previous one was restored:" "$said"
 """

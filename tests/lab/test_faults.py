@@ -354,6 +354,8 @@ def test_a_network_cut_without_a_word_frees_the_lock(fleet: Any, monkeypatch: py
         session.close()
     late = ("ls", "/root/too-late")
     stays(lambda: fleet.exec("grid-3", *late, check=False).returncode != 0, 2, "what was on its way arrives now")
+    beats = "ls /run/dynoctl/cut.lock.beat.* 2>/dev/null"
+    eventually(lambda: fleet.exec("grid-3", "sh", "-c", beats, check=False).stdout == "")
     fleet.exec(
         "grid-3", "sh", "-c", "rm -f /run/dynoctl/cut.lock*; rm -f /run/dynoctl/lock; rmdir /run/dynoctl", check=False
     )

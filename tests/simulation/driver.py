@@ -54,6 +54,8 @@ HAPPENINGS = (
     "rename",
     "crash",
     "edit",
+    "tear",
+    "empty",
 )
 COMMANDS = ("apply",) * 12 + (
     "target",

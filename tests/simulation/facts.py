@@ -31,6 +31,9 @@ def render(server: SimServer, app: str) -> str:
     for path in sorted(server.files):
         text = server.files[path]
         if path.startswith(f"{UNITS}/dyno-") and path.endswith(".service"):
+            unit = path.rpartition("/")[2].removesuffix(".service")
+            if not text and unit in server.processes and unit.startswith(f"dyno-{app}-"):
+                lines.append(f"held {unit}.socket active")
             settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
             marks = ((APP, "app"), (DYNO, "dyno"), (PORT, "port"), (CPU, "cpu"))
             lines += [f"{path}:{mark}={settings[key]}" for mark, key in marks if key in settings]

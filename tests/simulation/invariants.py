@@ -163,8 +163,8 @@ class Watch:
 
 
 def upstreams(server: SimServer) -> dict[str, str]:
-    """Where the app's router on a server leads, by dyno."""
-    text = server.files.get(f"{ROUTES}/{APP}/mark.json")
+    """Where the process of the app's router on a server leads, by dyno; while it is off, where it will lead."""
+    text = server.loaded.get(APP) if server.powered else server.files.get(f"{ROUTES}/{APP}/mark.json")
     return dict(json.loads(text)["upstreams"]) if text else {}
 
 
@@ -286,7 +286,7 @@ def _check_files(server: SimServer, name: str, wanted: Wanted | None, here: set[
         state = directory == "" and file in ("salt", "meta.json", "audit.jsonl")
         release = directory == "releases" and file.endswith((".json", ".body"))
         release = release or path.replace(".commanded", ".json") in server.files
-        slug = directory == "slugs" and here and file.endswith(".squashfs")
+        slug = directory == "slugs" and here and file.endswith(".squashfs") and server.files[path]
         applied = directory == "applied" and _is_there(server, file)
         if not (member and (state or release or slug or applied)):
             strays.append(path)

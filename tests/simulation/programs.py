@@ -16,8 +16,7 @@ def write(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     (path,) = argv
     if server.full:
         return 1, f"{path}: no space left on device"
-    server.write(path, stdin)
-    yield
+    yield from server.put(f"{path}.dynoctl-new", path, stdin)
     return 0, ""
 
 
@@ -172,6 +171,9 @@ def route(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     if server.full:
         return 1, "no space left on device"
     server.write(f"{ROUTES}/{app}/mark.json", stdin)
+    yield
+    server.loaded[app] = stdin
+    server.version += 1
     server.fleet.tell("routed", server, app)
     yield
     return 0, ""
@@ -179,6 +181,9 @@ def route(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
 
 def unroute(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     server.remove(f"{ROUTES}/{argv[0]}/mark.json")
+    yield
+    server.loaded.pop(argv[0], None)
+    server.version += 1
     yield
     return 0, ""
 

@@ -77,11 +77,29 @@ class Slug(Base):
         return Fragment("sim slug", {"app": scope.app})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        return {slug_name(scope.app, digest): Found({"digest": digest}) for digest in lines(output)}
+        return {
+            slug_name(scope.app, digest): Found({"digest": digest}, damaged=not whole)
+            for digest, whole in lines(output).items()
+        }
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = slug_path(scope.app, str((change.after or change.before or {})["digest"]))
         return [sim("remove", path) if change.after is None else sim("seal", path)]
+
+
+class Leftover(Base):
+    """Temporary files of an apply that was cut off."""
+
+    kind = "leftover"
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment("sim leftover", {"app": scope.app})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
+        return {path: Found({"path": path}) for path in lines(output)}
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return [sim("remove", change.resource.name)]
 
 
 class Config(Base):
@@ -244,7 +262,8 @@ class Router(Base):
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found = {}
         for app, mark in lines(output).items():
-            found[app] = Found({"hosts": tuple(mark["hosts"]), "upstreams": mark["upstreams"]})
+            attributes = {"hosts": tuple(mark["hosts"]), "upstreams": mark["upstreams"], "state": mark["state"]}
+            found[app] = Found(attributes)
         return found
 
     def triggers(self, change: Change) -> bool:

@@ -10,7 +10,7 @@ from infra.manifest.model import Manifest
 from infra.model import naming
 from infra.model.formation import Formation
 from infra.model.provider import Dyno, Provider, Scope
-from infra.model.resource import Change, Command, Resource, Upload
+from infra.model.resource import Attributes, Change, Command, Resource, Upload
 from infra.model.stack import Slug, Stack, Trial
 from infra.model.target import host_port
 from tests.simulation import providers as types
@@ -31,6 +31,7 @@ class SimRegistry:
 
     providers: Sequence[Provider] = (
         types.Package(),
+        types.Leftover(),
         types.Slug(),
         types.Config(),
         types.Unit(),
@@ -101,9 +102,8 @@ class SimRegistry:
             }
             for server in (name for name in router.servers if name in reached):
                 made += [Resource(server, "package", scope.router, {"installed": True})] if scope.router else []
-                made.append(
-                    Resource(server, "router", app, {"hosts": router.hosts, "upstreams": web}, follows=True),
-                )
+                attributes: Attributes = {"hosts": router.hosts, "upstreams": web, "state": "running"}
+                made.append(Resource(server, "router", app, attributes, follows=True))
         return made
 
     def candidate(self, manifest: Manifest, stack: Stack, slug: Slug, server: str, scope: Scope) -> Trial:

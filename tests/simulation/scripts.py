@@ -32,8 +32,8 @@ def record(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
 
 
 def forget_records(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
-    """``records.forget``: the app's directory goes, and the last one takes the root along."""
-    (home,) = argv
+    """``records.forget``: the app's directory goes, and directories that are empty then."""
+    home, *_ = argv
     for path in server.below(home):
         server.remove(path)
         yield
@@ -81,12 +81,14 @@ def restore(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
         if not path:
             return 1, ""
         if copy in server.files:
+            new = f"{path}.dynoctl-new"
             try:
-                server.write(f"{path}.new", server.files[copy])
+                server.write(new, server.files[copy])
             except DiskFull:
+                server.remove(new)
                 return 1, "no space left on device"
             yield
-            server.move(f"{path}.new", path)
+            server.move(new, path)
         else:
             server.remove(path)
         yield
@@ -106,7 +108,7 @@ def forget_backups(server: SimServer, argv: tuple[str, ...], stdin: str) -> Step
         if f"{home}/pending/{dyno}" not in server.files:
             for name in server.below(f"{home}/undo/{dyno}"):
                 if name.endswith(".path"):
-                    server.remove(server.files[name].rstrip("\n") + ".new")
+                    server.remove(server.files[name].rstrip("\n") + ".dynoctl-new")
             server.remove_tree(f"{home}/undo/{dyno}")
             yield
     return 0, ""

@@ -29,8 +29,21 @@ def _packages(server: SimServer, names: Mapping[str, str]) -> str:
 
 def _slugs(server: SimServer, names: Mapping[str, str]) -> str:
     directory = f"{STATE}/{names['app']}/slugs"
-    paths = [path for path in server.below(directory) if server.files[path] and path.endswith(".squashfs")]
-    return section({path.removeprefix(f"{directory}/").removesuffix(".squashfs"): {} for path in paths})
+    paths = [path for path in server.below(directory) if path.endswith(".squashfs")]
+    return section(
+        {path.removeprefix(f"{directory}/").removesuffix(".squashfs"): bool(server.files[path]) for path in paths}
+    )
+
+
+def _leftovers(server: SimServer, names: Mapping[str, str]) -> str:
+    app = names["app"]
+    places = (
+        f"/etc/dyno/{app}/",
+        f"{UNITS}/dyno-{app}-web-",
+        f"{UNITS}/dyno-{app}-worker-",
+        f"{UNITS}/dyno-{app}-nightly-",
+    )
+    return section({path: {} for path in sorted(server.files) if path.startswith(places) and path.endswith("new")})
 
 
 def _configs(server: SimServer, names: Mapping[str, str]) -> str:
@@ -53,11 +66,17 @@ def _units(server: SimServer, names: Mapping[str, str], *, schedules: bool = Fal
         if named is None or named["app"] != names["app"]:
             continue
         dyno, settings = f"{named['type']}.{named['number']}", _settings(server.files[path])
-        if settings.get(f"Unit.{naming.APP}") != names["app"]:
+        if not server.files[path] and (named["type"] == "nightly") is not schedules:
+            continue  # its timer tells what it was
+        if not server.files[path]:
+            pass
+        elif settings.get(f"Unit.{naming.APP}") != names["app"]:
             found[dyno] = {"foreign": True}
+            continue
         elif ("Timer.OnCalendar" in settings) is not schedules:
             found[dyno] = {"blocked": "a schedule and a process type cannot have the same name"}
-        elif schedules:
+            continue
+        if schedules:
             paused = programs.paused(names["app"], unit) in server.files
             state = "waiting" if unit in server.timers else "paused" if paused else "stopped"
             found[dyno] = {"unit": settings, "enabled": unit in server.enabled, "state": state}
@@ -74,13 +93,15 @@ def _schedules(server: SimServer, names: Mapping[str, str]) -> str:
 
 
 def _routes(server: SimServer, names: Mapping[str, str]) -> str:
-    text = server.files.get(f"{ROUTES}/{names['app']}/mark.json")
-    return section({names["app"]: json.loads(text)}) if text else ""
+    text, loaded = server.files.get(f"{ROUTES}/{names['app']}/mark.json"), server.loaded.get(names["app"])
+    state = "running" if text == loaded else "outdated"
+    return section({names["app"]: {**json.loads(text or loaded or ""), "state": state}}) if text or loaded else ""
 
 
 SECTIONS = {
     "sim package": _packages,
     "sim slug": _slugs,
+    "sim leftover": _leftovers,
     "sim config": _configs,
     "sim unit": _units,
     "sim schedule": _schedules,

@@ -75,6 +75,8 @@ class SimServer:
     """When each timer elapsed last, by this server's clock; a power cut leaves it."""
     skew: float = 0.0
     """Seconds by which its clock is ahead."""
+    loaded: dict[str, str] = field(default_factory=dict)
+    """What the router's process routes, by app: the text of the file that it loaded last."""
     enabled: set[str] = field(default_factory=set)
     one_offs: dict[str, OneOff] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
@@ -205,6 +207,11 @@ class SimServer:
                 if one_off.mark and one_off.well and f"{STATE}/{one_off.app}" in self.directories:
                     self.files[one_off.mark] = ""
 
+    def empty(self, path: str) -> None:
+        """A file as a power cut leaves it that was not on the disk yet."""
+        self.version += 1
+        self.files[path] = ""
+
     # Life.
 
     @property
@@ -220,6 +227,7 @@ class SimServer:
         for unit in list(self.processes):
             self.stop(unit)
         self.timers.clear()
+        self.loaded.clear()
         self.one_offs.clear()
         self.locks.clear()
         self.lock_files.clear()
@@ -228,6 +236,9 @@ class SimServer:
         """Start what is enabled, from what the files say now."""
         self.powered = True
         self.version += 1
+        for path in self.below(ROUTES):
+            if path.endswith("/mark.json"):
+                self.loaded[path.removeprefix(f"{ROUTES}/").partition("/")[0]] = self.files[path]
         for unit in sorted(self.enabled):
             settings = self.unit(unit)
             if settings is None:

@@ -147,9 +147,8 @@ class SimSession:
             self.fleet.strike(self.server, fault, self.name)
         if self.server.full:
             raise DynoctlError(f"{self.name}: cannot send {path}: no space left on device")
-        if path not in self.server.files:
-            self.server.write(path, f"{sha256}\n")
-            self.server.directories.add(path.partition("/slugs/")[0])
+        self.server.write(path, f"{sha256}\n")
+        self.server.directories.add(path.partition("/slugs/")[0])
         if fault is not None:
             self.close()
             self.fleet.strike(self.server, fault, self.name)

@@ -44,9 +44,9 @@ def test_a_revert_that_was_cut_off_leaves_no_half_file() -> None:
     fleet.fault("sim start", Kind.FAIL)
     fleet.fault("restore", Kind.REBOOT, cut=1)
     fleet.apply(broken)
-    assert files(fleet["s1"], ".new")
+    assert files(fleet["s1"], ".dynoctl-new")
     assert fleet.apply(manifest("s1", web=1)).code == OK
-    assert files(fleet["s1"], ".new") == []
+    assert files(fleet["s1"], ".dynoctl-new") == []
 
 
 def test_a_removal_that_was_cut_off_leaves_no_record_of_what_is_gone() -> None:

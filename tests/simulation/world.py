@@ -219,6 +219,14 @@ class World:
             case "crash":
                 for unit in [one for one, process in server.processes.items() if process.app == APP][:1]:
                     server.stop(unit)
+            case "tear":
+                for path in [one for one in server.below(f"{STATE}/{APP}/slugs") if one.endswith(".squashfs")][:1]:
+                    server.empty(path)
+            case "empty":
+                prefix = f"{UNITS}/dyno-{APP}-"
+                own = [one for one in sorted(server.files) if one.startswith(prefix) and one.endswith(".service")]
+                for path in [one for one in own if not one.startswith(f"{prefix}admin-")][-1:]:
+                    server.empty(path)
             case "edit":
                 for path in server.below(f"/etc/dyno/{APP}")[:1]:
                     server.version += 1

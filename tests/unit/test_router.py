@@ -116,6 +116,9 @@ def test_a_new_key_is_a_change_and_no_secret_is_told() -> None:
 
 def test_damage_is_made_anew_and_absence_is_absence() -> None:
     assert Router().parse(SCOPE, "mark {\nstate running\n") == {"shop": Found({"state": "damaged"})}
+    emptied = Router().parse(SCOPE, "mark \nkind haproxy\nstate edited\n")
+    assert emptied == {"shop": Found({"state": "damaged", "kind": "haproxy"})}, "its router is removed as what it is"
+    assert Router().parse(SCOPE, "leftover\n")["shop"].damaged
     assert Router().parse(SCOPE, "") == {}
 
 
