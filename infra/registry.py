@@ -184,6 +184,9 @@ class Everything:
     def alone(self, app: str) -> Command:
         return release_command.alone(app)
 
+    def idle(self, app: str) -> Command:
+        return one_off.idle(app)
+
     def sweep(self, app: str, *, stop: bool = False) -> Command:
         return one_off.sweep(app, stop=stop)
 

@@ -59,12 +59,14 @@ systemctl reset-failed "$@" 2>/dev/null
 :
 """
 
-# systemd keeps an implicit slice after its last unit. The prefix of shop also matches shop-admin, which at worst leaves
-# an empty slice until that app is removed too.
+# systemd keeps an implicit slice after its last unit, and ends what is in a slice that it stops, such as one-off dynos.
+# The prefix of shop also matches shop-admin, which at worst leaves an empty slice until that app is removed too.
 _STOP_SLICE = """\
 own=$3
 left() {
-  for unit in /etc/systemd/system/"$1"*.service; do
+  one=${1#dyno-}; one=${one:+-${one%-}.}
+  for unit in /etc/systemd/system/"$1"*.service \
+    /run/systemd/transient/dynoctl-*"$one"*.service /run/systemd/system/dynoctl-*"$one"*.service; do
     [ -e "$unit" ] || continue
     case ${unit##*/} in "$own.service"|"$own-ready.service"|"$own-due.service") ;; *) return 0;; esac
   done

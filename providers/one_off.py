@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from infra.model import naming
 from infra.model.provider import Scope
 from infra.model.resource import Command
 from providers import credentials, env_file, files, ini
@@ -88,8 +89,16 @@ def sweep(app: str, *, stop: bool = False) -> Command:
     """Remove what one-off units of interrupted applies left behind, and stop their candidates. A release command that
     is still running is stopped only with ``stop``, and otherwise named in the output."""
     prefixes = [name(kind, app, "") for kind in KINDS]
-    words = ("sweep", "stop" if stop else "", name(RUN, app, ""), name("candidate", app, ""), *prefixes)
+    slice_ = f"dyno-{naming.escape(app)}.slice"
+    own = ("stop" if stop else "", f"dyno-{app}-", slice_, name(RUN, app, ""), name("candidate", app, ""))
+    words = ("sweep", *own, *prefixes)
     return Command(("sh", "-c", _SWEEP, *words), quiet=True, label="sweep")
+
+
+def idle(app: str) -> Command:
+    """Fail if a one-off dyno or a release command of the app is running, and name it."""
+    words = ("idle", name(RUN, app, ""), name("release", app, ""))
+    return Command(("sh", "-c", _IDLE, *words), quiet=True, label="check for one-off dynos")
 
 
 def credentials_directory(name: str) -> str:
@@ -104,7 +113,7 @@ def env_file_path(name: str) -> str:
 
 # Files of a run that is just starting must stay. They are seconds old, so only old files count as leftovers.
 _SWEEP = """\
-stop=$1 run=$2 candidate=$3; shift 3
+stop=$1 units=$2 slice=$3 run=$4 candidate=$5; shift 5
 [ -n "$stop" ] && systemctl stop "$run*.service" 2>/dev/null
 find /run -maxdepth 1 -name "$run*" -mmin +10 | while read -r left; do
   systemctl -q is-active "$(basename "${left%.*}").service" || rm -f "$left"
@@ -121,7 +130,27 @@ for prefix; do
     systemctl reset-failed "$name.service" 2>/dev/null
   done
 done
+# The slice of the last dyno stays while a one-off dyno is in it.
+left() { for unit; do [ -e "$unit" ] && return 0; done; return 1; }
+if [ -n "$stop" ]; then
+  left /etc/systemd/system/"$units"*.service || systemctl stop "$slice" 2>/dev/null
+  left /etc/systemd/system/dyno-*.service /run/systemd/*/dynoctl-*.service || systemctl stop dyno.slice 2>/dev/null
+fi
 :
+"""
+
+_IDLE = """\
+busy=
+for prefix; do
+  for file in /run/systemd/transient/"$prefix"*.service /run/systemd/system/"$prefix"*.service; do
+    [ -e "$file" ] || continue
+    unit=${file##*/}
+    case $(systemctl show -p ActiveState --value "$unit") in
+      activ*|deactivating|reloading) echo "${unit%.service} is still running"; busy=yes ;;
+    esac
+  done
+done
+[ -z "$busy" ]
 """
 
 # Only log lines since the start are printed, not those of an earlier unit.

@@ -12,6 +12,7 @@ from infra.cli import (
     apply,
     completion,
     config,
+    destroy,
     doctor,
     drift,
     history,
@@ -67,6 +68,7 @@ plan.register(app)
 show.register(app)
 drift.register(app)
 apply.register(app)
+destroy.register(app)
 scale.register(app)
 restart.register(app)
 run_command.register(app)

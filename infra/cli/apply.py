@@ -1,4 +1,4 @@
-"""``dynoctl apply`` and ``dynoctl destroy``: show the plan, ask for approval, carry it out, report."""
+"""``dynoctl apply``: show the plan, ask for approval, carry it out, report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from infra.cli.options import (
     Destination,
     Evacuates,
     Excludes,
-    File,
     FileIfGiven,
     Forgets,
     Parallelism,
@@ -69,9 +68,8 @@ MAX_PLANS = 3
 
 
 def register(app: typer.Typer) -> None:
-    """Register the commands with ``app``."""
+    """Register the command with ``app``."""
     app.command("apply", short_help="Make the servers match dyno.yaml.")(apply)
-    app.command("destroy", short_help="Remove everything that belongs to this app.")(destroy)
 
 
 def apply(
@@ -139,20 +137,6 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
         saved_plan.refuse_changed(plan_file, saved, ready, plan_json.document(ready.plan, {}))
 
     carry_out(options, replace_(flags, auto_approve=True), refuse=refuse)
-
-
-def destroy(
-    file: File = Path("dyno.yaml"),
-    destination: Destination = None,
-    auto_approve: AutoApprove = False,
-    verbose: Verbose = False,
-    lock_timeout: LockTimeout = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Remove everything that belongs to this app from its servers, and nothing else."""
-    refuse_unattended("destroy", auto_approve, as_json)
-    options = PlanOptions(file, destination, destroy=True, quiet=as_json)
-    carry_out(options, ApplyFlags(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")
 
 
 def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:

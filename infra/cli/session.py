@@ -30,6 +30,8 @@ class PlanOptions:
     """The manifest."""
     destination: str | None = None
     destroy: bool = False
+    end_runs: bool = False
+    """Whether a destroy ends the one-off dynos that are under way."""
     forget: frozenset[str] = frozenset()
     """Servers that are no longer in the manifest and gone for good."""
     evacuate: frozenset[str] = frozenset()
@@ -64,7 +66,15 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     ready = prepare(
         model,
         Everything(),
-        Request(options.destroy, options.forget, options.evacuate, options.stored, options.selection, options.rated),
+        Request(
+            options.destroy,
+            options.forget,
+            options.evacuate,
+            options.stored,
+            options.selection,
+            options.rated,
+            options.end_runs,
+        ),
         sessions=options.sessions,
         progress=(lambda _: None) if options.quiet else note,
     )

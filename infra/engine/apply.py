@@ -139,7 +139,14 @@ class Applier:
 
     def _refuse_stale(self, found: Mapping[str, Observed]) -> None:
         before = self._prepared.fleet.found
-        changed = [name for name in found if found[name].fingerprint() != before[name].fingerprint()]
+        removing = {change.resource.server for change in self._prepared.plan.changes if change.action.removes}
+        changed = [
+            name
+            for name in found
+            if found[name].fingerprint() != before[name].fingerprint()
+            # A one-off dyno that was started meanwhile keeps what it needs.
+            or (name in removing and not {*found[name].facts.one_offs} <= {*before[name].facts.one_offs})
+        ]
         if changed:
             raise StalePlan(
                 f"stale plan: {', '.join(changed)} changed after the plan was made; nothing was applied",

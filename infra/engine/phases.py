@@ -94,6 +94,8 @@ def remove(context: Context) -> Context:
     routers = [group for group in groups if context.last(group)]
     others = [group for group in groups if not context.last(group)]
     if context.prepared.destroy:
+        if context.prepared.request.end_runs:
+            release_gates.end_runs(context)
         run_phase(context, "remove routers", routers)
         run_phase(context, "remove", others)
         return context

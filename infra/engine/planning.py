@@ -64,6 +64,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     }
     notes = list(gone.values())
     routers = unseen_routers(manifest, facts.values(), unreachable, inputs.request.evacuate)
+    end_runs = inputs.request.end_runs
     if inputs.destroy or inputs.slug is None:
         formation = Formation((), {}, {})
         return build(
@@ -74,9 +75,13 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
             inputs.registry.providers,
             unreachable,
             leaving=inputs.leaving,
-            errors=list(preconditions.other_destinations(manifest, facts)),
+            errors=[
+                *preconditions.other_destinations(manifest, facts),
+                *([] if end_runs else preconditions.one_offs(facts)),
+            ],
             notes=[*notes, *volumes.notes(manifest, carried, (), key_of)],
             routers=routers,
+            end_runs=end_runs,
         )
     errors = preconditions.check(manifest, stack, found, inputs.leaving, inputs.registry.package_key)
     closed = routing.closed(manifest.app.name, {name: server.routes for name, server in facts.items()})

@@ -21,7 +21,7 @@ class Request:
 
     ``forget`` are lost servers that are no longer in the manifest; ``evacuate`` are lost servers in the manifest, whose
     dynos start on other servers. ``stored`` is the release to roll back to. With ``rated``, a server rates the exposure
-    of the units that change."""
+    of the units that change. With ``end_runs``, a destroy ends the one-off dynos that are under way."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -29,6 +29,7 @@ class Request:
     stored: Stored | None = None
     selection: Selection = EVERYTHING
     rated: bool = False
+    end_runs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class Prepared(Inputs):
         )
         if leftovers and not self.plan.left_out:
             return True
-        to_empty = ((self.emptied | self.left) & found.keys()) - self.plan.left_on
+        to_empty = ((self.emptied | self.left) & found.keys()) - self.plan.left_on - self.plan.busy
         if any(found[name].facts.meta for name in to_empty) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):

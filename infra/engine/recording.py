@@ -222,18 +222,21 @@ class Recorder:
         to_empty = frozenset(self.shells) if prepared.destroy else to_empty & self.shells.keys()
         report = self.ledger.report
         all_done = report.ok and not report.skipped
-        emptied = to_empty - self.ledger.lost - plan.left_on if all_done else frozenset()
+        held = to_empty & (plan.left_on | plan.busy)
+        emptied = to_empty - self.ledger.lost - held if all_done else frozenset()
         if prepared.destroy and set(prepared.leaving) & set(plan.unreachable):
             emptied = frozenset()  # only these records show that an unreachable server still has something of the app
 
         def forget(name: str) -> None:
-            self.shells[name].run([prepared.registry.sweep(plan.app, stop=True), records.forget(plan.app)])
+            idle = [] if prepared.request.end_runs else [prepared.registry.idle(plan.app)]
+            sweep = prepared.registry.sweep(plan.app, stop=True)
+            self.shells[name].run([*idle, sweep, records.forget(plan.app)])
             self.shells[name].forget()
 
         self.ledger.settle(each(forget, emptied).items())
         self._emptied = emptied
         self._ended()
-        if prepared.destroy or not all_done or not report.ok or plan.unreachable or plan.left_out:
+        if prepared.destroy or not all_done or not report.ok or plan.unreachable or plan.left_out or held:
             return  # the formation still lists servers that are to be emptied or filled
         entry = self._formation(settled=True)
         if entry != self._written:

@@ -101,6 +101,12 @@ def run_release_command(context: Context) -> None:
         ledger.refuse(Failure(server, "release command", error.summary, error.hint))
 
 
+def end_runs(context: Context) -> None:
+    """End the one-off dynos on all servers, before what they need is removed."""
+    sweep = context.prepared.registry.sweep(context.app, stop=True)
+    context.ledger.settle(each(lambda name: context.shells[name].run([sweep]), context.shells).items())
+
+
 def run_candidates(context: Context) -> None:
     """Boot a candidate on every server that needs one; if one does not become healthy, the release is rejected."""
     prepared, ledger = context.prepared, context.ledger

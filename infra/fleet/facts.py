@@ -10,8 +10,9 @@ from typing import Any
 
 from infra import __version__
 from infra.errors import NewerRecords
-from infra.model import paths, release, routing
+from infra.model import one_offs, paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
+from infra.model.one_offs import OneOff
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
 from infra.model.routing import Route
@@ -56,6 +57,9 @@ class Facts:
     routes: tuple[Route, ...] = ()
     """The routes of the router on this server, for all apps."""
 
+    one_offs: tuple[OneOff, ...] = ()
+    """The one-off dynos of the app that are under way on this server."""
+
     def dynos(self, app: str) -> Mapping[str, Mark]:
         """The app's dynos on this server, by name."""
         return {mark.dyno: mark for mark in self.marks if mark.app == app}
@@ -74,7 +78,8 @@ def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     """The sh fragment whose output ``parse`` reads. ``ruby`` and ``executables`` are absolute paths."""
     return Fragment(
-        _SCRIPT + routing.SCRIPT + ":\n", {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)}
+        _SCRIPT + routing.SCRIPT + one_offs.SCRIPT + ":\n",
+        {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)},
     )
 
 
@@ -140,9 +145,9 @@ _HELD = re.compile(
 _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
 
 
-def parse(output: str) -> Facts:
+def parse(output: str, app: str = "") -> Facts:
     """Parse the output of the fragment. Raises ValueError if it is invalid, and NewerRecords if the records have a
-    newer format."""
+    newer format. ``app`` is the one whose one-off dynos are of interest."""
     single: dict[str, str] = {}
     missing: set[str] = set()
     ports: set[int] = set()
@@ -210,6 +215,7 @@ def parse(output: str) -> Facts:
         bodies=frozenset(bodies),
         salt=single.get("salt", ""),
         routes=routing.read(output),
+        one_offs=one_offs.read(output, app),
     )
 
 

@@ -79,7 +79,7 @@ class Observer:
 
     def _parse(self, server: str, parts: Sections) -> Observed:
         try:
-            facts = server_facts.parse(_part(parts, FACTS))
+            facts = server_facts.parse(_part(parts, FACTS), self.scope.app)
             resources: dict[str, Found] = {}
             for provider in self._providers:
                 for name, found in provider.parse(self.scope, _part(parts, provider.kind)).items():

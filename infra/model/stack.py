@@ -160,9 +160,13 @@ class Registry(Protocol):
         server."""
         ...
 
+    def idle(self, app: str) -> Command:
+        """A command that fails, with a message, if a one-off dyno of the app is running on the server."""
+        ...
+
     def sweep(self, app: str, *, stop: bool = False) -> Command:
         """A command that removes what trials of earlier runs left on a server, running candidates included.
 
-        A running release command is stopped only with ``stop``, and otherwise named in the output, which is empty if
-        nothing is left."""
+        One-off dynos and a running release command are stopped only with ``stop``. Without it, a running release
+        command is named in the output, which is empty if nothing is left."""
         ...

@@ -36,10 +36,11 @@ def build(
     builder: str | None = None,
     selection: Selection = EVERYTHING,
     routers: Sequence[str] = (),
+    end_runs: bool = False,
 ) -> Plan:
     """Diff every reachable server and order the changes. ``kept`` are, by server, the keys of resources that are kept
     although they are no longer desired. The plan has only the changes chosen by ``selection``. ``routers`` are the
-    servers with a router that could not be observed."""
+    servers with a router that could not be observed. With ``end_runs``, one-off dynos hold nothing back."""
     by_kind = {provider.kind: provider for provider in providers}
     rank = {provider.kind: number for number, provider in enumerate(providers)}
     wanted: dict[str, list[Resource]] = {server: [] for server in found}
@@ -56,7 +57,8 @@ def build(
     order = {server: number for number, server in enumerate(found)}
     changes.sort(key=lambda change: _order(change, order, rank))
     changes = [_moved(change, formation) for change in changes]
-    held = hold(changes, formation, by_kind, unreachable, routers)
+    one_offs = {} if end_runs else {server: observed.facts.one_offs for server, observed in found.items()}
+    held = hold(changes, formation, by_kind, unreachable, routers, one_offs)
     due = changes = [change for change in changes if not held.includes(change)]
     proving = candidates(due, wanted)
     changes = selection.choose(due)
@@ -78,6 +80,7 @@ def build(
         builder=builder,
         left_out=len(left_out),
         left_on=frozenset([change.resource.server for change in left_out] + [*held.servers]),
+        busy=frozenset(server for server, running in one_offs.items() if running),
         idle=frozenset(dyno for (_, dyno), effect in effects(left_out).items() if effect is Effect.START),
     )
 

@@ -60,6 +60,8 @@ class Plan:
     """The number of changes that were not selected."""
     left_on: frozenset[str] = frozenset()
     """The servers of the changes that were not selected, or whose removal is held back."""
+    busy: frozenset[str] = frozenset()
+    """The servers on which one-off dynos are under way."""
     idle: frozenset[str] = frozenset()
     """Desired dynos that do not run, and still do not after this plan, as they were not selected."""
     evacuated: tuple[str, ...] = ()

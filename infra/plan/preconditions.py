@@ -52,6 +52,16 @@ def other_destinations(manifest: Manifest, facts: Mapping[str, Facts]) -> Iterat
             )
 
 
+def one_offs(facts: Mapping[str, Facts]) -> Iterator[Diagnostic]:
+    """The one-off dynos under way, which a destroy would end."""
+    for name, seen in facts.items():
+        for one_off in seen.one_offs:
+            yield Diagnostic(
+                f"{one_off.name} is running on {name}",
+                hint="wait until it ends, or end it and destroy everything: dynoctl destroy --end-runs",
+            )
+
+
 def servers(
     found: Mapping[str, Facts],
     stack: Stack,

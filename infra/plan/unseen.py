@@ -1,15 +1,17 @@
-"""Removals that are held back because a server cannot be asked: a router there may still lead to a dyno, or a dyno that
-must never be on two servers may run there."""
+"""Removals that are held back: a router on a server that cannot be asked may still lead to a dyno, a dyno that must
+never be on two servers may run there, or a one-off dyno is under way."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from infra.fleet.facts import Facts, newest_meta
 from infra.manifest.model import Manifest
 from infra.model import naming
 from infra.model.formation import Formation
+from infra.model.one_offs import OneOff
 from infra.model.provider import Provider
 from infra.model.resource import Change
 
@@ -19,10 +21,12 @@ NAMED = 8
 
 @dataclass(frozen=True)
 class Held:
-    """The removals that are held back, by server and dyno, and the notes that say why."""
+    """The removals that are held back, by server and dyno, and the notes that say why. ``slugs`` are those that one-off
+    dynos run, by server."""
 
     dynos: frozenset[tuple[str, str]] = frozenset()
     notes: tuple[str, ...] = ()
+    slugs: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @property
     def servers(self) -> frozenset[str]:
@@ -33,7 +37,10 @@ class Held:
         server, dyno = change.resource.server, change.resource.dyno
         if not change.action.removes or change.resource.follows:
             return False
-        return (server, dyno) in self.dynos if dyno is not None else server in self.servers
+        if dyno is not None:
+            return (server, dyno) in self.dynos
+        digest = (change.before or {}).get("digest")
+        return server in self.servers or (server in self.slugs and (digest is None or digest in self.slugs[server]))
 
 
 def unseen_routers(
@@ -62,9 +69,11 @@ def hold(
     formation: Formation,
     providers: Mapping[str, Provider],
     unreachable: Container[str],
-    routers: Sequence[str],
+    routers: Sequence[str] = (),
+    one_offs: Mapping[str, Sequence[OneOff]] = MappingProxyType({}),
 ) -> Held:
-    """The removals to hold back. ``routers`` are the servers of ``unseen_routers``."""
+    """The removals to hold back. ``routers`` are the servers of ``unseen_routers``; ``one_offs`` are those under way,
+    by server."""
     routed: dict[str, list[str]] = {}
     paused: dict[tuple[str, str], str] = {}
     for change in changes:
@@ -88,8 +97,17 @@ def hold(
         f"to start it without {home}: dynoctl apply --evacuate {home}"
         for (server, dyno), home in paused.items()
     ]
+    slugs = {server: {one_off.slug for one_off in running} for server, running in one_offs.items() if running}
+    needed = Held(slugs=slugs)
+    for server in slugs:
+        if any(change.resource.server == server and needed.includes(change) for change in changes):
+            names = sorted(one_off.name for one_off in one_offs[server])
+            notes.append(
+                f"kept on {server} until {', '.join(names)} {'ends' if len(names) == 1 else 'end'}: the slug and what "
+                "else a one-off dyno needs"
+            )
     dynos = {(server, dyno) for server, names in routed.items() for dyno in names}
-    return Held(frozenset(dynos | paused.keys()), tuple(notes))
+    return Held(frozenset(dynos | paused.keys()), tuple(notes), slugs)
 
 
 def _names(dynos: Sequence[str]) -> str:

@@ -242,7 +242,7 @@ def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> b
     """Whether the recorded formation differs from the current one although there are no changes: a server has a new
     name, or no longer runs anything."""
     last = newest_meta(observed.facts for observed in found.values())
-    if plan.changes or plan.left_out or plan.unreachable or not last:
+    if plan.changes or plan.left_out or plan.unreachable or plan.busy or not last:
         return False
     new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
     return any(last.get(key) != new[key] for key in ("servers", "spares", "dynos", "routers"))

@@ -202,7 +202,7 @@ def test_detached(oneoff: Project, fleet: Any) -> None:
 
 
 def test_an_apply_meanwhile(oneoff: Project, fleet: Any) -> None:
-    """The slug that it runs leaves the server, and it does not notice."""
+    """The slug that it runs is not kept any more, and the last dyno leaves its server: it does not notice."""
     process = oneoff.start("run", "-s", ON, "sh", "-c", "echo up; read x; ls /app/app.rb")
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
@@ -211,8 +211,21 @@ def test_an_apply_meanwhile(oneoff: Project, fleet: Any) -> None:
     oneoff.manifest["keep"] = 1
     oneoff.apply()
     oneoff.settled()
+    (server,) = (server for server in oneoff.manifest["servers"] if server["name"] == ON)
+    server["drain"] = True
+    oneoff.apply()
+    assert f"kept on {ON} until run." in oneoff.dynoctl("plan").stdout
+    assert f"is running on {ON}" in oneoff.dynoctl("destroy", "--auto-approve", code=1).stderr
     out, _ = process.communicate("\n", timeout=60)
     assert (out, process.returncode) == ("/app/app.rb\n", 0)
+    gone(fleet)
+    oneoff.apply()
+    units = fleet.exec(
+        ON, "systemctl", "list-units", "--all", "--plain", "--no-legend", "dyno-oneoff*", "dynoctl-run-oneoff*"
+    )
+    assert units.stdout == "" and "is draining: it has no dynos left" in oneoff.dynoctl("plan").stdout
+    del server["drain"]
+    oneoff.apply()
     assert oneoff.dynoctl("run", "ls", "/app/new.txt").stdout == "/app/new.txt\n"
 
 

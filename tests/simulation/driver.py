@@ -53,6 +53,8 @@ HAPPENINGS = (
     "readdress",
     "rename",
     "crash",
+    "run",
+    "run",
     "edit",
     "tear",
     "empty",
@@ -67,6 +69,7 @@ COMMANDS = ("apply",) * 12 + (
     "rollback",
     "restart",
     "destroy",
+    "end",
 )
 DYNOS = ("web", "worker", "web.1", "web.2", "worker.1", "nightly.1")
 

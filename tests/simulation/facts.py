@@ -59,6 +59,11 @@ def render(server: SimServer, app: str) -> str:
                 commanded.append(f"commanded {stem}")
             elif directory == "pending":
                 pending.append(f"pending {name}")
+    for one in server.one_offs.values():
+        if one.app == app and not one.over:
+            unit, slug = f"dynoctl-{one.kind}-{app}.{one.name.rpartition('.')[2]}.service", one.release.slug
+            lines += [f"one-off Id={unit}", f"one-off BindReadOnlyPaths=/srv/dyno/{app}/{slug}:/app:rbind"]
+            lines += ["one-off ActiveState=active", "one-off "]
     lines += [f"salt {salt}"] if salt else []
     lines.append(f"meta {meta}")
     return "\n".join(

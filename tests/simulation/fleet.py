@@ -43,6 +43,8 @@ class SimFleet:
         self.trace: list[tuple[int, str, str]] = []
         self.watch: list[Watcher] = []
         self.moments = Moments()
+        self.runs = 0
+        """How many one-off dynos were started with ``dynoctl run``."""
         self.dead = False
         """Whether the controller was killed: what is left of it may only let go."""
         self.bad: set[str] = set()

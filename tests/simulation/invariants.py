@@ -52,6 +52,7 @@ class Watch:
         """Machines and units that may run beside another: they were given up while nobody could ask them."""
         self.given_up: set[str] = set()
         """Machines that the user says are lost, or that nothing leads to."""
+        self.ends_runs = False
         self.before = Snapshot({}, frozenset(), {})
         self.calm = False
         self.most = 1
@@ -71,7 +72,7 @@ class Watch:
         self.active = False
 
     def hear(self, what: str, server: SimServer, unit: str) -> None:
-        if (not unit.startswith(PREFIX) and what != "commanded") or unit.startswith(f"{PREFIX}admin-"):
+        if (not unit.startswith(PREFIX) and what not in ("commanded", "ended")) or unit.startswith(f"{PREFIX}admin-"):
             return
         getattr(self, what)(server, unit)
 
@@ -148,6 +149,10 @@ class Watch:
                     f"{dyno} was taken away from {host} while the router on {router.host} leads to it"
                 )
 
+    def ended(self, server: SimServer, name: str) -> None:
+        """A one-off dyno ends by itself, or because somebody said so."""
+        assert self.ends_runs, f"{name} was ended on {server.host}"
+
     def commanded(self, server: SimServer, name: str) -> None:
         """Release commands never run at the same time."""
         busy = [
@@ -182,6 +187,9 @@ def check_outcome(watch: Watch, wanted: Wanted, run: Run, outcome: Outcome) -> N
     fleet, before = watch.fleet, watch.before
     for server in fleet.servers.values():
         assert APP not in server.locks, f"the lock on {server.host} has no owner"
+        for one in server.one_offs.values():
+            if one.kind == "run" and not run.faults:
+                assert server.slug(one.app, one.release.slug), f"{one.name} on {server.host} has lost its slug"
     report, plan = outcome.report, outcome.plan
     if report is None or plan is None:
         if outcome.code != KILLED and not run.faults and run.between is None:

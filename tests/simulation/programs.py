@@ -237,14 +237,25 @@ def alone(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     return (1, "the release command of an apply that was cut off still runs") if busy else (0, "")
 
 
+def idle(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """Fails while a one-off dyno or a release command is at work."""
+    (app,) = argv
+    server.settle()
+    yield
+    busy = [one.name for one in server.one_offs.values() if one.app == app and one.kind != "candidate" and not one.over]
+    return (1, f"{busy} still run") if busy else (0, "")
+
+
 def sweep(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     """Remove one-off dynos; a release command that still runs only with ``stop``."""
     app, stopping = argv
     left = []
     for name in sorted(server.one_offs):
         one = server.one_offs[name]
-        if one.app != app:
+        if one.app != app or (one.kind == "run" and not stopping):
             continue
+        if one.kind == "run" and not one.over:
+            server.fleet.tell("ended", server, name)
         if stopping or one.over or one.kind == "candidate":
             del server.one_offs[name]
             server.version += 1
@@ -273,6 +284,7 @@ PROGRAMS = {
     "candidate": candidate,
     "run-release": run_release,
     "alone": alone,
+    "idle": idle,
     "sweep": sweep,
 }
 """By the second word of ``sim VERB WORDS...``."""

@@ -139,6 +139,9 @@ class SimRegistry:
     def alone(self, app: str) -> Command:
         return sim("alone", app)
 
+    def idle(self, app: str) -> Command:
+        return sim("idle", app, quiet=True)
+
     def sweep(self, app: str, *, stop: bool = False) -> Command:
         return sim("sweep", app, "stop" if stop else "", quiet=True)
 

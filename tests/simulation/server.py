@@ -196,10 +196,27 @@ class SimServer:
         self.fleet.moments.ran(self, unit, first, moment)
         self.stamps[unit] = moment
 
+    # One-off dynos.
+
+    def run(self, app: str, seconds: float) -> str:
+        """Start a one-off dyno like one of the app's dynos, as ``dynoctl run --detach`` does; "" if there is none."""
+        like = next((process for process in self.processes.values() if process.app == app), None)
+        if like is None or not self.up:
+            return ""
+        self.fleet.runs += 1
+        name, now = f"run-{app}.{self.fleet.runs}", self.fleet.clock.seconds
+        self.one_offs[name] = OneOff(name, "run", app, like.release, now, now + seconds)
+        self.version += 1
+        return name
+
     def settle(self) -> None:
         """End the one-off dynos whose time has come, and let the timers elapse."""
         self.tick()
         now = self.fleet.clock.seconds
+        for name, one_off in list(self.one_offs.items()):
+            if one_off.kind == "run" and one_off.ends <= now:
+                del self.one_offs[name]  # nothing of it remains
+                self.version += 1
         for one_off in self.one_offs.values():
             if not one_off.over and one_off.ends <= now:
                 one_off.over = True

@@ -129,6 +129,7 @@ class World:
             server.settle()
         before = snapshot(fleet)
         self.watch.begin(before, self.wanted, calm=not run.faults and run.between is None)
+        self.watch.ends_runs = run.command == "end"
         self.watch.given_up = self.forgotten | self._unknown()
         if run.command in ("evacuate", "forget"):
             self.watch.given_up |= {server.machine_id for name, server in self.named.items() if name in run.names}
@@ -157,6 +158,7 @@ class World:
             "rollback": lambda: simulation.rollback(manifest),
             "restart": lambda: simulation.restart(manifest, *run.names),
             "destroy": lambda: simulation.destroy(manifest),
+            "end": lambda: simulation.destroy(manifest, end_runs=True),
         }
         outcome = options[run.command]()
         fleet.faults = {}
@@ -227,6 +229,8 @@ class World:
                 own = [one for one in sorted(server.files) if one.startswith(prefix) and one.endswith(".service")]
                 for path in [one for one in own if not one.startswith(f"{prefix}admin-")][-1:]:
                     server.empty(path)
+            case "run":
+                server.run(APP, HOUR / 6)
             case "edit":
                 for path in server.below(f"/etc/dyno/{APP}")[:1]:
                     server.version += 1

@@ -1,0 +1,33 @@
+"""``dynoctl destroy``: remove everything of the app; what a one-off dyno needs only if it may be ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infra.cli.apply import ApplyFlags, AutoApprove, LockTimeout, Verbose, carry_out, refuse_unattended
+from infra.cli.options import AsJson, Destination, File
+from infra.cli.session import PlanOptions
+
+
+def register(app: typer.Typer) -> None:
+    """Register the command with ``app``."""
+    app.command("destroy", short_help="Remove everything that belongs to this app.")(destroy)
+
+
+def destroy(
+    file: File = Path("dyno.yaml"),
+    destination: Destination = None,
+    auto_approve: AutoApprove = False,
+    verbose: Verbose = False,
+    lock_timeout: LockTimeout = 0,
+    end_runs: Annotated[bool, typer.Option("--end-runs", help="End one-off dynos that are running")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove everything that belongs to this app from its servers, and nothing else. While one-off dynos are running,
+    it is refused without --end-runs."""
+    refuse_unattended("destroy", auto_approve, as_json)
+    options = PlanOptions(file, destination, destroy=True, end_runs=end_runs, quiet=as_json)
+    carry_out(options, ApplyFlags(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")

@@ -1,0 +1,111 @@
+"""One-off dynos under way: how they are found on a server, and which removals of slices and records they stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.model import one_offs
+from infra.model.one_offs import OneOff
+from providers import files, one_off
+
+SLUG = "ab" * 32
+
+
+def listing(*units: tuple[str, str]) -> str:
+    """What a server prints for units and their states."""
+    lines = []
+    for name, state in units:
+        lines += [
+            f"Id={name}.service",
+            f"ActiveState={state}",
+            f"BindReadOnlyPaths=/srv/dyno/shop/{SLUG}:/app:rbind",
+            "",
+        ]
+    return "\n".join(f"one-off {line}" for line in lines)
+
+
+def test_one_off_dynos_of_the_app_are_found() -> None:
+    output = listing(
+        ("dynoctl-run-shop.123456", "active"),
+        ("dynoctl-run-shop.123457", "inactive"),
+        ("dynoctl-run-shop.123458", "deactivating"),
+        ("dynoctl-run-my-shop.123459", "active"),
+        ("dynoctl-release-shop.0a1b2c3d", "activating"),
+        ("dynoctl-release-shop.0a1b2c3d.ended", "activating"),
+        ("dynoctl-candidate-shop.0a1b2c3d", "active"),
+    )
+    assert one_offs.read(f"cores 4\n{output}\nother x", "shop") == (
+        OneOff("run.123456", SLUG),
+        OneOff("run.123458", SLUG),
+        OneOff("release command", SLUG),
+    )
+    assert one_offs.read(output, "my-shop") == (OneOff("run.123459", SLUG),)
+    assert one_offs.read("", "shop") == ()
+
+
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$@" >> "$LOG"
+[ "$1" != show ] || echo active
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory in the place of /, with a systemctl that writes what it is asked to."""
+    for name in ("bin", "run/systemd/transient", "run/systemd/system", "etc/systemd/system"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "bin/systemctl").write_text(SYSTEMCTL)
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    (tmp_path / "log").touch()
+    return tmp_path
+
+
+def run(server: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    text = script.replace("/run/", f"{server}/run/").replace("/etc/", f"{server}/etc/")
+    return subprocess.run(["sh", "-c", text, "x", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("present", "stopped"),
+    [
+        ("", ["dyno-shop.slice", "dyno.slice"]),
+        ("run/systemd/transient/dynoctl-run-shop.123456.service", []),
+        ("run/systemd/system/dynoctl-release-shop.0a1b.service", []),
+        ("run/systemd/transient/dynoctl-run-blog.123456.service", ["dyno-shop.slice"]),
+        ("etc/systemd/system/dyno-shop-web-1.service", []),
+        ("etc/systemd/system/dyno-blog-web-1.service", ["dyno-shop.slice"]),
+    ],
+)
+def test_a_slice_is_stopped_only_when_it_is_empty(server: Path, present: str, stopped: list[str]) -> None:
+    if present:
+        (server / present).touch()
+    command = files.stop_slice("shop", "dyno-shop-web-2.service")
+    assert run(server, command.argv[2], *command.argv[4:]).returncode == 0
+    assert (server / "log").read_text().splitlines() == [f"stop {name}" for name in stopped]
+
+
+def test_a_sweep_stops_a_slice_only_when_it_is_empty(server: Path) -> None:
+    command = one_off.sweep("shop", stop=True)
+    (server / "etc/systemd/system/dyno-shop-web-1.service").touch()
+    run(server, command.argv[2], *command.argv[4:])
+    assert "stop dyno-shop.slice" not in (server / "log").read_text()
+    (server / "etc/systemd/system/dyno-shop-web-1.service").unlink()
+    run(server, command.argv[2], *command.argv[4:])
+    assert (server / "log").read_text().splitlines()[-2:] == ["stop dyno-shop.slice", "stop dyno.slice"]
+
+
+def test_records_are_not_removed_while_a_one_off_dyno_runs(server: Path) -> None:
+    command = one_off.idle("shop")
+    assert run(server, command.argv[2], *command.argv[4:]).returncode == 0
+    (server / "run/systemd/transient/dynoctl-run-blog.123456.service").touch()
+    assert run(server, command.argv[2], *command.argv[4:]).returncode == 0
+    (server / "run/systemd/transient/dynoctl-run-shop.123456.service").touch()
+    done = run(server, command.argv[2], *command.argv[4:])
+    assert (done.returncode, done.stdout) == (1, "dynoctl-run-shop.123456 is still running\n")
