@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,10 @@ def _slug_of(stored: Stored, manifest: Manifest, registry: Registry, fleet: Flee
                 f"cannot roll back to v{stored.number}: its slug is neither on a server nor on the local machine",
                 "check out the commit of the release, then: dynoctl apply",
             )
-        fleet.sessions[holders[0]].download(path, local)
+        for name in holders[:-1]:
+            with suppress(DynoctlError):  # another server has it, too
+                fleet.sessions[name].download(path, local)
+                return
+        fleet.sessions[holders[-1]].download(path, local)
 
     return registry.stored(app, stored.slug, download)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infra.errors import DynoctlError
-from infra.fleet.ask import ask_servers
+from infra.fleet.ask import ask_servers, by_outcome
 from infra.model import paths
 from infra.model.clock import Clock, SystemClock
 from infra.model.resource import Command
@@ -100,6 +100,27 @@ def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) ->
         each(lambda name: shells[name].close(), shells)
         raise
     return shells
+
+
+def lock_reachable(
+    sessions: Mapping[str, Session], app: str, identity: Identity
+) -> tuple[dict[str, Shell], dict[str, DynoctlError]]:
+    """Lock the app on every server that can be locked, in the given order; returns the errors of the others too. Raises
+    LockTaken if one of the locks is held; then no lock is held."""
+    shells, errors = by_outcome(each(lambda name: sessions[name].shell(app, str(identity)), sessions))
+    try:
+        for name in list(shells):
+            try:
+                shells[name].take()
+            except LockTaken:
+                raise
+            except DynoctlError as error:
+                errors[name] = error
+                shells.pop(name).close()
+    except BaseException:
+        each(lambda name: shells[name].close(), shells)
+        raise
+    return shells, errors
 
 
 def holders(app: str, targets: Sequence[Target]) -> dict[str, str | DynoctlError | None]:

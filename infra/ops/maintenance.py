@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.errors import DynoctlError
 from infra.fleet.ask import ask_servers
 from infra.fleet.inventory import targets
-from infra.fleet.lock import Identity, lock_all
+from infra.fleet.lock import Identity, lock_reachable
 from infra.manifest.model import Manifest
 from infra.model import routing
 from infra.model.resource import Command
@@ -82,23 +82,21 @@ def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str
 def _switch(
     sessions: Mapping[str, Session], registry: Registry, app: str, page: str | None
 ) -> dict[str, DynoctlError | None]:
-    shells = lock_all(sessions, app, Identity.current())
+    """Switch every router that can be; one that fails keeps none of the others from it."""
+    shells, errors = lock_reachable(sessions, app, Identity.current())
     try:
         look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), label="read the state of the router")
-        found = {name: routing.read(shell.run([look])) for name, shell in shells.items()}
-        mine = {name: next((route for route in routes if route.app == app), None) for name, routes in found.items()}
-        without = [name for name, route in mine.items() if route is None]
-        if without:
-            raise DynoctlError(
-                f"the router on {', '.join(without)} has no route to {app} yet", "run dynoctl apply first"
-            )
 
         def work(name: str) -> None:
-            route = mine[name]
-            if route is not None and (page is not None or route.closed):
+            routes = routing.read(shells[name].run([look]))
+            route = next((route for route in routes if route.app == app), None)
+            if route is None:
+                raise DynoctlError(f"the router on {name} has no route to {app} yet", "run dynoctl apply first")
+            if page is not None or route.closed:
                 shells[name].run(registry.closing(route.kind, app, page))
 
         results = each(work, shells)
-        return {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}
+        failed = {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}
+        return {**failed, **errors}
     finally:
         each(lambda name: shells[name].close(), shells)

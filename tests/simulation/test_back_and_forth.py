@@ -43,6 +43,16 @@ def test_a_rollback_sends_the_slug_where_it_is_missing() -> None:
     assert running(fleet) == {"web.1": "a", "web.2": "a"}
 
 
+def test_a_rollback_fetches_its_slug_from_any_server_that_has_it() -> None:
+    fleet = deployed("s1", "s2", "s3", web=3)
+    three = manifest("s1", "s2", "s3", web=3, slug="b")
+    fleet.apply(three)
+    fleet["s3"].remove(f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs")
+    fleet.fault("download", Kind.LOST_BEFORE, host="s1")
+    fleet.rollback(three)
+    assert set(slugs(fleet["s2"]).values()) | set(slugs(fleet["s3"]).values()) == {"a"}
+
+
 def test_a_rollback_to_nothing_is_refused() -> None:
     fleet = deployed()
     assert "no earlier successful release" in str(fleet.rollback(manifest()).error)

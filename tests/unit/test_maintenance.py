@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from infra.errors import Unreachable
 from infra.fleet import ask
 from infra.manifest import read
+from infra.model.resource import Command
+from infra.model.shell import LockTaken, StepFailed
 from infra.model.target import Target
 from infra.ops import maintenance
 from infra.registry import Everything
@@ -52,3 +55,53 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
         "grid-1": "cannot connect to grid-1",
     }
     assert len(opened) == 1 and opened[0].closed
+
+
+MARK = '{"app": "shop", "kind": "nginx", "hosts": [], "ports": {"80": "plain"}, "upstreams": {}}'
+
+
+class Shell:
+    """A shell of a router in maintenance mode; ``broken`` is where it fails."""
+
+    def __init__(self, name: str, broken: str) -> None:
+        self.name, self.broken = name, broken
+        self.ran: list[Command] = []
+        self.closed = False
+
+    def shell(self, app: str, holder: str) -> Shell:
+        if self.broken == "shell":
+            raise Unreachable(f"{self.name}: the connection broke")
+        return self
+
+    def take(self) -> Shell:
+        if self.broken == "held":
+            raise LockTaken(self.name, "root@vm")
+        if self.broken == "lock":
+            raise Unreachable(f"{self.name}: the connection broke")
+        return self
+
+    def run(self, commands: Sequence[Command]) -> str:
+        if self.broken == "look" or (self.broken == "switch" and self.ran):
+            raise StepFailed(self.name, commands[0], 1, "no space left on device")
+        self.ran += commands
+        return "" if self.broken == "no route" else f"router closed {MARK}"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("broken", ["shell", "lock", "look", "switch", "no route"])
+@pytest.mark.parametrize("page", [maintenance.PAGE, None])
+def test_a_router_that_fails_keeps_none_of_the_others_from_switching(broken: str, page: str | None) -> None:
+    shells: dict[str, Any] = {name: Shell(name, broken if name == "grid-1" else "") for name in ("grid-1", "grid-2")}
+    errors = maintenance._switch(shells, Everything(), "shop", page)
+    assert errors["grid-2"] is None and len(shells["grid-2"].ran) > 1
+    assert "grid-1" in str(errors["grid-1"])
+    assert all(shell.closed for shell in shells.values() if shell.broken != "shell")
+
+
+def test_nothing_is_switched_while_an_apply_runs() -> None:
+    shells: dict[str, Any] = {name: Shell(name, "held" if name == "grid-2" else "") for name in ("grid-1", "grid-2")}
+    with pytest.raises(LockTaken):
+        maintenance._switch(shells, Everything(), "shop", None)
+    assert not shells["grid-1"].ran and shells["grid-1"].closed
