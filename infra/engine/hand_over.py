@@ -9,6 +9,7 @@ from dataclasses import replace
 from infra.engine.context import Context, Move
 from infra.engine.execution import carry_out, on_servers, run_phase, step_failed, step_listener
 from infra.engine.groups import Group
+from infra.engine.rollout import goes_back
 from infra.errors import DynoctlError
 from infra.model.events import Event, Failure
 from infra.model.resource import Action, Change, Command
@@ -154,7 +155,8 @@ def _resume(context: Context, move: Move, printed: str) -> None:
     except DynoctlError as error:
         _strand(context, leaving, error)
     else:
-        ledger.reverted(move.taking)
+        # If the release stays, only this dyno goes back, and the release is not reverted.
+        ledger.reverted(move.taking, withdrawn=not goes_back(context))
 
 
 def _strand(context: Context, group: Group, error: DynoctlError) -> None:

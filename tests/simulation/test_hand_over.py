@@ -77,7 +77,7 @@ def test_a_server_whose_clock_is_far_behind_does_not_take_over() -> None:
     old.skew = 600
     fleet.fleet.clock.advance(60)
     outcome = fleet.apply(draining(old.host, when=moments.SHORT))
-    assert outcome.code == REJECTED and "behind" in outcome.said
+    assert outcome.code == ERROR and "behind" in outcome.said
     assert home(fleet) is old
 
 
@@ -209,12 +209,24 @@ def test_what_was_paused_continues_without_a_server_that_never_took_over() -> No
 
 def test_a_run_that_does_not_end_keeps_the_schedule_where_it_is() -> None:
     """It was killed after a minute. ``pause`` fails instead."""
-    fleet = up()
+    fleet = up(web=2)
     old = home(fleet)
     fleet.fault("sim pause", Kind.HALF, cut=3)
-    assert fleet.apply(draining(old.host)).code != OK
+    wanted = draining(old.host, web=2, slug="b")
+    outcome = fleet.apply(wanted)
+    assert outcome.code == ERROR and not report(outcome).reverted
+    assert home(fleet) is old and set(running(fleet).values()) == {"b"}, "the release stays"
+    assert fleet.apply(wanted).code == OK
+    assert home(fleet) is not old
+
+
+def test_one_schedule_that_fails_takes_no_other_back_without_a_release() -> None:
+    fleet = up()
+    old = home(fleet)
+    fleet.fault("sim schedule", Kind.FAIL)
+    outcome = fleet.apply(draining(old.host))
+    assert outcome.code == ERROR and not report(outcome).reverted
     assert home(fleet) is old
-    assert fleet.apply(draining(old.host)).code == OK
 
 
 def test_ctrl_c_leaves_no_schedule_nowhere() -> None:
