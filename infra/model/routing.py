@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from infra.errors import Diagnostic
@@ -96,6 +96,14 @@ def split(upstream: str) -> tuple[str, int] | None:
     """Split an upstream into address and port; None if it is invalid."""
     found = _UPSTREAM.match(upstream)
     return (found["host"].strip("[]"), int(found["port"])) if found else None
+
+
+def others(app: str, routes: Iterable[Route]) -> Iterator[tuple[str, int]]:
+    """The addresses and ports that routers lead to for other apps than this one."""
+    for route in routes:
+        for upstream in route.upstreams.values() if route.app != app else ():
+            if (place := split(upstream)) is not None:
+                yield place
 
 
 def conflicts(

@@ -234,8 +234,13 @@ def _ports(
     taken: dict[str, set[int]] = {}
     assigned: dict[str, int] = {}
     recorded = {name: facts.recorded_ports() for name, facts in found.items()}
+    hosts = {server.name: server.host for server in manifest.servers}
+    routed = [place for facts in found.values() for place in routing.others(app, facts.routes)]
     for name, facts in found.items():
         taken[name] = set(facts.ports) | {mark.port for mark in facts.marks}
+        # A router may lead to a dyno of another app that is gone: whoever gets its port gets its requests.
+        here = {facts.address, addresses.get(name), hosts.get(name)}
+        taken[name] |= {port for address, port in routed if address in here}
         if manifest.router is not None and name in manifest.router.servers:
             taken[name] |= set(routing.ports(manifest.router))
         for dyno, mark in facts.dynos(app).items():

@@ -21,6 +21,7 @@ from infra.model.formation import Formation
 from infra.model.naming import Mark
 from infra.model.provider import Dyno, Scope
 from infra.model.resource import Action, Change, Found, Resource, Upload
+from infra.model.routing import Route
 from infra.model.stack import Slug
 from infra.plan.build import build
 from infra.plan.formation import form
@@ -246,3 +247,11 @@ def test_the_registry_has_the_keys_of_its_resources() -> None:
     assert registry.volume_key("shop", "uploads") == f"{kind}.{name}"
     assert name.startswith(prefix)
     assert registry.package_key("thin").partition(".")[0] in by_kind
+
+
+def test_a_port_that_a_router_leads_to_for_another_app_is_taken() -> None:
+    """Its dyno is gone, but the router still leads there: this app would answer its requests."""
+    route = Route("blog", "nginx", upstreams={"web.1": "10.0.0.1:5000", "web.2": "10.0.0.9:5001", "web.3": "nonsense"})
+    found = {"s1": replace(facts("s1", {}), routes=(route, replace(route, app="shop")))}
+    (dyno,) = [dyno for dyno in form(manifest(1, 1), found, ()).dynos if dyno.port]
+    assert dyno.port == 5001
