@@ -31,7 +31,7 @@ class Rollout:
         context = self._context
         waiting = {group.dyno: group for group in restarting}
         batches = [[waiting[dyno] for dyno in batch if dyno in waiting] for batch in context.prepared.plan.batches]
-        canaries = 1 if context.prepared.manifest.rollout.canary else 0
+        canaries = 1 if context.prepared.plan.canary else 0
         for batch in batches[:canaries]:
             self.step(batch, "canary")
         self.step(starting, "start")

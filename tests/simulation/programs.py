@@ -78,6 +78,12 @@ def alive(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     return (0, "") if process.healthy and not process.restarts else (1, "it does not answer")
 
 
+def free(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    yield
+    taken = int(argv[0]) in server.listeners
+    return (1, f"port {argv[0]} is already in use") if taken else (0, "")
+
+
 def journal(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     """A dyno's last words hold whatever it has: also its secrets."""
     yield
@@ -262,6 +268,7 @@ PROGRAMS = {
     "start": start,
     "stop": stop,
     "alive": alive,
+    "free": free,
     "journal": journal,
     "schedule": schedule,
     "rehearse": rehearse,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from infra.fleet import room
 from infra.state import audit_log, backups, records
 from tests.simulation.server import DiskFull, SimServer
 
@@ -128,7 +129,16 @@ def audit(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     return 0, ""
 
 
+def look_for_room(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """``room.look``: free blocks and files of each path, and memory."""
+    yield
+    blocks = 0 if server.full else 1_000_000
+    lines = [f"disk {blocks} 4096 {blocks} 1000000 {path}" for path in argv]
+    return 0, "\n".join([*lines, f"memory {server.memory // 1024}"])
+
+
 SCRIPTS = {
+    room.look("x").argv[2]: look_for_room,
     records.write("x", []).argv[2]: record,
     records.forget("x").argv[2]: forget_records,
     backups.keep("x", "web.1", []).argv[2]: keep,
