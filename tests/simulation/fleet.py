@@ -115,6 +115,10 @@ class SimFleet:
         fault = self.faults.get(self.count) or self._struck(server, subject)
         if fault is not None and fault.kind is Kind.KILL_BEFORE:
             self.kill()
+        if fault is not None and fault.kind is Kind.FILL:
+            if server is not None:
+                server.full = True
+            return None
         if fault is not None and fault.kind is Kind.CUT and server is not None:
             server.connected = False
         return fault

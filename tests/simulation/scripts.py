@@ -25,6 +25,11 @@ def record(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
             server.remove(path)
             yield
             continue
+        if name.startswith("pending/"):
+            server.version += 1
+            server.files[path] = ""
+            yield
+            continue
         try:
             yield from server.put(f"{home}/new", path, text.strip() + "\n")
         except DiskFull:
@@ -83,11 +88,8 @@ def restore(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
             return 1, ""
         if copy in server.files:
             new = f"{path}.dynoctl-new"
-            try:
-                server.write(new, server.files[copy])
-            except DiskFull:
-                server.remove(new)
-                return 1, "no space left on device"
+            server.version += 1
+            server.files[new] = server.files[copy]  # on a full disk it is linked
             yield
             server.move(new, path)
         else:

@@ -11,7 +11,7 @@ from infra.errors import ERROR, OK, REJECTED
 from infra.manifest.model import Rollout, Server
 from infra.model.events import Event
 from tests.simulation.app import deployed, report, running, slugs
-from tests.simulation.faults import Kind
+from tests.simulation.faults import Fault, Kind
 from tests.simulation.harness import APP, Simulation, manifest
 from tests.simulation.invariants import upstreams
 from tests.simulation.registry import digest
@@ -345,3 +345,20 @@ def test_a_repair_goes_on_without_the_dyno_whose_port_is_taken() -> None:
     fleet[home_of(fleet, "web.2")].stop("dyno-shop-web-2")
     outcome = fleet.apply(manifest())
     assert outcome.code == ERROR and running(fleet) == {"web.2": "a"}
+
+
+@pytest.mark.parametrize("canary", [0, 1])
+def test_a_disk_that_fills_at_any_moment_leaves_no_mixed_release(canary: int) -> None:
+    began = 0
+    for number in range(1 + canary, 90, 2):
+        fleet = deployed("s1", "s2", web=4, router=["s1"], schedule=True)
+        began = fleet.fleet.count
+        fleet.fleet.faults[began + number] = Fault(Kind.FILL)
+        wanted = manifest("s1", "s2", web=6, slug="b", router=["s1"], schedule=True, rollout=Rollout(canary=canary))
+        outcome = fleet.apply(wanted)
+        runs = set(running(fleet).values())
+        assert runs in ({"a"}, {"b"}), f"{number}: {outcome.said} {running(fleet)}"
+        assert runs == {"b"} or (len(running(fleet)) == 4 and not report(outcome).stranded), f"{number}: {outcome.said}"
+        for server in fleet.fleet.servers.values():
+            server.full = False
+        assert fleet.apply(wanted).code == OK and len(running(fleet)) == 6, number
