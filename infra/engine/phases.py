@@ -42,8 +42,8 @@ def prove(context: Context) -> Context:
     preflight.weigh(context)
     release_gates.run_release_command(context)
     release_gates.run_candidates(context)
-    moves.rehearse(context)
     preflight.weigh(context)
+    moves.rehearse(context)
     return context
 
 

@@ -55,14 +55,15 @@ class Rollout:
         over = ledger.report.halted and (context.on_trial or group.restarts)  # nothing moves after a release failed
         if over or ledger.is_broken(group) or context.stop.is_set() or not ledger.usable(group.server):
             ledger.skip(group)
-        elif _is_new(group) or keep(context, group):
+        elif keep(context, group):
             with self._mutex:
                 self.begun.append(group)
             carry_out(context, group)
 
 
 def keep(context: Context, group: Group) -> bool:
-    """Back up the files of a dyno, so that it can go back. Returns whether it may be changed now."""
+    """Back up the files of a dyno, so that it can go back; of a new one, that it has none, in case this apply is killed
+    and the next one fails. Returns whether it may be changed now."""
     ledger = context.ledger
     try:
         context.shells[group.server].run([backups.keep(context.app, group.subject, _files(context, group))])

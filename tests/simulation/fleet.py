@@ -47,6 +47,8 @@ class SimFleet:
         """Whether the controller was killed: what is left of it may only let go."""
         self.bad: set[str] = set()
         """Slugs, or words in a config file, that make a dyno not answer; with ``@HOST`` behind them, on one server."""
+        self.crashing: set[str] = set()
+        """As ``bad``, but candidates answer."""
         self.late: set[str] = set()
         """Slugs that answer at first, and no more when they are asked again."""
         self.bad_commands: set[str] = set()
@@ -87,9 +89,9 @@ class SimFleet:
 
     # What a release does.
 
-    def answers(self, release: Release, server: SimServer) -> bool:
-        words = [release.slug, *release.config.split()]
-        return not any(word in self.bad or f"{word}@{server.machine_id}" in self.bad for word in words)
+    def answers(self, release: Release, server: SimServer, *, candidate: bool = False) -> bool:
+        words, bad = [release.slug, *release.config.split()], self.bad if candidate else self.bad | self.crashing
+        return not any(word in bad or f"{word}@{server.machine_id}" in bad for word in words)
 
     def migrates(self, release: Release) -> bool:
         return release.slug not in self.bad_commands

@@ -203,7 +203,7 @@ def candidate(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     server.one_offs[name] = OneOff(name, "candidate", app, release, now, now + PATIENCE)
     server.version += 1
     yield
-    answers = server.fleet.answers(release, server)
+    answers = server.fleet.answers(release, server, candidate=True)
     del server.one_offs[name]
     yield
     if not answers:
