@@ -12,6 +12,7 @@ from infra.engine.groups import Group
 from infra.errors import DynoctlError
 from infra.model.events import Event, Failure
 from infra.model.paths import home
+from infra.model.release import OK
 from infra.model.resource import Action, Command
 from infra.model.shell import StepFailed
 from infra.state import backups, records
@@ -91,6 +92,18 @@ def go_back(context: Context) -> None:
     context.listener(Event("phase", text="revert", total=len(begun)))
     for group in begun:
         _undo(context, group)
+    context.ledger.report.stranded += _moved_before(context)
+
+
+def _moved_before(context: Context) -> list[str]:
+    """The dynos that an earlier apply, which was cut off or failed, has moved to the release that failed now. This one
+    does not change them, and has no backup of what they ran."""
+    plan = context.prepared.plan
+    if plan.release is None or plan.release.result == OK or not plan.release.moved or plan.left_out:
+        return []
+    changed = {group.dyno for group in context.groups if group.boots}
+    homes = plan.formation.homes
+    return [f"{dyno} on {homes[dyno]}" for dyno in homes if homes[dyno] in context.shells and dyno not in changed]
 
 
 def _withdraw(context: Context) -> None:

@@ -33,7 +33,7 @@ class Room:
                 yield f"{path}: no space left on device: no free inodes"
         need = processes * PROCESS
         if self.memory is not None and self.memory < need:
-            yield f"{_mib(self.memory)} of memory available, {_mib(need)} needed for {quantity(processes, 'process')}"
+            yield f"{_mib(self.memory)} of memory available, {_mib(need)} needed to boot {quantity(processes, 'dyno')}"
 
 
 def look(app: str) -> Command:

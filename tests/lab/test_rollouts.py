@@ -36,7 +36,7 @@ def words(project: Project) -> set[str]:
     return {project.get(row).split()[1] for row in project.ps().values()}
 
 
-def left(project: Project) -> list[str]:
+def of_releases(project: Project) -> list[str]:
     """What a release puts on a server: slugs, mounts, launch files, units, users, config vars, on all servers."""
     script = """
 ls /var/lib/dynoctl/rolls/slugs /srv/dyno/rolls /etc/dyno/rolls; find /var/lib/dynoctl/rolls -name '*.rb'
@@ -96,7 +96,7 @@ def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, A
     app.manifest["env"]["WORD"] = "first"
     app.manifest["schedule"] = [{"name": "nightly", "cron": "0 3 * * *", "command": "true"}]
     app.apply()
-    before, files = app.ps(), left(app)
+    before, files = app.ps(), of_releases(app)
     (app.source / "app.rb").write_text(source)
     app.manifest["env"]["WORD"] = "bad"
     app.manifest["dynos"]["web"] = 5
@@ -107,7 +107,7 @@ def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, A
     assert "Reverted to what ran before: " in done.stdout
     assert words(app) == {"first"}
     rows = app.ps()
-    assert left(app) == files
+    assert of_releases(app) == files
     assert {row["slug"] for row in rows.values()} == {row["slug"] for row in before.values()}
     assert all(row["state"] == "up" for row in rows.values())
     for row in rows.values():

@@ -12,7 +12,7 @@ from infra.manifest.model import Rollout, Server
 from infra.model.events import Event
 from tests.simulation.app import deployed, report, running, slugs
 from tests.simulation.faults import Fault, Kind
-from tests.simulation.harness import APP, Simulation, manifest
+from tests.simulation.harness import APP, KILLED, Simulation, manifest
 from tests.simulation.invariants import upstreams
 from tests.simulation.registry import digest
 from tests.simulation.server import STATE, UNITS
@@ -180,6 +180,19 @@ def test_a_dyno_that_was_up_and_does_not_come_back_is_said() -> None:
     fleet.fault("sim start dyno-shop-web-2", Kind.FAIL)
     outcome = fleet.apply(manifest(slug="b"))
     assert outcome.code == ERROR and len(report(outcome).stranded) == 1
+
+
+def test_dynos_that_a_killed_apply_moved_are_named_when_the_release_fails() -> None:
+    """The next apply finds them as they should be, and has nothing to revert them to."""
+    fleet = deployed()
+    fleet.fault("keep", Kind.KILL_BEFORE, nth=2)
+    assert fleet.apply(manifest(slug="b")).code == KILLED
+    (moved,) = [dyno for dyno, slug in running(fleet).items() if slug == "b"]
+    fleet.fault("sim start", Kind.FAIL)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == ERROR
+    assert report(outcome).stranded == [f"{moved} on {home_of(fleet, moved)}"] and len(report(outcome).reverted) == 1
+    assert fleet.apply(manifest()).code == OK and running(fleet) == BEFORE
 
 
 # What is left.
