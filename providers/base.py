@@ -28,6 +28,9 @@ class Base:
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
         return ()
 
+    def free(self, scope: Scope, change: Change) -> Command | None:
+        return None
+
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         return ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from ipaddress import ip_address
 
 from infra.model import naming, paths, routing
 from infra.model.provider import Fragment, Scope
@@ -71,6 +72,15 @@ class Socket(Base):
         link = [f"{paths.UNITS}/sockets.target.wants/{socket}"] if change.before is None else []
         return (f"{paths.UNITS}/{socket}", *link)
 
+    def free(self, scope: Scope, change: Change) -> Command | None:
+        wanted = None if change.after is None else change.after["unit"]
+        address = routing.split(str(wanted["Socket.ListenStream"])) if isinstance(wanted, Mapping) else None
+        if address is None:
+            return None
+        name, (host, port) = naming.user_name(scope.app, str(change.resource.dyno)), address
+        argv = ("sh", "-c", _FREE, "free", name, f"{port}", f"{port:04X}", *_taken_by(host))
+        return Command(argv, quiet=True, label=f"check port {port}")
+
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         name = naming.user_name(scope.app, str(change.resource.dyno))
         script = _CLOSE if change.before is None else _OPEN
@@ -114,6 +124,20 @@ def _state(state: shown.Unit, *, listening: bool, stale: bool) -> str:
 def _listens(stream: str, open_: listeners.Listeners) -> bool:
     place = routing.split(stream)
     return place is None or (listeners.address(place[0]), place[1]) in open_
+
+
+def _taken_by(host: str) -> list[str]:
+    """Patterns for the listeners that prevent one on ``host``, with addresses as /proc/net/tcp has them."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return ["[0-9A-F]+"]
+    if address.is_unspecified:
+        return ["[0-9A-F]+"]
+    words = [address.packed[start : start + 4] for start in range(0, len(address.packed), 4)]
+    text = "".join(f"{int.from_bytes(word, 'little'):08X}" for word in words)
+    mapped = [f"0000000000000000FFFF0000{text}", "0" * 8] if address.version == 4 else []
+    return [text, *mapped, "0" * 32]
 
 
 def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
@@ -171,4 +195,19 @@ for unit in "$1.service" "$1.socket"; do
 done
 systemctl reset-failed "$1.socket" 2>/dev/null
 :
+"""
+
+# As in /proc/net/tcp: an address is taken by a listener on itself or on all addresses. The port may be the dyno's own.
+_FREE = """\
+name=$1 port=$2 hex=$3; shift 3
+systemctl is-active -q "$name.service" && exit 0
+case $(systemctl show -p Listen --value "$name.socket" 2>/dev/null) in
+  *":$port (Stream)"*) systemctl is-active -q "$name.socket" && exit 0 ;;
+esac
+for address; do
+  grep -qsE "^ *[0-9]+: $address:$hex [0-9A-F]+:[0-9A-F]+ 0A " /proc/net/tcp /proc/net/tcp6 || continue
+  echo "port $port is already in use"
+  command -v ss >/dev/null && ss -Hltnp "sport = :$port"
+  exit 1
+done
 """

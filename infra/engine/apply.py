@@ -115,7 +115,7 @@ class Applier:
             shells=shells,
             found=found,
             identity=identity,
-            ledger=Ledger(self._listener, self._redact),
+            ledger=Ledger(self._listener, self._redact, prepared.plan.max_failures),
             message=options.message,
             commit=options.commit,
         )

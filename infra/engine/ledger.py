@@ -25,6 +25,7 @@ class Ledger:
         self._listener = listener
         self._redact = redact
         self._lost: set[str] = set()
+        self._failing: set[str] = set()
         self._refused = False
         self._mutex = threading.Lock()
 
@@ -52,6 +53,20 @@ class Ledger:
     def down(self) -> frozenset[str]:
         """The dynos that were changed and did not become or stay healthy."""
         return frozenset(self._down)
+
+    @property
+    def broken(self) -> frozenset[str]:
+        """The dynos that failed."""
+        return frozenset(self._broken)
+
+    @property
+    def failing(self) -> frozenset[str]:
+        """The servers that are lost although they are reachable."""
+        return frozenset(self._failing)
+
+    def affords(self, dynos: Iterable[str]) -> bool:
+        """Whether more dynos may fail."""
+        return len(self._broken.union(dynos)) <= self._tolerance
 
     @property
     def exceeded(self) -> bool:
@@ -90,6 +105,7 @@ class Ledger:
                 self.report.halted |= self.exceeded
             if group.dyno is None:
                 self._lost.add(group.server)
+                self._failing.add(group.server)
             self.report.failures.append(Failure(group.server, group.subject, summary, detail))
             self.report.skipped += group.changes
         self._listener(Event("failed", group.server, group.subject, summary))
@@ -99,6 +115,8 @@ class Ledger:
         summary = self._redact(error.summary)
         with self._mutex:
             self._lost.add(server)
+            if not isinstance(error, Unreachable):
+                self._failing.add(server)
             self.report.failures.append(
                 Failure(server, subject, summary, error.hint, unreachable=isinstance(error, Unreachable))
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from infra.engine import cleanup, release_gates, rollout
+from infra.engine import cleanup, preflight, release_gates, rollout
 from infra.engine import hand_over as moves
 from infra.engine.context import Context
 from infra.engine.execution import run_phase
@@ -22,9 +22,11 @@ def install(context: Context) -> Context:
 
 
 def gate(context: Context) -> Context:
-    """Check the servers after the install, build the slug, and record the new formation."""
+    """Check the servers after the install, build the slug, check whether there is room for it, and record the new
+    formation."""
     release_gates.require(context)
     context = replace(context, image=release_gates.build(context))
+    preflight.check(context)
     context.recorder.begin()
     return context
 
@@ -37,8 +39,10 @@ def prepare(context: Context) -> Context:
 
 def prove(context: Context) -> Context:
     """The release command, then the candidates: the release must pass both before any dyno is changed."""
+    preflight.weigh(context)
     release_gates.run_release_command(context)
     release_gates.run_candidates(context)
+    preflight.weigh(context)
     moves.rehearse(context)
     return context
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.engine import preflight
 from infra.engine.context import Context
 from infra.engine.execution import step_listener
 from infra.errors import DynoctlError
@@ -108,7 +109,8 @@ def end_runs(context: Context) -> None:
 
 
 def run_candidates(context: Context) -> None:
-    """Boot a candidate on every server that needs one; if one does not become healthy, the release is rejected."""
+    """Boot a candidate on every server that needs one; if one does not become healthy, the release is rejected, unless
+    the dynos of its server may fail."""
     prepared, ledger = context.prepared, context.ledger
     servers = [name for name in prepared.plan.candidates if ledger.usable(name)]
     slug = prepared.slug
@@ -127,6 +129,13 @@ def run_candidates(context: Context) -> None:
             rejected.setdefault(result.output or SILENT, []).append(server)
         elif isinstance(result, DynoctlError):
             ledger.lose(server, "candidate", result)
+    failing = {server for servers_ in rejected.values() for server in servers_}
+    if failing < set(servers) and preflight.affordable(context, failing):
+        for detail, failed in rejected.items():
+            for server in failed:
+                error = DynoctlError(f"{server}: its candidate did not become healthy", detail)
+                ledger.lose(server, "candidate", error)
+        return
     for detail, failed in rejected.items():
         summary = f"release rejected: its candidate did not become healthy on {', '.join(failed)}"
         ledger.refuse(Failure(failed[0], "candidate", summary, detail, rejected=True))

@@ -30,7 +30,7 @@ from infra.model.resource import Action, Change, Resource
 from infra.model.shell import Connect
 from infra.model.stack import Registry
 from infra.model.text import quantity
-from infra.plan.build import batches, fingerprint
+from infra.plan.build import batches, fingerprint, share
 from infra.plan.formation import current_homes, recorded_homes
 from infra.plan.plan import Plan
 from infra.remote import session as ssh
@@ -100,6 +100,7 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
         changes=tuple(changes),
         formation=Formation((), homes, homes),
         batches=batches(moving, manifest.rollout),
+        max_failures=share(manifest.rollout.max_failures, len(changes)),
         unreachable={
             # Other unreachable servers do not matter for this restart.
             name: error
@@ -170,7 +171,7 @@ class Restarter:
             clock=self._clock,
         )
         began = self._clock.monotonic()
-        ledger = Ledger(self._listener, redactor([]))
+        ledger = Ledger(self._listener, redactor([]), prepared.plan.max_failures)
         recorder = Recorder(
             prepared=prepared,
             shells=shells,

@@ -12,6 +12,7 @@ from infra.engine.groups import Group
 from infra.errors import DynoctlError
 from infra.model.events import Event, Failure
 from infra.model.paths import home
+from infra.model.release import OK
 from infra.model.resource import Action, Command
 from infra.model.shell import StepFailed
 from infra.state import backups, records
@@ -31,7 +32,7 @@ class Rollout:
         context = self._context
         waiting = {group.dyno: group for group in restarting}
         batches = [[waiting[dyno] for dyno in batch if dyno in waiting] for batch in context.prepared.plan.batches]
-        canaries = 1 if context.prepared.manifest.rollout.canary else 0
+        canaries = 1 if context.prepared.plan.canary else 0
         for batch in batches[:canaries]:
             self.step(batch, "canary")
         self.step(starting, "start")
@@ -55,14 +56,15 @@ class Rollout:
         over = ledger.report.halted and (context.on_trial or group.restarts)  # nothing moves after a release failed
         if over or ledger.is_broken(group) or context.stop.is_set() or not ledger.usable(group.server):
             ledger.skip(group)
-        elif _is_new(group) or keep(context, group):
+        elif keep(context, group):
             with self._mutex:
                 self.begun.append(group)
             carry_out(context, group)
 
 
 def keep(context: Context, group: Group) -> bool:
-    """Back up the files of a dyno, so that it can go back. Returns whether it may be changed now."""
+    """Back up the files of a dyno, so that it can go back; of a new one, that it has none, in case this apply is killed
+    and the next one fails. Returns whether it may be changed now."""
     ledger = context.ledger
     try:
         context.shells[group.server].run([backups.keep(context.app, group.subject, _files(context, group))])
@@ -90,6 +92,18 @@ def go_back(context: Context) -> None:
     context.listener(Event("phase", text="revert", total=len(begun)))
     for group in begun:
         _undo(context, group)
+    context.ledger.report.stranded += _moved_before(context)
+
+
+def _moved_before(context: Context) -> list[str]:
+    """The dynos that an earlier apply, which was cut off or failed, has moved to the release that failed now. This one
+    does not change them, and has no backup of what they ran."""
+    plan = context.prepared.plan
+    if plan.release is None or plan.release.result == OK or not plan.release.moved or plan.left_out:
+        return []
+    changed = {group.dyno for group in context.groups if group.boots}
+    homes = plan.formation.homes
+    return [f"{dyno} on {homes[dyno]}" for dyno in homes if homes[dyno] in context.shells and dyno not in changed]
 
 
 def _withdraw(context: Context) -> None:

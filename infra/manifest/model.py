@@ -212,7 +212,8 @@ class Health:
 @dataclass(frozen=True)
 class Rollout:
     """How running dynos move to a new release, in the terms of Nomad. ``max_parallel`` is a number of dynos, or a
-    percentage such as ``25%`` of the dynos that move; times are in seconds."""
+    percentage such as ``25%`` of the dynos that move, and so is ``max_failures`` of those that move or start; times are
+    in seconds."""
 
     max_parallel: int | str = 1
     canary: int = 0
@@ -220,6 +221,7 @@ class Rollout:
     healthy_deadline: int = 60
     auto_revert: bool = True
     health: Health = Health()
+    max_failures: int | str = 0
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class Report:
     """The dynos that could not be reverted, with their servers."""
     tolerated: list[str] = field(default_factory=list)
     """The dynos that failed, as far as ``rollout.max_failures`` allows it."""
+    without: list[str] = field(default_factory=list)
+    """The servers that could not take the release, as far as ``rollout.max_failures`` allows it."""
     release_output: str = ""
     """What the release command printed."""
 
@@ -81,11 +83,9 @@ class Report:
     @property
     def stands(self) -> bool:
         """Whether the rollout succeeded, except for dynos that may fail."""
-        return (
-            not self.halted
-            and not self.interrupted
-            and {failure.subject for failure in self.failures} <= {*self.tolerated}
-        )
+        failed = [failure for failure in self.failures if failure.subject not in self.tolerated]
+        excused = all(failure.server in self.without and not failure.unreachable for failure in failed)
+        return not self.halted and not self.interrupted and not self.rejected and (self.ok or excused)
 
     @property
     def ok(self) -> bool:

@@ -102,6 +102,11 @@ class Provider(Protocol):
         """The files that a change overwrites. Restoring them reverts the resource."""
         ...
 
+    def free(self, scope: Scope, change: Change) -> Command | None:
+        """A command that fails if something else has what the resource needs, such as a port; its output says what.
+        None if it needs nothing of the kind."""
+        ...
+
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         """The commands that activate the files after they were restored."""
         ...

@@ -65,11 +65,13 @@ def build(
     left_out = [change for change in due if change not in changes]
     moving = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect is Effect.RESTART]
+    boots = sum(effect.boots for effect in effects(changes).values())
+    rollout = rollout or Rollout()
     return Plan(
         app=app,
         changes=tuple(changes),
         formation=formation,
-        batches=batches(sorted(restarts, key=naming.dyno_order), rollout or Rollout()),
+        batches=batches(sorted(restarts, key=naming.dyno_order), rollout),
         unreachable=dict(unreachable),
         leaving=tuple(leaving),
         errors=tuple(problems),
@@ -81,6 +83,8 @@ def build(
         left_out=len(left_out),
         left_on=frozenset([change.resource.server for change in left_out] + [*held.servers]),
         busy=frozenset(server for server, running in one_offs.items() if running),
+        canary=bool(rollout.canary and restarts),
+        max_failures=share(rollout.max_failures, boots),
         idle=frozenset(dyno for (_, dyno), effect in effects(left_out).items() if effect is Effect.START),
     )
 
@@ -95,11 +99,15 @@ def _moved(change: Change, formation: Formation) -> Change:
 def batches(dynos: Sequence[str], rollout: Rollout) -> tuple[tuple[str, ...], ...]:
     """The batches of a rollout, in order: the canaries, then ``max_parallel`` dynos at a time. A percentage is of all
     dynos in the rollout, rounded down, and at least one dyno."""
-    most = rollout.max_parallel
-    size = max(1, len(dynos) * int(most.removesuffix("%")) // 100) if isinstance(most, str) else most
+    size = max(1, share(rollout.max_parallel, len(dynos)))
     first = min(rollout.canary, len(dynos))
     rest = [tuple(dynos[start : start + size]) for start in range(first, len(dynos), size)]
     return (tuple(dynos[:first]), *rest) if first else tuple(rest)
+
+
+def share(most: int | str, count: int) -> int:
+    """A number, or a percentage of ``count``, rounded down."""
+    return count * int(most.removesuffix("%")) // 100 if isinstance(most, str) else most
 
 
 def candidates(changes: Sequence[Change], wanted: Mapping[str, Sequence[Resource]]) -> tuple[str, ...]:

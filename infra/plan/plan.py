@@ -64,6 +64,10 @@ class Plan:
     """The servers on which one-off dynos are under way."""
     idle: frozenset[str] = frozenset()
     """Desired dynos that do not run, and still do not after this plan, as they were not selected."""
+    canary: bool = False
+    """Whether the first batch are canaries, which restart before new dynos start."""
+    max_failures: int = 0
+    """How many dynos may fail before the release is reverted."""
     evacuated: tuple[str, ...] = ()
     """The unreachable servers whose dynos are started on other servers."""
 
@@ -83,8 +87,8 @@ class Plan:
         return asdict(count(self.changes)) | {str(effect): effects.count(effect) for effect in Effect}
 
     def up(self) -> Counter[str]:
-        """By process type, how many dynos are up before the first batch. Dynos to be removed count, as they are removed
-        after the last batch; dynos on unreachable servers do not."""
+        """By process type, how many dynos are up once new ones have started. Dynos to be removed count, as they are
+        removed after the last batch; dynos on unreachable servers do not."""
         return Counter(
             naming.parse_dyno(dyno)[0]
             for dyno, home in {**self.formation.before, **self.formation.homes}.items()
@@ -96,8 +100,15 @@ class Plan:
         formation = self.formation
         total = Counter(naming.parse_dyno(dyno)[0] for dyno in {**formation.before, **formation.homes})
         up = self.up()
+        starting = Counter(
+            naming.parse_dyno(dyno)[0]
+            for (server, dyno), effect in self.effects().items()
+            if effect is Effect.START and formation.before.get(dyno, server) == server
+        )
         found = []
-        for batch in self.batches:
+        for number, batch in enumerate(self.batches):
+            if self.canary:
+                up = self.up() - starting if number == 0 else self.up()
             moving = Counter(naming.parse_dyno(dyno)[0] for dyno in batch)
             found.append({type_: (up[type_] - count, total[type_]) for type_, count in sorted(moving.items())})
         return tuple(found)

@@ -27,6 +27,7 @@ done
 sync "$kept"
 """
 
+# On a full disk there is no space for a file besides its copy, so the copy itself is linked.
 _RESTORE = """\
 for name in "$1"/*.path; do
   [ -e "$name" ] || { echo "no backup found"; exit 1; }
@@ -34,8 +35,8 @@ for name in "$1"/*.path; do
   copy=${name%.path}
   if [ -e "$copy" ]; then
     new=$path.dynoctl-new
-    cp -p -- "$copy" "$new" && sync "$new" && mv -f -- "$new" "$path" && sync "${path%/*}" ||
-      { rm -f -- "$new"; exit 1; }
+    { cp -p -- "$copy" "$new" 2>/dev/null && sync "$new" || ln -f -- "$copy" "$new"; } &&
+      mv -f -- "$new" "$path" && sync "${path%/*}" || { rm -f -- "$new"; exit 1; }
   else rm -f -- "$path" || exit; fi
 done
 """

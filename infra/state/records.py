@@ -21,13 +21,15 @@ from infra.plan.plan import Plan
 from infra.plan.upgrade import Build
 
 # Each input line is a file: its name, a space, and the JSON; without JSON the file is removed. There is one name for an
-# incomplete file: if a power failure leaves it, the next record replaces it.
+# incomplete file: if a power failure leaves it, the next record replaces it. A pending marker is only a name, as a file
+# that is empty can be made on a full disk: a revert must not fail there.
 _WRITE = """\
 umask 077
 mkdir -p "$1" && cd "$1" || exit
 while read -r name text; do
   case $name in */*) mkdir -p "${name%/*}";; esac
   if [ -z "$text" ]; then rm -f "$name"; continue; fi
+  case $name in pending/*) true > "$name" && continue;; esac
   printf '%s\\n' "$text" > new && sync new && mv -f new "$name" && continue
   rm -f new; echo "cannot write $1/$name:"; df -h .
   exit 1

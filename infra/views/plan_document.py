@@ -50,6 +50,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         exposure={type_: (score["before"], score["after"]) for type_, score in document.get("exposure", {}).items()},
         left_out=int(document.get("left_out", 0)),
         idle=frozenset(document.get("idle", ())),
+        canary=bool(document.get("canary", False)),
         evacuated=tuple(document.get("evacuated", ())),
     )
 

@@ -15,6 +15,7 @@ def document(report: Report) -> dict[str, object]:
         "rejected": report.rejected,
         "reverted": list(report.reverted),
         "stranded": list(report.stranded),
+        "tolerated": list(report.tolerated),
         "release_said": report.release_output,
         "interrupted": report.interrupted,
         "done": [{"address": change.address, "action": change.action} for change in report.done],

@@ -23,6 +23,8 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
         lines.append("The release was rejected before any dyno was changed. The previous release keeps running.")
     if report.halted:
         lines.append("The rollout stopped: no further dyno was restarted, and nothing was removed.")
+    if report.tolerated:
+        lines.append(f"Failed, as rollout.max_failures allows: {', '.join(report.tolerated)}.")
     if report.reverted:
         lines.append(f"Reverted to what ran before: {', '.join(report.reverted)}.")
     if report.stranded:

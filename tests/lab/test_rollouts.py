@@ -36,6 +36,17 @@ def words(project: Project) -> set[str]:
     return {project.get(row).split()[1] for row in project.ps().values()}
 
 
+def of_releases(project: Project) -> list[str]:
+    """What a release puts on a server: slugs, mounts, launch files, units, users, config vars, on all servers."""
+    script = """
+ls /var/lib/dynoctl/rolls/slugs /srv/dyno/rolls /etc/dyno/rolls; find /var/lib/dynoctl/rolls -name '*.rb'
+grep ^dyno-rolls /etc/passwd; systemctl list-units --no-legend --plain 'dyno-rolls*' 'srv-dyno-rolls*' | cut -d' ' -f1
+cat /etc/systemd/system/dyno-rolls-nightly-1.* /etc/dyno/rolls/nightly.1.env 2>/dev/null; :
+"""
+    servers = [server["name"] for server in project.manifest["servers"]]
+    return [project.fleet.exec(server, "sh", "-c", script, check=False).stdout for server in servers]
+
+
 def test_batches_as_the_manifest_says(app: Project) -> None:
     app.manifest["env"]["WORD"] = "second"
     app.manifest["dynos"]["web"] = {"count": 4, "stop_timeout": 7}
@@ -83,10 +94,12 @@ def test_batches_as_the_manifest_says(app: Project) -> None:
 def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, Any], says: str) -> None:
     app.manifest["rollout"] = rollout
     app.manifest["env"]["WORD"] = "first"
+    app.manifest["schedule"] = [{"name": "nightly", "cron": "0 3 * * *", "command": "true"}]
     app.apply()
-    before = app.ps()
+    before, files = app.ps(), of_releases(app)
     (app.source / "app.rb").write_text(source)
     app.manifest["env"]["WORD"] = "bad"
+    app.manifest["dynos"]["web"] = 5
     with Load(before.values(), "/real"):
         done = app.apply(code=5)
     assert says in done.stdout
@@ -94,6 +107,7 @@ def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, A
     assert "Reverted to what ran before: " in done.stdout
     assert words(app) == {"first"}
     rows = app.ps()
+    assert of_releases(app) == files
     assert {row["slug"] for row in rows.values()} == {row["slug"] for row in before.values()}
     assert all(row["state"] == "up" for row in rows.values())
     for row in rows.values():
@@ -101,7 +115,31 @@ def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, A
         assert left.stdout == ""
     (app.source / "app.rb").write_text(APP)
     app.manifest["env"]["WORD"] = "first"
+    app.manifest["dynos"]["web"] = 4
+    app.settled()
+    app.manifest.pop("schedule")
+
+
+def test_a_port_that_another_program_took(app: Project) -> None:
+    row = app.ps()["web.2"]
+    app.manifest["env"]["WORD"] = "second"
+    squat = ["systemd-run", "--unit=squatter", "ruby", "-rsocket", "-e", "TCPServer.new(*ARGV); sleep"]
+    app.fleet.exec(row["server"], "systemctl", "stop", "dyno-rolls-web-2.socket", "dyno-rolls-web-2.service")
+    app.fleet.exec(row["server"], *squat, row["listen"], str(row["port"]))
+    try:
+        done = app.apply(code=1)
+        assert f"cannot start web.2: port {row['port']} is already in use" in done.stdout
+        assert "no dyno was changed: 1 dyno (web.2) could not be, 0 may fail" in done.stdout
+        rows = app.ps()
+        assert {app.get(rows[f"web.{number}"]).split()[1] for number in (1, 3, 4)} == {"first"}
+        app.manifest["rollout"] = {"max_failures": 1}
+        assert "Failed, as rollout.max_failures allows: web.2." in app.apply(code=1).stdout
+        rows = app.ps()
+        assert {app.get(rows[f"web.{number}"]).split()[1] for number in (1, 3, 4)} == {"second"}
+    finally:
+        app.fleet.exec(row["server"], "systemctl", "stop", "squatter")
     app.apply()
+    assert words(app) == {"second"}
     app.settled()
 
 

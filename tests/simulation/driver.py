@@ -34,6 +34,7 @@ VALUES: dict[str, Sequence[object]] = {
     "canary": (0, 1),
     "revert": (True, True, False),
     "patience": (0, 0, 5),
+    "failures": (0, 0, 1, 2),
     "keep": (1, 2, 3),
 }
 KEYS = (*VALUES, "slug", "slug", "servers", "drains", "schedule", "router")
@@ -58,6 +59,9 @@ HAPPENINGS = (
     "edit",
     "tear",
     "empty",
+    "squat",
+    "starve",
+    "clear",
 )
 COMMANDS = ("apply",) * 12 + (
     "target",
@@ -84,7 +88,20 @@ def operations(seed: int) -> list[Operation]:
     # A draw of its own, so that the other lives are as they were.
     if random.Random(f"volume {seed}").random() < SHARED:
         begun.insert(0, Edit("volume", True))
-    return begun + [_operation(chance) for _ in range(chance.randint(2, 14))]
+    life = [_operation(chance) for _ in range(chance.randint(2, 14))]
+    if chance.random() < 0.3:
+        at = chance.randint(0, len(life))
+        life[at:at] = _bad_release(chance)
+    return begun + life
+
+
+def _bad_release(chance: random.Random) -> list[Operation]:
+    """A release that may fail, together with more dynos or a server that drains."""
+    edit = chance.choice(
+        (Edit("web", chance.choice((3, 4))), Edit("drains", (chance.choice(HOSTS),)), Edit("worker", 2))
+    )
+    last = chance.choice((Run("apply"), _run(chance)))
+    return [edit, Edit("slug", chance.choice(words.SLUGS[3:])), last, Edit("slug", chance.choice(words.GOOD))]
 
 
 def _operation(chance: random.Random) -> Operation:

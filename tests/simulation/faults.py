@@ -23,6 +23,8 @@ class Kind(StrEnum):
     """It does nothing until its time limit ends it."""
     FULL = auto()
     """The disk has no space left while it runs."""
+    FILL = auto()
+    """The disk is full from then on."""
     KILL_BEFORE = auto()
     """The controller is killed before it sent the command."""
     KILL_HALF = auto()

@@ -49,6 +49,8 @@ class SimFleet:
         """Whether the controller was killed: what is left of it may only let go."""
         self.bad: set[str] = set()
         """Slugs, or words in a config file, that make a dyno not answer; with ``@HOST`` behind them, on one server."""
+        self.crashing: set[str] = set()
+        """As ``bad``, but candidates answer."""
         self.late: set[str] = set()
         """Slugs that answer at first, and no more when they are asked again."""
         self.bad_commands: set[str] = set()
@@ -89,9 +91,9 @@ class SimFleet:
 
     # What a release does.
 
-    def answers(self, release: Release, server: SimServer) -> bool:
-        words = [release.slug, *release.config.split()]
-        return not any(word in self.bad or f"{word}@{server.machine_id}" in self.bad for word in words)
+    def answers(self, release: Release, server: SimServer, *, candidate: bool = False) -> bool:
+        words, bad = [release.slug, *release.config.split()], self.bad if candidate else self.bad | self.crashing
+        return not any(word in bad or f"{word}@{server.machine_id}" in bad for word in words)
 
     def migrates(self, release: Release) -> bool:
         return release.slug not in self.bad_commands
@@ -117,6 +119,10 @@ class SimFleet:
         fault = self.faults.get(self.count) or self._struck(server, subject)
         if fault is not None and fault.kind is Kind.KILL_BEFORE:
             self.kill()
+        if fault is not None and fault.kind is Kind.FILL:
+            if server is not None:
+                server.full = True
+            return None
         if fault is not None and fault.kind is Kind.CUT and server is not None:
             server.connected = False
         return fault

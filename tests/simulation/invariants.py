@@ -26,6 +26,8 @@ class Snapshot:
     running: Mapping[tuple[str, str], Release]
     healthy: frozenset[tuple[str, str]]
     versions: Mapping[str, int]
+    files: Mapping[str, Mapping[str, str]]
+    """By machine: the files of schedules, routes and slugs, which go back with a release."""
 
 
 def snapshot(fleet: SimFleet) -> Snapshot:
@@ -36,7 +38,14 @@ def snapshot(fleet: SimFleet) -> Snapshot:
             if process.healthy:
                 healthy.add((server.machine_id, unit))
     versions = {server.machine_id: server.version for server in fleet.servers.values()}
-    return Snapshot(running, frozenset(healthy), versions)
+    files = {server.machine_id: _kept_files(server) for server in fleet.servers.values()}
+    return Snapshot(running, frozenset(healthy), versions, files)
+
+
+def _kept_files(server: SimServer) -> dict[str, str]:
+    found = {path: str(bool(text)) for path, text in server.files.items() if path.startswith(f"{STATE}/{APP}/slugs/")}
+    found |= {path: text for path, text in server.files.items() if path.startswith(f"{UNITS}/{PREFIX}nightly-")}
+    return found | upstreams(server)
 
 
 class Watch:
@@ -53,7 +62,7 @@ class Watch:
         self.given_up: set[str] = set()
         """Machines that the user says are lost, or that nothing leads to."""
         self.ends_runs = False
-        self.before = Snapshot({}, frozenset(), {})
+        self.before = Snapshot({}, frozenset(), {}, {})
         self.calm = False
         self.most = 1
         fleet.watch.append(self.hear)
@@ -61,7 +70,7 @@ class Watch:
     def begin(self, before: Snapshot, wanted: Wanted, *, calm: bool) -> None:
         """A command begins; it is ``calm`` if no fault will strike."""
         self.active, self.plan, self.before, self.calm = True, None, before, calm
-        self.most = max(wanted.parallel, wanted.canary, 1)
+        self.most = max(wanted.parallel, wanted.canary, 1) + wanted.failures
 
     def planned(self, plan: Plan, servers: Mapping[str, SimServer]) -> None:
         self.plan = plan
@@ -203,7 +212,28 @@ def check_outcome(watch: Watch, wanted: Wanted, run: Run, outcome: Outcome) -> N
             if release == new and unit.startswith(PREFIX) and f"{dyno_of(unit)}" not in "".join(report.stranded):
                 word = "rejected" if report.rejected else "reverted"
                 assert before.running.get((machine, unit)) == new, f"{unit} runs a release that was {word}"
+        _check_went_back(watch, outcome, before, now)
     _check_changes(watch.servers, outcome, before, now)
+
+
+def _check_went_back(watch: Watch, outcome: Outcome, before: Snapshot, now: Snapshot) -> None:
+    """After a release that was rejected or reverted, routers, schedules and slugs are as before, and nothing runs twice
+    that did not."""
+    report, plan = outcome.report, outcome.plan
+    assert report is not None and plan is not None
+    lost = {failure.server for failure in report.failures}  # also those on which nothing could be removed
+    moved = plan.release is not None and plan.release.moved
+    # The slug of an earlier release may be sent again, and stays.
+    known = {path for files in before.files.values() for path in files if path.endswith(".squashfs")}
+    for name, server in watch.servers.items():
+        machine = server.machine_id
+        if server.up and machine in before.files and name not in lost and not moved and not report.interrupted:
+            files = {path: text for path, text in now.files[machine].items() if path not in known}
+            was = {path: text for path, text in before.files[machine].items() if path not in known}
+            assert files == was, f"{name} keeps something of a release that failed"
+    for unit in {unit for _, unit in now.running}:
+        runs, ran = ({m for m, u in shot.running if u == unit and m in watch.machines} for shot in (now, before))
+        assert len(runs) < 2 or len(runs) <= len(ran), f"{unit} runs on {len(runs)} servers"
 
 
 def _check_changes(servers: Mapping[str, SimServer], outcome: Outcome, before: Snapshot, now: Snapshot) -> None:

@@ -78,6 +78,12 @@ def alive(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     return (0, "") if process.healthy and not process.restarts else (1, "it does not answer")
 
 
+def free(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    yield
+    taken = int(argv[0]) in server.listeners
+    return (1, f"port {argv[0]} is already in use") if taken else (0, "")
+
+
 def journal(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     """A dyno's last words hold whatever it has: also its secrets."""
     yield
@@ -197,7 +203,7 @@ def candidate(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     server.one_offs[name] = OneOff(name, "candidate", app, release, now, now + PATIENCE)
     server.version += 1
     yield
-    answers = server.fleet.answers(release, server)
+    answers = server.fleet.answers(release, server, candidate=True)
     del server.one_offs[name]
     yield
     if not answers:
@@ -273,6 +279,7 @@ PROGRAMS = {
     "start": start,
     "stop": stop,
     "alive": alive,
+    "free": free,
     "journal": journal,
     "schedule": schedule,
     "rehearse": rehearse,

@@ -180,6 +180,9 @@ class Unit(Base):
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
         return (unit_path(naming.user_name(scope.app, str(change.resource.dyno))),)
 
+    def free(self, scope: Scope, change: Change) -> Command | None:
+        return None if not change.resource.port else sim("free", str(change.resource.port), quiet=True)
+
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         return [sim("start", unit, label=f"restart {change.resource.dyno} as it was", timeout=120)]

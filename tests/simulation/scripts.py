@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from infra.fleet import room
 from infra.state import audit_log, backups, records
 from tests.simulation.server import DiskFull, SimServer
 
@@ -22,6 +23,11 @@ def record(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
         path = f"{home}/{name}"
         if not text.strip():
             server.remove(path)
+            yield
+            continue
+        if name.startswith("pending/"):
+            server.version += 1
+            server.files[path] = ""
             yield
             continue
         try:
@@ -82,11 +88,8 @@ def restore(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
             return 1, ""
         if copy in server.files:
             new = f"{path}.dynoctl-new"
-            try:
-                server.write(new, server.files[copy])
-            except DiskFull:
-                server.remove(new)
-                return 1, "no space left on device"
+            server.version += 1
+            server.files[new] = server.files[copy]  # on a full disk it is linked
             yield
             server.move(new, path)
         else:
@@ -128,7 +131,16 @@ def audit(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     return 0, ""
 
 
+def look_for_room(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """``room.look``: free blocks and files of each path, and memory."""
+    yield
+    blocks = 0 if server.full else 1_000_000
+    lines = [f"disk {blocks} 4096 {blocks} 1000000 {path}" for path in argv]
+    return 0, "\n".join([*lines, f"memory {server.memory // 1024}"])
+
+
 SCRIPTS = {
+    room.look("x").argv[2]: look_for_room,
     records.write("x", []).argv[2]: record,
     records.forget("x").argv[2]: forget_records,
     backups.keep("x", "web.1", []).argv[2]: keep,

@@ -85,6 +85,8 @@ class SimServer:
     lock_files: set[str] = field(default_factory=set)
     listeners: set[int] = field(default_factory=set)
     """Ports of programs that dynoctl does not know."""
+    memory: int = 4 * 2**30
+    """Bytes that are available."""
     powered: bool = True
     connected: bool = True
     full: bool = False
@@ -141,6 +143,8 @@ class SimServer:
         self.stop(unit)
         settings = self.unit(unit)
         if settings is None or self.slug(settings["app"], settings["slug"]) is None:
+            return None
+        if int(settings["port"]) in self.listeners:
             return None
         release = Release(settings["slug"], self.files.get(settings["config"], ""))
         healthy = self.fleet.answers(release, self)

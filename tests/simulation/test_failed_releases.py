@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import pytest
 
 from infra.errors import ERROR, OK, REJECTED
 from infra.manifest.model import Rollout, Server
 from infra.model.events import Event
 from tests.simulation.app import deployed, report, running, slugs
-from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, Simulation, manifest
+from tests.simulation.faults import Fault, Kind
+from tests.simulation.harness import APP, KILLED, Simulation, manifest
 from tests.simulation.invariants import upstreams
 from tests.simulation.registry import digest
 from tests.simulation.server import STATE, UNITS
@@ -179,6 +182,19 @@ def test_a_dyno_that_was_up_and_does_not_come_back_is_said() -> None:
     assert outcome.code == ERROR and len(report(outcome).stranded) == 1
 
 
+def test_dynos_that_a_killed_apply_moved_are_named_when_the_release_fails() -> None:
+    """The next apply finds them as they should be, and has nothing to revert them to."""
+    fleet = deployed()
+    fleet.fault("keep", Kind.KILL_BEFORE, nth=2)
+    assert fleet.apply(manifest(slug="b")).code == KILLED
+    (moved,) = [dyno for dyno, slug in running(fleet).items() if slug == "b"]
+    fleet.fault("sim start", Kind.FAIL)
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == ERROR
+    assert report(outcome).stranded == [f"{moved} on {home_of(fleet, moved)}"] and len(report(outcome).reverted) == 1
+    assert fleet.apply(manifest()).code == OK and running(fleet) == BEFORE
+
+
 # What is left.
 
 
@@ -220,3 +236,142 @@ def test_ctrl_c_during_a_revert_finishes_it() -> None:
 
     assert fleet.apply(manifest(slug="b"), stop=pressed).code == REJECTED
     assert running(fleet) == BEFORE
+
+
+# Servers that cannot take the release.
+
+
+def squat(fleet: Simulation, dyno: str) -> None:
+    """The dyno is down, and another program has its port."""
+    server, unit = fleet[home_of(fleet, dyno)], f"dyno-{APP}-{dyno.replace('.', '-')}"
+    server.listeners.add(server.processes[unit].port)
+    server.stop(unit)
+
+
+def fill(fleet: Simulation, host: str) -> None:
+    fleet[host].full = True
+
+
+def starve(fleet: Simulation, host: str) -> None:
+    fleet[host].memory = 2**20
+
+
+@pytest.mark.parametrize("trouble", [fill, starve])
+def test_a_server_without_room_is_named_before_anything_changes(trouble: Callable[[Simulation, str], None]) -> None:
+    fleet = deployed("s1", "s2", "s3", web=6)
+    trouble(fleet, "s2")
+    before = [dict(server.files) for server in fleet.fleet.servers.values()]
+    outcome = fleet.apply(manifest("s1", "s2", "s3", web=6, slug="b"))
+    assert outcome.code == ERROR and "s2: cannot take the release" in outcome.said
+    assert "2 dynos" in outcome.said and not report(outcome).done
+    assert set(running(fleet).values()) == {"a"}
+    after = [dict(server.files) for server in fleet.fleet.servers.values()]
+    for files in (*before, *after):
+        files.pop(f"{STATE}/{APP}/audit.jsonl", None)
+    assert after == before
+
+
+def test_a_port_that_is_taken_is_named_before_anything_changes() -> None:
+    fleet = deployed()
+    squat(fleet, "web.1")
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == ERROR and "cannot start web.1: port 5000 is already in use" in outcome.said
+    assert running(fleet) == {"web.2": "a"} and fleet.fleet.count
+
+
+@pytest.mark.parametrize("trouble", [lambda fleet, _: squat(fleet, "web.2"), fill, starve])
+@pytest.mark.parametrize("most", [2, "34%"])
+def test_the_release_goes_on_without_the_dynos_that_may_fail(
+    trouble: Callable[[Simulation, str], None], most: int | str
+) -> None:
+    fleet = deployed("s1", "s2", "s3", web=6, router=["s1"])
+    home = home_of(fleet, "web.2")
+    trouble(fleet, home)
+    wanted = manifest("s1", "s2", "s3", web=6, slug="b", router=["s1"], rollout=Rollout(max_failures=most))
+    outcome = fleet.apply(wanted)
+    assert outcome.code == ERROR and report(outcome).stands
+    assert {slug for host in {"s1", "s2", "s3"} - {home} for slug in slugs(fleet[host]).values()} == {"b"}
+    fleet[home].full, fleet[home].memory = False, 2**30
+    fleet[home].listeners.clear()
+    assert fleet.apply(wanted).code == OK and set(running(fleet).values()) == {"b"}
+
+
+def test_dynos_that_may_fail_halt_nothing_and_get_no_requests() -> None:
+    fleet = deployed(web=4, router=["s1"])
+    fleet.fault("sim start dyno-shop-web-2", Kind.HALF, cut=1)
+    wanted = manifest(web=5, slug="b", router=["s1"], rollout=Rollout(max_failures=1))
+    outcome = fleet.apply(wanted)
+    assert outcome.code == ERROR and report(outcome).tolerated == ["web.2"] and report(outcome).stands
+    assert running(fleet) == {"web.1": "b", "web.3": "b", "web.4": "b", "web.5": "b"}
+    assert set(upstreams(fleet["s1"])) == {"web.1", "web.3", "web.4", "web.5"}
+    record = json.loads(fleet["s1"].files[f"{STATE}/{APP}/releases/2.json"])
+    assert record["result"] == "ok"
+    assert fleet.apply(wanted).code == OK and set(running(fleet).values()) == {"b"}
+    assert len(upstreams(fleet["s1"])) == 5
+
+
+def test_one_dyno_too_many_reverts_all_of_them() -> None:
+    fleet = deployed(web=4)
+    fleet.fault("sim start dyno-shop-web-2", Kind.FAIL)
+    fleet.fault("sim start dyno-shop-web-4", Kind.FAIL)
+    outcome = fleet.apply(manifest(web=4, slug="b", rollout=Rollout(max_failures=1)))
+    assert outcome.code == REJECTED and report(outcome).tolerated == [] and set(running(fleet).values()) == {"a"}
+
+
+def test_a_new_dyno_that_may_fail_is_removed() -> None:
+    fleet = deployed()
+    fleet.fault("sim start dyno-shop-web-3", Kind.HALF, cut=2)
+    outcome = fleet.apply(manifest(web=3, slug="b", rollout=Rollout(max_failures=1)))
+    assert outcome.code == ERROR and not report(outcome).reverted and running(fleet) == {"web.1": "b", "web.2": "b"}
+
+
+def test_a_candidate_may_fail_on_a_server_whose_dynos_may() -> None:
+    fleet = deployed("s1", "s2", "s3", web=3)
+    fleet.fault("sim candidate", Kind.FAIL, host="s2")
+    outcome = fleet.apply(manifest("s1", "s2", "s3", web=3, slug="b", rollout=Rollout(max_failures=1)))
+    assert outcome.code == ERROR and sorted(running(fleet).values()) == ["a", "b", "b"]
+    fleet = deployed("s1", "s2", "s3", web=3)
+    fleet.fleet.bad.add(digest("/b"))
+    outcome = fleet.apply(manifest("s1", "s2", "s3", web=3, slug="b", rollout=Rollout(max_failures=3)))
+    assert outcome.code == REJECTED and set(running(fleet).values()) == {"a"}, "it failed on every server"
+
+
+WRITES = ("sim install", "record", "upload", "keep", "sim write")
+
+
+@pytest.mark.parametrize(
+    ("subject", "nth"), [*((subject, 1) for subject in WRITES), *(("record", nth) for nth in range(2, 8))]
+)
+def test_a_disk_that_is_full_in_any_phase_leaves_no_mixed_release(subject: str, nth: int) -> None:
+    fleet = deployed("s1", "s2", "s3", web=3)
+    fleet["s2"].packages.clear()
+    fleet["s2"].version += 1
+    fleet.fault(subject, Kind.FULL, host="s2", nth=nth)
+    outcome = fleet.apply(manifest("s1", "s2", "s3", web=3, slug="b"))
+    assert set(running(fleet).values()) in ({"a"}, {"b"}) and (outcome.code == OK or "no space left" in outcome.said)
+    assert fleet.apply(manifest("s1", "s2", "s3", web=3, slug="b")).code == OK
+
+
+def test_a_repair_goes_on_without_the_dyno_whose_port_is_taken() -> None:
+    fleet = deployed()
+    squat(fleet, "web.1")
+    fleet[home_of(fleet, "web.2")].stop("dyno-shop-web-2")
+    outcome = fleet.apply(manifest())
+    assert outcome.code == ERROR and running(fleet) == {"web.2": "a"}
+
+
+@pytest.mark.parametrize("canary", [0, 1])
+def test_a_disk_that_fills_at_any_moment_leaves_no_mixed_release(canary: int) -> None:
+    began = 0
+    for number in range(1 + canary, 90, 2):
+        fleet = deployed("s1", "s2", web=4, router=["s1"], schedule=True)
+        began = fleet.fleet.count
+        fleet.fleet.faults[began + number] = Fault(Kind.FILL)
+        wanted = manifest("s1", "s2", web=6, slug="b", router=["s1"], schedule=True, rollout=Rollout(canary=canary))
+        outcome = fleet.apply(wanted)
+        runs = set(running(fleet).values())
+        assert runs in ({"a"}, {"b"}), f"{number}: {outcome.said} {running(fleet)}"
+        assert runs == {"b"} or (len(running(fleet)) == 4 and not report(outcome).stranded), f"{number}: {outcome.said}"
+        for server in fleet.fleet.servers.values():
+            server.full = False
+        assert fleet.apply(wanted).code == OK and len(running(fleet)) == 6, number

@@ -81,6 +81,21 @@ def test_the_interpreter_is_the_shell(tmp_path: Path, seed: int) -> None:
     assert files == simulated
 
 
+def test_a_full_disk_does_not_prevent_a_restore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "web.1.env"
+    path.write_text("old")
+    kept = tmp_path / "kept"
+    keep, restore = (command.argv[:4] for command in (backups.keep("x", "web.1", []), backups.restore("x", "web.1")))
+    subprocess.run([*keep, str(kept), f"{tmp_path}/pending", str(path)], check=True)
+    path.write_text("new")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "cp").write_text('#!/bin/sh\n: > "$4"; exit 1\n')
+    (tmp_path / "bin" / "cp").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin", prepend=":")
+    subprocess.run([*restore, str(kept)], check=True)
+    assert path.read_text() == "old" and not list(tmp_path.glob("*-new"))
+
+
 def test_an_audit_log_keeps_its_newest_lines(tmp_path: Path) -> None:
     begin = records.write("shop", [("salt", "x")])
     lines = [audit_log.append("shop", f"line {number}") for number in range(5)]

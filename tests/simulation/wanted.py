@@ -18,7 +18,11 @@ LATE = "late"
 """A slug whose dynos answer first, and soon do not any more."""
 UNMIGRATED = "unmigrated"
 """A slug whose release command fails."""
-SLUGS = (*GOOD, BAD, PARTLY, LATE, UNMIGRATED)
+CRASHING = "crashing"
+"""A slug whose candidates answer, and whose dynos do not."""
+UNLUCKY = "unlucky"
+"""A slug whose dynos do not answer on the second server."""
+SLUGS = (*GOOD, BAD, PARTLY, LATE, UNMIGRATED, CRASHING, UNLUCKY)
 BROKEN = "broken"
 """A value of a variable with which no dyno answers."""
 
@@ -47,6 +51,7 @@ class Wanted:
     canary: int = 0
     revert: bool = True
     patience: int = 0
+    failures: int = 0
     keep: int = 3
     addresses: tuple[tuple[str, str], ...] = ()
 
@@ -62,7 +67,9 @@ class Wanted:
             router=[one for one in self.router if one in self.servers],
             schedule=self.schedule,
             when=self.when,
-            rollout=Rollout(self.parallel, self.canary, self.patience, auto_revert=self.revert),
+            rollout=Rollout(
+                self.parallel, self.canary, self.patience, auto_revert=self.revert, max_failures=self.failures
+            ),
             keep=self.keep,
             volumes=(Volume("files", "files", SHARING),) if self.volume else (),
             release_command="migrate" if self.command else None,

@@ -47,6 +47,7 @@ class World:
         fleet.bad |= {_digest(words.BAD), f"MODE={words.BROKEN}"}
         fleet.bad.add(f"{_digest(words.PARTLY)}@{self.named['s2'].machine_id}")
         fleet.late.add(_digest(words.LATE))
+        fleet.crashing |= {_digest(words.CRASHING), f"{_digest(words.UNLUCKY)}@{self.named['s2'].machine_id}"}
         fleet.bad_commands.add(_digest(words.UNMIGRATED))
         fleet.clock.skew = -HOUR
         for host, skew in SKEWS.items():
@@ -71,6 +72,7 @@ class World:
         destroy must leave nothing."""
         for server in self.named.values():
             server.connected, server.full = True, False
+            _clear(server)
             if not server.powered:
                 server.boot_up()
         self.fleet.clock.advance(24 * HOUR)
@@ -231,12 +233,26 @@ class World:
                     server.empty(path)
             case "run":
                 server.run(APP, HOUR / 6)
+            case "squat":
+                dynos = [f"{APP}-{dyno}".replace(".", "-") for dyno in ("web.1", "web.2")]
+                for unit in [f"dyno-{dyno}" for dyno in dynos if f"dyno-{dyno}" not in server.processes]:
+                    settings = server.unit(unit)
+                    server.listeners |= {int(settings["port"])} if settings else set()
+            case "starve":
+                server.memory = 0
+            case "clear":
+                _clear(server)
             case "edit":
                 for path in server.below(f"/etc/dyno/{APP}")[:1]:
                     server.version += 1
                     server.files[path] = "MODE=by-hand\n"
             case _:
                 raise ValueError(what)
+
+
+def _clear(server: SimServer) -> None:
+    server.listeners.clear()
+    server.memory = 4 * 2**30
 
 
 def _meta(server: SimServer) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from infra.errors import Unreachable
 from infra.fleet.exposure import _ANSWER
 from infra.manifest.model import App, Checks, DynoType, Manifest, Rollout, Server
 from infra.model.formation import Formation
+from infra.model.resource import Action, Change, Effect, Resource
 from infra.plan.build import batches
 from infra.plan.plan import Plan
 from infra.plan.policy import check
@@ -49,6 +50,19 @@ def failing(wanted: Manifest, one: Plan, **logins: str) -> list[str]:
 )
 def test_enough_dynos_stay_up(least: int | str, parallel: int, says: list[str]) -> None:
     assert failing(manifest(min_healthy={"web": least}), plan(parallel)) == says
+
+
+def test_new_dynos_are_not_up_while_the_canaries_restart() -> None:
+    homes = {**HOMES, "web.4": "a", "web.5": "b"}
+    new = [Change(Resource(homes[dyno], "unit", f"shop-{dyno}", {}, dyno), Action.CREATE, None, {}) for dyno in homes]
+    new = [replace(one, effect=Effect.START) for one in new if one.resource.dyno in ("web.4", "web.5")]
+    one = replace(plan(homes=homes), changes=tuple(new), formation=Formation((), homes, HOMES))
+    assert one.capacity()[0] == {"web": (4, 5)}
+    one = replace(one, canary=True)
+    assert [batch["web"] for batch in one.capacity()] == [(2, 5), (4, 5), (4, 5), (4, 5), (4, 5)]
+    assert failing(manifest(min_healthy={"web": 3}), one) == [
+        "min_healthy/web: batch 1 leaves 2 web dynos up, at least 3 of 5 must be up"
+    ]
 
 
 def test_a_unit_is_exposed_at_most_so_much() -> None:
