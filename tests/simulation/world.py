@@ -16,17 +16,15 @@ from infra.plan.selection import Selection
 from tests.simulation import wanted as words
 from tests.simulation.harness import APP, KILLED, Outcome, Simulation
 from tests.simulation.invariants import Watch, check_outcome, check_running, check_settled, snapshot
+from tests.simulation.neighbour import OTHER, of_other, other_app
 from tests.simulation.registry import digest
-from tests.simulation.server import ROUTES, STATE, UNITS, SimServer
+from tests.simulation.server import STATE, UNITS, SimServer
 from tests.simulation.wanted import HOSTS, Edit, Happen, Operation, Pass, Run, Wanted
 
 HOUR = 3600
 
 SKEWS = {"s2": 20.0, "s3": -25.5}
 """Seconds by which clocks are ahead of that of s1."""
-
-OTHER = "shop-admin"
-"""An app of the same servers whose name begins as ours does; nothing of it may be touched."""
 
 
 class World:
@@ -55,8 +53,8 @@ class World:
         fleet.clock.skew = -HOUR
         for host, skew in SKEWS.items():
             self.named[host].skew = skew
-        _other_app(self.named["s1"])
-        self.other = _of_other(self.named["s1"])
+        other_app(self.named["s1"])
+        self.other = of_other(self.named["s1"])
 
     def perform(self, operation: Operation) -> None:
         """Do one thing. Raises AssertionError if a promise is broken."""
@@ -95,7 +93,7 @@ class World:
         pending = self.simulation.pending(self.wanted.manifest())
         assert pending == [], f"the last apply did not converge: {pending}"
         check_settled(self.fleet, self.wanted, outcome, self.forgotten | unknown)
-        if _of_other(self.named["s1"]) != self.other and not self._rebuilt("s1"):
+        if of_other(self.named["s1"]) != self.other and not self._rebuilt("s1"):
             raise AssertionError("another app was touched")
         outcome = self._run(Run("destroy"))
         assert outcome.code == OK, f"destroy failed: {outcome.code} {_why(outcome)}"
@@ -212,6 +210,7 @@ class World:
         ways = {**ready.request.hint.get(APP, {}), **newest.get("spares", {}), **newest.get("servers", {})}
         lost = {machine for machine in ways if ready.request.evacuate and not self._leads(ways[machine], machine)}
         self.watch.guarded &= ways.keys() - lost
+        self.fleet.moments.reached = {seen.facts.machine_id for seen in ready.fleet.found.values()}
         self.watch.planned(ready.plan, {name: session.server for name, session in ready.fleet.sessions.items()})
 
     # What happens to servers.
@@ -278,11 +277,15 @@ class World:
             case "tear":
                 for path in [one for one in server.below(f"{STATE}/{APP}/slugs") if one.endswith(".squashfs")][:1]:
                     server.empty(path)
+                    # A timer without a calendar knows no last time of it, either.
+                    self.fleet.moments.ended(server, path.rpartition("/")[2].removesuffix(".service"))
             case "empty":
                 prefix = f"{UNITS}/dyno-{APP}-"
                 own = [one for one in sorted(server.files) if one.startswith(prefix) and one.endswith(".service")]
                 for path in [one for one in own if not one.startswith(f"{prefix}admin-")][-1:]:
                     server.empty(path)
+                    # A timer without a calendar knows no last time of it, either.
+                    self.fleet.moments.ended(server, path.rpartition("/")[2].removesuffix(".service"))
             case "edit":
                 for path in server.below(f"/etc/dyno/{APP}")[:1]:
                     server.version += 1
@@ -302,24 +305,6 @@ def _key(meta: Mapping[str, Any]) -> str:
 
 def _digest(slug: str) -> str:
     return digest(f"/{slug}")
-
-
-def _other_app(server: SimServer) -> None:
-    unit = f"dyno-{OTHER}-web-1"
-    text = f"app={OTHER}\ndyno=web.1\nport=5000\ncpu=250\nslug=x\nconfig=/etc/dyno/{OTHER}/web.1.env\n"
-    server.files |= {
-        f"{UNITS}/{unit}.service": text,
-        f"/etc/dyno/{OTHER}/web.1.env": "MODE=admin\n",
-        f"{STATE}/{OTHER}/slugs/x.squashfs": "x\n",
-        f"{STATE}/{OTHER}/pending/web.7": "changing\n",
-        f"{ROUTES}/{OTHER}/mark.json": '{"app": "shop-admin", "kind": "sim", "hosts": ["admin"], "ports": {"80": "plain"}, "upstreams": {}}',
-    }
-    server.enabled.add(unit)
-    server.start(unit)
-
-
-def _of_other(server: SimServer) -> dict[str, str]:
-    return {path: text for path, text in server.files.items() if f"/{OTHER}/" in path or f"dyno-{OTHER}-" in path}
 
 
 def _why(outcome: Outcome) -> str:
