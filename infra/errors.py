@@ -82,9 +82,15 @@ class ManifestInvalid(DynoctlError):
 
 
 class Unreachable(DynoctlError):
-    """A server is unreachable: the connection or the authentication failed."""
+    """A server is unreachable: the connection or the authentication failed.
+
+    ``silent``: nothing at its address answered. Otherwise something did, so its dynos may well be running."""
 
     exit_code = UNREACHABLE
+
+    def __init__(self, summary: str, hint: str = "", *, silent: bool = False) -> None:
+        super().__init__(summary, hint)
+        self.silent = silent
 
 
 class NewerRecords(DynoctlError):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from dataclasses import replace as replace_
 from pathlib import Path
@@ -16,30 +13,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli import streams
-from infra.cli.fail import INTERRUPTED, note
+from infra.cli.fail import note
+from infra.cli.interrupt import interruptible
 from infra.cli.options import (
     AsJson,
     Destination,
     Evacuates,
     Excludes,
     FileIfGiven,
+    Force,
     Forgets,
     Parallelism,
     Replaces,
     SkipUnreachable,
+    TakeOver,
     Targets,
     selection,
 )
-from infra.cli.session import PlanOptions, exit_code, prepared, show
+from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
 from infra.plan.selection import EVERYTHING
 from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
-    from infra.engine.apply import Applier
     from infra.engine.prepared import Prepared
-    from infra.engine.restart import Restarter
-    from infra.model.events import Event, Listener, Report
+    from infra.model.events import Listener, Report
     from infra.views.progress import LiveProgress, PlainProgress
     from infra.views.stream_json import StreamProgress
 
@@ -84,6 +82,8 @@ def apply(
     lock_timeout: LockTimeout = 0,
     forget: Forgets = None,
     evacuate: Evacuates = None,
+    force: Force = False,
+    take_over: TakeOver = False,
     target: Targets = None,
     exclude: Excludes = None,
     replace: Replaces = None,
@@ -97,6 +97,8 @@ def apply(
         destination,
         forget=frozenset(forget or ()),
         evacuate=frozenset(evacuate or ()),
+        force=force,
+        take_over=take_over,
         selection=selection(target, exclude, replace),
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
@@ -107,11 +109,11 @@ def apply(
         refuse_unattended("apply", auto_approve, as_json)
         carry_out(options, flags)
         return
-    chosen = (file, destination, options.forget or None, options.evacuate or None)
+    chosen = (file, destination, options.forget or None, options.evacuate or None, force or take_over or None)
     if any(value is not None for value in chosen) or options.selection != EVERYTHING:
         raise DynoctlError(
             f"the saved plan {plan_file} cannot be combined with --file, --destination, --forget, --evacuate, "
-            "--target, --exclude or --replace",
+            "--force, --take-over, --target, --exclude or --replace",
             "choose these when the plan is made: dynoctl plan --out FILE",
         )
     _apply_saved(plan_file, options, flags)
@@ -127,9 +129,7 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
         if plan_file.suffix not in (".yaml", ".yml"):
             raise
         raise DynoctlError(error.summary, f"to apply a manifest: dynoctl apply -f {plan_file}") from None
-    options = replace_(
-        options, file=saved.file, destination=saved.destination, selection=saved.selection, evacuate=saved.evacuate
-    )
+    options = replace_(options, **saved.options())
 
     def refuse(ready: Prepared) -> None:
         from infra.views import plan_json
@@ -188,8 +188,10 @@ def _plan_and_apply(
             report = None
             code = exit_code(ready.plan, detailed=False, skip_unreachable=options.skip_unreachable)
             if not ready.plan.errors and ready.records_outdated():
-                report = _run(ready, _ignore, flags, options.quiet)
+                report = _run(ready, lambda _: None, flags, options.quiet)
                 code = _code(ready, report, options.skip_unreachable)
+            elif not ready.plan.errors:
+                remember(ready, ended=True)
             if options.quiet:
                 stream_json.write_report(code, time.monotonic() - began, report)
             elif report is not None and not report.ok:
@@ -233,39 +235,9 @@ def _run(ready: Prepared, listener: Listener, flags: ApplyFlags, as_json: bool) 
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     applier = Applier(ready, listener, ApplyOptions(flags.message, commit, flags.lock_timeout))
     with interruptible(applier, as_json):
-        return applier.run()
-
-
-def _ignore(_: Event) -> None:
-    """A listener that shows nothing."""
-
-
-@contextmanager
-def interruptible(applier: Applier | Restarter, as_json: bool) -> Iterator[None]:
-    """Let the first Ctrl-C (or SIGTERM) finish the current step, and a second one exit immediately."""
-    both = (signal.SIGINT, signal.SIGTERM)
-
-    def stop(*_: object) -> None:
-        note("\nInterrupted: finishing the current step. Press Ctrl-C again to exit immediately.")
-        applier.stop.set()
-        for number in both:
-            signal.signal(number, leave)
-
-    def leave(*_: object) -> None:
-        # An orderly exit would wait for threads that wait for servers. The servers notice that the sessions end.
-        note("\nExited. The current step may still finish on its server; run this again to continue.")
-        if as_json:
-            from infra.views import stream_json
-
-            stream_json.write_abandoned(INTERRUPTED)
-        os._exit(INTERRUPTED)
-
-    before = {number: signal.signal(number, stop) for number in both}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        report = applier.run()
+    remember(ready, ended=report.ok)
+    return report
 
 
 def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.apply import ApplyFlags, AutoApprove, LockTimeout, Verbose, carry_out, refuse_unattended
-from infra.cli.options import AsJson, Destination, File
+from infra.cli.options import AsJson, Destination, File, TakeOver
 from infra.cli.session import PlanOptions
 
 
@@ -24,10 +24,11 @@ def destroy(
     verbose: Verbose = False,
     lock_timeout: LockTimeout = 0,
     end_runs: Annotated[bool, typer.Option("--end-runs", help="End one-off dynos that are running")] = False,
+    take_over: TakeOver = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove everything that belongs to this app from its servers, and nothing else. While one-off dynos are running,
     it is refused without --end-runs."""
     refuse_unattended("destroy", auto_approve, as_json)
-    options = PlanOptions(file, destination, destroy=True, end_runs=end_runs, quiet=as_json)
+    options = PlanOptions(file, destination, destroy=True, end_runs=end_runs, take_over=take_over, quiet=as_json)
     carry_out(options, ApplyFlags(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")

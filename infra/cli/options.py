@@ -49,6 +49,12 @@ Evacuates = Annotated[
         "--evacuate", help="Start the dynos of this dead server on other servers (repeatable)", metavar="SERVER"
     ),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Forget or evacuate also a server that is up; its dynos may run twice")
+]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Replace another manifest with the same app.name on these servers")
+]
 Parallelism = Annotated[
     int, typer.Option("--parallelism", min=1, help="Number of servers to work on at the same time", metavar="N")
 ]

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import LockTimeout, interruptible, listener_for, print_report
+from infra.cli.apply import LockTimeout, listener_for, print_report
+from infra.cli.interrupt import interruptible
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
 

@@ -36,6 +36,10 @@ class PlanOptions:
     """Servers that are no longer in the manifest and gone for good."""
     evacuate: frozenset[str] = frozenset()
     """Servers in the manifest that are dead; their dynos move."""
+    force: bool = False
+    """Whether servers that answer in some way may be forgotten and evacuated."""
+    take_over: bool = False
+    """Whether another manifest with this app name may have been applied last."""
     counts: Mapping[str, int] | None = None
     """Numbers of dynos by process type that override the manifest's."""
     stored: Stored | None = None
@@ -60,6 +64,8 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     from infra.engine.prepared import Request
     from infra.registry import Everything
     from infra.remote.parallel import limit
+    from infra.slug.commit import origin_of
+    from infra.state import last_applied
 
     limit(options.parallelism)
     model = manifest.read(options.file, options.destination, options.counts)
@@ -67,13 +73,17 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         model,
         Everything(),
         Request(
-            options.destroy,
-            options.forget,
-            options.evacuate,
-            options.stored,
-            options.selection,
-            options.rated,
-            options.end_runs,
+            destroy=options.destroy,
+            forget=options.forget,
+            evacuate=options.evacuate,
+            stored=options.stored,
+            selection=options.selection,
+            rated=options.rated,
+            end_runs=options.end_runs,
+            force=options.force,
+            origin=origin_of(model.file, model.environment),
+            take_over=options.take_over,
+            hint=last_applied.read(model),
         ),
         sessions=options.sessions,
         progress=(lambda _: None) if options.quiet else note,
@@ -82,6 +92,18 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         yield ready
     finally:
         ready.fleet.close()
+
+
+def remember(ready: Prepared, *, ended: bool) -> None:
+    """Remember on this computer where the app was applied, as a hint; nothing after a destroy that ``ended`` well."""
+    from infra.state import last_applied
+
+    before = ready.request.hint.get(ready.manifest.app.name, {})
+    if ready.destroy and ended and not ready.plan.unreachable:
+        last_applied.write(ready.manifest, {})
+    elif not ready.destroy:
+        servers = last_applied.after(ready.manifest, ready.fleet.found, before, ready.forgotten, ended=ended)
+        last_applied.write(ready.manifest, servers)
 
 
 def note(text: str) -> None:

@@ -45,6 +45,13 @@ class Saved:
     selection: Selection = EVERYTHING
     destination: str | None = None
     evacuate: frozenset[str] = frozenset()
+    force: bool = False
+    take_over: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """The options that the plan was made with, by name."""
+        names = ("file", "destination", "selection", "evacuate", "force", "take_over")
+        return {name: getattr(self, name) for name in names}
 
 
 def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
@@ -61,6 +68,8 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "when": who.when,
         "selection": asdict(ready.request.selection),
         "evacuate": sorted(ready.request.evacuate),
+        "force": ready.request.force,
+        "take_over": ready.request.take_over,
         "bound": {"key": key, **_bound(ready, key)},
         "plan": document,
     }
@@ -116,6 +125,8 @@ def read(path: Path) -> Saved:
             selection=Selection(**chosen),
             destination=None if values.get("destination") is None else str(values["destination"]),
             evacuate=frozenset(map(str, values.get("evacuate", ()))),
+            force=values.get("force") is True,
+            take_over=values.get("take_over") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DynoctlError(f"invalid plan file {path}", hint) from None

@@ -10,13 +10,14 @@ from infra.engine.prepared import Inputs
 from infra.errors import Diagnostic
 from infra.fleet import exposure
 from infra.fleet.facts import Facts, newest_meta
+from infra.fleet.identity import identify, recorded_connections
 from infra.fleet.observe import Observed
 from infra.manifest.references import located
 from infra.model import naming, release, routing
 from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.model.resource import Effect
-from infra.plan import preconditions, upgrade, volumes
+from infra.plan import preconditions, replacements, upgrade, volumes
 from infra.plan.build import build
 from infra.plan.formation import form
 from infra.plan.plan import Plan
@@ -78,6 +79,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
             errors=[
                 *preconditions.other_destinations(manifest, facts),
                 *([] if end_runs else preconditions.one_offs(facts)),
+                *located(manifest, list(inputs.problems)),
             ],
             notes=[*notes, *volumes.notes(manifest, carried, (), key_of)],
             routers=routers,
@@ -88,11 +90,23 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     if closed:
         notes.append(f"maintenance mode is on ({', '.join(closed)}); to turn it off: dynoctl maintenance off")
     having = volumes.holders(stack.volumes, found, lambda name: key_of(manifest.app.name, name))
-    formation = form(manifest, facts, unreachable, inputs.request.evacuate, volumes=stack.volumes, holders=having)
+    errors += located(manifest, list(inputs.problems))
+    formation = form(
+        manifest,
+        facts,
+        unreachable,
+        inputs.request.evacuate,
+        inputs.forgotten,
+        volumes=stack.volumes,
+        holders=having,
+    )
     notes = [note for name, note in gone.items() if name not in formation.homes.values()] + notes[len(gone) :]
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
-    notes += volumes.lost_data(manifest.app.name, stack.volumes, formation, inputs.request.evacuate, carried, key_of)
+    hint = inputs.request.hint.get(manifest.app.name, {})
+    notes[:0] = [*replacements.new_machines(manifest, facts, hint), *inputs.remarks]
+    lost = replacements.lost_homes(manifest, inputs.request.evacuate, inputs.forgotten, facts)
+    notes += volumes.lost_data(manifest.app.name, stack.volumes, formation, lost, carried, key_of)
     notes += volumes.notes(manifest, carried, [resource.address for resource in desired], key_of)
     releases = release.merge(server.releases for server in facts.values())
     slugs = release.kept_slugs(releases, manifest.keep, inputs.slug.digest)
@@ -166,10 +180,11 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
     chosen = next((candidate for candidate in candidates if candidate is not None and candidate.runs(text)), None)
     fresh = chosen is None
     meta = newest_meta(facts.values())
+    known = identify(inputs.manifest, facts)
     machines = {
         machine: connection
-        for machine, connection in {**meta.get("spares", {}), **meta.get("servers", {})}.items()
-        if connection.get("name") not in inputs.request.forget
+        for machine, connection in recorded_connections(meta).items()
+        if machine not in inputs.forgotten | known.replaced  # nobody waits for these
     }
     reached = [server_facts.machine_id for server_facts in facts.values()]
     if chosen is None:
@@ -185,14 +200,8 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
     due = inputs.stack.release is not None and not chosen.commanded and not chosen.of
     moving = [server for (server, _), effect in plan.effects().items() if effect is not Effect.STOP]
     plan = replace(plan, release=chosen, fresh=fresh, release_on=moving[0] if due and moving else None)
-    # Evacuated servers are not waited for, nor machines whose address another machine has now.
-    taken = {server.host for server in inputs.manifest.servers if server.name in facts}
-    waited = {
-        machine: connection
-        for machine, connection in machines.items()
-        if connection.get("name") not in inputs.request.evacuate
-        and (machine in reached or connection.get("host") not in taken)
-    }
+    evacuated = {machine for machine, name in known.servers.items() if name in inputs.request.evacuate}
+    waited = {machine: connection for machine, connection in machines.items() if machine not in evacuated}
     unfinished = release.unfinished_command(releases, reached, waited)
     if plan.release_on is None or unfinished is None:
         return plan

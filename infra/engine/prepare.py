@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from infra.engine import lost_servers
+from infra.engine import lost_servers, other_manifests
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
 from infra.errors import DynoctlError
-from infra.fleet.inventory import leaving_targets, spare_targets, targets
+from infra.fleet.identity import identify
+from infra.fleet.inventory import spare_targets, targets
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
@@ -62,23 +63,14 @@ def prepare(
         progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
         with meanwhile(lambda: None if destroy or stored else registry.slug(manifest, stack)) as scanned:
             observe(targets(manifest), observer, fleet, connect, sessions)
-            lost_servers.refuse_evacuation(request.evacuate, manifest, fleet)
+            lost_servers.refuse_evacuation(request, manifest, fleet)
             slug = scanned()
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet)
-        leaving = leaving_targets(manifest, {name: observed.facts for name, observed in fleet.found.items()})
-        if unknown := request.forget - {target.name for target in leaving.values()}:
-            raise DynoctlError(
-                f"cannot forget {', '.join(sorted(unknown))}: not an unreachable server that left {manifest.file.name}",
-                "list the servers that can be forgotten: dynoctl plan",
-            )
-        leaving = {machine: target for machine, target in leaving.items() if target.name not in request.forget}
-        if request.forget:
-            lost_servers.refuse_forgetting(request.forget, manifest, fleet, observer, connect)
-        if leaving:
-            progress(f"Observing {quantity(len(leaving), 'server')} no longer in the manifest ...")
-            observe(list(leaving.values()), observer, fleet, connect)
-        leaving |= _spares(manifest, observer, fleet, connect)
+        departed = lost_servers.look(manifest, request, fleet, observer, connect, progress)
+        leaving = {**departed.leaving, **_spares(manifest, observer, fleet, connect)}
+        facts = {name: observed.facts for name, observed in fleet.found.items()}
+        other = [] if request.take_over else other_manifests.taken_over(manifest.app.name, request.origin, facts)
         inputs = Inputs(
             manifest=manifest,
             registry=registry,
@@ -89,6 +81,12 @@ def prepare(
             slug=slug,
             fleet=fleet,
             leaving=tuple(target.name for target in leaving.values()),
+            forgotten=departed.forgotten,
+            problems=(*departed.problems, *other),
+            remarks=(
+                *departed.remarks,
+                *other_manifests.renamed(manifest.app.name, request.origin, facts, request.hint),
+            ),
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
         return Prepared(**vars(inputs), plan=plan(inputs))
@@ -100,7 +98,14 @@ def prepare(
 def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Connect) -> dict[str, Target]:
     """Add servers to ``fleet`` that left the manifest and have nothing but records. They run nothing, so one that is
     unreachable, is another machine by now, or has records of another environment or of a newer format is ignored."""
-    spares = spare_targets(manifest, {name: observed.facts for name, observed in fleet.found.items()})
+    facts = {name: observed.facts for name, observed in fleet.found.items()}
+    known, spares = identify(manifest, facts), spare_targets(manifest, facts)
+    # A server of the manifest that is unreachable may be one of them, with a wrong address.
+    spares = (
+        {}
+        if known.unknown
+        else {machine: target for machine, target in spares.items() if machine not in known.displaced}
+    )
 
     def look(machine: str) -> Fleet:
         reached = Fleet()
@@ -118,8 +123,9 @@ def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Conne
         target = spares[machine]
         observed = reached.found.get(target.name)
         meta = {} if observed is None else observed.facts.meta
-        ours = str(meta.get("environment", "default")) == manifest.environment
-        if observed is None or not meta or not ours or observed.facts.machine_id != machine:
+        ours = not meta or str(meta.get("environment", "default")) == manifest.environment
+        empty = observed is None or not (meta or observed.facts.salt)  # an interrupted apply may leave only a salt
+        if observed is None or empty or not ours or observed.facts.machine_id != machine:
             reached.close()
             continue
         fleet.sessions[target.name], fleet.found[target.name] = reached.sessions[target.name], observed

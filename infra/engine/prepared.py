@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from infra.engine.other_manifests import is_recorded
+from infra.errors import Diagnostic
+from infra.fleet.identity import Connections
 from infra.fleet.observe import Fleet, Observer
 from infra.manifest.model import Manifest
 from infra.model import release
+from infra.model.origin import Origin
 from infra.model.provider import Scope
 from infra.model.stack import Registry, Slug, Stack
 from infra.plan.plan import Plan
@@ -20,8 +25,10 @@ class Request:
     """The options of the user, in addition to the manifest.
 
     ``forget`` are lost servers that are no longer in the manifest; ``evacuate`` are lost servers in the manifest, whose
-    dynos start on other servers. ``stored`` is the release to roll back to. With ``rated``, a server rates the exposure
-    of the units that change. With ``end_runs``, a destroy ends the one-off dynos that are under way."""
+    dynos start on other servers; with ``force``, they may be servers that are up. ``stored`` is the release to roll
+    back to. With ``rated``, a server rates the exposure of the units that change. With ``end_runs``, a destroy ends the
+    one-off dynos that are under way. ``origin`` is where the manifest comes from; with ``take_over``, another one may
+    have been applied last. ``hint`` are the servers to which it was applied last from here, by app."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -30,13 +37,19 @@ class Request:
     selection: Selection = EVERYTHING
     rated: bool = False
     end_runs: bool = False
+    force: bool = False
+    origin: Origin | None = None
+    take_over: bool = False
+    hint: Mapping[str, Connections] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """The inputs of a plan. Close the fleet when done.
 
-    ``leaving`` are servers that left the manifest and may still run the app; ``body`` is the body of the desired
+    ``leaving`` are servers that left the manifest and may still run the app; ``forgotten`` are the machine-ids of lost
+    servers, ``problems`` the errors of servers and manifests that may be taken for others, and ``remarks`` the notes of
+    what cannot be seen. ``body`` is the body of the desired
     release, secrets included, by ``infra.state.release_body``."""
 
     manifest: Manifest
@@ -48,6 +61,9 @@ class Inputs:
     slug: Slug | None
     fleet: Fleet
     leaving: tuple[str, ...] = ()
+    forgotten: frozenset[str] = frozenset()
+    problems: tuple[Diagnostic, ...] = ()
+    remarks: tuple[str, ...] = ()
     body: str = ""
 
     @property
@@ -83,6 +99,10 @@ class Prepared(Inputs):
         if self.destroy:
             return not self.fleet.unreachable and any(observed.facts.meta for observed in self.fleet.found.values())
         planned, found = self.plan.release, self.fleet.found
+        staying = found.keys() - {*self.leaving, *self.emptied}
+        app, origin = self.manifest.app.name, self.request.origin
+        if origin is not None and not all(is_recorded(app, origin, found[name].facts) for name in staying):
+            return True
         # They were left by an interrupted apply, and no change of this plan removes them.
         if any(records.orphaned(self.plan, name, observed) for name, observed in found.items()):
             return True
@@ -92,7 +112,7 @@ class Prepared(Inputs):
         if leftovers and not self.plan.left_out:
             return True
         to_empty = ((self.emptied | self.left) & found.keys()) - self.plan.left_on - self.plan.busy
-        if any(found[name].facts.meta for name in to_empty) and not self.plan.left_out:
+        if any(found[name].facts.meta or found[name].facts.salt for name in to_empty) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
             # The release is unfinished, or a server was unreachable when it ended and has no record of it.

@@ -14,7 +14,7 @@ from infra.engine.prepared import Prepared
 from infra.errors import DynoctlError
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
-from infra.model import release
+from infra.model import paths, release
 from infra.model.provider import Provider
 from infra.model.release import Release
 from infra.model.resource import Command
@@ -70,6 +70,9 @@ class Recorder:
             salt: list[Entry] = []
             if not self.found[name].facts.salt:
                 salt.append(("salt", self._salts[name]))
+            origin = self.prepared.request.origin
+            if origin is not None and name not in self.prepared.leaving:
+                salt.append((paths.ORIGIN, origin.as_json()))
             orphans = records.orphaned(self.prepared.plan, name, self.found[name])
             entries = [*salt, entry, *orphans, *self._release_entries(name)]
             commands = [self.prepared.registry.sweep(self.prepared.plan.app)]
@@ -274,7 +277,7 @@ class Recorder:
             settled=settled,
             # A rollback applies a release, not the manifest.
             build=this_build() if settled and prepared.stored is None else None,
-            forget=prepared.request.forget,
+            forget=prepared.forgotten,
         )
 
     def _command(self) -> str:

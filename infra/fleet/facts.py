@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from infra import __version__
@@ -13,6 +15,8 @@ from infra.errors import NewerRecords
 from infra.model import one_offs, paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
+from infra.model.origin import Origin
+from infra.model.origin import parse as parse_origin
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
 from infra.model.routing import Route
@@ -59,6 +63,20 @@ class Facts:
 
     one_offs: tuple[OneOff, ...] = ()
     """The one-off dynos of the app that are under way on this server."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """By app with records on this server, the manifest that was applied last."""
+
+    addresses: frozenset[str] = frozenset()
+    """The IP addresses of the server."""
+
+    def own_address(self, meta: Mapping[str, Any]) -> str:
+        """The address on which dynos listen unless the manifest says otherwise: the recorded one, as long as the server
+        has it, and else the one by which it was reached. A server that is reached by another way keeps its address."""
+        for section in ("servers", "spares"):
+            recorded = meta.get(section, {}).get(self.machine_id, {}).get("address", "")
+            if recorded in self.addresses:
+                return str(recorded)
+        return self.address
 
     def dynos(self, app: str) -> Mapping[str, Mark]:
         """The app's dynos on this server, by name."""
@@ -108,6 +126,7 @@ IFS='
 for program in $programs; do [ -x "$program" ] || printf 'missing %s\\n' "$program"; done
 unset IFS
 grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
+grep -hsB1 -e 'host LOCAL' -e '^[0-9a-f]\\{32\\} ' /proc/net/fib_trie /proc/net/if_inet6
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
 # A unit that lost its text tells no port, and its socket still listens.
@@ -133,6 +152,11 @@ for file in "$home"/releases/*.commanded; do
   [ -e "$file" ] && { file=${file##*/}; printf 'commanded %s\\n' "${file%.commanded}"; }
 done
 for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${file##*/}"; done
+for file in """
+    + f"{paths.STATE}/*/{paths.ORIGIN}"
+    + """; do
+  [ -r "$file" ] && { IFS= read -r text < "$file"; printf 'origin %s %s\\n' "$file" "$text"; }
+done
 [ -e "$home/new" ] && echo 'pending new'  # a record that is not whole
 for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##*/}"; done
 """
@@ -142,6 +166,8 @@ _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A ")
 _HELD = re.compile(
     r"^held dyno-.*-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)\.socket (active|.*:(?P<port>\d+) \(Stream\))$"
 )
+_ADDRESS = re.compile(r"^ *\|-- ([0-9.]+)$|^([0-9a-f]{32}) ")
+"""A local address in /proc/net/fib_trie or /proc/net/if_inet6."""
 _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
 
 
@@ -159,14 +185,20 @@ def parse(output: str, app: str = "") -> Facts:
     commanded: set[int] = set()
     applied: dict[str, Mapping[str, Any]] = {}
     units: dict[str, dict[str, str]] = {}
+    addresses: set[str] = set()
+    origins: dict[str, Origin] = {}
     for line in output.splitlines():
         key, _, rest = line.partition(" ")
         if socket := _SOCKET.match(line):
             ports.add(int(socket[1], 16))
+        elif local := _ADDRESS.match(line):
+            addresses.add(local[1] or ipaddress.IPv6Address(bytes.fromhex(local[2])).compressed)
         elif match := _MARK.match(line):
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
         elif key == "missing":
             missing.add(rest)
+        elif key == "origin" and (origin := parse_origin(_json(rest.partition(" ")[2]))):
+            origins[PurePosixPath(rest.partition(" ")[0]).parent.name] = origin
         elif key == "pending":
             pending.add(rest)
         elif held := _HELD.match(line):
@@ -216,6 +248,8 @@ def parse(output: str, app: str = "") -> Facts:
         salt=single.get("salt", ""),
         routes=routing.read(output),
         one_offs=one_offs.read(output, app),
+        addresses=frozenset(addresses),
+        origins=origins,
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from infra.fleet.facts import Facts, newest_meta
+from infra.fleet.identity import NONE, Connections, identify
 from infra.manifest.model import Manifest
 from infra.model.target import Target
 
@@ -30,35 +31,41 @@ def targets(manifest: Manifest) -> list[Target]:
     ]
 
 
-def leaving_targets(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, Target]:
-    """By machine-id, the targets of recorded servers that left the manifest: they may still run dynos of the app."""
-    return _departed(manifest, found, "servers")
+def leaving_targets(manifest: Manifest, found: Mapping[str, Facts], hinted: Connections = NONE) -> dict[str, Target]:
+    """By machine-id, the recorded servers that may still run dynos and are at an address that the manifest does not
+    have: they left it, or its address of them is wrong. ``hinted`` are further machines."""
+    return _departed(manifest, found, {**hinted, **newest_meta(found.values()).get("servers", {})}, hinted)
 
 
 def spare_targets(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, Target]:
-    """By machine-id, the targets of servers that left the manifest with nothing but records of the app."""
-    return _departed(manifest, found, "spares")
+    """By machine-id, the same for servers with nothing but records of the app."""
+    return _departed(manifest, found, newest_meta(found.values()).get("spares", {}))
 
 
-def _departed(manifest: Manifest, found: Mapping[str, Facts], section: str) -> dict[str, Target]:
+def _departed(
+    manifest: Manifest, found: Mapping[str, Facts], connections: Connections, hinted: Connections = NONE
+) -> dict[str, Target]:
     ssh = manifest.ssh
-    machines = {facts.machine_id for facts in found.values()}
-    hosts = {server.host for server in manifest.servers}
+    known = identify(manifest, found, hinted)
+    machines = {facts.machine_id for facts in found.values()} | (known.servers.keys() - known.displaced)
     names = {server.name for server in manifest.servers}
     departed: dict[str, Target] = {}
-    for machine, connection in newest_meta(found.values()).get(section, {}).items():
-        if machine in machines or connection.get("host") in hosts:
+    for machine, connection in connections.items():
+        if machine in machines:
             continue
         # The name comes from the records of another server and is shown, so it must be a valid name.
         name = connection.get("name", "") if _NAME.fullmatch(connection.get("name", "")) else machine[:8]
+        name = next(one for one in (name, f"{name}-{machine[:8]}", f"{name}-{machine}") if one not in names)
+        names.add(name)
         port = connection.get("port", "")
         departed[machine] = Target(
-            name=name if name not in names else f"{name}-{machine[:8]}",
+            name=name,
             host=connection.get("host", ""),
             user=connection.get("user") or ssh.user,
-            port=int(port) if port.isdigit() else None,
+            port=int(port) if port.isdecimal() else None,
             key=ssh.key,
             known_hosts=ssh.known_hosts,
+            # A gateway is never taken from a record: what a server says does not choose the way to others.
             gateway=ssh.gateway,
             connect_timeout=ssh.connect_timeout,
         )

@@ -30,7 +30,7 @@ class Observed:
         return digest_of(
             {
                 "machine": facts.machine_id,
-                "address": facts.address,
+                "address": facts.own_address(facts.meta),
                 "cores": facts.cores,
                 "routes": tuple(sorted(route.lasting() for route in facts.routes)),
                 "marks": tuple(sorted(repr(mark) for mark in facts.marks)),

@@ -18,7 +18,8 @@ def namespace(lab: LabState, server: str) -> str:
     return f"dynolab-{lab.name}-{server}"
 
 
-def _interface(lab: LabState, server: str) -> str:
+def interface(lab: LabState, server: str) -> str:
+    """The name of the interface, on the local machine, that connects a server to the bridge."""
     return f"dl{lab.subnet}-{lab.servers[server].number}"
 
 
@@ -51,31 +52,40 @@ def up(lab: LabState) -> None:
 
 def attach(lab: LabState, server: str) -> None:
     """Create the namespace of a server and connect it to the bridge. Replaces what a killed ``up`` left."""
-    name, interface = namespace(lab, server), _interface(lab, server)
+    name, link = namespace(lab, server), interface(lab, server)
     detach(lab, server)
     run(["ip", "netns", "add", name])
     mac = _mac(lab, lab.servers[server].number)
-    run(["ip", "link", "add", interface, "type", "veth", "peer", "name", "host0", "address", mac, "netns", name])
-    run(["ip", "link", "set", interface, "master", lab.bridge, "up"])
+    run(["ip", "link", "add", link, "type", "veth", "peer", "name", "host0", "address", mac, "netns", name])
+    run(["ip", "link", "set", link, "master", lab.bridge, "up"])
     inside = f"address add {lab.address(server)}/24 dev host0\nlink set host0 up\nlink set lo up\n"
     run(["ip", "-n", name, "-batch", "-"], stdin=inside)
 
 
+def off(lab: LabState, server: str) -> None:
+    """Take a stopped server off the network: nothing answers at its address, not even that a port is closed. The local
+    machine learns so at once."""
+    detach(lab, server)
+    run(["ip", "route", "replace", "unreachable", f"{lab.address(server)}/32"], check=False)
+
+
 def cut(lab: LabState, server: str) -> None:
     """Disconnect a server like an unplugged cable."""
-    run(["ip", "link", "set", _interface(lab, server), "nomaster"])
+    run(["ip", "link", "set", interface(lab, server), "nomaster"])
 
 
 def restore(lab: LabState, server: str) -> None:
-    """Reconnect a server. Does nothing if it is connected."""
-    if not (_INTERFACES / _interface(lab, server) / "master").exists():
-        run(["ip", "link", "set", _interface(lab, server), "master", lab.bridge])
+    """Reconnect a server. Does nothing if it is connected, or off."""
+    link = _INTERFACES / interface(lab, server)
+    if link.exists() and not (link / "master").exists():
+        run(["ip", "link", "set", link.name, "master", lab.bridge])
 
 
 def detach(lab: LabState, server: str) -> None:
     """Remove the namespace and the interface of a server."""
-    if (_INTERFACES / _interface(lab, server)).exists():
-        run(["ip", "link", "delete", _interface(lab, server)], check=False)
+    run(["ip", "route", "delete", "unreachable", f"{lab.address(server)}/32"], check=False)
+    if (_INTERFACES / interface(lab, server)).exists():
+        run(["ip", "link", "delete", interface(lab, server)], check=False)
     if (NAMESPACES / namespace(lab, server)).exists():
         run(["ip", "netns", "delete", namespace(lab, server)], check=False)
 

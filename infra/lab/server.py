@@ -21,11 +21,12 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHUTDOWN_TIMEOUT = 20
 """Seconds that a server has to shut down before it is killed."""
 
-# Keeps the server running: nspawn exits with 133 if the server rebooted, and is then started again. Each boot gets new
-# control groups. Arguments: the server, the groups of the lab, --, the nspawn command.
+# Keeps the server running: nspawn exits with 133 if the server rebooted, and is then started again. One that powered
+# off is off the network, too. Each boot gets new control groups. Arguments: the server, its network interface, the
+# groups of the lab, --, the nspawn command.
 _KEEP = f"""\
 cd /
-server=$1; shift; groups=
+server=$1; link=$2; shift 2; groups=
 while [ "$1" != -- ]; do groups="$groups $1"; shift; done; shift
 for group in $groups; do echo 0 > "$group/{cgroups.KEEP}/cgroup.procs" || exit; done
 while :; do
@@ -34,7 +35,7 @@ while :; do
     mkdir -p "$group/$server" || exit
   done
   (for group in $groups; do echo 0 > "$group/$server/cgroup.procs" || exit; done; exec "$@")
-  [ $? -eq 133 ] || exit
+  [ $? -eq 133 ] || {{ ip link delete "$link"; exit; }}
 done
 """
 
@@ -77,7 +78,7 @@ def boot(lab: LabState, server: str) -> None:
     # Not subprocess: the container outlives this program, which does not wait for it.
     state.pid = os.posix_spawnp(
         "sh",
-        ["sh", "-c", _KEEP, "keep", server, *groups, "--", *command],
+        ["sh", "-c", _KEEP, "keep", server, network.interface(lab, server), *groups, "--", *command],
         {"PATH": os.environ.get("PATH", PATH), "SYSTEMD_NSPAWN_LOCK": "0"},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -135,6 +136,7 @@ def stop(lab: LabState, server: str, *, hard: bool = False) -> None:
             time.sleep(0.05)
     processes.kill(lab, server, root)
     loops.free(backing)
+    network.off(lab, server)
     state.pid = state.started = 0
     state.boot = ""
 

@@ -8,6 +8,9 @@ STATE = "/var/lib/dynoctl"
 VOLUMES = "/var/lib/dynoctl-volumes"
 """Outside ``STATE``, which destroy removes: the data in a volume belongs to the app, and only a user deletes it."""
 
+ORIGIN = "origin"
+"""The record, in the state directory of each app, of the manifest that was applied last."""
+
 UNITS = "/etc/systemd/system"
 CONTROL = "/run/systemd/system.control"
 """The directory of drop-ins written by ``systemctl set-property --runtime``."""

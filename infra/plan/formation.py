@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from infra.errors import Diagnostic
 from infra.fleet.facts import Facts, newest_meta
+from infra.fleet.identity import identify
 from infra.manifest.model import Manifest, Volume
 from infra.model import naming, routing
 from infra.model.formation import CORE, Formation
@@ -28,17 +29,18 @@ def form(
     found: Mapping[str, Facts],
     unreachable: Iterable[str],
     evacuate: Collection[str] = (),
+    forgotten: Collection[str] = (),
     *,
     volumes: Sequence[Volume] = (),
     holders: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Formation:
     """Place the dynos on the reachable servers (``found``, by name in the manifest). Dynos on draining servers are
-    moved; so are the dynos of unreachable servers in ``evacuate``. Dynos that share ``volumes`` are placed together,
-    on one of the ``holders`` of the data."""
+    moved; so are the dynos of lost servers in ``evacuate``, and of machines in ``forgotten`` (by machine-id). Dynos
+    that share ``volumes`` are placed together, on one of the ``holders`` of the data."""
     app = manifest.app.name
     waiting = set(unreachable) - set(evacuate)
     drains = {server.name for server in manifest.servers if server.drain}
-    homes = recorded_homes(manifest, found)
+    homes = recorded_homes(manifest, found, forgotten)
     recorded = {dyno: home for dyno, home in homes.items() if home not in evacuate}
     before = current_homes(app, found, recorded)
     wanted = [
@@ -150,23 +152,20 @@ def _unreachable(app: str, found: Mapping[str, Facts], homes: Mapping[str, str])
     return tuple(Dyno(dyno, homes[dyno], *place) for dyno, place in places.items() if place is not None)
 
 
-def recorded_homes(manifest: Manifest, found: Mapping[str, Facts]) -> dict[str, str]:
-    """The server of each dyno by the newest record, as the server is named now. Unknown servers are left out."""
+def recorded_homes(manifest: Manifest, found: Mapping[str, Facts], forgotten: Collection[str] = ()) -> dict[str, str]:
+    """The server of each dyno by the newest record, as the server is named now. Unknown servers are left out, and so
+    are machines in ``forgotten``."""
     names = {facts.machine_id: name for name, facts in found.items()}
+    known = {**identify(manifest, found).servers, **names}
     newest = newest_meta(found.values())
-    hosts = {server.host: server.name for server in manifest.servers}
     homes: dict[str, str] = {}
-    servers = {**newest.get("spares", {}), **newest.get("servers", {})}
     app, moving = manifest.app.name, newest.get("moving", {})
     for dyno, to in newest.get("dynos", {}).items():
-        machine = to
-        if moving.get(dyno, to) not in names and to in names and dyno not in found[names[to]].dynos(app):
-            machine = moving.get(dyno, to)  # its move was interrupted: it may still run where it was
-        # A reachable server is identified by its machine-id, an unreachable one by its recorded address.
-        connection = servers.get(machine, {})
-        name = names.get(machine) or hosts.get(connection.get("host", ""))
-        if name is not None:
-            homes[dyno] = name
+        machine, left = to, moving.get(dyno, to)
+        if not {left} & {*names, *forgotten} and to in names and dyno not in found[names[to]].dynos(app):
+            machine = left  # its move was interrupted: it may still run where it was
+        if machine in known and machine not in forgotten:
+            homes[dyno] = known[machine]
     return homes
 
 
@@ -230,7 +229,7 @@ def _ports(
     addresses: Mapping[str, str | None],
     errors: list[Diagnostic],
 ) -> list[Dyno]:
-    app = manifest.app.name
+    app, meta = manifest.app.name, newest_meta(found.values())
     taken: dict[str, set[int]] = {}
     assigned: dict[str, int] = {}
     recorded = {name: facts.recorded_ports() for name, facts in found.items()}
@@ -275,5 +274,5 @@ def _ports(
                     )
                     continue
         taken[home].add(port)
-        dynos.append(Dyno(wanted_dyno.name, home, addresses.get(home) or found[home].address, port))
+        dynos.append(Dyno(wanted_dyno.name, home, addresses.get(home) or found[home].own_address(meta), port))
     return dynos

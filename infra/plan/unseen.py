@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from infra.fleet.facts import Facts, newest_meta
+from infra.fleet.identity import address_of, recorded_address, recorded_connections
 from infra.manifest.model import Manifest
 from infra.model import naming
 from infra.model.formation import Formation
@@ -51,15 +52,14 @@ def unseen_routers(
     facts = list(found)
     newest, reached = newest_meta(facts), {server.machine_id for server in facts}
     names = [] if manifest.router is None else [name for name in manifest.router.servers if name in unreachable]
-    hosts = {server.host: server.name for server in manifest.servers}
-    connections = {**newest.get("spares", {}), **newest.get("servers", {})}
+    addresses = {address_of(manifest, server): server.name for server in manifest.servers}
+    connections = recorded_connections(newest)
     for machine in newest.get("routers", ()):
         connection = connections.get(machine, {})
         recorded = connection.get("name", "")
         # One that left the manifest has its own name, unless another server has that now.
-        shown = (
-            [hosts[connection["host"]]] if connection.get("host") in hosts else [f"{recorded}-{machine[:8]}", recorded]
-        )
+        at = addresses.get(recorded_address(connection, manifest))
+        shown = [at] if at is not None else [f"{recorded}-{machine[:8]}", recorded]
         names += [name for name in shown if name in unreachable and machine not in reached][:1]
     return tuple(name for name in dict.fromkeys(names) if name not in given_up)
 

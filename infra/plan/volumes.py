@@ -107,15 +107,22 @@ def lost_data(
     app: str,
     volumes: Sequence[Volume],
     formation: Formation,
-    evacuated: Collection[str],
+    lost: Mapping[str, str],
     found: Resources,
     key_of: VolumeKey,
 ) -> list[str]:
-    """A note for each volume on an ``evacuated`` server that no other server has."""
+    """A note for each volume whose data no reachable server has. ``lost`` are, by dyno, the servers that had it and
+    that are not waited for, in words."""
     return [
-        f"the volume {volume.name} was on {server}, which is evacuated: its dynos start with an empty volume"
+        f"the volume {volume.name} was on {where}: its dynos start with an empty volume"
         for volume in volumes
-        for server in sorted({*volume_users(volume, formation.before).values()} & set(evacuated))
+        for where in sorted(
+            {
+                lost[dyno]
+                for dyno, home in volume_users(volume, formation.homes).items()
+                if dyno in lost and home in found
+            }
+        )
         if not any(key_of(app, volume.name) in resources for resources in found.values())
     ]
 

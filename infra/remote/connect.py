@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import re
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,12 @@ if TYPE_CHECKING:
     import fabric
 
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+_NO_ANSWER = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
+"""Errors of a server that does not answer at all. One that refuses a connection is up."""
+
+_SILENCE = frozenset(os.strerror(number).lower() for number in _NO_ANSWER)
+
+_OPEN_FAILED = re.compile(r"open FAILED: (.*): [^:]*$")
 
 
 def connect(target: Target) -> fabric.Connection:
@@ -49,8 +58,10 @@ def connect(target: Target) -> fabric.Connection:
         _strict(connection.gateway, target)  # from ProxyJump in ssh_config
     _strict(connection, target)
     failure = f"cannot connect to {target.name} ({_address(connection)})"
+    through = _Gateway(connection)
     try:
         for hop in _hops(connection):
+            through.opens(hop)
             hop.open()
             if hop.transport is not None:
                 notice_silence(hop.transport)
@@ -69,22 +80,31 @@ def connect(target: Target) -> fabric.Connection:
             f"{failure}: authentication failed for user {connection.user}: {error}",
             "check ssh.user and ssh.key in dyno.yaml, or load the key into the agent: ssh-add",
         ) from None
+    except paramiko.ChannelException as error:
+        reason = through.reason() or str(error)
+        raise Unreachable(
+            f"{failure}: through {through.name}: {reason}",
+            "check that the server is up, and that its address and port are correct as the gateway sees them",
+            silent=not through.failed and reason in _SILENCE,
+        ) from None
     except paramiko.PasswordRequiredException:
         raise Unreachable(
             f"{failure}: the key {target.key} is encrypted",
             "load the key into the agent with ssh-add, and remove ssh.key from dyno.yaml",
         ) from None
     except paramiko.SSHException as error:
-        raise _refused(target, failure, error) from None
+        raise _refused(target, failure, error, behind=not through.failed) from None
     except TimeoutError:
         raise Unreachable(
-            f"{failure}: timed out after {target.connect_timeout} s",
+            f"{failure}: {through.failed}timed out after {target.connect_timeout} s",
             "check that the server is up and that its address and port are correct",
+            silent=not through.failed,
         ) from None
     except (OSError, socket.gaierror, EOFError) as error:
         raise Unreachable(
-            f"{failure}: {_reason(error)}",
+            f"{failure}: {through.failed}{_reason(error)}",
             "check that the server is up, that sshd runs on it, and that its address and port are correct",
+            silent=not through.failed and _cause(error).errno in _NO_ANSWER,
         ) from None
     return connection
 
@@ -118,12 +138,14 @@ def _strict(connection: fabric.Connection, target: Target) -> None:
             client.load_system_host_keys(str(path))
 
 
-def _refused(target: Target, failure: str, error: Exception) -> Unreachable:
+def _refused(target: Target, failure: str, error: Exception, *, behind: bool) -> Unreachable:
+    """The error of an SSH failure; ``behind`` any gateway, which is open."""
     text = str(error)[:300]  # it may quote what the server sent
     if "Timeout opening channel" in text:
         return Unreachable(
             f"{failure}: timed out after {target.connect_timeout} s",
             "check that the server is up and that the gateway can reach its address and port",
+            silent=behind,
         )
     if "not found in known_hosts" in text:
         file = target.known_hosts or "~/.ssh/known_hosts"
@@ -144,12 +166,49 @@ def _address(connection: fabric.Connection) -> str:
     return host_port(connection.host, connection.port)
 
 
-def _reason(error: BaseException) -> str:
+def _cause(error: BaseException) -> OSError:
     inner = getattr(error, "errors", None)  # paramiko's NoValidConnectionsError hides the real reason here
     if isinstance(inner, dict) and inner:
         error = next(iter(inner.values()))
-    text: str = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return error if isinstance(error, OSError) else OSError(None, str(error) or type(error).__name__)
+
+
+def _reason(error: BaseException) -> str:
+    cause = _cause(error)
+    text: str = cause.strerror or str(cause) or type(cause).__name__
     return text[:1].lower() + text[1:]
+
+
+class _Gateway:
+    """The last gateway of a connection, if it has one: its failure says nothing about the server behind it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._last: Any = None
+        self._messages: list[str] = []
+        self.name = "the gateway"
+        self.failed = ""
+        """What an error begins with as long as a gateway is not open."""
+
+    def opens(self, hop: Any) -> None:
+        """Note that a connection is opened through those before it."""
+        if self._last is not None:
+            # sshd says why it cannot reach the next host, and paramiko tells only its log.
+            log = logging.getLogger(f"paramiko.{id(self):x}")
+            handler = logging.Handler()
+            handler.emit = lambda record: self._messages.append(record.getMessage())  # type: ignore[method-assign]
+            log.addHandler(handler)
+            self._last.transport.set_log_channel(log.name)
+        if hop is self._connection:
+            self.failed = ""
+        else:
+            self._last, self.name = hop, f"the gateway {_address(hop)}"
+            self.failed = f"{self.name}: "
+
+    def reason(self) -> str:
+        """Why the gateway could not reach the server, in its own words; "" if it did not say."""
+        found = [match[1] for message in self._messages if (match := _OPEN_FAILED.search(message))]
+        return found[-1][:1].lower() + found[-1][1:] if found else ""
 
 
 def fingerprint(key: Any) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from infra import __version__
 from infra.fleet.facts import RECORDS_FORMAT, newest_meta
+from infra.fleet.identity import identify, machine_of, recorded_connections
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
 from infra.model import paths
@@ -141,10 +142,11 @@ def meta(
     """The record of the formation after an apply.
 
     ``environment`` is the destination, or ``default``. ``homes`` maps dynos to machine-ids. ``servers`` maps
-    machine-ids to their connection (name, host, user, port), and so does ``spares`` for servers without dynos and
-    router. ``when`` is UTC in ISO 8601. ``settled`` is the dynoctl build and manifest of the last complete apply.
-    ``routers`` are the machine-ids of the servers with a router of the app, and until the apply is complete of those
-    that had one; ``moving`` maps dynos to the machine-ids of the servers that they leave, until then."""
+    machine-ids to their connection (name, host, user, port, gateway) and the address of their dynos, and so does
+    ``spares`` for servers without dynos and router. ``when`` is UTC in ISO 8601. ``settled`` is the build of dynoctl
+    and the manifest of the last complete apply. ``routers`` are the machine-ids of the servers with a router of the
+    app, and until the apply is complete of those that had one; ``moving`` maps dynos to the machine-ids of the servers
+    that they leave, until then."""
     return (
         "meta.json",
         json.dumps(
@@ -181,22 +183,29 @@ def formation(
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and the connections of all servers of the app.
 
-    Servers that are unreachable or no longer in the manifest are kept unchanged, except those in ``forget`` (by name).
+    Servers that are unreachable or no longer in the manifest are kept unchanged, except those in ``forget`` (by
+    machine-id). So is the address of a server that is not reached at the one in the manifest.
     If the apply is complete (``settled``), servers without dynos and router are spares, as long as they are in the
     manifest. ``build`` is this build of dynoctl if the apply is complete."""
-    last = newest_meta(observed.facts for observed in found.values())
-    connections: dict[str, Mapping[str, str]] = {**last.get("spares", {}), **last.get("servers", {})}
-    machines = {name: observed.facts.machine_id for name, observed in found.items()}
-    hosts = {connection.get("host", ""): machine for machine, connection in connections.items()}
+    facts = {name: observed.facts for name, observed in found.items()}
+    last = newest_meta(facts.values())
+    connections = recorded_connections(last)
+    known = identify(manifest, facts)
+    machines = {name: observed.machine_id for name, observed in facts.items()}
     for server in manifest.servers:
-        machine = machines.get(server.name) or hosts.get(server.host)
-        if machine is not None:
-            machines[server.name] = machine
+        machine = machines.get(server.name) or machine_of(server.name, known, last.get("dynos", {}).values())
+        if machine is None:
+            continue
+        machines[server.name] = machine
+        if machine not in known.displaced:
+            own = connections.get(machine, {}).get("address", "")
             connections[machine] = {
                 "name": server.name,
                 "host": server.host,
                 "user": server.user or manifest.ssh.user or "",
                 "port": str(server.port or ""),
+                "gateway": manifest.ssh.gateway or "",
+                "address": facts[server.name].own_address(last) if server.name in facts else own,
             }
     homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
     routing = () if manifest.router is None else manifest.router.servers
@@ -207,10 +216,12 @@ def formation(
     servers = {
         machine: connection
         for machine, connection in connections.items()
-        if connection.get("name") not in forget and machine in carrying
+        if machine not in forget and machine in carrying
     }
     spares = {
-        machine: connection for machine, connection in connections.items() if machine in kept and machine not in servers
+        machine: connection
+        for machine, connection in connections.items()
+        if machine not in forget and machine in kept and machine not in servers
     }
     return meta(
         manifest.app.name,
@@ -224,7 +235,7 @@ def formation(
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
         routers=(
             {machines[name] for name in routing if name in machines}
-            | (set() if settled else set(last.get("routers", ())) & connections.keys())
+            | {machine for machine in last.get("routers", ()) if not settled and machine in servers}
         ),
         moving={} if settled else _moving(plan, machines),
     )

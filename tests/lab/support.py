@@ -67,7 +67,7 @@ class Project:
         return subprocess.Popen(
             [program, *argv],
             cwd=self.directory,
-            env={**os.environ, **self.environment},
+            env={**os.environ, "XDG_STATE_HOME": str(self.directory / "state"), **self.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
+import socketserver
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +57,60 @@ def test_a_login_with_sudo(app: Project, fleet: Any) -> None:
         done = app.dynoctl("plan", code=4)
         assert "grid-1: user deploy cannot become root without a password" in done.stdout
         assert "NOPASSWD" in done.stdout
+        refused = app.dynoctl("plan", "--evacuate", "grid-1", code=1).stderr
+        assert "cannot evacuate grid-1: it answers, so its dynos may be running" in refused and "--force" in refused
+
+
+class _Forward(socketserver.BaseRequestHandler):
+    """Joins a connection with one to sshd on a server."""
+
+    def handle(self) -> None:
+        with socket.create_connection((self.server.to, 22)) as other:  # type: ignore[attr-defined]
+            back = threading.Thread(target=self._copy, args=(other, self.request), daemon=True)
+            back.start()
+            self._copy(self.request, other)
+            back.join()
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(1 << 16):
+                target.sendall(piece)
+            target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def forwarded(address: str) -> Iterator[int]:
+    """A port of this machine that leads to a server's sshd."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Forward) as server:
+        server.to, server.daemon_threads = address, True  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_two_servers_behind_one_host(app: Project, fleet: Any, tmp_path: Path) -> None:
+    keys = {line.split(" ")[0]: line.split(" ", 1)[1] for line in Path(fleet.known_hosts).read_text().splitlines()}
+    addresses = [fleet.address("grid-1"), fleet.address("grid-2")]
+    inventory = fleet.inventory()
+    with forwarded(addresses[0]) as first, forwarded(addresses[1]) as second:
+        known = [
+            f"[127.0.0.1]:{port} {keys[address]}\n" for port, address in zip((first, second), addresses, strict=True)
+        ]
+        (tmp_path / "known").write_text("".join(known))
+        app.manifest["ssh"] = {**inventory["ssh"], "known_hosts": str(tmp_path / "known")}
+        one, two = ({"name": name, "host": "127.0.0.1", "port": port} for name, port in (("a", first), ("b", second)))
+        app.manifest["servers"] = [one, two]
+        app.apply()
+        assert {row["server"] for row in app.ps().values()} == {"a", "b"}
+        app.manifest["servers"] = [one, {**two, "port": 1}]
+        refused = app.dynoctl("apply", "--auto-approve", code=1).stderr
+        assert f"b is unreachable at 127.0.0.1:1, and still answers at 127.0.0.1:{second}" in refused
+        app.manifest["servers"] = [one]
+        app.apply()
+        app.settled()
+        assert {row["server"] for row in app.ps().values()} == {"a"}
+        left = fleet.exec("grid-2", "sh", "-c", "ls -d /etc/systemd/system/dyno-access-* /var/lib/dynoctl/access; :")
+        assert left.stdout == "", "it left, although its host did not"
 
 
 def test_a_jump_host(app: Project, fleet: Any) -> None:

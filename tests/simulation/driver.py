@@ -53,6 +53,14 @@ HAPPENINGS = (
     "rebuild",
     "readdress",
     "rename",
+    "forward",
+    "detour",
+    "mistype",
+    "mistype",
+    "correct",
+    "correct",
+    "refuse",
+    "admit",
     "crash",
     "run",
     "run",
@@ -145,7 +153,8 @@ def _run(chance: random.Random) -> Run:
 
 def live(sequence: Sequence[Operation]) -> World:
     """Perform a life to its end. Raises AssertionError if a promise is broken."""
-    world = World()
+    # Where time passes, another computer goes on: one that remembers nothing.
+    world = World(remembers=not any(isinstance(one, Pass) for one in sequence))
     for operation in sequence:
         world.perform(operation)
     world.settle()

@@ -8,13 +8,17 @@ from tests.simulation.server import ROUTES, STATE, UNITS, SimServer
 _SOCKET = "   0: 0100007F:{port:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1"
 
 
-def render(server: SimServer, app: str) -> str:
-    """The output of the facts fragment for ``app``."""
+def render(server: SimServer, app: str, reached_by: str) -> str:
+    """The output of the facts fragment for ``app``, over a connection to an address of the server."""
     ruby = "ruby" in server.packages - server.fleet.hollow
     lines = [
         f"machine_id {server.machine_id}",
         f"hostname {server.host}",
-        f"connection 10.0.0.1 4711 {server.host} 22",
+        f"connection 10.0.0.1 4711 {reached_by} 22",
+        *(
+            f"           |-- {address}\n              /32 host LOCAL"
+            for address in (server.address, *server.others.values())
+        ),
         f"cores {server.cores}",
         "systemd systemd 252 (252.39)",
         "squashfs yes",
@@ -64,6 +68,9 @@ def render(server: SimServer, app: str) -> str:
             unit, slug = f"dynoctl-{one.kind}-{app}.{one.name.rpartition('.')[2]}.service", one.release.slug
             lines += [f"one-off Id={unit}", f"one-off BindReadOnlyPaths=/srv/dyno/{app}/{slug}:/app:rbind"]
             lines += ["one-off ActiveState=active", "one-off "]
+    for path, text in server.files.items():
+        if path.startswith(f"{STATE}/") and path.endswith("/origin"):
+            lines.append(f"origin {path} {text.strip()}")
     lines += [f"salt {salt}"] if salt else []
     lines.append(f"meta {meta}")
     return "\n".join(

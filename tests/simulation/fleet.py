@@ -30,7 +30,7 @@ class Strike:
 
 
 class SimFleet:
-    """All servers by address. ``faults`` are by the number of an exchange, counted over the whole life of the fleet;
+    """All servers by address; those behind one host as ``host:port``. ``faults`` are by the number of an exchange, counted over the whole life of the fleet;
     ``events`` happen right before one. ``watch`` hears of every dyno that starts or stops, as (what, server, unit)."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class SimFleet:
     def add(self, host: str, *, cores: int = 4) -> SimServer:
         """A new machine at an address."""
         self._numbers += 1
-        server = SimServer(self, host, f"machine{self._numbers:02}", cores)
+        server = SimServer(self, host, f"machine{self._numbers:02}", f"10.0.0.{self._numbers}", cores)
         self.servers[host] = server
         return server
 
@@ -80,10 +80,17 @@ class SimFleet:
             server.machine_id = f"machine{self._numbers:02}"
         return server
 
+    def at(self, address: str) -> SimServer | None:
+        """The server whose dynos listen on an address."""
+        every = self.servers.values()
+        return next((server for server in every if address in (server.address, *server.others.values())), None)
+
     def move(self, host: str, to: str) -> None:
         """A server gets another address."""
         server = self.servers.pop(host)
         server.host = to
+        self._numbers += 1
+        server.address = f"10.0.0.{self._numbers}"
         server.version += 1
         server.boot += 1
         server.locks.clear()
@@ -151,13 +158,16 @@ class SimFleet:
 
     def connect(self, target: Target) -> SimSession:
         """Implements ``infra.model.shell.Connect``."""
-        server = self.servers.get(target.host)
+        host = target.host if target.port is None else f"{target.host}:{target.port}"
+        server = self.servers.get(host) or next((one for one in self.servers.values() if host in one.others), None)
         fault = self.exchange(server, "connect")
         if server is None or not server.up:
-            raise Unreachable(f"cannot connect to {target.name} ({target.host}): timed out")
+            raise Unreachable(f"cannot connect to {target.name} ({target.host}): timed out", silent=True)
+        if server.refuses:
+            raise Unreachable(f"cannot connect to {target.name} ({target.host}): {server.refuses}")
         if fault is not None:
             self.strike(server, fault, target.name)
-        return SimSession(self, server, target.name)
+        return SimSession(self, server, target.name, server.others.get(host, server.address))
 
     def strike(self, server: SimServer, fault: Fault, name: str) -> None:
         """A fault of an exchange that changes nothing on the server: its answer does not come."""

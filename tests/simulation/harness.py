@@ -20,14 +20,16 @@ from infra.engine.prepare import prepare
 from infra.engine.prepared import Prepared, Request
 from infra.engine.restart import Restarter
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
+from infra.fleet.identity import Connections
 from infra.fleet.inventory import targets
 from infra.manifest.model import App, DynoType, Manifest, Rollout, Schedule, Server
 from infra.manifest.model import Router as Routing
 from infra.model.events import Event, Listener, Report
+from infra.model.origin import Origin
 from infra.plan.plan import Plan
 from infra.plan.selection import EVERYTHING, Selection
 from infra.remote import parallel
-from infra.state import releases
+from infra.state import last_applied, releases
 from infra.state.release_body import Stored
 from tests.simulation import moments
 from tests.simulation.faults import Fault, Killed, Kind
@@ -69,6 +71,7 @@ def manifest(
     schedule: bool = False,
     when: str = moments.DAILY,
     rollout: Rollout | None = None,
+    app: str = APP,
     **keys: Any,
 ) -> Manifest:
     """A manifest as a value. Servers given by name have that name as their address."""
@@ -78,7 +81,7 @@ def manifest(
         dynos["worker"] = DynoType("worker", worker, command="work")
     return Manifest(
         file=Path("/nowhere/dyno.yaml"),
-        app=App(APP, Path(f"/{slug}")),
+        app=App(app, Path(f"/{slug}")),
         servers=tuple(named),
         dynos=dynos,
         env=dict(env or {}),
@@ -112,6 +115,9 @@ class Simulation:
         for host in hosts or ("s1", "s2"):
             self.fleet.add(host, cores=cores)
         self._numbers = itertools.count()
+        self.origin: Origin | None = None
+        self.hint: dict[str, Connections] = {}
+        """What this computer remembers of its applies, by app; used if there is an ``origin``."""
         self.on_ready: Callable[[Prepared], None] = lambda _: None
 
     def __getitem__(self, host: str) -> SimServer:
@@ -122,8 +128,9 @@ class Simulation:
         self.fleet.strikes.append(Strike(Fault(kind, cut), subject, host, nth))
 
     def plan(self, wanted: Manifest, **options: Any) -> Prepared:
+        request = Request(**{"origin": self.origin, "hint": dict(self.hint), **options})
         with in_order(self._numbers):
-            return prepare(wanted, REGISTRY, Request(**options), connect=self.fleet.connect)
+            return prepare(wanted, REGISTRY, request, connect=self.fleet.connect)
 
     def pending(self, wanted: Manifest, **options: Any) -> list[str]:
         """What a plan would do, as ``action address``; [] if nothing is to change."""
@@ -210,6 +217,8 @@ class Simulation:
             applier = make(ready, listen)
             with in_order(self._numbers):
                 report = applier.run()
+            if not restart:
+                self._remember(ready, report)
             code = _restart_code(ready, report) if restart else _code(ready, report, skip_unreachable)
             return Outcome(code, report, ready.plan, None, tuple(events))
         except Killed as killed:
@@ -220,6 +229,18 @@ class Simulation:
             if ready is not None:
                 ready.fleet.close()
             self.fleet.restart_controller()
+
+    def _remember(self, ready: Prepared, report: Report) -> None:
+        """As ``infra.cli.session.remember`` does, in memory."""
+        before, app, found = (
+            ready.request.hint.get(ready.manifest.app.name, {}),
+            ready.manifest.app.name,
+            ready.fleet.found,
+        )
+        if self.origin is not None and ready.destroy and report.ok and not ready.plan.unreachable:
+            self.hint.pop(app, None)
+        elif self.origin is not None and not ready.destroy:
+            self.hint[app] = last_applied.after(ready.manifest, found, before, ready.forgotten, ended=report.ok)
 
 
 def _restart_code(ready: Prepared, report: Report) -> int:

@@ -65,10 +65,12 @@ class Watch:
         self.before = Snapshot({}, frozenset(), {}, {})
         self.calm = False
         self.most = 1
+        self.guarded: set[str] = set()
         fleet.watch.append(self.hear)
 
-    def begin(self, before: Snapshot, wanted: Wanted, *, calm: bool) -> None:
-        """A command begins; it is ``calm`` if no fault will strike."""
+    def begin(self, before: Snapshot, wanted: Wanted, guarded: set[str], *, calm: bool) -> None:
+        """A command begins; it is ``calm`` if no fault will strike. ``guarded`` are machines that it must not change."""
+        self.guarded = guarded
         self.active, self.plan, self.before, self.calm = True, None, before, calm
         self.most = max(wanted.parallel, wanted.canary, 1) + wanted.failures
 
@@ -86,7 +88,12 @@ class Watch:
         getattr(self, what)(server, unit)
 
     def started(self, server: SimServer, unit: str) -> None:
-        """A dyno that comes up on a server may run elsewhere only for as long as it moves."""
+        """No dyno comes up beside one of a server that answers, but has a wrong address in the manifest."""
+        for other in self.fleet.servers.values() if self.active else ():
+            beside = other is not server and other.machine_id in self.guarded and other.up and unit in other.processes
+            assert not beside, (
+                f"{unit} was started on {server.host} and runs on {other.host}, whose address is mistyped"
+            )
 
     def stopped(self, server: SimServer, unit: str) -> None:
         """Nothing stops that the plan does not restart or stop."""
@@ -129,7 +136,7 @@ class Watch:
         """A router leads to dynos that run, as far as this command could ask."""
         for dyno, address in upstreams(server).items():
             host, _, port = address.rpartition(":")
-            other = self.fleet.servers.get(host)
+            other = self.fleet.at(host)
             if other is None or not other.up or not self.known(other):
                 continue
             unit = f"{PREFIX}{dyno.replace('.', '-')}"
@@ -154,7 +161,7 @@ class Watch:
         for router in self.fleet.servers.values():
             if router.machine_id not in self.given_up and (self.plan.formation.homes or not self.known(router)):
                 host = upstreams(router).get(dyno, "").rpartition(":")[0]
-                assert host != server.host, (
+                assert host not in (server.address, *server.others.values()), (
                     f"{dyno} was taken away from {host} while the router on {router.host} leads to it"
                 )
 
@@ -321,7 +328,7 @@ def _check_files(server: SimServer, name: str, wanted: Wanted | None, here: set[
         if not ours or path in allowed or path.startswith(f"{UNITS}/{PREFIX}admin-"):
             continue
         directory, _, file = path.removeprefix(f"{home}/").rpartition("/")
-        state = directory == "" and file in ("salt", "meta.json", "audit.jsonl")
+        state = directory == "" and file in ("salt", "meta.json", "audit.jsonl", "origin")
         release = directory == "releases" and file.endswith((".json", ".body"))
         release = release or path.replace(".commanded", ".json") in server.files
         slug = directory == "slugs" and here and file.endswith(".squashfs") and server.files[path]

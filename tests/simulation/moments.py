@@ -42,6 +42,8 @@ class Moments:
 
     def __init__(self) -> None:
         self.served: dict[str, Served] = {}
+        self.reached: set[str] | None = None
+        """The machines that the command at work could ask; None is all of them."""
 
     def ran(self, server: SimServer, unit: str, first: float, last: float) -> None:
         """A timer elapsed: for all times from ``first`` to ``last``."""
@@ -56,7 +58,9 @@ class Moments:
     def begun(self, server: SimServer, unit: str, *, anew: bool) -> None:
         """A timer starts: ``anew`` from now, otherwise from its stamp."""
         known, calendar = self.served.get(unit), _calendar(server, unit)
-        if anew and known is not None and known.calendar == calendar and known.server.up:
+        asked = known is not None and known.server.up
+        asked = asked and (self.reached is None or known is None or known.server.machine_id in self.reached)
+        if anew and known is not None and known.calendar == calendar and asked:
             lost = following(calendar, known.moment)
             assert lost > server.time, f"{unit} on {server.host} loses {lost:.0f}: it was last on {known.server.host}"
         if anew or known is None:

@@ -329,6 +329,7 @@ KEYS = {
     f"Unit.{naming.PORT}": "port",
     f"Unit.{naming.CPU}": "cpu",
     "Service.Slug": "slug",
+    "Service.Listen": "listen",
     "Service.Config": "config",
     "Timer.OnCalendar": "calendar",
 }

@@ -156,6 +156,7 @@ def _dyno(manifest: Manifest, slug: Slug, dyno: Dyno, scope: Scope, calendars: M
         f"Unit.{naming.PORT}": str(dyno.port),
         f"Unit.{naming.CPU}": str(dyno.cpu or manifest.types[type_].cpu),
         "Service.Slug": slug.digest,
+        **({"Service.Listen": dyno.listen} if dyno.port else {}),
         "Service.Config": types.config_path(app, dyno.name),
     }
     config = Resource(dyno.server, "config", name, {"variables": scope.environments[type_]}, dyno.name)

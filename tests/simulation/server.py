@@ -65,7 +65,11 @@ class SimServer:
     fleet: SimFleet
     host: str
     machine_id: str
+    address: str = "10.0.0.1"
+    """Its own address, on which its dynos listen. A forwarded port of another host may lead to it."""
     cores: int = 4
+    others: dict[str, str] = field(default_factory=dict)
+    """Its other addresses, by the host of a manifest that leads to them."""
     files: dict[str, str] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
     processes: dict[str, Process] = field(default_factory=dict)
@@ -89,10 +93,12 @@ class SimServer:
     """Bytes that are available."""
     powered: bool = True
     connected: bool = True
+    refuses: str = ""
+    """Why nobody can log in, although the server answers."""
     full: bool = False
     boot: int = 1
     version: int = 0
-    cache: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    cache: dict[tuple[str, str, str], tuple[int, str]] = field(default_factory=dict)
 
     # Files.
 

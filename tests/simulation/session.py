@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class SimSession:
     """Implements ``infra.model.shell.Session``."""
 
-    def __init__(self, fleet: SimFleet, server: SimServer, name: str) -> None:
+    def __init__(self, fleet: SimFleet, server: SimServer, name: str, reached_by: str) -> None:
         self.name = name
+        self.reached_by = reached_by
         self.user = "root"
         self.connections = 1
         self.execs = 0
@@ -64,11 +65,11 @@ class SimSession:
         server = self.server
         found: dict[str, tuple[int, str]] = {}
         for name, fragment in fragments.items():
-            key = (name, fragment.variables.get("app", ""))
+            key = (name, fragment.variables.get("app", ""), self.reached_by)
             known = server.cache.get(key)
             if known is None or known[0] != server.version:
                 if name == "facts":
-                    text = facts.render(server, key[1])
+                    text = facts.render(server, key[1], self.reached_by)
                 else:
                     text = self.fleet.sections[fragment.script](server, fragment.variables)
                 known = server.cache[key] = (server.version, text)

@@ -64,7 +64,9 @@ def test_a_dyno_that_moves_stays_where_an_unseen_router_leads_to() -> None:
     )
     assert fleet.apply(moved).code == UNREACHABLE
     assert len(fleet["s1"].processes) == 2 and len(fleet["s2"].processes) == 1
-    assert set(upstreams(fleet["s1"]).values()) == {f"s1:{process.port}" for process in fleet["s1"].processes.values()}
+    assert set(upstreams(fleet["s1"]).values()) == {
+        f"{fleet['s1'].address}:{process.port}" for process in fleet["s1"].processes.values()
+    }
     fleet["s3"].connected = True
     assert fleet.apply(moved).code == OK
     assert not fleet["s2"].processes and fleet.pending(moved) == []

@@ -54,10 +54,14 @@ class Wanted:
     failures: int = 0
     keep: int = 3
     addresses: tuple[tuple[str, str], ...] = ()
+    mistyped: frozenset[str] = frozenset()
+    """The names of the servers for which the manifest has an address at which nobody is."""
+    detours: tuple[tuple[str, str], ...] = ()
+    """By right address, another one that leads to the same server and is in the manifest."""
 
     def manifest(self) -> Manifest:
         where = dict(self.addresses)
-        servers = [Server(server, where.get(server, server), drain=server in self.drains) for server in self.servers]
+        servers = [self._server(name, where.get(name, name)) for name in self.servers]
         return harness.manifest(
             *servers,
             web=self.web,
@@ -75,12 +79,17 @@ class Wanted:
             release_command="migrate" if self.command else None,
         )
 
+    def _server(self, name: str, address: str) -> Server:
+        written = f"{address}0" if name in self.mistyped else dict(self.detours).get(address, address)
+        host, _, port = written.partition(":")
+        return Server(name, host, port=int(port) if port else None, drain=name in self.drains)
+
     def mended(self) -> Wanted:
-        """The same with a release that works and room for all of it."""
+        """The same with right addresses, a release that works and room for all of it."""
         slug = self.slug if self.slug in GOOD else "a"
         mode = "" if self.mode == BROKEN else self.mode
         drains = () if set(self.drains) >= set(self.servers) else self.drains
-        return replace(self, slug=slug, mode=mode, drains=drains)
+        return replace(self, slug=slug, mode=mode, drains=drains, mistyped=frozenset())
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from typing import Any
 from infra.engine.prepared import Prepared
 from infra.errors import OK, UNREACHABLE
 from infra.fleet.facts import newest_meta
+from infra.model.origin import Origin
 from infra.plan.selection import Selection
 from tests.simulation import wanted as words
 from tests.simulation.harness import APP, KILLED, Outcome, Simulation
 from tests.simulation.invariants import Watch, check_outcome, check_running, check_settled, snapshot
+from tests.simulation.neighbour import OTHER, of_other, other_app
 from tests.simulation.registry import digest
-from tests.simulation.server import ROUTES, STATE, UNITS, SimServer
+from tests.simulation.server import STATE, UNITS, SimServer
 from tests.simulation.wanted import HOSTS, Edit, Happen, Operation, Pass, Run, Wanted
 
 HOUR = 3600
@@ -24,15 +26,14 @@ HOUR = 3600
 SKEWS = {"s2": 20.0, "s3": -25.5}
 """Seconds by which clocks are ahead of that of s1."""
 
-OTHER = "shop-admin"
-"""An app of the same servers whose name begins as ours does; nothing of it may be touched."""
-
 
 class World:
-    """One life of a fleet. ``applies`` counts the commands of dynoctl that planned or changed something."""
+    """One life of a fleet. ``applies`` counts the commands of dynoctl that planned or changed something. The user's
+    computer ``remembers`` where it applied last, or is another one each time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, remembers: bool = False) -> None:
         self.simulation = Simulation(*HOSTS, cores=3)
+        self.simulation.origin = Origin("example.org/shop", "", "dyno.yaml", "here", "/nowhere") if remembers else None
         self.fleet = fleet = self.simulation.fleet
         self.wanted = Wanted()
         self.applies = 0
@@ -42,6 +43,7 @@ class World:
         """Machines that were given up by name: nobody looks for what they carry."""
         self.heard: dict[str, set[str]] = {}
         self.parent = ""
+        self.forwarded = 0
         self.ways: Mapping[str, Mapping[str, str]] = {}
         self.named = {host: self.simulation[host] for host in HOSTS}
         fleet.bad |= {_digest(words.BAD), f"MODE={words.BROKEN}"}
@@ -52,8 +54,8 @@ class World:
         fleet.clock.skew = -HOUR
         for host, skew in SKEWS.items():
             self.named[host].skew = skew
-        _other_app(self.named["s1"])
-        self.other = _of_other(self.named["s1"])
+        other_app(self.named["s1"])
+        self.other = of_other(self.named["s1"])
 
     def perform(self, operation: Operation) -> None:
         """Do one thing. Raises AssertionError if a promise is broken."""
@@ -71,7 +73,7 @@ class World:
         """All servers are back, the release works: one apply without faults must make everything as it is wanted, and a
         destroy must leave nothing."""
         for server in self.named.values():
-            server.connected, server.full = True, False
+            server.connected, server.full, server.refuses = True, False, ""
             _clear(server)
             if not server.powered:
                 server.boot_up()
@@ -83,11 +85,17 @@ class World:
             # It left the manifest before it got another address: nobody can find it.
             gone = tuple(outcome.plan.unreachable)
             outcome = self._run(Run("forget", names=gone))
+        if "no reachable server has records" in _why(outcome):
+            # None of those to which it was applied is to be found, or has records.
+            hint = self.simulation.hint[APP]
+            here = {server.machine_id for name in self.wanted.servers if (server := self._called(name))}
+            gone = tuple(sorted({way["name"] for machine, way in hint.items() if machine not in here}))
+            outcome = self._run(Run("forget", names=gone))
         assert outcome.code == OK, f"the last apply failed: {outcome.code} {_why(outcome)}"
         pending = self.simulation.pending(self.wanted.manifest())
         assert pending == [], f"the last apply did not converge: {pending}"
         check_settled(self.fleet, self.wanted, outcome, self.forgotten | unknown)
-        if _of_other(self.named["s1"]) != self.other and not self._rebuilt("s1"):
+        if of_other(self.named["s1"]) != self.other and not self._rebuilt("s1"):
             raise AssertionError("another app was touched")
         outcome = self._run(Run("destroy"))
         assert outcome.code == OK, f"destroy failed: {outcome.code} {_why(outcome)}"
@@ -99,6 +107,12 @@ class World:
         """The server that has a name in the manifest."""
         return self.fleet.servers[dict(self.wanted.addresses).get(name, name)]
 
+    def _guarded(self, run: Run) -> set[str]:
+        """The machines of the manifest that a command must not change, as their address in it is wrong."""
+        if run.command in ("destroy", "forget"):
+            return set()
+        return {self._called(name).machine_id for name in self.wanted.mistyped & {*self.wanted.servers}}
+
     def _unknown(self) -> set[str]:
         """Machines outside the manifest to which nothing leads: the newest record does not know them, nor does any that
         it was made from."""
@@ -107,9 +121,14 @@ class World:
         hosts = {server.machine_id: server.host for server in self.named.values()}
         ways = {**newest.get("spares", {}), **newest.get("servers", {})}
         # One that got another address since it was recorded answers at none that is known.
-        lost = {machine for machine, way in ways.items() if way.get("host") != hosts.get(machine)}
+        lost = {machine for machine, way in ways.items() if not self._leads(way, machine)}
         known = (self.heard.get(_key(newest), set()) | {*newest.get("spares", {})}) - lost
         return set(hosts) - known - {server.machine_id for server in here}
+
+    def _leads(self, way: Mapping[str, str], machine: str) -> bool:
+        """Whether a recorded address is one of the machine."""
+        written = f"{way['host']}:{way['port']}" if way.get("port") else way.get("host", "")
+        return any(one.machine_id == machine and written in (one.host, *one.others) for one in self.named.values())
 
     def _listen(self) -> None:
         """Note which machines each new record knows, and those that the record knew from which it was made."""
@@ -130,7 +149,11 @@ class World:
         for server in fleet.servers.values():
             server.settle()
         before = snapshot(fleet)
-        self.watch.begin(before, self.wanted, calm=not run.faults and run.between is None)
+        guarded = self._guarded(run)
+        held = {
+            server.machine_id: (server.boot, dict(server.files), set(server.timers)) for server in self.named.values()
+        }
+        self.watch.begin(before, self.wanted, guarded, calm=not run.faults and run.between is None)
         self.watch.ends_runs = run.command == "end"
         self.watch.given_up = self.forgotten | self._unknown()
         if run.command in ("evacuate", "forget"):
@@ -169,6 +192,10 @@ class World:
         self.codes[outcome.code] += 1
         if run.command == "forget" and (outcome.report is not None or outcome.code == KILLED):
             self.forgotten |= {machine for machine, way in self.ways.items() if way.get("name") in run.names}
+        for server in self.named.values():
+            if server.machine_id in guarded and server.boot == held[server.machine_id][0] and run.between is None:
+                now = (server.boot, server.files, server.timers)
+                assert now == held[server.machine_id], f"{server.host} was changed, and its address is mistyped"
         check_outcome(self.watch, self.wanted, run, outcome)
         if self._whole(run, outcome):
             check_running(fleet, self.wanted, outcome, self.forgotten | self._unknown())
@@ -176,16 +203,34 @@ class World:
 
     def _whole(self, run: Run, outcome: Outcome) -> bool:
         """Whether a command says that everything is as it is wanted, with nobody away who could know better."""
-        up = all(server.up for server in self.named.values())
+        up = all(server.up and not server.refuses for server in self.named.values())
         calm = not run.faults and not run.stop and run.between is None
         return run.command in ("apply", "replace") and outcome.code == OK and up and calm
 
     def _ready(self, ready: Prepared) -> None:
         newest = newest_meta(seen.facts for seen in ready.fleet.found.values())
         self.parent, self.ways = _key(newest), newest.get("servers", {})
+        # Of others, no server that was reached knows anything; what is nowhere to be found may be evacuated.
+        ways = {**ready.request.hint.get(APP, {}), **newest.get("spares", {}), **newest.get("servers", {})}
+        lost = {machine for machine in ways if ready.request.evacuate and not self._leads(ways[machine], machine)}
+        self.watch.guarded &= ways.keys() - lost
+        self.fleet.moments.reached = {seen.facts.machine_id for seen in ready.fleet.found.values()}
         self.watch.planned(ready.plan, {name: session.server for name, session in ready.fleet.sessions.items()})
 
     # What happens to servers.
+
+    def _name(self, server: SimServer) -> str:
+        """The name of a server in the manifest."""
+        return next(name for name in HOSTS if self._called(name) is server)
+
+    def _move(self, server: SimServer, to: str) -> None:
+        name = self._name(server)
+        self.fleet.move(server.host, to)
+        addresses = {**dict(self.wanted.addresses), name: to}
+        self.wanted = replace(self.wanted, addresses=tuple(addresses.items()), detours=self._detours())
+
+    def _detours(self) -> tuple[tuple[str, str], ...]:
+        return tuple((one.host, next(iter(one.others))) for one in self.named.values() if one.others)
 
     def _happen(self, what: str, server: SimServer) -> None:
         match what:
@@ -212,25 +257,39 @@ class World:
             case "rebuild":
                 self.fleet.rebuild(server.host)
             case "readdress":
-                name = next(host for host in HOSTS if self._called(host) is server)
-                moved = f"{name}-{server.boot}"
-                self.fleet.move(server.host, moved)
-                addresses = {**dict(self.wanted.addresses), name: moved}
-                self.wanted = replace(self.wanted, addresses=tuple(addresses.items()))
+                self._move(server, f"{self._name(server)}-{server.boot}")
+            case "forward":
+                self.forwarded += 1
+                self._move(server, f"gate:{2200 + self.forwarded}")
+            case "detour":
+                server.others = {} if server.others else {f"{server.machine_id}.lan": f"192.168.0.{server.boot}"}
+                self.wanted = replace(self.wanted, detours=self._detours())
             case "rename":
-                names = [dict(self.wanted.addresses).get(name, name) for name in HOSTS]
+                names = [self._called(name).host for name in HOSTS]
                 self.wanted = replace(self.wanted, addresses=tuple(zip(HOSTS, names[1:] + names[:1], strict=True)))
+            case "mistype":
+                self.wanted = replace(self.wanted, mistyped=self.wanted.mistyped | {self._name(server)})
+            case "correct":
+                self.wanted = replace(self.wanted, mistyped=self.wanted.mistyped - {self._name(server)})
+            case "refuse":
+                server.refuses = "authentication failed"
+            case "admit":
+                server.refuses = ""
             case "crash":
                 for unit in [one for one, process in server.processes.items() if process.app == APP][:1]:
                     server.stop(unit)
             case "tear":
                 for path in [one for one in server.below(f"{STATE}/{APP}/slugs") if one.endswith(".squashfs")][:1]:
                     server.empty(path)
+                    # A timer without a calendar knows no last time of it, either.
+                    self.fleet.moments.ended(server, path.rpartition("/")[2].removesuffix(".service"))
             case "empty":
                 prefix = f"{UNITS}/dyno-{APP}-"
                 own = [one for one in sorted(server.files) if one.startswith(prefix) and one.endswith(".service")]
                 for path in [one for one in own if not one.startswith(f"{prefix}admin-")][-1:]:
                     server.empty(path)
+                    # A timer without a calendar knows no last time of it, either.
+                    self.fleet.moments.ended(server, path.rpartition("/")[2].removesuffix(".service"))
             case "run":
                 server.run(APP, HOUR / 6)
             case "squat":
@@ -266,24 +325,6 @@ def _key(meta: Mapping[str, Any]) -> str:
 
 def _digest(slug: str) -> str:
     return digest(f"/{slug}")
-
-
-def _other_app(server: SimServer) -> None:
-    unit = f"dyno-{OTHER}-web-1"
-    text = f"app={OTHER}\ndyno=web.1\nport=5000\ncpu=250\nslug=x\nconfig=/etc/dyno/{OTHER}/web.1.env\n"
-    server.files |= {
-        f"{UNITS}/{unit}.service": text,
-        f"/etc/dyno/{OTHER}/web.1.env": "MODE=admin\n",
-        f"{STATE}/{OTHER}/slugs/x.squashfs": "x\n",
-        f"{STATE}/{OTHER}/pending/web.7": "changing\n",
-        f"{ROUTES}/{OTHER}/mark.json": '{"app": "shop-admin", "kind": "sim", "hosts": ["admin"], "ports": {"80": "plain"}, "upstreams": {}}',
-    }
-    server.enabled.add(unit)
-    server.start(unit)
-
-
-def _of_other(server: SimServer) -> dict[str, str]:
-    return {path: text for path, text in server.files.items() if f"/{OTHER}/" in path or f"dyno-{OTHER}-" in path}
 
 
 def _why(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import subprocess
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from infra.fleet import facts as server_facts
 from infra.fleet.facts import Facts, parse
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
@@ -250,8 +252,11 @@ def test_facts() -> None:
         "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Dyno=web.1\n"
         "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Port=5000\n"
         "/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Cpu=250\n"
+        "           |-- 10.0.0.11\n              /32 host LOCAL\n--\n"
+        "20010db8000000000000000000000001 02 40 20 80     eth0\n"
         '{"key": "unit.shop-web.1", "port": 5000, "attributes": {}}\n{damaged\nmeta not json\npending web.1\n'
     )
+    assert found.addresses == {"10.0.0.11", "2001:db8::1"}
     assert (found.address, found.cores, found.systemd, found.ruby) == ("10.0.0.11", 4, 252, "3.1.2")
     assert found.ports == {22, 5000}
     assert found.dynos("shop")["web.1"].port == 5000
@@ -259,6 +264,14 @@ def test_facts() -> None:
     assert (found.meta, found.pending) == ({}, {"web.1"})
     with pytest.raises(ValueError, match="no machine-id"):
         parse("sh: not a server")
+
+
+def test_the_facts_of_this_machine() -> None:
+    asked = server_facts.fragment(Scope("shop", "salt"), "/nonexistent/ruby", ())
+    variables = {**asked.variables, "connection": "127.0.0.1 4711 127.0.0.1 22"}
+    done = subprocess.run(["sh", "-c", asked.script], env={**os.environ, **variables}, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert {"127.0.0.1", parse(done.stdout).own_address({})} <= parse(done.stdout).addresses
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from infra.engine.lost_servers import refuse_evacuation
+from infra.engine.prepared import Request
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet.facts import Facts, parse
 from infra.fleet.observe import Fleet, Observed
@@ -168,11 +169,14 @@ def test_an_evacuated_server_stays_in_the_records() -> None:
 def test_a_reachable_server_is_not_evacuated() -> None:
     one, fleet = manifest(3, 2), Fleet()
     fleet.found["s1"] = Observed(facts("s1", {}), {})
-    fleet.unreachable |= {"s2": Unreachable("s2: no route"), "s3": DynoctlError("s3: what it said cannot be read")}
-    refuse_evacuation(frozenset({"s2"}), one, fleet)
-    for name, says in (("s1", "reachable, so"), ("s3", "reachable, but"), ("s9", "no such server")):
+    fleet.unreachable |= {
+        "s2": Unreachable("s2: no route", silent=True),
+        "s3": DynoctlError("s3: what it said cannot be read"),
+    }
+    refuse_evacuation(Request(evacuate=frozenset({"s2"})), one, fleet)
+    for name, says in (("s1", "reachable, so"), ("s3", "it answers, so"), ("s9", "no such server")):
         with pytest.raises(DynoctlError, match=says):
-            refuse_evacuation(frozenset({name}), one, fleet)
+            refuse_evacuation(Request(evacuate=frozenset({name})), one, fleet)
 
 
 def test_any_fleet_in_any_state() -> None:

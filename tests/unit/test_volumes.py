@@ -192,10 +192,11 @@ def test_a_volume_of_an_evacuated_server_is_noted() -> None:
     one = replace(manifest(3, 1), volumes=(UPLOADS,))
     formation = formed(one, {"web.1": "s2", "worker.1": "s3"}, away=("s2",), evacuate=("s2",))
     assert formation.homes["web.1"] != "s2"
-    (note,) = volumes.lost_data("shop", one.volumes, formation, {"s2"}, {"s1": {}, "s3": {}}, KEY)
+    lost = {"web.1": "s2, which is evacuated"}
+    (note,) = volumes.lost_data("shop", one.volumes, formation, lost, {"s1": {}, "s3": {}}, KEY)
     assert note == "the volume uploads was on s2, which is evacuated: its dynos start with an empty volume"
-    assert volumes.lost_data("shop", one.volumes, formation, {"s2"}, {"s1": HERE, "s3": {}}, KEY) == []
-    assert volumes.lost_data("shop", one.volumes, formation, (), {"s1": {}, "s3": {}}, KEY) == []
+    assert volumes.lost_data("shop", one.volumes, formation, lost, {"s1": HERE, "s3": {}}, KEY) == []
+    assert volumes.lost_data("shop", one.volumes, formation, {}, {"s1": {}, "s3": {}}, KEY) == []
 
 
 def test_a_release_has_its_own_volumes() -> None:
