@@ -27,7 +27,7 @@ LEFT = (
 )
 """Temporary files of a power cut or a full disk, and what was written where a slug is to be mounted."""
 
-STRANGERS = ("/etc/dyno/marks/notes.new", f"{UNITS}/dyno-marks-admin.service.new", "/srv/dyno/marks/notes/a")
+STRANGERS = ("/etc/dyno/marks/notes.new", f"{UNITS}/dyno-marks-admin.service.new", "/srv/dyno/marks/notes")
 """What others put beside it stays."""
 
 
@@ -58,6 +58,7 @@ def leave(fleet: Any) -> None:
         f"""
         groupadd --system dyno-marks-web-9
         ln -sfn {UNITS}/dyno-marks-web-8.service {UNITS}/multi-user.target.wants/dyno-marks-web-8.service
+        truncate -s 8192 /var/lib/dynoctl/marks/slugs/{"e" * 64}.squashfs
         losetup -f /var/lib/dynoctl/marks/slugs/{"e" * 64}.squashfs
         cd {UNITS}; printf '[Service]\nExecStart=/bin/sleep infinity\n' > dyno-marks-web-6.service
         systemctl daemon-reload; systemctl start dyno-marks-web-6; rm dyno-marks-web-6.service; systemctl daemon-reload
@@ -75,11 +76,10 @@ def left(fleet: Any) -> list[str]:
             fleet,
             """
         getent group dyno-marks-web-9 | cut -d: -f1
-        ls /etc/systemd/system/*.wants/dyno-marks-web-8* 2>/dev/null
-        losetup -ln -O BACK-FILE | grep /marks/slugs/eeee
-        ls /run/dynoctl/marks.lock.beat.old 2>/dev/null
-        systemctl -q is-active dyno-marks-web-6 && echo dyno-marks-web-6
-        :
+        ls -d /etc/systemd/system/*.wants/dyno-marks-web-8* 2>/dev/null || :
+        losetup -ln -O BACK-FILE | grep /marks/slugs/eeee || :
+        ls /run/dynoctl/marks.lock.beat.old 2>/dev/null || :
+        ! systemctl -q is-active dyno-marks-web-6 || echo dyno-marks-web-6
         """,
             check=False,
         ).split()
