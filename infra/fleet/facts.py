@@ -12,6 +12,7 @@ from typing import Any
 
 from infra import __version__
 from infra.errors import NewerRecords
+from infra.fleet import held_ports
 from infra.model import one_offs, paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
@@ -96,7 +97,7 @@ def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     """The sh fragment whose output ``parse`` reads. ``ruby`` and ``executables`` are absolute paths."""
     return Fragment(
-        _SCRIPT + routing.SCRIPT + one_offs.SCRIPT + ":\n",
+        _SCRIPT + held_ports.SCRIPT + routing.SCRIPT + one_offs.SCRIPT + ":\n",
         {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)},
     )
 
@@ -129,16 +130,6 @@ grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
 grep -hsB1 -e 'host LOCAL' -e '^[0-9a-f]\\{32\\} ' /proc/net/fib_trie /proc/net/if_inet6
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
-# A unit that lost its text tells no port, and its socket still listens.
-for file in /etc/systemd/system/dyno-"$app"-*.socket; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  rest=${file##*/dyno-"$app"-}; rest=${rest%.socket}
-  case ${rest%-*} in *-*) continue;; esac  # of shop-admin, if this is shop
-  [ -s "$file" ] && [ -s "${file%.socket}.service" ] && continue
-  file=${file##*/}; listens=$(systemctl show -p Listen --value "$file")
-  [ -n "$listens" ] || { systemctl -q is-active "$file" "${file%.socket}.service" && listens=active; }
-  printf 'held %s %s\\n' "$file" "$listens"
-done
 """
     + f"home={paths.STATE}/$app\n"
     + """\
@@ -163,9 +154,6 @@ for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##
 )
 
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A ")
-_HELD = re.compile(
-    r"^held dyno-.*-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)\.socket (active|.*:(?P<port>\d+) \(Stream\))$"
-)
 _ADDRESS = re.compile(r"^ *\|-- ([0-9.]+)$|^([0-9a-f]{32}) ")
 """A local address in /proc/net/fib_trie or /proc/net/if_inet6."""
 _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
@@ -179,7 +167,6 @@ def parse(output: str, app: str = "") -> Facts:
     ports: set[int] = set()
     pending: set[str] = set()
     backups: set[str] = set()
-    listening: dict[str, int] = {}
     releases: list[Release | None] = []
     bodies: set[int] = set()
     commanded: set[int] = set()
@@ -201,8 +188,6 @@ def parse(output: str, app: str = "") -> Facts:
             origins[PurePosixPath(rest.partition(" ")[0]).parent.name] = origin
         elif key == "pending":
             pending.add(rest)
-        elif held := _HELD.match(line):
-            listening[f"{held['type']}.{held['number']}"] = int(held["port"] or 0)
         elif key == "backup":
             backups.add(rest)
         elif key == "body" and rest.isdigit():
@@ -234,7 +219,7 @@ def parse(output: str, app: str = "") -> Facts:
         apt=_offered(single.get("apt", "no")),
         ports=frozenset(ports),
         marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO_NAME.match(keys.get(DYNO, ""))),
-        held=listening,
+        held=held_ports.read(output),
         meta=_meta(single.get("meta", "")),
         record=applied,
         pending=frozenset(pending),
