@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from infra import __version__
-from infra.errors import NewerRecords
-from infra.fleet import held_ports
+from infra.fleet import held_ports, meta_record
 from infra.model import one_offs, paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
@@ -24,9 +21,6 @@ from infra.model.routing import Route
 
 SYSTEMD_AT_LEAST = 247
 """The first version with LoadCredential=, ProtectProc= and ProcSubset=."""
-
-RECORDS_FORMAT = 1
-"""The format of an app's records on a server, as in its ``meta.json``. All older formats are read."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +178,7 @@ def parse(output: str, app: str = "") -> Facts:
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
         elif key == "missing":
             missing.add(rest)
-        elif key == "origin" and (origin := parse_origin(_json(rest.partition(" ")[2]))):
+        elif key == "origin" and (origin := parse_origin(meta_record.parse_line(rest.partition(" ")[2]))):
             origins[PurePosixPath(rest.partition(" ")[0]).parent.name] = origin
         elif key == "pending":
             pending.add(rest)
@@ -195,7 +189,7 @@ def parse(output: str, app: str = "") -> Facts:
         elif key == "commanded" and rest.isdigit():
             commanded.add(int(rest))
         elif line.startswith("{"):
-            entry = _json(line)
+            entry = meta_record.parse_line(line)
             if "number" in entry:
                 releases.append(release.parse(entry))
             elif isinstance(entry.get("attributes"), dict) and isinstance(entry.get("port", 0), int):
@@ -220,7 +214,7 @@ def parse(output: str, app: str = "") -> Facts:
         ports=frozenset(ports),
         marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO_NAME.match(keys.get(DYNO, ""))),
         held=held_ports.read(output),
-        meta=_meta(single.get("meta", "")),
+        meta=meta_record.parse(single.get("meta", "")),
         record=applied,
         pending=frozenset(pending),
         backups=frozenset(backups),
@@ -248,61 +242,3 @@ def _mark(keys: Mapping[str, str]) -> Mark:
         return int(text) if text.isdigit() else 0
 
     return Mark(keys[APP], keys[DYNO], number(keys.get(PORT, "")), number(keys.get(CPU, "")))
-
-
-def _meta(text: str) -> Mapping[str, Any]:
-    """The meta record; invalid parts are left out."""
-    value = _json(text)
-    _refuse_newer(value)
-    serial, dynos, servers = value.get("serial"), value.get("dynos"), value.get("servers")
-    if not (isinstance(serial, int) and isinstance(dynos, dict) and isinstance(servers, dict)):
-        return {}
-    homes = {dyno: str(home) for dyno, home in dynos.items() if DYNO_NAME.match(dyno)}
-    moving, routers = value.get("moving"), value.get("routers")
-    return {
-        **value,
-        "serial": serial,
-        "dynos": homes,
-        "servers": _connections(servers),
-        "spares": _connections(value.get("spares")),
-        "settled": _settled(value),
-        "routers": sorted({str(machine) for machine in routers}) if isinstance(routers, list) else [],
-        "moving": {dyno: str(machine) for dyno, machine in moving.items()} if isinstance(moving, dict) else {},
-    }
-
-
-def _settled(meta: Mapping[str, Any]) -> Mapping[str, str]:
-    """The dynoctl build and manifest of the last complete apply. 0.1.0 recorded neither its version nor this."""
-    value = meta.get("settled", {} if "dynoctl" in meta else {"dynoctl": "0.1.0"})
-    return {key: str(text) for key, text in value.items()} if isinstance(value, dict) else {}
-
-
-def _refuse_newer(meta: Mapping[str, Any]) -> None:
-    """Raise NewerRecords, with both versions, if these records have a newer format."""
-    found = meta.get("version")
-    if isinstance(found, int) and found > RECORDS_FORMAT:
-        writer = f"dynoctl {str(meta.get('dynoctl') or '(unknown version)')[:40]}"
-        raise NewerRecords(
-            f"records have format {found}, written by {writer}; "
-            f"dynoctl {__version__} reads formats up to {RECORDS_FORMAT}",
-            f"use {writer} or later",
-        )
-
-
-def _connections(value: object) -> Mapping[str, Mapping[str, str]]:
-    if not isinstance(value, dict):
-        return {}
-    return {
-        machine: {key: str(text) for key, text in connection.items()}
-        for machine, connection in value.items()
-        if isinstance(connection, dict)
-    }
-
-
-def _json(text: str) -> Mapping[str, Any]:
-    """Parse a record; {} if it is damaged. Records only tell drift from change, so nothing else is lost."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from infra import __version__
-from infra.fleet.facts import RECORDS_FORMAT, newest_meta
+from infra.fleet.facts import newest_meta
 from infra.fleet.identity import identify, machine_of, recorded_connections
+from infra.fleet.meta_record import RECORDS_FORMAT
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
 from infra.model import paths

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from infra import __version__
-from infra.fleet.facts import RECORDS_FORMAT
+from infra.fleet.meta_record import RECORDS_FORMAT
 from tests.lab import test_schedules as schedules
 from tests.lab.support import APPS, Project
 

@@ -109,7 +109,7 @@ class World:
 
     def _guarded(self, run: Run) -> set[str]:
         """The machines of the manifest that a command must not change, as their address in it is wrong."""
-        if run.command in ("destroy", "forget"):
+        if run.command in ("destroy", "end", "forget"):
             return set()
         return {self._called(name).machine_id for name in self.wanted.mistyped & {*self.wanted.servers}}
 

@@ -12,7 +12,7 @@ import pytest
 from infra import __version__
 from infra.errors import DynoctlError, NewerRecords, Unreachable
 from infra.fleet import facts as server_facts
-from infra.fleet.facts import RECORDS_FORMAT
+from infra.fleet.meta_record import RECORDS_FORMAT
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.model.provider import Fragment, Scope
 from infra.model.shell import Session
