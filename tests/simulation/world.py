@@ -279,7 +279,9 @@ class World:
                 for unit in [one for one, process in server.processes.items() if process.app == APP][:1]:
                     server.stop(unit)
             case "tear":
-                for path in [one for one in server.below(f"{STATE}/{APP}/slugs") if one.endswith(".squashfs")][:1]:
+                used = {one.release.slug for one in server.one_offs.values()}  # a power cut would have ended them
+                slugs = [one for one in server.below(f"{STATE}/{APP}/slugs") if one.endswith(".squashfs")]
+                for path in [one for one in slugs if not any(slug in one for slug in used)][:1]:
                     server.empty(path)
                     # A timer without a calendar knows no last time of it, either.
                     self.fleet.moments.ended(server, path.rpartition("/")[2].removesuffix(".service"))
