@@ -12,7 +12,8 @@ from typing import Any
 
 from infra import __version__
 from infra.errors import NewerRecords
-from infra.model import one_offs, paths, release, routing
+from infra.fleet.connections import connections
+from infra.model import lock_holder, one_offs, paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
@@ -78,6 +79,9 @@ class Facts:
                 return str(recorded)
         return self.address
 
+    holder: str = ""
+    """Who holds the app's lock at this moment, in the words of ``infra.model.lock_holder``; "" if it is free."""
+
     def dynos(self, app: str) -> Mapping[str, Mark]:
         """The app's dynos on this server, by name."""
         return {mark.dyno: mark for mark in self.marks if mark.app == app}
@@ -96,7 +100,7 @@ def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     """The sh fragment whose output ``parse`` reads. ``ruby`` and ``executables`` are absolute paths."""
     return Fragment(
-        _SCRIPT + routing.SCRIPT + one_offs.SCRIPT + ":\n",
+        _SCRIPT + routing.SCRIPT + one_offs.SCRIPT + lock_holder.SCRIPT + ":\n",
         {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)},
     )
 
@@ -250,6 +254,7 @@ def parse(output: str, app: str = "") -> Facts:
         one_offs=one_offs.read(output, app),
         addresses=frozenset(addresses),
         origins=origins,
+        holder=single.get("lock", ""),
     )
 
 
@@ -278,8 +283,8 @@ def _meta(text: str) -> Mapping[str, Any]:
         **value,
         "serial": serial,
         "dynos": homes,
-        "servers": _connections(servers),
-        "spares": _connections(value.get("spares")),
+        "servers": connections(servers),
+        "spares": connections(value.get("spares")),
         "settled": _settled(value),
         "routers": sorted({str(machine) for machine in routers}) if isinstance(routers, list) else [],
         "moving": {dyno: str(machine) for dyno, machine in moving.items()} if isinstance(moving, dict) else {},
@@ -302,16 +307,6 @@ def _refuse_newer(meta: Mapping[str, Any]) -> None:
             f"dynoctl {__version__} reads formats up to {RECORDS_FORMAT}",
             f"use {writer} or later",
         )
-
-
-def _connections(value: object) -> Mapping[str, Mapping[str, str]]:
-    if not isinstance(value, dict):
-        return {}
-    return {
-        machine: {key: str(text) for key, text in connection.items()}
-        for machine, connection in value.items()
-        if isinstance(connection, dict)
-    }
 
 
 def _json(text: str) -> Mapping[str, Any]:
