@@ -17,17 +17,23 @@ from infra.cli.fail import note
 from infra.cli.interrupt import interruptible
 from infra.cli.options import (
     AsJson,
+    AutoApprove,
     Destination,
     Evacuates,
     Excludes,
     FileIfGiven,
     Force,
     Forgets,
+    LockTimeout,
+    Message,
+    OverRollback,
     Parallelism,
     Replaces,
     SkipUnreachable,
     TakeOver,
     Targets,
+    Verbose,
+    WithChanges,
     selection,
 )
 from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
@@ -41,15 +47,6 @@ if TYPE_CHECKING:
     from infra.views.progress import LiveProgress, PlainProgress
     from infra.views.stream_json import StreamProgress
 
-AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Skip the approval prompt")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")]
-Message = Annotated[
-    str, typer.Option("--message", "-m", help="Note to show in dynoctl releases and history", metavar="TEXT")
-]
-LockTimeout = Annotated[
-    int, typer.Option("--lock-timeout", min=0, help="Seconds to wait for a lock that another apply holds", metavar="N")
-]
-
 
 @dataclass(frozen=True)
 class ApplyFlags:
@@ -58,11 +55,11 @@ class ApplyFlags:
     auto_approve: bool
     verbose: bool = False
     message: str = ""
-    lock_timeout: int = 0
+    lock_timeout: int | None = None
 
 
-MAX_PLANS = 3
-"""How many times an apply that waits for locks may plan before it gives up."""
+MAX_PLANS = 5
+"""How many times an apply that nobody is asked about may plan before it gives up."""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +76,7 @@ def apply(
     auto_approve: AutoApprove = False,
     message: Message = "",
     verbose: Verbose = False,
-    lock_timeout: LockTimeout = 0,
+    lock_timeout: LockTimeout = None,
     forget: Forgets = None,
     evacuate: Evacuates = None,
     force: Force = False,
@@ -87,6 +84,8 @@ def apply(
     target: Targets = None,
     exclude: Excludes = None,
     replace: Replaces = None,
+    over_rollback: OverRollback = False,
+    with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
     skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
@@ -100,6 +99,8 @@ def apply(
         force=force,
         take_over=take_over,
         selection=selection(target, exclude, replace),
+        over_rollback=over_rollback,
+        with_changes=with_changes,
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
         quiet=as_json,
@@ -109,11 +110,11 @@ def apply(
         refuse_unattended("apply", auto_approve, as_json)
         carry_out(options, flags)
         return
-    chosen = (file, destination, options.forget or None, options.evacuate or None, force or take_over or None)
-    if any(value is not None for value in chosen) or options.selection != EVERYTHING:
+    chosen = (file, destination, forget, evacuate)
+    if any(chosen) or force or take_over or over_rollback or with_changes or options.selection != EVERYTHING:
         raise DynoctlError(
-            f"the saved plan {plan_file} cannot be combined with --file, --destination, --forget, --evacuate, "
-            "--force, --take-over, --target, --exclude or --replace",
+            f"the saved plan {plan_file} cannot be combined with --file, --destination, --forget, --evacuate, --force, "
+            "--take-over, --target, --exclude, --replace, --over-rollback or --with-changes",
             "choose these when the plan is made: dynoctl plan --out FILE",
         )
     _apply_saved(plan_file, options, flags)
@@ -158,11 +159,11 @@ def carry_out(
 ) -> None:
     """Plan, show it, ask for approval, carry it out and report; ends by raising typer.Exit with the exit code.
 
-    ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called once it is approved. After an
-    unattended wait for a lock the servers may have changed, so a stale plan is then made again."""
+    ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called once it is approved. If nobody
+    is asked, a plan that became stale (while another apply was waited for, say) is made again."""
     from infra.engine.apply import StalePlan
 
-    for attempts_left in reversed(range(MAX_PLANS if flags.auto_approve and flags.lock_timeout else 1)):
+    for attempts_left in reversed(range(MAX_PLANS if flags.auto_approve else 1)):
         try:
             _plan_and_apply(options, flags, verb, refuse, begin)
         except StalePlan as stale:
@@ -175,6 +176,7 @@ def carry_out(
 def _plan_and_apply(
     options: PlanOptions, flags: ApplyFlags, verb: str, refuse: Callable[[Prepared], None], begin: Callable[[], None]
 ) -> None:
+    from infra.engine.apply import refuse_held
     from infra.views import stream_json
 
     began = time.monotonic()
@@ -197,6 +199,7 @@ def _plan_and_apply(
             elif report is not None and not report.ok:
                 print_report(ready, report, time.monotonic() - began, verb.capitalize())
             raise typer.Exit(code)
+        refuse_held(ready.plan)
         if not flags.auto_approve:
             asked = time.monotonic()
             if not _approved(verb):

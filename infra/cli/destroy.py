@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import ApplyFlags, AutoApprove, LockTimeout, Verbose, carry_out, refuse_unattended
-from infra.cli.options import AsJson, Destination, File, TakeOver
+from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, TakeOver, Verbose
 from infra.cli.session import PlanOptions
 
 
@@ -22,7 +22,7 @@ def destroy(
     destination: Destination = None,
     auto_approve: AutoApprove = False,
     verbose: Verbose = False,
-    lock_timeout: LockTimeout = 0,
+    lock_timeout: LockTimeout = None,
     end_runs: Annotated[bool, typer.Option("--end-runs", help="End one-off dynos that are running")] = False,
     take_over: TakeOver = False,
     as_json: AsJson = False,

@@ -26,17 +26,23 @@ def history(
     """Show who applied what, when, and how it ended, from the audit logs on the servers."""
     from infra import manifest
     from infra.fleet.inventory import targets
+    from infra.model import lock_holder
     from infra.state import audit_log as audit
     from infra.views import history as view
+    from infra.views import under_way
     from infra.views.style import Style, wanted
 
     model = manifest.read(file, destination)
-    entries, lost = audit.read(model.app.name, targets(model))
+    holders: dict[str, str] = {}
+    entries, lost = audit.read(model.app.name, targets(model), holders)
+    applying = lock_holder.holders(holders.values())
     if as_json:
         import json
 
-        typer.echo(json.dumps(view.document(entries[-lines:], lost), indent=2))
+        document = view.document(entries[-lines:], lost) | {"applying": under_way.document(applying)}
+        typer.echo(json.dumps(document, indent=2))
     else:
+        typer.echo(under_way.text(applying, Style(wanted(sys.stdout))), nl=False)
         typer.echo(view.table(entries[-lines:], Style(wanted(sys.stdout))))
         for summary in lost.values():
             typer.echo(f"error: {summary}", err=True)

@@ -38,6 +38,7 @@ def maintenance(
 ) -> None:
     """Show a page with status 503 instead of the app on all its routers. The dynos keep running."""
     from infra import manifest
+    from infra.model.shell import LockTaken
     from infra.ops import maintenance as switching
     from infra.registry import Everything
 
@@ -46,7 +47,11 @@ def maintenance(
     model = manifest.read(file, destination)
     kind = "" if model.router is None else model.router.kind
     text = switching.read_page(page, kind) if switch is Switch.ON else None
-    answers = switching.switch(model, Everything(), text)
+
+    def waits(taken: LockTaken) -> None:
+        typer.echo(f"{taken.server}: {taken.what}; waiting for it to end", err=True)
+
+    answers = switching.switch(model, Everything(), text, waits)
     failed = {name: error for name, error in answers.items() if error is not None}
     done = sorted(name for name in answers if name not in failed)
     if as_json:

@@ -55,6 +55,25 @@ Force = Annotated[
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="Replace another manifest with the same app.name on these servers")
 ]
+WithChanges = Annotated[
+    bool, typer.Option("--with-changes", help="With --evacuate, apply all changes of dyno.yaml and the source")
+]
+OverRollback = Annotated[bool, typer.Option("--over-rollback", help="Release again what was rolled back from")]
+AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Skip the approval prompt")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")]
+Message = Annotated[
+    str, typer.Option("--message", "-m", help="Note to show in dynoctl releases and history", metavar="TEXT")
+]
+LockTimeout = Annotated[
+    int | None,
+    typer.Option(
+        "--lock-timeout",
+        min=0,
+        help="Seconds to wait for another apply",
+        metavar="N",
+        show_default="0, and 300 for other apps",
+    ),
+]
 Parallelism = Annotated[
     int, typer.Option("--parallelism", min=1, help="Number of servers to work on at the same time", metavar="N")
 ]

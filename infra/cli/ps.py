@@ -25,22 +25,30 @@ def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json:
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.fleet.status import list_dynos
-    from infra.model import routing
+    from infra.model import lock_holder, routing
     from infra.registry import Everything
-    from infra.views import dynos, formation
+    from infra.views import dynos, formation, under_way
     from infra.views.style import Style, wanted
 
     model = manifest.read(file, destination)
     routes: dict[str, tuple[Route, ...]] = {}
-    rows, lost = list_dynos(model.app.name, Everything.processes, targets(model), routes=routes)
+    holders: dict[str, str] = {}
+    rows, lost = list_dynos(model.app.name, Everything.processes, targets(model), routes=routes, holders=holders)
+    applying = lock_holder.holders(holders.values())
     closed = routing.closed(model.app.name, routes)
     down = routing.down(model.app.name, model.router.servers if model.router and rows else (), routes)
     if as_json:
         import json
 
-        types = {"types": formation.by_type(model, rows), "maintenance": closed, "routers": down}
+        types = {
+            "types": formation.by_type(model, rows),
+            "maintenance": closed,
+            "routers": down,
+            "applying": under_way.document(applying),
+        }
         typer.echo(json.dumps(dynos.document(rows, lost) | types, indent=2))
     else:
+        typer.echo(under_way.text(applying, Style(wanted(sys.stdout))), nl=False)
         if closed:
             typer.echo(f"Maintenance mode is on ({', '.join(sorted(closed))}). To end it: dynoctl maintenance off")
         for line in dynos.router_lines(down):

@@ -12,8 +12,8 @@ import typer
 if TYPE_CHECKING:
     from infra.remote.session import Session
 
-from infra.cli.apply import ApplyFlags, AutoApprove, LockTimeout, Message, Verbose, carry_out, refuse_unattended
-from infra.cli.options import AsJson, Destination, File, FileIfGiven
+from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.options import AsJson, AutoApprove, Destination, File, FileIfGiven, LockTimeout, Message, Verbose
 from infra.cli.session import PlanOptions
 from infra.errors import UNREACHABLE
 
@@ -44,6 +44,7 @@ def releases(
     from infra.model import release
     from infra.state.releases import survey
     from infra.views import releases as view
+    from infra.views import under_way
     from infra.views.style import Style, wanted
 
     model = manifest.read(file, destination)
@@ -54,9 +55,12 @@ def releases(
     if as_json:
         import json
 
-        typer.echo(json.dumps(view.document(shown, now, known.holders, known.unreachable), indent=2))
+        document = view.document(shown, now, known.holders, known.unreachable)
+        typer.echo(json.dumps(document | {"applying": under_way.document(known.applying)}, indent=2))
     else:
-        typer.echo(view.table(shown, now, known.holders, Style(wanted(sys.stdout))))
+        style = Style(wanted(sys.stdout))
+        typer.echo(under_way.text(known.applying, style), nl=False)
+        typer.echo(view.table(shown, now, known.holders, style, under_way=bool(known.applying)))
         for summary in known.unreachable.values():
             typer.echo(f"error: {summary}", err=True)
     if known.unreachable:
@@ -111,7 +115,7 @@ def rollback(
     auto_approve: AutoApprove = False,
     message: Message = "",
     verbose: Verbose = False,
-    lock_timeout: LockTimeout = 0,
+    lock_timeout: LockTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Roll back to an earlier release: its slug, layers and config vars become a new release. Migrations are not

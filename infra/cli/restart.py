@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import LockTimeout, listener_for, print_report
+from infra.cli.apply import listener_for, print_report
 from infra.cli.interrupt import interruptible
-from infra.cli.options import AsJson, Destination, File
+from infra.cli.options import AsJson, Destination, File, LockTimeout
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
 
 
@@ -27,7 +27,7 @@ def restart(
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
-    lock_timeout: LockTimeout = 0,
+    lock_timeout: LockTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Restart dynos with their current release and settings, in the batches of the rollout section; a batch starts when

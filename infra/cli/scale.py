@@ -11,8 +11,17 @@ from typing import Annotated
 import typer
 
 from infra import manifest
-from infra.cli.apply import ApplyFlags, AutoApprove, LockTimeout, Message, Verbose, carry_out, refuse_unattended
-from infra.cli.options import AsJson, Destination, File, SkipUnreachable
+from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.options import (
+    AsJson,
+    AutoApprove,
+    Destination,
+    File,
+    LockTimeout,
+    Message,
+    SkipUnreachable,
+    Verbose,
+)
 from infra.cli.session import PlanOptions
 from infra.errors import OK, DynoctlError
 from infra.manifest.rewrite import rewrite
@@ -42,12 +51,16 @@ def scale(
     auto_approve: AutoApprove = False,
     message: Message = "",
     verbose: Verbose = False,
-    lock_timeout: LockTimeout = 0,
+    lock_timeout: LockTimeout = None,
+    with_changes: Annotated[
+        bool, typer.Option("--with-changes", help="Apply all other changes of dyno.yaml and the source, too")
+    ] = False,
     skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change the number of dynos: show the plan, ask for approval, write the number to dyno.yaml and apply. The rest of
-    the file is not changed by a byte. With -d the number is written to the overlay. Without arguments, print the
+    """Change the number of dynos of the running release: show the plan, ask for approval, write the number to dyno.yaml
+    and apply it. Other changes of dyno.yaml and the source are left out, and named. The rest of the file is not changed
+    by a byte. With -d the number is written to the overlay. Without arguments, print the
     current numbers in a form that this command accepts."""
     from infra.manifest.counts import edit
     from infra.manifest.overlays import load_all
@@ -77,7 +90,14 @@ def scale(
         edited.write()
         begun = True
 
-    options = PlanOptions(file, destination, counts=counts, skip_unreachable=skip_unreachable, quiet=as_json)
+    options = PlanOptions(
+        file,
+        destination,
+        counts=counts,
+        with_changes=with_changes,
+        skip_unreachable=skip_unreachable,
+        quiet=as_json,
+    )
     try:
         carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout), begin=begin)
     except typer.Exit as end:

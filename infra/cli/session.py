@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ from infra.plan.selection import EVERYTHING, Selection
 from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
-    from infra.engine.prepared import Prepared
-    from infra.model.shell import Session
+    from infra.engine.prepared import Prepared, Request
+    from infra.manifest.model import Manifest
     from infra.plan.plan import Plan
+    from infra.registry import Everything
+    from infra.remote.session import Session
     from infra.state.release_body import Stored
 
 
@@ -47,6 +49,10 @@ class PlanOptions:
     sessions: Mapping[str, Session] | None = None
     """Sessions that are open already, by server."""
     selection: Selection = EVERYTHING
+    over_rollback: bool = False
+    """Whether to undo a rollback that is held."""
+    with_changes: bool = False
+    """Whether a change of the number of dynos or an evacuation also applies everything else that was edited."""
     parallelism: int = AT_ONCE
     """How many servers are worked on at the same time."""
     skip_unreachable: bool = False
@@ -54,6 +60,11 @@ class PlanOptions:
     """Whether to rate the units' exposure and run the policy checks."""
     quiet: bool = False
     """Whether stdout is for a program, so that only the document is printed."""
+
+    @property
+    def as_running(self) -> bool:
+        """Whether the release and the settings that are in force stay as they are."""
+        return bool(self.counts or self.evacuate) and not (self.with_changes or self.forget)
 
 
 @contextmanager
@@ -69,25 +80,31 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
 
     limit(options.parallelism)
     model = manifest.read(options.file, options.destination, options.counts)
-    ready = prepare(
-        model,
-        Everything(),
-        Request(
-            destroy=options.destroy,
-            forget=options.forget,
-            evacuate=options.evacuate,
-            stored=options.stored,
-            selection=options.selection,
-            rated=options.rated,
-            end_runs=options.end_runs,
-            force=options.force,
-            origin=origin_of(model.file, model.environment),
-            take_over=options.take_over,
-            hint=last_applied.read(model),
-        ),
-        sessions=options.sessions,
-        progress=(lambda _: None) if options.quiet else note,
+    request = Request(
+        destroy=options.destroy,
+        forget=options.forget,
+        evacuate=options.evacuate,
+        stored=options.stored,
+        selection=options.selection,
+        rated=options.rated,
+        end_runs=options.end_runs,
+        force=options.force,
+        origin=origin_of(model.file, model.environment),
+        take_over=options.take_over,
+        hint=last_applied.read(model),
+        over_rollback=options.over_rollback,
     )
+    registry, sessions = Everything(), options.sessions
+    try:
+        if options.as_running:
+            sessions = opened = dict(sessions or {})
+            model, request = _as_running(options, model, request, registry, opened)
+        progress: Callable[[str], None] = (lambda _: None) if options.quiet else note
+        ready = prepare(model, registry, request, sessions=sessions, progress=progress)
+    except BaseException:
+        for session in (sessions or {}).values() if options.as_running else ():
+            session.close()
+        raise
     try:
         yield ready
     finally:
@@ -104,6 +121,22 @@ def remember(ready: Prepared, *, ended: bool) -> None:
     elif not ready.destroy:
         servers = last_applied.after(ready.manifest, ready.fleet.found, before, ready.forgotten, ended=ended)
         last_applied.write(ready.manifest, servers)
+
+
+def _as_running(
+    options: PlanOptions, model: Manifest, request: Request, registry: Everything, sessions: dict[str, Session]
+) -> tuple[Manifest, Request]:
+    """The manifest and the request for what runs; unchanged if nothing runs yet."""
+    from infra import manifest
+    from infra.engine import running as engine
+    from infra.fleet.inventory import targets
+    from infra.state import releases
+
+    found = releases.running(model.app.name, targets(model), registry.fits, sessions)
+    if found is None:
+        return model, request
+    written = manifest.read(options.file, options.destination)
+    return engine.request(written, engine.Running(*found), registry, request, options.counts or {})
 
 
 def note(text: str) -> None:

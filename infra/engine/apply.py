@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.engine.context import Context
 from infra.engine.explanation import explain_with
 from infra.engine.ledger import Ledger
 from infra.engine.phases import PHASES
+from infra.engine.planning import planned_again
 from infra.engine.prepared import Prepared
 from infra.engine.recording import Recorder
 from infra.errors import DynoctlError
@@ -19,6 +20,7 @@ from infra.model.clock import Clock, SystemClock
 from infra.model.events import Event, Listener, Report, steady
 from infra.model.redact import redactor
 from infra.model.shell import LockTaken, Shell
+from infra.plan.plan import Plan
 from infra.remote.parallel import each
 
 
@@ -26,14 +28,23 @@ class StalePlan(DynoctlError):
     """A server changed after the plan was made."""
 
 
+def refuse_held(plan: Plan) -> None:
+    """Raise DynoctlError if the plan would undo a rollback that nobody decided to undo."""
+    if plan.held is not None:
+        raise DynoctlError(
+            f"{plan.held}: {plan.wanted} and the source are still those of v{plan.held.over}; nothing was applied",
+            "change them; or to undo the rollback: dynoctl apply --over-rollback",
+        )
+
+
 @dataclass(frozen=True)
 class ApplyOptions:
     """``message`` and ``commit`` are recorded with a new release; ``lock_timeout`` is the number of seconds to wait for
-    another apply to end."""
+    another apply to end, None that of ``infra.fleet.lock``."""
 
     message: str = ""
     commit: str = ""
-    lock_timeout: float = 0
+    lock_timeout: float | None = None
 
 
 NO_OPTIONS = ApplyOptions()
@@ -44,7 +55,7 @@ def lock_servers(
     names: Iterable[str],
     identity: Identity,
     *,
-    timeout: float,
+    timeout: float | None,
     listener: Listener,
     stop: threading.Event,
     clock: Clock,
@@ -53,13 +64,22 @@ def lock_servers(
     LockTaken or Unreachable; then no lock is held."""
 
     def waits(taken: LockTaken) -> None:
-        text = f"another apply is running: {taken.holder}; waiting for it to end"
-        listener(Event("note", taken.server, "lock", text))
+        listener(Event("note", taken.server, "lock", f"{taken.what}; waiting for it to end"))
 
     found, sessions = prepared.fleet.found, prepared.fleet.sessions
     order = sorted(names, key=lambda name: found[name].facts.machine_id)
     ordered = {name: sessions[name] for name in order}
     return lock_all(ordered, prepared.plan.app, identity, timeout=timeout, waits=waits, stop=stop, clock=clock)
+
+
+def look(prepared: Prepared, shells: Mapping[str, Shell]) -> dict[str, Observed]:
+    """Observe the servers again, under their locks. Raises DynoctlError if one cannot be observed."""
+    found: dict[str, Observed] = {}
+    for name, result in each(lambda name: prepared.observer.look(shells[name]), shells).items():
+        if isinstance(result, DynoctlError):
+            raise result
+        found[name] = replace(result, facts=replace(result.facts, holder=""))  # that is this apply
+    return found
 
 
 class Applier:
@@ -81,9 +101,11 @@ class Applier:
         self.stop = threading.Event()
 
     def run(self) -> Report:
-        """Apply the plan. Raises LockTaken or StalePlan before anything is changed; later errors are in the report."""
+        """Apply the plan. Raises DynoctlError (a held rollback, LockTaken, StalePlan) before anything is changed; later
+        errors are in the report."""
         prepared = self._prepared
-        identity = Identity.current(self._clock)
+        refuse_held(prepared.plan)
+        identity = Identity.current(self._clock, prepared.doing)
         shells = lock_servers(
             prepared,
             prepared.fleet.found,
@@ -95,7 +117,7 @@ class Applier:
         )
         began = self._clock.monotonic()
         try:
-            found = self._look(shells)
+            found = look(prepared, shells)
             self._refuse_stale(found)
             context = self._context(shells, found, identity)
             for phase in PHASES:
@@ -129,26 +151,25 @@ class Applier:
             clock=self._clock,
         )
 
-    def _look(self, shells: Mapping[str, Shell]) -> dict[str, Observed]:
-        found: dict[str, Observed] = {}
-        for name, result in each(lambda name: self._prepared.observer.look(shells[name]), shells).items():
-            if isinstance(result, DynoctlError):
-                raise result
-            found[name] = result
-        return found
-
     def _refuse_stale(self, found: Mapping[str, Observed]) -> None:
+        """Raise StalePlan if the servers changed in a way that changes the plan, as what other apps do seldom does.
+        Otherwise go on with the plan of now, which does the same."""
         before = self._prepared.fleet.found
         removing = {change.resource.server for change in self._prepared.plan.changes if change.action.removes}
-        changed = [
+        # A one-off dyno that was started meanwhile keeps what it needs.
+        busy = {
             name
-            for name in found
-            if found[name].fingerprint() != before[name].fingerprint()
-            # A one-off dyno that was started meanwhile keeps what it needs.
-            or (name in removing and not {*found[name].facts.one_offs} <= {*before[name].facts.one_offs})
-        ]
-        if changed:
+            for name in removing & found.keys()
+            if not {*found[name].facts.one_offs} <= {*before[name].facts.one_offs}
+        }
+        changed = [name for name in found if found[name].fingerprint() != before[name].fingerprint() or name in busy]
+        if not changed:
+            return
+        plan = None if busy else planned_again(self._prepared, found)
+        if plan is None:
             raise StalePlan(
                 f"stale plan: {', '.join(changed)} changed after the plan was made; nothing was applied",
                 "plan again and review the differences: dynoctl plan",
             )
+        fleet = replace(self._prepared.fleet, found=dict(found))
+        self._prepared = replace(self._prepared, plan=plan, fleet=fleet)

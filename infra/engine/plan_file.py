@@ -28,7 +28,25 @@ LARGEST = 256 << 20
 """Maximum size of a saved plan in bytes."""
 
 
-REVIEWED = ("changes", "placement", "batches", "release", "build", "candidates", "release_on", "leaving", "notes")
+SELECTED = ("targets", "excludes", "replaces")
+"""The options of a selection that are saved."""
+
+REVIEWED = (
+    "changes",
+    "placement",
+    "batches",
+    "release",
+    "new_release",
+    "rollback_to",
+    "build",
+    "builder",
+    "candidates",
+    "release_on",
+    "left_out",
+    "leaving",
+    "evacuated",
+    "notes",
+)
 """The keys of a plan's document that must be the same when it is applied."""
 
 
@@ -47,10 +65,12 @@ class Saved:
     evacuate: frozenset[str] = frozenset()
     force: bool = False
     take_over: bool = False
+    over_rollback: bool = False
+    with_changes: bool = False
 
     def options(self) -> dict[str, Any]:
         """The options that the plan was made with, by name."""
-        names = ("file", "destination", "selection", "evacuate", "force", "take_over")
+        names = ("file", "destination", "selection", "evacuate", "force", "take_over", "over_rollback", "with_changes")
         return {name: getattr(self, name) for name in names}
 
 
@@ -66,10 +86,12 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "destination": ready.manifest.destination,
         "who": who.who,
         "when": who.when,
-        "selection": asdict(ready.request.selection),
+        "selection": {name: patterns for name, patterns in asdict(ready.request.selection).items() if name in SELECTED},
+        "with_changes": not ready.request.running,
         "evacuate": sorted(ready.request.evacuate),
         "force": ready.request.force,
         "take_over": ready.request.take_over,
+        "over_rollback": ready.request.over_rollback,
         "bound": {"key": key, **_bound(ready, key)},
         "plan": document,
     }
@@ -115,18 +137,20 @@ def read(path: Path) -> Saved:
             raise DynoctlError(
                 f"invalid plan file {path}: invalid value at {'/'.join(map(str, wrong.absolute_path))}", hint
             )
-        chosen = {name: tuple(map(str, patterns)) for name, patterns in values.get("selection", {}).items()}
+        targets, excludes, replaces = (tuple(map(str, values.get("selection", {}).get(name, ()))) for name in SELECTED)
         return Saved(
             file=Path(values["file"]),
             who=str(values["who"]),
             when=str(values["when"]),
             bound=dict(values["bound"]),
             document=dict(values["plan"]),
-            selection=Selection(**chosen),
+            selection=Selection(targets, excludes, replaces),
             destination=None if values.get("destination") is None else str(values["destination"]),
             evacuate=frozenset(map(str, values.get("evacuate", ()))),
             force=values.get("force") is True,
             take_over=values.get("take_over") is True,
+            over_rollback=values.get("over_rollback") is True,
+            with_changes=values.get("with_changes") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DynoctlError(f"invalid plan file {path}", hint) from None
@@ -144,11 +168,14 @@ def refuse_unwritable(path: Path) -> None:
 
 
 def refuse_changed(path: Path, saved: Saved, ready: Prepared, document: Mapping[str, Any]) -> None:
-    """Raise DynoctlError with everything that changed since the plan was saved. ``document`` is the current plan: if
-    nothing changed, it must be the same as the saved one."""
-    changed = differences(saved.bound, _bound(ready, str(saved.bound.get("key", ""))))
+    """Raise DynoctlError with everything that changed since the plan was saved. ``document`` is the current plan, which
+    must be the same as the saved one. Then it does not matter what else changed on a server, such as another app."""
     now = json.loads(json.dumps(document))
     other = [name for name in REVIEWED if saved.document.get(name) != now[name]]
+    bound = _bound(ready, str(saved.bound.get("key", "")))
+    if not other and saved.bound.get("servers", {}).keys() == bound["servers"].keys():
+        bound["servers"] = saved.bound["servers"]
+    changed = differences(saved.bound, bound)
     if other and not changed:
         changed = [f"the plan is different now: {', '.join(other)}"]
     if changed:

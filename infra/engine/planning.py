@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from infra.engine.code_digest import this_build
-from infra.engine.prepared import Inputs
-from infra.errors import Diagnostic
+from infra.engine.prepared import Inputs, Prepared
+from infra.engine.running import WITH_CHANGES
+from infra.errors import Diagnostic, DynoctlError
 from infra.fleet import exposure
 from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.identity import identify, recorded_connections
 from infra.fleet.observe import Observed
 from infra.manifest.references import located
-from infra.model import naming, release, routing
+from infra.model import lock_holder, naming, release, routing
 from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.model.resource import Effect
 from infra.plan import preconditions, replacements, upgrade, volumes
 from infra.plan.build import build
+from infra.plan.diff import BEING_APPLIED, INTERRUPTED
 from infra.plan.formation import form
 from infra.plan.plan import Plan
 from infra.plan.policy import check
@@ -28,7 +30,37 @@ from infra.state.release_body import content
 
 def plan(inputs: Inputs) -> Plan:
     """The plan with the results of the manifest's checks."""
-    return _checked(inputs, _plan(inputs, inputs.fleet.found))
+    found = inputs.fleet.found
+    return _under_way(
+        _checked(inputs, _plan(inputs, found)), {name: observed.facts for name, observed in found.items()}
+    )
+
+
+def planned_again(before: Prepared, found: Mapping[str, Observed]) -> Plan | None:
+    """The plan for ``found``, what the same servers are now; None if it differs from the one before."""
+    known = [newest_meta(server.facts for server in seen.values()) for seen in (before.fleet.found, found)]
+    if any(known[0].get(key) != known[1].get(key) for key in ("servers", "spares")):
+        return None  # other servers may belong to the plan now
+    try:
+        now = _plan(before, {name: found[name] for name in before.fleet.found})
+    except DynoctlError:
+        return None  # such as a pattern that matches nothing any more
+    if not now.does_the_same(before.plan):
+        return None
+    return replace(now, checks=before.plan.checks, exposure=before.plan.exposure)
+
+
+def _under_way(plan: Plan, facts: Mapping[str, Facts]) -> Plan:
+    """The plan, with who applies something at this moment. What differs then is what that apply has not finished: only
+    afterwards it can be told what was changed by hand, or interrupted."""
+    applying = lock_holder.holders(server.holder for server in facts.values())
+    if not applying:
+        return plan
+    changes = (
+        replace(change, reason="" if change.drift else change.reason.replace(INTERRUPTED, BEING_APPLIED), drift=False)
+        for change in plan.changes
+    )
+    return replace(plan, applying=applying, changes=tuple(replace(change, drifted=()) for change in changes))
 
 
 def _checked(inputs: Inputs, plan: Plan) -> Plan:
@@ -133,7 +165,14 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     inputs.request.selection.check_replaced(plan.changes, _not_restarted(inputs, formation))
     if plan.left_out:
         many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"
-        plan = replace(plan, notes=(*plan.notes, f"{many} left out by {inputs.request.selection}"))
+        by = str(inputs.request.selection)
+        why = f"by {by}" if by else "because only dynos that start, stop or move are changed"
+        plan = replace(plan, notes=(*plan.notes, f"{many} left out {why}"))
+    if inputs.request.left_out:
+        what = "; ".join(inputs.request.left_out)
+        runs = "" if inputs.stored is None else f", as v{inputs.stored.number} runs on"
+        note = f"left out{runs}: {what}; to include it: {WITH_CHANGES}"
+        plan = replace(plan, notes=(*plan.notes, note))
     wanted = plan.wanted if inputs.stored is None else f"v{inputs.stored.number}"
     return _explained(
         inputs, _released(inputs, replace(plan, slugs=slugs, wanted=wanted), releases, facts), releases, facts
@@ -196,6 +235,11 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
         number = release.next_number(used, machines, reached, unknown_servers=not meta and bool(plan.unreachable))
         slug = "" if inputs.slug is None else inputs.slug.digest
         chosen = release.new(number, slug, text, manifest=digest, of=of)
+        hold = None if inputs.stored is not None else release.hold(releases, slug, digest)
+        if hold is not None and inputs.request.over_rollback:
+            plan = replace(plan, notes=(*plan.notes, f"undoes v{hold.number}, the rollback to v{hold.of}"))
+        elif hold is not None:
+            plan = replace(plan, held=hold)
     # A failed release command is retried. A rollback runs none, as its release already ran it.
     due = inputs.stack.release is not None and not chosen.commanded and not chosen.of
     moving = [server for (server, _), effect in plan.effects().items() if effect is not Effect.STOP]

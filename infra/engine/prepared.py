@@ -28,7 +28,9 @@ class Request:
     dynos start on other servers; with ``force``, they may be servers that are up. ``stored`` is the release to roll
     back to. With ``rated``, a server rates the exposure of the units that change. With ``end_runs``, a destroy ends the
     one-off dynos that are under way. ``origin`` is where the manifest comes from; with ``take_over``, another one may
-    have been applied last. ``hint`` are the servers to which it was applied last from here, by app."""
+    have been applied last. ``hint`` are the servers to which it was applied last from here, by app. With
+    ``over_rollback``, what was rolled back from is released again. With ``running``, ``stored`` is the release that
+    runs, to be gone on with, and ``left_out`` what the manifest would change besides."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -41,6 +43,9 @@ class Request:
     origin: Origin | None = None
     take_over: bool = False
     hint: Mapping[str, Connections] = field(default_factory=dict)
+    over_rollback: bool = False
+    running: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +90,15 @@ class Prepared(Inputs):
     def left(self) -> frozenset[str]:
         """The servers that left the manifest and have no dynos after the plan: there may be no capacity elsewhere."""
         return frozenset(self.leaving) - {*self.plan.formation.homes.values()}
+
+    @property
+    def doing(self) -> str:
+        """What its apply does, to be told to others, such as ``applying v2``."""
+        if self.destroy:
+            return "destroying the app"
+        if self.stored is not None and not self.request.running:
+            return f"rolling back to v{self.stored.number}"
+        return "applying" if self.plan.release is None else f"applying v{self.plan.release.number}"
 
     @property
     def emptied(self) -> frozenset[str]:

@@ -283,4 +283,6 @@ class Recorder:
     def _command(self) -> str:
         if self.restart:
             return "restart"
-        return "destroy" if self.prepared.destroy else "apply" if self.prepared.stored is None else "rollback"
+        if self.prepared.destroy:
+            return "destroy"
+        return "apply" if self.prepared.stored is None or self.prepared.request.running else "rollback"

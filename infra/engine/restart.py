@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from infra.engine.apply import lock_servers
+from infra.engine.apply import StalePlan, lock_servers, look
 from infra.engine.context import Context
 from infra.engine.explanation import CautiousExplanation
 from infra.engine.ledger import Ledger
@@ -27,7 +27,7 @@ from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.redact import redactor
 from infra.model.resource import Action, Change, Resource
-from infra.model.shell import Connect
+from infra.model.shell import Connect, Shell
 from infra.model.stack import Registry
 from infra.model.text import quantity
 from infra.plan.build import batches, fingerprint, share
@@ -149,7 +149,7 @@ class Restarter:
     """One restart. It changes no files, so only a line in the audit log is recorded."""
 
     def __init__(
-        self, prepared: Prepared, listener: Listener, lock_timeout: float = 0, clock: Clock | None = None
+        self, prepared: Prepared, listener: Listener, lock_timeout: float | None = None, clock: Clock | None = None
     ) -> None:
         self._prepared = prepared
         self._listener = steady(listener)
@@ -158,9 +158,10 @@ class Restarter:
         self.stop = threading.Event()
 
     def run(self) -> Report:
-        """Restart the dynos. Raises LockTaken before anything is restarted; later errors are in the report."""
+        """Restart the dynos. Raises LockTaken or StalePlan before anything is restarted; later errors are in the
+        report."""
         prepared = self._prepared
-        identity = Identity.current(self._clock)
+        identity = Identity.current(self._clock, "restarting dynos")
         shells = lock_servers(
             prepared,
             prepared.plan.servers,
@@ -170,12 +171,26 @@ class Restarter:
             stop=self.stop,
             clock=self._clock,
         )
-        began = self._clock.monotonic()
+        try:
+            return self._restart(shells, identity)
+        finally:
+            each(lambda name: shells[name].close(), shells)
+
+    def _restart(self, shells: Mapping[str, Shell], identity: Identity) -> Report:
+        prepared, began = self._prepared, self._clock.monotonic()
+        found = look(prepared, shells)
+        for change in prepared.plan.changes:
+            server, now = change.resource.server, found[change.resource.server].resources.get(change.resource.key)
+            if now is None or not now.managed:
+                raise StalePlan(
+                    f"stale plan: {change.resource.dyno} is no longer on {server}; nothing was restarted",
+                    "restart again: dynoctl restart",
+                )
         ledger = Ledger(self._listener, redactor([]), prepared.plan.max_failures)
         recorder = Recorder(
             prepared=prepared,
             shells=shells,
-            found=prepared.fleet.found,
+            found=found,
             identity=identity,
             ledger=ledger,
             restart=True,
@@ -189,11 +204,8 @@ class Restarter:
             stop=self.stop,
             clock=self._clock,
         )
-        try:
-            for phase in RESTART:
-                context = phase(context)
-            ledger.report.interrupted = self.stop.is_set() and bool(ledger.report.skipped)
-            recorder.audit(self._clock.monotonic() - began)
-        finally:
-            each(lambda name: shells[name].close(), shells)
+        for phase in RESTART:
+            context = phase(context)
+        ledger.report.interrupted = self.stop.is_set() and bool(ledger.report.skipped)
+        recorder.audit(self._clock.monotonic() - began)
         return ledger.report

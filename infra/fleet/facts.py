@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from infra.fleet import held_ports, meta_record
-from infra.model import one_offs, paths, release, routing
+from infra.model import lock_holder, one_offs, paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
@@ -73,6 +73,9 @@ class Facts:
                 return str(recorded)
         return self.address
 
+    holder: str = ""
+    """Who holds the app's lock at this moment, in the words of ``infra.model.lock_holder``; "" if it is free."""
+
     def dynos(self, app: str) -> Mapping[str, Mark]:
         """The app's dynos on this server, by name."""
         return {mark.dyno: mark for mark in self.marks if mark.app == app}
@@ -91,7 +94,7 @@ def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     """The sh fragment whose output ``parse`` reads. ``ruby`` and ``executables`` are absolute paths."""
     return Fragment(
-        _SCRIPT + held_ports.SCRIPT + routing.SCRIPT + one_offs.SCRIPT + ":\n",
+        _SCRIPT + held_ports.SCRIPT + routing.SCRIPT + one_offs.SCRIPT + lock_holder.SCRIPT + ":\n",
         {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)},
     )
 
@@ -229,6 +232,7 @@ def parse(output: str, app: str = "") -> Facts:
         one_offs=one_offs.read(output, app),
         addresses=frozenset(addresses),
         origins=origins,
+        holder=single.get("lock", ""),
     )
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from infra.errors import DynoctlError
 from infra.fleet.ask import ask_servers, by_outcome
@@ -19,8 +20,13 @@ from infra.model.shell import LockTaken, Session, Shell
 from infra.model.target import Target
 from infra.remote.parallel import each
 
+T = TypeVar("T")
+
 RETRY = 1.0
 """Seconds between two attempts to take the lock."""
+
+OTHERS = 300.0
+"""Seconds to wait by default for the apply of another app: it is no reason to give up, and a rollout takes minutes."""
 
 # In a subshell, because a redirection that fails ends the shell that runs ``exec``. Shells differ in its status.
 STATUS = """\
@@ -36,24 +42,26 @@ esac
 
 @dataclass(frozen=True)
 class Identity:
-    """The holder of a lock: user and host, since when (UTC, ISO 8601), and its process id."""
+    """The holder of a lock: user and host, since when (UTC, ISO 8601), its process id, and what it is doing, such as
+    ``applying v2``. ``infra.model.lock_holder`` parses its text."""
 
     who: str
     when: str
     pid: int
+    doing: str = ""
 
     @classmethod
-    def current(cls, clock: Clock | None = None) -> Identity:
+    def current(cls, clock: Clock | None = None, doing: str = "") -> Identity:
         """The identity of this process."""
         try:
             user = getpass.getuser()
         except (KeyError, OSError):
             user = str(os.getuid())
         when = datetime.fromtimestamp((clock or SystemClock()).now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return cls(f"{user}@{socket.gethostname()}", when, os.getpid())
+        return cls(f"{user}@{socket.gethostname()}", when, os.getpid(), doing)
 
     def __str__(self) -> str:
-        return f"{self.who} since {self.when} (pid {self.pid})"
+        return f"{self.who} since {self.when} (pid {self.pid})" + (f", {self.doing}" if self.doing else "")
 
 
 def lock_all(
@@ -61,27 +69,39 @@ def lock_all(
     app: str,
     identity: Identity,
     *,
-    timeout: float = 0,
+    timeout: float | None = None,
     waits: Callable[[LockTaken], None] = lambda _: None,
     stop: threading.Event | None = None,
     clock: Clock | None = None,
 ) -> dict[str, Shell]:
     """Lock the app on every server, in the given order.
 
-    If the lock is held, this retries for ``timeout`` seconds or until ``stop`` is set, and calls ``waits`` once. Raises
-    LockTaken or Unreachable; then no lock is held."""
+    If the lock is held, this retries for ``timeout`` seconds or until ``stop`` is set, and calls ``waits`` once for
+    each holder. None waits only for applies of other apps, for ``OTHERS`` seconds. Raises LockTaken or Unreachable;
+    then no lock is held."""
+    return _patiently(lambda: _lock_once(sessions, app, identity), timeout, waits, stop, clock)
+
+
+def _patiently(
+    lock: Callable[[], T],
+    timeout: float | None,
+    waits: Callable[[LockTaken], None],
+    stop: threading.Event | None = None,
+    clock: Clock | None = None,
+) -> T:
     clock, stop = clock or SystemClock(), stop or threading.Event()
-    deadline = clock.monotonic() + timeout
-    reported = False
+    began = clock.monotonic()
+    reported = set()
     while True:
         try:
-            return _lock_once(sessions, app, identity)
+            return lock()
         except LockTaken as taken:
-            if clock.monotonic() >= deadline:
+            patience = OTHERS if timeout is None and taken.app else timeout or 0
+            if clock.monotonic() - began >= patience:
                 raise
-            if not reported:
+            if taken.what not in reported:
                 waits(taken)
-            reported = True
+            reported.add(taken.what)
             if clock.wait(stop, RETRY):
                 raise
 
@@ -103,10 +123,19 @@ def _lock_once(sessions: Mapping[str, Session], app: str, identity: Identity) ->
 
 
 def lock_reachable(
+    sessions: Mapping[str, Session],
+    app: str,
+    identity: Identity,
+    waits: Callable[[LockTaken], None] = lambda _: None,
+) -> tuple[dict[str, Shell], dict[str, DynoctlError]]:
+    """Lock the app on every server that can be locked, in the given order; returns the errors of the others too. Waits
+    as ``lock_all`` does by default. Raises LockTaken if one of the locks is held; then no lock is held."""
+    return _patiently(lambda: _lock_reachable(sessions, app, identity), None, waits)
+
+
+def _lock_reachable(
     sessions: Mapping[str, Session], app: str, identity: Identity
 ) -> tuple[dict[str, Shell], dict[str, DynoctlError]]:
-    """Lock the app on every server that can be locked, in the given order; returns the errors of the others too. Raises
-    LockTaken if one of the locks is held; then no lock is held."""
     shells, errors = by_outcome(each(lambda name: sessions[name].shell(app, str(identity)), sessions))
     try:
         for name in list(shells):

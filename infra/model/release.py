@@ -121,6 +121,36 @@ def standing(releases: Sequence[Release]) -> Release | None:
     return next((release for release in reversed(releases) if release.result == OK), None)
 
 
+@dataclass(frozen=True)
+class Hold:
+    """A rollback that is in force: the release ``number`` runs again what ``of`` ran, and ``over`` is the release that
+    it replaced, which must not come back by itself. ``who`` rolled back, ``when`` is UTC in ISO 8601."""
+
+    number: int
+    of: int
+    over: int
+    who: str
+    when: str
+
+    def __str__(self) -> str:
+        by = f" by {self.who} at {self.when}" if self.who else ""
+        return f"v{self.number}, a rollback from v{self.over} to v{self.of}{by}, is held"
+
+
+def hold(releases: Sequence[Release], slug: str, manifest: str) -> Hold | None:
+    """The rollback that holds back a release of ``slug`` and ``manifest`` (its sha256), because those are what was
+    rolled back from, or at hand at that time; whatever else differs, such as a secret. A release that was applied after
+    it ends it."""
+    ran = [release for release in releases if release.ran]
+    for earlier, later in zip(reversed(ran[:-1]), reversed(ran[1:]), strict=True):
+        if not later.of:
+            return None
+        if earlier.slug == slug and manifest[:12] in (earlier.manifest, later.manifest):
+            now = ran[-1]
+            return Hold(now.number, now.of, earlier.number, now.who, now.when)
+    return None
+
+
 def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
     """The default target of a rollback: the newest release that succeeded and is not what runs now. ``bodies`` are the
     numbers of the releases that servers can run again."""

@@ -28,15 +28,19 @@ Sections = Mapping[str, tuple[int, str]]
 
 
 class LockTaken(DynoctlError):
-    """Another apply holds the lock on ``server``; ``holder`` is how it identified itself."""
+    """Another apply holds the lock on ``server``; ``holder`` is how it identified itself. ``app`` is the app that it
+    applies if that is another one: it shares the server, and nothing else."""
 
-    def __init__(self, server: str, holder: str) -> None:
+    def __init__(self, server: str, holder: str, app: str = "") -> None:
+        what = f"an apply of {app}" if app else "another apply"
+        self.what = f"{what} is running: {holder or 'unknown holder'}"
         super().__init__(
-            f"{server}: another apply is running: {holder or 'unknown holder'}",
+            f"{server}: {self.what}",
             "wait until it ends, or use --lock-timeout; the lock is released when the session of its holder ends",
         )
         self.server = server
         self.holder = holder
+        self.app = app
 
 
 class StepFailed(DynoctlError):

@@ -14,9 +14,10 @@ from infra.fleet.inventory import targets
 from infra.fleet.observe import Observed, Observer
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
-from infra.model import routing
+from infra.model import lock_holder, routing
 from infra.model.dyno_status import WELL, Reader, Row
 from infra.model.formation import Formation
+from infra.model.lock_holder import Holder
 from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
 from infra.model.target import Target
@@ -59,10 +60,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """Findings in the order of the servers; ``unreachable`` are the servers that could not be checked."""
+    """Findings in the order of the servers; ``unreachable`` are the servers that could not be checked, ``applying`` is
+    who applied something meanwhile."""
 
     findings: tuple[Finding, ...]
     unreachable: tuple[str, ...]
+    applying: tuple[Holder, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -120,7 +123,8 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
         full = len(formation.homes) == wanted
         hint = "the unreachable servers may have capacity for the rest"
         fleet = [Finding("fleet", "dynos", "ok" if full else "warning", message, "" if full else hint)]
-    return Report((*local, *found, *fleet), tuple(name for name in results if name not in reachable))
+    applying = lock_holder.holders(server.holder for server in facts.values())
+    return Report((*local, *found, *fleet), tuple(name for name in results if name not in reachable), applying)
 
 
 def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Finding], Question | None]:

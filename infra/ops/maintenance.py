@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.errors import DynoctlError
@@ -12,6 +12,7 @@ from infra.fleet.lock import Identity, lock_reachable
 from infra.manifest.model import Manifest
 from infra.model import routing
 from infra.model.resource import Command
+from infra.model.shell import LockTaken
 from infra.model.stack import Registry
 from infra.remote.parallel import each
 from infra.remote.session import Session
@@ -58,8 +59,14 @@ def read_page(file: Path | None, kind: str) -> str:
     return text
 
 
-def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str, DynoctlError | None]:
+Waits = Callable[[LockTaken], None]
+
+
+def switch(
+    manifest: Manifest, registry: Registry, page: str | None, waits: Waits = lambda _: None
+) -> dict[str, DynoctlError | None]:
     """Show the page (None: the app again) on every reachable server of the router, while holding the app's lock.
+    ``waits`` is called if the apply of another app is waited for.
 
     Returns the error of each server, or None. Raises DynoctlError, with nothing changed, if there is no router or the
     lock is held."""
@@ -73,17 +80,18 @@ def switch(manifest: Manifest, registry: Registry, page: str | None) -> dict[str
     sessions: dict[str, Session] = {}
     try:
         _, unreachable = ask_servers(wanted, lambda session: None, keep=sessions)
-        return {**_switch(dict(sorted(sessions.items())), registry, app, page), **unreachable}
+        return {**_switch(dict(sorted(sessions.items())), registry, app, page, waits), **unreachable}
     finally:
         for session in sessions.values():
             session.close()
 
 
 def _switch(
-    sessions: Mapping[str, Session], registry: Registry, app: str, page: str | None
+    sessions: Mapping[str, Session], registry: Registry, app: str, page: str | None, waits: Waits = lambda _: None
 ) -> dict[str, DynoctlError | None]:
     """Switch every router that can be; one that fails keeps none of the others from it."""
-    shells, errors = lock_reachable(sessions, app, Identity.current())
+    doing = f"switching maintenance mode {'off' if page is None else 'on'}"
+    shells, errors = lock_reachable(sessions, app, Identity.current(doing=doing), waits=waits)
     try:
         look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), label="read the state of the router")
 

@@ -13,7 +13,7 @@ from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
 from infra.fleet.reconnect import stay_connected
 from infra.fleet.vitals import Vitals
-from infra.model import routing
+from infra.model import lock_holder, routing
 from infra.model.dyno_status import Reader, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.target import Target
@@ -37,6 +37,8 @@ class Sample:
     samples: int = 0
     router: str = ""
     """The state of the router if it routes to the app; "" if there is none."""
+    holder: str = ""
+    """Who holds the app's lock there, in the words of ``infra.model.lock_holder``; "" if it is free."""
 
 
 class Monitor:
@@ -49,6 +51,7 @@ class Monitor:
             "vitals": vitals.fragment(),
             "processes": reader.observe(Scope(app, "")),
             "routes": Fragment(f"{routing.SCRIPT}:\n"),
+            "lock": Fragment(f"{lock_holder.SCRIPT}:\n", {"app": app}),
         }
         self._script = _LOOP.replace("OBSERVE", observation(fragments, self._nonce))
         self._values = {"interval": f"{interval:g}"}
@@ -114,7 +117,9 @@ class Monitor:
         with self._lock:
             old = self._last[server]
             cpu = used(old, now.uptime, rows) if not old.unreachable and old.vitals else None
-            self._last[server] = Sample(server, now, rows, cpu, "", old.samples + 1, router=router)
+            holder = lock_holder.read(parts.get("lock", (1, ""))[1])
+            sample = Sample(server, now, rows, cpu, "", old.samples + 1, router=router, holder=holder)
+            self._last[server] = sample
 
 
 def used(old: Sample, uptime: float, rows: Sequence[Row]) -> dict[str, float]:

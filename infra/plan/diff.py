@@ -11,6 +11,10 @@ from infra.fleet.observe import Observed
 from infra.model.provider import Provider
 from infra.model.resource import Action, Attributes, Change, Fingerprint, Found, Resource, same
 
+INTERRUPTED = "an earlier apply was interrupted before the restart"
+BEING_APPLIED = "the apply that is running has not restarted it yet"
+"""The reasons of a restart that is due although nothing of the dyno differs any more."""
+
 
 def diff(
     server: str,
@@ -53,7 +57,7 @@ def diff(
         cut_off = resource.dyno in observed.facts.pending and runs[resource.dyno] == key
         if (causes or cut_off) and key not in changed and key in observed.resources:
             reasons = [f"{', '.join(causes)} {'change' if len(causes) > 1 else 'changes'}"] if causes else []
-            reasons += ["an earlier apply was interrupted before the restart"] if cut_off else []
+            reasons += [INTERRUPTED] if cut_off else []
             before = observed.resources[key].attributes
             changes.append(Change(resource, Action.RESTART, before, resource.attributes, "; ".join(reasons)))
     touched = {change.resource.key for change in changes}

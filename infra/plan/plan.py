@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from infra.errors import Diagnostic, DynoctlError
 from infra.model import naming
 from infra.model.formation import Formation
-from infra.model.release import Release
+from infra.model.lock_holder import Holder
+from infra.model.release import Hold, Release
 from infra.model.resource import Change, Effect, count
 
 
@@ -70,6 +71,11 @@ class Plan:
     """How many dynos may fail before the release is reverted."""
     evacuated: tuple[str, ...] = ()
     """The unreachable servers whose dynos are started on other servers."""
+    held: Hold | None = None
+    """The rollback that this plan would undo. It is not applied then, unless somebody decides so."""
+    applying: tuple[Holder, ...] = ()
+    """Who applies something while this was planned. What is half done then is neither drift nor the trace of an
+    interrupted apply."""
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -112,6 +118,16 @@ class Plan:
             moving = Counter(naming.parse_dyno(dyno)[0] for dyno in batch)
             found.append({type_: (up[type_] - count, total[type_]) for type_, count in sorted(moving.items())})
         return tuple(found)
+
+    def does_the_same(self, other: Plan) -> bool:
+        """Whether an apply of either plan does the same. Notes and checks only explain."""
+        return self._essence() == other._essence()
+
+    def _essence(self) -> tuple[object, ...]:
+        release = None if self.release is None else (self.release.number, self.release.of)
+        apart = {"release", "formation", "unreachable", "notes", "fingerprint", "checks", "exposure", "applying"}
+        values = [getattr(self, field.name) for field in fields(self) if field.name not in apart]
+        return (release, replace(self.formation, notes=()), sorted(self.unreachable), *values)
 
     def effects(self) -> dict[tuple[str, str], Effect]:
         """The effect on each changed dyno, by server and dyno."""

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from infra.errors import DynoctlError
 from infra.model import naming
-from infra.model.resource import Action, Change, Found, Resource
+from infra.model.resource import Action, Change, Effect, Found, Resource
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,15 @@ class Selection:
     targets: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    starting: bool = False
+    """Whether only dynos that start, stop or move are selected, with what they need, and none that restarts."""
+    types: tuple[str, ...] = ()
+    """With ``starting``: the process types of these dynos; () is all."""
 
     @property
     def partial(self) -> bool:
         """Whether changes may be left out."""
-        return bool(self.targets or self.excludes)
+        return bool(self.targets or self.excludes or self.starting)
 
     def __str__(self) -> str:
         options = (("--target", self.targets), ("--exclude", self.excludes), ("--replace", self.replaces))
@@ -83,6 +87,9 @@ class Selection:
             if change.resource.dyno is not None:
                 dynos.setdefault(change.resource.dyno, set()).add(change.resource.server)
         wanted = {dyno for dyno, servers in dynos.items() if self._selects(dyno, servers)}
+        if self.starting:
+            moving = _starting(changes)
+            wanted = {dyno for dyno in wanted & moving if not self.types or naming.parse_dyno(dyno)[0] in self.types}
         busy = {server for dyno in wanted for server in dynos[dyno]}
         needed = {server for dyno in dynos.keys() - wanted for server in dynos[dyno]}
 
@@ -90,6 +97,10 @@ class Selection:
             server, dyno = change.resource.server, change.resource.dyno
             if dyno is not None:
                 return dyno in wanted
+            if self.starting and not change.resource.follows and server not in busy:
+                return False
+            if self.starting and change.resource.follows and change.action is not Action.UPDATE:
+                return False  # another router is a change of its own
             if change.resource.follows:  # also if it is removed: it may route to a selected dyno on another server
                 return bool(wanted) or not self.targets or _any(self.targets, (server,))
             named = not self.targets or _any(self.targets, (server,))
@@ -105,6 +116,18 @@ class Selection:
 
     def _replaces(self, dyno: str | None) -> bool:
         return dyno is not None and _any(self.replaces, (dyno, naming.parse_dyno(dyno)[0]))
+
+
+def _starting(changes: Iterable[Change]) -> set[str]:
+    """The dynos that start, stop or move. A schedule has no effect on a process: it is new on a server, or goes."""
+    actions: dict[tuple[str, str], set[Action]] = {}
+    found = set()
+    for change in changes:
+        dyno = change.resource.dyno
+        if dyno is not None:
+            actions.setdefault((change.resource.server, dyno), set()).add(change.action)
+            found |= {dyno} if change.effect in (Effect.START, Effect.STOP) else set()
+    return found | {dyno for (_, dyno), what in actions.items() if what in ({Action.CREATE}, {Action.DELETE})}
 
 
 EVERYTHING = Selection()

@@ -17,7 +17,7 @@ from infra.errors import DynoctlError, Unreachable
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, Sections, StepFailed
-from infra.remote import limits
+from infra.remote import limits, lock_scripts
 from infra.remote.channel import PIECE
 from infra.remote.limits import Tail
 from infra.remote.quote import PRELUDE, assign, batch, observation, sections
@@ -29,8 +29,8 @@ BEAT = 5
 PATIENCE = 45
 """Seconds without a heartbeat after which either side gives up."""
 
-SHARED_WAIT = 30
-"""Seconds to wait for another app's apply on the same server."""
+SHARED_WAIT = 2
+"""Seconds that one attempt waits for another app's apply; ``infra.fleet.lock`` decides for how long it is repeated."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class LockedShell:
         self._stop = threading.Event()
         self._heart = session.channel()
         values = {"app": app, "nonce": self._nonce, "patience": str(PATIENCE)}
-        self._heart.sendall((PRELUDE + assign(values) + _HEART).encode())
+        self._heart.sendall((PRELUDE + assign(values) + lock_scripts.HEART).encode())
         self._shell = session.channel("the shell", None)  # each exchange has a limit of its own
         values |= {
             "holder": holder,
@@ -60,7 +60,7 @@ class LockedShell:
             "beat_every": str(BEAT),
             "shared_wait": str(SHARED_WAIT),
         }
-        self._send(PRELUDE + assign(values) + _OPEN)
+        self._send(PRELUDE + assign(values) + lock_scripts.OPEN)
         threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {session.name}").start()
         self._answer(15)
 
@@ -70,12 +70,14 @@ class LockedShell:
 
     def take(self) -> LockedShell:
         """Take the lock. Raises LockTaken if another apply holds it, and Unreachable if the connection is lost."""
-        self._send(_LOCK)
+        self._send(lock_scripts.LOCK)
         answer = self._answer(SHARED_WAIT + 15)
-        if answer != "locked":
-            self.close()
-            raise LockTaken(self._session.name, answer.removeprefix("busy").strip())
-        return self
+        if answer == "locked":
+            return self
+        self.close()
+        state, _, holder = answer.partition(" ")
+        app, _, who = holder.partition(" ") if state == "other" else ("", "", holder)
+        raise LockTaken(self._session.name, who.strip(), "another app" if app == "-" else app)
 
     def _answer(self, timeout: float) -> str:
         try:
@@ -133,7 +135,7 @@ class LockedShell:
         """Remove the lock's files once nothing of the app is left on the server, and close the shell."""
         self._stop.set()
         self._heart.close()
-        self._send(_FORGET)
+        self._send(lock_scripts.FORGET)
         self.close()
 
     def close(self) -> None:
@@ -235,85 +237,3 @@ class LockedShell:
 def _name(command: Command) -> str:
     """A command as messages name it."""
     return command.label or " ".join(command.argv[:2])
-
-
-# Each heartbeat writes a new number to the session's file; the watcher counts ticks without a change, not time. A cut
-# network ends no session, so each read has a limit; and a shell that a signal ends runs no trap for EXIT.
-_HEART = """\
-mkdir -p /run/dynoctl
-beat=/run/dynoctl/$app.lock.beat.$nonce
-trap 'rm -f "$beat" "$beat.new"' EXIT
-trap 'exit 1' HUP INT PIPE TERM
-while count=$(timeout "$patience" sh -c 'read -r count && printf %s "$count"'); do
-  [ -d /run/dynoctl ] && printf '%s\\n' "$count" > "$beat.new" && mv -f "$beat.new" "$beat"
-  printf '%s\\n' "$count"
-done
-exit
-"""
-
-# A session that was killed left its heartbeat: one that is older than any that still beats.
-_OLD_BEATS = """\
-find /run/dynoctl -maxdepth 1 -name "$app.lock.beat.*" -mmin +$((patience / 60 + 2)) -exec rm -f {} + 2>/dev/null
-"""
-
-# Another app that waits for the shared lock notices that its file was removed, and creates it again.
-_FORGET = """\
-rm -f "$lock" "$lock.holder" "$beat" "$beat.new"
-set -- /run/dynoctl/*
-[ "$*" = /run/dynoctl/lock ] && rm -f /run/dynoctl/lock
-rmdir /run/dynoctl 2>/dev/null
-exit
-"""
-
-_OPEN = """\
-mkdir -p /run/dynoctl
-lock=/run/dynoctl/$app.lock beat=/run/dynoctl/$app.lock.beat.$nonce
-printf '\\n%s open\\n' "$nonce"
-"""
-
-_LOCK = (
-    """\
-while :; do
-  exec 9>>"$lock"
-  if ! flock -w 0.5 9; then  # a status query holds it for a moment
-    who=; [ -r "$lock.holder" ] && IFS= read -r who < "$lock.holder"
-    printf '\\n%s busy %s\\n' "$nonce" "$who"; exit 75
-  fi
-  # The last holder may have removed the file with its app; then ours is not the lock any more.
-  [ "$lock" -ef "/proc/$$/fd/9" ] && break
-done
-while :; do
-  exec 8>>/run/dynoctl/lock
-  if ! flock -w "$shared_wait" 8; then printf '\\n%s busy %s\\n' "$nonce" "an apply of another app"; exit 75; fi
-  [ /run/dynoctl/lock -ef "/proc/$$/fd/8" ] && break
-  mkdir -p /run/dynoctl
-done
-printf '%s\\n' "$holder" > "$lock.holder"
-"""
-    + _OLD_BEATS
-    + """\
-read -r _ _ _ _ _ session _ < "/proc/$$/stat"
-(
-  exec 8>&- 9>&- </dev/null >/dev/null 2>&1
-  idle=0; last=
-  while sleep "$beat_every" && kill -0 $$; do
-    now=; read -r now < "$beat"
-    if [ "$now" = "$last" ]; then idle=$((idle + 1)); else idle=0; last=$now; fi
-    [ "$idle" -ge "$ticks" ] || continue
-    rm -f "$lock.holder" "$beat"
-    # timeout puts the current step into a process group of its own, but it stays in the session of the shell.
-    read -r self _ < /proc/self/stat
-    for stat in /proc/[0-9]*/stat; do
-      read -r line 2>/dev/null < "$stat" || continue
-      set -- ${line##*)}
-      [ "$4" = "$session" ] && [ "${line%% *}" != "$self" ] && kill -KILL "${line%% *}"
-    done
-    exit
-  done
-) &
-watch=$!
-trap 'kill "$watch" 2>/dev/null; rm -f "$lock.holder" "$beat"' EXIT
-trap 'exit 1' PIPE
-printf '\\n%s locked\\n' "$nonce"
-"""
-)

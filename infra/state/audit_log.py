@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.lock import Identity
-from infra.model import paths
+from infra.model import lock_holder, paths
 from infra.model.events import Report
 from infra.model.resource import Command, count
 from infra.model.target import Target
@@ -26,6 +26,8 @@ cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || {
   tail -n "$2" "$1" > "$new" && sync "$new" && mv -f "$new" "$1" || { rm -f "$new"; exit 1; }
 }
 """
+
+_HOLDER = f"app=$1\n{lock_holder.SCRIPT}:\n"
 
 
 def result(report: Report) -> str:
@@ -73,12 +75,18 @@ def append(app: str, line: str) -> Command:
     return Command(argv, stdin=f"{line}\n".encode(), secret=True, quiet=True, label="write the audit log")
 
 
-def read(app: str, targets: Sequence[Target]) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    """The applies in the logs of all servers, oldest first, and why some servers are unreachable."""
+def read(
+    app: str, targets: Sequence[Target], holders: dict[str, str] | None = None
+) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """The applies in the logs of all servers, oldest first, and why some servers are unreachable. Who holds the app's
+    lock on each server is added to ``holders``."""
     command = Command(("cat", paths.audit_log(app)))
-    answers, errors = ask_servers(targets, lambda session: session.execute(command))
+    holder = Command(("sh", "-c", _HOLDER, "holder", app))
+    answers, errors = ask_servers(targets, lambda session: (session.execute(command), session.execute(holder)[1]))
     found: dict[str, Mapping[str, Any]] = {}
-    for status, text in answers.values():
+    for server, ((status, text), lock) in answers.items():
+        if holders is not None:
+            holders[server] = lock_holder.read(lock)
         for line in text.splitlines() if status == 0 else ():
             try:
                 logged = json.loads(line)

@@ -21,6 +21,7 @@ from infra.model.release import Release
 from infra.model.resource import Change, Command
 from infra.plan.plan import Plan
 from infra.plan.upgrade import Build
+from infra.state import config
 
 # Each input line is a file: its name, a space, and the JSON; without JSON the file is removed. There is one name for an
 # incomplete file: if a power failure leaves it, the next record replaces it. A pending marker is only a name, as a file
@@ -137,6 +138,7 @@ def meta(
     servers: Mapping[str, Mapping[str, str]],
     spares: Mapping[str, Mapping[str, str]],
     settled: Mapping[str, str],
+    settings: Mapping[str, Any] | None = None,
     routers: Collection[str] = (),
     moving: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, str | None]:
@@ -145,9 +147,9 @@ def meta(
     ``environment`` is the destination, or ``default``. ``homes`` maps dynos to machine-ids. ``servers`` maps
     machine-ids to their connection (name, host, user, port, gateway) and the address of their dynos, and so does
     ``spares`` for servers without dynos and router. ``when`` is UTC in ISO 8601. ``settled`` is the build of dynoctl
-    and the manifest of the last complete apply. ``routers`` are the machine-ids of the servers with a router of the
-    app, and until the apply is complete of those that had one; ``moving`` maps dynos to the machine-ids of the servers
-    that they leave, until then."""
+    and the manifest of the last complete apply, ``settings`` its settings, by ``infra.state.config``. ``routers`` are
+    the machine-ids of the servers with a router of the app, and until the apply is complete of those that had one;
+    ``moving`` maps dynos to the machine-ids of the servers that they leave, until then."""
     return (
         "meta.json",
         json.dumps(
@@ -162,6 +164,7 @@ def meta(
                 "dynos": dict(homes),
                 "servers": {machine: dict(connection) for machine, connection in servers.items()},
                 "settled": dict(settled),
+                "config": settings,
                 "spares": {machine: dict(connection) for machine, connection in spares.items()},
                 "routers": sorted(routers),
                 **({"moving": dict(moving)} if moving else {}),
@@ -234,6 +237,7 @@ def formation(
         servers=servers,
         spares=spares,
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
+        settings=config.document(manifest) if settled else last.get("config"),
         routers=(
             {machines[name] for name in routing if name in machines}
             | {machine for machine in last.get("routers", ()) if not settled and machine in servers}

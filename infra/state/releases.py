@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet.ask import ask_servers, summaries
-from infra.model import paths, release
+from infra.model import lock_holder, paths, release
+from infra.model.lock_holder import Holder
 from infra.model.release import Release
 from infra.model.resource import Command
 from infra.model.target import Target
@@ -16,21 +18,26 @@ from infra.remote.session import Session
 from infra.state.records import parse_line
 from infra.state.release_body import Stored, content, unpack
 
-_LIST = """\
+_LIST = f"""\
 cat "$1"/releases/*.json 2>/dev/null
-for file in "$1"/releases/*.body; do [ -e "$file" ] && { file=${file##*/}; echo "body ${file%.body}"; }; done
-:
+for file in "$1"/releases/*.body; do [ -e "$file" ] && {{ file=${{file##*/}}; echo "body ${{file%.body}}"; }}; done
+printf 'meta '; cat "$1/meta.json" 2>/dev/null || echo
+app=$2
+{lock_holder.SCRIPT}:
 """
 
 
 @dataclass(frozen=True)
 class Survey:
-    """All known releases, oldest first; by number, the servers that have the body of the release; and why some servers
-    are unreachable."""
+    """All known releases, oldest first; by number, the servers that have the body of the release; why some servers are
+    unreachable; and who applies something at this moment."""
 
     releases: tuple[Release, ...]
     holders: Mapping[int, tuple[str, ...]]
     unreachable: Mapping[str, str]
+    applying: tuple[Holder, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """The newest record of the formation."""
 
     def named(self, name: str) -> Release:
         """The release named ``v7`` or ``7``. Raises DynoctlError if no server has a record of it."""
@@ -46,20 +53,30 @@ class Survey:
 
 def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) -> Survey:
     """Read the releases of every server. Opened sessions are added to ``sessions``; the caller closes them."""
-    command = Command(("sh", "-c", _LIST, "releases", paths.home(app)))
+    command = Command(("sh", "-c", _LIST, "releases", paths.home(app), app))
     answers, errors = ask_servers(targets, lambda session: session.execute(command)[1], keep=sessions)
     found: list[list[Release]] = []
     holders: dict[int, tuple[str, ...]] = {}
+    metas: list[Mapping[str, Any]] = []
     for server, answer in answers.items():
         releases = []
         for line in answer.splitlines():
             key, _, number = line.partition(" ")
-            if key == "body" and number.isdigit():
+            if key == "meta":
+                metas.append(parse_line(number))
+            elif key == "body" and number.isdigit():
                 holders[int(number)] = (*holders.get(int(number), ()), server)
             elif (parsed := release.parse(parse_line(line))) is not None:
                 releases.append(parsed)
         found.append(releases)
-    return Survey(release.merge(found), holders, summaries(errors))
+    applying = lock_holder.holders(lock_holder.read(answer) for answer in answers.values())
+    meta = max(metas, key=_serial, default={})
+    return Survey(release.merge(found), holders, summaries(errors), applying, meta)
+
+
+def _serial(meta: Mapping[str, Any]) -> int:
+    serial = meta.get("serial")
+    return serial if isinstance(serial, int) and isinstance(meta.get("dynos"), dict) else 0
 
 
 def body(app: str, wanted: Release, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
@@ -76,6 +93,26 @@ def body(app: str, wanted: Release, holders: Sequence[str], sessions: Mapping[st
         f"cannot roll back to v{wanted.number}: no server has the contents of the release",
         "see which releases can be rolled back to: dynoctl releases",
     )
+
+
+def running(
+    app: str, targets: Sequence[Target], fits: Callable[[str, str], bool], sessions: dict[str, Session]
+) -> tuple[Stored, Mapping[str, Any]] | None:
+    """The release that runs and the newest record of the formation; None if nothing is recorded on a reachable server.
+    Raises DynoctlError if no reachable server has the contents of the release."""
+    surveyed = survey(app, targets, sessions)
+    now = release.current(surveyed.releases)
+    if now is None or not _serial(surveyed.meta):
+        return None
+    holders = surveyed.holders.get(now.number, ())
+    try:
+        text = body(app, now, holders, sessions)
+    except DynoctlError:
+        raise DynoctlError(
+            f"cannot read the running release v{now.number}: no reachable server has its contents",
+            "to use dyno.yaml and the source instead: --with-changes",
+        ) from None
+    return unpack(now.number, text, fits), surveyed.meta
 
 
 def stored(

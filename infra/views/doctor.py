@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from infra.ops.doctor import Finding, Report
+from infra.views import under_way
 from infra.views.style import Style, printable
 
 _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
@@ -11,7 +12,7 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
 def render(report: Report, style: Style) -> str:
     """One line per finding, with its fix below, and a summary."""
     width = max(len(finding.check) for finding in report.findings)
-    lines: list[str] = []
+    lines = [style("yellow", words) for words in under_way.sentences(report.applying)]
     server = None
     for finding in report.findings:
         if finding.server != server:
@@ -33,6 +34,7 @@ def document(report: Report) -> dict[str, object]:
     return {
         "format_version": 1,
         "ok": report.failed == 0,
+        "applying": under_way.document(report.applying),
         "unreachable": list(report.unreachable),
         "findings": [_as_json(finding) for finding in report.findings],
     }

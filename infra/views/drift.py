@@ -8,7 +8,7 @@ from dataclasses import asdict
 from infra.fleet.logins import Login
 from infra.model.resource import Change
 from infra.plan.plan import Plan
-from infra.views import plan_json
+from infra.views import plan_json, under_way
 from infra.views.plan_text import change_lines, unreachable_lines
 from infra.views.style import Style, printable
 
@@ -21,7 +21,7 @@ def drifted(plan: Plan) -> list[Change]:
 def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style: Style) -> str:
     """Every drifted resource with what was found and what the manifest says, and the logins since ``moment``."""
     changes = drifted(plan)
-    lines: list[str] = []
+    lines = [style("yellow", words) for words in under_way.sentences(plan.applying)]
     for change in changes:
         lines += change_lines(change, (), style, verbose=True, only=change.drifted or None)
     for server, found in logins.items():
@@ -33,6 +33,9 @@ def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style
         when = printable(moment)
         lines.append(f"Logins on {server} since the last apply ({when}): {who or 'none in its journal'}.")
     lines += unreachable_lines(plan, style)
+    if plan.applying:
+        lines.append("Drift cannot be told from what that apply has not finished. Run this again when it has ended.")
+        return "\n".join(lines)
     if not changes:
         where = " on the reachable servers" if plan.unreachable else ""
         lines.append(style("green", "No drift.") + f" Nothing was changed by hand{where} since the last apply.")
@@ -51,6 +54,7 @@ def document(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str) -> 
         "app": plan.app,
         "drift": [plan_json.change(change) for change in drifted(plan)],
         "since": moment,
+        "applying": under_way.document(plan.applying),
         "logins": {server: [asdict(login) for login in found] for server, found in logins.items()},
         "errors": [error.as_json() for error in plan.errors],
         "unreachable": {server: error.summary for server, error in plan.unreachable.items()},

@@ -7,7 +7,8 @@ from typing import Any
 
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.model.formation import Formation
-from infra.model.release import Release
+from infra.model.lock_holder import Holder
+from infra.model.release import Hold, Release
 from infra.model.resource import Action, Attribute, Attributes, Change, Effect, Fingerprint, Resource
 from infra.plan.plan import Check, Plan
 from infra.sensitive import Sensitive
@@ -52,6 +53,8 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         idle=frozenset(document.get("idle", ())),
         canary=bool(document.get("canary", False)),
         evacuated=tuple(document.get("evacuated", ())),
+        held=None if document.get("held") is None else Hold(**document["held"]),
+        applying=tuple(Holder(**holder) for holder in document.get("applying", ())),
     )
 
 

@@ -17,6 +17,7 @@ from infra.model.resource import Change
 from infra.plan.plan import Plan
 from infra.views.plan_text import EFFECTS, SYMBOLS, change_lines, check_lines, gates, summary
 from infra.views.style import Style, printable
+from infra.views.under_way import above
 
 _PLAIN = Style(False)
 _CLASSES = {"create": "add", "update": "change", "restart": "change", "delete": "gone"}
@@ -84,6 +85,8 @@ def _counts(plan: Plan) -> Iterator[Values]:
 
 
 def _alerts(plan: Plan) -> Iterator[Values]:
+    for words in above(plan):
+        yield {"class": "change", "words": words, "hint": ""}
     for diagnostic in plan.errors:
         yield {"class": "gone", "words": f"Error: {diagnostic.summary}", "hint": diagnostic.hint}
     for error in plan.unreachable.values():

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from infra.model.resource import Change
 from infra.plan.plan import Plan
+from infra.views import under_way
 from infra.views.attributes import differences, plain
 
 FORMAT_VERSION = 1
@@ -37,6 +38,8 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "leaving": list(plan.leaving),
         "unreachable": {server: error.summary for server, error in plan.unreachable.items()},
         "evacuated": list(plan.evacuated),
+        "held": None if plan.held is None else asdict(plan.held),
+        "applying": under_way.document(plan.applying),
         "errors": [error.as_json() for error in plan.errors],
         "summary": plan.counts(),
         "fingerprint": plan.fingerprint,

@@ -10,6 +10,7 @@ from infra.model import naming
 from infra.plan.plan import Plan
 from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, summary
 from infra.views.style import Style, printable
+from infra.views.under_way import above
 
 LIMIT = 65_536
 """The longest comment on GitHub, in characters."""
@@ -26,6 +27,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
     head = [
         f"### dynoctl plan: {_code(plan.app)}",
         "",
+        *(line for words in above(plan) for line in ("> [!IMPORTANT]", f"> {_text(words)}", "")),
         _summary(plan),
         *_alerts(plan),
         *_batches(plan),

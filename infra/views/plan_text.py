@@ -10,6 +10,7 @@ from infra.model.resource import Action, Change
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat, text
 from infra.views.style import Style, clean, printable
+from infra.views.under_way import above
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "restart": "↻"}
 COLORS = {"create": "green", "update": "yellow", "delete": "red", "restart": "cyan"}
@@ -19,10 +20,11 @@ EFFECTS = {"start": "starts", "restart": "restarts", "stop": "stops"}
 
 def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, verbose: bool = False) -> str:
     """The whole plan. ``headlines`` holds, by kind, the attributes to show of a new resource."""
-    lines: list[str] = []
+    lines = [style("yellow", line) for line in above(plan)]
+    lines += [""] if lines else []
     for change in plan.changes:
         lines += change_lines(change, headlines.get(change.resource.kind, ()), style, verbose=verbose)
-    if lines:
+    if plan.changes:
         before = gates(plan)
         lines += ["", *_placement(plan, style), *([""] if before else []), *before, *batch_lines(plan, style), ""]
     lines += check_lines(plan, style)

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from infra.model.release import Release, current
+from infra.model.release import UNFINISHED, Release, current
 from infra.views.style import Style, printable
 from infra.views.table import line, padded
 
 _HEAD = ("RELEASE", "WHEN", "WHO", "RESULT", "SLUG", "COMMIT", "MESSAGE")
 
 
-def table(releases: Sequence[Release], now: Release | None, holders: Mapping[int, Sequence[str]], style: Style) -> str:
-    """One line per release. A star marks the current release: the newest that was rolled out completely."""
+def table(
+    releases: Sequence[Release],
+    now: Release | None,
+    holders: Mapping[int, Sequence[str]],
+    style: Style,
+    *,
+    under_way: bool = False,
+) -> str:
+    """One line per release. A star marks the current release: the newest that was rolled out completely. With
+    ``under_way``, an apply is running at this moment, so that the newest release is not left unfinished, but in
+    progress."""
     if not releases:
         return "No releases are recorded on the servers."
+    if under_way and releases[-1].result == UNFINISHED:
+        releases = [*releases[:-1], replace(releases[-1], result="in progress")]
     rows = [_HEAD, *(_cells(release) for release in releases)]
     lines = []
     for number, (_, cells) in enumerate(zip(rows, padded(rows), strict=True)):
@@ -24,7 +35,7 @@ def table(releases: Sequence[Release], now: Release | None, holders: Mapping[int
         if number:
             release = releases[number - 1]
             mark = "*" if now is not None and release.number == now.number else " "
-            cells[3] = style("green" if release.result == "ok" else "red", cells[3])
+            cells[3] = style({"ok": "green", "in progress": "yellow"}.get(release.result, "red"), cells[3])
             if release.number not in holders:
                 cells = [style("dim", cell) if place != 3 else cell for place, cell in enumerate(cells)]
         lines.append(line([f"{mark} {cells[0]}", *cells[1:]]))

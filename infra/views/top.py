@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from infra.model import naming, routing
+from infra.model import lock_holder, naming, routing
 from infra.model.dyno_status import WELL, Row
+from infra.model.lock_holder import Holder
 from infra.ops.monitor import Sample
+from infra.views import under_way
 from infra.views.dynos import span
 from infra.views.formation import memory
 from infra.views.style import printable
@@ -34,12 +36,13 @@ def screen(app: str, samples: Sequence[Sample], now: datetime, width: int, heigh
 
     rows = _rows(samples)
     head = Text.assemble((app, "bold"), f"  {_up(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
-    room = height - 5  # minus the heading, two headers and two empty lines
+    above = [Text(words, "yellow") for words in under_way.sentences(_applying(samples))]
+    room = height - 5 - len(above)  # minus the heading, two headers and two empty lines
     servers = sorted(samples, key=lambda sample: not sample.unreachable) if len(samples) > room // 2 else list(samples)
     servers, others = _clipped(servers, max(room // 2, room - len(rows)))
     shown, more = _clipped(rows, room - len(servers) - len(others))
     wide = width >= WIDE
-    return Group(head, Text(), _servers(servers), *others, Text(), _dynos(shown, wide=wide, bars=wide), *more)
+    return Group(*above, head, Text(), _servers(servers), *others, Text(), _dynos(shown, wide=wide, bars=wide), *more)
 
 
 def _up(rows: Sequence[tuple[Sample, Row]]) -> str:
@@ -62,6 +65,8 @@ def plain(app: str, samples: Sequence[Sample], now: datetime, console: Console) 
     """The view as text, with all dynos."""
     with console.capture() as captured:
         rows = _rows(samples)
+        for words in under_way.sentences(_applying(samples)):
+            console.print(words, highlight=False, markup=False, style="yellow")
         console.print(f"{app}  {_up(rows)} dynos up  {now:%H:%M:%S}\n", highlight=False)
         console.print(_servers(samples), "", _dynos(rows, wide=True, bars=False), sep="\n")
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
@@ -71,6 +76,7 @@ def document(samples: Sequence[Sample]) -> dict[str, object]:
     """The servers and dynos as JSON, format version 1. Memory is in bytes, ``cpu`` and ``share`` in cores."""
     return {
         "format_version": 1,
+        "applying": under_way.document(_applying(samples)),
         "servers": [
             {
                 "server": sample.server,
@@ -101,6 +107,10 @@ def document(samples: Sequence[Sample]) -> dict[str, object]:
             for sample, row in _rows(samples)
         ],
     }
+
+
+def _applying(samples: Sequence[Sample]) -> tuple[Holder, ...]:
+    return lock_holder.holders(sample.holder for sample in samples if not sample.unreachable)
 
 
 def _rows(samples: Sequence[Sample]) -> list[tuple[Sample, Row]]:

@@ -100,8 +100,12 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
     assert (history["command"], history["result"], history["release"]) == ("rollback", "ok", 3)
     assert app.dynoctl("rollback", "v1", "--auto-approve").stdout == "No changes. The servers match v1.\n"
 
-    # dyno.yaml still says the other one, and a plan says so.
+    # dyno.yaml still says the other one, and a plan says so; it is not applied by accident.
     assert app.plan()["new_release"] is True
+    assert app.dynoctl("plan").stdout.startswith("v3, a rollback from v2 to v1 by ")
+    held = app.apply(code=1)
+    assert "error: v3, a rollback from v2 to v1 by " in held.stderr and "dynoctl apply --over-rollback" in held.stderr
+    assert says(app) == {f"VERSION one {len(SECRET)}"}
     assert app.dynoctl("rollback", "--auto-approve").stdout.count("v4, a rollback to v2;") == 1
     assert says(app) == {"second two 5"}
     app.settled()
@@ -218,6 +222,10 @@ def test_the_lock_is_shown_and_waited_for(app: Project, fleet: Any) -> None:
     assert set(locks) == {server["name"] for server in app.manifest["servers"]}
     done = app.dynoctl("apply", "--auto-approve", code=1)
     assert "another apply is running" in done.stderr
+    for command in ("plan", "ps", "history", "releases", "top", "drift", "doctor"):
+        text = app.dynoctl(command, code=None).stdout
+        assert " is applying v2 since " in text.splitlines()[0], f"{command}:\n{text}"
+        assert not any(word in text for word in ("changed by hand", "unfinished", "was interrupted")), text
     waiting = app.start("apply", "--auto-approve", "--lock-timeout", "180")
     assert waiting.stderr is not None
     assert any("waiting for it to end" in line for line in waiting.stderr)

@@ -171,7 +171,7 @@ def test_an_upgrade_loses_nothing_and_runs_nothing_twice(app: Project, fleet: An
     # What 0.1.0 released can still be gone back to, and forward.
     app.dynoctl("rollback", "v1", "--auto-approve")
     assert {app.get(row, "/env?of=WORD") for row in app.ps().values() if row["port"]} == {"one"}
-    app.apply()
+    app.dynoctl("apply", "--auto-approve", "--over-rollback")
     before = state(app)
     assert before["upload"] == "x" and running(fleet) == dynos
     schedules.once(app, since, time.time() - schedules.EVERY)

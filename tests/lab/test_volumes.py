@@ -149,5 +149,5 @@ def test_going_back_to_before_there_was_one(keeps: Project) -> None:
     assert keeps.get(keeps.ps()["web.1"], "/write?of=public/uploads/a.txt") == "written"
     keeps.dynoctl("rollback", "--auto-approve")
     assert keeps.get(keeps.ps()["web.1"], "/read?of=public/uploads/a.txt") == "403 Errno::ENOENT"
-    keeps.apply()
+    keeps.dynoctl("apply", "--auto-approve", "--over-rollback")
     assert keeps.get(keeps.ps()["web.1"], "/read?of=public/uploads/a.txt") == "x"

@@ -70,6 +70,8 @@ HAPPENINGS = (
     "squat",
     "starve",
     "clear",
+    "neighbour",
+    "neighbour",
 )
 COMMANDS = ("apply",) * 12 + (
     "target",
@@ -79,6 +81,7 @@ COMMANDS = ("apply",) * 12 + (
     "forget",
     "rollback",
     "rollback",
+    "over",
     "restart",
     "destroy",
     "end",

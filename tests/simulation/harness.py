@@ -61,6 +61,11 @@ class Outcome:
         return "\n".join(f"{failure.summary} {failure.detail}" for failure in self.report.failures)
 
 
+def _digest(*values: object) -> str:
+    """Stands for the sha256 of the manifest's files: every edit changes it."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
 def manifest(
     *servers: str | Server,
     web: int = 2,
@@ -85,7 +90,7 @@ def manifest(
         servers=tuple(named),
         dynos=dynos,
         env=dict(env or {}),
-        digest=slug,
+        digest=_digest(servers, web, env, worker, router, schedule, when, rollout, keys),
         schedule=(Schedule("nightly", "sweep", ("*-*-* 03:00:00",), when),) if schedule else (),
         router=Routing("sim", tuple(router)) if router else None,
         rollout=rollout or Rollout(),
@@ -146,7 +151,7 @@ class Simulation:
         *,
         selection: Selection = EVERYTHING,
         message: str = "",
-        lock_timeout: float = 0,
+        lock_timeout: float | None = None,
         skip_unreachable: bool = False,
         before: Callable[[], None] = lambda: None,
         stop: Callable[[Event], bool] = lambda _: False,
@@ -176,7 +181,7 @@ class Simulation:
         with in_order(self._numbers), mock.patch("infra.fleet.ask.Session", self.fleet.connect):
             return releases.stored(APP, name, targets(wanted), REGISTRY.fits, {})
 
-    def restart(self, wanted: Manifest, *names: str, **options: Any) -> Outcome:
+    def restart(self, wanted: Manifest, *names: str, lock_timeout: float | None = None, **options: Any) -> Outcome:
         """``dynoctl restart``."""
 
         def plan() -> Prepared:
@@ -184,7 +189,7 @@ class Simulation:
                 return restarting.prepare(wanted, REGISTRY, names, connect=self.fleet.connect)
 
         def make(ready: Prepared, listener: Listener) -> Restarter:
-            return Restarter(ready, listener, clock=self.fleet.clock)
+            return Restarter(ready, listener, lock_timeout, self.fleet.clock)
 
         return self._run(plan, make, restart=True, **options)
 

@@ -83,7 +83,7 @@ class Watch:
         self.active = False
 
     def hear(self, what: str, server: SimServer, unit: str) -> None:
-        if (not unit.startswith(PREFIX) and what not in ("commanded", "ended")) or unit.startswith(f"{PREFIX}admin-"):
+        if not is_ours(unit) and (what not in ("commanded", "ended") or unit.startswith(f"{PREFIX}admin-")):
             return
         getattr(self, what)(server, unit)
 
@@ -111,7 +111,7 @@ class Watch:
     def is_down(self, machine: str, unit: str) -> bool:
         """Whether a dyno that was up, and that the plan does not stop, does not run now."""
         assert self.plan is not None
-        if machine not in self.machines or not unit.startswith(PREFIX) or unit.startswith(f"{PREFIX}admin-"):
+        if machine not in self.machines or not is_ours(unit):
             return False
         server = next(server for server in self.fleet.servers.values() if server.machine_id == machine)
         process = server.processes.get(unit)
@@ -189,6 +189,11 @@ def upstreams(server: SimServer) -> dict[str, str]:
     return dict(json.loads(text)["upstreams"]) if text else {}
 
 
+def is_ours(unit: str) -> bool:
+    """Whether a unit is of the app, and not of the one whose name begins as the app's does."""
+    return unit.startswith(PREFIX) and not unit.startswith(f"{PREFIX}admin-")
+
+
 def dyno_of(unit: str) -> str:
     type_, _, number = unit.removeprefix(PREFIX).rpartition("-")
     return f"{type_}.{number}"
@@ -213,7 +218,7 @@ def check_outcome(watch: Watch, wanted: Wanted, run: Run, outcome: Outcome) -> N
                 assert server.version == before.versions.get(server.machine_id), f"{server.host} was touched"
         return
     now = snapshot(fleet)
-    if run.command in ("apply", "target", "evacuate", "forget") and (report.rejected or report.fully_reverted):
+    if run.command in ("apply", "over", "target", "evacuate", "forget") and (report.rejected or report.fully_reverted):
         new = release_of(wanted)
         for (machine, unit), release in now.running.items():
             if release == new and unit.startswith(PREFIX) and f"{dyno_of(unit)}" not in "".join(report.stranded):

@@ -10,7 +10,7 @@ from infra.errors import DynoctlError, Unreachable
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, RemoteBuild, Sections, StepFailed
-from infra.state import releases
+from infra.state import audit_log, releases
 from tests.simulation import facts
 from tests.simulation.faults import PARTIAL, Fault, Kind
 from tests.simulation.programs import PROGRAMS
@@ -74,6 +74,8 @@ class SimSession:
                     text = self.fleet.sections[fragment.script](server, fragment.variables)
                 known = server.cache[key] = (server.version, text)
             found[name] = (0, known[1])
+            if name == "facts":
+                found[name] = (0, "\n".join([known[1], *_lock(server, key[1])]))
         return found
 
     def execute(self, command: Command) -> tuple[int, str]:
@@ -184,10 +186,13 @@ class SimShell:
     def take(self) -> SimShell:
         self._open().plain("lock")
         server = self.session.server
-        other = server.locks.get(self.app)
+        # Apps that share a server wait for each other.
+        app, other = next(iter(server.locks.items()), ("", None))
+        if self.app in server.locks:
+            app, other = self.app, server.locks[self.app]
         if other is not None:
             self.close()
-            raise LockTaken(self.name, other.holder if isinstance(other, SimShell) else str(other))
+            raise LockTaken(self.name, _holder(other), "" if app == self.app else app)
         server.locks[self.app] = self
         server.lock_files.add(self.app)
         return self
@@ -228,6 +233,11 @@ class SimShell:
         self.release()
 
 
+def _holder(held: object) -> str:
+    """How the holder of a lock identifies itself."""
+    return held.holder if isinstance(held, SimShell) else str(held)
+
+
 def words(command: Command) -> str:
     """A command in a few words, for the trace."""
     argv = command.argv
@@ -251,10 +261,24 @@ def _list_releases(server: SimServer, argv: tuple[str, ...], stdin: str) -> Step
     yield
     paths = server.below(f"{argv[0]}/releases")
     bodies = [f"body {path.rpartition('/')[2].removesuffix('.body')}" for path in paths if path.endswith(".body")]
-    return 0, "\n".join([server.files[path].strip() for path in paths if path.endswith(".json")] + bodies)
+    found = [server.files[path].strip() for path in paths if path.endswith(".json")]
+    meta = f"meta {server.files.get(f'{argv[0]}/meta.json', '').strip()}"
+    return 0, "\n".join([*found, *bodies, meta, *_lock(server, argv[1])])
+
+
+def _read_holder(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    """What ``infra.state.audit_log`` asks: who holds the lock."""
+    yield
+    return 0, "\n".join(_lock(server, argv[0]))
+
+
+def _lock(server: SimServer, app: str) -> list[str]:
+    """What ``infra.model.lock_holder`` prints."""
+    return [f"lock {_holder(server.locks[app])}"] if app in server.locks else []
 
 
 SCRIPTS[releases._LIST] = _list_releases
+SCRIPTS[audit_log._HOLDER] = _read_holder
 
 
 def _cat(server: SimServer, path: str) -> Steps:

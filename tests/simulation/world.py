@@ -13,6 +13,7 @@ from infra.errors import OK, UNREACHABLE
 from infra.fleet.facts import newest_meta
 from infra.model.origin import Origin
 from infra.plan.selection import Selection
+from tests.simulation import other_users
 from tests.simulation import wanted as words
 from tests.simulation.harness import APP, KILLED, Outcome, Simulation
 from tests.simulation.invariants import Watch, check_outcome, check_running, check_settled, snapshot
@@ -56,6 +57,9 @@ class World:
             self.named[host].skew = skew
         other_app(self.named["s1"])
         self.other = of_other(self.named["s1"])
+        self.rolled_back: Wanted | None = None
+        """The manifest that was rolled back from: until somebody decides so, nothing brings it back."""
+        self.neighbours = 0
 
     def perform(self, operation: Operation) -> None:
         """Do one thing. Raises AssertionError if a promise is broken."""
@@ -80,7 +84,7 @@ class World:
         self.fleet.clock.advance(24 * HOUR)
         self.wanted = self.wanted.mended()
         unknown = self._unknown()
-        outcome = self._run(Run("apply"))
+        outcome = self._run(Run("over"))
         if outcome.code == UNREACHABLE and outcome.plan and not {*outcome.plan.unreachable} & {*self.wanted.servers}:
             # It left the manifest before it got another address: nobody can find it.
             gone = tuple(outcome.plan.unreachable)
@@ -88,7 +92,7 @@ class World:
         if "no reachable server has records" in _why(outcome):
             # None of those to which it was applied is to be found, or has records.
             hint = self.simulation.hint[APP]
-            here = {server.machine_id for name in self.wanted.servers if (server := self._called(name))}
+            here = {server.machine_id for name in self.wanted.servers if (server := self.called(name))}
             gone = tuple(sorted({way["name"] for machine, way in hint.items() if machine not in here}))
             outcome = self._run(Run("forget", names=gone))
         assert outcome.code == OK, f"the last apply failed: {outcome.code} {_why(outcome)}"
@@ -103,7 +107,7 @@ class World:
         for server in self.watch.servers.values() if outcome.report is not None else ():
             assert APP not in server.lock_files, f"{server.host} keeps the files of a lock"
 
-    def _called(self, name: str) -> SimServer:
+    def called(self, name: str) -> SimServer:
         """The server that has a name in the manifest."""
         return self.fleet.servers[dict(self.wanted.addresses).get(name, name)]
 
@@ -111,12 +115,12 @@ class World:
         """The machines of the manifest that a command must not change, as their address in it is wrong."""
         if run.command in ("destroy", "end", "forget"):
             return set()
-        return {self._called(name).machine_id for name in self.wanted.mistyped & {*self.wanted.servers}}
+        return {self.called(name).machine_id for name in self.wanted.mistyped & {*self.wanted.servers}}
 
     def _unknown(self) -> set[str]:
         """Machines outside the manifest to which nothing leads: the newest record does not know them, nor does any that
         it was made from."""
-        here = [self._called(name) for name in self.wanted.servers]
+        here = [self.called(name) for name in self.wanted.servers]
         newest = max((_meta(server) for server in here), key=lambda meta: int(meta.get("serial", 0)))
         hosts = {server.machine_id: server.host for server in self.named.values()}
         ways = {**newest.get("spares", {}), **newest.get("servers", {})}
@@ -159,6 +163,7 @@ class World:
         if run.command in ("evacuate", "forget"):
             self.watch.given_up |= {server.machine_id for name, server in self.named.items() if name in run.names}
         simulation.on_ready = self._ready
+        known = any(_meta(self.called(name)) for name in self.wanted.servers)
         left = run.stop
 
         def stop(_: object) -> bool:
@@ -176,6 +181,7 @@ class World:
 
         options: dict[str, Callable[[], Outcome]] = {
             "apply": lambda: simulation.apply(manifest, stop=stop, before=between),
+            "over": lambda: simulation.apply(manifest, stop=stop, before=between, over_rollback=True),
             "target": lambda: simulation.apply(manifest, selection=Selection(run.names)),
             "replace": lambda: simulation.apply(manifest, selection=Selection(replaces=run.names)),
             "evacuate": lambda: simulation.apply(manifest, evacuate=frozenset(run.names)),
@@ -197,6 +203,9 @@ class World:
                 now = (server.boot, server.files, server.timers)
                 assert now == held[server.machine_id], f"{server.host} was changed, and its address is mistyped"
         check_outcome(self.watch, self.wanted, run, outcome)
+        other_users.check_rollback(self, run, outcome, known=known)
+        if run.between is not None and run.between.what == "neighbour":
+            other_users.check_stale(self, run, outcome)
         if self._whole(run, outcome):
             check_running(fleet, self.wanted, outcome, self.forgotten | self._unknown())
         return outcome
@@ -205,7 +214,7 @@ class World:
         """Whether a command says that everything is as it is wanted, with nobody away who could know better."""
         up = all(server.up and not server.refuses for server in self.named.values())
         calm = not run.faults and not run.stop and run.between is None
-        return run.command in ("apply", "replace") and outcome.code == OK and up and calm
+        return run.command in ("apply", "over", "replace") and outcome.code == OK and up and calm
 
     def _ready(self, ready: Prepared) -> None:
         newest = newest_meta(seen.facts for seen in ready.fleet.found.values())
@@ -221,7 +230,7 @@ class World:
 
     def _name(self, server: SimServer) -> str:
         """The name of a server in the manifest."""
-        return next(name for name in HOSTS if self._called(name) is server)
+        return next(name for name in HOSTS if self.called(name) is server)
 
     def _move(self, server: SimServer, to: str) -> None:
         name = self._name(server)
@@ -233,7 +242,11 @@ class World:
         return tuple((one.host, next(iter(one.others))) for one in self.named.values() if one.others)
 
     def _happen(self, what: str, server: SimServer) -> None:
+        if what in ("wipe", "rebuild"):
+            self.rolled_back = None  # it may have had the only record
         match what:
+            case "neighbour":
+                other_users.apply_neighbour(self)
             case "reboot":
                 if server.powered:
                     server.shut_down()
@@ -265,7 +278,7 @@ class World:
                 server.others = {} if server.others else {f"{server.machine_id}.lan": f"192.168.0.{server.boot}"}
                 self.wanted = replace(self.wanted, detours=self._detours())
             case "rename":
-                names = [self._called(name).host for name in HOSTS]
+                names = [self.called(name).host for name in HOSTS]
                 self.wanted = replace(self.wanted, addresses=tuple(zip(HOSTS, names[1:] + names[:1], strict=True)))
             case "mistype":
                 self.wanted = replace(self.wanted, mistyped=self.wanted.mistyped | {self._name(server)})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.remote.locked import _HEART, _OLD_BEATS
+from infra.remote.lock_scripts import HEART, OLD_BEATS
 from infra.remote.quote import assign
 
 LIMIT = 60
@@ -24,7 +24,7 @@ class Heart:
 
     def __init__(self, directory: Path, patience: int) -> None:
         self.directory = directory
-        script = assign({"app": "shop", "nonce": "n", "patience": str(patience)}) + _HEART
+        script = assign({"app": "shop", "nonce": "n", "patience": str(patience)}) + HEART
         self.shell = subprocess.Popen(
             ["sh", "-s"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -107,6 +107,6 @@ def test_one_that_was_killed_is_swept_and_none_that_beats(tmp_path: Path) -> Non
         (tmp_path / name).write_text("1\n")
         if name != "shop.lock.beat.new":
             os.utime(tmp_path / name, (0, time.time() - 600))
-    script = assign({"app": "shop", "patience": "45"}) + _OLD_BEATS.replace("/run/dynoctl", str(tmp_path))
+    script = assign({"app": "shop", "patience": "45"}) + OLD_BEATS.replace("/run/dynoctl", str(tmp_path))
     subprocess.run(["sh", "-s"], input=script, text=True, check=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(set(names) - {"shop.lock.beat.old"})

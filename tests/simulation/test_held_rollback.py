@@ -1,0 +1,161 @@
+"""A rollback is held: what was rolled back from does not come back until somebody decides so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.engine import plan_file
+from infra.errors import ERROR, OK, REJECTED, DynoctlError
+from infra.manifest.model import Reference
+from infra.views import plan_json, plan_markdown, plan_text
+from infra.views.style import Style
+from tests.simulation.app import deployed, running
+from tests.simulation.faults import Kind
+from tests.simulation.harness import KILLED, Simulation, manifest
+
+HELD = "v3, a rollback from v2 to v1 by "
+
+
+def rolled_back(**keys: object) -> Simulation:
+    """web.1 and web.2 run again the slug a, in v3; the manifest is still that of v2, with the slug b."""
+    fleet = deployed("s1", "s2", **keys)
+    assert fleet.apply(manifest(slug="b", **keys)).code == OK  # type: ignore[arg-type]
+    assert fleet.rollback(manifest(slug="b", **keys)).code == OK  # type: ignore[arg-type]
+    return fleet
+
+
+def is_held(fleet: Simulation, wanted: object, **options: object) -> bool:
+    outcome = fleet.apply(wanted, **options)  # type: ignore[arg-type]
+    if outcome.code != ERROR or outcome.report is not None:
+        return False
+    assert HELD in str(outcome.error) and "is held: dyno.yaml and the source are still those of v2" in str(
+        outcome.error
+    )
+    assert isinstance(outcome.error, DynoctlError) and "dynoctl apply --over-rollback" in outcome.error.hint
+    return running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
+def test_an_apply_of_what_was_rolled_back_from_is_refused() -> None:
+    fleet = rolled_back()
+    assert is_held(fleet, manifest(slug="b"))
+    assert is_held(fleet, manifest(slug="b"), evacuate=frozenset()) and fleet.pending(manifest(slug="b")) != []
+    assert fleet.apply(manifest(slug="b"), over_rollback=True).code == OK
+    assert running(fleet) == {"web.1": "b", "web.2": "b"}
+    assert fleet.pending(manifest(slug="b")) == []
+
+
+def test_a_plan_notes_it_on_top() -> None:
+    fleet = rolled_back()
+    plan = fleet.plan(manifest(slug="b")).plan
+    assert plan.errors == () and plan.held is not None and (plan.held.number, plan.held.of, plan.held.over) == (3, 1, 2)
+    for text in (plan_text.render(plan, {}, Style(False)), plan_markdown.render(plan, {})):
+        top = "\n".join(text.splitlines()[:4])
+        assert HELD in top and "--over-rollback" in top
+    assert plan_json.document(plan, {})["held"] == {
+        "number": 3,
+        "of": 1,
+        "over": 2,
+        "who": plan.held.who,
+        "when": plan.held.when,
+    }
+    over = fleet.plan(manifest(slug="b"), over_rollback=True).plan
+    assert over.held is None and "undoes v3, the rollback to v1" in over.notes
+
+
+def test_another_source_or_manifest_is_a_decision() -> None:
+    assert rolled_back().apply(manifest(slug="c")).code == OK
+    assert rolled_back().apply(manifest(slug="b", env={"MODE": "x"})).code == OK
+    assert rolled_back().apply(manifest(slug="b", web=3)).code == OK
+
+
+def test_a_secret_that_changed_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_KEY", "yesterday")
+    keys = {"env": {"KEY": Reference("from_env", "SHOP_KEY")}}
+    fleet = rolled_back(**keys)
+    monkeypatch.setenv("SHOP_KEY", "today")
+    assert is_held(fleet, manifest(slug="b", **keys))  # type: ignore[arg-type]
+
+
+def test_an_edit_from_before_the_rollback_is_none() -> None:
+    fleet = deployed()
+    assert fleet.apply(manifest(slug="b")).code == OK
+    edited = manifest(slug="b", keep=3)
+    assert fleet.rollback(edited).code == OK
+    assert is_held(fleet, edited) and is_held(fleet, manifest(slug="b"))
+
+
+def test_one_that_was_applied_over_is_held_no_more() -> None:
+    fleet = rolled_back()
+    assert fleet.apply(manifest(slug="c")).code == OK
+    assert fleet.apply(manifest(slug="b")).code == OK
+    assert running(fleet) == {"web.1": "b", "web.2": "b"}
+
+
+def test_one_that_was_rejected_over_it_ends_nothing() -> None:
+    fleet = rolled_back()
+    fleet.fault("sim candidate", Kind.FAIL)
+    assert fleet.apply(manifest(slug="c")).code == REJECTED
+    assert is_held(fleet, manifest(slug="b"))
+
+
+def test_a_rollback_behind_a_rollback_holds_both() -> None:
+    fleet = deployed()
+    assert fleet.apply(manifest(slug="b")).code == OK
+    assert fleet.apply(manifest(slug="c")).code == OK
+    assert fleet.rollback(manifest(slug="c")).code == OK
+    assert fleet.rollback(manifest(slug="c"), "v1").code == OK
+    for slug in ("b", "c"):
+        outcome = fleet.apply(manifest(slug=slug))
+        assert outcome.code == ERROR and "is held" in str(outcome.error)
+    assert fleet.rollback(manifest(slug="c"), "v3").code == OK  # that is a decision, too
+    assert fleet.apply(manifest(slug="c")).code == OK
+    assert running(fleet) == {"web.1": "c", "web.2": "c"}
+
+
+def test_a_rollback_that_was_killed_halfway_is_held() -> None:
+    fleet = deployed()
+    assert fleet.apply(manifest(slug="b")).code == OK
+    fleet.fault("sim start", Kind.KILL_BEFORE, nth=2)
+    assert fleet.rollback(manifest(slug="b")).code == KILLED
+    assert fleet.plan(manifest(slug="b")).plan.held is not None
+    assert fleet.rollback(manifest(slug="b"), "v1").code == OK
+    assert is_held(fleet, manifest(slug="b"))
+
+
+def test_what_was_begun_over_a_rollback_is_gone_on_with() -> None:
+    fleet = rolled_back()
+    fleet.fault("sim start", Kind.KILL_BEFORE, nth=2)
+    assert fleet.apply(manifest(slug="b"), over_rollback=True).code == KILLED
+    assert fleet.apply(manifest(slug="b")).code == OK
+    assert running(fleet) == {"web.1": "b", "web.2": "b"}
+
+
+def test_a_server_that_was_away_does_not_bring_it_back() -> None:
+    fleet = deployed("s1", "s2", "s3")
+    assert fleet.apply(manifest("s1", "s2", "s3", slug="b")).code == OK
+    fleet["s3"].connected = False
+    fleet.rollback(manifest("s1", "s2", "s3", slug="b"))
+    fleet["s3"].connected = True
+    outcome = fleet.apply(manifest("s1", "s2", "s3", slug="b"))
+    assert outcome.code == ERROR and "is held" in str(outcome.error)
+
+
+def test_restarts_and_destroy_are_not_held() -> None:
+    fleet = rolled_back()
+    assert fleet.restart(manifest(slug="b")).code == OK
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+    assert fleet.destroy(manifest(slug="b")).code == OK
+
+
+def test_a_saved_plan_is_held_unless_it_was_made_over_the_rollback(tmp_path: Path) -> None:
+    fleet, wanted, file = rolled_back(), manifest(slug="b"), tmp_path / "plan"
+    for over in (False, True):
+        ready = fleet.plan(wanted, over_rollback=over)
+        plan_file.write(file, ready, plan_json.document(ready.plan, {"connections": 2, "execs": 2}))
+        saved = plan_file.read(file)
+        assert saved.over_rollback is over
+        again = fleet.plan(wanted, over_rollback=saved.over_rollback)
+        plan_file.refuse_changed(file, saved, again, plan_json.document(again.plan, {}))
+        assert (again.plan.held is None) is over

@@ -1,0 +1,160 @@
+"""Scaling and evacuating act on what runs: whatever else is edited in the tree stays there, and is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from infra.engine import running as engine
+from infra.engine.prepare import prepare
+from infra.engine.prepared import Request
+from infra.errors import OK, UNREACHABLE, DynoctlError
+from infra.fleet.inventory import targets
+from infra.manifest.model import DynoType, Manifest, Reference, Server
+from infra.state import releases
+from tests.simulation.app import deployed, running
+from tests.simulation.faults import Kind
+from tests.simulation.harness import APP, REGISTRY, Outcome, Simulation, manifest
+from tests.simulation.invariants import upstreams
+
+
+def act(fleet: Simulation, tree: Manifest, counts: Mapping[str, int] | None = None, **asked: Any) -> Outcome:
+    """As ``infra.cli.session`` prepares ``scale`` and ``--evacuate``."""
+
+    def plan(_: Manifest, **options: Any) -> Any:
+        with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
+            found = releases.running(APP, targets(tree), REGISTRY.fits, {})
+        assert found is not None
+        model, request = engine.request(tree, engine.Running(*found), REGISTRY, Request(**asked), counts or {})
+        return prepare(model, REGISTRY, request, connect=fleet.fleet.connect)
+
+    with mock.patch.object(fleet, "plan", plan):
+        return fleet.apply(tree)
+
+
+def notes(outcome: Outcome) -> str:
+    assert outcome.plan is not None
+    return "\n".join(outcome.plan.notes)
+
+
+def edited(*servers: str | Server, web: int = 2, **keys: Any) -> Manifest:
+    """A tree in which somebody is at work."""
+    tree = manifest(*servers, web=web, slug="b", env={"MODE": "new"}, worker=3, schedule=True, router=["s2"], **keys)
+    types = {**tree.dynos, "web": replace(tree.dynos["web"], cpu=500, port=7000)}
+    return replace(tree, dynos=types)
+
+
+def test_scale_changes_the_number_and_nothing_else() -> None:
+    fleet = deployed("s1", "s2", worker=1, router=["s1"])
+    began = {unit: process.since for host in ("s1", "s2") for unit, process in fleet[host].processes.items()}
+    outcome = act(fleet, edited("s1", "s2"), {"web": 4})
+    assert outcome.code == OK, outcome.said
+    assert running(fleet) == {**dict.fromkeys(("web.1", "web.2", "web.3", "web.4"), "a"), "worker.1": "a"}
+    processes = {unit: process for host in ("s1", "s2") for unit, process in fleet[host].processes.items()}
+    assert {unit: processes[unit].since for unit in began} == began, "what ran runs on"
+    assert {process.release.config for process in processes.values()} == {""}
+    assert {process.port for process in processes.values() if process.dyno.startswith("web")} <= set(range(5000, 5005))
+    assert set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3", "web.4"} and not upstreams(fleet["s2"])
+    assert not fleet["s1"].timers and not fleet["s2"].timers
+    said = notes(outcome)
+    assert "left out, as v1 runs on: the source; config vars MODE;" in said and "--with-changes" in said
+    for what in ("dynos.web", "dynos.worker", "schedule.nightly", "router"):
+        assert what in said
+    assert outcome.plan is not None and outcome.plan.release is not None and outcome.plan.release.number == 1
+    assert fleet.pending(manifest("s1", "s2", web=4, worker=1, router=["s1"])) == []
+
+
+def test_scale_down_and_up_again_keeps_the_numbers_of_the_others() -> None:
+    fleet = deployed("s1", "s2", web=3, worker=2)
+    tree = manifest("s1", "s2", web=9, worker=9)
+    assert act(fleet, tree, {"web": 1}).code == OK
+    assert sorted(running(fleet)) == ["web.1", "worker.1", "worker.2"]
+    assert act(fleet, tree, {"worker": 0}).code == OK
+    assert sorted(running(fleet)) == ["web.1"]
+    assert act(fleet, tree, {"worker": 1}).code == OK
+    assert sorted(running(fleet)) == ["web.1", "worker.1"]
+
+
+def test_scale_after_an_apply_that_failed_leaves_the_others_as_they_are() -> None:
+    fleet = deployed("s1", "s2")
+    fleet.fault("sim start", Kind.FAIL, nth=3)
+    assert fleet.apply(manifest("s1", "s2", web=5, worker=1)).code != OK
+    before = {dyno for dyno in running(fleet) if dyno.startswith("web")}
+    act(fleet, manifest("s1", "s2", web=5, worker=1), {"worker": 1})
+    assert {dyno for dyno in running(fleet) if dyno.startswith("web")} == before
+
+
+def test_scale_keeps_a_rollback() -> None:
+    fleet = deployed()
+    fleet.apply(manifest(slug="b"))
+    assert fleet.rollback(manifest(slug="b")).code == OK
+    outcome = act(fleet, manifest(slug="b"), {"web": 3})
+    assert outcome.code == OK and set(running(fleet).values()) == {"a"} and len(running(fleet)) == 3
+
+
+def test_a_release_that_runs_on_one_dyno_only_is_not_spread() -> None:
+    from infra.plan.selection import Selection
+
+    fleet = deployed("s1", "s2", worker=1)
+    fleet.apply(manifest("s1", "s2", slug="b", worker=1), selection=Selection(("web.1",)))
+    assert running(fleet) == {"web.1": "b", "web.2": "a", "worker.1": "a"}
+    assert act(fleet, manifest("s1", "s2", slug="c", worker=2), {"worker": 2}).code == OK
+    assert {dyno: running(fleet)[dyno] for dyno in ("web.1", "web.2", "worker.1")} == {
+        "web.1": "b",
+        "web.2": "a",
+        "worker.1": "a",
+    }
+
+
+def test_servers_that_left_the_tree_stay() -> None:
+    fleet = deployed("s1", "s2")
+    drained = manifest(Server("s1", "s1", drain=True), "s2", web=2)
+    assert act(fleet, drained, {"web": 3}).code == OK
+    assert fleet["s1"].processes and fleet["s2"].processes
+    before = {host: set(fleet[host].processes) for host in ("s1", "s2")}
+    outcome = act(fleet, manifest("s2"), {"web": 4})
+    assert outcome.code == OK and "servers.s1" in notes(outcome)
+    assert all(before[host] <= set(fleet[host].processes) for host in before)
+
+
+def test_a_type_that_is_not_released_cannot_be_scaled() -> None:
+    fleet = deployed()
+    tree = manifest()
+    tree = replace(tree, dynos={**tree.dynos, "api": DynoType("api", 1, command="api")})
+    with pytest.raises(DynoctlError, match="cannot scale api: not a process type of the running release v1"):
+        found = act(fleet, tree, {"api": 1})
+        raise found.error or AssertionError(found)
+
+
+def test_an_evacuation_starts_what_ran() -> None:
+    fleet = deployed("s1", "s2", web=2, schedule=True)
+    dead = next(host for host in ("s1", "s2") if fleet[host].timers)
+    lives = "s1" if dead == "s2" else "s2"
+    fleet[dead].shut_down()
+    outcome = act(fleet, edited("s1", "s2"), evacuate=frozenset({dead}))
+    assert outcome.code in (OK, UNREACHABLE), outcome.said
+    assert {process.dyno for process in fleet[lives].processes.values()} == {"web.1", "web.2"}
+    assert set(running(fleet).values()) == {"a"} and fleet[lives].timers == {"dyno-shop-nightly-1"}
+    assert "the source" in notes(outcome)
+
+
+def test_secrets_that_are_not_at_hand_do_not_stop_an_evacuation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_KEY", "hunter2")
+    keys = {"env": {"KEY": Reference("from_env", "SHOP_KEY")}}
+    fleet = deployed("s1", "s2", **keys)
+    fleet["s2"].shut_down()
+    monkeypatch.delenv("SHOP_KEY")
+    outcome = act(fleet, manifest("s1", "s2", **keys), evacuate=frozenset({"s2"}))  # type: ignore[arg-type]
+    assert len(fleet["s1"].processes) == 2
+    assert {process.release.config for process in fleet["s1"].processes.values()} == {"KEY=hunter2\n"}
+    assert "cannot be read here" in notes(outcome) and "hunter2" not in notes(outcome)
+
+
+def test_nothing_is_said_if_nothing_is_left_out() -> None:
+    fleet = deployed()
+    outcome = act(fleet, manifest(), {"web": 3})
+    assert outcome.code == OK and "left out" not in notes(outcome)
