@@ -71,7 +71,7 @@ def newer(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file, was, becomes in (
         ("infra/__init__.py", f'__version__ = "{__version__}"', '__version__ = "9.0.0"'),
         (
-            "infra/fleet/facts.py",
+            "infra/fleet/meta_record.py",
             f"\nRECORDS_FORMAT = {RECORDS_FORMAT}\n",
             f"\nRECORDS_FORMAT = {RECORDS_FORMAT + 1}\n",
         ),
