@@ -138,7 +138,8 @@ def test_a_script_that_ends_without_a_status(serve: Any) -> None:
 
 def test_a_script_that_never_stops_talking(serve: Any) -> None:
     def talk(channel: paramiko.Channel) -> None:
-        while True:
+        while True:  # slower than the limit on what it may send
+            time.sleep(0.01)
             channel.sendall(b"on and on\n" * 100)
 
     assert "timed out after 1 s" in quick(lambda: serve(talk).run(":", timeout=1))
