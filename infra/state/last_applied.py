@@ -30,8 +30,8 @@ Servers = Mapping[str, Mapping[str, str]]
 
 def read(manifest: Manifest) -> dict[str, Servers]:
     """The servers by app; {} without a hint, or if it is damaged."""
-    path = _path(manifest)
     try:
+        path = _path(manifest)
         if path.stat().st_size > LARGEST:
             return {}
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -45,9 +45,9 @@ def write(manifest: Manifest, servers: Servers) -> None:
     """Remember the servers of the manifest's app, or none. Nothing depends on it, so a failure is ignored."""
     apps = {**read(manifest), manifest.app.name: servers}
     apps = {app: known for app, known in apps.items() if known}
-    path = _path(manifest)
-    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with suppress(OSError):
+    with suppress(OSError):  # also where the working directory is gone
+        path = _path(manifest)
+        new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         if not apps:
             path.unlink(missing_ok=True)
             return

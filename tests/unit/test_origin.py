@@ -88,3 +88,9 @@ def test_a_hint_that_cannot_be_written_fails_nothing(tmp_path: Path, monkeypatch
     one = replace(fleet_of(1, 1), file=tmp_path / "dyno.yaml")
     last_applied.write(one, {"m": {"name": "s1", "host": "a"}})
     assert last_applied.read(one) == {}
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    lost = replace(one, file=Path("dyno.yaml"))
+    last_applied.write(lost, {"m": {"name": "s1", "host": "a"}})
+    assert last_applied.read(lost) == {}
