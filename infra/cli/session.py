@@ -119,7 +119,8 @@ def remember(ready: Prepared, *, ended: bool) -> None:
     if ready.destroy and ended and not ready.plan.unreachable:
         last_applied.write(ready.manifest, {})
     elif not ready.destroy:
-        servers = last_applied.after(ready.manifest, ready.fleet.found, before, ready.forgotten, ended=ended)
+        homes = ready.plan.formation.homes.values()
+        servers = last_applied.after(ready.manifest, ready.fleet.found, homes, before, ready.forgotten, ended=ended)
         last_applied.write(ready.manifest, servers)
 
 

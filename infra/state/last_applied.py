@@ -30,8 +30,8 @@ Servers = Mapping[str, Mapping[str, str]]
 
 def read(manifest: Manifest) -> dict[str, Servers]:
     """The servers by app; {} without a hint, or if it is damaged."""
-    path = _path(manifest)
     try:
+        path = _path(manifest)
         if path.stat().st_size > LARGEST:
             return {}
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -45,9 +45,9 @@ def write(manifest: Manifest, servers: Servers) -> None:
     """Remember the servers of the manifest's app, or none. Nothing depends on it, so a failure is ignored."""
     apps = {**read(manifest), manifest.app.name: servers}
     apps = {app: known for app, known in apps.items() if known}
-    path = _path(manifest)
-    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    with suppress(OSError):
+    with suppress(OSError):  # also where the working directory is gone
+        path = _path(manifest)
+        new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
         if not apps:
             path.unlink(missing_ok=True)
             return
@@ -59,10 +59,17 @@ def write(manifest: Manifest, servers: Servers) -> None:
 
 
 def after(
-    manifest: Manifest, found: Mapping[str, Observed], before: Servers, forgotten: Iterable[str], *, ended: bool
+    manifest: Manifest,
+    found: Mapping[str, Observed],
+    homes: Iterable[str],
+    before: Servers,
+    forgotten: Iterable[str],
+    *,
+    ended: bool,
 ) -> Servers:
-    """The servers to remember after an apply: those of the manifest that were reached, and the earlier ones that were
-    not, or all of them if the apply did not end well (``ended``)."""
+    """The servers to remember after an apply: the ``homes`` of dynos and routers that were reached, and earlier ones
+    that were not, or all of them if the apply did not end well (``ended``)."""
+    carrying = {*homes, *(manifest.router.servers if manifest.router else ())}
     reached = {observed.facts.machine_id for observed in found.values()} if ended else set()
     kept = {machine: way for machine, way in before.items() if machine not in reached | set(forgotten)}
     now = {
@@ -74,7 +81,7 @@ def after(
             "gateway": manifest.ssh.gateway or "",
         }
         for server in manifest.servers
-        if server.name in found
+        if server.name in found and server.name in carrying
     }
     return {**kept, **now}
 

@@ -245,7 +245,9 @@ class Simulation:
         if self.origin is not None and ready.destroy and report.ok and not ready.plan.unreachable:
             self.hint.pop(app, None)
         elif self.origin is not None and not ready.destroy:
-            self.hint[app] = last_applied.after(ready.manifest, found, before, ready.forgotten, ended=report.ok)
+            self.hint[app] = last_applied.after(
+                ready.manifest, found, ready.plan.formation.homes.values(), before, ready.forgotten, ended=report.ok
+            )
 
 
 def _restart_code(ready: Prepared, report: Report) -> int:
