@@ -88,7 +88,11 @@ class _Search:
         for machine in self._known.replaced:
             names.setdefault(self._known.servers[machine], set()).add(machine)
         for machine, target in self.targets.items():
-            for name in {target.name, self._recorded[machine].get("name", "")}:
+            names.setdefault(target.name, set()).add(machine)
+        shown = set(names)
+        for machine in self.targets:
+            name = self._recorded[machine].get("name", "")
+            if name not in shown:  # a name in the plan means that server, and not another one that had it
                 names.setdefault(name, set()).add(machine)
         unknown = self._request.forget - names.keys()
         if unknown:

@@ -111,7 +111,7 @@ class Prepared(Inputs):
     def records_outdated(self) -> bool:
         """Whether the records of a server must be updated although the plan changes nothing on it."""
         if self.destroy:
-            return not self.fleet.unreachable and any(observed.facts.meta for observed in self.fleet.found.values())
+            return not self.fleet.unreachable and any(observed.facts.recorded for observed in self.fleet.found.values())
         planned, found = self.plan.release, self.fleet.found
         staying = found.keys() - {*self.leaving, *self.emptied}
         app, origin = self.manifest.app.name, self.request.origin
@@ -126,7 +126,7 @@ class Prepared(Inputs):
         if leftovers and not self.plan.left_out:
             return True
         to_empty = ((self.emptied | self.left) & found.keys()) - self.plan.left_on - self.plan.busy
-        if any(found[name].facts.meta or found[name].facts.salt for name in to_empty) and not self.plan.left_out:
+        if any(found[name].facts.recorded for name in to_empty) and not self.plan.left_out:
             return True
         if planned is not None and not (self.plan.unreachable or self.plan.changes or self.plan.left_out):
             # The release is unfinished, or a server was unreachable when it ended and has no record of it.

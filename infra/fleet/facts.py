@@ -50,6 +50,8 @@ class Facts:
     bodies: frozenset[int] = frozenset()
     """The numbers of the releases whose body is on this server."""
     salt: str = ""
+    recorded: bool = False
+    """Whether the server has a directory of records of the app, whatever is in it."""
     apt: str = ""
     """``no`` without apt, or the version of Ruby that apt would install ("" if unknown or not needed)."""
 
@@ -130,6 +132,7 @@ set -- /etc/systemd/system/dyno-*.service
 """
     + f"home={paths.STATE}/$app\n"
     + """\
+[ -d "$home" ] && echo recorded yes
 [ -r "$home/salt" ] && { IFS= read -r salt < "$home/salt"; printf 'salt %s\\n' "$salt"; }
 printf 'meta '; cat "$home/meta.json" 2>/dev/null || printf '\\n'
 cat "$home"/applied/*.json "$home"/releases/*.json 2>/dev/null
@@ -228,6 +231,7 @@ def parse(output: str, app: str = "") -> Facts:
         ),
         bodies=frozenset(bodies),
         salt=single.get("salt", ""),
+        recorded="recorded" in single,
         routes=routing.read(output),
         one_offs=one_offs.read(output, app),
         addresses=frozenset(addresses),

@@ -1,5 +1,5 @@
-"""Removals that are held back: a router on a server that cannot be asked may still lead to a dyno, a dyno that must
-never be on two servers may run there, or a one-off dyno is under way."""
+"""Removals that are held back: a router on a server that cannot be asked may still lead to a dyno, nobody knows whether
+the dyno's new home runs it, a dyno that must never be on two servers may run there, or a one-off dyno is under way."""
 
 from __future__ import annotations
 
@@ -75,14 +75,18 @@ def hold(
     """The removals to hold back. ``routers`` are the servers of ``unseen_routers``; ``one_offs`` are those under way,
     by server."""
     routed: dict[str, list[str]] = {}
+    awaited: dict[tuple[str, str], dict[str, None]] = {}
     paused: dict[tuple[str, str], str] = {}
     for change in changes:
         server, dyno = change.resource.server, change.resource.dyno
         home = formation.homes.get(dyno or "")
         if dyno is None or not change.action.removes or home == server:
             continue
-        if routers and naming.parse_dyno(dyno)[0] == "web" and dyno not in routed.setdefault(server, []):
+        web = naming.parse_dyno(dyno)[0] == "web"
+        if routers and web and dyno not in routed.setdefault(server, []):
             routed[server].append(dyno)
+        elif web and not routers and home in unreachable:
+            awaited.setdefault((server, home or ""), {})[dyno] = None
         provider = providers[change.resource.kind]
         if provider.alone and home in unreachable and provider.dormant(change.before or {}):
             paused[server, dyno] = home or ""
@@ -91,6 +95,11 @@ def hold(
         f"{'it' if len(dynos) == 1 else 'them'}"
         for server, dynos in routed.items()
         if dynos
+    ]
+    notes += [
+        f"kept on {server}: {_names([*dynos])}; {home}, where {'it belongs' if len(dynos) == 1 else 'they belong'}, is "
+        "unreachable and may not run " + ("it" if len(dynos) == 1 else "them")
+        for (server, home), dynos in awaited.items()
     ]
     notes += [
         f"kept on {server}: {dyno}, paused to move to {home}, which is unreachable and may run it; "
@@ -107,6 +116,7 @@ def hold(
                 "else a one-off dyno needs"
             )
     dynos = {(server, dyno) for server, names in routed.items() for dyno in names}
+    dynos |= {(server, dyno) for (server, _), names in awaited.items() for dyno in names}
     return Held(frozenset(dynos | paused.keys()), tuple(notes), slugs)
 
 

@@ -71,6 +71,9 @@ def render(server: SimServer, app: str, reached_by: str) -> str:
     for path, text in server.files.items():
         if path.startswith(f"{STATE}/") and path.endswith("/origin"):
             lines.append(f"origin {path} {text.strip()}")
+    lines += (
+        ["recorded yes"] if any(path.startswith(f"{home}/") for path in (*server.files, *server.directories)) else []
+    )
     lines += [f"salt {salt}"] if salt else []
     lines.append(f"meta {meta}")
     return "\n".join(

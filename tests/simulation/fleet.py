@@ -67,7 +67,7 @@ class SimFleet:
     def add(self, host: str, *, cores: int = 4) -> SimServer:
         """A new machine at an address."""
         self._numbers += 1
-        server = SimServer(self, host, f"machine{self._numbers:02}", f"10.0.0.{self._numbers}", cores)
+        server = SimServer(self, host, f"{self._numbers:02}machine", f"10.0.0.{self._numbers}", cores)
         self.servers[host] = server
         return server
 
@@ -77,7 +77,7 @@ class SimFleet:
         server.wipe()
         if not same:
             self._numbers += 1
-            server.machine_id = f"machine{self._numbers:02}"
+            server.machine_id = f"{self._numbers:02}machine"
         return server
 
     def at(self, address: str) -> SimServer | None:

@@ -211,7 +211,7 @@ class SimServer:
     def run(self, app: str, seconds: float) -> str:
         """Start a one-off dyno like one of the app's dynos, as ``dynoctl run --detach`` does; "" if there is none."""
         like = next((process for process in self.processes.values() if process.app == app), None)
-        if like is None or not self.up:
+        if like is None or not self.up or not self.slug(app, like.release.slug):
             return ""
         self.fleet.runs += 1
         name, now = f"run-{app}.{self.fleet.runs}", self.fleet.clock.seconds

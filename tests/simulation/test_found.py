@@ -6,7 +6,7 @@ from infra.errors import OK, REJECTED
 from infra.manifest.model import Server
 from infra.plan.selection import Selection
 from tests.simulation.driver import live
-from tests.simulation.faults import Kind
+from tests.simulation.faults import Fault, Kind
 from tests.simulation.harness import APP, KILLED, Simulation, manifest
 from tests.simulation.invariants import upstreams
 from tests.simulation.server import STATE, SimServer
@@ -227,3 +227,10 @@ def test_nobody_waits_for_a_release_command_on_a_machine_that_was_replaced() -> 
     on = next(host for host in ("s1", "s2") if not fleet[host].powered)
     fleet.fleet.rebuild(on)
     assert fleet.apply(wanted).code == OK
+
+
+def test_a_web_dyno_stays_while_nobody_knows_whether_its_new_server_runs_it() -> None:
+    """Its new server went off during the move. The router led to its old one, from which it was taken away."""
+    for number in range(10, 25):
+        away = Run("apply", faults=((number, Fault(Kind.OFF, 0)),))
+        live([Edit("router", ("s1",)), Run("apply"), Edit("drains", ("s1",)), away, Run("apply")])

@@ -270,7 +270,7 @@ class World:
             case "rebuild":
                 self.fleet.rebuild(server.host)
             case "readdress":
-                self._move(server, f"{self._name(server)}-{server.boot}")
+                self._move(server, f"{server.machine_id}-{server.boot}")
             case "forward":
                 self.forwarded += 1
                 self._move(server, f"gate:{2200 + self.forwarded}")
