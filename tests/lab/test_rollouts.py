@@ -32,8 +32,13 @@ def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
     project.destroy()
 
 
+def web(project: Project) -> dict[str, Any]:
+    """The dynos that answer requests."""
+    return {name: row for name, row in project.ps().items() if row["port"]}
+
+
 def words(project: Project) -> set[str]:
-    return {project.get(row).split()[1] for row in project.ps().values()}
+    return {project.get(row).split()[1] for row in web(project).values()}
 
 
 def of_releases(project: Project) -> list[str]:
@@ -96,7 +101,7 @@ def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, A
     app.manifest["env"]["WORD"] = "first"
     app.manifest["schedule"] = [{"name": "nightly", "cron": "0 3 * * *", "command": "true"}]
     app.apply()
-    before, files = app.ps(), of_releases(app)
+    before, files = web(app), of_releases(app)
     (app.source / "app.rb").write_text(source)
     app.manifest["env"]["WORD"] = "bad"
     app.manifest["dynos"]["web"] = 5
@@ -106,7 +111,7 @@ def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, A
     assert "The rollout stopped:" in done.stdout
     assert "Reverted to what ran before: " in done.stdout
     assert words(app) == {"first"}
-    rows = app.ps()
+    rows = web(app)
     assert of_releases(app) == files
     assert {row["slug"] for row in rows.values()} == {row["slug"] for row in before.values()}
     assert all(row["state"] == "up" for row in rows.values())
