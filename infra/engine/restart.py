@@ -128,15 +128,13 @@ def _check_patterns(names: Sequence[str], homes: dict[str, str], manifest: Manif
 
 def _check_restarted(names: Sequence[str], homes: dict[str, str], manifest: Manifest, plan: Plan) -> None:
     """Raise DynoctlError if a pattern matches only schedules and dynos that do not exist."""
-    restarted = {change.resource.dyno for change in plan.changes if change.restarts}
+    restarted = {change.resource.dyno for change in plan.changes}  # one that does not run is started
     scheduled = {job.name for job in manifest.schedule}
     for pattern in names:
         matched = [dyno for dyno in homes if _named(dyno, (pattern,))]
         if not restarted.intersection(matched) and not any(homes[dyno] in plan.unreachable for dyno in matched):
             jobs = [dyno for dyno in matched if naming.parse_dyno(dyno)[0] in scheduled]
-            why = (
-                f"{jobs[0]} is a schedule, which starts anew at each of its times" if jobs else "it has no running dyno"
-            )
+            why = f"{jobs[0]} is a schedule, which starts anew at each of its times" if jobs else "it has no dyno"
             raise DynoctlError(f"cannot restart {pattern}: {why}", "list the dynos and their states: dynoctl ps")
 
 

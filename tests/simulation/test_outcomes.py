@@ -319,3 +319,12 @@ def test_destroy_with_a_server_away_that_left() -> None:
     fleet["s3"].connected = False
     assert fleet.destroy(manifest("s1", "s2", web=3)).code == UNREACHABLE
     assert [path for path in fleet["s1"].files if path.endswith("meta.json")], "nobody else knows that s3 is left"
+
+
+def test_a_restart_starts_a_dyno_that_is_down() -> None:
+    fleet = deployed(web=2)
+    server = next(server for server in fleet.fleet.servers.values() if "dyno-shop-web-1" in server.processes)
+    server.stop("dyno-shop-web-1")
+    outcome = fleet.restart(manifest("s1", "s2", web=2), "web.1")
+    assert outcome.code == OK, outcome.error
+    assert set(running(fleet)) == {"web.1", "web.2"}
