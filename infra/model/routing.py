@@ -22,7 +22,8 @@ router_state() {{
   case $(systemctl is-active {paths.ROUTER_SERVICE}) in
     active|reloading) ;; failed) echo failed; return;; activating) echo starting; return;; *) echo stopped; return;;
   esac
-  cut -d' ' -f1 {LIVE}/frontends 2>/dev/null | sort -u | while read -r port; do
+  # A line that somebody wrote into it has no port; that the file was edited is found elsewhere.
+  sed -n 's/ .*//; /^[0-9][0-9]*$/p' {LIVE}/frontends 2>/dev/null | sort -u | while read -r port; do
     grep -qsi "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$port") [0-9A-F:]* 0A " /proc/net/tcp /proc/net/tcp6 || exit 1
   done || {{ echo 'not listening'; return; }}
   echo running
