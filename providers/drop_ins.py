@@ -85,8 +85,12 @@ class DropIns:
             for path, sets in self.sets.items()
             if sets and (_directory(path) == own or (_directory(path) in shared and _name(path) not in masked))
         }
-        # What is loaded counts even if its file has been removed since.
-        found |= {path for path in shown.words(state.get("DropInPaths", "")) if self.sets.get(path, True)}
+        # What is loaded counts even if its file has been removed since. Older versions of systemd do not quote blanks.
+        loaded = state.get("DropInPaths", "")
+        for path in [path for path in self.sets if " " in path and path in loaded]:
+            loaded = loaded.replace(path, "")
+            found |= {path} if self.sets[path] else set()
+        found |= {path for path in shown.words(loaded) if path and self.sets.get(path, True)}
         type_ = f"/{_type(unit)}.d"
         found = {path for path in found if not path.rpartition("/")[0].endswith(type_) or path.startswith("/etc/")}
         fragment = state.get("FragmentPath", "")

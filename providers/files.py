@@ -111,8 +111,8 @@ def stop(*units: str, timeout: int, label: str) -> Command:
     return Command(("sh", "-c", _STOP, "stop", *units), timeout=timeout, label=label)
 
 
-def stop_slice(app: str, service: str) -> Command:
-    """Stop the app's slice if the unit is the last one in it, and the slice of all apps with the last app."""
+def stop_slice(app: str, service: str = "") -> Command:
+    """Stop the app's slice if nothing but the unit is left in it, and the slice of all apps with the last app."""
     slice_ = f"dyno-{naming.escape(app)}.slice"
     words = ("slice", f"dyno-{app}-", slice_, service.removesuffix(".service"))
     return Command(("sh", "-c", _STOP_SLICE, *words), label=f"stop {slice_}")

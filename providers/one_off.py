@@ -123,9 +123,12 @@ for prefix; do
     [ -e "$left" ] || continue
     name=${left##*/}; name=${name%.*}
     [ -n "$stop" ] || [ "$prefix" = "$candidate" ] && systemctl stop "$name.service" 2>/dev/null
-    case $(systemctl show -p ActiveState --value "$name.service") in
-      activ*|deactivating) echo "$name still runs"; continue ;;
-    esac
+    # The unit that notes the end of a release command waits for it, and is inactive meanwhile.
+    for unit in "${name%.ended}" "$name"; do
+      case $(systemctl show -p ActiveState --value "$unit.service") in
+        activ*|deactivating) echo "$unit still runs"; continue 2 ;;
+      esac
+    done
     rm -rf "/run/systemd/system/$name.service" "/run/$name.env" "/run/$name.credentials"
     systemctl reset-failed "$name.service" 2>/dev/null
   done

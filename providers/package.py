@@ -38,7 +38,7 @@ class Package(Base):
         """The first package of a server installs all of them in one run of apt; the steps of the others do nothing."""
         name = change.resource.name
         if name == scope.router and name not in scope.packages:
-            argv: tuple[str, ...] = ("sh", "-c", _ASIDE + _INSTALL + _BACK, "install", name, name)
+            argv: tuple[str, ...] = ("sh", "-c", _ASIDE + _INSTALL, "install", name, name)
         else:
             argv = ("sh", "-c", _INSTALL, "install", name, *scope.packages)
         return [Command(argv, timeout=TIMEOUT, label=f"install {name}")]
@@ -92,20 +92,16 @@ try install $missing || { apt update >/dev/null 2>&1; try install $missing; } ||
 """
 
 # The service of a router's package would bind port 80, now and at every boot. It is disabled only if this step
-# installs the package; a service that was there before is left alone.
+# installs the package, also if apt fails or is ended once that is installed; a service that was there before is left
+# alone.
 _ASIDE = """\
-service=$1.service aside=
+service=$1.service
 state=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)
 case $state in half-installed|unpacked|half-configured) state=begun;; esac
 if [ "$state" = begun ] || [ "$(systemctl show -p LoadState --value "$service")" = not-found ]; then
-  systemctl mask --runtime -q "$service" && aside=yes
-  trap 'systemctl unmask --runtime -q "$service"' EXIT
+  back() { systemctl disable -q "$service" 2>/dev/null; systemctl unmask --runtime -q "$service"; }
+  systemctl mask --runtime -q "$service" && trap back EXIT && trap 'exit 1' HUP INT PIPE TERM
 fi
-"""
-
-_BACK = """\
-[ -z "$aside" ] || systemctl disable -q "$service" 2>/dev/null
-:
 """
 
 

@@ -56,15 +56,18 @@ class Schedule(Base):
             units = [f"{name}.timer", f"{name}.service"] + [f"{name}-due.service"] * (f"{name}-due.service" in texts)
             stale = any(shown.outdated(states, unit_, properties) for unit_ in units)
             state = _state(states.get(units[0], {}), stale=stale)
+            service, timer = (ini.parse("\n".join(texts.get(f"{name}.{kind}", ()))) for kind in ("service", "timer"))
+            marks = [settings.get(f"Unit.{naming.APP}") for settings in (service, timer) if settings]
             found[f"{scope.app}-{dyno}"] = Found(
                 {
-                    "unit": ini.parse("\n".join(texts.get(f"{name}.service", ()))),
-                    "timer": ini.parse("\n".join(texts.get(f"{name}.timer", ()))),
+                    "unit": service,
+                    "timer": timer,
                     "due": ini.parse("\n".join(texts.get(f"{name}-due.service", ()))),
                     "drop_ins": others.of_all({unit_: states.get(unit_, {}) for unit_ in units}),
                     "enabled": states.get(units[0], {}).get("UnitFileState") == "enabled",
                     "state": "paused" if state == "stopped" and dyno in paused else state,
-                }
+                },
+                foreign=bool(marks) and scope.app not in marks,  # empty files have no mark, and nobody else's either
             )
         return found
 
@@ -86,18 +89,21 @@ class Schedule(Base):
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         name, dyno = naming.user_name(scope.app, str(change.resource.dyno)), change.resource.dyno
         service, timer, due = f"{name}.service", f"{name}.timer", f"{name}-due.service"
+        before = change.before or {}
         if change.after is None:
             left = (timer_moves.stamp(name), timer_moves.marker(scope.app, str(dyno)))
             stop = ("sh", "-c", _STOP, "stop", name, str(PATIENCE), *left)
             limit = PATIENCE + unit.STOP_TIMEOUT
+            own = [service] if before.get("unit") else []
+            empty = ("sh", "-c", _REMOVE_EMPTY, "empty", f"{paths.UNITS}/{service}", service)
             return [
                 Command(stop, timeout=limit, label=f"stop the schedule {dyno}"),
-                files.stop(timer, service, due, timeout=limit, label=f"stop {timer}"),
-                files.stop_slice(scope.app, service),
-                files.remove(*files.unit_files(timer, service, due), label=f"remove {timer}"),
+                files.stop(timer, *own, due, timeout=limit, label=f"stop {timer}"),
+                *([] if own else [Command(empty, timeout=limit, label=f"remove {service} if it is empty")]),
+                files.stop_slice(scope.app, *own),
+                files.remove(*files.unit_files(timer, *own, due), label=f"remove {timer}"),
                 files.systemctl("daemon-reload"),
             ]
-        before = change.before or {}
         commands = []
         if change.before is None or before.get("drop_ins"):
             commands.append(drop_ins.revert(timer, service, due))
@@ -259,6 +265,14 @@ while [ "$left" -gt 0 ] && [ "$(systemctl show -p ActiveState --value "$1.servic
 done
 rm -f "$3" "$4" || exit
 [ ! -d "${4%/*}" ] || rmdir --ignore-fail-on-non-empty "${4%/*}"
+"""
+
+# A service without the mark of a schedule is that of a process type with its name, unless it is empty.
+_REMOVE_EMPTY = """\
+[ ! -s "$1" ] || exit 0
+systemctl stop "$2" 2>/dev/null
+! systemctl is-active -q "$2" || { echo "$2 still runs"; exit 1; }
+rm -f -- "$1"
 """
 
 # Times that come while this waits lead to a single run, as systemd does not start a starting unit again.

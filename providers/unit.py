@@ -247,7 +247,9 @@ systemctl start "$1.socket"
 
 # Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then.
 _ALIVE = """\
-# An open socket stays open, and connections wait in it. A service without a socket is stopped first.
+for unit in "$1.service" "$1-ready.service"; do
+  systemctl is-active -q "$unit" || { echo 'it is not running'; exit 1; }
+done
 [ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || { echo 'it exited and was restarted'; exit 1; }
 """
 

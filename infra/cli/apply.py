@@ -34,6 +34,7 @@ from infra.cli.options import (
     Targets,
     Verbose,
     WithChanges,
+    refuse_without_effect,
     selection,
 )
 from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
@@ -107,15 +108,17 @@ def apply(
     )
     flags = ApplyFlags(auto_approve, verbose, message, lock_timeout)
     if plan_file is None:
+        refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate, forget=forget)
         refuse_unattended("apply", auto_approve, as_json)
         carry_out(options, flags)
         return
-    chosen = (file, destination, forget, evacuate)
-    if any(chosen) or force or take_over or over_rollback or with_changes or options.selection != EVERYTHING:
+    chosen = (file, destination, forget, evacuate, force, take_over, over_rollback, with_changes)
+    if any(chosen) or options.selection != EVERYTHING:
+        made = "choose these when the plan is made: dynoctl plan --out FILE"
         raise DynoctlError(
             f"the saved plan {plan_file} cannot be combined with --file, --destination, --forget, --evacuate, --force, "
             "--take-over, --target, --exclude, --replace, --over-rollback or --with-changes",
-            "choose these when the plan is made: dynoctl plan --out FILE",
+            f"apply without a saved plan: dynoctl apply --forget {forget[0]}" if forget else made,
         )
     _apply_saved(plan_file, options, flags)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
-from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, TakeOver, Verbose
+from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, Verbose
 from infra.cli.session import PlanOptions
 
 
@@ -24,7 +24,9 @@ def destroy(
     verbose: Verbose = False,
     lock_timeout: LockTimeout = None,
     end_runs: Annotated[bool, typer.Option("--end-runs", help="End one-off dynos that are running")] = False,
-    take_over: TakeOver = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Destroy also what another manifest with this app.name applied")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove everything that belongs to this app from its servers, and nothing else. While one-off dynos are running,

@@ -34,7 +34,7 @@ def report(error: BaseException, argv: Sequence[str] = ()) -> int:
 
 def report_signals(argv: Sequence[str]) -> None:
     """Let SIGTERM and SIGHUP end a command whose output is a stream with a report, too. While servers are changed,
-    ``interruptible`` of ``infra.cli.apply`` handles SIGTERM; before that, there is nothing to finish."""
+    ``interruptible`` of ``infra.cli.interrupt`` handles SIGTERM; before that, there is nothing to finish."""
     if not streams_json(argv) or threading.current_thread() is not threading.main_thread():
         return
 

@@ -109,6 +109,18 @@ def selection(targets: list[str] | None, excludes: list[str] | None, replaces: l
     return Selection(tuple(targets or ()), tuple(excludes or ()), tuple(replaces or ()))
 
 
+def refuse_without_effect(
+    *, force: bool, with_changes: bool, evacuate: list[str] | None, forget: list[str] | None = None
+) -> None:
+    """Raise DynoctlError for an option that only says how a server is evacuated or forgotten, if none is."""
+    if force and not (evacuate or forget):
+        raise DynoctlError("--force requires --evacuate or --forget", "dynoctl apply --evacuate SERVER --force")
+    if with_changes and not evacuate:
+        raise DynoctlError(
+            "--with-changes requires --evacuate", "leave it out: without --evacuate, all changes are included"
+        )
+
+
 def servers_named(names: Sequence[str], known: Sequence[Target]) -> list[Target]:
     """The servers with these names, or all without names. Raises DynoctlError if a name is unknown."""
     available = [target.name for target in known]

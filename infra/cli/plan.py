@@ -25,6 +25,7 @@ from infra.cli.options import (
     Targets,
     WithChanges,
     refuse_unwritable,
+    refuse_without_effect,
     selection,
     write_page,
 )
@@ -66,12 +67,14 @@ def plan(
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
     if refresh_only:
-        if as_markdown or out or html or target or exclude or replace or verbose or skip_unreachable:
+        choices = (evacuate, force, take_over, target, exclude, replace, over_rollback, with_changes)
+        if any(choices) or as_markdown or out or html or verbose or skip_unreachable or parallelism != AT_ONCE:
             raise DynoctlError(
                 "--refresh-only can be combined only with -f, -d, --json and --detailed-exitcode",
                 "dynoctl drift --help",
             )
         drift(file, destination, detailed_exitcode, as_json)
+    refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate)
     refuse_unwritable(out, html)
     from infra.cli.session import PlanOptions, exit_code, prepared, show
 

@@ -54,6 +54,7 @@ def _write(root: Path, *paths: str) -> None:
         "/usr/lib/systemd/system/dyno-.service.d/a.conf",
         "/etc/systemd/system.control/dyno-.service.d/a.conf",
         "/etc/systemd/system/service.d/a.conf",
+        "/etc/systemd/system/dyno-.service.d/a b.conf",
     ],
 )
 def test_a_drop_in_is_found_and_reverted_for_this_unit_only(tmp_path: Path, path: str) -> None:
@@ -64,6 +65,9 @@ def test_a_drop_in_is_found_and_reverted_for_this_unit_only(tmp_path: Path, path
     command = drop_ins.revert(OURS)
     _sh(tmp_path, *command.argv[2:3], *command.argv[4:])
     assert drop_ins.parse(listed(tmp_path)).of(OURS, {}) == ()
+    masked = f"/etc/systemd/system/{OURS}.d/{Path(path).name}"
+    if "/etc/systemd/system/dyno-" in path and (tmp_path / masked[1:]).exists():
+        assert drop_ins.parse(listed(tmp_path)).of(OURS, {"DropInPaths": masked}) == ()
     assert drop_ins.parse(listed(tmp_path)).of("dyno-shop-admin-web-1.service", {})
     assert all((tmp_path / other[1:]).exists() for other in others), "what other units have is theirs"
     shared = f"/{OURS}.d/" not in path

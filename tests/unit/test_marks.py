@@ -278,5 +278,24 @@ def test_an_interrupted_dpkg_is_finished(tmp_path: Path, says: str) -> None:
     assert (done.returncode == 0, (tmp_path / "mended").exists()) == (interrupted, interrupted)
 
 
+@pytest.mark.parametrize("ends", ["exit 0", "exit 100", "kill -TERM $PPID"])
+def test_the_service_of_a_router_is_disabled_however_apt_ends(tmp_path: Path, ends: str) -> None:
+    """If the package was installed by then, no later apply installs it again, and its service had the port at boot."""
+    tools = {
+        "apt-get": f'case "$*" in *" -s "*) ;; *" install "*) touch {tmp_path}/installed; {ends};; esac',
+        "dpkg-query": f'[ -e {tmp_path}/installed ] && echo "install ok installed"',
+        "systemctl": f'echo "$1" >> {tmp_path}/log; [ "$1" != show ] || echo not-found',
+    }
+    for name, text in tools.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    resource = package.desired("grid-1", "nginx")
+    change = Change(resource, Action.CREATE, None, resource.attributes)
+    (command,) = package.Package().steps(Scope("shop", "", router="nginx"), change)
+    done = subprocess.run(command.argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, check=False)
+    assert (done.returncode == 0) is (ends == "exit 0")
+    assert (tmp_path / "log").read_text().split() == ["show", "mask", "disable", "unmask"]
+
+
 def test_the_text_of_a_mount_unit_is_as_it_was() -> None:
     assert mount.settings("shop", DIGEST)["Mount.Options"] == "loop,ro,nodev,nosuid"

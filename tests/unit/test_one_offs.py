@@ -109,3 +109,22 @@ def test_records_are_not_removed_while_a_one_off_dyno_runs(server: Path) -> None
     (server / "run/systemd/transient/dynoctl-run-shop.123456.service").touch()
     done = run(server, command.argv[2], *command.argv[4:])
     assert (done.returncode, done.stdout) == (1, "dynoctl-run-shop.123456 is still running\n")
+
+
+def test_a_sweep_keeps_the_unit_that_notes_the_end_of_a_release_command(server: Path) -> None:
+    """It waits, inactive, for a command that runs on after its apply was killed; without it the command runs again."""
+    (server / "bin/systemctl").write_text(
+        "#!/bin/sh\n"
+        "for last; do :; done\n"
+        'case "$1 $last" in "show "*.ended.service) echo inactive;; "show "*) cat "${LOG%/*}/state";; esac\n'
+    )
+    command = one_off.sweep("shop")
+    units = [server / f"run/systemd/system/dynoctl-release-shop.0a1b{end}.service" for end in ("", ".ended")]
+    for unit in units:
+        unit.touch()
+    (server / "state").write_text("activating\n")
+    assert "dynoctl-release-shop.0a1b still runs\n" in run(server, command.argv[2], *command.argv[4:]).stdout
+    assert all(unit.exists() for unit in units)
+    (server / "state").write_text("inactive\n")
+    assert run(server, command.argv[2], *command.argv[4:]).stdout == ""
+    assert not any(unit.exists() for unit in units)

@@ -215,6 +215,7 @@ verb=$1; shift
 [ "$verb" != --no-reload ] || { verb=$1; shift; }
 case $verb in
   show) cat "$STATES/$4" 2>/dev/null || echo inactive ;;
+  is-active) [ -e "$STATES/$2" ] ;;
   stop) rm -f "$STATES/$1" ;;
   start|restart) echo active > "$STATES/$1" ;;
 esac
@@ -302,3 +303,30 @@ def test_a_name_is_of_one_kind_at_a_time() -> None:
     assert error.summary.endswith("cannot be created: a process type with that name runs on the server")
     gone = build("shop", [], {"grid-1": Observed(facts(), there)}, Formation((), {}, {}), Everything.providers, {})
     assert gone.changes == (), "and it is nobody's to take away"
+
+
+def test_a_timer_that_somebody_made_for_a_dyno_is_not_ours() -> None:
+    """It was planned away as a schedule, together with the service of the dyno."""
+    timer = "[Timer]\nOnCalendar=daily\nUnit=dyno-shop-web-1.service"
+    listed = "\n".join(
+        ["other dyno-shop-web-1.service", *(f"dyno-shop-web-1.timer:{line}" for line in timer.splitlines())]
+    )
+    assert schedule.Schedule().parse(Scope("shop", "s"), listed)["shop-web.1"].foreign
+    for empty in ("file dyno-shop-web-1.timer", listing()):
+        assert all(found.managed for found in schedule.Schedule().parse(Scope("shop", "s"), empty).values())
+
+
+def test_a_timer_without_its_service_leaves_the_dyno_of_its_name_alone(systemd: Path) -> None:
+    """A removal that was cut off leaves the timer, and by then a process type may have the name."""
+    steps = schedule.Schedule().steps(Scope("shop", "s"), change({**WANTED, "unit": {}}, None))
+    assert "dyno-shop-tick-1" not in [word for step in steps if step.argv[3:4] == ("slice",) for word in step.argv]
+    service, stopped = "/etc/systemd/system/dyno-shop-tick-1.service", "dyno-shop-tick-1.service"
+    touching = [step for step in steps if {service, stopped} & {*step.argv}]
+    assert [step.argv[3] for step in touching] == ["empty"], "the service is neither stopped nor removed otherwise"
+    file, state = systemd / "service", systemd / "states" / stopped
+    for text in ("[Service]\n", ""):
+        file.write_text(text)
+        state.write_text("active\n")
+        argv = [str(file) if word == service else word for word in touching[0].argv]
+        assert subprocess.run(argv, check=False).returncode == 0
+        assert file.exists() == state.exists() == bool(text)
