@@ -217,8 +217,8 @@ def test_a_dyno_that_cannot_move_stays_where_it_is_with_all_that_it_needs(app: P
     source = (app.source / "probe.rb").read_text()
     (app.source / "probe.rb").write_text(f'raise "not here" if ENV["DYNO"] == "{moving}"\n' + source)
     app.manifest["servers"].pop()
-    done = app.apply(code=1)
-    assert "not here" in done.stdout
+    done = app.apply(code=5)
+    assert "not here" in done.stdout and f"Reverted to what ran before: {moving}." in done.stdout
     fleet.exec("grid-3", "test", "-e", f"/srv/dyno/faults/{old['slug']}/probe.rb")
     assert "probe" in get(old["listen"], old["port"]), "its old self serves on"
     (app.source / "probe.rb").write_text(source)
