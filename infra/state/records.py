@@ -242,7 +242,7 @@ def formation(
             {machines[name] for name in routing if name in machines}
             | {machine for machine in last.get("routers", ()) if not settled and machine in servers}
         ),
-        moving={} if settled else _moving(plan, machines),
+        moving={} if settled else {**_unfinished(plan, last, homes), **_moving(plan, machines)},
     )
 
 
@@ -253,6 +253,15 @@ def _moving(plan: Plan, machines: Mapping[str, str]) -> dict[str, str]:
         dyno: machines[server]
         for dyno, server in plan.formation.before.items()
         if homes.get(dyno, server) != server and server in machines and server not in plan.evacuated
+    }
+
+
+def _unfinished(plan: Plan, last: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, str]:
+    """Of earlier moves, those to a server that is unreachable: nobody knows whether it runs the dyno."""
+    return {
+        dyno: machine
+        for dyno, machine in last.get("moving", {}).items()
+        if plan.formation.homes.get(dyno) in plan.unreachable and homes.get(dyno) == last.get("dynos", {}).get(dyno)
     }
 
 
