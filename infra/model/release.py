@@ -152,9 +152,14 @@ def hold(releases: Sequence[Release], slug: str, manifest: str) -> Hold | None:
 
 
 def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
-    """The default target of a rollback: the newest release that succeeded and is not what runs now. ``bodies`` are the
-    numbers of the releases that servers can run again."""
+    """The default target of a rollback: the newest release that succeeded and is not what runs now. A rollback that did
+    not succeed is gone on with, and not undone. ``bodies`` are the numbers of the releases that servers can run
+    again."""
     now = current(releases)
+    if now is not None and now.of and now.result != OK:
+        begun = next((release for release in releases if release.number == now.of and release.number in bodies), None)
+        if begun is not None:
+            return begun
     good = [release for release in reversed(releases) if release.result == OK and release.number in bodies]
     good = [release for release in good if release != now]
     if now is not None and now.result == OK:

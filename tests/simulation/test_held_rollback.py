@@ -124,6 +124,17 @@ def test_a_rollback_that_was_killed_halfway_is_held() -> None:
     assert is_held(fleet, manifest(slug="b"))
 
 
+@pytest.mark.parametrize("kind", [Kind.KILL_BEFORE, Kind.LOST_BEFORE])
+def test_a_rollback_that_did_not_end_well_is_gone_on_with_and_not_undone(kind: Kind) -> None:
+    """The second one went forward again, to what the first one was to replace."""
+    fleet = deployed()
+    assert fleet.apply(manifest(slug="b")).code == OK
+    fleet.fault("sim start", kind, nth=2)
+    assert fleet.rollback(manifest(slug="b")).code != OK
+    assert fleet.rollback(manifest(slug="b")).code == OK
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
 def test_what_was_begun_over_a_rollback_is_gone_on_with() -> None:
     fleet = rolled_back()
     fleet.fault("sim start", Kind.KILL_BEFORE, nth=2)
