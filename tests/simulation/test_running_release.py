@@ -121,6 +121,18 @@ def test_servers_that_left_the_tree_stay() -> None:
     assert all(before[host] <= set(fleet[host].processes) for host in before)
 
 
+def test_a_server_that_has_another_name_in_the_tree_is_one_server() -> None:
+    """Scaling and evacuating were refused: both names were the same machine."""
+    fleet = deployed("s1", "s2", web=2, router=["s1"])
+    outcome = act(fleet, manifest(Server("first", "s1"), "s2", router=["first"]), {"web": 3})
+    assert outcome.code == OK, outcome.said
+    assert len(running(fleet)) == 3 and set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3"}
+    fleet["s2"].shut_down()
+    outcome = act(fleet, manifest(Server("first", "s1"), "s2", router=["first"]), evacuate=frozenset({"s2"}))
+    assert outcome.code == OK, outcome.said
+    assert len(fleet["s1"].processes) == 3
+
+
 def test_a_type_that_is_not_released_cannot_be_scaled() -> None:
     fleet = deployed()
     tree = manifest()
