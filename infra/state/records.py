@@ -182,6 +182,7 @@ def formation(
     when: str,
     *,
     settled: bool = False,
+    in_force: bool = False,
     build: Build | None = None,
     forget: Container[str] = (),
 ) -> tuple[str, str | None]:
@@ -190,7 +191,8 @@ def formation(
     Servers that are unreachable or no longer in the manifest are kept unchanged, except those in ``forget`` (by
     machine-id). So is the address of a server that is not reached at the one in the manifest.
     If the apply is complete (``settled``), servers without dynos and router are spares, as long as they are in the
-    manifest. ``build`` is this build of dynoctl if the apply is complete."""
+    manifest. ``build`` is this build of dynoctl if the apply is complete. ``in_force``: everything was done on the
+    servers that were reached, so the settings of the manifest are in force."""
     facts = {name: observed.facts for name, observed in found.items()}
     last = newest_meta(facts.values())
     connections = recorded_connections(last)
@@ -237,7 +239,7 @@ def formation(
         servers=servers,
         spares=spares,
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
-        settings=config.document(manifest) if settled else last.get("config"),
+        settings=config.document(manifest) if settled or in_force else last.get("config"),
         routers=(
             {machines[name] for name in routing if name in machines}
             | {machine for machine in last.get("routers", ()) if not settled and machine in servers}

@@ -14,7 +14,7 @@ from infra.engine.prepare import prepare
 from infra.engine.prepared import Request
 from infra.errors import OK, UNREACHABLE, DynoctlError
 from infra.fleet.inventory import targets
-from infra.manifest.model import DynoType, Manifest, Reference, Server
+from infra.manifest.model import DynoType, Manifest, Reference, Rollout, Server
 from infra.state import releases
 from tests.simulation.app import deployed, running
 from tests.simulation.faults import Kind
@@ -170,3 +170,42 @@ def test_nothing_is_said_if_nothing_is_left_out() -> None:
     fleet = deployed()
     outcome = act(fleet, manifest(), {"web": 3})
     assert outcome.code == OK and "left out" not in notes(outcome)
+
+
+ALL = ("s1", "s2", "s3")
+
+
+def test_what_was_applied_while_a_server_was_away_stays_when_that_is_evacuated() -> None:
+    """The settings of the last apply without a server away were in force again: what was new was removed."""
+    fleet = deployed(*ALL, web=3)
+    fleet["s3"].shut_down()
+    tree = manifest(*ALL, web=3, worker=1, schedule=True, router=["s1"])
+    assert fleet.apply(tree).code == UNREACHABLE
+    outcome = act(fleet, tree, evacuate=frozenset({"s3"}))
+    assert outcome.code == OK and notes(outcome) == "s3 is evacuated: web.3 moves to s1", outcome.said
+    assert set(running(fleet)) == {"web.1", "web.2", "web.3", "worker.1"}
+    assert fleet["s1"].timers or fleet["s2"].timers
+    assert set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3"}
+
+
+def test_a_server_that_left_while_it_was_away_gets_no_new_dynos() -> None:
+    fleet = deployed(*ALL, web=3)
+    fleet["s3"].connected = False
+    tree = manifest("s1", "s2", web=3)
+    assert fleet.apply(tree).code == UNREACHABLE
+    fleet["s3"].connected = True
+    assert act(fleet, tree, {"web": 6}).code == OK
+    assert not fleet["s3"].processes and len(running(fleet)) == 6
+
+
+def test_what_runs_of_a_type_that_was_not_applied_completely_stays() -> None:
+    """One worker started, and the other one failed."""
+    fleet = deployed(*ALL, web=2)
+    fleet.fault("sim start dyno-shop-worker-2", Kind.FAIL)
+    tree = manifest(*ALL, web=2, worker=2, rollout=Rollout(max_failures=1))
+    assert fleet.apply(tree).code != OK
+    assert set(running(fleet)) == {"web.1", "web.2", "worker.1"}
+    (dead,) = (host for host in ALL if any(one.dyno == "web.2" for one in fleet[host].processes.values()))
+    fleet[dead].shut_down()
+    act(fleet, tree, evacuate=frozenset({dead}))
+    assert set(running(fleet)) == {"web.1", "web.2", "worker.1"}
