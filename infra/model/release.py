@@ -121,6 +121,13 @@ def standing(releases: Sequence[Release]) -> Release | None:
     return next((release for release in reversed(releases) if release.result == OK), None)
 
 
+def in_force(releases: Sequence[Release]) -> Release | None:
+    """The release that more dynos may start from: the one that runs. One that failed or is unfinished may not work:
+    then it is the one that stood before, except during a rollback, which replaces that."""
+    now = current(releases)
+    return now if now is None or now.result == OK or now.of else standing(releases) or now
+
+
 @dataclass(frozen=True)
 class Hold:
     """A rollback that is in force: the release ``number`` runs again what ``of`` ran, and ``over`` is the release that

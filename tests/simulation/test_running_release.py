@@ -16,9 +16,9 @@ from infra.errors import OK, UNREACHABLE, DynoctlError
 from infra.fleet.inventory import targets
 from infra.manifest.model import DynoType, Manifest, Reference, Rollout, Server
 from infra.state import releases
-from tests.simulation.app import deployed, running
+from tests.simulation.app import BAD, deployed, running
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, REGISTRY, Outcome, Simulation, manifest
+from tests.simulation.harness import APP, KILLED, REGISTRY, Outcome, Simulation, manifest
 from tests.simulation.invariants import upstreams
 
 
@@ -209,3 +209,33 @@ def test_what_runs_of_a_type_that_was_not_applied_completely_stays() -> None:
     fleet[dead].shut_down()
     act(fleet, tree, evacuate=frozenset({dead}))
     assert set(running(fleet)) == {"web.1", "web.2", "worker.1"}
+
+
+@pytest.mark.parametrize("keep", [1, 5])
+def test_no_more_dynos_start_from_a_release_that_failed(keep: int) -> None:
+    """Evacuated dynos, which ran the release before, were started from it and failed, too."""
+    fleet = deployed(*ALL, web=3, keep=keep)
+    fleet.fleet.crashing.add(BAD)
+    fleet.fault("restore", Kind.LOST_BEFORE)  # so that one dyno cannot go back
+    tree = manifest(*ALL, web=3, slug="bad", keep=keep)
+    assert fleet.apply(tree).code != OK
+    assert sorted(running(fleet).values()) == ["a", "a", "bad"]
+    (dead,) = (host for host in ALL if any(one.dyno == "web.3" for one in fleet[host].processes.values()))
+    fleet[dead].shut_down()
+    outcome = act(fleet, tree, evacuate=frozenset({dead}))
+    assert outcome.code == OK and running(fleet)["web.3"] == "a", outcome.said
+    assert "left out, as v1 runs on: the source" in notes(outcome)
+    assert running(fleet)["web.1"] == "bad", "it is not changed"
+    fleet[dead].boot_up()
+    tree = manifest(*ALL, web=3, keep=keep)
+    assert fleet.apply(tree).code == OK and fleet.pending(tree) == []
+    assert set(running(fleet).values()) == {"a"}
+
+
+def test_a_rollback_that_is_unfinished_is_what_more_dynos_start_from() -> None:
+    fleet = deployed()
+    assert fleet.apply(manifest(slug="b")).code == OK
+    fleet.fault("sim start", Kind.KILL_BEFORE, nth=2)
+    assert fleet.rollback(manifest(slug="b")).code == KILLED
+    act(fleet, manifest(slug="b"), {"web": 3})
+    assert running(fleet)["web.3"] == "a"
