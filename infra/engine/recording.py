@@ -63,6 +63,8 @@ class Recorder:
         elif self._release is not None and self.message and self._release.result != release.OK:
             self._release = replace(self._release, message=self.message)  # it is continued
         self._releases = release.merge(observed.facts.releases for observed in self.found.values())
+        if self._release is not None and not self.prepared.plan.fresh and self.prepared.request.edited is not None:
+            self._release = release.after_edit(self._release, self._releases, *self.prepared.request.edited)
         for name, observed in self.found.items():
             self._salts[name] = observed.facts.salt or records.new_salt()
 

@@ -158,6 +158,14 @@ def hold(releases: Sequence[Release], slug: str, manifest: str) -> Hold | None:
     return None
 
 
+def after_edit(release: Release, releases: Sequence[Release], was: str, now: str) -> Release:
+    """A rollback that goes on after dynoctl itself edited the manifest that it holds back, from ``was`` to ``now`` (its
+    sha256): nobody decided to undo it, so it holds back the edited one, too."""
+    before = [other.manifest for other in releases if other.ran and other.number < release.number][-1:]
+    held = release.of and was[:12] in (release.manifest, *before)
+    return replace(release, manifest=now[:12]) if held else release
+
+
 def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
     """The default target of a rollback: the newest release that succeeded and is not what runs now. A rollback that did
     not succeed is gone on with, and not undone. ``bodies`` are the numbers of the releases that servers can run

@@ -14,6 +14,7 @@ from infra.views.style import Style
 from tests.simulation.app import deployed, running
 from tests.simulation.faults import Kind
 from tests.simulation.harness import KILLED, Simulation, manifest
+from tests.simulation.test_running_release import act
 
 HELD = "v3, a rollback from v2 to v1 by "
 
@@ -170,3 +171,21 @@ def test_a_saved_plan_is_held_unless_it_was_made_over_the_rollback(tmp_path: Pat
         again = fleet.plan(wanted, over_rollback=saved.over_rollback)
         plan_file.refuse_changed(file, saved, again, plan_json.document(again.plan, {}))
         assert (again.plan.held is None) is over
+
+
+def test_scaling_ends_no_rollback() -> None:
+    """It writes the new number to dyno.yaml, which differs then, and the next apply brought the bad release back."""
+    fleet = rolled_back()
+    tree, scaled = manifest(slug="b"), manifest(slug="b", web=3)
+    assert act(fleet, tree, {"web": 3}, edited=(tree.digest, scaled.digest)).code == OK
+    outcome = fleet.apply(scaled)
+    assert outcome.code == ERROR and "is held" in str(outcome.error)
+    assert running(fleet) == {"web.1": "a", "web.2": "a", "web.3": "a"}
+    assert fleet.apply(manifest(slug="b", web=4)).code == OK, "a decision"
+
+
+def test_scaling_with_an_edit_that_was_a_decision_holds_nothing() -> None:
+    fleet = rolled_back()
+    tree, scaled = manifest(slug="b", keep=3), manifest(slug="b", keep=3, web=3)
+    assert act(fleet, tree, {"web": 3}, edited=(tree.digest, scaled.digest)).code == OK
+    assert fleet.apply(scaled).code == OK
