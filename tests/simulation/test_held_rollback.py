@@ -154,6 +154,21 @@ def test_a_server_that_was_away_does_not_bring_it_back() -> None:
     assert outcome.code == ERROR and "is held" in str(outcome.error)
 
 
+def test_a_rollback_that_is_held_can_be_repaired() -> None:
+    """A server that was dead turned up with what was rolled back from, and every apply was refused."""
+    fleet = deployed("s1", "s2", worker=2)
+    tree = manifest(slug="b", worker=2)
+    assert fleet.apply(tree).code == OK
+    fleet["s2"].shut_down()
+    fleet.rollback(tree)
+    assert act(fleet, tree, evacuate=frozenset({"s2"})).code == OK
+    fleet["s2"].boot_up()
+    outcome = fleet.apply(tree)
+    assert isinstance(outcome.error, DynoctlError) and "dynoctl rollback v1" in outcome.error.hint
+    assert fleet.rollback(tree, "v1").code == OK
+    assert set(running(fleet).values()) == {"a"} and len(fleet["s1"].processes) + len(fleet["s2"].processes) == 4
+
+
 def test_restarts_and_destroy_are_not_held() -> None:
     fleet = rolled_back()
     assert fleet.restart(manifest(slug="b")).code == OK
