@@ -59,6 +59,8 @@ class ApplyFlags:
     lock_timeout: int | None = None
 
 
+Begin = Callable[[], tuple[str, str] | None]
+
 MAX_PLANS = 5
 """How many times an apply that nobody is asked about may plan before it gives up."""
 
@@ -158,12 +160,13 @@ def carry_out(
     *,
     verb: str = "apply",
     refuse: Callable[[Prepared], None] = lambda _: None,
-    begin: Callable[[], None] = lambda: None,
+    begin: Begin = lambda: None,
 ) -> None:
     """Plan, show it, ask for approval, carry it out and report; ends by raising typer.Exit with the exit code.
 
-    ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called once it is approved. If nobody
-    is asked, a plan that became stale (while another apply was waited for, say) is made again."""
+    ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called once it is approved, and
+    returns the sha256 of the manifest before and after if it edits it. If nobody is asked, a plan that became stale
+    (while another apply was waited for, say) is made again."""
     from infra.engine.apply import StalePlan
 
     for attempts_left in reversed(range(MAX_PLANS if flags.auto_approve else 1)):
@@ -177,7 +180,7 @@ def carry_out(
 
 
 def _plan_and_apply(
-    options: PlanOptions, flags: ApplyFlags, verb: str, refuse: Callable[[Prepared], None], begin: Callable[[], None]
+    options: PlanOptions, flags: ApplyFlags, verb: str, refuse: Callable[[Prepared], None], begin: Begin
 ) -> None:
     from infra.engine.apply import refuse_held
     from infra.views import stream_json
@@ -209,7 +212,7 @@ def _plan_and_apply(
                 typer.echo("Not approved; nothing was changed.", err=True)
                 raise typer.Exit(ERROR)
             began += time.monotonic() - asked
-        begin()
+        ready = replace_(ready, request=replace_(ready.request, edited=begin()))
         with listener_for(options.quiet) as listener:
             report = _run(ready, listener, flags, options.quiet)
         code, seconds = _code(ready, report, options.skip_unreachable), time.monotonic() - began

@@ -85,10 +85,11 @@ def scale(
     edited = _Edit(path, old, new, lambda: _matches(counts, file, destination))
     begun = False
 
-    def begin() -> None:
+    def begin() -> tuple[str, str]:
         nonlocal begun
         edited.write()
         begun = True
+        return model.digest, manifest.read(file, destination).digest
 
     options = PlanOptions(
         file,

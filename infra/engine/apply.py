@@ -33,7 +33,8 @@ def refuse_held(plan: Plan) -> None:
     if plan.held is not None:
         raise DynoctlError(
             f"{plan.held}: {plan.wanted} and the source are still those of v{plan.held.over}; nothing was applied",
-            "change them; or to undo the rollback: dynoctl apply --over-rollback",
+            f"change them; to repair or finish the rollback: dynoctl rollback v{plan.held.of}; to undo it: "
+            "dynoctl apply --over-rollback",
         )
 
 

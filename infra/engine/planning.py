@@ -215,7 +215,8 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
     """The plan with its release: a new one if it runs something else, otherwise the one that it continues."""
     text = content(inputs.body)
     # An unfinished release is continued if it is to run the same; otherwise it is ignored.
-    candidates = (release.newest(releases), release.current(releases))
+    going_on = release.in_force(releases) if inputs.request.running else None
+    candidates = (going_on, release.newest(releases), release.current(releases))
     chosen = next((candidate for candidate in candidates if candidate is not None and candidate.runs(text)), None)
     fresh = chosen is None
     meta = newest_meta(facts.values())

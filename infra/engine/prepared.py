@@ -30,7 +30,8 @@ class Request:
     one-off dynos that are under way. ``origin`` is where the manifest comes from; with ``take_over``, another one may
     have been applied last. ``hint`` are the servers to which it was applied last from here, by app. With
     ``over_rollback``, what was rolled back from is released again. With ``running``, ``stored`` is the release that
-    runs, to be gone on with, and ``left_out`` what the manifest would change besides."""
+    runs, to be gone on with, and ``left_out`` what the manifest would change besides. ``edited`` are the sha256 of
+    the manifest before and after the command itself edited it."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -46,6 +47,7 @@ class Request:
     over_rollback: bool = False
     running: bool = False
     left_out: tuple[str, ...] = ()
+    edited: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,8 @@ class Recorder:
         elif self._release is not None and self.message and self._release.result != release.OK:
             self._release = replace(self._release, message=self.message)  # it is continued
         self._releases = release.merge(observed.facts.releases for observed in self.found.values())
+        if self._release is not None and not self.prepared.plan.fresh and self.prepared.request.edited is not None:
+            self._release = release.after_edit(self._release, self._releases, *self.prepared.request.edited)
         for name, observed in self.found.items():
             self._salts[name] = observed.facts.salt or records.new_salt()
 
@@ -239,9 +241,10 @@ class Recorder:
         self.ledger.settle(each(forget, emptied).items())
         self._emptied = emptied
         self._ended()
-        if prepared.destroy or not all_done or not report.ok or plan.unreachable or plan.left_out or held:
-            return  # the formation still lists servers that are to be emptied or filled
-        entry = self._formation(settled=True)
+        if prepared.destroy or not all_done or not report.ok or plan.left_out:
+            return
+        # While servers are to be emptied or filled, the formation lists them; the settings are in force on the others.
+        entry = self._formation(settled=not plan.unreachable and not held, in_force=True)
         if entry != self._written:
             staying = [name for name in self.shells if name not in emptied]
             written = each(lambda name: self.shells[name].run([records.write(plan.app, [entry])]), staying)
@@ -266,7 +269,7 @@ class Recorder:
         servers = [name for name in self.shells if name not in self._emptied]
         each(lambda name: self.shells[name].run(commands), servers)  # failures are already in the report
 
-    def _formation(self, *, settled: bool) -> Entry:
+    def _formation(self, *, settled: bool, in_force: bool = False) -> Entry:
         prepared, identity = self.prepared, self.identity
         return records.formation(
             prepared.manifest,
@@ -275,6 +278,7 @@ class Recorder:
             identity.who,
             identity.when,
             settled=settled,
+            in_force=in_force,
             # A rollback applies a release, not the manifest.
             build=this_build() if settled and prepared.stored is None else None,
             forget=prepared.forgotten,

@@ -98,7 +98,8 @@ def request(
     manifest: Manifest, running: Running, registry: Registry, asked: Request, counts: Mapping[str, int]
 ) -> tuple[Manifest, Request]:
     """The manifest and the request that change nothing but ``counts`` and the homes of evacuated dynos."""
-    selection = replace(asked.selection, starting=True, types=tuple(counts))
+    wanted = as_running(manifest, running, counts)
+    # What is of no known type stays as it is.
+    selection = replace(asked.selection, starting=True, types=tuple(counts or wanted.types))
     left = tuple(left_out(manifest, running, registry, counts))
-    changed = replace(asked, stored=running.stored, running=True, selection=selection, left_out=left)
-    return as_running(manifest, running, counts), changed
+    return wanted, replace(asked, stored=running.stored, running=True, selection=selection, left_out=left)

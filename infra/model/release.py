@@ -121,6 +121,13 @@ def standing(releases: Sequence[Release]) -> Release | None:
     return next((release for release in reversed(releases) if release.result == OK), None)
 
 
+def in_force(releases: Sequence[Release]) -> Release | None:
+    """The release that more dynos may start from: the one that runs. One that failed or is unfinished may not work:
+    then it is the one that stood before, except during a rollback, which replaces that."""
+    now = current(releases)
+    return now if now is None or now.result == OK or now.of else standing(releases) or now
+
+
 @dataclass(frozen=True)
 class Hold:
     """A rollback that is in force: the release ``number`` runs again what ``of`` ran, and ``over`` is the release that
@@ -151,10 +158,23 @@ def hold(releases: Sequence[Release], slug: str, manifest: str) -> Hold | None:
     return None
 
 
+def after_edit(release: Release, releases: Sequence[Release], was: str, now: str) -> Release:
+    """A rollback that goes on after dynoctl itself edited the manifest that it holds back, from ``was`` to ``now`` (its
+    sha256): nobody decided to undo it, so it holds back the edited one, too."""
+    before = [other.manifest for other in releases if other.ran and other.number < release.number][-1:]
+    held = release.of and was[:12] in (release.manifest, *before)
+    return replace(release, manifest=now[:12]) if held else release
+
+
 def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
-    """The default target of a rollback: the newest release that succeeded and is not what runs now. ``bodies`` are the
-    numbers of the releases that servers can run again."""
+    """The default target of a rollback: the newest release that succeeded and is not what runs now. A rollback that did
+    not succeed is gone on with, and not undone. ``bodies`` are the numbers of the releases that servers can run
+    again."""
     now = current(releases)
+    if now is not None and now.of and now.result != OK:
+        begun = next((release for release in releases if release.number == now.of and release.number in bodies), None)
+        if begun is not None:
+            return begun
     good = [release for release in reversed(releases) if release.result == OK and release.number in bodies]
     good = [release for release in good if release != now]
     if now is not None and now.result == OK:

@@ -16,7 +16,7 @@ from infra.model.resource import Action, Change, Effect, Resource
 from infra.plan.diff import diff
 from infra.plan.plan import Plan, effects
 from infra.plan.selection import EVERYTHING, Selection
-from infra.plan.unseen import hold
+from infra.plan.unseen import hold, unfinished_moves
 
 
 def build(
@@ -58,12 +58,13 @@ def build(
     changes.sort(key=lambda change: _order(change, order, rank))
     changes = [_moved(change, formation) for change in changes]
     one_offs = {} if end_runs else {server: observed.facts.one_offs for server, observed in found.items()}
-    held = hold(changes, formation, by_kind, unreachable, routers, one_offs)
+    moving = unfinished_moves({server: observed.facts for server, observed in found.items()})
+    held = hold(changes, formation, by_kind, unreachable, routers, one_offs, moving=moving)
     due = changes = [change for change in changes if not held.includes(change)]
     proving = candidates(due, wanted)
     changes = selection.choose(due)
     left_out = [change for change in due if change not in changes]
-    moving = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
+    booting = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect is Effect.RESTART]
     boots = sum(effect.boots for effect in effects(changes).values())
     rollout = rollout or Rollout()
@@ -77,7 +78,7 @@ def build(
         errors=tuple(problems),
         notes=(*notes, *held.notes),
         fingerprint=fingerprint(found),
-        candidates=tuple(server for server in proving if server in moving),
+        candidates=tuple(server for server in proving if server in booting),
         build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),
         builder=builder,
         left_out=len(left_out),

@@ -71,9 +71,11 @@ def hold(
     unreachable: Container[str],
     routers: Sequence[str] = (),
     one_offs: Mapping[str, Sequence[OneOff]] = MappingProxyType({}),
+    *,
+    moving: Mapping[str, str] = MappingProxyType({}),
 ) -> Held:
     """The removals to hold back. ``routers`` are the servers of ``unseen_routers``; ``one_offs`` are those under way,
-    by server."""
+    by server; ``moving`` are those of ``unfinished_moves``."""
     routed: dict[str, list[str]] = {}
     awaited: dict[tuple[str, str], dict[str, None]] = {}
     paused: dict[tuple[str, str], str] = {}
@@ -85,7 +87,7 @@ def hold(
         web = naming.parse_dyno(dyno)[0] == "web"
         if routers and web and dyno not in routed.setdefault(server, []):
             routed[server].append(dyno)
-        elif web and not routers and home in unreachable:
+        elif home in unreachable and ((web and not routers) or (not web and moving.get(dyno) == server)):
             awaited.setdefault((server, home or ""), {})[dyno] = None
         provider = providers[change.resource.kind]
         if provider.alone and home in unreachable and provider.dormant(change.before or {}):
@@ -96,11 +98,13 @@ def hold(
         for server, dynos in routed.items()
         if dynos
     ]
-    notes += [
-        f"kept on {server}: {_names([*dynos])}; {home}, where {'it belongs' if len(dynos) == 1 else 'they belong'}, is "
-        "unreachable and may not run " + ("it" if len(dynos) == 1 else "them")
-        for (server, home), dynos in awaited.items()
-    ]
+    for (server, home), kept_for in awaited.items():
+        shown = [dyno for dyno in kept_for if (server, dyno) not in paused]
+        belong, them = ("it belongs", "it") if len(shown) == 1 else ("they belong", "them")
+        if shown:
+            notes.append(
+                f"kept on {server}: {_names(shown)}; {home}, where {belong}, is unreachable and may not run {them}"
+            )
     notes += [
         f"kept on {server}: {dyno}, paused to move to {home}, which is unreachable and may run it; "
         f"to start it without {home}: dynoctl apply --evacuate {home}"
@@ -115,9 +119,16 @@ def hold(
                 f"kept on {server} until {', '.join(names)} {'ends' if len(names) == 1 else 'end'}: the slug and what "
                 "else a one-off dyno needs"
             )
-    dynos = {(server, dyno) for server, names in routed.items() for dyno in names}
-    dynos |= {(server, dyno) for (server, _), names in awaited.items() for dyno in names}
-    return Held(frozenset(dynos | paused.keys()), tuple(notes), slugs)
+    kept = {(server, dyno) for server, found in routed.items() for dyno in found}
+    kept |= {(server, dyno) for (server, _), found in awaited.items() for dyno in found}
+    return Held(frozenset(kept | paused.keys()), tuple(notes), slugs)
+
+
+def unfinished_moves(found: Mapping[str, Facts]) -> dict[str, str]:
+    """By dyno, the reachable server that it was to leave in an apply that was not completed."""
+    names = {facts.machine_id: name for name, facts in found.items()}
+    moving = newest_meta(found.values()).get("moving", {})
+    return {dyno: names[machine] for dyno, machine in moving.items() if machine in names}
 
 
 def _names(dynos: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
+from infra.fleet.identity import address_of
 from infra.manifest.model import DynoType, Health, Manifest, Reference, Rollout, Router, Schedule, Server
 
 T = TypeVar("T")
@@ -29,19 +30,23 @@ def document(manifest: Manifest) -> dict[str, Any]:
 
 def restored(manifest: Manifest, recorded: Mapping[str, Any]) -> Manifest:
     """The manifest with the recorded settings. How to reach a server is what the manifest says, and servers that were
-    added to it have room for dynos, too. Raises ValueError if the record cannot be read."""
+    added to it have room for dynos, too; one that has another name now is one server. Raises ValueError if the record
+    cannot be read."""
     try:
         if recorded.get("version") != VERSION:
             raise ValueError("unknown version")
         rollout = dict(recorded["rollout"])
         router = recorded["router"]
+        renamed = _renamed(manifest, recorded["servers"])
+        if router is not None:
+            router = {**router, "servers": [renamed.get(name, name) for name in router["servers"]]}
         return replace(
             manifest,
             dynos={name: _made(DynoType, values) for name, values in recorded["dynos"].items()},
             schedule=tuple(_made(Schedule, values) for values in recorded["schedule"].values()),
             router=None if router is None else _made(Router, router),
             rollout=_made(Rollout, {**rollout, "health": _made(Health, rollout["health"])}),
-            servers=_servers(manifest, recorded["servers"]),
+            servers=_servers(manifest, recorded["servers"], renamed),
             spread=recorded["spread"],
             keep=int(recorded["keep"]),
         )
@@ -49,12 +54,24 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any]) -> Manifest:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
-def _servers(manifest: Manifest, recorded: Mapping[str, Any]) -> tuple[Server, ...]:
+def _renamed(manifest: Manifest, recorded: Mapping[str, Any]) -> dict[str, str]:
+    """The new names of the recorded servers that have another name in the manifest: those at the same address."""
+    here = {server.name for server in manifest.servers}
+    names = {address_of(manifest, server): server.name for server in manifest.servers if server.name not in recorded}
+    found = {}
+    for name in recorded.keys() - here:
+        new = names.get(address_of(manifest, _made(Server, recorded[name])))
+        if new is not None:
+            found[name] = new
+    return found
+
+
+def _servers(manifest: Manifest, recorded: Mapping[str, Any], renamed: Mapping[str, str]) -> tuple[Server, ...]:
     here = {server.name: server for server in manifest.servers}
-    known = {name: _made(Server, values) for name, values in recorded.items()}
+    known = {renamed.get(name, name): _made(Server, values) for name, values in recorded.items()}
     for name, server in here.items():
         if name in known:
-            known[name] = replace(known[name], host=server.host, user=server.user, port=server.port)
+            known[name] = replace(known[name], name=name, host=server.host, user=server.user, port=server.port)
     return tuple({**known, **{name: server for name, server in here.items() if name not in known}}.values())
 
 

@@ -182,6 +182,7 @@ def formation(
     when: str,
     *,
     settled: bool = False,
+    in_force: bool = False,
     build: Build | None = None,
     forget: Container[str] = (),
 ) -> tuple[str, str | None]:
@@ -190,7 +191,8 @@ def formation(
     Servers that are unreachable or no longer in the manifest are kept unchanged, except those in ``forget`` (by
     machine-id). So is the address of a server that is not reached at the one in the manifest.
     If the apply is complete (``settled``), servers without dynos and router are spares, as long as they are in the
-    manifest. ``build`` is this build of dynoctl if the apply is complete."""
+    manifest. ``build`` is this build of dynoctl if the apply is complete. ``in_force``: everything was done on the
+    servers that were reached, so the settings of the manifest are in force."""
     facts = {name: observed.facts for name, observed in found.items()}
     last = newest_meta(facts.values())
     connections = recorded_connections(last)
@@ -237,12 +239,12 @@ def formation(
         servers=servers,
         spares=spares,
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
-        settings=config.document(manifest) if settled else last.get("config"),
+        settings=config.document(manifest) if settled or in_force else last.get("config"),
         routers=(
             {machines[name] for name in routing if name in machines}
             | {machine for machine in last.get("routers", ()) if not settled and machine in servers}
         ),
-        moving={} if settled else _moving(plan, machines),
+        moving={} if settled else {**_unfinished(plan, last, homes), **_moving(plan, machines)},
     )
 
 
@@ -253,6 +255,15 @@ def _moving(plan: Plan, machines: Mapping[str, str]) -> dict[str, str]:
         dyno: machines[server]
         for dyno, server in plan.formation.before.items()
         if homes.get(dyno, server) != server and server in machines and server not in plan.evacuated
+    }
+
+
+def _unfinished(plan: Plan, last: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, str]:
+    """Of earlier moves, those to a server that is unreachable: nobody knows whether it runs the dyno."""
+    return {
+        dyno: machine
+        for dyno, machine in last.get("moving", {}).items()
+        if plan.formation.homes.get(dyno) in plan.unreachable and homes.get(dyno) == last.get("dynos", {}).get(dyno)
     }
 
 

@@ -98,10 +98,10 @@ def body(app: str, wanted: Release, holders: Sequence[str], sessions: Mapping[st
 def running(
     app: str, targets: Sequence[Target], fits: Callable[[str, str], bool], sessions: dict[str, Session]
 ) -> tuple[Stored, Mapping[str, Any]] | None:
-    """The release that runs and the newest record of the formation; None if nothing is recorded on a reachable server.
-    Raises DynoctlError if no reachable server has the contents of the release."""
+    """The release that more dynos may start from, and the newest record of the formation; None if nothing is recorded
+    on a reachable server. Raises DynoctlError if no reachable server has the contents of the release."""
     surveyed = survey(app, targets, sessions)
-    now = release.current(surveyed.releases)
+    now = release.in_force(surveyed.releases)
     if now is None or not _serial(surveyed.meta):
         return None
     holders = surveyed.holders.get(now.number, ())

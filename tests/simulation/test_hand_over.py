@@ -259,3 +259,50 @@ def test_every_copy_but_one_goes() -> None:
     assert fleet.apply(draining(new.host, servers=("s1", "s2", "s3"))).code == OK
     assert home(fleet) is not new
     assert fleet.pending(draining(new.host, servers=("s1", "s2", "s3"))) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "keys"),
+    [
+        ("sim rehearse", {}),
+        ("sim pause", {}),
+        ("sim start", {"schedule": False, "worker": 1}),
+        ("sim stop", {"schedule": False, "worker": 1}),
+    ],
+)
+def test_what_began_to_move_stays_while_its_new_server_is_unreachable(step: str, keys: dict[str, object]) -> None:
+    """It was removed, although it never started there, and ran nowhere."""
+    fleet = up(**keys)
+    old = next(server for server in fleet.fleet.servers.values() if server.timers or server.processes)
+    new = next(server for server in fleet.fleet.servers.values() if server is not old)
+    what = "nightly.1" if old.timers else "worker.1"
+    moved = draining(old.host, **keys)
+    fleet.fault(step, Kind.KILL_BEFORE)
+    assert fleet.apply(moved).code == KILLED
+    new.shut_down()
+    for _ in range(3):
+        outcome = fleet.apply(moved)
+        assert outcome.code == UNREACHABLE and outcome.plan is not None
+        assert old.timers or old.processes
+        note = f"kept on {old.host}: {what}; {new.host}, where it belongs, is unreachable and may not run it"
+        assert note in outcome.plan.notes
+        # Another release does not make anybody forget it.
+        moved = draining(old.host, slug="b", **keys)
+    new.boot_up()
+    assert fleet.apply(moved).code == OK
+    assert (new.timers or new.processes) and not old.timers and not old.processes
+    assert fleet.pending(moved) == []
+
+
+def test_what_has_moved_leaves_its_old_server_although_the_new_one_is_unreachable() -> None:
+    """It was evacuated: it runs twice if the old server turns up again."""
+    fleet = up("s1", "s2", "s3", schedule=False, worker=1)
+    old = next(server for server in fleet.fleet.servers.values() if server.processes)
+    wanted = draining(servers=("s1", "s2", "s3"), schedule=False, worker=1)
+    old.shut_down()
+    assert fleet.apply(wanted, evacuate=frozenset({old.host})).code == OK
+    new = next(server for server in fleet.fleet.servers.values() if server.processes)
+    old.boot_up()
+    new.connected = False
+    assert fleet.apply(wanted).code == UNREACHABLE
+    assert new.processes and not old.processes

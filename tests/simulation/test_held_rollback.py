@@ -14,6 +14,7 @@ from infra.views.style import Style
 from tests.simulation.app import deployed, running
 from tests.simulation.faults import Kind
 from tests.simulation.harness import KILLED, Simulation, manifest
+from tests.simulation.test_running_release import act
 
 HELD = "v3, a rollback from v2 to v1 by "
 
@@ -124,6 +125,17 @@ def test_a_rollback_that_was_killed_halfway_is_held() -> None:
     assert is_held(fleet, manifest(slug="b"))
 
 
+@pytest.mark.parametrize("kind", [Kind.KILL_BEFORE, Kind.LOST_BEFORE])
+def test_a_rollback_that_did_not_end_well_is_gone_on_with_and_not_undone(kind: Kind) -> None:
+    """The second one went forward again, to what the first one was to replace."""
+    fleet = deployed()
+    assert fleet.apply(manifest(slug="b")).code == OK
+    fleet.fault("sim start", kind, nth=2)
+    assert fleet.rollback(manifest(slug="b")).code != OK
+    assert fleet.rollback(manifest(slug="b")).code == OK
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
 def test_what_was_begun_over_a_rollback_is_gone_on_with() -> None:
     fleet = rolled_back()
     fleet.fault("sim start", Kind.KILL_BEFORE, nth=2)
@@ -140,6 +152,21 @@ def test_a_server_that_was_away_does_not_bring_it_back() -> None:
     fleet["s3"].connected = True
     outcome = fleet.apply(manifest("s1", "s2", "s3", slug="b"))
     assert outcome.code == ERROR and "is held" in str(outcome.error)
+
+
+def test_a_rollback_that_is_held_can_be_repaired() -> None:
+    """A server that was dead turned up with what was rolled back from, and every apply was refused."""
+    fleet = deployed("s1", "s2", worker=2)
+    tree = manifest(slug="b", worker=2)
+    assert fleet.apply(tree).code == OK
+    fleet["s2"].shut_down()
+    fleet.rollback(tree)
+    assert act(fleet, tree, evacuate=frozenset({"s2"})).code == OK
+    fleet["s2"].boot_up()
+    outcome = fleet.apply(tree)
+    assert isinstance(outcome.error, DynoctlError) and "dynoctl rollback v1" in outcome.error.hint
+    assert fleet.rollback(tree, "v1").code == OK
+    assert set(running(fleet).values()) == {"a"} and len(fleet["s1"].processes) + len(fleet["s2"].processes) == 4
 
 
 def test_restarts_and_destroy_are_not_held() -> None:
@@ -159,3 +186,21 @@ def test_a_saved_plan_is_held_unless_it_was_made_over_the_rollback(tmp_path: Pat
         again = fleet.plan(wanted, over_rollback=saved.over_rollback)
         plan_file.refuse_changed(file, saved, again, plan_json.document(again.plan, {}))
         assert (again.plan.held is None) is over
+
+
+def test_scaling_ends_no_rollback() -> None:
+    """It writes the new number to dyno.yaml, which differs then, and the next apply brought the bad release back."""
+    fleet = rolled_back()
+    tree, scaled = manifest(slug="b"), manifest(slug="b", web=3)
+    assert act(fleet, tree, {"web": 3}, edited=(tree.digest, scaled.digest)).code == OK
+    outcome = fleet.apply(scaled)
+    assert outcome.code == ERROR and "is held" in str(outcome.error)
+    assert running(fleet) == {"web.1": "a", "web.2": "a", "web.3": "a"}
+    assert fleet.apply(manifest(slug="b", web=4)).code == OK, "a decision"
+
+
+def test_scaling_with_an_edit_that_was_a_decision_holds_nothing() -> None:
+    fleet = rolled_back()
+    tree, scaled = manifest(slug="b", keep=3), manifest(slug="b", keep=3, web=3)
+    assert act(fleet, tree, {"web": 3}, edited=(tree.digest, scaled.digest)).code == OK
+    assert fleet.apply(scaled).code == OK

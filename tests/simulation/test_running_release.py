@@ -14,11 +14,11 @@ from infra.engine.prepare import prepare
 from infra.engine.prepared import Request
 from infra.errors import OK, UNREACHABLE, DynoctlError
 from infra.fleet.inventory import targets
-from infra.manifest.model import DynoType, Manifest, Reference, Server
+from infra.manifest.model import DynoType, Manifest, Reference, Rollout, Server
 from infra.state import releases
-from tests.simulation.app import deployed, running
+from tests.simulation.app import BAD, deployed, running
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, REGISTRY, Outcome, Simulation, manifest
+from tests.simulation.harness import APP, KILLED, REGISTRY, Outcome, Simulation, manifest
 from tests.simulation.invariants import upstreams
 
 
@@ -121,6 +121,18 @@ def test_servers_that_left_the_tree_stay() -> None:
     assert all(before[host] <= set(fleet[host].processes) for host in before)
 
 
+def test_a_server_that_has_another_name_in_the_tree_is_one_server() -> None:
+    """Scaling and evacuating were refused: both names were the same machine."""
+    fleet = deployed("s1", "s2", web=2, router=["s1"])
+    outcome = act(fleet, manifest(Server("first", "s1"), "s2", router=["first"]), {"web": 3})
+    assert outcome.code == OK, outcome.said
+    assert len(running(fleet)) == 3 and set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3"}
+    fleet["s2"].shut_down()
+    outcome = act(fleet, manifest(Server("first", "s1"), "s2", router=["first"]), evacuate=frozenset({"s2"}))
+    assert outcome.code == OK, outcome.said
+    assert len(fleet["s1"].processes) == 3
+
+
 def test_a_type_that_is_not_released_cannot_be_scaled() -> None:
     fleet = deployed()
     tree = manifest()
@@ -158,3 +170,72 @@ def test_nothing_is_said_if_nothing_is_left_out() -> None:
     fleet = deployed()
     outcome = act(fleet, manifest(), {"web": 3})
     assert outcome.code == OK and "left out" not in notes(outcome)
+
+
+ALL = ("s1", "s2", "s3")
+
+
+def test_what_was_applied_while_a_server_was_away_stays_when_that_is_evacuated() -> None:
+    """The settings of the last apply without a server away were in force again: what was new was removed."""
+    fleet = deployed(*ALL, web=3)
+    fleet["s3"].shut_down()
+    tree = manifest(*ALL, web=3, worker=1, schedule=True, router=["s1"])
+    assert fleet.apply(tree).code == UNREACHABLE
+    outcome = act(fleet, tree, evacuate=frozenset({"s3"}))
+    assert outcome.code == OK and notes(outcome) == "s3 is evacuated: web.3 moves to s1", outcome.said
+    assert set(running(fleet)) == {"web.1", "web.2", "web.3", "worker.1"}
+    assert fleet["s1"].timers or fleet["s2"].timers
+    assert set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3"}
+
+
+def test_a_server_that_left_while_it_was_away_gets_no_new_dynos() -> None:
+    fleet = deployed(*ALL, web=3)
+    fleet["s3"].connected = False
+    tree = manifest("s1", "s2", web=3)
+    assert fleet.apply(tree).code == UNREACHABLE
+    fleet["s3"].connected = True
+    assert act(fleet, tree, {"web": 6}).code == OK
+    assert not fleet["s3"].processes and len(running(fleet)) == 6
+
+
+def test_what_runs_of_a_type_that_was_not_applied_completely_stays() -> None:
+    """One worker started, and the other one failed."""
+    fleet = deployed(*ALL, web=2)
+    fleet.fault("sim start dyno-shop-worker-2", Kind.FAIL)
+    tree = manifest(*ALL, web=2, worker=2, rollout=Rollout(max_failures=1))
+    assert fleet.apply(tree).code != OK
+    assert set(running(fleet)) == {"web.1", "web.2", "worker.1"}
+    (dead,) = (host for host in ALL if any(one.dyno == "web.2" for one in fleet[host].processes.values()))
+    fleet[dead].shut_down()
+    act(fleet, tree, evacuate=frozenset({dead}))
+    assert set(running(fleet)) == {"web.1", "web.2", "worker.1"}
+
+
+@pytest.mark.parametrize("keep", [1, 5])
+def test_no_more_dynos_start_from_a_release_that_failed(keep: int) -> None:
+    """Evacuated dynos, which ran the release before, were started from it and failed, too."""
+    fleet = deployed(*ALL, web=3, keep=keep)
+    fleet.fleet.crashing.add(BAD)
+    fleet.fault("restore", Kind.LOST_BEFORE)  # so that one dyno cannot go back
+    tree = manifest(*ALL, web=3, slug="bad", keep=keep)
+    assert fleet.apply(tree).code != OK
+    assert sorted(running(fleet).values()) == ["a", "a", "bad"]
+    (dead,) = (host for host in ALL if any(one.dyno == "web.3" for one in fleet[host].processes.values()))
+    fleet[dead].shut_down()
+    outcome = act(fleet, tree, evacuate=frozenset({dead}))
+    assert outcome.code == OK and running(fleet)["web.3"] == "a", outcome.said
+    assert "left out, as v1 runs on: the source" in notes(outcome)
+    assert running(fleet)["web.1"] == "bad", "it is not changed"
+    fleet[dead].boot_up()
+    tree = manifest(*ALL, web=3, keep=keep)
+    assert fleet.apply(tree).code == OK and fleet.pending(tree) == []
+    assert set(running(fleet).values()) == {"a"}
+
+
+def test_a_rollback_that_is_unfinished_is_what_more_dynos_start_from() -> None:
+    fleet = deployed()
+    assert fleet.apply(manifest(slug="b")).code == OK
+    fleet.fault("sim start", Kind.KILL_BEFORE, nth=2)
+    assert fleet.rollback(manifest(slug="b")).code == KILLED
+    act(fleet, manifest(slug="b"), {"web": 3})
+    assert running(fleet)["web.3"] == "a"

@@ -135,6 +135,8 @@ def test_a_server_that_was_unreachable_gets_the_result() -> None:
         ([make(1), make(2), make(3, result="reverted"), make(4, result="rejected")], 1),
         ([make(1), make(2), make(3, of=1)], 2),
         ([make(1), make(2), make(3, of=1), make(4, of=2)], 3),
+        ([make(1), make(2), make(3, of=1, result="unfinished")], 1),
+        ([make(1), make(2), make(3, of=1, result="failed")], 1),
         ([make(1), make(2, of=1)], None),
         ([make(1, result="rejected")], None),
     ],
