@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
 from infra.fleet.ask import ask_servers
+from infra.fleet.meta_record import parse_line
 from infra.manifest.variables import refused
 from infra.model import naming, paths, release
 from infra.model.provider import Fragment
@@ -18,7 +19,6 @@ from infra.model.run_request import Base, Runs
 from infra.model.target import Target
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
-from infra.state.records import parse_line
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TTL = re.compile(r"(\d+)([smhd]?)")

@@ -65,15 +65,6 @@ def forget(app: str) -> Command:
     return Command(("sh", "-c", _FORGET, *words), label="remove the records")
 
 
-def parse_line(line: str) -> Mapping[str, Any]:
-    """Parse a record; {} if it is damaged."""
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def release(released: Release) -> tuple[str, str | None]:
     """The record of a release."""
     return (f"releases/{released.number}.json", released.as_json())

@@ -9,13 +9,13 @@ from typing import Any
 
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet.ask import ask_servers, summaries
+from infra.fleet.meta_record import parse_line
 from infra.model import lock_holder, paths, release
 from infra.model.lock_holder import Holder
 from infra.model.release import Release
 from infra.model.resource import Command
 from infra.model.target import Target
 from infra.remote.session import Session
-from infra.state.records import parse_line
 from infra.state.release_body import Stored, content, unpack
 
 _LIST = f"""\
