@@ -61,12 +61,15 @@ def read_page(file: Path | None, kind: str) -> str:
 
 Waits = Callable[[LockTaken], None]
 
+LOOK = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), label="read the state of the router")
+
 
 def switch(
     manifest: Manifest, registry: Registry, page: str | None, waits: Waits = lambda _: None
 ) -> dict[str, DynoctlError | None]:
-    """Show the page (None: the app again) on every reachable server of the router, while holding the app's lock.
-    ``waits`` is called if the apply of another app is waited for.
+    """Show the page (None: the app again) on every reachable server of the router, while holding the app's lock. These
+    are also the servers of the manifest that still have a router of the app, as an edit of ``router.servers`` was not
+    applied yet. ``waits`` is called if the apply of another app is waited for.
 
     Returns the error of each server, or None. Raises DynoctlError, with nothing changed, if there is no router or the
     lock is held."""
@@ -76,14 +79,20 @@ def switch(
             f"maintenance mode needs a router, and {manifest.file.name} has none",
             "add router: {kind: nginx, servers: [...]} and run dynoctl apply",
         )
-    wanted = [target for target in targets(manifest) if target.name in router.servers]
     sessions: dict[str, Session] = {}
     try:
-        _, unreachable = ask_servers(wanted, lambda session: None, keep=sessions)
-        return {**_switch(dict(sorted(sessions.items())), registry, app, page, waits), **unreachable}
+        answers, errors = ask_servers(targets(manifest), lambda session: _routes(session, app), keep=sessions)
+        switched = {name: sessions[name] for name in sorted(sessions) if answers[name] or name in router.servers}
+        unreachable = {name: error for name, error in errors.items() if name in router.servers}
+        return {**_switch(switched, registry, app, page, waits), **unreachable}
     finally:
         for session in sessions.values():
             session.close()
+
+
+def _routes(session: Session, app: str) -> bool:
+    """Whether the router on a server routes to the app."""
+    return any(route.app == app for route in routing.read(session.execute(LOOK)[1]))
 
 
 def _switch(
@@ -93,10 +102,9 @@ def _switch(
     doing = f"switching maintenance mode {'off' if page is None else 'on'}"
     shells, errors = lock_reachable(sessions, app, Identity.current(doing=doing), waits=waits)
     try:
-        look = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), label="read the state of the router")
 
         def work(name: str) -> None:
-            routes = routing.read(shells[name].run([look]))
+            routes = routing.read(shells[name].run([LOOK]))
             route = next((route for route in routes if route.app == app), None)
             if route is None:
                 raise DynoctlError(f"the router on {name} has no route to {app} yet", "run dynoctl apply first")

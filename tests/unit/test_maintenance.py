@@ -36,7 +36,11 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
         def __init__(self, target: Target) -> None:
             if target.name == "grid-1":
                 raise Unreachable("cannot connect to grid-1")
+            self.name = target.name
             opened.append(self)
+
+        def execute(self, _: Command) -> tuple[int, str]:
+            return 0, f"router open {MARK}\n" if self.name == "grid-3" else ""
 
         def close(self) -> None:
             self.closed = True
@@ -52,9 +56,10 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
     errors = maintenance.switch(read(tmp_path / "dyno.yaml", None), Everything(), maintenance.PAGE)
     assert {name: str(error) for name, error in errors.items()} == {
         "grid-2": "None",
+        "grid-3": "None",  # it was taken out of router.servers, and that was not applied yet
         "grid-1": "cannot connect to grid-1",
     }
-    assert len(opened) == 1 and opened[0].closed
+    assert len(opened) == 2 and all(session.closed for session in opened)
 
 
 MARK = '{"app": "shop", "kind": "nginx", "hosts": [], "ports": {"80": "plain"}, "upstreams": {}}'
