@@ -227,7 +227,11 @@ def test_an_apply_meanwhile(oneoff: Project, fleet: Any) -> None:
     )
     assert units.stdout == "" and "is draining: it has no dynos left" in oneoff.dynoctl("plan").stdout
     del server["drain"]
+    for other in oneoff.manifest["servers"]:
+        other["drain"] = other["name"] != ON  # a dyno is back on it
     oneoff.apply()
+    for other in oneoff.manifest["servers"]:
+        del other["drain"]
     assert oneoff.dynoctl("run", "ls", "/app/new.txt").stdout == "/app/new.txt\n"
 
 
