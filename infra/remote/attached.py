@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
 from infra.remote import limits
-from infra.remote.channel import PIECE, exit_status, read_to
+from infra.remote.channel import PIECE, close, exit_status, read_to
 from infra.remote.quote import PRELUDE, assign, program
 from infra.remote.session import Output, Session
 
@@ -141,7 +141,7 @@ def detach(session: Session, name: str, argv: Sequence[str], environment: str) -
     """Start the unit ``name`` and leave it running on its own. Raises DynoctlError if it does not start."""
     mark = secrets.token_hex(12)
     channel = _prepare(session, name, program(argv, ""), environment, _START, mark)
-    channel.close()
+    close(channel)
 
 
 def _prepare(session: Session, name: str, script: str, environment: str, then: str, ready: str = "") -> Channel:

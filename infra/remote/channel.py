@@ -25,18 +25,23 @@ SILENCE = 60
 """Seconds after which a channel or a connection that does not move counts as lost."""
 
 
+def close(channel: paramiko.Channel) -> None:
+    """Close a channel. A connection that is gone needs no word of it, and how it ended was told before."""
+    import paramiko
+
+    with suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()
+
+
 @contextmanager
 def within(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
     """Close the channel if the block takes longer than ``seconds``, which ends whatever waits for it. Raises
     TimeoutError then."""
-    import paramiko
-
     expired = threading.Event()
 
     def expire() -> None:
         expired.set()
-        with suppress(OSError, EOFError, paramiko.SSHException):  # the connection may be gone by then
-            channel.close()
+        close(channel)
 
     timer = threading.Timer(max(0.0, seconds), expire)
     timer.daemon = True

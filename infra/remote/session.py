@@ -16,7 +16,7 @@ from infra.model.resource import Command
 from infra.model.shell import RemoteBuild, Sections
 from infra.model.target import Target
 from infra.remote import limits, transfer
-from infra.remote.channel import PIECE, SILENCE, exit_status, reason, within
+from infra.remote.channel import PIECE, SILENCE, close, exit_status, reason, within
 from infra.remote.connect import connect, fingerprint
 from infra.remote.quote import ENTRY, PRELUDE, batch, entry, observation, sections
 
@@ -121,7 +121,7 @@ class Session:
         except (OSError, EOFError) as error:
             raise self.lost(error) from None
         finally:
-            channel.close()
+            close(channel)
         output = Output(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
         self.refuse_without_root(output)
         return output

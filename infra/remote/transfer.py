@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from infra.errors import DynoctlError, Unreachable
 from infra.model.shell import RemoteBuild
 from infra.remote import limits
-from infra.remote.channel import PIECE, SILENCE, exit_status, read_to
+from infra.remote.channel import PIECE, SILENCE, close, exit_status, read_to
 from infra.remote.quote import PRELUDE, assign, building
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
     except (OSError, EOFError) as error:
         raise session.lost(error) from None
     finally:
-        channel.close()
+        close(channel)
     if status != 0:
         raise DynoctlError(
             f"{session.name}: cannot send {path}: {said or f'exit status {status}'}",
@@ -82,7 +82,7 @@ def download(session: Session, path: str, local: Path) -> None:
     except (OSError, EOFError) as error:
         raise session.lost(error) from None
     finally:
-        channel.close()
+        close(channel)
     if head.decode(errors="replace").strip() != digest.hexdigest():
         raise DynoctlError(f"{session.name}: cannot read {path}: {said or 'the transfer was incomplete'}")
 
@@ -122,7 +122,7 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
     except (OSError, EOFError) as error:
         raise session.lost(error) from None
     finally:
-        channel.close()
+        close(channel)
 
 
 # One compound command, so that the shell has read all of it before the file follows on stdin. What an earlier upload of
