@@ -95,14 +95,15 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         over_rollback=options.over_rollback,
     )
     registry, sessions = Everything(), options.sessions
+    opened = dict(sessions or {}) if options.as_running else {}
     try:
         if options.as_running:
-            sessions = opened = dict(sessions or {})
             model, request = _as_running(options, model, request, registry, opened)
+            sessions = opened
         progress: Callable[[str], None] = (lambda _: None) if options.quiet else note
         ready = prepare(model, registry, request, sessions=sessions, progress=progress)
     except BaseException:
-        for session in (sessions or {}).values() if options.as_running else ():
+        for session in opened.values():
             session.close()
         raise
     try:

@@ -66,6 +66,9 @@ class Facts:
     addresses: frozenset[str] = frozenset()
     """The IP addresses of the server."""
 
+    holder: str = ""
+    """Who holds the app's lock at this moment, in the words of ``infra.model.lock_holder``; "" if it is free."""
+
     def own_address(self, meta: Mapping[str, Any]) -> str:
         """The address on which dynos listen unless the manifest says otherwise: the recorded one, as long as the server
         has it, and else the one by which it was reached. A server that is reached by another way keeps its address."""
@@ -74,9 +77,6 @@ class Facts:
             if recorded in self.addresses:
                 return str(recorded)
         return self.address
-
-    holder: str = ""
-    """Who holds the app's lock at this moment, in the words of ``infra.model.lock_holder``; "" if it is free."""
 
     def dynos(self, app: str) -> Mapping[str, Mark]:
         """The app's dynos on this server, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -88,8 +88,8 @@ def identify(manifest: Manifest, found: Mapping[str, Facts], hinted: Connections
     )
 
 
-def machine_of(name: str, identities: Identities, carrying: Iterable[str]) -> str | None:
+def machine_of(name: str, identities: Identities, carrying: Container[str]) -> str | None:
     """The machine that an unreachable server is by the records. If several had its address one after the other, it is
     the one that carries dynos."""
     machines = [machine for machine, server in identities.servers.items() if server == name]
-    return next((machine for machine in machines if machine in set(carrying)), machines[0] if machines else None)
+    return next((machine for machine in machines if machine in carrying), machines[0] if machines else None)

@@ -76,7 +76,7 @@ def hold(
 ) -> Held:
     """The removals to hold back. ``routers`` are the servers of ``unseen_routers``; ``one_offs`` are those under way,
     by server; ``moving`` are those of ``unfinished_moves``."""
-    routed: dict[str, list[str]] = {}
+    routed: dict[str, dict[str, None]] = {}
     awaited: dict[tuple[str, str], dict[str, None]] = {}
     paused: dict[tuple[str, str], str] = {}
     for change in changes:
@@ -85,18 +85,17 @@ def hold(
         if dyno is None or not change.action.removes or home == server:
             continue
         web = naming.parse_dyno(dyno)[0] == "web"
-        if routers and web and dyno not in routed.setdefault(server, []):
-            routed[server].append(dyno)
-        elif home in unreachable and ((web and not routers) or (not web and moving.get(dyno) == server)):
+        if web and routers:
+            routed.setdefault(server, {})[dyno] = None
+        elif home in unreachable and (web or moving.get(dyno) == server):
             awaited.setdefault((server, home or ""), {})[dyno] = None
         provider = providers[change.resource.kind]
         if provider.alone and home in unreachable and provider.dormant(change.before or {}):
             paused[server, dyno] = home or ""
     notes = [
-        f"kept on {server}: {_names(dynos)}; the router on {', '.join(routers)} is unreachable and may still lead to "
-        f"{'it' if len(dynos) == 1 else 'them'}"
+        f"kept on {server}: {_names([*dynos])}; the router on {', '.join(routers)} is unreachable and may still lead "
+        f"to {'it' if len(dynos) == 1 else 'them'}"
         for server, dynos in routed.items()
-        if dynos
     ]
     for (server, home), kept_for in awaited.items():
         shown = [dyno for dyno in kept_for if (server, dyno) not in paused]

@@ -189,8 +189,9 @@ def formation(
     connections = recorded_connections(last)
     known = identify(manifest, facts)
     machines = {name: observed.machine_id for name, observed in facts.items()}
+    before = set(last.get("dynos", {}).values())
     for server in manifest.servers:
-        machine = machines.get(server.name) or machine_of(server.name, known, last.get("dynos", {}).values())
+        machine = machines.get(server.name) or machine_of(server.name, known, before)
         if machine is None:
             continue
         machines[server.name] = machine

@@ -259,6 +259,17 @@ def test_leftovers_have_exact_names() -> None:
     assert Leftover().parse(Scope("shop-admin", ""), THEIRS[3]), "each app has its own"
 
 
+def install(tmp_path: Path, tools: Mapping[str, str], name: str, scope: Scope) -> subprocess.CompletedProcess[bytes]:
+    """Install a package where ``tools`` are the programs."""
+    for tool, text in tools.items():
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / tool).chmod(0o755)
+    resource = package.desired("grid-1", name)
+    change = Change(resource, Action.CREATE, None, resource.attributes)
+    (command,) = package.Package().steps(scope, change)
+    return subprocess.run(command.argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, check=False)
+
+
 @pytest.mark.parametrize("says", ["dpkg was interrupted, you must run 'dpkg --configure -a'", "something else"])
 def test_an_interrupted_dpkg_is_finished(tmp_path: Path, says: str) -> None:
     """A power cut in apt left it so for good: every later apply was refused."""
@@ -267,13 +278,7 @@ def test_an_interrupted_dpkg_is_finished(tmp_path: Path, says: str) -> None:
         "dpkg": f'echo "$@" > {tmp_path}/mended',
         "dpkg-query": f'[ -e {tmp_path}/installed ] && echo "install ok installed"',
     }
-    for name, text in tools.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    resource = package.desired("grid-1", "ruby")
-    change = Change(resource, Action.CREATE, None, resource.attributes)
-    (command,) = package.Package().steps(Scope("shop", "", packages=("ruby",)), change)
-    done = subprocess.run(command.argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, check=False)
+    done = install(tmp_path, tools, "ruby", Scope("shop", "", packages=("ruby",)))
     interrupted = "interrupted" in says
     assert (done.returncode == 0, (tmp_path / "mended").exists()) == (interrupted, interrupted)
 
@@ -286,13 +291,7 @@ def test_the_service_of_a_router_is_disabled_however_apt_ends(tmp_path: Path, en
         "dpkg-query": f'[ -e {tmp_path}/installed ] && echo "install ok installed"',
         "systemctl": f'echo "$1" >> {tmp_path}/log; [ "$1" != show ] || echo not-found',
     }
-    for name, text in tools.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    resource = package.desired("grid-1", "nginx")
-    change = Change(resource, Action.CREATE, None, resource.attributes)
-    (command,) = package.Package().steps(Scope("shop", "", router="nginx"), change)
-    done = subprocess.run(command.argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, check=False)
+    done = install(tmp_path, tools, "nginx", Scope("shop", "", router="nginx"))
     assert (done.returncode == 0) is (ends == "exit 0")
     assert (tmp_path / "log").read_text().split() == ["show", "mask", "disable", "unmask"]
 
