@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from infra.errors import DynoctlError
+from infra.manifest.git import git
 
 LARGEST = 1 << 20
 """Maximum size of a file, in bytes."""
@@ -65,26 +64,18 @@ def _refuse_shared(file: Path) -> None:
     if mode & 0o077:
         raise DynoctlError(f"{file} is readable by other users: its mode is {mode:04o}", f"chmod 600 {file}")
     real = file.resolve()
-    try:
-        tracked = subprocess.run(  # noqa: S603  # constant arguments except for a file name
-            # The owner of the checkout does not matter: git only looks up a name.
-            ["git", "-c", "safe.directory=*", "ls-files", "--error-unmatch", "--", real.name],  # noqa: S607
-            cwd=real.parent,
-            # A git hook sets variables that name another repository.
-            env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return  # without git, the file is not in a repository
-    if tracked.returncode == 0:
+    tracked = git(real.parent, "ls-files", "--error-unmatch", "--", real.name)
+    if tracked.no_repository:
+        return
+    if tracked.status == 0:
         raise DynoctlError(
             f"{file} is tracked by git",
             f"run git rm --cached {file}, add .dyno/ to .gitignore, and replace the secrets in it",
         )
-    if tracked.returncode != 1 and b"not a git repository" not in tracked.stderr:
-        lines = tracked.stderr.decode(errors="replace").strip().splitlines()
-        reason = lines[-1] if lines else f"exit status {tracked.returncode}"
-        raise DynoctlError(f"cannot determine whether git tracks {file}: {reason}")
+    if tracked.status != 1:
+        reason = tracked.error or f"git failed with exit status {tracked.status}"
+        dubious = "dubious ownership" in reason
+        raise DynoctlError(
+            f"cannot determine whether git tracks {file}: {reason}",
+            "if you trust it: git config --global --add safe.directory DIRECTORY" if dubious else "",
+        )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 from pathlib import Path
 
+from infra.manifest.git import git
 from infra.model.origin import Origin, repository
-
-TIMEOUT = 5
-"""Timeout of git in seconds. It is short because a release works without a commit."""
 
 
 def commit_of(source: Path) -> str:
     """The first 12 digits of the current commit, with ``-dirty`` if files differ from it; "" without a repository or
-    without git."""
-    return _git(source, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    without git.
+
+    A file that a filter of git changes, as git-lfs does, may count as different: filters are not run. Changes inside a
+    submodule do not count, only another commit of it does."""
+    commit = _git(source, "rev-parse", "--short=12", "--verify", "--quiet", "HEAD")
+    if not commit:
+        return ""
+    options = ("--porcelain=v1", "-z", "--untracked-files=no", "--ignore-submodules=dirty", "--no-renames")
+    status = git(source, "status", *options)
+    return "" if status.status != 0 else f"{commit}-dirty" if status.output else commit
 
 
 def origin_of(manifest: Path, environment: str) -> Origin:
@@ -35,9 +40,5 @@ def origin_of(manifest: Path, environment: str) -> Origin:
 
 def _git(directory: Path, *argv: str) -> str:
     """What git prints; "" if it fails or is not there."""
-    command = ["git", "-C", str(directory), *argv]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)  # noqa: S603
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    answer = git(directory, *argv)
+    return answer.output.strip() if answer.status == 0 else ""
