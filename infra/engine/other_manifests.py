@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.errors import Diagnostic
 from infra.fleet.facts import Facts
 from infra.fleet.identity import Connections
+from infra.manifest.files import read_regular
 from infra.model import naming
 from infra.model.origin import Origin, same, same_repository
 from infra.model.target import host_port
@@ -82,10 +83,11 @@ def renamed(app: str, origin: Origin | None, found: Mapping[str, Facts], hint: M
 def _names(file: Path, app: str) -> bool:
     """Whether a file is a manifest of the app."""
     try:
-        if file.stat().st_size > LARGEST:
-            return False
-        text = file.read_text(encoding="utf-8")
+        data = read_regular(file, LARGEST)
+        text = data.decode()
     except (OSError, ValueError):
+        return False
+    if len(data) > LARGEST:
         return False
     return re.search(rf"""\bname:\s*["']?{re.escape(app)}["']?\s*(?:[,}}#]|$)""", text, re.MULTILINE) is not None
 

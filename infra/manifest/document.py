@@ -36,6 +36,8 @@ class Document:
     data: Json = None
     keys: dict[Path, Mark] = field(default_factory=dict)
     values: dict[Path, Mark] = field(default_factory=dict)
+    ends: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    """The line and column, from 0, at which each value ends."""
     scalars: dict[Path, str] = field(default_factory=dict)
     secrets: list[Mark] = field(default_factory=list)
     """Positions of values that may be secret and are never shown."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from pathlib import Path as File
 from typing import Any
 
 import yaml
 
 from infra.errors import Diagnostic, Location
+from infra.manifest import masking
 from infra.manifest.document import Document, Mark, Path
+from infra.manifest.files import read_regular
 from infra.manifest.model import Json
-from infra.manifest.urls import SECRET, is_secret
+from schemas import load as schema
 
 LARGEST = 1 << 20
 """Maximum size of a file, in bytes."""
@@ -24,6 +27,7 @@ MOST = 20_000
 """Maximum number of values after all aliases are expanded: an alias bomb has millions."""
 
 _TOP_LEVEL = "a mapping that starts with version: 1"
+_TOP_LEVEL_KEYS = "a mapping with keys of a manifest, such as servers: or env:"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
@@ -32,7 +36,6 @@ _TRUE, _FALSE, _NULL = (
     {"false", "False", "FALSE"},
     {"", "~", "null", "Null", "NULL"},
 )
-_SECRET_WORD = re.compile("|".join(sorted(SECRET)), re.IGNORECASE)
 _CORE_NAMES = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 _CORE = {f"tag:yaml.org,2002:{name}" for name in _CORE_NAMES}
 
@@ -45,18 +48,40 @@ class Unusable(Exception):
         self.diagnostic = diagnostic
 
 
-def load(file: File, *, empty: bool = False) -> tuple[Document, list[Diagnostic]]:
+def load(file: File, *, empty: bool = False, extended: bool = False) -> tuple[Document, list[Diagnostic]]:
     """The document in a file, and its YAML errors (duplicate keys, tags).
 
+    ``extended``: the manifest names the file and not the user, so its lines are shown only if it is a manifest.
     Raises Unusable, also for an empty file unless ``empty`` is true."""
     document = Document(str(file))
-    return parse(_text(file, document), document, empty=empty)
+    text = _text(file, document)
+    lines = text.splitlines()
+    if extended and not _comments_only(lines) and not any(_key(line) in _keys() for line in lines):
+        raise Unusable(
+            Diagnostic(f"{file} is not a manifest", location=Location(document.file, 1, 1), expected=_TOP_LEVEL_KEYS)
+        )
+    return parse(text, document, empty=empty)
+
+
+def _comments_only(lines: list[str]) -> bool:
+    return all(line.lstrip()[:1] in ("", "#") for line in lines)
+
+
+@cache
+def _keys() -> frozenset[str]:
+    return frozenset(schema("dyno.schema.json")["properties"])
+
+
+def _key(line: str) -> str:
+    """The key of the top level that a line starts with, or ""."""
+    found = re.match(r"""(?:\{\s*)?["']?([a-z_]+)["']?\s*:(?:\s|$)""", line)
+    return found[1] if found else ""
 
 
 def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Document, list[Diagnostic]]:
     """As ``load``, for a text. ``document`` holds the name of the file and is filled in. Raises Unusable."""
     document.lines = text.splitlines()
-    if empty and all(line.lstrip()[:1] in ("", "#") for line in document.lines):
+    if empty and _comments_only(document.lines):
         document.data = {}
         return document, []
     if not text.strip():
@@ -64,15 +89,8 @@ def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Docume
     node = _compose(text, document)
     builder = _Builder(document)
     document.data = builder.build(node, ())
-    document.secrets += [mark for path, mark in document.values.items() if _may_be_secret(path, document)]
+    document.secrets += masking.marks(document)
     return document, builder.problems()
-
-
-def _may_be_secret(path: Path, document: Document) -> bool:
-    """True for passwords and for every value under ``env``, but not for the names in references."""
-    if not path or path not in document.scalars or any(str(part).startswith("from_") for part in path):
-        return False
-    return path[0] == "env" or any(is_secret(str(part)) for part in path)
 
 
 def _text(file: File, document: Document) -> str:
@@ -80,8 +98,7 @@ def _text(file: File, document: Document) -> str:
     try:
         if file.is_dir():
             raise Unusable(Diagnostic(f"{file} is a directory", location=start, hint="specify a file: -f dyno.yaml"))
-        with file.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
+        data = read_regular(file, LARGEST)
     except FileNotFoundError:
         raise Unusable(
             Diagnostic(
@@ -123,7 +140,9 @@ def _compose(text: str, document: Document) -> yaml.Node:
                 _at(document, position, "the file contains several documents", "one document", "remove the line ---")
             ) from None
         hint = ""
-        _hide_environment(document, position.line)
+        document.secrets += masking.unparsed(document, position.line)
+        # The name of an alias, an anchor or a tag may be a secret that starts with *, & or !.
+        problem = re.sub(r"(alias|anchor|tag handle)\b.*", r"\1", problem, flags=re.DOTALL)
         if position.line < len(document.lines) and "\t" in document.lines[position.line]:
             hint = "replace the tab on this line: YAML is indented with spaces"
         raise Unusable(_at(document, position, f"invalid YAML: {problem}", hint=hint)) from None
@@ -139,15 +158,6 @@ def _compose(text: str, document: Document) -> yaml.Node:
     if not isinstance(node, yaml.MappingNode):
         raise Unusable(_at(document, _mark(node), "the top level of the file is not a mapping", _TOP_LEVEL))
     return node
-
-
-def _hide_environment(document: Document, line: int) -> None:
-    """Mask a line that may hold a secret. In a document that cannot be parsed, that is any line below ``env``."""
-    text = document.lines[line] if line < len(document.lines) else ""
-    above = [other for other in document.lines[: line + 1] if other.strip() and not other[0].isspace()]
-    start = text.find(":") + 1
-    if (above and above[-1].startswith(("env:", '"env"', "'env'"))) or _SECRET_WORD.search(text):
-        document.secrets.append(Mark(line, start, len(text) - start))
 
 
 def _refuse_depth(text: str, document: Document) -> None:
@@ -202,8 +212,14 @@ class _Builder:
                 )
             )
         self._document.values.setdefault(path, _mark(node))
+        self._document.ends.setdefault(path, (node.end_mark.line, node.end_mark.column))
         if node.tag not in _CORE:
-            self._problem(path, _mark(node), f"the tag {_short(node.tag)} is not allowed", hint="remove the tag")
+            self._problem(
+                path,
+                _mark(node),
+                f"the tag{'' if masking.is_hidden(path) else f' {_short(node.tag)}'} is not allowed",
+                hint="remove the tag",
+            )
             return None
         if isinstance(node, yaml.ScalarNode):
             if any("\ud800" <= character <= "\udfff" for character in node.value):  # only some loaders reject them
@@ -241,12 +257,15 @@ class _Builder:
                 continue
             key_path = (*path, key)
             if key in lines:
-                if path[:1] == ("env",) or is_secret(key):
-                    self._document.secrets.append(_mark(value_node))
+                hidden = masking.is_hidden(path)
+                if hidden or masking.is_hidden(key_path):
+                    end = (value_node.end_mark.line, value_node.end_mark.column)
+                    start = _mark(key_node if hidden else value_node)
+                    self._document.secrets += masking.span(self._document, start, end)
                 self._problem(
-                    key_path,
+                    path if hidden else key_path,
                     _mark(key_node),
-                    f"duplicate key {key!r}",
+                    "duplicate key" if hidden else f"duplicate key {key!r}",
                     hint=f"remove it here or on line {lines[key]}",
                 )
                 continue
@@ -255,6 +274,9 @@ class _Builder:
             found[key] = self.build(value_node, key_path)
         for merged in merges:
             if not isinstance(merged, yaml.MappingNode):
+                if path[:1] in (("env",), ("credentials",)) or masking.is_hidden(path):
+                    end = (merged.end_mark.line, merged.end_mark.column)
+                    self._document.secrets += masking.span(self._document, _mark(merged), end)
                 self._problem(
                     path,
                     _mark(merged),

@@ -11,6 +11,7 @@ from typing import Any
 
 from infra.errors import Diagnostic, Location
 from infra.manifest.document import Document, Path
+from infra.manifest.files import ALLOWED, SUFFIXES, inside, roots
 from infra.manifest.load import Unusable, load
 from infra.manifest.model import Json
 from infra.manifest.paths import is_file, resolve_path
@@ -53,7 +54,9 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
     """The merged document, the YAML errors of its files, and the files, the base first. Raises Unusable."""
     parts: list[tuple[Document, File]] = []
     problems: list[Diagnostic] = []
-    _add(file, parts, problems, ())
+    allowed = roots(file.parent)
+    _refuse_link(file, allowed)
+    _add(file, parts, problems, (), allowed)
     if destination is not None:
         if not _DESTINATION.fullmatch(destination):
             raise Unusable(
@@ -74,7 +77,8 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
                     else f"Create it with the values that differ from {file.name}.",
                 )
             )
-        _add(overlay, parts, problems, ())
+        _refuse_link(overlay, allowed)
+        _add(overlay, parts, problems, (), allowed)
     if len(parts) == 1:
         return parts[0][0], problems, (file,)
     main = parts[-1][0]
@@ -88,10 +92,26 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
     return merged, problems, tuple(path for _, path in parts)
 
 
+def _refuse_link(file: File, allowed: tuple[File, ...]) -> None:
+    """Refuse a manifest that is a link to a file elsewhere: a pull request could so read any file of this machine."""
+    if file.is_symlink() and file.exists() and not (inside(file, allowed) and file.resolve().suffix in SUFFIXES):
+        raise Unusable(
+            Diagnostic(
+                f"{file} is a link to a file outside of the repository, or to one that is not YAML",
+                location=Location(str(file), 1, 1),
+                hint=f"specify the file itself: -f {file.resolve()}",
+            )
+        )
+
+
 def _add(
-    file: File, parts: list[tuple[Document, File]], problems: list[Diagnostic], extended_by: tuple[File, ...]
+    file: File,
+    parts: list[tuple[Document, File]],
+    problems: list[Diagnostic],
+    extended_by: tuple[File, ...],
+    allowed: tuple[File, ...],
 ) -> None:
-    document, found = load(file, empty=bool(parts))
+    document, found = load(file, empty=bool(parts) or bool(extended_by), extended=bool(extended_by))
     problems += found
     data: Any = document.data
     bases = data.pop("extends", [])
@@ -104,6 +124,16 @@ def _add(
         )
     for name in bases:
         base = resolve_path(file.resolve().parent, name)
+        if not inside(base, allowed):
+            raise Unusable(
+                Diagnostic(
+                    f"{name} is outside of {allowed[0]}",
+                    "extends",
+                    location,
+                    expected="a file in the repository of the manifest",
+                    hint=f"to allow the directory: export {ALLOWED}=DIRECTORY",
+                )
+            )
         chain = (*extended_by, file.resolve())
         if base.resolve() in chain:
             raise Unusable(Diagnostic(f"{name} extends itself through {file.name}", "extends", location))
@@ -113,8 +143,14 @@ def _add(
             raise Unusable(
                 Diagnostic(f"{base} not found", "extends", location, hint=f"use a path relative to {file.name}")
             )
+        if base.resolve().suffix not in SUFFIXES:
+            raise Unusable(
+                Diagnostic(
+                    f"cannot extend {name}", "extends", location, expected=f"a file named *{' or *'.join(SUFFIXES)}"
+                )
+            )
         if all(base.resolve() != other.resolve() for _, other in parts):  # a base of two files is merged once
-            _add(base, parts, problems, chain)
+            _add(base, parts, problems, chain, allowed)
     parts.append((document, file))
 
 

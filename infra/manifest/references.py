@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.backings import Service, from_parts, from_url, variables
+from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest, Reference, Value
 from infra.manifest.paths import resolve_path
 from infra.manifest.urls import check_url, has_password
@@ -94,8 +95,7 @@ def _from_env(name: str, secret: Callable[[str], str | None]) -> str:
 
 def _from_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+        data = read_regular(path, LARGEST)
     except OSError as error:
         raise Unresolved(f"from_file: cannot read {path}: {error.strerror}") from None
     return _text(data, f"from_file: {path}")

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Diagnostic
+from infra.manifest import masking
 from infra.manifest.document import Document, Path
 from schemas import load
 
@@ -88,7 +89,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
                 path,
                 _invalid(path, _found(error.instance)),
                 expected=wanted,
-                hint=_type_hint(document, path, kinds, error.instance, schema),
+                hint="" if masking.is_hidden(path) else _type_hint(document, path, kinds, error.instance, schema),
             )
         case "anyOf" if path[:1] == ("env",) and error.instance is None:
             return  # semantics reports a variable without a value, with a hint
@@ -100,13 +101,13 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             hint = _HINTS.get((*map(str, path), str(error.instance)), f"did you mean {close}?" if close else "")
             yield document.diagnostic(
                 path,
-                f"invalid value for {_last(path)}: {_show(error.instance)}",
+                f"invalid value for {_last(path)}: {_shown(path, error.instance)}",
                 expected=_choices(choices),
                 hint=hint,
             )
         case "const":
             yield _version(document, error.instance, path)
-        case "pattern" if (path and path[0] == "env") or "propertyNames" in list(error.absolute_schema_path):
+        case "pattern" if "propertyNames" in list(error.absolute_schema_path):
             yield document.diagnostic(
                 (*path, str(error.instance)),
                 f"invalid name of an environment variable: {_show(error.instance)}",
@@ -115,14 +116,14 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             )
         case "minimum" | "maximum":
             yield document.diagnostic(
-                path, f"invalid value for {_last(path)}: {_show(error.instance)}", expected=_bounds(schema)
+                path, f"invalid value for {_last(path)}: {_shown(path, error.instance)}", expected=_bounds(schema)
             )
         case "minProperties" | "maxProperties" | "minItems" | "minLength" | "pattern":
-            found = "empty" if error.instance in ("", [], {}) else _show(error.instance)
+            found = "empty" if error.instance in ("", [], {}) else _shown(path, error.instance)
             yield document.diagnostic(path, _invalid(path, found), expected=expected)
         case _:
             yield document.diagnostic(
-                path, f"invalid value for {_last(path)}: {_show(error.instance)}", expected=expected
+                path, f"invalid value for {_last(path)}: {_shown(path, error.instance)}", expected=expected
             )
 
 
@@ -140,6 +141,9 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
             continue
         close = _close(key, allowed)
         hint = _HINTS.get(key_path, f"did you mean {close}?" if close else "")
+        if masking.is_hidden(path) and not masking.is_safe_key(key):
+            yield document.diagnostic(path, "unknown key", expected=_choices(allowed))
+            continue
         yield document.diagnostic(
             key_path, f"unknown key {_show(key)}", key=True, expected=_choices(allowed), hint=hint
         )
@@ -241,6 +245,11 @@ def _show(value: Any) -> str:
         if isinstance(value, int | float)
         else _found(value)
     )
+
+
+def _shown(path: Path, value: Any) -> str:
+    """As ``_show``; only the type of a value that may be secret."""
+    return _found(value) if masking.is_hidden(path) else _show(value)
 
 
 def _close(name: str, choices: list[str]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 from infra.errors import DynoctlError
+from infra.manifest.files import read_regular
 from infra.manifest.git import git
 
 LARGEST = 1 << 20
@@ -35,10 +37,10 @@ def _read(file: Path) -> dict[str, str]:
 
     _refuse_shared(file)
     try:
-        if file.stat().st_size > LARGEST:
+        data = read_regular(file, LARGEST)
+        if len(data) > LARGEST:
             raise DynoctlError(f"{file} is larger than 1 MiB", "keep only lines of NAME=value")
-        with file.open(encoding="utf-8", newline="") as stream:
-            bindings = list(parse_stream(stream))
+        bindings = list(parse_stream(StringIO(data.decode(), newline="")))
     except OSError as error:
         raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:

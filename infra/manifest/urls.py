@@ -79,6 +79,12 @@ def masked(text: str, mask: str) -> str:
     return f"{scheme}://{mask}@{open_}" if open_ else f"{scheme}://{mask}"
 
 
+def is_certain(url: str) -> bool:
+    """Whether a URL is known to contain no secret."""
+    parts = split(url)
+    return parts is not None and "://" in url and parts.scheme in _KNOWN and not has_password(url)
+
+
 def has_password(url: str) -> bool:
     """Whether a URL contains a password, also in its query. True for a URL that cannot be parsed."""
     if "://" not in url:

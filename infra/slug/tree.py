@@ -15,9 +15,13 @@ from io import FileIO
 from pathlib import Path
 
 from infra.errors import DynoctlError
+from infra.manifest.files import read_regular
 from infra.slug import ignore
 
 IGNORE_FILE = ".slugignore"
+LARGEST_RULES = 1 << 20
+"""Maximum size of ``.slugignore``, in bytes."""
+
 RESERVED = b".dynoctl"
 """The directory of dynoctl in every slug. The generated rackup file is bound over a file in it."""
 
@@ -129,11 +133,14 @@ def digest(entries: Sequence[Entry]) -> str:
 def _ignore_file(source: Path) -> bytes:
     path = source / IGNORE_FILE
     try:
-        return path.read_bytes()
+        rules = read_regular(path, LARGEST_RULES)
     except FileNotFoundError:
         return b""
     except OSError as error:
         raise DynoctlError(f"cannot read {path}: {error.strerror}") from error
+    if len(rules) > LARGEST_RULES:
+        raise DynoctlError(f"{path} is larger than 1 MiB", "ignore directories instead of each file in them")
+    return rules
 
 
 def _below(source: Path, files: Collection[Path]) -> Iterator[Path]:

@@ -227,6 +227,7 @@ def test_a_base_of_two_files_is_merged_once(project: Path) -> None:
     env = read(project, "staging").env
     assert (env["LOG"], env["C"], env["from_email"]) == ("debug", "c", "a@b")
     (project / "sub").mkdir()
+    (project / ".git").mkdir()
     (project / "sub/dyno.yaml").symlink_to(project / "dyno.yaml")
     assert read(project / "sub").env["LOG"] == "debug"
 

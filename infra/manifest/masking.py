@@ -1,0 +1,100 @@
+"""Which parts of a manifest may be secrets. No line and no message of an error shows them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from infra.manifest.document import Document, Mark, Path
+from infra.manifest.urls import SECRET, is_certain, is_secret
+
+_REFERENCES = ("from_env", "from_file", "from_command")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECTIONS = frozenset({"env", "credentials", "database", "databases", "cache", "caches", "router", "middleware"})
+"""Keys of the top level that may hold a secret."""
+
+_SERVICES = {"database": 2, "databases": 3, "cache": 2, "caches": 3}
+"""Databases and caches, with the length of a path to their settings."""
+
+_PLAIN = ("adapter", "host", "port", "name", "user", "options")
+
+_SECRET_WORD = re.compile("|".join(sorted({*SECRET, "url"})), re.IGNORECASE)
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a path is a value that may be secret, or a part of one."""
+    return any(_starts(path[: length + 1]) for length in range(len(path)))
+
+
+def _starts(path: Path) -> bool:
+    last = str(path[-1])
+    if len(path) == 2 and path[0] in ("env", "credentials"):
+        return True
+    if len(path) == _SERVICES.get(str(path[0])):
+        # The value of an unknown key may be the rest of a password that is not quoted.
+        return last not in _PLAIN
+    return is_secret(last) or path in (("router", "tls", "certificate"), ("router", "tls", "key"))
+
+
+def is_safe_key(key: str) -> bool:
+    """Whether a key inside a value that may be secret can be shown: it is one of a reference, perhaps misspelled."""
+    return bool(difflib.get_close_matches(key, _REFERENCES, 1, 0.6))
+
+
+def marks(document: Document) -> Iterator[Mark]:
+    """The positions of everything that may be secret."""
+    for path, mark in document.values.items():
+        if not path or not is_hidden(path):
+            continue
+        start = next(path[: length + 1] for length in range(len(path)) if _starts(path[: length + 1]))
+        if _is_reference(_value(document.data, start)):
+            continue
+        key = document.keys.get(path)
+        if key is not None and path != start and not is_safe_key(str(path[-1])):
+            yield key
+        if isinstance(_value(document.data, path), Mapping | list):
+            continue
+        if not (path == start and path[-1] == "url" and is_certain(document.scalars.get(path, ""))):
+            yield from span(document, mark, document.ends[path])
+
+
+def unparsed(document: Document, line: int) -> Iterator[Mark]:
+    """What may be secret on a line of a document that cannot be parsed."""
+    text = document.lines[line] if line < len(document.lines) else ""
+    above = [other for other in document.lines[: line + 1] if other.strip() and not other[0].isspace()]
+    section = above[-1] if above else ""
+    found = re.match(r"""(?:\{\s*)?["']?([a-z_-]+)["']?\s*:""", section)
+    if found is None or found[1] in _SECTIONS or _SECRET_WORD.search(text):
+        # A line of a multi-line value may look like a key, so only the key of the section is shown.
+        start = found.end() if found is not None and text == section else len(text) - len(text.lstrip())
+        yield Mark(line, start, len(text) - start)
+
+
+def span(document: Document, start: Mark, end: tuple[int, int]) -> Iterator[Mark]:
+    """The mark of a value for each line that it spans."""
+    last, column = end
+    for line in range(start.line, min(last, len(document.lines) - 1) + 1):
+        first = start.column if line == start.line else 0
+        stop = column if line == last else len(document.lines[line])
+        if stop > first:
+            yield Mark(line, first, stop - first)
+
+
+def _is_reference(value: Any) -> bool:
+    if not isinstance(value, Mapping) or len(value) != 1:
+        return False
+    ((key, source),) = value.items()
+    if key == "from_command":
+        return isinstance(source, list) and all(isinstance(word, str) for word in source)
+    return isinstance(source, str) and (key == "from_file" or (key == "from_env" and bool(_NAME.fullmatch(source))))
+
+
+def _value(data: Any, path: Path) -> Any:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
