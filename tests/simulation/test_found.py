@@ -254,3 +254,10 @@ def test_a_server_without_dynos_keeps_no_slug_though_records_have_some_on_it() -
     """A destroy was cut off on the other server, whose records had dynos on both."""
     begun = [Run("apply"), Run("destroy", faults=((24, Fault(Kind.HANG, 1)),)), Edit("schedule", True)]
     live([*begun, Run("apply", faults=((39, Fault(Kind.FULL, 3)),))])
+
+
+def test_a_name_that_another_machine_got_does_not_tell_whose_address_is_wrong() -> None:
+    """The names went to other machines, and s1 has a wrong address now. It was taken for the machine that had that name
+    and was away, so that the one that it is lost its dyno."""
+    begun = [Run("apply"), Happen("rename", "s2"), Happen("mistype", "s2")]
+    live([*begun, Run("replace", faults=((4, Fault(Kind.LOST_AFTER, 1)),), names=("web.1",))])
