@@ -17,7 +17,7 @@ from infra.state import records
 
 def discard(context: Context, groups: Sequence[Group]) -> None:
     """Remove the resources of ``groups`` that this apply created, the last one first. What is never removed, such as a
-    volume, stays, and so do the slugs of earlier releases on servers that had dynos."""
+    volume, stays, and so do the slugs of earlier releases on servers that have dynos."""
     plan, ledger = context.prepared.plan, context.ledger
     created: dict[str, list[Group]] = {}
     for group in groups:
@@ -30,14 +30,14 @@ def discard(context: Context, groups: Sequence[Group]) -> None:
     known = release.merge(observed.facts.releases for observed in context.recorder.found.values())
     kept = release.kept_slugs(known, context.prepared.manifest.keep)
     keys = context.prepared.registry.slug_keys(plan.app, kept)
-    carrying = set(plan.formation.before.values())
 
     def work(server: str) -> None:
-        found = context.prepared.observer.look(context.shells[server]).resources
+        observed = context.prepared.observer.look(context.shells[server])
+        kept_here = keys if observed.facts.dynos(plan.app) else frozenset()
         for group in reversed(created[server]):
             (change,) = group.changes
-            now = found.get(change.resource.key)
-            if now is None or now.kept or not now.managed or (server in carrying and change.resource.key in keys):
+            now = observed.resources.get(change.resource.key)
+            if now is None or now.kept or not now.managed or change.resource.key in kept_here:
                 continue
             removal = replace(change, action=Action.DELETE, before=now.attributes, after=None)
             commands = context.provider(change).steps(context.scope, removal)

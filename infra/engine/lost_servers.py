@@ -138,7 +138,7 @@ class _Search:
             self._drop(target)
             del self._hinted[machine]
             return False
-        if why is None and self._may_be_ours(machine) and not self._request.destroy:
+        if why is None and self._known.may_be_of(machine) and not self._request.destroy:
             if forgotten:
                 return True  # it is not that server: the user said so
             self._drop(target)
@@ -204,12 +204,9 @@ class _Search:
                 )
             )
 
-    def _may_be_ours(self, machine: str) -> bool:
-        return machine in self._known.displaced or bool(self._known.unknown)
-
     def _wrong_address(self, machine: str, target: Target) -> Diagnostic:
         """The error for a server that answers at its recorded address, while one of the manifest is unreachable."""
-        name = self._known.servers.get(machine) or min(self._known.unknown)
+        name = self._known.may_be_of(machine)
         index, server = next(
             (index, server) for index, server in enumerate(self._manifest.servers) if server.name == name
         )

@@ -101,11 +101,7 @@ def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Conne
     facts = {name: observed.facts for name, observed in fleet.found.items()}
     known, spares = identify(manifest, facts), spare_targets(manifest, facts)
     # A server of the manifest that is unreachable may be one of them, with a wrong address.
-    spares = (
-        {}
-        if known.unknown
-        else {machine: target for machine, target in spares.items() if machine not in known.displaced}
-    )
+    spares = {machine: target for machine, target in spares.items() if not known.may_be_of(machine)}
 
     def look(machine: str) -> Fleet:
         reached = Fleet()

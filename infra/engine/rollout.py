@@ -108,11 +108,19 @@ def _moved_before(context: Context) -> list[str]:
 
 def _withdraw(context: Context) -> None:
     """Without a revert: remove new dynos that failed, and those that would run twice, as the old one is kept."""
-    ledger, before = context.ledger, context.prepared.plan.formation.before
+    ledger = context.ledger
     for group in [group for group in reversed(context.begun) if _is_new(group) and _runs(group)]:
-        twice = ledger.report.halted and before.get(str(group.dyno), group.server) != group.server
+        twice = ledger.report.halted and _stays_elsewhere(context, group)
         if (twice or ledger.is_broken(group)) and ledger.usable(group.server):
             _undo(context, group, withdrawn=True)
+
+
+def _stays_elsewhere(context: Context, group: Group) -> bool:
+    """Whether the server that had the dyno before still has it. If it is unreachable, nobody knows."""
+    dyno = str(group.dyno)
+    home = context.prepared.plan.formation.before.get(dyno, group.server)
+    seen = context.recorder.found.get(home)
+    return home != group.server and (seen is None or dyno in seen.facts.dynos(context.app))
 
 
 def _is_new(group: Group) -> bool:

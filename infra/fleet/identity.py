@@ -28,12 +28,22 @@ class Identities:
 
     ``servers`` are the names of the manifest's servers that they are, or whose address they had. ``replaced`` are those
     among them at whose address another machine answers. ``displaced`` are those that another address than the recorded
-    one was written for, which does not answer. ``unknown`` are the names of unreachable servers without any machine."""
+    one was written for, which does not answer. ``unknown`` are the names of unreachable servers without any machine.
+    ``renamed`` are machines whose name another one has now that answers, at an address that is not theirs."""
 
     servers: Mapping[str, str]
     replaced: frozenset[str]
     displaced: frozenset[str]
     unknown: frozenset[str]
+    renamed: frozenset[str]
+
+    def may_be_of(self, machine: str) -> str | None:
+        """The unreachable server of the manifest that a machine may be which answers at another address. If names
+        were given to other machines, a name does not tell which one the server is."""
+        if machine in self.displaced:
+            return self.servers[machine]
+        names = self.unknown | {self.servers[other] for other in self.displaced if machine in self.renamed}
+        return min(names, default=None)
 
 
 def address(host: str, port: int | None, gateway: str | None) -> Address:
@@ -85,6 +95,9 @@ def identify(manifest: Manifest, found: Mapping[str, Facts], hinted: Connections
         replaced=frozenset(machine for machine, name in servers.items() if name in found),
         displaced=frozenset(displaced),
         unknown=frozenset(unmatched - set(displaced.values())),
+        renamed=frozenset(
+            machine for machine, way in connections.items() if machine not in servers and way.get("name") in found
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from infra.model.paths import STATE
+from infra.model.release import parse
 from infra.model.resource import Effect
 from infra.plan.plan import Plan
 from tests.simulation.fleet import SimFleet
@@ -235,17 +236,29 @@ def _check_went_back(watch: Watch, outcome: Outcome, before: Snapshot, now: Snap
     assert report is not None and plan is not None
     lost = {failure.server for failure in report.failures}  # also those on which nothing could be removed
     moved = plan.release is not None and plan.release.moved
-    # The slug of an earlier release may be sent again, and stays.
-    known = {path for files in before.files.values() for path in files if path.endswith(".squashfs")}
+    # The slug of an earlier release may be sent again, and stays on servers that have dynos.
+    known = {path for server in watch.servers.values() for path in _earlier_slugs(server)}
     for name, server in watch.servers.items():
         machine = server.machine_id
+        units = [
+            path.removeprefix(f"{UNITS}/") for path, text in server.files.items() if text and path.startswith(UNITS)
+        ]
+        known_here = known if any(is_ours(unit) for unit in units) else set()
         if server.up and machine in before.files and name not in lost and not moved and not report.interrupted:
-            files = {path: text for path, text in now.files[machine].items() if path not in known}
-            was = {path: text for path, text in before.files[machine].items() if path not in known}
+            files = {path: text for path, text in now.files[machine].items() if path not in known_here}
+            was = {path: text for path, text in before.files[machine].items() if path not in known_here}
             assert files == was, f"{name} keeps something of a release that failed"
     for unit in {unit for _, unit in now.running}:
         runs, ran = ({m for m, u in shot.running if u == unit and m in watch.machines} for shot in (now, before))
         assert len(runs) < 2 or len(runs) <= len(ran), f"{unit} runs on {len(runs)} servers"
+
+
+def _earlier_slugs(server: SimServer) -> set[str]:
+    """The paths of the slugs of releases that ran, by the records of a server."""
+    home = f"{STATE}/{APP}"
+    records = [server.files[path] for path in server.below(f"{home}/releases") if path.endswith(".json")]
+    releases = [parse(json.loads(text)) for text in records if text]
+    return {f"{home}/slugs/{one.slug}.squashfs" for one in releases if one is not None and one.ran}
 
 
 def _check_changes(servers: Mapping[str, SimServer], outcome: Outcome, before: Snapshot, now: Snapshot) -> None:

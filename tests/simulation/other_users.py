@@ -24,7 +24,9 @@ def check_rollback(world: World, run: Run, outcome: Outcome, *, known: bool) -> 
     before, wanted = world.watch.before.running, release_of(world.wanted)
     ours = {release for (_, unit), release in before.items() if is_ours(unit)}
     if run.command == "rollback":
-        well = outcome.code == OK and outcome.report is not None and ours == {wanted}
+        # One to a release that runs the same as now goes on with that.
+        back = outcome.plan is not None and outcome.plan.release is not None and outcome.plan.release.of > 0
+        well = back and outcome.code == OK and outcome.report is not None and ours == {wanted}
         world.rolled_back = world.wanted if well else None
     elif run.command in ("over", "destroy") or (outcome.report is not None and world.wanted != world.rolled_back):
         world.rolled_back = None

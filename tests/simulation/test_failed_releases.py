@@ -218,6 +218,17 @@ def test_a_slug_of_an_earlier_release_stays_though_a_rollback_to_it_fails() -> N
     assert slug in fleet["s2"].files and fleet.pending(manifest(slug="b")) == []
 
 
+def test_a_server_that_lost_its_dynos_keeps_no_slug_of_a_release_that_failed() -> None:
+    """The newest record had a dyno on it, which was taken for one that runs."""
+    fleet = deployed()
+    fleet["s2"].wipe()
+    fleet.fleet.bad.add("MODE=broken")
+    outcome = fleet.apply(manifest(env={"MODE": "broken"}))
+    assert outcome.code == REJECTED and not fleet["s2"].processes
+    assert not fleet["s2"].below(f"{STATE}/{APP}/slugs")
+    assert fleet.apply(manifest()).code == OK and fleet.pending(manifest()) == []
+
+
 def test_what_cannot_be_cleaned_up_is_said() -> None:
     fleet = deployed()
     fleet.fleet.bad.add(digest("/bad"))
@@ -225,6 +236,18 @@ def test_what_cannot_be_cleaned_up_is_said() -> None:
     outcome = fleet.apply(manifest(slug="bad"))
     assert outcome.code == REJECTED and any(failure.subject == "clean up" for failure in report(outcome).failures)
     assert fleet.apply(manifest()).code == OK and fleet.pending(manifest()) == []
+
+
+def test_a_new_dyno_is_not_withdrawn_for_one_that_is_gone() -> None:
+    """Without a revert, the one that moved was removed, as its old server still had it by the records."""
+    fleet = deployed("s1", "s2", "s3")
+    home, other = home_of(fleet, "web.1"), home_of(fleet, "web.2")
+    fleet[home].wipe()
+    servers = [Server(name, name, drain=name == home) for name in ("s1", "s2", "s3")]
+    fleet.fault("sim start dyno-shop-web-2", Kind.FAIL)
+    outcome = fleet.apply(manifest(*servers, slug="b", rollout=Rollout(auto_revert=False)))
+    assert outcome.code == ERROR and report(outcome).halted
+    assert "web.1" in running(fleet) and home_of(fleet, "web.1") != home and home_of(fleet, "web.2") == other
 
 
 def test_ctrl_c_during_a_revert_finishes_it() -> None:

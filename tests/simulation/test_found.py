@@ -234,3 +234,30 @@ def test_a_web_dyno_stays_while_nobody_knows_whether_its_new_server_runs_it() ->
     for number in range(10, 25):
         away = Run("apply", faults=((number, Fault(Kind.OFF, 0)),))
         live([Edit("router", ("s1",)), Run("apply"), Edit("drains", ("s1",)), away, Run("apply")])
+
+
+def test_a_rollback_to_what_runs_already_holds_nothing_back() -> None:
+    """Release 3 runs the same as release 1, so that the rollback to that only finishes it."""
+    half = Run("replace", faults=((6, Fault(Kind.HALF, 3)),), names=("web",))
+    begun = [Edit("servers", ("s1", "s2", "s3")), Run("apply"), Edit("schedule", True), half]
+    live([*begun, Run("rollback"), Happen("crash", "s3"), Run("apply")])
+
+
+def test_the_slug_of_an_earlier_release_that_was_sent_again_stays() -> None:
+    """No server had it any more, as the one with the dynos of that release was installed anew."""
+    begun = [Edit("servers", ("s1", "s2", "s3")), Run("apply"), Edit("servers", ("s1", "s2"))]
+    moved = [Happen("rebuild", "s2"), Edit("slug", "partly"), Run("apply")]
+    live([*begun, *moved, Edit("mode", "broken"), Edit("slug", "a"), Run("apply")])
+
+
+def test_a_server_without_dynos_keeps_no_slug_though_records_have_some_on_it() -> None:
+    """A destroy was cut off on the other server, whose records had dynos on both."""
+    begun = [Run("apply"), Run("destroy", faults=((24, Fault(Kind.HANG, 1)),)), Edit("schedule", True)]
+    live([*begun, Run("apply", faults=((39, Fault(Kind.FULL, 3)),))])
+
+
+def test_a_name_that_another_machine_got_does_not_tell_whose_address_is_wrong() -> None:
+    """The names went to other machines, and s1 has a wrong address now. It was taken for the machine that had that name
+    and was away, so that the one that it is lost its dyno."""
+    begun = [Run("apply"), Happen("rename", "s2"), Happen("mistype", "s2")]
+    live([*begun, Run("replace", faults=((4, Fault(Kind.LOST_AFTER, 1)),), names=("web.1",))])

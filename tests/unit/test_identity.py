@@ -69,6 +69,14 @@ def test_a_name_identifies_only_a_server_that_nothing_else_does() -> None:
     assert renamed.unknown == {"s2"} and not renamed.displaced
     mistyped = identify(with_servers(Server("s1", "a"), Server("s2", "z")), reached("s1", ways))
     assert mistyped.servers == {"m-s2": "s2"} and mistyped.displaced == {"m-s2"} and not mistyped.unknown
+    assert [mistyped.may_be_of(machine) for machine in ("m-s2", "m-s3")] == ["s2", None]
+
+
+def test_names_that_went_to_other_machines_do_not_tell_which_one_a_server_is() -> None:
+    ways = {"m-s1": way("s1", "a"), "m-s2": way("s2", "b"), "m-s3": way("s3", "c")}
+    shuffled = identify(with_servers(Server("s1", "z"), Server("s2", "new")), reached("s2", ways, "m-new"))
+    assert shuffled.displaced == {"m-s1"}
+    assert [shuffled.may_be_of(machine) for machine in ("m-s1", "m-s2", "m-s3")] == ["s1", "s1", None]
 
 
 def test_the_gateway_counts_from_when_it_is_recorded() -> None:
