@@ -92,7 +92,7 @@ _FINISH = """\
 [ -e "$mark" ] || exit 0
 flock -n 9 9< "$mark" || exit 0
 [ "$(systemctl show -p LoadState --value "$service")" != masked ] || back || exit
-rm -f "$mark"
+rm -f "$mark" && drop "${mark%/*}"
 """
 
 # Since it was observed, this apply may have made what was missing.

@@ -99,13 +99,14 @@ try install $missing || { apt update >/dev/null 2>&1; try install $missing; } ||
 # The service of a router's package would bind port 80, now and at every boot. It is disabled only if this step
 # installs the package; a service that was there before is left alone. The mark and the mask survive a power cut.
 # $service and $mark are set.
-FINISH = """\
-back() {
+FINISH = f"""\
+{paths.DROP}
+back() {{
   systemctl disable -q "$service" 2>/dev/null
   systemctl unmask -q "$service" || return
   ! systemctl is-enabled -q "$service" 2>/dev/null || systemctl disable -q "$service" || return
-  rm -f "$mark" && rmdir --ignore-fail-on-non-empty "${mark%/*}"
-}
+  rm -f "$mark" && drop "${{mark%/*}}"
+}}
 """
 
 _ASIDE = """\
