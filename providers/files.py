@@ -19,10 +19,11 @@ mkdir -p "${{1%/*}}" && cat > "$new" && chmod "$2" "$new" && sync "$new" && mv -
   {{ rm -f -- "$new"; exit 1; }}
 """
 
-_REMOVE = """\
+_REMOVE = f"""\
+{paths.DROP}
 while [ "$1" != -- ]; do rm -rf -- "$1" || exit; shift; done
 shift
-for parent; do [ ! -d "$parent" ] || rmdir --ignore-fail-on-non-empty -- "$parent" || exit; done
+drop "$@"
 """
 
 _OURS = (paths.STATE, paths.ENVIRONMENTS, paths.ROUTER.rpartition("/")[0], paths.CONTROL)

@@ -11,6 +11,7 @@ from infra.model import paths
 from infra.model.naming import escape
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Change, Command, Found
+from providers import package
 from providers.base import CUT_OFF, Base
 
 _DYNO = r"[a-z][a-z0-9]*\.[1-9]\d*"
@@ -23,7 +24,8 @@ class Leftover(Base):
 
     def observe(self, scope: Scope) -> Fragment:
         values = {"app": scope.app, "escaped": escape(scope.app), "home": paths.home(scope.app)}
-        return Fragment(_SCRIPT, {**values, "environments": paths.env_directory(scope.app), "router": paths.ROUTER})
+        values |= {"environments": paths.env_directory(scope.app), "router": paths.ROUTER, "installing": package.MARK}
+        return Fragment(_SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         ours = re.compile("|".join(_patterns(scope.app)))
@@ -31,6 +33,10 @@ class Leftover(Base):
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = str((change.before or {})["path"])
+        if path.startswith(package.MARK):
+            name = path.removeprefix(package.MARK)
+            script = f"service=$2.service mark=$1\n{package.FINISH}{_FINISH}"
+            return [Command(("sh", "-c", script, "finish", path, name), label=f"disable the own service of {name}")]
         return [Command(("sh", "-c", _REMOVE, "remove", path), label=f"remove {path}")]
 
 
@@ -47,6 +53,7 @@ def _patterns(app: str) -> list[str]:
         rf"{home}/slugs/[0-9a-f]{{64}}\.squashfs\.\d+\.new",
         rf"{home}/[a-z_]+/[^/]+{_SUFFIX}",
         rf"{re.escape(paths.ROUTER)}/(incoming|gen\.\w+|live\.new|loaded\.new|unit\.old)",
+        rf"{re.escape(package.MARK)}[a-z0-9][a-z0-9.+-]+",
     ]
 
 
@@ -69,12 +76,23 @@ done
 for file in /etc/systemd/system/*.wants/dyno-"$app"-*; do
   [ -L "$file" ] && ! [ -e "$file" ] && printf '%s\\n' "$file"
 done
+# Another app's apply may be installing a package now.
+for file in "$installing"*; do
+  [ -e "$file" ] && flock -n 9 9< "$file" && printf '%s\\n' "$file"
+done
 live=$(readlink "$router/live")
 [ -e "$router/live/apps/$app" ] || [ -z "$live" ] || exit 0
 for file in "$router"/incoming "$router"/gen.* "$router"/live.new "$router"/loaded.new "$router"/unit.old; do
   { [ -e "$file" ] || [ -L "$file" ]; } && [ "${file##*/}" != "$live" ] && printf '%s\\n' "$file"
 done
 :
+"""
+
+_FINISH = """\
+[ -e "$mark" ] || exit 0
+flock -n 9 9< "$mark" || exit 0
+[ "$(systemctl show -p LoadState --value "$service")" != masked ] || back || exit
+rm -f "$mark" && drop "${mark%/*}"
 """
 
 # Since it was observed, this apply may have made what was missing.

@@ -200,12 +200,11 @@ loops "$1" | while read -r _ device _; do losetup -d "$device" || exit; done
 """
 
 # Something may have been written into the directory while nothing was mounted there.
-_RMDIR = """\
-while read -r _ where _; do [ "$where" != "$1" ] || { echo "$1 is still mounted"; exit 1; }; done < /proc/mounts
+_RMDIR = f"""\
+{paths.DROP}
+while read -r _ where _; do [ "$where" != "$1" ] || {{ echo "$1 is still mounted"; exit 1; }}; done < /proc/mounts
 rm -rf --one-file-system -- "$1" || exit
-for parent in "${1%/*}" "${1%/*/*}"; do
-  [ ! -d "$parent" ] || rmdir --ignore-fail-on-non-empty "$parent" || exit
-done
+drop "${{1%/*}}" "${{1%/*/*}}"
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from infra.model import paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found, Resource
 from providers.base import Base
@@ -38,11 +39,15 @@ class Package(Base):
         """The first package of a server installs all of them in one run of apt; the steps of the others do nothing."""
         name = change.resource.name
         if name == scope.router and name not in scope.packages:
-            argv: tuple[str, ...] = ("sh", "-c", _ASIDE + _INSTALL, "install", name, name)
+            argv: tuple[str, ...] = ("sh", "-c", f"mark={MARK}$1\n{FINISH}{_ASIDE}{_INSTALL}", "install", name, name)
         else:
             argv = ("sh", "-c", _INSTALL, "install", name, *scope.packages)
         return [Command(argv, timeout=TIMEOUT, label=f"install {name}")]
 
+
+MARK = f"{paths.STATE}/.installing-"
+"""The file that records, with the name of the package, that the package's own service is masked while apt runs. The
+step that installs the package holds its lock."""
 
 _SCRIPT = """\
 [ -n "$names" ] || exit 0
@@ -92,15 +97,31 @@ try install $missing || { apt update >/dev/null 2>&1; try install $missing; } ||
 """
 
 # The service of a router's package would bind port 80, now and at every boot. It is disabled only if this step
-# installs the package, also if apt fails or is ended once that is installed; a service that was there before is left
-# alone.
+# installs the package; a service that was there before is left alone. The mark and the mask survive a power cut.
+# $service and $mark are set.
+FINISH = f"""\
+{paths.DROP}
+back() {{
+  systemctl disable -q "$service" 2>/dev/null
+  systemctl unmask -q "$service" || return
+  ! systemctl is-enabled -q "$service" 2>/dev/null || systemctl disable -q "$service" || return
+  rm -f "$mark" && drop "${{mark%/*}}"
+}}
+"""
+
 _ASIDE = """\
 service=$1.service
 state=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)
 case $state in half-installed|unpacked|half-configured) state=begun;; esac
-if [ "$state" = begun ] || [ "$(systemctl show -p LoadState --value "$service")" = not-found ]; then
-  back() { systemctl disable -q "$service" 2>/dev/null; systemctl unmask --runtime -q "$service"; }
-  systemctl mask --runtime -q "$service" && trap back EXIT && trap 'exit 1' HUP INT PIPE TERM
+load=$(systemctl show -p LoadState --value "$service")
+if [ "$state" = begun ] || [ "$load" = not-found ] || { [ -e "$mark" ] && [ "$load" = masked ]; }; then
+  mkdir -p "${mark%/*}" && exec 9> "$mark" && sync "$mark" "${mark%/*}" || exit
+  flock -w 300 9 || { echo "$1 is still being installed"; exit 1; }
+  trap 'code=$?; back || code=1; exit $code' EXIT
+  trap 'exit 1' HUP INT PIPE TERM
+  systemctl mask -q "$service" && sync /etc/systemd/system || exit
+else
+  rm -f "$mark"
 fi
 """
 

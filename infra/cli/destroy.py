@@ -10,6 +10,7 @@ import typer
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
 from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, Verbose
 from infra.cli.session import PlanOptions
+from infra.errors import DynoctlError
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +24,13 @@ def destroy(
     auto_approve: AutoApprove = False,
     verbose: Verbose = False,
     lock_timeout: LockTimeout = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option("--forget", help="Unreachable server that is gone for good (repeatable)", metavar="SERVER"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Forget also a server that is up; its dynos may keep running")
+    ] = False,
     end_runs: Annotated[bool, typer.Option("--end-runs", help="End one-off dynos that are running")] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Destroy also what another manifest with this app.name applied")
@@ -30,7 +38,19 @@ def destroy(
     as_json: AsJson = False,
 ) -> None:
     """Remove everything that belongs to this app from its servers, and nothing else. While one-off dynos are running,
-    it is refused without --end-runs."""
+    it is refused without --end-runs. While a server is unreachable, it exits with 4, and what a router on it may lead
+    to is kept; with --forget, it ends without that server."""
+    if force and not forget:
+        raise DynoctlError("--force requires --forget", "dynoctl destroy --forget SERVER --force")
     refuse_unattended("destroy", auto_approve, as_json)
-    options = PlanOptions(file, destination, destroy=True, end_runs=end_runs, take_over=take_over, quiet=as_json)
+    options = PlanOptions(
+        file,
+        destination,
+        destroy=True,
+        forget=frozenset(forget or ()),
+        force=force,
+        end_runs=end_runs,
+        take_over=take_over,
+        quiet=as_json,
+    )
     carry_out(options, ApplyFlags(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.fail import complain
-from infra.cli.options import AsJson, Destination, File
+from infra.cli.options import AsJson, Destination, File, LockTimeout
 from infra.errors import ERROR, UNREACHABLE, DynoctlError, Unreachable
 
 
@@ -34,6 +34,7 @@ def maintenance(
     page: Annotated[
         Path | None, typer.Option("--page", help="HTML file to show", show_default="a plain page", metavar="FILE")
     ] = None,
+    lock_timeout: LockTimeout = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a page with status 503 instead of the app on all its routers. The dynos keep running."""
@@ -51,7 +52,7 @@ def maintenance(
     def waits(taken: LockTaken) -> None:
         typer.echo(f"{taken.server}: {taken.what}; waiting for it to end", err=True)
 
-    answers = switching.switch(model, Everything(), text, waits)
+    answers = switching.switch(model, Everything(), text, lock_timeout=lock_timeout, waits=waits)
     failed = {name: error for name, error in answers.items() if error is not None}
     done = sorted(name for name in answers if name not in failed)
     if as_json:

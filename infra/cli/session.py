@@ -117,7 +117,7 @@ def remember(ready: Prepared, *, ended: bool) -> None:
     from infra.state import last_applied
 
     before = ready.request.hint.get(ready.manifest.app.name, {})
-    if ready.destroy and ended and not ready.plan.unreachable:
+    if ready.destroy and ended and not ready.plan.unreachable and not ready.unseen:
         last_applied.write(ready.manifest, {})
     elif not ready.destroy:
         homes = ready.plan.formation.homes.values()

@@ -5,7 +5,7 @@ of a server that answers in any way keep running, and would run twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 
 from infra.engine.other_manifests import is_other
@@ -21,6 +21,7 @@ from infra.model.target import Target, host_port
 from infra.model.text import quantity
 
 FORCE = "if it is certain that its dynos do not run, or may run twice, add --force"
+FORCE_DESTROY = "if its dynos do not run, or may go on, add --force"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class _Search:
         self._manifest = manifest
         self._request = request
         self._fleet = fleet
+        self._verb = "destroy" if request.destroy else "apply"
         facts = _facts(fleet)
         meta = newest_meta(facts.values())
         recorded = recorded_connections(meta)
@@ -94,7 +96,13 @@ class _Search:
             name = self._recorded[machine].get("name", "")
             if name not in shown:  # a name in the plan means that server, and not another one that had it
                 names.setdefault(name, set()).add(machine)
-        unknown = self._request.forget - names.keys()
+        unknown = self._request.forget - names.keys() - self._give_up(names)
+        if unknown and self._request.destroy:
+            raise DynoctlError(
+                f"cannot forget {', '.join(sorted(unknown))}: no unreachable server of {self._manifest.app.name} has "
+                "this name",
+                "list the servers that are unreachable: dynoctl ps",
+            )
         if unknown:
             raise DynoctlError(
                 f"cannot forget {', '.join(sorted(unknown))}: not an unreachable server that left "
@@ -104,7 +112,22 @@ class _Search:
         evacuated = {
             machine for machine in self._known.replaced if self._known.servers[machine] in self._request.evacuate
         }
-        return evacuated.union(*(names[name] for name in self._request.forget))
+        return evacuated.union(*(names.get(name, ()) for name in self._request.forget))
+
+    def _give_up(self, departed: Container[str]) -> set[str]:
+        """The servers of the manifest that a destroy gives up: they are no longer waited for. ``departed`` are the
+        names of machines that --forget can mean as well."""
+        given_up: set[str] = set()
+        for name in sorted(self._request.forget & {server.name for server in self._manifest.servers}):
+            why = self._fleet.unreachable.get(name)
+            if not self._request.destroy or (why is None and name in departed):
+                continue
+            if why is None:
+                raise _reachable(name, "destroy")
+            _refuse_noise("forget", name, why, self._request, self._manifest.app.name)
+            del self._fleet.unreachable[name]
+            given_up.add(name)
+        return given_up
 
     def _refuse_another(self, machine: str, target: Target) -> None:
         """Leave a machine alone that has the address of another one now."""
@@ -118,7 +141,7 @@ class _Search:
         self._fleet.unreachable[target.name] = Unreachable(
             f"{target.name}: {_address(target)} is another machine now (machine-id {seen.facts.machine_id}, "
             f"recorded {machine})",
-            f"if the recorded machine is gone: dynoctl apply --forget {target.name}",
+            f"if the recorded machine is gone: dynoctl {self._verb} --forget {target.name}",
             silent=True,
         )
 
@@ -145,12 +168,9 @@ class _Search:
             self._problems.append(self._wrong_address(machine, target))
             return False
         if why is None and forgotten:
-            raise DynoctlError(
-                f"cannot forget {target.name}: reachable",
-                "apply without --forget, which removes the app from it: dynoctl apply",
-            )
+            raise _reachable(target.name, self._verb)
         if forgotten:
-            _refuse_noise("forget", target.name, why, self._request)
+            _refuse_noise("forget", target.name, why, self._request, self._manifest.app.name)
             del self._fleet.unreachable[target.name]
             return False
         if machine in self._known.displaced and not self._request.destroy:
@@ -164,7 +184,7 @@ class _Search:
             self._remarks.append(
                 f"{self._manifest.app.name} was applied from here to {target.name} ({_address(target)}), which is "
                 "unreachable, and of which no server knows: what runs there is not seen; if it is gone: "
-                f"dynoctl apply --forget {target.name}"
+                f"dynoctl {self._verb} --forget {target.name}"
             )
             return False
         if why is not None and not _silent(why) and machine in self._carrying and not self._request.destroy:
@@ -247,14 +267,22 @@ def refuse_evacuation(request: Request, manifest: Manifest, fleet: Fleet) -> Non
         _refuse_noise("evacuate", name, why, request)
 
 
-def _refuse_noise(verb: str, name: str, why: DynoctlError | None, request: Request) -> None:
+def _reachable(name: str, verb: str) -> DynoctlError:
+    return DynoctlError(
+        f"cannot forget {name}: reachable",
+        f"{verb} without --forget, which removes the app from it: dynoctl {verb}",
+    )
+
+
+def _refuse_noise(verb: str, name: str, why: DynoctlError | None, request: Request, app: str = "") -> None:
     """Raise DynoctlError if a server is to be given up although something at its address answers."""
     if why is None or _silent(why) or request.force:
         return
     cause = f"{why.hint}; or " if why.hint else ""
+    runs = f"what it has of {app} may go on" if request.destroy else "its dynos may be running and would run twice"
     raise DynoctlError(
-        f"cannot {verb} {name}: it answers, so its dynos may be running and would run twice: {why.summary}",
-        f"{cause}{FORCE}",
+        f"cannot {verb} {name}: it answers, so {runs}: {why.summary}",
+        f"{cause}{FORCE_DESTROY if request.destroy else FORCE}",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from infra.engine.code_digest import this_build
 from infra.engine.prepared import Inputs, Prepared
 from infra.engine.running import WITH_CHANGES
-from infra.errors import Diagnostic, DynoctlError
+from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.fleet import exposure
 from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.identity import identify, recorded_connections
@@ -113,7 +113,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
                 *([] if end_runs else preconditions.one_offs(facts)),
                 *located(manifest, list(inputs.problems)),
             ],
-            notes=[*notes, *volumes.notes(manifest, carried, (), key_of)],
+            notes=[*notes, *inputs.unseen, *_untouched(inputs), *volumes.notes(manifest, carried, (), key_of)],
             routers=routers,
             end_runs=end_runs,
         )
@@ -136,7 +136,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
     hint = inputs.request.hint.get(manifest.app.name, {})
-    notes[:0] = [*replacements.new_machines(manifest, facts, hint), *inputs.remarks]
+    notes[:0] = [*replacements.new_machines(manifest, facts, hint), *inputs.unseen, *inputs.remarks]
     lost = replacements.lost_homes(manifest, inputs.request.evacuate, inputs.forgotten, facts)
     notes += volumes.lost_data(manifest.app.name, stack.volumes, formation, lost, carried, key_of)
     notes += volumes.notes(manifest, carried, [resource.address for resource in desired], key_of)
@@ -177,6 +177,22 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     return _explained(
         inputs, _released(inputs, replace(plan, slugs=slugs, wanted=wanted), releases, facts), releases, facts
     )
+
+
+def _untouched(inputs: Inputs) -> list[str]:
+    """The notes of the servers from which a destroy removes nothing."""
+    app = inputs.manifest.app.name
+    given_up = [
+        f"{name} is given up, and nothing is removed from it; if it starts again, what it has of {app} is still there, "
+        "and dynoctl destroy removes it"
+        for name in sorted(inputs.request.forget)
+    ]
+    silent = [
+        f"nothing is removed from {name}; if it is gone for good: dynoctl destroy --forget {name}"
+        for name, why in inputs.fleet.unreachable.items()
+        if isinstance(why, Unreachable) and why.silent
+    ]
+    return [*given_up, *silent]
 
 
 def _not_restarted(inputs: Inputs, formation: Formation) -> dict[str, str]:

@@ -83,10 +83,8 @@ def prepare(
             leaving=tuple(target.name for target in leaving.values()),
             forgotten=departed.forgotten,
             problems=(*departed.problems, *other),
-            remarks=(
-                *departed.remarks,
-                *other_manifests.renamed(manifest.app.name, request.origin, facts, request.hint),
-            ),
+            remarks=tuple(other_manifests.renamed(manifest.app.name, request.origin, facts, request.hint)),
+            unseen=departed.remarks,
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
         return Prepared(**vars(inputs), plan=plan(inputs))

@@ -24,14 +24,14 @@ from infra.state.release_body import Stored
 class Request:
     """The options of the user, in addition to the manifest.
 
-    ``forget`` are lost servers that are no longer in the manifest; ``evacuate`` are lost servers in the manifest, whose
-    dynos start on other servers; with ``force``, they may be servers that are up. ``stored`` is the release to roll
-    back to. With ``rated``, a server rates the exposure of the units that change. With ``end_runs``, a destroy ends the
-    one-off dynos that are under way. ``origin`` is where the manifest comes from; with ``take_over``, another one may
-    have been applied last. ``hint`` are the servers to which it was applied last from here, by app. With
-    ``over_rollback``, what was rolled back from is released again. With ``running``, ``stored`` is the release that
-    runs, to be gone on with, and ``left_out`` what the manifest would change besides. ``edited`` are the sha256 of
-    the manifest before and after the command itself edited it."""
+    ``forget`` are lost servers that are no longer in the manifest, or any lost servers of a destroy; ``evacuate`` are
+    lost servers in the manifest, whose dynos start on other servers; with ``force``, they may be servers that are up.
+    ``stored`` is the release to roll back to. With ``rated``, a server rates the exposure of the units that change.
+    With ``end_runs``, a destroy ends the one-off dynos that are under way. ``origin`` is where the manifest comes from;
+    with ``take_over``, another one may have been applied last. ``hint`` are the servers to which it was applied last
+    from here, by app. With ``over_rollback``, what was rolled back from is released again. With ``running``,
+    ``stored`` is the release that runs, to be gone on with, and ``left_out`` what the manifest would change besides.
+    ``edited`` are the sha256 of the manifest before and after the command itself edited it."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -71,6 +71,8 @@ class Inputs:
     forgotten: frozenset[str] = frozenset()
     problems: tuple[Diagnostic, ...] = ()
     remarks: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+    """The notes of servers that only this computer knows of and that are unreachable."""
     body: str = ""
 
     @property

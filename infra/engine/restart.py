@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from infra.engine import not_restarted
 from infra.engine.apply import StalePlan, lock_servers, look
 from infra.engine.context import Context
 from infra.engine.explanation import CautiousExplanation
@@ -60,8 +61,12 @@ def prepare(
         _check_patterns(names, homes, manifest, fleet)
         # A restart changes nothing, so there is nothing to revert to.
         calm = replace(manifest, rollout=replace(manifest.rollout, auto_revert=False))
-        plan = _plan(manifest, registry, names, fleet, homes)
-        _check_restarted(names, homes, manifest, plan)
+        changes = _changes(manifest, registry, names, fleet, homes)
+        restarted = {str(change.resource.dyno) for change in changes}  # one that does not run is started
+        left = not_restarted.reasons(manifest, fleet.found, homes, restarted)
+        left = {dyno: why for dyno, why in left.items() if _named(dyno, names)}
+        plan = _plan(manifest, names, fleet, homes, changes, [f"{dyno} {why}" for dyno, why in left.items()])
+        _check_restarted(names, homes, manifest, plan, left)
         return Prepared(
             manifest=calm,
             registry=registry,
@@ -78,7 +83,9 @@ def prepare(
         raise
 
 
-def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: Fleet, homes: dict[str, str]) -> Plan:
+def _changes(
+    manifest: Manifest, registry: Registry, names: Sequence[str], fleet: Fleet, homes: dict[str, str]
+) -> list[Change]:
     changes = []
     for dyno in sorted(homes, key=naming.dyno_order):
         server, key = homes[dyno], f"{manifest.app.name}-{dyno}"
@@ -93,6 +100,17 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
             # A unit without a health check is not a dyno that runs permanently.
             if effect is not None and now.get("ready"):
                 changes.append(replace(change, effect=effect))
+    return changes
+
+
+def _plan(
+    manifest: Manifest,
+    names: Sequence[str],
+    fleet: Fleet,
+    homes: dict[str, str],
+    changes: Sequence[Change],
+    notes: Sequence[str],
+) -> Plan:
     moving = [str(change.resource.dyno) for change in changes if change.restarts]
     named = {dyno: home for dyno, home in homes.items() if _named(dyno, names)}
     return Plan(
@@ -109,7 +127,7 @@ def _plan(manifest: Manifest, registry: Registry, names: Sequence[str], fleet: F
         },
         leaving=(),
         errors=(),
-        notes=(),
+        notes=tuple(notes),
         fingerprint=fingerprint(fleet.found),
     )
 
@@ -126,15 +144,20 @@ def _check_patterns(names: Sequence[str], homes: dict[str, str], manifest: Manif
             )
 
 
-def _check_restarted(names: Sequence[str], homes: dict[str, str], manifest: Manifest, plan: Plan) -> None:
+def _check_restarted(
+    names: Sequence[str], homes: dict[str, str], manifest: Manifest, plan: Plan, left: Mapping[str, str]
+) -> None:
     """Raise DynoctlError if a pattern matches only schedules and dynos that do not exist."""
-    restarted = {change.resource.dyno for change in plan.changes}  # one that does not run is started
+    restarted = {change.resource.dyno for change in plan.changes}
     scheduled = {job.name for job in manifest.schedule}
     for pattern in names:
         matched = [dyno for dyno in homes if _named(dyno, (pattern,))]
         if not restarted.intersection(matched) and not any(homes[dyno] in plan.unreachable for dyno in matched):
             jobs = [dyno for dyno in matched if naming.parse_dyno(dyno)[0] in scheduled]
             why = f"{jobs[0]} is a schedule, which starts anew at each of its times" if jobs else "it has no dyno"
+            missing = [f"{dyno} {left[dyno]}" for dyno in matched if dyno in left]
+            if missing:
+                raise DynoctlError(f"cannot restart {pattern}: {missing[0]}")
             raise DynoctlError(f"cannot restart {pattern}: {why}", "list the dynos and their states: dynoctl ps")
 
 

@@ -101,14 +101,28 @@ def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     )
 
 
+def records_fragment(app: str) -> Fragment:
+    """A short fragment whose output ``parse`` reads, too: only who the server is, its routes, and the formation."""
+    return Fragment(f"{_MACHINE}{_META}{routing.SCRIPT}:\n", {"app": app})
+
+
+_MACHINE = """\
+read -r id < /etc/machine-id; printf 'machine_id %s\\n' "$id"
+printf 'cores '; nproc
+"""
+
+_META = f"""\
+home={paths.STATE}/$app
+printf 'meta '; cat "$home/meta.json" 2>/dev/null || printf '\\n'
+"""
+
 # A plan of a large fleet waits for this script. Starting a process takes a millisecond, and so does reading a kilobyte
 # with the shell's read, which reads byte by byte: so short files are read, and long ones are printed with cat.
 _SCRIPT = (
-    """\
-read -r id < /etc/machine-id; printf 'machine_id %s\\n' "$id"
+    _MACHINE
+    + """\
 read -r name < /proc/sys/kernel/hostname; printf 'hostname %s\\n' "$name"
 printf 'connection %s\\n' "$connection"
-printf 'cores '; nproc
 printf 'systemd '; systemctl --version
 squashfs=no
 while read -r type more; do
@@ -130,11 +144,10 @@ grep -hsB1 -e 'host LOCAL' -e '^[0-9a-f]\\{32\\} ' /proc/net/fib_trie /proc/net/
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
 """
-    + f"home={paths.STATE}/$app\n"
+    + _META
     + """\
 [ -d "$home" ] && echo recorded yes
 [ -r "$home/salt" ] && { IFS= read -r salt < "$home/salt"; printf 'salt %s\\n' "$salt"; }
-printf 'meta '; cat "$home/meta.json" 2>/dev/null || printf '\\n'
 cat "$home"/applied/*.json "$home"/releases/*.json 2>/dev/null
 for file in "$home"/releases/*.body; do
   [ -e "$file" ] && { file=${file##*/}; printf 'body %s\\n' "${file%.body}"; }

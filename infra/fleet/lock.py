@@ -126,11 +126,13 @@ def lock_reachable(
     sessions: Mapping[str, Session],
     app: str,
     identity: Identity,
+    *,
+    timeout: float | None = None,
     waits: Callable[[LockTaken], None] = lambda _: None,
 ) -> tuple[dict[str, Shell], dict[str, DynoctlError]]:
     """Lock the app on every server that can be locked, in the given order; returns the errors of the others too. Waits
-    as ``lock_all`` does by default. Raises LockTaken if one of the locks is held; then no lock is held."""
-    return _patiently(lambda: _lock_reachable(sessions, app, identity), None, waits)
+    as ``lock_all`` does. Raises LockTaken if one of the locks is held; then no lock is held."""
+    return _patiently(lambda: _lock_reachable(sessions, app, identity), timeout, waits)
 
 
 def _lock_reachable(

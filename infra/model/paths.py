@@ -34,6 +34,17 @@ GENERATED = "/app/.dynoctl"
 """The directory of files made from the manifest, inside a dyno. Every slug has it as a mount point."""
 
 
+DROP = """\
+drop() {
+  for directory; do
+    [ ! -d "$directory" ] || [ -L "$directory" ] || mountpoint -q "$directory" ||
+      rmdir --ignore-fail-on-non-empty -- "$directory" || return
+  done
+}
+"""
+"""A shell function that removes directories if they are empty. A link and a mount point are somebody's, and stay."""
+
+
 def lock(app: str) -> str:
     return f"{RUN}/{app}.lock"
 

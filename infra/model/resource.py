@@ -78,7 +78,8 @@ class Found:
 
     ``foreign``: it exists and was not created by dynoctl. ``blocked`` is why no resource of this name can be created
     ("" if it can). ``kept``: it is not removed although it is no longer desired. ``damaged``: it is not whole, so it is
-    created anew if it is desired, and removed otherwise. ``reason`` is why it is removed if it is not desired."""
+    created anew if it is desired, and removed otherwise. ``reason`` is why it is removed if it is not desired;
+    ``stays`` is why it is not, for a note if nothing of the app remains on the server."""
 
     attributes: Attributes
     foreign: bool = False
@@ -86,6 +87,7 @@ class Found:
     kept: bool = False
     damaged: bool = False
     reason: str = field(default=NOT_WANTED, compare=False)
+    stays: str = field(default="", compare=False)
 
     @property
     def managed(self) -> bool:

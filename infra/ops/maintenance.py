@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from infra.errors import DynoctlError
+from infra.errors import DynoctlError, Unreachable
+from infra.fleet import facts
 from infra.fleet.ask import ask_servers
-from infra.fleet.inventory import targets
+from infra.fleet.facts import Facts
+from infra.fleet.inventory import leaving_targets, targets
 from infra.fleet.lock import Identity, lock_reachable
 from infra.manifest.model import Manifest
 from infra.model import routing
 from infra.model.resource import Command
 from infra.model.shell import LockTaken
 from infra.model.stack import Registry
+from infra.plan.unseen import unseen_routers
 from infra.remote.parallel import each
 from infra.remote.session import Session
 
@@ -50,13 +53,19 @@ def read_page(file: Path | None, kind: str) -> str:
         raise DynoctlError(
             f"invalid page {file}: not UTF-8", "a page is one HTML file with its images embedded"
         ) from None
-    most = LARGEST.get(kind, LARGEST_ELSE)
-    if not text.strip() or len(text.encode()) > most:
+    refuse_large(text, kind, f"invalid page {file}")
+    return text
+
+
+def refuse_large(page: str, kind: str, what: str) -> None:
+    """Raise DynoctlError for ``what`` if a router of this kind cannot show the page."""
+    size, most = len(page.encode()), LARGEST.get(kind, LARGEST_ELSE)
+    if not page.strip() or size > most:
+        by = f"with {kind}, a page" if kind else "a page"
         raise DynoctlError(
-            f"invalid page {file}: {len(text.encode())} bytes; with {kind}, a page has 1 to {most} bytes",
+            f"{what}: {size} bytes; {by} has 1 to {most} bytes",
             "remove embedded images, or link to images on another host",
         )
-    return text
 
 
 Waits = Callable[[LockTaken], None]
@@ -65,42 +74,77 @@ LOOK = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), label="read the state of th
 
 
 def switch(
-    manifest: Manifest, registry: Registry, page: str | None, waits: Waits = lambda _: None
+    manifest: Manifest,
+    registry: Registry,
+    page: str | None,
+    *,
+    lock_timeout: float | None = None,
+    waits: Waits = lambda _: None,
 ) -> dict[str, DynoctlError | None]:
-    """Show the page (None: the app again) on every reachable server of the router, while holding the app's lock. These
-    are also the servers of the manifest that still have a router of the app, as an edit of ``router.servers`` was not
-    applied yet. ``waits`` is called if the apply of another app is waited for.
+    """Show the page (None: the app again) on every reachable router of the app, while holding the app's lock: those of
+    the manifest, and those that an edit of it removes, as that was not applied yet. ``waits`` is called if another
+    apply is waited for; ``lock_timeout`` is in seconds, and None waits only for applies of other apps.
 
     Returns the error of each server, or None. Raises DynoctlError, with nothing changed, if there is no router or the
     lock is held."""
-    router, app = manifest.router, manifest.app.name
-    if router is None:
-        raise DynoctlError(
-            f"maintenance mode needs a router, and {manifest.file.name} has none",
-            "add router: {kind: nginx, servers: [...]} and run dynoctl apply",
-        )
     sessions: dict[str, Session] = {}
     try:
-        answers, errors = ask_servers(targets(manifest), lambda session: _routes(session, app), keep=sessions)
-        switched = {name: sessions[name] for name in sorted(sessions) if answers[name] or name in router.servers}
-        unreachable = {name: error for name, error in errors.items() if name in router.servers}
-        return {**_switch(switched, registry, app, page, waits), **unreachable}
+        routers, unreachable = _find(manifest, sessions)
+        if not routers and not unreachable:
+            raise DynoctlError(
+                f"maintenance mode needs a router, and {manifest.file.name} has none",
+                "add router: {kind: nginx, servers: [...]} and run dynoctl apply",
+            )
+        chosen = {name: sessions[name] for name in sorted(routers)}
+        switched = _switch(chosen, registry, manifest.app.name, page, lock_timeout=lock_timeout, waits=waits)
+        return {**switched, **unreachable}
     finally:
         for session in sessions.values():
             session.close()
 
 
-def _routes(session: Session, app: str) -> bool:
-    """Whether the router on a server routes to the app."""
-    return any(route.app == app for route in routing.read(session.execute(LOOK)[1]))
+def _find(manifest: Manifest, sessions: dict[str, Session]) -> tuple[set[str], dict[str, DynoctlError]]:
+    """The servers to switch, and the errors of those that are or may be routers and are unreachable. The sessions of
+    all servers that answered are added to ``sessions``."""
+    app, wanted = manifest.app.name, () if manifest.router is None else manifest.router.servers
+
+    def look(session: Session) -> Facts:
+        status, output = session.observe({"records": fragment}).get("records", (1, ""))
+        if status != 0:
+            raise Unreachable(f"{session.name}: cannot read its records: {output.strip()[-200:]}")
+        return facts.parse(output, app)
+
+    fragment = facts.records_fragment(app)
+    found, errors = ask_servers(targets(manifest), look, keep=sessions)
+    departed = leaving_targets(manifest, found)
+    answers, silent = ask_servers(departed.values(), look, keep=sessions)
+    for machine, target in departed.items():
+        seen = answers.pop(target.name, None)
+        if seen is not None and seen.machine_id == machine:
+            found[target.name] = seen
+        elif seen is not None:
+            silent[target.name] = Unreachable(
+                f"{target.name}: {target.host} is another machine now, which is not switched",
+                f"if the recorded machine is gone: dynoctl apply --forget {target.name}",
+            )
+    errors |= silent
+    unseen = unseen_routers(manifest, found.values(), errors)
+    routers = {name for name, seen in found.items() if name in wanted or any(route.app == app for route in seen.routes)}
+    return routers, {name: errors[name] for name in unseen}
 
 
 def _switch(
-    sessions: Mapping[str, Session], registry: Registry, app: str, page: str | None, waits: Waits = lambda _: None
+    sessions: Mapping[str, Session],
+    registry: Registry,
+    app: str,
+    page: str | None,
+    *,
+    lock_timeout: float | None = None,
+    waits: Waits = lambda _: None,
 ) -> dict[str, DynoctlError | None]:
     """Switch every router that can be; one that fails keeps none of the others from it."""
-    doing = f"switching maintenance mode {'off' if page is None else 'on'}"
-    shells, errors = lock_reachable(sessions, app, Identity.current(doing=doing), waits=waits)
+    identity = Identity.current(doing=f"switching maintenance mode {'off' if page is None else 'on'}")
+    shells, errors = lock_reachable(sessions, app, identity, timeout=lock_timeout, waits=waits)
     try:
 
         def work(name: str) -> None:
@@ -108,6 +152,8 @@ def _switch(
             route = next((route for route in routes if route.app == app), None)
             if route is None:
                 raise DynoctlError(f"the router on {name} has no route to {app} yet", "run dynoctl apply first")
+            if page is not None:
+                refuse_large(page, route.kind, f"cannot show the page on {name}")
             if page is not None or route.closed:
                 shells[name].run(registry.closing(route.kind, app, page))
 

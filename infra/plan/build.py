@@ -76,7 +76,7 @@ def build(
         unreachable=dict(unreachable),
         leaving=tuple(leaving),
         errors=tuple(problems),
-        notes=(*notes, *held.notes),
+        notes=(*notes, *held.notes, *_staying(wanted, found)),
         fingerprint=fingerprint(found),
         candidates=tuple(server for server in proving if server in booting),
         build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),
@@ -88,6 +88,17 @@ def build(
         max_failures=share(rollout.max_failures, boots),
         idle=frozenset(dyno for (_, dyno), effect in effects(left_out).items() if effect is Effect.START),
     )
+
+
+def _staying(wanted: Mapping[str, Sequence[Resource]], found: Mapping[str, Observed]) -> list[str]:
+    """A note for everything that stays on a server although nothing of the app remains there."""
+    return [
+        f"kept on {server}: {key.partition('.')[2]}, {resource.stays}"
+        for server, observed in found.items()
+        if not wanted[server]
+        for key, resource in observed.resources.items()
+        if resource.kept and resource.stays
+    ]
 
 
 def _moved(change: Change, formation: Formation) -> Change:

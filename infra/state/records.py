@@ -43,10 +43,11 @@ for directory in applied pending releases; do [ ! -d "$directory" ] || set -- "$
 sync "$@"
 """
 
-_FORGET = """\
+_FORGET = f"""\
+{paths.DROP}
 rm -rf "$1" || exit
 shift
-for left; do [ ! -d "$left" ] || rmdir --ignore-fail-on-non-empty "$left" || exit; done
+drop "$@"
 """
 
 

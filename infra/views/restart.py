@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from infra.plan.plan import Plan
 from infra.views.plan_text import batch_lines, unreachable_lines
-from infra.views.style import Style
+from infra.views.style import Style, printable
 
 
 def render(plan: Plan, style: Style) -> str:
     """The whole plan of a restart."""
     starts = [dyno for (_, dyno), effect in plan.effects().items() if effect == "start"]
     lines = [f"Not running, so started first: {', '.join(starts)}"] if starts else []
-    lines += [*batch_lines(plan, style), *unreachable_lines(plan, style)]
+    lines += [
+        *batch_lines(plan, style),
+        *(f"Note: {printable(note)}." for note in plan.notes),
+        *unreachable_lines(plan, style),
+    ]
     if not plan.changes:
         lines.append("No dynos to restart.")
     return "\n".join(lines)

@@ -76,7 +76,7 @@ def show_app(kind: Kind, app: str) -> list[Command]:
 
 
 def _run(kind: Kind, action: str, app: str, label: str, fresh: str = "") -> Command:
-    script = f"assemble() {{\n{kind.assemble}}}\n{_SCRIPT}"
+    script = f"assemble() {{\n{kind.assemble}}}\n{paths.DROP}{_SCRIPT}"
     names = (paths.ROUTER, USER, STATE, SERVICE, UNIT)
     argv: Sequence[str] = (*names, action, app, kind.name, kind.main, kind.test, fresh)
     return Command(("sh", "-c", script, "router", *argv), timeout=TIMEOUT, label=label)
@@ -149,7 +149,7 @@ gone() {
   systemctl reset-failed "$service" 2>/dev/null
   ! id -u "$user" >/dev/null 2>&1 || userdel "$user" || return
   rm -rf "$state" "$unit.d" "$unit" "$unit.new" && systemctl daemon-reload && rm -rf "$root" &&
-    rmdir --ignore-fail-on-non-empty "${root%/*}"
+    drop "${root%/*}"
 }
 mkdir "$new/apps"
 if [ -n "$old" ]; then

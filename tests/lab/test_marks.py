@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,11 @@ def test_what_was_cut_off_is_seen_mended_and_removed(app: Project, fleet: Any) -
         done = app.dynoctl("destroy", "--auto-approve", code=1)
         assert "target is busy" in done.stdout and "(sleep)" in done.stdout
     run(fleet, "systemctl stop squat")
-    run(fleet, f"umount /srv/dyno/marks/{slug}; echo x > /srv/dyno/marks/{slug}/written; rm {' '.join(STRANGERS)}")
+    run(fleet, f"umount /srv/dyno/marks/{slug}; echo x > /srv/dyno/marks/{slug}/written; touch /app/notes")
+    text = app.dynoctl("destroy", "--auto-approve").stdout
+    for path in ("/app", "/srv/dyno/marks", "/etc/dyno/marks"):
+        assert re.search(f"^Note: kept on {ON}: {path}, with 1 file that dynoctl did not create: notes", text, re.M)
+    run(fleet, f"rm /app/notes {' '.join(STRANGERS)}")
     app.destroy()
     assert snapshot(fleet, ON) == before
     assert left(fleet) == []

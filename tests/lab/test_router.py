@@ -387,6 +387,15 @@ def test_a_bare_server_that_only_routes(fleet: Any, tmp_path: Path, kind: str) -
         state = fleet.exec(name, "sh", "-c", f"systemctl is-active {kind}; systemctl is-enabled {kind}", check=False)
         assert state.stdout.split() == ["inactive", "disabled"]
         assert fleet.exec(name, "sh", "-c", "command -v ruby", check=False).stdout == ""
+
+        # An installation that was killed once apt was through: the service is enabled, and masked.
+        mark = f"/var/lib/dynoctl/.installing-{kind}"
+        fleet.exec(name, "sh", "-ec", f"systemctl enable -q {kind}; systemctl mask -q {kind}; : > {mark}")
+        assert f"- {name}/leftover.{mark}" in edge.dynoctl("plan").stdout
+        edge.apply()
+        edge.settled()
+        state = fleet.exec(name, "sh", "-c", f"systemctl is-active {kind}; systemctl is-enabled {kind}", check=False)
+        assert state.stdout.split() == ["inactive", "disabled"]
     finally:
         edge.destroy()
     script = "ls -d /etc/dynoctl /etc/systemd/system/dynoctl-router.service /var/lib/dynoctl-router; id dynoctl-router"

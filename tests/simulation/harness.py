@@ -242,7 +242,7 @@ class Simulation:
             ready.manifest.app.name,
             ready.fleet.found,
         )
-        if self.origin is not None and ready.destroy and report.ok and not ready.plan.unreachable:
+        if self.origin is not None and ready.destroy and report.ok and not (ready.plan.unreachable or ready.unseen):
             self.hint.pop(app, None)
         elif self.origin is not None and not ready.destroy:
             self.hint[app] = last_applied.after(

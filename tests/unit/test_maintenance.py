@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.errors import Unreachable
-from infra.fleet import ask
+from infra.errors import DynoctlError, Unreachable
+from infra.fleet import ask, lock
 from infra.manifest import read
+from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, StepFailed
 from infra.model.target import Target
@@ -34,18 +36,18 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
         closed = False
 
         def __init__(self, target: Target) -> None:
-            if target.name == "grid-1":
-                raise Unreachable("cannot connect to grid-1")
+            if target.name in ("grid-1", "gone"):
+                raise Unreachable(f"cannot connect to {target.name}")
             self.name = target.name
             opened.append(self)
 
-        def execute(self, _: Command) -> tuple[int, str]:
-            return 0, f"router open {MARK}\n" if self.name == "grid-3" else ""
+        def observe(self, fragments: Mapping[str, Fragment]) -> Mapping[str, tuple[int, str]]:
+            return {"records": (0, SEEN[self.name])}
 
         def close(self) -> None:
             self.closed = True
 
-    def switch(sessions: dict[str, Any], *_: object) -> dict[str, None]:
+    def switch(sessions: dict[str, Any], *_: object, **more: object) -> dict[str, None]:
         assert not any(session.closed for session in sessions.values())
         return dict.fromkeys(sessions)
 
@@ -57,12 +59,57 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
     assert {name: str(error) for name, error in errors.items()} == {
         "grid-2": "None",
         "grid-3": "None",  # it was taken out of router.servers, and that was not applied yet
+        "left": "None",  # so was its server
         "grid-1": "cannot connect to grid-1",
+        "gone": "cannot connect to gone",
+        "reused": "reused: 10.0.0.8 is another machine now, which is not switched",
     }
-    assert len(opened) == 2 and all(session.closed for session in opened)
+    assert len(opened) == 5 and all(session.closed for session in opened)
+
+    (tmp_path / "dyno.yaml").write_text(MANIFEST.partition("router:")[0])
+    errors = maintenance.switch(read(tmp_path / "dyno.yaml", None), Everything(), maintenance.PAGE)
+    assert [name for name, error in errors.items() if error is None] == ["grid-3", "left"], "they serve until an apply"
+
+
+@pytest.mark.parametrize("records", ["", "meta {broken"])
+def test_without_any_router_nothing_is_switched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: str) -> None:
+    class Session:
+        def __init__(self, target: Target) -> None:
+            self.name = target.name
+
+        def observe(self, fragments: Mapping[str, Fragment]) -> Mapping[str, tuple[int, str]]:
+            return {"records": (0, f"machine_id {self.name}\ncores 2\n{records}\n")}
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(ask, "Session", Session)
+    (tmp_path / "dyno.yaml").write_text(MANIFEST.partition("router:")[0])
+    with pytest.raises(DynoctlError, match="maintenance mode needs a router"):
+        maintenance.switch(read(tmp_path / "dyno.yaml", None), Everything(), maintenance.PAGE)
 
 
 MARK = '{"app": "shop", "kind": "nginx", "hosts": [], "ports": {"80": "plain"}, "upstreams": {}}'
+
+
+ROUTE = f"router open {MARK}\n"
+CONNECTIONS = {
+    machine: {"name": machine, "host": f"10.0.0.{number}"}
+    for number, machine in enumerate(("left", "reused", "gone", "idle"), 7)
+}
+META = {
+    "serial": 3,
+    "dynos": {},
+    "servers": CONNECTIONS,
+    "routers": ["left", "reused", "gone"],
+}
+SEEN = {
+    "grid-2": f"machine_id two\ncores 2\nmeta {json.dumps(META)}\n",
+    "grid-3": f"machine_id three\ncores 2\nmeta \n{ROUTE}",
+    "left": f"machine_id left\ncores 2\nmeta \n{ROUTE}",
+    "reused": f"machine_id somebody\ncores 2\nmeta \n{ROUTE}",
+    "idle": "machine_id idle\ncores 2\nmeta \n",
+}
+"""What the servers say. Four left the manifest: one at whose address another machine is, and one that is no router."""
 
 
 class Shell:
@@ -89,7 +136,8 @@ class Shell:
         if self.broken == "look" or (self.broken == "switch" and self.ran):
             raise StepFailed(self.name, commands[0], 1, "no space left on device")
         self.ran += commands
-        return "" if self.broken == "no route" else f"router closed {MARK}"
+        mark = MARK.replace("nginx", "haproxy") if self.broken == "haproxy" else MARK
+        return "" if self.broken == "no route" else f"router closed {mark}"
 
     def close(self) -> None:
         self.closed = True
@@ -110,3 +158,26 @@ def test_nothing_is_switched_while_an_apply_runs() -> None:
     with pytest.raises(LockTaken):
         maintenance._switch(shells, Everything(), "shop", None)
     assert not shells["grid-1"].ran and shells["grid-1"].closed
+
+
+def test_an_apply_that_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of a lock that is taken names --lock-timeout, and the command had no such option."""
+    monkeypatch.setattr(lock, "RETRY", 0)
+    shells: dict[str, Any] = {"grid-1": Shell("grid-1", "held")}
+
+    def ends(taken: LockTaken) -> None:
+        assert "root@vm" in taken.what
+        shells["grid-1"].broken = ""
+
+    assert maintenance._switch(shells, Everything(), "shop", None, lock_timeout=60, waits=ends) == {"grid-1": None}
+
+
+def test_a_page_must_fit_the_router_that_runs() -> None:
+    """The manifest may name another kind already."""
+    shells: dict[str, Any] = {name: Shell(name, "haproxy" if name == "grid-1" else "") for name in ("grid-1", "grid-2")}
+    errors = maintenance._switch(shells, Everything(), "shop", "x" * 20_000)
+    assert errors["grid-2"] is None and len(shells["grid-1"].ran) == 1
+    assert (
+        str(errors["grid-1"])
+        == "cannot show the page on grid-1: 20000 bytes; with haproxy, a page has 1 to 15360 bytes"
+    )

@@ -240,6 +240,7 @@ OURS = (
     f"/var/lib/dynoctl/shop/slugs/{DIGEST}.squashfs.12.new",
     "/var/lib/dynoctl/shop/rackups/abc.rb.dynoctl-new",
     "/etc/dynoctl/router/incoming",
+    "/var/lib/dynoctl/.installing-nginx",
 )
 THEIRS = (
     "/etc/dyno/shop/web.1.credentials/key.new",
@@ -283,17 +284,66 @@ def test_an_interrupted_dpkg_is_finished(tmp_path: Path, says: str) -> None:
     assert (done.returncode == 0, (tmp_path / "mended").exists()) == (interrupted, interrupted)
 
 
-@pytest.mark.parametrize("ends", ["exit 0", "exit 100", "kill -TERM $PPID"])
-def test_the_service_of_a_router_is_disabled_however_apt_ends(tmp_path: Path, ends: str) -> None:
+PROGRAM = """\
+case "$1 $*" in
+  "show "*) if [ -e {0}/masked ]; then echo masked; elif [ -e {0}/installed ]; then echo loaded; else echo not-found; fi;;
+  "mask "*) echo $PPID > {0}/masked;;
+  "unmask "*) rm -f {0}/masked;;
+  "disable "*) rm -f {0}/enabled;;
+  "is-enabled "*) [ -e {0}/enabled ];;
+esac
+"""
+"""A systemctl that knows the one service of a package: it is masked and enabled by files."""
+
+
+@pytest.mark.parametrize("ends", ["exit 0", "exit 100", "kill -TERM $PPID", "kill -KILL"])
+def test_the_service_of_a_router_is_disabled_however_apt_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
     """If the package was installed by then, no later apply installs it again, and its service had the port at boot."""
+    monkeypatch.setattr(package, "MARK", f"{tmp_path}/state/.installing-")
+    scope = Scope("shop", "", router="nginx")
+    install_it = f"[ -e {tmp_path}/masked ] || exit 9; touch {tmp_path}/installed {tmp_path}/enabled; {ends}"
+    install_it += f" $(cat {tmp_path}/masked)" if ends == "kill -KILL" else ""
     tools = {
-        "apt-get": f'case "$*" in *" -s "*) ;; *" install "*) touch {tmp_path}/installed; {ends};; esac',
+        "apt-get": f'case "$*" in *" -s "*) ;; *" install "*) {install_it};; esac',
         "dpkg-query": f'[ -e {tmp_path}/installed ] && echo "install ok installed"',
-        "systemctl": f'echo "$1" >> {tmp_path}/log; [ "$1" != show ] || echo not-found',
+        "systemctl": PROGRAM.format(tmp_path),
+        "sync": "",
     }
-    done = install(tmp_path, tools, "nginx", Scope("shop", "", router="nginx"))
+    done = install(tmp_path, tools, "nginx", scope)
     assert (done.returncode == 0) is (ends == "exit 0")
-    assert (tmp_path / "log").read_text().split() == ["show", "mask", "disable", "unmask"]
+    if "KILL" in ends:
+        assert {"masked", "enabled"} <= {file.name for file in tmp_path.iterdir()}, "masked, also after a power cut"
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        fragment = Leftover().observe(scope)
+        said = subprocess.run(
+            ["sh", "-c", fragment.script],
+            env={**environment, **fragment.variables},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        ((name, found),) = Leftover().parse(scope, said.stdout).items()
+        assert name == f"{tmp_path}/state/.installing-nginx"
+        change = Change(Resource("grid-1", "leftover", name, {}), Action.DELETE, found.attributes, None)
+        (command,) = Leftover().steps(scope, change)
+        subprocess.run(command.argv, env=environment, check=True)
+    assert {file.name for file in tmp_path.iterdir()} == {*tools, "installed"}
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_service_that_somebody_uses_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, masked: bool
+) -> None:
+    """Its package was there before, or came after an installation that was cut off before it began."""
+    monkeypatch.setattr(package, "MARK", f"{tmp_path}/.installing-")
+    left = ["installed", "enabled", *(["masked"] if masked else [".installing-nginx"])]
+    for name in left:
+        (tmp_path / name).touch()
+    tools = {"dpkg-query": 'echo "install ok installed"', "systemctl": PROGRAM.format(tmp_path)}
+    assert install(tmp_path, tools, "nginx", Scope("shop", "", router="nginx")).returncode == 0
+    assert {file.name for file in tmp_path.iterdir()} == {*tools, *left} - {".installing-nginx"}
 
 
 def test_the_text_of_a_mount_unit_is_as_it_was() -> None:
