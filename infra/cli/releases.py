@@ -116,10 +116,14 @@ def rollback(
     message: Message = "",
     verbose: Verbose = False,
     lock_timeout: LockTimeout = None,
+    with_changes: Annotated[
+        bool, typer.Option("--with-changes", help="Apply changes of dyno.yaml that are no part of a release, too")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Roll back to an earlier release: its slug, layers and config vars become a new release. Migrations are not
-    reverted."""
+    """Roll back to an earlier release: its slug, layers and config vars become a new release. Counts, limits, servers
+    and schedules stay as they are; what dyno.yaml would change of them is left out, and named. Migrations are not
+    reverted. During a rollback, complete it."""
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.registry import Everything
@@ -129,11 +133,18 @@ def rollback(
     model = manifest.read(file, destination)
     sessions: dict[str, Session] = {}
     try:
-        wanted = stored(model.app.name, version, targets(model), Everything().fits, sessions)
+        wanted, meta = stored(model.app.name, version, targets(model), Everything().fits, sessions)
         flags = ApplyFlags(auto_approve, verbose, message or f"rollback to v{wanted.number}", lock_timeout)
-        carry_out(
-            PlanOptions(file, destination, stored=wanted, sessions=sessions, quiet=as_json), flags, verb="rollback"
+        options = PlanOptions(
+            file,
+            destination,
+            stored=wanted,
+            meta=meta,
+            with_changes=with_changes,
+            sessions=sessions,
+            quiet=as_json,
         )
+        carry_out(options, flags, verb="rollback")
     finally:
         _close(sessions)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -46,13 +46,16 @@ class PlanOptions:
     """Numbers of dynos by process type that override the manifest's."""
     stored: Stored | None = None
     """The release to roll back to."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """The newest record of the formation, with ``stored``."""
     sessions: Mapping[str, Session] | None = None
     """Sessions that are open already, by server."""
     selection: Selection = EVERYTHING
     over_rollback: bool = False
     """Whether to undo a rollback that is held."""
     with_changes: bool = False
-    """Whether a change of the number of dynos or an evacuation also applies everything else that was edited."""
+    """Whether a change of the number of dynos, an evacuation or a rollback also applies everything else that was
+    edited."""
     parallelism: int = AT_ONCE
     """How many servers are worked on at the same time."""
     skip_unreachable: bool = False
@@ -64,7 +67,7 @@ class PlanOptions:
     @property
     def as_running(self) -> bool:
         """Whether the release and the settings that are in force stay as they are."""
-        return bool(self.counts or self.evacuate) and not (self.with_changes or self.forget)
+        return bool(self.counts or self.evacuate) and not self.with_changes
 
 
 @contextmanager
@@ -94,6 +97,10 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         hint=last_applied.read(model),
         over_rollback=options.over_rollback,
     )
+    if options.stored is not None and not options.with_changes:
+        from infra.engine import running
+
+        model, request = running.rollback(model, options.stored, options.meta, request)
     registry, sessions = Everything(), options.sessions
     opened = dict(sessions or {}) if options.as_running else {}
     try:

@@ -170,7 +170,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         plan = replace(plan, notes=(*plan.notes, f"{many} left out {why}"))
     if inputs.request.left_out:
         what = "; ".join(inputs.request.left_out)
-        runs = "" if inputs.stored is None else f", as v{inputs.stored.number} runs on"
+        runs = f", as v{inputs.stored.number} runs on" if inputs.stored and inputs.request.running else ""
         note = f"left out{runs}: {what}; to include it: {WITH_CHANGES}"
         plan = replace(plan, notes=(*plan.notes, note))
     wanted = plan.wanted if inputs.stored is None else f"v{inputs.stored.number}"
@@ -257,6 +257,8 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
             plan = replace(plan, notes=(*plan.notes, f"undoes v{hold.number}, the rollback to v{hold.of}"))
         elif hold is not None:
             plan = replace(plan, held=hold)
+    if not fresh and inputs.stored is not None and not inputs.request.running:
+        plan = replace(plan, notes=(*plan.notes, _no_new_release(chosen, releases, facts)))
     # A failed release command is retried. A rollback runs none, as its release already ran it.
     due = inputs.stack.release is not None and not chosen.commanded and not chosen.of
     moving = [server for (server, _), effect in plan.effects().items() if effect is not Effect.STOP]
@@ -272,3 +274,15 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
         hint=f"start {name} again; or remove it from the manifest and run: dynoctl apply --forget {name}",
     )
     return replace(plan, errors=(*plan.errors, unknown))
+
+
+def _no_new_release(chosen: Release, releases: Sequence[Release], facts: Mapping[str, Facts]) -> str:
+    """The note of a rollback to what is released already."""
+    bodies = set[int]().union(*(server.bodies for server in facts.values()))
+    further = release.further_back(chosen, releases, bodies)
+    said = (
+        f"v{chosen.number} is a rollback to v{chosen.of} already"
+        if chosen.of
+        else f"v{chosen.number} is released already"
+    )
+    return said if further is None else f"{said}; to go further back: dynoctl rollback v{further.number}"

@@ -204,6 +204,8 @@ class Recorder:
         free = self.prepared.stack.release is None
         result = release.OK if report.stands else audit_log.result(report)
         last = release.ended(current, result, before=before, free=free)
+        if report.stands and self._unproven():
+            last = current
         releases = (*(entry for entry in self._releases if entry.number != last.number), last)
         kept = release.kept_bodies(releases, plan.slugs, self.prepared.manifest.keep) | {last.number}
         # Bodies contain secrets, so servers without dynos keep none.
@@ -218,6 +220,11 @@ class Recorder:
         moved = plan.release is not None and current.moved != plan.release.moved
         if last != current or moved or any(drop.values()):
             self._rewrite(last, drop=drop)
+
+    def _unproven(self) -> bool:
+        """Whether only a part of the changes was selected, and no dyno started from the release."""
+        started = any(change.effect is not None and change.effect.boots for change in self.ledger.report.done)
+        return bool(self.prepared.plan.left_out) and not started
 
     def end(self) -> None:
         """Remove the records and the lock from servers without anything of the app, and record the result on the

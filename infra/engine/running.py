@@ -1,9 +1,9 @@
-"""What runs, as a manifest: for commands that change the number or the servers of dynos, and deploy nothing."""
+"""What runs, as a manifest, for commands that change only the number, the servers or the release of dynos."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,10 +33,7 @@ def as_running(manifest: Manifest, running: Running, counts: Mapping[str, int]) 
 
     The number of the other dynos is that of the last apply, even if it did not succeed. Raises DynoctlError if a type
     in ``counts`` is not in the running release."""
-    try:
-        known = config.restored(manifest, running.meta.get("config") or {})
-    except ValueError:
-        known = manifest  # an older dynoctl applied it last, and recorded no settings
+    known = _in_force(manifest, running.meta)
     commands = running.stored.stack.commands
     dynos = {name: type_ for name, type_ in known.dynos.items() if type_.command is None or name in commands}
     for name in counts:
@@ -45,14 +42,28 @@ def as_running(manifest: Manifest, running: Running, counts: Mapping[str, int]) 
                 f"cannot scale {name}: not a process type of the running release v{running.stored.number}",
                 f"to release it: dynoctl apply; or scale with {WITH_CHANGES}",
             )
-    numbers = [naming.parse_dyno(dyno) for dyno in running.meta.get("dynos", {})]
-    highest = {name: max((number for type_, number in numbers if type_ == name), default=0) for name in dynos}
+    highest = _highest(running.meta)
     return replace(
         known,
-        dynos={name: replace(type_, count=counts.get(name, highest[name])) for name, type_ in dynos.items()},
+        dynos={name: replace(type_, count=counts.get(name, highest.get(name, 0))) for name, type_ in dynos.items()},
         schedule=tuple(schedule for schedule in known.schedule if schedule.name in commands),
         volumes=running.stored.stack.volumes,
     )
+
+
+def _in_force(manifest: Manifest, meta: Mapping[str, Any]) -> Manifest:
+    try:
+        return config.restored(manifest, meta.get("config") or {})
+    except ValueError:
+        return manifest  # an older dynoctl applied it last, and recorded no settings
+
+
+def _highest(meta: Mapping[str, Any]) -> dict[str, int]:
+    """The highest number of each process type, of the last apply."""
+    highest: dict[str, int] = {}
+    for name, number in map(naming.parse_dyno, meta.get("dynos", {})):
+        highest[name] = max(number, highest.get(name, 0))
+    return highest
 
 
 def left_out(manifest: Manifest, running: Running, registry: Registry, counts: Mapping[str, int]) -> list[str]:
@@ -76,16 +87,21 @@ def left_out(manifest: Manifest, running: Running, registry: Registry, counts: M
         ]
     except DynoctlError as error:  # such as a secret that is not at hand: what runs has its own
         found.append(f"changes that cannot be read here ({error.summary.splitlines()[0]})")
-    recorded = running.meta.get("config")
-    if isinstance(recorded, Mapping):
-        same = {name: replace(type_, count=counts.get(name, type_.count)) for name, type_ in manifest.dynos.items()}
-        was = dict(recorded)
-        was["dynos"] = {
-            name: {**values, "count": counts.get(name, values.get("count"))}
-            for name, values in recorded.get("dynos", {}).items()
-        }
-        found += config.differing(config.document(replace(manifest, dynos=same)), was)
-    return found
+    return found + _settings(manifest, running.meta, counts)
+
+
+def _settings(manifest: Manifest, meta: Mapping[str, Any], counts: Mapping[str, int]) -> list[str]:
+    """The settings of the manifest that are not in force, besides ``counts``."""
+    recorded = meta.get("config")
+    if not isinstance(recorded, Mapping):
+        return []
+    same = {name: replace(type_, count=counts.get(name, type_.count)) for name, type_ in manifest.dynos.items()}
+    was = dict(recorded)
+    was["dynos"] = {
+        name: {**values, "count": counts.get(name, values.get("count"))}
+        for name, values in recorded.get("dynos", {}).items()
+    }
+    return config.differing(config.document(replace(manifest, dynos=same)), was)
 
 
 def _named(what: str, now: Mapping[str, object], was: Mapping[str, object]) -> list[str]:
@@ -98,8 +114,29 @@ def request(
     manifest: Manifest, running: Running, registry: Registry, asked: Request, counts: Mapping[str, int]
 ) -> tuple[Manifest, Request]:
     """The manifest and the request that change nothing but ``counts`` and the homes of evacuated dynos."""
-    wanted = as_running(manifest, running, counts)
+    wanted = _without(as_running(manifest, running, counts), manifest, asked.forget)
     # What is of no known type stays as it is.
     selection = replace(asked.selection, starting=True, types=tuple(counts or wanted.types))
-    left = tuple(left_out(manifest, running, registry, counts))
+    forgotten = {f"servers.{name}" for name in asked.forget}
+    left = tuple(what for what in left_out(manifest, running, registry, counts) if what not in forgotten)
     return wanted, replace(asked, stored=running.stored, running=True, selection=selection, left_out=left)
+
+
+def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked: Request) -> tuple[Manifest, Request]:
+    """The manifest and the request that go back to a stored release, with the settings that are in force."""
+    known, highest = _in_force(manifest, meta), _highest(meta)
+    dynos = {name: replace(type_, count=highest.get(name, 0)) for name, type_ in known.dynos.items()}
+    wanted = known if known is manifest else replace(known, dynos=dynos, volumes=stored.stack.volumes)
+    return wanted, replace(asked, stored=stored, left_out=tuple(_settings(manifest, meta, {})))
+
+
+def _without(wanted: Manifest, written: Manifest, forget: Collection[str]) -> Manifest:
+    """The manifest without the servers that are forgotten because they are not in the file any more."""
+    gone = set(forget) - {server.name for server in written.servers}
+    if not gone:
+        return wanted
+    router = wanted.router
+    if router is not None:
+        staying = tuple(name for name in router.servers if name not in gone)
+        router = replace(router, servers=staying) if staying else None
+    return replace(wanted, servers=tuple(server for server in wanted.servers if server.name not in gone), router=router)

@@ -29,7 +29,7 @@ from infra.manifest.model import (
     Value,
     Volume,
 )
-from infra.manifest.paths import resolve_path
+from infra.manifest.paths import is_file, resolve_path, resolved
 
 _SIZES = {"M": 1 << 20, "G": 1 << 30}
 
@@ -85,14 +85,14 @@ def _server(data: dict[str, Any]) -> Server:
 
 
 def _app(data: dict[str, Any], base: Path) -> App:
-    source = resolve_path(base, data["source"]).resolve()
+    source = resolved(resolve_path(base, data["source"]))
     writable = tuple(path.strip("/") for path in data.get("writable", ()))
     return App(data["name"], source, tuple(data.get("build", ())), writable)
 
 
 def _ruby(data: dict[str, Any], source: Path) -> Ruby:
     # An app with a lock file runs with exactly the gems that it locks.
-    bundler = data.get("bundler", (source / "Gemfile.lock").is_file())
+    bundler = data.get("bundler", is_file(source / "Gemfile.lock"))
     return Ruby(data.get("version", Ruby.version), data.get("path"), bundler)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -14,8 +15,20 @@ def resolve_path(base: Path, text: str) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether ``path`` is an existing file. False for a name that no file can have, too."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+    """Whether ``path`` is an existing file. False for a name that no file can have, and behind a closed directory."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file raises for a name that is too long
+
+
+def is_directory(path: Path) -> bool:
+    """Whether ``path`` is an existing directory; False as for ``is_file``."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def exists(path: Path) -> bool:
+    """Whether ``path`` exists; False as for ``is_file``."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def resolved(path: Path) -> Path:
+    """``path`` without symbolic links, as far as they can be followed. A loop of links is not an error."""
+    return Path(os.path.realpath(path))

@@ -12,7 +12,7 @@ from infra.errors import Diagnostic
 from infra.manifest import backing_semantics, router_semantics, schedule_semantics, volume_semantics
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
-from infra.manifest.paths import is_file, resolve_path
+from infra.manifest.paths import exists, is_directory, is_file, resolve_path, resolved
 from infra.manifest.variables import refused
 from schemas import load
 
@@ -164,9 +164,9 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
         )
     if source is None:
         return
-    if not source.exists():
+    if not exists(source):
         yield document.diagnostic(("app", "source"), f"directory {source} not found", expected="an existing directory")
-    elif not source.is_dir():
+    elif not is_directory(source):
         yield document.diagnostic(("app", "source"), f"{source} is not a directory", expected="an existing directory")
     else:
         if isinstance(rackup, str) and rackup:
@@ -195,9 +195,9 @@ def _source(data: Mapping[str, Any], base: File) -> File | None:
 
 def _inside(document: Document, path: Path, source: File, name: str, kind: str) -> Iterator[Diagnostic]:
     full = source / name
-    if File(name).is_absolute() or not full.resolve().is_relative_to(source.resolve()):
+    if File(name).is_absolute() or not resolved(full).is_relative_to(resolved(source)):
         yield document.diagnostic(path, f"{kind} {name} is outside of app.source", expected="a path below app.source")
-    elif not full.is_file():
+    elif not is_file(full):
         yield document.diagnostic(path, f"{kind} {name} not found in app.source", expected=f"a file below {source}")
 
 
@@ -263,7 +263,7 @@ def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iter
                 yield document.diagnostic(
                     (*path, "map"), f"duplicate map {url}", hint=f"remove it here or in middleware/{first}"
                 )
-        if source is not None and source.is_dir():
+        if source is not None and is_directory(source):
             yield from _required(document, (*path, "require"), source, entry.get("require"))
 
 

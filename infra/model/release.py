@@ -167,19 +167,22 @@ def after_edit(release: Release, releases: Sequence[Release], was: str, now: str
 
 
 def last_good(releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
-    """The default target of a rollback: the newest release that succeeded and is not what runs now. A rollback that did
-    not succeed is gone on with, and not undone. ``bodies`` are the numbers of the releases that servers can run
-    again."""
+    """The default target of a rollback: the newest release that succeeded and is not what runs now. During a rollback,
+    it is the target of that rollback: a second one completes it. ``bodies`` are the numbers of the releases that
+    servers can run again."""
     now = current(releases)
-    if now is not None and now.of and now.result != OK:
-        begun = next((release for release in releases if release.number == now.of and release.number in bodies), None)
-        if begun is not None:
-            return begun
+    if now is not None and now.of:
+        same = [release for release in releases if release.number in (now.of, now.number) and release.number in bodies]
+        return same[0] if same else None
     good = [release for release in reversed(releases) if release.result == OK and release.number in bodies]
-    good = [release for release in good if release != now]
-    if now is not None and now.result == OK:
-        good = [release for release in good if origin(release, releases) != origin(now, releases)]
-    return good[0] if good else None
+    return next((release for release in good if release != now), None)
+
+
+def further_back(now: Release, releases: Sequence[Release], bodies: Collection[int]) -> Release | None:
+    """The newest release that succeeded before what ``now`` runs was released first."""
+    first = origin(now, releases)
+    good = [release for release in reversed(releases) if release.result == OK and release.number in bodies]
+    return next((release for release in good if release.number < first and origin(release, releases) != first), None)
 
 
 def origin(release: Release, releases: Sequence[Release]) -> int:

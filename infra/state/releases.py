@@ -121,8 +121,9 @@ def stored(
     targets: Sequence[Target],
     fits: Callable[[str, str], bool],
     sessions: dict[str, Session],
-) -> Stored:
-    """The release to roll back to: the named one, or the last good one. Raises DynoctlError if there is none."""
+) -> tuple[Stored, Mapping[str, Any]]:
+    """The release to roll back to, the named one or the last good one, and the newest record of the formation. Raises
+    DynoctlError if there is none."""
     surveyed = survey(app, targets, sessions)
     if not surveyed.releases and surveyed.unreachable:
         raise DynoctlError("cannot read the releases: no server is reachable", "\n".join(surveyed.unreachable.values()))
@@ -138,4 +139,4 @@ def stored(
             "choose a successful release: dynoctl releases",
         )
     text = body(app, chosen, surveyed.holders.get(chosen.number, ()), sessions)
-    return unpack(chosen.number, text, fits)
+    return unpack(chosen.number, text, fits), surveyed.meta

@@ -98,7 +98,9 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
     assert [(one["number"], one["of"], one["message"]) for one in listed(app)][-1] == (3, 1, "rollback to v1")
     history = json.loads(app.dynoctl("history", "--json").stdout)["history"][-1]
     assert (history["command"], history["result"], history["release"]) == ("rollback", "ok", 3)
-    assert app.dynoctl("rollback", "v1", "--auto-approve").stdout == "No changes. The servers match v1.\n"
+    for name in ((), ("v1",)):
+        again = app.dynoctl("rollback", *name, "--auto-approve").stdout
+        assert "No changes. The servers match v1.\n" in again and "v3 is a rollback to v1 already" in again
 
     # dyno.yaml still says the other one, and a plan says so; it is not applied by accident.
     assert app.plan()["new_release"] is True
@@ -106,7 +108,13 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
     held = app.apply(code=1)
     assert "error: v3, a rollback from v2 to v1 by " in held.stderr and "dynoctl apply --over-rollback" in held.stderr
     assert says(app) == {f"VERSION one {len(SECRET)}"}
-    assert app.dynoctl("rollback", "--auto-approve").stdout.count("v4, a rollback to v2;") == 1
+    app.manifest["dynos"]["web"], edited = 1, app.manifest["dynos"]["web"]
+    forward = app.dynoctl("rollback", "v2", "--auto-approve").stdout
+    assert (
+        forward.count("v4, a rollback to v2;") == 1 and "left out: dynos.web; to include it: --with-changes" in forward
+    )
+    assert len(app.ps()) == 4, "what is edited in the tree stays there"
+    app.manifest["dynos"]["web"] = edited
     assert says(app) == {"second two 5"}
     app.settled()
 

@@ -179,7 +179,7 @@ class Simulation:
 
     def stored(self, wanted: Manifest, name: str | None = None) -> Stored:
         with in_order(self._numbers), mock.patch("infra.fleet.ask.Session", self.fleet.connect):
-            return releases.stored(APP, name, targets(wanted), REGISTRY.fits, {})
+            return releases.stored(APP, name, targets(wanted), REGISTRY.fits, {})[0]
 
     def restart(self, wanted: Manifest, *names: str, lock_timeout: float | None = None, **options: Any) -> Outcome:
         """``dynoctl restart``."""

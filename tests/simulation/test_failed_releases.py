@@ -10,6 +10,7 @@ import pytest
 from infra.errors import ERROR, OK, REJECTED
 from infra.manifest.model import Rollout, Server
 from infra.model.events import Event
+from infra.plan.selection import Selection
 from tests.simulation.app import deployed, report, running, slugs
 from tests.simulation.faults import Fault, Kind
 from tests.simulation.harness import APP, KILLED, Simulation, manifest
@@ -118,6 +119,28 @@ def test_the_variables_of_a_schedule_change_last_and_not_for_a_release_that_fail
     fleet.fault("sim start", Kind.FAIL, nth=2)
     outcome = fleet.apply(manifest(schedule=True, env={"MODE": "bad"}))
     assert outcome.code == REJECTED and texts(fleet) == before
+
+
+def _last(fleet: Simulation) -> tuple[int, str]:
+    """The newest release that any server has a record of, and its result."""
+    found = [
+        json.loads(text)
+        for server in fleet.fleet.servers.values()
+        for path, text in server.files.items()
+        if path.startswith(f"{STATE}/{APP}/releases/") and path.endswith(".json")
+    ]
+    newest = max(found, key=lambda entry: int(entry["number"]))
+    return newest["number"], newest["result"]
+
+
+def test_a_release_of_which_only_a_schedule_was_selected_is_not_proven() -> None:
+    """It counted as successful, though no dyno ever ran it, and a failure of it was gone back to."""
+    fleet = deployed(schedule=True)
+    assert fleet.apply(manifest(slug="b", schedule=True), selection=Selection(("nightly",))).code == OK
+    assert _last(fleet) == (2, "unfinished")
+    assert set(running(fleet).values()) == {"a"}
+    assert fleet.apply(manifest(slug="b", schedule=True)).code == OK
+    assert _last(fleet) == (2, "ok") and set(running(fleet).values()) == {"b"}
 
 
 @pytest.mark.parametrize("kind", [Kind.FAIL, Kind.HALF, Kind.HANG])

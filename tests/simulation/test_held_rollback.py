@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.engine import plan_file
-from infra.errors import ERROR, OK, REJECTED, DynoctlError
+from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
 from infra.manifest.model import Reference
 from infra.views import plan_json, plan_markdown, plan_text
 from infra.views.style import Style
@@ -204,3 +204,31 @@ def test_scaling_with_an_edit_that_was_a_decision_holds_nothing() -> None:
     tree, scaled = manifest(slug="b", keep=3), manifest(slug="b", keep=3, web=3)
     assert act(fleet, tree, {"web": 3}, edited=(tree.digest, scaled.digest)).code == OK
     assert fleet.apply(scaled).code == OK
+
+
+def test_a_second_rollback_completes_the_first_on_a_server_that_was_away() -> None:
+    """It went forward again, to the release that the first one was to replace."""
+    fleet = deployed("s1", "s2")
+    tree = manifest(slug="b")
+    assert fleet.apply(tree).code == OK
+    fleet["s2"].connected = False
+    assert fleet.rollback(tree).code == UNREACHABLE
+    fleet["s2"].connected = True
+    assert sorted(running(fleet).values()) == ["a", "b"]
+    assert fleet.rollback(tree).code == OK
+    assert set(running(fleet).values()) == {"a"}
+
+
+def test_a_rollback_that_is_complete_is_neither_undone_nor_repeated() -> None:
+    fleet = rolled_back()
+    assert fleet.apply(manifest(slug="c")).code == OK
+    assert fleet.apply(manifest(slug="b"), message="bad again").code == OK
+    assert fleet.rollback(manifest(slug="b")).code == OK
+    outcome = fleet.rollback(manifest(slug="b"))
+    assert outcome.code == OK and outcome.plan is not None and not outcome.plan.changes
+    assert outcome.plan.notes == ("v6 is a rollback to v4 already; to go further back: dynoctl rollback v3",)
+    assert set(running(fleet).values()) == {"c"}
+    assert fleet.rollback(manifest(slug="b"), "v3").code == OK
+    assert set(running(fleet).values()) == {"a"}
+    outcome = fleet.rollback(manifest(slug="b"))
+    assert outcome.plan is not None and outcome.plan.notes == ("v7 is a rollback to v3 already",)

@@ -36,6 +36,19 @@ def act(fleet: Simulation, tree: Manifest, counts: Mapping[str, int] | None = No
         return fleet.apply(tree)
 
 
+def go_back(fleet: Simulation, tree: Manifest, name: str | None = None, **asked: Any) -> Outcome:
+    """As ``infra.cli.session`` prepares ``rollback``."""
+
+    def plan(_: Manifest, **options: Any) -> Any:
+        with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
+            stored, meta = releases.stored(APP, name, targets(tree), REGISTRY.fits, {})
+        model, request = engine.rollback(tree, stored, meta, Request(**asked))
+        return prepare(model, REGISTRY, request, connect=fleet.fleet.connect)
+
+    with mock.patch.object(fleet, "plan", plan):
+        return fleet.apply(tree)
+
+
 def notes(outcome: Outcome) -> str:
     assert outcome.plan is not None
     return "\n".join(outcome.plan.notes)
@@ -239,3 +252,37 @@ def test_a_rollback_that_is_unfinished_is_what_more_dynos_start_from() -> None:
     assert fleet.rollback(manifest(slug="b")).code == KILLED
     act(fleet, manifest(slug="b"), {"web": 3})
     assert running(fleet)["web.3"] == "a"
+
+
+def test_a_rollback_leaves_out_what_is_edited_in_the_tree() -> None:
+    """It changed numbers, limits, routers and servers on the way."""
+    fleet = deployed("s1", "s2", "s3", worker=1, router=["s1"])
+    assert fleet.apply(manifest("s1", "s2", "s3", slug="b", worker=1, router=["s1"])).code == OK
+    outcome = go_back(fleet, edited("s1", "s2", web=4))
+    assert outcome.code == OK, outcome.said
+    assert running(fleet) == {"web.1": "a", "web.2": "a", "worker.1": "a"}
+    assert set(upstreams(fleet["s1"])) == {"web.1", "web.2"} and not upstreams(fleet["s2"])
+    assert not any(server.timers for server in fleet.fleet.servers.values())
+    said = notes(outcome)
+    assert "left out: dynos.web; dynos.worker; schedule.nightly; router; servers.s3; to include it: " in said
+    assert fleet.pending(manifest("s1", "s2", "s3", worker=1, router=["s1"])) == []
+
+
+def test_a_rollback_after_an_apply_that_failed_keeps_the_numbers() -> None:
+    fleet = deployed("s1", "s2", web=3, worker=1)
+    assert fleet.apply(manifest(slug="b", web=3, worker=1)).code == OK
+    assert act(fleet, manifest(slug="b", web=3, worker=1), {"web": 5}).code == OK
+    assert go_back(fleet, manifest(slug="b", web=3, worker=1)).code == OK
+    assert len(running(fleet)) == 6 and set(running(fleet).values()) == {"a"}
+
+
+def test_a_dead_server_is_evacuated_while_another_one_is_forgotten() -> None:
+    """What was edited was deployed with it."""
+    fleet = deployed(*ALL, web=3)
+    for host in ("s2", "s3"):
+        fleet[host].shut_down()
+    tree = manifest("s1", "s2", slug="b", web=5)
+    outcome = act(fleet, tree, evacuate=frozenset({"s2"}), forget=frozenset({"s3"}))
+    assert outcome.code == OK, outcome.said
+    assert running(fleet) == dict.fromkeys(("web.1", "web.2", "web.3"), "a")
+    assert "the source" in notes(outcome) and "servers.s3" not in notes(outcome)

@@ -133,11 +133,13 @@ def test_a_server_that_was_unreachable_gets_the_result() -> None:
         ([make(1), make(2, result="unfinished")], 1),
         ([make(1), make(2), make(3, result="rejected")], 1),
         ([make(1), make(2), make(3, result="reverted"), make(4, result="rejected")], 1),
-        ([make(1), make(2), make(3, of=1)], 2),
-        ([make(1), make(2), make(3, of=1), make(4, of=2)], 3),
+        ([make(1), make(2), make(3, of=1)], 1),
+        ([make(1), make(2), make(3, of=1), make(4, of=2)], 2),
+        ([make(1), make(2), make(3, of=1), make(4)], 3),
+        ([make(1), make(2), make(3, of=1), make(4, result="rejected")], 1),
         ([make(1), make(2), make(3, of=1, result="unfinished")], 1),
         ([make(1), make(2), make(3, of=1, result="failed")], 1),
-        ([make(1), make(2, of=1)], None),
+        ([make(1), make(2, of=1)], 1),
         ([make(1, result="rejected")], None),
     ],
 )
@@ -145,6 +147,19 @@ def test_the_default_target_of_a_rollback(releases: list[Release], number: int |
     last_good = release.last_good(releases, {1, 2, 3, 4})
     assert (None if last_good is None else last_good.number) == number
     assert release.last_good(releases, set()) is None, "no server has a body"
+
+
+def test_a_rollback_whose_target_is_no_longer_stored_is_completed_from_its_own_copy() -> None:
+    releases = [make(1), make(2), make(3, of=1)]
+    assert release.last_good(releases, {2, 3}) == releases[2]
+    assert release.last_good(releases, {2}) is None, "v2 is what was rolled back from"
+
+
+def test_what_is_further_back_than_a_rollback() -> None:
+    releases = [make(1), make(2), make(3), make(4, of=2), make(5, of=1)]
+    assert release.further_back(releases[3], releases, {1, 2, 3, 4}) == releases[0]
+    assert release.further_back(releases[4], releases, {1, 2, 3, 4, 5}) is None
+    assert release.further_back(releases[3], releases, {2, 3, 4}) is None
 
 
 def test_the_slugs_that_are_kept() -> None:
