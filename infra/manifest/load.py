@@ -15,6 +15,7 @@ from infra.manifest import masking
 from infra.manifest.document import Document, Mark, Path
 from infra.manifest.files import read_regular
 from infra.manifest.model import Json
+from infra.manifest.scalars import scalar
 from schemas import load as schema
 
 LARGEST = 1 << 20
@@ -29,13 +30,6 @@ MOST = 20_000
 _TOP_LEVEL = "a mapping that starts with version: 1"
 _TOP_LEVEL_KEYS = "a mapping with keys of a manifest, such as servers: or env:"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-_TRUE, _FALSE, _NULL = (
-    {"true", "True", "TRUE"},
-    {"false", "False", "FALSE"},
-    {"", "~", "null", "Null", "NULL"},
-)
 _CORE_NAMES = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 _CORE = {f"tag:yaml.org,2002:{name}" for name in _CORE_NAMES}
 
@@ -310,22 +304,6 @@ class _Builder:
 
     def _problem(self, path: Path, mark: Mark, summary: str, hint: str = "") -> None:
         self._found.append((summary, path, mark, hint))
-
-
-def scalar(node: yaml.ScalarNode) -> Json:
-    """The value of a scalar. Unquoted ``no``, ``010``, ``12:30`` and dates are strings, unlike in YAML 1.1."""
-    text = node.value
-    if node.style or node.tag == "tag:yaml.org,2002:str":
-        return str(text)
-    if text in _NULL:
-        return None
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    if _INT.fullmatch(text) and len(text) <= 20:
-        return int(text)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    return str(text)
 
 
 def _short(tag: str) -> str:
