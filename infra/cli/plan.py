@@ -15,7 +15,6 @@ from infra.cli.options import (
     Evacuates,
     Excludes,
     File,
-    Force,
     HtmlTo,
     OverRollback,
     Parallelism,
@@ -55,7 +54,9 @@ def plan(
         Path | None, typer.Option("--out", "-o", help="Save the plan to a file for show and apply", metavar="PLAN")
     ] = None,
     evacuate: Evacuates = None,
-    force: Force = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Evacuate also a server that is up; its dynos may run twice")
+    ] = False,
     take_over: TakeOver = False,
     target: Targets = None,
     exclude: Excludes = None,
@@ -74,7 +75,7 @@ def plan(
                 "dynoctl drift --help",
             )
         drift(file, destination, detailed_exitcode, as_json)
-    refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate)
+    refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate, verb="plan")
     refuse_unwritable(out, html)
     from infra.cli.session import PlanOptions, exit_code, prepared, show
 

@@ -54,7 +54,8 @@ def top(
 
     model = manifest.read(file, destination)
     single = once or as_json or not sys.stdout.isatty()
-    monitor = Monitor(model.app.name, Everything.processes, targets(model), ONCE if single else interval)
+    routers = () if model.router is None else model.router.servers
+    monitor = Monitor(model.app.name, Everything.processes, targets(model), ONCE if single else interval, routers)
     with monitor:
         if not single:
             _live(model.app.name, monitor, color=wanted(sys.stdout))

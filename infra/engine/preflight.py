@@ -42,7 +42,8 @@ def weigh(context: Context) -> None:
         dynos = sorted(ledger.broken, key=naming.dyno_order)
         which = ", ".join(dynos[:8]) + (", ..." if len(dynos) > 8 else "")
         allowed = context.prepared.plan.max_failures
-        summary = f"no dyno was changed: {quantity(len(dynos), 'dyno')} ({which}) could not be, {allowed} may fail"
+        cannot = f"{quantity(len(dynos), 'dyno')} ({which}) cannot take the release"
+        summary = f"no dyno was changed: {cannot}, and rollout.max_failures allows {allowed or 'none'}"
         server = min(ledger.failing, default="")
         ledger.refuse(Failure(server or _server(context, dynos[0]), "release", summary, HINT))
 

@@ -17,6 +17,9 @@ LIVE = f"{paths.ROUTER}/live"
 DOWN = ("stopped", "failed", "starting", "not listening")
 """The states of a router in which no request reaches a dyno."""
 
+WITHOUT_ROUTE = "without a route"
+"""The state of a router of the manifest that does not know the app."""
+
 STATE = f"""\
 router_state() {{
   case $(systemctl is-active {paths.ROUTER_SERVICE}) in
@@ -165,5 +168,5 @@ def down(app: str, routers: Collection[str], found: Mapping[str, tuple[Route, ..
         if state in DOWN:
             states[server] = str(state)
         elif state is None and server in routers:
-            states[server] = "without a route"
+            states[server] = WITHOUT_ROUTE
     return states

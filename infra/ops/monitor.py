@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -36,7 +36,7 @@ class Sample:
     unreachable: str = ""
     samples: int = 0
     router: str = ""
-    """The state of the router if it routes to the app; "" if there is none."""
+    """The state of the router if there is one of the app or of the manifest; "" if there is none."""
     holder: str = ""
     """Who holds the app's lock there, in the words of ``infra.model.lock_holder``; "" if it is free."""
 
@@ -44,7 +44,11 @@ class Sample:
 class Monitor:
     """A context manager that monitors the servers while it is open."""
 
-    def __init__(self, app: str, reader: Reader, targets: Sequence[Target], interval: float) -> None:
+    def __init__(
+        self, app: str, reader: Reader, targets: Sequence[Target], interval: float, routers: Collection[str] = ()
+    ) -> None:
+        """``routers`` are the servers of the manifest's routers."""
+        self._routers = routers
         self._app, self._reader, self._targets = app, reader, targets
         self._nonce = secrets.token_hex(12)
         fragments = {
@@ -76,7 +80,8 @@ class Monitor:
     def last_samples(self) -> list[Sample]:
         """The last sample of every server, in the order of the manifest."""
         with self._lock:
-            return [self._last[target.name] for target in self._targets]
+            samples = [self._last[target.name] for target in self._targets]
+        return without_routes(samples, self._routers)
 
     def _follow(self, target: Target) -> None:
         def sample(session: Session, answers: Callable[[], None]) -> None:
@@ -120,6 +125,18 @@ class Monitor:
             holder = lock_holder.read(parts.get("lock", (1, ""))[1])
             sample = Sample(server, now, rows, cpu, "", old.samples + 1, router=router, holder=holder)
             self._last[server] = sample
+
+
+def without_routes(samples: Sequence[Sample], routers: Collection[str]) -> list[Sample]:
+    """The samples; if the app runs anywhere, a server in ``routers`` without a router of the app is one without a
+    route."""
+    applied = any(sample.rows for sample in samples)
+    return [
+        replace(sample, router=routing.WITHOUT_ROUTE)
+        if applied and sample.server in routers and sample.vitals is not None and not sample.router
+        else sample
+        for sample in samples
+    ]
 
 
 def used(old: Sample, uptime: float, rows: Sequence[Row]) -> dict[str, float]:

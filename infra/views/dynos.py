@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from infra.model import routing
 from infra.model.dyno_status import WELL, Row
 from infra.model.target import host_port
 from infra.views.style import Style
@@ -28,7 +29,16 @@ def table(rows: Sequence[Row], style: Style) -> str:
 
 def router_lines(down: Mapping[str, str]) -> list[str]:
     """A line for each router through which nothing reaches the dynos, with its state."""
-    return [f"The router on {server} is {state}. To repair it: dynoctl apply" for server, state in down.items()]
+    return [f"The router on {server} {_STATES[state]}. To repair it: dynoctl apply" for server, state in down.items()]
+
+
+_STATES = {
+    "stopped": "is stopped",
+    "failed": "has failed",
+    "starting": "is starting",
+    "not listening": "is not listening",
+    routing.WITHOUT_ROUTE: "has no route to this app",
+}
 
 
 def document(rows: Sequence[Row], unreachable: Mapping[str, str]) -> dict[str, object]:

@@ -38,11 +38,16 @@ def screen(app: str, samples: Sequence[Sample], now: datetime, width: int, heigh
     head = Text.assemble((app, "bold"), f"  {_up(rows)} dynos up  {now:%H:%M:%S}  ", ("q quits", "dim"))
     above = [Text(words, "yellow") for words in under_way.sentences(_applying(samples))]
     room = height - 5 - len(above)  # minus the heading, two headers and two empty lines
-    servers = sorted(samples, key=lambda sample: not sample.unreachable) if len(samples) > room // 2 else list(samples)
+    servers = sorted(samples, key=_works) if len(samples) > room // 2 else list(samples)
     servers, others = _clipped(servers, max(room // 2, room - len(rows)))
     shown, more = _clipped(rows, room - len(servers) - len(others))
     wide = width >= WIDE
     return Group(*above, head, Text(), _servers(servers), *others, Text(), _dynos(shown, wide=wide, bars=wide), *more)
+
+
+def _works(sample: Sample) -> bool:
+    """Whether a server is reachable, and its router works if it has one."""
+    return not sample.unreachable and sample.router in ("", "running")
 
 
 def _up(rows: Sequence[tuple[Sample, Row]]) -> str:
@@ -136,7 +141,7 @@ def _servers(samples: Sequence[Sample]) -> Table:
         why = Text()
         if sample.unreachable:
             why = Text(f"unreachable: {printable(sample.unreachable.removeprefix(f'{sample.server}: '))}", "red")
-        elif sample.router in routing.DOWN:
+        elif sample.router in (*routing.DOWN, routing.WITHOUT_ROUTE):
             why = Text(f"router {sample.router}", "red")
         if now is None:
             table.add_row(sample.server, "-", "-", "-", "-", "-", why or Text("connecting", "dim"))

@@ -134,7 +134,10 @@ def test_a_port_that_another_program_took(app: Project) -> None:
     try:
         done = app.apply(code=1)
         assert f"cannot start web.2: port {row['port']} is already in use" in done.stdout
-        assert "no dyno was changed: 1 dyno (web.2) could not be, 0 may fail" in done.stdout
+        assert (
+            "no dyno was changed: 1 dyno (web.2) cannot take the release, and rollout.max_failures allows none"
+            in done.stdout
+        )
         rows = app.ps()
         assert {app.get(rows[f"web.{number}"]).split()[1] for number in (1, 3, 4)} == {"first"}
         app.manifest["rollout"] = {"max_failures": 1}

@@ -13,11 +13,12 @@ from rich.console import Console
 from infra.fleet import vitals
 from infra.fleet.vitals import Vitals
 from infra.manifest import read
+from infra.model import routing
 from infra.model.dyno_status import Row
 from infra.model.provider import Scope
 from infra.model.release import new
-from infra.ops.monitor import Sample, used
-from infra.views import formation, top
+from infra.ops.monitor import Sample, used, without_routes
+from infra.views import dynos, formation, top
 from infra.views.style import Style
 from providers.processes import Processes
 
@@ -141,6 +142,28 @@ def test_cpu_is_what_was_used_since_the_last_sample() -> None:
     assert used(old, 1000.0, [ROW]) == {}
 
 
+def test_a_router_without_a_route_is_shown_by_top_as_by_ps() -> None:
+    samples = [Sample("grid-1", LOAD, [ROW]), Sample("grid-2", LOAD), Sample("grid-3", LOAD, router="failed")]
+    routers = ("grid-2", "grid-3")
+    shown = without_routes(samples, routers)
+    assert [sample.router for sample in shown] == ["", "without a route", "failed"]
+    text = top.plain("shop", shown, datetime(2026, 1, 31), Console(width=200, color_system=None, force_terminal=True))
+    assert "router without a route" in text and "router failed" in text
+    assert without_routes(samples[1:2], routers)[0].router == "", "nothing is applied yet"
+
+
+def test_a_router_that_does_not_work_in_a_sentence() -> None:
+    states = (*routing.DOWN, routing.WITHOUT_ROUTE)
+    lines = dynos.router_lines({f"grid-{number}": state for number, state in enumerate(states)})
+    assert [line.partition(". ")[0] for line in lines] == [
+        "The router on grid-0 is stopped",
+        "The router on grid-1 has failed",
+        "The router on grid-2 is starting",
+        "The router on grid-3 is not listening",
+        "The router on grid-4 has no route to this app",
+    ]
+
+
 def test_top_as_text_and_as_json() -> None:
     rows = [replace(ROW, dyno=f"web.{number}") for number in range(1, 31)]
     samples = [
@@ -166,6 +189,10 @@ def test_top_as_text_and_as_json() -> None:
         console.print(top.screen("shop", many, now, 80, 24))
     shown = captured.get().splitlines()
     assert len(shown) == 24 and max(map(len, shown)) <= 80
+    many[25] = replace(many[25], router="failed")
+    with console.capture() as captured:
+        console.print(top.screen("shop", many, now, 120, 24))
+    assert captured.get().splitlines()[4].startswith("grid-26  "), "nor is a router that does not work"
     assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "unreachable servers are never left out"
     assert shown[-2].startswith("web.1 ") and "24% of 25%  43 of 512 MiB" in shown[-2] and shown[-1].startswith("and 9")
     document = json.loads(json.dumps(top.document(samples)))
