@@ -27,7 +27,8 @@ class Router(Base):
         kept = paths.salt(scope.app)
         values = {"app": scope.app, "live": routing.LIVE, "service": assembly.SERVICE, "unit": assembly.UNIT}
         script = routing.STATE + drop_ins.LIST + _SCRIPT
-        return Fragment(script, {**values, "kept": kept, "salt": scope.salt})
+        mains = " ".join(f"{kind.name}:{kind.main}" for kind in KINDS.values())
+        return Fragment(script, {**values, "kept": kept, "salt": scope.salt, "mains": mains})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found: dict[str, str] = {}
@@ -99,7 +100,12 @@ _MARKED = ("kind", "hosts", "http", "https", "acme", "timeout", "upstreams")
 
 _SCRIPT = """\
 # Without a live configuration there is no router; what is there is what is left of one.
-cd "$live" 2>/dev/null || { [ ! -d "${live%/*}" ] && [ ! -e "$unit" ] || echo leftover; exit 0; }
+cd "$live" 2>/dev/null || {
+  left=; [ ! -d "${live%/*}" ] && [ ! -e "$unit" ] || left=yes
+  for link in "${unit%/*}"/*.wants/"$service"; do [ ! -L "$link" ] || left=yes; done
+  [ -z "$left" ] || echo leftover
+  exit 0
+}
 state=running loaded=
 [ ! -e ../loaded ] || { read -r loaded < ../loaded; [ "$loaded" = "$(readlink "$live")" ] || state=outdated; }
 if [ ! -e "apps/$app/mark.json" ]; then
@@ -109,6 +115,11 @@ fi
 printf 'mark '; cat "apps/$app/mark.json"; echo  # a power cut may have left it empty
 site=apps/$app
 kind=; [ ! -e "$site/kind" ] || read -r kind < "$site/kind"
+case " $mains " in
+  *" $kind:"*) ;;
+  # The configuration that is there has a name of its own for each kind.
+  *) kind=; for main in $mains; do [ ! -e "${main#*:}" ] || kind=${main%%:*}; done;;
+esac
 printf 'kind %s\\n' "$kind"
 sum=$(cat "$site/mark.json" "$site/open" "$site/closed" "$site/frontends" base "$unit" 2>/dev/null | sha256sum)
 printf 'config %s\\n' "${sum%% *}"

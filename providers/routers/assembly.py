@@ -140,7 +140,10 @@ left() {
 }
 # The directory goes last: as long as it is there, the next apply sees that something is left.
 gone() {
-  systemctl disable -q "$service" 2>/dev/null
+  systemctl disable -q "$service" 2>/dev/null  # it cannot if the unit is gone
+  for link in "${unit%/*}"/*.wants/"$service"; do
+    [ ! -L "$link" ] || { rm -f "$link" && rmdir --ignore-fail-on-non-empty "${link%/*}"; } || return
+  done
   said=$(systemctl stop "$service" 2>&1)
   case $(systemctl show -p ActiveState --value "$service") in
     inactive|failed) ;;
@@ -174,7 +177,8 @@ if [ ! -e "$1" ]; then
 fi
 for site; do
   other=; read -r other < "$site/kind"
-  [ "$other" = "$kind" ] || fail "the router here is $other, for ${site##*/}; apps on a server share one router"
+  [ -z "$other" ] || [ "$other" = "$kind" ] ||
+    fail "the router here is $other, for ${site##*/}; apps on a server share one router"
 done
 id -u "$user" >/dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir / \\
   --shell /usr/sbin/nologin --comment "dynoctl's router" "$user" || fail "cannot create the user $user"
@@ -219,13 +223,16 @@ if said=$(begin 2>&1) && loaded "${new##*/}"; then
 fi
 said="$said
 $(journalctl -q --no-pager -o cat -n 10 -u "$service" 2>/dev/null)"
-if [ -n "$old" ]; then
-  point "$old"
-  [ ! -e "$root/unit.old" ] || mv -f "$root/unit.old" "$unit"
-  systemctl daemon-reload
-  systemctl reload-or-restart "$service" 2>/dev/null
-else
+restore() {
+  point "$old" || return
+  [ ! -e "$root/unit.old" ] || mv -f "$root/unit.old" "$unit" || return
+  systemctl daemon-reload && systemctl reload-or-restart "$service" && settled
+}
+failed="$kind could not load the configuration"
+if [ -z "$old" ]; then
   cd / && left=$(gone 2>&1) || fail "cannot remove the router:" "$left" "$said"
+  fail "$failed, so the router was removed again:" "$said"
 fi
-fail "$kind could not load the configuration, so the previous one was restored:" "$said"
+back=$(restore 2>&1) || fail "$failed:" "$said" "the previous one was restored, and does not work either:" "$back"
+fail "$failed, so the previous one was restored:" "$said"
 """

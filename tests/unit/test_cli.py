@@ -56,7 +56,6 @@ def test_alone_it_shows_its_help(tmp_path: Path) -> None:
         (["apply", "--auto-approve", "--force"], 1, "--force requires --evacuate or --forget"),
         (["apply", "--auto-approve", "--with-changes"], 1, "--with-changes requires --evacuate"),
         (["plan", "--force"], 1, "hint: dynoctl plan --evacuate SERVER --force"),
-        (["apply", "--force"], 1, "--force requires --evacuate or --forget"),
         (["destroy", "--force"], 1, "hint: dynoctl destroy --forget SERVER --force"),
         (["plan", "--with-changes"], 1, "--with-changes requires --evacuate"),
         (["plan", "--refresh-only", "--evacuate", "grid-1"], 1, "--refresh-only can be combined only with"),
