@@ -116,14 +116,20 @@ stale() {{
 """
 
 # A loop device that systemd set up goes by itself; one that was set up by hand stays. On servers that share a kernel,
-# the devices of the others are seen as well, so the inode must be that of our file.
+# the devices of the others are seen as well, so the file system and the inode must be those of our file. A file that
+# was deleted has no inode to compare: it may have been created again since.
 _LOOPS = """\
 loops() {
+  place=$1
+  while [ ! -e "$place" ]; do place=${place%/*}; place=${place:-/}; done
+  place=$(stat -c %d "$place")
+  place=$((place >> 8 & 4095)):$((place & 255 | place >> 12 & 1048320))  # makedev(3)
   for set in $(grep -ls "^$1" /sys/block/loop*/loop/backing_file); do
     device=${set%/loop/backing_file}; device=/dev/${device##*/}
     { IFS= read -r image < "$set" && read -r clears < "${set%backing_file}autoclear"; } 2>/dev/null || continue
     [ "$clears" = 0 ] && ! grep -qs "^$device " /proc/mounts || continue
-    [ ! -e "$image" ] || [ $(losetup -ln -O BACK-INO "$device") -eq "$(stat -c %i "$image")" ] || continue
+    set -- "$1" $(losetup -ln -O BACK-MAJ:MIN,BACK-INO "$device")
+    [ "$2" = "$place" ] && { [ ! -e "$image" ] || [ "$3" -eq "$(stat -c %i "$image")" ]; } || continue
     printf 'loop %s %s\\n' "$device" "$image"
   done
 }

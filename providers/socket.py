@@ -197,10 +197,14 @@ systemctl reset-failed "$1.socket" 2>/dev/null
 :
 """
 
-# As in /proc/net/tcp: an address is taken by a listener on itself or on all addresses. The port may be the dyno's own.
-_FREE = """\
-name=$1 port=$2 hex=$3; shift 3
-systemctl is-active -q "$name.service" && exit 0
+# As in /proc/net/tcp: an address is taken by a listener on itself or on all addresses. The port may be the dyno's own:
+# its unit has it as a mark, or is empty.
+_FREE = f"""\
+name=$1 port=$2 hex=$3 unit={paths.UNITS}/$1.service; shift 3
+if systemctl is-active -q "$name.service"; then
+  grep -qsx '{naming.PORT}=..*' "$unit" || exit 0
+  grep -qsx "{naming.PORT}=$port" "$unit" && exit 0
+fi
 case $(systemctl show -p Listen --value "$name.socket" 2>/dev/null) in
   *":$port (Stream)"*) systemctl is-active -q "$name.socket" && exit 0 ;;
 esac

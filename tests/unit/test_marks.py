@@ -158,6 +158,36 @@ def test_the_fragment_of_a_mount_runs_here(tmp_path: Path) -> None:
     assert list(Mount().parse(SCOPE, sh(script, values, tmp_path))) == [slug.name("shop", DIGEST)]
 
 
+@pytest.mark.parametrize(
+    ("backing", "ours"),
+    [("", True), (" (deleted)", True), ("another inode", False), ("another file system", False)],
+)
+@pytest.mark.parametrize("made_again", [True, False])
+def test_only_loop_devices_of_our_own_files_are_ours(
+    tmp_path: Path, backing: str, ours: bool, made_again: bool
+) -> None:
+    """Servers that share a kernel see each other's, with the same paths. Of one whose file was deleted, nobody asked."""
+    image = tmp_path / f"slugs/{DIGEST}.squashfs"
+    image.parent.mkdir()
+    image.touch()
+    place, inode = image.stat().st_dev, image.stat().st_ino
+    if not made_again and backing != "another inode":
+        image.unlink()
+    device = tmp_path / "sys/loop7/loop"
+    device.mkdir(parents=True)
+    deleted = " (deleted)" if backing in (" (deleted)", "another file system") else ""
+    (device / "backing_file").write_text(f"{image}{deleted}\n")
+    (device / "autoclear").write_text("0\n")
+    number = f"{os.major(place)}:{os.minor(place) + (backing == 'another file system')}"
+    (tmp_path / "losetup").write_text(f"#!/bin/sh\necho '  {number}  {inode + (backing == 'another inode')}'\n")
+    (tmp_path / "losetup").chmod(0o755)
+    fragment = Mount().observe(SCOPE)
+    values = {**fragment.variables, "slugs": str(image.parent), "parent": str(tmp_path / "none")}
+    script = fragment.script.replace("/sys/block", f"{tmp_path}/sys")
+    found = Mount().parse(SCOPE, sh(script, values, tmp_path, tmp_path))
+    assert [one.attributes["loops"] for one in found.values()] == ([("/dev/loop7",)] if ours else [])
+
+
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
     """A directory of units: what is there is seen by the fragments, and systemctl knows of nothing but what it says."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.fleet import room
+from infra.model import paths
 from infra.model.provider import Scope
 from infra.model.resource import Action, Change, Resource
 from providers.socket import Socket, desired
@@ -16,14 +17,15 @@ from providers.socket import Socket, desired
 SCOPE = Scope("shop", "salt")
 
 
-def free(listen: str, port: int, path: str) -> subprocess.CompletedProcess[str]:
+def free(listen: str, port: int, path: str, units: str = paths.UNITS) -> subprocess.CompletedProcess[str]:
     """The check of a port, where no unit of the dyno is active."""
     after = desired("shop", "web.1", listen, port)
     command = Socket().free(
         SCOPE, Change(Resource("s1", "socket", "shop-web.1", after, "web.1"), Action.CREATE, None, after)
     )
     assert command is not None
-    return subprocess.run(command.argv, capture_output=True, text=True, check=False, env={"PATH": path})
+    argv = [word.replace(paths.UNITS, units) for word in command.argv]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env={"PATH": path})
 
 
 @pytest.fixture
@@ -90,3 +92,19 @@ def test_the_room_of_this_machine() -> None:
 )
 def test_what_is_missing(output: str, says: list[str]) -> None:
     assert list(room.parse(output).lacks("shop", 0, 2)) == says
+
+
+@pytest.mark.parametrize(
+    ("unit", "own"),
+    [("[Unit]\nX-Dynoctl-Port=PORT\n", True), ("[Unit]\nX-Dynoctl-Port=1\n", False), ("", True)],
+    ids=["its port", "another port", "an empty unit"],
+)
+def test_the_port_of_a_dyno_that_runs_is_its_own_only_if_it_has_it(tmp_path: Path, unit: str, own: bool) -> None:
+    """If its port changed in the manifest, one that somebody else has was taken for free, and the dyno did not start."""
+    (tmp_path / "systemctl").write_text('#!/bin/sh\n[ "$*" = "is-active -q dyno-shop-web-1.service" ]\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (tmp_path / "dyno-shop-web-1.service").write_text(unit.replace("PORT", str(port)))
+        done = free("127.0.0.1", port, f"{tmp_path}:/usr/bin:/bin", units=str(tmp_path))
+    assert (done.returncode == 0) is own, done
