@@ -16,6 +16,9 @@ from providers.base import CUT_OFF, Base
 
 _DYNO = r"[a-z][a-z0-9]*\.[1-9]\d*"
 _UNIT = r"[a-z][a-z0-9]*-[1-9]\d*(-ready|-due)?\.(service|socket|timer)"
+_SLICE = "drop-ins change the limits of all dynos"
+"""Why drop-ins of the app's slice are removed, which has no unit file of its own."""
+
 _SUFFIX = r"\.(new|dynoctl-new)"
 
 
@@ -29,7 +32,11 @@ class Leftover(Base):
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         ours = re.compile("|".join(_patterns(scope.app)))
-        return {path: Found({"path": path}, reason=CUT_OFF) for path in output.splitlines() if ours.fullmatch(path)}
+        return {
+            path: Found({"path": path}, reason=_SLICE if path.endswith(".slice.d") else CUT_OFF)
+            for path in output.splitlines()
+            if ours.fullmatch(path)
+        }
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path = str((change.before or {})["path"])
@@ -53,6 +60,7 @@ def _patterns(app: str) -> list[str]:
         rf"{home}/slugs/[0-9a-f]{{64}}\.squashfs\.\d+\.new",
         rf"{home}/[a-z_]+/[^/]+{_SUFFIX}",
         rf"{re.escape(paths.ROUTER)}/(incoming|gen\.\w+|live\.new|loaded\.new|unit\.old)",
+        rf"({roots})/dyno-{re.escape(escape(app))}\.slice\.d",
         rf"{re.escape(package.MARK)}[a-z0-9][a-z0-9.+-]+",
     ]
 
@@ -71,6 +79,11 @@ for root in /etc/systemd/system /etc/systemd/system.control /run/systemd/system 
   for file in "$root"/dyno-"$app"-*.d "$root"/srv-dyno-"$escaped"-*.mount.d; do
     unit=${file##*/}; unit=${unit%.d}
     [ -d "$file" ] && ! [ -e "/etc/systemd/system/$unit" ] && printf '%s\\n' "$file"
+  done
+done
+for root in /etc/systemd/system /etc/systemd/system.control /run/systemd/system /run/systemd/system.control; do
+  for file in "$root"/dyno-"$escaped".slice.d/*.conf; do
+    [ -s "$file" ] && printf '%s\\n' "${file%/*}" && break
   done
 done
 for file in /etc/systemd/system/*.wants/dyno-"$app"-*; do
@@ -100,6 +113,7 @@ _REMOVE = """\
 unit=${1##*/}
 case $1 in
   *.wants/*) ! [ -e "$1" ] || exit 0;;
+  *.slice.d) ;;
   *.d) ! [ -e "/etc/systemd/system/${unit%.d}" ] || exit 0;;
   */gen.*) [ "$unit" != "$(readlink "${1%/*}/live")" ] || exit 0;;
 esac

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.model import paths
+from infra.model.naming import escape
 from infra.model.provider import Scope
 from infra.model.resource import Action, Change, Command, Resource
 from infra.registry import Everything
@@ -283,6 +284,30 @@ THEIRS = (
     "/etc/dynoctl/router/live",
     "/etc/dyno/shop/../../passwd.new",
 )
+
+
+@pytest.mark.parametrize("app", ["shop", "shop-admin"])
+def test_drop_ins_of_a_slice_are_removed(tmp_path: Path, app: str) -> None:
+    """They are laid over every dyno of the app, and no plan showed them."""
+    for slice_ in ("dyno-shop", "dyno-shop\\x2dadmin", "dyno"):
+        for root in ("etc/systemd/system.control", "run/systemd/system"):
+            (tmp_path / root / f"{slice_}.slice.d").mkdir(parents=True)
+            (tmp_path / root / f"{slice_}.slice.d/x.conf").write_text("[Slice]\nMemoryMax=1G\n")
+    fragment = Leftover().observe(Scope(app, ""))
+    script = fragment.script.replace("/etc/systemd", f"{tmp_path}/etc/systemd")
+    script = script.replace("/run/systemd", f"{tmp_path}/run/systemd")
+    output = sh(script, fragment.variables, tmp_path).replace(str(tmp_path), "")
+    found = Leftover().parse(Scope(app, ""), output)
+    name = f"dyno-{escape(app)}.slice.d"
+    assert list(found) == [f"/etc/systemd/system.control/{name}", f"/run/systemd/system/{name}"]
+    (tmp_path / "systemctl").write_text("#!/bin/sh\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    for path, one in found.items():
+        assert one.reason == "drop-ins change the limits of all dynos"
+        (command,) = Leftover().steps(SCOPE, removal("leftover", path, None, one.attributes))
+        argv = [f"{tmp_path}{word}" if word.startswith("/") else word for word in command.argv]
+        subprocess.run(argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=True)
+    assert len(list(tmp_path.glob("*/systemd/*/*.slice.d"))) == 4
 
 
 def test_leftovers_have_exact_names() -> None:
