@@ -116,7 +116,13 @@ def _find(manifest: Manifest, sessions: dict[str, Session]) -> tuple[set[str], d
 
     fragment = facts.records_fragment(app)
     found, errors = ask_servers(targets(manifest), look, keep=sessions)
-    departed = leaving_targets(manifest, found)
+    recorded = facts.newest_meta(found.values()).get("routers", ())
+    # dynoctl 0.1 did not record which servers are routers.
+    departed = {
+        machine: target
+        for machine, target in leaving_targets(manifest, found).items()
+        if machine in recorded or not recorded
+    }
     answers, silent = ask_servers(departed.values(), look, keep=sessions)
     for machine, target in departed.items():
         seen = answers.pop(target.name, None)

@@ -335,6 +335,16 @@ def test_two_routers(shop: Project, fleet: Any) -> None:
     shop.dynoctl("maintenance", "on")
     assert all(get(fleet.address(one), 8080).startswith("503") for one in ("grid-1", "grid-2"))
     shop.dynoctl("maintenance", "off")
+
+    # One that was taken out of the file serves until that is applied.
+    servers = shop.manifest["servers"]
+    shop.manifest["servers"] = [one for one in servers if one["name"] != "grid-2"]
+    shop.manifest["router"]["servers"] = ["grid-1"]
+    shop.dynoctl("maintenance", "on")
+    assert all(get(fleet.address(one), 8080).startswith("503") for one in ("grid-1", "grid-2"))
+    shop.dynoctl("maintenance", "off")
+    shop.manifest["servers"], shop.manifest["router"]["servers"] = servers, ["grid-1", "grid-2"]
+    assert served(fleet, "grid-2") == everybody
     with through(fleet, "grid-2") as load:
         going(load, 20)
         fleet.cut("grid-1")

@@ -64,7 +64,7 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
         "gone": "cannot connect to gone",
         "reused": "reused: 10.0.0.8 is another machine now, which is not switched",
     }
-    assert len(opened) == 5 and all(session.closed for session in opened)
+    assert len(opened) == 4 and all(session.closed for session in opened)
 
     (tmp_path / "dyno.yaml").write_text(MANIFEST.partition("router:")[0])
     errors = maintenance.switch(read(tmp_path / "dyno.yaml", None), Everything(), maintenance.PAGE)
