@@ -23,7 +23,7 @@ from infra.remote.attached import Attached
 from infra.remote.locked import LockedShell
 from infra.remote.session import Session
 
-SOON = 1.0
+SOON = 0.3
 """Seconds to which the limits are lowered here."""
 
 LIMIT = 15
@@ -62,7 +62,7 @@ class Silent(paramiko.ServerInterface):
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Session]]:
     for module, name in ((session, "SILENCE"), (transfer, "SILENCE"), (attached, "START")):
         monkeypatch.setattr(module, name, SOON)
-    host_key, key = paramiko.RSAKey.generate(2048), paramiko.RSAKey.generate(2048)
+    host_key, key = paramiko.ECDSAKey.generate(), paramiko.ECDSAKey.generate()
     key.write_private_key_file(str(tmp_path / "key"))
     ends: list[Callable[[], None]] = []
 
@@ -161,7 +161,11 @@ def test_a_server_that_does_not_let_an_upload_begin(serve: Any, tmp_path: Path) 
     assert "timed out" in quick(lambda: serve(talk).upload(local, "/x", digest))
 
 
-def test_an_upload_that_loses_its_server_is_no_full_disk(serve: Any, tmp_path: Path) -> None:
+def test_an_upload_that_loses_its_server_is_no_full_disk(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "SILENCE", LIMIT)
+
     def talk(channel: paramiko.Channel) -> None:
         says("READY\n")(channel)
         channel.get_transport().close()
