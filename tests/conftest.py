@@ -1,10 +1,23 @@
-"""What holds for all tests: they can send Ctrl-C to the programs that they start, wherever they run."""
+"""What holds for all tests: they can send Ctrl-C to the programs that they start, wherever they run; and what many of
+them share: dynoctl, as a process that starts fast."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.command import Dynoctl
 
 
 def pytest_configure() -> None:
     # Started in the background by a shell, everything here would inherit that Ctrl-C is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def dynoctl() -> Iterator[Dynoctl]:
+    command = Dynoctl()
+    yield command
+    command.close()

@@ -95,6 +95,12 @@ class Context:
         released = self.prepared.plan.release
         return (released is not None and released.result != OK) or any(group.restarts for group in self.groups)
 
+    def may_have(self, server: str, dyno: str) -> bool:
+        """Whether a server had a dyno when this apply began. If it is unreachable, nobody knows. The records of others
+        do not tell: it may have been lost since."""
+        seen = self.recorder.found.get(server)
+        return seen is None or dyno in seen.facts.dynos(self.app)
+
     def provider(self, change: Change) -> Provider:
         return self.providers[change.resource.kind]
 

@@ -33,8 +33,9 @@ def check(context: Context) -> None:
 def weigh(context: Context) -> None:
     """Refuse the apply if servers that answer cannot take the release, and so more dynos fail than may: it would run
     next to the one before. Servers that are unreachable do not count, as when they were it before."""
-    ledger = context.ledger
-    if not context.on_trial or not context.prepared.plan.formation.before or ledger.refused:
+    ledger, before = context.ledger, context.prepared.plan.formation.before
+    running = any(context.may_have(home, dyno) for dyno, home in before.items())
+    if not context.on_trial or not running or ledger.refused:
         return
     ledger.exclude(_dynos(context, ledger.failing))
     ledger.report.without = [] if ledger.exceeded else sorted(ledger.failing)

@@ -116,11 +116,10 @@ def _withdraw(context: Context) -> None:
 
 
 def _stays_elsewhere(context: Context, group: Group) -> bool:
-    """Whether the server that had the dyno before still has it. If it is unreachable, nobody knows."""
+    """Whether the dyno of a group is kept on another server."""
     dyno = str(group.dyno)
     home = context.prepared.plan.formation.before.get(dyno, group.server)
-    seen = context.recorder.found.get(home)
-    return home != group.server and (seen is None or dyno in seen.facts.dynos(context.app))
+    return home != group.server and context.may_have(home, dyno)
 
 
 def _is_new(group: Group) -> bool:

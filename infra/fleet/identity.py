@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -46,6 +47,7 @@ class Identities:
         return min(names, default=None)
 
 
+@lru_cache(maxsize=10_000)
 def address(host: str, port: int | None, gateway: str | None) -> Address:
     """The address of a server, in the form in which equal ones compare as equal."""
     try:

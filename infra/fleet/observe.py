@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from infra.errors import DynoctlError, NewerRecords
 from infra.fleet import facts as server_facts
@@ -26,6 +27,10 @@ class Observed:
 
     def fingerprint(self) -> str:
         """A digest of everything on this server that a plan depends on, absence included; without volatile values."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         facts = self.facts
         return digest_of(
             {

@@ -243,6 +243,8 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
 
 def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
     """The same problems with their location. The file is read again for it, because locations are not kept."""
+    if not problems:
+        return problems
     from infra.manifest.load import Unusable
     from infra.manifest.overlays import load_all
 

@@ -220,16 +220,18 @@ def same(wanted: Attribute, found: Attribute) -> bool:
 
 def digest_of(attributes: Attributes | None) -> str:
     """A digest of observed attributes, for the fingerprint of a plan. Secrets are included as their digests."""
-    return hashlib.sha256(json.dumps(_plain(attributes), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(attributes).encode()).hexdigest()
 
 
 def _plain(value: object) -> object:
+    """What JSON has no type for."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return dict(value)
     if isinstance(value, Fingerprint):
         return ["fingerprint", value.digest]
     if isinstance(value, Sensitive):
         return ["sensitive"]
-    return value
+    raise TypeError(type(value).__name__)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=_plain)

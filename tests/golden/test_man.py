@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ import pytest
 import typer
 
 from infra.cli.app import app
+from tests.command import SCRIPT, Dynoctl
 
 ROOT = Path(__file__).parents[2]
-DYNOCTL = Path(sys.executable).parent / "dynoctl"
 FILE = ROOT / "docs/dynoctl.1"
 ROOT_COMMAND: Any = typer.main.get_command(app)
 
@@ -150,12 +149,12 @@ def test_every_argument_and_option_says_what_it_does(path: tuple[str, ...]) -> N
         assert len(text) < 80 and not text.endswith("."), f"{' '.join(path)} {parameter.name}: {text}"
 
 
-def test_a_shell_is_taught_the_commands(tmp_path: Path) -> None:
-    script = subprocess.run([DYNOCTL, "completion", "bash"], capture_output=True, text=True, check=True).stdout
-    (tmp_path / "script").write_text(script)
+def test_a_shell_is_taught_the_commands(tmp_path: Path, dynoctl: Dynoctl) -> None:
+    scripts = {shell: dynoctl.text("completion", shell, cwd=tmp_path).stdout for shell in ("bash", "zsh", "fish")}
+    (tmp_path / "script").write_text(scripts["bash"])
     ask = f"""
 source {tmp_path}/script
-PATH={DYNOCTL.parent}:$PATH
+PATH={SCRIPT.parent}:$PATH
 words() {{ COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _dynoctl_completion dynoctl; echo "${{COMPREPLY[@]}}"; }}
 words dynoctl pl
 words dynoctl releases sh
@@ -163,8 +162,4 @@ words dynoctl plan --ht
 """
     done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[:3] == ["plan", "show", "--html"], done.stderr
-    for shell in ("zsh", "fish"):
-        assert (
-            "dynoctl"
-            in subprocess.run([DYNOCTL, "completion", shell], capture_output=True, text=True, check=True).stdout
-        )
+    assert all("dynoctl" in scripts[shell] for shell in ("zsh", "fish"))

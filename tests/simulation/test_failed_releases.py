@@ -273,6 +273,18 @@ def test_a_new_dyno_is_not_withdrawn_for_one_that_is_gone() -> None:
     assert "web.1" in running(fleet) and home_of(fleet, "web.1") != home and home_of(fleet, "web.2") == other
 
 
+def test_records_of_dynos_that_are_gone_stop_no_release() -> None:
+    """Nothing runs that the new release would run next to, so that the servers with room get it, as at first."""
+    fleet = deployed()
+    fleet.fault("sim sweep", Kind.HANG, host="s2")
+    fleet.destroy(manifest())
+    assert not running(fleet)
+    fleet["s1"].full = True
+    outcome = fleet.apply(manifest(slug="b"))
+    assert outcome.code == ERROR and not report(outcome).rejected
+    assert set(running(fleet).values()) == {"b"} and not fleet["s1"].processes
+
+
 def test_ctrl_c_during_a_revert_finishes_it() -> None:
     fleet = deployed()
     fleet.fault("sim start", Kind.FAIL, nth=2)

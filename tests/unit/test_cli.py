@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-DYNOCTL = Path(sys.executable).parent / "dynoctl"
+from tests.command import SCRIPT, Dynoctl
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 GOOD = """\
 version: 1
 app: {name: shop, source: .}
@@ -19,11 +22,15 @@ servers: [{name: one, host: 127.0.0.1, port: 1}]
 """
 
 
-def run(*argv: str, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([DYNOCTL, *argv], cwd=cwd, input=stdin, capture_output=True, text=True)
+def checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
     assert "Traceback" not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr, "no colour where nobody watches"
     return done
+
+
+@pytest.fixture
+def run(dynoctl: Dynoctl) -> Run:
+    return lambda *argv, cwd: checked(dynoctl.text(*argv, cwd=cwd))
 
 
 @pytest.fixture
@@ -33,10 +40,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_alone_it_shows_its_help(tmp_path: Path) -> None:
-    done = run(cwd=tmp_path)
-    assert done.returncode == 0
-    assert done.stdout.startswith("Usage: dynoctl")
+def test_alone_it_shows_its_help(tmp_path: Path, run: Run) -> None:
+    script = checked(subprocess.run([SCRIPT], cwd=tmp_path, input="", capture_output=True, text=True))
+    for done in (script, run(cwd=tmp_path)):
+        assert done.returncode == 0
+        assert done.stdout.startswith("Usage: dynoctl")
 
 
 @pytest.mark.parametrize(
@@ -65,13 +73,13 @@ def test_alone_it_shows_its_help(tmp_path: Path) -> None:
         (["lab", "ssh", "grid-1", "--name", "no-such-lab"], 1, "lab no-such-lab not found"),
     ],
 )
-def test_errors(tmp_path: Path, argv: list[str], code: int, says: str) -> None:
+def test_errors(tmp_path: Path, run: Run, argv: list[str], code: int, says: str) -> None:
     done = run(*argv, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
 
 
-def test_validate(project: Path) -> None:
+def test_validate(project: Path, run: Run) -> None:
     done = run("validate", cwd=project)
     assert (done.returncode, done.stdout, done.stderr) == (0, "dyno.yaml is valid: shop, 4 dynos on 1 server.\n", "")
     assert json.loads(run("validate", "--json", cwd=project).stdout) == {
@@ -87,7 +95,7 @@ def test_validate(project: Path) -> None:
     assert document["diagnostics"][1]["location"]["line"] == 5
 
 
-def test_an_app_that_cannot_be_read_is_said(project: Path) -> None:
+def test_an_app_that_cannot_be_read_is_said(project: Path, run: Run) -> None:
     import os
 
     os.mkfifo(project / "pipe")

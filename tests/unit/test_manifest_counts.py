@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,8 +16,7 @@ from infra.cli.scale import wanted
 from infra.errors import DynoctlError, ManifestInvalid
 from infra.manifest.counts import edit
 from infra.manifest.rewrite import rewrite
-
-DYNOCTL = Path(sys.executable).parent / "dynoctl"
+from tests.command import Dynoctl
 
 HEAD = """\
 # Größe: 4 dynos — "web: 4" stays in this comment ✓ 🚀
@@ -112,7 +112,7 @@ def test_every_count_of_a_large_manifest_in_turn() -> None:
         "  {}:\n    command: b # 7\n    count: 7   # 7\n",
         "  {}: {{'count': 7, command: ['7']}}\n",
     )
-    lines = [styles[number % 3].format(f"type{chr(97 + number % 26)}{number}") for number in range(60)]
+    lines = [styles[number % 3].format(f"type{chr(97 + number % 26)}{number}") for number in range(30)]
     text = HEAD + "dynos:\n  web: 7\n" + "".join(lines) + "env: {SEVEN: 7} # ünïcödé 💎\n"
     for type_ in data(text)["dynos"]:  # type: ignore[attr-defined]
         changed = scaled(text, **{type_: 8})
@@ -207,13 +207,17 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def dynoctl(project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([DYNOCTL, *argv], cwd=project, input="", capture_output=True, text=True)
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+@pytest.fixture
+def scale(project: Path, dynoctl: Dynoctl) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        done = dynoctl.text("scale", *argv, cwd=project)
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    return run
 
 
-def test_the_file_is_unchanged_after_a_failure(project: Path) -> None:
+def test_the_file_is_unchanged_after_a_failure(project: Path, scale: Any) -> None:
     file, before = project / "dyno.yaml", (project / "dyno.yaml").read_bytes()
     for argv, code, says in (
         (("web=5",), 1, "scale needs approval, and stdin is not a terminal"),
@@ -222,24 +226,24 @@ def test_the_file_is_unchanged_after_a_failure(project: Path) -> None:
         (("web=5", "--auto-approve"), 3, "NOT_THERE"),
         (("-d", "nowhere", "web=5"), 3, "overlay dyno.nowhere.yaml not found"),
     ):
-        done = dynoctl(project, "scale", *argv)
+        done = scale(*argv)
         assert (done.returncode, file.read_bytes()) == (code, before), done.stderr
         assert says in done.stdout + done.stderr
     file.write_bytes(before := before.split(b"env:")[0])
-    done = dynoctl(project, "scale", "web=5", "--auto-approve")
+    done = scale("web=5", "--auto-approve")
     assert (done.returncode, file.read_bytes()) == (4, before), "no server confirmed the counts"
     assert done.stderr == "dyno.yaml: web 4 -> 5\ndyno.yaml is unchanged.\n"
 
 
-def test_counts_are_written(project: Path) -> None:
+def test_counts_are_written(project: Path, scale: Any) -> None:
     file = project / "dyno.yaml"
     file.write_bytes(before := file.read_bytes().split(b"env:")[0])
-    done = dynoctl(project, "scale", "web+1", "--auto-approve", "--skip-unreachable")
+    done = scale("web+1", "--auto-approve", "--skip-unreachable")
     assert (done.returncode, file.read_bytes()) == (0, before.replace(b"{web: 4} # 4", b"{web: 5} # 4"))
-    assert dynoctl(project, "scale").stdout == "web=5\n"
+    assert scale().stdout == "web=5\n"
     (project / "dyno.staging.yaml").write_text("keep: 3\n")
-    done = dynoctl(project, "scale", "-d", "staging", "web=2", "--auto-approve", "--skip-unreachable")
+    done = scale("-d", "staging", "web=2", "--auto-approve", "--skip-unreachable")
     assert done.returncode == 0, done.stderr
     assert (project / "dyno.staging.yaml").read_text() == "keep: 3\ndynos:\n  web: 2\n"
-    assert dynoctl(project, "scale", "-d", "staging").stdout == "web=2\n"
-    assert dynoctl(project, "scale").stdout == "web=5\n", "the manifest without the overlay is unchanged"
+    assert scale("-d", "staging").stdout == "web=2\n"
+    assert scale().stdout == "web=5\n", "the manifest without the overlay is unchanged"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,8 @@ from infra import manifest
 from infra.errors import ManifestInvalid
 from infra.manifest.model import Manifest
 from infra.manifest.overlays import merge
+from tests.command import Dynoctl
 
-DYNOCTL = Path(sys.executable).parent / "dynoctl"
 BASE = """\
 version: 1
 app: {name: shop, source: .}
@@ -130,8 +128,9 @@ def test_a_newer_version_is_the_only_error(project: Path) -> None:
     assert errors(project) == "dyno.yaml:1 unsupported manifest version 2"
 
 
-def test_config_shows_the_origin_of_each_value(project: Path) -> None:
-    done = subprocess.run([DYNOCTL, "config", "-d", "staging"], cwd=project, capture_output=True, text=True, check=True)
+def test_config_shows_the_origin_of_each_value(project: Path, dynoctl: Dynoctl) -> None:
+    done = dynoctl.text("config", "-d", "staging", cwd=project)
+    assert done.returncode == 0, done.stderr
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert "web: 1 # dyno.staging.yaml:1" in lines
     assert "LOG_LEVEL: debug # dyno.staging.yaml:3" in lines
@@ -139,12 +138,10 @@ def test_config_shows_the_origin_of_each_value(project: Path) -> None:
     assert "- name: stage-1 # dyno.staging.yaml:6" in lines
     assert 'url: "postgresql://***@10.0.0.9/shop" # dyno.yaml:6' in lines
     assert "hunter2" not in done.stdout and "worker" not in done.stdout
-    done = subprocess.run([DYNOCTL, "config", "--json"], cwd=project, capture_output=True, text=True, check=True)
+    done = dynoctl.text("config", "--json", cwd=project)
     values = {entry["path"]: entry for entry in json.loads(done.stdout)["values"]}
     assert values["env/LOG_LEVEL"] == {"path": "env/LOG_LEVEL", "value": "info", "file": "dyno.yaml", "line": 5}
-    (project / "merged.yaml").write_text(
-        subprocess.run([DYNOCTL, "config"], cwd=project, capture_output=True, text=True, check=True).stdout
-    )
+    (project / "merged.yaml").write_text(dynoctl.text("config", cwd=project).stdout)
     again = manifest.read(project / "merged.yaml")
     assert (again.dynos, again.env, again.servers) == (read(project).dynos, read(project).env, read(project).servers)
 
@@ -162,11 +159,11 @@ SECRETIVE = [
 
 
 @pytest.mark.parametrize("text", SECRETIVE)
-def test_config_masks_secrets(project: Path, text: str) -> None:
+def test_config_masks_secrets(project: Path, dynoctl: Dynoctl, text: str) -> None:
     lines = [line for line in BASE.splitlines() if not line.startswith("database")]
     (project / "dyno.yaml").write_text("\n".join([*lines, text, ""]))
     for argv in ((), ("--json",)):
-        done = subprocess.run([DYNOCTL, "config", *argv], cwd=project, capture_output=True, text=True, check=False)
+        done = dynoctl.text("config", *argv, cwd=project)
         assert HIDDEN not in done.stdout + done.stderr and "***" in done.stdout + done.stderr
 
 
@@ -180,21 +177,22 @@ def test_config_masks_secrets(project: Path, text: str) -> None:
         "database:\n  adapter: postgresql\n  password: one\n  password: hunter2",
     ],
 )
-def test_no_error_shows_a_secret(project: Path, text: str) -> None:
+def test_no_error_shows_a_secret(project: Path, dynoctl: Dynoctl, text: str) -> None:
     lines = [line for line in BASE.splitlines() if not line.startswith(("database", "env"))]
     (project / "dyno.yaml").write_text("\n".join([*lines, text, ""]))
-    done = subprocess.run([DYNOCTL, "validate"], cwd=project, capture_output=True, text=True, check=False)
+    done = dynoctl.text("validate", cwd=project)
     assert done.returncode == 3 and "**" in done.stderr and HIDDEN not in done.stdout + done.stderr
 
 
-def test_the_output_of_config_is_an_equal_manifest(project: Path) -> None:
+def test_the_output_of_config_is_an_equal_manifest(project: Path, dynoctl: Dynoctl) -> None:
     odd = {"VERSION": "1.10", "DOT": ".5", "ODD": "\u200b\u2028\x7f\ufeff\U000e0001", "NUMBER": "007", "WORD": "no"}
     (project / "dyno.staging.yaml").write_text(
         f"env: {{VERSION: 1.10, DOT: '.5', ODD: {json.dumps(odd['ODD'])}, NUMBER: 007, WORD: no}}\n".replace(
             "\\udb40\\udc01", "\\U000E0001"
         )
     )
-    done = subprocess.run([DYNOCTL, "config", "-d", "staging"], cwd=project, capture_output=True, text=True, check=True)
+    done = dynoctl.text("config", "-d", "staging", cwd=project)
+    assert done.returncode == 0, done.stderr
     (project / "merged.yaml").write_text(done.stdout)
     again, once = manifest.read(project / "merged.yaml").env, read(project, "staging").env
     assert again == once and {name: once[name] for name in odd} == odd
@@ -204,10 +202,10 @@ def test_the_output_of_config_is_an_equal_manifest(project: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["extends: {0}", "env: {{A: {{from_file: {0}}}}}", "env: {{A: {{from_command: [{0}]}}}}"]
 )
-def test_impossible_file_names(project: Path, key: str, name: str) -> None:
+def test_impossible_file_names(project: Path, dynoctl: Dynoctl, key: str, name: str) -> None:
     text = "\n".join(line for line in BASE.splitlines() if not line.startswith("env")) + "\n"
     (project / "dyno.yaml").write_text(text + key.format(name) + "\n")
-    done = subprocess.run([DYNOCTL, "plan"], cwd=project, capture_output=True, text=True, check=False)
+    done = dynoctl.text("plan", cwd=project)
     assert done.returncode in (3, 4) and "unexpected" not in done.stderr
     assert f"dyno.yaml:{len(text.splitlines()) + 1}:" in done.stderr
 

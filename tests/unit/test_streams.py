@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from infra.cli import streams
+from tests.command import SCRIPT, Dynoctl
 
-DYNOCTL = Path(sys.executable).parent / "dynoctl"
 GOOD = """\
 version: 1
 app: {name: shop, source: .}
@@ -63,18 +63,23 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(project: Path, line: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    env = {**os.environ, **environment}
-    done = subprocess.run([DYNOCTL, *line.split()], cwd=project, env=env, stdin=subprocess.DEVNULL, capture_output=True)
+def checked(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[bytes]:
     for text in (done.stdout, done.stderr):
         assert b"Traceback" not in text and b"internal error" not in text and b"Exception ignored" not in text, text
     return done
 
 
 @pytest.mark.parametrize(("line", "code"), COMMANDS)
-def test_a_terminal_that_cannot_show_a_character_changes_no_exit_code(project: Path, line: str, code: int) -> None:
+def test_a_terminal_that_cannot_show_a_character_changes_no_exit_code(
+    project: Path, dynoctl: Dynoctl, line: str, code: int
+) -> None:
     locale = LOCALES[COMMANDS.index((line, code)) % len(LOCALES)]
-    assert run(project, line, **locale).returncode == code, locale
+    if "LC_ALL" in locale:  # it decides also how the interpreter reads arguments and names of files
+        env = {**os.environ, **locale}
+        done = subprocess.run([SCRIPT, *line.split()], cwd=project, env=env, input=b"", capture_output=True)
+    else:
+        done = dynoctl(*line.split(), cwd=project, **locale)
+    assert checked(done).returncode == code, locale
 
 
 def test_what_a_terminal_cannot_show_is_escaped_and_our_symbols_are_ascii() -> None:
@@ -108,7 +113,7 @@ def test_what_a_terminal_cannot_show_is_escaped_and_our_symbols_are_ascii() -> N
     ],
 )
 def test_a_closed_or_full_stream_is_no_crash(project: Path, line: str, closed: str, code: int) -> None:
-    done = subprocess.run(["sh", "-c", f'"$0" {line} {closed}', DYNOCTL], cwd=project, capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", f'"$0" {line} {closed}', SCRIPT], cwd=project, capture_output=True, text=True)
     assert not re.search("Traceback|internal error|Exception ignored", done.stdout + done.stderr), done
     assert done.returncode == code, done
 
@@ -116,7 +121,7 @@ def test_a_closed_or_full_stream_is_no_crash(project: Path, line: str, closed: s
 @pytest.mark.parametrize("line", ["config", "schema", "apply --auto-approve --json"])
 def test_a_reader_that_leaves_is_no_crash(project: Path, line: str) -> None:
     script = f'{{ "$0" {line}; echo $? >&3; }} 3>&2 2>&1 | :'
-    done = subprocess.run(["sh", "-c", script, DYNOCTL], cwd=project, capture_output=True, text=True)
+    done = subprocess.run(["sh", "-c", script, SCRIPT], cwd=project, capture_output=True, text=True)
     assert done.stderr.strip() in ("0", "1", "4"), done.stderr
 
 
@@ -132,8 +137,8 @@ def test_a_reader_that_leaves_is_no_crash(project: Path, line: str) -> None:
         ("apply --json --nope", 1, "No such option"),
     ],
 )
-def test_json_output_ends_with_a_report(project: Path, line: str, code: int, says: str) -> None:
-    done = run(project, line)
+def test_json_output_ends_with_a_report(project: Path, dynoctl: Dynoctl, line: str, code: int, says: str) -> None:
+    done = checked(dynoctl(*line.split(), cwd=project))
     last = json.loads(done.stdout.splitlines()[-1])
     assert (last["type"], last["exit_code"], last["ok"]) == ("report", code, False) and done.returncode == code
     assert says in last["error"]["summary"]
@@ -144,7 +149,7 @@ def test_json_output_ends_with_a_report_after_a_signal(project: Path, tmp_path: 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         manifest = (project / "dyno.yaml").read_text("utf-8").replace("port: 1}", f"port: {silent.getsockname()[1]}}}")
         (tmp_path / "dyno.yaml").write_text(manifest.replace("source: .", f"source: {project}"), encoding="utf-8")
-        argv = [DYNOCTL, "apply", "--auto-approve", "--json"]
+        argv = [SCRIPT, "apply", "--auto-approve", "--json"]
         process = subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         with silent.accept()[0]:
             process.send_signal(number)
