@@ -253,7 +253,7 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
         if problem is None:
             found[path] = from_url(backing.adapter, url)
         else:
-            problems.append(Diagnostic(problem.summary, path=f"{path}/url", expected=problem.expected))
+            problems.append(Diagnostic(problem.summary, f"{path}/url", expected=problem.expected, hint=problem.hint))
     return found
 
 
