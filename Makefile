@@ -41,8 +41,8 @@ coverage: $(VENV)/.done  ## Measure the branch coverage of the unit, golden and 
 	@$(PY) -m coverage report --include='infra/engine/*,infra/plan/*,infra/state/*' --fail-under=0
 	@printf 'Total coverage of the unit, golden and simulation tests, in %%: '; $(PY) -m coverage report --format=total
 
-agreement: $(VENV)/.done  ## Compare ignore rules and schedules with git and systemd in generated cases
-	@.ci/packages git systemd
+agreement: $(VENV)/.done  ## Compare ignore rules, schedules and URLs with git, systemd, Ruby and libpq in generated cases
+	@.ci/packages git systemd ruby ruby-pg
 	$(PY) -m pytest -q tests/agreement
 
 lint: $(VENV)/.done  ## Run ruff and mypy

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.model import Manifest
-from infra.manifest.references import located
+from infra.manifest.references import located, secret_files
 from infra.model import paths
 from infra.model.command_line import argv
 from infra.model.formation import Formation
@@ -109,16 +110,17 @@ class Everything:
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app
         directories = (*stack.writable, *(volume.path for volume in stack.volumes))
-        tree = scan(app.source, directories, _manifests(manifest))
+        tree = scan(app.source, directories, _manifests(manifest), secret_files(manifest))
+        left_out = tuple(os.fsdecode(path) for path in tree.left_out)
         if not app.build:
-            return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)))
+            return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)), left_out=left_out)
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
         work = build.Build(app.name, tree, app.build, environment, stack.environment.get("PATH", ""), directories)
 
         def made(session: Session | None, say: Progress) -> Upload:
             return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say)))
 
-        return Slug(work.digest, made, app.build, manifest.builder)
+        return Slug(work.digest, made, app.build, manifest.builder, left_out)
 
     def desired(
         self,

@@ -20,7 +20,7 @@ def config(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     are masked."""
     from infra.errors import ManifestInvalid
     from infra.manifest import check
-    from infra.manifest.load import Unusable
+    from infra.manifest.nodes import Unusable
     from infra.manifest.overlays import load_all
     from infra.views import config as view
     from infra.views.style import Style, wanted

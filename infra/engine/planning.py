@@ -27,6 +27,9 @@ from infra.plan.policy import check
 from infra.plan.unseen import unseen_routers
 from infra.state.release_body import content
 
+NAMED = 5
+"""How many files a note names."""
+
 
 def plan(inputs: Inputs) -> Plan:
     """The plan with the results of the manifest's checks."""
@@ -160,6 +163,8 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         selection=inputs.request.selection,
         routers=routers,
     )
+    if inputs.slug.left_out and inputs.stored is None:
+        planned = replace(planned, notes=(*planned.notes, _without(inputs.slug.left_out)))
     plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
     inputs.request.selection.check_patterns([*unreachable, *found], {**formation.before, **formation.homes})
     inputs.request.selection.check_replaced(plan.changes, _not_restarted(inputs, formation))
@@ -225,6 +230,15 @@ def _explained(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: M
         slug="" if inputs.slug is None else inputs.slug.digest,
     )
     return replace(plan, changes=upgrade.explain(plan.changes, why))
+
+
+def _without(files: Sequence[str]) -> str:
+    """The note of the credentials that are not in the slug."""
+    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    return (
+        f"left out of the slug, as credentials: {', '.join(files[:NAMED])}{more}; to confirm it, list them in "
+        f".slugignore; to put one back, add the line !{files[0]} to it"
+    )
 
 
 def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:

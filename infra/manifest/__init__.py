@@ -28,7 +28,7 @@ def check(
     """The manifest and (), or None and every error, in the order of the file."""
     from infra.manifest import overlays, schema, semantics
     from infra.manifest.build import build
-    from infra.manifest.load import Unusable
+    from infra.manifest.nodes import Unusable
 
     try:
         document, problems, files = overlays.load_all(file, destination)

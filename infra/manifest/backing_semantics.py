@@ -34,7 +34,7 @@ def _backing(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterat
                 (*path, key), f"{key} and url cannot be combined", key=True, hint=f"remove {key} or url"
             )
         if isinstance(url, str) and (problem := check_url(url, adapter)) is not None:
-            yield document.diagnostic((*path, "url"), problem.summary, expected=problem.expected)
+            yield document.diagnostic((*path, "url"), problem.summary, expected=problem.expected, hint=problem.hint)
         return
     if "host" not in entry:
         yield document.diagnostic(

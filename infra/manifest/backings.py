@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import quote, urlencode
 
-from infra.manifest.urls import has_password, split
+from infra.manifest.urls import has_password, parse
 from infra.sensitive import Sensitive, reveal
 
 Text = str | Sensitive
@@ -42,21 +42,20 @@ def from_url(adapter: str, url: Text) -> Service:
     """Split a URL. Every part of a sensitive URL is sensitive; a password always is."""
     keep: Callable[[str], Text] = partial(Sensitive, common=True) if isinstance(url, Sensitive) else str
     text = reveal(url)
-    parts = split(text)
+    parts = parse(text)
     if parts is None or parts.scheme == "unix":
         return Service(adapter, url, "", 0)
     if parts.scheme in ("mysql", "mariadb"):  # ActiveRecord has no adapter of that name
         text = f"mysql2:{text.partition(':')[2]}"
-    password = unquote(parts.password or "")
     return Service(
         adapter=adapter,
         url=Sensitive(text) if isinstance(url, Sensitive) or has_password(text) else text,
-        host=keep(parts.hostname or ""),
+        host=keep(parts.host),
         port=parts.port or PORTS[adapter],
-        name=keep(unquote(parts.path.lstrip("/"))),
-        user=keep(unquote(parts.username or "")),
-        password=Sensitive(password) if password else "",
-        options=dict(parse_qsl(parts.query)),
+        name=keep(parts.path),
+        user=keep(parts.user),
+        password=Sensitive(parts.password) if parts.password else "",
+        options=dict(parts.query),
     )
 
 
@@ -71,7 +70,7 @@ def from_parts(
     addresses = _addresses(host, number)
     text = f"{SCHEMES[adapter]}://{login + '@' if login else ''}{addresses}"
     text += f"/{quote(name, safe='')}" if name else ""
-    text += f"?{urlencode(options)}" if options else ""
+    text += f"?{urlencode(options, quote_via=quote)}" if options else ""
     secret = isinstance(user, Sensitive) or bool(reveal(password))
     hidden = Sensitive(reveal(password)) if reveal(password) else ""
     return Service(

@@ -12,7 +12,8 @@ import yaml
 
 from infra.errors import DynoctlError
 from infra.manifest.document import Document
-from infra.manifest.load import Unusable, parse
+from infra.manifest.load import parse
+from infra.manifest.nodes import Unusable
 
 _NUMBER = re.compile(r"((?:[&!]\S*\s+)*)([-+]?[0-9]+)")
 """An integer as it is written, after an anchor or a tag."""

@@ -12,8 +12,9 @@ from typing import Any
 from infra.errors import Diagnostic, Location
 from infra.manifest.document import Document, Path
 from infra.manifest.files import ALLOWED, SUFFIXES, inside, roots
-from infra.manifest.load import Unusable, load
+from infra.manifest.load import load
 from infra.manifest.model import Json
+from infra.manifest.nodes import Unusable
 from infra.manifest.paths import is_file, resolve_path
 
 _DESTINATION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

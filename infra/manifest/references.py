@@ -165,6 +165,22 @@ def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) ->
     return found
 
 
+def secret_files(manifest: Manifest) -> list[Path]:
+    """The files that the manifest takes secrets from."""
+    backings = [manifest.database, manifest.cache, *manifest.databases.values(), *manifest.caches.values()]
+    values: list[Value | None] = [*manifest.env.values(), *manifest.credentials.values()]
+    values += [value for one in backings if one is not None for value in (one.url, one.user, one.password)]
+    if manifest.router is not None:
+        values += [manifest.router.certificate, manifest.router.key]
+    base = manifest.file.resolve().parent
+    found = [
+        resolve_path(base, str(value.value))
+        for value in values
+        if isinstance(value, Reference) and value.kind == "from_file"
+    ]
+    return [*found, *([manifest.ssh.key] if manifest.ssh.key is not None else [])]
+
+
 def resolve_credentials(manifest: Manifest, resolver: Resolver) -> dict[str, Sensitive]:
     """The content of each credential by name. Raises ManifestInvalid as ``resolve_environment`` does."""
     return _files(manifest, "credentials", manifest.credentials, resolver)
@@ -237,7 +253,7 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
         if problem is None:
             found[path] = from_url(backing.adapter, url)
         else:
-            problems.append(Diagnostic(problem.summary, path=f"{path}/url", expected=problem.expected))
+            problems.append(Diagnostic(problem.summary, f"{path}/url", expected=problem.expected, hint=problem.hint))
     return found
 
 
@@ -245,7 +261,7 @@ def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
     """The same problems with their location. The file is read again for it, because locations are not kept."""
     if not problems:
         return problems
-    from infra.manifest.load import Unusable
+    from infra.manifest.nodes import Unusable
     from infra.manifest.overlays import load_all
 
     try:

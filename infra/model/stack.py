@@ -61,6 +61,8 @@ class Slug:
     """The build commands."""
     builder: str | None = None
     """The server that builds it; None is the local machine."""
+    left_out: tuple[str, ...] = ()
+    """Files of the source that hold credentials, and are not in it."""
 
 
 @dataclass(frozen=True)

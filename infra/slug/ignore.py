@@ -61,6 +61,12 @@ def ignored(rules: Iterable[Rule], path: bytes, is_directory: bool) -> bool:
     return verdict
 
 
+def matches(rule: Rule, path: bytes, is_directory: bool) -> bool:
+    """Whether a rule matches a path, negated or not."""
+    name = path if rule.whole else path.rpartition(b"/")[2]
+    return (is_directory or not rule.directories) and rule.regex.fullmatch(name) is not None
+
+
 def _rule(line: bytes) -> Rule | None:
     if not line or line.startswith(b"#"):
         return None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from infra.errors import DynoctlError
 from infra.manifest.files import read_regular
-from infra.slug import ignore
+from infra.slug import credentials, ignore
 
 IGNORE_FILE = ".slugignore"
 LARGEST_RULES = 1 << 20
@@ -74,12 +74,13 @@ class Entry:
 @dataclass(frozen=True)
 class Tree:
     """A scanned source: ``entries`` sorted by path, parents first, and ``digest`` in hex. ``patterns`` are the rules of
-    its ``.slugignore``, which is not in it."""
+    its ``.slugignore``, which is not in it. ``left_out`` are the paths of credentials that are not in it either."""
 
     source: Path
     entries: tuple[Entry, ...]
     digest: str
     patterns: tuple[bytes, ...] = ()
+    left_out: tuple[bytes, ...] = ()
 
     @property
     def size(self) -> int:
@@ -87,12 +88,41 @@ class Tree:
         return sum(entry.size for entry in self.entries)
 
 
-def scan(source: Path, directories: Sequence[str] = (), without: Collection[Path] = ()) -> Tree:
+@dataclass
+class _Choice:
+    """What the walk leaves out: by the rules of ``.slugignore``, by name, and credentials that it does not name."""
+
+    rules: tuple[ignore.Rule, ...]
+    named: tuple[ignore.Rule, ...]
+    without: frozenset[bytes]
+    secrets: frozenset[bytes]
+    left_out: list[bytes]
+
+    def is_credential(self, path: bytes, full_path: bytes, is_directory: bool) -> bool:
+        """Whether a path is left out as a credential, which is then noted."""
+        if path not in self.secrets:
+            if not credentials.is_credential(path, is_directory):
+                return False
+            if not is_directory and credentials.is_public(path, _start(full_path)):
+                return False
+        if credentials.is_named(self.named, path, is_directory):
+            return False
+        self.left_out.append(path + b"/" if is_directory else path)
+        return True
+
+
+def scan(
+    source: Path,
+    directories: Sequence[str] = (),
+    without: Collection[Path] = (),
+    secrets: Collection[Path] = (),
+) -> Tree:
     """Read ``source`` and compute its digest. ``directories`` are added to the slug if the source does not have them.
 
     The slug excludes what ``.slugignore`` at the root ignores, ``.slugignore`` itself, every ``.git`` and ``.dyno``,
     ``dyno.yaml`` and its overlays at the root, the files in ``without``, and ``.dynoctl`` at the root, which is
-    replaced.
+    replaced. It also excludes credentials (``infra.slug.credentials``, and the files in ``secrets``) that no line of
+    ``.slugignore`` puts back.
     Raises DynoctlError if the source is not a directory, a file cannot be read, or a path is not a file, a directory
     or a symbolic link.
     """
@@ -100,10 +130,17 @@ def scan(source: Path, directories: Sequence[str] = (), without: Collection[Path
         raise DynoctlError(f"{source} is not a directory", "set app.source to the directory of the app")
     root = os.fsencode(source)
     rules = _ignore_file(source)
+    choice = _Choice(
+        ignore.parse(rules),
+        credentials.naming(ignore.patterns(rules)),
+        frozenset(os.fsencode(path) for path in _below(source, without)),
+        frozenset(os.fsencode(path) for path in _below(source, secrets)),
+        [],
+    )
     entries = [
         Entry(RESERVED, Kind.DIRECTORY),
         Entry(RACKUP, Kind.FILE, 0o644, 0, _EMPTY),
-        *_walk(root, b"", ignore.parse(rules), frozenset(os.fsencode(path) for path in _below(source, without))),
+        *_walk(root, b"", choice),
     ]
     by_path = {entry.path: entry for entry in entries}
     for name in directories:
@@ -115,7 +152,7 @@ def scan(source: Path, directories: Sequence[str] = (), without: Collection[Path
     entries = list(by_path.values())
     # Sort by components: "a/b" comes before "a-b", so a directory is followed by its content.
     entries.sort(key=lambda entry: entry.path.split(b"/"))
-    return Tree(source, tuple(entries), digest(entries), ignore.patterns(rules))
+    return Tree(source, tuple(entries), digest(entries), ignore.patterns(rules), tuple(sorted(choice.left_out)))
 
 
 def digest(entries: Sequence[Entry]) -> str:
@@ -151,9 +188,7 @@ def _below(source: Path, files: Collection[Path]) -> Iterator[Path]:
             yield real.relative_to(root)
 
 
-def _walk(
-    root: bytes, folder: bytes, rules: tuple[ignore.Rule, ...], without: frozenset[bytes] = frozenset()
-) -> Iterator[Entry]:
+def _walk(root: bytes, folder: bytes, choice: _Choice) -> Iterator[Entry]:
     """Every entry below ``folder`` that is in the slug, unsorted."""
     directory = root + b"/" + folder if folder else root
     try:
@@ -166,14 +201,14 @@ def _walk(
         is_directory = child.is_dir(follow_symlinks=False)
         if child.name in NEVER or path in (RESERVED, *MANIFESTS, os.fsencode(IGNORE_FILE)) or OVERLAY.fullmatch(path):
             continue
-        if path in without:
+        if path in choice.without:
             continue
         # As in git, a negated pattern cannot include files of an ignored directory.
-        if ignore.ignored(rules, path, is_directory):
+        if ignore.ignored(choice.rules, path, is_directory) or choice.is_credential(path, child.path, is_directory):
             continue
         if is_directory:
             yield Entry(path, Kind.DIRECTORY)
-            yield from _walk(root, path, rules, without)
+            yield from _walk(root, path, choice)
         elif child.is_symlink():
             yield Entry(path, Kind.LINK, content=_target(child.path))
         elif (entry := _file(child.path, path)) is not None:
@@ -205,6 +240,15 @@ def _file(full_path: bytes, path: bytes) -> Entry | None:
         except OSError as error:
             raise unreadable(full_path, error) from error
     return Entry(path, Kind.FILE, mode, size, content.digest())
+
+
+def _start(path: bytes) -> bytes:
+    """The first bytes of a file; nothing of a link or of a file that cannot be read."""
+    try:
+        with open_file(path) as stream:
+            return stream.read(credentials.START) or b""
+    except (DynoctlError, OSError):
+        return b""
 
 
 def _outputs() -> list[os.stat_result]:

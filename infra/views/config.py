@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from infra.manifest import masking
 from infra.manifest.document import Document, Mark, Path
-from infra.manifest.urls import is_secret, masked
+from infra.manifest.urls import is_secret, masked, parse
 from infra.views.style import Style
 
 _PLAIN = re.compile(r"(?:[A-Za-z_/]|\.{1,2}(?:/|$))[A-Za-z0-9_./ -]*(?<! )")
@@ -84,6 +85,8 @@ def _masked(document: Document, path: Path, value: Any) -> Any:
             return MASK if not isinstance(value, dict | list) else value
         if path[0] == "env" and path in document.scalars:
             value = document.scalars[path]
+    if named[-1] == "url" and masking.is_hidden(path) and isinstance(value, str) and parse(value) is None:
+        return MASK
     return masked(value, MASK) if isinstance(value, str) else value
 
 

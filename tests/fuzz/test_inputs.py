@@ -20,7 +20,7 @@ from infra.cli import scale, time_argument
 from infra.engine import plan_file
 from infra.errors import Diagnostic, DynoctlError
 from infra.manifest import backings, counts, cron, secrets_file, urls
-from infra.manifest.load import Unusable
+from infra.manifest.nodes import Unusable
 from infra.slug import ignore
 from infra.slug.untar import unpack
 from infra.views import diagnostics

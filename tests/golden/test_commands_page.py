@@ -41,6 +41,7 @@ Results are printed on stdout, progress and notes on stderr. With `--json`, stdo
 | variable | effect |
 |---|---|
 | `NO_COLOR` | no colour and no spinner |
+| `DYNOCTL_EXTENDS_FROM` | directories outside of the repository that `extends` may read from, separated by colons |
 | `DYNOCTL_DEBUG` | show the traceback of an unexpected failure |
 
 ## Overview

@@ -68,6 +68,9 @@ Values for from_env that the environment does not set. Mode 0600, not in git.
 .B NO_COLOR
 If set, output has no colour and no spinner.
 .TP
+.B DYNOCTL_EXTENDS_FROM
+Directories outside of the repository that extends may read from, separated by colons.
+.TP
 .B DYNOCTL_DEBUG
 If set, print a traceback for an internal error.
 """
