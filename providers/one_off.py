@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from infra.model import naming
 from infra.model.provider import Scope
 from infra.model.resource import Command
+from infra.model.sandbox import HELPER
 from providers import credentials, env_file, files, ini
-from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, inside
+from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, in_service, inside
 
 RUNTIME = "/run/systemd/system"
 
@@ -82,6 +83,8 @@ def _ended(name: str, mark: str) -> dict[str, str]:
         "Unit.After": unit,
         "Service.Type": "oneshot",
         "Service.ExecStart": exec_line(("/bin/touch", mark)),
+        **in_service(HELPER),
+        "Service.ReadWritePaths": ini.quote(mark.rpartition("/")[0]),
     }
 
 
