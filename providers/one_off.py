@@ -65,7 +65,7 @@ def commands(
     last = name
     if mark:
         last = f"{name}.ended"
-        write.append(files.write(_file(last), ini.render(_ended(name, mark)), "0644", label="write the unit"))
+        write.append(files.write(_file(last), ini.render(ended(name, mark)), "0644", label="write the unit"))
     argv = ("sh", "-c", _RUN, "one-off", name, last, secret, credentials_directory(name))
     return (*write, Command(argv, timeout=timeout + 30, label=label))
 
@@ -74,7 +74,7 @@ def _file(name: str) -> str:
     return f"{RUNTIME}/{name}.service"
 
 
-def _ended(name: str, mark: str) -> dict[str, str]:
+def ended(name: str, mark: str) -> dict[str, str]:
     """A unit that systemd starts after another has succeeded. It runs as root, without the app's variables."""
     unit = f"{name}.service"
     return {

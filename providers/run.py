@@ -79,8 +79,8 @@ class Runs:
         return env_file.render({**request.variables, _COMMAND: " ".join(words)})
 
     def argv(self, app: str, base: Base, request: RunRequest) -> Sequence[str]:
-        """The ``systemd-run`` command that starts it, with all settings of its unit. It contains no secrets, and not the
-        command: that is in ``environment``."""
+        """The ``systemd-run`` command that starts it, with all settings of its unit. It has no secrets, and the command
+        is not in it but in ``environment``."""
         name = self.name(app, request.nonce)
         settings = ini.parse(base.source["unit"])
         service = {key.partition(".")[2]: value for key, value in settings.items() if key.startswith("Service.")}

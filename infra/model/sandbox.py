@@ -29,7 +29,7 @@ _HIDDEN = (
     "-/run/snapd.socket -/run/snapd-snap.socket",
     # The units and routes of other apps: names, addresses and variables that are no secrets.
     f"-/etc/systemd -{paths.VOLUMES} -/srv/dyno",
-    "-/sys/fs/cgroup",
+    "-/sys/fs/cgroup -/run/log -/var/log/journal -/etc/sudoers.d",
     " ".join(f"-/proc/{name}" for name in _PROC),
 )
 
@@ -97,7 +97,7 @@ BUILD: dict[str, str] = {
     **SANDBOX,
     "MemoryMax": "75%",
     "MemorySwapMax": "0",
-    "TasksMax": "4096",
+    "TasksMax": "512",
     "LimitNOFILE": "65536",
     "CPUWeight": "20",
 }

@@ -86,7 +86,7 @@ _SCRIPT = """\
 root=$1 user=$2 state=$3 service=$4 unit=$5 action=$6 app=$7 kind=$8 main=$9
 shift 9; sound=$1 fresh=$2
 umask 027
-mkdir -p "$root" && chmod 0755 "${root%/*}" "$root" || exit
+mkdir -p "$root" && chmod 0711 "${root%/*}" "$root" || exit
 old=$(readlink "$root/live" 2>/dev/null)
 for stale in "$root"/gen.*; do [ "$stale" = "$root/$old" ] || rm -rf "$stale"; done
 new=$(mktemp -d "$root/gen.XXXXXXXX") || exit
