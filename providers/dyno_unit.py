@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from infra.manifest.model import Health
 from infra.model import naming, paths
 from infra.model.resource import Attributes
+from infra.model.sandbox import SANDBOX, joined
 from infra.model.volume import volume_path
 from providers import credentials, ini, volume
-from providers.sandbox import SANDBOX
 from providers.unit import READY_TIMEOUT
 
 BOUND = {"rackup": f"{paths.GENERATED}/config.ru", "server_config": f"{paths.GENERATED}/server.rb"}
@@ -125,16 +125,16 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
     binds = [f"{paths.mount(dyno.app, dyno.slug)}:{paths.APP_DIRECTORY}"]
     binds += [f"{paths.launch_file(dyno.app, kind, digest)}:{BOUND[kind]}" for kind, digest in dyno.files.items()]
     environment = {**dyno.environment, **variables}
-    temporary = [SANDBOX["TemporaryFileSystem"]]
+    temporary = []
     if dyno.files:
         temporary.append(f"{paths.GENERATED}:ro,nosuid,nodev,noexec,mode=0755,size=64k")
     temporary += [
         f"{paths.APP_DIRECTORY}/{path}:rw,nosuid,nodev,mode=1777,size={dyno.memory}" for path in dyno.writable
     ]
+    own = {"TemporaryFileSystem": "\n".join(temporary)} if temporary else {}
     return {
         "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
         "Service.WorkingDirectory": paths.APP_DIRECTORY,
-        "Service.BindReadOnlyPaths": "\n".join(binds),
         "Service.Environment": "\n".join(ini.environment(name, environment[name]) for name in sorted(environment)),
         "Service.EnvironmentFile": env_file,
         # An app server lets its workers finish their requests; a command of the manifest may have children of any kind.
@@ -145,9 +145,7 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
         "Service.MemorySwapMax": "0",
         "Service.TasksMax": "256",
         "Service.LimitNOFILE": "65536",
-        **{f"Service.{key}": value for key, value in SANDBOX.items()},
-        "Service.TemporaryFileSystem": "\n".join(temporary),
-        **_volumes(dyno),
+        **in_service(joined({"BindReadOnlyPaths": "\n".join(binds)}, SANDBOX, own, _volumes(dyno))),
     }
 
 
@@ -163,9 +161,9 @@ def _volumes(dyno: DynoUnit) -> dict[str, str]:
         return {}
     binds = [f"{volume_path(dyno.app, name)}:{paths.APP_DIRECTORY}/{at}" for name, at in sorted(dyno.volumes.items())]
     return {
-        "Service.BindPaths": "\n".join(binds),
-        "Service.SupplementaryGroups": volume.group(dyno.app),
-        "Service.UMask": "0007",
+        "BindPaths": "\n".join(binds),
+        "SupplementaryGroups": volume.group(dyno.app),
+        "UMask": "0007",
     }
 
 
@@ -201,7 +199,14 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.ExecStopPost": f"+/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {steady[1:]}'",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
     }
-    return settings | {f"Service.{key}": value for key, value in SANDBOX.items()}
+    # The lines that run as root see the unit's mounts, too. Nobody else may connect to systemd's own socket.
+    manager = {"BindReadOnlyPaths": "-/run/systemd/private -/run/systemd/system"}
+    return settings | in_service(joined(SANDBOX, manager))
+
+
+def in_service(settings: Mapping[str, str]) -> dict[str, str]:
+    """Settings as they are named in a unit file."""
+    return {f"Service.{key}": value for key, value in settings.items()}
 
 
 def health_arguments(health: Health) -> list[str]:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from infra.model import naming
 from infra.model.provider import Scope
 from infra.model.resource import Command
+from infra.model.sandbox import HELPER
 from providers import credentials, env_file, files, ini
-from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, inside
+from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, in_service, inside
 
 RUNTIME = "/run/systemd/system"
 
@@ -64,7 +65,7 @@ def commands(
     last = name
     if mark:
         last = f"{name}.ended"
-        write.append(files.write(_file(last), ini.render(_ended(name, mark)), "0644", label="write the unit"))
+        write.append(files.write(_file(last), ini.render(ended(name, mark)), "0644", label="write the unit"))
     argv = ("sh", "-c", _RUN, "one-off", name, last, secret, credentials_directory(name))
     return (*write, Command(argv, timeout=timeout + 30, label=label))
 
@@ -73,7 +74,7 @@ def _file(name: str) -> str:
     return f"{RUNTIME}/{name}.service"
 
 
-def _ended(name: str, mark: str) -> dict[str, str]:
+def ended(name: str, mark: str) -> dict[str, str]:
     """A unit that systemd starts after another has succeeded. It runs as root, without the app's variables."""
     unit = f"{name}.service"
     return {
@@ -82,6 +83,8 @@ def _ended(name: str, mark: str) -> dict[str, str]:
         "Unit.After": unit,
         "Service.Type": "oneshot",
         "Service.ExecStart": exec_line(("/bin/touch", mark)),
+        **in_service(HELPER),
+        "Service.ReadWritePaths": ini.quote(mark.rpartition("/")[0]),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from infra.model import naming, paths
 from infra.model.command_line import argv
 from infra.model.provider import Fragment
 from infra.model.run_request import Base, RunRequest
+from infra.model.sandbox import SINCE
 from providers import env_file, ini, one_off, shown
 
 CPU = "100%"
@@ -19,14 +21,24 @@ STOP_SECONDS = "10"
 
 _SLUG = re.compile(r"^/srv/dyno/[^/]+/([0-9a-f]{64}):/app$", re.MULTILINE)
 
+_VERSION = re.compile(r"^systemd ([0-9]{3})\b", re.MULTILINE)
+
 _LEFT_OUT = frozenset(
     {"Type", "User", "Group", "ExecStart", "Restart", "RestartSec", "SyslogIdentifier", "CPUQuota", "Environment"}
     | {"EnvironmentFile", "KillMode", "KillSignal", "TimeoutStopSec", "Slice"}
 )
 """Settings that belong to the dyno itself; the others belong to the release and the sandbox, and are kept."""
 
-# The first process returns the command's exit status, or 128 plus its signal. Signals reach the command only.
-_WAIT = 'trap : HUP INT QUIT TERM; "$@"; exit $?'
+_COMMAND = "DYNOCTL_COMMAND"
+"""The variable with the command's words. The arguments of a unit are shown to every user of the server; variables of an
+env file are not."""
+
+# The first process returns the command's exit status, or 128 plus its signal. Signals reach the command only. Each word
+# is followed by an x, as a shell would remove its newlines at the end.
+_WAIT = (
+    f'set --; for word in ${_COMMAND}; do word=$(printf %s "$word" | base64 -d); set -- "$@" "${{word%x}}"; done; '
+    f'unset word {_COMMAND}; trap : HUP INT QUIT TERM; "$@"; exit $?'
+)
 
 
 class Runs:
@@ -46,7 +58,7 @@ class Runs:
                 texts.setdefault(f"{unit}.service", []).append(text)
             else:
                 properties.append(line)
-        states = shown.parse("\n".join(properties))
+        states, version = shown.parse("\n".join(properties)), _VERSION.search(output)
         found = []
         for unit, lines in texts.items():
             settings = ini.parse("\n".join(lines))
@@ -55,21 +67,23 @@ class Runs:
             if settings.get(f"Unit.{naming.APP}") != app or not naming.DYNO_NAME.match(dyno) or slug is None:
                 continue
             up = states.get(unit, {}).get("ActiveState") == "active"
-            found.append(Base(dyno, slug[1], up, {"unit": "\n".join(lines)}))
+            found.append(Base(dyno, slug[1], up, {"unit": "\n".join(lines), "systemd": version[1] if version else "0"}))
         return found
 
     def name(self, app: str, nonce: str) -> str:
         return one_off.name(one_off.RUN, app, nonce)
 
     def environment(self, request: RunRequest) -> str:
-        return env_file.render(request.variables)
+        line = request.arguments[0] if len(request.arguments) == 1 else tuple(request.arguments)
+        words = (base64.b64encode(f"{word}x".encode()).decode() for word in argv(line))
+        return env_file.render({**request.variables, _COMMAND: " ".join(words)})
 
     def argv(self, app: str, base: Base, request: RunRequest) -> Sequence[str]:
-        """The ``systemd-run`` command that starts it, with all settings of its unit. It contains no secrets."""
+        """The ``systemd-run`` command that starts it, with all settings of its unit. It has no secrets, and the command
+        is not in it but in ``environment``."""
         name = self.name(app, request.nonce)
         settings = ini.parse(base.source["unit"])
         service = {key.partition(".")[2]: value for key, value in settings.items() if key.startswith("Service.")}
-        line = request.arguments[0] if len(request.arguments) == 1 else tuple(request.arguments)
         mode = {"terminal": ["--pty", "--wait"], "pipe": ["--pipe", "--wait"], "detached": []}[request.mode]
         options = [
             *("--quiet", "--collect", *mode, "--service-type=exec", f"--unit={name}"),
@@ -93,10 +107,12 @@ class Runs:
         if "Unit.RequiresMountsFor" in settings:  # the file systems of its volumes
             values["RequiresMountsFor"] = settings["Unit.RequiresMountsFor"]
         for key, value in values.items():
+            if int(base.source.get("systemd", "0")) < SINCE.get(key, 0):
+                continue  # systemd-run refuses what it does not know
             for part in value.split("\n"):
                 options += ["-p", f"{key}={part.replace('%%', '%')}"]
         # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
-        words = [word.replace("$", "$$") for word in ("/bin/sh", "-c", _WAIT, one_off.RUN, *argv(line))]
+        words = [word.replace("$", "$$") for word in ("/bin/sh", "-c", _WAIT, one_off.RUN)]
         return ["systemd-run", *options, "--", *words]
 
 
@@ -115,6 +131,7 @@ for file in $(grep -lsx "X-Dynoctl-App=$app" /etc/systemd/system/dyno-*.service)
   case $file in *-ready.service) ;; *) set -- "$@" "${file##*/}" ;; esac
 done
 [ $# -gt 0 ] || exit 0
+systemctl --version
 systemctl show -p Id,ActiveState -- "$@"
 cd /etc/systemd/system && grep -Hs '' -- "$@"
 :

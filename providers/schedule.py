@@ -8,9 +8,10 @@ from infra.manifest.model import Schedule as Wanted
 from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Found
+from infra.model.sandbox import HELPER
 from providers import credentials, drop_ins, files, ini, shown, timer_moves, unit
 from providers.base import Base
-from providers.dyno_unit import DynoUnit, exec_line, file_systems, inside, percent
+from providers.dyno_unit import DynoUnit, exec_line, file_systems, in_service, inside, percent
 
 PATIENCE = 60
 """Seconds that a current run has to finish before the schedule is removed, or cannot move."""
@@ -197,12 +198,7 @@ def _due(app: str, name: str) -> dict[str, str]:
         "Service.Type": "oneshot",
         "Service.TimeoutStartSec": "infinity",
         "Service.ExecStart": exec_line(["/bin/sh", "-c", _WAIT, "due", f"{name}.service"]),
-        "Service.NoNewPrivileges": "yes",
-        "Service.ProtectSystem": "strict",
-        "Service.ProtectHome": "yes",
-        "Service.PrivateNetwork": "yes",
-        "Service.PrivateDevices": "yes",
-        "Service.MemoryMax": "64M",
+        **in_service(HELPER),
     }
 
 

@@ -22,6 +22,9 @@ from infra.remote.session import Session
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TTL = re.compile(r"(\d+)([smhd]?)")
+LONGEST = 64 << 10
+"""Bytes of a command. It is passed in one variable, which Linux limits to 128 KiB."""
+
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -58,6 +61,10 @@ def arguments(given: Sequence[str]) -> tuple[str, ...]:
     """The arguments of the command. Raises DynoctlError if they cannot be sent to a server."""
     if not all(_printable(argument) for argument in given):
         raise DynoctlError("invalid command: not UTF-8, or with a NUL byte")
+    if (size := sum(len(argument.encode()) + 1 for argument in given)) > LONGEST:
+        raise DynoctlError(
+            f"the command is too long: {size >> 10} KiB of at most {LONGEST >> 10} KiB", "pass data on standard input"
+        )
     return tuple(given)
 
 

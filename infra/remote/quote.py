@@ -7,9 +7,9 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
-from infra.model import paths
 from infra.model.provider import Fragment
 from infra.model.resource import Command
+from infra.model.sandbox import BUILD, SINCE
 
 # The server's locale, aliases and PATH must not change what our scripts read or print.
 PRELUDE = """\
@@ -96,21 +96,32 @@ def batch(commands: Sequence[Command], nonce: str) -> str:
     return "".join(parts)
 
 
-# A sandboxed transient unit with a dynamic user and a private /tmp, in which the whole build happens, and a time limit.
-# It is not a dyno: it has no memory limit, and it may fetch gems from the network.
+# A transient unit with a dynamic user and a private /tmp, in which the whole build happens, and a time limit. It is in
+# the sandbox of a dyno, and may fetch gems from the network. systemd-run refuses settings newer than itself.
 _BUILD = """\
 { unit=dynoctl-build-$$; trap 'systemctl stop "$unit" 2>/dev/null' EXIT HUP TERM; }
-systemd-run --quiet --pipe --wait --collect --unit="$unit" -p DynamicUser=yes -p ProtectHome=yes \\
-  -p PrivateDevices=yes -p ProtectKernelTunables=yes -p ProtectControlGroups=yes -p NoNewPrivileges=yes \\
-  -p CapabilityBoundingSet= -p "InaccessiblePaths=$hidden" -p CPUWeight=20 \\
-  -p RuntimeMaxSec="$seconds" -p WorkingDirectory=/tmp "$@" sh -c '
+systemd=$(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')
+set --
+SETTINGS
+systemd-run --quiet --pipe --wait --collect --unit="$unit" -p DynamicUser=yes "$@" \\
+  -p RuntimeMaxSec="$seconds" -p WorkingDirectory=/tmp VARIABLES sh -c '
 mkdir /tmp/app && cd /tmp/app && tar -xf - || exit
 for command; do
   printf "\\$ %s\\n" "$command" >&2
   sh -c "$command" </dev/null >&2 || { status=$?; printf "\\nended with status %s\\n" "$status" >&2; exit $status; }
 done
-tar -cf - .' build "$@"
+tar -cf - .' build COMMANDS
 """
+
+
+def _settings(settings: Mapping[str, str]) -> str:
+    """Lines that add the settings of a unit to the arguments of systemd-run, if ``$systemd`` knows them."""
+    lines = []
+    for key, value in settings.items():
+        add = "".join(f" -p {shlex.quote(f'{key}={part}')}" for part in value.split("\n"))
+        since = f'[ "${{systemd:-0}}" -lt {SINCE[key]} ] || ' if key in SINCE else ""
+        lines.append(f'{since}set -- "$@"{add}\n')
+    return "".join(lines)
 
 
 def building(commands: Sequence[str], environment: Mapping[str, str], path: str, seconds: int, ready: str) -> str:
@@ -120,7 +131,8 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     words = shlex.join([f"--setenv={name}={value}" for name, value in variables.items()])
     # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
     words_ = [command.replace("$", "$$") for command in commands]
-    text = _BUILD.replace('"$@" sh -c', f"{words} sh -c").replace('build "$@"', f"build {shlex.join(words_)}")
+    text = _BUILD.replace("SETTINGS\n", _settings(BUILD)).replace("VARIABLES", words)
+    text = text.replace("COMMANDS", shlex.join(words_))
     # One compound command, so that the shell has read all of it before the tar follows on stdin.
-    variables = {"seconds": str(seconds), "ready": ready, "hidden": paths.HIDDEN}
+    variables = {"seconds": str(seconds), "ready": ready}
     return f"{PRELUDE}{assign(variables)}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"

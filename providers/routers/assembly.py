@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from infra.model import paths
 from infra.model.resource import Command
+from infra.model.sandbox import ROUTER
 from providers import files, ini
 from providers.routers.contract import STATE, USER, Kind
-from providers.sandbox import SANDBOX
 
 INCOMING = f"{paths.ROUTER}/incoming"
 SERVICE = paths.ROUTER_SERVICE
@@ -20,8 +20,6 @@ TIMEOUT = 120
 
 def unit(kind: Kind) -> str:
     """The text of the router's unit, which all apps on a server share."""
-    less = {**SANDBOX, "PrivateUsers": "no", "SystemCallFilter": "@system-service\n~@privileged"}
-    bind = dict.fromkeys(("CapabilityBoundingSet", "AmbientCapabilities"), "CAP_NET_BIND_SERVICE")
     settings = {
         "Unit.Description": f"{kind.name}, the router of dynoctl's apps",
         "Unit.Wants": "network-online.target",
@@ -37,7 +35,7 @@ def unit(kind: Kind) -> str:
         "Service.RestartSec": "1",
         "Service.TimeoutStopSec": "30",
         "Service.LimitNOFILE": "65536",
-        **{f"Service.{key}": value for key, value in {**less, **bind}.items()},
+        **{f"Service.{key}": value for key, value in ROUTER.items()},
         "Install.WantedBy": "multi-user.target",
     }
     return ini.render(settings)
@@ -88,7 +86,7 @@ _SCRIPT = """\
 root=$1 user=$2 state=$3 service=$4 unit=$5 action=$6 app=$7 kind=$8 main=$9
 shift 9; sound=$1 fresh=$2
 umask 027
-mkdir -p "$root" && chmod 0755 "${root%/*}" "$root" || exit
+mkdir -p "$root" && chmod 0711 "${root%/*}" "$root" || exit
 old=$(readlink "$root/live" 2>/dev/null)
 for stale in "$root"/gen.*; do [ "$stale" = "$root/$old" ] || rm -rf "$stale"; done
 new=$(mktemp -d "$root/gen.XXXXXXXX") || exit

@@ -1,0 +1,132 @@
+"""The sandbox: the systemd settings of every unit that runs anything of an app or for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from infra.model import paths
+
+_RUN_SYSTEMD = "/run/systemd"
+
+# What a process of an app needs of it: to log, to look up names of hosts, and to look up the name of its own user.
+# The rest says which units there are, with their command lines, or speaks to systemd.
+_KEPT = tuple(f"-{_RUN_SYSTEMD}/{name}" for name in ("journal", "resolve", "userdb"))
+
+# All of /proc that tells about the server and that no gem is known to read. What is left shows the processors, memory
+# and load; `ProtectProc=` hides processes, and `ProtectKernelTunables=` more.
+_PROC = (
+    *("acpi", "buddyinfo", "bus", "cmdline", "config.gz", "consoles", "crypto", "device-tree", "diskstats", "dma"),
+    *("driver", "execdomains", "fs", "interrupts", "iomem", "ioports", "irq", "key-users", "keys", "kmsg"),
+    *("kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "locks", "mdstat", "misc", "modules", "mtrr"),
+    *("pagetypeinfo", "partitions", "sched_debug", "schedstat", "scsi", "slabinfo", "softirqs", "swaps"),
+    *("sysvipc", "timer_list", "timer_stats", "tty", "vmallocinfo", "zoneinfo"),
+)
+
+_HIDDEN = (
+    paths.HIDDEN,
+    "-/run/dbus",
+    "-/run/lock",
+    "-/run/snapd.socket -/run/snapd-snap.socket",
+    # The units and routes of other apps: names, addresses and variables that are no secrets.
+    f"-/etc/systemd -{paths.VOLUMES} -/srv/dyno",
+    "-/sys/fs/cgroup -/run/log -/var/log/journal -/etc/sudoers.d",
+    " ".join(f"-/proc/{name}" for name in _PROC),
+)
+
+_CALLS = (
+    "@system-service",
+    # Each line subtracts from the first. A denied call fails with EPERM instead of killing: Ruby tries some and copes.
+    "~@privileged @resources @keyring",
+    # io_uring does what other calls do, past this filter. The others read other processes' memory or files by handle.
+    "~@aio io_uring_enter io_uring_register io_uring_setup",
+    "~kcmp name_to_handle_at process_madvise process_vm_readv process_vm_writev userfaultfd",
+)
+
+SANDBOX: dict[str, str] = {
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "AmbientCapabilities": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    # The other settings imply it; an offline rating of the unit knows it only if it is said.
+    "PrivateMounts": "yes",
+    "PrivateUsers": "yes",
+    "PrivateIPC": "yes",
+    "RemoveIPC": "yes",
+    "ProtectProc": "invisible",
+    "ProcSubset": "all",
+    "ProtectKernelTunables": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectClock": "yes",
+    "ProtectHostname": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",
+    "LockPersonality": "yes",
+    "SystemCallArchitectures": "native",
+    "SystemCallFilter": "\n".join(_CALLS),
+    "SystemCallErrorNumber": "EPERM",
+    "DevicePolicy": "closed",
+    "KeyringMode": "private",
+    # A private /dev/shm: the server's is writable by all users.
+    "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777\n"  # noqa: S108  # a tmpfs of its own
+    f"{_RUN_SYSTEMD}:ro,nosuid,nodev,noexec,size=64k,mode=0755",
+    "BindReadOnlyPaths": " ".join(_KEPT),
+    "InaccessiblePaths": "\n".join((*_HIDDEN, "-/etc/dynoctl")),
+    "UMask": "0077",
+}
+"""Directives of ``[Service]``, scored by ``systemd-analyze security``; see docs/explanation/security.md."""
+
+HELPER: dict[str, str] = {
+    **{key: value for key, value in SANDBOX.items() if key not in ("TemporaryFileSystem", "BindReadOnlyPaths")},
+    "InaccessiblePaths": "-/run/dbus -/run/lock",
+    "PrivateNetwork": "yes",
+    "RestrictAddressFamilies": "AF_UNIX",
+    "MemoryDenyWriteExecute": "yes",
+    "MemoryMax": "64M",
+    "TasksMax": "16",
+}
+"""For root's own programs in units beside an app's. They have no network, and reach systemd through its own socket."""
+
+BUILD: dict[str, str] = {
+    **SANDBOX,
+    "MemoryMax": "75%",
+    "MemorySwapMax": "0",
+    "TasksMax": "512",
+    "LimitNOFILE": "65536",
+    "CPUWeight": "20",
+}
+"""For a build: it compiles, and may fetch gems from the network."""
+
+ROUTER: dict[str, str] = {
+    **SANDBOX,
+    "CapabilityBoundingSet": "CAP_NET_BIND_SERVICE",
+    "AmbientCapabilities": "CAP_NET_BIND_SERVICE",
+    "PrivateUsers": "no",  # or the capability would not count
+    # It sets its own limits, and tells systemd when it is ready.
+    "SystemCallFilter": "\n".join((_CALLS[0], _CALLS[1].replace(" @resources", ""), *_CALLS[2:])),
+    "BindReadOnlyPaths": f"{SANDBOX['BindReadOnlyPaths']} -{_RUN_SYSTEMD}/notify",
+    "InaccessiblePaths": "\n".join(_HIDDEN),
+}
+"""For a router: it listens on ports below 1024, and reads its configuration."""
+
+SINCE: dict[str, int] = {"PrivateIPC": 248, "SocketBindDeny": 249, "SocketBindAllow": 249}
+"""Settings that versions of systemd from 247 on do not all know. A unit file may have them; ``systemd-run`` fails."""
+
+
+def joined(*settings: Mapping[str, str]) -> dict[str, str]:
+    """Settings of which later ones are added to lists of mounts and paths, and otherwise override earlier ones."""
+    found: dict[str, str] = {}
+    for each in settings:
+        for key, value in each.items():
+            added = key in _LISTS and found.get(key) and value
+            found[key] = f"{found[key]}\n{value}" if added else value
+    return found
+
+
+_LISTS = ("TemporaryFileSystem", "BindReadOnlyPaths", "InaccessiblePaths", "BindPaths")

@@ -1,0 +1,172 @@
+"""A hostile app: it attacks its server and its neighbours from a dyno, and from all else that runs for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from infra.model import naming
+from infra.model.run_request import Base, RunRequest
+from infra.model.sandbox import BUILD
+from providers import candidate, dyno_unit, ini, one_off, release_command, run
+from providers.routers import KINDS, assembly
+from tests.lab.support import APPS, Project, eventually
+
+MOST = {"router": 1.5}
+"""The highest exposure of a kind of unit, if it is not that of a dyno."""
+
+MOST_OF_A_DYNO = 1.1
+
+SEEN = (
+    "call memfd_secret",
+    "socket of family 16",
+    "socket of family 40",
+    "unshare a user namespace",
+    "chmod to setuid",
+    "connect to /run/dbus/system_bus_socket",
+    "list /run/systemd/units",
+    "list /sys/fs/cgroup",
+    "write in /run/lock",
+    "read /proc/1/cmdline",
+    "program systemctl",
+    "program ps of other users",
+    "see other processes",
+    "run from /dev/shm",
+)
+"""Attacks that succeed for an ordinary user of a server: the proof that the table can tell."""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Project]:
+    """An app that attacks in its build, in its release command, on a schedule and when it is asked to. The build and the
+    release command fail if an attack succeeds."""
+    framework = {"name": "rack", "require": "./hostile", "app": "Hostile"}
+    project = Project(tmp_path_factory.mktemp("hostile"), fleet, "hostile", APPS / "hostile", framework=framework)
+    project.manifest["servers"] = project.manifest["servers"][:1]
+    project.manifest["app"] |= {"build": ["ruby attacks.rb > built.txt 2>&1 || { cat built.txt; exit 1; }"]}
+    project.manifest["app"] |= {"writable": ["tmp"]}
+    project.manifest |= {
+        "dynos": {"web": 1, "worker": {"count": 1, "command": "sleep 100000"}},
+        "env": {"TOKEN": {"from_env": "TOKEN"}},
+        "credentials": {"key": {"from_env": "TOKEN"}},
+        "volumes": [{"name": "files", "path": "public/files"}],
+        "builder": "grid-1",
+        "release_command": "ruby attacks.rb",
+        "schedule": [
+            {"name": "attack", "every": "1h", "command": "ruby attacks.rb", "timeout": 120, "concurrency": "queue"}
+        ],
+        "router": {"kind": "nginx", "servers": ["grid-1"], "listen": 8080},
+        "checks": {"max_exposure": MOST_OF_A_DYNO},
+    }
+    project.environment["TOKEN"] = secrets.token_hex(16)
+    project.apply()
+    yield project
+    project.dynoctl("destroy", "--auto-approve", "--end-runs")
+
+
+def refused(text: str) -> None:
+    assert re.search(r"\b4\d\d attacks tried, 0 succeeded$", text, re.M), text
+
+
+def test_a_dyno_gets_nowhere(hostile: Project) -> None:
+    found = json.loads(hostile.get(hostile.ps()["web.1"], "/attacks"))
+    assert len(found) >= 400
+    assert [name for name, outcome in found.items() if outcome in ("succeeded", "hangs")] == []
+
+
+def test_nor_does_anything_else_of_the_app(hostile: Project, fleet: Any) -> None:
+    """A one-off dyno, a build and a schedule; the release command would have failed."""
+    refused(hostile.dynoctl("run", "ruby", "attacks.rb").stdout)
+    refused(hostile.dynoctl("run", "cat", "/app/built.txt").stdout)
+    fleet.exec("grid-1", "systemctl", "start", "dyno-hostile-attack-1.service")
+    refused(eventually(lambda: hostile.dynoctl("logs", "-d", "attack.1", "-n", "20").stdout))
+
+
+def test_the_attacks_succeed_without_the_sandbox(hostile: Project, fleet: Any) -> None:
+    slug = hostile.ps()["web.1"]["slug"]
+    script = f"cat /srv/dyno/hostile/{slug}*/attacks.rb > /tmp/attacks.rb; cd /tmp; "
+    script += "runuser -u deploy -- ruby /tmp/attacks.rb; rm -rf /tmp/attacks.rb /tmp/attack-*"
+    lines = fleet.exec("grid-1", "sh", "-c", script, check=False).stdout.splitlines()
+    assert set(SEEN) <= set(lines), lines
+
+
+def test_the_words_of_a_command_are_not_shown(hostile: Project, fleet: Any) -> None:
+    word = f"password-{secrets.token_hex(8)}"
+    name = hostile.dynoctl(
+        "run", "--detach", "--ttl", "60s", "ruby", "-e", "$stdout.sync = true; puts :up; sleep", word
+    )
+    unit = f"dynoctl-run-hostile.{name.stdout.strip().removeprefix('run.')}.service"
+    eventually(lambda: "up" in hostile.dynoctl("logs", "-d", name.stdout.strip()).stdout)
+    shown = fleet.exec("grid-1", "systemctl", "show", unit).stdout
+    assert "DYNOCTL_COMMAND" in shown and word not in shown
+    script = f"journalctl -q --no-pager -u {unit}; grep -rs {word} /run/systemd /run/dynoctl* && echo found"
+    assert word not in fleet.exec("grid-1", "sh", "-c", script, check=False).stdout
+    # Of the processes, only the command itself has it, and no dyno sees that.
+    lines = f"for file in /proc/[0-9]*/cmdline; do grep -qs {word[:-1]}[{word[-1]}] $file && echo $file; done"
+    having = re.findall(r"/proc/(\d+)/", fleet.exec("grid-1", "sh", "-c", lines, check=False).stdout)
+    assert having and all(unit in fleet.exec("grid-1", "cat", f"/proc/{pid}/cgroup").stdout for pid in having)
+    fleet.exec("grid-1", "systemctl", "stop", unit)
+
+
+def units(hostile: Project, fleet: Any) -> dict[str, str]:
+    """The text of a unit of each kind: those on the server, and those that are made for a moment."""
+    names = fleet.exec("grid-1", "sh", "-c", "cd /etc/systemd/system; ls dyno-hostile-*.service dynoctl-router.service")
+    texts = {name: fleet.exec("grid-1", "cat", f"/etc/systemd/system/{name}").stdout for name in names.stdout.split()}
+    web = ini.parse(texts["dyno-hostile-web-1.service"])
+    dyno = dyno_unit.DynoUnit("hostile", "web.0", ("true",), {}, "a" * 64, 250, 1 << 29, "127.0.0.1", 5000)
+    texts["candidate"] = ini.render(candidate.settings(dyno, "1"))
+    texts["release"] = ini.render(release_command.settings(dyno, "1"))
+    texts["ended"] = ini.render(one_off.ended("dynoctl-release-hostile.1", "/var/lib/dynoctl/hostile/x"))
+    base = Base("web.1", "a" * 64, True, {"unit": texts["dyno-hostile-web-1.service"], "systemd": "252"})
+    argv = run.Runs().argv("hostile", base, RunRequest(("true",), "pipe"))
+    given = [argv[number + 1] for number, word in enumerate(argv) if word == "-p"]
+    texts["one-off"] = "\n".join(["[Service]", *given, "ExecStart=/bin/true"]) + "\n"
+    build = {f"Service.{key}": value for key, value in BUILD.items()}
+    texts["build"] = ini.render({"Service.ExecStart": "/bin/true", "Service.DynamicUser": "yes", **build})
+    for kind in KINDS.values():
+        texts[f"router-{kind.name}"] = assembly.unit(kind)
+    assert web[f"Unit.{naming.APP}"] == "hostile"
+    return texts
+
+
+def test_every_kind_of_unit_has_the_score(hostile: Project, fleet: Any) -> None:
+    texts = units(hostile, fleet)
+    kinds = ("web-1", "web-1-ready", "worker-1", "worker-1-ready", "attack-1", "attack-1-due")
+    assert {f"dyno-hostile-{kind}.service" for kind in kinds} <= texts.keys()
+    rate = "umask 077; cat > /tmp/rated.service; systemd-analyze security --no-pager"
+    rate += " --offline=yes /tmp/rated.service; rm /tmp/rated.service"
+    scores = {name: score(fleet.exec("grid-1", "sh", "-c", rate, input=text).stdout) for name, text in texts.items()}
+    most = {name: MOST["router"] if "router" in name else MOST_OF_A_DYNO for name in scores}
+    assert {name: given for name, given in scores.items() if given > most[name]} == {}
+    # What runs scores what its file does: so the figure of a plan is the true one.
+    for name in (f"dyno-hostile-{kind}.service" for kind in kinds):
+        running = fleet.exec("grid-1", "systemd-analyze", "security", "--no-pager", name).stdout
+        assert score(running) == scores[name], name
+    hostile.manifest["dynos"]["web"] = {"count": 1, "memory": "300M"}
+    assert hostile.plan()["exposure"]["web"] == {"before": MOST_OF_A_DYNO, "after": MOST_OF_A_DYNO}
+    hostile.manifest["dynos"]["web"] = 1
+
+
+def score(text: str) -> float:
+    found = re.search(r"exposure level .*: ([\d.]+)", text)
+    assert found is not None, text
+    return float(found[1])
+
+
+def test_what_a_dyno_may_see(hostile: Project) -> None:
+    """What gems read, and what a process needs: the other side of the table in docs/explanation/security.md."""
+    program = """
+      require "etc"; require "socket"; require "tempfile"; require "open3"
+      puts File.read("/proc/cpuinfo")[/^processor/], File.read("/proc/meminfo")[/^MemTotal/], File.read("/proc/loadavg")[/^\\d/] && "load"
+      puts Process.uid.positive?, Etc.nprocessors.positive?, Socket.gethostname.size.positive?
+      puts Addrinfo.tcp("localhost", 80).ip?, Tempfile.create { |file| file.write("x") }, `echo shell`
+      puts TCPServer.open("127.0.0.1", 0) { |one| TCPSocket.open("127.0.0.1", one.addr[1]) { "loopback" } }
+      puts UNIXServer.open("/tmp/socket") { "unix" }, Process.clock_gettime(Process::CLOCK_MONOTONIC).positive?
+    """
+    said = hostile.dynoctl("run", "ruby", "-e", program).stdout.split()
+    assert " ".join(said) == "processor MemTotal load true true true true 1 shell loopback unix true"
