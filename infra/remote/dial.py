@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 from contextlib import suppress
 from typing import IO
@@ -89,12 +88,15 @@ class ProxySocket(socket.socket):
     """Our end of a ProxyCommand."""
 
     process: subprocess.Popen[bytes]
-    errors: IO[bytes]
+    reader: threading.Thread
+    said = b""
+    """What the command printed to stderr at last."""
 
     def close(self) -> None:
         """End the connection and the command."""
         super().close()
-        threading.Thread(target=self._end, daemon=True).start() if self.process.poll() is None else None
+        if self.process.poll() is None:
+            threading.Thread(target=self._end, daemon=True).start()
 
     def _end(self) -> None:
         _signal(self.process, signal.SIGHUP)
@@ -104,28 +106,32 @@ class ProxySocket(socket.socket):
             _signal(self.process, signal.SIGKILL)
             self.process.wait()
 
+    def read(self, errors: IO[bytes]) -> None:
+        """Keep the end of ``errors``, so that the command never waits for us to read it."""
+        with errors:
+            while piece := errors.read1(4096):  # type: ignore[attr-defined]
+                self.said = (self.said + piece)[-500:]
+
     def complaint(self) -> str:
         """What the command printed to stderr at last, and how it ended."""
         try:
             status = self.process.wait(_GRACE)
         except subprocess.TimeoutExpired:
             status = None
-        size = self.errors.seek(0, os.SEEK_END)
-        self.errors.seek(max(0, size - 500))
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        self.reader.join(_GRACE)
+        lines = self.said.decode(errors="replace").strip().splitlines()
         said = f": {lines[-1]}" if lines else ""
         return f"{said} (exit status {status})" if status else said
 
 
 def _through(command: str) -> ProxySocket:
     ours, theirs = socket.socketpair()
-    errors = tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the socket that it belongs to
     shell = os.environ.get("SHELL") or "/bin/sh"
     end = theirs.fileno()
     try:
         # As OpenSSH: the user's shell runs it. In its own session it cannot ask on our terminal, and ends as a group.
         process = subprocess.Popen(  # noqa: S603 -- the user's own ssh_config
-            [shell, "-c", f"exec {command}"], stdin=end, stdout=end, stderr=errors, start_new_session=True
+            [shell, "-c", f"exec {command}"], stdin=end, stdout=end, stderr=subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
         ours.close()
@@ -133,7 +139,10 @@ def _through(command: str) -> ProxySocket:
     finally:
         theirs.close()
     piped = ProxySocket(fileno=ours.detach())
-    piped.process, piped.errors = process, errors
+    assert process.stderr is not None  # noqa: S101 -- a pipe
+    piped.process = process
+    piped.reader = threading.Thread(target=piped.read, args=(process.stderr,), daemon=True)
+    piped.reader.start()
     atexit.register(_signal, process, signal.SIGHUP)
     return piped
 

@@ -143,7 +143,7 @@ class Login:
 
     def __init__(self, settings: Settings, seconds: float) -> None:
         self._settings, self._seconds = settings, seconds
-        self._offered: list[str] = []
+        self.offered: list[str] = []
         self._skipped: list[Unusable] = []
 
     def authenticate(self, transport: Any) -> None:
@@ -182,7 +182,7 @@ class Login:
             algorithm = self._algorithm(transport, type_of(blob))
             if not algorithm:
                 raise Unusable(f"{identity}: PubkeyAcceptedAlgorithms or the server excludes {type_of(blob)}")
-            self._offered.append(str(identity))
+            self.offered.append(str(identity))
 
             def request(message: paramiko.Message, signature: bytes | None = None) -> None:
                 message.add_boolean(signature is not None)
@@ -229,9 +229,9 @@ class Login:
             parts.append(f"the server closed the connection{f': {transport.ended}' if transport.ended else ''}")
         if not self._settings.publickey:
             parts.append("ssh_config does not allow public keys (PubkeyAuthentication, PreferredAuthentications)")
-        elif self._offered:
-            more = f", and {len(self._offered) - _SHOWN} more" if len(self._offered) > _SHOWN else ""
-            parts.append(f"offered: {', '.join(self._offered[:_SHOWN])}{more}")
+        elif self.offered:
+            more = f", and {len(self.offered) - _SHOWN} more" if len(self.offered) > _SHOWN else ""
+            parts.append(f"offered: {', '.join(self.offered[:_SHOWN])}{more}")
         else:
             parts.append("no key available")
         parts += [f"not used: {why}" for why in self._skipped[:_SHOWN]]
@@ -246,7 +246,7 @@ class Login:
             return "name the one key of this server: ssh.key in dyno.yaml, or IdentitiesOnly yes in ssh_config"
         if hints:
             return hints[0]
-        if not self._offered:
+        if not self.offered:
             return "set ssh.key in dyno.yaml, or load a key into the agent: ssh-add"
         if methods and "publickey" not in methods:
             return "let the server accept a public key alone (AuthenticationMethods publickey in its sshd_config)"
