@@ -28,7 +28,7 @@ demo: system $(VENV)/.done  ## Boot 3 servers, plan, apply, and send requests to
 	@.ci/demo $(DYNOCTL)
 
 test: system $(VENV)/.done lint docs wheel  ## Run lint, type checks, the docs build, the wheel check and all tests, including those on lab servers
-	@.ci/packages chromium curl
+	@.ci/packages chromium curl openssh-server
 	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/simulation tests/agreement tests/lab
 
 unit: $(VENV)/.done  ## Run the unit, golden and simulation tests, which need no servers
@@ -41,8 +41,8 @@ coverage: $(VENV)/.done  ## Measure the branch coverage of the unit, golden and 
 	@$(PY) -m coverage report --include='infra/engine/*,infra/plan/*,infra/state/*' --fail-under=0
 	@printf 'Total coverage of the unit, golden and simulation tests, in %%: '; $(PY) -m coverage report --format=total
 
-agreement: $(VENV)/.done  ## Compare ignore rules, schedules and URLs with git, systemd, Ruby and libpq in generated cases
-	@.ci/packages git systemd ruby ruby-pg
+agreement: $(VENV)/.done  ## Compare ignore rules, schedules, URLs and logins with git, systemd, Ruby, libpq and OpenSSH
+	@.ci/packages git systemd ruby ruby-pg openssh-client openssh-server
 	$(PY) -m pytest -q tests/agreement
 
 lint: $(VENV)/.done  ## Run ruff and mypy

@@ -88,8 +88,10 @@ def notice_silence(transport: paramiko.Transport) -> None:
     a network that was cut would wait until the kernel gives up, after 15 minutes or more."""
     transport.set_keepalive(KEEPALIVE)
     option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux; others have only the limits of the channels
-    if option is not None and isinstance(transport.sock, socket.socket):
-        transport.sock.setsockopt(socket.IPPROTO_TCP, option, SILENCE * 1000)
+    connection = transport.sock
+    tcp = (socket.AF_INET, socket.AF_INET6)
+    if option is not None and isinstance(connection, socket.socket) and connection.family in tcp:
+        connection.setsockopt(socket.IPPROTO_TCP, option, SILENCE * 1000)
 
 
 def reason(error: BaseException) -> str:

@@ -1,220 +1,172 @@
-"""Open an SSH connection to a server; an unknown or changed host key is refused."""
+"""Open an SSH connection to a server as OpenSSH would; an unknown or changed host key is refused."""
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-import re
-import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unreachable
 from infra.model.target import Target, host_port
-from infra.remote import limits
 from infra.remote.channel import notice_silence
+from infra.remote.dial import SILENCE, DialFailed, ProxySocket, dial
+from infra.remote.host_keys import HostKeyRejected, HostKeys
+from infra.remote.login import Login, LoginRefused, transport
+from infra.remote.ssh_config import ConfigError, route
+from infra.remote.ssh_settings import Settings
 
 if TYPE_CHECKING:
     import fabric
 
-SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
-_NO_ANSWER = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
-"""Errors of a server that does not answer at all. One that refuses a connection is up."""
-
-_SILENCE = frozenset(os.strerror(number).lower() for number in _NO_ANSWER)
-
-_OPEN_FAILED = re.compile(r"open FAILED: (.*): [^:]*$")
+_PATIENCE = Target.connect_timeout
 
 
-def connect(target: Target) -> fabric.Connection:
-    """Log in to ``target``. Raises Unreachable with the cause and a hint."""
-    import fabric
-    import paramiko
-
-    config = fabric.Config()
-    kwargs: dict[str, Any] = {
-        "banner_timeout": target.connect_timeout,
-        "auth_timeout": target.connect_timeout,
-    }
-    if target.key is not None:
-        # Only the configured key is tried: with others first, sshd may stop with "too many authentication failures".
-        kwargs |= {"key_filename": str(target.key), "look_for_keys": False, "allow_agent": False}
-    gateway = None
-    if target.gateway is not None:
-        gateway = fabric.Connection(target.gateway, config=config, connect_timeout=target.connect_timeout)
-        gateway.connect_kwargs.update(kwargs)
-        _strict(gateway, target)
-    connection = fabric.Connection(
-        target.host,
-        user=target.user,
-        port=target.port,
-        config=config,
-        gateway=gateway,
-        connect_timeout=target.connect_timeout,
-        connect_kwargs=kwargs,
-    )
-    if isinstance(connection.gateway, fabric.Connection) and gateway is None:
-        _strict(connection.gateway, target)  # from ProxyJump in ssh_config
-    _strict(connection, target)
-    failure = f"cannot connect to {target.name} ({_address(connection)})"
-    through = _Gateway(connection)
+def connect(target: Target, config: Path | None = None) -> fabric.Connection:
+    """Log in to ``target``, on the way that ssh_config has for it. ``config`` is the only ssh_config to read, as with
+    ``ssh -F``. Raises Unreachable with the cause and a hint."""
     try:
-        for hop in _hops(connection):
-            through.opens(hop)
-            hop.open()
-            if hop.transport is not None:
-                notice_silence(hop.transport)
-                # A gateway that waits for the next host would otherwise be waited for as long as an hour.
-                hop.transport.channel_timeout = target.connect_timeout
-    except paramiko.BadHostKeyException as error:
-        host = target.host if target.port in (None, 22) else f"[{target.host}]:{target.port}"
-        file = f" -f {target.known_hosts}" if target.known_hosts else ""
-        raise Unreachable(
-            f"{failure}: host key verification failed: {error.key.get_name()} {fingerprint(error.key)} does not match "
-            "known_hosts; the server was reinstalled, or the connection is intercepted",
-            f"if the server was reinstalled: ssh-keygen -R '{host}'{file}",
-        ) from None
-    except paramiko.AuthenticationException as error:
-        raise Unreachable(
-            f"{failure}: authentication failed for user {connection.user}: {error}",
-            "check ssh.user and ssh.key in dyno.yaml, or load the key into the agent: ssh-add",
-        ) from None
-    except paramiko.ChannelException as error:
-        reason = through.reason() or str(error)
-        raise Unreachable(
-            f"{failure}: through {through.name}: {reason}",
-            "check that the server is up, and that its address and port are correct as the gateway sees them",
-            silent=not through.failed and reason in _SILENCE,
-        ) from None
-    except paramiko.PasswordRequiredException:
-        raise Unreachable(
-            f"{failure}: the key {target.key} is encrypted",
-            "load the key into the agent with ssh-add, and remove ssh.key from dyno.yaml",
-        ) from None
-    except paramiko.SSHException as error:
-        raise _refused(target, failure, error, behind=not through.failed) from None
-    except TimeoutError:
-        raise Unreachable(
-            f"{failure}: {through.failed}timed out after {target.connect_timeout} s",
-            "check that the server is up and that its address and port are correct",
-            silent=not through.failed,
-        ) from None
-    except (OSError, socket.gaierror, EOFError) as error:
-        raise Unreachable(
-            f"{failure}: {through.failed}{_reason(error)}",
-            "check that the server is up, that sshd runs on it, and that its address and port are correct",
-            silent=not through.failed and _cause(error).errno in _NO_ANSWER,
-        ) from None
-    return connection
-
-
-def _hops(connection: fabric.Connection) -> list[fabric.Connection]:
-    """The gateways on the way, the first one first, and the connection itself."""
-    import fabric
-
-    via = connection.gateway
-    return [*(_hops(via) if isinstance(via, fabric.Connection) else ()), connection]
-
-
-def _strict(connection: fabric.Connection, target: Target) -> None:
-    """Refuse hosts that are not in known_hosts, which Fabric trusts by default, and answers without a limit."""
-    import paramiko
-
+        hops = route(target, config)
+    except ConfigError as error:
+        raise Unreachable(f"cannot connect to {target.name} ({target.host}): {error.summary}", error.hint) from None
     # We report errors ourselves; without a handler paramiko would log them to stderr with a traceback.
     log = logging.getLogger("paramiko")
     log.addHandler(logging.NullHandler())
     log.propagate = False
-    connection.connect_kwargs["transport_factory"] = limits.transport()
-    client = connection.client
-    client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    if target.known_hosts is not None:
-        client.load_host_keys(str(target.known_hosts))
-        return
-    listed = connection.ssh_config.get("userknownhostsfile")
-    files = [Path(name).expanduser() for name in listed.split()] if listed else [Path.home() / ".ssh/known_hosts"]
-    for path in (*files, SYSTEM_KNOWN_HOSTS):
-        if path.is_file():
-            client.load_system_host_keys(str(path))
+    failure = f"cannot connect to {target.name} ({host_port(hops[-1].host, hops[-1].port)})"
+    last: fabric.Connection | None = None
+    try:
+        for place, hop in enumerate(hops):
+            own = place == len(hops) - 1
+            prefix = failure if own else f"{failure}: the gateway {host_port(hop.host, hop.port)}"
+            last = _open(hop, last, _seconds(target, hop), prefix, own)
+    except BaseException:
+        close(last)
+        raise
+    assert last is not None  # noqa: S101 -- a route ends with its target
+    return last
 
 
-def _refused(target: Target, failure: str, error: Exception, *, behind: bool) -> Unreachable:
-    """The error of an SSH failure; ``behind`` any gateway, which is open."""
-    text = str(error)[:300]  # it may quote what the server sent
-    if "Timeout opening channel" in text:
-        return Unreachable(
-            f"{failure}: timed out after {target.connect_timeout} s",
-            "check that the server is up and that the gateway can reach its address and port",
-            silent=behind,
+def close(connection: fabric.Connection | None) -> None:
+    """Close a connection, and the gateways that it goes through."""
+    while connection is not None:
+        with suppress(Exception):  # a connection that is gone needs no word of it
+            connection.client.close()
+        connection = connection.gateway  # a Connection is false if its configuration is empty
+
+
+def _seconds(target: Target, hop: Settings) -> int:
+    """The limit of each wait: the manifest's, or that of ssh_config if the manifest has the default."""
+    return hop.connect_timeout or _PATIENCE if target.connect_timeout == _PATIENCE else target.connect_timeout
+
+
+def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: str, own: bool) -> fabric.Connection:
+    """Open one connection of the way, through ``via``. ``own``: it is the server's, not a gateway's."""
+    import fabric
+    import paramiko
+
+    keys = HostKeys(hop, direct=via is None and not hop.proxy_command)
+    # Fabric reads no file of its own: neither settings, nor Python that it would run, nor ssh_config.
+    connection = fabric.Connection(
+        hop.host,
+        user=hop.user,
+        port=hop.port,
+        config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
+        gateway=False,
+        connect_timeout=seconds,
+    )
+    # Without a key in the client's own store, every host key goes to the policy.
+    connection.client.set_missing_host_key_policy(_policy(keys))
+    login: Any = transport()
+    with _translated(failure, hop, via, seconds, own) as reached:
+        sock = dial(hop, seconds) if via is None or hop.proxy_command else _tunnel(via, hop, seconds)
+        reached.append(sock)
+        connection.connect_kwargs.update(
+            sock=sock,
+            transport_factory=partial(login, offered=keys.algorithms()),
+            auth_strategy=Login(hop, seconds),
+            banner_timeout=seconds,
+            auth_timeout=seconds,
+            channel_timeout=seconds,
         )
-    if "not found in known_hosts" in text:
-        file = target.known_hosts or "~/.ssh/known_hosts"
-        port = "" if target.port in (None, 22) else f"-p {target.port} "
-        return Unreachable(
-            f"{failure}: unknown host key: {target.host} is not in {file}",
-            f"add it, and compare its fingerprint with the server's: ssh-keyscan {port}{target.host} >> {file}",
-        )
-    if "No authentication methods available" in text:
-        return Unreachable(
-            f"{failure}: authentication failed: no key available",
-            "set ssh.key in dyno.yaml, or load a key into the agent: ssh-add",
-        )
-    return Unreachable(f"{failure}: SSH failed: {text}", "check sshd on the server: journalctl -u ssh")
+        try:
+            connection.open()
+        except BaseException:
+            connection.client.close()
+            sock.close()
+            raise
+        notice_silence(connection.transport)
+    connection.gateway = via
+    return connection
 
 
-def _address(connection: fabric.Connection) -> str:
-    return host_port(connection.host, connection.port)
+def _policy(keys: HostKeys) -> Any:
+    import paramiko
+
+    class Check(paramiko.MissingHostKeyPolicy):
+        def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+            keys.check(client.get_transport().sent_key)  # type: ignore[union-attr]
+
+    return Check()
 
 
-def _cause(error: BaseException) -> OSError:
-    inner = getattr(error, "errors", None)  # paramiko's NoValidConnectionsError hides the real reason here
-    if isinstance(inner, dict) and inner:
-        error = next(iter(inner.values()))
-    return error if isinstance(error, OSError) else OSError(None, str(error) or type(error).__name__)
+def _tunnel(via: fabric.Connection, hop: Settings, seconds: float) -> Any:
+    """A connection to the host of ``hop`` from the gateway ``via``."""
+    via.transport.open_failure = ""
+    return via.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=seconds)
 
 
-def _reason(error: BaseException) -> str:
-    cause = _cause(error)
-    text: str = cause.strerror or str(cause) or type(cause).__name__
-    return text[:1].lower() + text[1:]
+@contextmanager
+def _translated(
+    failure: str, hop: Settings, via: fabric.Connection | None, seconds: int, own: bool
+) -> Iterator[list[Any]]:
+    """Turn every exception of the libraries and of the system into Unreachable. Yields a list for the socket, once
+    there is one: from then on, something at the address has answered."""
+    import paramiko
+
+    reached: list[Any] = []
+    try:
+        yield reached
+    except (HostKeyRejected, LoginRefused) as error:
+        raise Unreachable(f"{failure}: {error.summary}", error.hint) from None
+    except DialFailed as error:
+        raise Unreachable(f"{failure}: {error.summary}", error.hint, silent=own and error.silent) from None
+    except paramiko.ChannelException as error:
+        why = via.transport.open_failure if via is not None else ""
+        text = why[:1].lower() + why[1:] or str(error.text)
+        through = f"through the gateway {host_port(via.host, via.port)}: " if via is not None else ""
+        raise Unreachable(
+            f"{failure}: {through}{text}",
+            "check that the server is up, and that its address and port are correct as the gateway sees them",
+            silent=own and text in SILENCE,
+        ) from None
+    except Exception as error:
+        text = _text(error)
+        if isinstance(error, TimeoutError) or "Timeout opening channel" in text or "No existing session" in text:
+            raise Unreachable(
+                f"{failure}: timed out after {seconds} s",
+                "check that the server is up, and that its address and port are correct",
+                silent=own and via is not None and not reached,
+            ) from None
+        proxy = next((sock for sock in reached if isinstance(sock, ProxySocket)), None)
+        if proxy is not None:
+            raise Unreachable(
+                f"{failure}: ProxyCommand of ssh_config: {text}{proxy.complaint()}",
+                f"run it by hand: {hop.proxy_command}",
+            ) from None
+        if isinstance(error, OSError | EOFError):
+            hint = "check that sshd runs on the server, and that its address and port are correct"
+            raise Unreachable(f"{failure}: {text}", hint) from None
+        raise Unreachable(f"{failure}: SSH failed: {text}", "check sshd on the server: journalctl -u ssh") from None
 
 
-class _Gateway:
-    """The last gateway of a connection, if it has one: its failure says nothing about the server behind it."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self._last: Any = None
-        self._messages: list[str] = []
-        self.name = "the gateway"
-        self.failed = ""
-        """What an error begins with as long as a gateway is not open."""
-
-    def opens(self, hop: Any) -> None:
-        """Note that a connection is opened through those before it."""
-        if self._last is not None:
-            # sshd says why it cannot reach the next host, and paramiko tells only its log.
-            log = logging.getLogger(f"paramiko.{id(self):x}")
-            handler = logging.Handler()
-            handler.emit = lambda record: self._messages.append(record.getMessage())  # type: ignore[method-assign]
-            log.addHandler(handler)
-            self._last.transport.set_log_channel(log.name)
-        if hop is self._connection:
-            self.failed = ""
-        else:
-            self._last, self.name = hop, f"the gateway {_address(hop)}"
-            self.failed = f"{self.name}: "
-
-    def reason(self) -> str:
-        """Why the gateway could not reach the server, in its own words; "" if it did not say."""
-        found = [match[1] for message in self._messages if (match := _OPEN_FAILED.search(message))]
-        return found[-1][:1].lower() + found[-1][1:] if found else ""
-
-
-def fingerprint(key: Any) -> str:
-    """A host key's fingerprint as ssh-keygen prints it: ``SHA256:...``."""
-    import base64
-    import hashlib
-
-    digest = hashlib.sha256(key.asbytes()).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+def _text(error: BaseException) -> str:
+    """An exception in words: what a server sent may be in it."""
+    text = str(getattr(error, "strerror", None) or error or "")[:300]
+    text = "".join(character if character.isprintable() else " " for character in text).strip()
+    if isinstance(error, EOFError) and not text:
+        return "the server closed the connection"
+    text = text or type(error).__name__
+    return text[:1].lower() + text[1:] if isinstance(error, OSError) else text

@@ -17,7 +17,9 @@ from infra.model.shell import RemoteBuild, Sections
 from infra.model.target import Target
 from infra.remote import limits, transfer
 from infra.remote.channel import PIECE, SILENCE, close, exit_status, reason, within
-from infra.remote.connect import connect, fingerprint
+from infra.remote.connect import close as close_connection
+from infra.remote.connect import connect
+from infra.remote.known_hosts import fingerprint
 from infra.remote.quote import ENTRY, PRELUDE, batch, entry, observation, sections
 
 if TYPE_CHECKING:
@@ -186,7 +188,7 @@ class Session:
         if transport is None:
             raise self.lost(EOFError("the connection is closed"))
         key = transport.get_remote_server_key()
-        return f"{key.get_name()} {fingerprint(key)}"
+        return f"{key.get_name()} {fingerprint(key.asbytes())}"
 
     def lost(self, error: BaseException) -> Unreachable:
         """The error for a lost connection."""
@@ -194,7 +196,7 @@ class Session:
 
     def close(self) -> None:
         """Close the connection. Its locks are released once the server notices."""
-        self._connection.close()
+        close_connection(self._connection)
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:

@@ -1,0 +1,253 @@
+"""The keys to log in with: files and the agent's, in the order in which OpenSSH tries them."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.remote.agent import Agent
+from infra.remote.host_certificate import USER, parse
+from infra.remote.known_hosts import fingerprint, key_blob
+from infra.remote.private_keys import Encrypted, NotAKey, load, public_half, sign
+from infra.remote.ssh_settings import Settings
+
+TRIES = 3
+"""How often a passphrase is asked for."""
+
+MOST = 1 << 20
+"""Bytes of a key file that are read."""
+
+
+class Unusable(Exception):
+    """A key cannot be used. Says why; ``hint`` says what to do."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
+
+
+@dataclass
+class Identity:
+    """A key, or a certificate of one, that may be offered to a server."""
+
+    blob: bytes | None
+    """The public key or certificate; None if only the private key would tell, and it is encrypted."""
+
+    name: str
+    """What a message calls it: the file, or the agent's comment."""
+
+    file: Path | None = None
+    """The private key."""
+
+    agent_blob: bytes | None = None
+    """The key in the agent that signs for it."""
+
+    private: Any = field(default=None, repr=False)
+
+    @property
+    def waits(self) -> bool:
+        """Signing may take a person, so the server is asked first whether it wants this key."""
+        return self.private is None
+
+    @property
+    def plain(self) -> bytes | None:
+        """The public key, without the certificate."""
+        try:
+            certificate = parse(self.blob) if self.blob else None
+        except ValueError:
+            return self.blob
+        return certificate.key if certificate else self.blob
+
+    def __str__(self) -> str:
+        return f"{self.name} ({fingerprint(self.plain)})" if self.plain else self.name
+
+    def signature(self, data: bytes, algorithm: str, agent: Agent | None) -> bytes:
+        """Sign ``data``. Raises Unusable or AgentError."""
+        if self.agent_blob is not None and agent is not None:
+            return agent.sign(self.agent_blob, data, algorithm)
+        return sign(self.open(), data, algorithm)
+
+    def open(self) -> Any:
+        """The private key, for which a passphrase is asked if it is encrypted. Raises Unusable."""
+        if self.private is None and self.file is not None:
+            self.private = _opened(self.file, _passphrase)
+        if self.private is None:
+            raise Unusable("there is no private key for it")
+        if self.blob is None:
+            self.blob = _public(self.private)
+        return self.private
+
+
+def identities(settings: Settings, agent: Agent | None) -> tuple[list[Identity], list[Unusable]]:
+    """The keys for a host in OpenSSH's order, and why others are left out: certificates of ssh_config, keys of
+    ssh_config that the agent holds, other keys of the agent, keys of ssh_config in files."""
+    skipped: list[Unusable] = []
+    held = agent.keys() if agent is not None else []
+    certificates = [found for file in settings.certificate_files if (found := _certificate(file, skipped)) is not None]
+    files = list(_files(settings, {blob for blob, _ in held}, skipped))
+    preferred: list[Identity] = []
+    others: list[Identity] = []
+    for blob, comment in held:
+        match = next((identity for identity in files if identity.blob == blob), None)
+        if match is not None:
+            files.remove(match)
+            match.agent_blob = blob
+            preferred.append(match)
+        elif not settings.identities_only:
+            others.append(Identity(blob, comment or "a key of the agent", agent_blob=blob))
+    ordered = [*preferred, *others, *files]
+    for certificate in certificates:
+        owner = next((identity for identity in ordered if identity.blob == certificate.plain), None)
+        if owner is None:
+            skipped.append(Unusable(f"{certificate.name}: there is no private key for this certificate"))
+            continue
+        certificate.file, certificate.agent_blob, certificate.private = owner.file, owner.agent_blob, owner.private
+    certificates = [one for one in certificates if one.file is not None or one.agent_blob is not None]
+    usable = [*certificates, *ordered]
+    for identity in [one for one in usable if one.agent_blob is None and one.file is None]:
+        usable.remove(identity)
+        skipped.append(
+            Unusable(
+                f"{identity.name}: only the public half of the key is there, and the agent does not hold it",
+                "load the private key into the agent: ssh-add",
+            )
+        )
+    return usable, skipped
+
+
+def _files(settings: Settings, held: set[bytes], skipped: list[Unusable]) -> Sequence[Identity]:
+    found: list[Identity] = []
+    for file in settings.identity_files:
+        identity = _file(file, held, skipped)
+        if identity is None:
+            continue
+        found.append(identity)
+        beside = file.with_name(file.name + "-cert.pub")
+        if not settings.certificate_files and beside.is_file():
+            certificate = _certificate(beside, skipped)
+            if certificate is not None:
+                certificate.file, certificate.private = identity.file, identity.private
+                certificate.agent_blob = identity.blob if identity.blob in held else None
+                found.append(certificate)
+    return found
+
+
+def _file(file: Path, held: set[bytes], skipped: list[Unusable]) -> Identity | None:
+    """The key in ``file``; None, and a reason unless there is no such file, if it cannot be used."""
+    try:
+        data = read(file)
+        public = public_half(file, data)
+    except Unusable as why:
+        skipped.append(why)
+        return None
+    if data is None and public is None:
+        return None
+    identity = Identity(public, str(file))
+    if public in held or data is None or key_blob(*_words(data)):  # the public half is enough, or all there is
+        return identity
+    try:
+        identity.private = _opened(file, None)
+    except Encrypted:
+        pass
+    except Unusable as why:
+        skipped.append(why)
+        return None
+    identity.file = file
+    if identity.private is not None:
+        own = _public(identity.private)
+        if public is not None and public != own:
+            skipped.append(
+                Unusable(f"{file}: {file}.pub is not its public half", f"ssh-keygen -yf {file} > {file}.pub")
+            )
+            return None
+        identity.blob = own
+    return identity
+
+
+def _public(private: Any) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    text = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return key_blob(*_words(text))
+
+
+def _words(data: bytes) -> tuple[str, str]:
+    """The first two words of a public key's file."""
+    kind, blob, *_ = [*data.decode("latin-1").split(maxsplit=2), "", ""]
+    return kind, blob
+
+
+def read(file: Path) -> bytes | None:
+    """The content of a key's file; None if there is none. Raises Unusable."""
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as stream:
+            return stream.read(MOST)
+    except OSError as error:
+        raise Unusable(f"{file}: {(error.strerror or str(error)).lower()}") from None
+
+
+def _certificate(file: Path, skipped: list[Unusable]) -> Identity | None:
+    try:
+        data = read(file)
+        if data is None:
+            return None
+        blob = key_blob(*_words(data))
+        certificate = parse(blob)
+    except (Unusable, ValueError) as error:
+        skipped.append(Unusable(f"{file}: {error}"))
+        return None
+    if certificate is None or certificate.kind != USER:
+        skipped.append(Unusable(f"{file}: not the certificate of a user"))
+        return None
+    return Identity(blob, str(file))
+
+
+def _opened(file: Path, ask: Callable[[Path, int], str] | None) -> Any:
+    """The private key in ``file``. Without ``ask``, raises Encrypted if it needs a passphrase. Raises Unusable."""
+    about = file.stat()
+    if about.st_uid == os.getuid() and about.st_mode & 0o077:
+        raise Unusable(
+            f"{file}: others may read this private key (mode {about.st_mode & 0o777:04o}), so it is not used",
+            f"chmod 600 {file}",
+        )
+    data = read(file) or b""
+    try:
+        try:
+            return load(data, None)
+        except Encrypted:
+            if ask is None:
+                raise
+        for attempt in range(TRIES):
+            try:
+                return load(data, ask(file, attempt).encode())
+            except Encrypted:
+                _passphrases.pop(file, None)
+    except NotAKey as error:
+        raise Unusable(f"{file}: {error}") from None
+    raise Unusable(f"{file}: the passphrase is wrong", f"load it into the agent: ssh-add {file}")
+
+
+_passphrases: dict[Path, str] = {}
+_asking = threading.Lock()
+
+
+def _passphrase(file: Path, attempt: int) -> str:
+    """Ask for the passphrase of a key, once for all servers. Raises Unusable without a terminal."""
+    with _asking:
+        if file not in _passphrases:
+            if not sys.stdin.isatty():
+                raise Unusable(f"{file}: the key is encrypted", f"load it into the agent: ssh-add {file}")
+            again = "The passphrase is wrong. " if attempt else ""
+            try:
+                _passphrases[file] = getpass.getpass(f"{again}Passphrase of {file}: ")
+            except (EOFError, OSError):
+                raise Unusable(f"{file}: no passphrase was given", f"load it into the agent: ssh-add {file}") from None
+        return _passphrases[file]

@@ -1,0 +1,193 @@
+"""If ``ssh HOST`` works, dynoctl works: cases of ssh_config and known_hosts, run against sshd by OpenSSH and by dynoctl."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import Unreachable
+from infra.model.target import Target
+from infra.remote.connect import close, connect
+from tests.agreement.ssh_cases import BASE, CASES, Case
+from tests.agreement.sshd import RELAY, Yard, agent, program, server
+
+AT_ONCE = 8
+LIMIT = 60
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a client connected: hosts, ports and users of all hops, and the key that the last one accepted."""
+
+    hops: tuple[str, ...]
+    key: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    way: Way | None
+    """None if it did not connect."""
+
+    said: str
+
+
+@pytest.fixture(scope="module")
+def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
+    yard = Yard(tmp_path_factory.mktemp("ssh"))
+    path = yard.path
+    for name in ("ed", "agent", "stranger", "member", "named", "expired", "carried", "open", "with space", "ca"):
+        yard.key(name)
+    yard.keys["space"] = yard.keys["with space"]
+    yard.key("locked", phrase="secret")
+    yard.key("rsa", "-b", "2048", kind="rsa")
+    yard.key("pem", "-b", "2048", "-m", "PEM", kind="rsa")
+    yard.key("pkcs8", "-m", "PKCS8", kind="ecdsa")
+    yard.key("ecdsa", kind="ecdsa")
+    for number in range(4):
+        yard.key(f"many{number}")
+    (path / "main").mkdir()
+    yard.key("token")
+    for host in ("host_ed", "host_second", "host_cert", "host_expired", "host_early", "host_user", "host_open"):
+        yard.key(host)
+    yard.key("host_rsa", "-b", "2048", kind="rsa")
+    yard.key("host_ecdsa", kind="ecdsa")
+    shutil.move(path / "token", path / yard.fill("main/<me>-key"))
+    (path / "open").chmod(0o644)
+    trusted = ("ed", "rsa", "ecdsa", "pem", "pkcs8", "token", "with space", "locked", "agent", "open")
+    (path / "authorized").write_text("".join(f"{yard.keys[name]}\n" for name in trusted))
+    yard.certify("ca", "member", "-n", yard.fill("<me>"))
+    yard.certify("ca", "named", "-n", yard.fill("<me>"))
+    shutil.move(path / "named-cert.pub", path / "named.cert")
+    yard.certify("ca", "expired", "-n", yard.fill("<me>"), "-V", "20200101:20200102")
+    yard.certify("ca", "carried", "-n", yard.fill("<me>"))
+    yard.certify("ca", "host_cert", "-h", "-n", "127.0.0.1,alias.example")
+    yard.certify("ca", "host_expired", "-h", "-V", "20200101:20200102", "-n", "127.0.0.1")
+    yard.certify("ca", "host_early", "-h", "-V", "20990101:20990102", "-n", "127.0.0.1")
+    yard.certify("ca", "host_user", "-n", "127.0.0.1")
+    yard.certify("ca", "host_open", "-h")
+    (path / "relay.py").write_text(RELAY)
+    with ExitStack() as stack:
+        ca = "TrustedUserCAKeys <dir>/ca.pub"
+        stack.enter_context(server(yard, "main", ("host_ed", "host_rsa", "host_ecdsa"), ca))
+        stack.enter_context(server(yard, "second", ("host_second",)))
+        stack.enter_context(server(yard, "tries", ("host_second",), "MaxAuthTries 2"))
+        for name, key in (
+            ("certified", "cert"),
+            ("expired", "expired"),
+            ("early", "early"),
+            ("user", "user"),
+            ("open", "open"),
+        ):
+            stack.enter_context(server(yard, name, (f"host_{key}",), f"HostCertificate <dir>/host_{key}-cert.pub"))
+        stack.enter_context(agent(yard, "one", "agent"))
+        stack.enter_context(agent(yard, "all", "agent", "locked"))
+        stack.enter_context(agent(yard, "many", *(f"many{number}" for number in range(4))))
+        stack.enter_context(agent(yard, "certificate", "carried"))
+        (path / "agent").unlink()
+        for name, text in (
+            ("included", "Host main\n  HostName 127.0.0.1\n  Port <port_main>\n"),
+            ("part", "HostName 127.0.0.1\nPort <port_main>\n"),
+            ("known in space", "[127.0.0.1]:<port_main> <key_host_ed>\n"),
+            ("known.good", "[127.0.0.1]:<port_main> <key_host_ed>\n"),
+            ("known.main", "[127.0.0.1]:<port_main> <key_host_ed>\n"),
+            ("known.revoked", "@revoked * <key_host_ed>\n"),
+            ("empty", ""),
+        ):
+            (path / name).write_text(yard.fill(text))
+        yield yard
+
+
+@pytest.fixture(scope="module")
+def outcomes(yard: Yard) -> Iterator[Mapping[str, tuple[Outcome, Outcome]]]:
+    """The outcomes of all cases, of OpenSSH and of dynoctl: most of their time is spent in waiting."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSH_AUTH_SOCK", yard.agents["one"])
+        patch.setenv("AGREEMENT_AGENT", yard.agents["one"])
+        patch.setenv("AGREEMENT_DIR", str(yard.path))
+        with Path(os.devnull).open() as nothing, ThreadPoolExecutor(AT_ONCE) as pool:
+            patch.setattr("sys.stdin", nothing)  # no terminal to ask on
+            files = {case.name: written(yard, case) for case in CASES}
+            by_openssh = pool.map(lambda case: openssh(yard, case, files[case.name]), CASES)
+            by_dynoctl = pool.map(lambda case: dynoctl(yard, case, files[case.name]), CASES)
+            yield {case.name: pair for case, *pair in zip(CASES, by_openssh, by_dynoctl, strict=True)}  # type: ignore[misc]
+
+
+def written(yard: Yard, case: Case) -> Path:
+    """Write the files of a case; return its ssh_config."""
+    name = re.sub(r"\W+", "-", case.name)
+    base = BASE if "IdentityAgent" in case.config else BASE + "  IdentityAgent none\n"
+    config = yard.path / f"{name}.config"
+    config.write_text(yard.fill(case.config + base).replace("<case>", name))
+    known = re.sub(
+        r"<hashed (.*)>", lambda match: yard.hashed(match[1], yard.keys["host_ed"]), yard.fill(case.known)
+    ).replace("<data_host_ed>", yard.keys["host_ed"].split()[1])
+    (yard.path / f"{name}.known").write_bytes(known.encode("utf-8", "surrogateescape"))
+    return config
+
+
+def openssh(yard: Yard, case: Case, config: Path) -> Outcome:
+    argv = [program("ssh", "openssh-client"), "-v", "-F", str(config), "-o", "BatchMode=yes"]
+    argv += ["-l", yard.fill(case.user)] if case.user else []
+    argv += ["-p", yard.fill(case.port)] if case.port else []
+    process = subprocess.Popen(
+        [*argv, "--", case.host, "true"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        said = process.communicate(timeout=LIMIT)[1].decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return Outcome(None, f"no end after {LIMIT} s: {process.communicate()[1].decode(errors='replace')}")
+    if process.returncode != 0:
+        return Outcome(None, said)
+    hops = re.findall(r"debug1: Authenticating to (\S+) as '(.*)'", said)
+    key = re.findall(r"debug1: Server accepts key: .* (SHA256:\S+)", said)
+    return Outcome(Way(tuple(f"{user}@{at}" for at, user in hops), key[-1]), said)
+
+
+def dynoctl(yard: Yard, case: Case, config: Path) -> Outcome:
+    port = int(yard.fill(case.port)) if case.port else None
+    try:
+        connection = connect(Target("grid-1", case.host, yard.fill(case.user) if case.user else None, port), config)
+    except Unreachable as error:
+        return Outcome(None, f"{error.summary}\nhint: {error.hint}")
+    login = connection.connect_kwargs["auth_strategy"]
+    hops: list[str] = []
+    gateway: Any = connection
+    while gateway is not None:
+        hops.insert(0, f"{gateway.user}@{gateway.host}:{gateway.port}")
+        gateway = gateway.gateway
+    close(connection)
+    key = re.findall(r"SHA256:[^)]+", login.offered[-1])
+    return Outcome(Way(tuple(hops), key[-1]), "")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_both_agree(case: Case, outcomes: Mapping[str, tuple[Outcome, Outcome]], yard: Yard) -> None:
+    theirs, ours = outcomes[case.name]
+    assert (theirs.way is not None) == case.connects, f"OpenSSH:\n{theirs.said}\ndynoctl: {ours.said}"
+    assert ours.way == theirs.way, f"OpenSSH:\n{theirs.said}\ndynoctl: {ours.said}"
+    if ours.way is not None:
+        assert ours.way.key == yard.fingerprint(case.key)
+        assert len(ours.way.hops) == case.jumps + 1
+    else:
+        assert "failed unexpectedly" not in ours.said and "Traceback" not in ours.said
+        assert ours.said.startswith("cannot connect to grid-1 (") and not ours.said.endswith("hint: "), ours.said
+
+
+def test_the_names_of_cases_are_unique() -> None:
+    assert len({case.name for case in CASES}) == len(CASES) >= 60
