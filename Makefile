@@ -29,10 +29,10 @@ demo: system $(VENV)/.done  ## Boot 3 servers, plan, apply, and send requests to
 
 test: system $(VENV)/.done lint docs wheel  ## Run lint, type checks, the docs build, the wheel check and all tests, including those on lab servers
 	@.ci/packages chromium curl openssh-server
-	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/simulation tests/agreement tests/lab
+	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/simulation tests/fuzz tests/agreement tests/lab
 
 unit: $(VENV)/.done  ## Run the unit, golden and simulation tests, which need no servers
-	$(PY) -m pytest -q -n auto tests/unit tests/golden tests/simulation
+	$(PY) -m pytest -q -n auto tests/unit tests/golden tests/simulation tests/fuzz
 
 coverage: $(VENV)/.done  ## Measure the branch coverage of the unit, golden and simulation tests, and check the minimum
 	@rm -f .coverage .coverage.*

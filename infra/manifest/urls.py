@@ -118,7 +118,8 @@ def parse(url: str) -> Url | None:
     if None in texts or any(None in option for option in options) or (port is not None and not 0 < port < 65536):
         return None
     name, user, password, path = (str(text) for text in texts)
-    return Url(scheme, name, port, user, password, path, tuple((str(key), str(value)) for key, value in options))
+    pairs = [(str(key), str(value)) for key, value in options]
+    return Url(scheme, name, port, user, password, path, query=tuple(pairs))
 
 
 def _decoded(text: str) -> str | None:
