@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from infra.model import answer
+
 UNFINISHED = "unfinished"
 OK = "ok"
 BACK = ("rejected", "reverted")
@@ -17,6 +19,9 @@ BACK = ("rejected", "reverted")
 
 RECORDED = 50
 """How many releases servers keep a record of."""
+
+LAST = 1_000_000_000
+"""No release has a number beyond this one: a record that claims it is damaged, or a lie."""
 
 RESERVED = 1000
 """Release numbers reserved for servers that are unreachable and whose records are unknown."""
@@ -68,8 +73,12 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
         if key.name in entry:
             values[key.name] = entry[key.name]
     texts = ("slug", "digest", "salt", "manifest", "who", "when", "commit", "message", "result", "on")
-    numbers = all(isinstance(values.get(name, 0), int) for name in ("number", "of"))
-    if not numbers or values.get("number", 0) < 1 or not all(isinstance(values.get(name, ""), str) for name in texts):
+    numbers = all(answer.whole(values.get(name, 0)) for name in ("number", "of"))
+    if not numbers or not 1 <= values.get("number", 0) < LAST or values.get("of", 0) >= LAST:
+        return None
+    if not all(isinstance(values.get(name, ""), str) for name in texts):
+        return None
+    if not all(isinstance(values.get(name, False), bool) for name in ("commanded", "moved")):
         return None
     try:
         return Release(**values)

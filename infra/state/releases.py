@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.errors import DynoctlError, Unreachable
+from infra.fleet import meta_record
 from infra.fleet.ask import ask_servers, summaries
-from infra.fleet.meta_record import parse_line
-from infra.model import lock_holder, paths, release
+from infra.model import answer, lock_holder, paths, release
 from infra.model.lock_holder import Holder
 from infra.model.release import Release
 from infra.model.resource import Command
@@ -54,29 +54,41 @@ class Survey:
 def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) -> Survey:
     """Read the releases of every server. Opened sessions are added to ``sessions``; the caller closes them."""
     command = Command(("sh", "-c", _LIST, "releases", paths.home(app), app))
-    answers, errors = ask_servers(targets, lambda session: session.execute(command)[1], keep=sessions)
-    found: list[list[Release]] = []
+    answers, errors = ask_servers(targets, lambda session: parse(session.execute(command)[1]), keep=sessions)
     holders: dict[int, tuple[str, ...]] = {}
-    metas: list[Mapping[str, Any]] = []
-    for server, answer in answers.items():
-        releases = []
-        for line in answer.splitlines():
-            key, _, number = line.partition(" ")
-            if key == "meta":
-                metas.append(parse_line(number))
-            elif key == "body" and number.isdigit():
-                holders[int(number)] = (*holders.get(int(number), ()), server)
-            elif (parsed := release.parse(parse_line(line))) is not None:
-                releases.append(parsed)
-        found.append(releases)
-    applying = lock_holder.holders(lock_holder.read(answer) for answer in answers.values())
-    meta = max(metas, key=_serial, default={})
-    return Survey(release.merge(found), holders, summaries(errors), applying, meta)
+    for server, told in answers.items():
+        for number in told.bodies:
+            holders[number] = (*holders.get(number, ()), server)
+    applying = lock_holder.holders(told.holder for told in answers.values())
+    meta = max((told.meta for told in answers.values()), key=meta_record.serial_of, default={})
+    found = {server: told.releases for server, told in answers.items()}
+    return Survey(release.merge(found.values()), holders, summaries(errors), applying, meta)
 
 
-def _serial(meta: Mapping[str, Any]) -> int:
-    serial = meta.get("serial")
-    return serial if isinstance(serial, int) and isinstance(meta.get("dynos"), dict) else 0
+@dataclass(frozen=True)
+class Told:
+    """What one server says about the releases."""
+
+    releases: tuple[Release, ...]
+    bodies: frozenset[int]
+    meta: Mapping[str, Any]
+    holder: str
+
+
+def parse(output: str) -> Told:
+    """Parse what a server says about the releases. Lines that cannot be read are left out."""
+    releases: list[Release] = []
+    bodies: set[int] = set()
+    meta: Mapping[str, Any] = {}
+    for line in output.splitlines():
+        key, _, rest = line.partition(" ")
+        if key == "meta":
+            meta = meta_record.parse(rest)
+        elif key == "body" and (number := answer.digits(rest)):
+            bodies.add(number)
+        elif (parsed := release.parse(answer.record(line))) is not None:
+            releases.append(parsed)
+    return Told(tuple(releases), frozenset(bodies), meta, lock_holder.read(output))
 
 
 def body(app: str, wanted: Release, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
@@ -102,7 +114,7 @@ def running(
     on a reachable server. Raises DynoctlError if no reachable server has the contents of the release."""
     surveyed = survey(app, targets, sessions)
     now = release.in_force(surveyed.releases)
-    if now is None or not _serial(surveyed.meta):
+    if now is None or not meta_record.serial_of(surveyed.meta):
         return None
     holders = surveyed.holders.get(now.number, ())
     try:
