@@ -65,8 +65,9 @@ bench: system $(VENV)/.done  ## Run the benchmarks, with ratios against a peer i
 	@.ci/packages wrk
 	@$(PY) -m tests.bench
 
-soak: system $(VENV)/.done  ## Run the long tests, a million simulated applies first
+soak: system $(VENV)/.done  ## Run the long tests, a million simulated applies and a million hostile answers first
 	@.ci/packages chromium curl
+	FUZZ=soak $(PY) -m pytest -q -n auto --dist worksteal tests/unit/test_fuzz_answers.py
 	SIMULATION=soak $(PY) -m pytest -q -n auto --dist worksteal tests/simulation
 	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/lab --soak
 

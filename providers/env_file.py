@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from infra.errors import DynoctlError
 from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
@@ -130,6 +132,7 @@ def _dyno(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".env")
 
 
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPED = str.maketrans({"\\": "\\\\", '"': '\\"', "`": "\\`", "$": "\\$"})
 
 
@@ -142,6 +145,8 @@ def render(variables: Variables) -> str:
     """The text of an env file, sorted by name."""
     lines = []
     for key in sorted(variables):
+        if not _KEY.fullmatch(key) or "\0" in reveal(variables[key]):
+            raise DynoctlError(f"cannot write config vars: invalid name or value of {ascii(key)[:80]}")
         lines.append(record(key, reveal(variables[key])) + "\n")
     return "".join(lines)
 

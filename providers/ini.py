@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from infra.errors import DynoctlError
+from infra.model.text import control
+
 Settings = Mapping[str, str]
 
 
 def render(settings: Settings) -> str:
-    """The text of a unit file. A value with newlines becomes one setting per line, as for ``Environment=``."""
+    """The text of a unit file. A value with newlines becomes one setting per line, as for ``Environment=``.
+
+    Raises DynoctlError if a value would be more than that: with any other character that ends a line (systemd ends one
+    at a carriage return, too), or with a backslash that joins the next line to it."""
     lines: list[str] = []
     section = ""
     for name, value in settings.items():
@@ -17,7 +23,12 @@ def render(settings: Settings) -> str:
         if own_section != section:
             lines += ([""] if lines else []) + [f"[{own_section}]"]
             section = own_section
-        lines += [f"{key}={part}" for part in value.split("\n")]
+        for part in value.split("\n"):
+            if (found := control(f"{name}{part}")) is not None:
+                raise DynoctlError(f"cannot write a unit: {ascii(name)[1:-1]} contains the control character {found}")
+            if (len(part) - len(part.rstrip("\\"))) % 2:
+                raise DynoctlError(f"cannot write a unit: {name} ends with a backslash, which continues the line")
+            lines.append(f"{key}={part}")
     return "\n".join(lines) + "\n"
 
 
@@ -25,16 +36,16 @@ def parse(text: str) -> dict[str, str]:
     """The settings of a unit file, without comments. The values of a repeated key are joined by newlines."""
     settings: dict[str, str] = {}
     section = ""
-    for raw in text.replace("\\\n", " ").split("\n"):
-        line = raw.strip()
+    for raw in text.replace("\r", "\n").replace("\\\n", " ").split("\n"):
+        line = raw.strip(" \t")
         if not line or line[0] in "#;":
             continue
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1]
             continue
         key, _, value = line.partition("=")
-        name = f"{section}.{key.strip()}"
-        settings[name] = f"{settings[name]}\n{value.strip()}" if name in settings else value.strip()
+        name, value = f"{section}.{key.strip()}", value.strip(" \t")
+        settings[name] = f"{settings[name]}\n{value}" if name in settings else value
     return settings
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from infra.model import answer
+
 LIST = "grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6\n"
 """Shell code that prints what ``parse`` reads."""
 
@@ -26,6 +28,7 @@ def parse(lines: Iterable[str]) -> Listeners:
 def address(text: str) -> str:
     """An IPv4 address as in /proc/net/tcp; every IPv6 address is ``6``."""
     parts = text.split(".")
-    if len(parts) != 4 or not all(part.isdigit() and int(part) < 256 for part in parts):
+    numbers = [number for part in parts if (number := answer.digits(part)) is not None and number < 256]
+    if len(parts) != 4 or len(numbers) != 4:
         return "6"
-    return "".join(f"{int(part):02X}" for part in reversed(parts))
+    return "".join(f"{number:02X}" for number in reversed(numbers))

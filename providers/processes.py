@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from infra.model import naming, paths, release
+from infra.model import answer, naming, paths, release
 from infra.model.dyno_status import Job, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
@@ -34,8 +33,8 @@ TICKS = 100
 
 _MARK = re.compile(r"^/etc/systemd/system/(?P<unit>[^/:]+):(?P<key>X-Dynoctl-\w+)=(?P<value>.*)$")
 _PROCESS = re.compile(r"^/sys/fs/cgroup/.*/(?P<unit>[^/]+\.service)/cgroup\.procs:(?P<pid>\d+)$")
-_RESIDENT = re.compile(r"^/proc/(?P<pid>\d+)/status:VmRSS:\s*(?P<kilobytes>\d+) kB$")
-_SPENT = re.compile(r"^/proc/(?P<pid>\d+)/stat:.*\) \w (?:-?\d+ ){10}(?P<user>\d+) (?P<system>\d+) ")
+_RESIDENT = re.compile(r"^/proc/(?P<pid>\d+)/status:VmRSS:\s*(?P<kilobytes>[0-9]{1,15}) kB$")
+_SPENT = re.compile(r"^/proc/(?P<pid>\d+)/stat:.*\) \w (?:-?\d+ ){10}(?P<user>[0-9]{1,18}) (?P<system>[0-9]{1,18}) ")
 
 
 @dataclass
@@ -56,9 +55,9 @@ class _Parsed:
     def read(self, line: str) -> None:
         word, _, rest = line.partition(" ")
         if word == "now":
-            self.now = float(rest)
+            self.now = answer.decimal(rest)
         elif word == "clock":
-            self.clock = float(rest)
+            self.clock = answer.decimal(rest)
         elif mark := _MARK.match(line):
             self.marks[(mark["unit"], mark["key"])] = mark["value"]
         elif process := _PROCESS.match(line):
@@ -69,7 +68,7 @@ class _Parsed:
             self.ticks[unit] = self.ticks.get(unit, 0) + int(spent["user"]) + int(spent["system"])
         elif word == "written":
             moment, _, file = rest.partition(" ")
-            self.written[file] = float(moment)
+            self.written[file] = answer.decimal(moment)
         elif found := listeners.parse([line]):
             self.waiting.update(found)
         elif line.startswith("{"):
@@ -93,11 +92,7 @@ class _Parsed:
 
 
 def _release(line: str) -> list[Release]:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return []  # a damaged record is ignored
-    found = release.parse(entry) if isinstance(entry, dict) else None
+    found = release.parse(answer.record(line))  # a damaged record is ignored
     return [] if found is None else [found]
 
 
@@ -146,12 +141,13 @@ def _row(
     pid = service.get("MainPID", "0")
     memory, used = service.get("MemoryCurrent", ""), service.get("CPUUsageNSec", "")
     entered = "ActiveEnterTimestampMonotonic" if job is None else "ExecMainStartTimestampMonotonic"
-    started = int(service.get(entered) or 0) / 1e6
+    started = _whole(service.get(entered)) / 1e6
     port, listen = _number(parsed.marks, unit, naming.PORT), parsed.marks.get((unit, naming.LISTEN), "")
     found = re.search(r"/srv/dyno/[^/]+/([0-9a-f]{64}):/app\b", service.get("BindReadOnlyPaths", ""))
     slug = found[1] if found else ""
     ticks = parsed.ticks.get(unit)
-    seconds = int(used) / 1e9 if used.isdigit() else None if ticks is None else ticks / TICKS
+    spent = answer.digits(used)
+    seconds = spent / 1e9 if spent is not None else None if ticks is None else ticks / TICKS
     most = service.get("MemoryMax", "")
     waiting = parsed.waiting.get((listeners.address(listen), port)) if port else None
     listening = not port or waiting is not None
@@ -162,13 +158,13 @@ def _row(
         listen=listen,
         state=_state(service, ready, listening=listening) if job is None else _schedule_state(service, timer),
         slug=slug,
-        pid=int(pid) if running and pid != "0" else None,
+        pid=(answer.digits(pid) or None) if running else None,
         uptime=int(parsed.now - started) if running else None,
-        memory=(int(memory) if memory.isdigit() else parsed.resident.get(pid)) if running else None,
-        restarts=int(service.get("NRestarts") or 0),
+        memory=(parsed.resident.get(pid) if (size := answer.digits(memory)) is None else size) if running else None,
+        restarts=_whole(service.get("NRestarts")),
         release=parsed.release_of(app, unit, dyno, slug),
         share=_number(parsed.marks, unit, naming.CPU),
-        memory_max=int(most) if most.isdigit() else None,
+        memory_max=answer.digits(most),
         cpu_seconds=seconds if running else None,
         waiting=waiting,
         job=job,
@@ -176,8 +172,8 @@ def _row(
 
 
 def _job(when: str, service: shown.Unit, timer: shown.Unit, parsed: _Parsed) -> Job:
-    began = int(service.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
-    ended = int(service.get("ExecMainExitTimestampMonotonic") or 0) / 1e6
+    began = _whole(service.get("ExecMainStartTimestampMonotonic")) / 1e6
+    ended = _whole(service.get("ExecMainExitTimestampMonotonic")) / 1e6
     next_run = _moment(timer.get("NextElapseUSecRealtime", ""))
     next_ = None
     if timer.get("ActiveState") == "active":  # systemd has no next time while the schedule is running
@@ -193,9 +189,10 @@ def _result(service: shown.Unit) -> str:
         return _RESULTS[result]
     if result == "exit-code":
         return f"failed with {status}"
-    if result in ("signal", "core-dump") and status.isdigit():
+    number = answer.digits(status)
+    if result in ("signal", "core-dump") and number is not None:
         try:
-            return f"ended by {signal.Signals(int(status)).name}"
+            return f"ended by {signal.Signals(number).name}"
         except ValueError:
             return f"ended by signal {status}"
     return result or "unknown"
@@ -217,8 +214,12 @@ def _schedule_state(service: shown.Unit, timer: shown.Unit) -> str:
 
 
 def _number(parsed: Mapping[tuple[str, str], str], unit: str, key: str) -> int:
-    text = parsed.get((unit, key), "")
-    return int(text) if text.isdigit() else 0
+    return answer.digits(parsed.get((unit, key), "")) or 0
+
+
+def _whole(text: str | None) -> int:
+    """A number of systemd; 0 if it has none, or something else."""
+    return answer.digits(text or "") or 0
 
 
 def _state(service: shown.Unit, ready: shown.Unit, *, listening: bool) -> str:

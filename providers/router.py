@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 
 from infra.manifest.model import Router as RouterConfig
-from infra.model import naming, paths, routing
+from infra.model import answer, naming, paths, routing
 from infra.model.provider import Dyno, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Resource, fingerprint
 from infra.model.target import host_port
@@ -36,9 +36,11 @@ class Router(Base):
             word, _, rest = line.partition(" ")
             found[word] = rest
         try:
-            mark = json.loads(found.get("mark", ""))
-            wanted = {**mark, "hosts": tuple(mark["hosts"]), "upstreams": dict(mark["upstreams"])}
-        except (ValueError, KeyError, TypeError):
+            mark = answer.record(found.get("mark", ""))
+            upstreams = {str(dyno): str(address) for dyno, address in mark["upstreams"].items()}
+            plain = {key: value for key, value in mark.items() if value is None or isinstance(value, str | int)}
+            wanted = {**plain, "hosts": tuple(str(host) for host in mark["hosts"]), "upstreams": upstreams}
+        except (ValueError, KeyError, TypeError, AttributeError):
             if "leftover" in found:
                 return {scope.app: Found({"state": "leftover"}, damaged=True, reason=CUT_OFF)}
             # An unreadable configuration is replaced.

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
+from infra.model import answer
+
 Unit = Mapping[str, str]
 
 _ANY = "init.scope"
@@ -59,7 +61,7 @@ def outdated(units: Mapping[str, Unit], name: str, lines: Iterable[str]) -> bool
     loaded = _moment(manager.get("UnitsLoadTimestamp") or boot)
     if loaded is None or not written:
         return not several
-    return float(written[0]) > loaded
+    return answer.decimal(written[0]) > loaded
 
 
 def _moment(text: str) -> float | None:

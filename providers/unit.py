@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from infra.model import naming, paths
+from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
 from providers import drop_ins, files, ini, shown
 from providers.base import Base
+
+LONGEST_TIME = 100
+"""Characters of a time of systemd."""
 
 READY_TIMEOUT = 60
 """Seconds within which a dyno must become healthy."""
@@ -179,7 +182,7 @@ def _stop_timeout(attributes: Attributes | None) -> int:
 def _seconds(attributes: Attributes | None, name: str, key: str, default: int) -> int:
     settings = (attributes or {}).get(name)
     text = str(settings.get(key, "")) if isinstance(settings, Mapping) else ""
-    return int(text) if text.isdigit() else default
+    return answer.digits(text) or default
 
 
 def _text(settings: Mapping[str, object]) -> dict[str, str]:
@@ -219,7 +222,8 @@ def _quota(text: str) -> str:
     if text == "infinity":
         return "none"
     units = {"min": 60000.0, "s": 1000.0, "ms": 1.0, "us": 0.001}
-    total = sum(float(n) * units[u] for n, u in re.findall(r"([\d.]+)(min|ms|us|s)", text))
+    parts = re.findall(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(min|ms|us|s)", text[:LONGEST_TIME])
+    total = sum(float(number) * units[unit] for number, unit in parts)
     return f"{total / 10:g}%"
 
 

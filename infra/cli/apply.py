@@ -32,6 +32,7 @@ from infra.cli.options import (
     SkipUnreachable,
     TakeOver,
     Targets,
+    Trusts,
     Verbose,
     WithChanges,
     refuse_without_effect,
@@ -88,6 +89,7 @@ def apply(
     exclude: Excludes = None,
     replace: Replaces = None,
     over_rollback: OverRollback = False,
+    trust: Trusts = None,
     with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
     skip_unreachable: SkipUnreachable = False,
@@ -103,6 +105,7 @@ def apply(
         take_over=take_over,
         selection=selection(target, exclude, replace),
         over_rollback=over_rollback,
+        trust=frozenset(trust or ()),
         with_changes=with_changes,
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
@@ -114,12 +117,12 @@ def apply(
         refuse_unattended("apply", auto_approve, as_json)
         carry_out(options, flags)
         return
-    chosen = (file, destination, forget, evacuate, force, take_over, over_rollback, with_changes)
+    chosen = (file, destination, forget, evacuate, force, take_over, over_rollback, trust, with_changes)
     if any(chosen) or options.selection != EVERYTHING:
         made = "choose these when the plan is made: dynoctl plan --out FILE"
         raise DynoctlError(
             f"the saved plan {plan_file} cannot be combined with --file, --destination, --forget, --evacuate, --force, "
-            "--take-over, --target, --exclude, --replace, --over-rollback or --with-changes",
+            "--take-over, --target, --exclude, --replace, --over-rollback, --trust or --with-changes",
             f"apply without a saved plan: dynoctl apply --forget {forget[0]}" if forget else made,
         )
     _apply_saved(plan_file, options, flags)

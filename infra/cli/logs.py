@@ -129,7 +129,7 @@ def _names(dynos: Sequence[str]) -> tuple[str, ...]:
     from infra.model.naming import DYNO_NAME
 
     for name in dynos:
-        if not DYNO_NAME.match(name) or name.endswith("\n"):
+        if not DYNO_NAME.match(name):
             raise DynoctlError(
                 f"invalid dyno name for --dyno: {name}", "such as --dyno web.1; for all of a type: --type web"
             )

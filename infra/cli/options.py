@@ -55,6 +55,10 @@ Force = Annotated[
 TakeOver = Annotated[
     bool, typer.Option("--take-over", help="Replace another manifest with the same app.name on these servers")
 ]
+Trusts = Annotated[
+    list[str] | None,
+    typer.Option("--trust", help="Believe the records of this server alone (repeatable)", metavar="SERVER"),
+]
 WithChanges = Annotated[
     bool, typer.Option("--with-changes", help="With --evacuate, apply all changes of dyno.yaml and the source")
 ]

@@ -22,6 +22,7 @@ from infra.cli.options import (
     SkipUnreachable,
     TakeOver,
     Targets,
+    Trusts,
     WithChanges,
     refuse_unwritable,
     refuse_without_effect,
@@ -62,13 +63,14 @@ def plan(
     exclude: Excludes = None,
     replace: Replaces = None,
     over_rollback: OverRollback = False,
+    trust: Trusts = None,
     with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
     skip_unreachable: SkipUnreachable = False,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
     if refresh_only:
-        choices = (evacuate, force, take_over, target, exclude, replace, over_rollback, with_changes)
+        choices = (evacuate, force, take_over, target, exclude, replace, over_rollback, trust, with_changes)
         if any(choices) or as_markdown or out or html or verbose or skip_unreachable or parallelism != AT_ONCE:
             raise DynoctlError(
                 "--refresh-only can be combined only with -f, -d, --json and --detailed-exitcode",
@@ -89,6 +91,7 @@ def plan(
         take_over=take_over,
         selection=selection(target, exclude, replace),
         over_rollback=over_rollback,
+        trust=frozenset(trust or ()),
         with_changes=with_changes,
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from infra.remote.session import Session
 
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
-from infra.cli.options import AsJson, AutoApprove, Destination, File, FileIfGiven, LockTimeout, Message, Verbose
+from infra.cli.options import AsJson, AutoApprove, Destination, File, FileIfGiven, LockTimeout, Message, Trusts, Verbose
 from infra.cli.session import PlanOptions
 from infra.errors import UNREACHABLE
 
@@ -119,6 +119,7 @@ def rollback(
     with_changes: Annotated[
         bool, typer.Option("--with-changes", help="Apply changes of dyno.yaml that are no part of a release, too")
     ] = False,
+    trust: Trusts = None,
     as_json: AsJson = False,
 ) -> None:
     """Roll back to an earlier release: its slug, layers and config vars become a new release. Counts, limits, servers
@@ -127,13 +128,15 @@ def rollback(
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.registry import Everything
-    from infra.state.releases import stored
+    from infra.state import last_applied
+    from infra.state.releases import Trust, stored
 
     refuse_unattended("rollback", auto_approve, as_json)
     model = manifest.read(file, destination)
     sessions: dict[str, Session] = {}
     try:
-        wanted, meta = stored(model.app.name, version, targets(model), Everything().fits, sessions)
+        trusted = Trust(last_applied.known(model), frozenset(trust or ()))
+        wanted, meta = stored(model.app.name, version, targets(model), Everything().fits, sessions, trusted)
         flags = ApplyFlags(auto_approve, verbose, message or f"rollback to v{wanted.number}", lock_timeout)
         options = PlanOptions(
             file,
@@ -142,6 +145,7 @@ def rollback(
             meta=meta,
             with_changes=with_changes,
             sessions=sessions,
+            trust=frozenset(trust or ()),
             quiet=as_json,
         )
         carry_out(options, flags, verb="rollback")

@@ -20,6 +20,7 @@ from infra.cli.options import (
     LockTimeout,
     Message,
     SkipUnreachable,
+    Trusts,
     Verbose,
 )
 from infra.cli.session import PlanOptions
@@ -55,6 +56,7 @@ def scale(
     with_changes: Annotated[
         bool, typer.Option("--with-changes", help="Apply all other changes of dyno.yaml and the source, too")
     ] = False,
+    trust: Trusts = None,
     skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
@@ -96,6 +98,7 @@ def scale(
         destination,
         counts=counts,
         with_changes=with_changes,
+        trust=frozenset(trust or ()),
         skip_unreachable=skip_unreachable,
         quiet=as_json,
     )

@@ -40,6 +40,8 @@ class PlanOptions:
     """Servers in the manifest that are dead; their dynos move."""
     force: bool = False
     """Whether servers that answer in some way may be forgotten and evacuated."""
+    trust: frozenset[str] = frozenset()
+    """Servers whose records of releases and settings are taken for true."""
     take_over: bool = False
     """Whether another manifest with this app name may have been applied last."""
     counts: Mapping[str, int] | None = None
@@ -96,6 +98,8 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         take_over=options.take_over,
         hint=last_applied.read(model),
         over_rollback=options.over_rollback,
+        known=last_applied.known(model),
+        trust=options.trust,
     )
     if options.stored is not None and not options.with_changes:
         from infra.engine import running
@@ -120,8 +124,10 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
 
 
 def remember(ready: Prepared, *, ended: bool) -> None:
-    """Remember on this computer where the app was applied, as a hint; nothing after a destroy that ``ended`` well."""
-    from infra.state import last_applied
+    """Remember on this computer where the app was applied, and digests of what; nothing after a destroy that ``ended``
+    well."""
+    from infra.state import config, last_applied
+    from infra.state.vouching import seal, seal_settings
 
     before = ready.request.hint.get(ready.manifest.app.name, {})
     if ready.destroy and ended and not ready.plan.unreachable and not ready.unseen:
@@ -129,7 +135,13 @@ def remember(ready: Prepared, *, ended: bool) -> None:
     elif not ready.destroy:
         homes = ready.plan.formation.homes.values()
         servers = last_applied.after(ready.manifest, ready.fleet.found, homes, before, ready.forgotten, ended=ended)
-        last_applied.write(ready.manifest, servers)
+        applied = ready.plan.release if ended else None
+        last_applied.write(
+            ready.manifest,
+            servers,
+            release="" if applied is None else seal(applied),
+            settings=seal_settings(config.document(ready.manifest)) if ended else "",
+        )
 
 
 def _as_running(
@@ -141,7 +153,9 @@ def _as_running(
     from infra.fleet.inventory import targets
     from infra.state import releases
 
-    found = releases.running(model.app.name, targets(model), registry.fits, sessions)
+    found = releases.running(
+        model.app.name, targets(model), registry.fits, sessions, releases.Trust(request.known, request.trust)
+    )
     if found is None:
         return model, request
     written = manifest.read(options.file, options.destination)

@@ -66,11 +66,15 @@ class Saved:
     force: bool = False
     take_over: bool = False
     over_rollback: bool = False
+    trust: frozenset[str] = frozenset()
     with_changes: bool = False
 
     def options(self) -> dict[str, Any]:
         """The options that the plan was made with, by name."""
-        names = ("file", "destination", "selection", "evacuate", "force", "take_over", "over_rollback", "with_changes")
+        names = (
+            *("file", "destination", "selection", "evacuate", "force", "take_over", "over_rollback", "trust"),
+            "with_changes",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -92,6 +96,7 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "force": ready.request.force,
         "take_over": ready.request.take_over,
         "over_rollback": ready.request.over_rollback,
+        "trust": sorted(ready.request.trust),
         "bound": {"key": key, **_bound(ready, key)},
         "plan": document,
     }
@@ -150,6 +155,7 @@ def read(path: Path) -> Saved:
             force=values.get("force") is True,
             take_over=values.get("take_over") is True,
             over_rollback=values.get("over_rollback") is True,
+            trust=frozenset(map(str, values.get("trust", ()))),
             with_changes=values.get("with_changes") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):

@@ -178,6 +178,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         runs = f", as v{inputs.stored.number} runs on" if inputs.stored and inputs.request.running else ""
         note = f"left out{runs}: {what}; to include it: {WITH_CHANGES}"
         plan = replace(plan, notes=(*plan.notes, note))
+    plan = replace(plan, errors=(*plan.errors, *_unvouched(inputs, plan)))
     wanted = plan.wanted if inputs.stored is None else f"v{inputs.stored.number}"
     return _explained(
         inputs, _released(inputs, replace(plan, slugs=slugs, wanted=wanted), releases, facts), releases, facts
@@ -198,6 +199,20 @@ def _untouched(inputs: Inputs) -> list[str]:
         if isinstance(why, Unreachable) and why.silent
     ]
     return [*given_up, *silent]
+
+
+def _unvouched(inputs: Inputs, plan: Plan) -> list[Diagnostic]:
+    """The errors of records that would be used on servers that do not have them, although only one server does."""
+    if inputs.stored is None:
+        return []
+    changed = {change.resource.server for change in plan.changes if not change.action.removes}
+    errors = []
+    for vouched in inputs.stored.vouched:
+        if refused := vouched.refused(changed):
+            names = " ".join(f"--trust {name}" for name in sorted(vouched.servers)[:1])
+            instead = f"use dyno.yaml and the source: {WITH_CHANGES}" if inputs.request.running else "dynoctl releases"
+            errors.append(Diagnostic(vouched.problem(refused), hint=f"{instead}; or if it is right: {names}"))
+    return errors
 
 
 def _not_restarted(inputs: Inputs, formation: Formation) -> dict[str, str]:
@@ -262,10 +277,12 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
             return plan
         digest = inputs.manifest.digest[:12]
         of = 0 if inputs.stored is None else inputs.stored.number
-        used = {entry.number for entry in releases}.union(*(server_facts.bodies for server_facts in facts.values()))
+        used = {entry.number for entry in releases}
+        bodies = set[int]().union(*(server_facts.bodies for server_facts in facts.values()))
+        used |= {number for number in bodies if number <= max(used, default=0) + release.FAR}
         number = release.next_number(used, machines, reached, unknown_servers=not meta and bool(plan.unreachable))
         slug = "" if inputs.slug is None else inputs.slug.digest
-        chosen = release.new(number, slug, text, manifest=digest, of=of)
+        chosen = release.new(number, slug, text, manifest=digest, of=of, body=inputs.body)
         hold = None if inputs.stored is not None else release.hold(releases, slug, digest)
         if hold is not None and inputs.request.over_rollback:
             plan = replace(plan, notes=(*plan.notes, f"undoes v{hold.number}, the rollback to v{hold.of}"))

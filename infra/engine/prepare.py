@@ -18,6 +18,7 @@ from infra.fleet.observe import Fleet, Observer, observe
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.model.provider import Scope
+from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack
 from infra.model.target import Target
@@ -25,11 +26,16 @@ from infra.model.text import quantity
 from infra.remote import session as ssh
 from infra.remote.parallel import each, meanwhile
 from infra.sensitive import Sensitive
+from infra.slug.image import sha256_of
 from infra.state.release_body import Stored, pack
+from infra.state.vouching import ENOUGH
 
 Progress = Callable[[str], None]
 
 DEFAULT_REQUEST = Request()
+
+IMAGE_TIMEOUT = 600
+"""Seconds for the digest of a slug's image, on a slow disk."""
 
 
 def prepare(
@@ -66,7 +72,7 @@ def prepare(
             lost_servers.refuse_evacuation(request, manifest, fleet)
             slug = scanned()
         if stored is not None:
-            slug = _slug_of(stored, manifest, registry, fleet)
+            slug = _slug_of(stored, manifest, registry, fleet, request.trust)
         departed = lost_servers.look(manifest, request, fleet, observer, connect, progress)
         leaving = {**departed.leaving, **_spares(manifest, observer, fleet, connect)}
         facts = {name: observed.facts for name, observed in fleet.found.items()}
@@ -142,22 +148,55 @@ def _again(stored: Stored, now: Stack) -> Stack:
     return replace(stored.stack, commands={**now.commands, **stored.stack.commands})
 
 
-def _slug_of(stored: Stored, manifest: Manifest, registry: Registry, fleet: Fleet) -> Slug:
+def _slug_of(
+    stored: Stored, manifest: Manifest, registry: Registry, fleet: Fleet, trust: frozenset[str] = frozenset()
+) -> Slug:
+    """The slug of a stored release. Its image is fetched only if this computer does not have it, and a server needs it;
+    then two servers must have the same one, or the user trusts one of them: root there could have replaced it."""
     app = manifest.app.name
     (key,) = registry.slug_keys(app, [stored.slug])
     copies = {name: observed.resources.get(key) for name, observed in fleet.found.items()}
     holders = [name for name, copy in copies.items() if copy is not None and not copy.damaged]
 
     def download(path: str, local: Path) -> None:
+        cannot = f"cannot roll back to v{stored.number}"
+        instead = "check out the commit of the release, then: dynoctl apply"
         if not holders:
+            raise DynoctlError(f"{cannot}: its slug is neither on a server nor on the local machine", instead)
+        images: dict[str, list[str]] = {}
+        for name in holders:
+            with suppress(DynoctlError):
+                status, text = fleet.sessions[name].execute(Command(("sha256sum", path), timeout=IMAGE_TIMEOUT))
+                images.setdefault(text.partition(" ")[0] if status == 0 else "", []).append(name)
+        images.pop("", None)
+        agreed = {
+            digest: names for digest, names in images.items() if len(names) >= ENOUGH or trust.intersection(names)
+        }
+        if not agreed:
+            alone = ", ".join(holders)
             raise DynoctlError(
-                f"cannot roll back to v{stored.number}: its slug is neither on a server nor on the local machine",
-                "check out the commit of the release, then: dynoctl apply",
+                f"{cannot}: its slug is on {alone}, no two servers have the same image, and root on one of them could "
+                "have replaced it",
+                f"{instead}; or if {holders[0]} is right: --trust {holders[0]}",
             )
-        for name in holders[:-1]:
-            with suppress(DynoctlError):  # another server has it, too
+        digest, names = max(agreed.items(), key=lambda item: (bool(trust.intersection(item[1])), len(item[1])))
+        for name in names:
+            with suppress(DynoctlError):
                 fleet.sessions[name].download(path, local)
-                return
-        fleet.sessions[holders[-1]].download(path, local)
+                if sha256_of(local) == digest:
+                    return
+        raise DynoctlError(f"{cannot}: its slug cannot be read from {', '.join(names)}", instead)
 
-    return registry.stored(app, stored.slug, download)
+    remote = registry.stored(app, stored.slug, download)
+
+    def image(session: Session | None, say: Callable[[str], None]) -> Upload:
+        try:
+            return remote.image(session, say)
+        except DynoctlError:
+            with suppress(DynoctlError):
+                own = registry.slug(manifest, registry.stack(manifest))
+                if own.digest == stored.slug:  # the source here is that of the release
+                    return own.image(session, say)
+            raise
+
+    return replace(remote, image=image)

@@ -18,6 +18,7 @@ from infra.plan.plan import Plan
 from infra.plan.selection import EVERYTHING, Selection
 from infra.state import records
 from infra.state.release_body import Stored
+from infra.state.vouching import NOTHING, Known
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Request:
     with ``take_over``, another one may have been applied last. ``hint`` are the servers to which it was applied last
     from here, by app. With ``over_rollback``, what was rolled back from is released again. With ``running``,
     ``stored`` is the release that runs, to be gone on with, and ``left_out`` what the manifest would change besides.
-    ``edited`` are the sha256 of the manifest before and after the command itself edited it."""
+    ``edited`` are the sha256 of the manifest before and after the command itself edited it. ``known`` are digests of
+    what was applied from here, and ``trust`` the servers whose records are taken for true."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -48,6 +50,8 @@ class Request:
     running: bool = False
     left_out: tuple[str, ...] = ()
     edited: tuple[str, str] | None = None
+    known: Known = NOTHING
+    trust: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from infra.model.resource import Command
 from infra.model.shell import Shell, StepFailed
 from infra.remote.parallel import each
 from infra.state import audit_log, backups, records
+from infra.state.vouching import copied
 
 Entry = tuple[str, str | None]
 """A record file: its name below the app's state directory, and its line (None removes it)."""
@@ -93,7 +94,16 @@ class Recorder:
         facts, plan = self.found[server].facts, self.prepared.plan
         recorded = {entry.number: entry for entry in facts.releases}
         kept = {entry.number: entry for entry in release.recorded(self._all(), plan.slugs)}
-        entries = [records.release(entry) for number, entry in kept.items() if recorded.get(number) != entry]
+        told = {name: observed.facts.releases for name, observed in self.found.items()}
+        own = 0 if self._release is None else self._release.number
+        entries = [
+            records.release(entry)
+            for number, entry in kept.items()
+            if recorded.get(number) != entry
+            and (
+                number == own or _same(recorded.get(number), entry) or copied(entry, told, self.prepared.request.known)
+            )
+        ]
         for number in recorded.keys() - kept.keys():
             entries += [(f"releases/{number}.json", None), (f"releases/{number}.commanded", None)]
         # A server may already have a body for a new number if its record of that release was damaged.
@@ -289,6 +299,7 @@ class Recorder:
             # A rollback applies a release, not the manifest.
             build=this_build() if settled and prepared.stored is None else None,
             forget=prepared.forgotten,
+            known=prepared.request.known,
         )
 
     def _command(self) -> str:
@@ -297,3 +308,8 @@ class Recorder:
         if self.prepared.destroy:
             return "destroy"
         return "apply" if self.prepared.stored is None or self.prepared.request.running else "rollback"
+
+
+def _same(recorded: Release | None, entry: Release) -> bool:
+    """Whether a server has a record of the same release, which only tells less."""
+    return recorded is not None and (recorded.salt, recorded.digest) == (entry.salt, entry.digest)

@@ -28,12 +28,14 @@ class Running:
     meta: Mapping[str, Any]
 
 
-def as_running(manifest: Manifest, running: Running, counts: Mapping[str, int]) -> Manifest:
+def as_running(
+    manifest: Manifest, running: Running, counts: Mapping[str, int], named: Collection[str] = ()
+) -> Manifest:
     """The manifest with the settings that are in force, and with ``counts`` of some process types.
 
     The number of the other dynos is that of the last apply, even if it did not succeed. Raises DynoctlError if a type
     in ``counts`` is not in the running release."""
-    known = _in_force(manifest, running.meta)
+    known = _in_force(manifest, running.stored, running.meta, named)
     commands = running.stored.stack.commands
     dynos = {name: type_ for name, type_ in known.dynos.items() if type_.command is None or name in commands}
     for name in counts:
@@ -51,11 +53,25 @@ def as_running(manifest: Manifest, running: Running, counts: Mapping[str, int]) 
     )
 
 
-def _in_force(manifest: Manifest, meta: Mapping[str, Any]) -> Manifest:
+def _in_force(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], named: Collection[str] = ()) -> Manifest:
     try:
-        return config.restored(manifest, meta.get("config") or {})
+        known = config.restored(manifest, meta.get("config") or {})
     except ValueError:
         return manifest  # an older dynoctl applied it last, and recorded no settings
+    vouched = stored.settings
+    # These are used before any plan is shown: a login with the user's key, or a program on this computer.
+    if vouched is not None and not vouched.enough and (found := config.only_recorded(manifest, known, named)):
+        alone = ", ".join(sorted(vouched.servers))
+        raise DynoctlError(
+            f"{vouched.what} is known from {alone} alone, and has what {manifest.file.name} has not: {found[0]}",
+            f"use {manifest.file.name}: {WITH_CHANGES}; or if {alone} is right: --trust {alone}",
+        )
+    return known
+
+
+def _with_settings(stored: Stored) -> Stored:
+    """The release to be used together with the recorded settings."""
+    return stored if stored.settings is None else replace(stored, vouched=(*stored.vouched, stored.settings))
 
 
 def _highest(meta: Mapping[str, Any]) -> dict[str, int]:
@@ -114,20 +130,22 @@ def request(
     manifest: Manifest, running: Running, registry: Registry, asked: Request, counts: Mapping[str, int]
 ) -> tuple[Manifest, Request]:
     """The manifest and the request that change nothing but ``counts`` and the homes of evacuated dynos."""
-    wanted = _without(as_running(manifest, running, counts), manifest, asked.forget)
+    wanted = _without(as_running(manifest, running, counts, asked.forget), manifest, asked.forget)
     # What is of no known type stays as it is.
     selection = replace(asked.selection, starting=True, types=tuple(counts or wanted.types))
     forgotten = {f"servers.{name}" for name in asked.forget}
     left = tuple(what for what in left_out(manifest, running, registry, counts) if what not in forgotten)
-    return wanted, replace(asked, stored=running.stored, running=True, selection=selection, left_out=left)
+    return wanted, replace(
+        asked, stored=_with_settings(running.stored), running=True, selection=selection, left_out=left
+    )
 
 
 def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked: Request) -> tuple[Manifest, Request]:
     """The manifest and the request that go back to a stored release, with the settings that are in force."""
-    known, highest = _in_force(manifest, meta), _highest(meta)
+    known, highest = _in_force(manifest, stored, meta), _highest(meta)
     dynos = {name: replace(type_, count=highest.get(name, 0)) for name, type_ in known.dynos.items()}
     wanted = known if known is manifest else replace(known, dynos=dynos, volumes=stored.stack.volumes)
-    return wanted, replace(asked, stored=stored, left_out=tuple(_settings(manifest, meta, {})))
+    return wanted, replace(asked, stored=_with_settings(stored), left_out=tuple(_settings(manifest, meta, {})))
 
 
 def _without(wanted: Manifest, written: Manifest, forget: Collection[str]) -> Manifest:

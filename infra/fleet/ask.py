@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from infra.errors import DynoctlError
+from infra.model.answer import reading
 from infra.model.target import Target
 from infra.remote.parallel import each
 from infra.remote.session import Session
@@ -17,7 +18,8 @@ S = TypeVar("S")
 def ask_servers(
     targets: Iterable[Target], question: Callable[[Session], T], *, keep: dict[str, Session] | None = None
 ) -> tuple[dict[str, T], dict[str, DynoctlError]]:
-    """The answers and the errors, by server.
+    """The answers and the errors, by server. ``question`` parses what the server says: if it fails at that, the answer
+    is invalid, and those of the others are not affected.
 
     Every session is closed, unless the server answered and ``keep`` is given: then it is added there, by server, and
     is the caller's to close."""
@@ -26,7 +28,8 @@ def ask_servers(
         session = Session(target)
         kept = False
         try:
-            answer = question(session)
+            with reading(target.name):
+                answer = question(session)
             if keep is not None:
                 keep[target.name], kept = session, True
             return answer

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from infra.fleet import held_ports, meta_record
-from infra.model import lock_holder, one_offs, paths, release, routing
+from infra.model import answer, lock_holder, one_offs, paths, release, routing
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
@@ -21,6 +21,10 @@ from infra.model.routing import Route
 
 SYSTEMD_AT_LEAST = 247
 """The first version with LoadCredential=, ProtectProc= and ProcSubset=."""
+
+
+MOST_CORES = 100_000
+"""A server that claims more cores would take all dynos."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,10 @@ class Facts:
 
 def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     """The meta record with the highest serial; {} if there is none."""
-    metas = [facts.meta for facts in found if facts.meta]
-    return max(metas, key=lambda meta: int(meta.get("serial", 0)), default={})
+    metas = sorted((facts.meta for facts in found if facts.meta), key=meta_record.serial_of, reverse=True)
+    if len(metas) > 1 and meta_record.serial_of(metas[0]) > meta_record.serial_of(metas[1]) + release.FAR:
+        return metas[1]  # no server missed so many applies: with such a serial, it would decide for ever
+    return metas[0] if metas else {}
 
 
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
@@ -169,6 +175,9 @@ for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##
 _SOCKET = re.compile(r"^ *[0-9]+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F:]+ 0A ")
 _ADDRESS = re.compile(r"^ *\|-- ([0-9.]+)$|^([0-9a-f]{32}) ")
 """A local address in /proc/net/fib_trie or /proc/net/if_inet6."""
+_IP = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[0-9A-Za-z_.-]{1,15})?")
+"""An IP address: it goes into the configuration of routers on other servers."""
+_VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9A-Za-z]{1,20}){0,8}")
 _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
 
 
@@ -197,37 +206,39 @@ def parse(output: str, app: str = "") -> Facts:
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
         elif key == "missing":
             missing.add(rest)
-        elif key == "origin" and (origin := parse_origin(meta_record.parse_line(rest.partition(" ")[2]))):
+        elif key == "origin" and (origin := parse_origin(answer.record(rest.partition(" ")[2]))):
             origins[PurePosixPath(rest.partition(" ")[0]).parent.name] = origin
         elif key == "pending":
             pending.add(rest)
         elif key == "backup":
             backups.add(rest)
-        elif key == "body" and rest.isdigit():
-            bodies.add(int(rest))
-        elif key == "commanded" and rest.isdigit():
-            commanded.add(int(rest))
+        elif key == "body" and (number := answer.digits(rest)):
+            bodies.add(number)
+        elif key == "commanded" and (number := answer.digits(rest)):
+            commanded.add(number)
         elif line.startswith("{"):
-            entry = meta_record.parse_line(line)
+            entry = answer.record(line)
             if "number" in entry:
                 releases.append(release.parse(entry))
-            elif isinstance(entry.get("attributes"), dict) and isinstance(entry.get("port", 0), int):
+            elif isinstance(entry.get("attributes"), dict) and answer.whole(entry.get("port", 0)):
                 applied[str(entry.get("key"))] = entry
         else:
             single.setdefault(key, rest)
     if "machine_id" not in single or "cores" not in single:
         raise ValueError("no machine-id or number of cores in the output")
-    version = re.search(r"systemd (\d+)", single.get("systemd", ""))
+    if not meta_record.is_machine(single["machine_id"]):
+        raise ValueError(f"invalid machine-id: {single['machine_id'][:40]}")
+    version = re.search(r"systemd ([0-9]{1,6})", single.get("systemd", ""))
     connection = single.get("connection", "").split()
     engine, _, ruby = single.get("ruby", "").partition(" ")
     return Facts(
         machine_id=single["machine_id"],
         hostname=single.get("hostname", ""),
-        address=connection[2] if len(connection) == 4 else "",
-        cores=int(single["cores"]),
+        address=connection[2] if len(connection) == 4 and _IP.fullmatch(connection[2]) else "",
+        cores=_cores(single["cores"]),
         systemd=int(version[1]) if version else 0,
         squashfs=single.get("squashfs") == "yes",
-        ruby=ruby if engine == "ruby" else "",
+        ruby=_version(ruby) if engine == "ruby" else "",
         missing=frozenset(missing),
         apt=_offered(single.get("apt", "no")),
         ports=frozenset(ports),
@@ -253,13 +264,27 @@ def parse(output: str, app: str = "") -> Facts:
     )
 
 
+def _cores(text: str) -> int:
+    cores = answer.digits(text.strip())
+    if not cores or cores > MOST_CORES:
+        raise ValueError(f"invalid number of cores: {text[:40]}")
+    return cores
+
+
 def _offered(text: str) -> str:
     """``Version: 1:3.1`` is Ruby 3.1: the part before the colon is the epoch of Debian's package."""
-    return text if text == "no" else text.rpartition(":")[2].strip()
+    return text if text == "no" else _version(text.rpartition(":")[2].strip())
+
+
+def _version(text: str) -> str:
+    """The version of Ruby that a text begins with, without what Debian appends, such as ``+b1`` for a rebuild; "" if it
+    begins with none."""
+    found = _VERSION.match(text)
+    return found[0] if found else ""
 
 
 def _mark(keys: Mapping[str, str]) -> Mark:
     def number(text: str) -> int:
-        return int(text) if text.isdigit() else 0
+        return answer.digits(text) or 0
 
     return Mark(keys[APP], keys[DYNO], number(keys.get(PORT, "")), number(keys.get(CPU, "")))

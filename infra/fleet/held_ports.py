@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _HELD = re.compile(
-    r"^held dyno-.*-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)\.socket (active|.*:(?P<port>\d+) \(Stream\))$",
+    r"^held dyno-[a-z0-9-]*-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9][0-9]{0,8})\.socket "
+    r"(active|[^ \n]*:(?P<port>[0-9]{1,5}) \(Stream\))$",
     re.MULTILINE,
 )
 

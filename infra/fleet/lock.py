@@ -158,14 +158,8 @@ def holders(app: str, targets: Sequence[Target]) -> dict[str, str | DynoctlError
     """The holder of the app's lock on each server as it identified itself, None if the lock is free, or why that is
     not known."""
     command = Command(("sh", "-c", STATUS, "lock", paths.lock(app)))
-    answers, errors = ask_servers(targets, lambda session: session.execute(command)[1].strip())
-    found: dict[str, str | DynoctlError | None] = {}
-    for target in targets:
-        if target.name in errors:
-            found[target.name] = errors[target.name]
-        else:
-            found[target.name] = holder(target.name, answers[target.name])
-    return found
+    answers, errors = ask_servers(targets, lambda session: holder(session.name, session.execute(command)[1].strip()))
+    return {target.name: errors.get(target.name) or answers[target.name] for target in targets}
 
 
 def holder(server: str, answer: str) -> str | DynoctlError | None:

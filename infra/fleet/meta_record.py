@@ -2,37 +2,68 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from infra import __version__
 from infra.errors import NewerRecords
+from infra.model import answer
 from infra.model.naming import DYNO_NAME
 
 RECORDS_FORMAT = 1
 """The format of an app's records on a server, as in its ``meta.json``. All older formats are read."""
 
 
+_MACHINE = re.compile(r"[0-9A-Za-z_.:-]{1,64}")
+"""A machine-id, or what a test or a simulation has instead of one."""
+
+LONGEST = 255
+"""Characters of a host, a name, a user or an address."""
+
+
 def parse(text: str) -> Mapping[str, Any]:
     """The meta record; invalid parts are left out."""
-    value = parse_line(text)
+    value = answer.record(text)
     _refuse_newer(value)
     serial, dynos, servers = value.get("serial"), value.get("dynos"), value.get("servers")
-    if not (isinstance(serial, int) and isinstance(dynos, dict) and isinstance(servers, dict)):
+    if not (answer.whole(serial) and isinstance(dynos, dict) and isinstance(servers, dict)):
         return {}
-    homes = {dyno: str(home) for dyno, home in dynos.items() if DYNO_NAME.match(dyno)}
-    moving, routers = value.get("moving"), value.get("routers")
+    routers = value.get("routers")
     return {
         **value,
         "serial": serial,
-        "dynos": homes,
+        "dynos": _homes(dynos),
         "servers": _connections(servers),
         "spares": _connections(value.get("spares")),
         "settled": _settled(value),
-        "routers": sorted({str(machine) for machine in routers}) if isinstance(routers, list) else [],
-        "moving": {dyno: str(machine) for dyno, machine in moving.items()} if isinstance(moving, dict) else {},
+        "routers": sorted({machine for machine in routers if is_machine(machine)}) if isinstance(routers, list) else [],
+        "moving": _homes(value.get("moving")),
+        "environment": str(value.get("environment", "default")),
+        "config": _config(value.get("config")),
     }
+
+
+def serial_of(meta: Mapping[str, Any]) -> int:
+    """The serial of a meta record; 0 if it has none."""
+    serial = meta.get("serial")
+    return serial if isinstance(serial, int) else 0
+
+
+def is_machine(value: object) -> bool:
+    """Whether a value is a machine-id."""
+    return isinstance(value, str) and _MACHINE.fullmatch(value) is not None
+
+
+def _homes(value: object) -> dict[str, str]:
+    """Machine-ids by dyno."""
+    if not isinstance(value, dict):
+        return {}
+    return {dyno: machine for dyno, machine in value.items() if DYNO_NAME.match(dyno) and is_machine(machine)}
+
+
+def _config(value: object) -> Mapping[str, Any] | None:
+    return value if isinstance(value, dict) else None
 
 
 def _settled(meta: Mapping[str, Any]) -> Mapping[str, str]:
@@ -43,8 +74,8 @@ def _settled(meta: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _refuse_newer(meta: Mapping[str, Any]) -> None:
     """Raise NewerRecords, with both versions, if these records have a newer format."""
-    found = meta.get("version")
-    if isinstance(found, int) and found > RECORDS_FORMAT:
+    found: Any = meta.get("version")
+    if answer.whole(found) and found > RECORDS_FORMAT:
         writer = f"dynoctl {str(meta.get('dynoctl') or '(unknown version)')[:40]}"
         raise NewerRecords(
             f"records have format {found}, written by {writer}; "
@@ -59,14 +90,12 @@ def _connections(value: object) -> Mapping[str, Mapping[str, str]]:
     return {
         machine: {key: str(text) for key, text in connection.items()}
         for machine, connection in value.items()
-        if isinstance(connection, dict)
+        if is_machine(machine) and isinstance(connection, dict) and all(map(_is_way, connection.values()))
     }
 
 
-def parse_line(text: str) -> Mapping[str, Any]:
-    """Parse a record; {} if it is damaged. Records only tell drift from change, so nothing else is lost."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def _is_way(value: object) -> bool:
+    """Whether a value may be part of a connection. One that begins with a dash would be an option of a program."""
+    return (
+        isinstance(value, str | int) and (text := str(value)).isprintable() and len(text) <= LONGEST and text[:1] != "-"
+    )

@@ -9,6 +9,7 @@ from functools import cached_property
 from infra.errors import DynoctlError, NewerRecords
 from infra.fleet import facts as server_facts
 from infra.fleet.facts import Facts
+from infra.model.answer import reading
 from infra.model.provider import Fragment, Provider, Scope
 from infra.model.resource import Found, digest_of
 from infra.model.shell import Connect, Observable, Sections, Session
@@ -79,24 +80,20 @@ class Observer:
             self._fragments[provider.kind] = provider.observe(scope)
 
     def look(self, server: Observable) -> Observed:
-        """Observe a server in one round trip. Raises Unreachable, or DynoctlError if its output cannot be parsed."""
+        """Observe a server in one round trip. Raises Unreachable, or InvalidAnswer."""
         return self._parse(server.name, server.observe(self._fragments))
 
     def _parse(self, server: str, parts: Sections) -> Observed:
         try:
-            facts = server_facts.parse(_part(parts, FACTS), self.scope.app)
-            resources: dict[str, Found] = {}
-            for provider in self._providers:
-                for name, found in provider.parse(self.scope, _part(parts, provider.kind)).items():
-                    resources[f"{provider.kind}.{name}"] = found
+            with reading(server):
+                facts = server_facts.parse(_part(parts, FACTS), self.scope.app)
+                resources: dict[str, Found] = {}
+                for provider in self._providers:
+                    for name, found in provider.parse(self.scope, _part(parts, provider.kind)).items():
+                        resources[f"{provider.kind}.{name}"] = found
+                return Observed(facts, resources)
         except NewerRecords as error:
             raise NewerRecords(f"{server}: {error.summary}", error.hint) from None
-        except (ValueError, KeyError, IndexError) as error:
-            raise DynoctlError(
-                f"cannot parse the output of {server}: {error}",
-                "check that it is a Linux server with systemd",
-            ) from None
-        return Observed(facts, resources)
 
 
 def _digest(found: Found) -> str:

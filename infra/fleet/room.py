@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infra.model import paths
+from infra.model import answer, paths
 from infra.model.resource import Command
 from infra.model.text import quantity
 
@@ -48,10 +48,11 @@ def parse(output: str) -> Room:
     memory: int | None = None
     for line in output.splitlines():
         kind, *words = line.split(" ")
-        if kind == "memory" and all(word.isdigit() for word in words):
-            memory = (memory or 0) + sum(int(word) * 1024 for word in words)
-        elif kind == "disk" and len(words) > 4 and all(word.isdigit() for word in words[:4]):
-            blocks, size, inodes, total = (int(word) for word in words[:4])
+        numbers = [number for word in words[:4] if (number := answer.digits(word)) is not None]
+        if kind == "memory" and len(numbers) == len(words):
+            memory = (memory or 0) + sum(number * 1024 for number in numbers)
+        elif kind == "disk" and len(words) > 4 and len(numbers) == 4:
+            blocks, size, inodes, total = numbers
             disks[" ".join(words[4:])] = (blocks * size, inodes if total else None)
     return Room(disks, memory)
 

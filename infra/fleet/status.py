@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from infra.errors import Unreachable
 from infra.fleet.ask import ask_servers, by_outcome, summaries
 from infra.model import lock_holder, naming, routing
+from infra.model.answer import reading
 from infra.model.dyno_status import Reader, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.routing import Route
@@ -48,6 +49,12 @@ def list_dynos(
     if sessions is None:
         answers, errors = ask_servers(targets, list_on)
     else:
-        answers, errors = by_outcome(each(lambda name: list_on(sessions[name]), [target.name for target in targets]))
+        opened = sessions
+
+        def ask(name: str) -> Sequence[Row]:
+            with reading(name):
+                return list_on(opened[name])
+
+        answers, errors = by_outcome(each(ask, [target.name for target in targets]))
     rows = [row for found in answers.values() for row in found]
     return sorted(rows, key=lambda row: (naming.dyno_order(row.dyno), row.server)), summaries(errors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infra.model import answer
 from infra.model.formation import CORE
 from infra.model.provider import Fragment
 
@@ -53,16 +54,15 @@ def parse(output: str) -> Vitals:
     for line in output.splitlines():
         key, _, rest = line.partition(" ")
         if key.startswith("X-Dynoctl-Cpu="):
-            share = key.partition("=")[2]
-            taken += int(share) if share.isdigit() else 0
+            taken += answer.digits(key.partition("=")[2]) or 0
         else:
             values[key] = rest
-    last_minute, five, fifteen = (float(load) for load in values["load"].split())
+    last_minute, five, fifteen = (answer.decimal(load) for load in values["load"].split())
     return Vitals(
-        uptime=float(values["now"]),
+        uptime=answer.decimal(values["now"]),
         load=(last_minute, five, fifteen),
-        cores=int(values["cores"]),
-        memory=int(values["MemTotal:"]) * 1024,
-        available=int(values["MemAvailable:"]) * 1024,
+        cores=int(answer.decimal(values["cores"])),
+        memory=int(answer.decimal(values["MemTotal:"])) * 1024,
+        available=int(answer.decimal(values["MemAvailable:"])) * 1024,
         taken=taken,
     )

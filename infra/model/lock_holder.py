@@ -20,7 +20,7 @@ fi
 """Prints ``lock`` and the holder of the lock of ``$app``, if there is one. It takes a shared lock for a moment: other
 readers may have one, too, and an apply that begins at this moment waits longer than that."""
 
-_HOLDER = re.compile(r"(?P<who>\S+) since (?P<when>\S+) \(pid \d+\)(?:, (?P<doing>.+))?")
+_HOLDER = re.compile(r"(?P<who>\S+) since (?P<when>\S+) \(pid [0-9]+\)(?:, (?P<doing>.+))?")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Holder:
         """``root@vm is applying v2 since 17:30 CET``, with the date if it is not that of ``now``."""
         try:
             then = datetime.fromisoformat(self.when).astimezone(zone)
-        except ValueError:
+        except (ValueError, OverflowError):  # such as the year 1
             return f"another apply is running: {self.text}"
         today = (now or datetime.now().astimezone(zone)).date() == then.date()
         return f"{self.who} is {self.doing} since {then:{'%H:%M' if today else '%Y-%m-%d %H:%M'} %Z}".rstrip()

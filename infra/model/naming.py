@@ -13,8 +13,10 @@ CPU = "X-Dynoctl-Cpu"
 SCHEDULE = "X-Dynoctl-Schedule"
 """The schedule of a unit; absent for dynos that run permanently."""
 
-DYNO_NAME = re.compile(r"^[a-z][a-z0-9]*\.[1-9]\d*$")
-UNIT_NAME = re.compile(r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)$")
+DYNO_NAME = re.compile(r"^[a-z][a-z0-9]*\.[1-9][0-9]{0,8}\Z")
+UNIT_NAME = re.compile(
+    r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9][0-9]{0,8})\Z"
+)
 
 
 @dataclass(frozen=True)

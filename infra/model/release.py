@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from infra.model import answer
+
 UNFINISHED = "unfinished"
 OK = "ok"
 BACK = ("rejected", "reverted")
@@ -17,6 +19,9 @@ BACK = ("rejected", "reverted")
 
 RECORDED = 50
 """How many releases servers keep a record of."""
+
+LAST = 1_000_000_000
+"""No release has a number beyond this one: a record that claims it is damaged, or a lie."""
 
 RESERVED = 1000
 """Release numbers reserved for servers that are unreachable and whose records are unknown."""
@@ -30,7 +35,8 @@ class Release:
     ``commit`` the source's git commit or "". ``of`` is the release that a rollback went back to, or 0. ``digest`` is a
     digest of everything the release runs, salted with ``salt`` because that includes secrets. ``commanded``: its
     release command succeeded, or it had none. ``on`` is the machine-id of the server on which the command was started,
-    until its end is known. ``moved``: at least one dyno was moved to it."""
+    until its end is known. ``moved``: at least one dyno was moved to it. ``sealed`` is a salted digest of its whole
+    body; "" if an older dynoctl recorded it."""
 
     number: int
     slug: str
@@ -46,6 +52,12 @@ class Release:
     commanded: bool = False
     on: str = ""
     moved: bool = False
+    sealed: str = ""
+
+    @property
+    def identity(self) -> tuple[int, str, str, str]:
+        """What makes two records those of one release, whatever became of it since."""
+        return (self.number, self.salt, self.digest, self.sealed)
 
     @property
     def ran(self) -> bool:
@@ -55,6 +67,10 @@ class Release:
     def runs(self, content: str) -> bool:
         """Whether ``content``, as ``infra.state.release_body.pack`` makes it, is what this release runs."""
         return _digest(self.salt, content) == self.digest
+
+    def seals(self, body: str) -> bool:
+        """Whether ``body`` is the whole body of this release."""
+        return _digest(self.salt, body) == self.sealed
 
     def as_json(self) -> str:
         """One line of JSON."""
@@ -67,9 +83,13 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
     for key in fields(Release):
         if key.name in entry:
             values[key.name] = entry[key.name]
-    texts = ("slug", "digest", "salt", "manifest", "who", "when", "commit", "message", "result", "on")
-    numbers = all(isinstance(values.get(name, 0), int) for name in ("number", "of"))
-    if not numbers or values.get("number", 0) < 1 or not all(isinstance(values.get(name, ""), str) for name in texts):
+    texts = ("slug", "digest", "salt", "manifest", "who", "when", "commit", "message", "result", "on", "sealed")
+    numbers = all(answer.whole(values.get(name, 0)) for name in ("number", "of"))
+    if not numbers or not 1 <= values.get("number", 0) < LAST or values.get("of", 0) >= LAST:
+        return None
+    if not all(isinstance(values.get(name, ""), str) for name in texts):
+        return None
+    if not all(isinstance(values.get(name, False), bool) for name in ("commanded", "moved")):
         return None
     try:
         return Release(**values)
@@ -80,23 +100,40 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
 def merge(found: Iterable[Sequence[Release]]) -> tuple[Release, ...]:
     """Every release that any server has a record of, oldest first, whatever the order of the servers. A server that was
     unreachable when a release ended or was continued has a less recent record of it than others."""
-    by_number: dict[int, Release] = {}
-    for releases in found:
+    votes: Counter[tuple[int, str, str]] = Counter()
+    combined: dict[tuple[int, str, str], Release] = {}
+    for releases in _plausible([list(releases) for releases in found]):
         for release in releases:
-            other = by_number.get(release.number)
-            by_number[release.number] = release if other is None else _combined(release, other)
+            key = (release.number, release.salt, release.digest)
+            votes[key] += 1
+            other = combined.get(key)
+            combined[key] = release if other is None else _combined(release, other)
+    by_number: dict[int, Release] = {}
+    for key in sorted(combined, key=lambda key: (votes[key], _certainty(combined[key]))):
+        by_number[key[0]] = combined[key]  # that of most servers, if two have the same number
     return tuple(by_number[number] for number in sorted(by_number))
+
+
+FAR = 100_000
+"""Numbers by which no server can be ahead of all others, however long those were unreachable."""
+
+
+def _plausible(found: list[list[Release]]) -> list[list[Release]]:
+    """Without the numbers of one server that are far beyond those of all others: nobody would have any left."""
+    highest = sorted((max(release.number for release in releases) for releases in found if releases), reverse=True)
+    if len(highest) < 2:
+        return found
+    return [[release for release in releases if release.number <= highest[1] + FAR] for releases in found]
 
 
 def _combined(first: Release, second: Release) -> Release:
     """The combined records of two servers for one release."""
     better, worse = sorted((first, second), key=_certainty, reverse=True)
-    if better.salt != worse.salt:
-        return better  # two releases with the same number, made by groups of servers that never saw each other
     commanded = better.commanded or worse.commanded
     on = "" if commanded else better.on or (worse.on if better.result == UNFINISHED else "")
-    message = better.message or worse.message
-    return replace(better, commanded=commanded, on=on, moved=better.moved or worse.moved, message=message)
+    message, sealed = better.message or worse.message, better.sealed or worse.sealed
+    moved = better.moved or worse.moved
+    return replace(better, commanded=commanded, on=on, moved=moved, message=message, sealed=sealed)
 
 
 def _certainty(release: Release) -> tuple[object, ...]:
@@ -261,10 +298,11 @@ def unfinished_command(
     )
 
 
-def new(number: int, slug: str, content: str, *, manifest: str, of: int = 0) -> Release:
-    """A release that no server has a record of yet."""
+def new(number: int, slug: str, content: str, *, manifest: str, of: int = 0, body: str = "") -> Release:
+    """A release that no server has a record of yet. ``content`` is the part of ``body`` that determines what runs."""
     salt = secrets.token_hex(16)
-    return Release(number, slug, _digest(salt, content), salt, manifest=manifest, of=of)
+    sealed = _digest(salt, body) if body else ""
+    return Release(number, slug, _digest(salt, content), salt, manifest=manifest, of=of, sealed=sealed)
 
 
 def ended(release: Release, result: str, *, before: bool, free: bool) -> Release:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from infra.errors import Diagnostic
 from infra.manifest.model import Router
-from infra.model import paths
+from infra.model import answer, paths
 
 LIVE = f"{paths.ROUTER}/live"
 """The active configuration: a symbolic link to a directory that is replaced as a whole."""
@@ -46,7 +45,7 @@ done
 [ -z "$router" ] || {{ printf 'routing '; router_state; }}
 """
 
-_UPSTREAM = re.compile(r"^(?P<host>[0-9A-Fa-f.:]+|\[[0-9A-Fa-f:.%a-z]+\]):(?P<port>\d+)$")
+_UPSTREAM = re.compile(r"^(?P<host>[0-9A-Fa-f.:]+|\[[0-9A-Fa-f:.%a-z]+\]):(?P<port>[0-9]{1,5})\Z")
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def parse(line: str) -> Route | None:
     """Parse a line of the script's output, without the leading ``router``; None if it is invalid."""
     state, _, text = line.partition(" ")
     try:
-        mark = json.loads(text)
-        ports = {int(port): str(mode) for port, mode in mark["ports"].items()}
+        mark = answer.record(text)
+        ports = {number: str(mode) for port, mode in mark["ports"].items() if (number := answer.digits(port))}
         upstreams = {str(dyno): str(address) for dyno, address in mark["upstreams"].items()}
         hosts = tuple(str(host) for host in mark["hosts"])
         return Route(str(mark["app"]), str(mark["kind"]), hosts, ports, upstreams, state == "closed")

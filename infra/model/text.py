@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Characters that end a line, or more, for some program that reads a configuration file. A tab is a blank."""
+
+
+def control(text: str) -> str | None:
+    """The first control character of a text, such as ``\\x0d``, in printable form; None if it has none."""
+    found = _CONTROL.search(text)
+    return None if found is None else f"\\x{ord(found[0]):02x}"
+
 
 def quantity(number: int, noun: str) -> str:
     """``1 dyno``, ``2 dynos``: a number with its noun, which takes an s in the plural."""

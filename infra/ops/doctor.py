@@ -15,6 +15,7 @@ from infra.fleet.observe import Observed, Observer
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.model import lock_holder, routing
+from infra.model.answer import reading
 from infra.model.dyno_status import WELL, Reader, Row
 from infra.model.formation import Formation
 from infra.model.lock_holder import Holder
@@ -166,24 +167,15 @@ def _ask(
         sent = now()
         text = session.run(observation({"checkup": server_checks.fragment()}, nonce), what="checkup").stdout
         back = now()
-        try:
+        with reading(target.name):
             health = server_checks.parse(sections(text, nonce)["checkup"][1])
-        except (KeyError, ValueError):
-            raise DynoctlError(
-                f"cannot parse the output of {target.name}", "check that it is a Linux server with systemd"
-            ) from None
         findings.append(Finding(target.name, "root", "ok", "login as root" if session.user == "root" else "with sudo"))
         observed = observer.look(session)
-        _, processes = session.observe({"processes": reader.observe(observer.scope)})["processes"]
-        return _Results(
-            findings,
-            observed,
-            health,
-            sent,
-            back,
-            answers=question.put(session) if question else (),
-            rows=reader.parse(observer.scope, target.name, processes),
-        )
+        parts = session.observe({"processes": reader.observe(observer.scope)})
+        with reading(target.name):
+            answers = question.put(session) if question else ()
+            rows = reader.parse(observer.scope, target.name, parts["processes"][1])
+        return _Results(findings, observed, health, sent, back, answers=answers, rows=rows)
     except DynoctlError as error:
         return [*findings, _failed(target.name, "system" if len(findings) > 1 else "root", error)]
     finally:

@@ -29,7 +29,7 @@ WINDOW = 0.25
 LONGEST_CURSOR = 1000
 """Characters of a cursor; systemd's have about 150."""
 
-_DYNO = r"(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9]\d*)(?P<ready>-ready)?"
+_DYNO = r"(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9][0-9]{0,8})(?P<ready>-ready)?"
 _MICROSECONDS = re.compile(r"[0-9]{1,17}")
 _PRIORITIES = frozenset("01234567")
 _ONE_OFF = r"(?P<kind>[a-z]+)-(?P<of>[a-z][a-z0-9-]*)\.(?P<nonce>[A-Za-z0-9]+)"
@@ -86,6 +86,7 @@ class Reader:
         """Parse one line; None if it is not an entry, or not of this app."""
         try:
             entry = json.loads(text)
+            message = _text(entry.get("MESSAGE")) if isinstance(entry, dict) else ""
         except (ValueError, RecursionError):  # too deep, from a server that is not what it seems
             return None
         if not isinstance(entry, dict):
@@ -104,7 +105,7 @@ class Reader:
             server=self._server,
             dyno=dyno,
             source="systemd" if by_systemd else source,
-            message=_text(entry.get("MESSAGE")),
+            message=message,
             cursor=cursor if len(cursor) < LONGEST_CURSOR else "",
             priority=int(priority) if priority in _PRIORITIES else 6,
         )

@@ -9,11 +9,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from infra.errors import DynoctlError, Unreachable
+from infra.errors import Unreachable
 from infra.fleet import vitals
 from infra.fleet.reconnect import stay_connected
 from infra.fleet.vitals import Vitals
 from infra.model import lock_holder, routing
+from infra.model.answer import reading
 from infra.model.dyno_status import Reader, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.target import Target
@@ -112,13 +113,11 @@ class Monitor:
 
     def _take(self, server: str, text: str) -> None:
         parts = sections(text, self._nonce)
-        try:
+        with reading(server):
             now = vitals.parse(parts["vitals"][1])
             rows = self._reader.parse(Scope(self._app, ""), server, parts["processes"][1])
             routes = routing.read(parts["routes"][1])
             router = next((route.state for route in routes if route.app == self._app), "")
-        except (ValueError, KeyError, IndexError) as error:
-            raise DynoctlError(f"cannot parse the output of {server}: {error}") from None
         with self._lock:
             old = self._last[server]
             cpu = used(old, now.uptime, rows) if not old.unreachable and old.vitals else None

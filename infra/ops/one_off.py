@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet import vitals
 from infra.fleet.ask import ask_servers
-from infra.fleet.meta_record import parse_line
 from infra.manifest.variables import refused
-from infra.model import naming, paths, release
+from infra.model import answer, naming, paths, release
 from infra.model.provider import Fragment
 from infra.model.release import Release
 from infra.model.run_request import Base, Runs
@@ -86,13 +85,10 @@ def find(app: str, runs: Runs, targets: Sequence[Target]) -> Place:
 
     def ask(session: Session) -> tuple[float, Sequence[Base], Sequence[Release]]:
         parts = sections(session.run(script, what="the list of dynos").stdout, nonce)
-        try:
-            now = vitals.parse(parts["vitals"][1])
-            parsed = [release.parse(parse_line(line)) for line in parts["releases"][1].splitlines()]
-            releases = [record for record in parsed if record is not None]
-            return now.load[0] / max(1, now.cores), runs.bases(app, parts["bases"][1]), releases
-        except (KeyError, ValueError, IndexError):
-            raise DynoctlError(f"cannot parse the output of {session.name}") from None
+        now = vitals.parse(parts["vitals"][1])
+        parsed = [release.parse(answer.record(line)) for line in parts["releases"][1].splitlines()]
+        releases = [record for record in parsed if record is not None]
+        return now.load[0] / max(1, now.cores), runs.bases(app, parts["bases"][1]), releases
 
     sessions: dict[str, Session] = {}
     good, errors = ask_servers(targets, ask, keep=sessions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from infra.model import answer
 from infra.model.provider import Fragment
 
 MIB = 1024 * 1024
@@ -60,7 +61,7 @@ done
 :
 """
 
-_DISK = re.compile(r"disk (?P<path>\S+) (?P<free>\d+) (?P<inodes>\d+|-) (?P<may>yes|no)")
+_DISK = re.compile(r"disk (?P<path>\S+) (?P<free>[0-9]{1,18}) (?P<inodes>[0-9]{1,18}|-) (?P<may>yes|no)")
 
 
 def parse(output: str) -> Checkup:
@@ -75,9 +76,9 @@ def parse(output: str) -> Checkup:
         values[key] = rest
     return Checkup(
         system=values["system"],
-        clock=float(values["clock"]),
+        clock=answer.decimal(values["clock"]),
         controllers=frozenset(values["controllers"].split()),
         loop=values["loop"] == "yes",
-        memory=int(values["memory"]) // 1024,
+        memory=int(answer.decimal(values["memory"])) // 1024,
         disks=tuple(disks),
     )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model.answer import reading
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, Sections, StepFailed
@@ -109,17 +110,18 @@ class LockedShell:
             if not line.startswith(nonce):
                 printed.add(line)
                 continue
-            words = line.split(" ")
-            if words[1] == "end":
+            with reading(self.name):
+                _, word, status = line.split(" ")
+                failed = int(status) != 0
+            if word == "end":
                 return everything.text()
-            status = int(words[2])
             output = printed.text().strip("\n")
             everything.add(output)
             printed.clear()
-            if status != 0:
+            if failed:
                 self._until(f"{nonce} end", deadline)
-                raise StepFailed(self._session.name, commands[index], status, output)
-            index = int(words[1]) + 1
+                raise StepFailed(self._session.name, commands[index], int(status), output)
+            index += 1
             if index < len(commands):
                 self._step = _name(commands[index])
                 if started is not None:
@@ -229,7 +231,7 @@ class LockedShell:
                     self._pulse.heard = time.monotonic()
             except TimeoutError:
                 continue
-            except (OSError, EOFError):
+            except (OSError, EOFError, limits.OutputTooLarge):
                 self._pulse.broken = not self._stop.is_set()
                 return
 

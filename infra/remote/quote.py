@@ -73,9 +73,14 @@ def observation(fragments: Mapping[str, Fragment], nonce: str) -> str:
 def sections(output: str, nonce: str) -> dict[str, tuple[int, str]]:
     """The exit status and output of each fragment, by name. Output of the login shell is ignored."""
     found: dict[str, tuple[int, str]] = {}
-    pattern = re.compile(rf"^{nonce} begin (\w+)\n(.*?)\n?^{nonce} end \1 (\d+)$", re.DOTALL | re.MULTILINE)
-    for match in pattern.finditer(output):
-        found[match[1]] = (int(match[3]), match[2])
+    name, began = "", 0
+    marks = rf"^{nonce} (?:begin (\w+)|end (\w+) ([0-9]{{1,3}}))(?:\n|\Z)"
+    for mark in re.finditer(marks, output, re.MULTILINE):
+        if mark[1]:
+            name, began = mark[1], mark.end()
+        elif mark[2] == name:
+            found[name] = (int(mark[3]), output[began : mark.start()].removesuffix("\n"))
+            name = ""
     return found
 
 

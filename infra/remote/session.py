@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from infra.errors import Unreachable
+from infra.model.answer import reading
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import RemoteBuild, Sections
@@ -137,7 +138,8 @@ class Session:
         output, _, rest = text.rpartition(f"{nonce} begin\n")[2].partition(f"\n{nonce} 0 ")
         if not rest:
             raise Unreachable(f"{self.name}: unexpected output: {text.strip()[-300:]}")
-        return int(rest.split()[0]), output
+        with reading(self.name):
+            return int(rest.split()[0]), output
 
     def refuse_without_root(self, output: Output) -> None:
         """Raise Unreachable if sudo or the login shell failed."""

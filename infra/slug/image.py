@@ -82,7 +82,7 @@ def restore(digest: str, download: Callable[[Path], None], cache: Path | None = 
         os.close(number)
         path = Path(name)
         download(path)
-        return Image(path, digest, _sha256(path), path.stat().st_size)
+        return Image(path, digest, sha256_of(path), path.stat().st_size)
     except OSError as error:
         raise DynoctlError(f"cannot write slugs to {cache}: {error.strerror}", "free disk space.") from error
 
@@ -91,7 +91,7 @@ def _cached(digest: str, cache: Path) -> Image | None:
     path, note = _paths(digest, cache)
     try:
         expected = note.read_text(encoding="ascii").strip()
-        sha256 = _sha256(path)
+        sha256 = sha256_of(path)
     except (FileNotFoundError, UnicodeDecodeError):
         return None
     if sha256 != expected:
@@ -108,7 +108,7 @@ def _new(digest: str, tree: Tree, cache: Path) -> Image:
     temporary = Path(name)
     try:
         squashfs.pack(tree, temporary)
-        sha256 = _sha256(temporary)
+        sha256 = sha256_of(temporary)
         size = temporary.stat().st_size
         temporary.replace(path)
         temporary.write_text(sha256 + "\n", encoding="ascii")
@@ -122,7 +122,8 @@ def _paths(digest: str, cache: Path) -> tuple[Path, Path]:
     return cache / f"{digest}.squashfs", cache / f"{digest}.sha256"
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.lock import Identity
-from infra.model import lock_holder, paths
+from infra.model import answer, lock_holder, paths
 from infra.model.events import Report
 from infra.model.resource import Command, count
 from infra.model.target import Target
 from infra.plan.plan import Plan
+from infra.remote.session import Session
 
 KEEP = 1000
 """Lines that are kept."""
@@ -82,16 +83,42 @@ def read(
     lock on each server is added to ``holders``."""
     command = Command(("cat", paths.audit_log(app)))
     holder = Command(("sh", "-c", _HOLDER, "holder", app))
-    answers, errors = ask_servers(targets, lambda session: (session.execute(command), session.execute(holder)[1]))
+
+    def ask(session: Session) -> tuple[list[Mapping[str, Any]], str]:
+        status, text = session.execute(command)
+        return parse(text) if status == 0 else [], lock_holder.read(session.execute(holder)[1])
+
+    answers, errors = ask_servers(targets, ask)
     found: dict[str, Mapping[str, Any]] = {}
-    for server, ((status, text), lock) in answers.items():
+    for server, (entries, lock) in answers.items():
         if holders is not None:
-            holders[server] = lock_holder.read(lock)
-        for line in text.splitlines() if status == 0 else ():
-            try:
-                logged = json.loads(line)
-            except ValueError:
-                continue  # the line was cut off by a power failure
-            if isinstance(logged, dict) and isinstance(logged.get("id"), str):
-                found[logged["id"]] = logged
-    return sorted(found.values(), key=lambda logged: str(logged.get("when", ""))), summaries(errors)
+            holders[server] = lock
+        for logged in entries:
+            found.setdefault(logged["id"], logged)
+    return sorted(found.values(), key=lambda logged: str(logged["when"])), summaries(errors)
+
+
+def parse(text: str) -> list[Mapping[str, Any]]:
+    """The entries of a log, oldest first. A line that was cut off by a power failure is left out, and so are unknown
+    fields and those of another type."""
+    entries = (answer.record(line) for line in text.splitlines()[-KEEP:])
+    return [_entry(logged) for logged in entries if isinstance(logged.get("id"), str)]
+
+
+_TEXTS = ("id", "when", "who", "command", "result", "slug", "message")
+_NUMBERS = ("release", "added", "changed", "destroyed")
+_LISTS = ("servers", "failures")
+
+
+def _entry(logged: Mapping[str, Any]) -> Mapping[str, Any]:
+    seconds = logged.get("seconds", 0)
+    return {
+        **{name: text if isinstance(text := logged.get(name, ""), str) else "" for name in _TEXTS},
+        **{name: number if answer.whole(number := logged.get(name, 0)) else 0 for name in _NUMBERS},
+        **{name: [text for text in _list(logged.get(name)) if isinstance(text, str)] for name in _LISTS},
+        "seconds": seconds if isinstance(seconds, int | float) and not isinstance(seconds, bool) else 0,
+    }
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

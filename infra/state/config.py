@@ -3,15 +3,22 @@ dynos, schedules, the router, the rollout and the servers. Whoever changes one o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
-from typing import Any, TypeVar
+import re
+from collections.abc import Container, Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from ipaddress import ip_address
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from infra.fleet.identity import address_of
 from infra.manifest.model import DynoType, Health, Manifest, Reference, Rollout, Router, Schedule, Server
 
 T = TypeVar("T")
 VERSION = 1
+
+LONGEST = 10_000
+"""Characters of a value, such as a command."""
 
 
 def document(manifest: Manifest) -> dict[str, Any]:
@@ -35,7 +42,12 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any]) -> Manifest:
     try:
         if recorded.get("version") != VERSION:
             raise ValueError("unknown version")
-        rollout = dict(recorded["rollout"])
+        rollout, keep = dict(recorded["rollout"]), recorded["keep"]
+        _check("keep", keep, int)
+        _check("spread", recorded["spread"], str | None)
+        for section in ("dynos", "schedule", "servers"):
+            if any(name != values["name"] for name, values in recorded[section].items()):
+                raise ValueError(f"{section}: a name differs from its key")
         router = recorded["router"]
         renamed = _renamed(manifest, recorded["servers"])
         if router is not None:
@@ -48,7 +60,7 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any]) -> Manifest:
             rollout=_made(Rollout, {**rollout, "health": _made(Health, rollout["health"])}),
             servers=_servers(manifest, recorded["servers"], renamed),
             spread=recorded["spread"],
-            keep=int(recorded["keep"]),
+            keep=keep,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
@@ -95,14 +107,86 @@ def _plain(value: object) -> object:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def only_recorded(manifest: Manifest, known: Manifest, named: Container[str] = ()) -> list[str]:
+    """What the ``known`` settings have and the manifest does not, and what would be logged in to, read or run on this
+    computer: servers, and references to secrets. Not the servers that the user ``named``."""
+    here = {server.host for server in manifest.servers}
+    router, own = known.router, manifest.router
+    references = [] if router is None else [router.certificate, router.key]
+    written = [] if own is None else [own.certificate, own.key]
+    return [
+        *(
+            f"the server {server.name} ({server.host})"
+            for server in known.servers
+            if not (server.host in here or server.name in named)
+        ),
+        *(f"a secret by {reference.kind}" for reference in references if reference and reference not in written),
+    ]
+
+
 def _made(kind: type[T], values: Mapping[str, Any]) -> T:
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # all of them are dataclasses
-    return kind(**{name: _value(value) for name, value in values.items() if name in known})
+    """A part of the settings from a record, which may be damaged or forged. Raises TypeError if a value is of another
+    type than in the manifest, or ValueError if a manifest could not have it."""
+    kinds = _kinds(cast(type, kind))
+    made = {name: _value(value) for name, value in values.items() if name in kinds}
+    for name, value in made.items():
+        _check(name, value, kinds[name])
+    return kind(**made)
+
+
+@cache
+def _kinds(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+_NAMES = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9._*-]{0,252}")
+"""Names of types, schedules, servers, users and hosts."""
+
+
+def _check(name: str, value: object, kind: Any) -> None:
+    """Whether a value has a type of the model, and is one that a manifest may have."""
+    if not _is(value, kind):
+        raise TypeError(f"{name}: invalid type {type(value).__name__}")
+    texts = [*value.values()] if isinstance(value, Mapping) else [*value] if isinstance(value, tuple) else [value]
+    for text in (item for item in texts if isinstance(item, str)):
+        if not text.isprintable() or len(text) > LONGEST:
+            raise ValueError(f"{name}: invalid value")
+        if name in ("name", "host", "hosts", "servers", "kind", "user", "listen") and not (
+            _NAMES.fullmatch(text) or _is_address(text)
+        ):
+            raise ValueError(f"{name}: invalid value")
+    if isinstance(value, int) and not 0 <= value <= 2**50:
+        raise ValueError(f"{name}: invalid number")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False
+
+
+def _is(value: object, kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_is(value, argument) for argument in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is(item, arguments[0]) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            _is(key, arguments[0]) and _is(item, arguments[1]) for key, item in value.items()
+        )
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _value(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, Mapping) and value.keys() == {"kind", "value"}:
-        return Reference(value["kind"], _value(value["value"]))
+        made = Reference(value["kind"], _value(value["value"]))
+        _check("kind", made.kind, _kinds(Reference)["kind"])
+        _check("value", made.value, _kinds(Reference)["value"])
+        return made
     return value

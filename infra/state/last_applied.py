@@ -1,7 +1,7 @@
 """A hint in the user's state directory: to which servers a manifest was applied last from here, by app.
 
-It only says where to look. What runs there is asked of the servers; a hint that is missing, damaged or out of date
-changes no plan on its own."""
+It says where to look, and which records of releases and settings are known to be true. What runs there is asked of the
+servers; a hint that is missing, damaged or out of date changes no plan on its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ import platformdirs
 
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
+from infra.state.vouching import NOTHING, Known
 
 FORMAT = 1
 
 LARGEST = 4 << 20
 """Maximum size of a hint in bytes."""
+
+KNOWN = 100
+"""Digests of releases and of settings that are remembered."""
 
 Servers = Mapping[str, Mapping[str, str]]
 """The connection of each server, by machine-id, as in the records."""
@@ -30,6 +34,26 @@ Servers = Mapping[str, Mapping[str, str]]
 
 def read(manifest: Manifest) -> dict[str, Servers]:
     """The servers by app; {} without a hint, or if it is damaged."""
+    apps = _value(manifest).get("apps")
+    return {str(app): _servers(servers) for app, servers in apps.items()} if isinstance(apps, dict) else {}
+
+
+def known(manifest: Manifest) -> Known:
+    """Digests of the releases and settings of the manifest's app that were applied from here."""
+    value = _value(manifest).get("known")
+    entry = value.get(manifest.app.name) if isinstance(value, dict) else None
+    return _known(entry) if isinstance(entry, dict) else NOTHING
+
+
+def _known(entry: Mapping[str, Any]) -> Known:
+    def texts(name: str) -> frozenset[str]:
+        value = entry.get(name)
+        return frozenset(text for text in value if isinstance(text, str)) if isinstance(value, list) else frozenset()
+
+    return Known(texts("releases"), texts("settings"))
+
+
+def _value(manifest: Manifest) -> Mapping[str, Any]:
     try:
         path = _path(manifest)
         if path.stat().st_size > LARGEST:
@@ -37,13 +61,20 @@ def read(manifest: Manifest) -> dict[str, Servers]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    apps = value.get("apps") if isinstance(value, dict) and value.get("format_version") == FORMAT else None
-    return {str(app): _servers(servers) for app, servers in apps.items()} if isinstance(apps, dict) else {}
+    return value if isinstance(value, dict) and value.get("format_version") == FORMAT else {}
 
 
-def write(manifest: Manifest, servers: Servers) -> None:
-    """Remember the servers of the manifest's app, or none. Nothing depends on it, so a failure is ignored."""
+def write(manifest: Manifest, servers: Servers, release: str = "", settings: str = "") -> None:
+    """Remember the servers of the manifest's app, or none, and the digests of the ``release`` and the ``settings`` that
+    were applied to them. Nothing depends on it, so a failure is ignored."""
     apps = {**read(manifest), manifest.app.name: servers}
+    earlier = _value(manifest).get("known")
+    entry = earlier.get(manifest.app.name) if isinstance(earlier, dict) else None
+    lists = {"releases": release, "settings": settings}
+    digests = {
+        name: _appended(entry.get(name) if isinstance(entry, dict) else None, new) for name, new in lists.items()
+    }
+    told = {**(earlier if isinstance(earlier, dict) else {}), manifest.app.name: digests}
     apps = {app: known for app, known in apps.items() if known}
     with suppress(OSError):  # also where the working directory is gone
         path = _path(manifest)
@@ -52,10 +83,21 @@ def write(manifest: Manifest, servers: Servers) -> None:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        value = {"format_version": FORMAT, "file": str(manifest.file.resolve()), "apps": apps}
+        value = {
+            "format_version": FORMAT,
+            "file": str(manifest.file.resolve()),
+            "apps": apps,
+            "known": {app: digests for app, digests in told.items() if app in apps},
+        }
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
             json.dump(value, stream, indent=1)
         new.replace(path)
+
+
+def _appended(value: Any, new: str) -> list[str]:
+    """The last digests of a list, with a new one at the end."""
+    had = [text for text in value if isinstance(text, str) and text != new] if isinstance(value, list) else []
+    return [*had, *([new] if new else [])][-KNOWN:]
 
 
 def after(

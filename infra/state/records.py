@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from infra import __version__
-from infra.fleet.facts import newest_meta
+from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.identity import identify, machine_of, recorded_connections
 from infra.fleet.meta_record import RECORDS_FORMAT
 from infra.fleet.observe import Observed
@@ -22,6 +22,7 @@ from infra.model.resource import Change, Command
 from infra.plan.plan import Plan
 from infra.plan.upgrade import Build
 from infra.state import config
+from infra.state.vouching import ENOUGH, NOTHING, Known, agreeing, seal_settings
 
 # Each input line is a file: its name, a space, and the JSON; without JSON the file is removed. There is one name for an
 # incomplete file: if a power failure leaves it, the next record replaces it. A pending marker is only a name, as a file
@@ -177,6 +178,7 @@ def formation(
     in_force: bool = False,
     build: Build | None = None,
     forget: Container[str] = (),
+    known: Known = NOTHING,
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and the connections of all servers of the app.
 
@@ -188,15 +190,15 @@ def formation(
     facts = {name: observed.facts for name, observed in found.items()}
     last = newest_meta(facts.values())
     connections = recorded_connections(last)
-    known = identify(manifest, facts)
+    identities = identify(manifest, facts)
     machines = {name: observed.machine_id for name, observed in facts.items()}
     before = set(last.get("dynos", {}).values())
     for server in manifest.servers:
-        machine = machines.get(server.name) or machine_of(server.name, known, before)
+        machine = machines.get(server.name) or machine_of(server.name, identities, before)
         if machine is None:
             continue
         machines[server.name] = machine
-        if machine not in known.displaced:
+        if machine not in identities.displaced:
             own = connections.get(machine, {}).get("address", "")
             connections[machine] = {
                 "name": server.name,
@@ -232,13 +234,21 @@ def formation(
         servers=servers,
         spares=spares,
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
-        settings=config.document(manifest) if settled or in_force else last.get("config"),
+        settings=config.document(manifest) if settled or in_force else _kept(last, facts, known),
         routers=(
             {machines[name] for name in routing if name in machines}
             | {machine for machine in last.get("routers", ()) if not settled and machine in servers}
         ),
         moving={} if settled else {**_unfinished(plan, last, homes), **_moving(plan, machines)},
     )
+
+
+def _kept(last: Mapping[str, Any], facts: Mapping[str, Facts], known: Known) -> Mapping[str, Any] | None:
+    """The settings of the last apply. What only one of several servers says is not copied to the others."""
+    settings: Mapping[str, Any] | None = last.get("config")
+    metas = {name: server.meta for name, server in facts.items() if server.meta}
+    sure = len(metas) < ENOUGH or len(agreeing(settings, metas)) >= ENOUGH
+    return settings if sure or seal_settings(settings) in known.settings else None
 
 
 def _moving(plan: Plan, machines: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,7 +13,9 @@ from infra import __version__
 from infra.errors import DynoctlError
 from infra.manifest.model import Volume
 from infra.model.stack import Stack
+from infra.model.text import control
 from infra.sensitive import Sensitive, reveal
+from infra.state.vouching import Vouched
 
 VERSION = 1
 
@@ -20,6 +23,14 @@ _SOCKET = "@socket@"
 
 _RUNS = ("environment", "rackup", "config", "web", "commands", "writable", "stop_signal", "stop_seconds", "program")
 """The keys of a stack that determine what runs; the others are its preconditions."""
+
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]{0,200}"
+
+_DIRECTORY = r"(?!\.{1,2}(/|$))[A-Za-z0-9_@+.-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9_@+.-]+)*/?"
+"""As ``app.writable`` and ``volumes`` in the schema of the manifest."""
+
+LONGEST_STOP = 24 * 3600
+"""Seconds that a dyno may take to stop."""
 
 _OPTIONAL = ("credentials", "volumes")
 """Keys that also determine it if they are not empty."""
@@ -34,6 +45,10 @@ class Stored:
     stack: Stack
     environment: Mapping[str, str | Sensitive]
     credentials: Mapping[str, Sensitive]
+    vouched: tuple[Vouched, ...] = ()
+    """Who vouches for the records that are used."""
+    settings: Vouched | None = None
+    """Who vouches for the record of the settings, if it is used."""
 
 
 def pack(
@@ -86,6 +101,7 @@ def unpack(number: int, body: str, fits: Callable[[str, str], bool]) -> Stored:
         values = json.loads(body)
         if values["version"] != VERSION:
             raise ValueError(f"format {values['version']}, and dynoctl {__version__} reads format {VERSION}")
+        _check(values)
         secrets = {str(name): Sensitive(str(text)) for name, text in values.get("credentials", {}).items()}
         return Stored(number, str(values["slug"]), _stack(values, fits), _environment(values), secrets)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -93,6 +109,56 @@ def unpack(number: int, body: str, fits: Callable[[str, str], bool]) -> Stored:
             f"cannot read release v{number}: {error}",
             "if a newer dynoctl created it, use that version; list the others: dynoctl releases",
         ) from None
+
+
+_WORDS = {
+    "slug": r"[0-9a-f]{1,64}",
+    "ruby": r"[0-9A-Za-z ,.<>=!~-]{0,200}",
+    "program": r"/[^\s]{1,300}",
+    "stop_signal": r"SIG[A-Z0-9+-]{2,12}",
+}
+_LISTS = {
+    "executables": r"/[^\s]{1,300}",
+    "packages": r"[a-z0-9][a-z0-9.+-]{0,100}",
+    "writable": _DIRECTORY,
+    "secret": _VARIABLE,
+    "common": _VARIABLE,
+    "web": r"(?s).{0,10000}",
+    "candidate": r"(?s).{0,10000}",
+}
+"""The text of each value, and of each item of a list: what the manifest and the layers can make of them."""
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Raise ValueError if a value is not one that a manifest could have led to: a server may have written it."""
+    for name, pattern in _WORDS.items():
+        _check_text(name, values[name], pattern)
+    for name, pattern in _LISTS.items():
+        for item in values[name]:
+            _check_text(name, item, pattern)
+    for name in ("variables", "environment", "credentials"):
+        for key, value in values.get(name, {}).items():
+            _check_text(name, key, r"[A-Za-z0-9_.-]{1,100}" if name == "credentials" else _VARIABLE)
+            if not isinstance(value, str) or "\0" in value:
+                raise ValueError(f"{name}: invalid value of {key}")
+    for key, argv in values["commands"].items():
+        _check_text("commands", key, r"[a-z][a-z0-9]{0,100}")
+        for item in argv:
+            _check_text(f"commands.{key}", item, r"(?s).{0,10000}")
+    for volume, path, types in values.get("volumes", []):
+        _check_text("volumes", volume, r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+        _check_text("volumes", path, _DIRECTORY)
+        for type_ in types:
+            _check_text("volumes", type_, r"[a-z][a-z0-9]{0,100}")
+    if not isinstance(values["stop_seconds"], int) or not 0 < values["stop_seconds"] <= LONGEST_STOP:
+        raise ValueError("stop_seconds: invalid number")
+
+
+def _check_text(name: str, value: object, pattern: str) -> None:
+    if not isinstance(value, str) or not re.fullmatch(pattern, value):
+        raise ValueError(f"{name}: invalid value")
+    if name not in ("web", "candidate") and not name.startswith("commands.") and control(value) is not None:
+        raise ValueError(f"{name}: invalid value: it has the control character {control(value)}")
 
 
 def names(body: str) -> tuple[list[str], list[str]]:

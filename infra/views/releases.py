@@ -81,7 +81,7 @@ def document(
 def as_json(release: Release, holders: Sequence[str]) -> dict[str, Any]:
     """A release as JSON values, without what would help to guess its secrets."""
     values = asdict(release)
-    for name in ("digest", "salt", "commanded", "on", "moved"):
+    for name in ("digest", "salt", "commanded", "on", "moved", "sealed"):
         del values[name]
     return values | {"stored_on": list(holders)}
 

@@ -38,6 +38,11 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
 
 
+def one_line(text: str) -> str:
+    """``text`` in one line, with control characters escaped, line ends and tabs too."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def duration(seconds: float) -> str:
     """``850 ms``, ``2.4 s``, ``3m 20s``."""
     if seconds < 0.9995:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from infra.model import paths
+from infra.errors import DynoctlError
+from infra.model import naming, paths
 from infra.model.routing import LIVE
 
 USER = "dynoctl-router"
@@ -30,6 +32,12 @@ LONG = 3600
 """Seconds that a WebSocket or an event stream may be silent."""
 
 
+_APP = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9._*-]{0,252}")
+_MAIL = re.compile(r"[A-Za-z0-9.!#%&*+/=?^_`|~-]+@[A-Za-z0-9.-]+")
+_UPSTREAM = re.compile(r"(\[[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
+
+
 @dataclass(frozen=True)
 class Site:
     """One app at a router.
@@ -44,6 +52,17 @@ class Site:
     acme: str
     timeout: int
     upstreams: tuple[tuple[str, str], ...]
+
+    def __post_init__(self) -> None:
+        """Raise DynoctlError if a value would be more than a word in the configuration of a router."""
+        words = [("host", host, _HOST) for host in self.hosts]
+        words += [("acme", self.acme, _MAIL)] * bool(self.acme)
+        words += [("app", self.app, _APP)]
+        words += [(dyno, address, _UPSTREAM) for dyno, address in self.upstreams]
+        words += [("dyno", dyno, naming.DYNO_NAME) for dyno, _ in self.upstreams]
+        for name, word, pattern in words:
+            if not pattern.fullmatch(word):
+                raise DynoctlError(f"cannot configure the router: invalid {name}: {ascii(word)[:80]}")
 
     def directory(self) -> str:
         """The directory of the maintenance page in the live configuration."""

@@ -31,8 +31,9 @@ from infra.model.origin import Origin
 from infra.plan.plan import Plan
 from infra.plan.selection import EVERYTHING, Selection
 from infra.remote import parallel
-from infra.state import last_applied, releases
+from infra.state import config, last_applied, releases
 from infra.state.release_body import Stored
+from infra.state.vouching import NOTHING, Known, seal, seal_settings
 from tests.simulation import moments
 from tests.simulation.faults import Fault, Killed, Kind
 from tests.simulation.fleet import SimFleet, Strike
@@ -130,6 +131,8 @@ class Simulation:
         self.origin: Origin | None = None
         self.hint: dict[str, Connections] = {}
         """What this computer remembers of its applies, by app; used if there is an ``origin``."""
+        self.known = NOTHING
+        """Digests of what was applied from this computer; kept if there is an ``origin``."""
         self.on_ready: Callable[[Prepared], None] = lambda _: None
 
     def __getitem__(self, host: str) -> SimServer:
@@ -140,7 +143,7 @@ class Simulation:
         self.fleet.strikes.append(Strike(Fault(kind, cut), subject, host, nth))
 
     def plan(self, wanted: Manifest, **options: Any) -> Prepared:
-        request = Request(**{"origin": self.origin, "hint": dict(self.hint), **options})
+        request = Request(**{"origin": self.origin, "hint": dict(self.hint), "known": self.known, **options})
         with in_order(self._numbers):
             return prepare(wanted, REGISTRY, request, connect=self.fleet.connect)
 
@@ -180,13 +183,15 @@ class Simulation:
         """``dynoctl rollback``: to a release by its name, or to the last good one."""
 
         def plan() -> Prepared:
-            return self.plan(wanted, stored=self.stored(wanted, name), **options)
+            trust = options.get("trust", frozenset())
+            return self.plan(wanted, stored=self.stored(wanted, name, trust), **options)
 
         return self._run(plan, lambda ready, listener: Applier(ready, listener, clock=self.fleet.clock))
 
-    def stored(self, wanted: Manifest, name: str | None = None) -> Stored:
+    def stored(self, wanted: Manifest, name: str | None = None, trust: frozenset[str] = frozenset()) -> Stored:
         with in_order(self._numbers), mock.patch("infra.fleet.ask.Session", self.fleet.connect):
-            return releases.stored(APP, name, targets(wanted), REGISTRY.fits, {})[0]
+            trusted = releases.Trust(self.known, trust)
+            return releases.stored(APP, name, targets(wanted), REGISTRY.fits, {}, trusted)[0]
 
     def restart(self, wanted: Manifest, *names: str, lock_timeout: float | None = None, **options: Any) -> Outcome:
         """``dynoctl restart``."""
@@ -255,6 +260,12 @@ class Simulation:
             self.hint[app] = last_applied.after(
                 ready.manifest, found, ready.plan.formation.homes.values(), before, ready.forgotten, ended=report.ok
             )
+            if report.ok:
+                applied = ready.plan.release
+                self.known = Known(
+                    self.known.releases | ({seal(applied)} if applied is not None else set()),
+                    self.known.settings | {seal_settings(config.document(ready.manifest))},
+                )
 
 
 def _restart_code(ready: Prepared, report: Report) -> int:

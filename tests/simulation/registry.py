@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from infra.manifest.model import Manifest
 from infra.model import naming
@@ -125,7 +126,12 @@ class SimRegistry:
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
         remote = types.slug_path(app, digest)
-        return self._slug(app, digest, lambda: download(remote, Path(f"/cache/{digest}")))
+
+        def fetch() -> None:
+            with TemporaryDirectory() as directory:
+                download(remote, Path(directory, "image"))
+
+        return self._slug(app, digest, fetch)
 
     def package_key(self, package: str) -> str:
         return f"package.{package}"

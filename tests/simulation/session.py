@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -160,6 +161,7 @@ class SimSession:
         self.plain(f"download {path}")
         if path not in self.server.files:
             raise DynoctlError(f"{self.name}: cannot read {path}: not found")
+        local.write_text(self.server.files[path])
 
     def build(self, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:
         raise AssertionError("no simulated slug is built on a server")
@@ -251,6 +253,8 @@ def interpret(server: SimServer, command: Command) -> Steps:
         return SCRIPTS[argv[2]](server, argv[4:], stdin)
     if argv[0] == "sim" and argv[1] in PROGRAMS:
         return PROGRAMS[argv[1]](server, argv[2:], stdin)
+    if argv[0] == "sha256sum":
+        return _sha256sum(server, argv[1])
     if argv[0] == "cat":
         return _cat(server, argv[1])
     raise AssertionError(f"the simulation does not know the command {argv}")
@@ -279,6 +283,14 @@ def _lock(server: SimServer, app: str) -> list[str]:
 
 SCRIPTS[releases._LIST] = _list_releases
 SCRIPTS[audit_log._HOLDER] = _read_holder
+
+
+def _sha256sum(server: SimServer, path: str) -> Steps:
+    yield
+    text = server.files.get(path)
+    if text is None:
+        return 1, f"sha256sum: {path}: not found"
+    return 0, f"{hashlib.sha256(text.encode()).hexdigest()}  {path}"
 
 
 def _cat(server: SimServer, path: str) -> Steps:

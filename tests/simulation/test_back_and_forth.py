@@ -31,11 +31,23 @@ def test_a_rollback_needs_a_slug_that_somebody_has() -> None:
     fleet = deployed("s1")
     fleet.apply(manifest("s1", slug="b"))
     fleet["s1"].remove(f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs")
-    outcome = fleet.rollback(manifest("s1"))
+    outcome = fleet.rollback(manifest("s1", slug="b"))
     assert outcome.code == ERROR and "neither on a server" in outcome.said
 
 
 def test_a_rollback_sends_the_slug_where_it_is_missing() -> None:
+    fleet = deployed()
+    fleet.apply(manifest(slug="b"))
+    fleet["s2"].remove(f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs")
+    other = manifest(slug="b")
+    refused = fleet.rollback(other)
+    assert "no two servers have the same image" in refused.said and "--trust s1" in refused.said
+    assert running(fleet) == {"web.1": "b", "web.2": "b"}
+    assert fleet.rollback(other, "v1", trust=frozenset({"s1"})).code == OK
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+
+
+def test_a_rollback_makes_the_slug_if_the_source_is_at_hand() -> None:
     fleet = deployed()
     fleet.apply(manifest(slug="b"))
     fleet["s2"].remove(f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs")

@@ -237,7 +237,7 @@ def test_a_slug_of_an_earlier_release_stays_though_a_rollback_to_it_fails() -> N
     slug = f"{STATE}/{APP}/slugs/{digest('/a')}.squashfs"
     fleet["s2"].remove(slug)
     fleet.fault("sim start", Kind.FAIL, nth=2)
-    assert fleet.rollback(manifest(slug="b")).code == REJECTED
+    assert fleet.rollback(manifest(slug="b"), "v1", trust=frozenset({"s1"})).code == REJECTED
     assert slug in fleet["s2"].files and fleet.pending(manifest(slug="b")) == []
 
 

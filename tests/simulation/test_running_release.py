@@ -27,7 +27,8 @@ def act(fleet: Simulation, tree: Manifest, counts: Mapping[str, int] | None = No
 
     def plan(_: Manifest, **options: Any) -> Any:
         with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
-            found = releases.running(APP, targets(tree), REGISTRY.fits, {})
+            trust = releases.Trust(fleet.known, asked.get("trust", frozenset()))
+            found = releases.running(APP, targets(tree), REGISTRY.fits, {}, trust)
         assert found is not None
         model, request = engine.request(tree, engine.Running(*found), REGISTRY, Request(**asked), counts or {})
         return prepare(model, REGISTRY, request, connect=fleet.fleet.connect)
@@ -115,7 +116,7 @@ def test_a_release_that_runs_on_one_dyno_only_is_not_spread() -> None:
     fleet = deployed("s1", "s2", worker=1)
     fleet.apply(manifest("s1", "s2", slug="b", worker=1), selection=Selection(("web.1",)))
     assert running(fleet) == {"web.1": "b", "web.2": "a", "worker.1": "a"}
-    assert act(fleet, manifest("s1", "s2", slug="c", worker=2), {"worker": 2}).code == OK
+    assert act(fleet, manifest("s1", "s2", slug="b", worker=2), {"worker": 2}).code == OK
     assert {dyno: running(fleet)[dyno] for dyno in ("web.1", "web.2", "worker.1")} == {
         "web.1": "b",
         "web.2": "a",
@@ -129,7 +130,8 @@ def test_servers_that_left_the_tree_stay() -> None:
     assert act(fleet, drained, {"web": 3}).code == OK
     assert fleet["s1"].processes and fleet["s2"].processes
     before = {host: set(fleet[host].processes) for host in ("s1", "s2")}
-    outcome = act(fleet, manifest("s2"), {"web": 4})
+    assert "known from s2 alone" in act(fleet, manifest("s2"), {"web": 4}).said
+    outcome = act(fleet, manifest("s2"), {"web": 4}, trust=frozenset({"s2"}))
     assert outcome.code == OK and "servers.s1" in notes(outcome)
     assert all(before[host] <= set(fleet[host].processes) for host in before)
 

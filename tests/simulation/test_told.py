@@ -10,10 +10,9 @@ import pytest
 from infra.engine import plan_file
 from infra.engine.prepared import Prepared
 from infra.errors import ERROR, OK, REJECTED, DynoctlError
-from infra.fleet import meta_record
 from infra.fleet.inventory import targets
 from infra.manifest.model import Packages, Reference, Router
-from infra.model import release
+from infra.model import answer, release
 from infra.plan import preconditions
 from infra.state import audit_log
 from infra.state.release_body import unpack
@@ -226,5 +225,5 @@ def test_numbers_of_releases_are_given_once() -> None:
 
 
 def test_a_damaged_record_is_none() -> None:
-    assert meta_record.parse_line("{no json") == {}
-    assert meta_record.parse_line("[]") == {}
+    assert answer.record("{no json") == {}
+    assert answer.record("[]") == {}
