@@ -22,6 +22,7 @@ class Directory(Base):
 
     def observe(self, scope: Scope) -> Fragment:
         values = {"path": paths.APP_DIRECTORY, "made": MADE, "app": scope.app, "home": paths.home(scope.app)}
+        values["router"] = paths.ROUTER
         values |= {"environments": paths.env_directory(scope.app), "mounts": paths.mounts(scope.app)}
         return Fragment(_SCRIPT, values)
 
@@ -62,7 +63,7 @@ class Directory(Base):
 def _created(app: str) -> tuple[str, ...]:
     """The directories that dynoctl creates and removes."""
     mounts, environments = paths.mounts(app), paths.env_directory(app)
-    parents = (mounts.rpartition("/")[0], paths.ENVIRONMENTS, paths.STATE)
+    parents = (mounts.rpartition("/")[0], paths.ENVIRONMENTS, paths.STATE, paths.ROUTER.rpartition("/")[0])
     return (paths.APP_DIRECTORY, mounts, environments, *parents)
 
 
@@ -104,7 +105,7 @@ look() {
 look_into() { look "$@"; [ -z "$empty" ] || printf 'empty %s\\n' "$1"; }
 look_into "$mounts" slug
 look_into "$environments" environment
-for directory in "${mounts%/*}" "${environments%/*}" "${home%/*}"; do look_into "$directory" shared; done
+for directory in "${mounts%/*}" "${environments%/*}" "${home%/*}" "${router%/*}"; do look_into "$directory" shared; done
 mark=foreign; [ -e "$made" ] && mark=made
 shared=alone
 set --

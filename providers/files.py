@@ -90,7 +90,8 @@ def write(path: str, content: str, mode: str = "0600", *, secret: bool = False, 
 
 def make_directory(path: str, mode: str, label: str = "") -> Command:
     """Create a directory with a mode, or set the mode of an existing one."""
-    script = 'mkdir -p "$1" && chmod "$2" "$1"'
+    # Others use the one above its parent, such as /srv.
+    script = '(umask 022; mkdir -p "${1%/*/*}/") && mkdir -p "$1" && chmod "$2" "$1"'
     return Command(("sh", "-c", script, "mkdir", path, mode), label=label or f"create {path}")
 
 

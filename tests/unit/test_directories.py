@@ -15,6 +15,8 @@ from providers import files
 from providers.directory import Directory
 from tests.unit.test_marks import DIGEST, SCOPE, removal, run, sh
 
+ROUTER = ("etc/dynoctl/router/gen.x/base",)
+
 
 def directories(root: Path) -> Mapping[str, Found]:
     """The directories found below ``root``, by their names on a server."""
@@ -52,13 +54,11 @@ def test_what_somebody_put_into_a_directory_is_kept_and_said(tmp_path: Path) -> 
 
 def test_files_of_others_in_the_directories_of_an_app_are_said(tmp_path: Path) -> None:
     ours = (f"srv/dyno/shop/{DIGEST}/x", "etc/dyno/shop/web.1.env", "etc/dyno/shop/web.1.env.dynoctl-new")
-    theirs = {
-        "srv/dyno/shop/notes": 1,
-        "etc/dyno/shop/notes.new": 1,
-        "etc/dyno/README": 1,
-        "var/lib/dynoctl/.hidden": 1,
-    }
-    for path in (*ours, *theirs, "var/lib/dynoctl/.installing-nginx", "etc/dyno/blog/web.1.env", "app/x"):
+    theirs = (
+        *("srv/dyno/shop/notes", "etc/dyno/shop/notes.new", "etc/dyno/README"),
+        *("var/lib/dynoctl/.hidden", "etc/dynoctl/notes"),
+    )
+    for path in (*ours, *theirs, "var/lib/dynoctl/.installing-nginx", "etc/dyno/blog/web.1.env", "app/x", *ROUTER):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
     (tmp_path / "etc/dyno/empty").mkdir()
@@ -66,12 +66,15 @@ def test_files_of_others_in_the_directories_of_an_app_are_said(tmp_path: Path) -
     assert found.pop("/app").stays == "", "dynoctl did not create it"
     assert all(one.kept for one in found.values())
     assert {f"{name[1:]}/{one.stays.rpartition(' ')[2]}" for name, one in found.items()} == {*theirs}
+    shutil.rmtree(tmp_path / "etc/dynoctl/router")
 
     for path in theirs:
         (tmp_path / path).unlink()
     shutil.rmtree(tmp_path / "srv/dyno/shop" / DIGEST)
     found = directories(tmp_path)
-    assert {name for name, one in found.items() if not one.kept} == {"/srv/dyno/shop"}, "the next apply removes it"
+    assert {name for name, one in found.items() if not one.kept} == {"/srv/dyno/shop", "/etc/dynoctl"}, (
+        "the next apply removes it"
+    )
     (step,) = Directory().steps(SCOPE, removal("directory", "/srv/dyno/shop", None, {}))
     assert run(step, tmp_path).returncode == 0
     assert not (tmp_path / "srv/dyno/shop").exists()
@@ -98,3 +101,12 @@ def test_a_directory_that_somebody_moved_is_no_failure(tmp_path: Path, kind: str
         argv = [f"{tmp_path}{word}" if word.startswith("/") else word for word in command.argv]
         subprocess.run(argv, check=True, env={"PATH": f"{tools}:/usr/bin:/bin"})
     assert (tmp_path / "etc/dyno").is_dir()
+
+
+def test_a_directory_that_others_use_is_not_closed_to_them(tmp_path: Path) -> None:
+    """On a server without /srv, it was made with mode 0700 for the mounts in it."""
+    command = files.make_directory("/srv/dyno/shop", "0700")
+    argv = [*command.argv[:2], f"umask 077; {command.argv[2]}", command.argv[3], f"{tmp_path}/srv/dyno/shop", "0700"]
+    subprocess.run(argv, check=True)
+    modes = [(tmp_path / path).stat().st_mode & 0o777 for path in ("srv", "srv/dyno", "srv/dyno/shop")]
+    assert modes == [0o755, 0o700, 0o700]
