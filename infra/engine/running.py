@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from infra.engine.prepared import Request
 from infra.errors import DynoctlError
-from infra.manifest.model import Manifest
+from infra.manifest.model import DynoType, Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
 from infra.model.stack import Registry
@@ -31,8 +31,8 @@ class Running:
 def as_running(manifest: Manifest, running: Running, counts: Mapping[str, int]) -> Manifest:
     """The manifest with the settings that are in force, and with ``counts`` of some process types.
 
-    The number of the other dynos is that of the last apply, even if it did not succeed. Raises DynoctlError if a type
-    in ``counts`` is not in the running release."""
+    The number of the other dynos is that of the last apply, even if it did not succeed, and not less than what is in
+    force and was not removed. Raises DynoctlError if a type in ``counts`` is not in the running release."""
     known = _in_force(manifest, running.meta)
     commands = running.stored.stack.commands
     dynos = {name: type_ for name, type_ in known.dynos.items() if type_.command is None or name in commands}
@@ -42,10 +42,9 @@ def as_running(manifest: Manifest, running: Running, counts: Mapping[str, int]) 
                 f"cannot scale {name}: not a process type of the running release v{running.stored.number}",
                 f"to release it: dynoctl apply; or scale with {WITH_CHANGES}",
             )
-    highest = _highest(running.meta)
     return replace(
         known,
-        dynos={name: replace(type_, count=counts.get(name, highest.get(name, 0))) for name, type_ in dynos.items()},
+        dynos={**_numbered(dynos, running.meta), **{name: replace(dynos[name], count=counts[name]) for name in counts}},
         schedule=tuple(schedule for schedule in known.schedule if schedule.name in commands),
         volumes=running.stored.stack.volumes,
     )
@@ -58,10 +57,20 @@ def _in_force(manifest: Manifest, meta: Mapping[str, Any]) -> Manifest:
         return manifest  # an older dynoctl applied it last, and recorded no settings
 
 
-def _highest(meta: Mapping[str, Any]) -> dict[str, int]:
-    """The highest number of each process type, of the last apply."""
+def _numbered(dynos: Mapping[str, DynoType], meta: Mapping[str, Any]) -> dict[str, DynoType]:
+    """The process types with the number of dynos of the last apply. Dynos that it was to remove and that are still
+    there count up to the number in force."""
+    applied, there = _highest(meta.get("dynos", {})), _highest(meta.get("leaving", {}))
+    return {
+        name: replace(type_, count=max(applied.get(name, 0), min(type_.count, there.get(name, 0))))
+        for name, type_ in dynos.items()
+    }
+
+
+def _highest(names: Iterable[str]) -> dict[str, int]:
+    """The highest number of each process type."""
     highest: dict[str, int] = {}
-    for name, number in map(naming.parse_dyno, meta.get("dynos", {})):
+    for name, number in map(naming.parse_dyno, names):
         highest[name] = max(number, highest.get(name, 0))
     return highest
 
@@ -124,8 +133,8 @@ def request(
 
 def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked: Request) -> tuple[Manifest, Request]:
     """The manifest and the request that go back to a stored release, with the settings that are in force."""
-    known, highest = _in_force(manifest, meta), _highest(meta)
-    dynos = {name: replace(type_, count=highest.get(name, 0)) for name, type_ in known.dynos.items()}
+    known = _in_force(manifest, meta)
+    dynos = _numbered(known.dynos, meta)
     wanted = known if known is manifest else replace(known, dynos=dynos, volumes=stored.stack.volumes)
     return wanted, replace(asked, stored=stored, left_out=tuple(_settings(manifest, meta, {})))
 

@@ -146,6 +146,18 @@ def test_a_server_that_has_another_name_in_the_tree_is_one_server() -> None:
     assert len(fleet["s1"].processes) == 3
 
 
+def test_servers_whose_names_were_given_to_others_keep_the_router() -> None:
+    """It moved with the name to another machine, and the dynos that it led to were taken away from the old one."""
+    fleet = deployed("s1", "s2", "s3", web=2, router=["s1"])
+    assert fleet.apply(manifest("s1", "s2", "s3", web=2, slug="b", router=["s1"])).code == OK
+    tree = manifest(Server("s1", "s2"), Server("s2", "s3"), Server("s3", "s1"), web=2, router=["s1"])
+    before = {host: set(fleet[host].processes) for host in ALL}
+    for outcome in (act(fleet, tree, {"web": 3}), go_back(fleet, tree)):
+        assert outcome.code == OK, outcome.said
+        assert set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3"} and not upstreams(fleet["s2"])
+        assert all(before[host] <= set(fleet[host].processes) for host in ALL)
+
+
 def test_a_type_that_is_not_released_cannot_be_scaled() -> None:
     fleet = deployed()
     tree = manifest()
