@@ -31,7 +31,8 @@ class Request:
     with ``take_over``, another one may have been applied last. ``hint`` are the servers to which it was applied last
     from here, by app. With ``over_rollback``, what was rolled back from is released again. With ``running``,
     ``stored`` is the release that runs, to be gone on with, and ``left_out`` what the manifest would change besides.
-    ``edited`` are the sha256 of the manifest before and after the command itself edited it."""
+    ``edited`` are the sha256 of the manifest before and after the command itself edited it. ``as_of`` is the serial of
+    the newest record that the request was made from, if it was made from one."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -48,6 +49,7 @@ class Request:
     running: bool = False
     left_out: tuple[str, ...] = ()
     edited: tuple[str, str] | None = None
+    as_of: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

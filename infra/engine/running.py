@@ -128,7 +128,8 @@ def request(
     selection = replace(asked.selection, starting=True, types=tuple(counts or wanted.types))
     forgotten = {f"servers.{name}" for name in asked.forget}
     left = tuple(what for what in left_out(manifest, running, registry, counts) if what not in forgotten)
-    return wanted, replace(asked, stored=running.stored, running=True, selection=selection, left_out=left)
+    asked = replace(asked, stored=running.stored, running=True, selection=selection, left_out=left)
+    return wanted, replace(asked, as_of=_serial(running.meta))
 
 
 def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked: Request) -> tuple[Manifest, Request]:
@@ -136,7 +137,12 @@ def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked:
     known = _in_force(manifest, meta)
     dynos = _numbered(known.dynos, meta)
     wanted = known if known is manifest else replace(known, dynos=dynos, volumes=stored.stack.volumes)
-    return wanted, replace(asked, stored=stored, left_out=tuple(_settings(manifest, meta, {})))
+    left = tuple(_settings(manifest, meta, {}))
+    return wanted, replace(asked, stored=stored, left_out=left, as_of=_serial(meta))
+
+
+def _serial(meta: Mapping[str, Any]) -> int:
+    return int(meta.get("serial", 0))
 
 
 def _without(wanted: Manifest, written: Manifest, forget: Collection[str]) -> Manifest:

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from infra.engine import running as engine
+from infra.engine.apply import StalePlan
 from infra.engine.prepare import prepare
 from infra.engine.prepared import Request
 from infra.errors import OK, UNREACHABLE, DynoctlError
@@ -298,3 +299,25 @@ def test_a_dead_server_is_evacuated_while_another_one_is_forgotten() -> None:
     assert outcome.code == OK, outcome.said
     assert running(fleet) == dict.fromkeys(("web.1", "web.2", "web.3"), "a")
     assert "the source" in notes(outcome) and "servers.s3" not in notes(outcome)
+
+
+@pytest.mark.parametrize("command", ["scale", "rollback"])
+def test_settings_that_another_apply_changed_meanwhile_are_not_brought_back(command: str) -> None:
+    """A rollback that had waited for a lock removed the dynos that were added by the apply that it waited for."""
+    fleet = deployed("s1", "s2")
+    tree = manifest(slug="b")
+    assert fleet.apply(tree).code == OK
+    sessions: dict[str, Any] = {}
+    with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
+        if command == "scale":
+            found = releases.running(APP, targets(tree), REGISTRY.fits, sessions)
+            assert found is not None
+            model, request = engine.request(tree, engine.Running(*found), REGISTRY, Request(), {"web": 3})
+        else:
+            model, request = engine.rollback(
+                tree, *releases.stored(APP, None, targets(tree), REGISTRY.fits, sessions), Request()
+            )
+    assert fleet.apply(manifest(slug="b", web=4)).code == OK
+    with pytest.raises(StalePlan):
+        prepare(model, REGISTRY, request, connect=fleet.fleet.connect, sessions=sessions)
+    assert len(running(fleet)) == 4
