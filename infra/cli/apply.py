@@ -179,7 +179,6 @@ def carry_out(
             if not attempts_left:
                 raise
             typer.echo(f"{stale.summary}; planning again", err=True)
-            options = replace_(options, sessions=None)
 
 
 def _plan_and_apply(
@@ -245,7 +244,9 @@ def _run(ready: Prepared, listener: Listener, flags: ApplyFlags, as_json: bool) 
 
     # A rollback runs a slug made from another commit than the one checked out.
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
-    applier = Applier(ready, listener, ApplyOptions(flags.message, commit, flags.lock_timeout))
+    target = None if ready.request.running else ready.stored
+    message = flags.message or ("" if target is None else f"rollback to v{target.number}")
+    applier = Applier(ready, listener, ApplyOptions(message, commit, flags.lock_timeout))
     with interruptible(applier, as_json):
         report = applier.run()
     remember(ready, ended=report.ok)

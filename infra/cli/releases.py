@@ -125,32 +125,16 @@ def rollback(
     """Roll back to an earlier release: its slug, layers and config vars become a new release. Counts, limits, servers
     and schedules stay as they are; what dyno.yaml would change of them is left out, and named. Migrations are not
     reverted. During a rollback, complete it."""
-    from infra import manifest
-    from infra.fleet.inventory import targets
-    from infra.registry import Everything
-    from infra.state import last_applied
-    from infra.state.releases import Trust, stored
-
     refuse_unattended("rollback", auto_approve, as_json)
-    model = manifest.read(file, destination)
-    sessions: dict[str, Session] = {}
-    try:
-        trusted = Trust(last_applied.known(model), frozenset(trust or ()))
-        wanted, meta = stored(model.app.name, version, targets(model), Everything().fits, sessions, trusted)
-        flags = ApplyFlags(auto_approve, verbose, message or f"rollback to v{wanted.number}", lock_timeout)
-        options = PlanOptions(
-            file,
-            destination,
-            stored=wanted,
-            meta=meta,
-            with_changes=with_changes,
-            sessions=sessions,
-            trust=frozenset(trust or ()),
-            quiet=as_json,
-        )
-        carry_out(options, flags, verb="rollback")
-    finally:
-        _close(sessions)
+    options = PlanOptions(
+        file,
+        destination,
+        rollback_to=version or "",
+        with_changes=with_changes,
+        trust=frozenset(trust or ()),
+        quiet=as_json,
+    )
+    carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout), verb="rollback")
 
 
 def _close(sessions: Mapping[str, Session]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from infra.plan.plan import Plan
     from infra.registry import Everything
     from infra.remote.session import Session
-    from infra.state.release_body import Stored
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,8 @@ class PlanOptions:
     """Whether another manifest with this app name may have been applied last."""
     counts: Mapping[str, int] | None = None
     """Numbers of dynos by process type that override the manifest's."""
-    stored: Stored | None = None
-    """The release to roll back to."""
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    """The newest record of the formation, with ``stored``."""
-    sessions: Mapping[str, Session] | None = None
-    """Sessions that are open already, by server."""
+    rollback_to: str | None = None
+    """The release to roll back to, such as ``v7``; "" is the last good one."""
     selection: Selection = EVERYTHING
     over_rollback: bool = False
     """Whether to undo a rollback that is held."""
@@ -89,7 +84,6 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         destroy=options.destroy,
         forget=options.forget,
         evacuate=options.evacuate,
-        stored=options.stored,
         selection=options.selection,
         rated=options.rated,
         end_runs=options.end_runs,
@@ -101,26 +95,22 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         known=last_applied.known(model),
         trust=options.trust,
     )
-    if options.stored is not None and not options.with_changes:
-        from infra.engine import running
-
-        model, request = running.rollback(model, options.stored, options.meta, request)
-    registry, sessions = Everything(), options.sessions
-    opened = dict(sessions or {}) if options.as_running else {}
+    registry = Everything()
+    opened: dict[str, Session] = {}
     try:
-        if options.as_running:
+        if options.rollback_to is not None:
+            model, request = _rolled_back(options, model, request, registry, opened)
+        elif options.as_running:
             model, request = _as_running(options, model, request, registry, opened)
-            sessions = opened
         progress: Callable[[str], None] = (lambda _: None) if options.quiet else note
-        ready = prepare(model, registry, request, sessions=sessions, progress=progress)
-    except BaseException:
+        ready = prepare(model, registry, request, sessions=opened, progress=progress)
+        try:
+            yield ready
+        finally:
+            ready.fleet.close()
+    finally:
         for session in opened.values():
             session.close()
-        raise
-    try:
-        yield ready
-    finally:
-        ready.fleet.close()
 
 
 def remember(ready: Prepared, *, ended: bool) -> None:
@@ -160,6 +150,22 @@ def _as_running(
         return model, request
     written = manifest.read(options.file, options.destination)
     return engine.request(written, engine.Running(*found), registry, request, options.counts or {})
+
+
+def _rolled_back(
+    options: PlanOptions, model: Manifest, request: Request, registry: Everything, sessions: dict[str, Session]
+) -> tuple[Manifest, Request]:
+    """The manifest and the request for a rollback."""
+    from infra.engine import running
+    from infra.fleet.inventory import targets
+    from infra.state import releases
+
+    trusted = releases.Trust(request.known, request.trust)
+    name = options.rollback_to or None
+    stored, meta = releases.stored(model.app.name, name, targets(model), registry.fits, sessions, trusted)
+    if options.with_changes:
+        return model, replace(request, stored=stored)
+    return running.rollback(model, stored, meta, request)
 
 
 def note(text: str) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from infra.engine import lost_servers, other_manifests
+from infra.engine.apply import StalePlan
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
 from infra.errors import DynoctlError
+from infra.fleet.facts import newest_meta
 from infra.fleet.identity import identify
 from infra.fleet.inventory import spare_targets, targets
 from infra.fleet.observe import Fleet, Observer, observe
@@ -50,7 +52,7 @@ def prepare(
     """Observe the servers and compute the plan. Servers that fail are listed in it as unreachable.
 
     ``sessions`` are already open and used instead of new ones. Raises DynoctlError if a server to be forgotten or
-    evacuated is reachable, or if the selection matches nothing."""
+    evacuated is reachable, or if the selection matches nothing, and StalePlan if the request is out of date."""
     destroy, stored = request.destroy, request.stored
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
     environment, credentials = ({}, {}) if destroy else _secrets(manifest, stored)
@@ -69,6 +71,7 @@ def prepare(
         progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
         with meanwhile(lambda: None if destroy or stored else registry.slug(manifest, stack)) as scanned:
             observe(targets(manifest), observer, fleet, connect, sessions)
+            _refuse_newer(request, fleet, sessions or {})
             lost_servers.refuse_evacuation(request, manifest, fleet)
             slug = scanned()
         if stored is not None:
@@ -97,6 +100,13 @@ def prepare(
     except BaseException:
         fleet.close()
         raise
+
+
+def _refuse_newer(request: Request, fleet: Fleet, asked: Container[str]) -> None:
+    """Raise StalePlan if another apply ended after servers were asked for the settings in force, which it changed."""
+    newest = newest_meta(observed.facts for name, observed in fleet.found.items() if name in asked)
+    if request.as_of is not None and newest and newest.get("serial") != request.as_of:
+        raise StalePlan("stale settings: another apply has changed them meanwhile; nothing was applied", "run it again")
 
 
 def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Connect) -> dict[str, Target]:

@@ -33,7 +33,8 @@ class Request:
     from here, by app. With ``over_rollback``, what was rolled back from is released again. With ``running``,
     ``stored`` is the release that runs, to be gone on with, and ``left_out`` what the manifest would change besides.
     ``edited`` are the sha256 of the manifest before and after the command itself edited it. ``known`` are digests of
-    what was applied from here, and ``trust`` the servers whose records are taken for true."""
+    what was applied from here, and ``trust`` the servers whose records are taken for true. ``as_of`` is the serial of
+    the newest record that the request was made from, if it was made from one."""
 
     destroy: bool = False
     forget: frozenset[str] = frozenset()
@@ -52,6 +53,7 @@ class Request:
     edited: tuple[str, str] | None = None
     known: Known = NOTHING
     trust: frozenset[str] = frozenset()
+    as_of: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

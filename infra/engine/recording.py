@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from infra.engine import whereabouts
 from infra.engine.code_digest import this_build
 from infra.engine.groups import Group
 from infra.engine.ledger import Ledger
@@ -258,14 +259,31 @@ class Recorder:
         self.ledger.settle(each(forget, emptied).items())
         self._emptied = emptied
         self._ended()
-        if prepared.destroy or not all_done or not report.ok or plan.left_out:
+        if prepared.destroy or self._written is None:
             return
-        # While servers are to be emptied or filled, the formation lists them; the settings are in force on the others.
-        entry = self._formation(settled=not plan.unreachable and not held, in_force=True)
+        if all_done and report.ok and not plan.left_out:
+            # While servers are to be emptied or filled, the formation lists them; the settings are in force on the
+            # others.
+            entry = self._formation(settled=not plan.unreachable and not held, in_force=True)
+            self._conclude(entry, self.shells.keys() - emptied)
+        else:
+            self._correct()
+
+    def _correct(self) -> None:
+        """Record where the dynos are, if not all of the formation came about: what was never started must not come with
+        the next rollback, and a server that is lost later must not be waited for."""
+        observer, usable = self.prepared.observer, self.shells.keys() - self.ledger.lost - self._emptied
+        looked = each(lambda name: observer.look(self.shells[name]), sorted(usable))
+        now = {name: observed for name, observed in looked.items() if isinstance(observed, Observed)}
+        self.found = {**self.found, **now}
+        if now:
+            self._conclude(self._formation(settled=False, homes=whereabouts.homes(self.prepared.plan, now)), now)
+
+    def _conclude(self, entry: Entry, servers: Iterable[str]) -> None:
+        """Record the formation after the apply."""
         if entry != self._written:
-            staying = [name for name in self.shells if name not in emptied]
-            written = each(lambda name: self.shells[name].run([records.write(plan.app, [entry])]), staying)
-            self.ledger.settle(written.items())
+            command = records.write(self.prepared.plan.app, [entry])
+            self.ledger.settle(each(lambda name: self.shells[name].run([command]), sorted(servers)).items())
 
     def audit(self, seconds: float) -> None:
         """Append a line on every reachable server that still has records of the app."""
@@ -286,12 +304,12 @@ class Recorder:
         servers = [name for name in self.shells if name not in self._emptied]
         each(lambda name: self.shells[name].run(commands), servers)  # failures are already in the report
 
-    def _formation(self, *, settled: bool, in_force: bool = False) -> Entry:
+    def _formation(self, *, settled: bool, in_force: bool = False, homes: Mapping[str, str] | None = None) -> Entry:
         prepared, identity = self.prepared, self.identity
         return records.formation(
             prepared.manifest,
             prepared.plan,
-            self.found,
+            whereabouts.without_removed(self.found, self.ledger.report.done),
             identity.who,
             identity.when,
             settled=settled,
@@ -300,6 +318,7 @@ class Recorder:
             build=this_build() if settled and prepared.stored is None else None,
             forget=prepared.forgotten,
             known=prepared.request.known,
+            homes=homes,
         )
 
     def _command(self) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from infra.engine.prepared import Request
 from infra.errors import DynoctlError
-from infra.manifest.model import Manifest
+from infra.fleet.meta_record import serial_of
+from infra.manifest.model import DynoType, Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
 from infra.model.stack import Registry
@@ -33,8 +34,8 @@ def as_running(
 ) -> Manifest:
     """The manifest with the settings that are in force, and with ``counts`` of some process types.
 
-    The number of the other dynos is that of the last apply, even if it did not succeed. Raises DynoctlError if a type
-    in ``counts`` is not in the running release."""
+    The number of the other dynos is that of the last apply, even if it did not succeed, and not less than what is in
+    force and was not removed. Raises DynoctlError if a type in ``counts`` is not in the running release."""
     known = _in_force(manifest, running.stored, running.meta, named)
     commands = running.stored.stack.commands
     dynos = {name: type_ for name, type_ in known.dynos.items() if type_.command is None or name in commands}
@@ -44,10 +45,9 @@ def as_running(
                 f"cannot scale {name}: not a process type of the running release v{running.stored.number}",
                 f"to release it: dynoctl apply; or scale with {WITH_CHANGES}",
             )
-    highest = _highest(running.meta)
     return replace(
         known,
-        dynos={name: replace(type_, count=counts.get(name, highest.get(name, 0))) for name, type_ in dynos.items()},
+        dynos={**_numbered(dynos, running.meta), **{name: replace(dynos[name], count=counts[name]) for name in counts}},
         schedule=tuple(schedule for schedule in known.schedule if schedule.name in commands),
         volumes=running.stored.stack.volumes,
     )
@@ -74,10 +74,20 @@ def _with_settings(stored: Stored) -> Stored:
     return stored if stored.settings is None else replace(stored, vouched=(*stored.vouched, stored.settings))
 
 
-def _highest(meta: Mapping[str, Any]) -> dict[str, int]:
-    """The highest number of each process type, of the last apply."""
+def _numbered(dynos: Mapping[str, DynoType], meta: Mapping[str, Any]) -> dict[str, DynoType]:
+    """The process types with the number of dynos of the last apply. Dynos that it was to remove and that are still
+    there count up to the number in force."""
+    applied, there = _highest(meta.get("dynos", {})), _highest(meta.get("leaving", {}))
+    return {
+        name: replace(type_, count=max(applied.get(name, 0), min(type_.count, there.get(name, 0))))
+        for name, type_ in dynos.items()
+    }
+
+
+def _highest(names: Iterable[str]) -> dict[str, int]:
+    """The highest number of each process type."""
     highest: dict[str, int] = {}
-    for name, number in map(naming.parse_dyno, meta.get("dynos", {})):
+    for name, number in map(naming.parse_dyno, names):
         highest[name] = max(number, highest.get(name, 0))
     return highest
 
@@ -135,17 +145,17 @@ def request(
     selection = replace(asked.selection, starting=True, types=tuple(counts or wanted.types))
     forgotten = {f"servers.{name}" for name in asked.forget}
     left = tuple(what for what in left_out(manifest, running, registry, counts) if what not in forgotten)
-    return wanted, replace(
-        asked, stored=_with_settings(running.stored), running=True, selection=selection, left_out=left
-    )
+    asked = replace(asked, stored=_with_settings(running.stored), running=True, selection=selection, left_out=left)
+    return wanted, replace(asked, as_of=serial_of(running.meta))
 
 
 def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked: Request) -> tuple[Manifest, Request]:
     """The manifest and the request that go back to a stored release, with the settings that are in force."""
-    known, highest = _in_force(manifest, stored, meta), _highest(meta)
-    dynos = {name: replace(type_, count=highest.get(name, 0)) for name, type_ in known.dynos.items()}
+    known = _in_force(manifest, stored, meta)
+    dynos = _numbered(known.dynos, meta)
     wanted = known if known is manifest else replace(known, dynos=dynos, volumes=stored.stack.volumes)
-    return wanted, replace(asked, stored=_with_settings(stored), left_out=tuple(_settings(manifest, meta, {})))
+    left = tuple(_settings(manifest, meta, {}))
+    return wanted, replace(asked, stored=_with_settings(stored), left_out=left, as_of=serial_of(meta))
 
 
 def _without(wanted: Manifest, written: Manifest, forget: Collection[str]) -> Manifest:

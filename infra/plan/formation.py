@@ -49,8 +49,11 @@ def form(
         for number in range(1, type_.count + 1)
     ]
     names = {dyno.name for dyno in wanted}
+    leaving = {dyno: home for dyno, home in _leaving(manifest, found, forgotten).items() if dyno not in homes}
     reserved = {
-        dyno: home for dyno, home in recorded.items() if home in waiting and dyno in names and dyno not in before
+        dyno: home
+        for dyno, home in {**leaving, **recorded}.items()
+        if home in waiting and dyno in names and dyno not in before
     }
     running = {
         dyno: (home, found[home].dynos(app)[dyno].cpu if dyno in found[home].dynos(app) else 0)
@@ -167,6 +170,17 @@ def recorded_homes(manifest: Manifest, found: Mapping[str, Facts], forgotten: Co
         if machine in known and machine not in forgotten:
             homes[dyno] = known[machine]
     return homes
+
+
+def _leaving(manifest: Manifest, found: Mapping[str, Facts], forgotten: Collection[str]) -> dict[str, str]:
+    """The unreachable server of each dyno that was no longer wanted, and that was not removed as far as is known."""
+    machines = identify(manifest, found).servers
+    recorded = newest_meta(found.values()).get("leaving", {})
+    return {
+        dyno: machines[machine]
+        for dyno, machine in recorded.items()
+        if machine in machines and machine not in forgotten
+    }
 
 
 def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, str]) -> dict[str, str]:

@@ -67,23 +67,28 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any]) -> Manifest:
 
 
 def _renamed(manifest: Manifest, recorded: Mapping[str, Any]) -> dict[str, str]:
-    """The new names of the recorded servers that have another name in the manifest: those at the same address."""
-    here = {server.name for server in manifest.servers}
-    names = {address_of(manifest, server): server.name for server in manifest.servers if server.name not in recorded}
-    found = {}
-    for name in recorded.keys() - here:
-        new = names.get(address_of(manifest, _made(Server, recorded[name])))
-        if new is not None:
-            found[name] = new
+    """The names that the recorded servers have now. An address tells which server it is, as names may be given to
+    others; without one that is known, its name does. One that left the manifest, and whose name another one has now,
+    gets a name of its own."""
+    names = {address_of(manifest, server): server.name for server in manifest.servers}
+    found: dict[str, str] = {}
+    for name, values in recorded.items():
+        at = names.get(address_of(manifest, _made(Server, values)))
+        if at is not None and at not in found.values():
+            found[name] = at
+    for name in sorted(recorded.keys() - found.keys()):
+        taken = {*found.values(), *recorded, *names.values()} - {name}
+        others = (f"{name}-before{number or ''}" for number in range(len(taken) + 1))
+        found[name] = name if name not in found.values() else next(one for one in others if one not in taken)
     return found
 
 
 def _servers(manifest: Manifest, recorded: Mapping[str, Any], renamed: Mapping[str, str]) -> tuple[Server, ...]:
     here = {server.name: server for server in manifest.servers}
-    known = {renamed.get(name, name): _made(Server, values) for name, values in recorded.items()}
+    known = {renamed[name]: replace(_made(Server, values), name=renamed[name]) for name, values in recorded.items()}
     for name, server in here.items():
         if name in known:
-            known[name] = replace(known[name], name=name, host=server.host, user=server.user, port=server.port)
+            known[name] = replace(known[name], host=server.host, user=server.user, port=server.port)
     return tuple({**known, **{name: server for name, server in here.items() if name not in known}}.values())
 
 

@@ -134,6 +134,7 @@ def meta(
     settings: Mapping[str, Any] | None = None,
     routers: Collection[str] = (),
     moving: Mapping[str, str] = MappingProxyType({}),
+    leaving: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, str | None]:
     """The record of the formation after an apply.
 
@@ -142,7 +143,8 @@ def meta(
     ``spares`` for servers without dynos and router. ``when`` is UTC in ISO 8601. ``settled`` is the build of dynoctl
     and the manifest of the last complete apply, ``settings`` its settings, by ``infra.state.config``. ``routers`` are
     the machine-ids of the servers with a router of the app, and until the apply is complete of those that had one;
-    ``moving`` maps dynos to the machine-ids of the servers that they leave, until then."""
+    ``moving`` maps dynos to the machine-ids of the servers that they leave, until then. ``leaving`` are, in the same
+    way, the dynos that are no longer wanted and may still run."""
     return (
         "meta.json",
         json.dumps(
@@ -161,6 +163,7 @@ def meta(
                 "spares": {machine: dict(connection) for machine, connection in spares.items()},
                 "routers": sorted(routers),
                 **({"moving": dict(moving)} if moving else {}),
+                **({"leaving": dict(leaving)} if leaving else {}),
             },
             sort_keys=True,
         ),
@@ -179,6 +182,7 @@ def formation(
     build: Build | None = None,
     forget: Container[str] = (),
     known: Known = NOTHING,
+    homes: Mapping[str, str] | None = None,
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and the connections of all servers of the app.
 
@@ -186,7 +190,8 @@ def formation(
     machine-id). So is the address of a server that is not reached at the one in the manifest.
     If the apply is complete (``settled``), servers without dynos and router are spares, as long as they are in the
     manifest. ``build`` is this build of dynoctl if the apply is complete. ``in_force``: everything was done on the
-    servers that were reached, so the settings of the manifest are in force."""
+    servers that were reached, so the settings of the manifest are in force. ``homes`` are the servers of the
+    dynos if not all of the plan was done. ``found`` shows which dynos are still there that are no longer wanted."""
     facts = {name: observed.facts for name, observed in found.items()}
     last = newest_meta(facts.values())
     connections = recorded_connections(last)
@@ -208,9 +213,11 @@ def formation(
                 "gateway": manifest.ssh.gateway or "",
                 "address": facts[server.name].own_address(last) if server.name in facts else own,
             }
-    homes = {dyno: machines[home] for dyno, home in plan.formation.homes.items() if home in machines}
+    planned = plan.formation.homes if homes is None else homes
+    placed = {dyno: machines[home] for dyno, home in planned.items() if home in machines}
+    leaving = _leaving(plan, last, machines, facts, forget)
     routing = () if manifest.router is None else manifest.router.servers
-    carrying = {*homes.values(), *(machines[name] for name in routing if name in machines)}
+    carrying = {*placed.values(), *leaving.values(), *(machines[name] for name in routing if name in machines)}
     carrying |= set() if settled else set(last.get("servers", {}))
     kept = {machines[server.name] for server in manifest.servers if server.name in machines}
     kept |= set() if settled else set(last.get("spares", {}))  # a server that left may still have to be cleaned
@@ -230,7 +237,7 @@ def formation(
         serial=int(str(last.get("serial", 0))) + 1,
         who=who,
         when=when,
-        homes=homes,
+        homes=placed,
         servers=servers,
         spares=spares,
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
@@ -239,7 +246,8 @@ def formation(
             {machines[name] for name in routing if name in machines}
             | {machine for machine in last.get("routers", ()) if not settled and machine in servers}
         ),
-        moving={} if settled else {**_unfinished(plan, last, homes), **_moving(plan, machines)},
+        moving={} if settled else {**_unfinished(plan, last, placed), **_moving(plan, machines, placed)},
+        leaving=leaving,
     )
 
 
@@ -251,14 +259,36 @@ def _kept(last: Mapping[str, Any], facts: Mapping[str, Facts], known: Known) -> 
     return settings if sure or seal_settings(settings) in known.settings else None
 
 
-def _moving(plan: Plan, machines: Mapping[str, str]) -> dict[str, str]:
-    """The machine-ids of the servers that dynos leave for another one. Evacuated servers count as lost."""
-    homes = plan.formation.homes
+def _moving(plan: Plan, machines: Mapping[str, str], homes: Mapping[str, str]) -> dict[str, str]:
+    """The machine-ids of the servers that dynos leave for another one. Evacuated servers count as lost. ``homes`` are
+    machine-ids."""
     return {
         dyno: machines[server]
         for dyno, server in plan.formation.before.items()
-        if homes.get(dyno, server) != server and server in machines and server not in plan.evacuated
+        if server in machines and homes.get(dyno, machines[server]) != machines[server] and server not in plan.evacuated
     }
+
+
+def _leaving(
+    plan: Plan, last: Mapping[str, Any], machines: Mapping[str, str], facts: Mapping[str, Facts], forget: Container[str]
+) -> dict[str, str]:
+    """The machine-ids of the servers of dynos that are no longer wanted, and that are still there or on a server that
+    is unreachable. If one is wanted again, it must not start on another server."""
+    wanted, before = plan.formation.homes, plan.formation.before
+    given_up = {machines[server] for server in plan.evacuated if server in machines}
+    given_up |= {server.machine_id for server in facts.values()}
+    unseen = {
+        dyno: machine
+        for dyno, machine in last.get("leaving", {}).items()
+        if dyno not in wanted and machine not in given_up and machine not in forget
+    }
+    seen = {
+        dyno: machines[server]
+        for dyno, server in before.items()
+        if dyno not in wanted and server in machines and server not in plan.evacuated
+    }
+    here = {machines[name]: {*server.dynos(plan.app), *server.held} for name, server in facts.items()}
+    return unseen | {dyno: machine for dyno, machine in seen.items() if dyno in here.get(machine, (dyno,))}
 
 
 def _unfinished(plan: Plan, last: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, str]:
@@ -277,6 +307,8 @@ def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> b
     if plan.changes or plan.left_out or plan.unreachable or plan.busy or not last:
         return False
     new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
+    if last.get("leaving", {}) != new.get("leaving", {}):
+        return True
     return any(last.get(key) != new[key] for key in ("servers", "spares", "dynos", "routers"))
 
 

@@ -67,6 +67,8 @@ class Watch:
         self.calm = False
         self.most = 1
         self.guarded: set[str] = set()
+        self.members: set[str] = set()
+        """The addresses of the servers of the manifest."""
         fleet.watch.append(self.hear)
 
     def begin(self, before: Snapshot, wanted: Wanted, guarded: set[str], *, calm: bool) -> None:
@@ -74,6 +76,8 @@ class Watch:
         self.guarded = guarded
         self.active, self.plan, self.before, self.calm = True, None, before, calm
         self.most = max(wanted.parallel, wanted.canary, 1) + wanted.failures
+        where = dict(wanted.addresses)
+        self.members = {where.get(name, name) for name in wanted.servers if name not in wanted.mistyped}
 
     def planned(self, plan: Plan, servers: Mapping[str, SimServer]) -> None:
         self.plan = plan
@@ -95,6 +99,9 @@ class Watch:
             assert not beside, (
                 f"{unit} was started on {server.host} and runs on {other.host}, whose address is mistyped"
             )
+            unasked = other.host in self.members and not self.known(other) and other.machine_id not in self.given_up
+            twice = unasked and other is not server and unit in other.processes and "-web-" not in unit
+            assert not twice, f"{unit} was started on {server.host} and runs on {other.host}, which is unreachable"
 
     def stopped(self, server: SimServer, unit: str) -> None:
         """Nothing stops that the plan does not restart or stop."""

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 
 from infra.engine import running as engine
+from infra.engine.apply import StalePlan
 from infra.engine.prepare import prepare
 from infra.engine.prepared import Request
 from infra.errors import OK, UNREACHABLE, DynoctlError
@@ -146,6 +147,18 @@ def test_a_server_that_has_another_name_in_the_tree_is_one_server() -> None:
     outcome = act(fleet, manifest(Server("first", "s1"), "s2", router=["first"]), evacuate=frozenset({"s2"}))
     assert outcome.code == OK, outcome.said
     assert len(fleet["s1"].processes) == 3
+
+
+def test_servers_whose_names_were_given_to_others_keep_the_router() -> None:
+    """It moved with the name to another machine, and the dynos that it led to were taken away from the old one."""
+    fleet = deployed("s1", "s2", "s3", web=2, router=["s1"])
+    assert fleet.apply(manifest("s1", "s2", "s3", web=2, slug="b", router=["s1"])).code == OK
+    tree = manifest(Server("s1", "s2"), Server("s2", "s3"), Server("s3", "s1"), web=2, router=["s1"])
+    before = {host: set(fleet[host].processes) for host in ALL}
+    for outcome in (act(fleet, tree, {"web": 3}), go_back(fleet, tree)):
+        assert outcome.code == OK, outcome.said
+        assert set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3"} and not upstreams(fleet["s2"])
+        assert all(before[host] <= set(fleet[host].processes) for host in ALL)
 
 
 def test_a_type_that_is_not_released_cannot_be_scaled() -> None:
@@ -288,3 +301,25 @@ def test_a_dead_server_is_evacuated_while_another_one_is_forgotten() -> None:
     assert outcome.code == OK, outcome.said
     assert running(fleet) == dict.fromkeys(("web.1", "web.2", "web.3"), "a")
     assert "the source" in notes(outcome) and "servers.s3" not in notes(outcome)
+
+
+@pytest.mark.parametrize("command", ["scale", "rollback"])
+def test_settings_that_another_apply_changed_meanwhile_are_not_brought_back(command: str) -> None:
+    """A rollback that had waited for a lock removed the dynos that were added by the apply that it waited for."""
+    fleet = deployed("s1", "s2")
+    tree = manifest(slug="b")
+    assert fleet.apply(tree).code == OK
+    sessions: dict[str, Any] = {}
+    with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
+        if command == "scale":
+            found = releases.running(APP, targets(tree), REGISTRY.fits, sessions)
+            assert found is not None
+            model, request = engine.request(tree, engine.Running(*found), REGISTRY, Request(), {"web": 3})
+        else:
+            model, request = engine.rollback(
+                tree, *releases.stored(APP, None, targets(tree), REGISTRY.fits, sessions), Request()
+            )
+    assert fleet.apply(manifest(slug="b", web=4)).code == OK
+    with pytest.raises(StalePlan):
+        prepare(model, REGISTRY, request, connect=fleet.fleet.connect, sessions=sessions)
+    assert len(running(fleet)) == 4
