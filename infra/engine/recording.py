@@ -21,11 +21,8 @@ from infra.model.release import Release
 from infra.model.resource import Command
 from infra.model.shell import Shell, StepFailed
 from infra.remote.parallel import each
-from infra.state import audit_log, backups, records
-from infra.state.vouching import copied
-
-Entry = tuple[str, str | None]
-"""A record file: its name below the app's state directory, and its line (None removes it)."""
+from infra.state import audit_log, backups, records, release_entries
+from infra.state.release_entries import Entry
 
 
 @dataclass(kw_only=True)
@@ -92,23 +89,12 @@ class Recorder:
         """The records of releases that this server lacks or should no longer have, and the release of this plan."""
         if server in self.prepared.left or server in self.prepared.emptied:
             return []
-        facts, plan = self.found[server].facts, self.prepared.plan
-        recorded = {entry.number: entry for entry in facts.releases}
-        kept = {entry.number: entry for entry in release.recorded(self._all(), plan.slugs)}
         told = {name: observed.facts.releases for name, observed in self.found.items()}
-        own = 0 if self._release is None else self._release.number
-        entries = [
-            records.release(entry)
-            for number, entry in kept.items()
-            if recorded.get(number) != entry
-            and (
-                number == own or _same(recorded.get(number), entry) or copied(entry, told, self.prepared.request.known)
-            )
-        ]
-        for number in recorded.keys() - kept.keys():
-            entries += [(f"releases/{number}.json", None), (f"releases/{number}.commanded", None)]
+        plan, known = self.prepared.plan, self.prepared.request.known
+        entries = release_entries.update(server, told, release.recorded(self._all(), plan.slugs), self._release, known)
         # A server may already have a body for a new number if its record of that release was damaged.
-        lacks = self._release is not None and (plan.fresh or self._release.number not in facts.bodies)
+        bodies = self.found[server].facts.bodies
+        lacks = self._release is not None and (plan.fresh or self._release.number not in bodies)
         if self._release is not None and lacks and server in plan.formation.homes.values():
             entries.append((f"releases/{self._release.number}.body", self.prepared.body))
         return entries
@@ -327,8 +313,3 @@ class Recorder:
         if self.prepared.destroy:
             return "destroy"
         return "apply" if self.prepared.stored is None or self.prepared.request.running else "rollback"
-
-
-def _same(recorded: Release | None, entry: Release) -> bool:
-    """Whether a server has a record of the same release, which only tells less."""
-    return recorded is not None and (recorded.salt, recorded.digest) == (entry.salt, entry.digest)
