@@ -43,7 +43,8 @@ def go_back(fleet: Simulation, tree: Manifest, name: str | None = None, **asked:
 
     def plan(_: Manifest, **options: Any) -> Any:
         with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
-            stored, meta = releases.stored(APP, name, targets(tree), REGISTRY.fits, {})
+            trust = releases.Trust(fleet.known, asked.get("trust", frozenset()))
+            stored, meta = releases.stored(APP, name, targets(tree), REGISTRY.fits, {}, trust)
         model, request = engine.rollback(tree, stored, meta, Request(**asked))
         return prepare(model, REGISTRY, request, connect=fleet.fleet.connect)
 

@@ -106,7 +106,10 @@ def test_an_evacuation_starts_no_more_dynos_than_ran() -> None:
     assert fleet.apply(tree).code == REJECTED
     host = server_of(fleet, "web.2")
     fleet[host].shut_down()
-    assert act(fleet, tree, evacuate=frozenset({host}), trust=frozenset(ALL)).code == OK
+    trust = frozenset(name for name, server in fleet.fleet.servers.items() if server.processes) - {
+        host
+    }  # one server has the image, and this computer has no cache
+    assert act(fleet, tree, evacuate=frozenset({host}), trust=trust).code == OK
     assert sorted(running(fleet)) == ["web.1", "web.2"]
 
 
