@@ -300,6 +300,8 @@ class Recorder:
             build=this_build() if settled and prepared.stored is None else None,
             forget=prepared.forgotten,
             known=prepared.request.known,
+            hint=prepared.request.hint.get(prepared.manifest.app.name, {}),
+            trust=prepared.request.trust,
         )
 
     def _command(self) -> str:

@@ -35,6 +35,7 @@ class World:
     def __init__(self, *, remembers: bool = False) -> None:
         self.simulation = Simulation(*HOSTS, cores=3)
         self.simulation.origin = Origin("example.org/shop", "", "dyno.yaml", "here", "/nowhere") if remembers else None
+        self.simulation.remembers = remembers
         self.fleet = fleet = self.simulation.fleet
         self.wanted = Wanted()
         self.applies = 0
