@@ -12,6 +12,7 @@ from infra.fleet.facts import Facts
 from infra.fleet.identity import NONE, Connections
 from infra.fleet.inventory import leaving_targets, targets
 from infra.fleet.lock import Identity, lock_reachable
+from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest
 from infra.model import routing
 from infra.model.resource import Command
@@ -47,7 +48,8 @@ def read_page(file: Path | None, kind: str) -> str:
     if file is None:
         return PAGE
     try:
-        text = file.read_bytes().decode()
+        data = read_regular(file, LARGEST_ELSE)
+        text = data.decode(errors="replace" if len(data) > LARGEST_ELSE else "strict")  # it may be cut in a character
     except OSError as error:
         raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -32,6 +32,11 @@ def connect(target: Target) -> fabric.Connection:
     import fabric
     import paramiko
 
+    for named in (target.key, target.known_hosts):
+        if named is not None and named.exists() and not named.is_file():
+            raise Unreachable(
+                f"cannot connect to {target.name}: {named} is not a regular file", "check ssh in dyno.yaml"
+            )
     config = fabric.Config()
     kwargs: dict[str, Any] = {
         "banner_timeout": target.connect_timeout,

@@ -17,6 +17,7 @@ from typing import Any
 import platformdirs
 
 from infra.fleet.observe import Observed
+from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest
 from infra.state.vouching import NOTHING, Known
 
@@ -55,10 +56,10 @@ def _known(entry: Mapping[str, Any]) -> Known:
 
 def _value(manifest: Manifest) -> Mapping[str, Any]:
     try:
-        path = _path(manifest)
-        if path.stat().st_size > LARGEST:
+        data = read_regular(_path(manifest), LARGEST)
+        if len(data) > LARGEST:
             return {}
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(data.decode())
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) and value.get("format_version") == FORMAT else {}
