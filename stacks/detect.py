@@ -15,10 +15,10 @@ FILES = (
 DIRECTORIES = ("app/assets", "app/javascript")
 """The directories whose existence is checked."""
 
-_GEM = re.compile(r"""^\s*gem[\s(]+["']([\w.-]+)["']""", re.MULTILINE)
+_GEM = re.compile(r"""^[ \t]*gem[\s(]+["']([\w.-]+)["']""", re.MULTILINE)
 _LOCKED = re.compile(r"^    ([\w.-]+) \(", re.MULTILINE)
-_RUBY = re.compile(r"""^\s*ruby[\s(]+["']([^"']+)["']""", re.MULTILINE)
-_CLASS = re.compile(r"^\s*class\s+([A-Z]\w*(?:::[A-Z]\w*)*)\s*<\s*Sinatra::(?:Base|Application)\b", re.MULTILINE)
+_RUBY = re.compile(r"""^[ \t]*ruby[\s(]+["']([^"']+)["']""", re.MULTILINE)
+_CLASS = re.compile(r"^[ \t]*class\s+([A-Z]\w*(?:::[A-Z]\w*)*)\s*<\s*Sinatra::(?:Base|Application)\b", re.MULTILINE)
 _LINE = re.compile(r"^([A-Za-z0-9_-]+):\s*(\S.*)$")
 _TYPE = re.compile(r"[a-z][a-z0-9]*")
 
@@ -80,7 +80,7 @@ def _framework(files: Mapping[str, str], gems: set[str]) -> tuple[dict[str, str]
     if "config/application.rb" in files and (gems & {"rails", "railties"} or "Rails::Application" in application):
         return {"name": "rails"}, ""
     app = _uncommented(files.get("app.rb", ""))
-    sinatra = "sinatra" in gems or re.search(r"""^\s*require\s+["']sinatra""", app, re.MULTILINE)
+    sinatra = "sinatra" in gems or re.search(r"""^[ \t]*require\s+["']sinatra""", app, re.MULTILINE)
     if rackup:
         return ({"name": "sinatra"} if sinatra else {}), rackup
     if not sinatra or not app:
@@ -116,7 +116,7 @@ def _ruby(files: Mapping[str, str]) -> str:
     text = text.removeprefix("ruby-").strip()
     if re.fullmatch(r"(=|>=|<=|~>|>|<)\s*\d+(\.\d+)*", text):
         return text
-    version = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)?([.-]?\w+)*", text)
+    version = re.fullmatch(r"(\d+)\.(\d+)(\.\d+)?(?:[.-]?\w)*", text)
     return f"~> {version[1]}.{version[2]}.0" if version else ""
 
 

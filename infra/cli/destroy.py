@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
-from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, Verbose
+from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, Trusts, Verbose
 from infra.cli.session import PlanOptions
 from infra.errors import DynoctlError
 
@@ -35,6 +35,7 @@ def destroy(
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Destroy also what another manifest with this app.name applied")
     ] = False,
+    trust: Trusts = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove everything that belongs to this app from its servers, and nothing else. While one-off dynos are running,
@@ -51,6 +52,7 @@ def destroy(
         force=force,
         end_runs=end_runs,
         take_over=take_over,
+        trust=frozenset(trust or ()),
         quiet=as_json,
     )
     carry_out(options, ApplyFlags(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")

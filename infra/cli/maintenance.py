@@ -42,6 +42,7 @@ def maintenance(
     from infra.model.shell import LockTaken
     from infra.ops import maintenance as switching
     from infra.registry import Everything
+    from infra.state import last_applied
 
     if switch is Switch.OFF and page is not None:
         raise DynoctlError("--page cannot be combined with off", "to show the app again: dynoctl maintenance off")
@@ -52,7 +53,14 @@ def maintenance(
     def waits(taken: LockTaken) -> None:
         typer.echo(f"{taken.server}: {taken.what}; waiting for it to end", err=True)
 
-    answers = switching.switch(model, Everything(), text, lock_timeout=lock_timeout, waits=waits)
+    answers = switching.switch(
+        model,
+        Everything(),
+        text,
+        lock_timeout=lock_timeout,
+        waits=waits,
+        history=last_applied.read(model).get(model.app.name, {}),
+    )
     failed = {name: error for name, error in answers.items() if error is not None}
     done = sorted(name for name in answers if name not in failed)
     if as_json:

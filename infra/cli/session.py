@@ -123,8 +123,10 @@ def remember(ready: Prepared, *, ended: bool) -> None:
     if ready.destroy and ended and not ready.plan.unreachable and not ready.unseen:
         last_applied.write(ready.manifest, {})
     elif not ready.destroy:
-        homes = ready.plan.formation.homes.values()
-        servers = last_applied.after(ready.manifest, ready.fleet.found, homes, before, ready.forgotten, ended=ended)
+        holding = ready.plan.busy | ready.plan.left_on | set(ready.leaving if ready.plan.unreachable else ())
+        servers = last_applied.after(
+            ready.manifest, ready.fleet.found, before, ready.forgotten, holding=holding, ended=ended
+        )
         applied = ready.plan.release if ended else None
         last_applied.write(
             ready.manifest,

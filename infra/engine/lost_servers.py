@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from infra.engine.other_manifests import is_other
 from infra.engine.prepared import Request
+from infra.engine.unproven_servers import leave_alone
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.identity import identify, recorded_connections
-from infra.fleet.inventory import leaving_targets
+from infra.fleet.inventory import departed_targets, leaving_targets
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.manifest.model import Manifest
 from infra.model.shell import Connect
@@ -69,7 +70,16 @@ class _Search:
         self._known = identify(manifest, facts, self._hinted)
         self._recorded = {**self._hinted, **recorded}
         self._carrying = set(meta.get("dynos", {}).values())
-        self.targets = leaving_targets(manifest, facts, self._hinted)
+        departed = departed_targets(manifest, facts, self._hinted)
+        proven = leaving_targets(manifest, facts, self._hinted, hint, request.trust)
+        named = request.forget | request.evacuate
+        self.targets = {
+            machine: target
+            for machine, target in departed.items()
+            if machine in proven or {target.name, self._recorded[machine].get("name", "")} & named
+        }
+        """Those that are observed: proven, or named by the user."""
+        self._unproven = {machine: target for machine, target in departed.items() if machine not in self.targets}
         self._forgotten = self._to_forget()
         self._problems: list[Diagnostic] = []
         self._remarks: list[str] = []
@@ -80,6 +90,8 @@ class _Search:
             self._refuse_another(machine, target)
         leaving = {machine: target for machine, target in self.targets.items() if self._leaves(machine, target)}
         self._refuse_ignorance()
+        alone = {machine: target for machine, target in self._unproven.items() if machine not in self._known.displaced}
+        leaving |= leave_alone(self._manifest, self._fleet, alone, self._recorded, self._verb)
         forgotten = frozenset(self._forgotten - leaving.keys())
         return Departed(leaving, forgotten, tuple(self._problems), tuple(self._remarks))
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from infra.fleet.facts import newest_meta
 from infra.fleet.identity import identify
-from infra.fleet.inventory import leaving_targets
+from infra.fleet.inventory import departed_targets
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
 from infra.model import naming
@@ -22,7 +22,7 @@ def reasons(
     why: dict[str, str] = {}
     known = identify(manifest, found).servers
     departed = {
-        machine: target.name for machine, target in leaving_targets(manifest, found).items() if machine not in known
+        machine: target.name for machine, target in departed_targets(manifest, found).items() if machine not in known
     }
     for dyno, machine in newest_meta(found.values()).get("dynos", {}).items():
         if machine in departed and dyno not in homes:

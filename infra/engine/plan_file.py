@@ -19,6 +19,7 @@ from infra.engine.code_digest import code_digest
 from infra.engine.prepared import Prepared
 from infra.errors import DynoctlError
 from infra.fleet.lock import Identity
+from infra.manifest.files import read_regular
 from infra.plan.selection import EVERYTHING, Selection
 from infra.sensitive import Sensitive
 
@@ -120,9 +121,10 @@ def read(path: Path) -> Saved:
 
     hint = "save a plan: dynoctl plan --out FILE"
     try:
-        if path.stat().st_size > LARGEST:
+        data = read_regular(path, LARGEST)
+        if len(data) > LARGEST:
             raise DynoctlError(f"invalid plan file {path}: larger than {LARGEST >> 20} MiB", hint)
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(data.decode())
     except OSError as error:
         raise DynoctlError(f"cannot read {path}: {error.strerror}", hint) from None
     except (ValueError, RecursionError):

@@ -77,7 +77,7 @@ def prepare(
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet, request.trust)
         departed = lost_servers.look(manifest, request, fleet, observer, connect, progress)
-        leaving = {**departed.leaving, **_spares(manifest, observer, fleet, connect)}
+        leaving = {**departed.leaving, **_spares(manifest, request, observer, fleet, connect)}
         facts = {name: observed.facts for name, observed in fleet.found.items()}
         other = [] if request.take_over else other_manifests.taken_over(manifest.app.name, request.origin, facts)
         inputs = Inputs(
@@ -109,11 +109,14 @@ def _refuse_newer(request: Request, fleet: Fleet, asked: Container[str]) -> None
         raise StalePlan("stale settings: another apply has changed them meanwhile; nothing was applied", "run it again")
 
 
-def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Connect) -> dict[str, Target]:
+def _spares(
+    manifest: Manifest, request: Request, observer: Observer, fleet: Fleet, connect: Connect
+) -> dict[str, Target]:
     """Add servers to ``fleet`` that left the manifest and have nothing but records. They run nothing, so one that is
     unreachable, is another machine by now, or has records of another environment or of a newer format is ignored."""
     facts = {name: observed.facts for name, observed in fleet.found.items()}
-    known, spares = identify(manifest, facts), spare_targets(manifest, facts)
+    hint = request.hint.get(manifest.app.name, {})
+    known, spares = identify(manifest, facts), spare_targets(manifest, facts, hint, request.trust)
     # A server of the manifest that is unreachable may be one of them, with a wrong address.
     spares = {machine: target for machine, target in spares.items() if not known.may_be_of(machine)}
 

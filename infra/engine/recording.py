@@ -305,6 +305,8 @@ class Recorder:
             forget=prepared.forgotten,
             known=prepared.request.known,
             homes=homes,
+            hint=prepared.request.hint.get(prepared.manifest.app.name, {}),
+            trust=prepared.request.trust,
         )
 
     def _command(self) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
@@ -104,24 +108,45 @@ def _from_file(path: Path) -> str:
 def _from_command(argv: list[str], base: Path) -> str:
     name = argv[0]
     try:
-        done = subprocess.run(  # noqa: S603  # the manifest's owner names the program; no shell
+        process = subprocess.Popen(  # noqa: S603  # the manifest's owner names the program; no shell
             argv,
             cwd=base,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=COMMAND_TIMEOUT,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
     except OSError as error:
         raise Unresolved(f"from_command: cannot run {name}: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise Unresolved(f"from_command: {name} timed out after {COMMAND_TIMEOUT} s") from None
-    if done.returncode != 0:
+    data, status = _output(process)
+    if status is None:
+        raise Unresolved(f"from_command: {name} timed out after {COMMAND_TIMEOUT} s")
+    if status != 0 and len(data) <= LARGEST:
         # The output is not shown: it may be a part of the secret.
-        raise Unresolved(
-            f"from_command: {name} failed with exit status {done.returncode}", "Run the command to see its output."
-        )
-    return _text(done.stdout, f"from_command: {name}")
+        raise Unresolved(f"from_command: {name} failed with exit status {status}", "Run the command to see its output.")
+    return _text(data, f"from_command: {name}")
+
+
+def _output(process: subprocess.Popen[bytes]) -> tuple[bytes, int | None]:
+    """What a command prints, up to one byte too much, and its exit status; None if its time is over. It ends with all
+    that it has started."""
+    deadline = time.monotonic() + COMMAND_TIMEOUT
+    data, status = bytearray(), None
+    with process, process.stdout or open(os.devnull, "rb") as stream:  # noqa: PTH123  # for mypy: it is a pipe
+        try:
+            while len(data) <= LARGEST and (left := deadline - time.monotonic()) > 0:
+                if not select.select([stream], [], [], left)[0]:
+                    break
+                piece = os.read(stream.fileno(), LARGEST + 1 - len(data))
+                if not piece:
+                    with suppress(subprocess.TimeoutExpired):
+                        status = process.wait(max(0.0, deadline - time.monotonic()))
+                    break
+                data += piece
+        finally:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return bytes(data), process.returncode if len(data) > LARGEST else status
 
 
 def _text(data: bytes, source: str) -> str:

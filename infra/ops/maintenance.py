@@ -9,8 +9,10 @@ from infra.errors import DynoctlError, Unreachable
 from infra.fleet import facts
 from infra.fleet.ask import ask_servers
 from infra.fleet.facts import Facts
+from infra.fleet.identity import NONE, Connections
 from infra.fleet.inventory import leaving_targets, targets
 from infra.fleet.lock import Identity, lock_reachable
+from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest
 from infra.model import routing
 from infra.model.resource import Command
@@ -46,7 +48,8 @@ def read_page(file: Path | None, kind: str) -> str:
     if file is None:
         return PAGE
     try:
-        text = file.read_bytes().decode()
+        data = read_regular(file, LARGEST_ELSE)
+        text = data.decode(errors="replace" if len(data) > LARGEST_ELSE else "strict")  # it may be cut in a character
     except OSError as error:
         raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -80,16 +83,18 @@ def switch(
     *,
     lock_timeout: float | None = None,
     waits: Waits = lambda _: None,
+    history: Connections = NONE,
 ) -> dict[str, DynoctlError | None]:
     """Show the page (None: the app again) on every reachable router of the app, while holding the app's lock: those of
     the manifest, and those that an edit of it removes, as that was not applied yet. ``waits`` is called if another
-    apply is waited for; ``lock_timeout`` is in seconds, and None waits only for applies of other apps.
+    apply is waited for; ``lock_timeout`` is in seconds, and None waits only for applies of other apps. ``history`` are
+    the machines to which the app was applied from here.
 
     Returns the error of each server, or None. Raises DynoctlError, with nothing changed, if there is no router or the
     lock is held."""
     sessions: dict[str, Session] = {}
     try:
-        routers, unreachable = _find(manifest, sessions)
+        routers, unreachable = _find(manifest, sessions, history)
         if not routers and not unreachable:
             raise DynoctlError(
                 f"maintenance mode needs a router, and {manifest.file.name} has none",
@@ -103,7 +108,9 @@ def switch(
             session.close()
 
 
-def _find(manifest: Manifest, sessions: dict[str, Session]) -> tuple[set[str], dict[str, DynoctlError]]:
+def _find(
+    manifest: Manifest, sessions: dict[str, Session], history: Connections = NONE
+) -> tuple[set[str], dict[str, DynoctlError]]:
     """The servers to switch, and the errors of those that are or may be routers and are unreachable. The sessions of
     all servers that answered are added to ``sessions``."""
     app, wanted = manifest.app.name, () if manifest.router is None else manifest.router.servers
@@ -120,7 +127,7 @@ def _find(manifest: Manifest, sessions: dict[str, Session]) -> tuple[set[str], d
     # dynoctl 0.1 did not record which servers are routers.
     departed = {
         machine: target
-        for machine, target in leaving_targets(manifest, found).items()
+        for machine, target in leaving_targets(manifest, found, history=history).items()
         if machine in recorded or not recorded
     }
     answers, silent = ask_servers(departed.values(), look, keep=sessions)

@@ -27,6 +27,11 @@ _PATIENCE = Target.connect_timeout
 def connect(target: Target, config: Path | None = None) -> fabric.Connection:
     """Log in to ``target``, on the way that ssh_config has for it. ``config`` is the only ssh_config to read, as with
     ``ssh -F``. Raises Unreachable with the cause and a hint."""
+    for named in (target.key, target.known_hosts):
+        if named is not None and named.exists() and not named.is_file():
+            raise Unreachable(
+                f"cannot connect to {target.name}: {named} is not a regular file", "check ssh in dyno.yaml"
+            )
     try:
         hops = route(target, config)
     except ConfigError as error:

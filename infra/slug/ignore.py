@@ -22,6 +22,15 @@ _CLASSES = {
 }
 
 
+LONGEST = 4096
+"""Bytes of a pattern. No path is longer, so a longer pattern matches nothing."""
+
+MOST = 10_000
+"""Rules of a file."""
+
+_NEVER = rb"(?!)"
+
+
 @dataclass(frozen=True)
 class Rule:
     """A pattern. It is matched against the whole path if ``whole`` is true, else against the file name."""
@@ -71,19 +80,30 @@ def _rule(line: bytes) -> Rule | None:
     if not line or line.startswith(b"#"):
         return None
     negated = line.startswith(b"!")
-    # Trailing spaces are ignored unless they are escaped with a backslash.
-    pattern = re.sub(rb"((?:\\.|[^\\])*?) *\Z", rb"\1", line, count=1, flags=re.DOTALL)[negated:]
+    pattern = _without_spaces(line)[negated:]
     directories = pattern.endswith(b"/")
     pattern = pattern[: len(pattern) - directories]
     if not pattern:
         return None
-    regex = re.compile(_translate(pattern.removeprefix(b"/")), re.DOTALL)
+    text = _translate(pattern.removeprefix(b"/")) if len(pattern) <= LONGEST else _NEVER
+    regex = re.compile(text, re.DOTALL)
     return Rule(regex, negated, b"/" in pattern, directories)
 
 
+def _without_spaces(line: bytes) -> bytes:
+    """The line without trailing spaces, unless they are escaped with a backslash."""
+    stripped = line.rstrip(b" ")
+    escaped = (len(stripped) - len(stripped.rstrip(b"\\"))) % 2
+    return line[: len(stripped) + escaped]
+
+
 def _translate(pattern: bytes) -> bytes:
-    """The pattern as a regular expression. An invalid pattern never matches, as in git."""
-    found, at = b"", 0
+    """The pattern as a regular expression. An invalid pattern never matches, as in git.
+
+    What follows a star matches as early as it can, and never again later: nothing that comes after it can match more
+    then. So the time grows with the length of the path, and not with its power. Two stars are tried at each directory,
+    with all that follows up to the next two stars."""
+    found, at, one, many = b"", 0, 0, 0  # groups that are open: of a star, and of two
     # Two stars match across directories if they are a whole component. After literal text, git treats them as one star.
     plain = next((index for index, byte in enumerate(pattern) if byte in b"*?[\\"), len(pattern))
     while at < len(pattern):
@@ -91,25 +111,27 @@ def _translate(pattern: bytes) -> bytes:
         stars = len(rest) - len(rest.lstrip(b"*"))
         spans = stars > 1 and (at == plain or pattern[at - 1 : at] == b"/")
         if spans and rest[stars : stars + 1] == b"/":
-            found, at = found + rb"(?:.*/)?", at + stars + 1
+            found, at = found + b")" * (one + many) + rb"(?>(?:.*?/)??", at + stars + 1
+            one, many = 0, 1
         elif spans and rest[stars:] == b"":
             found, at = found + rb".*", at + stars
         elif stars:
-            found, at = found + rb"[^/]*", at + stars
+            found, at = found + b")" * one + rb"(?>[^/]*?", at + stars
+            one = 1
         elif rest.startswith(b"?"):
             found, at = found + rb"[^/]", at + 1
         elif rest.startswith(b"["):
             bracket = _bracket(pattern, at + 1)
             if bracket is None:
-                return rb"(?!)"
+                return _NEVER
             found, at = found + bracket[0], bracket[1]
         elif rest.startswith(b"\\"):
             if len(rest) == 1:
-                return rb"(?!)"
+                return _NEVER
             found, at = found + re.escape(rest[1:2]), at + 2
         else:
             found, at = found + re.escape(rest[:1]), at + 1
-    return found
+    return found + rb"\Z" + b")" * (one + many)
 
 
 def _bracket(pattern: bytes, at: int) -> tuple[bytes, int] | None:

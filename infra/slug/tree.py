@@ -177,6 +177,8 @@ def _ignore_file(source: Path) -> bytes:
         raise DynoctlError(f"cannot read {path}: {error.strerror}") from error
     if len(rules) > LARGEST_RULES:
         raise DynoctlError(f"{path} is larger than 1 MiB", "ignore directories instead of each file in them")
+    if len(ignore.patterns(rules)) > ignore.MOST:
+        raise DynoctlError(f"{path} has more than {ignore.MOST} rules", "ignore directories instead of each file")
     return rules
 
 

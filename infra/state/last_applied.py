@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import platformdirs
 
 from infra.fleet.observe import Observed
+from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest
 from infra.state.vouching import NOTHING, Known
 
@@ -55,10 +56,10 @@ def _known(entry: Mapping[str, Any]) -> Known:
 
 def _value(manifest: Manifest) -> Mapping[str, Any]:
     try:
-        path = _path(manifest)
-        if path.stat().st_size > LARGEST:
+        data = read_regular(_path(manifest), LARGEST)
+        if len(data) > LARGEST:
             return {}
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(data.decode())
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) and value.get("format_version") == FORMAT else {}
@@ -103,16 +104,16 @@ def _appended(value: Any, new: str) -> list[str]:
 def after(
     manifest: Manifest,
     found: Mapping[str, Observed],
-    homes: Iterable[str],
     before: Servers,
     forgotten: Iterable[str],
     *,
+    holding: Container[str] = (),
     ended: bool,
 ) -> Servers:
-    """The servers to remember after an apply: the ``homes`` of dynos and routers that were reached, and earlier ones
-    that were not, or all of them if the apply did not end well (``ended``)."""
-    carrying = {*homes, *(manifest.router.servers if manifest.router else ())}
-    reached = {observed.facts.machine_id for observed in found.values()} if ended else set()
+    """The servers to remember after an apply: those of the manifest that were reached, and earlier ones that were not,
+    or that still have something of the app (``holding``), or all of them if the apply did not end well (``ended``)."""
+    done = {name for name in found if name not in holding} if ended else set()
+    reached = {found[name].facts.machine_id for name in done}
     kept = {machine: way for machine, way in before.items() if machine not in reached | set(forgotten)}
     now = {
         found[server.name].facts.machine_id: {
@@ -123,7 +124,7 @@ def after(
             "gateway": manifest.ssh.gateway or "",
         }
         for server in manifest.servers
-        if server.name in found and server.name in carrying
+        if server.name in found
     }
     return {**kept, **now}
 

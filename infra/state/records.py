@@ -12,9 +12,10 @@ from urllib.parse import quote
 
 from infra import __version__
 from infra.fleet.facts import Facts, newest_meta
-from infra.fleet.identity import identify, machine_of, recorded_connections
+from infra.fleet.identity import NONE, Connections, identify, machine_of, recorded_connections
 from infra.fleet.meta_record import RECORDS_FORMAT
 from infra.fleet.observe import Observed
+from infra.fleet.witnesses import marked
 from infra.manifest.model import Manifest
 from infra.model import paths
 from infra.model.release import Release
@@ -183,6 +184,8 @@ def formation(
     forget: Container[str] = (),
     known: Known = NOTHING,
     homes: Mapping[str, str] | None = None,
+    hint: Connections = NONE,
+    trust: Collection[str] = (),
 ) -> tuple[str, str | None]:
     """The meta record for this plan: the homes of all dynos, and the connections of all servers of the app.
 
@@ -213,6 +216,9 @@ def formation(
                 "gateway": manifest.ssh.gateway or "",
                 "address": facts[server.name].own_address(last) if server.name in facts else own,
             }
+    ours = set(machines.values()) - identities.displaced
+    said = {machine: way for machine, way in connections.items() if machine not in ours}
+    connections |= marked(said, facts, hint, trust)
     planned = plan.formation.homes if homes is None else homes
     placed = {dyno: machines[home] for dyno, home in planned.items() if home in machines}
     leaving = _leaving(plan, last, machines, facts, forget)

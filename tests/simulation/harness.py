@@ -130,7 +130,9 @@ class Simulation:
         self._numbers = itertools.count()
         self.origin: Origin | None = None
         self.hint: dict[str, Connections] = {}
-        """What this computer remembers of its applies, by app; used if there is an ``origin``."""
+        """What this computer remembers of its applies, by app."""
+        self.remembers = True
+        """Whether it is always the same computer, and not another one each time."""
         self.known = NOTHING
         """Digests of what was applied from this computer; kept if there is an ``origin``."""
         self.on_ready: Callable[[Prepared], None] = lambda _: None
@@ -254,13 +256,14 @@ class Simulation:
             ready.manifest.app.name,
             ready.fleet.found,
         )
-        if self.origin is not None and ready.destroy and report.ok and not (ready.plan.unreachable or ready.unseen):
+        if self.remembers and ready.destroy and report.ok and not (ready.plan.unreachable or ready.unseen):
             self.hint.pop(app, None)
-        elif self.origin is not None and not ready.destroy:
+        elif self.remembers and not ready.destroy:
+            holding = ready.plan.busy | ready.plan.left_on | set(ready.leaving if ready.plan.unreachable else ())
             self.hint[app] = last_applied.after(
-                ready.manifest, found, ready.plan.formation.homes.values(), before, ready.forgotten, ended=report.ok
+                ready.manifest, found, before, ready.forgotten, holding=holding, ended=report.ok
             )
-            if report.ok:
+            if report.ok and self.origin is not None:
                 applied = ready.plan.release
                 self.known = Known(
                     self.known.releases | ({seal(applied)} if applied is not None else set()),

@@ -212,3 +212,117 @@ def test_an_image_that_one_server_replaced_is_not_sent_to_another(two: Simulatio
     outcome = two.rollback(TREE, "v1")
     assert two["s3"].files.get(path, "") != "evil\n"
     assert "no two servers have the same image" in outcome.said
+
+
+# Servers that it names as those of the app.
+
+
+def name_as_ours(fleet: Simulation, liar: str, victim: str, *, spare: bool = False, **way: str) -> str:
+    """Let a server record that another one belongs to the app; returns the machine-id of the victim."""
+    path, server = f"{HOME}/meta.json", fleet[liar]
+    meta = json.loads(server.files[path])
+    machine = fleet[victim].machine_id
+    section = "spares" if spare else "servers"
+    known = {"name": victim, "host": victim, "user": "", "port": "", "gateway": "", "address": "", **way}
+    meta = {**meta, "serial": meta["serial"] + 5, section: {**meta.get(section, {}), machine: known}}
+    server.files[path] = json.dumps(meta if spare else {**meta, "dynos": {**meta["dynos"], "web.9": machine}})
+    server.version += 1
+    return machine
+
+
+def victim_of(*hosts: str, **keys: object) -> tuple[Simulation, int]:
+    """A fleet, and a server ``v`` on which another manifest runs an app of the same name; the version of its files."""
+    fleet = deployed(*hosts, **keys)
+    fleet.fleet.add("v")
+    theirs = Simulation("v")
+    theirs.fleet = fleet.fleet
+    assert theirs.apply(manifest("v", web=1, slug="c")).code == OK
+    return fleet, fleet["v"].version
+
+
+@pytest.mark.parametrize("spare", [False, True])
+@pytest.mark.parametrize("hosts", [("s1", "s2", "s3"), ("s1", "s2"), ("s2",)], ids=len)
+def test_a_server_that_one_server_names_is_neither_logged_in_to_nor_emptied(
+    hosts: tuple[str, ...], spare: bool
+) -> None:
+    fleet, before = victim_of(*hosts)
+    name_as_ours(fleet, "s2", "v", spare=spare)
+    connects: list[str] = []
+    connect = fleet.fleet.connect
+    fleet.fleet.connect = lambda target: connects.append(target.host) or connect(target)  # type: ignore[method-assign, func-returns-value, assignment]
+    for slug in ("b", "a", "c"):  # what one server says is copied, and must not get a second witness by that
+        fleet.apply(manifest(*hosts, slug=slug))
+    fleet.rollback(manifest(*hosts, slug="c"))
+    fleet.destroy(manifest(*hosts))
+    assert fleet["v"].version == before and fleet["v"].processes
+    assert "v" not in connects
+
+
+def test_it_says_who_names_it_and_how_to_say_yes() -> None:
+    fleet, before = victim_of("s1", "s2")
+    name_as_ours(fleet, "s2", "v")
+    outcome = fleet.apply(manifest("s1", "s2", slug="b"))
+    assert outcome.code == UNREACHABLE and outcome.plan is not None and set(running(fleet).values()) == {"b", "c"}
+    error = outcome.plan.unreachable["v"]
+    assert "v (v) is not in dyno.yaml, and known from s2 alone: it is not logged in to" in str(error)
+    assert "--trust s2" in error.hint and "--forget v" in error.hint
+    assert fleet["v"].version == before
+
+
+def test_the_name_of_its_only_witness_is_copied_with_it() -> None:
+    fleet, _ = victim_of("s1", "s2", "s3")
+    machine = name_as_ours(fleet, "s2", "v")
+    assert fleet.apply(manifest("s1", "s2", "s3", slug="b")).code == UNREACHABLE
+    copied = json.loads(fleet["s1"].files[f"{HOME}/meta.json"])["servers"][machine]
+    assert copied["from"] == fleet["s2"].machine_id
+    fleet.hint = {}
+    assert "known from s2 alone" in str(fleet.plan(manifest("s1", "s2", "s3", slug="b")).plan.unreachable["v"])
+
+
+def test_a_server_that_left_is_emptied_if_two_others_name_it() -> None:
+    fleet = deployed("s1", "s2", "s3", web=3)
+    fleet.hint = {}
+    assert fleet.apply(manifest("s1", "s3", web=3)).code == OK
+    assert not fleet["s2"].processes
+
+
+def test_a_server_that_left_is_emptied_if_it_was_applied_to_it_from_here() -> None:
+    fleet = deployed("s1", "s2")
+    assert fleet.apply(manifest("s1")).code == OK
+    assert not fleet["s2"].processes
+
+
+def test_a_server_that_left_is_emptied_if_the_user_believes_the_only_witness() -> None:
+    fleet = deployed("s1", "s2")
+    fleet.hint = {}
+    asked = fleet.apply(manifest("s1"))
+    assert asked.code == UNREACHABLE and fleet["s2"].processes and len(running(fleet)) == 2, "nothing runs twice"
+    assert fleet.apply(manifest("s1"), trust=frozenset({"s1"})).code == OK
+    assert not fleet["s2"].processes and fleet.pending(manifest("s1")) == []
+
+
+def test_a_server_that_only_one_names_is_given_up_by_name() -> None:
+    fleet = deployed("s1", "s2")
+    fleet.hint = {}
+    fleet["s2"].shut_down()
+    assert fleet.apply(manifest("s1"), forget=frozenset({"s2"})).code == OK
+    assert len(running(fleet)) == 2 and fleet.pending(manifest("s1")) == []
+
+
+@pytest.mark.parametrize("host", ["-oProxyCommand=x", "v;x", "$(x)", "v x", "a@v", "v\n", "`x`", "v|x", "v'", ""])
+def test_no_host_of_a_record_is_more_than_a_host(host: str) -> None:
+    fleet, before = victim_of("s1", "s2")
+    name_as_ours(fleet, "s2", "v", host=host)
+    assert "v" not in fleet.plan(manifest("s1", "s2"), trust=frozenset({"s2"})).plan.unreachable
+    assert fleet["v"].version == before
+
+
+@pytest.mark.parametrize("address", [("v", "", ""), ("s1", "22", ""), ("s1", "", "root")])
+def test_a_known_machine_at_another_address_is_not_known(address: tuple[str, str, str]) -> None:
+    host, port, user = address
+    fleet = deployed("s1", "s2", "s3", web=3)
+    two = manifest("s1", "s2", web=3)
+    known = fleet.hint["shop"][fleet["s3"].machine_id]
+    fleet.hint["shop"][fleet["s3"].machine_id] = {**known, "host": host, "port": port, "user": user}
+    found = fleet.plan(two).plan
+    assert "s3" not in found.unreachable, "two servers name it at its own address"

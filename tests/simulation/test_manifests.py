@@ -149,7 +149,9 @@ def test_two_manifests_with_one_name() -> None:
         assert outcome.code == ERROR
         assert "s2 runs shop of another manifest: example.org/acme/shop: dyno.yaml" in errors(outcome)
     assert {host: server.version for host, server in fleet.fleet.servers.items()} == before
-    assert fleet.apply(theirs, take_over=True).code == OK
+    alone = fleet.plan(theirs, take_over=True).plan.unreachable["s1"]
+    assert "s1 (s1) is not in dyno.yaml, and known from s2 alone" in str(alone), "theirs never was on it"
+    assert fleet.apply(theirs, take_over=True, trust=frozenset({"s2"})).code == OK
     assert fleet.pending(theirs) == [], "it is theirs now"
     fleet.origin = OURS
     assert fleet.apply(manifest(worker=2)).code == ERROR

@@ -35,6 +35,7 @@ class World:
     def __init__(self, *, remembers: bool = False) -> None:
         self.simulation = Simulation(*HOSTS, cores=3)
         self.simulation.origin = Origin("example.org/shop", "", "dyno.yaml", "here", "/nowhere") if remembers else None
+        self.simulation.remembers = remembers
         self.fleet = fleet = self.simulation.fleet
         self.wanted = Wanted()
         self.applies = 0
@@ -179,17 +180,19 @@ class World:
                 self._happen(run.between.what, self.named[run.between.host])
                 self.watch.active = True
 
+        # Another computer each time knows no server by itself, and its user believes what those of the manifest record.
+        trust = frozenset() if simulation.remembers else frozenset(self.wanted.servers)
         options: dict[str, Callable[[], Outcome]] = {
-            "apply": lambda: simulation.apply(manifest, stop=stop, before=between),
-            "over": lambda: simulation.apply(manifest, stop=stop, before=between, over_rollback=True),
-            "target": lambda: simulation.apply(manifest, selection=Selection(run.names)),
-            "replace": lambda: simulation.apply(manifest, selection=Selection(replaces=run.names)),
-            "evacuate": lambda: simulation.apply(manifest, evacuate=frozenset(run.names)),
-            "forget": lambda: simulation.apply(manifest, forget=frozenset(run.names)),
+            "apply": lambda: simulation.apply(manifest, trust=trust, stop=stop, before=between),
+            "over": lambda: simulation.apply(manifest, trust=trust, stop=stop, before=between, over_rollback=True),
+            "target": lambda: simulation.apply(manifest, trust=trust, selection=Selection(run.names)),
+            "replace": lambda: simulation.apply(manifest, trust=trust, selection=Selection(replaces=run.names)),
+            "evacuate": lambda: simulation.apply(manifest, trust=trust, evacuate=frozenset(run.names)),
+            "forget": lambda: simulation.apply(manifest, trust=trust, forget=frozenset(run.names)),
             "rollback": lambda: simulation.rollback(manifest),
             "restart": lambda: simulation.restart(manifest, *run.names),
-            "destroy": lambda: simulation.destroy(manifest),
-            "end": lambda: simulation.destroy(manifest, end_runs=True),
+            "destroy": lambda: simulation.destroy(manifest, trust=trust),
+            "end": lambda: simulation.destroy(manifest, trust=trust, end_runs=True),
         }
         outcome = options[run.command]()
         fleet.faults = {}

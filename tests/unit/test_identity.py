@@ -11,7 +11,7 @@ import pytest
 
 from infra.fleet.facts import Facts
 from infra.fleet.identity import address, identify
-from infra.fleet.inventory import leaving_targets
+from infra.fleet.inventory import departed_targets
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest, Server, Ssh
 from infra.plan.formation import form
@@ -58,7 +58,7 @@ def test_servers_that_share_a_host_are_told_apart_by_their_ports() -> None:
     ways = {"m-s1": way("s1", "gate", "2201"), "m-s2": way("s2", "gate", "2202")}
     both = with_servers(Server("s1", "gate", port=2201), Server("s2", "gate", port=2202))
     assert identify(both, reached("s1", ways)).servers == {"m-s2": "s2"}
-    (leaving,) = leaving_targets(with_servers(Server("s1", "gate", port=2201)), reached("s1", ways)).values()
+    (leaving,) = departed_targets(with_servers(Server("s1", "gate", port=2201)), reached("s1", ways)).values()
     assert (leaving.name, leaving.host, leaving.port) == ("s2", "gate", 2202)
 
 
@@ -120,7 +120,9 @@ def test_an_address_is_recorded_once_it_answered() -> None:
     assert made.homes["web.2"] == "s2"
     observed = {name: Observed(seen, {}) for name, seen in found.items()}
     plan = Plan("shop", (), made, (), {}, (), (), (), "")
-    written = json.loads(records.formation(one, plan, observed, "me", "now")[1] or "")["servers"]
+    alone = json.loads(records.formation(one, plan, observed, "me", "now")[1] or "")["servers"]
+    assert alone["m-s2"] == {**way("s2", "b"), "from": "m-s1"}, "s1 alone says so, and this computer never applied it"
+    written = json.loads(records.formation(one, plan, observed, "me", "now", hint=ways)[1] or "")["servers"]
     assert written["m-s1"] == way("s1", "a", gateway="jump", address="10.0.0.1") and written["m-s2"] == way("s2", "b")
     observed["s2"] = Observed(replace(facts("s2", {}, meta=meta(ways))), {})
     written = json.loads(records.formation(one, plan, observed, "me", "now")[1] or "")["servers"]

@@ -55,7 +55,11 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
     monkeypatch.setattr(ask, "Session", Session)
     monkeypatch.setattr(maintenance, "_switch", switch)
     (tmp_path / "dyno.yaml").write_text(MANIFEST)
-    errors = maintenance.switch(read(tmp_path / "dyno.yaml", None), Everything(), maintenance.PAGE)
+    model = read(tmp_path / "dyno.yaml", None)
+    alone = maintenance.switch(model, Everything(), maintenance.PAGE)
+    assert set(alone) == {"grid-1", "grid-2", "grid-3"}, "the others are known from grid-2 alone"
+    opened.clear()
+    errors = maintenance.switch(model, Everything(), maintenance.PAGE, history=CONNECTIONS)
     assert {name: str(error) for name, error in errors.items()} == {
         "grid-2": "None",
         "grid-3": "None",  # it was taken out of router.servers, and that was not applied yet
@@ -67,7 +71,8 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
     assert len(opened) == 4 and all(session.closed for session in opened)
 
     (tmp_path / "dyno.yaml").write_text(MANIFEST.partition("router:")[0])
-    errors = maintenance.switch(read(tmp_path / "dyno.yaml", None), Everything(), maintenance.PAGE)
+    model = read(tmp_path / "dyno.yaml", None)
+    errors = maintenance.switch(model, Everything(), maintenance.PAGE, history=CONNECTIONS)
     assert [name for name, error in errors.items() if error is None] == ["grid-3", "left"], "they serve until an apply"
 
 
