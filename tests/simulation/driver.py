@@ -16,6 +16,9 @@ KINDS = tuple(Kind)
 SHARED = 0.25
 """The part of the lives in which the workers and the schedule share a volume."""
 
+SKEWED = 0.1
+"""The part of the lives in which the clock of one server is wrong until all have settled."""
+
 EXCHANGES = 140
 """A large apply has about so many."""
 
@@ -99,6 +102,10 @@ def operations(seed: int) -> list[Operation]:
     # A draw of its own, so that the other lives are as they were.
     if random.Random(f"volume {seed}").random() < SHARED:
         begun.insert(0, Edit("volume", True))
+    clock = random.Random(f"clock {seed}")
+    if clock.random() < SKEWED:
+        wrong = Happen(clock.choice(("ahead", "behind")), clock.choice(HOSTS))
+        begun[:0] = [wrong, Edit("schedule", True), Edit("when", moments.SHORT)]  # so that its last time may be ahead
     life = [_operation(chance) for _ in range(chance.randint(2, 14))]
     if chance.random() < 0.3:
         at = chance.randint(0, len(life))

@@ -25,6 +25,8 @@ class Snapshot:
     """What runs where, before a command: by machine and unit; and each server's version."""
 
     running: Mapping[tuple[str, str], Release]
+    stopped: Mapping[tuple[str, str], Release]
+    """What dynos would run that are down."""
     healthy: frozenset[tuple[str, str]]
     versions: Mapping[str, int]
     files: Mapping[str, Mapping[str, str]]
@@ -40,7 +42,17 @@ def snapshot(fleet: SimFleet) -> Snapshot:
                 healthy.add((server.machine_id, unit))
     versions = {server.machine_id: server.version for server in fleet.servers.values()}
     files = {server.machine_id: _kept_files(server) for server in fleet.servers.values()}
-    return Snapshot(running, frozenset(healthy), versions, files)
+    return Snapshot(running, _stopped(fleet), frozenset(healthy), versions, files)
+
+
+def _stopped(fleet: SimFleet) -> dict[tuple[str, str], Release]:
+    found = {}
+    for server in fleet.servers.values():
+        for path in [path for path in server.files if path.startswith(f"{UNITS}/{PREFIX}")]:
+            unit = path.removeprefix(f"{UNITS}/").removesuffix(".service")
+            if is_ours(unit) and unit not in server.processes and (settings := server.unit(unit)):
+                found[server.machine_id, unit] = server.release(settings)
+    return found
 
 
 def _kept_files(server: SimServer) -> dict[str, str]:
@@ -63,7 +75,7 @@ class Watch:
         self.given_up: set[str] = set()
         """Machines that the user says are lost, or that nothing leads to."""
         self.ends_runs = False
-        self.before = Snapshot({}, frozenset(), {}, {})
+        self.before = Snapshot({}, {}, frozenset(), {}, {})
         self.calm = False
         self.most = 1
         self.guarded: set[str] = set()
@@ -231,7 +243,8 @@ def check_outcome(watch: Watch, wanted: Wanted, run: Run, outcome: Outcome) -> N
         for (machine, unit), release in now.running.items():
             if release == new and unit.startswith(PREFIX) and f"{dyno_of(unit)}" not in "".join(report.stranded):
                 word = "rejected" if report.rejected else "reverted"
-                assert before.running.get((machine, unit)) == new, f"{unit} runs a release that was {word}"
+                was = {**before.stopped, **before.running}.get((machine, unit))
+                assert was == new, f"{unit} runs a release that was {word}"
         _check_went_back(watch, outcome, before, now)
     _check_changes(watch.servers, outcome, before, now)
 

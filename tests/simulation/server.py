@@ -152,7 +152,7 @@ class SimServer:
             return None
         if int(settings["port"]) in self.listeners:
             return None
-        release = Release(settings["slug"], self.files.get(settings["config"], ""))
+        release = self.release(settings)
         healthy = self.fleet.answers(release, self)
         now = self.fleet.clock.seconds
         process = Process(unit, settings["app"], settings["dyno"], release, int(settings["port"]), now, healthy)
@@ -173,6 +173,10 @@ class SimServer:
         if not text:
             return None
         return dict(line.split("=", 1) for line in text.splitlines())
+
+    def release(self, settings: dict[str, str]) -> Release:
+        """What a dyno runs whose unit has some settings."""
+        return Release(settings["slug"], self.files.get(settings["config"], ""))
 
     def slug(self, app: str, digest: str) -> str | None:
         return self.files.get(f"{STATE}/{app}/slugs/{digest}.squashfs") or None

@@ -261,3 +261,9 @@ def test_a_name_that_another_machine_got_does_not_tell_whose_address_is_wrong() 
     and was away, so that the one that it is lost its dyno."""
     begun = [Run("apply"), Happen("rename", "s2"), Happen("mistype", "s2")]
     live([*begun, Run("replace", faults=((4, Fault(Kind.LOST_AFTER, 1)),), names=("web.1",))])
+
+
+def test_a_dyno_that_was_down_may_come_up_with_what_it_ran_last() -> None:
+    """The release that failed runs the same on it, and differs only in the workers."""
+    begun = [Run("apply"), Edit("worker", 2), Happen("crash", "s1")]
+    live([*begun, Run("apply", faults=((25, Fault(Kind.FILL, 3)),))])

@@ -24,8 +24,11 @@ from tests.simulation.wanted import HOSTS, Edit, Happen, Operation, Pass, Run, W
 
 HOUR = 3600
 
-SKEWS = {"s2": 20.0, "s3": -25.5}
+SKEWS = {"s1": 0.0, "s2": 20.0, "s3": -25.5}
 """Seconds by which clocks are ahead of that of s1."""
+
+WRONG = 600.0
+"""Seconds by which a clock is wrong: more than dynoctl waits for."""
 
 
 class World:
@@ -77,8 +80,9 @@ class World:
     def settle(self) -> None:
         """All servers are back, the release works: one apply without faults must make everything as it is wanted, and a
         destroy must leave nothing."""
-        for server in self.named.values():
-            server.connected, server.full, server.refuses = True, False, ""
+        for host, server in self.named.items():
+            server.tick()
+            server.connected, server.full, server.refuses, server.skew = True, False, "", SKEWS[host]
             _clear(server)
             if not server.powered:
                 server.boot_up()
@@ -319,6 +323,10 @@ class World:
                 server.memory = 0
             case "clear":
                 _clear(server)
+            case "ahead":
+                server.skew += WRONG
+            case "behind":
+                server.skew -= WRONG
             case "edit":
                 for path in server.below(f"/etc/dyno/{APP}")[:1]:
                     server.version += 1

@@ -22,7 +22,7 @@ LIMIT = 60
 class Heart:
     """A heart that beats in ``directory``; its reader is this process."""
 
-    def __init__(self, directory: Path, patience: float) -> None:
+    def __init__(self, directory: Path, patience: int) -> None:
         self.directory = directory
         script = assign({"app": "shop", "nonce": "n", "patience": str(patience)}) + HEART
         self.shell = subprocess.Popen(
@@ -90,7 +90,7 @@ def test_a_reader_that_is_gone(tmp_path: Path, hearts: list[Heart]) -> None:
 
 def test_a_network_that_was_cut(tmp_path: Path, hearts: list[Heart]) -> None:
     """Nothing comes any more, not even an end."""
-    hearts.append(Heart(tmp_path, 0.2))
+    hearts.append(Heart(tmp_path, 1))
     assert hearts[0].ended() == []
 
 
