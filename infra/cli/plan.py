@@ -115,9 +115,9 @@ def plan(
             made = f"Made {author.when} by {author.who} from {file}."
             write_page(html, plan_html.render(ready.plan, Everything().headlines(), made))
         if as_json:
-            import json
+            from infra.views import json_text
 
-            typer.echo(json.dumps(document, indent=2))
+            typer.echo(json_text.indented(document))
         elif as_markdown:
             from infra.registry import Everything
             from infra.views import plan_markdown
