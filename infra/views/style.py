@@ -46,11 +46,6 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def one_line(text: str) -> str:
-    """``text`` in one line, with control characters escaped, line ends and tabs too."""
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
 def duration(seconds: float) -> str:
     """``850 ms``, ``2.4 s``, ``3m 20s``."""
     if seconds < 0.9995:
