@@ -31,10 +31,10 @@ def config(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     except Unusable as error:
         raise ManifestInvalid((error.diagnostic,)) from None
     if as_json:
-        import json
+        from infra.views import json_text
 
         found = {"format_version": 1, "files": [str(path) for path in files], "values": view.values(document)}
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        typer.echo(json_text.indented(found, ascii_only=False))
     else:
         typer.echo(view.render(document, Style(wanted(sys.stdout))))
     if problems:

@@ -27,9 +27,9 @@ def doctor(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
 
     report = examine(manifest.read(file, destination), Everything(), Everything.processes)
     if as_json:
-        import json
+        from infra.views import json_text
 
-        typer.echo(json.dumps(view.document(report), indent=2))
+        typer.echo(json_text.indented(view.document(report)))
     else:
         typer.echo(view.render(report, Style(wanted(sys.stdout))))
     if report.unreachable:

@@ -39,9 +39,9 @@ def drift(
         moment = str(newest_meta(seen.facts for seen in ready.fleet.found.values()).get("when", ""))
         logins = since(moment, ready.fleet.sessions, servers) if moment else {}
         if as_json:
-            import json
+            from infra.views import json_text
 
-            typer.echo(json.dumps(view.document(plan, logins, moment), indent=2))
+            typer.echo(json_text.indented(view.document(plan, logins, moment)))
         else:
             typer.echo(view.render(plan, logins, moment, Style(wanted(sys.stdout))))
         if plan.errors:

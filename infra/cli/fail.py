@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -91,11 +92,11 @@ def _report(error: BaseException) -> int:
         from infra.views.style import printable  # may contain text from a server
 
         if isinstance(error, StepFailed):  # its hint is the command's output
-            complain(printable(error.summary))
+            complain(error.summary)
             for line in error.output.splitlines()[-20:]:
                 note(f"  | {printable(line)}")
         else:
-            complain(printable(error.summary), printable(error.hint))
+            complain(error.summary, error.hint)
         return error.exit_code
     if type(error).__name__ == "NoArgsIsHelpError":  # dynoctl without arguments: the message is the help
         try:
@@ -122,10 +123,12 @@ def _report(error: BaseException) -> int:
 
 
 def complain(summary: str, hint: str = "") -> None:
-    """Print one error, and its hint if there is one, on stderr."""
-    note(f"error: {summary}")
-    if hint:
-        note(f"hint: {hint}")
+    """Print one error, and its hint if there is one, on stderr. Both may contain text of a server or of a manifest:
+    only the first line of each starts at the margin, so that no other line can be forged."""
+    from infra.views.style import printable
+
+    for text in (f"error: {summary}", *([f"hint: {hint}"] if hint else [])):
+        note(re.sub(r"\n(?=[^ \n])", "\n  ", printable(text)))
 
 
 def note(text: str) -> None:

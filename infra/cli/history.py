@@ -37,10 +37,10 @@ def history(
     entries, lost = audit.read(model.app.name, targets(model), holders)
     applying = lock_holder.holders(holders.values())
     if as_json:
-        import json
+        from infra.views import json_text
 
         document = view.document(entries[-lines:], lost) | {"applying": under_way.document(applying)}
-        typer.echo(json.dumps(document, indent=2))
+        typer.echo(json_text.indented(document))
     else:
         typer.echo(under_way.text(applying, Style(wanted(sys.stdout))), nl=False)
         typer.echo(view.table(entries[-lines:], Style(wanted(sys.stdout))))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from infra.views import json_text
 
 if TYPE_CHECKING:
     from infra.lab.state import LabState
@@ -144,4 +145,4 @@ def _print_json(lab: LabState) -> None:
         "inventory": str(lab.path / "inventory.yaml"),
         "servers": [asdict(row) for row in lab_status.rows(lab)],
     }
-    typer.echo(json.dumps(document, indent=2))
+    typer.echo(json_text.indented(document))

@@ -32,9 +32,9 @@ def status(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     lost = {name: holder.summary for name, holder in found.items() if isinstance(holder, DynoctlError)}
     held = {name: holder for name, holder in found.items() if not isinstance(holder, DynoctlError)}
     if as_json:
-        import json
+        from infra.views import json_text
 
-        typer.echo(json.dumps({"format_version": 1, "locks": held, "unreachable": lost}, indent=2))
+        typer.echo(json_text.indented({"format_version": 1, "locks": held, "unreachable": lost}))
     else:
         width = max(len(name) for name in found)
         for name, holder in held.items():

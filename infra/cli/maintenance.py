@@ -64,11 +64,11 @@ def maintenance(
     failed = {name: error for name, error in answers.items() if error is not None}
     done = sorted(name for name in answers if name not in failed)
     if as_json:
-        import json
+        from infra.views import json_text
 
         errors = {name: error.summary for name, error in failed.items()}
         document = {"format_version": 1, "maintenance": switch.value, "servers": done, "failed": errors}
-        typer.echo(json.dumps(document, indent=2))
+        typer.echo(json_text.indented(document))
     else:
         shows = "shows the maintenance page" if switch is Switch.ON else f"routes to {model.app.name}"
         for name in done:

@@ -63,6 +63,10 @@ def plan(
     exclude: Excludes = None,
     replace: Replaces = None,
     over_rollback: OverRollback = False,
+    untrusted: Annotated[
+        bool,
+        typer.Option("--untrusted", help="Plan the manifest of a stranger: read no secret, with a read-only login"),
+    ] = False,
     trust: Trusts = None,
     with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
@@ -77,6 +81,12 @@ def plan(
                 "dynoctl drift --help",
             )
         drift(file, destination, detailed_exitcode, as_json)
+    if untrusted and (out or refresh_only or force or take_over or evacuate or with_changes or over_rollback):
+        raise DynoctlError(
+            "--untrusted cannot be combined with --out, --refresh-only, --force, --take-over, --evacuate, "
+            "--with-changes or --over-rollback",
+            "what a stranger changed is planned again after the merge, and applied then",
+        )
     refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate, verb="plan")
     refuse_unwritable(out, html)
     from infra.cli.session import PlanOptions, exit_code, prepared, show
@@ -95,7 +105,8 @@ def plan(
         with_changes=with_changes,
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
-        rated=as_markdown or out is not None or html is not None,
+        rated=not untrusted and (as_markdown or out is not None or html is not None),
+        untrusted=untrusted,
         quiet=as_json or as_markdown,
     )
     with prepared(options) as ready:
@@ -115,9 +126,9 @@ def plan(
             made = f"Made {author.when} by {author.who} from {file}."
             write_page(html, plan_html.render(ready.plan, Everything().headlines(), made))
         if as_json:
-            import json
+            from infra.views import json_text
 
-            typer.echo(json.dumps(document, indent=2))
+            typer.echo(json_text.indented(document))
         elif as_markdown:
             from infra.registry import Everything
             from infra.views import plan_markdown

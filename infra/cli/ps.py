@@ -38,7 +38,7 @@ def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json:
     closed = routing.closed(model.app.name, routes)
     down = routing.down(model.app.name, model.router.servers if model.router and rows else (), routes)
     if as_json:
-        import json
+        from infra.views import json_text
 
         types = {
             "types": formation.by_type(model, rows),
@@ -46,7 +46,7 @@ def ps(file: File = Path("dyno.yaml"), destination: Destination = None, as_json:
             "routers": down,
             "applying": under_way.document(applying),
         }
-        typer.echo(json.dumps(dynos.document(rows, lost) | types, indent=2))
+        typer.echo(json_text.indented(dynos.document(rows, lost) | types))
     else:
         typer.echo(under_way.text(applying, Style(wanted(sys.stdout))), nl=False)
         if closed:

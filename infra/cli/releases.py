@@ -53,10 +53,10 @@ def releases(
     _close(sessions)
     now, shown = release.standing(known.releases), known.releases[-lines:]
     if as_json:
-        import json
+        from infra.views import json_text
 
         document = view.document(shown, now, known.holders, known.unreachable)
-        typer.echo(json.dumps(document | {"applying": under_way.document(known.applying)}, indent=2))
+        typer.echo(json_text.indented(document | {"applying": under_way.document(known.applying)}))
     else:
         style = Style(wanted(sys.stdout))
         typer.echo(under_way.text(known.applying, style), nl=False)
@@ -97,10 +97,10 @@ def show(
     finally:
         _close(sessions)
     if as_json:
-        import json
+        from infra.views import json_text
 
         values = view.as_json(release_, holders) | {"variables": variables, "web": web}
-        typer.echo(json.dumps({"format_version": 1, "release": values}, indent=2))
+        typer.echo(json_text.indented({"format_version": 1, "release": values}))
     else:
         typer.echo(view.details(release_, variables, web, holders))
 

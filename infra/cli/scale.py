@@ -178,8 +178,8 @@ def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:
 
 def _print(now: Mapping[str, int], as_json: bool) -> None:
     if as_json:
-        import json
+        from infra.views import json_text
 
-        typer.echo(json.dumps({"format_version": 1, "dynos": dict(now)}, indent=2))
+        typer.echo(json_text.indented({"format_version": 1, "dynos": dict(now)}))
     else:
         typer.echo(" ".join(f"{name}={count}" for name, count in now.items()))

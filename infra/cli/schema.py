@@ -18,9 +18,8 @@ def schema(
     ] = "manifest",
 ) -> None:
     """Print a JSON Schema for an editor or a program, such as: dynoctl schema > dyno.schema.json"""
-    import json
-
+    from infra.views import json_text
     from schemas import load
 
     name = {"manifest": "dyno.schema.json", "plan": "plan.schema.json"}[what]
-    typer.echo(json.dumps(load(name), indent=2, ensure_ascii=False))
+    typer.echo(json_text.indented(load(name), ascii_only=False))

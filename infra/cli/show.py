@@ -34,9 +34,9 @@ def show(
         raise DynoctlError("--json and --markdown cannot be combined")
     saved = saved_plan.read(plan_file)
     if as_json:
-        import json
+        from infra.views import json_text
 
-        typer.echo(json.dumps(saved.document, indent=2))
+        typer.echo(json_text.indented(saved.document))
         return
     plan, headlines = plan_document.plan(saved.document), Everything().headlines()
     if html is not None:

@@ -65,9 +65,9 @@ def top(
     from infra.views import top as view
 
     if as_json:
-        import json
+        from infra.views import json_text
 
-        typer.echo(json.dumps(view.document(samples), indent=2))
+        typer.echo(json_text.indented(view.document(samples)))
     else:
         from rich.console import Console
 

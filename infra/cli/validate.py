@@ -42,14 +42,14 @@ def validate(
     if manifest is None and not as_json:
         raise ManifestInvalid(diagnostics)
     if as_json:
-        import json
+        from infra.views import json_text
 
         document: dict[str, object] = {"format_version": 1, "valid": manifest is not None}
         document["diagnostics"] = [diagnostic.as_json() for diagnostic in diagnostics]
         code = INVALID_MANIFEST if manifest is None else 0
         if manifest is not None and online:
             code = _online(manifest, program, document)
-        typer.echo(json.dumps(document, indent=2))
+        typer.echo(json_text.indented(document))
         raise typer.Exit(code)
     assert manifest is not None  # noqa: S101  # for mypy
     dynos = sum(type_.count for type_ in manifest.dynos.values())

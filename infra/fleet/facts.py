@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from infra.fleet import held_ports, meta_record
-from infra.model import answer, lock_holder, one_offs, paths, release, routing
+from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
@@ -56,6 +56,8 @@ class Facts:
     salt: str = ""
     recorded: bool = False
     """Whether the server has a directory of records of the app, whatever is in it."""
+    ruby_refused: str = ""
+    """Why the program of Ruby was not run: others than root can change it. "" if it was, or does not exist."""
     apt: str = ""
     """``no`` without apt, or the version of Ruby that apt would install ("" if unknown or not needed)."""
 
@@ -102,7 +104,13 @@ def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     """The sh fragment whose output ``parse`` reads. ``ruby`` and ``executables`` are absolute paths."""
     return Fragment(
-        _SCRIPT + held_ports.SCRIPT + routing.SCRIPT + one_offs.SCRIPT + lock_holder.SCRIPT + ":\n",
+        trusted_program.check()
+        + _SCRIPT
+        + held_ports.SCRIPT
+        + routing.SCRIPT
+        + one_offs.SCRIPT
+        + lock_holder.SCRIPT
+        + ":\n",
         {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)},
     )
 
@@ -136,8 +144,13 @@ while read -r type more; do
 done < /proc/filesystems
 [ $squashfs = no ] && modprobe -nq squashfs 2>/dev/null && squashfs=yes
 printf 'squashfs %s\\n' "$squashfs"
-printf 'ruby '; "$ruby" --disable=gems -e 'print RUBY_ENGINE, " ", RUBY_VERSION' 2>/dev/null
+refused=
+printf 'ruby '
+if program=$(trusted_program "$ruby" 2>/dev/null); then
+  as_nobody "$program" --disable=gems -e 'print RUBY_ENGINE, " ", RUBY_VERSION' </dev/null 2>/dev/null | head -c 200
+elif [ -e "$ruby" ]; then refused=$program; fi
 printf '\\n'
+[ -z "$refused" ] || printf 'ruby_refused %s\\n' "$refused"
 if [ ! -x /usr/bin/apt-get ]; then echo apt no
 elif [ ! -x "$ruby" ]; then printf 'apt '; apt-cache show --no-all-versions ruby 2>/dev/null | grep ^Version:; echo
 else echo apt; fi
@@ -239,6 +252,7 @@ def parse(output: str, app: str = "") -> Facts:
         systemd=int(version[1]) if version else 0,
         squashfs=single.get("squashfs") == "yes",
         ruby=_version(ruby) if engine == "ruby" else "",
+        ruby_refused=single.get("ruby_refused", "")[:500],
         missing=frozenset(missing),
         apt=_offered(single.get("apt", "no")),
         ports=frozenset(ports),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import posixpath
 from collections.abc import Iterator, Mapping
 from pathlib import Path as File
 from typing import Any
@@ -24,6 +25,9 @@ MOST = 10000
 
 _HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user", "/app")  # noqa: S108  # names only
 """Directories that are hidden or replaced in the sandbox of a dyno."""
+
+_WRITTEN = ("/srv/dyno", "/var/lib/dynoctl", "/var/lib/dynoctl-volumes", "/dev", "/proc")
+"""Directories whose files an app or a dyno writes. Others are checked on the servers."""
 
 
 def check(document: Document, base: File) -> Iterator[Diagnostic]:
@@ -210,7 +214,15 @@ def _required(document: Document, path: Path, source: File, name: Json) -> Itera
 def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     program = _map(data.get("ruby")).get("path")
     if isinstance(program, str):
-        hidden = next((path for path in _HIDDEN if program.startswith(f"{path}/")), None)
+        whole = posixpath.normpath(program)
+        written = next((path for path in _WRITTEN if whole.startswith(f"{path}/")), None)
+        if written is not None:
+            yield document.diagnostic(
+                ("ruby", "path"),
+                f"{program} is not a program of the server: apps write files in {written}",
+                expected="a program that root alone can change, such as /opt/ruby/bin/ruby",
+            )
+        hidden = next((path for path in _HIDDEN if whole.startswith(f"{path}/")), None)
         if hidden is not None:
             yield document.diagnostic(
                 ("ruby", "path"),

@@ -11,6 +11,7 @@ from infra.fleet.inventory import targets
 from infra.manifest.backings import Service
 from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_environment, services
+from infra.model import trusted_program
 from infra.model.redact import redactor
 from infra.model.resource import Command
 from infra.remote.session import Session
@@ -31,6 +32,12 @@ class Answer:
     message: str
 
 
+_RUN = f"""{trusted_program.check(60)}
+program=$(trusted_program "$1") || {{ echo "$1 is not run, as it $program" >&2; exit 1; }}
+shift; as_nobody "$program" "$@"
+"""
+
+
 class Question:
     """The check of a manifest's services, to be run on any number of servers."""
 
@@ -39,7 +46,8 @@ class Question:
         self.services = services(manifest)
         self._redact = redactor([resolve_environment(manifest)])
         text = json.dumps([_question(name, service) for name, service in self.services.items()]).encode()
-        self._command = Command((ruby, "-rjson", "-rsocket", "-e", _ASK), stdin=text, secret=True, timeout=60)
+        argv = ("sh", "-c", _RUN, "ask", ruby, "-rjson", "-rsocket", "-e", _ASK)
+        self._command = Command(argv, stdin=text, secret=True, timeout=60)
 
     def put(self, session: Session) -> list[Answer]:
         """The server's result for each service, in one round trip; empty without services. Raises Unreachable."""

@@ -119,7 +119,16 @@ def system(name: str, facts: Facts) -> list[Diagnostic]:
 def layers(name: str, facts: Facts, stack: Stack, to_install: Sequence[str]) -> list[Diagnostic]:
     """The problems with a server's Ruby and app server. ``to_install`` are the packages that apply would install."""
     problems: list[Diagnostic] = []
-    if to_install and facts.apt == "no":
+    if facts.ruby_refused:
+        problems.append(
+            Diagnostic(
+                f"{name}: {stack.program} is not run, as it {facts.ruby_refused}",
+                path="ruby/path",
+                expected="a program that root alone can change, in directories that root alone can change",
+                hint="install Ruby as root, such as to /opt/ruby-3.3",
+            )
+        )
+    elif to_install and facts.apt == "no":
         problems.append(
             Diagnostic(
                 f"{name}: cannot install {', '.join(to_install)}: no apt on the server",

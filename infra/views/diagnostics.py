@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from infra.errors import Diagnostic
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 
 
 def render(diagnostics: Sequence[Diagnostic], color: bool) -> str:
@@ -18,25 +18,25 @@ def render(diagnostics: Sequence[Diagnostic], color: bool) -> str:
 
 
 def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
-    lines = [f"{style('red', 'error:')} {style('bold', printable(diagnostic.summary))}"]
+    lines = [f"{style('red', 'error:')} {style('bold', one_line(diagnostic.summary))}"]
     location = diagnostic.location
-    place = f" ({printable(diagnostic.path)})" if diagnostic.path else ""
+    place = f" ({one_line(diagnostic.path)})" if diagnostic.path else ""
     if location is not None:
-        lines.append(f"  {style('cyan', f'{location.file}:{location.line}:{location.column}')}{place}")
+        lines.append(f"  {style('cyan', f'{one_line(location.file)}:{location.line}:{location.column}')}{place}")
         if location.text:
             number = str(location.line)
             margin = " " * len(number)
             start, shown = _window(location.text, location.column - 1)
             pad = _pad(shown[: location.column - 1 - start])
             carets = "^" * max(1, min(location.length, len(shown) - (location.column - 1 - start)))
-            lines.append(f"  {style('dim', f'{number} |')} {printable(shown)}")
+            lines.append(f"  {style('dim', f'{number} |')} {one_line(shown)}")
             lines.append(f"  {style('dim', f'{margin} |')} {pad}{style('red', carets)}")
     elif place:
-        lines.append(f"  at {printable(diagnostic.path)}")
+        lines.append(f"  at {one_line(diagnostic.path)}")
     if diagnostic.expected:
-        lines.append(f"  expected: {printable(diagnostic.expected)}")
+        lines.append(f"  expected: {one_line(diagnostic.expected)}")
     if diagnostic.hint:
-        lines.append(f"  hint: {printable(diagnostic.hint)}")
+        lines.append(f"  hint: {one_line(diagnostic.hint)}")
     return "\n".join(lines)
 
 
@@ -50,4 +50,4 @@ def _window(text: str, column: int, width: int = 120) -> tuple[int, str]:
 
 
 def _pad(before: str) -> str:
-    return " " * len(printable(before))
+    return " " * len(one_line(before))

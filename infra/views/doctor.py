@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.ops.doctor import Finding, Report
 from infra.views import under_way
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 
 _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
@@ -19,9 +19,9 @@ def render(report: Report, style: Style) -> str:
             server = finding.server
             lines += [*([""] if lines else []), style("bold", server)]
         result = style(_COLORS[finding.result], f"{finding.result:<7}")
-        lines.append(f"  {result}  {finding.check:<{width}}  {printable(finding.message)}")
+        lines.append(f"  {result}  {finding.check:<{width}}  {one_line(finding.message)}")
         if finding.hint and finding.result != "ok":
-            lines.append(f"{'':{width + 13}}hint: {printable(finding.hint)}")
+            lines.append(f"{'':{width + 13}}hint: {one_line(finding.hint)}")
     warnings = sum(finding.result == "warning" for finding in report.findings)
     total = len(report.findings)
     words = [f"{report.failed} failed"] if report.failed else []

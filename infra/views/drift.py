@@ -10,7 +10,7 @@ from infra.model.resource import Change
 from infra.plan.plan import Plan
 from infra.views import plan_json, under_way
 from infra.views.plan_text import change_lines, unreachable_lines
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 
 
 def drifted(plan: Plan) -> list[Change]:
@@ -26,11 +26,11 @@ def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style
         lines += change_lines(change, (), style, verbose=True, only=change.drifted or None)
     for server, found in logins.items():
         who = "; ".join(
-            f"{printable(login.who)} from {printable(login.where)}, {login.times} "
+            f"{one_line(login.who)} from {one_line(login.where)}, {login.times} "
             f"time{'' if login.times == 1 else 's'}, last {login.last}"
             for login in found
         )
-        when = printable(moment)
+        when = one_line(moment)
         lines.append(f"Logins on {server} since the last apply ({when}): {who or 'none in its journal'}.")
     lines += unreachable_lines(plan, style)
     if plan.applying:

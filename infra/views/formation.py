@@ -8,7 +8,7 @@ from infra.manifest.model import Manifest
 from infra.model.dyno_status import Job, Row
 from infra.model.target import host_port
 from infra.views.dynos import span
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 from infra.views.table import line, padded
 
 
@@ -44,7 +44,7 @@ def _count(manifest: Manifest, type_: str, own: Sequence[Row], wanted: int, styl
     whens = [schedule.when for schedule in manifest.schedule if schedule.name == type_]
     if whens or (own and all(row.job is not None for row in own)):
         well = len(own) == wanted and all(row.state != "stopped" for row in own)
-        return style("green" if well else "red", printable(whens[0] if whens else "a schedule"))
+        return style("green" if well else "red", one_line(whens[0] if whens else "a schedule"))
     up = sum(row.state == "up" for row in own)
     return style("green" if up == wanted == len(own) else "red", f"{up} of {wanted} up")
 
@@ -67,9 +67,9 @@ def command(manifest: Manifest, type_: str) -> str:
         return "no longer in dyno.yaml"
     own = manifest.types[type_].command
     if own is not None:
-        return printable(own if isinstance(own, str) else " ".join(own)).replace("\n", " ")
+        return one_line(own if isinstance(own, str) else " ".join(own))
     served = manifest.rackup or (manifest.framework.name if manifest.framework else "")
-    return f"{printable(served)} on {manifest.app_server.name}"
+    return f"{one_line(served)} on {manifest.app_server.name}"
 
 
 def by_type(manifest: Manifest, rows: Sequence[Row]) -> Mapping[str, Mapping[str, object]]:

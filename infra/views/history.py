@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 from infra.views.table import line, padded
 
 _HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK", "MESSAGE")
@@ -22,7 +22,7 @@ def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
             cells[3] = style("green" if row[3] == "ok" else "red", cells[3])
         lines.append(line(cells))
         if number:
-            lines += [f"    {printable(str(failure))}" for failure in entries[number - 1].get("failures", ())]
+            lines += [f"    {one_line(str(failure))}" for failure in entries[number - 1].get("failures", ())]
     return "\n".join(lines)
 
 
@@ -31,12 +31,12 @@ def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
     words = [entry.get(key, "") for key in ("when", "who", "command", "result")]
     release = f"v{entry['release']}" if entry.get("release") else ""
     return (
-        *(printable(str(word)) for word in words),
+        *(one_line(str(word)) for word in words),
         release,
         changes,
         str(entry.get("slug", "")),
         f"{entry.get('seconds', 0)} s",
-        printable(str(entry.get("message", ""))),
+        one_line(str(entry.get("message", ""))),
     )
 
 

@@ -8,6 +8,7 @@ import zlib
 from datetime import UTC, datetime
 
 from infra.ops.journal import Line
+from infra.views import json_text
 from infra.views.style import printable
 
 # Terminal colours that are readable on black and on white. Neighbours are far apart.
@@ -33,16 +34,18 @@ def color_of(dyno: str) -> int:
 
 def as_json(line: Line) -> str:
     """A line of JSON, format version 1, in ASCII."""
-    return json.dumps(
-        {
-            "format_version": 1,
-            "time": _when(line),
-            "server": line.server,
-            "dyno": line.dyno,
-            "source": line.source,
-            "priority": line.priority,
-            "message": line.message,
-        }
+    return json_text.inert(
+        json.dumps(
+            {
+                "format_version": 1,
+                "time": _when(line),
+                "server": line.server,
+                "dyno": line.dyno,
+                "source": line.source,
+                "priority": line.priority,
+                "message": line.message,
+            }
+        )
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.ops.connectivity import Answer
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 from infra.views.table import line, padded
 
 _HEAD = ("SERVER", "SERVICE", "ADAPTER", "RESULT")
@@ -18,7 +18,7 @@ def table(answers: Sequence[Answer], style: Style) -> str:
     head, *rows = padded([_HEAD[:3], *((answer.server, answer.service, answer.adapter) for answer in answers)])
     lines = [line([*head, _HEAD[3]])]
     for answer, row in zip(answers, rows, strict=True):
-        lines.append(line([*row, style("green" if answer.ok else "red", printable(answer.message))]))
+        lines.append(line([*row, style("green" if answer.ok else "red", one_line(answer.message))]))
     passed = sum(answer.ok for answer in answers)
     lines += ["", f"{passed} of {len(answers)} connections work."]
     return "\n".join(lines)

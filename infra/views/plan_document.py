@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from infra.errors import Diagnostic, DynoctlError, Unreachable
+from infra.model import naming
 from infra.model.formation import Formation
 from infra.model.lock_holder import Holder
 from infra.model.release import Hold, Release
@@ -26,6 +27,9 @@ def plan(document: Mapping[str, Any]) -> Plan:
 
 def _plan(document: Mapping[str, Any]) -> Plan:
     placement = document["placement"]
+    for dyno in (*placement["after"], *placement["before"], *(dyno for batch in document["batches"] for dyno in batch)):
+        if not naming.DYNO_NAME.fullmatch(dyno):
+            raise ValueError(f"invalid dyno name {dyno!r}")
     number = document["release"]
     errors = [
         Diagnostic(str(error["summary"]), hint=str(error["hint"]), expected=str(error["expected"]))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from infra.model import naming
 from infra.plan.plan import Plan
 from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, summary
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 from infra.views.under_way import above
 
 LIMIT = 65_536
@@ -17,6 +17,13 @@ LIMIT = 65_536
 
 _ROWS = 40
 """The most lines of a table; the HTML page shows the whole of a large fleet."""
+
+_LIVE = re.compile(
+    r"(?<=[@#!%&~^$])(?=[\w\"'])"  # @team, user@host, #1, !1, %milestone, ~label
+    r"|(?<=\w)(?=://)|(?<=www)(?=\.)|(?<=mailto)(?=:)|(?<=xmpp)(?=:)|(?<=GH)(?=-\d)"  # links
+    r"|(?<=^/)(?=[a-z])",  # quick actions
+    re.IGNORECASE,
+)
 
 _PLAIN = Style(False)
 _MARKS = {"create": "+", "delete": "-"}
@@ -48,7 +55,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
     reserve = 200
     for server, lines in by_server.items():
         what = ", ".join(f"{number} {verb}" for verb, number in counts[server].items())
-        section = _folded(f"<b>{html.escape(_line(server))}</b>: {what}", lines)
+        section = _folded(f"<b>{_html(server)}</b>: {what}", lines)
         if len(text) + len(section) + reserve > limit:
             left.append(server)
         else:
@@ -71,7 +78,7 @@ def _within(text: str, most: int) -> str:
 def _summary(plan: Plan) -> str:
     line = summary(plan, _PLAIN).removeprefix("Plan: ")
     first, dot, rest = line.partition(". ")
-    return f"**{first}{dot.strip()}** {rest}".rstrip()
+    return f"**{_text(first)}{dot.strip()}** {_text(rest)}".rstrip()
 
 
 def _alerts(plan: Plan) -> list[str]:
@@ -98,7 +105,7 @@ def _batches(plan: Plan) -> list[str]:
         for number, (batch, left) in enumerate(rows[:_ROWS], 1):
             capacity = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in left.items())
             dynos = ", ".join(batch[:_ROWS]) + (f" and {len(batch) - _ROWS} more" if len(batch) > _ROWS else "")
-            lines.append(f"| {number} | {dynos} | {capacity} |")
+            lines.append(f"| {number} | {_text(dynos)} | {_text(capacity)} |")
         if len(rows) > _ROWS:
             lines.append(f"| ... | {len(rows) - _ROWS} more batches | |")
     return lines
@@ -118,7 +125,7 @@ def _placement(plan: Plan) -> list[str]:
     for dyno in sorted(formation.homes, key=naming.dyno_order):
         home, was = formation.homes[dyno], formation.before.get(dyno)
         effect = effects.get((home, dyno))
-        word = f"{dyno} (from {was})" if was not in (None, home) else dyno
+        word = _text(f"{dyno} (from {was})" if was not in (None, home) else dyno)
         by_server.setdefault(home, []).append(f"**{word}**" if effect else word)
     lines = ["", "| server | dynos (bold: starts or restarts) |", "|---|---|"]
     rows = sorted(by_server.items())
@@ -146,13 +153,21 @@ def _folded(title: str, lines: Sequence[str]) -> str:
 
 
 def _text(words: str) -> str:
-    """Untrusted text, escaped so that it is neither Markdown nor HTML."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", printable(words)).replace("\n", " ")
+    """Untrusted text, escaped so that it is neither Markdown nor HTML, and names nobody."""
+    return _inert(re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", one_line(words)))
+
+
+def _html(words: str) -> str:
+    """Untrusted text for HTML in Markdown."""
+    return re.sub(r"[\[\]`*_\\$]", lambda found: f"&#{ord(found[0])};", html.escape(_inert(one_line(words))))
+
+
+def _inert(text: str) -> str:
+    """Text without live mentions, references, links and commands: a space without width is in each.
+
+    GitHub and GitLab look for them in the text that is shown, so a backslash does not help."""
+    return _LIVE.sub("\u200b", text)
 
 
 def _code(word: str) -> str:
-    return f"`{_line(word).replace('`', '')}`"
-
-
-def _line(words: str) -> str:
-    return printable(words).replace("\n", " ")
+    return f"`{one_line(word).replace('`', '')}`"

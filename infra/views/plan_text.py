@@ -9,7 +9,7 @@ from infra.model import naming
 from infra.model.resource import Action, Change
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat, text
-from infra.views.style import Style, clean, printable
+from infra.views.style import Style, clean, one_line
 from infra.views.under_way import above
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "restart": "↻"}
@@ -31,16 +31,16 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
     lines += [f"Note: {note}." for note in plan.notes]
     lines += unreachable_lines(plan, style)
     lines.append(summary(plan, style))
-    return clean("\n".join(lines))
+    return "\n".join(map(clean, lines))
 
 
 def unreachable_lines(plan: Plan, style: Style) -> list[str]:
     """The unreachable servers, why they are, and the dynos that stay on them."""
     lines = []
     for server, error in plan.unreachable.items():
-        lines.append(style("red", f"Unreachable: {printable(error.summary)}"))
+        lines.append(style("red", f"Unreachable: {one_line(error.summary)}"))
         if error.hint:
-            lines.append(f"  hint: {printable(error.hint)}")
+            lines.append(f"  hint: {one_line(error.hint)}")
         stuck = [dyno for dyno, home in plan.formation.homes.items() if home == server]
         if stuck:
             stay = "stays" if len(stuck) == 1 else "stay"
@@ -58,7 +58,7 @@ def check_lines(plan: Plan, style: Style) -> list[str]:
         lines.append(f"Exposure of {type_}: {change} {style('dim', '(systemd-analyze security; 0 is best, 10 worst)')}")
     for check in plan.checks:
         mark = style("green", "passed") if check.passed else style("red", "FAILED")
-        lines.append(f"Check {check.name} {mark}: {printable(check.detail)}")
+        lines.append(f"Check {check.name} {mark}: {one_line(check.detail)}")
     return [*lines, ""] if lines else []
 
 
@@ -139,14 +139,14 @@ def _difference(name: str, old: Value, new: Value, style: Style) -> list[str]:
 
 def _words(value: Value) -> str:
     """A value as text, with long digests shortened to 12 digits as everywhere in the plan."""
-    return _DIGEST.sub(r"\1", printable(text(value)))
+    return _DIGEST.sub(r"\1", one_line(text(value)))
 
 
 def gates(plan: Plan) -> list[str]:
     """What must succeed before any dyno is changed, and the release that the apply creates."""
     lines = []
     if plan.build:
-        commands = "; ".join(printable(command) for command in plan.build)
+        commands = "; ".join(one_line(command) for command in plan.build)
         lines.append(f"The slug is built first{f' on {plan.builder}' if plan.builder else ''}: {commands}")
     if plan.release_on:
         lines.append(f"The release command runs once, on {plan.release_on}.")

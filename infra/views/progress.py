@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from infra.model.events import Event
+from infra.views.style import one_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -25,14 +26,14 @@ class PlainProgress:
         return None
 
     def __call__(self, event: Event) -> None:
-        if event.kind == "done":
-            sys.stderr.write(f"{event.server}  {event.subject} {event.text}\n")
-        elif event.kind == "failed":
-            sys.stderr.write(f"{event.server}  {event.subject} FAILED: {event.text}\n")
-        elif event.kind == "note":
-            sys.stderr.write(f"{event.server}  {event.text}\n")
-        elif event.kind == "upload":
-            sys.stderr.write(f"{event.server}  {event.subject}: {event.text}\n")
+        words = {
+            "done": f"{event.subject} {event.text}",
+            "failed": f"{event.subject} FAILED: {event.text}",
+            "note": event.text,
+            "upload": f"{event.subject}: {event.text}",
+        }.get(event.kind)
+        if words is not None:
+            sys.stderr.write(f"{one_line(f'{event.server}  {words}')}\n")
 
 
 class LiveProgress:
@@ -85,7 +86,7 @@ class LiveProgress:
                 mark,
                 Text(server, style="bold"),
                 Text(f"{row['done']} done", style="green"),
-                Text(str(row["step"])),
+                Text(one_line(str(row["step"]))),
             )
         return table
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from infra.model.events import Report
 from infra.model.resource import Change, count
 from infra.views.plan_text import SYMBOLS
-from infra.views.style import Style, duration, printable
+from infra.views.style import Style, duration, one_line
 
 
 def render(report: Report, seconds: float, verb: str, style: Style) -> str:
@@ -15,10 +15,10 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     lines: list[str] = []
     if report.release_output:
         lines.append("Output of the release command:")
-        lines += [f"  | {printable(line)}" for line in report.release_output.splitlines()[-20:]]
+        lines += [f"  | {one_line(line)}" for line in report.release_output.splitlines()[-20:]]
     for failure in report.failures:
-        lines.append(style("red", f"Failed: {printable(failure.summary)}"))
-        lines += [f"  | {printable(line)}" for line in failure.detail.splitlines()[-20:]]
+        lines.append(style("red", f"Failed: {one_line(failure.summary)}"))
+        lines += [f"  | {one_line(line)}" for line in failure.detail.splitlines()[-20:]]
     if report.rejected:
         lines.append("The release was rejected before any dyno was changed. The previous release keeps running.")
     if report.halted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra.plan.plan import Plan
 from infra.views.plan_text import batch_lines, unreachable_lines
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 
 
 def render(plan: Plan, style: Style) -> str:
@@ -13,7 +13,7 @@ def render(plan: Plan, style: Style) -> str:
     lines = [f"Not running, so started first: {', '.join(starts)}"] if starts else []
     lines += [
         *batch_lines(plan, style),
-        *(f"Note: {printable(note)}." for note in plan.notes),
+        *(f"Note: {one_line(note)}." for note in plan.notes),
         *unreachable_lines(plan, style),
     ]
     if not plan.changes:

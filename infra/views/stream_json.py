@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from infra.errors import OK
 from infra.model.events import Event, Report
 from infra.plan.plan import Plan
-from infra.views import plan_json, report_json
+from infra.views import json_text, plan_json, report_json
 
 FORMAT_VERSION = 1
 
@@ -77,4 +77,4 @@ def write(kind: str, values: Mapping[str, object]) -> None:
 
 def _line(kind: str, values: Mapping[str, object]) -> str:
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return json.dumps({"format_version": FORMAT_VERSION, "type": kind, "at": now, **values}) + "\n"
+    return json_text.inert(json.dumps({"format_version": FORMAT_VERSION, "type": kind, "at": now, **values})) + "\n"

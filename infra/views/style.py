@@ -9,6 +9,7 @@ from typing import IO
 _CODES = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "bold": "1", "dim": "2"}
 
 
+_COMMAND = re.compile(r"^[ \t]*::(?=[A-Za-z])|##(?=[\w-]*\[)", re.MULTILINE)
 _PAINT = re.compile(rf"(\x1b\[(?:0|{'|'.join(_CODES.values())})m)")
 
 
@@ -28,14 +29,16 @@ class Style:
 
 
 def clean(text: str) -> str:
-    """Text that may contain our own colours, with all other control characters escaped."""
+    """A line that may contain our own colours, with all other control characters escaped, line ends too."""
     parts = _PAINT.split(text)
-    return "".join(part if number % 2 else printable(part) for number, part in enumerate(parts))
+    return "".join(part if number % 2 else one_line(part) for number, part in enumerate(parts))
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters escaped, as text of a server or an app must not control the terminal."""
-    return "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
+    """``text`` with control characters escaped, as text of a server or an app must not control the terminal, and with
+    the commands of CI logs escaped: ``::error::`` at the start of a line, ``##[...]`` and ``##vso[...]`` anywhere."""
+    text = "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
+    return _COMMAND.sub(lambda found: found[0][:-1] + f"\\x{ord(found[0][-1]):02x}", text)
 
 
 def one_line(text: str) -> str:

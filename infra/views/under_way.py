@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 from infra.model.lock_holder import Holder
 from infra.plan.plan import Plan
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line
 
 
 def sentences(holders: Iterable[Holder]) -> list[str]:
     """A sentence for each apply that is running."""
-    return [f"{printable(holder.sentence())}." for holder in holders]
+    return [f"{one_line(holder.sentence())}." for holder in holders]
 
 
 def text(holders: Iterable[Holder], style: Style) -> str:
@@ -31,7 +31,7 @@ def above(plan: Plan) -> list[str]:
     lines = [f"{line} What it has not finished is shown as changes." for line in lines]
     if plan.held is not None:
         lines.append(
-            f"{printable(str(plan.held))}: {plan.wanted} and the source are still those of v{plan.held.over}. To undo "
+            f"{one_line(str(plan.held))}: {plan.wanted} and the source are still those of v{plan.held.over}. To undo "
             "the rollback: dynoctl apply --over-rollback."
         )
     return lines

@@ -197,7 +197,7 @@ def test_a_password_that_is_not_encoded_is_an_error_that_says_how() -> None:
     [
         ("postgresql://h/d", Url("postgresql", "h", None, "", "", "d")),
         ("postgresql://u:p@h:5432/d", Url("postgresql", "h", 5432, "u", "p", "d")),
-        ("postgresql://u:p@h:5432/d?sslmode=require", Url("postgresql", "h", 5432, "u", "p", "d", (("sslmode", "require"),))),
+        ("postgresql://u:p@h:5432/d?sslmode=require", Url("postgresql", "h", 5432, "u", "p", "d", query=(("sslmode", "require"),))),
         ("postgresql://%2Frun%2Fpg/d", Url("postgresql", "/run/pg", None, "", "", "d")),
         ("postgresql://[::1]:5433/d", Url("postgresql", "::1", 5433, "", "", "d")),
         ("postgresql://a,b/d", Url("postgresql", "a,b", None, "", "", "d")),
