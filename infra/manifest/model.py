@@ -185,6 +185,8 @@ class Router:
     key: Reference | None = None
     acme: str | None = None
     timeout: int = 30
+    trusted_proxies: tuple[str, ...] = ()
+    """The networks, in CIDR notation, of load balancers in front of it."""
 
 
 @dataclass(frozen=True)
