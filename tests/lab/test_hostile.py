@@ -113,6 +113,44 @@ def test_the_words_of_a_command_are_not_shown(hostile: Project, fleet: Any) -> N
     fleet.exec("grid-1", "systemctl", "stop", unit)
 
 
+def test_a_dyno_that_shuts_its_socket_down_gets_a_new_one(hostile: Project, fleet: Any) -> None:
+    row = hostile.ps()["web.1"]
+    assert hostile.get(row, "/shut-at-exit") == "later"
+    hostile.dynoctl("restart", "web.1")
+    assert "hostile web.1" in hostile.get(row)
+    assert hostile.get(row, "/shut-at-exit") == "later"
+    hostile.manifest["env"]["WORD"] = "second"
+    hostile.apply()
+    assert "second" in hostile.get(row)
+    # systemd restarts a dyno that ends by itself, with the socket that is left.
+    assert hostile.get(row, "/shut-at-exit") == "later"
+    fleet.exec("grid-1", "systemctl", "restart", "--no-block", "dyno-hostile-web-1.service")
+    eventually(lambda: hostile.ps()["web.1"]["state"] != "up")
+    assert 'state: "not listening" -> "listening"' in hostile.dynoctl("plan").stdout
+    hostile.apply()
+    assert "second" in hostile.get(row)
+
+
+def test_what_an_app_says_of_itself_is_not_believed(hostile: Project, fleet: Any) -> None:
+    """It logs as sshd and as systemd, for units of its own and of others."""
+    program = """
+      require "socket"
+      log = Socket.new(:UNIX, :DGRAM).tap { |one| one.connect(Addrinfo.unix("/run/systemd/journal/socket")) }
+      say = ->(fields) { log.send(fields.map { |name, value| "#{name}=#{value}\\n" }.join, 0) }
+      forged = {"SYSLOG_IDENTIFIER" => "sshd", "_UID" => 0, "_PID" => 1, "_COMM" => "sshd", "PRIORITY" => 6}
+      say.(forged.merge("MESSAGE" => "Accepted publickey for forged from 6.6.6.6 port 22 ssh2"))
+      units = ["dyno-hostile-web-1.service"] + (100..3000).map { |number| "dyno-hostile-web-#{number}.service" }
+      units.each { |unit| say.(forged.merge("UNIT" => unit, "_SYSTEMD_UNIT" => unit, "MESSAGE" => "forged line")) }
+      puts "said"
+    """
+    assert hostile.dynoctl("run", "ruby", "-e", program).stdout == "said\n"
+    fleet.exec("grid-1", "journalctl", "--sync")
+    assert "forged" not in hostile.dynoctl("logs", "-d", "web.1", "-n", "1000").stdout
+    assert "forged" not in hostile.dynoctl("logs", "-t", "web", "-n", "1000").stdout
+    drifted = hostile.dynoctl("drift", code=None)
+    assert "6.6.6.6" not in drifted.stdout + drifted.stderr
+
+
 def units(hostile: Project, fleet: Any) -> dict[str, str]:
     """The text of a unit of each kind: those on the server, and those that are made for a moment."""
     names = fleet.exec("grid-1", "sh", "-c", "cd /etc/systemd/system; ls dyno-hostile-*.service dynoctl-router.service")
