@@ -77,7 +77,7 @@ def around(fleet: Any, name: str) -> str:
 def shop(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Four dynos on three servers, and the router on the first of these."""
     before = {name: around(fleet, name) for name in fleet.names[:3]}
-    router = {"kind": "nginx", "servers": ["grid-1"], "listen": 8080, "timeout": 5}
+    router = {"kind": "nginx", "servers": ["grid-1"], "listen": 8080, "timeout": 15}
     project = made(tmp_path_factory.mktemp("shop"), fleet, "routed", router=router, dynos={"web": 4})
     project.manifest["servers"] = project.manifest["servers"][:3]
     yield project
@@ -245,15 +245,18 @@ def test_what_one_request_may_break(shop: Project, fleet: Any, kind: str) -> Non
     was not killed goes on."""
     address = fleet.address("grid-1")
     shop.manifest["router"]["kind"] = kind
+    shop.manifest["router"]["timeout"] = 5
     shop.manifest["dynos"] = {"web": 4}
     shop.apply()
     for method, most in (("GET", 2), ("POST", 1)):
         word = f"{kind}-{method}"
-        assert asked(address, f"/die?{word}", method) == "502"
+        # Caddy may try the same dyno again, and that may take longer to come back than an answer may take.
+        assert asked(address, f"/die?{word}", method) in ("502", "504" if kind == "caddy" else "502")
         assert 1 <= hits(fleet, word) <= most
         eventually(lambda: "routed web" in get(address, 8080))
     assert asked(address, f"/slow?{kind}-slow") == "504"
     assert hits(fleet, f"{kind}-slow") == 1
+    shop.manifest["router"]["timeout"] = 15
     eventually(lambda: served(fleet, "grid-1") == {"web.1", "web.2", "web.3", "web.4"})
 
 
