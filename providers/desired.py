@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.manifest.model import DynoType, Rollout, Schedule
-from infra.model import paths
+from infra.model import paths, sandbox
 from infra.model.naming import parse_dyno
 from infra.model.provider import Dyno
 from infra.model.resource import Resource
@@ -105,6 +105,7 @@ def unit(release: AppRelease, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.Dy
         },
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=dyno_type.stop_timeout or stop,
+        network=sandbox.network(dyno_type.network, metadata=dyno_type.metadata, ports=dyno_type.bind),
         ruby=stack.program,
         health=release.rollout.health,
         deadline=release.rollout.healthy_deadline,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from infra.manifest.model import Health
 from infra.model import naming, paths
 from infra.model.resource import Attributes
-from infra.model.sandbox import SANDBOX, joined
+from infra.model.sandbox import SANDBOX, joined, network
 from infra.model.volume import volume_path
 from providers import credentials, ini, volume
 from providers.unit import READY_TIMEOUT
@@ -67,6 +67,8 @@ class DynoUnit:
     """The names of its credential files."""
     volumes: Mapping[str, str] = field(default_factory=dict)
     """The path of each volume in the app's directory, by name."""
+    network: Mapping[str, str] = field(default_factory=network)
+    """The settings that say what it reaches."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
@@ -145,7 +147,7 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
         "Service.MemorySwapMax": "0",
         "Service.TasksMax": "256",
         "Service.LimitNOFILE": "65536",
-        **in_service(joined({"BindReadOnlyPaths": "\n".join(binds)}, SANDBOX, own, _volumes(dyno))),
+        **in_service(joined({"BindReadOnlyPaths": "\n".join(binds)}, SANDBOX, dyno.network, own, _volumes(dyno))),
     }
 
 

@@ -10,6 +10,16 @@ from infra.model import answer
 LIST = "grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6\n"
 """Shell code that prints what ``parse`` reads."""
 
+# For systemd, a socket that a dyno has shut down is active for ever.
+LISTENS = """\
+listens() {
+  systemctl is-active -q "$1.socket" || return
+  place=$(systemctl show -p Listen --value "$1.socket") && place=${place%% (Stream)*} && port=${place##*:}
+  grep -qsE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$port") [0-9A-F]+:[0-9A-F]+ 0A " /proc/net/tcp /proc/net/tcp6
+}
+"""
+"""A shell function that fails if the socket of a dyno, given without ``.socket``, does not listen."""
+
 _SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ")
 
 Listeners = Mapping[tuple[str, int], int]

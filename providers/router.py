@@ -40,6 +40,7 @@ class Router(Base):
             upstreams = {str(dyno): str(address) for dyno, address in mark["upstreams"].items()}
             plain = {key: value for key, value in mark.items() if value is None or isinstance(value, str | int)}
             wanted = {**plain, "hosts": tuple(str(host) for host in mark["hosts"]), "upstreams": upstreams}
+            wanted["trusted_proxies"] = tuple(str(network) for network in mark.get("trusted_proxies", ()))
         except (ValueError, KeyError, TypeError, AttributeError):
             if "leftover" in found:
                 return {scope.app: Found({"state": "leftover"}, damaged=True, reason=CUT_OFF)}
@@ -98,7 +99,7 @@ class Router(Base):
 
 
 _TLS = ("certificate", "key")
-_MARKED = ("kind", "hosts", "http", "https", "acme", "timeout", "upstreams")
+_MARKED = ("kind", "hosts", "http", "https", "acme", "timeout", "trusted_proxies", "upstreams")
 
 _SCRIPT = """\
 # Without a live configuration there is no router; what is there is what is left of one.
@@ -154,6 +155,7 @@ def desired(
         "https": config.https if secure else 0,
         "acme": config.acme or "",
         "timeout": config.timeout,
+        "trusted_proxies": config.trusted_proxies,
         "upstreams": {dyno.name: host_port(dyno.listen, dyno.port) for dyno in dynos},
     }
     # Every file needs a trailing newline, as some are concatenated.
@@ -191,7 +193,7 @@ def _mark(app: str, attributes: Attributes) -> str:
 
 
 def _site(app: str, attributes: Attributes) -> Site:
-    hosts = attributes["hosts"]
+    hosts, proxies = attributes["hosts"], attributes.get("trusted_proxies")
     return Site(
         app=app,
         hosts=hosts if isinstance(hosts, tuple) else (),
@@ -200,6 +202,7 @@ def _site(app: str, attributes: Attributes) -> Site:
         acme=str(attributes["acme"]),
         timeout=int(str(attributes["timeout"])),
         upstreams=tuple(_upstreams(attributes).items()),
+        proxies=proxies if isinstance(proxies, tuple) else (),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import drop_ins, files, ini, shown
+from providers import drop_ins, files, ini, listeners, shown
 from providers.base import Base
 
 LONGEST_TIME = 100
@@ -140,7 +140,11 @@ class Unit(Base):
                 Command(("sh", "-c", _OPEN, "open", unit), timeout=limit, label=f"open the socket of {dyno}")
             )
         limit = int(str(ready_wanted["Service.TimeoutStartSec"])) + _stop_timeout(change.before) + 60
-        commands.append(files.systemctl("restart", service, ready, timeout=limit, label=label, health=True))
+        if f"Unit.{naming.PORT}" in wanted:
+            again = ("sh", "-c", _RESTART, "restart", unit)
+            commands.append(Command(again, timeout=limit, label=label, health=True))
+        else:
+            commands.append(files.systemctl("restart", service, ready, timeout=limit, label=label, health=True))
         return commands
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
@@ -243,10 +247,20 @@ drop_ins service
 """
 
 # An open socket stays open, and connections wait in it. A service without one is stopped first.
-_OPEN = """\
-systemctl is-active -q "$1.socket" && exit
+_OPEN = f"""\
+{listeners.LISTENS}listens "$1" && exit
 systemctl is-active -q "$1.service" && systemctl stop "$1.service" "$1-ready.service"
-systemctl start "$1.socket"
+systemctl restart "$1.socket"
+"""
+
+# A dyno may shut its socket down as it ends. The companion starts with the service; its status is the dyno's health.
+_RESTART = f"""\
+{listeners.LISTENS}systemctl restart "$1.service" || exit
+listens "$1" || {{
+  systemctl stop "$1.service" "$1-ready.service"
+  systemctl restart "$1.socket" && systemctl restart "$1.service" || exit
+}}
+exec systemctl start "$1-ready.service"
 """
 
 # Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then.

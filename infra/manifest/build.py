@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def _router(data: dict[str, Any]) -> Router:
     optional: dict[str, Any] = {"http": listen} if isinstance(listen, int) else dict(listen)
     optional |= {name: _reference(tls[name]) for name in ("certificate", "key") if name in tls}
     optional |= {"timeout": data.get("timeout", Router.timeout), "acme": tls.get("acme")}
+    optional["trusted_proxies"] = tuple(str(ip_network(text)) for text in data.get("trusted_proxies", ()))
     return Router(data["kind"], tuple(data["servers"]), tuple(data.get("hosts", ())), **optional)
 
 
@@ -123,8 +125,9 @@ def _dynos(name: str, value: Any) -> DynoType:
     if isinstance(value, int):
         return DynoType(name, value)
     keys: dict[str, Any] = {"count": value.get("count", 1)} | {
-        key: value[key] for key in ("port", "stop_timeout") if key in value
+        key: value[key] for key in ("port", "stop_timeout", "network", "metadata") if key in value
     }
+    keys["bind"] = tuple(value.get("bind", ()))
     if "command" in value:
         keys["command"] = _command(value["command"])
     return DynoType(name, **keys, **_limits(value))

@@ -88,6 +88,10 @@ class Map:
     require: str | None = None
 
 
+Network = Literal["none", "local", "all"]
+"""What a dyno reaches: nothing, the server and private networks, or everything."""
+
+
 @dataclass(frozen=True)
 class DynoType:
     """A process type of the formation.
@@ -103,6 +107,11 @@ class DynoType:
     port: int = 5000
     command: str | tuple[str, ...] | None = None
     stop_timeout: int | None = None
+    network: Network = "all"
+    metadata: bool = False
+    """Whether it reaches the metadata service of a cloud."""
+    bind: tuple[int, ...] = ()
+    """The TCP ports on which it may listen."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +194,8 @@ class Router:
     key: Reference | None = None
     acme: str | None = None
     timeout: int = 30
+    trusted_proxies: tuple[str, ...] = ()
+    """The networks, in CIDR notation, of load balancers in front of it."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     for index, host in enumerate(hosts):
         if host in hosts[:index]:
             yield document.diagnostic(("router", "hosts", index), f"duplicate host {host}", hint="remove the duplicate")
+    yield from _proxies(document, router)
     yield from _ports(document, router)
     yield from _tls(document, router)
 
@@ -68,6 +69,27 @@ def _reachable(document: Document, router: Mapping[str, Any], servers: list[dict
             f"the router cannot reach dynos on {listen}" + ("" if zone else f" from {min(elsewhere or routers)}"),
             expected="an address that the routers can reach, or no listen",
         )
+
+
+def _proxies(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    for index, text in enumerate(_list(router.get("trusted_proxies"))):
+        if not isinstance(text, str):
+            continue
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            yield document.diagnostic(
+                ("router", "trusted_proxies", index),
+                f"invalid network {text!r}: {error}",
+                expected="an address or a network, such as 10.0.0.0/8",
+            )
+            continue
+        if network.prefixlen == 0:
+            yield document.diagnostic(
+                ("router", "trusted_proxies", index),
+                f"{text} trusts every client",
+                expected="the networks of the load balancers",
+            )
 
 
 def _ports(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:

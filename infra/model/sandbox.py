@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv6Network
 
+from infra.manifest.model import Network
 from infra.model import paths
 
 _RUN_SYSTEMD = "/run/systemd"
@@ -41,6 +43,12 @@ _CALLS = (
     "~@aio io_uring_enter io_uring_register io_uring_setup",
     "~kcmp name_to_handle_at process_madvise process_vm_readv process_vm_writev userfaultfd",
 )
+
+_METADATA = "169.254.169.254 fd00:ec2::254"
+"""The addresses at which clouds give out the credentials of a server."""
+
+_PRIVATE = sorted(IPv6Network("fc00::/7").address_exclude(IPv6Network("fd00:ec2::/32")))
+_LOCAL = " ".join(["127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fe80::/10", *map(str, _PRIVATE)])
 
 SANDBOX: dict[str, str] = {
     "NoNewPrivileges": "yes",
@@ -95,6 +103,7 @@ HELPER: dict[str, str] = {
 
 BUILD: dict[str, str] = {
     **SANDBOX,
+    "IPAddressDeny": _METADATA,
     "MemoryMax": "75%",
     "MemorySwapMax": "0",
     "TasksMax": "512",
@@ -115,8 +124,24 @@ ROUTER: dict[str, str] = {
 }
 """For a router: it listens on ports below 1024, and reads its configuration."""
 
-SINCE: dict[str, int] = {"PrivateIPC": 248, "SocketBindDeny": 249, "SocketBindAllow": 249}
+SINCE: dict[str, int] = {"PrivateIPC": 248, "SocketBindDeny": 250, "SocketBindAllow": 250}
 """Settings that versions of systemd from 247 on do not all know. A unit file may have them; ``systemd-run`` fails."""
+
+
+def network(reach: Network = "all", *, metadata: bool = False, ports: Sequence[int] = ()) -> dict[str, str]:
+    """The settings of what a process of an app reaches, and on which TCP ports it may listen.
+
+    Without BPF in its kernel, or on an older version, systemd ignores all but ``PrivateNetwork=``."""
+    settings = {"SocketBindDeny": "tcp"}
+    if ports:
+        settings["SocketBindAllow"] = "\n".join(f"tcp:{port}" for port in ports)
+    if reach == "none":
+        return {**settings, "PrivateNetwork": "yes"}
+    if reach == "local":
+        settings |= {"IPAddressDeny": "any", "IPAddressAllow": f"{_LOCAL} {_METADATA}" if metadata else _LOCAL}
+    elif not metadata:
+        settings["IPAddressDeny"] = _METADATA
+    return settings
 
 
 def joined(*settings: Mapping[str, str]) -> dict[str, str]:

@@ -178,12 +178,15 @@ show() {
 }
 """
 
-# systemd's own messages name the unit in UNIT=, which any process can set: so they are accepted from PID 1 only. The
-# output of the app's processes is selected by their slice, which journald sets.
+# systemd's own messages name the unit in UNIT=, which any process can set: so they are accepted from PID 1 only, and
+# the names found there, of units that logged nothing themselves, are limited. The output of the app's processes is
+# selected by their slice, which journald sets.
 _HISTORY = """\
 printf 'now '; date +%s.%N
-units=$({ cd /etc/systemd/system && for file in "dyno-$app"-*.service; do printf '%s\\n' "$file"; done
-  journalctl -q -F UNIT 2>/dev/null; } | sed -n 's/\\.service$//p' | grep -E -e "$pattern" | sort -u)
+of_app() { sed -n 's/\\.service$//p' | grep -E -e "$pattern" | head -n "$1"; }
+units=$({ { cd /etc/systemd/system && for file in "dyno-$app"-*.service; do printf '%s\\n' "$file"; done
+  journalctl -q -F _SYSTEMD_UNIT 2>/dev/null; } | of_app 5000
+  journalctl -q -F UNIT 2>/dev/null | of_app 500; } | sort -u)
 set --
 for unit in $units; do
   printf 'unit %s\\n' "$unit"

@@ -1,9 +1,9 @@
-"""Caddy as a router: it can obtain certificates itself, and retries idempotent requests."""
+"""Caddy as a router: it can obtain certificates itself, and retries idempotent requests once."""
 
 from __future__ import annotations
 
 from infra.model.routing import LIVE
-from providers.routers.contract import AGAIN, CONNECT, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
+from providers.routers.contract import AGAIN, FAILURES, FOREIGN, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
 
 # Neither grace_period nor flush_interval -1 (event streams are flushed anyway): with either, Caddy 2.6 aborts requests
 # in progress when a new configuration is loaded.
@@ -43,31 +43,54 @@ def _sites(site: Site, body: str) -> str:
 def _open(site: Site) -> str:
     if not site.upstreams:
         return _sites(site, "  respond 502\n")
-    to = " ".join(address for _, address in site.upstreams)
-    body = f"""\
-  request_body {{
-    max_size {LARGEST}MiB
+    own = site.https or site.http
+    # It replaces X-Forwarded-For, -Proto and -Host by itself.
+    removed = "".join(f"  request_header -{name}\n" for name in ("*_*", *FOREIGN, "X-Forwarded-Port"))
+    body = f"  request_body {{\n    max_size {LARGEST}MiB\n  }}\n"
+    if not site.proxies:
+        return _sites(site, f"{body}{removed}{_proxy(site)}")
+    networks = " ".join(site.proxies)
+    ports = (
+        f"  map {{header.X-Forwarded-Proto}} {{dynoctl_port}} {{\n    http 80\n    https 443\n    default {own}\n  }}\n"
+    )
+    proxy = f"""\
+  @dynoctl_proxy {{
+    remote_ip {networks}
+    header_regexp client X-Forwarded-For ([^,\\s]+)\\s*$
   }}
+  handle @dynoctl_proxy {{
+{ports}{removed}{_proxy(site, f"    trusted_proxies {networks}", "{re.client.1}", "{dynoctl_port}")}  }}
+  handle {{
+{removed}{_proxy(site)}  }}
+"""
+    return _sites(site, body + proxy)
+
+
+def _proxy(site: Site, trust: str = "", client: str = "", port: str = "") -> str:
+    to = " ".join(address for _, address in site.upstreams)
+    client = f"    header_up X-Forwarded-For {client}\n" if client else ""
+    return f"""\
   reverse_proxy {to} {{
     lb_policy least_conn
-    lb_try_duration {site.timeout + 15}s
+    lb_retries 1
+    lb_try_duration {site.tries()}ms
     lb_try_interval 50ms
     lb_retry_match {{
       method GET HEAD OPTIONS PUT DELETE
     }}
     fail_duration {AGAIN}s
-    max_fails 1
-    header_up X-Forwarded-Port {site.https or site.http}
+    max_fails {FAILURES}
+{trust + chr(10) if trust else ""}{client}\
+    header_up X-Forwarded-Port {port or site.https or site.http}
     header_up X-Request-Start t={{time.now.unix_ms}}
     transport http {{
-      dial_timeout {CONNECT}s
+      dial_timeout {site.connect()}ms
       response_header_timeout {site.timeout}s
       keepalive_interval 1s
       keepalive off
     }}
   }}
 """
-    return _sites(site, body)
 
 
 def _closed(site: Site) -> str:

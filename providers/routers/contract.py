@@ -26,7 +26,22 @@ CONNECT = 1
 """Timeout in seconds of a connection to a dyno. A server that is switched off does not even refuse it."""
 
 AGAIN = 5
-"""Seconds after which a failed upstream is retried."""
+"""Seconds in which failures of an upstream are counted, and for which it then gets no requests."""
+
+FAILURES = 3
+"""Failures in that time. A request that crashes its dyno is one of them, and does not take the dyno away."""
+
+OWN = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Request-Start")
+"""The headers that the router sets."""
+
+FOREIGN = (
+    *("Forwarded", "Client-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Forwarded"),
+    *("X-Forwarded-By", "X-Forwarded-Path", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Scheme"),
+    *("X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Uri", "X-Original-Host", "X-Original-URL"),
+    *("X-Queue-Start", "X-Real-IP", "X-Rewrite-URL", "X-Scheme", "X-Url-Scheme"),
+)
+"""Headers that say where a request comes from, and that some library believes. The router removes them, and every
+header with an underscore: Rack has one name for ``X_Forwarded_For`` and ``X-Forwarded-For``."""
 
 LONG = 3600
 """Seconds that a WebSocket or an event stream may be silent."""
@@ -52,6 +67,17 @@ class Site:
     acme: str
     timeout: int
     upstreams: tuple[tuple[str, str], ...]
+    proxies: tuple[str, ...] = ()
+    """The networks of trusted proxies."""
+
+    def connect(self) -> int:
+        """Milliseconds to connect to a dyno."""
+        return min(CONNECT * 1000, self.timeout * 500)
+
+    def tries(self) -> int:
+        """Milliseconds within which a request may be tried once more: enough for a connection that timed out, and less
+        than the timeout of an answer, after which it must not be tried again."""
+        return self.connect() * 3 // 2
 
     def __post_init__(self) -> None:
         """Raise DynoctlError if a value would be more than a word in the configuration of a router."""

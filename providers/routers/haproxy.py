@@ -1,9 +1,12 @@
-"""HAProxy as a router: it checks dynos every second, and retries idempotent requests."""
+"""HAProxy as a router: it checks dynos every second, and retries idempotent requests once."""
 
 from __future__ import annotations
 
 from infra.model.routing import LIVE
-from providers.routers.contract import CONNECT, LARGEST, LONG, RETRY_AFTER, RUN, Kind, Site
+from providers.routers.contract import CONNECT, FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, Kind, Site
+
+HOPS = 5
+"""The largest number of trusted proxies that a request may pass."""
 
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
@@ -20,18 +23,18 @@ defaults
   option http-server-close
   option redispatch 1
   option srvtcpka
-  srvtcpka-idle 2s
+  srvtcpka-idle 1s
   srvtcpka-intvl 1s
-  srvtcpka-cnt 3
-  retries 8
-  retry-on conn-failure empty-response response-timeout
+  srvtcpka-cnt 2
+  retries 1
+  retry-on conn-failure empty-response
   timeout connect {CONNECT}s
   timeout client 60s
   timeout http-request 30s
   timeout http-keep-alive 60s
   timeout queue 30s
   timeout tunnel {LONG}s
-  default-server inter 1s fall 2 rise 1 tcp-ut 5s
+  default-server inter 1s fall 2 rise 1 tcp-ut 3s
 
 backend dynoctl.nowhere
   http-request return status 404 content-type text/plain string "404 Not Found"
@@ -94,15 +97,52 @@ def _open(site: Site) -> str:
         f"  http-request deny status 413 if {{ req.body_size gt {LARGEST << 20} }}",
         "  # What changes something each time that it comes is sent once.",
         "  http-request disable-l7-retry unless { method GET HEAD OPTIONS PUT DELETE }",
+        *_trust(site),
+        "  http-request del-header _ -m sub",
+        *(f"  http-request del-header {name}" for name in FOREIGN),
         "  http-request set-header X-Forwarded-For %[src]",
         "  http-request set-header X-Forwarded-Proto https if { ssl_fc }",
         "  http-request set-header X-Forwarded-Proto http unless { ssl_fc }",
         "  http-request set-header X-Forwarded-Host %[req.hdr(host)]",
         "  http-request set-header X-Forwarded-Port %[dst_port]",
+        *_believe(site),
         "  http-request set-header X-Request-Start t=%Ts.%ms",
         *servers,
     ]
     return "\n".join(lines) + "\n\n" + _redirect(site)
+
+
+def _trust(site: Site) -> list[str]:
+    """Find the client behind trusted proxies, and keep what these say. Each proxy has added the address that it saw."""
+    if not site.proxies:
+        return []
+    return [
+        f"  acl dynoctl_proxy src {' '.join(site.proxies)}",
+        "  http-request set-var(txn.proto) req.hdr(x-forwarded-proto),lower if dynoctl_proxy",
+        "  http-request set-var(txn.host) req.hdr(x-forwarded-host) if dynoctl_proxy",
+        "  http-request set-var(txn.port) req.hdr(x-forwarded-port) if dynoctl_proxy",
+        *(
+            f"  http-request set-src req.hdr_ip(x-forwarded-for,-{place}) if dynoctl_proxy"
+            for place in range(1, HOPS + 1)
+        ),
+    ]
+
+
+def _believe(site: Site) -> list[str]:
+    """Set the headers to what a trusted proxy said."""
+    if not site.proxies:
+        return []
+    proto = "{ var(txn.proto) -m str http https }"
+    ports = (("http", 80), ("https", 443))
+    return [
+        f"  http-request set-header X-Forwarded-Proto %[var(txn.proto)] if {proto}",
+        *(
+            f"  http-request set-header X-Forwarded-Port {port} if {{ var(txn.proto) -m str {name} }}"
+            for name, port in ports
+        ),
+        "  http-request set-header X-Forwarded-Port %[var(txn.port)] if { var(txn.port) -m reg ^[0-9]+$ }",
+        "  http-request set-header X-Forwarded-Host %[var(txn.host)] if { var(txn.host) -m found }",
+    ]
 
 
 def _closed(site: Site) -> str:

@@ -1,9 +1,9 @@
-"""nginx as a router: it retries idempotent requests, streams, and skips a failed dyno for some seconds."""
+"""nginx as a router: it retries idempotent requests once, streams, and skips a dyno that fails several times."""
 
 from __future__ import annotations
 
 from infra.model.routing import LIVE
-from providers.routers.contract import AGAIN, CONNECT, LARGEST, LONG, RETRY_AFTER, RUN, STATE, Kind, Site
+from providers.routers.contract import AGAIN, FAILURES, FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, STATE, Kind, Site
 
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
@@ -42,14 +42,58 @@ echo '}'
 
 def _upstream(site: Site) -> str:
     # Every address again as a backup: if all have failed recently, all are tried nevertheless.
-    lines = [f"    server {address} max_fails=1 fail_timeout={AGAIN}s;  # {dyno}" for dyno, address in site.upstreams]
+    failing = f"max_fails={FAILURES} fail_timeout={AGAIN}s"
+    lines = [f"    server {address} {failing};  # {dyno}" for dyno, address in site.upstreams]
     lines += [f"    server {address} backup max_fails=0;" for _, address in site.upstreams]
     name = f"dynoctl_{site.app}"
     size = max(256, 4 * len(lines))  # an address takes 1 to 2 KiB
     return "\n".join([f"  upstream {name} {{", f"    zone {name} {size}k;", "    least_conn;", *lines, "  }"]) + "\n"
 
 
+def _trust(site: Site) -> str:
+    """What is believed of a trusted proxy: maps for the whole program, named after the app."""
+    if not site.proxies:
+        return ""
+    proxy, app = _variable("proxy", site), site.app.replace("-", "_")
+    networks = "".join(f"    {network} 1;\n" for network in site.proxies)
+    return f"""\
+  geo $realip_remote_addr {proxy} {{
+    default 0;
+{networks}  }}
+  map "{proxy}:$http_x_forwarded_proto" {_variable("proto", site)} {{
+    default $scheme;
+    1:http http;
+    1:https https;
+  }}
+  map "{proxy}:$http_x_forwarded_host" {_variable("host", site)} {{
+    default $http_host;
+    "~^1:(?<dynoctl_h_{app}>[^,\\s]+)$" $dynoctl_h_{app};
+  }}
+  map "{proxy}:$http_x_forwarded_port:$http_x_forwarded_proto" {_variable("port", site)} {{
+    default $server_port;
+    "~^1:(?<dynoctl_p_{app}>[0-9]+):" $dynoctl_p_{app};
+    1::http 80;
+    1::https 443;
+  }}
+"""
+
+
+def _variable(name: str, site: Site) -> str:
+    return f"$dynoctl_{name}_{site.app.replace('-', '_')}"
+
+
+def _real(site: Site) -> str:
+    """The directives that find the client behind trusted proxies."""
+    if not site.proxies:
+        return ""
+    networks = "".join(f"    set_real_ip_from {network};\n" for network in site.proxies)
+    return f"{networks}    real_ip_header X-Forwarded-For;\n    real_ip_recursive on;\n"
+
+
 def _pass(site: Site, timeout: int) -> str:
+    plain = {"proto": "$scheme", "host": "$http_host", "port": "$server_port"}
+    said = {name: _variable(name, site) if site.proxies else value for name, value in plain.items()}
+    foreign = "".join(f'      proxy_set_header {name} "";\n' for name in FOREIGN)
     return f"""\
       proxy_pass http://dynoctl_{site.app};
       proxy_http_version 1.1;
@@ -57,15 +101,17 @@ def _pass(site: Site, timeout: int) -> str:
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection $dynoctl_connection;
       proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Host $http_host;
-      proxy_set_header X-Forwarded-Port $server_port;
+      proxy_set_header X-Forwarded-Proto {said["proto"]};
+      proxy_set_header X-Forwarded-Host {said["host"]};
+      proxy_set_header X-Forwarded-Port {said["port"]};
       proxy_set_header X-Request-Start t=$msec;
-      proxy_connect_timeout {CONNECT}s;
+{foreign}\
+      proxy_connect_timeout {site.connect()}ms;
       proxy_read_timeout {timeout}s;
       proxy_send_timeout {timeout}s;
       proxy_next_upstream error timeout;
-      proxy_next_upstream_timeout {3 * site.timeout}s;
+      proxy_next_upstream_tries 2;
+      proxy_next_upstream_timeout {site.tries()}ms;
       proxy_buffering off;
       proxy_redirect off;
 """
@@ -91,12 +137,12 @@ def _open(site: Site) -> str:
     if not site.upstreams:
         return _servers(site, "    return 502;\n")
     body = (
-        f"    client_max_body_size {LARGEST}m;\n"
+        f"{_real(site)}    client_max_body_size {LARGEST}m;\n"
         "    error_page 418 = @dynoctl_long;\n"
         f"    location / {{\n      if ($dynoctl_long) {{ return 418; }}\n{_pass(site, site.timeout)}    }}\n"
         f"    location @dynoctl_long {{\n{_pass(site, max(LONG, site.timeout))}    }}\n"
     )
-    return _upstream(site) + _servers(site, body)
+    return _upstream(site) + _trust(site) + _servers(site, body)
 
 
 def _closed(site: Site) -> str:

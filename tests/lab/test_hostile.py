@@ -22,6 +22,18 @@ MOST = {"router": 1.5}
 
 MOST_OF_A_DYNO = 1.1
 
+ALONE = [
+    *("ruby", "-rsocket", "-e"),
+    """
+      tries = {"an abstract socket" => -> { UNIXSocket.new("\\0hostile") },
+        "the server" => -> { TCPSocket.new("127.0.0.1", 22) }, "others" => -> { TCPSocket.new(ENV["NEIGHBOUR"], 22) }}
+      $stdout.sync = true
+      tries.each { |name, attack| attack.call && puts("reached #{name}") rescue puts("did not reach #{name}: #{$!}") }
+      sleep
+    """,
+]
+"""A worker without a network that tries what it reaches."""
+
 SEEN = (
     "call memfd_secret",
     "socket of family 16",
@@ -51,8 +63,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Pr
     project.manifest["app"] |= {"build": ["ruby attacks.rb > built.txt 2>&1 || { cat built.txt; exit 1; }"]}
     project.manifest["app"] |= {"writable": ["tmp"]}
     project.manifest |= {
-        "dynos": {"web": 1, "worker": {"count": 1, "command": "sleep 100000"}},
-        "env": {"TOKEN": {"from_env": "TOKEN"}},
+        "dynos": {
+            "web": {"count": 1, "network": "local", "bind": [9394]},
+            "worker": {"count": 1, "command": ALONE, "network": "none"},
+        },
+        "env": {"TOKEN": {"from_env": "TOKEN"}, "NEIGHBOUR": fleet.address("grid-2")},
         "credentials": {"key": {"from_env": "TOKEN"}},
         "volumes": [{"name": "files", "path": "public/files"}],
         "builder": "grid-1",
@@ -64,8 +79,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Pr
         "checks": {"max_exposure": MOST_OF_A_DYNO},
     }
     project.environment["TOKEN"] = secrets.token_hex(16)
+    abstract = 'UNIXServer.new("\\0hostile"); sleep'
+    fleet.exec("grid-1", "systemd-run", "-q", "--unit=abstract", "ruby", "-rsocket", "-e", abstract)
     project.apply()
     yield project
+    fleet.exec("grid-1", "systemctl", "stop", "abstract.service")
     project.dynoctl("destroy", "--auto-approve", "--end-runs")
 
 
@@ -113,6 +131,50 @@ def test_the_words_of_a_command_are_not_shown(hostile: Project, fleet: Any) -> N
     fleet.exec("grid-1", "systemctl", "stop", unit)
 
 
+def test_what_a_process_type_reaches(hostile: Project, fleet: Any) -> None:
+    """Without a network nothing, not even abstract sockets; the web dyno's own limits need a kernel with BPF."""
+    said = eventually(lambda: (text := hostile.dynoctl("logs", "-t", "worker").stdout).count("reach") >= 3 and text)
+    for name in ("an abstract socket", "the server", "others"):
+        assert f"did not reach {name}" in said
+    assert "hostile web.1" in hostile.get(hostile.ps()["web.1"])
+    shown = fleet.exec("grid-1", "cat", "/etc/systemd/system/dyno-hostile-web-1.service").stdout
+    for line in ("SocketBindDeny=tcp", "SocketBindAllow=tcp:9394", "IPAddressDeny=any"):
+        assert f"\n{line}\n" in shown
+    said = fleet.exec("grid-1", "systemctl", "show", "dyno-hostile-web-1.service").stdout
+    assert "SocketBindDeny=tcp" in said and "IPAddressDeny=0.0.0.0/0 ::/0" in said
+
+
+def test_a_dyno_that_shuts_its_socket_down_gets_a_new_one(hostile: Project) -> None:
+    row = hostile.ps()["web.1"]
+    assert hostile.get(row, "/shut-at-exit") == "later"
+    hostile.dynoctl("restart", "web.1")
+    assert "hostile web.1" in hostile.get(row)
+    assert hostile.get(row, "/shut-at-exit") == "later"
+    hostile.manifest["env"]["WORD"] = "second"
+    hostile.apply()
+    assert "second" in hostile.get(row)
+
+
+def test_what_an_app_says_of_itself_is_not_believed(hostile: Project, fleet: Any) -> None:
+    """It logs as sshd and as systemd, for units of its own and of others."""
+    program = """
+      require "socket"
+      log = Socket.new(:UNIX, :DGRAM).tap { |one| one.connect(Addrinfo.unix("/run/systemd/journal/socket")) }
+      say = ->(fields) { log.send(fields.map { |name, value| "#{name}=#{value}\\n" }.join, 0) }
+      forged = {"SYSLOG_IDENTIFIER" => "sshd", "_UID" => 0, "_PID" => 1, "_COMM" => "sshd", "PRIORITY" => 6}
+      say.(forged.merge("MESSAGE" => "Accepted publickey for forged from 6.6.6.6 port 22 ssh2"))
+      units = ["dyno-hostile-web-1.service"] + (100..3000).map { |number| "dyno-hostile-web-#{number}.service" }
+      units.each { |unit| say.(forged.merge("UNIT" => unit, "_SYSTEMD_UNIT" => unit, "MESSAGE" => "forged line")) }
+      puts "said"
+    """
+    assert hostile.dynoctl("run", "ruby", "-e", program).stdout == "said\n"
+    fleet.exec("grid-1", "journalctl", "--sync")
+    assert "forged" not in hostile.dynoctl("logs", "-d", "web.1", "-n", "1000").stdout
+    assert "forged" not in hostile.dynoctl("logs", "-t", "web", "-n", "1000").stdout
+    drifted = hostile.dynoctl("drift", code=None)
+    assert "6.6.6.6" not in drifted.stdout + drifted.stderr
+
+
 def units(hostile: Project, fleet: Any) -> dict[str, str]:
     """The text of a unit of each kind: those on the server, and those that are made for a moment."""
     names = fleet.exec("grid-1", "sh", "-c", "cd /etc/systemd/system; ls dyno-hostile-*.service dynoctl-router.service")
@@ -147,9 +209,10 @@ def test_every_kind_of_unit_has_the_score(hostile: Project, fleet: Any) -> None:
     for name in (f"dyno-hostile-{kind}.service" for kind in kinds):
         running = fleet.exec("grid-1", "systemd-analyze", "security", "--no-pager", name).stdout
         assert score(running) == scores[name], name
-    hostile.manifest["dynos"]["web"] = {"count": 1, "memory": "300M"}
-    assert hostile.plan()["exposure"]["web"] == {"before": MOST_OF_A_DYNO, "after": MOST_OF_A_DYNO}
-    hostile.manifest["dynos"]["web"] = 1
+    hostile.manifest["dynos"]["web"]["memory"] = "300M"
+    rated = scores["dyno-hostile-web-1.service"]
+    assert hostile.plan()["exposure"]["web"] == {"before": rated, "after": rated}
+    del hostile.manifest["dynos"]["web"]["memory"]
 
 
 def score(text: str) -> float:
@@ -165,8 +228,7 @@ def test_what_a_dyno_may_see(hostile: Project) -> None:
       puts File.read("/proc/cpuinfo")[/^processor/], File.read("/proc/meminfo")[/^MemTotal/], File.read("/proc/loadavg")[/^\\d/] && "load"
       puts Process.uid.positive?, Etc.nprocessors.positive?, Socket.gethostname.size.positive?
       puts Addrinfo.tcp("localhost", 80).ip?, Tempfile.create { |file| file.write("x") }, `echo shell`
-      puts TCPServer.open("127.0.0.1", 0) { |one| TCPSocket.open("127.0.0.1", one.addr[1]) { "loopback" } }
       puts UNIXServer.open("/tmp/socket") { "unix" }, Process.clock_gettime(Process::CLOCK_MONOTONIC).positive?
     """
     said = hostile.dynoctl("run", "ruby", "-e", program).stdout.split()
-    assert " ".join(said) == "processor MemTotal load true true true true 1 shell loopback unix true"
+    assert " ".join(said) == "processor MemTotal load true true true true 1 shell unix true"

@@ -40,13 +40,15 @@ def site(**changes: Any) -> Site:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [*((kind, name) for kind in KINDS for name in ("tls", "plain", "nobody")), ("caddy", "acme")]
+    ("kind", "name"),
+    [*((kind, name) for kind in KINDS for name in ("tls", "plain", "proxies", "nobody")), ("caddy", "acme")],
 )
 def test_the_text_for_a_site(kind: str, name: str) -> None:
     """As it is written; read the diff, for it is what answers the world."""
     one = {
         "tls": site(),
         "plain": site(hosts=(), https=0, http=8080),
+        "proxies": site(app="shop-b", https=0, timeout=1, proxies=("10.0.0.0/8", "2001:db8::7/128")),
         "nobody": site(upstreams=(), https=0),
         "acme": site(acme="ops@example.org"),
     }[name]
