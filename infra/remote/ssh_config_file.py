@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from fnmatch import translate
 from pathlib import Path
 
+from infra.remote.known_hosts import matches
 from infra.remote.ssh_settings import home
 
 
@@ -64,6 +64,8 @@ def read(
     name = raw.get("hostname", [host])[0]
     if re.search(r"%(?![%h])", name):
         raise NotUnderstood(f"HostName {name}: an unknown token")
+    if "hostkeyalias" in raw:
+        raw["hostkeyalias"] = [raw["hostkeyalias"][0].lower()]
     raw["hostname"] = [re.sub(r"%(.)", lambda match: {"%": "%", "h": host}[match[1]], name).lower()]
     return raw
 
@@ -141,7 +143,7 @@ def _matches(host: str, patterns: Sequence[str]) -> bool:
     found = False
     for pattern in patterns:
         negated = pattern.startswith("!")
-        if re.match(translate(re.sub(r"([\[\]])", r"[\1]", pattern.removeprefix("!"))), host):
+        if matches(host, pattern.removeprefix("!")):
             if negated:
                 return False
             found = True
