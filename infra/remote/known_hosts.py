@@ -69,6 +69,7 @@ class KnownHosts:
         self._plain: dict[str, list[Entry]] = {}
         self._patterns: list[Entry] = []
         self._hashed: list[tuple[bytes, bytes, Entry]] = []
+        self._found: dict[str, list[Entry]] = {}
         self.broken: list[tuple[str, str]] = []
         """The lines that cannot be read, and why: as OpenSSH, they are skipped."""
 
@@ -98,7 +99,11 @@ class KnownHosts:
 
     def entries(self, name: str) -> list[Entry]:
         """The lines for ``name``, in the order of the file."""
-        name = name.lower()
+        if name not in self._found:
+            self._found[name] = self._look_up(name.lower())
+        return self._found[name]
+
+    def _look_up(self, name: str) -> list[Entry]:
         key = name.encode("utf-8", "surrogateescape")
         found = [*self._plain.get(name, ()), *(entry for entry in self._patterns if listed(name, entry.hosts))]
         found += [entry for salt, digest, entry in self._hashed if hmac.digest(salt, key, "sha1") == digest]

@@ -44,6 +44,10 @@ _ALGORITHMS = frozenset(
 )
 
 
+USED = _ONCE | _FILES | _MANY
+"""Keywords that decide how to connect."""
+
+
 class NotUnderstood(Exception):
     """A line that only OpenSSH can read. Names the file and the line."""
 
@@ -105,7 +109,7 @@ def _file(path: Path, host: str, raw: dict[str, list[str]], active: bool, depth:
                     _file(name, host, raw, active, depth + 1)
         elif key in IGNORED:
             continue
-        elif key not in _ONCE | _FILES | _MANY:
+        elif key not in USED:
             raise NotUnderstood(f"{where}: {match[1]}")
         elif active:
             _set(raw, key, rest, words, where)

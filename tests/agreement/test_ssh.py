@@ -217,5 +217,15 @@ def test_the_reading_without_openssh_agrees_or_refuses(case: Case, yard: Yard, m
             assert getattr(ours, name) == getattr(theirs, name), name
 
 
+def test_every_setting_of_openssh_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/ssh-config.md").read_text()
+    printed = subprocess.run(
+        [program("ssh", "openssh-client"), "-F", "none", "-G", "host"], capture_output=True, text=True, check=True
+    ).stdout
+    settings_of_openssh = {line.split()[0].lower() for line in printed.splitlines()}
+    assert len(settings_of_openssh) > 50
+    assert settings_of_openssh <= set(re.findall(r"\w+", page.lower()))
+
+
 def test_the_names_of_cases_are_unique() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 60

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,15 @@ def test_what_is_not_understood_names_its_line(text: str, line: int, write: Call
     with pytest.raises(NotUnderstood) as caught:
         ssh_config_file.read([file], "a", None, None, None)
     assert str(caught.value).startswith(f"{file}:{line}: ")
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/ssh-config.md").read_text().partition("## known_hosts")[0]
+    listed = {
+        word
+        for line in page.splitlines()
+        if line.startswith("| ")
+        for word in re.findall(r"\w+", line.lower().split("|")[1])
+    }
+    known = ssh_config_file.IGNORED | ssh_config_file.USED | ssh_settings.REFUSED.keys()
+    assert known <= listed
