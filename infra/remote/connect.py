@@ -27,15 +27,22 @@ _PATIENCE = Target.connect_timeout
 def connect(target: Target, config: Path | None = None) -> fabric.Connection:
     """Log in to ``target``, on the way that ssh_config has for it. ``config`` is the only ssh_config to read, as with
     ``ssh -F``. Raises Unreachable with the cause and a hint."""
+    failure = f"cannot connect to {target.name} ({target.host})"
     for named in (target.key, target.known_hosts):
         if named is not None and named.exists() and not named.is_file():
-            raise Unreachable(
-                f"cannot connect to {target.name}: {named} is not a regular file", "check ssh in dyno.yaml"
-            )
+            raise Unreachable(f"{failure}: {named} is not a regular file", "check ssh in dyno.yaml")
     try:
         hops = route(target, config)
+        return _connected(target, hops)
+    except Unreachable:
+        raise
     except ConfigError as error:
-        raise Unreachable(f"cannot connect to {target.name} ({target.host}): {error.summary}", error.hint) from None
+        raise Unreachable(f"{failure}: {error.summary}", error.hint) from None
+    except Exception as error:  # whatever a library or the system raises: nobody else knows what it means
+        raise Unreachable(f"{failure}: {_text(error)}", f"check that ssh can connect: ssh -v {target.host}") from None
+
+
+def _connected(target: Target, hops: tuple[Settings, ...]) -> fabric.Connection:
     # We report errors ourselves; without a handler paramiko would log them to stderr with a traceback.
     log = logging.getLogger("paramiko")
     log.addHandler(logging.NullHandler())
@@ -86,11 +93,12 @@ def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: s
     connection.client.set_missing_host_key_policy(_policy(keys))
     login: Any = transport()
     with _translated(failure, hop, via, seconds, own) as reached:
+        offered = keys.algorithms()
         sock = dial(hop, seconds) if via is None or hop.proxy_command else _tunnel(via, hop, seconds)
         reached.append(sock)
         connection.connect_kwargs.update(
             sock=sock,
-            transport_factory=partial(login, offered=keys.algorithms()),
+            transport_factory=partial(login, offered=offered),
             auth_strategy=Login(hop, seconds),
             banner_timeout=seconds,
             auth_timeout=seconds,
@@ -98,11 +106,11 @@ def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: s
         )
         try:
             connection.open()
+            notice_silence(connection.transport)
         except BaseException:
             connection.client.close()
             sock.close()
             raise
-        notice_silence(connection.transport)
     connection.gateway = via
     return connection
 
@@ -140,7 +148,7 @@ def _translated(
         raise Unreachable(f"{failure}: {error.summary}", error.hint, silent=own and error.silent) from None
     except paramiko.ChannelException as error:
         why = via.transport.open_failure if via is not None else ""
-        text = why[:1].lower() + why[1:] or str(error.text)
+        text = why[:1].lower() + why[1:] or _text(error)
         through = f"through the gateway {host_port(via.host, via.port)}: " if via is not None else ""
         raise Unreachable(
             f"{failure}: {through}{text}",
@@ -169,7 +177,10 @@ def _translated(
 
 def _text(error: BaseException) -> str:
     """An exception in words: what a server sent may be in it."""
-    text = str(getattr(error, "strerror", None) or error or "")[:300]
+    try:
+        text = str(getattr(error, "strerror", None) or error or "")[:300]
+    except Exception:  # some exceptions of paramiko cannot be printed
+        text = ""
     text = "".join(character if character.isprintable() else " " for character in text).strip()
     if isinstance(error, EOFError) and not text:
         return "the server closed the connection"

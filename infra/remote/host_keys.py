@@ -86,7 +86,8 @@ class HostKeys:
         try:
             certificate = parse(blob)
         except ValueError as error:
-            raise HostKeyRejected(f"host key verification failed: {error}", "give the server a valid one") from None
+            why = str(error) or "an invalid key"
+            raise HostKeyRejected(f"host key verification failed: {why}", "give the server a valid one") from None
         key = certificate.key if certificate else blob
         self._check_revoked_file(key, certificate)
         names = [self.settings.known_name]

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 AUTHORITY = "@cert-authority"
@@ -69,6 +69,7 @@ class KnownHosts:
         self._plain: dict[str, list[Entry]] = {}
         self._patterns: list[Entry] = []
         self._hashed: list[tuple[bytes, bytes, Entry]] = []
+        self._found: dict[str, list[Entry]] = {}
         self.broken: list[tuple[str, str]] = []
         """The lines that cannot be read, and why: as OpenSSH, they are skipped."""
 
@@ -98,7 +99,11 @@ class KnownHosts:
 
     def entries(self, name: str) -> list[Entry]:
         """The lines for ``name``, in the order of the file."""
-        name = name.lower()
+        if name not in self._found:
+            self._found[name] = self._look_up(name.lower())
+        return self._found[name]
+
+    def _look_up(self, name: str) -> list[Entry]:
         key = name.encode("utf-8", "surrogateescape")
         found = [*self._plain.get(name, ()), *(entry for entry in self._patterns if listed(name, entry.hosts))]
         found += [entry for salt, digest, entry in self._hashed if hmac.digest(salt, key, "sha1") == digest]
@@ -135,16 +140,23 @@ def listed(name: str, hosts: str) -> bool:
     return found
 
 
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # Several stars in a row are one, or a hostile pattern would take forever.
-    parts = re.split(r"([*?])", re.sub(r"\*+", "*", pattern))
-    return re.compile("".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts), re.DOTALL)
-
-
 def matches(name: str, pattern: str) -> bool:
-    """Whether ``name`` matches a pattern with ``*`` and ``?``."""
-    return _compiled(pattern).fullmatch(name) is not None
+    """Whether ``name`` matches a pattern with ``*`` and ``?``. Takes no longer than the product of the lengths: a file
+    may have any pattern, and a regular expression takes forever for some."""
+    at = place = 0
+    star, resume = -1, 0
+    while at < len(name):
+        if place < len(pattern) and pattern[place] == "*":
+            star, resume = place, at
+            place += 1
+        elif place < len(pattern) and pattern[place] in ("?", name[at]):
+            at, place = at + 1, place + 1
+        elif star >= 0:  # let the last star take one more character
+            resume += 1
+            at, place = resume, star + 1
+        else:
+            return False
+    return not pattern[place:].strip("*")
 
 
 _files: dict[tuple[Path, int, int, int], KnownHosts] = {}

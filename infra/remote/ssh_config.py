@@ -49,7 +49,7 @@ class Question:
 def route(target: Target, config: Path | None = None) -> tuple[Settings, ...]:
     """The settings of every host on the way to ``target``, which is the last. Raises ConfigError."""
     hops = _hops(Question(target.host, target.user, target.port, target.gateway, config), ())
-    named = len(_jumps(target.gateway or "")) + 1
+    named = len(jump_hosts(target.gateway or "")) + 1
     # What the manifest says of keys holds for the hosts that the manifest names; the others are ssh_config's own.
     return tuple(_of_manifest(hop, target) if len(hops) - place <= named else hop for place, hop in enumerate(hops))
 
@@ -69,18 +69,18 @@ def _hops(question: Question, passed: tuple[Question, ...]) -> tuple[Settings, .
         names = " -> ".join(step.host for step in (*passed, question))
         raise ConfigError(f"ProxyJump of ssh_config leads in a circle: {names}", "set ProxyJump none for the jump host")
     found = resolve(question)
-    jumps = _jumps(found.proxy_jump)
+    jumps = jump_hosts(found.proxy_jump)
     if not jumps:
         return (found,)
     # As OpenSSH does it: it runs ssh for the last jump host, with those before it as -J.
-    *before, last = jumps
-    before_text = ",".join(before) or None
-    user, host, port = _jump(last)
-    return (*_hops(Question(host, user, port, before_text, question.config), (*passed, question)), found)
+    before = found.proxy_jump.rpartition(",")[0] or None
+    user, host, port = jumps[-1]
+    return (*_hops(Question(host, user, port, before, question.config), (*passed, question)), found)
 
 
-def _jumps(text: str) -> list[str]:
-    return [jump.strip() for jump in text.split(",") if jump.strip()] if text.lower() != "none" else []
+def jump_hosts(text: str) -> list[tuple[str | None, str, int | None]]:
+    """User, host and port of each host of ProxyJump. Raises ConfigError."""
+    return [_jump(jump.strip()) for jump in text.split(",") if jump.strip()] if text.lower() != "none" else []
 
 
 def _jump(text: str) -> tuple[str | None, str, int | None]:

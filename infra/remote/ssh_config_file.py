@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from fnmatch import translate
 from pathlib import Path
 
+from infra.remote.known_hosts import matches
 from infra.remote.ssh_settings import home
 
 
@@ -44,6 +44,10 @@ _ALGORITHMS = frozenset(
 )
 
 
+USED = _ONCE | _FILES | _MANY
+"""Keywords that decide how to connect."""
+
+
 class NotUnderstood(Exception):
     """A line that only OpenSSH can read. Names the file and the line."""
 
@@ -64,6 +68,8 @@ def read(
     name = raw.get("hostname", [host])[0]
     if re.search(r"%(?![%h])", name):
         raise NotUnderstood(f"HostName {name}: an unknown token")
+    if "hostkeyalias" in raw:
+        raw["hostkeyalias"] = [raw["hostkeyalias"][0].lower()]
     raw["hostname"] = [re.sub(r"%(.)", lambda match: {"%": "%", "h": host}[match[1]], name).lower()]
     return raw
 
@@ -103,7 +109,7 @@ def _file(path: Path, host: str, raw: dict[str, list[str]], active: bool, depth:
                     _file(name, host, raw, active, depth + 1)
         elif key in IGNORED:
             continue
-        elif key not in _ONCE | _FILES | _MANY:
+        elif key not in USED:
             raise NotUnderstood(f"{where}: {match[1]}")
         elif active:
             _set(raw, key, rest, words, where)
@@ -141,7 +147,7 @@ def _matches(host: str, patterns: Sequence[str]) -> bool:
     found = False
     for pattern in patterns:
         negated = pattern.startswith("!")
-        if re.match(translate(re.sub(r"([\[\]])", r"[\1]", pattern.removeprefix("!"))), host):
+        if matches(host, pattern.removeprefix("!")):
             if negated:
                 return False
             found = True

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ import pytest
 
 from infra.errors import Unreachable
 from infra.model.target import Target
+from infra.remote import ssh_config_file
 from infra.remote.connect import close, connect
+from infra.remote.ssh_config import Question, jump_hosts, resolve
+from infra.remote.ssh_settings import Unsupported, settings
 from tests.agreement.ssh_cases import BASE, CASES, Case
 from tests.agreement.sshd import RELAY, Yard, agent, program, server
 
@@ -187,6 +190,41 @@ def test_both_agree(case: Case, outcomes: Mapping[str, tuple[Outcome, Outcome]],
     else:
         assert "failed unexpectedly" not in ours.said and "Traceback" not in ours.said
         assert ours.said.startswith("cannot connect to grid-1 (") and not ours.said.endswith("hint: "), ours.said
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_reading_without_openssh_agrees_or_refuses(case: Case, yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may not understand a file, which is an error with its line. It never reads anything else than OpenSSH."""
+    monkeypatch.setenv("AGREEMENT_DIR", str(yard.path))
+    monkeypatch.setenv("AGREEMENT_AGENT", yard.agents["one"])
+    config = written(yard, case)
+    user, port = yard.fill(case.user) if case.user else None, int(yard.fill(case.port)) if case.port else None
+    try:
+        raw = ssh_config_file.read([config], case.host, user, port, None)
+        ours = settings(case.host, raw)
+    except (ssh_config_file.NotUnderstood, Unsupported):
+        return
+    theirs = resolve(Question(case.host, user, port, None, config))
+    for name in (field.name for field in fields(ours)):
+        lists = ("key_algorithms", "host_key_algorithms", "ca_algorithms")
+        if name in lists and not getattr(ours, name):
+            continue  # no choice means all
+        if name == "identity_files" and "identityfile" not in raw:
+            continue  # OpenSSH lists types of keys that it no longer has
+        if name == "proxy_jump":
+            assert jump_hosts(ours.proxy_jump) == jump_hosts(theirs.proxy_jump)
+        else:
+            assert getattr(ours, name) == getattr(theirs, name), name
+
+
+def test_every_setting_of_openssh_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/ssh-config.md").read_text()
+    printed = subprocess.run(
+        [program("ssh", "openssh-client"), "-F", "none", "-G", "host"], capture_output=True, text=True, check=True
+    ).stdout
+    settings_of_openssh = {line.split()[0].lower() for line in printed.splitlines()}
+    assert len(settings_of_openssh) > 50
+    assert settings_of_openssh <= set(re.findall(r"\w+", page.lower()))
 
 
 def test_the_names_of_cases_are_unique() -> None:

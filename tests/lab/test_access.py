@@ -123,9 +123,8 @@ def test_a_jump_host(app: Project, fleet: Any) -> None:
 
 
 def test_ssh_config_and_the_agent(app: Project, fleet: Any, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True, mode=0o700)
-    (home / ".ssh/config").write_text(
+    # OpenSSH reads the file in the home directory of the user database, which is not ours to write. So "ssh" reads this.
+    (tmp_path / "config").write_text(
         f"Host first\n  HostName {fleet.address('grid-1')}\n  User deploy\n"
         f"Host second\n  HostName {fleet.address('grid-2')}\n  User root\n  ProxyJump first\n"
         f"Host *\n  UserKnownHostsFile {fleet.known_hosts}\n"
@@ -134,7 +133,9 @@ def test_ssh_config_and_the_agent(app: Project, fleet: Any, tmp_path: Path) -> N
     del app.manifest["ssh"]
     agent = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
     socket, pid = re.findall(r"SSH_A\w+=([^;]+);", agent)
-    app.environment |= {"HOME": str(home), "SSH_AUTH_SOCK": socket}
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {tmp_path}/config "$@"\n')
+    (tmp_path / "ssh").chmod(0o755)
+    app.environment |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SSH_AUTH_SOCK": socket}
     try:
         assert app.dynoctl("plan", code=4).stdout.count("authentication failed") == 2, "the agent holds no key yet"
         subprocess.run(["ssh-add", "-q", str(fleet.key)], env={**os.environ, "SSH_AUTH_SOCK": socket}, check=True)

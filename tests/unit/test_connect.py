@@ -1,0 +1,195 @@
+"""Connecting: every failure is Unreachable with a text, and nothing of Fabric's own configuration is read."""
+
+from __future__ import annotations
+
+import binascii
+import builtins
+import inspect
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cryptography.exceptions
+import fabric.exceptions
+import invoke.exceptions
+import paramiko.pkey
+import paramiko.ssh_exception
+import pytest
+
+from infra.errors import Unreachable
+from infra.model.target import Target
+from infra.remote import connect as connecting
+from infra.remote import dial, host_keys, known_hosts, login, ssh_config
+from infra.remote.connect import connect
+
+
+def exceptions(*modules: ModuleType) -> Iterator[type[Exception]]:
+    for module in modules:
+        for _, kind in sorted(inspect.getmembers(module, inspect.isclass)):
+            if issubclass(kind, Exception) and not issubclass(kind, Warning | StopIteration | StopAsyncIteration):
+                yield kind
+
+
+RAISED = list(
+    dict.fromkeys(
+        [
+            *exceptions(paramiko.ssh_exception, fabric.exceptions, invoke.exceptions, cryptography.exceptions),
+            *exceptions(builtins),
+            paramiko.pkey.UnknownKeyType,
+            socket.gaierror,
+            socket.herror,
+            struct.error,
+            binascii.Error,
+        ]
+    )
+)
+"""All exceptions of Paramiko, Fabric, Invoke, cryptography and Python, such as those of the system."""
+
+
+class Transport:
+    """A connection to a server that shows a key and accepts every login."""
+
+    sent_key = b"\0\0\0\x0bssh-ed25519\0\0\0\x01x"
+    auth_handler = None
+    ended = ""
+    server_extensions: dict[str, bytes] = {}  # noqa: RUF012
+    session_id = b"1"
+    sock = None
+
+    def begin_login(self, seconds: float) -> None:
+        pass
+
+    def ask(self, *_: Any) -> str:
+        return "success"
+
+    def set_keepalive(self, _: int) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Target:
+    """A server that can be connected to without a network."""
+    listed = known_hosts.Entry(tmp_path / "known", 1, "", "*", "ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAAXg=")
+    (tmp_path / "known").write_text(f"{listed.hosts} {listed.type} {listed.data}\n")
+    (tmp_path / "config").write_text(f"Host *\n  UserKnownHostsFile {tmp_path}/known\n  IdentityFile none\n")
+
+    def dialled(*_: Any) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        return ours
+
+    def opened(client: Any, **options: Any) -> None:
+        client._transport = Transport()
+        client._transport.close = options["sock"].close
+        client._policy.missing_host_key(client, "grid-1", None)
+        options["auth_strategy"].authenticate(client._transport)
+
+    monkeypatch.setattr(connecting, "dial", dialled)
+    monkeypatch.setattr(paramiko.SSHClient, "connect", opened)
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
+    return Target("grid-1", "127.0.0.1", "root", known_hosts=tmp_path / "known")
+
+
+CALLS: dict[str, tuple[Any, str]] = {
+    "ask OpenSSH": (ssh_config.subprocess, "Popen"),
+    "read ssh_config": (connecting, "route"),
+    "configure Fabric": (fabric, "Config"),
+    "make a connection": (fabric, "Connection"),
+    "reach the port": (connecting, "dial"),
+    "offer host keys": (host_keys.HostKeys, "algorithms"),
+    "open the connection": (fabric.Connection, "open"),
+    "exchange keys": (paramiko.SSHClient, "connect"),
+    "read known_hosts": (known_hosts, "read"),
+    "read the certificate": (host_keys, "parse"),
+    "check the host key": (host_keys.HostKeys, "check"),
+    "ask the agent": (login, "Agent"),
+    "find keys": (login, "identities"),
+    "begin the login": (Transport, "begin_login"),
+    "log in": (Transport, "ask"),
+    "keep the connection": (connecting, "notice_silence"),
+}
+
+
+def test_the_server_of_this_test_can_be_connected_to(server: Target, tmp_path: Path) -> None:
+    connecting.close(connect(server, tmp_path / "config"))
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_exception_of_every_call_is_explained(
+    call: str, server: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, name = CALLS[call]
+    for number, kind in enumerate(RAISED):
+        config = tmp_path / "config"
+        if call == "ask OpenSSH":  # which is asked once for equal questions
+            config = config.rename(tmp_path / f"config{number}")
+            (tmp_path / "config").write_text(config.read_text())
+
+        def fail(*_: Any, kind: type[Exception] = kind, **__: Any) -> Any:
+            raise kind.__new__(kind)  # without its text, and perhaps not to be printed at all
+
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, fail)
+            with pytest.raises(Unreachable) as caught:
+                connect(server, config)
+        error = caught.value
+        assert error.summary.startswith("cannot connect to grid-1 (127.0.0.1"), kind
+        assert error.summary.rpartition(": ")[2].strip(), kind
+        assert error.hint and not error.silent, kind
+
+
+@pytest.mark.parametrize(
+    ("error", "silent", "text"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), False, "connection refused"),
+        (OSError(113, "No route to host"), True, "no route to host"),
+        (TimeoutError(), True, "timed out after 10 s"),
+        (TimeoutError(110, "Connection timed out"), True, "connection timed out"),
+        (PermissionError(13, "Permission denied"), False, "permission denied"),
+    ],
+)
+def test_only_a_server_that_does_not_answer_is_silent(
+    error: OSError, silent: bool, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(socket.socket):
+        def connect(self, address: Any) -> None:
+            raise error
+
+    (tmp_path / "config").write_text("")
+    monkeypatch.setattr(dial.socket, "socket", Failing)
+    with pytest.raises(Unreachable) as caught:
+        connect(Target("grid-1", "127.0.0.1"), tmp_path / "config")
+    assert caught.value.silent == silent
+    assert caught.value.summary == f"cannot connect to grid-1 (127.0.0.1:22): {text}"
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 300, "a..b", "\udcff"])
+def test_a_name_that_is_no_host(host: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("")
+    with pytest.raises(Unreachable) as caught:
+        connect(Target("grid-1", host), tmp_path / "config")
+    assert not caught.value.silent and caught.value.hint
+
+
+def test_nothing_of_fabric_is_read(server: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fabric would run fabric.py, and take a gateway, a user and a port from the others."""
+    ran = tmp_path / "ran"
+    text = "user: mallory\nport: 1\ngateway: mallory@127.0.0.1\nconnect_kwargs: {password: x}\nload_ssh_configs: true\n"
+    for folder in (tmp_path / "home", tmp_path / "project"):
+        folder.mkdir()
+        for name in (".fabric", "fabric", ".invoke", "invoke"):
+            (folder / f"{name}.yaml").write_text(text)
+            (folder / f"{name}.json").write_text('{"user": "mallory"}')
+            (folder / f"{name}.py").write_text(f"open({str(ran)!r}, 'w')\nuser = 'mallory'\n")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "project")
+    for name in ("FABRIC_USER", "INVOKE_USER", "FABRIC_GATEWAY", "INVOKE_GATEWAY", "FABRIC_RUN_ECHO"):
+        monkeypatch.setenv(name, "mallory")
+    connection = connect(server, tmp_path / "config")
+    assert not ran.exists()
+    assert (connection.user, connection.port, connection.host) == ("root", 22, "127.0.0.1")
+    assert connection.gateway is None and "password" not in connection.connect_kwargs
+    connecting.close(connection)
