@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.engine.prepared import Request
 from infra.errors import DynoctlError
+from infra.fleet.identity import recorded_connections
 from infra.manifest.model import DynoType, Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
@@ -52,7 +53,7 @@ def as_running(manifest: Manifest, running: Running, counts: Mapping[str, int]) 
 
 def _in_force(manifest: Manifest, meta: Mapping[str, Any]) -> Manifest:
     try:
-        return config.restored(manifest, meta.get("config") or {})
+        return config.restored(manifest, meta.get("config") or {}, recorded_connections(meta))
     except ValueError:
         return manifest  # an older dynoctl applied it last, and recorded no settings
 

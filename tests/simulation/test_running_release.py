@@ -159,6 +159,18 @@ def test_servers_whose_names_were_given_to_others_keep_the_router() -> None:
         assert all(before[host] <= set(fleet[host].processes) for host in ALL)
 
 
+def test_a_server_that_was_forgotten_does_not_come_back() -> None:
+    """The apply that forgot it failed, so the settings in force still named it: each rollback waited for it."""
+    fleet = deployed(*ALL, web=3, router=["s3"])
+    tree = manifest("s1", "s2", web=3, slug="b", router=["s2"])
+    assert fleet.apply(manifest(*ALL, web=3, slug="b", router=["s3"])).code == OK
+    fleet["s3"].shut_down()
+    fleet.fault("sim start", Kind.FAIL)
+    assert fleet.apply(tree, forget=frozenset({"s3"})).code not in (OK, UNREACHABLE)
+    assert go_back(fleet, tree).code == OK
+    assert running(fleet) == dict.fromkeys(("web.1", "web.2", "web.3"), "a")
+
+
 def test_a_type_that_is_not_released_cannot_be_scaled() -> None:
     fleet = deployed()
     tree = manifest()
