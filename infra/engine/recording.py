@@ -287,7 +287,7 @@ class Recorder:
             plan,
             self.ledger.report,
             self.identity,
-            command=self._command(),
+            command="restart" if self.restart else self.prepared.command,
             seconds=seconds,
             slug=slug,
             release=number,
@@ -312,10 +312,3 @@ class Recorder:
             forget=prepared.forgotten,
             homes=homes,
         )
-
-    def _command(self) -> str:
-        if self.restart:
-            return "restart"
-        if self.prepared.destroy:
-            return "destroy"
-        return "apply" if self.prepared.stored is None or self.prepared.request.running else "rollback"

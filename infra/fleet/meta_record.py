@@ -21,18 +21,24 @@ def parse(text: str) -> Mapping[str, Any]:
     serial, dynos, servers = value.get("serial"), value.get("dynos"), value.get("servers")
     if not (isinstance(serial, int) and isinstance(dynos, dict) and isinstance(servers, dict)):
         return {}
-    homes = {dyno: str(home) for dyno, home in dynos.items() if DYNO_NAME.match(dyno)}
     moving, routers = value.get("moving"), value.get("routers")
     return {
         **value,
         "serial": serial,
-        "dynos": homes,
+        "dynos": _homes(dynos),
+        "leaving": _homes(value.get("leaving")),
         "servers": _connections(servers),
         "spares": _connections(value.get("spares")),
         "settled": _settled(value),
         "routers": sorted({str(machine) for machine in routers}) if isinstance(routers, list) else [],
         "moving": {dyno: str(machine) for dyno, machine in moving.items()} if isinstance(moving, dict) else {},
     }
+
+
+def _homes(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {dyno: str(home) for dyno, home in value.items() if DYNO_NAME.match(dyno)}
 
 
 def _settled(meta: Mapping[str, Any]) -> Mapping[str, str]:

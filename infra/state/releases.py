@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.errors import DynoctlError, Unreachable
+from infra.errors import DynoctlError, NewerRecords, Unreachable
+from infra.fleet import meta_record
 from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.meta_record import parse_line
 from infra.model import lock_holder, paths, release
@@ -63,20 +64,16 @@ def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) ->
         for line in answer.splitlines():
             key, _, number = line.partition(" ")
             if key == "meta":
-                metas.append(parse_line(number))
+                with suppress(NewerRecords):  # observing the server reports them
+                    metas.append(meta_record.parse(number))
             elif key == "body" and number.isdigit():
                 holders[int(number)] = (*holders.get(int(number), ()), server)
             elif (parsed := release.parse(parse_line(line))) is not None:
                 releases.append(parsed)
         found.append(releases)
     applying = lock_holder.holders(lock_holder.read(answer) for answer in answers.values())
-    meta = max(metas, key=_serial, default={})
+    meta = max(metas, key=lambda meta: int(meta.get("serial", 0)), default={})
     return Survey(release.merge(found), holders, summaries(errors), applying, meta)
-
-
-def _serial(meta: Mapping[str, Any]) -> int:
-    serial = meta.get("serial")
-    return serial if isinstance(serial, int) and isinstance(meta.get("dynos"), dict) else 0
 
 
 def body(app: str, wanted: Release, holders: Sequence[str], sessions: Mapping[str, Session]) -> str:
@@ -102,7 +99,7 @@ def running(
     on a reachable server. Raises DynoctlError if no reachable server has the contents of the release."""
     surveyed = survey(app, targets, sessions)
     now = release.in_force(surveyed.releases)
-    if now is None or not _serial(surveyed.meta):
+    if now is None or not surveyed.meta:
         return None
     holders = surveyed.holders.get(now.number, ())
     try:
