@@ -52,10 +52,18 @@ def as_running(manifest: Manifest, running: Running, counts: Mapping[str, int]) 
 
 
 def _in_force(manifest: Manifest, meta: Mapping[str, Any]) -> Manifest:
+    """The manifest with the settings of the last complete apply. Process types and schedules that only a part of a
+    later one brought, such as with --target, are as the manifest has them."""
     try:
-        return config.restored(manifest, meta.get("config") or {}, recorded_connections(meta))
+        known = config.restored(manifest, meta.get("config") or {}, recorded_connections(meta))
     except ValueError:
         return manifest  # an older dynoctl applied it last, and recorded no settings
+    names = _highest(meta.get("dynos", {})).keys() - known.types.keys()
+    return replace(
+        known,
+        dynos={**known.dynos, **{name: type_ for name, type_ in manifest.dynos.items() if name in names}},
+        schedule=(*known.schedule, *(schedule for schedule in manifest.schedule if schedule.name in names)),
+    )
 
 
 def _numbered(dynos: Mapping[str, DynoType], meta: Mapping[str, Any]) -> dict[str, DynoType]:
@@ -106,11 +114,13 @@ def _settings(manifest: Manifest, meta: Mapping[str, Any], counts: Mapping[str, 
     if not isinstance(recorded, Mapping):
         return []
     same = {name: replace(type_, count=counts.get(name, type_.count)) for name, type_ in manifest.dynos.items()}
+    known = config.document(_in_force(manifest, meta))
     was = dict(recorded)
     was["dynos"] = {
         name: {**values, "count": counts.get(name, values.get("count"))}
-        for name, values in recorded.get("dynos", {}).items()
+        for name, values in {**known["dynos"], **recorded.get("dynos", {})}.items()
     }
+    was["schedule"] = {**known["schedule"], **recorded.get("schedule", {})}
     return config.differing(config.document(replace(manifest, dynos=same)), was)
 
 
