@@ -66,7 +66,7 @@ def run(
     request = RunRequest(one_off.arguments(command), mode, variables, one_off.seconds(ttl))
     model = manifest.read(file, destination)
     app, everything = model.app.name, Everything()
-    place = one_off.find(app, everything.runs, servers_named([] if server is None else [server], targets(model)))
+    place = one_off.find(model, everything.runs, servers_named([] if server is None else [server], targets(model)))
     session, name = place.session, everything.runs.name(app, request.nonce)
     argv, environment = everything.runs.argv(app, place.base, request), everything.runs.environment(request)
     try:

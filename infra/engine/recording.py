@@ -13,6 +13,7 @@ from infra.engine.groups import Group
 from infra.engine.ledger import Ledger
 from infra.engine.prepared import Prepared
 from infra.errors import DynoctlError
+from infra.fleet.facts import newest_meta
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
 from infra.model import paths, release
@@ -261,9 +262,11 @@ class Recorder:
         observer, usable = self.prepared.observer, self.shells.keys() - self.ledger.lost - self._emptied
         looked = each(lambda name: observer.look(self.shells[name]), sorted(usable))
         now = {name: observed for name, observed in looked.items() if isinstance(observed, Observed)}
+        recorded = newest_meta(observed.facts for observed in self.found.values()).get("dynos", {})
         self.found = {**self.found, **now}
         if now:
-            self._conclude(self._formation(settled=False, homes=whereabouts.homes(self.prepared.plan, now)), now)
+            homes = whereabouts.homes(self.prepared.plan, now, recorded)
+            self._conclude(self._formation(settled=False, homes=homes), now)
 
     def _conclude(self, entry: Entry, servers: Iterable[str]) -> None:
         """Record the formation after the apply."""
@@ -280,7 +283,7 @@ class Recorder:
             plan,
             self.ledger.report,
             self.identity,
-            command=self._command(),
+            command="restart" if self.restart else self.prepared.command,
             seconds=seconds,
             slug=slug,
             release=number,
@@ -308,10 +311,3 @@ class Recorder:
             hint=prepared.request.hint.get(prepared.manifest.app.name, {}),
             trust=prepared.request.trust,
         )
-
-    def _command(self) -> str:
-        if self.restart:
-            return "restart"
-        if self.prepared.destroy:
-            return "destroy"
-        return "apply" if self.prepared.stored is None or self.prepared.request.running else "rollback"

@@ -31,6 +31,7 @@ from infra.model.resource import Action, Change, Resource
 from infra.model.shell import Connect, Shell
 from infra.model.stack import Registry
 from infra.model.text import quantity
+from infra.plan import preconditions
 from infra.plan.build import batches, fingerprint, share
 from infra.plan.formation import current_homes, recorded_homes
 from infra.plan.plan import Plan
@@ -47,7 +48,8 @@ def prepare(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
     """Observe the servers and plan a restart of the dynos and process types that match the shell patterns in ``names``
-    (empty: all). Raises DynoctlError if a pattern matches nothing. Close the fleet when done."""
+    (empty: all). Raises DynoctlError if a pattern matches nothing, or if a server runs another destination of the app.
+    Close the fleet when done."""
     stack = registry.stack(manifest)
     scope = Scope(manifest.app.name, secrets.token_hex(16))
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
@@ -56,6 +58,7 @@ def prepare(
         progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
         observe(targets(manifest), observer, fleet, connect)
         facts = {name: observed.facts for name, observed in fleet.found.items()}
+        preconditions.refuse_others(manifest, {name: seen.meta for name, seen in facts.items()})
         recorded = recorded_homes(manifest, facts)
         homes = {**recorded, **current_homes(manifest.app.name, facts, recorded)}
         _check_patterns(names, homes, manifest, fleet)

@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.engine.prepared import Request
 from infra.errors import DynoctlError
+from infra.fleet.identity import recorded_connections
 from infra.fleet.meta_record import serial_of
 from infra.manifest.model import DynoType, Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
@@ -54,11 +55,8 @@ def as_running(
 
 
 def _in_force(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], named: Collection[str] = ()) -> Manifest:
-    try:
-        known = config.restored(manifest, meta.get("config") or {})
-    except ValueError:
-        return manifest  # an older dynoctl applied it last, and recorded no settings
-    vouched = stored.settings
+    """The manifest with the settings in force. Raises DynoctlError if a single server names others by them."""
+    known, vouched = _restored(manifest, meta), stored.settings
     # These are used before any plan is shown: a login with the user's key, or a program on this computer.
     if vouched is not None and not vouched.enough and (found := config.only_recorded(manifest, known, named)):
         alone = ", ".join(sorted(vouched.servers))
@@ -67,6 +65,21 @@ def _in_force(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], named
             f"use {manifest.file.name}: {WITH_CHANGES}; or if {alone} is right: --trust {alone}",
         )
     return known
+
+
+def _restored(manifest: Manifest, meta: Mapping[str, Any]) -> Manifest:
+    """The manifest with the settings of the last complete apply. Process types and schedules that only a part of a
+    later one brought, such as with --target, are as the manifest has them."""
+    try:
+        known = config.restored(manifest, meta.get("config") or {}, recorded_connections(meta))
+    except ValueError:
+        return manifest  # an older dynoctl applied it last, and recorded no settings
+    names = _highest(meta.get("dynos", {})).keys() - known.types.keys()
+    return replace(
+        known,
+        dynos={**known.dynos, **{name: type_ for name, type_ in manifest.dynos.items() if name in names}},
+        schedule=(*known.schedule, *(schedule for schedule in manifest.schedule if schedule.name in names)),
+    )
 
 
 def _with_settings(stored: Stored) -> Stored:
@@ -122,11 +135,13 @@ def _settings(manifest: Manifest, meta: Mapping[str, Any], counts: Mapping[str, 
     if not isinstance(recorded, Mapping):
         return []
     same = {name: replace(type_, count=counts.get(name, type_.count)) for name, type_ in manifest.dynos.items()}
+    known = config.document(_restored(manifest, meta))
     was = dict(recorded)
     was["dynos"] = {
         name: {**values, "count": counts.get(name, values.get("count"))}
-        for name, values in recorded.get("dynos", {}).items()
+        for name, values in {**known["dynos"], **recorded.get("dynos", {})}.items()
     }
+    was["schedule"] = {**known["schedule"], **recorded.get("schedule", {})}
     return config.differing(config.document(replace(manifest, dynos=same)), was)
 
 

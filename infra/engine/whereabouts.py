@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import replace
 
 from infra.fleet.observe import Observed
@@ -10,17 +10,19 @@ from infra.model.resource import Change
 from infra.plan.plan import Plan
 
 
-def homes(plan: Plan, now: Mapping[str, Observed]) -> dict[str, str]:
+def homes(plan: Plan, now: Mapping[str, Observed], recorded: Container[str]) -> dict[str, str]:
     """The homes of the dynos of a plan that was not done completely. ``now`` is what servers have; on others, a dyno
-    may be where the plan put it. What was never started has none, and what did not move is where it was."""
+    may be where the plan put it. What was never started has none, unless the records had it before (``recorded``), and
+    what did not move is where it was."""
     known = {}
     for dyno, home in plan.formation.homes.items():
         before = plan.formation.before.get(dyno)
         if home not in now or dyno in now[home].facts.dynos(plan.app):
             known[dyno] = home
-        elif before is not None:
-            stayed = before in now and dyno in now[before].facts.dynos(plan.app)
-            known[dyno] = before if stayed else home
+        elif before is not None and before in now and dyno in now[before].facts.dynos(plan.app):
+            known[dyno] = before
+        elif before is not None or dyno in recorded:
+            known[dyno] = home
     return known
 
 

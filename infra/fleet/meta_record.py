@@ -34,6 +34,7 @@ def parse(text: str) -> Mapping[str, Any]:
         **value,
         "serial": serial,
         "dynos": _homes(dynos),
+        "leaving": _homes(value.get("leaving")),
         "servers": _connections(servers),
         "spares": _connections(value.get("spares")),
         "settled": _settled(value),

@@ -18,6 +18,7 @@ from infra.model import routing
 from infra.model.resource import Command
 from infra.model.shell import LockTaken
 from infra.model.stack import Registry
+from infra.plan import preconditions
 from infra.plan.unseen import unseen_routers
 from infra.remote.parallel import each
 from infra.remote.session import Session
@@ -140,6 +141,7 @@ def _find(
                 f"{target.name}: {target.host} is another machine now, which is not switched",
                 f"if the recorded machine is gone: dynoctl apply --forget {target.name}",
             )
+    preconditions.refuse_others(manifest, {name: seen.meta for name, seen in found.items()})
     errors |= silent
     unseen = unseen_routers(manifest, found.values(), errors)
     routers = {name for name, seen in found.items() if name in wanted or any(route.app == app for route in seen.routes)}

@@ -6,16 +6,19 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from infra.errors import DynoctlError, Unreachable
-from infra.fleet import vitals
+from infra.fleet import meta_record, vitals
 from infra.fleet.ask import ask_servers
+from infra.manifest.model import Manifest
 from infra.manifest.variables import refused
 from infra.model import answer, naming, paths, release
 from infra.model.provider import Fragment
 from infra.model.release import Release
 from infra.model.run_request import Base, Runs
 from infra.model.target import Target
+from infra.plan import preconditions
 from infra.remote.quote import observation, sections
 from infra.remote.session import Session
 
@@ -75,23 +78,35 @@ def seconds(text: str) -> int:
     return int(found[1]) * _SECONDS[found[2]]
 
 
-def find(app: str, runs: Runs, targets: Sequence[Target]) -> Place:
+def find(manifest: Manifest, runs: Runs, targets: Sequence[Target]) -> Place:
     """Choose the least loaded server with a dyno of the app's current release. The sessions of the others are closed.
 
-    Raises DynoctlError if no server has a dyno of the app, and Unreachable if no server is reachable."""
+    Raises DynoctlError if no server has a dyno of the app, or if a server runs another destination of the app, and
+    Unreachable if no server is reachable."""
+    app = manifest.app.name
     nonce = secrets.token_hex(12)
-    fragments = {"vitals": vitals.fragment(), "bases": runs.observe(app), "releases": Fragment(_RELEASES, {"app": app})}
+    fragments = {"vitals": vitals.fragment(), "bases": runs.observe(app), "records": Fragment(_RECORDS, {"app": app})}
     script = observation(fragments, nonce)
 
     def ask(session: Session) -> tuple[float, Sequence[Base], Sequence[Release]]:
         parts = sections(session.run(script, what="the list of dynos").stdout, nonce)
         now = vitals.parse(parts["vitals"][1])
-        parsed = [release.parse(answer.record(line)) for line in parts["releases"][1].splitlines()]
+        lines = parts["records"][1].splitlines()
+        metas = [meta_record.parse(line.removeprefix("meta ")) for line in lines if line.startswith("meta ")]
+        applied[session.name] = next(iter(metas), {})
+        parsed = [release.parse(answer.record(line)) for line in lines]
         releases = [record for record in parsed if record is not None]
         return now.load[0] / max(1, now.cores), runs.bases(app, parts["bases"][1]), releases
 
     sessions: dict[str, Session] = {}
+    applied: dict[str, Mapping[str, Any]] = {}
     good, errors = ask_servers(targets, ask, keep=sessions)
+    try:
+        preconditions.refuse_others(manifest, applied)
+    except DynoctlError:
+        for session in sessions.values():
+            session.close()
+        raise
     causes = list(errors.values())
     known = release.merge(releases for *_, releases in good.values())
     newest = release.standing(known) or release.current(known)
@@ -128,7 +143,8 @@ def _printable(text: str) -> bool:
     return "\0" not in text
 
 
-_RELEASES = f"""\
+_RECORDS = f"""\
+printf 'meta '; cat "{paths.STATE}/$app/meta.json" 2>/dev/null || echo
 cat "{paths.STATE}/$app"/releases/*.json 2>/dev/null
 :
 """

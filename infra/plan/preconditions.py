@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from infra.errors import Diagnostic
+from infra.errors import Diagnostic, DynoctlError
 from infra.fleet.facts import SYSTEMD_AT_LEAST, Facts
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
@@ -43,8 +44,19 @@ def missing(stack: Stack, seen: Observed, package_key: Callable[[str], str]) -> 
 
 def other_destinations(manifest: Manifest, facts: Mapping[str, Facts]) -> Iterator[Diagnostic]:
     """Servers that run the app of another destination, which is not overwritten."""
-    for name, seen in facts.items():
-        destination = str(seen.meta.get("environment", "default")) if seen.meta else manifest.environment
+    return _other_destinations(manifest, {name: seen.meta for name, seen in facts.items()})
+
+
+def refuse_others(manifest: Manifest, metas: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise DynoctlError if a server runs another destination of the app, by its record of the formation: a command
+    without a plan would act on that one."""
+    for problem in _other_destinations(manifest, metas):
+        raise DynoctlError(problem.summary, problem.hint)
+
+
+def _other_destinations(manifest: Manifest, metas: Mapping[str, Mapping[str, Any]]) -> Iterator[Diagnostic]:
+    for name, meta in metas.items():
+        destination = str(meta.get("environment", "default")) if meta else manifest.environment
         if destination != manifest.environment:
             yield Diagnostic(
                 f"{name} runs {manifest.app.name} for the destination {destination}, not {manifest.environment}",

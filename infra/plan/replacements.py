@@ -10,14 +10,22 @@ from infra.manifest.model import Manifest
 
 
 def new_machines(manifest: Manifest, found: Mapping[str, Facts], hinted: Connections = NONE) -> list[str]:
-    """A note for each server at whose address the last apply found another machine."""
+    """A note for each server at whose address the last apply found another machine, or that had another one at another
+    address: a mistyped address may lead to a machine that answers."""
     known = identify(manifest, found, hinted)
     recorded = {**hinted, **recorded_connections(newest_meta(found.values()))}
-    return [
-        f"{name} is a new machine (was {machine}, now {found[name].machine_id})"
+    now = {server.name: found[server.name].machine_id for server in manifest.servers if server.name in found}
+    new = {name: machine for name, machine in now.items() if machine not in recorded}
+    notes = [
+        f"{name} is a new machine (was {machine}, now {new[name]})"
         for machine, name in sorted(known.servers.items())
-        if machine in known.replaced and found[name].machine_id not in recorded
+        if machine in known.replaced and name in new
     ]
+    for machine, way in sorted(recorded.items()):
+        name = way.get("name", "")
+        if name in new and machine not in {*now.values(), *known.servers}:
+            notes.append(f"{name} is a new machine (was {machine} at {way.get('host', '')}, now {new[name]})")
+    return notes
 
 
 def lost_homes(

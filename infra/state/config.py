@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from infra.fleet.identity import address_of
+from infra.fleet.identity import Connections, address_of, recorded_address
 from infra.manifest.model import DynoType, Health, Manifest, Reference, Rollout, Router, Schedule, Server
 
 T = TypeVar("T")
@@ -35,10 +35,11 @@ def document(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def restored(manifest: Manifest, recorded: Mapping[str, Any]) -> Manifest:
+def restored(manifest: Manifest, recorded: Mapping[str, Any], connections: Connections) -> Manifest:
     """The manifest with the recorded settings. How to reach a server is what the manifest says, and servers that were
-    added to it have room for dynos, too; one that has another name now is one server. Raises ValueError if the record
-    cannot be read."""
+    added to it have room for dynos, too; one that has another name now is one server. One that left it stays, unless it
+    was forgotten since then: ``connections`` are those of the recorded machines. Raises ValueError if the record cannot
+    be read."""
     try:
         if recorded.get("version") != VERSION:
             raise ValueError("unknown version")
@@ -49,21 +50,35 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any]) -> Manifest:
             if any(name != values["name"] for name, values in recorded[section].items()):
                 raise ValueError(f"{section}: a name differs from its key")
         router = recorded["router"]
-        renamed = _renamed(manifest, recorded["servers"])
+        kept = _kept(manifest, recorded["servers"], connections)
+        renamed = _renamed(manifest, kept)
         if router is not None:
-            router = {**router, "servers": [renamed.get(name, name) for name in router["servers"]]}
+            router = {**router, "servers": [renamed[name] for name in router["servers"] if name in renamed]}
+            router = router if router["servers"] else None
         return replace(
             manifest,
             dynos={name: _made(DynoType, values) for name, values in recorded["dynos"].items()},
             schedule=tuple(_made(Schedule, values) for values in recorded["schedule"].values()),
             router=None if router is None else _made(Router, router),
             rollout=_made(Rollout, {**rollout, "health": _made(Health, rollout["health"])}),
-            servers=_servers(manifest, recorded["servers"], renamed),
+            servers=_servers(manifest, kept, renamed),
             spread=recorded["spread"],
             keep=keep,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _kept(manifest: Manifest, recorded: Mapping[str, Any], connections: Connections) -> dict[str, Any]:
+    """The recorded servers without those that are neither in the manifest nor in the records any more."""
+    names = {server.name for server in manifest.servers}
+    known = {address_of(manifest, server) for server in manifest.servers}
+    known |= {recorded_address(connection, manifest) for connection in connections.values()}
+    return {
+        name: values
+        for name, values in recorded.items()
+        if name in names or address_of(manifest, _made(Server, values)) in known
+    }
 
 
 def _renamed(manifest: Manifest, recorded: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from infra.errors import DynoctlError, Unreachable
+from infra.errors import DynoctlError, NewerRecords, Unreachable
 from infra.fleet import meta_record
 from infra.fleet.ask import ask_servers, summaries
 from infra.model import answer, lock_holder, paths, release
@@ -89,7 +89,8 @@ def parse(output: str) -> Told:
     for line in output.splitlines():
         key, _, rest = line.partition(" ")
         if key == "meta":
-            meta = meta_record.parse(rest)
+            with suppress(NewerRecords):  # observing the server reports them
+                meta = meta_record.parse(rest)
         elif key == "body" and (number := answer.digits(rest)):
             bodies.add(number)
         elif (parsed := release.parse(answer.record(line))) is not None:

@@ -173,6 +173,18 @@ def test_evacuate_and_forget_mean_the_old_machine(option: str) -> None:
     assert fleet.pending(wanted) == []
 
 
+def test_a_name_that_another_machine_has_now_is_said() -> None:
+    """An address that was mistyped, and leads to a machine that answers: only the removal from the old one was said."""
+    fleet = deployed("s1", "s2")
+    old, new = fleet["s2"].machine_id, fleet.fleet.add("s9").machine_id
+    ready = fleet.plan(manifest("s1", Server("s2", "s9")))
+    ready.fleet.close()
+    assert f"s2 is a new machine (was {old} at s2, now {new})" in ready.plan.notes
+    renamed = fleet.plan(manifest("s1", Server("s2", "s9"), Server("s3", "s2")))
+    renamed.fleet.close()
+    assert not any("new machine" in note for note in renamed.plan.notes)
+
+
 def test_release_numbers_go_on_by_one_after_a_machine_was_replaced() -> None:
     """The old machine counted as one that may give out numbers, for as long as any server was away."""
     fleet = deployed("s1", "s2", "s3", web=3)

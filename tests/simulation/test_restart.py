@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from infra.errors import ERROR, OK
 from infra.views.restart import render
 from infra.views.style import Style
@@ -64,3 +66,12 @@ def test_dynos_on_a_server_that_left_are_said() -> None:
     assert notes(outcome) == [
         f"{left} is on s2, which is no longer in dyno.yaml, and is not restarted; to move it: dynoctl apply"
     ]
+
+
+def test_another_destination_is_not_restarted() -> None:
+    """With the wrong -d, it restarted production."""
+    fleet = deployed("s1", "s2", web=2)
+    began = {unit: process.since for host in ("s1", "s2") for unit, process in fleet[host].processes.items()}
+    outcome = fleet.restart(replace(manifest(web=2), destination="staging"))
+    assert outcome.code == ERROR and "runs shop for the destination default, not staging" in outcome.said
+    assert {unit: one.since for host in ("s1", "s2") for unit, one in fleet[host].processes.items()} == began

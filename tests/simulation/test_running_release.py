@@ -16,6 +16,7 @@ from infra.engine.prepared import Request
 from infra.errors import OK, UNREACHABLE, DynoctlError
 from infra.fleet.inventory import targets
 from infra.manifest.model import DynoType, Manifest, Reference, Rollout, Server
+from infra.plan.selection import Selection
 from infra.state import releases
 from tests.simulation.app import BAD, deployed, running
 from tests.simulation.faults import Kind
@@ -113,8 +114,6 @@ def test_scale_keeps_a_rollback() -> None:
 
 
 def test_a_release_that_runs_on_one_dyno_only_is_not_spread() -> None:
-    from infra.plan.selection import Selection
-
     fleet = deployed("s1", "s2", worker=1)
     fleet.apply(manifest("s1", "s2", slug="b", worker=1), selection=Selection(("web.1",)))
     assert running(fleet) == {"web.1": "b", "web.2": "a", "worker.1": "a"}
@@ -160,6 +159,38 @@ def test_servers_whose_names_were_given_to_others_keep_the_router() -> None:
         assert outcome.code == OK, outcome.said
         assert set(upstreams(fleet["s1"])) == {"web.1", "web.2", "web.3"} and not upstreams(fleet["s2"])
         assert all(before[host] <= set(fleet[host].processes) for host in ALL)
+
+
+def test_a_server_that_was_forgotten_does_not_come_back() -> None:
+    """The apply that forgot it failed, so the settings in force still named it: each rollback waited for it."""
+    fleet = deployed(*ALL, web=3, router=["s3"])
+    tree = manifest("s1", "s2", web=3, slug="b", router=["s2"])
+    assert fleet.apply(manifest(*ALL, web=3, slug="b", router=["s3"])).code == OK
+    fleet["s3"].shut_down()
+    fleet.fault("sim start", Kind.FAIL)
+    assert fleet.apply(tree, forget=frozenset({"s3"})).code not in (OK, UNREACHABLE)
+    assert go_back(fleet, tree).code == OK
+    assert running(fleet) == dict.fromkeys(("web.1", "web.2", "web.3"), "a")
+
+
+@pytest.mark.parametrize("command", ["rollback", "evacuate"])
+def test_what_a_part_of_an_apply_brought_stays(command: str) -> None:
+    """A rollback removed a worker and a schedule that were applied with --target, and an evacuation did not start them
+    elsewhere."""
+    fleet = deployed(*ALL, web=3)
+    assert fleet.apply(manifest(*ALL, web=3, slug="b")).code == OK
+    tree = manifest(*ALL, web=4, slug="b", worker=1, schedule=True)
+    assert fleet.apply(tree, selection=Selection(("worker", "nightly"))).code == OK
+    (home,) = (host for host in ALL if any(one.dyno == "worker.1" for one in fleet[host].processes.values()))
+    if command == "rollback":
+        outcome = go_back(fleet, tree, "v1")
+    else:
+        fleet[home].shut_down()
+        outcome = act(fleet, tree, evacuate=frozenset({home}))
+    assert outcome.code == OK and "left out" in notes(outcome) and "dynos.worker" not in notes(outcome)
+    runs = "a" if command == "rollback" else "b"
+    assert running(fleet) == dict.fromkeys(("web.1", "web.2", "web.3", "worker.1"), runs)
+    assert sum(len(fleet[host].timers) for host in ALL if fleet[host].up) == 1
 
 
 def test_a_type_that_is_not_released_cannot_be_scaled() -> None:

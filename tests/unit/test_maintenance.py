@@ -93,6 +93,23 @@ def test_without_any_router_nothing_is_switched(tmp_path: Path, monkeypatch: pyt
         maintenance.switch(read(tmp_path / "dyno.yaml", None), Everything(), maintenance.PAGE)
 
 
+def test_another_destination_is_not_switched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Session:
+        def __init__(self, target: Target) -> None:
+            self.name = target.name
+
+        def observe(self, fragments: Mapping[str, Fragment]) -> Mapping[str, tuple[int, str]]:
+            meta = json.dumps({"serial": 1, "dynos": {}, "servers": {}, "environment": "staging"})
+            return {"records": (0, f"machine_id {self.name}\ncores 2\nmeta {meta}\n{ROUTE}")}
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(ask, "Session", Session)
+    (tmp_path / "dyno.yaml").write_text(MANIFEST)
+    with pytest.raises(DynoctlError, match="grid-1 runs shop for the destination staging, not default"):
+        maintenance.switch(read(tmp_path / "dyno.yaml", None), Everything(), maintenance.PAGE)
+
+
 MARK = '{"app": "shop", "kind": "nginx", "hosts": [], "ports": {"80": "plain"}, "upstreams": {}}'
 
 
