@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 REDACTED = "(sensitive)"
+UNRESOLVED = "(unresolved)"
 
 
 class Sensitive:
@@ -37,6 +38,20 @@ class Sensitive:
 
     def __reduce__(self) -> str:
         raise TypeError("a sensitive value cannot be pickled")
+
+
+class Unread(Sensitive):
+    """A secret that was not read, because the manifest is not trusted. It is taken for what is on the server."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+    def __str__(self) -> str:
+        return UNRESOLVED
+
+    __repr__ = __str__
 
 
 def reveal(value: object) -> str:

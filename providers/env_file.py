@@ -34,6 +34,7 @@ class EnvFile(Base):
                 "kept": f"{paths.home(scope.app)}/salt",
                 "salt": scope.salt,
                 "wanted": f"{wanted} ",
+                "plain": "*",
             },
         )
 
@@ -96,7 +97,11 @@ class EnvFile(Base):
 _SCRIPT = """\
 set -- "$directory"/*.env
 [ -e "$1" ] || exit 0
-hash() { sum=$(printf '%s%s' "$salt" "$1" | sha256sum); printf 'key %s %s\\n' "$2" "${sum%% *}"; }
+hash() {
+  own=$salt
+  case $plain in '*'|*" $2 "*) ;; *) own=$secret_salt;; esac
+  sum=$(printf '%s%s' "$own" "$1" | sha256sum); printf 'key %s %s\\n' "$2" "${sum%% *}"
+}
 [ -r "$kept" ] && IFS= read -r salt < "$kept"
 printf 'salt %s\\n' "$salt"
 stat -c 'file %a %U:%G %n' "$@"

@@ -63,12 +63,22 @@ def plan(
     exclude: Excludes = None,
     replace: Replaces = None,
     over_rollback: OverRollback = False,
+    untrusted: Annotated[
+        bool,
+        typer.Option("--untrusted", help="Plan the manifest of a stranger: read no secret, with a read-only login"),
+    ] = False,
     trust: Trusts = None,
     with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
     skip_unreachable: SkipUnreachable = False,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
+    if untrusted and (out or refresh_only or force or take_over or evacuate or with_changes or over_rollback):
+        raise DynoctlError(
+            "--untrusted cannot be combined with --out, --refresh-only, --force, --take-over, --evacuate, "
+            "--with-changes or --over-rollback",
+            "what a stranger changed is planned again after the merge, and applied then",
+        )
     if refresh_only:
         choices = (evacuate, force, take_over, target, exclude, replace, over_rollback, trust, with_changes)
         if any(choices) or as_markdown or out or html or verbose or skip_unreachable or parallelism != AT_ONCE:
@@ -95,7 +105,8 @@ def plan(
         with_changes=with_changes,
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
-        rated=as_markdown or out is not None or html is not None,
+        rated=not untrusted and (as_markdown or out is not None or html is not None),
+        untrusted=untrusted,
         quiet=as_json or as_markdown,
     )
     with prepared(options) as ready:

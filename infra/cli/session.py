@@ -63,6 +63,8 @@ class PlanOptions:
     skip_unreachable: bool = False
     rated: bool = False
     """Whether to rate the units' exposure and run the policy checks."""
+    untrusted: bool = False
+    """Whether the manifest is a stranger's."""
     quiet: bool = False
     """Whether stdout is for a program, so that only the document is printed."""
 
@@ -78,13 +80,20 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     from infra import manifest
     from infra.engine.prepare import prepare
     from infra.engine.prepared import Request
+    from infra.model.shell import Connect
     from infra.registry import Everything
+    from infra.remote import read_only
+    from infra.remote import session as ssh
     from infra.remote.parallel import limit
     from infra.slug.commit import origin_of
     from infra.state import last_applied
 
     limit(options.parallelism)
     model = manifest.read(options.file, options.destination, options.counts)
+    if options.untrusted:
+        from infra.manifest.untrusted import restricted
+
+        model = restricted(model)
     request = Request(
         destroy=options.destroy,
         forget=options.forget,
@@ -98,6 +107,7 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         take_over=options.take_over,
         hint=last_applied.read(model),
         over_rollback=options.over_rollback,
+        untrusted=options.untrusted,
         known=last_applied.known(model),
         trust=options.trust,
     )
@@ -112,7 +122,8 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
             model, request = _as_running(options, model, request, registry, opened)
             sessions = opened
         progress: Callable[[str], None] = (lambda _: None) if options.quiet else note
-        ready = prepare(model, registry, request, sessions=sessions, progress=progress)
+        connect: Connect = read_only.connect(model.app.name) if options.untrusted else ssh.Session
+        ready = prepare(model, registry, request, connect=connect, sessions=sessions, progress=progress)
     except BaseException:
         for session in opened.values():
             session.close()

@@ -16,7 +16,8 @@ from infra.fleet.identity import identify
 from infra.fleet.inventory import spare_targets, targets
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.manifest.model import Manifest
-from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
+from infra.manifest.references import Resolver, resolve_credentials, resolve_environment, resolve_tls, resolver_of
+from infra.manifest.untrusted import NoResolver
 from infra.model.provider import Scope
 from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
@@ -53,7 +54,8 @@ def prepare(
     evacuated is reachable, or if the selection matches nothing."""
     destroy, stored = request.destroy, request.stored
     stack = registry.stack(manifest) if stored is None else _again(stored, registry.stack(manifest))
-    environment, credentials = ({}, {}) if destroy else _secrets(manifest, stored)
+    resolver = NoResolver() if request.untrusted else resolver_of(manifest)
+    environment, credentials = ({}, {}) if destroy else _secrets(manifest, stored, resolver)
     scope = Scope(
         app=manifest.app.name,
         salt=secrets.token_hex(16),
@@ -61,7 +63,7 @@ def prepare(
         credentials=credentials,
         packages=() if destroy else stack.packages,
         router="" if destroy else registry.router(manifest),
-        tls={} if destroy else resolve_tls(manifest),
+        tls={} if destroy else resolve_tls(manifest, resolver),
     )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
@@ -134,12 +136,12 @@ def _spares(manifest: Manifest, observer: Observer, fleet: Fleet, connect: Conne
 
 
 def _secrets(
-    manifest: Manifest, stored: Stored | None
+    manifest: Manifest, stored: Stored | None, resolver: Resolver
 ) -> tuple[Mapping[str, str | Sensitive], Mapping[str, Sensitive]]:
     """The config vars and the credentials of every dyno: resolved now, or those of a stored release."""
     if stored is not None:
         return stored.environment, stored.credentials
-    resolver = resolver_of(manifest)  # one resolver for both, so that each command of a reference runs once
+    # One resolver for both, so that each command of a reference runs once.
     return resolve_environment(manifest, resolver), resolve_credentials(manifest, resolver)
 
 

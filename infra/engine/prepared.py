@@ -52,6 +52,8 @@ class Request:
     edited: tuple[str, str] | None = None
     known: Known = NOTHING
     trust: frozenset[str] = frozenset()
+    untrusted: bool = False
+    """Whether the manifest is a stranger's: no secret of it is read."""
 
 
 @dataclass(frozen=True, kw_only=True)

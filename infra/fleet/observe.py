@@ -79,6 +79,11 @@ class Observer:
         for provider in providers:
             self._fragments[provider.kind] = provider.observe(scope)
 
+    @property
+    def fragments(self) -> Mapping[str, Fragment]:
+        """What is run on each server, by section."""
+        return self._fragments
+
     def look(self, server: Observable) -> Observed:
         """Observe a server in one round trip. Raises Unreachable, or InvalidAnswer."""
         return self._parse(server.name, server.observe(self._fragments))

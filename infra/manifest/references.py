@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
-from infra.manifest.backings import Service, from_parts, from_url, variables
+from infra.manifest.backings import SCHEMES, Service, Text, from_parts, from_url, variables
 from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest, Reference, Value
 from infra.manifest.paths import resolve_path
 from infra.manifest.urls import check_url, has_password
-from infra.sensitive import Sensitive, reveal
+from infra.sensitive import Sensitive, Unread, reveal
 
 Fetch = Callable[[str, Value], str | Sensitive | None]
 """Resolves the value at a path of the manifest. Returns None and records a diagnostic if that fails."""
@@ -155,7 +155,7 @@ def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) ->
     found: dict[str, str | Sensitive] = {}
     for path, service in _services(manifest, fetch, problems).items():
         kind, _, name = path.partition("/")
-        found |= variables(kind.removesuffix("s"), service, name)
+        found |= _unread(resolver, path, manifest, variables(kind.removesuffix("s"), service, name))
     for name, value in manifest.env.items():
         text = fetch(f"env/{name}", value)
         if text is not None:
@@ -163,6 +163,21 @@ def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) ->
     if problems:
         raise ManifestInvalid(located(manifest, problems))
     return found
+
+
+_UNREAD = "{}://unread:unread@unread/0"
+"""A URL that stands for one that was not read, to learn which variables it would set."""
+
+
+def _unread(resolver: Resolver, path: str, manifest: Manifest, found: Mapping[str, Text]) -> Mapping[str, Text]:
+    """The variables of a service, unread if they depend on a reference that was not read."""
+    kind, _, name = path.partition("/")
+    backing = getattr(manifest, kind) if not name else getattr(manifest, kind)[name]
+    references = [value for value in (backing.url, backing.user, backing.password) if isinstance(value, Reference)]
+    if not any(isinstance(resolver(value), Unread) for value in references):
+        return found
+    whole = isinstance(backing.url, Reference)
+    return {key: Unread() if whole or isinstance(text, Sensitive) else text for key, text in found.items()}
 
 
 def secret_files(manifest: Manifest) -> list[Path]:
@@ -186,12 +201,17 @@ def resolve_credentials(manifest: Manifest, resolver: Resolver) -> dict[str, Sen
     return _files(manifest, "credentials", manifest.credentials, resolver)
 
 
-def resolve_tls(manifest: Manifest) -> dict[str, Sensitive]:
+def resolve_tls(manifest: Manifest, resolver: Resolver | None = None) -> dict[str, Sensitive]:
     """The certificate and key of the router, if any. Raises ManifestInvalid as ``resolve_environment`` does."""
     router = manifest.router
     if router is None or router.certificate is None or router.key is None:
         return {}
-    return _files(manifest, "router/tls", {"certificate": router.certificate, "key": router.key}, resolver_of(manifest))
+    return _files(
+        manifest,
+        "router/tls",
+        {"certificate": router.certificate, "key": router.key},
+        resolver or resolver_of(manifest),
+    )
 
 
 def _files(manifest: Manifest, path: str, values: Mapping[str, Reference], resolver: Resolver) -> dict[str, Sensitive]:
@@ -241,6 +261,10 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
         if backing.url is None:
             user = "" if backing.user is None else fetch(f"{path}/user", backing.user)
             password = "" if backing.password is None else fetch(f"{path}/password", backing.password)
+            if isinstance(user, Unread):
+                user = Sensitive("unread")
+            if isinstance(password, Unread):
+                password = Sensitive("unread")
             if user is not None and password is not None:
                 found[path] = from_parts(
                     backing.adapter, backing.host, backing.port, backing.name, user, password, options=backing.options
@@ -248,6 +272,9 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
             continue
         url = fetch(f"{path}/url", backing.url)
         if url is None:
+            continue
+        if isinstance(url, Unread):
+            found[path] = from_url(backing.adapter, Sensitive(_UNREAD.format(SCHEMES[backing.adapter])))
             continue
         problem = check_url(reveal(url), backing.adapter)
         if problem is None:

@@ -91,10 +91,10 @@ class Session:
         self.execs += 1
         return channel
 
-    def run(self, script: str, timeout: float = 60, what: str = "a script") -> Output:
+    def run(self, script: str, timeout: float = 60, what: str = "a script", line: str = ENTRY) -> Output:
         """Run ``script`` as root in one exec. Raises Unreachable if the connection is lost or there is no root, and
         OutputTooLarge for ``what`` if it prints too much."""
-        channel = self.channel(what)
+        channel = self._exec(line, what, limits.OUTPUT)
         data = script.encode()
         sender = threading.Thread(target=_feed, args=(channel, data), daemon=True)
         sender.start()

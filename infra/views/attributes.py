@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from infra.model.resource import Attribute, Attributes, Fingerprint, Scalar, same
-from infra.sensitive import REDACTED, Sensitive
+from infra.sensitive import Sensitive
 
 HIDDEN = "(on the server)"
 """Shown for a value of an env file that never left its server."""
@@ -39,7 +39,7 @@ def differences(before: Attributes, after: Attributes) -> Iterator[tuple[str, Va
 def text(value: Attribute) -> str:
     """A value as text for people."""
     if isinstance(value, Sensitive):
-        return REDACTED
+        return str(value)
     if isinstance(value, Fingerprint):
         return HIDDEN
     if isinstance(value, Mapping):
