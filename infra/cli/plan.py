@@ -73,6 +73,12 @@ def plan(
     skip_unreachable: SkipUnreachable = False,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
+    if untrusted and (out or refresh_only or force or take_over or evacuate or with_changes or over_rollback):
+        raise DynoctlError(
+            "--untrusted cannot be combined with --out, --refresh-only, --force, --take-over, --evacuate, "
+            "--with-changes or --over-rollback",
+            "what a stranger changed is planned again after the merge, and applied then",
+        )
     if refresh_only:
         choices = (evacuate, force, take_over, target, exclude, replace, over_rollback, trust, with_changes)
         if any(choices) or as_markdown or out or html or verbose or skip_unreachable or parallelism != AT_ONCE:

@@ -286,6 +286,10 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
         if backing.url is None:
             user = "" if backing.user is None else fetch(f"{path}/user", backing.user)
             password = "" if backing.password is None else fetch(f"{path}/password", backing.password)
+            if isinstance(user, Unread):
+                user = Sensitive("unread")
+            if isinstance(password, Unread):
+                password = Sensitive("unread")
             if user is not None and password is not None:
                 found[path] = from_parts(
                     backing.adapter, backing.host, backing.port, backing.name, user, password, options=backing.options

@@ -12,18 +12,20 @@ from typing import Any
 
 import pytest
 
+from tests.lab import observer
 from tests.lab.support import APPS, Project, changed
 
 ON = "grid-1"
 SECRET = "hunter2-of-production"
 SHORT = "4711"
-LOGIN = "watcher"
+PROGRAM = observer.program("watched")
+LOGIN = observer.LOGIN
 MARK = "/run/sprung"
 
 
 @pytest.fixture(scope="module")
 def app(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """An app that runs on one server, applied as root, and a home whose ssh_config names the read-only login."""
+    """An app that runs on one server, applied as root, where a read-only login is installed."""
     directory = tmp_path_factory.mktemp("untrusted")
     made = Project(
         directory, fleet, "watched", APPS / "probe", framework={"name": "rack", "require": "./probe", "app": "Probe"}
@@ -42,39 +44,18 @@ def app(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Projec
         "WATCHED_PIN": SHORT,
         "WATCHED_URL": f"postgresql://shop:{SECRET}@10.0.0.9/shop",
     }
+    checkout(made)
     made.apply()
-    install(made, fleet, directory)
+    made.observer = observer.install(made, fleet, [ON], directory)  # type: ignore[attr-defined]
     yield made
-    fleet.exec(ON, "sh", "-c", f"rm -f /etc/sudoers.d/dynoctl-{LOGIN} {program()}; userdel -r {LOGIN}; :")
+    observer.remove("watched", fleet, [ON])
     made.destroy()
 
 
-def program() -> str:
-    return "/usr/local/sbin/dynoctl-observe-watched"
-
-
-def install(made: Project, fleet: Any, directory: Path) -> None:
-    """What the operator does once, as the head of the rule says."""
-    text = made.dynoctl("sudoers", "--read-only", "--program").stdout
-    rule = made.dynoctl("sudoers", "--read-only", "--user", LOGIN).stdout
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "key"], check=True)
-    public = (directory / "key.pub").read_text()
-    fleet.exec(ON, "useradd", "-m", "-s", "/bin/sh", LOGIN)
-    fleet.exec(
-        ON,
-        "sh",
-        "-ec",
-        f"install -d -m 700 -o {LOGIN} ~{LOGIN}/.ssh; cat > ~{LOGIN}/.ssh/authorized_keys",
-        input=public,
-    )
-    fleet.exec(ON, "sh", "-ec", f"cat > {program()}; chmod 755 {program()}", input=text)
-    fleet.exec(ON, "sh", "-ec", f"cat > /etc/sudoers.d/dynoctl-{LOGIN}; visudo -c", input=rule)
-    home = directory / "home/.ssh"
-    home.mkdir(parents=True, mode=0o700)
-    (home / "config").write_text(
-        f"Host *\n  User {LOGIN}\n  IdentityFile {directory / 'key'}\n  IdentitiesOnly yes\n"
-        f"  UserKnownHostsFile {fleet.known_hosts}\n"
-    )
+def checkout(made: Project) -> None:
+    """A clone of one repository, as the manifest of another one is refused."""
+    for argv in (("init", "-q"), ("remote", "add", "origin", "https://git.example.org/acme/watched.git")):
+        subprocess.run(["git", "-C", made.directory, *argv], check=True)
 
 
 @pytest.fixture
@@ -82,7 +63,8 @@ def stranger(app: Project, fleet: Any, tmp_path: Path) -> Project:
     """The same manifest in the hands of a stranger: without the secrets, with the read-only login."""
     made = Project(tmp_path, fleet, "watched", app.source)
     made.manifest = {**app.manifest, "app": {"name": "watched", "source": "app"}, "env": dict(app.manifest["env"])}
-    made.environment = {"HOME": str(app.directory / "home"), "SSH_AUTH_SOCK": ""}
+    checkout(made)
+    made.environment = dict(app.observer)  # type: ignore[attr-defined]
     return made
 
 
@@ -120,7 +102,6 @@ def test_a_stranger_plans(app: Project, stranger: Project) -> None:
         ("restart",),
         ("rollback", "--auto-approve"),
         ("scale", "web=2", "--auto-approve"),
-        ("maintenance", "on"),
         ("run", "--", "true"),
         ("plan",),
         ("ps",),
@@ -143,15 +124,15 @@ def test_its_login_does_nothing_else(argv: tuple[str, ...], app: Project, strang
         ("id",),
         ("sh", "-s"),
         ("sh", "-s", "--", ""),
-        ("/bin/sh", program()),
-        (program(), "x"),
-        (program(), ""),
-        ("-u", "dyno-watched-web-1", program()),
-        ("-e", program()),
+        ("/bin/sh", PROGRAM),
+        (PROGRAM, "x"),
+        (PROGRAM, ""),
+        ("-u", "dyno-watched-web-1", PROGRAM),
+        ("-e", PROGRAM),
         ("-i",),
-        ("-E", program()),
-        ("BASH_ENV=/tmp/x", program()),
-        ("PATH=/tmp", program()),
+        ("-E", PROGRAM),
+        ("BASH_ENV=/tmp/x", PROGRAM),
+        ("PATH=/tmp", PROGRAM),
         ("cat", "/etc/dyno/watched/web.1.env"),
     ],
     ids=" ".join,
@@ -162,29 +143,29 @@ def test_sudo_refuses_everything_else(argv: tuple[str, ...], app: Project, fleet
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/dyno/watched/web.1.env", "/var/lib/dynoctl/watched/salt", "/var/lib/dynoctl/watched", program()]
+    "path", ["/etc/dyno/watched/web.1.env", "/var/lib/dynoctl/watched/salt", "/var/lib/dynoctl/watched", PROGRAM]
 )
 def test_it_neither_reads_secrets_nor_writes_the_program(path: str, app: Project, fleet: Any) -> None:
     assert said(fleet, "sh", "-c", f"echo >> {path}").returncode != 0
-    assert said(fleet, "ls", path).returncode != 0 or path == program()
+    assert said(fleet, "ls", path).returncode != 0 or path == PROGRAM
 
 
 def test_a_changed_program_is_not_run(app: Project, fleet: Any) -> None:
     with changed(
-        fleet, ON, f"cp -p {program()} /root/kept; echo 'touch {MARK}' >> {program()}", f"mv /root/kept {program()}"
+        fleet, ON, f"cp -p {PROGRAM} /root/kept; echo 'touch {MARK}' >> {PROGRAM}", f"mv /root/kept {PROGRAM}"
     ):
-        assert said(fleet, "sudo", "-n", program()).returncode != 0
+        assert said(fleet, "sudo", "-n", PROGRAM).returncode != 0
     assert fleet.exec(ON, "test", "-e", MARK, check=False).returncode != 0
-    assert said(fleet, "sudo", "-n", program()).returncode == 0
+    assert said(fleet, "sudo", "-n", PROGRAM).returncode == 0
 
 
 def test_its_output_holds_no_secret_and_no_salt(app: Project, fleet: Any) -> None:
-    output = said(fleet, "sudo", "-n", program()).stdout
+    output = said(fleet, "sudo", "-n", PROGRAM).stdout
     salt = fleet.exec(ON, "cat", "/var/lib/dynoctl/watched/salt").stdout.strip()
     assert len(output) > 1000 and SECRET not in output and salt not in output
     assert '"salt": "-"' in output or '"salt"' not in output
     digests = set(re.findall(r"[0-9a-f]{64}", output))
-    salts = {salt, "", "-", "dynoctl-observe", *re.findall(r"^salt (\S+)$", output, re.MULTILINE)}
+    salts = {"", "-", "dynoctl-observe", *re.findall(r"^salt (\S+)$", output, re.MULTILINE)}
     guesses = [SHORT, SECRET, f'PIN="{SHORT}"', f'API_KEY="{SECRET}"', f"{SHORT}\n"]
     for known in salts:
         for guess in guesses:
@@ -195,12 +176,11 @@ def test_its_output_holds_no_secret_and_no_salt(app: Project, fleet: Any) -> Non
     "value", ["$(touch /run/sprung)", "`touch /run/sprung`", "'; touch /run/sprung; '", "\n touch /run/sprung"]
 )
 def test_its_one_variable_is_data(value: str, app: Project, fleet: Any) -> None:
-    done = said(fleet, "env", f"SSH_CONNECTION={value}", "ENV=/tmp/x", "LD_PRELOAD=/tmp/x", "sudo", "-n", program())
+    done = said(fleet, "env", f"SSH_CONNECTION={value}", "ENV=/tmp/x", "LD_PRELOAD=/tmp/x", "sudo", "-n", PROGRAM)
     assert done.returncode == 0 and fleet.exec(ON, "test", "-e", MARK, check=False).returncode != 0
 
 
 def test_a_stranger_names_no_file_outside(stranger: Project) -> None:
-    (stranger.directory / ".git").mkdir()
     outside = stranger.directory.parent / "outside-source"
     shutil.copytree(stranger.source, outside, dirs_exist_ok=True)
     stranger.manifest["app"]["source"] = str(outside)
