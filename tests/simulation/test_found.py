@@ -267,3 +267,9 @@ def test_a_dyno_that_was_down_may_come_up_with_what_it_ran_last() -> None:
     """The release that failed runs the same on it, and differs only in the workers."""
     begun = [Run("apply"), Edit("worker", 2), Happen("crash", "s1")]
     live([*begun, Run("apply", faults=((25, Fault(Kind.FILL, 3)),))])
+
+
+def test_two_servers_with_another_address_each_are_not_taken_for_one() -> None:
+    """Their addresses were the same, so that a router to one of them seemed to lead to the other one."""
+    detours = [Happen("detour", "s1"), Edit("router", ("s1", "s3")), Happen("detour", "s3")]
+    live([Run("apply"), *detours, Happen("rename", "s3")])

@@ -282,7 +282,8 @@ class World:
                 self.forwarded += 1
                 self._move(server, f"gate:{2200 + self.forwarded}")
             case "detour":
-                server.others = {} if server.others else {f"{server.machine_id}.lan": f"192.168.0.{server.boot}"}
+                address = f"192.168.{server.machine_id.removesuffix('machine').lstrip('0')}.{server.boot}"
+                server.others = {} if server.others else {f"{server.machine_id}.lan": address}
                 self.wanted = replace(self.wanted, detours=self._detours())
             case "rename":
                 names = [self.called(name).host for name in HOSTS]
