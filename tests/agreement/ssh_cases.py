@@ -168,8 +168,8 @@ WAYS = (
     no("a jump with an unknown key", MAIN + "  ProxyJump second\n" + SECOND, f"{AT} <key_host_ed>\n"),
     no("a jump to nowhere", MAIN + "  ProxyJump 127.0.0.1:1\n"),
     yes("no jump", MAIN + "  ProxyJump none\nHost *\n  ProxyJump second\n"),
-    # With a circle of two, OpenSSH starts itself without end.
-    no("a jump to itself", MAIN + "  ProxyJump main\n"),
+    # OpenSSH starts itself without end in any other circle, so this is the only one here.
+    no("a jump to itself", "Host circle\n  ProxyJump circle\n", host="circle"),
     yes("a command", MAIN + "  ProxyCommand <relay> %h %p\n"),
     yes("a command with quotes and variables", MAIN + '  ProxyCommand sh -c \'exec <relay> "$0" %p\' "%h"\n'),
     yes("a command before a jump", MAIN + "  ProxyCommand <relay> %h %p\n  ProxyJump nowhere\n"),
@@ -184,7 +184,7 @@ def known(name: str, connects: bool, *lines: str, config: str = MAIN, host: str 
     return Case(name, connects, config, "".join(f"{line}\n" for line in lines), host)
 
 
-FILES = (
+KNOWN_HOSTS = (
     known("the key", True, f"{AT} <key_host_ed>"),
     known("a comment after the key", True, f"{AT} <key_host_ed> somebody's key # old"),
     known("tabs and spaces", True, f"  \t{AT}\t  <key_host_ed>"),
@@ -307,4 +307,4 @@ FILES = (
     no("an algorithm that the server does not have", SECOND + "  HostKeyAlgorithms rsa-sha2-512\n", host="second"),
 )
 
-CASES = (*HOSTS, *KEYS, *WAYS, *FILES)
+CASES = (*HOSTS, *KEYS, *WAYS, *KNOWN_HOSTS)
