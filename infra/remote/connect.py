@@ -174,7 +174,10 @@ def _translated(
         if isinstance(error, OSError | EOFError):
             hint = "check that sshd runs on the server, and that its address and port are correct"
             raise Unreachable(f"{failure}: {text}", hint) from None
-        raise Unreachable(f"{failure}: SSH failed: {text}", "check sshd on the server: journalctl -u ssh") from None
+        hint = "check sshd on the server: journalctl -u ssh"
+        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            hint = "allow one more algorithm in sshd_config of the server, or in HostKeyAlgorithms of ssh_config"
+        raise Unreachable(f"{failure}: SSH failed: {text}", hint) from None
 
 
 def _printable(text: str) -> str:

@@ -141,6 +141,7 @@ KEYS = (
     with_key("a certificate of ssh_config", "CertificateFile <dir>/named.cert\nIdentityFile <dir>/named", "named"),
     yes("an expired certificate, then a key", MAIN + "  IdentityFile <dir>/expired\n", key="ed"),
     with_key("a certificate in the agent", "IdentityAgent <agent_certificate>", "carried"),
+    with_key("an RSA key that is too small before", "RequiredRSASize 4096\nIdentityFile <dir>/rsa", "ed"),
     without_login("no public keys", "PubkeyAuthentication no"),
     without_login("only passwords", "PreferredAuthentications password"),
     without_login("an algorithm for another key", "PubkeyAcceptedAlgorithms rsa-sha2-512"),
@@ -304,6 +305,8 @@ KNOWN_HOSTS = (
     no("a list of revoked keys that is missing", MAIN + "  RevokedHostKeys <dir>/missing\n"),
     yes("an algorithm of a known key", MAIN + "  HostKeyAlgorithms ssh-ed25519\n"),
     no("an algorithm of a key that is not known", MAIN + "  HostKeyAlgorithms rsa-sha2-512\n"),
+    no("an RSA key that is too small", MAIN + "  RequiredRSASize 4096\n", f"{AT} <key_host_rsa>\n"),
+    yes("an RSA key that is large enough", MAIN + "  RequiredRSASize 2048\n", f"{AT} <key_host_rsa>\n"),
     no("an algorithm that the server does not have", SECOND + "  HostKeyAlgorithms rsa-sha2-512\n", host="second"),
 )
 

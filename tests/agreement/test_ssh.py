@@ -228,6 +228,24 @@ def test_the_reading_without_openssh_agrees_or_refuses(yard: Yard) -> None:
     assert understood > len(CASES) / 2
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (MAIN + "  ProxyJump 127.0.0.1:1\n", "the gateway 127.0.0.1:1: connection refused"),
+        (MAIN + "  ProxyJump nobody@127.0.0.1:<port_second>\n  User <me>\n", "authentication failed for user nobody"),
+        ("Host main\n  HostName 127.0.0.1\n  Port 1\n  ProxyJump second\n" + SECOND, "through the gateway 127.0.0.1:"),
+        (MAIN + "  ProxyCommand sh -c 'echo why >&2; exit 3'\n", "why (exit status 3)"),
+        (MAIN + "  IdentityFile <dir>/open\n  IdentityFile <dir>/locked\n  User nobody\n", "chmod 600"),
+        (MAIN + "  IdentityFile <dir>/stranger\n  User nobody\n", "stranger (SHA256:"),
+        (SECOND.replace("Host second", "Host main") + "  HostKeyAlgorithms rsa-sha2-512\n", "no acceptable host key"),
+        ("Host main\n  HostName 127.0.0.1\n  Port <port_tries>\n  IdentityAgent <agent_many>\n", "IdentitiesOnly yes"),
+    ],
+)
+def test_errors_name_what_failed(config: str, said: str, yard: Yard) -> None:
+    outcome = dynoctl(yard, case := no(f"error {said}", config), written(yard, case))
+    assert said in outcome.said
+
+
 @pytest.mark.parametrize("lines", ["StrictHostKeyChecking no", "StrictHostKeyChecking accept-new"])
 def test_no_setting_makes_an_unknown_host_trusted(lines: str, yard: Yard) -> None:
     case = no(f"unknown with {lines}", f"{MAIN}  {lines}\n", "")
