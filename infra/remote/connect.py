@@ -143,12 +143,12 @@ def _translated(
     try:
         yield reached
     except (HostKeyRejected, LoginRefused) as error:
-        raise Unreachable(f"{failure}: {error.summary}", error.hint) from None
+        raise Unreachable(f"{failure}: {_printable(error.summary)}", error.hint) from None
     except DialFailed as error:
         raise Unreachable(f"{failure}: {error.summary}", error.hint, silent=own and error.silent) from None
     except paramiko.ChannelException as error:
         why = via.transport.open_failure if via is not None else ""
-        text = why[:1].lower() + why[1:] or _text(error)
+        text = _printable(why[:1].lower() + why[1:]) or _text(error)
         through = f"through the gateway {host_port(via.host, via.port)}: " if via is not None else ""
         raise Unreachable(
             f"{failure}: {through}{text}",
@@ -157,22 +157,32 @@ def _translated(
         ) from None
     except Exception as error:
         text = _text(error)
-        if isinstance(error, TimeoutError) or "Timeout opening channel" in text or "No existing session" in text:
+        late = isinstance(error, TimeoutError) or "Timeout opening channel" in text or "No existing session" in text
+        proxy = next((sock for sock in reached if isinstance(sock, ProxySocket)), None)
+        if proxy is not None:
+            text = f"timed out after {seconds} s" if late else text
+            raise Unreachable(
+                f"{failure}: ProxyCommand of ssh_config: {text}{_printable(proxy.complaint())}",
+                f"run it by hand: {hop.proxy_command}",
+            ) from None
+        if late:
             raise Unreachable(
                 f"{failure}: timed out after {seconds} s",
                 "check that the server is up, and that its address and port are correct",
                 silent=own and via is not None and not reached,
             ) from None
-        proxy = next((sock for sock in reached if isinstance(sock, ProxySocket)), None)
-        if proxy is not None:
-            raise Unreachable(
-                f"{failure}: ProxyCommand of ssh_config: {text}{proxy.complaint()}",
-                f"run it by hand: {hop.proxy_command}",
-            ) from None
         if isinstance(error, OSError | EOFError):
             hint = "check that sshd runs on the server, and that its address and port are correct"
             raise Unreachable(f"{failure}: {text}", hint) from None
-        raise Unreachable(f"{failure}: SSH failed: {text}", "check sshd on the server: journalctl -u ssh") from None
+        hint = "check sshd on the server: journalctl -u ssh"
+        if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            hint = "allow one more algorithm in sshd_config of the server, or in HostKeyAlgorithms of ssh_config"
+        raise Unreachable(f"{failure}: SSH failed: {text}", hint) from None
+
+
+def _printable(text: str) -> str:
+    """A text without control characters: a server may have sent it."""
+    return "".join(character if character.isprintable() else " " for character in text).rstrip()
 
 
 def _text(error: BaseException) -> str:
@@ -181,8 +191,8 @@ def _text(error: BaseException) -> str:
         text = str(getattr(error, "strerror", None) or error or "")[:300]
     except Exception:  # some exceptions of paramiko cannot be printed
         text = ""
-    text = "".join(character if character.isprintable() else " " for character in text).strip()
+    text = _printable(text)
     if isinstance(error, EOFError) and not text:
         return "the server closed the connection"
-    text = text or type(error).__name__
+    text = text.strip() or type(error).__name__
     return text[:1].lower() + text[1:] if isinstance(error, OSError) else text

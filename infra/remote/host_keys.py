@@ -89,6 +89,12 @@ class HostKeys:
             why = str(error) or "an invalid key"
             raise HostKeyRejected(f"host key verification failed: {why}", "give the server a valid one") from None
         key = certificate.key if certificate else blob
+        if 0 < known_hosts.rsa_bits(key) < self.settings.rsa_bits:
+            raise HostKeyRejected(
+                f"host key verification failed: the server's RSA key has {known_hosts.rsa_bits(key)} bits, and "
+                f"RequiredRSASize of ssh_config is {self.settings.rsa_bits}",
+                "give the server a larger key, or one of type ed25519",
+            )
         self._check_revoked_file(key, certificate)
         names = [self.settings.known_name]
         if not self.settings.host_key_alias and self.settings.port != SSH_PORT:

@@ -57,6 +57,16 @@ def key_blob(kind: str, data: str) -> bytes:
     return blob if blob[4 : 4 + length] == kind.encode("latin-1") and len(blob) > 4 + length else b""
 
 
+def rsa_bits(blob: bytes) -> int:
+    """The size of an RSA key; 0 for another key."""
+    length = int.from_bytes(blob[:4], "big")
+    if blob[4 : 4 + length] != b"ssh-rsa":
+        return 0
+    rest = blob[4 + length :]
+    rest = rest[4 + int.from_bytes(rest[:4], "big") :]  # the exponent comes first
+    return int.from_bytes(rest[4 : 4 + int.from_bytes(rest[:4], "big")], "big").bit_length()
+
+
 def fingerprint(blob: bytes) -> str:
     """A key's fingerprint as ssh-keygen prints it: ``SHA256:...``."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")

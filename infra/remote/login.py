@@ -14,6 +14,7 @@ from infra.remote.agent import Agent, AgentError
 from infra.remote.host_certificate import SUFFIX
 from infra.remote.host_keys import type_of
 from infra.remote.identities import Identity, Unusable, identities
+from infra.remote.known_hosts import rsa_bits
 from infra.remote.ssh_settings import Settings
 
 if TYPE_CHECKING:
@@ -182,6 +183,10 @@ class Login:
             algorithm = self._algorithm(transport, type_of(blob))
             if not algorithm:
                 raise Unusable(f"{identity}: PubkeyAcceptedAlgorithms or the server excludes {type_of(blob)}")
+            if 0 < rsa_bits(identity.plain or b"") < self._settings.rsa_bits:
+                raise Unusable(
+                    f"{identity}: smaller than RequiredRSASize of ssh_config ({self._settings.rsa_bits} bits)"
+                )
             self.offered.append(str(identity))
 
             def request(message: paramiko.Message, signature: bytes | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,9 @@ LIMIT = 20
 MOST_HOPS = 16
 
 _LISTS = ("userknownhostsfile", "globalknownhostsfile")
+
+_UNSAFE = re.compile(r"""[\s'`"$\\;&<>|(){}\x00-\x1f\x7f\ud800-\udfff]""")
+"""Characters that OpenSSH does not allow in the names of hosts, because commands may have them."""
 
 T = TypeVar("T")
 
@@ -100,13 +104,12 @@ def _jump(text: str) -> tuple[str | None, str, int | None]:
 
 def resolve(question: Question) -> Settings:
     """The settings of one host. Raises ConfigError."""
-    host = question.host
-    if (
-        host.startswith("-")
-        or not host
-        or any(character.isspace() or not character.isprintable() for character in host)
-    ):
+    # Commands of ssh_config may have them (%h, %r), and the records of another server may be where they come from.
+    host, user = question.host, question.user
+    if not host or host.startswith("-") or _UNSAFE.search(host):
         raise ConfigError(f"invalid host name: {host!r}", "correct the host in dyno.yaml")
+    if user is not None and (not user or _UNSAFE.search(user)):
+        raise ConfigError(f"invalid login name: {user!r}", "correct the user in dyno.yaml")
     try:
         return _once(question)
     except Unsupported as error:

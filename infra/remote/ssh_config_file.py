@@ -19,7 +19,7 @@ _ONCE = _words(
     "addressfamily bindaddress connecttimeout hostkeyalias hostkeyalgorithms hostname identitiesonly identityagent port"
     " preferredauthentications proxycommand proxyjump pubkeyacceptedalgorithms pubkeyacceptedkeytypes"
     " pubkeyauthentication revokedhostkeys user casignaturealgorithms verifyhostkeydns pkcs11provider"
-    " nohostauthenticationforlocalhost knownhostscommand proxyusefdpass bindinterface"
+    " nohostauthenticationforlocalhost requiredrsasize knownhostscommand proxyusefdpass bindinterface"
 )
 _FILES = frozenset({"userknownhostsfile", "globalknownhostsfile"})
 _MANY = frozenset({"identityfile", "certificatefile"})
@@ -32,7 +32,7 @@ IGNORED = _words(
     " hostbasedacceptedalgorithms hostbasedauthentication ipqos kbdinteractiveauthentication"
     " challengeresponseauthentication kbdinteractivedevices kexalgorithms localcommand localforward loglevel"
     " logverbose macs numberofpasswordprompts obscurekeystroketiming passwordauthentication permitlocalcommand"
-    " permitremoteopen rekeylimit remotecommand remoteforward requesttty requiredrsasize securitykeyprovider"
+    " permitremoteopen rekeylimit remotecommand remoteforward requesttty securitykeyprovider"
     " sendenv serveralivecountmax serveraliveinterval sessiontype setenv stdinnull streamlocalbindmask"
     " streamlocalbindunlink stricthostkeychecking syslogfacility tcpkeepalive tunnel tunneldevice updatehostkeys"
     " visualhostkey xauthlocation"
@@ -126,7 +126,7 @@ def _set(raw: dict[str, list[str]], key: str, rest: str, words: list[str], where
         raise NotUnderstood(f"{where}: more than one value")
     elif key in _MANY:
         raw.setdefault(key, []).append(words[0])
-    elif key in ("port", "connecttimeout") and not words[0].isdecimal() and words[0] != "none":
+    elif key in ("port", "connecttimeout", "requiredrsasize") and not words[0].isdecimal() and words[0] != "none":
         raise NotUnderstood(f"{where}: {words[0][:40]!r} is not a number")
     else:
         raw.setdefault(key, words)

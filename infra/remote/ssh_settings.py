@@ -16,6 +16,8 @@ Raw = Mapping[str, Sequence[str]]
 """The values of each keyword in small letters, as ``ssh -G`` prints them."""
 
 SSH_PORT = 22
+RSA_BITS = 1024
+"""The default of RequiredRSASize."""
 
 DEFAULT_IDENTITIES = tuple(f"~/.ssh/id_{kind}" for kind in ("rsa", "ecdsa", "ecdsa_sk", "ed25519", "ed25519_sk"))
 USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
@@ -61,6 +63,9 @@ class Settings:
     known_hosts: tuple[Path, ...] = ()
     global_known_hosts: tuple[Path, ...] = ()
     revoked_host_keys: Path | None = None
+    rsa_bits: int = RSA_BITS
+    """The least size of an RSA key, of a host or a user."""
+
     host_key_algorithms: tuple[str, ...] = ()
     ca_algorithms: tuple[str, ...] = ()
     proxy_jump: str = ""
@@ -132,6 +137,7 @@ def settings(alias: str, raw: Raw) -> Settings:
         known_hosts=_files(raw.get("userknownhostsfile", USER_KNOWN_HOSTS), expand),
         global_known_hosts=_files(raw.get("globalknownhostsfile", GLOBAL_KNOWN_HOSTS), expand),
         revoked_host_keys=None if revoked.lower() == "none" else expand(revoked),
+        rsa_bits=int(last("requiredrsasize") or RSA_BITS),
         host_key_algorithms=words("hostkeyalgorithms"),
         ca_algorithms=words("casignaturealgorithms"),
         proxy_jump="" if last("proxyjump").lower() == "none" else last("proxyjump"),

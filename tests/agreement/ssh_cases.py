@@ -141,6 +141,7 @@ KEYS = (
     with_key("a certificate of ssh_config", "CertificateFile <dir>/named.cert\nIdentityFile <dir>/named", "named"),
     yes("an expired certificate, then a key", MAIN + "  IdentityFile <dir>/expired\n", key="ed"),
     with_key("a certificate in the agent", "IdentityAgent <agent_certificate>", "carried"),
+    with_key("an RSA key that is too small before", "RequiredRSASize 4096\nIdentityFile <dir>/rsa", "ed"),
     without_login("no public keys", "PubkeyAuthentication no"),
     without_login("only passwords", "PreferredAuthentications password"),
     without_login("an algorithm for another key", "PubkeyAcceptedAlgorithms rsa-sha2-512"),
@@ -168,8 +169,8 @@ WAYS = (
     no("a jump with an unknown key", MAIN + "  ProxyJump second\n" + SECOND, f"{AT} <key_host_ed>\n"),
     no("a jump to nowhere", MAIN + "  ProxyJump 127.0.0.1:1\n"),
     yes("no jump", MAIN + "  ProxyJump none\nHost *\n  ProxyJump second\n"),
-    # With a circle of two, OpenSSH starts itself without end.
-    no("a jump to itself", MAIN + "  ProxyJump main\n"),
+    # OpenSSH starts itself without end in any other circle, so this is the only one here.
+    no("a jump to itself", "Host circle\n  ProxyJump circle\n", host="circle"),
     yes("a command", MAIN + "  ProxyCommand <relay> %h %p\n"),
     yes("a command with quotes and variables", MAIN + '  ProxyCommand sh -c \'exec <relay> "$0" %p\' "%h"\n'),
     yes("a command before a jump", MAIN + "  ProxyCommand <relay> %h %p\n  ProxyJump nowhere\n"),
@@ -184,7 +185,7 @@ def known(name: str, connects: bool, *lines: str, config: str = MAIN, host: str 
     return Case(name, connects, config, "".join(f"{line}\n" for line in lines), host)
 
 
-FILES = (
+KNOWN_HOSTS = (
     known("the key", True, f"{AT} <key_host_ed>"),
     known("a comment after the key", True, f"{AT} <key_host_ed> somebody's key # old"),
     known("tabs and spaces", True, f"  \t{AT}\t  <key_host_ed>"),
@@ -304,7 +305,9 @@ FILES = (
     no("a list of revoked keys that is missing", MAIN + "  RevokedHostKeys <dir>/missing\n"),
     yes("an algorithm of a known key", MAIN + "  HostKeyAlgorithms ssh-ed25519\n"),
     no("an algorithm of a key that is not known", MAIN + "  HostKeyAlgorithms rsa-sha2-512\n"),
+    no("an RSA key that is too small", MAIN + "  RequiredRSASize 4096\n", f"{AT} <key_host_rsa>\n"),
+    yes("an RSA key that is large enough", MAIN + "  RequiredRSASize 2048\n", f"{AT} <key_host_rsa>\n"),
     no("an algorithm that the server does not have", SECOND + "  HostKeyAlgorithms rsa-sha2-512\n", host="second"),
 )
 
-CASES = (*HOSTS, *KEYS, *WAYS, *FILES)
+CASES = (*HOSTS, *KEYS, *WAYS, *KNOWN_HOSTS)

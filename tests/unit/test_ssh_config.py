@@ -58,7 +58,7 @@ def test_openssh_is_asked_once_for_equal_targets(client: list[list[str]], tmp_pa
     assert client == [["/usr/bin/ssh", "-G", "-p", "2222", "-l", "deploy", "--", "same.example"]]
 
 
-@pytest.mark.parametrize("host", ["-oProxyCommand=true", "", "a b", "a\nb"])
+@pytest.mark.parametrize("host", ["-oProxyCommand=true", "", "a b", "a\nb", "$(id)", "a;b", "a`b`", "a'b"])
 def test_a_host_is_never_an_option(host: str, client: list[list[str]]) -> None:
     with pytest.raises(ConfigError, match="invalid host name"):
         route(Target("grid-1", host))
