@@ -145,7 +145,7 @@ def _limits(value: dict[str, Any]) -> dict[str, Any]:
 def _schedule(value: dict[str, Any]) -> Schedule:
     cron = value.get("cron")
     times = calendar(cron) if cron is not None else every(value["every"])
-    optional = {key: value[key] for key in ("timeout", "concurrency") if key in value}
+    optional = {key: value[key] for key in ("timeout", "concurrency", "network", "metadata") if key in value}
     # Units keep no outer blanks, and a value of several lines would be several settings.
     when = " ".join(str(cron).split()) if cron is not None else f"every {value['every']}"
     return Schedule(value["name"], _command(value["command"]) or "", times, when, **optional, **_limits(value))

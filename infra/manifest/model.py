@@ -130,11 +130,14 @@ class Schedule:
     concurrency: Literal["skip", "queue"] = "skip"
     cpu: int = DynoType.cpu
     memory: int = DynoType.memory
+    network: Network = "all"
+    metadata: bool = False
 
     @property
     def type(self) -> DynoType:
         """The schedule as a process type with one dyno."""
-        return DynoType(self.name, 1, self.cpu, self.memory, command=self.command)
+        kept = (self.name, 1, self.cpu, self.memory)
+        return DynoType(*kept, command=self.command, network=self.network, metadata=self.metadata)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,14 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Pr
         "builder": "grid-1",
         "release_command": "ruby attacks.rb",
         "schedule": [
-            {"name": "attack", "every": "1h", "command": "ruby attacks.rb", "timeout": 120, "concurrency": "queue"}
+            {
+                "name": "attack",
+                "every": "1h",
+                "command": "ruby attacks.rb",
+                "network": "none",
+                "timeout": 120,
+                "concurrency": "queue",
+            }
         ],
         "router": {"kind": "nginx", "servers": ["grid-1"], "listen": 8080},
         "checks": {"max_exposure": MOST_OF_A_DYNO},
