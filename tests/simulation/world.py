@@ -219,6 +219,7 @@ class World:
     def _ready(self, ready: Prepared) -> None:
         newest = newest_meta(seen.facts for seen in ready.fleet.found.values())
         self.parent, self.ways = _key(newest), newest.get("servers", {})
+        self.watch.informed = bool(newest)
         # Of others, no server that was reached knows anything; what is nowhere to be found may be evacuated.
         ways = {**ready.request.hint.get(APP, {}), **newest.get("spares", {}), **newest.get("servers", {})}
         lost = {machine for machine in ways if ready.request.evacuate and not self._leads(ways[machine], machine)}
