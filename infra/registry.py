@@ -33,6 +33,7 @@ from providers.router import Router
 from providers.router import desired as routed
 from providers.routers import KINDS, assembly
 from providers.schedule import Schedule
+from providers.slice import Slice
 from providers.slug import Slug as SlugProvider
 from providers.slug import name as slug_name
 from providers.socket import Socket
@@ -54,6 +55,7 @@ class Everything:
         Leftover(),
         Directory(),
         Volume(),
+        Slice(),
         SlugProvider(),
         Mount(),
         LaunchFile("rackup"),

@@ -29,6 +29,7 @@ from providers import (
     user,
     volume,
 )
+from providers import slice as slice_
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def _server(release: AppRelease, server: str, *, web: bool) -> list[Resource]:
     made = [package.desired(server, name) for name in release.stack.packages]
     made += [
         Resource(server, "directory", paths.APP_DIRECTORY, directory.desired()),
+        Resource(server, "slice", release.app, slice_.desired()),
         Resource(server, "slug", name, slug.desired(digest), local=release.slug.image),
         Resource(server, "mount", name, mount.desired(release.app, digest)),
     ]

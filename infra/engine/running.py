@@ -9,9 +9,9 @@ from typing import Any
 
 from infra.engine.prepared import Request
 from infra.errors import DynoctlError
-from infra.fleet.identity import recorded_connections
+from infra.fleet.identity import address_of, recorded_address, recorded_connections
 from infra.fleet.meta_record import serial_of
-from infra.manifest.model import DynoType, Manifest
+from infra.manifest.model import DynoType, Manifest, Router
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
 from infra.model.stack import Registry
@@ -51,6 +51,7 @@ def as_running(
         dynos={**_numbered(dynos, running.meta), **{name: replace(dynos[name], count=counts[name]) for name in counts}},
         schedule=tuple(schedule for schedule in known.schedule if schedule.name in commands),
         volumes=running.stored.stack.volumes,
+        router=_router(known, manifest, running.meta),
     )
 
 
@@ -65,6 +66,22 @@ def _in_force(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], named
             f"use {manifest.file.name}: {WITH_CHANGES}; or if {alone} is right: --trust {alone}",
         )
     return known
+
+
+def _router(known: Manifest, manifest: Manifest, meta: Mapping[str, Any]) -> Router | None:
+    """The router in force, with the servers on which a part of a later apply may have made one: they follow the dynos,
+    too."""
+    router, connections = known.router or manifest.router, recorded_connections(meta)
+    addresses = {address_of(known, server): server.name for server in known.servers}
+    made = []
+    for machine in meta.get("routers", ()):
+        connection = connections.get(machine, {})
+        made.append(addresses.get(recorded_address(connection, known), connection.get("name", "")))
+    names = {server.name for server in known.servers}
+    servers = dict.fromkeys(
+        [*(known.router.servers if known.router else ()), *(name for name in made if name in names)]
+    )
+    return replace(router, servers=tuple(servers)) if router is not None and servers else None
 
 
 def _restored(manifest: Manifest, meta: Mapping[str, Any]) -> Manifest:

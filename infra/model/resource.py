@@ -80,14 +80,16 @@ class Found:
 
     ``foreign``: it exists and was not created by dynoctl. ``blocked`` is why no resource of this name can be created
     ("" if it can). ``kept``: it is not removed although it is no longer desired. ``damaged``: it is not whole, so it is
-    created anew if it is desired, and removed otherwise. ``reason`` is why it is removed if it is not desired;
-    ``stays`` is why it is not, for a note if nothing of the app remains on the server."""
+    created anew if it is desired, and removed otherwise. ``implicit``: it is there without having been created, so what
+    differs was changed by hand. ``reason`` is why it is removed if it is not desired; ``stays`` is why it is not, for a
+    note if nothing of the app remains on the server."""
 
     attributes: Attributes
     foreign: bool = False
     blocked: str = ""
     kept: bool = False
     damaged: bool = False
+    implicit: bool = False
     reason: str = field(default=NOT_WANTED, compare=False)
     stays: str = field(default="", compare=False)
 

@@ -62,7 +62,7 @@ def build(
     held = hold(changes, formation, by_kind, unreachable, routers, one_offs, moving=moving)
     due = changes = [change for change in changes if not held.includes(change)]
     proving = candidates(due, wanted)
-    changes = selection.choose(due)
+    changes = _with_routers(selection.choose(due), due, by_kind)
     left_out = [change for change in due if change not in changes]
     booting = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
     restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect is Effect.RESTART]
@@ -88,6 +88,17 @@ def build(
         max_failures=share(rollout.max_failures, boots),
         idle=frozenset(dyno for (_, dyno), effect in effects(left_out).items() if effect is Effect.START),
     )
+
+
+def _with_routers(chosen: Sequence[Change], due: Sequence[Change], providers: Mapping[str, Provider]) -> list[Change]:
+    """The chosen changes, with the removal of routers that would lead to dynos which are removed."""
+    leaving = {change.resource.dyno for change in chosen if change.effect is Effect.STOP}
+
+    def needed(change: Change) -> bool:
+        leads = providers[change.resource.kind].upstreams(change) if change.resource.follows else {}
+        return change in chosen or (change.action.removes and not leaving.isdisjoint(leads))
+
+    return [change for change in due if needed(change)]
 
 
 def _staying(wanted: Mapping[str, Sequence[Resource]], found: Mapping[str, Observed]) -> list[str]:

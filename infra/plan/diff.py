@@ -39,10 +39,11 @@ def diff(
             continue
         damaged = found is not None and found.damaged
         attributes = None if found is None or damaged else found.attributes
+        implicit: Mapping[str, Any] | None = {"attributes": {}} if found is not None and found.implicit else None
         change = _compare(
             resource,
             attributes,
-            record.get(key),
+            record.get(key, implicit),
             resource.dyno in observed.facts.pending,
             () if attributes is None else providers[resource.kind].spontaneous(attributes),
         )

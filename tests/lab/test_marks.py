@@ -147,3 +147,30 @@ def test_what_was_cut_off_is_seen_mended_and_removed(app: Project, fleet: Any) -
     app.destroy()
     assert snapshot(fleet, ON) == before
     assert left(fleet) == []
+
+
+def test_what_is_set_on_the_slice_is_drift_and_goes(app: Project, fleet: Any) -> None:
+    """Limits on the slice of all dynos of an app were seen by no plan, and outlived the app."""
+    del app.manifest["router"]
+    app.apply()
+    shared = f"{UNITS}/dyno-.slice.d"
+    run(
+        fleet,
+        f"""
+        systemctl set-property dyno-marks.slice TasksMax=77
+        mkdir -p {shared}; printf '[Slice]\nCPUQuota=10%\n' > {shared}/x.conf; systemctl daemon-reload
+        """,
+    )
+    try:
+        assert (
+            "slice.marks  # drift: changed on the server since the last apply: drop_ins" in app.dynoctl("drift").stdout
+        )
+        app.apply()
+        app.settled()
+        shown = run(fleet, "systemctl show -p TasksMax,CPUQuotaPerSecUSec --value dyno-marks.slice").split()
+        assert shown == ["infinity", "infinity"]
+        app.destroy()
+        assert run(fleet, f"ls -d {UNITS}*/dyno-marks* {UNITS}.control 2>/dev/null || :") == ""
+        assert "No changes" in app.dynoctl("destroy", "--auto-approve").stdout, "what others share is not planned again"
+    finally:
+        run(fleet, f"rm -r {shared}; systemctl daemon-reload")

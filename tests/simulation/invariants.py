@@ -81,6 +81,10 @@ class Watch:
         self.guarded: set[str] = set()
         self.members: set[str] = set()
         """The addresses of the servers of the manifest."""
+        self.evacuated: set[str] = set()
+        """Machines whose dynos were started elsewhere, and that no command has reached since then."""
+        self.informed = False
+        """Whether a server that this command asked has records."""
         fleet.watch.append(self.hear)
 
     def begin(self, before: Snapshot, wanted: Wanted, guarded: set[str], *, calm: bool) -> None:
@@ -111,8 +115,9 @@ class Watch:
             assert not beside, (
                 f"{unit} was started on {server.host} and runs on {other.host}, whose address is mistyped"
             )
-            unasked = other.host in self.members and not self.known(other) and other.machine_id not in self.given_up
-            twice = unasked and other is not server and unit in other.processes and "-web-" not in unit
+            away = other.host in self.members and not self.known(other) and self.informed
+            away = away and other.machine_id not in self.given_up | self.evacuated
+            twice = away and other is not server and unit in other.processes and "-web-" not in unit
             assert not twice, f"{unit} was started on {server.host} and runs on {other.host}, which is unreachable"
 
     def stopped(self, server: SimServer, unit: str) -> None:

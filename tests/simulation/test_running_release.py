@@ -193,6 +193,18 @@ def test_what_a_part_of_an_apply_brought_stays(command: str) -> None:
     assert sum(len(fleet[host].timers) for host in ALL if fleet[host].up) == 1
 
 
+def test_a_router_that_only_a_part_of_an_apply_made_follows_a_scale() -> None:
+    """It led on to a dyno that was removed."""
+    fleet = deployed(web=3)
+    tree = manifest(web=3, router=["s1", "s2"])
+    fleet.fault("sim route", Kind.FAIL, host="s2")
+    assert fleet.apply(tree).code not in (OK, UNREACHABLE) and len(upstreams(fleet["s1"])) == 3
+    assert act(fleet, tree, {"web": 2}).code == OK
+    assert set(upstreams(fleet["s1"])) == {"web.1", "web.2"} and not upstreams(fleet["s2"])
+    assert act(fleet, manifest(web=2), {"web": 1}).code == OK
+    assert not upstreams(fleet["s1"]), "it is in force nowhere, and the tree has none any more"
+
+
 def test_a_type_that_is_not_released_cannot_be_scaled() -> None:
     fleet = deployed()
     tree = manifest()

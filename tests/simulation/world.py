@@ -167,6 +167,9 @@ class World:
         self.watch.given_up = self.forgotten | self._unknown()
         if run.command in ("evacuate", "forget"):
             self.watch.given_up |= {server.machine_id for name, server in self.named.items() if name in run.names}
+            self.watch.evacuated |= {
+                server.machine_id for name in self.wanted.servers if name in run.names and (server := self.called(name))
+            }
         simulation.on_ready = self._ready
         known = any(_meta(self.called(name)) for name in self.wanted.servers)
         left = run.stop
@@ -226,6 +229,8 @@ class World:
     def _ready(self, ready: Prepared) -> None:
         newest = newest_meta(seen.facts for seen in ready.fleet.found.values())
         self.parent, self.ways = _key(newest), newest.get("servers", {})
+        self.watch.informed = bool(newest)
+        self.watch.evacuated -= {seen.facts.machine_id for seen in ready.fleet.found.values()}
         # Of others, no server that was reached knows anything; what is nowhere to be found may be evacuated.
         ways = {**ready.request.hint.get(APP, {}), **newest.get("spares", {}), **newest.get("servers", {})}
         lost = {machine for machine in ways if ready.request.evacuate and not self._leads(ways[machine], machine)}

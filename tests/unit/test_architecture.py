@@ -48,6 +48,7 @@ PLAIN = {
     "mount": "the program",
     "rackup": "a key of dyno.yaml, and of a release's body",
     "router": "a key of dyno.yaml, and the word before a route in what a server says",
+    "slice": "a variable of a script",
     "schedule": "a key of dyno.yaml",
     "slug": "the app's image: a key of releases, of the audit log and of saved plans",
     "unit": "the word before a systemd unit in what a server says",

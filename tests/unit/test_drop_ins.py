@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from infra.fleet.facts import parse as parse_facts
+from infra.fleet.observe import Observed
 from infra.model import paths
 from infra.model.provider import Scope
-from infra.model.resource import Action, Change, Resource
+from infra.model.resource import Action, Change, Found, Resource
+from infra.plan.diff import diff
 from infra.registry import Everything
 from providers import drop_ins, dyno_unit, ini, schedule, socket
 from providers.routers import KINDS, assembly
 from providers.schedule import Schedule
+from providers.slice import Slice
+from providers.slice import desired as desired_slice
 from providers.unit import Unit
 from tests.unit.test_schedules import JOB
 
@@ -217,3 +222,46 @@ def test_an_apply_leaves_no_unit_outdated() -> None:
         script.index("--no-reload enable") < script.index("systemctl restart")
         and "--no-reload" not in script.rpartition("daemon-reload")[2]
     )
+
+
+SLICE = "dyno-shop.slice"
+
+
+def _slice(root: Path) -> Found:
+    """The slice as it is observed on a server whose files are below ``root``, before systemd has loaded anything."""
+    fragment = Slice().observe(Scope("shop", ""))
+    values = "".join(f"{name}='{value}'; " for name, value in fragment.variables.items())
+    output = _sh(root, f"systemctl() {{ :; }}; {values}{fragment.script}").replace(str(root), "")
+    return Slice().parse(Scope("shop", ""), output)["shop"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/etc/systemd/system/{SLICE}",
+        f"/etc/systemd/system/{SLICE}.d/x.conf",
+        f"/etc/systemd/system.control/{SLICE}.d/50-MemoryMax.conf",
+        f"/run/systemd/system.control/{SLICE}.d/50-MemoryMax.conf",
+        "/etc/systemd/system/dyno-.slice.d/x.conf",
+        "/etc/systemd/system/slice.d/x.conf",
+    ],
+)
+def test_what_is_set_on_the_slice_is_drift(tmp_path: Path, path: str) -> None:
+    """Limits on the slice of all dynos were seen by no plan, and outlived the app."""
+    assert _slice(tmp_path) == Found(desired_slice(), kept=True, implicit=True), "it is not planned for removal"
+    _write(tmp_path, path)
+    found = _slice(tmp_path)
+    assert found.attributes["drop_ins"] == (path,)
+    assert found.kept is (SLICE not in path), "what other slices share stays when the app goes"
+    resource = Resource("s1", "slice", "shop", desired_slice())
+    facts = parse_facts("machine_id m\ncores 1")
+    (change,), errors = diff("s1", [resource], Observed(facts, {"slice.shop": found}), {"slice": Slice()})
+    assert change.drift and change.action is Action.UPDATE and not errors
+
+
+def test_the_masks_of_a_slice_go_with_the_app(tmp_path: Path) -> None:
+    _write(tmp_path, "/etc/systemd/system/dyno-.slice.d/x.conf")
+    command = drop_ins.revert(SLICE)
+    _sh(tmp_path, command.argv[2], *command.argv[4:])
+    found = _slice(tmp_path)
+    assert found.attributes == desired_slice() and not found.kept

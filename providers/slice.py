@@ -1,0 +1,59 @@
+"""The app's slice, in which all of its processes run. systemd makes it up, so what changes it is made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from infra.model import naming, paths
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Attributes, Change, Command, Found
+from providers import drop_ins, files, shown
+from providers.base import Base
+
+
+class Slice(Base):
+    kind = "slice"
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment(drop_ins.LIST + _SCRIPT, {"slice": unit(scope.app), "units": paths.UNITS})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
+        lines, name = output.splitlines(), unit(scope.app)
+        loaded = shown.parse(output).get(name, {})
+        own = f"file {paths.UNITS}/{name}"
+        found = drop_ins.parse(lines).of(name, loaded)
+        written = (f"{paths.UNITS}/{name}",) if own in lines else ()
+        attributes: Attributes = {"drop_ins": tuple(sorted({*found, *written}))}
+        # A directory with masks is ours. What other slices share stays when the app goes.
+        kept = not written and f"{own}.d" not in lines and not any(f"/{name}" in path for path in found)
+        return {scope.app: Found(attributes, kept=kept, implicit=True)}
+
+    def triggers(self, change: Change) -> bool:
+        return False
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        name = unit(scope.app)
+        if change.after is None:
+            restored = [files.remove(*files.unit_files(name), label=f"remove what was set on {name}")]
+        else:
+            restored = [files.remove(f"{paths.UNITS}/{name}"), drop_ins.revert(name)]
+        return [*restored, files.systemctl("daemon-reload")]
+
+
+_SCRIPT = """\
+for file in "$units/$slice" "$units/$slice.d"; do
+  { [ ! -e "$file" ] && [ ! -L "$file" ]; } || printf 'file %s\\n' "$file"
+done
+systemctl show -p Id,FragmentPath,DropInPaths -- "$slice"
+drop_ins slice
+"""
+
+
+def unit(app: str) -> str:
+    """The name of the app's slice."""
+    return f"dyno-{naming.escape(app)}.slice"
+
+
+def desired() -> Attributes:
+    """The desired attributes, on every server with a dyno."""
+    return {"drop_ins": ()}
