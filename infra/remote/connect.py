@@ -27,18 +27,10 @@ _PATIENCE = Target.connect_timeout
 def connect(target: Target, config: Path | None = None) -> fabric.Connection:
     """Log in to ``target``, on the way that ssh_config has for it. ``config`` is the only ssh_config to read, as with
     ``ssh -F``. Raises Unreachable with the cause and a hint."""
-<<<<<<< HEAD
     failure = f"cannot connect to {target.name} ({target.host})"
     for named in (target.key, target.known_hosts):
         if named is not None and named.exists() and not named.is_file():
             raise Unreachable(f"{failure}: {named} is not a regular file", "check ssh in dyno.yaml")
-=======
-    for named in (target.key, target.known_hosts):
-        if named is not None and named.exists() and not named.is_file():  # reading a pipe or a device would not end
-            raise Unreachable(
-                f"cannot connect to {target.name}: {named} is not a regular file", "check ssh in dyno.yaml"
-            )
->>>>>>> a1d2b7d (Bound and speed up the reading of hostile files and commands)
     try:
         hops = route(target, config)
         return _connected(target, hops)
