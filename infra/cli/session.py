@@ -134,7 +134,11 @@ def remember(ready: Prepared, *, ended: bool) -> None:
     if ready.destroy and ended and not ready.plan.unreachable and not ready.unseen:
         last_applied.write(ready.manifest, {})
     elif not ready.destroy:
-        holding = ready.plan.busy | ready.plan.left_on | set(ready.leaving if ready.plan.unreachable else ())
+        holding = (
+            ready.plan.busy
+            | ready.plan.left_on
+            | set(ready.leaving if ready.plan.unreachable or ready.plan.left_out else ())
+        )
         servers = last_applied.after(
             ready.manifest, ready.fleet.found, before, ready.forgotten, holding=holding, ended=ended
         )

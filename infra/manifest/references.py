@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import select
-import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.backings import SCHEMES, Service, Text, from_parts, from_url, variables
+from infra.manifest.command_output import read_output
 from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest, Reference, Value
 from infra.manifest.paths import resolve_path
@@ -118,35 +115,13 @@ def _from_command(argv: list[str], base: Path) -> str:
         )
     except OSError as error:
         raise Unresolved(f"from_command: cannot run {name}: {error.strerror}") from None
-    data, status = _output(process)
+    data, status = read_output(process, LARGEST, COMMAND_TIMEOUT)
     if status is None:
         raise Unresolved(f"from_command: {name} timed out after {COMMAND_TIMEOUT} s")
     if status != 0 and len(data) <= LARGEST:
         # The output is not shown: it may be a part of the secret.
         raise Unresolved(f"from_command: {name} failed with exit status {status}", "Run the command to see its output.")
     return _text(data, f"from_command: {name}")
-
-
-def _output(process: subprocess.Popen[bytes]) -> tuple[bytes, int | None]:
-    """What a command prints, up to one byte too much, and its exit status; None if its time is over. It ends with all
-    that it has started."""
-    deadline = time.monotonic() + COMMAND_TIMEOUT
-    data, status = bytearray(), None
-    with process, process.stdout or open(os.devnull, "rb") as stream:  # noqa: PTH123  # for mypy: it is a pipe
-        try:
-            while len(data) <= LARGEST and (left := deadline - time.monotonic()) > 0:
-                if not select.select([stream], [], [], left)[0]:
-                    break
-                piece = os.read(stream.fileno(), LARGEST + 1 - len(data))
-                if not piece:
-                    with suppress(subprocess.TimeoutExpired):
-                        status = process.wait(max(0.0, deadline - time.monotonic()))
-                    break
-                data += piece
-        finally:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-    return bytes(data), process.returncode if len(data) > LARGEST else status
 
 
 def _text(data: bytes, source: str) -> str:

@@ -23,7 +23,7 @@ from infra.model.resource import Change, Command
 from infra.plan.plan import Plan
 from infra.plan.upgrade import Build
 from infra.state import config
-from infra.state.vouching import ENOUGH, NOTHING, Known, agreeing, seal_settings
+from infra.state.vouching import NOTHING, Known, kept_settings
 
 # Each input line is a file: its name, a space, and the JSON; without JSON the file is removed. There is one name for an
 # incomplete file: if a power failure leaves it, the next record replaces it. A pending marker is only a name, as a file
@@ -247,7 +247,7 @@ def formation(
         servers=servers,
         spares=spares,
         settled=last.get("settled", {}) if build is None else build.settled(manifest.digest),
-        settings=config.document(manifest) if settled or in_force else _kept(last, facts, known),
+        settings=config.document(manifest) if settled or in_force else kept_settings(last, facts, known),
         routers=(
             {machines[name] for name in routing if name in machines}
             | {machine for machine in last.get("routers", ()) if not settled and machine in servers}
@@ -255,14 +255,6 @@ def formation(
         moving={} if settled else {**_unfinished(plan, last, placed), **_moving(plan, machines, placed)},
         leaving=leaving,
     )
-
-
-def _kept(last: Mapping[str, Any], facts: Mapping[str, Facts], known: Known) -> Mapping[str, Any] | None:
-    """The settings of the last apply. What only one of several servers says is not copied to the others."""
-    settings: Mapping[str, Any] | None = last.get("config")
-    metas = {name: server.meta for name, server in facts.items() if server.meta}
-    sure = len(metas) < ENOUGH or len(agreeing(settings, metas)) >= ENOUGH
-    return settings if sure or seal_settings(settings) in known.settings else None
 
 
 def _moving(plan: Plan, machines: Mapping[str, str], homes: Mapping[str, str]) -> dict[str, str]:

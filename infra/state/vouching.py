@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.fleet.facts import Facts
 from infra.model.release import Release
 
 ENOUGH = 2
@@ -88,6 +89,14 @@ def agreeing(settings: object, metas: Mapping[str, Mapping[str, Any]]) -> frozen
 def copied(release: Release, records: Mapping[str, Iterable[Release]], known: Known) -> bool:
     """Whether a record may be copied to a server that lacks it. A lie that is copied would have two servers."""
     return len(vouchers(release, records)) >= ENOUGH or seal(release) in known.releases
+
+
+def kept_settings(last: Mapping[str, Any], facts: Mapping[str, Facts], known: Known) -> Mapping[str, Any] | None:
+    """The settings of the last apply, to be written to all servers. What only one of several says is not copied."""
+    settings: Mapping[str, Any] | None = last.get("config")
+    metas = {name: server.meta for name, server in facts.items() if server.meta}
+    sure = len(metas) < ENOUGH or len(agreeing(settings, metas)) >= ENOUGH
+    return settings if sure or seal_settings(settings) in known.settings else None
 
 
 def _sha256(*parts: str) -> str:

@@ -259,7 +259,11 @@ class Simulation:
         if self.remembers and ready.destroy and report.ok and not (ready.plan.unreachable or ready.unseen):
             self.hint.pop(app, None)
         elif self.remembers and not ready.destroy:
-            holding = ready.plan.busy | ready.plan.left_on | set(ready.leaving if ready.plan.unreachable else ())
+            holding = (
+                ready.plan.busy
+                | ready.plan.left_on
+                | set(ready.leaving if ready.plan.unreachable or ready.plan.left_out else ())
+            )
             self.hint[app] = last_applied.after(
                 ready.manifest, found, before, ready.forgotten, holding=holding, ended=report.ok
             )

@@ -39,6 +39,7 @@ class World:
         self.simulation = Simulation(*HOSTS, cores=3)
         self.simulation.origin = Origin("example.org/shop", "", "dyno.yaml", "here", "/nowhere") if remembers else None
         self.simulation.remembers = remembers
+        self.believes = not remembers
         self.fleet = fleet = self.simulation.fleet
         self.wanted = Wanted()
         self.applies = 0
@@ -90,6 +91,10 @@ class World:
         self.wanted = self.wanted.mended()
         unknown = self._unknown()
         outcome = self._run(Run("over"))
+        if outcome.plan and any("is not logged in to" in str(why) for why in outcome.plan.unreachable.values()):
+            # A record that was not written again names a server that was emptied: the user believes it, as it is true.
+            self.believes = True
+            outcome = self._run(Run("over"))
         if outcome.code == UNREACHABLE and outcome.plan and not {*outcome.plan.unreachable} & {*self.wanted.servers}:
             # It left the manifest before it got another address: nobody can find it.
             gone = tuple(outcome.plan.unreachable)
@@ -188,7 +193,7 @@ class World:
                 self.watch.active = True
 
         # Another computer each time knows no server by itself, and its user believes what those of the manifest record.
-        trust = frozenset() if simulation.remembers else frozenset(self.wanted.servers)
+        trust = frozenset(self.wanted.servers) if self.believes else frozenset()
         options: dict[str, Callable[[], Outcome]] = {
             "apply": lambda: simulation.apply(manifest, trust=trust, stop=stop, before=between),
             "over": lambda: simulation.apply(manifest, trust=trust, stop=stop, before=between, over_rollback=True),
