@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path as File
 from typing import Any
@@ -26,7 +27,7 @@ MOST = 10000
 _HIDDEN = ("/home", "/root", "/tmp", "/var/tmp", "/run/user", "/app")  # noqa: S108  # names only
 """Directories that are hidden or replaced in the sandbox of a dyno."""
 
-_WRITTEN = ("/srv/dyno", "/var/lib/dynoctl", "/var/lib/dynoctl-volumes", "/dev", "/proc")
+_WRITTEN = re.compile(r"/(?:srv/dyno|var/lib/dynoctl[^/]*|dev|proc)(?=/)")
 """Directories whose files an app or a dyno writes. Others are checked on the servers."""
 
 
@@ -215,11 +216,11 @@ def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
     program = _map(data.get("ruby")).get("path")
     if isinstance(program, str):
         whole = posixpath.normpath(program)
-        written = next((path for path in _WRITTEN if whole.startswith(f"{path}/")), None)
+        written = _WRITTEN.match(whole)
         if written is not None:
             yield document.diagnostic(
                 ("ruby", "path"),
-                f"{program} is not a program of the server: apps write files in {written}",
+                f"{program} is not a program of the server: apps write files in {written[0]}",
                 expected="a program that root alone can change, such as /opt/ruby/bin/ruby",
             )
         hidden = next((path for path in _HIDDEN if whole.startswith(f"{path}/")), None)

@@ -12,6 +12,11 @@ from infra.model.shell import Sections
 from infra.remote.quote import PRELUDE, assign, sections
 from infra.remote.session import Session
 
+_OWN = ("salt", "kept", "plain")
+"""Variables of fragments that the program sets by itself."""
+
+_SALT = "dynoctl-observe"
+
 PATH = "/usr/local/sbin/dynoctl-observe-{app}"
 
 
@@ -31,10 +36,11 @@ def script(app: str, fragments: Mapping[str, Fragment], plain: frozenset[str]) -
     ]
     for name, fragment in fragments.items():
         parts.append(f"printf '\\n%s begin {name}\\n' \"$nonce\"\n(\n")
-        parts.append(assign({key: value for key, value in fragment.variables.items() if key not in ("salt", "kept")}))
+        parts.append(assign({key: value for key, value in fragment.variables.items() if key not in _OWN}))
         if "salt" in fragment.variables:
             parts.append("kept=/nonexistent\n")
-            parts.append("salt=dynoctl-observe\n" if name == "env_file" else "salt=$secret_salt\n")
+            # Only what is plain in the manifest is compared with a salt that the client knows.
+            parts.append(f"salt={_SALT}\n" if "plain" in fragment.variables else "salt=$secret_salt\n")
         parts.append(fragment.script)
         parts.append(f') 2>&1\nprintf \'\\n%s end {name} %d\\n\' "$nonce" "$?"\n')
     parts.append("printf '%s done\\n' \"$nonce\"\n}\n")

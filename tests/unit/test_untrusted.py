@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -164,3 +165,21 @@ def test_the_command_line_prints_both(project: Path) -> None:
     assert base64.b64encode(hashlib.sha256(program.encode()).digest()).decode() in rule
     assert CliRunner().invoke(app, ["sudoers", "--program"]).exit_code != 0
     assert shlex.split(rule.splitlines()[-1])[-1] == ""
+
+
+def test_the_program_digests_secrets_with_a_salt_that_is_not_shown(project: Path, tmp_path: Path) -> None:
+    """It is run here, with its directories replaced, on an env file that has secrets and plain variables."""
+    program = read_only_program(manifest.read(project / "dyno.yaml"), Everything())
+    files = tmp_path / "etc/shop"
+    files.mkdir(parents=True)
+    (files / "web.1.env").write_text('A="4711"\nPLAIN="info"\nLANG="C.UTF-8"\n')
+    program = program.replace("/etc/dyno/", f"{tmp_path}/etc/")
+    (tmp_path / "program").write_text(program)
+    argv = ["sh", str(tmp_path / "program")]
+    outputs = [subprocess.run(argv, capture_output=True, text=True, check=False).stdout for _ in range(2)]
+    keys = [dict(line.split(" ")[1:] for line in found.splitlines() if line.startswith("key ")) for found in outputs]
+    assert keys[0]["PLAIN"] == hashlib.sha256(b'dynoctl-observePLAIN="info"').hexdigest() == keys[1]["PLAIN"]
+    assert keys[0]["A"] != keys[1]["A"], "the salt is another one each time"
+    for output in outputs:
+        for salt in ("", "-", "dynoctl-observe", *re.findall(r"\S+", output)):
+            assert hashlib.sha256(f'{salt}A="4711"'.encode()).hexdigest() not in output
