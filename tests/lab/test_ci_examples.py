@@ -177,6 +177,7 @@ def test_gitlab_ci(app: Project, observed: dict[str, str]) -> None:
     assert "merge_request" not in str([pipeline["plan"]["rules"], pipeline["apply"]["rules"]])
     (app.directory / "bin").mkdir()
     (app.directory / "bin/ssh").symlink_to(f"{observed['PATH']}/ssh")
+    app.manifest["env"]["NEW"] = "value"
     app.dynoctl("validate")
     server = HTTPServer(("127.0.0.1", 0), Notes)
     server.notes = []  # type: ignore[attr-defined]
