@@ -30,7 +30,9 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def prepare() -> None:
-    """Make the standard streams safe to write to. Idempotent."""
+    """Make the standard streams safe to write to: for any text, in any locale, and for terminals. Idempotent."""
+    from infra.views.gate import Gate
+
     codecs.register_error(_NAME, _replaced)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
@@ -40,6 +42,8 @@ def prepare() -> None:
             setattr(sys, name, stream)
         if number and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_NAME)
+        if number and not isinstance(stream, Gate):
+            setattr(sys, name, Gate(stream))
 
 
 def _open_null(number: int) -> None:

@@ -69,10 +69,10 @@ def top(
 
         typer.echo(json_text.indented(view.document(samples)))
     else:
-        from rich.console import Console
+        from infra.views.gate import console
 
-        console = Console(width=200, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
-        typer.echo(view.plain(model.app.name, samples, datetime.now(), console))
+        terminal = console(width=200, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
+        typer.echo(view.plain(model.app.name, samples, datetime.now(), terminal))
     unreachable = [sample for sample in samples if sample.unreachable or sample.vitals is None]
     for sample in unreachable:
         typer.echo(f"error: {sample.unreachable or f'{sample.server}: timed out after {PATIENCE} s'}", err=True)
@@ -90,17 +90,17 @@ def _wait_for_two_samples(monitor: Monitor) -> None:
 
 
 def _live(app: str, monitor: Monitor, *, color: bool) -> None:
-    from rich.console import Console
     from rich.live import Live
 
+    from infra.views.gate import behind, console
     from infra.views.top import screen
 
-    console = Console(color_system="auto" if color else None)
+    terminal = console(file=behind(sys.stdout), color_system="auto" if color else None)
     try:
-        with _keys() as keys, Live(console=console, screen=True, auto_refresh=False) as live:
+        with _keys() as keys, Live(console=terminal, screen=True, auto_refresh=False) as live:
             while True:
                 live.update(
-                    screen(app, monitor.last_samples(), datetime.now(), console.width, console.height), refresh=True
+                    screen(app, monitor.last_samples(), datetime.now(), terminal.width, terminal.height), refresh=True
                 )
                 if keys(0.5) in ("q", "Q"):
                     return

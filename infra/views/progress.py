@@ -46,10 +46,12 @@ class LiveProgress:
         self._spinner = "dots" if "utf" in (sys.stderr.encoding or "").lower() else "line"
 
     def __enter__(self) -> LiveProgress:
-        from rich.console import Console
         from rich.live import Live
 
-        self._live = Live(self._table(), console=Console(stderr=True), refresh_per_second=12, transient=True)
+        from infra.views.gate import behind, console
+
+        terminal = console(file=behind(sys.stderr))
+        self._live = Live(self._table(), console=terminal, refresh_per_second=12, transient=True)
         self._live.start()
         return self
 

@@ -37,8 +37,12 @@ def clean(text: str) -> str:
 def printable(text: str) -> str:
     """``text`` with control characters escaped, as text of a server or an app must not control the terminal, and with
     the commands of CI logs escaped: ``::error::`` at the start of a line, ``##[...]`` and ``##vso[...]`` anywhere."""
-    text = "".join(c if c in "\n\t" or (c.isprintable()) else f"\\x{ord(c):02x}" for c in text)
+    text = "".join(c if c in "\n\t" or c.isprintable() else _escaped(ord(c)) for c in text)
     return _COMMAND.sub(lambda found: found[0][:-1] + f"\\x{ord(found[0][-1]):02x}", text)
+
+
+def _escaped(number: int) -> str:
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def one_line(text: str) -> str:

@@ -295,7 +295,7 @@ def use_facts(found: Facts) -> None:
     inventory.leaving_targets(manifest, {"grid-1": found})
     inventory.spare_targets(manifest, {"grid-1": found})
     with suppress(ValueError):
-        config.restored(manifest, meta.get("config") or {})
+        config.restored(manifest, meta.get("config") or {}, identity.recorded_connections(meta))
     use_releases(found.releases)
     use_holder(found.holder)
     for route in found.routes:
