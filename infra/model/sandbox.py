@@ -14,24 +14,15 @@ _RUN_SYSTEMD = "/run/systemd"
 # The rest says which units there are, with their command lines, or speaks to systemd.
 _KEPT = tuple(f"-{_RUN_SYSTEMD}/{name}" for name in ("journal", "resolve", "userdb"))
 
-# All of /proc that tells about the server and that no gem is known to read. What is left shows the processors, memory
-# and load; `ProtectProc=` hides processes, and `ProtectKernelTunables=` more.
-_PROC = (
-    *("acpi", "buddyinfo", "bus", "cmdline", "config.gz", "consoles", "crypto", "device-tree", "diskstats", "dma"),
-    *("driver", "execdomains", "fs", "interrupts", "iomem", "ioports", "irq", "key-users", "keys", "kmsg"),
-    *("kpagecgroup", "kpagecount", "kpageflags", "latency_stats", "locks", "mdstat", "misc", "modules", "mtrr"),
-    *("pagetypeinfo", "partitions", "sched_debug", "schedstat", "scsi", "slabinfo", "softirqs", "swaps"),
-    *("sysvipc", "timer_list", "timer_stats", "tty", "vmallocinfo", "zoneinfo"),
-)
+# What in /proc tells how the server is set up. Each path is a mount more at every start, so what only counts is left:
+# processors, memory, load, disks. `ProtectProc=` hides processes, and `ProtectKernelTunables=` symbols and memory.
+_PROC = ("cmdline", "config.gz", "key-users", "keys", "locks", "modules")
 
 _HIDDEN = (
     paths.HIDDEN,
-    "-/run/dbus",
-    "-/run/lock",
-    "-/run/snapd.socket -/run/snapd-snap.socket",
-    # The units and routes of other apps: names, addresses and variables that are no secrets.
-    f"-/etc/systemd -{paths.VOLUMES} -/srv/dyno",
-    "-/sys/fs/cgroup -/run/log -/var/log/journal -/etc/sudoers.d",
+    "-/run/dbus -/run/lock -/run/snapd.socket -/run/snapd-snap.socket",
+    # The units of other apps: names, addresses and variables that are no secrets.
+    "-/etc/systemd -/srv/dyno -/sys/fs/cgroup",
     " ".join(f"-/proc/{name}" for name in _PROC),
 )
 
@@ -85,7 +76,7 @@ SANDBOX: dict[str, str] = {
     "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777\n"  # noqa: S108  # a tmpfs of its own
     f"{_RUN_SYSTEMD}:ro,nosuid,nodev,noexec,size=64k,mode=0755",
     "BindReadOnlyPaths": " ".join(_KEPT),
-    "InaccessiblePaths": "\n".join((*_HIDDEN, "-/etc/dynoctl")),
+    "InaccessiblePaths": "\n".join(_HIDDEN),
     "UMask": "0077",
 }
 """Directives of ``[Service]``, scored by ``systemd-analyze security``; see docs/explanation/security.md."""
@@ -120,9 +111,8 @@ ROUTER: dict[str, str] = {
     # It sets its own limits, and tells systemd when it is ready.
     "SystemCallFilter": "\n".join((_CALLS[0], _CALLS[1].replace(" @resources", ""), *_CALLS[2:])),
     "BindReadOnlyPaths": f"{SANDBOX['BindReadOnlyPaths']} -{_RUN_SYSTEMD}/notify",
-    "InaccessiblePaths": "\n".join(_HIDDEN),
 }
-"""For a router: it listens on ports below 1024, and reads its configuration."""
+"""For a router: it listens on ports below 1024."""
 
 SINCE: dict[str, int] = {"PrivateIPC": 248, "SocketBindDeny": 250, "SocketBindAllow": 250}
 """Settings that versions of systemd from 247 on do not all know. A unit file may have them; ``systemd-run`` fails."""

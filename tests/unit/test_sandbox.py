@@ -55,7 +55,7 @@ def test_the_routers_differ_where_they_must() -> None:
         unit = ini.parse(assembly.unit(kind))
         differing = {key for key, value in SANDBOX.items() if unit[f"Service.{key}"] != value}
         less = {"CapabilityBoundingSet", "AmbientCapabilities", "PrivateUsers", "SystemCallFilter"}
-        assert differing == less | {"BindReadOnlyPaths", "InaccessiblePaths"}
+        assert differing == less | {"BindReadOnlyPaths"}
 
 
 def test_a_build_has_what_systemd_run_knows() -> None:

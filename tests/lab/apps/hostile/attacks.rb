@@ -50,17 +50,17 @@ module Attacks
   ].freeze
 
   LISTS = %w[
-    /etc/dyno /etc/dynoctl /etc/systemd /etc/ssl/private /etc/sudoers.d /root /home /run/dynoctl /run/systemd/transient
-    /run/systemd/system /run/systemd/units /run/systemd/generator /run/dbus /run/lock /run/log/journal /srv/dyno
+    /etc/dyno /etc/dynoctl /etc/systemd /etc/ssl/private /root /home /run/dynoctl /run/systemd/transient
+    /run/systemd/system /run/systemd/units /run/systemd/generator /run/dbus /run/lock /srv/dyno
     /sys/fs/cgroup /var/lib/dynoctl /var/lib/dynoctl-router /var/lib/dynoctl-volumes /var/lib/private
-    /var/log/journal /var/spool/cron/crontabs /proc/1/fd /proc/1/root /proc/1/ns /proc/bus /proc/driver /proc/irq
+    /var/spool/cron/crontabs /proc/1/fd /proc/1/root /proc/1/ns
   ].freeze
 
   READS = %w[
     /etc/shadow /etc/gshadow /etc/sudoers /etc/ssh/ssh_host_ed25519_key /etc/ssh/ssh_host_rsa_key /etc/machine-id.x
     /proc/1/environ /proc/1/cmdline /proc/1/maps /proc/1/mem /proc/kcore /proc/kmsg /proc/keys /proc/key-users
-    /proc/cmdline /proc/config.gz /proc/modules /proc/iomem /proc/interrupts /proc/slabinfo /proc/sched_debug
-    /proc/timer_list /proc/vmallocinfo /proc/partitions /proc/diskstats /proc/swaps /proc/locks /proc/mdstat
+    /proc/cmdline /proc/config.gz /proc/modules /proc/slabinfo /proc/sched_debug
+    /proc/timer_list /proc/vmallocinfo /proc/locks
     /dev/mem /dev/kmem /dev/port /dev/kmsg /dev/sda /dev/vda /dev/nvme0n1 /dev/loop-control /dev/loop0 /dev/fuse
     /dev/net/tun /dev/kvm /dev/rtc0 /dev/uinput /dev/mapper/control /dev/vsock /dev/vhost-net /dev/tty1
     /var/log/syslog /var/log/auth.log /run/utmp.x /run/systemd/private
@@ -72,7 +72,10 @@ module Attacks
     /proc/self/gid_map /proc/self/setgroups /proc/1/oom_score_adj /proc/1/mem /sys/kernel/uevent_helper
     /sys/power/state /sys/kernel/mm/transparent_hugepage/enabled /etc/passwd /etc/hosts /etc/resolv.conf
     /etc/ld.so.preload /etc/crontab /app/config.ru /app/.dynoctl/config.ru /app/attacks.rb /usr/bin/ruby /bin/sh
-    /run/systemd/journal/socket /run/systemd/notify
+    /run/systemd/journal/socket /run/systemd/notify /proc/sys/fs/suid_dumpable /proc/sys/kernel/randomize_va_space
+    /proc/sys/kernel/dmesg_restrict /proc/sys/net/core/somaxconn /proc/sys/user/max_user_namespaces
+    /proc/irq/default_smp_affinity /sys/module/kernel/parameters/panic /proc/sys/vm/drop_caches
+    /proc/sys/kernel/kptr_restrict /proc/sys/kernel/unprivileged_bpf_disabled
   ].freeze
 
   CONNECTS = %w[
