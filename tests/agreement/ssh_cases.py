@@ -142,6 +142,8 @@ KEYS = (
     yes("an expired certificate, then a key", MAIN + "  IdentityFile <dir>/expired\n", key="ed"),
     with_key("a certificate in the agent", "IdentityAgent <agent_certificate>", "carried"),
     with_key("an RSA key that is too small before", "RequiredRSASize 4096\nIdentityFile <dir>/rsa", "ed"),
+    with_key("a key of the agent for this host", "IdentityAgent <agent_bound>", "agent"),
+    with_key("a key of the agent for another host", "IdentityAgent <agent_elsewhere>", "ed"),
     without_login("no public keys", "PubkeyAuthentication no"),
     without_login("only passwords", "PreferredAuthentications password"),
     without_login("an algorithm for another key", "PubkeyAcceptedAlgorithms rsa-sha2-512"),
