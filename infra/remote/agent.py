@@ -6,7 +6,7 @@ import socket
 import struct
 from types import TracebackType
 
-_LIST, _LISTED, _SIGN, _SIGNED = 11, 12, 13, 14
+_LIST, _LISTED, _SIGN, _SIGNED, _EXTENSION = 11, 12, 13, 14, 27
 _LARGEST = 256 << 10
 """Bytes of an answer. OpenSSH's agent has the same limit."""
 
@@ -43,6 +43,14 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._socket.close()
+
+    def bind(self, host_key: bytes, session: bytes, signature: bytes) -> None:
+        """Tell which connection this is, as OpenSSH does: keys may be for some hosts only (``ssh-add -h``). An agent
+        that does not know this extension has no such keys."""
+        message = bytes([_EXTENSION]) + b"".join(
+            _packed(part) for part in (b"session-bind@openssh.com", host_key, session, signature)
+        )
+        self._ask(message + b"\0", _PATIENCE)
 
     def keys(self) -> list[tuple[bytes, str]]:
         """The public keys and certificates that the agent holds, and their comments."""

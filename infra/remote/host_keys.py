@@ -99,6 +99,7 @@ class HostKeys:
         names = [self.settings.known_name]
         if not self.settings.host_key_alias and self.settings.port != SSH_PORT:
             names.append(self.settings.host)  # OpenSSH looks without the port, too, but takes only a match from there
+        self._check_revoked(list(known_hosts.entries(self.files, names[0])), key, certificate)
         for name in names if certificate else ():
             entries = list(known_hosts.entries(self.files, name))
             if self._vouched(certificate, entries):
@@ -108,15 +109,13 @@ class HostKeys:
         for place, name in enumerate(names):
             entries = list(known_hosts.entries(self.files, name))
             plain = [entry for entry in entries if not entry.marker]
-            if place == 0:
-                self._check_revoked(entries, key, certificate)
             if any(entry.blob == key for entry in plain):
                 self._check_revoked(entries, key, certificate)
                 return
             if place == 0:
                 others = plain
-                if any(entry.type == type_of(key) for entry in plain):
-                    break  # this name has another key of the type: it changed
+                if plain:
+                    break  # the name with the port has other keys, of any type: as OpenSSH, it changed
         raise self._rejected(key, others)
 
     def _vouched(self, certificate: Certificate | None, entries: Sequence[Entry]) -> bool:
@@ -185,8 +184,8 @@ class HostKeys:
         if others:
             listed = ", ".join(f"{entry.type} {fingerprint(entry.blob)} ({entry.where})" for entry in others[:3])
             return HostKeyRejected(
-                f"unknown host key: the server has {shown}, and known_hosts has other types of keys for {name}: "
-                f"{listed}{notes}",
+                f"host key verification failed: the server has {shown}, and known_hosts has only other types of keys "
+                f"for {name}: {listed}; the server has a new key, or the connection is intercepted{notes}",
                 self._add(key),
             )
         files = " or ".join(str(file) for file in self.settings.known_hosts) or "any file (UserKnownHostsFile is none)"

@@ -72,7 +72,7 @@ def transport() -> type[Any]:
         """Offers the host key algorithms that it is told to, keeps what the server sent as its key, and remembers why
         the server ended the connection or did not open a channel."""
 
-        sent_key = b""
+        sent_key = sent_signature = b""
         ended = open_failure = ""
 
         def __init__(self, sock: Any, offered: tuple[str, ...], **options: Any) -> None:
@@ -90,7 +90,8 @@ def transport() -> type[Any]:
 
         def _verify_key(self, host_key: bytes, sig: bytes) -> None:
             super()._verify_key(host_key, sig)
-            self.sent_key = self.sent_key or host_key
+            if not self.sent_key:
+                self.sent_key, self.sent_signature = host_key, sig
 
         def _parse_disconnect(self, message: paramiko.Message) -> None:
             message.get_int()
@@ -160,6 +161,8 @@ class Login:
         found: list[Identity] = []
         if self._settings.publickey:
             try:
+                if agent is not None:
+                    agent.bind(transport.sent_key, transport.session_id, transport.sent_signature)
                 found, skipped = identities(self._settings, agent)
                 self._skipped += skipped
             except AgentError as error:
@@ -202,7 +205,7 @@ class Login:
                     return answer
             signature = identity.signature(
                 _signed(transport.session_id, self._settings.user, algorithm, blob),
-                algorithm.removesuffix(SUFFIX) + ("@openssh.com" if algorithm.startswith("sk-") else ""),
+                algorithm.removesuffix(SUFFIX),
                 agent,
             )
             return str(

@@ -143,31 +143,38 @@ def server(yard: Yard, name: str, host_keys: tuple[str, ...], *lines: str) -> It
             except OSError:
                 assert process.poll() is None, (yard.path / f"{name}.log").read_text()
                 assert time.monotonic() < deadline, "sshd does not listen"
+                time.sleep(0.01)
         yield port
     finally:
         process.terminate()
         process.wait()
 
 
+def listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(path) == 0
+
+
 @contextmanager
-def agent(yard: Yard, name: str, *keys: str) -> Iterator[str]:
-    """An agent that holds ``keys``. The private halves of those that are not encrypted are removed from the disk."""
+def agent(yard: Yard, name: str, *keys: str, options: tuple[str, ...] = ()) -> Iterator[str]:
+    """An agent that holds ``keys``."""
     path = yard.agents[name] = str(yard.path / f"{name}.agent")
     process = subprocess.Popen(
         [program("ssh-agent", "openssh-client"), "-D", "-a", path], stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
         deadline = time.monotonic() + DEADLINE
-        while not Path(path).exists():
+        while not listens(path):
             assert time.monotonic() < deadline, "ssh-agent does not listen"
             assert process.poll() is None
+            time.sleep(0.01)
         ask = yard.path / "askpass"
         ask.write_text("#!/bin/sh\necho secret\n")
         ask.chmod(0o755)
         environment = {**os.environ, "SSH_AUTH_SOCK": path, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
         files = [str(yard.path / key) for key in keys]
         done = subprocess.run(
-            [program("ssh-add", "openssh-client"), "-q", *files], env=environment, capture_output=True
+            [program("ssh-add", "openssh-client"), "-q", *options, *files], env=environment, capture_output=True
         )
         assert done.returncode == 0, done.stderr.decode()
         yield path

@@ -98,6 +98,10 @@ def yard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Yard]:
         stack.enter_context(agent(yard, "all", "agent", "locked"))
         stack.enter_context(agent(yard, "many", *(f"many{number}" for number in range(4))))
         stack.enter_context(agent(yard, "certificate", "carried"))
+        (path / "destinations").write_text(yard.fill("main-host <key_host_ed>\nother-host <key_stranger>\n"))
+        for name, host in (("bound", "main-host"), ("elsewhere", "other-host")):
+            options = ("-H", str(path / "destinations"), "-h", host)
+            stack.enter_context(agent(yard, name, "agent", options=options))
         (path / "agent").unlink()
         for name, text in (
             ("included", "Host main\n  HostName 127.0.0.1\n  Port <port_main>\n"),

@@ -161,6 +161,22 @@ def test_an_agent_that_talks_nonsense(answer: bytes, tmp_path: Path) -> None:
         Agent(str(tmp_path / "missing"))
 
 
+class Agents:
+    """An agent with a security key."""
+
+    blob = b"".join(len(part).to_bytes(4, "big") + part for part in (b"sk-ssh-ed25519@openssh.com", b"x" * 32, b"ssh:"))
+
+    def bind(self, *_: bytes) -> None:
+        pass
+
+    def keys(self) -> list[tuple[bytes, str]]:
+        return [(self.blob, "a security key")]
+
+    def sign(self, blob: bytes, data: bytes, algorithm: str) -> bytes:
+        assert blob == self.blob and b"session" in data
+        return b"signature"
+
+
 class Server:
     """The transport of a server that answers logins from a list."""
 
@@ -168,6 +184,7 @@ class Server:
     server_extensions = {"server-sig-algs": b"rsa-sha2-256"}  # noqa: RUF012
     session_id = b"session"
     ended = ""
+    sent_key = sent_signature = b""
 
     def __init__(self, *answers: str, methods: tuple[str, ...] = ("publickey",)) -> None:
         self.answers, self.asked = list(answers), list[str]()
@@ -247,3 +264,16 @@ def test_without_a_key_the_server_is_asked_what_it_accepts() -> None:
         "PKCS11Provider /x.so of ssh_config is not used"
         in refused(Server("failed"), not_used=("PKCS11Provider /x.so",)).summary
     )
+
+
+def test_a_security_key_of_the_agent_is_touched_only_for_a_server_that_takes_it() -> None:
+    for answers, asked in ((["failed"], 1), (["fine", "success"], 2)):
+        server = Server(*answers)
+        try:
+            login = Login(settings(), 5)
+            server.begin_login(5)
+            login._try_all(server, Agents())  # type: ignore[arg-type]
+        except LoginRefused as error:
+            assert "a security key (SHA256:" in error.summary
+        kind = "publickey sk-ssh-ed25519@openssh.com"
+        assert server.asked == [kind, f"{kind} signed"][:asked]
