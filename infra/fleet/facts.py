@@ -95,7 +95,7 @@ class Facts:
 
 def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     """The meta record with the highest serial; {} if there is none."""
-    metas = sorted((facts.meta for facts in found if facts.meta), key=meta_record.serial_of, reverse=True)
+    metas = sorted((facts.meta for facts in found if facts.meta), key=meta_record.order, reverse=True)
     if len(metas) > 1 and meta_record.serial_of(metas[0]) > meta_record.serial_of(metas[1]) + release.FAR:
         return metas[1]  # no server missed so many applies: with such a serial, it would decide for ever
     return metas[0] if metas else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -49,6 +50,12 @@ def serial_of(meta: Mapping[str, Any]) -> int:
     """The serial of a meta record; 0 if it has none."""
     serial = meta.get("serial")
     return serial if isinstance(serial, int) else 0
+
+
+def order(meta: Mapping[str, Any]) -> tuple[int, str, str]:
+    """A sort key: the newest record last. Servers that were installed anew while others were away may have another one
+    with the same serial: then it is the later one, whatever the order of the servers."""
+    return (serial_of(meta), str(meta.get("when", "")), json.dumps(meta, sort_keys=True))
 
 
 def is_machine(value: object) -> bool:

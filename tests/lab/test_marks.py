@@ -158,7 +158,7 @@ def test_what_is_set_on_the_slice_is_drift_and_goes(app: Project, fleet: Any) ->
         fleet,
         f"""
         systemctl set-property dyno-marks.slice TasksMax=77
-        mkdir -p {shared}; printf '[Slice]\nCPUQuota=10%\n' > {shared}/x.conf; systemctl daemon-reload
+        mkdir -p {shared}; printf '[Slice]\nCPUQuota=10%%\n' > {shared}/x.conf; systemctl daemon-reload
         """,
     )
     try:

@@ -19,6 +19,9 @@ SHARED = 0.25
 SKEWED = 0.1
 """The part of the lives in which the clock of one server is wrong until all have settled."""
 
+AS_RUNNING = 0.3
+"""The part of the lives in which half of the commands are some that act on what runs."""
+
 EXCHANGES = 140
 """A large apply has about so many."""
 
@@ -110,7 +113,22 @@ def operations(seed: int) -> list[Operation]:
     if chance.random() < 0.3:
         at = chance.randint(0, len(life))
         life[at:at] = _bad_release(chance)
+    # Draws of their own, so that the other lives are as they were.
+    running = random.Random(f"running {seed}")
+    if running.random() < AS_RUNNING:
+        life = [_as_running(running, one) if isinstance(one, Run) and running.random() < 0.5 else one for one in life]
     return begun + life
+
+
+def _as_running(chance: random.Random, run: Run) -> Run:
+    """A command that acts on what runs, in the place of another one."""
+    names = {
+        "scale": (chance.choice(("web", "worker")), str(chance.randint(1, 4))),
+        "evacuate as running": (chance.choice(HOSTS),),
+        "roll back as running": (),
+    }
+    command = chance.choice(tuple(names))
+    return replace(run, command=command, names=names[command], stop=0, between=None)
 
 
 def _bad_release(chance: random.Random) -> list[Operation]:

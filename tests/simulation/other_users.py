@@ -23,7 +23,7 @@ def check_rollback(world: World, run: Run, outcome: Outcome, *, known: bool) -> 
     """Nothing but a decision brings back what was rolled back from."""
     before, wanted = world.watch.before.running, release_of(world.wanted)
     ours = {release for (_, unit), release in before.items() if is_ours(unit)}
-    if run.command == "rollback":
+    if run.command in ("rollback", "roll back as running"):
         # One to a release that runs the same as now goes on with that.
         back = outcome.plan is not None and outcome.plan.release is not None and outcome.plan.release.of > 0
         well = back and outcome.code == OK and outcome.report is not None and ours == {wanted}

@@ -12,9 +12,9 @@ from infra.manifest.model import Reference
 from infra.views import plan_json, plan_markdown, plan_text
 from infra.views.style import Style
 from tests.simulation.app import deployed, running
+from tests.simulation.as_running import act
 from tests.simulation.faults import Kind
 from tests.simulation.harness import KILLED, Simulation, manifest
-from tests.simulation.test_running_release import act
 
 HELD = "v3, a rollback from v2 to v1 by "
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -19,38 +18,10 @@ from infra.manifest.model import DynoType, Manifest, Reference, Rollout, Server
 from infra.plan.selection import Selection
 from infra.state import releases
 from tests.simulation.app import BAD, deployed, running
+from tests.simulation.as_running import act, go_back
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, KILLED, REGISTRY, Outcome, Simulation, manifest
+from tests.simulation.harness import APP, KILLED, REGISTRY, Outcome, manifest
 from tests.simulation.invariants import upstreams
-
-
-def act(fleet: Simulation, tree: Manifest, counts: Mapping[str, int] | None = None, **asked: Any) -> Outcome:
-    """As ``infra.cli.session`` prepares ``scale`` and ``--evacuate``."""
-
-    def plan(_: Manifest, **options: Any) -> Any:
-        with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
-            trust = releases.Trust(fleet.known, asked.get("trust", frozenset()))
-            found = releases.running(APP, targets(tree), REGISTRY.fits, {}, trust)
-        assert found is not None
-        model, request = engine.request(tree, engine.Running(*found), REGISTRY, Request(**asked), counts or {})
-        return prepare(model, REGISTRY, request, connect=fleet.fleet.connect)
-
-    with mock.patch.object(fleet, "plan", plan):
-        return fleet.apply(tree)
-
-
-def go_back(fleet: Simulation, tree: Manifest, name: str | None = None, **asked: Any) -> Outcome:
-    """As ``infra.cli.session`` prepares ``rollback``."""
-
-    def plan(_: Manifest, **options: Any) -> Any:
-        with mock.patch("infra.fleet.ask.Session", fleet.fleet.connect):
-            trust = releases.Trust(fleet.known, asked.get("trust", frozenset()))
-            stored, meta = releases.stored(APP, name, targets(tree), REGISTRY.fits, {}, trust)
-        model, request = engine.rollback(tree, stored, meta, Request(**asked))
-        return prepare(model, REGISTRY, request, connect=fleet.fleet.connect)
-
-    with mock.patch.object(fleet, "plan", plan):
-        return fleet.apply(tree)
 
 
 def notes(outcome: Outcome) -> str:

@@ -9,9 +9,9 @@ import pytest
 from infra.errors import OK, REJECTED, UNREACHABLE
 from infra.plan.selection import Selection
 from tests.simulation.app import BAD, deployed, running
+from tests.simulation.as_running import act, go_back
 from tests.simulation.faults import Kind
 from tests.simulation.harness import Simulation, manifest
-from tests.simulation.test_running_release import act, go_back
 
 ALL = ("s1", "s2", "s3")
 

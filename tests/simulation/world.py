@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from infra.engine.prepared import Prepared
-from infra.errors import OK, UNREACHABLE
+from infra.errors import ERROR, OK, UNREACHABLE
 from infra.fleet.facts import newest_meta
+from infra.manifest.model import Manifest
 from infra.model.origin import Origin
 from infra.plan.selection import Selection
 from tests.simulation import other_users
 from tests.simulation import wanted as words
+from tests.simulation.as_running import act, go_back
 from tests.simulation.harness import APP, KILLED, Outcome, Simulation
 from tests.simulation.invariants import Watch, check_outcome, check_running, check_settled, snapshot
 from tests.simulation.neighbour import OTHER, of_other, other_app
@@ -170,7 +172,7 @@ class World:
         self.watch.begin(before, self.wanted, guarded, calm=not run.faults and run.between is None)
         self.watch.ends_runs = run.command == "end"
         self.watch.given_up = self.forgotten | self._unknown()
-        if run.command in ("evacuate", "forget"):
+        if run.command in ("evacuate", "forget", "evacuate as running"):
             self.watch.given_up |= {server.machine_id for name, server in self.named.items() if name in run.names}
             self.watch.evacuated |= {
                 server.machine_id for name in self.wanted.servers if name in run.names and (server := self.called(name))
@@ -203,6 +205,9 @@ class World:
             "forget": lambda: simulation.apply(manifest, trust=trust, forget=frozenset(run.names)),
             "rollback": lambda: simulation.rollback(manifest),
             "restart": lambda: simulation.restart(manifest, *run.names),
+            "scale": lambda: self._scale(manifest, run, trust),
+            "evacuate as running": lambda: act(simulation, manifest, trust=trust, evacuate=frozenset(run.names)),
+            "roll back as running": lambda: go_back(simulation, manifest, trust=trust),
             "destroy": lambda: simulation.destroy(manifest, trust=trust),
             "end": lambda: simulation.destroy(manifest, trust=trust, end_runs=True),
         }
@@ -223,6 +228,19 @@ class World:
             other_users.check_stale(self, run, outcome)
         if self._whole(run, outcome):
             check_running(fleet, self.wanted, outcome, self.forgotten | self._unknown())
+        return outcome
+
+    def _scale(self, manifest: Manifest, run: Run, trust: frozenset[str]) -> Outcome:
+        """``dynoctl scale`` of the type and to the number in the names; it edits the manifest, too."""
+        key, number = run.names[0], int(run.names[1])
+        if key not in manifest.dynos:
+            return Outcome(ERROR)
+        scaled = replace(self.wanted, **{key: number})
+        edited = (manifest.digest, scaled.manifest().digest)
+        outcome = act(self.simulation, manifest, {key: number}, trust=trust, edited=edited)
+        if outcome.report is not None or outcome.code == OK:
+            self.rolled_back = scaled if self.rolled_back == self.wanted else self.rolled_back
+            self.wanted = scaled
         return outcome
 
     def _whole(self, run: Run, outcome: Outcome) -> bool:

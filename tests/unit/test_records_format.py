@@ -12,6 +12,7 @@ import pytest
 from infra import __version__
 from infra.errors import DynoctlError, NewerRecords, Unreachable
 from infra.fleet import facts as server_facts
+from infra.fleet import meta_record
 from infra.fleet.meta_record import RECORDS_FORMAT
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.model.provider import Fragment, Scope
@@ -103,3 +104,9 @@ def test_nothing_is_planned_around_a_server_with_newer_records() -> None:
 def test_a_newer_release_is_refused_with_both_versions() -> None:
     with pytest.raises(DynoctlError, match=rf"v7: format 9, and dynoctl {__version__} reads format 1"):
         release_body.unpack(7, '{"version": 9}', lambda version, requirement: True)
+
+
+def test_two_records_with_one_serial_have_one_order() -> None:
+    """The plan took one of them, and the records the other: each plan changed the address of every dyno again."""
+    first, second = ({"serial": 2, "when": f"2026-11-2{day}", "dynos": {}, "servers": {}} for day in (1, 2))
+    assert max((first, second), key=meta_record.order) == max((second, first), key=meta_record.order) == second
