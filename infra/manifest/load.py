@@ -69,6 +69,8 @@ def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Docume
     node = _compose(text, document)
     builder = Builder(document)
     document.data = builder.build(node, ())
+    if document.data is None:  # the whole has a tag, which is an error of its own
+        document.data = {}
     document.secrets += masking.marks(document)
     return document, builder.problems()
 

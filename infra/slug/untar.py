@@ -68,10 +68,10 @@ def unpack(stream: IO[bytes], target: Path) -> None:
                     with path.open("wb") as file:
                         shutil.copyfileobj(source, file)
                     path.chmod(0o755 if member.mode & 0o100 else 0o644)
+        for path, destination in links:
+            path.symlink_to(destination)
     except (tarfile.TarError, EOFError, ValueError, OSError, RecursionError) as error:
         raise DynoctlError(f"invalid tar from the builder: {error}") from None
-    for path, destination in links:
-        path.symlink_to(destination)
 
 
 def _inside(target: Path, name: str) -> Path:

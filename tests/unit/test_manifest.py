@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import ManifestInvalid
-from infra.manifest import read
+from infra.manifest import check, read
 from infra.manifest.model import Manifest, Map, Reference, Use
 from infra.manifest.references import resolve_environment
 from infra.sensitive import Sensitive
@@ -172,6 +172,14 @@ def test_an_invalid_secret_url_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ManifestInvalid) as caught:
         resolve_environment(manifest(BASE + "database: {adapter: postgresql, url: {from_env: DB}}\n"))
     assert "hunter2" not in repr(caught.value.diagnostics)
+
+
+def test_a_tag_on_the_whole_file() -> None:
+    Path("dyno.staging.yaml").write_text("!env: {A: b}\n")
+    Path("dyno.yaml").write_text(BASE)
+    assert "the tag !env: is not allowed" in [error.summary for error in check(Path("dyno.yaml"), "staging")[1]]
+    Path("dyno.yaml").write_text("!x {version: 1}\n")
+    assert "the tag !x is not allowed" in [error.summary for error in check(Path("dyno.yaml"))[1]]
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "app/" * 2000, "loop/x", "app/config.ru/x"])
