@@ -280,6 +280,16 @@ def test_a_sparse_file_is_refused(tmp_path: Path) -> None:
     assert not any(target.rglob("*"))
 
 
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b"), ("a/b", "a")])
+def test_nothing_is_written_through_a_link_or_twice(names: tuple[str, str], tmp_path: Path) -> None:
+    links = [(member(name, 0, tarfile.SYMTYPE, str(tmp_path)), b"") for name in names]
+    target = tmp_path / "out"
+    target.mkdir()
+    with pytest.raises(DynoctlError, match="invalid tar from the builder"):
+        untar.unpack(archive(*links), target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
 def test_all_files_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(untar, "LARGEST", 1000)
     with pytest.raises(DynoctlError, match="larger than"):
