@@ -296,4 +296,4 @@ def _sha256sum(server: SimServer, path: str) -> Steps:
 def _cat(server: SimServer, path: str) -> Steps:
     yield
     text = server.files.get(path)
-    return (0, text.rstrip("\n")) if text is not None else (1, f"cat: {path}: not found")
+    return (0, text) if text is not None else (1, f"cat: {path}: not found")
