@@ -101,16 +101,20 @@ def merge(found: Iterable[Sequence[Release]]) -> tuple[Release, ...]:
     """Every release that any server has a record of, oldest first, whatever the order of the servers. A server that was
     unreachable when a release ended or was continued has a less recent record of it than others."""
     votes: Counter[tuple[int, str, str]] = Counter()
+    seals: dict[tuple[int, str, str], Counter[str]] = {}
     combined: dict[tuple[int, str, str], Release] = {}
     for releases in _plausible([list(releases) for releases in found]):
         for release in releases:
             key = (release.number, release.salt, release.digest)
             votes[key] += 1
+            seals.setdefault(key, Counter())[release.sealed] += 1
             other = combined.get(key)
             combined[key] = release if other is None else _combined(release, other)
     by_number: dict[int, Release] = {}
     for key in sorted(combined, key=lambda key: (votes[key], _certainty(combined[key]))):
-        by_number[key[0]] = combined[key]  # that of most servers, if two have the same number
+        # That of most servers, if two have the same number, and so is its seal; none rather than that of one of two.
+        sealed = max(seals[key].items(), key=lambda seal: (seal[1], not seal[0], seal[0]))[0]
+        by_number[key[0]] = replace(combined[key], sealed=sealed)
     return tuple(by_number[number] for number in sorted(by_number))
 
 
@@ -121,9 +125,8 @@ FAR = 100_000
 def _plausible(found: list[list[Release]]) -> list[list[Release]]:
     """Without the numbers of one server that are far beyond those of all others: nobody would have any left."""
     highest = sorted((max(release.number for release in releases) for releases in found if releases), reverse=True)
-    if len(highest) < 2:
-        return found
-    return [[release for release in releases if release.number <= highest[1] + FAR] for releases in found]
+    limit = highest[1] + FAR if len(highest) > 1 else LAST
+    return [[release for release in releases if release.number <= limit] for releases in found]
 
 
 def _combined(first: Release, second: Release) -> Release:
@@ -131,9 +134,8 @@ def _combined(first: Release, second: Release) -> Release:
     better, worse = sorted((first, second), key=_certainty, reverse=True)
     commanded = better.commanded or worse.commanded
     on = "" if commanded else better.on or (worse.on if better.result == UNFINISHED else "")
-    message, sealed = better.message or worse.message, better.sealed or worse.sealed
-    moved = better.moved or worse.moved
-    return replace(better, commanded=commanded, on=on, moved=moved, message=message, sealed=sealed)
+    message, moved = better.message or worse.message, better.moved or worse.moved
+    return replace(better, commanded=commanded, on=on, moved=moved, message=message)
 
 
 def _certainty(release: Release) -> tuple[object, ...]:

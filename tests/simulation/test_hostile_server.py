@@ -186,6 +186,15 @@ def test_parts_of_a_body_that_no_digest_had_covered_are_those_that_were_applied(
     assert seen and ("evil",) not in seen
 
 
+@pytest.mark.parametrize("sealed", ["", "ab" * 32, "zz"])
+def test_a_seal_that_one_server_changed_hinders_nobody(two: Simulation, sealed: str) -> None:
+    path = f"{HOME}/releases/1.json"
+    changed = {**json.loads(two["s2"].files[path]), "sealed": sealed, "when": "2999-01-01T00:00:00Z", "moved": True}
+    two["s2"].files[path] = json.dumps(changed)
+    two["s2"].version += 1
+    assert two.rollback(TREE, "v1").code == OK and set(running(two).values()) == {"a"}
+
+
 @pytest.mark.parametrize("number", [10**8, 999_999_999])
 def test_no_number_of_a_single_server_uses_up_all_others(two: Simulation, number: int) -> None:
     forge(two["s2"], number)

@@ -315,6 +315,23 @@ def test_what_most_servers_record_is_the_release_of_a_number(order: int) -> None
     assert merged.identity == TRUE.identity
 
 
+@pytest.mark.parametrize(
+    ("seals", "taken"),
+    [
+        (["x", "x", "y"], "x"),
+        (["x", "x", ""], "x"),
+        (["", "", "y"], ""),
+        (["", "y"], ""),
+        (["x"], "x"),
+        (["", "y", "z"], ""),
+    ],
+)
+def test_no_server_alone_seals_what_others_did_not(seals: list[str], taken: str) -> None:
+    for order in (seals, seals[::-1]):
+        (merged,) = release.merge([[replace(TRUE, sealed=seal_, when=seal_)] for seal_ in order])
+        assert merged.sealed == taken
+
+
 @pytest.mark.parametrize("number", [10**6, 10**8, 999_999_999])
 def test_a_number_far_beyond_all_others_is_ignored(number: int) -> None:
     found = [[TRUE], [replace(FALSE, number=number)]]
