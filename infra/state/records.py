@@ -300,9 +300,14 @@ def _unfinished(plan: Plan, last: Mapping[str, Any], homes: Mapping[str, str]) -
 
 def outdated(manifest: Manifest, plan: Plan, found: Mapping[str, Observed]) -> bool:
     """Whether the recorded formation differs from the current one although there are no changes: a server has a new
-    name, or no longer runs anything."""
+    name, or no longer runs anything; or a setting changed that changes nothing there, such as the rollout."""
     last = newest_meta(observed.facts for observed in found.values())
-    if plan.changes or plan.left_out or plan.unreachable or plan.busy or not last:
+    if plan.changes or plan.left_out or not last:
+        return False
+    settings = last.get("config")
+    if isinstance(settings, Mapping) and config.differing(config.document(manifest), settings):
+        return True
+    if plan.unreachable or plan.busy:
         return False
     new = json.loads(formation(manifest, plan, found, "", "", settled=True)[1] or "{}")
     if last.get("leaving", {}) != new.get("leaving", {}):

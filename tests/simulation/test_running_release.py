@@ -176,6 +176,26 @@ def test_a_router_that_only_a_part_of_an_apply_made_follows_a_scale() -> None:
     assert not upstreams(fleet["s1"]), "it is in force nowhere, and the tree has none any more"
 
 
+def test_an_edit_that_changes_nothing_on_the_servers_is_in_force_once_it_is_applied() -> None:
+    """An apply said that there is nothing to do, and a scale that the edit is left out."""
+    fleet = deployed(web=2)
+    tree = manifest(web=2, rollout=Rollout(canary=1), keep=3)
+    assert fleet.apply(tree).code == OK and fleet.pending(tree) == []
+    outcome = act(fleet, tree, {"web": 3})
+    assert outcome.code == OK and notes(outcome) == ""
+
+
+def test_a_schedule_that_was_removed_while_its_server_was_away_stays_removed() -> None:
+    """Nothing changed on the others, so nothing was recorded, and an evacuation started the schedule elsewhere."""
+    fleet = deployed(*ALL, web=1, schedule=True)
+    (home,) = (host for host in ALL if fleet[host].timers)
+    fleet[home].shut_down()
+    tree = manifest(*ALL, web=1)
+    assert fleet.apply(tree).code == UNREACHABLE
+    assert act(fleet, tree, evacuate=frozenset({home})).code == OK
+    assert not any(fleet[host].timers for host in ALL if fleet[host].up)
+
+
 def test_a_type_that_is_not_released_cannot_be_scaled() -> None:
     fleet = deployed()
     tree = manifest()
