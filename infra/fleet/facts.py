@@ -94,11 +94,18 @@ class Facts:
 
 
 def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
-    """The meta record with the highest serial; {} if there is none."""
-    metas = sorted((facts.meta for facts in found if facts.meta), key=meta_record.order, reverse=True)
-    if len(metas) > 1 and meta_record.serial_of(metas[0]) > meta_record.serial_of(metas[1]) + release.FAR:
-        return metas[1]  # no server missed so many applies: with such a serial, it would decide for ever
-    return metas[0] if metas else {}
+    """The meta record with the highest serial, and what the records of servers say that it does not know; {} if there
+    is none."""
+    recorded = sorted((facts for facts in found if facts.meta), key=lambda facts: meta_record.order(facts.meta))
+    if not recorded:
+        return {}
+    newest = recorded[-1].meta
+    if len(recorded) > 1 and meta_record.serial_of(newest) > meta_record.serial_of(recorded[-2].meta) + release.FAR:
+        newest = recorded[-2].meta  # no server missed so many applies: with such a serial, it would decide for ever
+    machines = newest.get("servers", {}).keys() | newest.get("spares", {}).keys()
+    # An apply that reached none of the servers before it began to count anew, and knows nothing of theirs.
+    unseen = [facts.meta for facts in recorded if facts.machine_id not in machines and facts.meta != newest]
+    return meta_record.combined(newest, unseen) if unseen else newest
 
 
 def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infra import __version__
@@ -56,6 +56,18 @@ def order(meta: Mapping[str, Any]) -> tuple[int, str, str]:
     """A sort key: the newest record last. Servers that were installed anew while others were away may have another one
     with the same serial: then it is the later one, whatever the order of the servers."""
     return (serial_of(meta), str(meta.get("when", "")), json.dumps(meta, sort_keys=True))
+
+
+def combined(newest: Mapping[str, Any], unseen: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The newest record, with the servers and dynos of records that it does not know of. Where both know of one, the
+    newest one decides."""
+    made = dict(newest)
+    for meta in unseen:
+        for key in ("servers", "spares", "dynos", "leaving", "moving"):
+            made[key] = {**meta.get(key, {}), **made.get(key, {})}
+        made["routers"] = sorted({*meta.get("routers", ()), *made.get("routers", ())})
+    made["spares"] = {machine: way for machine, way in made["spares"].items() if machine not in made["servers"]}
+    return made
 
 
 def is_machine(value: object) -> bool:

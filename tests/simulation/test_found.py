@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from infra.errors import OK, REJECTED
+from infra.errors import OK, REJECTED, UNREACHABLE
 from infra.manifest.model import Server
 from infra.plan.selection import Selection
+from tests.simulation.app import running
 from tests.simulation.driver import live
 from tests.simulation.faults import Fault, Kind
 from tests.simulation.harness import APP, KILLED, Simulation, manifest
@@ -273,3 +274,16 @@ def test_two_servers_with_another_address_each_are_not_taken_for_one() -> None:
     """Their addresses were the same, so that a router to one of them seemed to lead to the other one."""
     detours = [Happen("detour", "s1"), Edit("router", ("s1", "s3")), Happen("detour", "s3")]
     live([Run("apply"), *detours, Happen("rename", "s3")])
+
+
+def test_a_server_is_not_forgotten_by_an_apply_that_saw_none_of_its_records() -> None:
+    """The record of that apply had the serial of the first one, and was taken for the whole: a dyno ran twice."""
+    fleet = Simulation("s1", "s2", "s3")
+    assert fleet.apply(manifest("s1", "s2", web=2)).code == OK
+    fleet.hint.clear()  # another computer
+    fleet["s2"].connected = False
+    assert fleet.apply(manifest("s2", "s3", web=2)).code == UNREACHABLE
+    fleet["s2"].connected = True
+    for _ in range(2):
+        fleet.apply(manifest("s2", "s3", web=2), trust=frozenset({"s2"}))
+    assert not fleet["s1"].processes and sorted(running(fleet)) == ["web.1", "web.2"]

@@ -69,12 +69,16 @@ def test_the_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert last_applied.read(one) == {}
     found = {"s1": Observed(facts("s1", {}), {})}
     old = {"m-s2": {"name": "s2", "host": "b"}, "m-s3": {"name": "s3", "host": "c"}}
-    last_applied.write(one, last_applied.after(one, found, ["s1"], old, {"m-s3"}, ended=True))
+    last_applied.write(one, last_applied.after(one, found, old, {"m-s3"}, ended=True))
     (path,) = (tmp_path / "state/dynoctl/applied").iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
     known = last_applied.read(one)["shop"]
     assert known.keys() == {"m-s1", "m-s2"} and known["m-s1"]["port"] == "2201"
-    assert last_applied.after(one, found, [], {}, (), ended=True) == {}, "a server that carries nothing is not missed"
+    left = {"m-s1": {"name": "s1", "host": "a"}}
+    gone = replace(one, servers=(Server("s2", "b"),))
+    assert last_applied.after(gone, found, left, (), ended=True) == {}, "a server that was emptied is not missed"
+    assert last_applied.after(gone, found, left, (), holding={"s1"}, ended=True) == left
+    assert last_applied.after(gone, found, left, (), ended=False) == left
     assert last_applied.read(replace(one, destination="staging")) == {}
     for damage in ("", "[]", '{"format_version": 2, "apps": {}}', '{"format_version": 1, "apps": {"shop": [1]}}'):
         path.write_text(damage)
