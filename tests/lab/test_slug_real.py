@@ -93,7 +93,7 @@ def cpu_seconds() -> float:
 
 
 NAMES = (
-    *(b"a", b"b", b"ab", b"lib", b"log", b"tmp", b"a.rb", b"x.log", b"keep.log", b".env", b"a-b", b"a b", b"x "),
+    *(b"a", b"b", b"ab", b"lib", b"log", b"tmp", b"a.rb", b"x.log", b"keep.log", b".hidden", b"a-b", b"a b", b"x "),
     *(b"[", b"]", b"\\", b"*", b"-", b"^", b"!a", b"#a", b"1", b"Z", b"caf\xc3\xa9", b"caf\xe9"),
 )
 PIECES = (
