@@ -140,7 +140,13 @@ def remember(ready: Prepared, *, ended: bool) -> None:
             | set(ready.leaving if ready.plan.unreachable or ready.plan.left_out else ())
         )
         servers = last_applied.after(
-            ready.manifest, ready.fleet.found, before, ready.forgotten, holding=holding, ended=ended
+            ready.manifest,
+            ready.fleet.found,
+            before,
+            ready.forgotten,
+            holding=holding,
+            idle=ready.fleet.found.keys() - _running(ready) - holding,
+            ended=ended,
         )
         applied = ready.plan.release if ended else None
         last_applied.write(
@@ -149,6 +155,12 @@ def remember(ready: Prepared, *, ended: bool) -> None:
             release="" if applied is None else seal(applied),
             settings=seal_settings(config.document(ready.manifest)) if ended else "",
         )
+
+
+def _running(ready: Prepared) -> set[str]:
+    """The servers with dynos or a router after the plan."""
+    router = ready.manifest.router
+    return {*ready.plan.formation.homes.values(), *(router.servers if router is not None else ())}
 
 
 def _as_running(

@@ -20,6 +20,7 @@ from infra.manifest.model import Manifest
 from infra.model.shell import Connect
 from infra.model.target import Target, host_port
 from infra.model.text import quantity
+from infra.state.last_applied import IDLE
 
 FORCE = "if it is certain that its dynos do not run, or may run twice, add --force"
 FORCE_DESTROY = "if its dynos do not run, or may go on, add --force"
@@ -65,7 +66,7 @@ class _Search:
         recorded = recorded_connections(meta)
         known = {server.machine_id for server in facts.values()} | recorded.keys()
         hint = request.hint.get(manifest.app.name, {})
-        self._hinted = {machine: way for machine, way in hint.items() if machine not in known}
+        self._hinted = {machine: way for machine, way in hint.items() if machine not in known and IDLE not in way}
         """Where this computer applied the app last, as far as no server that was reached knows of it."""
         self._known = identify(manifest, facts, self._hinted)
         self._recorded = {**self._hinted, **recorded}

@@ -33,6 +33,7 @@ class Answer:
 
 
 _RUN = f"""{trusted_program.check(60)}
+[ -e "$1" ] || exit 127
 program=$(trusted_program "$1") || {{ echo "$1 is not run, as it $program" >&2; exit 1; }}
 shift; as_nobody "$program" "$@"
 """
@@ -91,7 +92,7 @@ def _answers(server: str, services: Mapping[str, Service], status: int, output: 
     missing = (
         "not checked: Ruby is not installed yet; apply installs it"
         if status == 127
-        else f"check failed: {output[-300:]}"
+        else f"check failed: {output.strip()[-300:]}"
     )
     return [
         Answer(server, name, service.adapter, *results.get(name, (False, missing)))

@@ -29,6 +29,9 @@ LARGEST = 4 << 20
 KNOWN = 100
 """Digests of releases and of settings that are remembered."""
 
+IDLE = "idle"
+"""A key of a server on which nothing of the app runs."""
+
 Servers = Mapping[str, Mapping[str, str]]
 """The connection of each server, by machine-id, as in the records."""
 
@@ -108,10 +111,12 @@ def after(
     forgotten: Iterable[str],
     *,
     holding: Container[str] = (),
+    idle: Container[str] = (),
     ended: bool,
 ) -> Servers:
     """The servers to remember after an apply: those of the manifest that were reached, and earlier ones that were not,
-    or that still have something of the app (``holding``), or all of them if the apply did not end well (``ended``)."""
+    or that still have something of the app (``holding``), or all of them if the apply did not end well (``ended``).
+    Those that run nothing (``idle``) are marked as such: nobody misses them."""
     done = {name for name in found if name not in holding} if ended else set()
     reached = {found[name].facts.machine_id for name in done}
     kept = {machine: way for machine, way in before.items() if machine not in reached | set(forgotten)}
@@ -122,6 +127,7 @@ def after(
             "user": server.user or manifest.ssh.user or "",
             "port": str(server.port or ""),
             "gateway": manifest.ssh.gateway or "",
+            **({IDLE: "yes"} if ended and server.name in idle else {}),
         }
         for server in manifest.servers
         if server.name in found

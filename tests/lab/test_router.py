@@ -431,7 +431,8 @@ def test_two_routers(shop: Project, fleet: Any) -> None:
         fleet.cut("grid-1")
         going(load, 100)
     fleet.restore("grid-1")
-    assert load.failures == []
+    # What a server had got before it fell silent is not asked of another one.
+    assert load.failures in ([], *(["router: 504"] * lost for lost in range(1, CLIENTS + 1)))
 
     # A router that is stopped, or that another file overrides, is said and repaired.
     fleet.exec("grid-1", "systemctl", "disable", "-q", "--now", "dynoctl-router")

@@ -79,6 +79,7 @@ def test_the_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert last_applied.after(gone, found, left, (), ended=True) == {}, "a server that was emptied is not missed"
     assert last_applied.after(gone, found, left, (), holding={"s1"}, ended=True) == left
     assert last_applied.after(gone, found, left, (), ended=False) == left
+    assert last_applied.after(one, found, {}, (), idle={"s1"}, ended=True)["m-s1"]["idle"] == "yes"
     assert last_applied.read(replace(one, destination="staging")) == {}
     for damage in ("", "[]", '{"format_version": 2, "apps": {}}', '{"format_version": 1, "apps": {"shop": [1]}}'):
         path.write_text(damage)
