@@ -127,40 +127,18 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
 def remember(ready: Prepared, *, ended: bool) -> None:
     """Remember on this computer where the app was applied, and digests of what; nothing after a destroy that ``ended``
     well."""
+    from infra.engine import remembering
     from infra.state import config, last_applied
     from infra.state.vouching import seal, seal_settings
 
-    before = ready.request.hint.get(ready.manifest.app.name, {})
-    if ready.destroy and ended and not ready.plan.unreachable and not ready.unseen:
-        last_applied.write(ready.manifest, {})
-    elif not ready.destroy:
-        holding = (
-            ready.plan.busy
-            | ready.plan.left_on
-            | set(ready.leaving if ready.plan.unreachable or ready.plan.left_out else ())
-        )
-        servers = last_applied.after(
-            ready.manifest,
-            ready.fleet.found,
-            before,
-            ready.forgotten,
-            holding=holding,
-            idle=ready.fleet.found.keys() - _running(ready) - holding,
-            ended=ended,
-        )
-        applied = ready.plan.release if ended else None
-        last_applied.write(
-            ready.manifest,
-            servers,
-            release="" if applied is None else seal(applied),
-            settings=seal_settings(config.document(ready.manifest)) if ended else "",
-        )
-
-
-def _running(ready: Prepared) -> set[str]:
-    """The servers with dynos or a router after the plan."""
-    router = ready.manifest.router
-    return {*ready.plan.formation.homes.values(), *(router.servers if router is not None else ())}
+    stands = ended and not ready.destroy
+    applied = ready.plan.release if stands else None
+    last_applied.write(
+        ready.manifest,
+        remembering.servers(ready, ended=ended),
+        release="" if applied is None else seal(applied),
+        settings=seal_settings(config.document(ready.manifest)) if stands else "",
+    )
 
 
 def _as_running(

@@ -15,6 +15,7 @@ from unittest import mock
 
 from infra.cli.apply import _code
 from infra.cli.session import exit_code
+from infra.engine import remembering
 from infra.engine import restart as restarting
 from infra.engine.apply import Applier, ApplyOptions
 from infra.engine.prepare import prepare
@@ -31,7 +32,7 @@ from infra.model.origin import Origin
 from infra.plan.plan import Plan
 from infra.plan.selection import EVERYTHING, Selection
 from infra.remote import parallel
-from infra.state import config, last_applied, releases
+from infra.state import config, releases
 from infra.state.release_body import Stored
 from infra.state.vouching import NOTHING, Known, seal, seal_settings
 from tests.simulation import moments
@@ -251,28 +252,17 @@ class Simulation:
 
     def _remember(self, ready: Prepared, report: Report) -> None:
         """As ``infra.cli.session.remember`` does, in memory."""
-        before, app, found = (
-            ready.request.hint.get(ready.manifest.app.name, {}),
-            ready.manifest.app.name,
-            ready.fleet.found,
-        )
-        if self.remembers and ready.destroy and report.ok and not (ready.plan.unreachable or ready.unseen):
-            self.hint.pop(app, None)
-        elif self.remembers and not ready.destroy:
-            holding = (
-                ready.plan.busy
-                | ready.plan.left_on
-                | set(ready.leaving if ready.plan.unreachable or ready.plan.left_out else ())
+        app = ready.manifest.app.name
+        if self.remembers:
+            self.hint[app] = remembering.servers(ready, ended=report.ok)
+        if self.remembers and not self.hint[app]:
+            self.hint.pop(app)
+        if self.remembers and not ready.destroy and report.ok and self.origin is not None:
+            applied = ready.plan.release
+            self.known = Known(
+                self.known.releases | ({seal(applied)} if applied is not None else set()),
+                self.known.settings | {seal_settings(config.document(ready.manifest))},
             )
-            self.hint[app] = last_applied.after(
-                ready.manifest, found, before, ready.forgotten, holding=holding, ended=report.ok
-            )
-            if report.ok and self.origin is not None:
-                applied = ready.plan.release
-                self.known = Known(
-                    self.known.releases | ({seal(applied)} if applied is not None else set()),
-                    self.known.settings | {seal_settings(config.document(ready.manifest))},
-                )
 
 
 def _restart_code(ready: Prepared, report: Report) -> int:
