@@ -3,7 +3,8 @@
 Root on a server can write there that any other server belongs to the app. If that were believed, that server would be
 logged in to with the user's key, and the app would be removed from it. So a server is proven if two servers name it, if
 the app was applied to it from this computer, or if the user says so. What one server says is copied to others with its
-name."""
+name. A copy is never counted: whoever is the only witness could change its own record, or its machine-id, and so name
+a second one."""
 
 from __future__ import annotations
 
@@ -25,13 +26,20 @@ def address(way: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def witnesses(machine: str, way: Mapping[str, str], found: Mapping[str, Facts]) -> frozenset[str]:
-    """The machine-ids of the servers that name a machine at this address."""
-    named = set()
-    for facts in found.values():
-        said = recorded_connections(facts.meta).get(machine)
-        if said is not None and facts.machine_id != machine and address(said) == address(way):
-            named.add(said.get(FROM, facts.machine_id))
-    return frozenset(named)
+    """The machine-ids of the servers that name a machine at this address by themselves; if there are none, those from
+    which others say that they have it."""
+    said = _said(machine, way, found)
+    return frozenset({source for server, source in said if server == source} or {source for _, source in said})
+
+
+def _said(machine: str, way: Mapping[str, str], found: Mapping[str, Facts]) -> set[tuple[str, str]]:
+    """The machine-ids of each server that names a machine, and of the server from which it says that it has it."""
+    every = [(facts.machine_id, recorded_connections(facts.meta).get(machine)) for facts in found.values()]
+    return {
+        (server, told.get(FROM, server))
+        for server, told in every
+        if told is not None and server != machine and address(told) == address(way)
+    }
 
 
 def is_proven(
@@ -45,7 +53,7 @@ def is_proven(
     from here, ``trust`` the names of servers that the user believes."""
     if machine in hint and address(hint[machine]) == address(way):
         return True
-    named = witnesses(machine, way, found)
+    named = {server for server, source in _said(machine, way, found) if server == source}
     trusted = {facts.machine_id for name, facts in found.items() if name in trust}
     return len(named) >= ENOUGH or bool(named & trusted)
 

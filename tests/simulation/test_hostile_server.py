@@ -288,6 +288,46 @@ def test_the_name_of_its_only_witness_is_copied_with_it() -> None:
     assert "known from s2 alone" in str(fleet.plan(manifest("s1", "s2", "s3", slug="b")).plan.unreachable["v"])
 
 
+@pytest.mark.parametrize("told_by", ["nobody known", "another server", "itself", ""])
+def test_what_is_copied_from_a_server_is_no_second_witness_for_what_it_says_later(told_by: str) -> None:
+    fleet, before = victim_of("s1", "s2", "s3")
+    hosts = ("s1", "s2", "s3")
+    machine = name_as_ours(fleet, "s2", "v")
+    assert fleet.apply(manifest(*hosts, slug="b")).code == UNREACHABLE  # the others now have it, as said by s2
+    fleet.hint = {}
+    witness = {"nobody known": "f" * 32, "another server": fleet["s1"].machine_id, "itself": fleet["s2"].machine_id}
+    name_as_ours(fleet, "s2", "v", **({"from": witness[told_by]} if told_by else {}))
+    for slug in ("c", "a"):
+        fleet.apply(manifest(*hosts, slug=slug))
+    fleet.destroy(manifest(*hosts))
+    assert machine == fleet["v"].machine_id and fleet["v"].version == before and fleet["v"].processes
+
+
+def test_a_server_cannot_speak_for_another_one_that_the_user_believes() -> None:
+    fleet, before = victim_of("s1", "s2", "s3")
+    name_as_ours(fleet, "s2", "v", **{"from": fleet["s1"].machine_id})
+    fleet.apply(manifest("s1", "s2", "s3", slug="b"), trust=frozenset({"s1"}))
+    assert fleet["v"].version == before and fleet["v"].processes
+
+
+def test_the_only_witness_is_believed_after_its_words_were_copied() -> None:
+    fleet = deployed("s1", "s2", "s3", web=3)
+    fleet.hint = {}
+    path, machine = f"{HOME}/meta.json", fleet["s3"].machine_id
+    meta = json.loads(fleet["s1"].files[path])
+    fleet["s1"].files[path] = json.dumps({**meta, "serial": meta["serial"] + 1})
+    del meta["servers"][machine]
+    fleet["s2"].files[path] = json.dumps(meta)
+    for server in ("s1", "s2"):
+        fleet[server].version += 1
+    for _ in range(2):
+        assert fleet.apply(manifest("s1", "s2", web=3)).code == UNREACHABLE and fleet["s3"].processes
+        fleet.hint = {}
+    assert json.loads(fleet["s1"].files[path])["servers"][machine]["from"] == fleet["s1"].machine_id
+    assert fleet.apply(manifest("s1", "s2", web=3), trust=frozenset({"s1"})).code == OK
+    assert not fleet["s3"].processes
+
+
 def test_a_server_that_left_is_emptied_if_two_others_name_it() -> None:
     fleet = deployed("s1", "s2", "s3", web=3)
     fleet.hint = {}
