@@ -13,6 +13,10 @@ UNREACHABLE = 4
 REJECTED = 5
 
 
+LONGEST = 4096
+"""Characters of a source line in JSON."""
+
+
 @dataclass(frozen=True)
 class Location:
     """A location in a file. ``line`` and ``column`` count from 1; ``text`` is the whole source line."""
@@ -54,7 +58,7 @@ class Diagnostic:
                 "file": location.file,
                 "line": location.line,
                 "column": location.column,
-                "text": location.text,
+                "text": location.text[:LONGEST],
             },
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,14 @@ from infra.errors import Diagnostic, ManifestInvalid
 if TYPE_CHECKING:
     from infra.manifest.model import Manifest
 
+MOST = 1000
+"""Errors that are reported. A manifest of 1 MiB can have more than 100,000, each with its line."""
+
 
 def read(file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None) -> Manifest:
     """The manifest in ``file``, merged with the files it extends and the overlay of ``destination``.
 
-    ``counts`` replaces the number of dynos of process types. Raises ManifestInvalid with every error."""
+    ``counts`` replaces the number of dynos of process types. Raises ManifestInvalid with at most ``MOST`` errors."""
     manifest, diagnostics = check(file, destination, counts)
     if manifest is None:
         raise ManifestInvalid(diagnostics)
@@ -42,9 +46,11 @@ def check(
         from infra.manifest.counts import recount
 
         recount(document.data, counts)
-    problems += schema.check(document)
+    problems += islice(schema.check(document), MOST + 1)
     overlays.expand(document.data)
-    problems += semantics.check(document, file.resolve().parent)
+    problems += islice(semantics.check(document, file.resolve().parent), MOST + 1)
+    if len(problems) > MOST:
+        problems[MOST:] = [Diagnostic(f"more than {MOST} errors, and the others are not shown")]
     if problems:
         return None, tuple(sorted(dict.fromkeys(problems), key=_position))
     return build(document, file, destination, files), ()

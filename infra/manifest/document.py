@@ -11,8 +11,7 @@ from infra.manifest.urls import SECRET
 
 Path = tuple[str | int, ...]
 
-# Up to the last @: a password may contain one, or a slash. A login without a colon is the password of Redis.
-_CREDENTIALS = re.compile(r"(?P<scheme>rediss?)?://(?P<login>[^\s\"']*)(?=@)")
+_WORD = re.compile(r"[^\s\"']+")
 _OPTION = re.compile(rf"((?:{'|'.join(sorted(SECRET))})=)([^&\s\"']*)", re.IGNORECASE)
 
 
@@ -41,6 +40,10 @@ class Document:
     scalars: dict[Path, str] = field(default_factory=dict)
     secrets: list[Mark] = field(default_factory=list)
     """Positions of values that may be secret and are never shown."""
+    _secrets: dict[int, list[Mark]] = field(default_factory=dict, repr=False)
+    """The same by line, as far as they are ``_sorted``."""
+    _sorted: int = field(default=0, repr=False)
+    _shown: dict[int, str] = field(default_factory=dict, repr=False)
 
     def origin(self, path: Path) -> Document:
         """The document that holds a path: this one."""
@@ -65,16 +68,27 @@ class Document:
         return Location(self.file, mark.line + 1, mark.column + 1, text, length)
 
     def shown(self, line: int) -> str:
-        """A source line with secrets masked character by character, so that carets still point at the right column."""
+        """A source line with secrets masked character by character, so that carets still point at the right column.
+
+        It is kept: a line of 1 MB may have thousands of errors and of secrets."""
         if line >= len(self.lines):
             return ""
-        text = _CREDENTIALS.sub(_star, self.lines[line])
-        text = _OPTION.sub(lambda found: found[1] + "*" * len(found[2]), text)
-        for mark in self.secrets:
-            if mark.line == line:
-                end = mark.column + mark.length
-                text = text[: mark.column] + "*" * (len(text[mark.column : end])) + text[end:]
-        return text
+        for mark in self.secrets[self._sorted :]:
+            self._secrets.setdefault(mark.line, []).append(mark)
+            self._shown.pop(mark.line, None)
+        self._sorted = len(self.secrets)
+        if line not in self._shown:
+            text = _WORD.sub(_star, self.lines[line])
+            characters = list(_OPTION.sub(lambda found: found[1] + "*" * len(found[2]), text))
+            covered = 0
+            for mark in sorted(self._secrets.get(line, ()), key=lambda mark: mark.column):
+                end = min(mark.column + mark.length, len(characters))
+                start = max(mark.column, covered)
+                if start < end:
+                    characters[start:end] = "*" * (end - start)
+                covered = max(covered, end)
+            self._shown[line] = "".join(characters)
+        return self._shown[line]
 
     def diagnostic(
         self, path: Path, summary: str, *, key: bool = False, expected: str = "", hint: str = ""
@@ -84,8 +98,13 @@ class Document:
 
 
 def _star(match: re.Match[str]) -> str:
-    start = match.start("login") - match.start()
-    user, colon, password = match["login"].partition(":")
-    if match["scheme"] and not colon:
+    """A word with the login of a URL masked, up to the last @: a password may contain one, or a slash. A login without
+    a colon is the password of Redis."""
+    scheme, separator, rest = match[0].partition("://")
+    login, at, host = rest.rpartition("@")
+    if not separator or not at:
+        return match[0]
+    user, colon, password = login.partition(":")
+    if scheme.endswith(("redis", "rediss")) and not colon:
         user, password = "", user
-    return match[0][:start] + user + colon + "*" * len(password)
+    return f"{scheme}://{user}{colon}{'*' * len(password)}@{host}"

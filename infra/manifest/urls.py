@@ -15,7 +15,12 @@ SCHEMES = {
 }
 
 
-SECRET = frozenset({"password", "passwd", "pwd", "sslpassword", "secret", "token"})
+SECRET = frozenset(
+    {
+        *("password", "passwd", "pass", "pwd", "passphrase", "sslpassword", "secret", "token"),
+        *("oauth_client_secret", "scram_client_key", "scram_server_key"),  # libpq 18
+    }
+)
 """Options of libpq, mysql2 and redis whose values are secret."""
 
 _USER = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=password=)[^&\s]*", re.IGNORECASE)

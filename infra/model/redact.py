@@ -29,7 +29,8 @@ def redactor(environments: Iterable[Mapping[str, str | Sensitive]]) -> Callable[
     whole = {value for value in values if len(value) >= SHORTEST}
     parts = whole | {line for line in lines if len(line) >= SHORTEST}
     literal = sorted(parts | {way for value in parts for way in spellings.urls(value)}, key=len, reverse=True)
-    spelled = _regex(sorted((part for part in parts if not spellings.is_plain(part)), key=len, reverse=True))
+    written = {piece for part in parts if not spellings.is_plain(part) for piece in spellings.pieces(part)}
+    spelled = _regex(sorted(written, key=len, reverse=True))
     short = _regex(sorted(values - whole), r"(?<![A-Za-z0-9])(?:{})(?![A-Za-z0-9])")
     cores = {core for value in whole for core in spellings.base64_cores(value) if len(core) >= SHORTEST}
     digits = {spellings.hexadecimal(value) for value in whole}

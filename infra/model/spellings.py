@@ -9,13 +9,16 @@ from html.entities import codepoint2name
 from urllib.parse import quote, quote_plus
 
 _LONGEST = 4096
-"""Maximum length of a value that is searched for character by character. The lines of a longer one are."""
+"""Maximum length of what is searched for character by character. A longer value is searched for in pieces."""
 
 _PREFIX = 24
 """Enough characters of an encoded value to find it, also if its end was cut off."""
 
 _SLASHES = r"\\"
 """A shell, JSON and Ruby put a backslash before a character; a text in a text in a text has up to seven."""
+
+_HTML = rf"{_SLASHES}{{0,7}}&(?:amp;)?"
+"""The start of an entity, perhaps of a character with a backslash before it: of JSON in a page."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_%-]")
 _LETTERS = {"\n": "n", "\t": "t", "\r": "r", "\x1b": "eE", "\a": "a", "\b": "b", "\f": "f", "\v": "v", "\0": "0"}
@@ -44,12 +47,18 @@ def urls(value: str) -> tuple[str, ...]:
 
 def pattern(value: str) -> str:
     """A regular expression of the value with every character as itself or in any escape."""
-    return "".join(_character(character) for character in value[:_LONGEST])
+    return "".join(_character(character) for character in value)
+
+
+def pieces(value: str) -> list[str]:
+    """The value, or parts of about the same length if it is long."""
+    size = -(-len(value) // -(-len(value) // _LONGEST)) if value else 1
+    return [value[start : start + size] for start in range(0, len(value), size)]
 
 
 def always(value: str) -> str:
     """The longest part of the value that every escape leaves as it is, in lower case."""
-    return max(re.findall(r"[A-Za-z0-9]+", value[:_LONGEST]), key=len, default="").lower()
+    return max(re.findall(r"[A-Za-z0-9]+", value), key=len, default="").lower()
 
 
 def is_plain(value: str) -> bool:
@@ -66,31 +75,31 @@ def _character(character: str) -> str:
     units = [int.from_bytes(utf16[at : at + 2], "big") for at in range(0, len(utf16), 2)]
     ways = [
         f"{_SLASHES}{{0,7}}{re.escape(character)}",
-        "".join(f"%{byte:02x}" for byte in data),
+        "".join(f"%(?:25){{0,3}}{byte:02x}" for byte in data),  # also a URL in a URL
         "".join(f"{_SLASHES}{{1,7}}x{byte:02x}" for byte in data),
         "".join(f"{_SLASHES}{{1,7}}0?{byte:03o}" for byte in data),
         "".join(f"{_SLASHES}{{1,7}}u{unit:04x}" for unit in units),
         f"{_SLASHES}{{1,7}}u\\{{0*{code:x}\\}}",
         f"{_SLASHES}{{1,7}}U{code:08x}",
-        f"&(?:amp;)?#0*{code};",
-        f"&(?:amp;)?#x0*{code:x};",
+        f"{_HTML}#0*{code};",
+        f"{_HTML}#x0*{code:x};",
     ]
     if code < 256:
         ways.append(f"{_SLASHES}{{1,7}}x{code:02x}")
     if code in codepoint2name:
-        ways.append(f"&(?:amp;)?{codepoint2name[code]};")
+        ways.append(f"{_HTML}{codepoint2name[code]};")
     if character in _LETTERS:
         ways.append(f"{_SLASHES}{{1,7}}[{_LETTERS[character]}]")
     if character == " ":
         ways.append(r"\+")
     if character == "'":
-        ways += [rf"'{_SLASHES}{{1,7}}''", "'\"'\"'", "&(?:amp;)?apos;"]
+        ways += [rf"'{_SLASHES}{{1,7}}''", "'\"'\"'", f"{_HTML}apos;"]
     return f"(?:{'|'.join(ways)})"
 
 
 def mask_encoded(text: str, cores: Iterable[str], digits: Iterable[str], mask: str) -> str:
     """``text`` without the base64 and hex texts that contain one of the values, also if they are wrapped or spaced."""
-    text = _mask_found(text, r"[\r\n]+|\\n", cores, mask, whole=True)
+    text = _mask_found(text, r"[\r\n]+[ \t]*|\\n", cores, mask, whole=True)
     return _mask_found(text, r"\\x|0x|[\s:,-]", digits, mask, whole=False)
 
 

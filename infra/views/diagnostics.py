@@ -42,11 +42,8 @@ def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
 
 def _window(text: str, column: int, width: int = 120) -> tuple[int, str]:
     """The start column and text of the part of a long line around ``column``."""
-    text = text.replace("\t", " ")
-    if len(text) <= width:
-        return 0, text
     start = max(0, min(column - width // 2, len(text) - width))
-    return start, text[start : start + width]
+    return start, text[start : start + width].replace("\t", " ")
 
 
 def _pad(before: str) -> str:

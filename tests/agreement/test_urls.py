@@ -186,6 +186,14 @@ def test_a_raw_password_is_never_shown(form: str) -> None:
             assert problem is None or "hunter2" not in problem.summary + problem.expected + problem.hint
 
 
+@pytest.mark.parametrize(
+    "option", ["pass", "passphrase", "oauth_client_secret", "scram_client_key", "scram_server_key", "SSLPassword"]
+)
+def test_every_secret_option_of_a_client_is_hidden(option: str) -> None:
+    url = f"postgresql://db/x?{option}=hunter2"
+    assert has_password(url) and "hunter2" not in masked(url, "***")
+
+
 def test_a_password_that_is_not_encoded_is_an_error_that_says_how() -> None:
     for word in ("pa#ss", "12/34", "pa?ss", "p@ss", "pa%ss", "{x}", "pa ss", "1#", "a+b", "é"):
         problem = check_url(f"postgresql://u:{word}@h/d", "postgresql")

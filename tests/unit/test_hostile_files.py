@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -15,7 +16,7 @@ import pytest
 
 from infra.engine import plan_file
 from infra.errors import DynoctlError, ManifestInvalid
-from infra.manifest import read
+from infra.manifest import MOST, read
 from infra.manifest.model import Reference
 from infra.manifest.references import LARGEST, Unresolved, resolve
 from infra.model.target import Target
@@ -341,3 +342,24 @@ def test_nothing_is_written_or_read_outside(made: tuple[tarfile.TarInfo, bytes],
 def test_what_is_no_tar_is_said(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(DynoctlError, match="invalid tar"):
         untar.unpack(io.BytesIO(data), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "errors"),
+    [
+        ("bad: " + "://" * 100_000, 1),
+        ("env: {" + ", ".join(f"A{number}: []" for number in range(6000)) + "}", MOST + 1),
+        ("env: {" + ", ".join("A: 1" for _ in range(60_000)) + "}", MOST + 1),
+        ("env: {" + ", ".join(f"A{number}: !x 1" for number in range(15_000)) + "}", MOST + 1),
+        ("framework: {name: rack, " + ", ".join(f"k{number}: 1" for number in range(15_000)) + "}", MOST + 1),
+    ],
+    ids=["no login", "values", "duplicate keys", "tags", "unknown keys"],
+)
+def test_a_long_line_with_many_errors_and_secrets_is_masked_once(tmp_path: Path, line: str, errors: int) -> None:
+    """Each error masked the whole line again, once for every secret on it: for hours."""
+    (tmp_path / "config.ru").touch()
+    (tmp_path / "dyno.yaml").write_text(MANIFEST + line + "\n")
+    with pytest.raises(ManifestInvalid) as caught:
+        read(tmp_path / "dyno.yaml")
+    assert len(caught.value.diagnostics) == errors
+    assert len(json.dumps([error.as_json() for error in caught.value.diagnostics])) < 8 << 20

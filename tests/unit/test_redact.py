@@ -146,3 +146,39 @@ def test_other_text_is_left_alone() -> None:
     }
     assert redactor([secrets])(text) == text
     assert redactor([])("anything") == "anything"
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        json.dumps,
+        lambda secret: json.dumps(json.dumps(secret)),
+        lambda secret: urllib.parse.quote(secret, safe=""),
+        html.escape,
+        repr,
+    ],
+    ids=["json", "json in json", "url", "html", "repr"],
+)
+def test_nothing_of_a_long_secret_on_one_line_is_left(spell: Callable[[str], str]) -> None:
+    """Only the first 4096 characters were found, such as of a service account's key in JSON."""
+    secret = '{"key": "' + 'a/b"c\\n' * 900 + 'the-end-of-it"}'
+    redacted = redactor([{"KEY": Sensitive(secret)}])(f"before {spell(secret)} after")
+    assert REDACTED in redacted and "end" not in redacted and "a/b" not in redacted and "a%2Fb" not in redacted
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda secret: urllib.parse.quote(urllib.parse.quote(secret, safe=""), safe=""),
+        lambda secret: html.escape(json.dumps(secret)),
+        lambda secret: html.escape(json.dumps(json.dumps(secret))),
+        lambda secret: "\n    ".join(re.findall(".{1,20}", base64.b64encode(f"{'x' * 40}{secret}".encode()).decode())),
+    ],
+    ids=["url in url", "json in html", "json in json in html", "base64 with indented lines"],
+)
+def test_a_spelling_in_a_spelling_is_found(spell: Callable[[str], str]) -> None:
+    secret = "p@ss/w\"o'rd $1+x=é"
+    text = spell(secret)
+    redacted = redactor([{"KEY": Sensitive(secret)}])(f"before {text} after")
+    assert REDACTED in redacted and len(redacted) < len(f"before {text} after") and "1%" not in redacted
+    assert not any(part in redacted for part in ("ss/w", "x=", "x%", "ss%", text[-24:-18]))
