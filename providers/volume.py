@@ -59,7 +59,7 @@ done
 """
 
 # Its file system may not be mounted yet, and an empty directory in its place would hide that. 0.1.0 gave the volumes of
-# all apps the group $5.
+# all apps the group $5. -execdir: a dyno of the app may replace a directory by a link meanwhile.
 _MAKE = """\
 umask 077
 systemd-run --quiet --wait --collect --property=RequiresMountsFor="$2" /bin/true ||
@@ -67,7 +67,7 @@ systemd-run --quiet --wait --collect --property=RequiresMountsFor="$2" /bin/true
 getent group "$3" >/dev/null || groupadd --system "$3" || exit
 mkdir -p "$2" && chmod 0700 "$1" "${2%/*}" || exit
 if [ "$3" != "$5" ] && getent group "$5" >/dev/null; then
-  find "$2/" -xdev -group "$5" -exec chgrp -h "$3" {} + || exit
+  find "$2/" -xdev -group "$5" -execdir chgrp -h "$3" {} + || exit
 fi
 chown "root:$3" "$2" && chmod "$4" "$2"
 """
@@ -75,9 +75,10 @@ chown "root:$3" "$2" && chmod "$4" "$2"
 # The uid may be reused, so the files of a removed user are given to root; their group is kept.
 GIVE_UP = """\
 if [ -d "$2" ] && uid=$(id -u "$1" 2>/dev/null); then
-  # Each may be a link to another disk, or its mount point.
+  # Each may be a link to another disk, or its mount point. Another dyno of the app may replace a directory in it by a
+  # link to other files of the server meanwhile: -execdir holds the directory that was looked at.
   for volume in "$2"/*/; do
-    [ ! -d "$volume" ] || find "$volume" -xdev -uid "$uid" -exec chown -h root {} + || exit
+    [ ! -d "$volume" ] || find "$volume" -xdev -uid "$uid" -execdir chown -h root {} + || exit
   done
 fi
 """

@@ -23,6 +23,10 @@ _HIDDEN = (
     "-/run/dbus -/run/lock -/run/snapd.socket -/run/snapd-snap.socket",
     # The units of other apps: names, addresses and variables that are no secrets.
     "-/etc/systemd -/srv/dyno -/sys/fs/cgroup",
+    # Who logged in. Whoever can read these files can lock them, and a login waits for the lock.
+    "-/run/utmp -/var/log",
+    # The server has one pool of pseudo-terminals, and a login that finds none fails. The one of a console stays open.
+    "-/dev/pts/ptmx",
     " ".join(f"-/proc/{name}" for name in _PROC),
 )
 
@@ -35,11 +39,36 @@ _CALLS = (
     "~kcmp name_to_handle_at process_madvise process_vm_readv process_vm_writev userfaultfd",
 )
 
-_METADATA = "169.254.169.254 fd00:ec2::254"
-"""The addresses at which clouds give out the credentials of a server."""
+_METADATA = " ".join(
+    (
+        *("169.254.169.254", "fd00:ec2::254"),  # Amazon, and most others for IPv4
+        *("169.254.170.2", "169.254.170.23", "fd00:ec2::23"),  # Amazon's containers
+        *("fd20:ce::254", "fe80::a9fe:a9fe"),  # Google, OpenStack
+        *("100.100.100.200", "192.0.0.192"),  # Alibaba, Oracle
+        *("169.254.42.42", "fd00:42::42"),  # Scaleway
+    )
+)
+"""The addresses at which clouds give out the credentials of a server. Azure has a second one, 168.63.129.16, which is
+left out: it resolves names, too."""
 
-_PRIVATE = sorted(IPv6Network("fc00::/7").address_exclude(IPv6Network("fd00:ec2::/32")))
-_LOCAL = " ".join(["127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fe80::/10", *map(str, _PRIVATE)])
+
+def _without(network: str, *taken: str) -> list[str]:
+    """A network without parts of it. ``IPAddressAllow=`` wins over ``IPAddressDeny=``, so a part must be cut out."""
+    left = [IPv6Network(network)]
+    for part in map(IPv6Network, taken):
+        around = next(each for each in left if part.subnet_of(each))
+        left.remove(around)
+        left += around.address_exclude(part)
+    return list(map(str, sorted(left)))
+
+
+# Whole networks of the addresses above are cut out: each bit of a shorter one would be one network more in every unit.
+_PRIVATE = (
+    *("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+    *_without("fe80::/64", "fe80::8000:0/97"),
+    *_without("fc00::/7", "fd00:ec2::/32", "fd00:42::/32", "fd20:ce::/32"),
+)
+_LOCAL = " ".join(_PRIVATE)
 
 SANDBOX: dict[str, str] = {
     "NoNewPrivileges": "yes",
@@ -72,6 +101,8 @@ SANDBOX: dict[str, str] = {
     "SystemCallErrorNumber": "EPERM",
     "DevicePolicy": "closed",
     "KeyringMode": "private",
+    # A memory dump has secrets of the app, and the server may keep it, readable by the next owner of the uid.
+    "LimitCORE": "0",
     # A private /dev/shm: the server's is writable by all users.
     "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777\n"  # noqa: S108  # a tmpfs of its own
     f"{_RUN_SYSTEMD}:ro,nosuid,nodev,noexec,size=64k,mode=0755",

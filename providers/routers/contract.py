@@ -38,6 +38,8 @@ FOREIGN = (
     *("Forwarded", "Client-IP", "True-Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "X-Forwarded"),
     *("X-Forwarded-By", "X-Forwarded-Path", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Scheme"),
     *("X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Uri", "X-Original-Host", "X-Original-URL"),
+    # Rack::Sendfile believes the first two, CGI programs that the app starts the last one.
+    *("X-Sendfile-Type", "X-Accel-Mapping", "Proxy"),
     *("X-Queue-Start", "X-Real-IP", "X-Rewrite-URL", "X-Scheme", "X-Url-Scheme"),
 )
 """Headers that say where a request comes from, and that some library believes. The router removes them, and every

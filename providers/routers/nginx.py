@@ -5,6 +5,9 @@ from __future__ import annotations
 from infra.model.routing import LIVE
 from providers.routers.contract import AGAIN, FAILURES, FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, STATE, Kind, Site
 
+IGNORED = "X-Accel-Redirect X-Accel-Buffering X-Accel-Limit-Rate X-Accel-Charset X-Accel-Expires"
+"""What nginx would do because an app's answer says so: ask again for another path, or fill the server's disk."""
+
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
 worker_processes auto;
@@ -113,6 +116,7 @@ def _pass(site: Site, timeout: int) -> str:
       proxy_next_upstream_tries 2;
       proxy_next_upstream_timeout {site.tries()}ms;
       proxy_buffering off;
+      proxy_ignore_headers {IGNORED};
       proxy_redirect off;
 """
 
@@ -149,7 +153,8 @@ def _closed(site: Site) -> str:
     body = (
         "    error_page 503 /page.html;\n"
         "    location / { return 503; }\n"
-        "    location = /page.html {\n      internal;\n"
+        # Whoever asks for the page itself is told 404, which is answered with the page like everything else.
+        "    location = /page.html {\n      internal;\n      error_page 404 =503 /page.html;\n"
         f"      root {site.directory()};\n"
         "      default_type text/html;\n      charset utf-8;\n      types { }\n"
         f"      add_header Retry-After {RETRY_AFTER} always;\n"

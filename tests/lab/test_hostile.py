@@ -49,6 +49,9 @@ SEEN = (
     "program ps of other users",
     "see other processes",
     "run from /dev/shm",
+    "list /var/log",
+    "take a pseudo-terminal of the server",
+    "dump its memory to the disk",
 )
 """Attacks that succeed for an ordinary user of a server: the proof that the table can tell."""
 

@@ -36,6 +36,7 @@ App = lambda do |env|
   when "/stream" then [200, headers, Words.new(3, env["QUERY_STRING"])]
   when "/go" then ASKED[env["QUERY_STRING"]] = true; [200, headers, ["gone on"]]
   when "/headers" then [200, headers, [env.select { |name, _| name =~ /\\AHTTP_/ }.to_s]]
+  when "/accel" then [200, headers.merge("x-accel-redirect" => "/", "x-accel-buffering" => "yes"), ["accel"]]
   when "/die" then $stdout.syswrite("hit #{env["QUERY_STRING"]}\\n"); Process.kill(:KILL, $$); sleep
   when "/slow" then $stdout.syswrite("hit #{env["QUERY_STRING"]}\\n"); sleep 7; [200, headers, ["slow"]]
   when "/socket"
@@ -161,6 +162,7 @@ def test_what_passes_and_maintenance(shop: Project, fleet: Any, kind: str) -> No
     assert '"HTTP_X_FORWARDED_PORT"=>"8080"' in text
     assert "HTTP_X_REQUEST_START" in text
     assert "6.6.6.6" not in text
+    assert asked(address, "/accel") == "accel", "an app gives no orders to the router"
 
     connection = http.client.HTTPConnection(address, 8080, timeout=60)
     rows = shop.ps().values()
@@ -267,7 +269,8 @@ def closed(shop: Project, address: str, kind: str) -> None:
     page = shop.directory / "page.html"
     page.write_text("<h1>Wir räumen auf</h1>")
     shop.dynoctl("maintenance", "on", "--page", "page.html")
-    assert get(address, 8080, "/anything") == "503 <h1>Wir räumen auf</h1>"
+    for path in ("/anything", "/page.html"):
+        assert get(address, 8080, path) == "503 <h1>Wir räumen auf</h1>"
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"http://{address}:8080/", data=b"a=b", timeout=60)
     refused.value.close()

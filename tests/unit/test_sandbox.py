@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shlex
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -94,12 +95,34 @@ def test_a_command_that_is_too_long_for_a_variable_is_refused() -> None:
 
 
 def test_what_a_process_type_reaches() -> None:
-    assert network() == {"SocketBindDeny": "tcp", "IPAddressDeny": "169.254.169.254 fd00:ec2::254"}
+    assert network().keys() == {"SocketBindDeny", "IPAddressDeny"} and network()["SocketBindDeny"] == "tcp"
     assert network(metadata=True) == {"SocketBindDeny": "tcp"}
     assert network("none")["PrivateNetwork"] == "yes"
     local = network("local", ports=(9394, 9395))
     assert local["SocketBindAllow"] == "tcp:9394\ntcp:9395" and local["IPAddressDeny"] == "any"
-    assert "fc00::/7" not in local["IPAddressAllow"] and "fd80::/9" in local["IPAddressAllow"]
     assert "169.254.169.254" in network("local", metadata=True)["IPAddressAllow"]
     unit = dyno_unit.service(replace(DYNO, network=network("none")))
     assert unit["Service.PrivateNetwork"] == "yes" and "Service.IPAddressDeny" not in unit
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("169.254.169.254", "169.254.170.2", "169.254.170.23", "169.254.42.42", "100.100.100.200", "192.0.0.192"),
+        *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254", "fd00:42::42", "fe80::a9fe:a9fe"),
+    ],
+)
+def test_no_network_leads_to_the_metadata_of_a_cloud(address: str) -> None:
+    """An allowed network wins over a denied one that is smaller."""
+    assert address in network()["IPAddressDeny"].split()
+    assert not within(address, network("local")["IPAddressAllow"])
+    assert within(address, network("local", metadata=True)["IPAddressAllow"])
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "192.168.1.1", "::1", "fe80::1", "fd00::1", "fd12:3::1"])
+def test_private_networks_are_local(address: str) -> None:
+    assert within(address, network("local")["IPAddressAllow"])
+
+
+def within(address: str, networks: str) -> bool:
+    return any(ip_address(address) in ip_network(each) for each in networks.split())

@@ -160,7 +160,7 @@ def test_a_link_is_as_what_it_leads_to(tmp_path: Path) -> None:
         "x",
         str(tmp_path / "volumes"),
     )
-    assert str(tmp_path / "volumes/uploads/file") in given
+    assert given.split() == ["./uploads/", "./file"]
 
 
 def _sh(script: str, *argv: str) -> str:
@@ -207,3 +207,22 @@ def test_a_release_has_its_own_volumes() -> None:
     old = release_body.content(without.replace('"volumes": [], ', ""))
     assert release_body.content(without) == old, "a release from before volumes existed has the same content"
     assert not release.new(1, "cafe", old, manifest="").runs(release_body.content(with_))
+
+
+def test_a_directory_that_becomes_a_link_does_not_lead_root_elsewhere(tmp_path: Path) -> None:
+    """A dyno of the app replaces the directory between find and chown. find may notice it and fail."""
+    elsewhere, inside, programs = (tmp_path / name for name in ("elsewhere", "left/files/deep", "programs"))
+    for directory in (elsewhere, inside, programs):
+        directory.mkdir(parents=True)
+        (directory / "file").touch()
+    swap = f'[ -L "{inside}" ] || {{ mv "{inside}" "{inside}.old"; ln -s "{elsewhere}" "{inside}"; }}'
+    script = f'#!/bin/sh\n{swap}\nshift 2\nstat -L -c %n-%i "$@" >> "{tmp_path}/changed"\n'
+    (programs / "chown").write_text(script)
+    (programs / "id").write_text(f"#!/bin/sh\necho {os.getuid()}\n")
+    for program in ("chown", "id"):
+        (programs / program).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    argv = ["sh", "-c", volume.GIVE_UP, "userdel", "dyno-shop-web-1", str(tmp_path / "left")]
+    subprocess.run(argv, env=environment, check=False, capture_output=True, timeout=60)
+    changed = (tmp_path / "changed").read_text()
+    assert changed and f"-{(elsewhere / 'file').stat().st_ino}\n" not in changed

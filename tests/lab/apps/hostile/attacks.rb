@@ -53,7 +53,7 @@ module Attacks
     /etc/dyno /etc/dynoctl /etc/systemd /etc/ssl/private /root /home /run/dynoctl /run/systemd/transient
     /run/systemd/system /run/systemd/units /run/systemd/generator /run/dbus /run/lock /srv/dyno
     /sys/fs/cgroup /var/lib/dynoctl /var/lib/dynoctl-router /var/lib/dynoctl-volumes /var/lib/private
-    /var/spool/cron/crontabs /proc/1/fd /proc/1/root /proc/1/ns
+    /var/log /var/spool/cron/crontabs /proc/1/fd /proc/1/root /proc/1/ns
   ].freeze
 
   READS = %w[
@@ -63,7 +63,7 @@ module Attacks
     /proc/timer_list /proc/vmallocinfo /proc/locks
     /dev/mem /dev/kmem /dev/port /dev/kmsg /dev/sda /dev/vda /dev/nvme0n1 /dev/loop-control /dev/loop0 /dev/fuse
     /dev/net/tun /dev/kvm /dev/rtc0 /dev/uinput /dev/mapper/control /dev/vsock /dev/vhost-net /dev/tty1
-    /var/log/syslog /var/log/auth.log /run/utmp.x /run/systemd/private
+    /var/log/syslog /var/log/auth.log /var/log/wtmp /var/log/lastlog /run/utmp /run/utmp.x /run/systemd/private
   ].freeze
 
   OVERWRITES = %w[
@@ -145,6 +145,8 @@ module Attacks
       "be killed last" => -> { File.write("/proc/self/oom_score_adj", "-1000") },
       "be more important" => -> { Process.setpriority(Process::PRIO_PROCESS, 0, -5) },
       "run from /dev/shm" => -> { program("/dev/shm") },
+      "take a pseudo-terminal of the server" => -> { File.open("/dev/ptmx", File::RDWR) },
+      "dump its memory to the disk" => -> { Process.getrlimit(:CORE).max.positive? },
       "make a device" => -> { system("mknod", "#{temporary}/null", "c", "1", "3", err: File::NULL) },
       "link to a file of root" => -> { File.link("/etc/passwd", "#{temporary}/passwd") },
       "start 600 tasks" => -> { many },
