@@ -67,7 +67,7 @@ def test_manifests(tmp_path: Path) -> None:
     for name in ("config.ru", "a.rb", "f"):
         (tmp_path / name).touch()
     mutator, read = Mutator([SMALL, *MANIFESTS], 1), 0
-    for _ in range(count(1200, 60_000)):
+    for _ in range(count(600, 60_000)):
         text = mutator.text()
         file.write_bytes(text.encode(errors="surrogatepass"))
         with bounded(text):
@@ -220,7 +220,7 @@ def test_secrets_files(tmp_path: Path) -> None:
     file = folder / "secrets"
     file.touch(mode=0o600)
     mutator = Mutator(["KEY=hunter22\nexport B='c d'\n# no\nC=\"x\\ny\"\n"], 4)
-    for _ in range(count(300, 20_000)):
+    for _ in range(count(200, 20_000)):
         text = mutator.text()
         file.write_bytes(text.encode(errors="surrogatepass"))
         with bounded(text):
@@ -258,7 +258,7 @@ def _archive() -> bytes:
 def test_archives_of_a_builder(tmp_path: Path) -> None:
     mutator, outside = Mutator([_archive().decode("latin-1")], 6), tmp_path / "outside"
     outside.mkdir()
-    for number in range(count(300, 20_000)):
+    for number in range(count(200, 20_000)):
         data = mutator.text().encode("latin-1", errors="replace")
         target = tmp_path / "in" / str(number)
         target.mkdir(parents=True)
