@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from infra.fleet import held_ports, meta_record
-from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
+from infra.model import answer, lock_holder, merged_releases, one_offs, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
@@ -96,7 +96,7 @@ class Facts:
 def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     """The meta record with the highest serial; {} if there is none."""
     metas = sorted((facts.meta for facts in found if facts.meta), key=meta_record.order, reverse=True)
-    if len(metas) > 1 and meta_record.serial_of(metas[0]) > meta_record.serial_of(metas[1]) + release.FAR:
+    if len(metas) > 1 and meta_record.serial_of(metas[0]) > meta_record.serial_of(metas[1]) + merged_releases.FAR:
         return metas[1]  # no server missed so many applies: with such a serial, it would decide for ever
     return metas[0] if metas else {}
 
