@@ -100,10 +100,8 @@ def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     if not recorded:
         return {}
     newest = recorded[-1].meta
-    if (
-        len(recorded) > 1
-        and meta_record.serial_of(newest) > meta_record.serial_of(recorded[-2].meta) + merged_releases.FAR
-    ):
+    known = meta_record.serial_of(recorded[-2].meta) if len(recorded) > 1 else meta_record.serial_of(newest)
+    if meta_record.serial_of(newest) > known + merged_releases.FAR:
         newest = recorded[-2].meta  # no server missed so many applies: with such a serial, it would decide for ever
     machines = newest.get("servers", {}).keys() | newest.get("spares", {}).keys()
     # An apply that reached none of the servers before it began to count anew, and knows nothing of theirs.
