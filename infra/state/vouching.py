@@ -65,8 +65,9 @@ class Vouched:
 
 
 def seal(release: Release) -> str:
-    """A digest of what a release runs, as its record says it."""
-    return _sha256("release", release.salt, release.digest, release.sealed)
+    """A digest of a release's number and of what it runs, as its record says it: with another number, an old release
+    would be the newest one."""
+    return _sha256("release", str(release.number), release.salt, release.digest, release.sealed)
 
 
 def seal_settings(settings: object) -> str:

@@ -196,6 +196,12 @@ class Simulation:
             trusted = releases.Trust(self.known, trust)
             return releases.stored(APP, name, targets(wanted), REGISTRY.fits, {}, trusted)[0]
 
+    def running(self, wanted: Manifest) -> Stored | None:
+        """The release that ``dynoctl scale`` starts more dynos from."""
+        with in_order(self._numbers), mock.patch("infra.fleet.ask.Session", self.fleet.connect):
+            found = releases.running(APP, targets(wanted), REGISTRY.fits, {}, releases.Trust(self.known))
+        return None if found is None else found[0]
+
     def restart(self, wanted: Manifest, *names: str, lock_timeout: float | None = None, **options: Any) -> Outcome:
         """``dynoctl restart``."""
 

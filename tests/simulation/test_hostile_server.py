@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.errors import ERROR, OK, UNREACHABLE
+from infra.errors import ERROR, OK, UNREACHABLE, DynoctlError
 from infra.model import release
 from infra.model.origin import Origin
 from infra.state import release_body
@@ -170,6 +170,25 @@ def test_a_forged_release_is_refused_also_where_this_computer_knows_the_true_one
     forge(fleet["s2"], 1)
     fleet.rollback(manifest("s1", "s2", slug="b"), "v1")
     assert not evil(fleet)
+
+
+def test_a_known_release_under_another_number_is_not_known() -> None:
+    """A server could have an old release with a flaw run by all, by recording it once more as the newest one."""
+    fleet = Simulation("s1", "s2", "s3")
+    fleet.origin = ORIGIN
+    wanted = manifest("s1", "s2", "s3", slug="b")
+    for name in ("a", "b"):
+        assert fleet.apply(manifest("s1", "s2", "s3", slug=name)).code == OK
+    liar = fleet["s2"]
+    old = json.loads(liar.files[f"{HOME}/releases/1.json"])
+    liar.files[f"{HOME}/releases/9.json"] = json.dumps({**old, "number": 9, "when": "2999-01-01T00:00:00Z"})
+    liar.files[f"{HOME}/releases/9.body"] = liar.files[f"{HOME}/releases/1.body"]
+    liar.version += 1
+    with pytest.raises(DynoctlError, match="only s2 has a record of v9, and it may be forged"):
+        fleet.running(wanted)
+    assert fleet.apply(manifest("s1", "s2", "s3", slug="c")).code == OK
+    assert f"{HOME}/releases/9.json" not in fleet["s1"].files
+    assert fleet.rollback(wanted, "v9").code == ERROR and "a" not in running(fleet).values()
 
 
 def test_parts_of_a_body_that_no_digest_had_covered_are_those_that_were_applied(two: Simulation) -> None:
