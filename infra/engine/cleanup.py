@@ -8,7 +8,7 @@ from dataclasses import replace
 from infra.engine.context import Context
 from infra.engine.groups import Group
 from infra.errors import DynoctlError
-from infra.model import release
+from infra.model import merged_releases, release
 from infra.model.events import Event, Failure
 from infra.model.resource import Action
 from infra.remote.parallel import each
@@ -27,7 +27,7 @@ def discard(context: Context, groups: Sequence[Group]) -> None:
     if not created:
         return
     context.listener(Event("phase", text="clean up", total=sum(map(len, created.values()))))
-    known = release.merge(observed.facts.releases for observed in context.recorder.found.values())
+    known = merged_releases.merge(observed.facts.releases for observed in context.recorder.found.values())
     kept = release.kept_slugs(known, context.prepared.manifest.keep)
     keys = context.prepared.registry.slug_keys(plan.app, kept)
 

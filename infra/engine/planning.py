@@ -14,7 +14,7 @@ from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.identity import identify, recorded_connections
 from infra.fleet.observe import Observed
 from infra.manifest.references import located
-from infra.model import lock_holder, naming, release, routing
+from infra.model import lock_holder, merged_releases, naming, release, routing
 from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.model.resource import Effect
@@ -143,7 +143,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     lost = replacements.lost_homes(manifest, inputs.request.evacuate, inputs.forgotten, facts)
     notes += volumes.lost_data(manifest.app.name, stack.volumes, formation, lost, carried, key_of)
     notes += volumes.notes(manifest, carried, [resource.address for resource in desired], key_of)
-    releases = release.merge(server.releases for server in facts.values())
+    releases = merged_releases.merge(server.releases for server in facts.values())
     slugs = release.kept_slugs(releases, manifest.keep, inputs.slug.digest)
     kept = inputs.registry.slug_keys(manifest.app.name, slugs)
     planned = build(
@@ -279,7 +279,7 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
         of = 0 if inputs.stored is None else inputs.stored.number
         used = {entry.number for entry in releases}
         bodies = set[int]().union(*(server_facts.bodies for server_facts in facts.values()))
-        used |= {number for number in bodies if number <= max(used, default=0) + release.FAR}
+        used |= {number for number in bodies if number <= max(used, default=0) + merged_releases.FAR}
         number = release.next_number(used, machines, reached, unknown_servers=not meta and bool(plan.unreachable))
         slug = "" if inputs.slug is None else inputs.slug.digest
         chosen = release.new(number, slug, text, manifest=digest, of=of, body=inputs.body)

@@ -16,7 +16,7 @@ from infra.errors import DynoctlError
 from infra.fleet.facts import newest_meta
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
-from infra.model import paths, release
+from infra.model import merged_releases, paths, release
 from infra.model.provider import Provider
 from infra.model.release import Release
 from infra.model.resource import Command
@@ -62,7 +62,7 @@ class Recorder:
             )
         elif self._release is not None and self.message and self._release.result != release.OK:
             self._release = replace(self._release, message=self.message)  # it is continued
-        self._releases = release.merge(observed.facts.releases for observed in self.found.values())
+        self._releases = merged_releases.merge(observed.facts.releases for observed in self.found.values())
         if self._release is not None and not self.prepared.plan.fresh and self.prepared.request.edited is not None:
             self._release = release.after_edit(self._release, self._releases, *self.prepared.request.edited)
         for name, observed in self.found.items():
@@ -162,7 +162,9 @@ class Recorder:
             return
         machines = {name: observed.facts.machine_id for name, observed in self.found.items()}
         over = [replace(other, on="") for other in self._releases if other.on in machines.values()]
-        self._releases = release.merge([[other for other in self._releases if other.on not in machines.values()], over])
+        self._releases = merged_releases.merge(
+            [[other for other in self._releases if other.on not in machines.values()], over]
+        )
         self._rewrite(
             replace(self._release, on=machines[server]),
             *(records.release(other) for other in over if other.number != self._release.number),

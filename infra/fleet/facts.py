@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from infra.fleet import held_ports, meta_record
-from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
+from infra.model import answer, lock_holder, merged_releases, one_offs, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
@@ -100,7 +100,7 @@ def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     if not recorded:
         return {}
     newest = recorded[-1].meta
-    if len(recorded) > 1 and meta_record.serial_of(newest) > meta_record.serial_of(recorded[-2].meta) + release.FAR:
+    if len(recorded) > 1 and meta_record.serial_of(newest) > meta_record.serial_of(recorded[-2].meta) + merged_releases.FAR:
         newest = recorded[-2].meta  # no server missed so many applies: with such a serial, it would decide for ever
     machines = newest.get("servers", {}).keys() | newest.get("spares", {}).keys()
     # An apply that reached none of the servers before it began to count anew, and knows nothing of theirs.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -95,54 +95,6 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
         return Release(**values)
     except TypeError:
         return None
-
-
-def merge(found: Iterable[Sequence[Release]]) -> tuple[Release, ...]:
-    """Every release that any server has a record of, oldest first, whatever the order of the servers. A server that was
-    unreachable when a release ended or was continued has a less recent record of it than others."""
-    votes: Counter[tuple[int, str, str]] = Counter()
-    seals: dict[tuple[int, str, str], Counter[str]] = {}
-    combined: dict[tuple[int, str, str], Release] = {}
-    for releases in _plausible([list(releases) for releases in found]):
-        for release in releases:
-            key = (release.number, release.salt, release.digest)
-            votes[key] += 1
-            seals.setdefault(key, Counter())[release.sealed] += 1
-            other = combined.get(key)
-            combined[key] = release if other is None else _combined(release, other)
-    by_number: dict[int, Release] = {}
-    for key in sorted(combined, key=lambda key: (votes[key], _certainty(combined[key]))):
-        # That of most servers, if two have the same number, and so is its seal; none rather than that of one of two.
-        sealed = max(seals[key].items(), key=lambda seal: (seal[1], not seal[0], seal[0]))[0]
-        by_number[key[0]] = replace(combined[key], sealed=sealed)
-    return tuple(by_number[number] for number in sorted(by_number))
-
-
-FAR = 100_000
-"""Numbers by which no server can be ahead of all others, however long those were unreachable."""
-
-
-def _plausible(found: list[list[Release]]) -> list[list[Release]]:
-    """Without the numbers of one server that are far beyond those of all others: nobody would have any left."""
-    highest = sorted((max(release.number for release in releases) for releases in found if releases), reverse=True)
-    limit = highest[1] + FAR if len(highest) > 1 else LAST
-    return [[release for release in releases if release.number <= limit] for releases in found]
-
-
-def _combined(first: Release, second: Release) -> Release:
-    """The combined records of two servers for one release."""
-    better, worse = sorted((first, second), key=_certainty, reverse=True)
-    commanded = better.commanded or worse.commanded
-    on = "" if commanded else better.on or (worse.on if better.result == UNFINISHED else "")
-    message, moved = better.message or worse.message, better.moved or worse.moved
-    return replace(better, commanded=commanded, on=on, moved=moved, message=message)
-
-
-def _certainty(release: Release) -> tuple[object, ...]:
-    """A sort key: the more recent knowledge last. A release that succeeded did so after every failed attempt; the other
-    fields only make the order total."""
-    rank = {OK: 3, UNFINISHED: 0, **dict.fromkeys(BACK, 2)}
-    return (rank.get(release.result, 1), release.when, release.commanded, release.moved, release.as_json())
 
 
 def newest(releases: Sequence[Release]) -> Release | None:

@@ -13,7 +13,7 @@ from infra.fleet import meta_record, vitals
 from infra.fleet.ask import ask_servers
 from infra.manifest.model import Manifest
 from infra.manifest.variables import refused
-from infra.model import answer, naming, paths, release
+from infra.model import answer, merged_releases, naming, paths, release
 from infra.model.provider import Fragment
 from infra.model.release import Release
 from infra.model.run_request import Base, Runs
@@ -108,7 +108,7 @@ def find(manifest: Manifest, runs: Runs, targets: Sequence[Target]) -> Place:
             session.close()
         raise
     causes = list(errors.values())
-    known = release.merge(releases for *_, releases in good.values())
+    known = merged_releases.merge(releases for *_, releases in good.values())
     newest = release.standing(known) or release.current(known)
     places = [
         ((newest is not None and base.slug != newest.slug, not base.up, load, _order(base)), name, base)

@@ -10,7 +10,7 @@ from typing import Any
 from infra.errors import DynoctlError, NewerRecords, Unreachable
 from infra.fleet import meta_record
 from infra.fleet.ask import ask_servers, summaries
-from infra.model import answer, lock_holder, paths, release
+from infra.model import answer, lock_holder, merged_releases, paths, release
 from infra.model.lock_holder import Holder
 from infra.model.release import Release
 from infra.model.resource import Command
@@ -68,7 +68,9 @@ def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) ->
     metas = {server: told.meta for server, told in answers.items()}
     meta = max(metas.values(), key=meta_record.order, default={})
     found = {server: told.releases for server, told in answers.items()}
-    return Survey(release.merge(found.values()), holders, summaries(errors), applying, meta, records=found, metas=metas)
+    return Survey(
+        merged_releases.merge(found.values()), holders, summaries(errors), applying, meta, records=found, metas=metas
+    )
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _trusted(surveyed: Survey, trust: Trust) -> Survey:
         if (kept := tuple(name for name in names if name in trust.servers))
     }
     meta = max(metas.values(), key=meta_record.order, default={})
-    merged = release.merge(records.values())
+    merged = merged_releases.merge(records.values())
     return replace(surveyed, releases=merged, holders=holders, meta=meta, records=records, metas=metas)
 
 

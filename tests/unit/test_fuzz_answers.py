@@ -27,7 +27,7 @@ from infra.fleet.observe import Observed
 from infra.manifest import read
 from infra.manifest.backings import Service
 from infra.manifest.model import Manifest
-from infra.model import lock_holder, one_offs, release, routing
+from infra.model import lock_holder, merged_releases, one_offs, release, routing
 from infra.model.answer import InvalidAnswer, reading
 from infra.model.dyno_status import Row
 from infra.model.provider import Scope
@@ -303,7 +303,7 @@ def use_facts(found: Facts) -> None:
 
 
 def use_releases(found: Sequence[release.Release]) -> None:
-    merged = release.merge([found, found[::-1]])
+    merged = merged_releases.merge([found, found[::-1]])
     now = release.standing(merged)
     release.last_good(merged, [2])
     release.hold(merged, SLUG, "m")

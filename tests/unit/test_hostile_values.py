@@ -12,7 +12,7 @@ import pytest
 from infra.errors import DynoctlError
 from infra.manifest import read
 from infra.manifest.model import Manifest
-from infra.model import release
+from infra.model import merged_releases, release
 from infra.state import config, last_applied, release_body
 from infra.state.vouching import Known, Vouched, agreeing, copied, seal, vouchers
 from providers import env_file, ini, mount, socket
@@ -311,7 +311,7 @@ def test_a_record_is_copied_once_two_servers_or_this_computer_know_it() -> None:
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_what_most_servers_record_is_the_release_of_a_number(order: int) -> None:
     found = [[TRUE], [TRUE], [replace(FALSE, result="ok", when="2999", moved=True)]]
-    (merged,) = release.merge(found[order:] + found[:order])
+    (merged,) = merged_releases.merge(found[order:] + found[:order])
     assert merged.identity == TRUE.identity
 
 
@@ -328,15 +328,17 @@ def test_what_most_servers_record_is_the_release_of_a_number(order: int) -> None
 )
 def test_no_server_alone_seals_what_others_did_not(seals: list[str], taken: str) -> None:
     for order in (seals, seals[::-1]):
-        (merged,) = release.merge([[replace(TRUE, sealed=seal_, when=seal_)] for seal_ in order])
+        (merged,) = merged_releases.merge([[replace(TRUE, sealed=seal_, when=seal_)] for seal_ in order])
         assert merged.sealed == taken
 
 
 @pytest.mark.parametrize("number", [10**6, 10**8, 999_999_999])
 def test_a_number_far_beyond_all_others_is_ignored(number: int) -> None:
     found = [[TRUE], [replace(FALSE, number=number)]]
-    assert [each.number for each in release.merge(found)] == [7]
-    assert [each.number for each in release.merge(found[1:])] == [number], "a server alone has nobody to differ from"
+    assert [each.number for each in merged_releases.merge(found)] == [7]
+    assert [each.number for each in merged_releases.merge(found[1:])] == [number], (
+        "a server alone has nobody to differ from"
+    )
 
 
 def test_the_whole_body_is_sealed() -> None:
@@ -380,3 +382,19 @@ def test_a_damaged_hint_knows_nothing_wrong(
     path.parent.mkdir(parents=True)
     path.write_text(text)
     assert last_applied.known(manifest).releases <= {"a"}
+
+
+@pytest.mark.parametrize("order", range(3))
+def test_no_server_alone_makes_a_rejected_release_a_good_one(order: int) -> None:
+    bad = replace(TRUE, result=release.BACK[0], when="2026-01-01T00:00:00Z")
+    lie = replace(bad, result="ok", when="2999-01-01T00:00:00Z", of=1, moved=True)
+    found = [[bad], [lie], [bad]]
+    (merged,) = merged_releases.merge(found[order:] + found[:order])
+    assert (merged.result, merged.of) == (release.BACK[0], 0)
+
+
+def test_a_server_that_alone_saw_the_end_of_a_release_is_heard() -> None:
+    unfinished = replace(TRUE, result="unfinished")
+    for result in ("ok", "rejected"):
+        (merged,) = merged_releases.merge([[unfinished], [replace(TRUE, result=result)], [unfinished]])
+        assert merged.result == result

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from infra.errors import DynoctlError
-from infra.model import release
+from infra.model import merged_releases, release
 from infra.model.events import Failure, Report
 from infra.model.release import Release
 from infra.model.stack import Stack
@@ -40,7 +40,7 @@ def test_numbers_are_unique_with_any_servers_unreachable(seed: int) -> None:
         reached = [machine for machine in machines if chance.random() < 0.6]
         if not reached:
             continue
-        known = release.merge(memory[machine] for machine in reached)
+        known = merged_releases.merge(memory[machine] for machine in reached)
         number = release.next_number(numbers(known), machines, reached)
         assert number > max((one.number for one in known), default=0)
         given.append(number)
@@ -69,8 +69,8 @@ def test_records_are_merged_the_same_in_any_order() -> None:
         [replace(make(2, result="unfinished"), on="m"), make(2, result="failed")],
         [make(2), replace(make(2), salt="another", commanded=True)],
     ]
-    merged = [release.merge([[record], [other]]) for record, other in records]
-    assert merged == [release.merge([[other], [record]]) for record, other in records]
+    merged = [merged_releases.merge([[record], [other]]) for record, other in records]
+    assert merged == [merged_releases.merge([[other], [record]]) for record, other in records]
     ended = [one[0] for one in merged]
     assert [one.result for one in ended] == [
         "unfinished",
@@ -121,7 +121,7 @@ def test_the_current_release_is_recorded_after_any_number_of_rejections() -> Non
 
 def test_a_server_that_was_unreachable_gets_the_result() -> None:
     away, there = [make(1), make(2, result="unfinished")], [make(1), make(2), make(3)]
-    assert release.merge([away, there]) == release.merge([there, away]) == (make(1), make(2), make(3))
+    assert merged_releases.merge([away, there]) == merged_releases.merge([there, away]) == (make(1), make(2), make(3))
 
 
 @pytest.mark.parametrize(
