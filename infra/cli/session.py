@@ -84,10 +84,12 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     from infra.state import last_applied
 
     limit(options.parallelism)
+    if options.untrusted:
+        from infra.manifest.untrusted import refuse_linked, restricted
+
+        refuse_linked(options.file)
     model = manifest.read(options.file, options.destination, options.counts)
     if options.untrusted:
-        from infra.manifest.untrusted import restricted
-
         model = restricted(model)
     request = Request(
         destroy=options.destroy,

@@ -28,6 +28,18 @@ class NoResolver(Resolver):
         return Unread()
 
 
+def refuse_linked(file: Path) -> None:
+    """Raise ManifestInvalid if a directory on the way to the manifest is a link, which the stranger may have made: it
+    leads to the manifest of another repository, whose files would then be those that may be read."""
+    top = repository(Path.cwd()) if file.is_absolute() else Path()
+    if file.is_relative_to(top):
+        below = file.parent.relative_to(top)
+        for directory in (below, *below.parents):
+            if (top / directory).is_symlink():
+                summary = f"{top / directory} is a link: the manifest of a stranger must be in its own repository"
+                raise ManifestInvalid([Diagnostic(summary, hint=f"if you trust it: -f {file.resolve()}")])
+
+
 def restricted(manifest: Manifest) -> Manifest:
     """The manifest without what it says of logins: ssh_config and the user's SSH agent decide.
 

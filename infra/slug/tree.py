@@ -169,6 +169,8 @@ def digest(entries: Sequence[Entry]) -> str:
 
 def _ignore_file(source: Path) -> bytes:
     path = source / IGNORE_FILE
+    if path.is_symlink():  # git does not follow a link named .gitignore either
+        raise DynoctlError(f"{path} is a link, which may lead to any file of this computer", "copy the rules into it")
     try:
         rules = read_regular(path, LARGEST_RULES)
     except FileNotFoundError:

@@ -363,3 +363,11 @@ def test_a_long_line_with_many_errors_and_secrets_is_masked_once(tmp_path: Path,
         read(tmp_path / "dyno.yaml")
     assert len(caught.value.diagnostics) == errors
     assert len(json.dumps([error.as_json() for error in caught.value.diagnostics])) < 8 << 20
+
+
+def test_rules_of_a_slug_that_are_a_link_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("secret\n")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/.slugignore").symlink_to(tmp_path / "token")
+    with pytest.raises(DynoctlError, match="is a link, which may lead to any file"):
+        scan(tmp_path / "app")

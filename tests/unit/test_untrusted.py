@@ -17,7 +17,7 @@ from infra import manifest
 from infra.cli.app import app
 from infra.errors import DynoctlError, ManifestInvalid
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls
-from infra.manifest.untrusted import NoResolver, restricted
+from infra.manifest.untrusted import NoResolver, refuse_linked, restricted
 from infra.model.resource import Fingerprint
 from infra.ops.sudoers import read_only_program, read_only_rule
 from infra.registry import Everything
@@ -183,3 +183,24 @@ def test_the_program_digests_secrets_with_a_salt_that_is_not_shown(project: Path
     for output in outputs:
         for salt in ("", "-", "dynoctl-observe", *re.findall(r"\S+", output)):
             assert hashlib.sha256(f'{salt}A="4711"'.encode()).hexdigest() not in output
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_no_directory_of_a_stranger_leads_to_the_manifest_of_another_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absolute: bool
+) -> None:
+    other, checkout = tmp_path / "other", tmp_path / "checkout"
+    for directory in (other, checkout):
+        (directory / ".git").mkdir(parents=True)
+    (other / "dyno.yaml").write_text(BASE)
+    (checkout / "deploy").symlink_to(other)
+    (checkout / "own").mkdir()
+    (checkout / "own/dyno.yaml").write_text("version: 1\n")
+    monkeypatch.chdir(checkout)
+    base = checkout if absolute else Path()
+    with pytest.raises(ManifestInvalid) as caught:
+        refuse_linked(base / "deploy/dyno.yaml")
+    assert "deploy is a link" in caught.value.diagnostics[0].summary
+    refuse_linked(base / "own/dyno.yaml")
+    result = CliRunner().invoke(app, ["plan", "--untrusted", "-f", str(base / "deploy/dyno.yaml")])
+    assert isinstance(result.exception, ManifestInvalid)
