@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from infra.model import answer, naming, paths, release
+from infra.model import answer, merged_releases, naming, paths, release
 from infra.model.dyno_status import Job, Row
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
@@ -83,7 +83,8 @@ class _Parsed:
         was written after that release was begun."""
         files = (f"{paths.UNITS}/{unit}", paths.env_file(app, dyno), paths.credentials(app, dyno))
         moved = max((self.written.get(file, 0.0) for file in files), default=0.0)
-        known = [candidate for candidate in release.merge([self.releases]) if candidate.ran and candidate.slug == slug]
+        every = merged_releases.merge([self.releases])
+        known = [candidate for candidate in every if candidate.ran and candidate.slug == slug]
         for candidate in reversed(known[1:]):
             begun = self.written.get(paths.release_body(app, candidate.number), 0.0)
             if candidate.result == release.OK or moved >= begun:

@@ -100,8 +100,9 @@ def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     if not recorded:
         return {}
     newest = recorded[-1].meta
-    if len(recorded) > 1 and meta_record.serial_of(newest) > meta_record.serial_of(recorded[-2].meta) + merged_releases.FAR:
-        newest = recorded[-2].meta  # no server missed so many applies: with such a serial, it would decide for ever
+    before = recorded[-2:][0].meta
+    if meta_record.serial_of(newest) > meta_record.serial_of(before) + merged_releases.FAR:
+        newest = before  # no server missed so many applies: with such a serial, it would decide for ever
     machines = newest.get("servers", {}).keys() | newest.get("spares", {}).keys()
     # An apply that reached none of the servers before it began to count anew, and knows nothing of theirs.
     unseen = [facts.meta for facts in recorded if facts.machine_id not in machines and facts.meta != newest]
