@@ -6,12 +6,16 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from infra.cli import fail
+from infra.cli.app import app
+from infra.engine import plan_file
 from infra.errors import Diagnostic, DynoctlError, Location, ManifestInvalid
 from infra.model.events import Event, Report
 from infra.views import diagnostics, json_text, plan_document, plan_html, plan_markdown, plan_text, report_text, restart
@@ -257,3 +261,17 @@ def test_no_output_of_a_release_command_forges_a_line(poison: str) -> None:
 def test_what_is_no_command_is_shown_as_it_is(text: str) -> None:
     assert printable(f"app {text}") == f"app {text}"
     assert one_line("a\nb") == "a\\nb"
+
+
+def test_a_saved_plan_shows_the_options_of_its_author(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = json.loads((Path(__file__).parents[1] / "golden/plan-1.json").read_text())
+    made = plan_file.Saved(Path("/x/dyno.yaml"), "ann@laptop", "2026-01-01T00:00:00Z", {}, document)
+    options = {"trust": frozenset({"s2\x1b[2J"}), "take_over": True, "destination": "staging", "with_changes": True}
+    for saved, shown in (
+        (made, ""),
+        (replace(made, **options), "The plan was made with --destination staging --trust s2\\x1b[2J --take-over."),  # type: ignore[arg-type]
+    ):
+        monkeypatch.setattr(plan_file, "read", lambda _, saved=saved: saved)
+        output = CliRunner().invoke(app, ["show", "plan"]).output
+        assert "To apply exactly this plan" in output and shown in output
+        assert ("made with" in output) == bool(shown)
