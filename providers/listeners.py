@@ -10,9 +10,9 @@ from infra.model import answer
 LIST = "grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6\n"
 """Shell code that prints what ``parse`` reads."""
 
-# For systemd, a socket that a dyno has shut down is active for ever. A dyno can also set an option that makes the kernel
-# drop all packets (IP_MINTTL, TCP_MD5SIG). If nothing waits in a socket, the kernel alone makes a connection, so one that
-# times out means such an option. If something waits, the queue may be full.
+# For systemd, a socket that a dyno has shut down is active for ever. A dyno can also set an option with which the
+# kernel drops all packets, such as IP_MINTTL. If nothing waits in a socket, the kernel alone makes a connection: one
+# that times out means such an option. If something waits, the queue may be full.
 LISTENS = """\
 listens() {
   systemctl is-active -q "$1.socket" || return
@@ -24,7 +24,7 @@ listens() {
   [ $? -ne 124 ]
 }
 """
-"""A shell function that fails if the socket of a dyno, given without ``.socket``, does not listen or drops everything."""
+"""A shell function that fails if a dyno's socket, given without ``.socket``, does not listen or drops all packets."""
 
 _SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ")
 
