@@ -10,15 +10,21 @@ from infra.model import answer
 LIST = "grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6\n"
 """Shell code that prints what ``parse`` reads."""
 
-# For systemd, a socket that a dyno has shut down is active for ever.
+# For systemd, a socket that a dyno has shut down is active for ever. A dyno can also set an option with which the
+# kernel drops all packets, such as IP_MINTTL. If nothing waits in a socket, the kernel alone makes a connection: one
+# that times out means such an option. If something waits, the queue may be full.
 LISTENS = """\
 listens() {
   systemctl is-active -q "$1.socket" || return
   place=$(systemctl show -p Listen --value "$1.socket") && place=${place%% (Stream)*} && port=${place##*:}
-  grep -qsE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$port") [0-9A-F]+:[0-9A-F]+ 0A " /proc/net/tcp /proc/net/tcp6
+  found=$(grep -hsE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$port") [0-9A-F]+:[0-9A-F]+ 0A " /proc/net/tcp /proc/net/tcp6)
+  case $found in '') return 1 ;; *' 0A 00000000:00000000 '*) ;; *) return 0 ;; esac
+  host=${place%:*}; host=${host#\\[}; host=${host%]}
+  timeout 3 bash -c ': < "/dev/tcp/$0/$1"' "$host" "$port" 2>/dev/null
+  [ $? -ne 124 ]
 }
 """
-"""A shell function that fails if the socket of a dyno, given without ``.socket``, does not listen."""
+"""A shell function that fails if a dyno's socket, given without ``.socket``, does not listen or drops all packets."""
 
 _SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ")
 

@@ -8,17 +8,23 @@ class Hostile
       case env["PATH_INFO"]
       when "/attacks" then JSON.generate(Attacks.run)
       when "/shut-at-exit" then at_exit { shut } && "later"
+      when "/drop" then listening { |socket| socket.setsockopt(:IP, IP_MINTTL, 255) } && "dropped"
       else "hostile #{ENV["DYNO"]} #{ENV["WORD"]}\n"
       end
     [200, {"content-type" => "text/plain"}, [body]]
   end
 
-  # Every listening socket of the process, for good.
-  def self.shut
+  # For good: no packet of the loopback interface has so many hops left.
+  IP_MINTTL = 21
+
+  def self.shut = listening(&:shutdown)
+
+  # Every listening socket of the process.
+  def self.listening
     (3..64).each do |number|
       socket = Socket.for_fd(number)
       socket.autoclose = false
-      socket.shutdown if socket.getsockopt(:SOCKET, :ACCEPTCONN).bool
+      yield socket if socket.getsockopt(:SOCKET, :ACCEPTCONN).bool
     rescue SystemCallError
       next
     end
