@@ -26,6 +26,12 @@ http {{
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:dynoctl:4m;
   map $http_upgrade $dynoctl_connection {{ default upgrade; '' close; }}
+  # The host that chose the app: a whole URL in the request line wins over the Host header.
+  map "$host|$http_host" $dynoctl_host {{
+    default $host;
+    "~*^([^|]+)[|]\\1(:[0-9]*)?$" $http_host;
+    "~[|]$" "";
+  }}
   map "$http_upgrade $http_accept" $dynoctl_long {{ default 0; ~*^websocket 1; ~*text/event-stream 1; }}
 """
 
@@ -69,7 +75,7 @@ def _trust(site: Site) -> str:
     1:https https;
   }}
   map "{proxy}:$http_x_forwarded_host" {_variable("host", site)} {{
-    default $http_host;
+    default $dynoctl_host;
     "~^1:(?<dynoctl_h_{app}>[^,\\s]+)$" $dynoctl_h_{app};
   }}
   map "{proxy}:$http_x_forwarded_port:$http_x_forwarded_proto" {_variable("port", site)} {{
@@ -94,13 +100,13 @@ def _real(site: Site) -> str:
 
 
 def _pass(site: Site, timeout: int) -> str:
-    plain = {"proto": "$scheme", "host": "$http_host", "port": "$server_port"}
+    plain = {"proto": "$scheme", "host": "$dynoctl_host", "port": "$server_port"}
     said = {name: _variable(name, site) if site.proxies else value for name, value in plain.items()}
     foreign = "".join(f'      proxy_set_header {name} "";\n' for name in FOREIGN)
     return f"""\
       proxy_pass http://dynoctl_{site.app};
       proxy_http_version 1.1;
-      proxy_set_header Host $http_host;
+      proxy_set_header Host $dynoctl_host;
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection $dynoctl_connection;
       proxy_set_header X-Forwarded-For $remote_addr;

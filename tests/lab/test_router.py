@@ -163,6 +163,7 @@ def test_what_passes_and_maintenance(shop: Project, fleet: Any, kind: str) -> No
     assert "HTTP_X_REQUEST_START" in text
     assert "6.6.6.6" not in text
     assert asked(address, "/accel") == "accel", "an app gives no orders to the router"
+    assert "evil.test" not in asked(address, f"http://{address}:8080/headers", Host="evil.test")
 
     connection = http.client.HTTPConnection(address, 8080, timeout=60)
     rows = shop.ps().values()
