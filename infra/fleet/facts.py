@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from infra.fleet import held_ports, meta_record
-from infra.model import answer, lock_holder, merged_releases, one_offs, paths, release, routing, trusted_program
+from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
@@ -96,16 +96,14 @@ class Facts:
 def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
     """The meta record with the highest serial, and what the records of servers say that it does not know; {} if there
     is none."""
-    recorded = sorted((facts for facts in found if facts.meta), key=lambda facts: meta_record.order(facts.meta))
-    if not recorded:
-        return {}
-    newest = recorded[-1].meta
-    known = meta_record.serial_of(recorded[-2].meta) if len(recorded) > 1 else meta_record.serial_of(newest)
-    if meta_record.serial_of(newest) > known + merged_releases.FAR:
-        newest = recorded[-2].meta  # no server missed so many applies: with such a serial, it would decide for ever
+    recorded = [facts for facts in found if facts.meta]
+    newest = meta_record.newest(facts.meta for facts in recorded)
     machines = newest.get("servers", {}).keys() | newest.get("spares", {}).keys()
     # An apply that reached none of the servers before it began to count anew, and knows nothing of theirs.
-    unseen = [facts.meta for facts in recorded if facts.machine_id not in machines and facts.meta != newest]
+    unseen = sorted(
+        (facts.meta for facts in recorded if facts.machine_id not in machines and facts.meta != newest),
+        key=meta_record.order,
+    )
     return meta_record.combined(newest, unseen) if unseen else newest
 
 

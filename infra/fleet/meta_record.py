@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from infra import __version__
 from infra.errors import NewerRecords
 from infra.model import answer
+from infra.model.merged_releases import FAR
 from infra.model.naming import DYNO_NAME
 
 RECORDS_FORMAT = 1
@@ -23,8 +25,9 @@ LONGEST = 255
 """Characters of a host, a name, a user or an address."""
 
 
+@lru_cache(maxsize=8)
 def parse(text: str) -> Mapping[str, Any]:
-    """The meta record; invalid parts are left out."""
+    """The meta record; invalid parts are left out. All servers have the same one as a rule, which is parsed once."""
     value = answer.record(text)
     _refuse_newer(value)
     serial, dynos, servers = value.get("serial"), value.get("dynos"), value.get("servers")
@@ -56,6 +59,20 @@ def order(meta: Mapping[str, Any]) -> tuple[int, str, str]:
     """A sort key: the newest record last. Servers that were installed anew while others were away may have another one
     with the same serial: then it is the later one, whatever the order of the servers."""
     return (serial_of(meta), str(meta.get("when", "")), json.dumps(meta, sort_keys=True))
+
+
+def newest(metas: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The newest of the records; {} if there is none. One with a serial that no server can have is left out if there
+    is another: it would decide for ever."""
+    recorded = sorted((meta for meta in metas if meta), key=serial_of)
+    if not recorded:
+        return {}
+    last = len(recorded) - 1
+    if last and serial_of(recorded[last]) > serial_of(recorded[last - 1]) + FAR:
+        last -= 1
+    latest = recorded[last]
+    others = [meta for meta in recorded[:last] if meta is not latest and serial_of(meta) == serial_of(latest)]
+    return max((latest, *others), key=order) if others else latest
 
 
 def combined(newest: Mapping[str, Any], unseen: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:

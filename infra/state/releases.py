@@ -66,7 +66,7 @@ def survey(app: str, targets: Sequence[Target], sessions: dict[str, Session]) ->
             holders[number] = (*holders.get(number, ()), server)
     applying = lock_holder.holders(told.holder for told in answers.values())
     metas = {server: told.meta for server, told in answers.items()}
-    meta = max(metas.values(), key=meta_record.order, default={})
+    meta = meta_record.newest(metas.values())
     found = {server: told.releases for server, told in answers.items()}
     return Survey(
         merged_releases.merge(found.values()), holders, summaries(errors), applying, meta, records=found, metas=metas
@@ -162,7 +162,7 @@ def _trusted(surveyed: Survey, trust: Trust) -> Survey:
         for number, names in surveyed.holders.items()
         if (kept := tuple(name for name in names if name in trust.servers))
     }
-    meta = max(metas.values(), key=meta_record.order, default={})
+    meta = meta_record.newest(metas.values())
     merged = merged_releases.merge(records.values())
     return replace(surveyed, releases=merged, holders=holders, meta=meta, records=records, metas=metas)
 

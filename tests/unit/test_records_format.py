@@ -110,3 +110,18 @@ def test_two_records_with_one_serial_have_one_order() -> None:
     """The plan took one of them, and the records the other: each plan changed the address of every dyno again."""
     first, second = ({"serial": 2, "when": f"2026-11-2{day}", "dynos": {}, "servers": {}} for day in (1, 2))
     assert max((first, second), key=meta_record.order) == max((second, first), key=meta_record.order) == second
+
+
+def test_the_newest_record_is_one_that_a_server_can_have() -> None:
+    first, second, far = ({"serial": serial, "dynos": {}, "servers": {}} for serial in (2, 3, 10**9))
+    assert meta_record.newest([]) == meta_record.newest([{}]) == {}
+    assert meta_record.newest([second, {}, first]) == second
+    assert meta_record.newest([far, first, second]) == second
+    assert meta_record.newest([far]) == far and meta_record.newest([far, dict(far)]) == far
+    one, other = ({**second, "when": f"2026-11-2{day}"} for day in (1, 2))
+    assert meta_record.newest([one, other]) == meta_record.newest([other, one]) == other
+
+
+def test_equal_records_are_parsed_once() -> None:
+    text = json.dumps(META)
+    assert meta_record.parse(text) is meta_record.parse(text)
