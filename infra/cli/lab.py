@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.views import json_text
-
 if TYPE_CHECKING:
     from infra.lab.state import LabState
 
@@ -134,6 +132,7 @@ def _print_json(lab: LabState) -> None:
     from dataclasses import asdict
 
     from infra.lab import status as lab_status
+    from infra.views import json_text
 
     document = {
         "format_version": 1,

@@ -1,4 +1,4 @@
-"""Servers that only the record of another one names: nobody logs in to them before somebody else vouches for them."""
+"""Servers that only the record of another one names: they are not logged in to before a second party confirms them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which records may be used on other servers than the one that has them: those for which somebody else vouches, too.
+"""Which records may be used on other servers than the one that has them: those that a second party confirms.
 
 Servers keep the releases and the settings of an app, and root on one of them can write there what it likes. So a
-record is used on its own server only, unless somebody else says the same:
+record is used on its own server only, unless a second party confirms it:
 
 - two servers have the same record: the one that lies does not have the other; or
 - this computer applied it: it remembers digests of what it applied, in the user's state directory; or
@@ -9,8 +9,8 @@ record is used on its own server only, unless somebody else says the same:
 
 A signature would need a key that all operators and CI share and no server has. The secrets of the manifest are on
 every server, and the key of one operator says nothing to the next one. So a key would have to be made, handed out and
-replaced, for a tool that keeps no state. Two servers that agree need none of that. It does not protect against somebody
-who has two servers."""
+replaced, for a tool that keeps no state. Two servers that agree need none of that. It does not protect against an
+attacker who has two servers."""
 
 from __future__ import annotations
 
