@@ -201,6 +201,20 @@ def _choose(surveyed: Survey, trust: Trust, choose: Callable[[Sequence[Release]]
     )
 
 
+def _unpacked(
+    wanted: Release,
+    text: str,
+    having: frozenset[str],
+    surveyed: Survey,
+    fits: Callable[[str, str], bool],
+    trust: Trust,
+) -> tuple[Stored, Mapping[str, Any]]:
+    """A release from its body, which the servers ``having`` have, with who vouches for it, and the newest record."""
+    vouched = (_vouched(wanted, having, surveyed, trust),)
+    made = unpack(wanted.number, text, fits)
+    return replace(made, vouched=vouched, settings=_settings(surveyed, trust)), surveyed.meta
+
+
 def running(
     app: str,
     targets: Sequence[Target],
@@ -222,9 +236,7 @@ def running(
             f"cannot read the running release v{now.number}: no reachable server has its contents",
             "to use dyno.yaml and the source instead: --with-changes",
         ) from None
-    made = unpack(now.number, text, fits)
-    vouched = (_vouched(now, having, surveyed, trust),)
-    return replace(made, vouched=vouched, settings=_settings(surveyed, trust)), surveyed.meta
+    return _unpacked(now, text, having, surveyed, fits, trust)
 
 
 def stored(
@@ -252,6 +264,4 @@ def stored(
             "choose a successful release: dynoctl releases",
         )
     text, having = _body(app, chosen, surveyed.holders.get(chosen.number, ()), sessions)
-    made = unpack(chosen.number, text, fits)
-    vouched = (_vouched(chosen, having, surveyed, trust),)
-    return replace(made, vouched=vouched, settings=_settings(surveyed, trust)), surveyed.meta
+    return _unpacked(chosen, text, having, surveyed, fits, trust)
