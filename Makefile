@@ -29,7 +29,8 @@ demo: system $(VENV)/.done  ## Boot 3 servers, plan, apply, and send requests to
 
 test: system $(VENV)/.done lint docs wheel  ## Run lint, type checks, the docs build, the wheel check and all tests, including those on lab servers
 	@.ci/packages chromium curl openssh-server
-	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/simulation tests/fuzz tests/agreement tests/lab
+	@# The files that wait for servers go first, each whole on one worker, whose others then fill the gaps.
+	$(PY) -m pytest -q -n $(LABS) --dist loadfile --no-loadscope-reorder tests/lab tests/unit tests/golden tests/simulation tests/fuzz tests/agreement
 
 unit: $(VENV)/.done  ## Run the unit, golden and simulation tests, which need no servers
 	$(PY) -m pytest -q -n auto tests/unit tests/golden tests/simulation tests/fuzz

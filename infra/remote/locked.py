@@ -53,7 +53,10 @@ class LockedShell:
         self._stop = threading.Event()
         self._heart = session.channel()
         values = {"app": app, "nonce": self._nonce, "patience": str(PATIENCE)}
-        self._heart.sendall((PRELUDE + assign(values) + lock_scripts.HEART).encode())
+        try:
+            self._heart.sendall((PRELUDE + assign(values) + lock_scripts.HEART).encode())
+        except (OSError, EOFError) as error:
+            raise session.ended(self._heart, error=error) from None
         self._shell = session.channel("the shell", None)  # each exchange has a limit of its own
         values |= {
             "holder": holder,
@@ -164,7 +167,7 @@ class LockedShell:
             for start in range(0, len(data), PIECE):
                 self._shell.sendall(data[start : start + PIECE])
         except (OSError, EOFError) as error:
-            raise self._session.lost(error) from None
+            raise self._session.ended(self._shell, error=error) from None
 
     def _line(self, timeout: float) -> str:
         deadline = time.monotonic() + timeout
@@ -198,18 +201,12 @@ class LockedShell:
             except (OSError, EOFError) as error:
                 raise self._session.lost(error) from None
             if not piece:
-                raise self._session.lost(EOFError(self._why()))
+                raise self._session.ended(self._shell)
             self._buffer += piece
         end = len(self._buffer) if end < 0 else end
         line = self._buffer[:end].decode(errors="replace")
         del self._buffer[: end + 1]
         return line
-
-    def _why(self) -> str:
-        text = b""
-        while self._shell.recv_stderr_ready() and len(text) < limits.WORDS:
-            text += self._shell.recv_stderr(PIECE)
-        return text.decode(errors="replace").strip() or "the server closed the session"
 
     def _check(self) -> None:
         """Raise Unreachable if heartbeats have stopped for too long: the server has released the lock by now."""

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     import paramiko
 
     from infra.remote.locked import LockedShell
+
+STATUS = 10
+"""Seconds to wait for the exit status of a shell whose output has ended."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,24 @@ class Session:
     def lost(self, error: BaseException) -> Unreachable:
         """The error for a lost connection."""
         return Unreachable(f"{self.name}: connection lost: {reason(error)}")
+
+    def ended(self, channel: paramiko.Channel, said: bytes = b"", error: BaseException | None = None) -> Unreachable:
+        """The error for a shell that ended too soon, by what it said on stderr and its exit status, which arrives
+        after the end of its output: there is no root, or the connection was lost by ``error``."""
+        if isinstance(error, TimeoutError):  # there is nothing more to wait for
+            return self.lost(error)
+        status = -1
+        with suppress(OSError, EOFError):
+            while channel.recv_stderr_ready() and len(said) < limits.WORDS:
+                said += channel.recv_stderr(PIECE)
+            status = exit_status(channel, STATUS)
+        text = said.decode(errors="replace").strip()
+        if status > 0:
+            try:
+                self.refuse_without_root(Output(status, "", text))
+            except Unreachable as why:
+                return why
+        return self.lost(error or EOFError(text[-300:] or "the server closed the session"))
 
     def close(self) -> None:
         """Close the connection. Its locks are released once the server notices."""

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from infra.errors import Unreachable
 from infra.remote import limits
 from infra.remote.channel import PIECE
 from infra.remote.quote import PRELUDE, assign
-from infra.remote.session import Output, Session
+from infra.remote.session import Session
 
 BEAT = 4
 """Seconds between two heartbeats."""
@@ -35,6 +34,7 @@ class Stream:
         self._nonce = secrets.token_hex(12)
         self._closed = threading.Event()
         self._beats = self._unasked = 0
+        self._errors = b""
         end = f"\nprintf '\\n%s end\\n' '{self._nonce}'\n"
         work = f"{assign(variables)}(\n{script}\n) 2>&1{end}"
         values = {"work": work, "ready": self._nonce, "patience": str(PATIENCE)}
@@ -42,7 +42,7 @@ class Stream:
         try:
             self._channel.sendall((PRELUDE + assign(values) + _KEEP).encode())
         except (OSError, EOFError) as error:
-            raise session.lost(error) from None
+            raise session.ended(self._channel, error=error) from None
 
     def lines(self, patience: float | None = None) -> Iterator[bytes]:
         """The script's output by line, until it ends or is closed. Of a line of more than ``limits.LINE`` bytes, only
@@ -75,7 +75,8 @@ class Stream:
                     yield rest[: limits.LINE]
                 rest, cut = b"", True
         if not self._closed.is_set():
-            raise self._why()
+            self._heartbeats()
+            raise self._session.ended(self._channel, self._errors)
 
     def close(self) -> None:
         """End the script: the server ends it when its stdin closes."""
@@ -104,24 +105,15 @@ class Stream:
             yield piece
 
     def _heartbeats(self) -> bytes:
-        """What arrived on stderr: echoed heartbeats, or the error of a shell that did not start."""
+        """What arrived on stderr: echoed heartbeats, or the error of a shell that did not start, which is kept."""
         data = b""
         while self._channel.recv_stderr_ready() and len(data) < limits.WORDS:
             data += self._channel.recv_stderr(PIECE)
         self._unasked += len(data)
+        self._errors = (self._errors + data.lstrip(b"."))[-limits.WORDS :]
         if self._unasked > self._beats + limits.WORDS:
             raise limits.OutputTooLarge(self._session.name, "errors of a script", limits.WORDS)
         return data
-
-    def _why(self) -> Unreachable:
-        text = self._heartbeats().decode(errors="replace")
-        status = self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
-        if status >= 0:  # negative: the connection was lost first
-            try:
-                self._session.refuse_without_root(Output(status, "", text))
-            except Unreachable as error:
-                return error
-        return self._session.lost(EOFError(text.strip()[-300:] or "the server closed the session"))
 
     def _beat(self) -> None:
         while not self._closed.wait(BEAT):
