@@ -13,7 +13,7 @@ from infra.manifest.references import located, secret_files
 from infra.model import paths
 from infra.model.command_line import argv
 from infra.model.formation import Formation
-from infra.model.provider import Provider, Scope
+from infra.model.provider import Brief, Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
 from infra.model.stack import Progress, Slug, Stack, Trial
@@ -74,6 +74,10 @@ class Everything:
     def headlines(self) -> dict[str, Sequence[str]]:
         """The attributes to show for a new resource, by kind."""
         return {provider.kind: provider.headline for provider in self.providers}
+
+    def briefs(self) -> dict[str, Brief]:
+        """What is worth a line of the plan on one screen, by kind."""
+        return {provider.kind: provider.brief for provider in self.providers}
 
     def stack(self, manifest: Manifest) -> Stack:
         try:

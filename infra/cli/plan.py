@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
+    context: typer.Context,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
     detailed_exitcode: Annotated[
@@ -47,7 +49,7 @@ def plan(
     refresh_only: Annotated[
         bool, typer.Option("--refresh-only", help="Show only what was changed by hand, like dynoctl drift")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show every change, with all attributes")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,
@@ -146,4 +148,19 @@ def plan(
                 typer.echo(f"\nWrote the plan to {html}.")
             if out is not None:
                 typer.echo(f"\nSaved the plan. To apply exactly this plan: dynoctl apply {out}")
+            elif ready.plan.changes and not ready.plan.errors and not untrusted:
+                typer.echo(f"\nTo apply it: {_next(context)}")
         raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode, skip_unreachable=skip_unreachable))
+
+
+def _next(context: typer.Context) -> str:
+    """The command that applies what was planned: with the options that both commands have."""
+    words = ["dynoctl", "apply"]
+    alone = {"detailed_exitcode", "refresh_only", "verbose", "as_json", "as_markdown", "html", "out", "untrusted"}
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        if option.name not in alone and value and value != option.get_default(context):
+            for one in value if isinstance(value, list | tuple) else [value]:
+                words += [max(option.opts, key=len), *([] if one is True else [str(one)])]
+    plain = all(re.fullmatch(r"[\w.,:=/@-]+", word, re.ASCII) for word in words)
+    return " ".join(words) if plain else "dynoctl apply, with the same options"

@@ -39,7 +39,14 @@ _SETTINGS = (
 
 ``safe.directory`` is not here: a repository of another user is refused, unless the user's own config allows it."""
 
-_COMMANDS = {"ls-files": False, "rev-parse": False, "remote": False, "rev-list": False, "status": True}
+_COMMANDS = {
+    "ls-files": False,
+    "rev-parse": False,
+    "remote": False,
+    "rev-list": False,
+    "diff-tree": False,  # of names only
+    "status": True,
+}
 """The commands that are known to run nothing with these settings, and whether they read the content of files: only then
 filters are run."""
 

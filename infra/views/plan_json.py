@@ -25,6 +25,8 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "canary": plan.canary,
         "release": None if plan.release is None else plan.release.number,
         "new_release": plan.fresh,
+        "running_release": None if plan.running is None else plan.running.number,
+        "source": None if plan.source is None else asdict(plan.source),
         "rollback_to": 0 if plan.release is None else plan.release.of,
         "notes": list(plan.notes),
         "checks": [asdict(check) for check in plan.checks],

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.model import naming
 from infra.plan.plan import Plan
-from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, summary
+from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, release_lines, summary
 from infra.views.style import Style, one_line
 from infra.views.under_way import above
 
@@ -96,7 +96,7 @@ def _alerts(plan: Plan) -> list[str]:
 
 
 def _batches(plan: Plan) -> list[str]:
-    lines = [f"- {_text(line)}" for line in gates(plan)]
+    lines = [f"- {_text(line)}" for line in [*gates(plan), *release_lines(plan)]]
     if lines:
         lines = ["", *lines]
     if plan.batches:
