@@ -137,7 +137,7 @@ def _head(action: Action, what: str, where: str, note: str, style: Style) -> str
 
 
 def _name(change: Change) -> str:
-    """What a resource is called beside its dynos or servers: ``unit``, ``slug 9f2c...``, ``mount``, ``package.ruby``."""
+    """What a resource is called beside its dynos or servers: ``unit``, ``slug 9f2c...``, ``package.ruby``."""
     resource = change.resource
     digest = _DIGEST.search(resource.name)
     if digest is not None and resource.kind == "slug":
