@@ -48,7 +48,6 @@ def show(
         return
     typer.echo(plan_text.render(plan, headlines, Style(wanted(sys.stdout)), verbose=verbose))
     made = printable(f"Made {saved.when} by {saved.who} from {saved.file}.")
-    options = saved.words()
-    if options:
-        typer.echo(printable(f"\nThe plan was made with {' '.join(options)}."))
+    if words := plan_text.options(plan):
+        typer.echo(printable(f"\n{words}"))
     typer.echo(f"\n{made} To apply exactly this plan: dynoctl apply {plan_file}")

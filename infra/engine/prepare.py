@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from infra.engine import lost_servers, other_manifests
+from infra.engine import lost_servers, other_manifests, plan_options
 from infra.engine.apply import StalePlan
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
@@ -98,7 +98,8 @@ def prepare(
             unseen=departed.remarks,
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
-        return Prepared(**vars(inputs), plan=plan(inputs))
+        made = replace(plan(inputs), options=plan_options.words(request, manifest.destination))
+        return Prepared(**vars(inputs), plan=made)
     except BaseException:
         fleet.close()
         raise

@@ -77,6 +77,9 @@ class Plan:
     """Who applies something while this was planned. What is half done then is neither drift nor the trace of an
     interrupted apply."""
 
+    options: tuple[str, ...] = ()
+    """The options of the user that make it do more or less than the manifest says, as words of a command line."""
+
     @property
     def missed(self) -> tuple[str, ...]:
         """The unreachable servers that are not evacuated."""
@@ -125,7 +128,17 @@ class Plan:
 
     def _essence(self) -> tuple[object, ...]:
         release = None if self.release is None else (self.release.number, self.release.of)
-        apart = {"release", "formation", "unreachable", "notes", "fingerprint", "checks", "exposure", "applying"}
+        apart = {
+            "release",
+            "formation",
+            "unreachable",
+            "notes",
+            "fingerprint",
+            "checks",
+            "exposure",
+            "applying",
+            "options",
+        }
         values = [getattr(self, field.name) for field in fields(self) if field.name not in apart]
         return (release, replace(self.formation, notes=()), sorted(self.unreachable), *values)
 
