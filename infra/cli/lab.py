@@ -95,7 +95,7 @@ def ssh(
     """Log in to a server with the OpenSSH client."""
     lab, command = _lab_with(server, name, command or [])
     argv = ["ssh", "-F", str(lab.path / "ssh_config"), server, *command]
-    os.execvp("ssh", argv)  # noqa: S606, S607  # becomes ssh, exit status and all
+    _become(argv)
 
 
 @app.command("exec", context_settings=PASS_ON)
@@ -109,7 +109,18 @@ def execute(
 
     lab, command = _lab_with(server, name, command or [])
     argv = [*lab_server.enter(lab, server), *(command or ["bash", "--login"])]
-    os.execvp(argv[0], argv)  # noqa: S606  # becomes the command, exit status and all
+    _become(argv)
+
+
+def _become(argv: list[str]) -> None:
+    """Replace this process with a program, exit status and all."""
+    from infra.errors import DynoctlError
+    from infra.manifest import programs
+
+    program = programs.find(argv[0])
+    if program is None:
+        raise DynoctlError(f"{argv[0]} not found", "dynoctl lab up --install-packages")
+    os.execv(program, argv)  # noqa: S606
 
 
 def _lab_with(server: str, name: str, command: list[str]) -> tuple[LabState, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,6 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    context: typer.Context,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
     detailed_exitcode: Annotated[
@@ -149,18 +149,12 @@ def plan(
             if out is not None:
                 typer.echo(f"\nSaved the plan. To apply exactly this plan: dynoctl apply {out}")
             elif ready.plan.changes and not ready.plan.errors and not untrusted:
-                typer.echo(f"\nTo apply it: {_next(context)}")
+                typer.echo(f"\nTo apply it: {_next(file, ready.plan.options)}")
         raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode, skip_unreachable=skip_unreachable))
 
 
-def _next(context: typer.Context) -> str:
-    """The command that applies what was planned: with the options that both commands have."""
-    words = ["dynoctl", "apply"]
-    alone = {"detailed_exitcode", "refresh_only", "verbose", "as_json", "as_markdown", "html", "out", "untrusted"}
-    for option in context.command.params:
-        value = context.params.get(option.name or "")
-        if option.name not in alone and value and value != option.get_default(context):
-            for one in value if isinstance(value, list | tuple) else [value]:
-                words += [max(option.opts, key=len), *([] if one is True else [str(one)])]
+def _next(file: Path, options: Sequence[str]) -> str:
+    """The command that applies what was planned."""
+    words = ["dynoctl", "apply", *([] if file == Path("dyno.yaml") else ["-f", str(file)]), *options]
     plain = all(re.fullmatch(r"[\w.,:=/@-]+", word, re.ASCII) for word in words)
     return " ".join(words) if plain else "dynoctl apply, with the same options"

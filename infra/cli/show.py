@@ -27,7 +27,7 @@ def show(
     from infra.cli.session import print_plan
     from infra.engine import plan_file as saved_plan
     from infra.registry import Everything
-    from infra.views import plan_document, plan_markdown
+    from infra.views import plan_document, plan_markdown, plan_text
     from infra.views.style import printable
 
     if as_json and as_markdown:
@@ -48,7 +48,6 @@ def show(
         return
     print_plan(plan, verbose=verbose)
     made = printable(f"Made {saved.when} by {saved.who} from {saved.file}.")
-    options = saved.words()
-    if options:
-        typer.echo(printable(f"\nThe plan was made with {' '.join(options)}."))
+    if words := plan_text.options(plan):
+        typer.echo(printable(f"\n{words}"))
     typer.echo(f"\n{made} To apply exactly this plan: dynoctl apply {plan_file}")

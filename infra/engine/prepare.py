@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from infra.engine import lost_servers, other_manifests
+from infra.engine import lost_servers, other_manifests, plan_options
 from infra.engine.apply import StalePlan
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
@@ -99,7 +99,7 @@ def prepare(
             unseen=departed.remarks,
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
-        made = plan(inputs)
+        made = replace(plan(inputs), options=plan_options.words(request, manifest.destination))
         if made.fresh and made.running is not None and stored is None:
             made = replace(made, source=changed_since(manifest.app.source, made.running.commit))
         return Prepared(**vars(inputs), plan=made)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -12,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
+
+from infra.manifest import programs
 
 TIMEOUT = 5
 """Timeout of git, in seconds. It is short because git only looks up what is on the local disk."""
@@ -91,8 +92,8 @@ def git(directory: Path, *argv: str) -> Answer:
     No hook, filter, file system monitor, pager, editor, helper or transport is run, and nothing in a submodule. All
     calls of git go through this function."""
     reads_files = _COMMANDS[argv[0]]
-    program = shutil.which("git")
-    if program is None or not Path(program).is_absolute():  # a relative entry of PATH is a directory of the repository
+    program = programs.find("git")
+    if program is None:
         return Answer(NO_GIT, error="git not found")
     settings = list(_SETTINGS)
     if reads_files:

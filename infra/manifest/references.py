@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
+from infra.manifest import programs
 from infra.manifest.backings import SCHEMES, Service, Text, from_parts, from_url, variables
 from infra.manifest.command_output import read_output
 from infra.manifest.files import read_regular
@@ -104,9 +106,13 @@ def _from_file(path: Path) -> str:
 
 def _from_command(argv: list[str], base: Path) -> str:
     name = argv[0]
+    program = programs.find(name)
+    if program is None:
+        raise Unresolved(f"from_command: cannot run {name}: {os.strerror(errno.ENOENT)}")
     try:
         process = subprocess.Popen(  # noqa: S603  # the manifest's owner names the program; no shell
             argv,
+            executable=program,
             cwd=base,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -82,6 +82,9 @@ class Plan:
     """Who applies something while this was planned. What is half done then is neither drift nor the trace of an
     interrupted apply."""
 
+    options: tuple[str, ...] = ()
+    """The options of the user that make it do more or less than the manifest says, as words of a command line."""
+
     @property
     def missed(self) -> tuple[str, ...]:
         """The unreachable servers that are not evacuated."""
@@ -141,6 +144,7 @@ class Plan:
             "checks",
             "exposure",
             "applying",
+            "options",
         }
         values = [getattr(self, field.name) for field in fields(self) if field.name not in apart]
         return (release, replace(self.formation, notes=()), sorted(self.unreachable), *values)

@@ -61,6 +61,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         canary=bool(document.get("canary", False)),
         evacuated=tuple(document.get("evacuated", ())),
         held=None if document.get("held") is None else Hold(**document["held"]),
+        options=tuple(map(str, document.get("options", ()))),
         applying=tuple(Holder(**holder) for holder in document.get("applying", ())),
     )
 

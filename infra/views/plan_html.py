@@ -15,7 +15,7 @@ from markupsafe import Markup
 from infra.model import naming
 from infra.model.resource import Change
 from infra.plan.plan import Plan
-from infra.views.plan_text import EFFECTS, SYMBOLS, change_lines, check_lines, gates, release_lines, summary
+from infra.views.plan_text import EFFECTS, SYMBOLS, change_lines, check_lines, gates, options, release_lines, summary
 from infra.views.style import Style, printable
 from infra.views.under_way import above
 
@@ -41,7 +41,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], made: str) -> str
         servers=list(_servers(plan)),
         batches=list(_batches(plan)),
         changed=list(_changed(plan, headlines)),
-        made=made,
+        made=f"{options(plan)} {made}".strip(),
         fingerprint=plan.fingerprint[:12],
     )
 

@@ -41,6 +41,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "unreachable": {server: error.summary for server, error in plan.unreachable.items()},
         "evacuated": list(plan.evacuated),
         "held": None if plan.held is None else asdict(plan.held),
+        "options": list(plan.options),
         "applying": under_way.document(plan.applying),
         "errors": [error.as_json() for error in plan.errors],
         "summary": plan.counts(),

@@ -39,6 +39,11 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
     return "\n".join(map(clean, lines))
 
 
+def options(plan: Plan) -> str:
+    """The options with which the plan was made, as a sentence; "" without any."""
+    return f"The plan was made with {' '.join(map(one_line, plan.options))}." if plan.options else ""
+
+
 def unreachable_lines(plan: Plan, style: Style) -> list[str]:
     """The unreachable servers, why they are, and the dynos that stay on them."""
     lines = []
