@@ -30,6 +30,9 @@ BEAT = 5
 PATIENCE = 45
 """Seconds without a heartbeat after which either side gives up."""
 
+START = 60
+"""Seconds within which the shell must start. A sudo that cannot resolve the server's name takes 20."""
+
 SHARED_WAIT = 2
 """Seconds that one attempt waits for another app's apply; ``infra.fleet.lock`` decides for how long it is repeated."""
 
@@ -63,7 +66,7 @@ class LockedShell:
         }
         self._send(PRELUDE + assign(values) + lock_scripts.OPEN)
         threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {session.name}").start()
-        self._answer(15)
+        self._answer(START)
 
     @property
     def name(self) -> str:

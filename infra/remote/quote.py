@@ -26,6 +26,9 @@ ENTRY = (
     'else exec sudo -n -- sh -s -- "$SSH_CONNECTION"; fi\''
 )
 
+SPARE = b"\n" * 4
+"""Empty lines before each script, for a start file of the login shell that waits for Return."""
+
 # The same for a script already on the server, so that stdin is left to the program. ``NAME`` is a one-off unit's name.
 PROGRAM = 'sh -c \'if [ "$(id -u)" -eq 0 ]; then exec sh "$1"; else exec sudo -n -- sh "$1"; fi\' sh /run/NAME.sh'
 
