@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model import job_failure
 from infra.model.answer import reading
 from infra.model.provider import Fragment
 from infra.model.resource import Command
@@ -123,12 +124,22 @@ class LockedShell:
             printed.clear()
             if failed:
                 self._until(f"{nonce} end", deadline)
-                raise StepFailed(self._session.name, commands[index], int(status), output)
+                raise StepFailed(self._session.name, commands[index], int(status), self._told(commands[index], output))
             index += 1
             if index < len(commands):
                 self._step = _name(commands[index])
                 if started is not None:
                     started(commands[index])
+
+    def _told(self, command: Command, output: str) -> str:
+        """The output of a step that failed. If systemd only says where to read why, that is read."""
+        if not job_failure.points_elsewhere(output):
+            return output
+        try:
+            reasons = self.run([job_failure.look(command, output)])
+        except StepFailed as error:
+            reasons = error.output
+        return job_failure.told(output, reasons)
 
     def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
         """Run every fragment in this shell, under the lock. Raises Unreachable if the connection is lost."""
