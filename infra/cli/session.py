@@ -184,11 +184,14 @@ def note(text: str) -> None:
 
 
 def show(ready: Prepared, *, verbose: bool = False) -> None:
-    """Print the plan, and its errors on stderr."""
+    """Print the plan, and its errors on stderr; with ``verbose`` also the lines of known_hosts that were skipped."""
     from infra.registry import Everything
+    from infra.remote import known_hosts
     from infra.views import plan_text
-    from infra.views.style import Style, wanted
+    from infra.views.style import Style, printable, wanted
 
+    for where, why in known_hosts.skipped() if verbose else ():
+        typer.echo(f"Note: {where}: {printable(why)}: the line is skipped.", err=True)
     typer.echo(plan_text.render(ready.plan, Everything().headlines(), Style(wanted(sys.stdout)), verbose=verbose))
     if ready.plan.errors:
         from infra.views import diagnostics

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     plan_file: Annotated[Path, typer.Argument(help="Plan saved by dynoctl plan --out", metavar="PLAN")],
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every attribute of new resources")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,

@@ -48,14 +48,16 @@ class Question:
         self._redact = redactor([resolve_environment(manifest)])
         text = json.dumps([_question(name, service) for name, service in self.services.items()]).encode()
         argv = ("sh", "-c", _RUN, "ask", ruby, "-rjson", "-rsocket", "-e", _ASK)
-        self._command = Command(argv, stdin=text, secret=True, timeout=60)
+        self.command = Command(argv, stdin=text, secret=True, timeout=60) if self.services else None
+        """What is run on a server; None without services."""
 
     def put(self, session: Session) -> list[Answer]:
         """The server's result for each service, in one round trip; empty without services. Raises Unreachable."""
-        if not self.services:
-            return []
-        status, output = session.execute(self._command)
-        return _answers(session.name, self.services, status, self._redact(output))
+        return [] if self.command is None else self.read(session.name, *session.execute(self.command))
+
+    def read(self, server: str, status: int, output: str) -> list[Answer]:
+        """The result of a server, from the exit status and the output of the command."""
+        return _answers(server, self.services, status, self._redact(output))
 
 
 def ask(manifest: Manifest, ruby: str) -> tuple[list[Answer], dict[str, str]]:

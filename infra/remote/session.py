@@ -39,6 +39,16 @@ class Output:
     stderr: str
 
 
+@dataclass(frozen=True)
+class Examined:
+    """The answer to several fragments and a command: the sections, the command's exit status and output (None if it did
+    not run), and what the login printed to stderr."""
+
+    sections: Sections
+    answer: tuple[int, str] | None
+    warnings: str
+
+
 class Session:
     """A connection to one server. Not for use by two threads at once."""
 
@@ -158,6 +168,19 @@ class Session:
             raise Unreachable(f"{self.name}: unexpected output: {text.strip()[-300:]}")
         with reading(self.name):
             return int(rest.split()[0]), output
+
+    def examine(self, fragments: Mapping[str, Fragment], command: Command | None, timeout: float) -> Examined:
+        """Run every fragment and then the command in one exec. Raises as ``observe`` does."""
+        nonce, second = secrets.token_hex(12), secrets.token_hex(12)
+        script = observation(fragments, nonce)
+        if command is not None:
+            script += f"printf '%s\\n' '{second} begin'\n" + batch([command], second)
+        output = self.run(script, timeout, "checks", proof=nonce, secret=command is not None and command.secret)
+        text = output.stdout
+        printed, _, rest = text.rpartition(f"{second} begin\n")[2].partition(f"\n{second} 0 ")
+        with reading(self.name):
+            answer = (int(rest.split()[0]), printed) if rest else None
+            return Examined(sections(text, nonce), answer, output.stderr)
 
     def refuse_without_root(self, output: Output) -> None:
         """Raise Unreachable if sudo or the login shell failed."""
