@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from infra.model import answer, naming, paths
+from infra.model import answer, job_failure, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
 from providers import briefs, drop_ins, files, ini, listeners, shown
@@ -286,14 +286,15 @@ systemctl stop "$1.service" "$1-ready.service" 2>/dev/null
 """
 
 # Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
-_JOURNAL = """\
-journalctl --sync 2>/dev/null
+_JOURNAL = f"""\
+{job_failure.SAID}journalctl --sync 2>/dev/null
 for unit; do
   id=$(systemctl show -p InvocationID --value "$unit")
   restarts=$(systemctl show -p NRestarts --value "$unit")
   # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
-  if [ "${restarts:-0}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
+  if [ "${{restarts:-0}}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
   elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
+  [ "$(systemctl show -p Result --value "$unit")" = success ] || said_of "$unit" 3
 done
 """
 

@@ -25,6 +25,7 @@ from infra.cli.options import (
     TakeOver,
     Targets,
     Trusts,
+    Verbose,
     WithChanges,
     refuse_unwritable,
     refuse_without_effect,
@@ -49,7 +50,7 @@ def plan(
     refresh_only: Annotated[
         bool, typer.Option("--refresh-only", help="Show only what was changed by hand, like dynoctl drift")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show every change, with all attributes")] = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,

@@ -184,9 +184,12 @@ def note(text: str) -> None:
 
 
 def show(ready: Prepared, *, verbose: bool = False) -> None:
-    """Print the plan, and its errors on stderr."""
-    from infra.views.style import wanted
+    """Print the plan, and its errors on stderr; with ``verbose`` also the lines of known_hosts that were skipped."""
+    from infra.remote import known_hosts
+    from infra.views.style import printable, wanted
 
+    for where, why in known_hosts.skipped() if verbose else ():
+        typer.echo(f"Note: {where}: {printable(why)}: the line is skipped.", err=True)
     print_plan(ready.plan, verbose=verbose)
     if ready.plan.errors:
         from infra.views import diagnostics

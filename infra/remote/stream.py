@@ -22,6 +22,9 @@ BEAT = 4
 SILENCE = 12
 """Seconds without output or heartbeat after which the connection counts as lost."""
 
+START = 60
+"""Seconds within which the script must start. A sudo that cannot resolve the server's name takes 20."""
+
 PATIENCE = 30
 """Seconds without a heartbeat after which the server ends the script."""
 
@@ -35,6 +38,7 @@ class Stream:
         self._closed = threading.Event()
         self._beats = self._unasked = 0
         self._errors = b""
+        self._listening = False
         end = f"\nprintf '\\n%s end\\n' '{self._nonce}'\n"
         work = f"{assign(variables)}(\n{script}\n) 2>&1{end}"
         values = {"work": work, "ready": self._nonce, "patience": str(PATIENCE)}
@@ -49,18 +53,18 @@ class Stream:
         the beginning is returned. Raises Unreachable if the connection is lost, or if no line came for ``patience``
         seconds (None: that is no error)."""
         marker, end = f"{self._nonce}\n".encode(), f"{self._nonce} end".encode()
-        listening, rest, cut = False, b"", False
+        rest, cut = b"", False
         began = time.monotonic()
         for piece in self._pieces():
             if patience is not None and time.monotonic() - began > patience:
                 raise self._session.lost(EOFError(f"no output for {patience:.0f} s"))
             rest += piece
-            if not listening:  # a login shell may print something first
+            if not self._listening:  # a login shell may print something first
                 if marker not in rest:
                     if len(rest) > limits.WORDS:
                         raise limits.OutputTooLarge(self._session.name, "the login shell", limits.WORDS)
                     continue
-                rest, listening = rest.partition(marker)[2], True
+                rest, self._listening = rest.partition(marker)[2], True
                 threading.Thread(target=self._beat, daemon=True, name=f"beat {self._session.name}").start()
             *whole, rest = rest.split(b"\n")
             for line in whole:
@@ -76,6 +80,9 @@ class Stream:
                 rest, cut = b"", True
         if not self._closed.is_set():
             self._heartbeats()
+            if self._listening:
+                text = self._errors.decode(errors="replace").strip()
+                raise self._session.lost(EOFError(text[-300:] or "the server closed the session"))
             raise self._session.ended(self._channel, self._errors)
 
     def close(self) -> None:
@@ -92,7 +99,7 @@ class Stream:
                 piece = self._channel.recv(PIECE)
             except TimeoutError:
                 silent = 0 if self._heartbeats() else silent + 1
-                if silent >= SILENCE:
+                if silent >= (SILENCE if self._listening else START):
                     raise self._session.lost(EOFError(f"no heartbeat for {silent} s")) from None
                 yield b""
                 continue

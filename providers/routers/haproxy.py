@@ -61,10 +61,12 @@ cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
     certificates "$wanted" > "certificates-$wanted"
     strict=' strict-sni'
     if grep -q "^$wanted tls [*] " frontends; then strict=; fi
-    printf '  bind :%s ssl crt-list certificates-%s alpn h2,http/1.1%s\\n' "$wanted" "$wanted" "$strict"
+    set -- " ssl crt-list certificates-$wanted alpn h2,http/1.1$strict"
   else
-    printf '  bind :%s\\n' "$wanted"
+    set -- ''
   fi
+  printf '  bind :%s%s\\n' "$wanted" "$1"
+  [ ! -s /proc/net/if_inet6 ] || printf '  bind :::%s v6only%s\\n' "$wanted" "$1"
   other=dynoctl.nowhere
   while read -r port mode host app; do
     [ "$port" = "$wanted" ] || continue

@@ -35,7 +35,13 @@ http {{
   map "$http_upgrade $http_accept" $dynoctl_long {{ default 0; ~*^websocket 1; ~*text/event-stream 1; }}
 """
 
+# Every port is opened for IPv6 as well, if the server has it: without it, nginx would not start.
 _FALLBACK = """\
+families() {
+  both='s/listen \\([0-9][0-9]*\\)\\([^;]*\\);/listen \\1\\2; listen [::]:\\1\\2;/'
+  if [ -s /proc/net/if_inet6 ]; then sed "$both"; else cat; fi
+}
+{
 cut -d' ' -f1 frontends | sort -un | while read -r port; do
   grep -q "^$port [a-z]* [*] " frontends && continue
   if grep -q "^$port tls " frontends; then
@@ -45,6 +51,7 @@ cut -d' ' -f1 frontends | sort -un | while read -r port; do
   fi
 done
 sites
+} | families
 echo '}'
 """
 

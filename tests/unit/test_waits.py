@@ -237,7 +237,7 @@ def test_a_lock_that_is_not_answered(serve: Any) -> None:
 
 def test_a_silent_network_ends_the_connection(serve: Any) -> None:
     """A write to a network that was cut waits in the kernel, where no limit of a channel counts."""
-    transport = serve(says())._connection.transport
+    transport = serve(says())._channels.first.transport
     if not hasattr(socket, "TCP_USER_TIMEOUT"):
         pytest.skip("only Linux has this limit")
     assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
