@@ -89,6 +89,7 @@ class Session:
     ) -> paramiko.Channel:
         import paramiko
 
+        channel: paramiko.Channel | None = None
         try:
             channel = self._channels.open(window)
             limits.meter(channel, self.name, what, limit)
@@ -100,7 +101,8 @@ class Session:
                     with suppress(OSError, EOFError):  # what reads the channel reports why it was closed
                         channel.sendall(SPARE)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise self.lost(error) from None
+            # A program that ends at once may end before the answer to its start is read.
+            raise (self.lost(error) if channel is None else self.ended(channel, error=error)) from None
         channel.settimeout(SILENCE)
         self.execs += 1
         self.connections = len(self._channels)
