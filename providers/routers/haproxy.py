@@ -15,7 +15,7 @@ global
   log stderr format short daemon notice
   stats socket {RUN}/haproxy.sock mode 600 level admin expose-fd listeners
   hard-stop-after 1h
-  maxconn 10000
+  fd-hard-limit 20000
   # Two buffers for a connection; headers and what is added to them must fit into one.
   tune.bufsize {96 << 10}
   tune.maxrewrite 4096
