@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from stacks import detect_backings, detect_processes
 from stacks.sources import registry, web_command
-from stacks.sources.found import Found, Note, Secret
+from stacks.sources.found import Found, Login, Note, Secret
 from stacks.sources.procfile import helper
 from stacks.suggestion import Route, Rules, Suggestion
 
@@ -54,7 +54,8 @@ def detect(files: Mapping[str, str], platform: str = "", rules: Rules = ANYTHING
     """The suggestion for these files (text by name; directories have any text), or None if there is no Rack app.
 
     ``platform`` is a choice of ``init --from``; "" is the first platform that has a file."""
-    found = registry.read(files, platform)
+    files = {name: text.replace("\0", "") for name, text in files.items()}
+    found = detect_processes.without_secrets(registry.read(files, platform))
     framework, rackup = _framework(files, found)
     if not framework and not rackup:
         return None
@@ -69,6 +70,7 @@ def detect(files: Mapping[str, str], platform: str = "", rules: Rules = ANYTHING
     processes = detect_processes.processes(found, backings, rules)
     route, routed, route_notes = _route(found)
     build = tuple(_build(files, found, rails=rails))
+    program = "bundle exec rails" if found.locked else "bin/rails"
     whole = (*found.notes, *notes, *env_notes, *backings.notes, *processes.notes, *route_notes)
     suggestion = Suggestion(
         name=found.name,
@@ -84,6 +86,7 @@ def detect(files: Mapping[str, str], platform: str = "", rules: Rules = ANYTHING
         web=processes.web,
         types=processes.types,
         release=found.release,
+        migrates=f"{program} db:migrate" if rails and backings.database else "",
         env=env,
         secrets=secrets,
         health=found.health,
@@ -91,8 +94,8 @@ def detect(files: Mapping[str, str], platform: str = "", rules: Rules = ANYTHING
         max_parallel=None if found.max_parallel == 1 else found.max_parallel,
         volumes=processes.volumes,
         schedules=processes.schedules,
-        machines=found.machines,
-        login=found.login,
+        machines=tuple(replace(one, user=_user(one.user), port=_port(one.port)) for one in found.machines),
+        login=_login(found.login),
         route=route,
         routed=routed,
         keep=None if found.keep == 5 else found.keep,
@@ -212,11 +215,28 @@ def _build(files: Mapping[str, str], found: Found, *, rails: bool) -> Iterator[s
 def _route(found: Found) -> tuple[Route | None, bool, list[Note]]:
     if not found.hosts:
         return None, found.routed, []
+    timeout = None if found.timeout in (None, 30) else min(found.timeout or 30, 3600)
     if not found.tls:
-        return Route("nginx", found.hosts), False, []
+        return Route("nginx", found.hosts, "", timeout), False, []
     contact = f"hostmaster@{found.hosts[0]}"
     note = Note(f"router.tls.acme is the contact for the certificate authority: change it if nobody reads {contact}")
-    return Route("caddy", found.hosts, contact), False, [note]
+    return Route("caddy", found.hosts, contact, timeout), False, [note]
+
+
+def _login(login: Login) -> Login:
+    """The login without what the manifest does not allow."""
+    gateway = login.gateway
+    if not re.fullmatch(r"([a-z_][a-z0-9_.-]{0,31}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?", gateway):
+        gateway = ""
+    return Login(_user(login.user), gateway, _port(login.port))
+
+
+def _user(name: str) -> str:
+    return name if re.fullmatch(r"[a-z_][a-z0-9_.-]{0,31}", name) else ""
+
+
+def _port(number: int | None) -> int | None:
+    return number if number is not None and 0 < number < 65536 else None
 
 
 def _values(suggestion: Suggestion) -> Iterator[str]:

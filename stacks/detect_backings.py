@@ -51,7 +51,7 @@ def backings(files: Mapping[str, str], found: Found, *, rails: bool) -> Backings
     if cache is not None:
         sets |= {"CACHE_URL", "REDIS_URL"} if cache.adapter == "redis" else {"CACHE_URL", "MEMCACHE_SERVERS"}
     sets -= secrets.keys()
-    return Backings(database, cache, frozenset(sets), secrets, packages, volumes, tuple(notes))
+    return Backings(database, cache, frozenset(sets), secrets, packages, volumes=volumes, notes=tuple(notes))
 
 
 def _cache(found: Found) -> tuple[Backing | None, Mapping[str, Secret]]:

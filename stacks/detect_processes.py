@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from stacks.detect_backings import Backings
-from stacks.sources.found import Found, Note, Process, Schedule, Volume
+from stacks.sources.found import Found, Note, Process, Schedule, Secret, Volume, holds_secret, secret
 from stacks.sources.procfile import helper
 from stacks.suggestion import Rules
 
@@ -16,7 +16,7 @@ LONGEST_TYPE = 16
 
 _WORKERS: tuple[tuple[str, str, str], ...] = (
     ("sidekiq", "sidekiq", "bundle exec sidekiq"),
-    ("resque", "resque", "bundle exec rake environment resque:work QUEUE=*"),
+    ("resque", "resque", "bundle exec rake resque:work QUEUE=*"),
     ("good_job", "worker", "bundle exec good_job start"),
     ("solid_queue", "worker", "bin/jobs"),
     ("delayed_job", "worker", "bundle exec rake jobs:work"),
@@ -59,18 +59,57 @@ def processes(found: Found, backings: Backings, rules: Rules) -> Processes:
     if not types:
         types, worker_notes = _worker(found)
         notes += worker_notes
-    volumes = tuple(_volumes((*backings.volumes, *found.volumes), names, notes))
+    volumes = tuple(_volumes((*found.volumes, *backings.volumes), names, notes))
     web = found.processes.get("web", Process())
     shared = any(not volume.types or "web" in volume.types for volume in volumes)
     if shared and (web.count or 2) > 1:
-        if web.count is not None:
-            text = "one web dyno instead of"
-            notes.append(Note(f"{text} {web.count}: a volume is on one server, and so are the dynos that use it"))
+        if web.count is not None or len(found.machines) > 1:
+            before = f"one web dyno instead of {web.count}" if web.count is not None else "one web dyno"
+            notes.append(Note(f"{before}: a volume is on one server, and so are the dynos that use it"))
         web = replace(web, count=1)
     elif web.count is None:
         web = replace(web, count=2)
     schedules = tuple(_schedules(found, types, rules, notes))
     return Processes(web, types, schedules, volumes, tuple(notes))
+
+
+_BEFORE = re.compile(r"(?:env\s+)?([A-Za-z_]\w{0,80})=[\"']?([^\s$\"']+)[\"']?\s+(?=\S)")
+
+
+def without_secrets(found: Found) -> Found:
+    """Without secrets in commands: a variable before a command becomes a reference, and a command that holds another
+    secret is left out."""
+    secrets, notes = dict(found.secrets), list(found.notes)
+
+    def checked(command: str, what: str, where: Note) -> str:
+        before = _BEFORE.match(command)
+        while before and secret(before[1], before[2]):
+            secrets[before[1]] = Secret()
+            text = f"{before[1]} of {what} looks like a secret, so dyno.yaml has a reference"
+            notes.append(Note(text, where.file, where.line))
+            command = command[before.end() :]
+            before = _BEFORE.match(command)
+        if holds_secret(command):
+            notes.append(Note(f"the command of {what} is left out: it holds a secret", where.file, where.line))
+            return ""
+        return command
+
+    kept = {
+        name: replace(process, command=checked(process.command, name[:80], process.where))
+        for name, process in found.processes.items()
+    }
+    schedules = tuple(
+        replace(one, command=checked(one.command, one.name or "a schedule", one.where)) for one in found.schedules
+    )
+    return replace(
+        found,
+        processes=kept,
+        release=checked(found.release, "the release", Note("")),
+        build=tuple(command for command in found.build if checked(command, "the build", Note(""))),
+        schedules=schedules,
+        secrets=secrets,
+        notes=tuple(notes),
+    )
 
 
 def type_name(name: str, taken: Collection[str]) -> str:
@@ -83,6 +122,8 @@ def _worker(found: Found) -> tuple[dict[str, Process], list[Note]]:
     """A process type for a gem that works off a queue, if no file has one."""
     for gem, name, command in _WORKERS:
         if gem in found.gems:
+            if gem == "resque" and "rails" in found.gems:
+                command = command.replace("rake ", "rake environment ")  # the jobs are classes of the app
             text = f"process type {name} is added for the gem {gem}: check its command"
             return {name: Process(command)}, [Note(text)]
     return {}, []

@@ -42,7 +42,7 @@ def render(suggestion: Suggestion, name: str, *, ready: bool) -> str:
     notes = list(suggestion.notes)
     if (suggestion.name and fits != suggestion.name) or fits != wanted:
         instead = plain(suggestion.name[:80]) or wanted
-        notes.append(f"the app is called {fits} instead of {instead}: its names on servers are limited")
+        notes.append(f"app.name is {fits} instead of {instead}: it is a part of user names, which are short")
     return "\n".join(_lines(suggestion, fits, notes, ready=ready)) + "\n"
 
 
@@ -96,6 +96,9 @@ def _lines(suggestion: Suggestion, name: str, notes: list[str], *, ready: bool) 
         yield ""
     if suggestion.release:
         yield f"release_command: {quoted(suggestion.release)} # runs once for each new release, before any dyno moves"
+        yield ""
+    elif suggestion.migrates:
+        yield f"# release_command: {suggestion.migrates} # would run once for each new release, before any dyno moves"
         yield ""
     yield from _rollout(suggestion)
     yield from _environment(suggestion)
@@ -242,6 +245,7 @@ def _router(suggestion: Suggestion, names: list[str]) -> Iterator[str]:
             if not machine.roles or {"web", "app"} & set(machine.roles)
         ]
         tls = f", tls: {{acme: {route.acme}}}" if route.acme else ""
+        tls += f", timeout: {route.timeout}" if route.timeout else ""
         servers = ", ".join(fronts or names[:1])
         yield f"router: {{kind: {route.kind}, servers: [{servers}], hosts: [{', '.join(route.hosts)}]{tls}}}"
     elif suggestion.routed:

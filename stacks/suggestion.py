@@ -32,6 +32,8 @@ class Route:
     kind: str
     hosts: tuple[str, ...]
     acme: str = ""
+    timeout: int | None = None
+    """Seconds that a dyno has to start its response, None for the default."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Suggestion:
     middleware: tuple[str, ...] = ()
     """As lines of YAML."""
     release: str = ""
+    migrates: str = ""
+    """A release command that is likely, and is written as a comment."""
     env: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     health: str = ""

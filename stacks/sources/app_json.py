@@ -54,6 +54,7 @@ class AppJson:
         health, deadline = _health(document, mapping(data.get("healthchecks")), notes)
         scripts = mapping(data.get("scripts"))
         release, hooks = _scripts(document, scripts)
+        schedules = _cron(document, data, notes)
         return Found(
             name=text_of(data.get("name")),
             processes=_formation(document, mapping(data.get("formation")), notes),
@@ -63,7 +64,7 @@ class AppJson:
             health=health,
             deadline=deadline,
             routed=True,
-            schedules=_cron(document, data),
+            schedules=schedules,
             notes=(*notes, *hooks),
         )
 
@@ -150,11 +151,13 @@ def _health(document: Document, checks: Mapping[str, Data], notes: list[Note]) -
     return path, deadline
 
 
-def _cron(document: Document, data: Mapping[str, Data]) -> tuple[Schedule, ...]:
+def _cron(document: Document, data: Mapping[str, Data], notes: list[Note]) -> tuple[Schedule, ...]:
     found = []
     for entry in listed(data.get("cron")):
         settings = mapping(entry)
         command, cron = text_of(settings.get("command")), text_of(settings.get("schedule"))
         if command and cron:
             found.append(Schedule("", cron, command, document.note("cron", "cron")))
+    if found:
+        notes.append(document.note("the times of cron were in the time zone of the server, and are in UTC", "cron"))
     return tuple(found)

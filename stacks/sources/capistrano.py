@@ -11,6 +11,7 @@ from stacks.sources.paths import in_app, volume_name
 from stacks.sources.puma_config import setting
 from stacks.sources.ruby_text import Statement, statements
 from stacks.sources.ruby_values import Unknown
+from stacks.sources.variables import in_the_clear
 
 FILE = "config/deploy.rb"
 STAGE = "config/deploy/production.rb"
@@ -114,6 +115,8 @@ class Capistrano:
         name, keep = settings.get("application", ("", "", 0))[0], settings.get("keep_releases", (None, "", 0))[0]
         migrates = any(one == "capistrano/rails" or one.startswith("capistrano/rails/migrations") for one in requires)
         env = settings.get("default_env", ({}, "", 0))
+        values = dict(_environment(env, notes))
+        variables = in_the_clear(values, dict.fromkeys(values, Note("", env[1], env[2])))
         return Found(
             name=name if isinstance(name, str) else "",
             ruby=_ruby(settings),
@@ -121,13 +124,13 @@ class Capistrano:
             options=_options(settings, notes),
             processes=processes,
             release="bundle exec rails db:migrate" if migrates else "",
-            env=dict(_environment(env, notes)),
-            secrets=secrets,
+            env=variables.env,
+            secrets={**secrets, **variables.secrets},
             machines=tuple(machines.values()),
             login=_login(settings, machines, notes),
             volumes=volumes,
             keep=min(max(keep, 1), 100) if isinstance(keep, int) else None,
-            notes=tuple(notes),
+            notes=(*notes, *variables.notes),
         )
 
 
@@ -285,10 +288,9 @@ def _login(
     users = {machine.user for machine in machines.values()}
     if not isinstance(user, str) or not user:
         user = users.pop() if len(users) == 1 else ""
-    keys = options.get("keys")
-    key = keys[0] if isinstance(keys, list) and keys else keys
+    for name in ("keys", "proxy"):
+        if name in options:
+            text = f"{name} of ssh_options is not carried over: dynoctl reads ssh_config and uses the SSH agent"
+            notes.append(Note(text, file, line))
     port = options.get("port")
-    if "proxy" in options:
-        text = "the proxy of ssh_options is not carried over: set ssh.gateway, or ProxyJump in ssh_config"
-        notes.append(Note(text, file, line))
-    return Login(user, key if isinstance(key, str) else "", "", port if isinstance(port, int) else None)
+    return Login(user, "", port if isinstance(port, int) else None)

@@ -85,6 +85,9 @@ def from_toml(file: str, text: str) -> Document:
     """A TOML file. The lines are those of the first key with the name of a path's last part."""
     if len(text) > LARGEST_TOML:
         return _unusable(file, 0, f"larger than {LARGEST_TOML // 1024} KiB")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.partition("=")[0].count(".") > DEEPEST:
+            return _unusable(file, number, f"a key of more than {DEEPEST} parts")
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -95,7 +98,7 @@ def from_toml(file: str, text: str) -> Document:
         return _unusable(file, 0, "invalid TOML: nested too deeply, or a number that is too long")
     lines: dict[Path, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        key = re.match(r"""\s*\[*\s*["']?([\w.-]+)["']?\s*(?:\]|=)""", line)
+        key = re.match(r"""["']?([\w.-]+)["']?\s*(?:\]|=)""", line[:200].lstrip(" \t["))
         if key:
             lines.setdefault((key[1],), number)
             lines.setdefault((key[1].partition(".")[0],), number)
@@ -114,7 +117,7 @@ def from_json(file: str, text: str) -> Document:
         return _unusable(file, 0, "invalid JSON: nested too deeply, or a number that is too long")
     lines: dict[Path, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        key = re.match(r"""[\s{]*"([^"\\]{1,100})"\s*:""", line)
+        key = re.match(r"""[\s{]*"([^"\\]{1,100})"\s*:""", line[:200])
         if key:
             lines.setdefault((key[1],), number)
     return Document(file, data, lines)
@@ -134,7 +137,7 @@ def text_of(value: Data) -> str:
     """A scalar as text: true and false as in YAML, "" for None, a list or a mapping."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, str | int | float) else ""
+    return str(value).replace("\0", "") if isinstance(value, str | int | float) else ""
 
 
 def computed(value: Data) -> str | None:

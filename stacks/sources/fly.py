@@ -153,6 +153,7 @@ def _volumes(document: Document, data: Mapping[str, Data], notes: list[Note]) ->
         groups = [text_of(group) for group in listed(settings.get("processes"))]
         types = tuple("web" if group == _fronted(data) else group for group in groups)
         found.append(Volume(name, path, types))
+        notes.append(document.note(f"copy its data to the volume {name} before the first apply", "mounts"))
         if not inside:
             text = f"mount {target} is {path} in the directory of the app: change what names {target}"
             notes.append(document.note(text, "mounts"))

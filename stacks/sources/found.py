@@ -31,7 +31,7 @@ def plain(text: str) -> str:
 
 def shortened(text: str) -> str:
     """A text from a file for a note: one line, at most ``LONGEST`` characters."""
-    line = " ".join(text.split())
+    line = _LOGIN.sub("//...@", " ".join(text[: 4 * LONGEST].split()))
     return plain(line if len(line) <= LONGEST else f"{line[:LONGEST]}...")
 
 
@@ -72,7 +72,6 @@ class Login:
     """How to log in to all servers."""
 
     user: str = ""
-    key: str = ""
     gateway: str = ""
     port: int | None = None
 
@@ -132,6 +131,8 @@ class Found:
     """The host names of the router."""
     routed: bool = False
     """Whether the platform had a router in front of the app."""
+    timeout: int | None = None
+    """Seconds that the app has to start a response."""
     tls: bool = False
     """Whether the router obtained certificates."""
     volumes: tuple[Volume, ...] = ()
@@ -208,14 +209,26 @@ def _processes(mine: Mapping[str, Process], other: Mapping[str, Process]) -> dic
     return joined
 
 
-_SECRET = re.compile(r"SECRET|PASSW|TOKEN|_KEY\b|^KEY|APIKEY|CREDENTIAL|PRIVATE|DSN|AUTH|SALT", re.IGNORECASE)
+_SECRET = re.compile(
+    r"SECRET|PASSW|PASSPHRASE|TOKEN|(?:^|_)KEYS?(?:_|$)|APIKEY|CREDENTIAL|PRIVATE|DSN|AUTH|SALT|WEBHOOK|LICENSE"
+    r"|(?:^|_)PASS(?:_|$)|(?:^|_)PWD(?:_|$)",
+    re.IGNORECASE,
+)
 _LOGIN = re.compile(r"//[^/@\s]+@")
+_RANDOM = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9+/_=-]{20,}")
+_ASSIGNED = re.compile(r"(?:^|[\s;&|\"'])([A-Za-z_]\w{0,80})=[\"']?([^\s$\"'][^\s\"']*)")
 
 
 def secret(name: str, value: str) -> bool:
-    """Whether a variable that is written in the clear is better not in a manifest: its name says so, or its value is a
-    URL with a login."""
-    return bool(_SECRET.search(name) or _LOGIN.search(value))
+    """Whether a variable that is written in the clear is better not in a manifest: its name says so, its value is a URL
+    with a login, or it looks random."""
+    return bool(_SECRET.search(name) or _LOGIN.search(value) or _RANDOM.fullmatch(value))
+
+
+def holds_secret(command: str) -> bool:
+    """Whether a command line holds a URL with a login, or sets a variable that is a secret."""
+    assigned = _ASSIGNED.findall(command[:10_000])
+    return bool(_LOGIN.search(command) or any(secret(name, value) for name, value in assigned))
 
 
 def size(text: object) -> str:

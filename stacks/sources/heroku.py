@@ -71,9 +71,7 @@ def _config(text: str) -> Found:
         else:
             secrets[name] = Secret()
     if secrets:
-        text = (
-            "no value is copied. To keep them all in .dyno/secrets: (umask 077; heroku config --shell > .dyno/secrets)"
-        )
+        text = "no value is copied; to keep them: (umask 077; mkdir -p .dyno; heroku config --shell > .dyno/secrets)"
         notes.append(Note(text, CONFIG))
     if any(name in data for name in ("DATABASE_URL", "REDIS_URL")):
         text = (

@@ -61,6 +61,7 @@ class Kamal:
             hosts=proxy.hosts,
             routed="proxy" in data or "traefik" in data,
             tls=proxy.tls,
+            timeout=proxy.timeout,
             volumes=kamal_services.volumes(document, data, notes),
             keep=min(max(retain, 1), 100) if isinstance(retain, int) else None,
             max_parallel=kamal_services.batch(mapping(data.get("boot")).get("limit")),
@@ -188,10 +189,9 @@ def _sources(files: Mapping[str, str]) -> dict[str, str]:
 
 def _login(document: Document, ssh: Mapping[str, Data], notes: list[Note]) -> Login:
     for key in ssh:
-        if key not in ("user", "port", "proxy", "keys"):
+        if key not in ("user", "port", "proxy"):
             text = f"ssh.{shortened(key)} is not carried over: dynoctl reads ssh_config and uses the SSH agent"
             notes.append(document.note(text, "ssh", key))
     gateway = text_of(ssh.get("proxy"))
     user, port = text_of(ssh.get("user")), ssh.get("port")
-    keys = [text_of(key) for key in listed(ssh.get("keys"))]
-    return Login(user or "root", keys[0] if keys else "", gateway, port if isinstance(port, int) else None)
+    return Login(user or "root", gateway, port if isinstance(port, int) else None)

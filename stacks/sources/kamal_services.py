@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from stacks.sources.documents import Data, Document, computed, listed, mapping, text_of
-from stacks.sources.found import Note, Volume, shortened
+from stacks.sources.found import Note, Volume, seconds, shortened
 from stacks.sources.paths import in_app, volume_name
 
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
@@ -24,6 +24,7 @@ _IMAGES = (
 @dataclass(frozen=True)
 class Proxy:
     hosts: tuple[str, ...] = ()
+    timeout: int | None = None
     tls: bool = False
     health: str = ""
 
@@ -39,7 +40,8 @@ def proxy(document: Document, data: Mapping[str, Data], notes: list[Note]) -> Pr
         elif len(host) <= 253 and _HOST.fullmatch(host):
             hosts.append(host)
         elif host:
-            text = f"host {shortened(host)} is not carried over: router.hosts has no patterns"
+            why = "router.hosts has no patterns" if "*" in host else "it is invalid"
+            text = f"host {shortened(host)} is not carried over: {why}"
             notes.append(document.note(text, "proxy", "host"))
     check = mapping(settings.get("healthcheck")) or mapping(data.get("healthcheck"))
     for key, value in settings.items():
@@ -54,7 +56,12 @@ def proxy(document: Document, data: Mapping[str, Data], notes: list[Note]) -> Pr
         text = "proxy.ssl is not carried over: set router.tls to references to the certificate and its key"
         notes.append(document.note(text, "proxy", "ssl"))
     path = text_of(check.get("path")) or "/up"
-    return Proxy(tuple(dict.fromkeys(hosts)), ssl is True, path if re.fullmatch(r"/[!-~]{0,200}", path) else "/up")
+    if hosts:
+        text = "Kamal's proxy must leave its ports before the first apply: kamal proxy remove"
+        notes.append(document.note(text, "proxy"))
+    timeout = seconds(settings.get("response_timeout"))
+    health = path if re.fullmatch(r"/[!-~]{0,200}", path) else "/up"
+    return Proxy(tuple(dict.fromkeys(hosts)), timeout, ssl is True, health)
 
 
 def batch(limit: Data) -> int | str | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 
 _ROOTS = ("/rails/", "/app/", "/usr/src/app/", "/opt/render/project/src/", "/workspace/", "/var/www/app/")
+_SYSTEM = re.compile(
+    r"/(?:bin|boot|dev|etc|home|lib\w*|proc|root|run|sbin|sys|tmp|usr(?!/src/app/)|var/(?:run|lib|log|tmp|cache))(?:/|$)"
+)
 _DIRECTORY = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_@+.-]+(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9_@+.-]+)*")
 
 
@@ -12,6 +15,8 @@ def in_app(path: str) -> tuple[str, bool]:
     """The path relative to the app, and whether it was inside of the app. "" if it is none that a volume can have.
 
     ``/rails/storage`` is ``storage``, and inside; ``/data`` becomes ``data``, and was outside."""
+    if _SYSTEM.match(path):
+        return "", False
     root = next((root for root in _ROOTS if path.startswith(root)), "")
     inner = path.removeprefix(root) if root else path.strip("/")
     inner = inner.strip("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stacks.sources.found import Found, Note, Setting
-from stacks.sources.ruby_text import Statement, statements
+from stacks.sources.ruby_text import Statement, for_development, statements
 from stacks.sources.ruby_values import Env, Unknown
 
 _NUMBERS = {"workers", "first_data_timeout", "persistent_timeout", "worker_timeout"}
@@ -25,7 +25,7 @@ _WHY: Mapping[str, str] = {
     "on_restart": "a dyno is started anew at each restart",
 }
 _PLUGINS: Mapping[str, str] = {
-    "solid_queue": "run the queue as a process type of its own: worker: {count: 1, command: bin/jobs}",
+    "solid_queue": "the queue runs as a process type of its own, with the command bin/jobs",
     "tailwindcss": "it is for development",
     "yabeda": "set the port of the exporter in dynos.web.bind, and start it in an initializer",
 }
@@ -45,8 +45,9 @@ class PumaConfig:
         options: dict[str, Setting] = {}
         notes: list[Note] = []
         for statement in statements(files[file]):
-            if any(block.name not in ("if", "unless", "") for block in statement.inside):
-                continue  # a hook, which is noted itself
+            hook = any(block.name not in ("if", "unless", "") for block in statement.inside)  # which is noted itself
+            if hook or for_development(statement):
+                continue
             _read(statement, file, options, notes)
         return Found(server="puma", options=options, notes=tuple(notes))
 

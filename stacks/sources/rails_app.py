@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from stacks.sources.found import Found, Note, Secret
 
 ROUTES = "config/routes.rb"
+ENTRYPOINT = "bin/docker-entrypoint"
 _HEALTH = re.compile(
     r"""^[ \t]*get[ \t(]+["'](/?[!-&(-~]{0,100})["'][ \t]*(?:=>|,[ \t]*to:)[ \t]*["']rails/health#show""", re.MULTILINE
 )
@@ -19,7 +20,7 @@ class RailsApp:
     name = "rails app"
     files: Sequence[str] = (
         *(ROUTES, "config/application.rb", "config/credentials.yml.enc", "config/credentials/production.yml.enc"),
-        *("package.json", "app/assets/", "app/javascript/"),
+        *("package.json", "app/assets/", "app/javascript/", ENTRYPOINT),
     )
     platform = False
 
@@ -36,4 +37,6 @@ class RailsApp:
         elif "config/credentials.yml.enc" in files:
             secrets["RAILS_MASTER_KEY"] = Secret("config/master.key")
         path = "" if health is None else f"/{health[1].lstrip('/')}"
-        return Found(health=path, secrets=secrets, notes=tuple(notes))
+        # The image of a new Rails app prepares the database when its server starts.
+        release = "bin/rails db:prepare" if "db:prepare" in files.get(ENTRYPOINT, "") else ""
+        return Found(health=path, secrets=secrets, release=release, notes=tuple(notes))

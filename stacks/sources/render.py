@@ -157,6 +157,8 @@ def _variables(
     for entry in entries:
         settings = mapping(entry)
         name = text_of(settings.get("key"))
+        if name in secrets:
+            continue
         if "value" in settings:
             values[name] = text_of(settings["value"])
         elif name:
@@ -198,6 +200,11 @@ def _volumes(document: Document, data: Mapping[str, Data], notes: list[Note]) ->
             continue
         type_ = "web" if service.get("type") == "web" else text_of(service.get("name"))
         found.append(Volume(volume_name(text_of(disk.get("name")) or path), path, (type_,)))
+        notes.append(
+            document.note(
+                f"copy its data to the volume {found[-1].name} before the first apply", "services", index, "disk"
+            )
+        )
         if not inside:
             text = f"disk {target} is {path} in the directory of the app: change what names {target}"
             notes.append(document.note(text, "services", index, "disk"))

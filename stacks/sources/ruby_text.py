@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 from stacks.sources.ruby_values import Reader, Token, Value, joined
 
-LARGEST = 256 * 1024
+MOST_BLOCKS = 20
+"""Blocks around a statement that it is told of."""
+
+LARGEST = 128 * 1024
 """Characters of a file that are read."""
 
 _TOKEN = re.compile(
@@ -42,8 +45,8 @@ class Statement:
     args: Sequence[Value] = ()
     options: Mapping[str, Value] = field(default_factory=dict)
     inside: tuple[Statement, ...] = ()
-    conditional: bool = False
-    """Whether an ``if`` or ``unless`` follows it."""
+    condition: str = ""
+    """The tokens after an ``if`` or ``unless`` that follows it, and after ``if`` itself."""
     opens: bool = False
     """Whether it has a block."""
 
@@ -52,10 +55,13 @@ def statements(text: str, known: Mapping[str, Value] | None = None) -> Iterator[
     """The calls of a file. Assigned variables are replaced by their values; ``known`` are values by name."""
     variables: dict[str, Value] = dict(known or {})
     blocks: list[Statement] = []
+    deeper = 0  # blocks inside of the innermost one that is told of
     for tokens in _lines(text[:LARGEST]):
         first = tokens[0]
         if first.kind == "word" and first.text == "end":
-            if blocks:
+            if deeper:
+                deeper -= 1
+            elif blocks:
                 blocks.pop()
             continue
         found = _statement(tokens, variables, tuple(blocks))
@@ -65,8 +71,18 @@ def statements(text: str, known: Mapping[str, Value] | None = None) -> Iterator[
             variables[str(found.args[0])] = found.args[1]
         elif found.name not in ("else", "elsif", "when", "rescue", "ensure"):
             yield found
-        if found.opens:
+        if found.opens and len(blocks) < MOST_BLOCKS:
             blocks.append(found)
+        elif found.opens:
+            deeper += 1
+
+
+def for_development(statement: Statement) -> bool:
+    """Whether a statement, or a block around it, is only for the environment development or test."""
+    return any(
+        one.name != "unless" and re.search(r"""==["'](development|test)["']$|\.(development|test)\?$""", one.condition)
+        for one in (statement, *statement.inside)
+    )
 
 
 def _tokens(text: str) -> Iterator[Token]:
@@ -116,18 +132,19 @@ def _statement(tokens: list[Token], variables: Mapping[str, Value], inside: tupl
     if first.kind != "word":
         return Statement("", first.line, inside=inside, opens=opens) if opens else None
     if first.text in _OPENERS:
-        return Statement(first.text, first.line, inside=inside, opens=tokens[-1].text != "end")
+        condition = joined(tokens[1:])
+        return Statement(first.text, first.line, inside=inside, condition=condition, opens=tokens[-1].text != "end")
     if len(tokens) > 2 and tokens[1].text == "=":
         rest, _ = _until_modifier(tokens[2:])
         reader = Reader(rest, variables)
         return Statement("=", first.line, (first.text, reader.whole()), inside=inside, opens=opens)
-    rest, conditional = _until_modifier(tokens[1:])
+    rest, condition = _until_modifier(tokens[1:])
     if (rest and rest[0].text == ".") or (rest and rest[0].text == "["):
         return Statement(joined(tokens), first.line, inside=inside, opens=opens)
     if rest and rest[0].text == "(":
         rest = _bracketed(rest)
     args, options = Reader(rest, variables).arguments()
-    return Statement(first.text, first.line, args, options, inside, conditional, opens)
+    return Statement(first.text, first.line, args, options, inside, condition=condition, opens=opens)
 
 
 def _opens(tokens: list[Token]) -> bool:
@@ -142,7 +159,7 @@ def _opens(tokens: list[Token]) -> bool:
     )
 
 
-def _until_modifier(tokens: list[Token]) -> tuple[list[Token], bool]:
+def _until_modifier(tokens: list[Token]) -> tuple[list[Token], str]:
     """The tokens before a block, or before an ``if`` at the end of the line."""
     depth = 0
     for index, token in enumerate(tokens):
@@ -151,10 +168,10 @@ def _until_modifier(tokens: list[Token]) -> tuple[list[Token], bool]:
         elif token.kind == "other" and token.text in ")]}":
             depth -= 1
         elif depth == 0 and token.kind == "word" and token.text in ("if", "unless", "rescue", "while"):
-            return tokens[:index], True
+            return tokens[:index], joined(tokens[index + 1 :])
         elif depth == 0 and token.kind == "word" and token.text == "do":
-            return tokens[:index], False
-    return tokens, False
+            return tokens[:index], ""
+    return tokens, ""
 
 
 def _bracketed(tokens: list[Token]) -> list[Token]:

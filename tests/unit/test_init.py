@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,22 +18,10 @@ from infra.registry import Everything
 from stacks.detect import detect
 from stacks.manifest_text import app_name, notes_of
 from stacks.starter import STARTERS
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "init"
-"""One file for each case: a line of options, then the files of an app, each after ``-- NAME --``; dyno.yaml is last."""
-
-CASES = sorted(path.stem for path in GOLDEN.glob("*.txt"))
+from tests.golden.init_cases import CASES, parts, write
 
 POISON = "s3cr3t"
 """Is in every value of a case that must not be in its dyno.yaml."""
-
-
-def parts(name: str) -> tuple[list[str], dict[str, str]]:
-    """The options of a case, and its files."""
-    text = (GOLDEN / f"{name}.txt").read_text()
-    head, *rest = re.split(r"^-- (\S+) --\n", text, flags=re.MULTILINE)
-    found = re.search(r"^\$ dynoctl init (.*)$", head, re.MULTILINE)
-    return shlex.split(found[1]) if found else [], dict(zip(rest[::2], rest[1::2], strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -53,8 +39,7 @@ def test_what_it_makes_of_an_app(name: str, tmp_path: Path, monkeypatch: pytest.
     assert result.exit_code == 0, result.output
     text = Path("dyno.yaml").read_text()
     if os.environ.get("DYNOCTL_GOLDEN") == "write":
-        golden = GOLDEN / f"{name}.txt"
-        golden.write_text(golden.read_text().partition("-- dyno.yaml --\n")[0] + "-- dyno.yaml --\n" + text)
+        write(name, text)
         expected = text
     assert text == expected
     assert [f"note: {note}" for note in notes_of(text)] == result.stderr.splitlines()
