@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
+from infra.manifest.cron import problem
 from infra.manifest.model import Manifest
 from infra.manifest.references import located, secret_files
+from infra.manifest.variables import refused
 from infra.model import paths
 from infra.model.command_line import argv
 from infra.model.formation import Formation
@@ -43,8 +45,11 @@ from providers.volume import Volume
 from stacks import detect
 from stacks.contract import Inherited, StackError, Unix
 from stacks.launch import launch
+from stacks.manifest_text import app_name, notes_of, render
 from stacks.requirement import satisfies
-from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS, app_name, render
+from stacks.sources import heroku
+from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS
+from stacks.suggestion import Rules
 
 
 class Everything:
@@ -198,7 +203,11 @@ class Everything:
     def sweep(self, app: str, *, stop: bool = False) -> Command:
         return one_off.sweep(app, stop=stop)
 
-    looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
+    looked_at: Sequence[str] = detect.FILES
+
+    platforms: Sequence[str] = detect.PLATFORMS
+
+    outputs: Mapping[str, Sequence[str]] = {heroku.Heroku.name: (heroku.CONFIG, heroku.PS)}
 
     slugignore = SLUGIGNORE
 
@@ -210,12 +219,18 @@ class Everything:
     def app_name(self, directory: str) -> str:
         return app_name(directory)
 
-    def found(self, texts: Mapping[str, str], name: str) -> str | None:
-        app = detect.detect(texts)
+    def found(self, texts: Mapping[str, str], name: str, platform: str) -> str | None:
+        app = detect.detect(texts, platform, Rules(refused, problem))
         return None if app is None else render(app, name, ready=False)
 
     def starter(self, framework: str, name: str) -> str:
         return render(STARTERS[framework], name, ready=True)
+
+    def notes(self, text: str) -> Sequence[str]:
+        return notes_of(text)
+
+    def unusable(self, name: str, text: str) -> str:
+        return heroku.problem(name, text)
 
 
 def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRelease:
