@@ -34,6 +34,15 @@ def up(
         int,
         typer.Option("--bare", min=0, max=8, help="Number of extra servers with only systemd and sshd", metavar="N"),
     ] = 0,
+    release: Annotated[
+        str,
+        typer.Option(
+            "--release",
+            help="Debian release of new servers; several, as in bookworm,trixie, in turn",
+            show_default="that of this machine",
+            metavar="NAMES",
+        ),
+    ] = "",
     install_packages: Annotated[
         bool, typer.Option("--install-packages", help="Install missing Debian packages with apt first")
     ] = False,
@@ -44,7 +53,7 @@ def up(
 
     needs.check(install=install_packages)
     try:
-        lab = fleet.up(name, servers, _note, bare)
+        lab = fleet.up(name, servers, _note, bare, [word for word in release.split(",") if word])
     except KeyboardInterrupt:
         _note(f"Interrupted. Run the command again to continue, or remove the lab: dynoctl lab down --name {name}")
         raise
