@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from infra.errors import DynoctlError, Unreachable
 from infra.remote import limits
-from infra.remote.channel import PIECE, close, exit_status, read_to
+from infra.remote.channel import PIECE, broken, close, exit_status, read_to
 from infra.remote.quote import PRELUDE, assign, program
 from infra.remote.session import Output, Session
 
@@ -65,7 +65,7 @@ class Attached:
                 piece = channel.recv(PIECE)
             except TimeoutError:
                 raise Unreachable(f"{self._session.name}: the program did not start within {START} s") from None
-            except (OSError, EOFError) as error:
+            except broken() as error:
                 raise self._session.lost(error) from None
             if not piece:
                 raise self._refused(data)
@@ -78,7 +78,7 @@ class Attached:
         channel = self._channel
         assert channel is not None  # noqa: S101  # for mypy
         said = data
-        with suppress(TimeoutError, OSError, EOFError):
+        with suppress(*broken()):
             while piece := channel.recv_stderr(PIECE):
                 said = (said + piece)[-limits.WORDS :]
         text = said.decode(errors="replace").strip()
@@ -91,7 +91,7 @@ class Attached:
 
     def send(self, word: str) -> None:
         """Send a word to the guard: a signal for the program, such as ``INT``, or ``end`` to end it."""
-        with suppress(OSError, EOFError), self._sending:
+        with suppress(*broken()), self._sending:
             self._guard.sendall(f"{word}\n".encode())
 
     def check(self) -> None:
@@ -117,11 +117,11 @@ class Attached:
         self._stop.set()
         self.send("end")
         deadline = time.monotonic() + patience
-        with suppress(OSError, EOFError, limits.OutputTooLarge):
+        with suppress(*broken(limits.OutputTooLarge)):
             self._guard.settimeout(patience)
             while self._guard.recv(PIECE) and time.monotonic() < deadline:
                 pass
-        with suppress(OSError, EOFError):
+        with suppress(*broken()):
             self._guard.close()
 
     def _beat(self) -> None:
@@ -133,7 +133,7 @@ class Attached:
                     self._heard = time.monotonic() if piece else self._heard
             except TimeoutError:
                 continue
-            except (OSError, EOFError, limits.OutputTooLarge):
+            except broken(limits.OutputTooLarge):
                 return
 
 
@@ -159,10 +159,12 @@ def _prepare(session: Session, name: str, script: str, environment: str, then: s
         while piece := channel.recv_stderr(PIECE):
             said += piece
         output = Output(exit_status(channel, START), "", said.decode(errors="replace"))
-    except (OSError, EOFError) as error:
+    except broken() as error:
         raise session.ended(channel, error=error) from None
     session.refuse_without_root(output)
-    raise DynoctlError(f"{session.name}: cannot start the program: {output.stderr.strip()[-500:]}")
+    raise DynoctlError(
+        f"{session.name}: cannot start the program: {output.stderr.strip()[-500:] or 'it ended without a message'}"
+    )
 
 
 _WRITE = """\

@@ -25,11 +25,17 @@ SILENCE = 60
 """Seconds after which a channel or a connection that does not move counts as lost."""
 
 
-def close(channel: paramiko.Channel) -> None:
-    """Close a channel. A connection that is gone needs no word of it, and how it ended was told before."""
+def broken(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What any call on a channel raises if the connection is lost, and ``more``. Calls that send wait for a key
+    exchange that is under way, and then fail with an exception of paramiko's own."""
     import paramiko
 
-    with suppress(OSError, EOFError, paramiko.SSHException):
+    return (OSError, EOFError, paramiko.SSHException, *more)
+
+
+def close(channel: paramiko.Channel) -> None:
+    """Close a channel. A connection that is gone needs no word of it, and how it ended was told before."""
+    with suppress(*broken()):
         channel.close()
 
 
@@ -96,4 +102,8 @@ def notice_silence(transport: paramiko.Transport) -> None:
 
 def reason(error: BaseException) -> str:
     """Why a connection was lost, in words: paramiko's timeouts have none."""
-    return str(error) or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)
+    try:
+        text = str(error)
+    except Exception:  # some of paramiko's own cannot be printed
+        text = ""
+    return text or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -20,7 +20,7 @@ from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, Sections, StepFailed
 from infra.remote import limits, lock_scripts
-from infra.remote.channel import PIECE
+from infra.remote.channel import PIECE, broken
 from infra.remote.limits import Tail
 from infra.remote.quote import PRELUDE, assign, batch, observation, sections
 from infra.remote.session import Session
@@ -60,7 +60,7 @@ class LockedShell:
         values = {"app": app, "nonce": self._nonce, "patience": str(PATIENCE)}
         try:
             self._heart.sendall((PRELUDE + assign(values) + lock_scripts.HEART).encode())
-        except (OSError, EOFError) as error:
+        except broken() as error:
             raise session.ended(self._heart, error=error) from None
         self._shell = session.channel("the shell", None)  # each exchange has a limit of its own
         values |= {
@@ -172,7 +172,7 @@ class LockedShell:
                     while channel.recv(PIECE) and time.monotonic() < deadline:
                         pass
                 channel.close()
-            except (OSError, EOFError):
+            except broken():
                 continue
 
     def _send(self, text: str) -> None:
@@ -182,7 +182,7 @@ class LockedShell:
             self._shell.settimeout(PATIENCE)
             for start in range(0, len(data), PIECE):
                 self._shell.sendall(data[start : start + PIECE])
-        except (OSError, EOFError) as error:
+        except broken() as error:
             lost = self._session.lost(error) if self._began else self._session.ended(self._shell, error=error)
             raise lost from None
 
@@ -215,7 +215,7 @@ class LockedShell:
                 piece = self._shell.recv(PIECE)
             except TimeoutError:
                 continue
-            except (OSError, EOFError) as error:
+            except broken() as error:
                 raise self._session.lost(error) from None
             if not piece and self._began:
                 raise self._session.lost(EOFError("the server closed the session"))
@@ -247,7 +247,7 @@ class LockedShell:
                     self._pulse.heard = time.monotonic()
             except TimeoutError:
                 continue
-            except (OSError, EOFError, limits.OutputTooLarge):
+            except broken(limits.OutputTooLarge):
                 self._pulse.broken = not self._stop.is_set()
                 return
 

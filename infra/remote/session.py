@@ -18,7 +18,7 @@ from infra.model.resource import Command
 from infra.model.shell import RemoteBuild, Sections
 from infra.model.target import Target
 from infra.remote import limits, transfer
-from infra.remote.channel import PIECE, SILENCE, close, exit_status, reason, within
+from infra.remote.channel import PIECE, SILENCE, broken, close, exit_status, reason, within
 from infra.remote.channels import Channels
 from infra.remote.known_hosts import fingerprint
 from infra.remote.login_shell import refused
@@ -87,7 +87,6 @@ class Session:
         terminal: tuple[str, int, int] | None = None,
         window: int | None = None,
     ) -> paramiko.Channel:
-        import paramiko
 
         channel: paramiko.Channel | None = None
         try:
@@ -98,9 +97,9 @@ class Session:
                     channel.get_pty(*terminal)
                 channel.exec_command(line)
                 if line == ENTRY:
-                    with suppress(OSError, EOFError):  # what reads the channel reports why it was closed
+                    with suppress(*broken()):  # what reads the channel reports why it was closed
                         channel.sendall(SPARE)
-        except (paramiko.SSHException, OSError, EOFError) as error:
+        except broken() as error:
             # A program that ends at once may end before the answer to its start is read.
             raise (self.lost(error) if channel is None else self.ended(channel, error=error)) from None
         channel.settimeout(SILENCE)
@@ -150,7 +149,7 @@ class Session:
             while piece := channel.recv_stderr(PIECE):
                 stderr += piece
             status = exit_status(channel, SILENCE)
-        except (OSError, EOFError) as error:
+        except broken() as error:
             raise self.lost(error) from None
         finally:
             close(channel)
@@ -245,7 +244,7 @@ class Session:
         if isinstance(error, TimeoutError):  # there is nothing more to wait for
             return self.lost(error)
         status = -1
-        with suppress(OSError, EOFError):
+        with suppress(*broken()):
             while channel.recv_stderr_ready() and len(said) < limits.WORDS:
                 said += channel.recv_stderr(PIECE)
             status = exit_status(channel, STATUS)
@@ -264,5 +263,5 @@ def _feed(channel: paramiko.Channel, data: bytes) -> None:
         for start in range(0, len(data), PIECE):
             channel.sendall(data[start : start + PIECE])
         channel.shutdown_write()
-    except (OSError, EOFError):
+    except broken():
         pass  # the reader of this channel reports the lost connection

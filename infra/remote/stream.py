@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from infra.remote import limits
-from infra.remote.channel import PIECE
+from infra.remote.channel import PIECE, broken
 from infra.remote.quote import PRELUDE, assign
 from infra.remote.session import Session
 
@@ -45,7 +45,7 @@ class Stream:
         self._channel = session.channel("a stream", None, limits.AHEAD)  # it has no end, but its lines have
         try:
             self._channel.sendall((PRELUDE + assign(values) + _KEEP).encode())
-        except (OSError, EOFError) as error:
+        except broken() as error:
             raise session.ended(self._channel, error=error) from None
 
     def lines(self, patience: float | None = None) -> Iterator[bytes]:
@@ -88,7 +88,7 @@ class Stream:
     def close(self) -> None:
         """End the script: the server ends it when its stdin closes."""
         self._closed.set()
-        with suppress(OSError, EOFError):
+        with suppress(*broken()):
             self._channel.close()
 
     def _pieces(self) -> Iterator[bytes]:
@@ -103,7 +103,7 @@ class Stream:
                     raise self._session.lost(EOFError(f"no heartbeat for {silent} s")) from None
                 yield b""
                 continue
-            except (OSError, EOFError) as error:
+            except broken() as error:
                 raise self._session.lost(error) from None
             if not piece:
                 return
@@ -114,8 +114,11 @@ class Stream:
     def _heartbeats(self) -> bytes:
         """What arrived on stderr: echoed heartbeats, or the error of a shell that did not start, which is kept."""
         data = b""
-        while self._channel.recv_stderr_ready() and len(data) < limits.WORDS:
-            data += self._channel.recv_stderr(PIECE)
+        try:
+            while self._channel.recv_stderr_ready() and len(data) < limits.WORDS:
+                data += self._channel.recv_stderr(PIECE)
+        except broken() as error:
+            raise self._session.lost(error) from None
         self._unasked += len(data)
         self._errors = (self._errors + data.lstrip(b"."))[-limits.WORDS :]
         if self._unasked > self._beats + limits.WORDS:
@@ -127,7 +130,7 @@ class Stream:
             self._beats += 1
             try:
                 self._channel.sendall(b"\n")
-            except (OSError, EOFError):
+            except broken():
                 return  # the reader of the lines reports the lost connection
 
 

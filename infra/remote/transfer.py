@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from infra.errors import DynoctlError, Unreachable
 from infra.model.shell import RemoteBuild
 from infra.remote import limits
-from infra.remote.channel import PIECE, SILENCE, close, exit_status, read_to
+from infra.remote.channel import PIECE, SILENCE, broken, close, exit_status, read_to
 from infra.remote.quote import PRELUDE, assign, building
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SLOWEST = 4 << 20
 """Bytes in a second that the slowest disk writes and checks."""
+
+
+_SILENT = "the shell ended without a message"
 
 
 def upload(session: Session, local: Path, path: str, sha256: str) -> None:
@@ -35,7 +38,7 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
         channel.sendall(script.encode())
         # Wait until the shell has read its script, or it would read the file as part of it.
         if _after(channel, ready) is None:
-            raise DynoctlError(f"{session.name}: cannot write {path}: {_tail(channel)}")
+            raise DynoctlError(f"{session.name}: cannot write {path}: {_tail(channel) or _SILENT}")
         try:
             with local.open("rb") as file:
                 while piece := file.read(PIECE):
@@ -49,7 +52,7 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
         said = _tail(channel)
         if status < 0:
             raise EOFError(said or "the server ended it")
-    except (OSError, EOFError) as error:
+    except broken() as error:
         raise session.lost(error) from None
     finally:
         close(channel)
@@ -79,7 +82,7 @@ def download(session: Session, path: str, local: Path) -> None:
                 digest.update(piece)
                 file.write(piece)
         said = _tail(channel)
-    except (OSError, EOFError) as error:
+    except broken() as error:
         raise session.lost(error) from None
     finally:
         close(channel)
@@ -98,7 +101,7 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
         channel.sendall(building(job.commands, job.environment, job.path, int(job.timeout), ready).encode())
         # Wait until the shell has read its script, or it would read the tar as part of it.
         if _after(channel, ready) is None:
-            raise DynoctlError(f"{session.name}: cannot start the build: {_tail(channel)}")
+            raise DynoctlError(f"{session.name}: cannot start the build: {_tail(channel) or _SILENT}")
         threading.Thread(target=_send, args=(channel, up), daemon=True).start()
         # The channel's timeout would apply to the sender too, and a slow connection is not a lost one.
         while True:
@@ -119,7 +122,7 @@ def build(session: Session, job: RemoteBuild, up: IO[bytes], down: IO[bytes], lo
         if status < 0:
             raise EOFError("the build has no exit status")
         return status
-    except (OSError, EOFError) as error:
+    except broken() as error:
         raise session.lost(error) from None
     finally:
         close(channel)
@@ -147,7 +150,7 @@ def _send(channel: paramiko.Channel, data: IO[bytes]) -> None:
         while piece := data.read(PIECE):
             channel.sendall(piece)
         channel.shutdown_write()
-    except (OSError, EOFError, ValueError):
+    except broken(ValueError):
         pass  # the reader of this channel reports the lost connection; if it gave up, the file is closed
 
 
