@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 
 from infra.fleet.identity import Connections, address_of, recorded_address
 from infra.manifest.model import DynoType, Health, Manifest, Reference, Rollout, Router, Schedule, Server
+from infra.manifest.variables import LARGEST
 
 T = TypeVar("T")
 VERSION = 1
 
 LONGEST = 10_000
-"""Characters of a value, such as a command."""
+"""Characters of a value other than a command."""
 
 
 def document(manifest: Manifest) -> dict[str, Any]:
@@ -169,7 +170,8 @@ def _check(name: str, value: object, kind: Any) -> None:
         raise TypeError(f"{name}: invalid type {type(value).__name__}")
     texts = [*value.values()] if isinstance(value, Mapping) else [*value] if isinstance(value, tuple) else [value]
     for text in (item for item in texts if isinstance(item, str)):
-        if not text.isprintable() or len(text) > LONGEST:
+        # A command may have several lines. Encoding raises ValueError for what is no text.
+        if "\0" in text or len(text.encode()) > LARGEST if name == "command" else not _is_short(text):
             raise ValueError(f"{name}: invalid value")
         if name in ("name", "host", "hosts", "servers", "kind", "user", "listen") and not (
             _NAMES.fullmatch(text) or _is_address(text)
@@ -177,6 +179,10 @@ def _check(name: str, value: object, kind: Any) -> None:
             raise ValueError(f"{name}: invalid value")
     if isinstance(value, int) and not 0 <= value <= 2**50:
         raise ValueError(f"{name}: invalid number")
+
+
+def _is_short(text: str) -> bool:
+    return text.isprintable() and len(text) <= LONGEST
 
 
 def _is_address(text: str) -> bool:

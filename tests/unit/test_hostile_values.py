@@ -221,7 +221,7 @@ def test_the_settings_are_read_as_they_were_written(manifest: Manifest) -> None:
         *((("dynos", "web", "count"), value) for value in ("2", True, -1, 10**30, None, 1.5, [])),
         *(
             (("dynos", "worker", "command"), value)
-            for value in (7, {"a": 1}, "a\x1b[2J", "a\r", ["a", 7], "a" * 20_000)
+            for value in (7, {"a": 1}, "a\0", "\udc80", ["a", 7], ["a", "b\0"], "a" * 200_000)
         ),
         *((("dynos", "web", "name"), value) for value in ("../x", "a b", "", "web\n", 7, "other")),
         *((("dynos", "web", "port"), value) for value in ("x", -1, None)),

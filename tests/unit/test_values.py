@@ -20,6 +20,7 @@ from infra.ops import one_off
 from infra.sensitive import reveal
 from infra.slug import build as app_build
 from infra.slug.tree import scan
+from infra.state import config
 from providers import ini
 
 POISON = "hunter2-poison"
@@ -205,6 +206,19 @@ def test_an_empty_word_in_a_command_is_legal(tmp_path: Path) -> None:
     assert model.release_command == model.dynos["worker"].command == model.schedule[0].command == tuple(words)
     assert [ini.quote(word) for word in words] == ["program", '""', "last", '""']
     assert summaries(tmp_path, release_command=["", "x"]) == [("release_command", "the command has no program")]
+
+
+@pytest.mark.parametrize(
+    "command", ["first\nsecond \t\x1b", "x" * (LARGEST - 1), ["sh", "-c", "a\nb", ""], "é" * 20_000]
+)
+def test_every_command_of_a_manifest_is_read_back_from_a_record(tmp_path: Path, command: Any) -> None:
+    """Otherwise, what was edited meanwhile would be applied by a scale or a rollback."""
+    dynos = {"web": 1, "worker": {"command": command}}
+    schedule = [{"name": "tick", "every": "1h", "command": command}]
+    router = {"kind": "nginx", "servers": ["grid-1"], "hosts": ["*.example.org", "bücher.example"]}
+    model = read(manifest(tmp_path, dynos=dynos, schedule=schedule, router=router))
+    again = config.restored(model, json.loads(json.dumps(config.document(model))), {})
+    assert (again.dynos, again.schedule, again.router) == (model.dynos, model.schedule, model.router)
 
 
 def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *commands: str, **environment: str) -> dict[bytes, bytes]:
