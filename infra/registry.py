@@ -27,6 +27,7 @@ from providers.credentials import CredentialFiles
 from providers.desired import AppRelease, candidate_unit, release_unit, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
+from providers.health import check_of
 from providers.launch_file import LaunchFile
 from providers.leftover import Leftover
 from providers.mount import Mount
@@ -241,6 +242,7 @@ def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRe
         environments=scope.environments,
         credentials=scope.credentials,
         rollout=manifest.rollout,
+        health=check_of(manifest),
         types=manifest.types,
         schedules={schedule.name: schedule for schedule in manifest.schedule},
     )
