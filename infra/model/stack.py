@@ -15,6 +15,9 @@ from infra.model.shell import Session
 
 Progress = Callable[[str], None]
 
+RELEASE_TIMEOUT = 1800
+"""Timeout of the release command in seconds. A migration may take long."""
+
 
 @dataclass(frozen=True)
 class Stack:
