@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.engine import failure_report, preflight
+from infra.engine import failure_report, preflight, times_before
 from infra.engine.context import Context
 from infra.engine.execution import step_listener
 from infra.engine.failure_report import DEADLINE, Limits
@@ -61,7 +61,11 @@ def build(context: Context) -> Upload | None:
         if builder is not None and (not context.ledger.usable(builder) or builder not in sessions):
             raise DynoctlError(f"cannot build the slug on {builder}: the server is unreachable")
         session = None if builder is None else sessions[builder]
-        return slug.image(session, lambda text: context.listener(Event("note", builder or "here", "slug", text)))
+
+        def say(text: str) -> None:
+            context.listener(Event("note", builder or "here", "slug", text))
+
+        return slug.image(session, say, lambda: times_before.of(context, slug.digest))
     except DynoctlError as error:
         context.ledger.refuse(Failure(builder or "here", "build", error.summary, error.hint))
         return None

@@ -1,12 +1,15 @@
-"""What a report says of a release that fails: the cause, the exception and the log, for each app server."""
+"""What each app server says of a release that fails, and what a browser gets of one that changes static files."""
 
 from __future__ import annotations
 
 import json
 import secrets
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -19,7 +22,7 @@ from infra.model.provider import Scope
 from infra.model.shell import StepFailed
 from infra.registry import Everything
 from infra.remote.session import Session
-from tests.lab.support import Project
+from tests.lab.support import WAIT, Project
 
 APP = """\
 require "sinatra/base"
@@ -42,9 +45,15 @@ end
 
 class Site < Sinatra::Base
   get("/") { raise ArgumentError, "bad page" }
+  set :public_folder, "public" # for Sinatra a file is unchanged if it is not newer
 end
 
+FILES = Rack::Files.new("public") # and for Rack if it is as old
+
 App = lambda do |env|
+  return FILES.call(env) if env["PATH_INFO"].end_with?(".css")
+  return Site.call(env) if env["PATH_INFO"].end_with?(".js")
+
   puts "asked for #{env["PATH_INFO"]}"
   case ENV["WAY"]
   when "request" then Shop.work
@@ -70,6 +79,8 @@ WAYS = {
 }
 """By way to fail, the cause and the exception; "" if there is none."""
 
+FILES = ("changes.css", "stays.css", "changes.js", "stays.js")
+
 SERVERS = {"thin": "grid-1", "puma": "grid-2", "unicorn": "grid-3"}
 
 
@@ -79,6 +90,9 @@ def projects(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
     source = tmp_path_factory.mktemp("source")
     (source / "app.rb").write_text(APP)
     (source / "broken.rb").write_text("def x(\nend\n")
+    (source / "public").mkdir()
+    for file in FILES:
+        (source / "public" / file).write_text("first")
     made = {}
     for name, server in SERVERS.items():
         framework = {"name": "rack", "require": "./app", "app": "App"}
@@ -142,3 +156,47 @@ def test_a_release_keeps_its_report(projects: dict[str, Project]) -> None:
     shown = project.dynoctl("releases", "show", f"v{newest['number']}").stdout
     assert "  Result       rejected" in shown and report in shown
     project.manifest["env"] = {"WAY": "none"}
+
+
+def fetched(project: Project, file: str, since: str = "") -> tuple[int, str, str]:
+    """A request for a static file by a browser that may have it: status, Last-Modified, body."""
+    row = project.ps()["web.1"]
+    request = urllib.request.Request(f"http://{row['listen']}:{row['port']}/{file}")
+    if since:
+        request.add_header("If-Modified-Since", since)
+    try:
+        with urllib.request.urlopen(request, timeout=WAIT) as answer:
+            return answer.status, answer.headers["Last-Modified"], answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers.get("Last-Modified", ""), ""
+
+
+def test_a_browser_gets_static_files_that_changed_and_keeps_the_others(projects: dict[str, Project]) -> None:
+    """The next release is made by another person, with a cache of their own. A changed file is as long as before."""
+    project = projects["thin"]
+    before = {file: fetched(project, file) for file in FILES}
+    assert {(status, body) for status, _, body in before.values()} == {(200, "first")}
+    for file in FILES:
+        if file.startswith("changes"):
+            (project.source / "public" / file).write_text("later")
+    project.environment["XDG_CACHE_HOME"] = str(project.directory / "other-cache")
+    project.apply()
+    project.settled()
+    after = {file: fetched(project, file, since) for file, (_, since, _) in before.items()}
+    assert {file: (status, body) for file, (status, _, body) in after.items()} == {
+        "changes.css": (200, "later"),
+        "stays.css": (304, ""),
+        "changes.js": (200, "later"),
+        "stays.js": (304, ""),
+    }
+    assert parsedate_to_datetime(after["changes.css"][1]) > parsedate_to_datetime(before["changes.css"][1])
+    # A server that is added later, by somebody else, has the same image.
+    project.environment["XDG_CACHE_HOME"] = str(project.directory / "third-cache")
+    project.manifest |= {
+        **project.fleet.inventory("grid-1", "grid-2"),
+        "dynos": {"web": {"count": 2, "memory": "256M"}},
+    }
+    project.apply()
+    digest = "sha256sum /var/lib/dynoctl/why-thin/slugs/*.squashfs | sort"
+    first, second = (set(project.fleet.exec(name, "sh", "-c", digest).stdout.split()) for name in ("grid-1", "grid-2"))
+    assert second and second <= first
