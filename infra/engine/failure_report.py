@@ -97,6 +97,8 @@ def _split(output: str) -> tuple[dict[str, list[str]], list[str]]:
 def _cause(facts: Mapping[str, Sequence[str]], asked: str, log: Sequence[str], limits: Limits) -> str:
     """Why it failed: what was asked and answered, or how the process ended."""
     late = "timeout" in (_one(facts, "Result"), _one(facts, "Ready.Result"))
+    if _one(facts, "Result") == "success":  # a worker that has been started again since
+        late = late or any("result 'timeout'" in line for line in list(facts.get("Said", ()))[-2:])
     if asked and asked != _GONE:
         if not late:
             return asked

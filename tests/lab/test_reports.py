@@ -200,3 +200,18 @@ def test_a_browser_gets_static_files_that_changed_and_keeps_the_others(projects:
     digest = "sha256sum /var/lib/dynoctl/why-thin/slugs/*.squashfs | sort"
     first, second = (set(project.fleet.exec(name, "sh", "-c", digest).stdout.split()) for name in ("grid-1", "grid-2"))
     assert second and second <= first
+
+
+def test_a_worker_is_healthy_once_its_command_says_so(projects: dict[str, Project]) -> None:
+    project = projects["unicorn"]
+    worker: dict[str, Any] = {"command": "touch /tmp/up; sleep infinity", "health": {"command": "test -e /tmp/never"}}
+    project.manifest["dynos"]["worker"] = worker
+    project.manifest["rollout"] = {"healthy_deadline": 5}
+    said = project.apply(code=1).stdout
+    assert "  | did not become healthy within 5 s (rollout.healthy_deadline: 5)\n" in said
+    assert list(project.ps()) == ["web.1"]
+    worker["health"] = {"command": ["test", "-e", "/tmp/up"]}  # it sees the files of the dyno
+    project.manifest["rollout"] = {}
+    project.apply()
+    project.settled()
+    assert project.ps()["worker.1"]["state"] == "up"

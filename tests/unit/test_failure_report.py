@@ -89,6 +89,11 @@ def told(facts: str, log: str = "") -> str:
         (told("Result=core-dump ExecMainCode=3 ExecMainStatus=11"), LIMITS, ["killed by SIGSEGV"]),
         (told("Result=timeout ExecMainCode=2 ExecMainStatus=15", "x"), RELEASE, ["did not end within 1800 s", "x"]),
         (told("Result=timeout"), LIMITS, ["did not become healthy within 60 s (rollout.healthy_deadline: 60)"]),
+        (
+            "Result=success\nExecMainCode=0\nSaid=Failed with result 'timeout'.\nSaid=Failed to start x.\n\nworking",
+            LIMITS,
+            ["did not become healthy within 60 s (rollout.healthy_deadline: 60)", "working"],
+        ),
         ("KEY=1 of the app's own\nfailed", LIMITS, ["failed"]),
         ("just a log", LIMITS, ["just a log"]),
         ("", LIMITS, ["no output"]),

@@ -35,7 +35,7 @@ DEADLINES = {"connect_timeout": 10, "healthy_deadline": 20}
 
 MISSED = {
     ("test_rollouts.py", "healthy_deadline", 4): "a release that hangs; it is rejected whenever that is over",
-    ("test_reports.py", "healthy_deadline", 5): "a release that hangs; it is rejected whenever that is over",
+    ("test_reports.py", "healthy_deadline", 5): "a dyno that never gets healthy; it fails whenever that is over",
 }
 """Deadlines that a test wants to be missed."""
 
