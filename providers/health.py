@@ -36,7 +36,7 @@ class Check:
 
 def check_of(manifest: Manifest) -> Check:
     """The check of a manifest. Without a host or a scheme of its own, it is what the router passes on: the first of its
-    hosts, and that of HTTPS if it has a certificate."""
+    hosts, of a wildcard the name with www, and that of HTTPS if it has a certificate."""
     health, router = manifest.rollout.health, manifest.router
     hosts = () if router is None else router.hosts
     tls = router is not None and (router.certificate is not None or router.acme is not None)
@@ -44,7 +44,7 @@ def check_of(manifest: Manifest) -> Check:
         path=health.path or "/",
         wanted=str(health.status or ("ok" if health.path else "")),
         timeout=health.timeout,
-        host=health.host or (hosts[0] if hosts else None),
+        host=health.host or next(iter(hosts), "").replace("*.", "www.") or None,
         secure=tls if health.scheme is None else health.scheme == "https",
         headers=health.headers,
     )

@@ -45,7 +45,8 @@ def _detail(context: Context, group: Group, error: StepFailed) -> str:
             continue  # the output of the step is shown instead
     text = failure_report.detail(found, _limits(context.prepared.manifest, group.subject))
     own = error.output.strip()
-    return text if not own or own in text or "systemctl" in own else f"{own}: {text}"
+    # What systemctl says of its job is in the detail, too, and better.
+    return text if not own or own in text or own.startswith("Job for ") else f"{own}: {text}"
 
 
 def _limits(manifest: Manifest, dyno: str) -> Limits:

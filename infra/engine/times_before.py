@@ -14,13 +14,15 @@ from infra.model.file_times import NO_TIMES, FileTimes
 
 def of(context: Context, digest: str) -> FileTimes:
     """The times that the files of the slug ``digest`` are compared with: those of the same slug, if a server has it, so
-    that they are the same on all; otherwise those of the slug that runs now. Without either, all files are new."""
+    that they are the same on all; otherwise those of the slug that runs now. Without either, all files are new.
+
+    The times of the same slug may be unknown: an older dynoctl gave it none, or no server has it mounted."""
     now = release.current(merged_releases.merge(seen.facts.releases for seen in context.recorder.found.values()))
     for wanted in dict.fromkeys([digest, *([now.slug] if now is not None else ())]):
         for server in _holders(context, wanted):
             if (found := _read(context, server, wanted)).by_key:
                 return found
-    return NO_TIMES
+    return FileTimes(digest) if _holders(context, digest) else NO_TIMES
 
 
 def _holders(context: Context, digest: str) -> list[str]:

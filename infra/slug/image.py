@@ -112,8 +112,12 @@ def _cached(digest: str, cache: Path) -> Image | None:
 
 
 def _has_times(digest: str, cache: Path, before: FileTimes) -> bool:
-    """Whether the times of an image in the cache are those that its files have on servers. If no server has it, they
-    must be later than those of what runs now: it may have been made long ago, before other releases."""
+    """Whether the times of an image in the cache are those that its files have on servers, as far as they are known.
+
+    If no server has it, they must be later than those of what runs now: it may have been made long ago, before other
+    releases."""
+    if before.digest == digest and not before.by_key:
+        return True
     try:
         data = read_regular(_times(digest, cache), file_times.LARGEST)
     except OSError:

@@ -114,6 +114,8 @@ def test_what_is_sent(app: App) -> None:
     app.answers, app.asked = {"/up": (200, "")}, []
     router = Router("nginx", ("grid-1",), ("shop.example.org", "www.example.org"))
     assert health.check_of(replace(manifest(), router=router)).secure is False
+    wildcard = replace(router, hosts=("*.example.org", "example.org"))
+    assert health.check_of(replace(manifest(), router=wildcard)).host == "www.example.org"
     by_router = replace(
         manifest(rollout=Rollout(health=Health(path="/up", headers={"X-Health": 'a "b" %c $d'}))),
         router=Router("caddy", ("grid-1",), ("shop.example.org",), acme="me@example.org"),

@@ -207,7 +207,7 @@ def test_a_worker_is_healthy_once_its_command_says_so(projects: dict[str, Projec
     worker: dict[str, Any] = {"command": "touch /tmp/up; sleep infinity", "health": {"command": "test -e /tmp/never"}}
     project.manifest["dynos"]["worker"] = worker
     project.manifest["rollout"] = {"healthy_deadline": 5}
-    said = project.apply(code=1).stdout
+    said = project.apply(code=5).stdout
     assert "  | did not become healthy within 5 s (rollout.healthy_deadline: 5)\n" in said
     assert list(project.ps()) == ["web.1"]
     worker["health"] = {"command": ["test", "-e", "/tmp/up"]}  # it sees the files of the dyno

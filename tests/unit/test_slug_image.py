@@ -302,6 +302,7 @@ def test_an_old_image_of_the_cache_is_not_older_than_what_runs(
     assert at_first["app.rb"] < times(second)["app.rb"] < times(again)["app.rb"]
     assert times(again)["run"] == at_first["run"]
     (tmp_path / "cache" / f"{again.digest}.times").unlink()  # as a dynoctl that knew no times left it
+    assert build(scan(source), FileTimes(again.digest), tmp_path / "cache") == again  # and servers have it like that
     assert build(scan(source), told(second), tmp_path / "cache") == again
 
 
