@@ -18,7 +18,7 @@ from infra.model.formation import Formation
 from infra.model.provider import Brief, Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
-from infra.model.stack import Progress, Slug, Stack, Trial
+from infra.model.stack import Progress, Slug, Stack, TimesBefore, Trial
 from infra.model.volume import volume_name
 from infra.slug import build, image
 from infra.slug.tree import scan
@@ -27,6 +27,7 @@ from providers.credentials import CredentialFiles
 from providers.desired import AppRelease, candidate_unit, release_unit, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
+from providers.health import check_of
 from providers.launch_file import LaunchFile
 from providers.leftover import Leftover
 from providers.mount import Mount
@@ -124,12 +125,16 @@ class Everything:
         tree = scan(app.source, directories, _manifests(manifest), secret_files(manifest))
         left_out = tuple(os.fsdecode(path) for path in tree.left_out)
         if not app.build:
-            return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)), left_out=left_out)
+
+            def packed(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
+                return _upload(app.name, image.build(tree, before()))
+
+            return Slug(tree.digest, packed, left_out=left_out)
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
         work = build.Build(app.name, tree, app.build, environment, stack.environment.get("PATH", ""), directories)
 
-        def made(session: Session | None, say: Progress) -> Upload:
-            return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say)))
+        def made(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
+            return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say), before()))
 
         return Slug(work.digest, made, app.build, manifest.builder, left_out)
 
@@ -183,7 +188,11 @@ class Everything:
 
     def stored(self, app: str, digest: str, download: Callable[[str, Path], None]) -> Slug:
         remote = paths.slug(app, digest)
-        return Slug(digest, lambda session, say: _upload(app, image.restore(digest, lambda to: download(remote, to))))
+
+        def image_of(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
+            return _upload(app, image.restore(digest, lambda to: download(remote, to)))
+
+        return Slug(digest, image_of)
 
     def package_key(self, package: str) -> str:
         return f"{Package.kind}.{package}"
@@ -241,6 +250,7 @@ def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRe
         environments=scope.environments,
         credentials=scope.credentials,
         rollout=manifest.rollout,
+        health=check_of(manifest),
         types=manifest.types,
         schedules={schedule.name: schedule for schedule in manifest.schedule},
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from infra.manifest.model import DynoType, Rollout, Schedule
 from infra.model import paths, sandbox
+from infra.model.command_line import argv
 from infra.model.naming import parse_dyno
 from infra.model.provider import Dyno
 from infra.model.resource import Resource
@@ -30,6 +31,7 @@ from providers import (
     volume,
 )
 from providers import slice as slice_
+from providers.health import Check
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class AppRelease:
     environments: Mapping[str, Mapping[str, str | Sensitive]]
     credentials: Mapping[str, Sensitive]
     rollout: Rollout
+    health: Check
     types: Mapping[str, DynoType]
     schedules: Mapping[str, Schedule] = field(default_factory=dict)
 
@@ -83,7 +86,7 @@ def _server(release: AppRelease, server: str, *, web: bool) -> list[Resource]:
     return made
 
 
-def unit(release: AppRelease, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.DynoUnit:
+def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit.DynoUnit:
     """What the units of a dyno are made from."""
     type_, _ = parse_dyno(dyno.name)
     dyno_type = release.types.get(type_, release.types["web"])
@@ -92,7 +95,7 @@ def unit(release: AppRelease, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.Dy
     return dyno_unit.DynoUnit(
         app=release.app,
         dyno=dyno.name,
-        argv=argv,
+        argv=command,
         environment=stack.environment,
         slug=release.slug.digest,
         cpu=dyno.cpu or dyno_type.cpu,
@@ -109,7 +112,8 @@ def unit(release: AppRelease, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.Dy
         stop_seconds=dyno_type.stop_timeout or stop,
         network=sandbox.network(dyno_type.network, metadata=dyno_type.metadata, ports=dyno_type.bind),
         ruby=stack.program,
-        health=release.rollout.health,
+        health=release.health,
+        health_command=() if dyno.port or dyno_type.health is None else argv(dyno_type.health),
         deadline=release.rollout.healthy_deadline,
     )
 
@@ -129,8 +133,7 @@ def release_unit(release: AppRelease, server: str) -> dyno_unit.DynoUnit:
 def _dyno(release: AppRelease, dyno: Dyno) -> list[Resource]:
     type_, _ = parse_dyno(dyno.name)
     name = f"{release.app}-{dyno.name}"
-    argv = release.stack.web if dyno.port else release.stack.commands[type_]
-    settings = unit(release, dyno, argv)
+    settings = unit(release, dyno, release.stack.web if dyno.port else release.stack.commands[type_])
     made = [
         Resource(dyno.server, "user", name, user.desired(release.app, dyno.name), dyno.name),
         Resource(dyno.server, "env_file", name, env_file.desired(release.environments[type_]), dyno.name),

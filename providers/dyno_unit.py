@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra.manifest.model import Health
 from infra.model import naming, paths
 from infra.model.resource import Attributes
 from infra.model.sandbox import SANDBOX, joined, network
 from infra.model.volume import volume_path
-from providers import credentials, ini, volume
+from providers import credentials, health, ini, volume
+from providers.health import Check
 from providers.unit import READY_TIMEOUT
 
 BOUND = {"rackup": f"{paths.GENERATED}/config.ru", "server_config": f"{paths.GENERATED}/server.rb"}
@@ -23,19 +23,6 @@ READY_MEMORY = 128 << 20
 
 BOOT_QUOTA = 100
 """CPU quota in percent of a core while a dyno boots: four times its own, and still bounded in a crash loop."""
-
-# Connects, one attempt at a time, until it gets a healthy HTTP answer. It reads from the app, so it runs as the dyno's
-# user in the dyno's sandbox. Only the lines that set the CPU quota run as root, without variables of the app.
-_POLL = (
-    "host, port, path, wanted, patience = ARGV; last = nil; "
-    'at_exit { warn "GET #{path} answered #{last}" if $! && last }; trap("TERM") { exit 1 }; '
-    "loop { begin; Socket.tcp(host, port.to_i, connect_timeout: 5) { |s| "
-    's.write "GET #{path} HTTP/1.0\\r\\nHost: #{host}\\r\\nUser-Agent: dynoctl\\r\\n\\r\\n"; '
-    "s.wait_readable(patience.to_i) or next; last = s.gets(64).to_s[%r{\\AHTTP/\\S+ (\\d+)}, 1] or next; "
-    'exit!(true) if wanted == "any" || wanted == last || (wanted == "ok" && last =~ /\\A[23]/) }; '
-    "rescue SystemCallError, SocketError; end; sleep 0.02 }"
-)
-
 
 STEADY = 2
 """Seconds that a dyno without a port must stay up to count as started."""
@@ -72,7 +59,9 @@ class DynoUnit:
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
-    health: Health = field(default_factory=Health)
+    health: Check = field(default_factory=Check)
+    health_command: tuple[str, ...] = ()
+    """The argv that succeeds once a dyno without a port is healthy; () if its staying up is enough."""
     deadline: int = READY_TIMEOUT
     """Seconds within which the dyno must become healthy."""
 
@@ -114,12 +103,30 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         **inside(dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
         "Service.ExecStart": exec_line(dyno.argv),
+        **_health_command(dyno),
         "Service.Restart": "always",
         "Service.RestartSec": "1",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
         "Service.CPUQuota": percent(dyno.cpu),
         "Install.WantedBy": "multi-user.target",
     }
+
+
+# Its output goes to the log of the dyno. It may start Ruby each time, so it rests as long as it took, up to 5 s.
+UNTIL = (
+    'while :; do since=$(date +%s); "$@" && exit; took=$(($(date +%s) - since)); '
+    '[ "$took" -le 5 ] || took=5; sleep "$((took > 0 ? took : 1))"; done'
+)
+"""The shell script that runs its arguments until they succeed."""
+
+
+def _health_command(dyno: DynoUnit) -> dict[str, str]:
+    """The settings by which a dyno counts as started once its health command succeeds. The command runs in the dyno's
+    own sandbox, as its user and with its config vars, and sees the files that the dyno writes."""
+    if not dyno.health_command:
+        return {}
+    words = ("/bin/sh", "-c", UNTIL, "health", *dyno.health_command)
+    return {"Service.ExecStartPost": exec_line(words), "Service.TimeoutStartSec": str(dyno.deadline)}
 
 
 def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[str, str]:
@@ -179,10 +186,8 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         return f"+{SYSTEMCTL} set-property --runtime {unit} CPUQuota={percent.replace('%', '%%')}"
 
     steady, boot = set_quota(percent(dyno.cpu)), set_quota(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
-    # An IPv6 address has brackets in the Host header (RFC 3986, 3.2.2).
-    ask = _POLL.replace("Host: #{host}", "Host: [#{host}]") if ":" in dyno.listen else _POLL
-    poll = [dyno.ruby, "--disable=gems", "-rsocket", "-rio/wait", "-e", ask, dyno.listen, str(dyno.port)]
-    poll += health_arguments(dyno.health)
+    # Only the lines that set the CPU quota run as root, without variables of the app.
+    poll = health.command(dyno.ruby, health.PROGRAM, dyno.health.arguments(dyno.listen, dyno.port, "any"))
     settings = {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} {'answers' if dyno.port else 'stays up'}",
         f"Unit.{naming.APP}": dyno.app,
@@ -211,16 +216,6 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
 def in_service(settings: Mapping[str, str]) -> dict[str, str]:
     """Settings as they are named in a unit file."""
     return {f"Service.{key}": value for key, value in settings.items()}
-
-
-def health_arguments(health: Health) -> list[str]:
-    """The arguments of the health check: the path to request, the accepted answer, the timeout of a request in seconds.
-
-    The accepted answer is ``any`` (any HTTP answer), ``ok`` (200 to 399) or one status."""
-    if health.status is not None:
-        return [health.path or "/", str(health.status), str(health.timeout)]
-    request = ["/", "any"] if health.path is None else [health.path, "ok"]
-    return [*request, str(health.timeout)]
 
 
 def exec_line(argv: Sequence[str]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from infra.model import job_failure, naming
+from infra.model import naming
 from infra.model.provider import Scope
 from infra.model.resource import Command
 from infra.model.sandbox import HELPER
-from providers import credentials, env_file, files, ini
+from providers import credentials, env_file, failure, files, ini
 from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, in_service, inside
 
 RUNTIME = "/run/systemd/system"
@@ -159,9 +159,10 @@ done
 [ -z "$busy" ]
 """
 
-# Only log lines since the start are printed, not those of an earlier unit.
+# Only log lines since the start are printed, not those of an earlier unit. The name of the unit is new in each run, and
+# journalctl 252 takes -n together with --since for the oldest lines.
 _RUN = f"""\
-{job_failure.SAID}clean() {{
+{failure.FACTS}clean() {{
   # Its requests are not needed any more, and an app server may be slow to stop.
   systemctl kill -s KILL "$unit" 2>/dev/null; systemctl stop "$unit" 2>/dev/null
   rm -rf "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables" "$given"
@@ -173,6 +174,7 @@ systemctl daemon-reload
 since=$(date +%s)
 systemctl start "$last" 2>/dev/null; status=$?
 journalctl --sync 2>/dev/null
-journalctl -q --no-pager -o cat -n 40 --since="@$since" -u "$unit" -t "$identifier"
-[ $status -eq 0 ] || {{ said_of "$unit"; [ "$last" = "$unit" ] || said_of "$last"; exit 1; }}
+[ $status -eq 0 ] || {{ facts "$unit"; [ "$last" = "$unit" ] || said_of "$last" | sed 's/^/Said=/'; echo; }}
+journalctl -q --no-pager -o cat --since="@$since" -u "$unit" -t "$identifier" | tail -n "$lines"
+[ $status -eq 0 ]
 """

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from infra.model.provider import Scope
 from infra.model.resource import Command
+from infra.model.stack import RELEASE_TIMEOUT
 from providers import one_off
 from providers.dyno_unit import DynoUnit
-
-TIMEOUT = 1800
-"""Timeout in seconds. A migration may take long."""
 
 DYNO = "release.0"
 
@@ -19,7 +17,7 @@ STOP_SECONDS = 30
 
 def settings(dyno: DynoUnit, nonce: str) -> dict[str, str]:
     """The unit of the release command: a dyno without a port that must exit successfully."""
-    unit = one_off.settings(dyno, _name(dyno.app, nonce), {"DYNO": DYNO}, TIMEOUT)
+    unit = one_off.settings(dyno, _name(dyno.app, nonce), {"DYNO": DYNO}, RELEASE_TIMEOUT)
     del unit["Service.RuntimeMaxSec"]  # for a oneshot, TimeoutStartSec limits the run
     return unit | {"Service.Type": "oneshot", "Service.TimeoutStopSec": str(STOP_SECONDS)}
 
@@ -28,7 +26,7 @@ def commands(dyno: DynoUnit, scope: Scope, nonce: str, mark: str) -> tuple[Comma
     """Run the release command. The last command has its exit status and prints its output. ``mark`` is the path of a
     file that is created once it has succeeded."""
     name = _name(dyno.app, nonce)
-    return one_off.commands(name, settings(dyno, nonce), scope, TIMEOUT, "run the release command", mark)
+    return one_off.commands(name, settings(dyno, nonce), scope, RELEASE_TIMEOUT, "run the release command", mark)
 
 
 def alone(app: str) -> Command:

@@ -103,6 +103,9 @@ class Runs:
             "TimeoutStopSec": STOP_SECONDS,
             "SyslogIdentifier": name,
             "RuntimeMaxSec": str(request.seconds) if request.seconds else "infinity",
+            # Otherwise, on cgroup v2, systemd ends the unit as soon as the kernel has killed one of its processes, and
+            # nothing is left to return the status of the command, which is 137 as on cgroup v1.
+            "OOMPolicy": "continue",
         }
         if "Unit.RequiresMountsFor" in settings:  # the file systems of its volumes
             values["RequiresMountsFor"] = settings["Unit.RequiresMountsFor"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from infra.model import answer, job_failure, naming, paths
+from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import briefs, drop_ins, files, ini, listeners, shown
+from providers import briefs, drop_ins, failure, files, ini, listeners, shown
 from providers.base import Base
 
 LONGEST_TIME = 100
@@ -129,6 +129,11 @@ class Unit(Base):
         if self.effect(change) is None:
             quota = str(change.after["cpu"])
             commands.append(files.systemctl("set-property", "--runtime", service, f"CPUQuota={quota}"))
+            if "ready" in change.differing():
+                # A dyno need not restart for another health check, but it must pass it.
+                limit = _seconds(change.after, "ready", "Service.TimeoutStartSec", READY_TIMEOUT) + 60
+                label = f"check the health of {dyno}"
+                commands.append(files.systemctl("restart", ready, timeout=limit, label=label, health=True))
             return commands
         # Restarting the companion too waits until the dyno is healthy, so the command's status is the dyno's health.
         verb = str(self.effect(change))
@@ -174,9 +179,7 @@ class Unit(Base):
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        return Command(
-            ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), label="read its journal"
-        )
+        return failure.read(unit)
 
 
 def _stop_timeout(attributes: Attributes | None) -> int:
@@ -201,7 +204,7 @@ def is_ours(settings: Mapping[str, str], app: str, dyno: str) -> bool:
 
 def _needs_no_restart(change: Change) -> bool:
     """Whether everything that differs can be changed on a running dyno."""
-    return set(change.differing()) <= {"enabled", "cpu"}
+    return set(change.differing()) <= {"enabled", "cpu", "ready"}
 
 
 def _state(service: Mapping[str, str], ready: Mapping[str, str], *, stale: bool) -> str:
@@ -283,19 +286,6 @@ exec systemctl restart "$@"
 _END = """\
 systemctl stop "$1.service" "$1-ready.service" 2>/dev/null
 ! systemctl is-active -q "$1.service" || { echo "$1.service still runs"; exit 1; }
-"""
-
-# Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
-_JOURNAL = f"""\
-{job_failure.SAID}journalctl --sync 2>/dev/null
-for unit; do
-  id=$(systemctl show -p InvocationID --value "$unit")
-  restarts=$(systemctl show -p NRestarts --value "$unit")
-  # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
-  if [ "${{restarts:-0}}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
-  elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
-  [ "$(systemctl show -p Result --value "$unit")" = success ] || said_of "$unit" 3
-done
 """
 
 

@@ -50,7 +50,7 @@ class Puma:
             lines.append(f"worker_timeout {of('worker_timeout')}")
             lines.append(f"preload_app! {'true' if _value(self, options, 'preload') is True else 'false'}")
             lines.append("silence_single_worker_warning" if of("workers") == 1 else "")
-        return "\n".join(line for line in lines if line) + "\n"
+        return "\n".join(line for line in lines if line) + "\n" + _BACKTRACE
 
     def arguments(self, options: Mapping[str, Json], boot: Boot) -> tuple[str, ...]:
         """Binds on the command line, so that all dynos share a configuration file."""
@@ -67,6 +67,16 @@ Puma::Single.prepend(Module.new do
     exit!(0)
   end
 end)"""
+
+_BACKTRACE = """\
+# Puma logs an error that the app does not rescue without a backtrace.
+lowlevel_error_handler do |error, _, status|
+  unless error.class.name.to_s.start_with?("Puma::")
+    $stderr.puts "#{error.class}: #{error.message}", error.backtrace.to_a.map { |frame| "  from #{frame}" }
+  end
+  [status || 500, {}, ["An unhandled lowlevel error occurred. The application logs may have details.\\n"]]
+end
+"""
 
 
 def _listen(boot: Boot) -> tuple[str, ...]:

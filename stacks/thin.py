@@ -60,6 +60,13 @@ require "thin"
 
 Thin::Backends::UnixServer # loads Thin::UnixConnection
 
+# Thin logs the message of an error and not its class.
+Thin::Connection.prepend(Module.new do
+  def unexpected_error(error)
+    log_error("Unexpected error while processing request: #{error.class}", error)
+  end
+end)
+
 class DynoctlSocket < Thin::Backends::Base
   # A candidate has no socket of systemd's: it makes one of its own, and is otherwise the same.
   def initialize(_host, _port, options)

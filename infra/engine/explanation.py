@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from infra.engine import failure_report
 from infra.engine.context import Context
+from infra.engine.failure_report import DEADLINE, Limits
 from infra.engine.groups import Group
 from infra.errors import DynoctlError
+from infra.manifest.model import Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
 from infra.model.redact import redactor
@@ -29,16 +32,27 @@ def explain_with(redact: Callable[[str], str]) -> Explain:
 
 
 def _detail(context: Context, group: Group, error: StepFailed) -> str:
-    detail = error.output
-    for change in group.changes if error.command.health else ():
+    if not error.command.health:
+        return error.output
+    found = error.output
+    for change in group.changes:
         command = context.provider(change).explain(context.scope, change)
         if command is None:
             continue
         try:
-            detail = context.shells[group.server].run([command]) or detail
+            found = context.shells[group.server].run([command]) or found
         except DynoctlError:
             continue  # the output of the step is shown instead
-    return detail
+    text = failure_report.detail(found, _limits(context.prepared.manifest, group.subject))
+    own = error.output.strip()
+    # What systemctl says of its job is in the detail, too, and better.
+    return text if not own or own in text or own.startswith("Job for ") else f"{own}: {text}"
+
+
+def _limits(manifest: Manifest, dyno: str) -> Limits:
+    type_ = naming.parse_dyno(dyno)[0]
+    types = manifest.types
+    return Limits(manifest.rollout.healthy_deadline, DEADLINE, types.get(type_, types["web"]))
 
 
 @dataclass

@@ -118,7 +118,7 @@ class Ledger:
             if not isinstance(error, Unreachable):
                 self._failing.add(server)
             self.report.failures.append(
-                Failure(server, subject, summary, error.hint, unreachable=isinstance(error, Unreachable))
+                Failure(server, subject, summary, self._redact(error.hint), unreachable=isinstance(error, Unreachable))
             )
         self._listener(Event("failed", server, subject, summary))
 

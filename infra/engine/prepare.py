@@ -23,7 +23,7 @@ from infra.manifest.untrusted import NoResolver
 from infra.model.provider import Scope
 from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
-from infra.model.stack import Registry, Slug, Stack
+from infra.model.stack import Registry, Slug, Stack, TimesBefore
 from infra.model.target import Target
 from infra.model.text import quantity
 from infra.remote import session as ssh
@@ -208,14 +208,14 @@ def _slug_of(
 
     remote = registry.stored(app, stored.slug, download)
 
-    def image(session: Session | None, say: Callable[[str], None]) -> Upload:
+    def image(session: Session | None, say: Callable[[str], None], before: TimesBefore) -> Upload:
         try:
-            return remote.image(session, say)
+            return remote.image(session, say, before)
         except DynoctlError:
             with suppress(DynoctlError):
                 own = registry.slug(manifest, registry.stack(manifest))
                 if own.digest == stored.slug:  # the source here is that of the release
-                    return own.image(session, say)
+                    return own.image(session, say, before)
             raise
 
     return replace(remote, image=image)

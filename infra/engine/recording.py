@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from infra.engine import whereabouts
+from infra.engine import failure_report, whereabouts
 from infra.engine.code_digest import this_build
 from infra.engine.groups import Group
 from infra.engine.ledger import Ledger
@@ -204,6 +204,7 @@ class Recorder:
         free = self.prepared.stack.release is None
         result = release.OK if report.stands else audit_log.result(report)
         last = release.ended(current, result, before=before, free=free)
+        last = replace(last, failure="" if last.result == release.OK else failure_report.remembered(report))
         if report.stands and self._unproven():
             last = current
         releases = (*(entry for entry in self._releases if entry.number != last.number), last)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from infra.engine import preflight
+from infra.engine import failure_report, preflight, times_before
 from infra.engine.context import Context
 from infra.engine.execution import step_listener
+from infra.engine.failure_report import DEADLINE, Limits
 from infra.errors import DynoctlError
+from infra.model import failure_log
 from infra.model.events import Event, Failure
 from infra.model.resource import Action, Upload
 from infra.model.shell import StepFailed
-from infra.model.stack import Trial
+from infra.model.stack import RELEASE_TIMEOUT, Trial
 from infra.plan import preconditions
 from infra.remote.parallel import each
 from infra.state import records
@@ -17,9 +19,6 @@ from infra.state import records
 
 class NotStarted(DynoctlError):
     """The server could not prepare a trial, so the release was not tried."""
-
-
-SILENT = "no output"
 
 
 def require(context: Context) -> None:
@@ -62,7 +61,11 @@ def build(context: Context) -> Upload | None:
         if builder is not None and (not context.ledger.usable(builder) or builder not in sessions):
             raise DynoctlError(f"cannot build the slug on {builder}: the server is unreachable")
         session = None if builder is None else sessions[builder]
-        return slug.image(session, lambda text: context.listener(Event("note", builder or "here", "slug", text)))
+
+        def say(text: str) -> None:
+            context.listener(Event("note", builder or "here", "slug", text))
+
+        return slug.image(session, say, lambda: times_before.of(context, slug.digest))
     except DynoctlError as error:
         context.ledger.refuse(Failure(builder or "here", "build", error.summary, error.hint))
         return None
@@ -94,7 +97,10 @@ def run_release_command(context: Context) -> None:
     except StepFailed as error:
         recorder.commanded(well=False)
         summary = f"release rejected: the release command failed on {server}"
-        ledger.refuse(Failure(server, "release command", summary, error.output or SILENT, rejected=True))
+        limits = Limits(RELEASE_TIMEOUT, "", prepared.manifest.types["web"])
+        ledger.refuse(
+            Failure(server, "release command", summary, failure_report.detail(error.output, limits), rejected=True)
+        )
     except NotStarted as error:
         recorder.commanded(well=False)
         ledger.refuse(Failure(server, "release command", error.summary, error.hint))
@@ -123,22 +129,25 @@ def run_candidates(context: Context) -> None:
         _try(context, server, "candidate", trial)
         context.listener(Event("done", server, "candidate", "healthy"))
 
-    rejected: dict[str, list[str]] = {}
+    rejected: dict[str, list[tuple[str, str]]] = {}
+    limits = Limits(prepared.manifest.rollout.healthy_deadline, DEADLINE, prepared.manifest.types["web"])
     for server, result in each(work, servers).items():
         if isinstance(result, StepFailed):
-            rejected.setdefault(result.output or SILENT, []).append(server)
+            detail = failure_report.detail(result.output, limits)
+            rejected.setdefault(failure_log.kind(detail), []).append((server, detail))
         elif isinstance(result, DynoctlError):
             ledger.lose(server, "candidate", result)
-    failing = {server for servers_ in rejected.values() for server in servers_}
+    failing = {server for failed in rejected.values() for server, _ in failed}
     if failing < set(servers) and preflight.affordable(context, failing):
-        for detail, failed in rejected.items():
-            for server in failed:
+        for failed in rejected.values():
+            for server, detail in failed:
                 error = DynoctlError(f"{server}: its candidate did not become healthy", detail)
                 ledger.lose(server, "candidate", error)
         return
-    for detail, failed in rejected.items():
-        summary = f"release rejected: its candidate did not become healthy on {', '.join(failed)}"
-        ledger.refuse(Failure(failed[0], "candidate", summary, detail, rejected=True))
+    for failed in rejected.values():  # those with the same cause once, with the log of one of them
+        (first, detail), names = failed[0], ", ".join(server for server, _ in failed)
+        summary = f"release rejected: its candidate did not become healthy on {names}"
+        ledger.refuse(Failure(first, "candidate", summary, detail, rejected=True))
 
 
 def _try(context: Context, server: str, subject: str, trial: Trial) -> str:

@@ -10,12 +10,17 @@ from infra.engine.context import Context
 from infra.engine.execution import carry_out, on_servers, step_failed
 from infra.engine.groups import Group
 from infra.errors import DynoctlError
+from infra.manifest.model import Manifest
+from infra.model import naming
 from infra.model.events import Event, Failure
 from infra.model.paths import home
 from infra.model.release import OK
 from infra.model.resource import Action, Command
 from infra.model.shell import StepFailed
 from infra.state import backups, records
+
+STAYS_UP = 10
+"""The default of ``rollout.min_healthy_time`` for dynos whose only proof is that they stay up, in seconds."""
 
 
 class Rollout:
@@ -137,10 +142,20 @@ def _files(context: Context, group: Group) -> list[str]:
     return paths + [f"{home(context.app)}/{records.applied(change, {})[0]}" for change in group.changes]
 
 
+def min_healthy_time(manifest: Manifest, dynos: Sequence[str]) -> int:
+    """Seconds that some dynos must stay healthy once they are up. A dyno that answers no request and has no health
+    command shows only by staying up that it works: one that cannot reach its queue often exits a few seconds later."""
+    if manifest.rollout.min_healthy_time is not None:
+        return manifest.rollout.min_healthy_time
+    types = [manifest.dynos.get(naming.parse_dyno(dyno)[0]) for dyno in dynos]
+    unproven = any(type_ is not None and type_.command is not None and type_.health is None for type_ in types)
+    return STAYS_UP if unproven else 0
+
+
 def _stay_healthy(context: Context, moved: Sequence[Group]) -> None:
     """Dynos that were changed must stay healthy for ``rollout.min_healthy_time`` seconds."""
-    seconds = context.prepared.manifest.rollout.min_healthy_time
     moved = [group for group in moved if context.ledger.usable(group.server) and not context.ledger.is_broken(group)]
+    seconds = min_healthy_time(context.prepared.manifest, [str(group.dyno) for group in moved])
     if not seconds or not moved or context.ledger.report.halted or context.clock.wait(context.stop, seconds):
         return
 

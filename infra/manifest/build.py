@@ -131,6 +131,8 @@ def _dynos(name: str, value: Any) -> DynoType:
     keys["bind"] = tuple(value.get("bind", ()))
     if "command" in value:
         keys["command"] = _command(value["command"])
+    if "health" in value:
+        keys["health"] = _command(value["health"]["command"])
     return DynoType(name, **keys, **_limits(value))
 
 

@@ -11,7 +11,14 @@ from pathlib import Path as File
 from typing import Any
 
 from infra.errors import Diagnostic
-from infra.manifest import backing_semantics, process_semantics, router_semantics, schedule_semantics, volume_semantics
+from infra.manifest import (
+    backing_semantics,
+    process_semantics,
+    rollout_semantics,
+    router_semantics,
+    schedule_semantics,
+    volume_semantics,
+)
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
 from infra.manifest.paths import exists, is_directory, is_file, resolve_path, resolved
@@ -43,6 +50,7 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from router_semantics.check(document, data)
     yield from schedule_semantics.check(document, data)
     yield from volume_semantics.check(document, data)
+    yield from rollout_semantics.check(document, data)
     yield from _ssh(document, data, base)
     for type_ in _map(_map(data.get("checks")).get("min_healthy")):
         if type_ not in (_map(data.get("dynos")) or ("web",)):

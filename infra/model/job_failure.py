@@ -11,7 +11,8 @@ said_of() (
   prefix="$1: " lines=${2:-5}
   export prefix
   case $1 in *.mount) set -- "UNIT=$1" + "_SYSTEMD_UNIT=$1";; *) set -- "UNIT=$1";; esac  # mount(8) says more
-  journalctl -q --no-pager -o cat -b -n 40 --since=-10min "$@" 2>/dev/null |
+  # journalctl 252 takes -n together with --since for the oldest lines.
+  journalctl -q --no-pager -o cat -b --since=-10min "$@" 2>/dev/null | tail -n 200 |
     grep -vE \\
       -e '^(Starting|Started|Stopping|Stopped|Finished|Reloading|Reloaded|Mounting|Mounted|Unmounting|Unmounted) ' \\
       -e '^(Listening on|Closed|Closing|Created slice|Removed slice|Triggering|Condition check) ' \\

@@ -53,6 +53,8 @@ class Release:
     on: str = ""
     moved: bool = False
     sealed: str = ""
+    failure: str = ""
+    """Why it was rejected, reverted or failed: the first lines of the report, redacted; "" if it was not."""
 
     @property
     def identity(self) -> tuple[int, str, str, str]:
@@ -83,7 +85,20 @@ def parse(entry: Mapping[str, Any]) -> Release | None:
     for key in fields(Release):
         if key.name in entry:
             values[key.name] = entry[key.name]
-    texts = ("slug", "digest", "salt", "manifest", "who", "when", "commit", "message", "result", "on", "sealed")
+    texts = (
+        "slug",
+        "digest",
+        "salt",
+        "manifest",
+        "who",
+        "when",
+        "commit",
+        "message",
+        "result",
+        "on",
+        "sealed",
+        "failure",
+    )
     numbers = all(answer.whole(values.get(name, 0)) for name in ("number", "of"))
     if not numbers or not 1 <= values.get("number", 0) < LAST or values.get("of", 0) >= LAST:
         return None

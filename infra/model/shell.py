@@ -116,8 +116,9 @@ class Session(Observable, Protocol):
         """Send a file whole, checked by its digest. Raises DynoctlError."""
         ...
 
-    def download(self, path: str, local: Path) -> None:
-        """Fetch a file whole, checked by its digest. Raises DynoctlError."""
+    def download(self, path: str, local: Path, largest: int | None = None) -> None:
+        """Fetch a file whole, checked by its digest. Raises DynoctlError, also if it is larger than ``largest`` bytes,
+        which is the limit of an image by default."""
         ...
 
     def build(self, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.manifest.model import Manifest, Volume
+from infra.model.file_times import FileTimes
 from infra.model.formation import Formation
 from infra.model.provider import Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
 
 Progress = Callable[[str], None]
+TimesBefore = Callable[[], FileTimes]
+
+RELEASE_TIMEOUT = 1800
+"""Timeout of the release command in seconds. A migration may take long."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,11 @@ class Slug:
     """The app's source: its digest, and its image once a server needs it.
 
     With ``build`` commands, the digest is of the input of the build, so that it is known before the build. ``image``
-    then runs them, locally or through the given session, unless the image exists."""
+    then runs them, locally or through the given session, unless the image exists. Its last parameter returns the times
+    of the slug that its files are compared with: an unchanged file keeps its time."""
 
     digest: str
-    image: Callable[[Session | None, Progress], Upload]
+    image: Callable[[Session | None, Progress, TimesBefore], Upload]
     commands: tuple[str, ...] = ()
     """The build commands."""
     builder: str | None = None

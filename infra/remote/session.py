@@ -213,9 +213,9 @@ class Session:
         """Send a file to a temporary name, check its sha256, then rename it to ``path``. Raises DynoctlError."""
         transfer.upload(self, local, path, sha256)
 
-    def download(self, path: str, local: Path) -> None:
-        """Fetch a file whole and check its sha256. Raises DynoctlError."""
-        transfer.download(self, path, local)
+    def download(self, path: str, local: Path, largest: int | None = None) -> None:
+        """Fetch a file whole and check its sha256. Raises DynoctlError, also if it is larger than ``largest`` bytes."""
+        transfer.download(self, path, local, largest or limits.IMAGE)
 
     def build(self, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:
         """Build a tree on the server. Raises Unreachable."""

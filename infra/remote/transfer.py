@@ -63,9 +63,9 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
         )
 
 
-def download(session: Session, path: str, local: Path) -> None:
-    """Fetch a file whole and check its sha256. Raises DynoctlError."""
-    channel = session.channel(f"the download of {path}", limits.IMAGE)
+def download(session: Session, path: str, local: Path, largest: int) -> None:
+    """Fetch a file whole and check its sha256. Raises DynoctlError, also if it has more than ``largest`` bytes."""
+    channel = session.channel(f"the download of {path}", largest)
     digest = hashlib.sha256()
     ready = secrets.token_hex(12)
     try:

@@ -20,6 +20,7 @@ from typing import IO
 import platformdirs
 
 from infra.errors import DynoctlError
+from infra.model import failure_log
 from infra.model.shell import RemoteBuild, Session
 from infra.slug.squashfs import SourceChangedError, stream
 from infra.slug.tree import IGNORE_FILE, Kind, Tree, scan
@@ -31,7 +32,7 @@ TIMEOUT = 1800
 KEEP = 20
 """The number of logs that are kept."""
 
-_TAIL = 30
+_TAIL = 18
 """The number of log lines that are shown if a build fails."""
 
 _SCRATCH = "/tmp/app"  # noqa: S108  # the name on the builder
@@ -42,6 +43,9 @@ _CALLERS = re.compile(r"BUNDLE_.*|BUNDLER_.*|GEM_.*|RUBYOPT|RUBYLIB|RUBYGEMS_GEM
 
 _NAMED = 5
 """Links that an error names."""
+
+_SEARCHED = 200
+"""The number of log lines in which the exception is looked for."""
 
 _DOMAIN = "dynoctl build 1\n"
 
@@ -217,5 +221,6 @@ def _new_log(build: Build) -> Path:
 def _failed(build: Build, status: int, log: Path) -> BuildFailed:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     reason = f"timed out after {TIMEOUT} s" if status in (124, 137) else f"failed with exit status {status}"
-    tail = "\n".join(f"  {line}" for line in lines[-_TAIL:])
+    cause = failure_log.exception(lines[-_SEARCHED:])
+    tail = "\n".join(f"  {line}" for line in ([cause] if cause else []) + failure_log.shown(lines, _TAIL))
     return BuildFailed(f"build of {build.app} {reason}; no server was changed", f"{tail}\nFull log: {log}")

@@ -15,6 +15,9 @@ from typing import IO, cast
 
 from infra.errors import DynoctlError
 from infra.manifest import programs
+from infra.model import file_times
+from infra.model.file_times import FileTimes
+from infra.slug.times import keys
 from infra.slug.tree import CHUNK, Entry, Kind, Tree, open_file, unreadable
 
 AT_LEAST = (4, 5)
@@ -38,8 +41,9 @@ class SourceChangedError(DynoctlError):
         )
 
 
-def pack(tree: Tree, target: Path) -> None:
-    """Write the image of ``tree`` to ``target``, overwriting it.
+def pack(tree: Tree, target: Path, times: FileTimes) -> None:
+    """Write the image of ``tree`` to ``target``, overwriting it. Its files have the given ``times``, and the image
+    contains the table of them, for the next one.
 
     Raises SourceChangedError if a file differs from ``tree``, and DynoctlError if mksquashfs is missing, too old or
     fails.
@@ -47,19 +51,24 @@ def pack(tree: Tree, target: Path) -> None:
     program = find()
     command = [program, "-", str(target), "-tar", "-noappend", "-quiet", "-no-progress"]
     # The image must not depend on the local machine: its clock, its users or its extended attributes.
-    command += ["-root-mode", "0755", "-root-time", "0", "-all-time", "0", "-mkfs-time", "0"]
+    command += ["-root-mode", "0755"]
     command += ["-all-root", "-no-xattrs", "-reproducible"]
     # Every kernel with squashfs supports gzip. Level 6 takes half the time of level 9, and is within 1 % of its size.
     command += ["-comp", "gzip", "-Xcompression-level", "6"]
-    # SOURCE_DATE_EPOCH and the options for times cannot be combined.
-    environment = {"PATH": programs.search_path(), "LC_ALL": "C"}
+    # The time of the image, and the latest time in it: of a tar, 4.5 gives the root the time of now, whatever
+    # -root-time says. The two cannot be combined.
+    environment = {
+        "PATH": programs.search_path(),
+        "LC_ALL": "C",
+        "SOURCE_DATE_EPOCH": str(times.newest),
+    }
     with tempfile.TemporaryFile() as log:  # a pipe could fill up, because it is not read meanwhile
         process = subprocess.Popen(  # noqa: S603 - a fixed program, and a path of our own
             command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
         )
         try:
             with suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as stdin:
-                stream(tree, stdin)
+                stream(tree, stdin, times)
             process.wait()  # if it closed the pipe early, its log says why
         except BaseException:
             process.kill()
@@ -85,22 +94,30 @@ def find() -> str:
     return program
 
 
-def stream(tree: Tree, output: IO[bytes]) -> None:
-    """Write ``tree`` to ``output`` as a tar. The headers depend on the entries only, not on the disk."""
+def stream(tree: Tree, output: IO[bytes], times: FileTimes | None = None) -> None:
+    """Write ``tree`` to ``output`` as a tar. The headers depend on the entries and ``times`` only, not on the disk.
+
+    Without ``times``, as for a build, all times are 0; with them, the tar contains their table."""
     root = os.fsencode(tree.source)
-    for entry in tree.entries:
-        output.write(_header(entry))
+    at = {} if times is None else times.by_key
+    for entry, key in keys(tree.entries):
+        output.write(_header(entry, at.get(key, 0)))
         if entry.size:
             _contents(root + b"/" + entry.path, entry, output)
             output.write(bytes(-entry.size % tarfile.BLOCKSIZE))
+    if times is not None:
+        table = file_times.render(times)
+        output.write(_header(Entry(file_times.FILE.encode(), Kind.FILE, 0o644, len(table)), times.newest))
+        output.write(table + bytes(-len(table) % tarfile.BLOCKSIZE))
     output.write(bytes(2 * tarfile.BLOCKSIZE))
 
 
-def _header(entry: Entry) -> bytes:
+def _header(entry: Entry, at: int) -> bytes:
     header = tarfile.TarInfo(os.fsdecode(entry.path))
     header.type = _TAR_TYPES[entry.kind]
     header.mode = entry.mode
     header.size = entry.size
+    header.mtime = at
     if entry.kind is Kind.LINK:
         header.linkname = os.fsdecode(entry.content)
     # The GNU format supports paths and files of any size; surrogateescape preserves the bytes of names.

@@ -44,7 +44,7 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any], connections: Conne
     try:
         if recorded.get("version") != VERSION:
             raise ValueError("unknown version")
-        rollout, keep = dict(recorded["rollout"]), recorded["keep"]
+        rollout, keep = _filled("rollout", recorded["rollout"]), recorded["keep"]
         _check("keep", keep, int)
         _check("spread", recorded["spread"], str | None)
         for section in ("dynos", "schedule", "servers"):
@@ -112,13 +112,26 @@ def differing(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[str]:
     """The keys of the manifest whose settings differ from the recorded ones, such as ``dynos.worker``."""
     found = []
     for key in ("dynos", "schedule", "router", "rollout", "servers", "spread", "keep"):
-        was, will = recorded.get(key), now.get(key)
+        was, will = _filled(key, recorded.get(key)), now.get(key)
         if key in ("dynos", "schedule", "servers") and isinstance(was, Mapping) and isinstance(will, Mapping):
             names = sorted(name for name in {*was, *will} if _plain(was.get(name)) != _plain(will.get(name)))
             found += [f"{key}.{name}" for name in names]
         elif _plain(was) != _plain(will):
             found.append({"spread": "placement.spread"}.get(key, key))
     return found
+
+
+def _filled(key: str, values: Any) -> Any:
+    """A recorded setting with the defaults of what the dynoctl that recorded it did not know."""
+    if key == "rollout" and isinstance(values, Mapping) and isinstance(health := values.get("health"), Mapping):
+        if "host" in health:
+            return values
+        # It had one default for all dynos, and recorded it.
+        least = {"min_healthy_time": values.get("min_healthy_time") or None}
+        return {**values, **least, "health": {**asdict(Health()), **health}}
+    if key == "dynos" and isinstance(values, Mapping):
+        return {name: {"health": None, **each} if isinstance(each, Mapping) else each for name, each in values.items()}
+    return values
 
 
 def _plain(value: object) -> object:
@@ -168,7 +181,8 @@ def _check(name: str, value: object, kind: Any) -> None:
     """Whether a value has a type of the model, and is one that a manifest may have."""
     if not _is(value, kind):
         raise TypeError(f"{name}: invalid type {type(value).__name__}")
-    texts = [*value.values()] if isinstance(value, Mapping) else [*value] if isinstance(value, tuple) else [value]
+    texts = [*value] if isinstance(value, tuple | Mapping) else [value]
+    texts += value.values() if isinstance(value, Mapping) else ()
     for text in (item for item in texts if isinstance(item, str)):
         # A command may have several lines. Encoding raises ValueError for what is no text.
         if "\0" in text or len(text.encode()) > LARGEST if name == "command" else not _is_short(text):

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from infra.model.release import UNFINISHED, Release, current
-from infra.views.style import Style, printable
+from infra.views.style import Style, one_line, printable
 from infra.views.table import line, padded
 
 _HEAD = ("RELEASE", "WHEN", "WHO", "RESULT", "SLUG", "COMMIT", "MESSAGE")
@@ -63,6 +63,9 @@ def details(release: Release, variables: Sequence[str], web: Sequence[str], hold
     width = max(len(name) for name in fields)
     lines = [f"v{release.number}"]
     lines += [f"  {name:<{width}}  {printable(value)}" for name, value in fields.items() if value]
+    if release.failure:
+        lines.append("  Why it failed")
+        lines += [f"  | {one_line(line)}" for line in release.failure.splitlines()]
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infra.model import failure_log
 from infra.model.events import Report
 from infra.model.resource import Change, count
 from infra.views.plan_text import SYMBOLS
@@ -16,9 +17,15 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     if report.release_output:
         lines.append("Output of the release command:")
         lines += [f"  | {one_line(line)}" for line in report.release_output.splitlines()[-20:]]
+    explained: dict[str, str] = {}
     for failure in report.failures:
         lines.append(style("red", f"Failed: {one_line(failure.summary)}"))
-        lines += [f"  | {one_line(line)}" for line in failure.detail.splitlines()[-20:]]
+        detail = failure.detail.splitlines()[-20:]
+        # Dynos of one release fail alike: the log of one of them explains the others.
+        first = explained.setdefault(failure_log.kind(failure.detail), f"{failure.subject} on {failure.server}")
+        if len(detail) > 2 and first != f"{failure.subject} on {failure.server}":
+            detail = [*detail[:2], f"(as {first})"]
+        lines += [f"  | {one_line(line)}" for line in detail]
     if report.rejected:
         lines.append("The release was rejected before any dyno was changed. The previous release keeps running.")
     if report.halted:

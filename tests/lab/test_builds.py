@@ -60,7 +60,7 @@ def test_a_build_makes_the_slug(project: Project, builder: str | None) -> None:
     assert "told" in logs(project)[0]
     row = project.ps()["web.1"]
     listing = project.fleet.exec(row["server"], "sh", "-c", "cd /srv/dyno/built/*/ && find . | sort").stdout.split()
-    assert listing == [".", "./.dynoctl", "./.dynoctl/config.ru", "./app.rb", "./built"]
+    assert listing == [".", "./.dynoctl", "./.dynoctl/config.ru", "./.dynoctl/times", "./app.rb", "./built"]
     assert sorted(path.name for path in project.source.iterdir()) == [".slugignore", "app.rb", "notes.md"], "untouched"
     if builder:
         assert re.sub(r".*(built|dyno).*\n", "", snapshot(project.fleet, builder)) == re.sub(

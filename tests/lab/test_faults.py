@@ -109,8 +109,8 @@ BROKEN = (
     ("require 'no-such-gem'", "cannot load ./probe: LoadError: cannot load such file -- no-such-gem"),
     ("Nothing::Here", "cannot load ./probe: NameError: uninitialized constant Nothing"),
     ("Probe = 1", "framework/app: Probe does not answer call"),
-    ("exit 0", "it exited before it answered"),
-    ("Process.kill(:KILL, Process.pid)", "it exited before it answered"),
+    ("exit 0", "exited with status 0 before it answered a request"),
+    ("Process.kill(:KILL, Process.pid)", "killed by SIGKILL"),
     ("Probe = ->(env) { raise 'at every request' }", "GET / answered 500"),
 )
 

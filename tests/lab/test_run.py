@@ -75,6 +75,7 @@ def test_pipes_and_statuses(oneoff: Project, fleet: Any) -> None:
     assert oneoff.dynoctl("run", "--", "cat", stdin=data).stdout == data
     assert oneoff.dynoctl("run", "kill -s KILL $$", code=137).stdout == ""
     assert oneoff.dynoctl("run", "kill -s TERM $$", code=143).stdout == ""
+    assert oneoff.dynoctl("run", "ruby", "-e", "'x' * (1 << 30)", code=137).stdout == ""  # out of memory
     words = ["$HOME", "%n", "a b", "", "*", "'\"", "x;y", "--help", "a\nb"]
     done = oneoff.dynoctl("run", "ruby", "-e", "p ARGV", "--", *words)
     assert done.stdout == '["$HOME", "%n", "a b", "", "*", "\'\\"", "x;y", "--help", "a\\nb"]\n'

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.slug import image as slug_image
 from infra.slug.image import build
 from infra.slug.tree import Kind, scan
 
@@ -40,29 +41,38 @@ def make(root: Path, umask: int, when: float) -> Path:
     return root
 
 
+NOW = 1_700_000_000
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images are made at the same time."""
+    monkeypatch.setattr(slug_image.time, "time", lambda: NOW)
+
+
 def test_the_same_tree_gives_the_same_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = build(scan(make(tmp_path / "one", 0o022, 1e9)), tmp_path / "cache-1")
+    one = build(scan(make(tmp_path / "one", 0o022, 1e9)), cache=tmp_path / "cache-1")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "12345")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.setenv("LC_ALL", "tr_TR.UTF-8")
-    other = build(scan(make(tmp_path / "other", 0o077, 0)), tmp_path / "cache-2")
+    other = build(scan(make(tmp_path / "other", 0o077, 0)), cache=tmp_path / "cache-2")
     assert (one.digest, one.sha256, one.size) == (other.digest, other.sha256, other.size)
 
 
 def test_what_comes_out_is_what_went_in(tmp_path: Path) -> None:
     tree = scan(make(tmp_path / "source", 0o077, 0))
-    image = build(tree, tmp_path / "cache")
+    image = build(tree, cache=tmp_path / "cache")
     out = tmp_path / "out"
     subprocess.run(["unsquashfs", "-quiet", "-no-progress", "-dest", out, image.path], check=True, timeout=60)
     # Our own directory is not scanned, so what comes out is compared as if it were the app's.
-    assert sorted(path.name for path in (out / ".dynoctl").iterdir()) == ["config.ru"]
+    assert sorted(path.name for path in (out / ".dynoctl").iterdir()) == ["config.ru", "times"]
     assert scan(out) == tree.__class__(out, tree.entries, tree.digest)
     assert out.stat().st_mode & 0o7777 == 0o755
     assert (out / ".dynoctl").stat().st_mode & 0o7777 == 0o755
     assert (out / ".dynoctl/config.ru").stat().st_mode & 0o7777 == 0o644
     for entry in tree.entries:
         status = os.lstat(os.fsencode(out) + b"/" + entry.path)
-        assert (status.st_uid, status.st_gid, status.st_mtime) == (0, 0, 0)
+        assert (status.st_uid, status.st_gid, status.st_mtime) == (0, 0, NOW)
         if entry.kind is not Kind.LINK:
             assert status.st_mode & 0o7777 == entry.mode
 
@@ -71,9 +81,9 @@ def test_no_attributes_of_the_source_get_in(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "app.rb").write_text("")
-    plain = build(scan(source), tmp_path / "plain")
+    plain = build(scan(source), cache=tmp_path / "plain")
     os.setxattr(source / "app.rb", "user.secret", b"value")
-    assert build(scan(source), tmp_path / "attributed").sha256 == plain.sha256
+    assert build(scan(source), cache=tmp_path / "attributed").sha256 == plain.sha256
 
 
 @pytest.mark.parametrize("source", [STARTER, Path("/usr/share/rubygems-integration")], ids=["starter", "1.5 MB"])
@@ -81,7 +91,7 @@ def test_a_typical_app_is_packed_at_once(tmp_path: Path, source: Path) -> None:
     spent = []
     for attempt in range(3):
         before = cpu_seconds()
-        build(scan(source), tmp_path / str(attempt))
+        build(scan(source), cache=tmp_path / str(attempt))
         spent.append(cpu_seconds() - before)
     assert min(spent) < 0.5, "0.01 and 0.15 s on the machine that it was written on"
 

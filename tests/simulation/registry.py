@@ -70,7 +70,7 @@ class SimRegistry:
         return self._slug(manifest.app.name, digest(str(manifest.app.source)))
 
     def _slug(self, app: str, name: str, fetch: Callable[[], None] = lambda: None) -> Slug:
-        def image(session: object, say: object) -> Upload:
+        def image(session: object, say: object, before: object) -> Upload:
             fetch()
             return Upload(f"/cache/{name}", types.slug_path(app, name), name, 1000)
 

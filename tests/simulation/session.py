@@ -157,7 +157,7 @@ class SimSession:
             self.close()
             self.fleet.strike(self.server, fault, self.name)
 
-    def download(self, path: str, local: Path) -> None:
+    def download(self, path: str, local: Path, largest: int | None = None) -> None:
         self.plain(f"download {path}")
         if path not in self.server.files:
             raise DynoctlError(f"{self.name}: cannot read {path}: not found")

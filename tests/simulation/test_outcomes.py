@@ -112,6 +112,18 @@ def test_a_dyno_that_does_not_stay_up_is_reverted() -> None:
     assert running(fleet) == {"web.1": "a", "web.2": "a"}
 
 
+def test_a_worker_that_exits_seconds_after_its_start_is_reverted() -> None:
+    """It answers no request, so only its staying up shows that it works. A web dyno has answered."""
+    fleet = deployed(worker=1)
+    fleet.fleet.late.add(digest("/b"))
+    outcome = fleet.apply(manifest(slug="b", worker=1))
+    assert outcome.code == REJECTED and "worker.1" in report(outcome).reverted
+    assert running(fleet) == {"web.1": "a", "web.2": "a", "worker.1": "a"}
+    fleet = deployed(worker=1)
+    fleet.fleet.late.add(digest("/b"))
+    assert fleet.apply(manifest(slug="b", worker=1, rollout=Rollout(min_healthy_time=0))).code == OK
+
+
 def test_a_server_that_is_lost_while_it_is_looked_at() -> None:
     fleet = deployed()
     fleet.fault("sim alive", Kind.OFF)

@@ -19,6 +19,7 @@ SHORT = {
     ("test_lab.py", "timeout", 0.5): "a connection that a pulled cable never answers",
     ("test_poison.py", "wait", 0.005): "the pause between two looks of a watcher",
     ("test_layers.py", "seconds", 0.8): "a measurement, which only prints",
+    ("test_health_check.py", "timeout", 1): "how long the product waits for an answer, which is to run out",
     ("test_faults.py", "PATIENCE", 8): "how long the product waits for a heartbeat, which is what is tested",
 }
 """Waits that are to run out, and times that are no waits."""
@@ -32,7 +33,10 @@ WAITING = {"support.py", "terminal.py", "browser.py", "load.py"}
 DEADLINES = {"connect_timeout": 10, "healthy_deadline": 20}
 """Keys of a manifest that a slow machine misses, and from when on it does not."""
 
-MISSED = {("test_rollouts.py", "healthy_deadline", 4): "a release that hangs; it is rejected whenever that is over"}
+MISSED = {
+    ("test_rollouts.py", "healthy_deadline", 4): "a release that hangs; it is rejected whenever that is over",
+    ("test_reports.py", "healthy_deadline", 5): "a dyno that never gets healthy; it fails whenever that is over",
+}
 """Deadlines that a test wants to be missed."""
 
 

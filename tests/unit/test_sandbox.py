@@ -88,6 +88,12 @@ def test_systemd_run_is_given_what_it_knows() -> None:
     assert newer <= set(one_off_dyno("250", "true")[0])
 
 
+def test_a_one_off_dyno_outlives_the_process_that_ran_out_of_memory() -> None:
+    """Its first process returns the status of the command, so systemd must not end it on cgroup v2."""
+    argv = one_off_dyno("247", "true")[0]
+    assert argv[argv.index("OOMPolicy=continue") - 1] == "-p"
+
+
 def test_a_command_that_is_too_long_for_a_variable_is_refused() -> None:
     assert ops.arguments(("x" * 60000,))
     with pytest.raises(DynoctlError, match="the command is too long: 97 KiB of at most 64 KiB"):

@@ -11,15 +11,27 @@ from pathlib import Path
 import pytest
 
 from infra.errors import DynoctlError
+from infra.model import file_times
+from infra.model.file_times import NO_TIMES, FileTimes
 from infra.slug import build as app_build
 from infra.slug import image, squashfs
 from infra.slug.image import build
+from infra.slug.times import assign
 from infra.slug.tree import scan
 
 STAND_IN = """#!/bin/sh
 [ "$1" = -version ] && { echo "mksquashfs version $VERSION (2022/03/17)"; exit 1; }
 cat > "$2"
 """
+
+
+NOW = 1_700_000_000
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images are made at the same time."""
+    monkeypatch.setattr(image.time, "time", lambda: NOW)
 
 
 @pytest.fixture
@@ -67,12 +79,14 @@ def test_the_tar_depends_on_the_tree_only(source: Path, tmp_path: Path, mksquash
     (source / ("long" * 40) / ("file" * 40)).write_text("x" * 513)
     (source / "far").symlink_to("t" * 300)
     tree = scan(source)
-    squashfs.pack(tree, tmp_path / "image")
+    squashfs.pack(tree, tmp_path / "image", assign(tree.digest, tree.entries, NO_TIMES, 1000))
     with tarfile.open(tmp_path / "image", encoding="utf-8", errors="surrogateescape") as tar:
         members = tar.getmembers()
-        assert [os.fsencode(each.name) for each in members] == [entry.path for entry in tree.entries]
-        assert {(each.uid, each.gid, each.mtime, each.uname, each.gname) for each in members} == {(0, 0, 0, "", "")}
-        for each, entry in zip(members, tree.entries, strict=True):
+        assert [os.fsencode(each.name) for each in members] == [entry.path for entry in tree.entries] + [
+            b".dynoctl/times"
+        ]
+        assert {(each.uid, each.gid, each.mtime, each.uname, each.gname) for each in members} == {(0, 0, 1000, "", "")}
+        for each, entry in zip(members, tree.entries, strict=False):
             assert each.mode == entry.mode
             if each.isfile():
                 content = tar.extractfile(each)
@@ -85,8 +99,8 @@ def test_the_tar_depends_on_the_tree_only(source: Path, tmp_path: Path, mksquash
 
 
 def test_the_image_does_not_depend_on_the_directory(source: Path, tmp_path: Path, mksquashfs: object) -> None:
-    first = build(scan(source), tmp_path / "one")
-    other = build(scan(make(tmp_path / "elsewhere", umask=0o077, time=0)), tmp_path / "other")
+    first = build(scan(source), cache=tmp_path / "one")
+    other = build(scan(make(tmp_path / "elsewhere", umask=0o077, time=0)), cache=tmp_path / "other")
     assert (first.digest, first.sha256, first.size) == (other.digest, other.sha256, other.size)
 
 
@@ -107,17 +121,17 @@ def test_a_changing_source_is_detected(
     tree = scan(source)
     change(source / "app.rb")
     with pytest.raises(DynoctlError, match=r"app\.rb changed while the slug was being packed"):
-        build(tree, tmp_path / "cache")
+        build(tree, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_files_created_after_the_scan_are_not_in_the_image(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     tree = scan(source)
-    before = build(tree, tmp_path / "before")
+    before = build(tree, cache=tmp_path / "before")
     (source / "lib/deep/a.rb").write_text("was empty")
     (source / "app.rb").write_text("puts 1\nputs 2\n")
     (source / "new.rb").write_text("")
-    after = build(tree, tmp_path / "after")
+    after = build(tree, cache=tmp_path / "after")
     assert (after.digest, after.sha256) == (before.digest, before.sha256)
 
 
@@ -129,7 +143,7 @@ def test_a_missing_mksquashfs_has_an_install_hint(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DynoctlError, match="mksquashfs not found") as caught:
-        build(scan(source), tmp_path / "cache")
+        build(scan(source), cache=tmp_path / "cache")
     assert "apt install squashfs-tools" in caught.value.hint
     assert "brew install squashfs" in caught.value.hint
 
@@ -147,14 +161,14 @@ def test_an_old_mksquashfs_is_refused(
 ) -> None:
     mksquashfs(STAND_IN.replace("$VERSION", version))
     with pytest.raises(DynoctlError, match=said):
-        build(scan(source), tmp_path / "cache")
+        build(scan(source), cache=tmp_path / "cache")
 
 
 def test_a_failing_mksquashfs_is_quoted(source: Path, tmp_path: Path, mksquashfs: Callable[[str], None]) -> None:
     mksquashfs(STAND_IN.replace('cat > "$2"', "echo 'FATAL ERROR: no room' >&2; exit 7"))
     (source / "big").write_bytes(bytes(1 << 20))  # more than the buffer of a pipe: it exits while the tar is written
     with pytest.raises(DynoctlError, match="mksquashfs failed with exit status 7: FATAL ERROR: no room"):
-        build(scan(source), tmp_path / "cache")
+        build(scan(source), cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -162,17 +176,17 @@ def test_the_environment_cannot_set_times(
     source: Path, tmp_path: Path, mksquashfs: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    mksquashfs(STAND_IN + '[ -z "$SOURCE_DATE_EPOCH" ] || exit 1\n')
-    assert build(scan(source), tmp_path / "cache").size
+    mksquashfs(STAND_IN + f'[ "$SOURCE_DATE_EPOCH" = {NOW} ] || exit 1\n')
+    assert build(scan(source), cache=tmp_path / "cache").size
 
 
 # --- the cache
 
 
 def test_an_image_is_built_once(source: Path, tmp_path: Path, mksquashfs: Callable[[str], None]) -> None:
-    first = build(scan(source), tmp_path / "cache")
+    first = build(scan(source), cache=tmp_path / "cache")
     mksquashfs("#!/bin/sh\nexit 1\n")
-    assert build(scan(source), tmp_path / "cache") == first
+    assert build(scan(source), cache=tmp_path / "cache") == first
     assert first.path == tmp_path / "cache" / f"{first.digest}.squashfs"
     assert first.sha256 == hashlib.sha256(first.path.read_bytes()).hexdigest()
     assert first.size == first.path.stat().st_size
@@ -180,20 +194,20 @@ def test_an_image_is_built_once(source: Path, tmp_path: Path, mksquashfs: Callab
 
 def test_other_users_cannot_read_the_cache(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     cache = tmp_path / "cache"
-    path = build(scan(source), cache).path
+    path = build(scan(source), cache=cache).path
     assert cache.stat().st_mode & 0o777 == 0o700
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("damage", [b"", b"damaged"])
 def test_a_damaged_image_is_built_again(source: Path, tmp_path: Path, mksquashfs: object, damage: bytes) -> None:
-    first = build(scan(source), tmp_path / "cache")
+    first = build(scan(source), cache=tmp_path / "cache")
     first.path.write_bytes(damage)
-    assert build(scan(source), tmp_path / "cache") == first
+    assert build(scan(source), cache=tmp_path / "cache") == first
     first.path.with_suffix(".sha256").write_bytes(b"\xff")
-    assert build(scan(source), tmp_path / "cache") == first
+    assert build(scan(source), cache=tmp_path / "cache") == first
     first.path.unlink()
-    assert build(scan(source), tmp_path / "cache") == first
+    assert build(scan(source), cache=tmp_path / "cache") == first
 
 
 def test_the_cache_keeps_the_most_recently_used_images(tmp_path: Path, mksquashfs: object) -> None:
@@ -203,10 +217,10 @@ def test_the_cache_keeps_the_most_recently_used_images(tmp_path: Path, mksquashf
         root = tmp_path / str(number)
         root.mkdir()
         (root / "app.rb").write_text(str(number))
-        made = build(scan(root), cache)
+        made = build(scan(root), cache=cache)
         if number < image.KEEP:
             os.utime(made.path, (number, number))
-            os.utime(build(scan(tmp_path / "0"), cache).path, (10**6, 10**6))
+            os.utime(build(scan(tmp_path / "0"), cache=cache).path, (10**6, 10**6))
         images.append(made.path)
     left = set(cache.glob("*.squashfs"))
     assert left == {images[0], *images[4:]}
@@ -234,20 +248,99 @@ def test_rules_decide_which_built_files_are_in_the_slug(tmp_path: Path, monkeypa
     assert made("# nothing\n")[0] == without[0], "and apps without rules are not built again"
 
 
+# --- the times of files
+
+
+def times(made: image.Image) -> dict[str, int]:
+    with tarfile.open(made.path, encoding="utf-8", errors="surrogateescape") as tar:
+        return {each.name: int(each.mtime) for each in tar}
+
+
+def told(made: image.Image, digest: str = "") -> FileTimes:
+    """The table that a server with this image sends."""
+    with tarfile.open(made.path) as tar, tar.extractfile(file_times.FILE) as table:  # type: ignore[union-attr]
+        return file_times.parse(digest or made.digest, table.read(), NOW)
+
+
+def test_an_unchanged_file_keeps_its_time(source: Path, tmp_path: Path, mksquashfs: object) -> None:
+    first = build(scan(source), cache=tmp_path / "cache")
+    assert set(times(first).values()) == {NOW}
+    before = told(first)
+    (source / "app.rb").write_text("puts 2\n")
+    (source / "lib/new.rb").write_text("")
+    (source / "run").chmod(0o600)
+    second = build(scan(source), before, tmp_path / "cache")
+    changed = {name for name, at in times(second).items() if at != NOW}
+    # The clock stands still, and the time is later all the same. A directory changes with the names in it.
+    assert {times(second)[name] for name in changed} == {NOW + 1}
+    assert changed == {"app.rb", "lib", "lib/new.rb", ".dynoctl/times"}
+
+
+def test_an_image_is_the_same_on_a_server_that_is_added_later(
+    source: Path, tmp_path: Path, mksquashfs: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if another person adds it, whose cache is empty or has the image of a time of its own."""
+    first = build(scan(source), cache=tmp_path / "cache")
+    monkeypatch.setattr(image.time, "time", lambda: NOW + 5000)
+    own = build(scan(source), cache=tmp_path / "other")
+    assert own.sha256 != first.sha256 and own.digest == first.digest
+    for cache in ("cache", "other", "empty"):
+        assert build(scan(source), told(first), tmp_path / cache).sha256 == first.sha256
+
+
+def test_an_old_image_of_the_cache_is_not_older_than_what_runs(
+    source: Path, tmp_path: Path, mksquashfs: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A, then B, then A again, which no server has any more."""
+    first = build(scan(source), cache=tmp_path / "cache")
+    at_first = times(first)
+    (source / "app.rb").write_text("puts 2\n")
+    second = build(scan(source), told(first), tmp_path / "cache")
+    (source / "app.rb").write_text("puts 1\n")
+    again = build(scan(source), told(second), tmp_path / "cache")
+    assert again.digest == first.digest
+    assert at_first["app.rb"] < times(second)["app.rb"] < times(again)["app.rb"]
+    assert times(again)["run"] == at_first["run"]
+    (tmp_path / "cache" / f"{again.digest}.times").unlink()  # as a dynoctl that knew no times left it
+    assert build(scan(source), FileTimes(again.digest), tmp_path / "cache") == again  # and servers have it like that
+    assert build(scan(source), told(second), tmp_path / "cache") == again
+
+
+def test_a_retry_uses_the_image_that_was_made(source: Path, tmp_path: Path, mksquashfs: Callable[[str], None]) -> None:
+    first = build(scan(source), cache=tmp_path / "cache")
+    (source / "app.rb").write_text("puts 2\n")
+    second = build(scan(source), told(first), tmp_path / "cache")
+    mksquashfs("#!/bin/sh\nexit 1\n")
+    assert build(scan(source), told(first), tmp_path / "cache") == second
+
+
+def test_a_table_of_a_server_is_not_trusted(source: Path) -> None:
+    key = "0123456789abcdef"
+    lines = [b"dynoctl times 1", b"5 " + key.encode(), b"99999999999 1123456789abcdef", b"x", b"-1 " + key.encode()]
+    lines += [b"7 short", b"\xff\xfe", b"0 2123456789abcdef"]
+    assert file_times.parse("d", b"\n".join(lines), NOW).by_key == {key: 5}
+    assert file_times.parse("d", b"dynoctl times 2\n5 " + key.encode(), NOW).by_key == {}
+    assert file_times.parse("d", b"", NOW).by_key == {}
+    tree = scan(source)
+    made = assign(tree.digest, tree.entries, NO_TIMES, NOW)
+    assert file_times.parse(tree.digest, file_times.render(made), NOW) == made and len(made.by_key) == len(tree.entries)
+
+
 def test_files_of_killed_builds_are_removed(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     cache = tmp_path / "cache"
     cache.mkdir()
     (cache / "new-old").write_text("")
     os.utime(cache / "new-old", (0, 0))
     (cache / "new-now").write_text("")
-    build(scan(source), cache)
+    os.utime(cache / "new-now", (NOW, NOW))
+    build(scan(source), cache=cache)
     assert {path.name for path in cache.glob("new-*")} == {"new-now"}
 
 
 def test_a_cache_that_cannot_be_written_is_named(source: Path, tmp_path: Path, mksquashfs: object) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DynoctlError, match=r"cannot write slugs to .*/file/cache: Not a directory"):
-        build(scan(source), tmp_path / "file" / "cache")
+        build(scan(source), cache=tmp_path / "file" / "cache")
 
 
 def test_the_default_cache_belongs_to_the_user(

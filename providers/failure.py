@@ -1,0 +1,41 @@
+"""What a server tells of a unit that failed: what systemd says of its end, and the last lines of its log."""
+
+from __future__ import annotations
+
+from infra.model import job_failure
+from infra.model.resource import Command
+
+LINES = 200
+"""Lines of the log that are searched for the cause."""
+
+FACTS = f"""\
+{job_failure.SAID}# How a unit ended, as KEY=VALUE lines.
+facts() {{
+  systemctl show -p Result,ExecMainCode,ExecMainStatus "$1"
+  said_of "$1" | sed 's/^/Said=/'
+}}
+lines={LINES}
+"""
+
+# Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
+_READ = f"""\
+{FACTS}journalctl --sync 2>/dev/null
+service=$1.service ready=$1-ready.service
+id=$(systemctl show -p InvocationID --value "$service")
+facts "$service"
+systemctl show -p Result "$ready" | sed 's/^/Ready./'
+echo
+restarts=$(systemctl show -p NRestarts --value "$service")
+# In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
+if [ "${{restarts:-0}}" != 0 ]; then set -- "_SYSTEMD_UNIT=$service"
+elif [ -n "$id" ]; then set -- "_SYSTEMD_INVOCATION_ID=$id"
+else exit 0; fi
+check=$(systemctl show -p InvocationID --value "$ready")
+[ -z "$check" ] || set -- "$@" + "_SYSTEMD_INVOCATION_ID=$check"
+exec journalctl -q --no-pager -o cat -n "$lines" "$@"
+"""
+
+
+def read(unit: str) -> Command:
+    """A command that prints how a dyno's unit and its companion ended, and their log."""
+    return Command(("sh", "-c", _READ, "journal", unit), label="read its journal")
