@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 OK = 0
 ERROR = 1
@@ -31,7 +32,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One error in a manifest: what is wrong, where it is, and how to fix it.
+    """One error or warning about a manifest: what is wrong, where it is, and how to fix it.
 
     ``path`` is the path in the manifest, such as ``servers/0/host``; it is "" for the whole document.
     ``expected`` describes a valid value; ``hint`` is a fix, such as the suggestion for a misspelled key.
@@ -42,12 +43,14 @@ class Diagnostic:
     location: Location | None = None
     expected: str = ""
     hint: str = ""
+    severity: Literal["error", "warning"] = "error"
+    """A warning does not make the manifest invalid."""
 
     def as_json(self) -> dict[str, object]:
         """A JSON object; the keys are stable: severity, summary, path, expected, hint, location."""
         location = self.location
         return {
-            "severity": "error",
+            "severity": self.severity,
             "summary": self.summary,
             "path": self.path,
             "expected": self.expected,

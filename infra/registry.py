@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.cron import problem
+from infra.manifest.files import texts_inside
 from infra.manifest.model import Manifest
 from infra.manifest.references import located, secret_files
 from infra.manifest.variables import refused
@@ -43,7 +44,7 @@ from providers.socket import Socket
 from providers.unit import Unit, texts
 from providers.user import User
 from providers.volume import Volume
-from stacks import detect
+from stacks import bundle, detect
 from stacks.contract import Inherited, StackError, Unix
 from stacks.launch import launch
 from stacks.manifest_text import app_name, notes_of, render
@@ -51,6 +52,9 @@ from stacks.requirement import satisfies
 from stacks.sources import heroku
 from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS
 from stacks.suggestion import Rules
+
+LARGEST = 1 << 20
+"""Bytes of a Gemfile or its lock."""
 
 
 class Everything:
@@ -91,6 +95,8 @@ class Everything:
         except StackError as error:
             problem = Diagnostic(error.summary, path=error.path, hint=error.hint)
             raise ManifestInvalid(located(manifest, [problem])) from None
+        files = texts_inside(manifest.app.source, bundle.FILES, LARGEST)
+        gems = bundle.check(manifest, files, made.packages)
         types = {name: type_.command for name, type_ in manifest.types.items()}
         return Stack(
             ruby=manifest.ruby.version,
@@ -109,6 +115,9 @@ class Everything:
             volumes=manifest.volumes,
             stop_signal=made.stop.signal,
             stop_seconds=made.stop.seconds,
+            bundle_ruby=gems.ruby,
+            bundle_fits=lambda version: not gems.ruby or satisfies(version, gems.ruby),
+            warnings=gems.warnings,
         )
 
     def router(self, manifest: Manifest) -> str:

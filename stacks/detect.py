@@ -188,6 +188,8 @@ def _environment(
         reason = rules.refused(name)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,200}", name):
             reason = "its name is invalid"
+        if name == "RACK_ENV" and name in secrets:
+            reason = "it is production by default, and cannot be a reference"
         if reason:
             secrets.pop(name, None)
             notes.append(Note(f"variable {name[:80]} is left out: {reason}"))

@@ -58,6 +58,13 @@ def quoted(text: str) -> str:
     return '"' + "".join(_escaped(char) for char in text) + '"'
 
 
+def word(text: str) -> str:
+    """A name, a path or an address as YAML: quoted if it would be read as a number or a boolean."""
+    address = re.fullmatch(r"\d{1,3}(\.\d{1,3}){3}", text)
+    name = re.fullmatch(r"[A-Za-z_][\w./-]*", text, re.ASCII) and text.lower() not in _WORDS
+    return text if address or name else quoted(text)
+
+
 def _escaped(char: str) -> str:
     if char in '"\\':
         return f"\\{char}"
@@ -74,7 +81,7 @@ def _lines(suggestion: Suggestion, name: str, notes: list[str], *, ready: bool) 
     yield "version: 1"
     yield ""
     yield "app:"
-    yield f"  name: {name}"
+    yield f"  name: {word(name)}"
     yield "  source: . # built into the slug, which is read-only; .slugignore excludes files"
     if suggestion.build:
         yield "  build: # runs in a clean copy of the source"
@@ -91,7 +98,7 @@ def _lines(suggestion: Suggestion, name: str, notes: list[str], *, ready: bool) 
     for schedule in suggestion.schedules:
         if schedule == suggestion.schedules[0]:
             yield "schedule: # in UTC"
-        yield f"  - {{name: {schedule.name}, cron: {quoted(schedule.cron)}, command: {quoted(schedule.command)}}}"
+        yield f"  - {{name: {word(schedule.name)}, cron: {quoted(schedule.cron)}, command: {quoted(schedule.command)}}}"
     if suggestion.schedules:
         yield ""
     if suggestion.release:
@@ -111,7 +118,7 @@ def _layers(suggestion: Suggestion) -> Iterator[str]:
     if suggestion.ruby:
         yield f"ruby: {{version: {quoted(suggestion.ruby)}}} # checked on every server before anything changes"
     if suggestion.packages:
-        yield f"packages: [{', '.join(suggestion.packages)}] # Debian packages that the app needs"
+        yield f"packages: [{', '.join(map(word, suggestion.packages))}] # Debian packages that the app needs"
     if suggestion.options:
         options = ", ".join(f"{key}: {str(value).lower()}" for key, value in suggestion.options.items())
         yield f"app_server: {{name: {suggestion.server}, options: {{{options}}}}}"
@@ -140,7 +147,7 @@ def _dynos(suggestion: Suggestion, *, ready: bool) -> Iterator[str]:
         limits = _limits(process)
         number = process.count if process.count is not None else 1
         command = f"command: {quoted(process.command)}"
-        yield f"{mark}{type_}: {{count: {number}, {command}{', ' if limits else ''}{limits}}}"
+        yield f"{mark}{word(type_)}: {{count: {number}, {command}{', ' if limits else ''}{limits}}}"
 
 
 def _limits(process: Process) -> str:
@@ -174,12 +181,12 @@ def _environment(suggestion: Suggestion) -> Iterator[str]:
     if not suggestion.env and not suggestion.secrets:
         return
     yield "env:"
-    yield from (f"  {name}: {quoted(value)}" for name, value in suggestion.env.items())
+    yield from (f"  {word(name)}: {quoted(value)}" for name, value in suggestion.env.items())
     for name, secret in suggestion.secrets.items():
         if secret.file:
-            yield f"  {name}: {{from_file: {quoted(secret.file)}}} # never shown; keep the file out of git"
+            yield f"  {word(name)}: {{from_file: {quoted(secret.file)}}} # never shown; keep the file out of git"
         else:
-            yield f"  {name}: {{from_env: {name}}}"
+            yield f"  {word(name)}: {{from_env: {word(name)}}}"
     yield ""
 
 
@@ -203,8 +210,8 @@ def _volumes(suggestion: Suggestion) -> Iterator[str]:
     for volume in suggestion.volumes:
         if volume == suggestion.volumes[0]:
             yield "volumes: # directories that outlive a dyno, each on one server"
-        types = f", types: [{', '.join(volume.types)}]" if volume.types else ""
-        yield f"  - {{name: {volume.name}, path: {volume.path}{types}}}"
+        types = f", types: [{', '.join(map(word, volume.types))}]" if volume.types else ""
+        yield f"  - {{name: {word(volume.name)}, path: {word(volume.path)}{types}}}"
     if suggestion.volumes:
         yield ""
 
@@ -214,9 +221,9 @@ def _servers(suggestion: Suggestion) -> Iterator[str]:
     user = login.user or "root"
     yield "servers: # your servers; log in as root or as a user with passwordless sudo"
     for name, machine in zip(names, suggestion.machines, strict=False):
-        keys = [f"name: {name}", f"host: {quoted_host(machine.host)}"]
+        keys = [f"name: {name}", f"host: {word(machine.host)}"]
         if machine.user and machine.user != user:
-            keys.append(f"user: {machine.user}")
+            keys.append(f"user: {word(machine.user)}")
         port = machine.port or login.port
         if port and port != 22:
             keys.append(f"port: {port}")
@@ -224,16 +231,11 @@ def _servers(suggestion: Suggestion) -> Iterator[str]:
     if not suggestion.machines:
         yield "  - {name: server-1, host: 192.0.2.11}"
         yield "  # - {name: server-2, host: 192.0.2.12}"
-    ssh = [f"user: {user}"]
+    ssh = [f"user: {word(user)}"]
     if login.gateway:
         ssh.append(f"gateway: {quoted(login.gateway)}")
     yield f"ssh: {{{', '.join(ssh)}}}"
     yield from _router(suggestion, names)
-
-
-def quoted_host(host: str) -> str:
-    """A host as YAML: an IPv6 address needs quotes in a flow mapping."""
-    return f'"{host}"' if ":" in host or "%" in host else host
 
 
 def _router(suggestion: Suggestion, names: list[str]) -> Iterator[str]:
@@ -247,7 +249,7 @@ def _router(suggestion: Suggestion, names: list[str]) -> Iterator[str]:
         tls = f", tls: {{acme: {route.acme}}}" if route.acme else ""
         tls += f", timeout: {route.timeout}" if route.timeout else ""
         servers = ", ".join(fronts or names[:1])
-        yield f"router: {{kind: {route.kind}, servers: [{servers}], hosts: [{', '.join(route.hosts)}]{tls}}}"
+        yield f"router: {{kind: {route.kind}, servers: [{servers}], hosts: [{', '.join(map(word, route.hosts))}]{tls}}}"
     elif suggestion.routed:
         yield "# router: {kind: caddy, servers: [server-1], hosts: [www.example.com], tls: {acme: you@example.com}}"
 
@@ -258,5 +260,5 @@ def _names(suggestion: Suggestion) -> list[str]:
     for number, machine in enumerate(suggestion.machines or _EXAMPLE[:1], 1):
         label = re.match(r"([A-Za-z][A-Za-z0-9-]{0,40})\.", machine.host)
         name = label[1].rstrip("-") if label and ":" not in machine.host else f"server-{number}"
-        names.append(name if name not in names else f"server-{number}")
+        names.append(word(name) if word(name) not in names else f"server-{number}")
     return names

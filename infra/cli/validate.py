@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,9 @@ from infra.cli.options import AsJson, Destination, File
 from infra.errors import ERROR, INVALID_MANIFEST, UNREACHABLE, ManifestInvalid
 
 if TYPE_CHECKING:
+    from infra.errors import Diagnostic
     from infra.manifest.model import Manifest
+    from infra.model.stack import Stack
 
 Online = Annotated[
     bool,
@@ -27,16 +30,19 @@ def register(app: typer.Typer) -> None:
 def validate(
     file: File = Path("dyno.yaml"), destination: Destination = None, online: Online = False, as_json: AsJson = False
 ) -> None:
-    """Check the manifest. Needs no network, except with --online, which connects from every server to the databases and
-    caches and changes nothing."""
+    """Check the manifest, and warn of what is likely wrong with the app's bundle and its secrets. Needs no network,
+    except with --online, which connects from every server to the databases and caches and changes nothing."""
     from infra.manifest import check
     from infra.registry import Everything
+    from infra.views.style import wanted
 
     manifest, diagnostics = check(file, destination)
     program = ""
     if manifest is not None:
         try:
-            program = Everything().stack(manifest).program
+            stack = Everything().stack(manifest)
+            program = stack.program
+            diagnostics = tuple(warnings(manifest, stack))
         except ManifestInvalid as error:
             manifest, diagnostics = None, error.diagnostics
     if manifest is None and not as_json:
@@ -52,6 +58,11 @@ def validate(
         typer.echo(json_text.indented(document))
         raise typer.Exit(code)
     assert manifest is not None  # noqa: S101  # for mypy
+    if diagnostics:
+        from infra.cli import fail
+        from infra.views.diagnostics import render
+
+        fail.note(render(diagnostics, color=wanted(sys.stderr)))
     dynos = sum(type_.count for type_ in manifest.dynos.values())
     servers = len(manifest.servers)
     typer.echo(
@@ -62,10 +73,19 @@ def validate(
         raise typer.Exit(_online(manifest, program, None))
 
 
+def warnings(manifest: Manifest, stack: Stack) -> list[Diagnostic]:
+    """What is likely wrong with a valid manifest, located in it."""
+    from dataclasses import replace
+
+    from infra.manifest.missing_files import missing
+    from infra.manifest.references import located
+
+    found = located(manifest, [*stack.warnings, *missing(manifest)])
+    return [replace(diagnostic, severity="warning") for diagnostic in found]
+
+
 def _online(manifest: Manifest, program: str, document: dict[str, object] | None) -> int:
     """Check from every server, then print the results or add them to ``document``; return the exit code."""
-    import sys
-
     from infra.ops.connectivity import ask
     from infra.views import online
     from infra.views.style import Style, wanted

@@ -83,6 +83,7 @@ def prepare(
         leaving = {**departed.leaving, **_spares(manifest, request, observer, fleet, connect)}
         facts = {name: observed.facts for name, observed in fleet.found.items()}
         other = [] if request.take_over else other_manifests.taken_over(manifest.app.name, request.origin, facts)
+        advice = [] if destroy or stored else [f"{one.summary}: {one.hint}" for one in stack.warnings]
         inputs = Inputs(
             manifest=manifest,
             registry=registry,
@@ -95,7 +96,7 @@ def prepare(
             leaving=tuple(target.name for target in leaving.values()),
             forgotten=departed.forgotten,
             problems=(*departed.problems, *other),
-            remarks=tuple(other_manifests.renamed(manifest.app.name, request.origin, facts, request.hint)),
+            remarks=(*other_manifests.renamed(manifest.app.name, request.origin, facts, request.hint), *advice),
             unseen=departed.remarks,
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 ALLOWED = "DYNOCTL_EXTENDS_FROM"
@@ -22,6 +24,19 @@ def read_regular(path: Path, largest: int) -> bytes:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         return stream.read(largest + 1)
+
+
+def texts_inside(directory: Path, names: Sequence[str], largest: int) -> dict[str, str]:
+    """The texts of those files that exist and are at most ``largest`` bytes. No link out of the directory is followed:
+    a pull request may hold one."""
+    root, found = directory.resolve(), {}
+    for name in names:
+        with suppress(OSError, ValueError):
+            if (directory / name).resolve().is_relative_to(root):
+                data = read_regular(directory / name, largest)
+                if len(data) <= largest:
+                    found[name] = data.decode(errors="replace")
+    return found
 
 
 def repository(directory: Path) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from infra.errors import Diagnostic
 from infra.manifest.model import Manifest, Volume
 from infra.model.file_times import FileTimes
 from infra.model.formation import Formation
@@ -51,6 +52,12 @@ class Stack:
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 30
     """Seconds that a web dyno has to finish its requests before it is killed."""
+    bundle_ruby: str = ""
+    """The requirement for Ruby of the app's bundle, which is enforced when a dyno starts; "" if there is none."""
+    bundle_fits: Callable[[str], bool] = lambda version: True
+    """Whether a version of Ruby satisfies it."""
+    warnings: tuple[Diagnostic, ...] = ()
+    """What is likely wrong with the source."""
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,9 @@ def layers(name: str, facts: Facts, stack: Stack, to_install: Sequence[str]) -> 
                 f"{name}: no MRI Ruby found at {stack.program}",
                 path="ruby",
                 expected=f"ruby {stack.ruby}",
-                hint="apt-get install ruby, or set packages: auto, or set ruby.path to another Ruby",
+                hint="apt-get install ruby, or set packages: auto, or set ruby.path to another Ruby"
+                if _packaged(stack)
+                else f"install Ruby as {stack.program}, or correct ruby.path",
             )
         )
     elif not stack.ruby_fits(facts.ruby):
@@ -174,16 +176,38 @@ def layers(name: str, facts: Facts, stack: Stack, to_install: Sequence[str]) -> 
                 f"{name}: ruby {facts.ruby} does not satisfy ruby.version",
                 path="ruby/version",
                 expected=stack.ruby,
-                hint="install a matching Ruby, or change ruby.version",
+                hint="set ruby.path to a matching Ruby, or change ruby.version"
+                if _packaged(stack)
+                else f"install a matching Ruby as {stack.program}, or change ruby.path or ruby.version",
             )
         )
+    problems += _bundle(name, facts.ruby or (facts.apt if "ruby" in to_install else ""), stack)
     for program in () if to_install else sorted(facts.missing):
-        package = program.rpartition("/")[2]
+        directory, _, gem = program.rpartition("/")
+        package = next((one for one in (gem, f"ruby-{gem}r") if one in stack.packages), gem)
         problems.append(
             Diagnostic(
                 f"{name}: {program} not found",
                 expected="the app server on the server",
-                hint=f"apt-get install {package}",
+                hint=f"apt-get install {package}"
+                if _packaged(stack)
+                else f"{directory}/gem install {'bundler' if gem == 'bundle' else gem}",
             )
         )
     return problems
+
+
+def _packaged(stack: Stack) -> bool:
+    """Whether the Ruby is that of the distribution, so that apt installs it and its programs."""
+    return stack.program.startswith("/usr/bin/")
+
+
+def _bundle(name: str, ruby: str, stack: Stack) -> Iterator[Diagnostic]:
+    """The Ruby of a server against that of the Gemfile, which Bundler checks when a dyno starts."""
+    if ruby and ruby != "no" and stack.bundle_ruby and not stack.bundle_fits(ruby):
+        yield Diagnostic(
+            f"{name}: ruby {ruby} does not satisfy the Gemfile, so no dyno would start",
+            path="ruby",
+            expected=f"ruby {stack.bundle_ruby}",
+            hint="set ruby.path to a matching Ruby, or change ruby in the Gemfile, and run bundle lock",
+        )

@@ -12,13 +12,15 @@ def render(diagnostics: Sequence[Diagnostic], color: bool) -> str:
     """Every diagnostic, and their number if there are several."""
     style = Style(color)
     parts = [_diagnostic(diagnostic, style) for diagnostic in diagnostics]
-    if len(diagnostics) > 1:
-        parts.append(style("red", f"Found {len(diagnostics)} errors."))
+    errors = sum(diagnostic.severity == "error" for diagnostic in diagnostics)
+    if errors > 1:
+        parts.append(style("red", f"Found {errors} errors."))
     return "\n".join(parts)
 
 
 def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
-    lines = [f"{style('red', 'error:')} {style('bold', one_line(diagnostic.summary))}"]
+    kind = style("red" if diagnostic.severity == "error" else "yellow", f"{diagnostic.severity}:")
+    lines = [f"{kind} {style('bold', one_line(diagnostic.summary))}"]
     location = diagnostic.location
     place = f" ({one_line(diagnostic.path)})" if diagnostic.path else ""
     if location is not None:

@@ -15,6 +15,7 @@ LARGEST = 1 << 20
 
 _LOCKED = re.compile(r"^    ([\w.-]+) \(([^)\n]*)\)$")
 _LOCKED_RUBY = re.compile(r"^   ruby (\d+(?:\.\d+)*)")
+_BOUND = re.compile(r"(?:(?:=|!=|>=|<=|~>|>|<) )?\d+(?:\.[0-9A-Za-z]+)*")
 _DEVELOPMENT = {"development", "test"}
 
 
@@ -107,7 +108,9 @@ def requirement(text: str) -> str:
         parse(", ".join(parts))
     except ValueError:
         return ""
-    return ", ".join(parts) if len(text) < 200 and re.fullmatch(r"[\w.,=!<>~ -]+", ", ".join(parts)) else ""
+    # A prerelease with a dash is a version of RubyGems, but none that the manifest allows.
+    right = len(text) < 200 and all(_BOUND.fullmatch(part) for part in parts)
+    return ", ".join(parts) if right else ""
 
 
 class Bundle:

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 from infra import manifest
+from infra.errors import ManifestInvalid
 from infra.registry import Everything
 from stacks.manifest_text import notes_of
 from tests.fuzz.mutation import Mutator, bounded, count
@@ -36,6 +37,9 @@ def test_any_files_give_a_valid_manifest_or_none(tmp_path: Path) -> None:
         (tmp_path / "dyno.yaml").write_text(text)
         model, problems = manifest.check(tmp_path / "dyno.yaml")
         assert model is not None, (problems, files)
-        Everything().stack(model)
+        try:
+            Everything().stack(model)
+        except ManifestInvalid as error:
+            raise AssertionError((error.diagnostics, files)) from None
         assert all(note.isprintable() for note in notes_of(text)), text
     assert made > 50

@@ -140,3 +140,61 @@ def test_no_link_leads_out_of_the_directory(tmp_path: Path) -> None:
 )
 def test_an_apps_name(directory: str, name: str) -> None:
     assert app_name(directory) == name
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "config.ru").write_text("run App")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_output_of_heroku_may_come_from_stdin(shop: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["init", "--from", "heroku", "--config", "-"], input='{"API": "s3cr3t", "TZ": "UTC"}'
+    )
+    assert result.exit_code == 0, result.output
+    text = Path("dyno.yaml").read_text()
+    assert "API: {from_env: API}" in text
+    assert "TZ: UTC" in text
+    assert POISON not in text + result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "summary"),
+    [
+        (["--from", "nomad"], "unknown platform: nomad"),
+        (["--from", "heroku", "--framework", "rack"], "--from and --framework cannot be combined"),
+        (["--config", "ok.json"], "--config requires --from heroku"),
+        (["--from", "kamal", "--ps", "ok.json"], "--ps requires --from heroku"),
+        (["--from", "heroku", "--config", "-", "--ps", "-"], "--config and --ps cannot both be stdin"),
+        (["--from", "heroku", "--config", "no.json"], "cannot read no.json: No such file"),
+        (
+            ["--from", "heroku", "--config", "broken.json"],
+            "not the output of heroku config --json: line 2: invalid JSON",
+        ),
+        (["--from", "heroku", "--config", "list.json"], "not the output of heroku config --json: not an object"),
+        (["--from", "heroku", "--ps", "ok.json"], "not the output of heroku ps --json: not a list of dynos"),
+        (["--from", "heroku", "--ps", "deep.json"], "nested too deeply"),
+    ],
+)
+def test_options_that_say_too_little_or_too_much(shop: Path, options: list[str], summary: str) -> None:
+    for name, text in {"ok": "{}", "broken": "{\n", "list": "[]", "deep": "[" * 100_000}.items():
+        (shop / f"{name}.json").write_text(text)
+    result = CliRunner().invoke(app, ["init", *options])
+    assert isinstance(result.exception, DynoctlError)
+    assert summary in result.exception.summary
+    assert not Path("dyno.yaml").exists()
+
+
+def test_a_pipe_may_hold_the_output_of_heroku(shop: Path) -> None:
+    """As in ``--config <(heroku config --json)``."""
+    reader, writer = os.pipe()
+    os.write(writer, b'{"API": "s3cr3t"}')
+    os.close(writer)
+    try:
+        result = CliRunner().invoke(app, ["init", "--from", "heroku", "--config", f"/dev/fd/{reader}"])
+    finally:
+        os.close(reader)
+    assert result.exit_code == 0, result.output
+    assert "API: {from_env: API}" in Path("dyno.yaml").read_text()
