@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,10 @@ def lab_name() -> str:
 class Fleet:
     """A running lab. Server names are ``grid-1`` and so on; ``data`` carries the services."""
 
-    def __init__(self, name: str, servers: int) -> None:
+    def __init__(self, name: str, servers: int, releases: Sequence[str] = ()) -> None:
         self._name = name
         self._usual = servers
-        self.path = labs.up(name, servers, lambda _: None).path
+        self.path = labs.up(name, servers, lambda _: None, releases=releases).path
         self.key = self.path / "id_ed25519"
         self.known_hosts = self.path / "known_hosts"
 

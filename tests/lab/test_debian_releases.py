@@ -1,0 +1,89 @@
+"""The main job on Debian 13, and on Debian 12 and 13 in one fleet: whatever the versions, an apply leaves nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import DynoctlError
+from infra.lab import fleet as labs
+from tests.lab.conftest import Fleet, lab_name
+from tests.lab.support import STARTERS, Project, snapshot
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Iterator[Fleet]:
+    """A lab of its own: grid-1 and bare-1 run Debian 13, grid-2 runs Debian 12."""
+    name = f"{lab_name()}-mixed"
+    try:
+        yield Fleet(name, 2, ("trixie", "bookworm"))
+    finally:
+        with suppress(DynoctlError):
+            labs.down(name, lambda _: None)
+
+
+def shop_on(fleet: Fleet, directory: Path, server: str, *names: str) -> Project:
+    project = Project(
+        directory,
+        fleet,
+        "shop",
+        STARTERS / "sinatra",
+        framework={"name": "sinatra", "require": "./app", "app": "Shop"},
+        app_server={"name": server},
+        database={"adapter": "postgresql", "url": {"from_file": str(fleet.path / "database_url")}},
+        cache={"adapter": "redis", "url": {"from_file": str(fleet.path / "cache_url")}},
+    )
+    project.manifest |= fleet.inventory(*names)
+    return project
+
+
+@pytest.mark.parametrize(
+    "server",
+    [pytest.param("thin", marks=pytest.mark.soak), "puma", pytest.param("unicorn", marks=pytest.mark.soak)],
+)
+def test_the_main_job_on_a_mixed_fleet(mixed: Any, tmp_path: Path, server: str) -> None:
+    before = {name: snapshot(mixed, name) for name in mixed.names}
+    systemds = {mixed.exec(name, "systemctl", "--version").stdout.split()[1] for name in mixed.names}
+    assert systemds == {"252", "257"}
+    shop = shop_on(mixed, tmp_path, server)
+    shop.apply()
+    shop.settled()
+    rows = shop.ps()
+    assert {row["server"] for row in rows.values()} == set(mixed.names)
+    assert all(name in shop.get(row) and shop.get(row, "/visits").endswith("visits\n") for name, row in rows.items())
+
+    # Since systemd 254, whoever enables any unit without a reload makes every unit look outdated.
+    home = rows["web.1"]["server"]
+    for name in mixed.names:
+        mixed.exec(name, "systemctl", "--no-reload", "enable", "debug-shell.service")
+    shop.settled()
+    for name in mixed.names:
+        mixed.exec(name, "systemctl", "disable", "-q", "debug-shell.service")
+    mixed.exec(home, "sed", "-i", "s/MemoryMax=.*/MemoryMax=1G/", "/etc/systemd/system/dyno-shop-web-1.service")
+    assert [change["address"] for change in shop.plan()["changes"]] == [f"{home}/unit.shop-web.1"]
+
+    (shop.source / "CHANGED").write_text("a new file\n")
+    shop.apply()
+    shop.settled()
+    slug = shop.ps()["web.1"]["slug"]
+    assert slug != rows["web.1"]["slug"]
+    shop.dynoctl("rollback", "--auto-approve")
+    assert {row["slug"] for row in shop.ps().values()} == {rows["web.1"]["slug"]}
+    assert "hello" in shop.dynoctl("run", "--", "echo", "hello").stdout
+    shop.destroy()
+    assert {name: snapshot(mixed, name) for name in mixed.names} == before
+
+
+def test_a_bare_server_of_debian_13(mixed: Any, tmp_path: Path) -> None:
+    """Its Ruby package has a version with an epoch and a rebuild, such as ``1:3.3+b1``."""
+    (name,) = mixed.need_bare(1)
+    shop = shop_on(mixed, tmp_path, "thin", name)
+    shop.manifest |= {"dynos": {"web": 1}, "ruby": {"version": ">= 3.3"}}
+    shop.apply()
+    assert "web.1" in shop.get(shop.ps()["web.1"])
+    shop.settled()
+    shop.destroy()
