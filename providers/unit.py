@@ -175,7 +175,8 @@ class Unit(Base):
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         return Command(
-            ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), label="read its journal"
+            ("sh", "-c", job_failure.JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"),
+            label="read its journal",
         )
 
 
@@ -283,19 +284,6 @@ exec systemctl restart "$@"
 _END = """\
 systemctl stop "$1.service" "$1-ready.service" 2>/dev/null
 ! systemctl is-active -q "$1.service" || { echo "$1.service still runs"; exit 1; }
-"""
-
-# Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
-_JOURNAL = f"""\
-{job_failure.SAID}journalctl --sync 2>/dev/null
-for unit; do
-  id=$(systemctl show -p InvocationID --value "$unit")
-  restarts=$(systemctl show -p NRestarts --value "$unit")
-  # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
-  if [ "${{restarts:-0}}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
-  elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
-  [ "$(systemctl show -p Result --value "$unit")" = success ] || said_of "$unit" 3
-done
 """
 
 
