@@ -85,6 +85,25 @@ def test_dropped_logins_are_tried_again(app: Project, fleet: Any) -> None:
         assert process.returncode == 0, out + err
 
 
+def test_a_sudo_that_cannot_resolve_the_server(app: Project, fleet: Any) -> None:
+    """It takes 20 seconds for each login, and only for each login."""
+    program = (
+        "#!/bin/sh\\necho x >> /run/sudos\\nsleep 3\\n"
+        'echo sudo: unable to resolve host grid-1: Name or service not known >&2\\nexec /usr/bin/sudo "$@"\\n'
+    )
+    do = f"printf '{program}' > /usr/local/bin/sudo; chmod 755 /usr/local/bin/sudo; install -m 666 /dev/null /run/sudos"
+    app.manifest["ssh"]["user"] = "deploy"
+    with changed(fleet, SERVER, do, "rm /usr/local/bin/sudo /run/sudos"):
+        found = findings(app, 0)["sudo"]
+        assert found["result"] == "warning" and "/etc/hosts" in found["cure"]
+        assert float(found["says"].partition("took ")[2].partition(" s")[0]) >= 3
+        assert fleet.exec(SERVER, "wc", "-l", "/run/sudos").stdout.split()[0] == "1", "doctor logs in as root once"
+        app.apply()
+        app.destroy()
+        # Observation, heartbeat, shell and upload; then observation, heartbeat and shell: not one for each step.
+        assert int(fleet.exec(SERVER, "wc", "-l", "/run/sudos").stdout.split()[0]) <= 9
+
+
 JOBS: dict[str, tuple[str, str, str]] = {
     "a link": ("srv\\x2dlink-a.mount", "[Mount]\nWhat=/dev/null\nWhere=/srv-link/a\n", "not canonical"),
     "not a file system": (
