@@ -182,7 +182,7 @@ class Session:
         if command is not None:
             script += f"printf '%s\\n' '{second} begin'\n" + batch([command], second)
         output = self.run(
-            script, timeout, "checks", proof=f"{nonce} begin", secret=command is not None and command.secret
+            script, timeout, "checkup", proof=f"{nonce} begin", secret=command is not None and command.secret
         )
         text = output.stdout
         printed, _, rest = text.rpartition(f"{second} begin\n")[2].partition(f"\n{second} 0 ")
