@@ -17,7 +17,7 @@ from infra.model.target import Target
 from infra.remote.session import Session
 from providers import files
 from tests.lab.setups import SERVER, findings, project, sshd
-from tests.lab.support import WAIT, Project, changed, eventually, get
+from tests.lab.support import WAIT, Project, changed, eventually, get, let_pass
 
 
 @pytest.fixture
@@ -77,9 +77,7 @@ def test_dropped_logins_are_tried_again(app: Project, fleet: Any) -> None:
         assert "too many logins at once" in done.stderr + done.stdout
         app.manifest["ssh"]["connect_timeout"] = WAIT
         process = app.start("plan")
-        journal = "journalctl -q --no-pager -o cat -n 50 -u ssh --since=-30s | grep -c 'drop connection'"
-        before = int(fleet.exec(SERVER, "sh", "-c", journal, check=False).stdout)
-        eventually(lambda: int(fleet.exec(SERVER, "sh", "-c", journal, check=False).stdout) > before)
+        let_pass(2, "the moment at which a login becomes possible")
         waiting.close()
         out, err = process.communicate(timeout=2 * WAIT)
         assert process.returncode == 0, out + err
@@ -88,7 +86,7 @@ def test_dropped_logins_are_tried_again(app: Project, fleet: Any) -> None:
 def test_a_sudo_that_cannot_resolve_the_server(app: Project, fleet: Any) -> None:
     """It takes 20 seconds for each login, and only for each login."""
     program = (
-        "#!/bin/sh\\necho x >> /run/sudos\\nsleep 3\\n"
+        "#!/bin/sh\\necho x >> /run/sudos\\nsleep 1\\n"
         'echo sudo: unable to resolve host grid-1: Name or service not known >&2\\nexec /usr/bin/sudo "$@"\\n'
     )
     do = f"printf '{program}' > /usr/local/bin/sudo; chmod 755 /usr/local/bin/sudo; install -m 666 /dev/null /run/sudos"
@@ -96,7 +94,7 @@ def test_a_sudo_that_cannot_resolve_the_server(app: Project, fleet: Any) -> None
     with changed(fleet, SERVER, do, "rm /usr/local/bin/sudo /run/sudos"):
         found = findings(app, 0)["sudo"]
         assert found["result"] == "warning" and "/etc/hosts" in found["cure"]
-        assert float(found["says"].partition("took ")[2].partition(" s")[0]) >= 3
+        assert float(found["says"].partition("took ")[2].partition(" s")[0]) >= 1
         assert fleet.exec(SERVER, "wc", "-l", "/run/sudos").stdout.split()[0] == "1", "doctor logs in as root once"
         app.apply()
         app.destroy()
