@@ -59,7 +59,9 @@ def resources(release: AppRelease, dynos: Sequence[Dyno]) -> list[Resource]:
     made: list[Resource] = []
     web = {dyno.server for dyno in dynos if dyno.port}
     for server in dict.fromkeys(dyno.server for dyno in dynos):
-        made += _server(release, server, web=server in web)
+        made += _server(
+            release, server, next(dyno.mounts for dyno in dynos if dyno.server == server), web=server in web
+        )
     homes = {dyno.name: dyno.server for dyno in dynos}
     for declared in release.stack.volumes:
         name = volume_name(release.app, declared.name)
@@ -70,7 +72,7 @@ def resources(release: AppRelease, dynos: Sequence[Dyno]) -> list[Resource]:
     return made
 
 
-def _server(release: AppRelease, server: str, *, web: bool) -> list[Resource]:
+def _server(release: AppRelease, server: str, mounts: str, *, web: bool) -> list[Resource]:
     digest = release.slug.digest
     name = slug.name(release.app, digest)
     made = [package.desired(server, name) for name in release.stack.packages]
@@ -78,7 +80,7 @@ def _server(release: AppRelease, server: str, *, web: bool) -> list[Resource]:
         Resource(server, "directory", paths.APP_DIRECTORY, directory.desired()),
         Resource(server, "slice", release.app, slice_.desired()),
         Resource(server, "slug", name, slug.desired(digest), local=release.slug.image),
-        Resource(server, "mount", name, mount.desired(release.app, digest)),
+        Resource(server, "mount", name, mount.desired(release.app, digest, mounts)),
     ]
     for kind, text in release.files.items() if web else ():
         file = slug.name(release.app, launch_file.digest(text))
@@ -98,6 +100,7 @@ def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit
         argv=command,
         environment=stack.environment,
         slug=release.slug.digest,
+        mounts=dyno.mounts,
         cpu=dyno.cpu or dyno_type.cpu,
         memory=dyno_type.memory,
         listen=dyno.listen,

@@ -56,6 +56,8 @@ class DynoUnit:
     """The path of each volume in the app's directory, by name."""
     network: Mapping[str, str] = field(default_factory=network)
     """The settings that say what it reaches."""
+    mounts: str = paths.MOUNTS
+    """Where the directory of the mounted slugs really is."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
@@ -81,7 +83,7 @@ def attributes(dyno: DynoUnit) -> Attributes:
 def service(dyno: DynoUnit) -> dict[str, str]:
     """The dyno's own unit."""
     unit = naming.user_name(dyno.app, dyno.dyno)
-    mount = paths.mount_unit(dyno.app, dyno.slug)
+    mount = paths.mount_unit(dyno.app, dyno.slug, dyno.mounts)
     needs = f"{mount} {unit}.socket" if dyno.port else mount
     web = {f"Unit.{naming.LISTEN}": dyno.listen, f"Unit.{naming.PORT}": str(dyno.port)} if dyno.port else {}
     port = {"PORT": str(dyno.port)} if dyno.port else {}

@@ -49,7 +49,7 @@ class Leftover(Base):
 
 def _patterns(app: str) -> list[str]:
     """What may be removed, exactly: ``shop`` has nothing of ``shop-admin``."""
-    name, home, mount = re.escape(app), re.escape(paths.home(app)), re.escape(f"srv-dyno-{escape(app)}-")
+    name, home, mount = re.escape(app), re.escape(paths.home(app)), rf"[\w.\\-]*dyno-{re.escape(escape(app))}-"
     roots = "|".join(re.escape(root) for root in _ROOTS)
     return [
         rf"{re.escape(paths.env_directory(app))}/{_DYNO}\.env{_SUFFIX}",
@@ -69,14 +69,16 @@ _ROOTS = (paths.UNITS, "/etc/systemd/system.control", "/run/systemd/system", pat
 
 # Files of a router that this app does not use are none of its business.
 _SCRIPT = """\
+srv=srv-dyno
+if [ -L /srv ] || [ -L /srv/dyno ]; then srv=$(systemd-escape -p "$(readlink -m /srv/dyno)"); fi
 set -- "$environments"/*.new "$environments"/*.dynoctl-new
 set -- "$@" "$environments"/*.credentials/*.dynoctl-new "$home"/*/*.new "$home"/*/*.dynoctl-new
-for unit in dyno-"$app"- srv-dyno-"$escaped"-; do
+for unit in dyno-"$app"- "$srv-$escaped"-; do
   set -- "$@" /etc/systemd/system/"$unit"*.new /etc/systemd/system/"$unit"*.dynoctl-new
 done
 for file; do [ -e "$file" ] && printf '%s\\n' "$file"; done
 for root in /etc/systemd/system /etc/systemd/system.control /run/systemd/system /run/systemd/system.control; do
-  for file in "$root"/dyno-"$app"-*.d "$root"/srv-dyno-"$escaped"-*.mount.d; do
+  for file in "$root"/dyno-"$app"-*.d "$root/$srv-$escaped"-*.mount.d; do
     unit=${file##*/}; unit=${unit%.d}
     [ -d "$file" ] && ! [ -e "/etc/systemd/system/$unit" ] && printf '%s\\n' "$file"
   done

@@ -23,6 +23,7 @@ class Mount(Base):
 
     def observe(self, scope: Scope) -> Fragment:
         # The pattern contains the escaped name, so that ``shop`` does not match the mounts of ``shop-admin``.
+        # On a server whose /srv is a link, the script finds out what both are.
         start = paths.mount_unit(scope.app, "").removesuffix(".mount")
         directory = f"{paths.home(scope.app)}/slugs"
         values = {"start": start, "parent": paths.mounts(scope.app), "slugs": directory, "shown": _SHOWN}
@@ -36,7 +37,7 @@ class Mount(Base):
         words: dict[str, set[str]] = {word: set() for word in ("directory", "stale")}
         mounted: dict[str, str] = {}
         loops: dict[str, list[str]] = {}
-        parent = ""
+        parent, root = "", paths.MOUNTS
         for line in output.splitlines():
             word, _, rest = line.partition(" ")
             file, colon, text = line.partition(".mount:")
@@ -46,6 +47,8 @@ class Mount(Base):
                 texts.setdefault(_digest(rest.removesuffix(".mount")), [])
             elif word == "parent":
                 parent = rest
+            elif word == "root":
+                root = rest
             elif word == "loop":
                 device, _, path = rest.partition(" ")
                 digest = path.removesuffix(" (deleted)").rpartition("/")[2].removesuffix(".squashfs")
@@ -61,7 +64,7 @@ class Mount(Base):
         mounts: dict[str, Found] = {}
         for digest in dict.fromkeys([*texts, *words["directory"], *mounted, *loops]):
             if DIGEST.match(digest):
-                file = paths.mount_unit(scope.app, digest)
+                file = paths.mount_unit(scope.app, digest, root)
                 unit = ini.parse("\n".join(texts.get(digest, ())))
                 mounts[name(scope.app, digest)] = Found(
                     {
@@ -71,6 +74,7 @@ class Mount(Base):
                         "parent": parent,
                         "drop_ins": others.of(file, states.get(file, {})),
                         "loops": tuple(loops.get(digest, ())),
+                        "root": root,
                     },
                     reason=NOT_WANTED if unit else CUT_OFF,
                 )
@@ -81,8 +85,9 @@ class Mount(Base):
         return ("mounted",) if found.get("mounted") is False else ()
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        digest = str((change.after or change.before or {})["digest"])
-        unit, path, image = (make(scope.app, digest) for make in (paths.mount_unit, paths.mount, paths.slug))
+        digest, root = str((change.after or change.before or {})["digest"]), _root(change)
+        unit, path = (make(scope.app, digest, root) for make in (paths.mount_unit, paths.mount))
+        image = paths.slug(scope.app, digest)
         loops = Command(("sh", "-c", _DETACH, "detach", image), label=f"detach the loop devices of {digest[:12]}")
         if change.after is None:
             return [
@@ -93,9 +98,9 @@ class Mount(Base):
                 files.systemctl("daemon-reload"),
             ]
         return [
-            files.make_directory(paths.mounts(scope.app), "0700"),
+            files.make_directory(paths.mounts(scope.app, root), "0700"),
             drop_ins.revert(unit),
-            files.write(f"{paths.UNITS}/{unit}", ini.render(settings(scope.app, digest)), "0644"),
+            files.write(f"{paths.UNITS}/{unit}", ini.render(settings(scope.app, digest, root)), "0644"),
             files.systemctl("daemon-reload"),
             *([loops] if (change.before or {}).get("loops") else []),
             Command(("sh", "-c", _MOUNT, "mount", path, unit), label=f"mount the slug {digest[:12]}"),
@@ -120,6 +125,8 @@ stale() {{
 # was deleted has no inode to compare: it may have been created again since.
 _LOOPS = """\
 loops() {
+  # The kernel shows where the file really is.
+  case $1 in */) set -- "$(readlink -m "$1")/";; *) set -- "$(readlink -m "$1")";; esac
   place=$1
   while [ ! -e "$place" ]; do place=${place%/*}; place=${place:-/}; done
   place=$(stat -c %d "$place")
@@ -137,6 +144,11 @@ loops() {
 
 _SCRIPT = f"""\
 {_STALE}{_LOOPS}
+if [ -L /srv ] || [ -L /srv/dyno ]; then
+  root=$(readlink -m "${{parent%/*}}") parent=$(readlink -m "${{parent%/*}}")/${{parent##*/}}
+  start=$(systemd-escape -p "$root")-${{start#srv-dyno-}}
+  printf 'root %s\\n' "$root"
+fi
 set --
 cd /etc/systemd/system || exit
 for file in "$start"*.mount; do
@@ -222,23 +234,32 @@ def _digest(unit: str) -> str:
     return unit.rpartition("-")[2]
 
 
-def settings(app: str, digest: str) -> dict[str, str]:
+def _root(change: Change) -> str:
+    """Where the directory of the mounted slugs really is on the server of a change."""
+    if change.after is not None:
+        unit = change.after["unit"]
+        assert isinstance(unit, Mapping)  # noqa: S101  # for mypy
+        return str(unit["Mount.Where"]).rsplit("/", 2)[0]
+    return str((change.before or {}).get("root") or paths.MOUNTS)
+
+
+def settings(app: str, digest: str, root: str = paths.MOUNTS) -> dict[str, str]:
     """The mount unit of one slug."""
     return {
         "Unit.Description": f"slug {digest[:12]} of {app}",
         f"Unit.{APP}": app,
         "Mount.What": paths.slug(app, digest),
-        "Mount.Where": paths.mount(app, digest),
+        "Mount.Where": paths.mount(app, digest, root),
         "Mount.Type": "squashfs",
         "Mount.Options": f"loop,{OPTIONS}",
     }
 
 
-def desired(app: str, digest: str) -> Attributes:
+def desired(app: str, digest: str, root: str = paths.MOUNTS) -> Attributes:
     """The desired mount of one slug."""
     return {
         "digest": digest,
-        "unit": settings(app, digest),
+        "unit": settings(app, digest, root),
         "mounted": True,
         "parent": "700 root:root",
         "drop_ins": (),

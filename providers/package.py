@@ -59,14 +59,16 @@ dpkg-query -W -f '${Package} ${Status}\\n' $names 2>/dev/null
 # apt first simulates: if it would upgrade or remove a package, nothing is installed. If a package is not found, the
 # package lists are updated once.
 _INSTALL = """\
-export DEBIAN_FRONTEND=noninteractive
+# Nothing may ask, and nothing else may be restarted: neither dynos nor sshd.
+export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true APT_LISTCHANGES_FRONTEND=none
+export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' ok installed$'; }
 first=$1; shift
 installed "$first" && exit 0
 missing=
 for name; do installed "$name" || missing="$missing $name"; done
 apt() {
-  apt-get -q -y --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \\
+  apt-get -q -y --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=240 \\
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }
 # A power cut leaves dpkg in the middle of a package, and then it refuses everything until that is finished.
@@ -74,16 +76,24 @@ mend() {
   case $1 in *'dpkg --configure -a'*|*'fix-broken install'*|*'not fully installed'*) ;; *) return 1;; esac
   tries=0
   until said=$(dpkg --configure -a --force-confdef --force-confold 2>&1); do
-    case $said in *'dpkg frontend lock'*) sleep 2;; *) break;; esac
+    case $said in *'dpkg frontend lock'*) sleep 2;; *) broken=yes; break;; esac
     tries=$((tries + 1)); [ $tries -lt 150 ] || return 1
   done
   # What is left needs packages that had not come yet.
   apt -s -f install 2>&1 | grep -qE '^(Remv |Inst [^ ]+ \\[)' || apt -f install >/dev/null 2>&1
 }
 try() { said=$(apt "$@" 2>&1) || { mend "$said" && said=$(apt "$@" 2>&1); }; }
-try -s install $missing || { apt update >/dev/null 2>&1; try -s install $missing; } || {
-  printf '%s\\n' "$said" | tail -n 20; exit 1
+# A package that is not found may be one whose list did not come, such as through a proxy that is down.
+updated= broken=
+update() { updated=$(apt update 2>&1); }
+failed() {
+  printf '%s\\n' "$said" | tail -n 20
+  printf '%s\\n' "$updated" | grep -E '^(Err|E|W):' | tail -n 6
+  [ -z "$broken" ] ||
+    echo 'dpkg was interrupted, and apply could not finish it; on the server: dpkg --configure -a; apt-get -f install'
+  exit 1
 }
+try -s install $missing || { update; try -s install $missing; } || failed
 would=$said
 if printf '%s\\n' "$would" | grep -qE '^(Remv |Inst [^ ]+ \\[)'; then
   echo 'apt would have to upgrade or remove other packages, so nothing was installed:'
@@ -91,9 +101,7 @@ if printf '%s\\n' "$would" | grep -qE '^(Remv |Inst [^ ]+ \\[)'; then
   echo 'Install these by hand, or set packages: manual in dyno.yaml.'
   exit 1
 fi
-try install $missing || { apt update >/dev/null 2>&1; try install $missing; } || {
-  printf '%s\\n' "$said" | tail -20; exit 1
-}
+try install $missing || { update; try install $missing; } || failed
 """
 
 # The service of a router's package would bind port 80, now and at every boot. It is disabled only if this step

@@ -153,7 +153,7 @@ def attributes(dyno: DynoUnit, schedule: Wanted) -> Attributes:
 
 def _service(dyno: DynoUnit, schedule: Wanted) -> dict[str, str]:
     name = naming.user_name(dyno.app, dyno.dyno)
-    mount = paths.mount_unit(dyno.app, dyno.slug)
+    mount = paths.mount_unit(dyno.app, dyno.slug, dyno.mounts)
     return {
         "Unit.Description": f"{schedule.name} of {dyno.app}",
         f"Unit.{naming.APP}": dyno.app,

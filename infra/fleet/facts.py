@@ -72,6 +72,9 @@ class Facts:
     addresses: frozenset[str] = frozenset()
     """The IP addresses of the server."""
 
+    mounts: str = paths.MOUNTS
+    """Where the directory of the mounted slugs really is: ``/srv`` may be a link."""
+
     holder: str = ""
     """Who holds the app's lock at this moment, in the words of ``infra.model.lock_holder``; "" if it is free."""
 
@@ -144,6 +147,7 @@ _SCRIPT = (
 read -r name < /proc/sys/kernel/hostname; printf 'hostname %s\\n' "$name"
 printf 'connection %s\\n' "$connection"
 printf 'systemd '; systemctl --version
+if [ -L /srv ] || [ -L /srv/dyno ]; then printf 'mounts %s\\n' "$(readlink -m /srv/dyno)"; fi
 squashfs=no
 while read -r type more; do
   case "$type $more" in *squashfs*) squashfs=yes; break;; esac
@@ -281,6 +285,7 @@ def parse(output: str, app: str = "") -> Facts:
         addresses=frozenset(addresses),
         origins=origins,
         holder=single.get("lock", ""),
+        mounts=paths.checked(single.get("mounts", paths.MOUNTS)),
     )
 
 

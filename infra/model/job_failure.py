@@ -26,6 +26,20 @@ said_of() (
 """A shell function that prints the last lines that systemd logged about a unit, at most so many. A line with the value
 of a variable is never among them."""
 
+# Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
+JOURNAL = f"""\
+{SAID}journalctl --sync 2>/dev/null
+for unit; do
+  id=$(systemctl show -p InvocationID --value "$unit")
+  restarts=$(systemctl show -p NRestarts --value "$unit")
+  # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
+  if [ "${{restarts:-0}}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
+  elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
+  [ "$(systemctl show -p Result --value "$unit")" = success ] || said_of "$unit" 3
+done
+"""
+"""A script that prints why units failed: the last lines of their processes, and what systemd logged."""
+
 _LOOK = (
     SAID
     + """\
@@ -46,9 +60,7 @@ done
 """
 )
 
-_POINTER = re.compile(
-    r"\s*(?:See (?:system logs and |user logs and )?|Use |For details,? see )?[\"'](?:systemctl status|journalctl)\b.*"
-)
+_POINTER = re.compile(r"\s*(?:See (?:(?:system|user) logs and )?)?[\"'](?:systemctl (?:--user )?status|journalctl)\b.*")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.(?:service|socket|mount|timer|slice|target)\b")
 
 _MOST = 6

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from infra.model.naming import escape
+
+_PATH = r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,60}){1,8}"
 
 STATE = "/var/lib/dynoctl"
 VOLUMES = "/var/lib/dynoctl-volumes"
@@ -10,6 +14,9 @@ VOLUMES = "/var/lib/dynoctl-volumes"
 
 ORIGIN = "origin"
 """The record, in the state directory of each app, of the manifest that was applied last."""
+
+MOUNTS = "/srv/dyno"
+"""The directory of all mounted slugs."""
 
 UNITS = "/etc/systemd/system"
 CONTROL = "/run/systemd/system.control"
@@ -43,6 +50,13 @@ drop() {
 }
 """
 """A shell function that removes directories if they are empty. A link and a mount point are somebody's, and stay."""
+
+
+def checked(path: str) -> str:
+    """The path of a directory that a server named. It is part of the names of units. Raises ValueError."""
+    if not re.fullmatch(_PATH, path):
+        raise ValueError(f"invalid path: {path[:40]}")
+    return path
 
 
 def lock(app: str) -> str:
@@ -95,18 +109,19 @@ def launch_file(app: str, kind: str, digest: str) -> str:
     return f"{launch_files(app, kind)}/{digest}.rb"
 
 
-def mounts(app: str) -> str:
-    """The directory of the app's mounted slugs. Mode 0700, so that dynos of other apps cannot read them."""
-    return f"/srv/dyno/{app}"
+def mounts(app: str, root: str = MOUNTS) -> str:
+    """The directory of the app's mounted slugs. Mode 0700, so that dynos of other apps cannot read them. ``root`` is
+    where MOUNTS really is: systemd mounts nothing at a path through a link."""
+    return f"{root}/{app}"
 
 
-def mount(app: str, digest: str) -> str:
-    return f"{mounts(app)}/{digest}"
+def mount(app: str, digest: str, root: str = MOUNTS) -> str:
+    return f"{mounts(app, root)}/{digest}"
 
 
-def mount_unit(app: str, digest: str) -> str:
+def mount_unit(app: str, digest: str, root: str = MOUNTS) -> str:
     """The name that systemd requires for the mount unit of that path."""
-    return f"srv-dyno-{escape(app)}-{digest}.mount"
+    return "-".join(escape(part) for part in (*root.strip("/").split("/"), app)) + f"-{digest}.mount"
 
 
 def env_directory(app: str) -> str:

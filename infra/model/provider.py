@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from infra.model import paths
 from infra.model.resource import Attributes, Change, Command, Effect, Found
 from infra.sensitive import Sensitive
 
@@ -180,3 +181,5 @@ class Dyno:
     port: int = 0
     cpu: int = 0
     """Its CPU quota in thousandths of a core, if it is not that of its type."""
+    mounts: str = paths.MOUNTS
+    """Where the directory of the mounted slugs really is on its server."""

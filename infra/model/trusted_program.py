@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from infra.model import paths
 
-PLACES = ("/tmp", "/var/tmp", "/dev", "/proc", "/run/user", "/home", "/srv/dyno", paths.STATE, paths.VOLUMES)  # noqa: S108
+PLACES = ("/tmp", "/var/tmp", "/dev", "/proc", "/run/user", "/home", paths.MOUNTS, paths.STATE, paths.VOLUMES)  # noqa: S108
 """Directories whose files a dyno, a login or a build may have written."""
+
+LINKED = ("/home", paths.MOUNTS, paths.STATE.removeprefix("/var"), paths.VOLUMES.removeprefix("/var"))
+"""Those of them that may be elsewhere, as links lead there."""
 
 _NOBODY = "65534"
 
@@ -21,7 +24,8 @@ def check(seconds: int = 10) -> str:
 _CHECK = f"""\
 trusted_program() {{ # $1: a program. Prints its path without links; fails with the reason if it must not be run
   real=$(readlink -f -- "$1") && [ -f "$real" ] || {{ echo 'is not a file'; return 1; }}
-  case $real/ in {"|".join(f"{place}/*" for place in PLACES)}) echo 'is in a directory of other users'; return 1;; esac
+  case $real/ in {"|".join(f"*{place}/*" for place in LINKED)}|{"|".join(f"{place}/*" for place in PLACES)})
+    echo 'is in a directory of other users'; return 1;; esac
   (
     set -f; IFS=/; path=; whole=${{real#/}}; set -- /
     for part in $whole; do path=$path/$part; set -- "$@" "$path"; done

@@ -95,7 +95,7 @@ def find(manifest: Manifest, runs: Runs, targets: Sequence[Target]) -> Place:
     script = observation(fragments, nonce)
 
     def ask(session: Session) -> tuple[float, Sequence[Base], Sequence[Release]]:
-        parts = sections(session.run(script, what="the list of dynos", proof=nonce).stdout, nonce)
+        parts = sections(session.run(script, what="the list of dynos", proof=f"{nonce} begin").stdout, nonce)
         now = vitals.parse(parts["vitals"][1])
         lines = parts["records"][1].splitlines()
         metas = [meta_record.parse(line.removeprefix("meta ")) for line in lines if line.startswith("meta ")]

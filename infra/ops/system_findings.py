@@ -43,13 +43,11 @@ def _sshd(name: str, health: Checkup) -> Iterator[Finding]:
     if health.sessions >= AT_ONCE:
         yield Finding(name, "sshd", "ok", said)
         return
-    yield Finding(
-        name,
-        "sshd",
-        "warning",
-        f"{said}: an apply opens {AT_ONCE // max(1, health.sessions) + AT_ONCE % max(1, health.sessions)} connections",
-        "set MaxSessions 10 in sshd_config of the server, then: systemctl reload ssh",
-    )
+    # Each connection has so many sessions (MaxSessions 0 would not have let us in, but may be for other logins).
+    connections = -(-AT_ONCE // health.sessions) if health.sessions else 0
+    more = f": an apply opens {connections} connections" if connections else ": no login can run a command"
+    hint = "set MaxSessions 10 in sshd_config of the server, then: systemctl reload ssh"
+    yield Finding(name, "sshd", "warning" if connections else "failed", said + more, hint)
 
 
 def _packages(name: str, health: Checkup, to_install: Sequence[str]) -> Iterator[Finding]:

@@ -267,7 +267,7 @@ def _ports(
             continue
         type_ = naming.parse_dyno(wanted_dyno.name)[0]
         if manifest.types[type_].command is not None:
-            dynos.append(Dyno(wanted_dyno.name, home))
+            dynos.append(Dyno(wanted_dyno.name, home, mounts=found[home].mounts))
             continue
         port = assigned.get(wanted_dyno.name)
         if port is None:
@@ -288,5 +288,6 @@ def _ports(
                     )
                     continue
         taken[home].add(port)
-        dynos.append(Dyno(wanted_dyno.name, home, addresses.get(home) or found[home].own_address(meta), port))
+        listen = addresses.get(home) or found[home].own_address(meta)
+        dynos.append(Dyno(wanted_dyno.name, home, listen, port, mounts=found[home].mounts))
     return dynos

@@ -229,6 +229,8 @@ class LockedShell:
 
     def _check(self) -> None:
         """Raise Unreachable if heartbeats have stopped for too long: the server has released the lock by now."""
+        if self._pulse.broken and not self._began:
+            raise self._session.ended(self._heart)  # for the same reason as the shell, which may not have ended yet
         if self._pulse.broken or time.monotonic() - self._pulse.heard > PATIENCE:
             raise Unreachable(
                 f"{self._session.name}: connection lost: no heartbeat for {PATIENCE} s, so the lock was released",

@@ -163,7 +163,8 @@ class Session:
         """Run one command as root in one exec; return its exit status and output. Raises Unreachable."""
         nonce = secrets.token_hex(12)
         proof = f"{nonce} begin\n"
-        begin = f"printf '%s\\n' '{nonce} begin'\n"  # a login shell may print something first
+        # A login shell may print something first. A forced command may print the script, which has no proof in it.
+        begin = f"printf '%s begin\\n' '{nonce}'\n"
         what = command.label or " ".join(command.argv[:2])
         script = PRELUDE + begin + batch([command], nonce)
         text = self.run(script, command.timeout + 10, what, proof=proof, secret=command.secret).stdout
@@ -179,7 +180,9 @@ class Session:
         script = observation(fragments, nonce)
         if command is not None:
             script += f"printf '%s\\n' '{second} begin'\n" + batch([command], second)
-        output = self.run(script, timeout, "checks", proof=nonce, secret=command is not None and command.secret)
+        output = self.run(
+            script, timeout, "checkup", proof=f"{nonce} begin", secret=command is not None and command.secret
+        )
         text = output.stdout
         printed, _, rest = text.rpartition(f"{second} begin\n")[2].partition(f"\n{second} 0 ")
         with reading(self.name):
@@ -198,7 +201,7 @@ class Session:
     def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
         """Run every fragment in one exec. Raises Unreachable if the connection is lost or there is no root."""
         nonce = secrets.token_hex(12)
-        output = self.run(observation(fragments, nonce), timeout, "observation", proof=nonce)
+        output = self.run(observation(fragments, nonce), timeout, "observation", proof=f"{nonce} begin")
         if output.status != 0 and f"{nonce} done" not in output.stdout:
             raise Unreachable(f"{self.name}: observation failed: {(output.stderr or output.stdout).strip()[-300:]}")
         return sections(output.stdout, nonce)

@@ -26,6 +26,8 @@ def unit(kind: Kind) -> str:
         "Unit.After": "network-online.target",
         "Unit.StartLimitIntervalSec": "0",
         **{f"Service.{key}": value for key, value in kind.service.items()},
+        # In Turkish, kill(1) does not know the names of signals.
+        "Service.Environment": "\n".join(filter(None, ("LC_ALL=C.UTF-8", kind.service.get("Environment", "")))),
         "Service.User": USER,
         "Service.Group": USER,
         "Service.RuntimeDirectory": "dynoctl-router",

@@ -89,7 +89,7 @@ cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
     set -- ''
   fi
   printf '  bind :%s%s\\n' "$wanted" "$1"
-  [ ! -s /proc/net/if_inet6 ] || printf '  bind :::%s v6only%s\\n' "$wanted" "$1"
+  ! grep -qs . /proc/net/if_inet6 || printf '  bind :::%s v6only%s\\n' "$wanted" "$1"
   logging
   other=dynoctl.nowhere wildcards=
   while read -r port mode host app; do

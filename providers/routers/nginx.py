@@ -60,7 +60,7 @@ http {{
 _FALLBACK = """\
 families() {
   both='s/listen \\([0-9][0-9]*\\)\\([^;]*\\);/listen \\1\\2; listen [::]:\\1\\2;/'
-  if [ -s /proc/net/if_inet6 ]; then sed "$both"; else cat; fi
+  if grep -qs . /proc/net/if_inet6; then sed "$both"; else cat; fi
 }
 {
 cut -d' ' -f1 frontends | sort -un | while read -r port; do

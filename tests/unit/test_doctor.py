@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from infra.ops import server_checks
+from infra.ops import server_checks, system_findings
 from infra.ops.doctor import Report
 from infra.ops.finding import Finding
-from infra.ops.server_checks import MIB, Checkup, Disk
+from infra.ops.server_checks import MIB, Checkup, Disk, Packages
 from infra.remote.quote import observation, sections
 from infra.views import doctor
 from infra.views.style import Style
@@ -38,6 +38,62 @@ def test_a_checkup_is_read() -> None:
     for damaged in ("", SAID.replace("clock", "cl"), SAID.replace("2048000", "many")):
         with pytest.raises((KeyError, ValueError)):
             server_checks.parse(damaged)
+
+
+SET_UP = (
+    SAID
+    + """\
+link /srv /var/srv
+link /tmp /sysroot/tmp
+read-only /usr
+read-only /
+ntp no
+sessions 1
+startups 10:30:100
+enforcing SELinux
+dpkg interrupted
+dpkg lock 4711 unattended-upgr
+proxy http://10.0.0.9:3128
+"""
+)
+
+
+def test_a_checkup_of_a_server_that_is_set_up_in_many_ways() -> None:
+    found = server_checks.parse(SET_UP)
+    assert found.links == {"/srv": "/var/srv", "/tmp": "/sysroot/tmp"}
+    assert found.read_only == {"/usr", "/"} and found.enforcing == ("SELinux",)
+    assert (found.synchronised, found.sessions, found.startups) == (False, 1, "10:30:100")
+    assert found.packages == Packages("4711 unattended-upgr", interrupted=True, proxy="http://10.0.0.9:3128")
+    assert server_checks.parse(SAID + "ntp yes\n").synchronised is True
+    assert server_checks.parse(SAID).synchronised is None, "the clock of a container is the host's"
+
+
+def test_each_set_up_is_said_with_what_to_do() -> None:
+    def said(text: str, *, sudo: float | None = None, to_install: tuple[str, ...] = ()) -> dict[str, Finding]:
+        checkup = server_checks.parse(SAID + text)
+        return {one.check: one for one in system_findings.about("grid-1", checkup, sudo, to_install)}
+
+    assert said("") == {}
+    assert said("sessions 10\n")["sshd"].result == "ok"
+    assert said("sessions 2\n")["sshd"].message == "MaxSessions 2: an apply opens 2 connections"
+    assert said("sessions 0\n")["sshd"].result == "failed"
+    slow = said("", sudo=20.4)["sudo"]
+    assert "took 20.4 s" in slow.message and "/etc/hosts" in slow.hint
+    assert said("link /srv /var/srv\n")["links"].message == "/srv -> /var/srv"
+    assert said("read-only /\n")["directories"].result == "failed"
+    assert said("read-only /usr\n")["packages"].result == "ok"
+    refused = said("read-only /usr\n", to_install=("ruby", "thin"))["packages"]
+    assert refused.result == "failed" and "cannot install ruby, thin" in refused.message
+    assert said("dpkg interrupted\n")["packages"].result == "warning"
+    assert said("dpkg interrupted\n", to_install=("ruby",))["packages"].hint == "on the server: dpkg --configure -a"
+    assert "process 4711 (unattended-upgr)" in said("dpkg lock 4711 unattended-upgr\n")["packages"].message
+    assert "proxy" not in str(said("proxy http://p:1\n")), "nothing is to be installed"
+    assert said("proxy http://p:1\n", to_install=("ruby",))["packages"].message == "apt uses the proxy http://p:1"
+    assert (
+        said("enforcing SELinux\nenforcing AppArmor\n")["access"].hint
+        == "if a dyno does not start: ausearch -m avc -ts recent"
+    )
+    assert said("enforcing AppArmor\n")["access"].result == "ok"
 
 
 def test_the_script_prints_what_is_parsed() -> None:
