@@ -126,7 +126,8 @@ class Everything:
         if not app.build:
             return Slug(tree.digest, lambda session, say: _upload(app.name, image.build(tree)), left_out=left_out)
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
-        work = build.Build(app.name, tree, app.build, environment, stack.environment.get("PATH", ""), directories)
+        path, builder = stack.environment.get("PATH", ""), manifest.builder or ""
+        work = build.Build(app.name, tree, app.build, environment, path, directories, builder)
 
         def made(session: Session | None, say: Progress) -> Upload:
             return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say)))

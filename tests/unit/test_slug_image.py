@@ -6,6 +6,7 @@ import hashlib
 import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,13 @@ def test_rules_decide_which_built_files_are_in_the_slug(tmp_path: Path, monkeypa
     assert len({without[0], first[0], second[0]}) == 3
     assert made("\ufeff*.rb")[0] == second[0], "a comment is no edit"
     assert made("# nothing\n")[0] == without[0], "and apps without rules are not built again"
+
+
+def test_what_a_builder_made_is_not_used_for_another_one(tmp_path: Path) -> None:
+    """A server that is compromised chooses the slug. Whoever no longer builds there is rid of what it made."""
+    work = app_build.Build("shop", scan(make(tmp_path / "app")), ("true",), {})
+    digests = {replace(work, builder=builder).digest for builder in ("", "grid-1", "grid-2")}
+    assert len(digests) == 3 and work.digest in digests
 
 
 def test_files_of_killed_builds_are_removed(source: Path, tmp_path: Path, mksquashfs: object) -> None:
