@@ -65,6 +65,7 @@ class Everything:
         Mount(),
         LaunchFile("rackup"),
         LaunchFile("server_config"),
+        LaunchFile("launcher"),
         User(),
         EnvFile(),
         CredentialFiles(),

@@ -13,7 +13,11 @@ from infra.model.volume import volume_path
 from providers import credentials, ini, volume
 from providers.unit import READY_TIMEOUT
 
-BOUND = {"rackup": f"{paths.GENERATED}/config.ru", "server_config": f"{paths.GENERATED}/server.rb"}
+BOUND = {
+    "rackup": f"{paths.GENERATED}/config.ru",
+    "server_config": f"{paths.GENERATED}/server.rb",
+    "launcher": f"{paths.GENERATED}/launcher",
+}
 """The path of each kind of launch file inside a dyno."""
 
 SYSTEMCTL = "/usr/bin/systemctl"
@@ -113,7 +117,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.Group": unit,
         **inside(dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
-        "Service.ExecStart": exec_line(dyno.argv),
+        "Service.ExecStart": exec_line(launched(dyno)),
         "Service.Restart": "always",
         "Service.RestartSec": "1",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
@@ -221,6 +225,11 @@ def health_arguments(health: Health) -> list[str]:
         return [health.path or "/", str(health.status), str(health.timeout)]
     request = ["/", "any"] if health.path is None else [health.path, "ok"]
     return [*request, str(health.timeout)]
+
+
+def launched(dyno: DynoUnit) -> tuple[str, ...]:
+    """The command line that starts the dyno, by ``infra.model.landlock``."""
+    return ("/bin/sh", BOUND["launcher"], *dyno.argv) if "launcher" in dyno.files else dyno.argv
 
 
 def exec_line(argv: Sequence[str]) -> str:
