@@ -70,6 +70,7 @@ class Everything:
         Mount(),
         LaunchFile("rackup"),
         LaunchFile("server_config"),
+        LaunchFile("launcher"),
         User(),
         EnvFile(),
         CredentialFiles(),
@@ -140,7 +141,8 @@ class Everything:
 
             return Slug(tree.digest, packed, left_out=left_out)
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
-        work = build.Build(app.name, tree, app.build, environment, stack.environment.get("PATH", ""), directories)
+        path, builder = stack.environment.get("PATH", ""), manifest.builder or ""
+        work = build.Build(app.name, tree, app.build, environment, path, directories, builder)
 
         def made(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
             return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say), before()))

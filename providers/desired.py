@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from infra.manifest.model import DynoType, Rollout, Schedule
 from infra.model import paths, sandbox
 from infra.model.command_line import argv
+from infra.model.landlock import LAUNCHER
 from infra.model.naming import parse_dyno
 from infra.model.provider import Dyno
 from infra.model.resource import Resource
@@ -51,7 +52,12 @@ class AppRelease:
     @property
     def files(self) -> dict[str, str]:
         """The texts of a web dyno's launch files, by kind."""
-        return {"rackup": self.stack.rackup, "server_config": self.stack.config}
+        return {"rackup": self.stack.rackup, "server_config": self.stack.config, **self.every}
+
+    @property
+    def every(self) -> dict[str, str]:
+        """Those of all other dynos."""
+        return {"launcher": LAUNCHER}
 
 
 def resources(release: AppRelease, dynos: Sequence[Dyno]) -> list[Resource]:
@@ -82,7 +88,7 @@ def _server(release: AppRelease, server: str, mounts: str, *, web: bool) -> list
         Resource(server, "slug", name, slug.desired(digest), local=release.slug.image),
         Resource(server, "mount", name, mount.desired(release.app, digest, mounts)),
     ]
-    for kind, text in release.files.items() if web else ():
+    for kind, text in (release.files if web else release.every).items():
         file = slug.name(release.app, launch_file.digest(text))
         made.append(Resource(server, kind, file, launch_file.desired(text), content=text))
     return made
@@ -105,7 +111,9 @@ def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit
         memory=dyno_type.memory,
         listen=dyno.listen,
         port=dyno.port,
-        files={kind: launch_file.digest(text) for kind, text in release.files.items()} if dyno.port else {},
+        files={
+            kind: launch_file.digest(text) for kind, text in (release.files if dyno.port else release.every).items()
+        },
         writable=stack.writable,
         credentials=tuple(sorted(release.credentials)),
         volumes={

@@ -13,7 +13,11 @@ from providers import credentials, health, ini, volume
 from providers.health import Check
 from providers.unit import READY_TIMEOUT
 
-BOUND = {"rackup": f"{paths.GENERATED}/config.ru", "server_config": f"{paths.GENERATED}/server.rb"}
+BOUND = {
+    "rackup": f"{paths.GENERATED}/config.ru",
+    "server_config": f"{paths.GENERATED}/server.rb",
+    "launcher": f"{paths.GENERATED}/launcher",
+}
 """The path of each kind of launch file inside a dyno."""
 
 SYSTEMCTL = "/usr/bin/systemctl"
@@ -104,7 +108,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.Group": unit,
         **inside(dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
-        "Service.ExecStart": exec_line(dyno.argv),
+        "Service.ExecStart": exec_line(launched(dyno)),
         **_health_command(dyno),
         "Service.Restart": "always",
         "Service.RestartSec": "1",
@@ -218,6 +222,11 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
 def in_service(settings: Mapping[str, str]) -> dict[str, str]:
     """Settings as they are named in a unit file."""
     return {f"Service.{key}": value for key, value in settings.items()}
+
+
+def launched(dyno: DynoUnit) -> tuple[str, ...]:
+    """The command line that starts the dyno, by ``infra.model.landlock``."""
+    return ("/bin/sh", BOUND["launcher"], *dyno.argv) if "launcher" in dyno.files else dyno.argv
 
 
 def exec_line(argv: Sequence[str]) -> str:

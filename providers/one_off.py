@@ -9,7 +9,7 @@ from infra.model.provider import Scope
 from infra.model.resource import Command
 from infra.model.sandbox import HELPER
 from providers import credentials, env_file, failure, files, ini
-from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, in_service, inside
+from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, in_service, inside, launched
 
 RUNTIME = "/run/systemd/system"
 
@@ -33,7 +33,7 @@ def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: i
         "Service.DynamicUser": "yes",
         **inside(dyno, variables, env_file_path(name)),
         **credentials.load(credentials_directory(name), dyno.credentials),
-        "Service.ExecStart": exec_line(dyno.argv),
+        "Service.ExecStart": exec_line(launched(dyno)),
         "Service.TimeoutStartSec": str(timeout),
         "Service.RuntimeMaxSec": str(timeout),
         "Service.TimeoutStopSec": "5",

@@ -11,7 +11,7 @@ from infra.model.command_line import argv
 from infra.model.provider import Fragment
 from infra.model.run_request import Base, RunRequest
 from infra.model.sandbox import SINCE
-from providers import env_file, ini, one_off, shown
+from providers import dyno_unit, env_file, ini, one_off, shown
 
 CPU = "100%"
 """A one-off dyno may use a whole core, so that a console starts quickly."""
@@ -115,7 +115,10 @@ class Runs:
             for part in value.split("\n"):
                 options += ["-p", f"{key}={part.replace('%%', '%')}"]
         # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
-        words = [word.replace("$", "$$") for word in ("/bin/sh", "-c", _WAIT, one_off.RUN)]
+        # Units of earlier versions have no launcher.
+        launcher = dyno_unit.BOUND["launcher"]
+        first = ("/bin/sh", launcher) if f":{launcher}" in service.get("BindReadOnlyPaths", "") else ()
+        words = [word.replace("$", "$$") for word in (*first, "/bin/sh", "-c", _WAIT, one_off.RUN)]
         return ["systemd-run", *options, "--", *words]
 
 

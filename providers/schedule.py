@@ -11,7 +11,7 @@ from infra.model.resource import Action, Attributes, Change, Command, Found
 from infra.model.sandbox import HELPER
 from providers import briefs, credentials, drop_ins, files, ini, shown, timer_moves, unit
 from providers.base import Base
-from providers.dyno_unit import DynoUnit, exec_line, file_systems, in_service, inside, percent
+from providers.dyno_unit import DynoUnit, exec_line, file_systems, in_service, inside, launched, percent
 
 PATIENCE = 60
 """Seconds that a current run has to finish before the schedule is removed, or cannot move."""
@@ -169,7 +169,7 @@ def _service(dyno: DynoUnit, schedule: Wanted) -> dict[str, str]:
         "Service.Group": name,
         **inside(dyno, {"DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
-        "Service.ExecStart": exec_line(dyno.argv),
+        "Service.ExecStart": exec_line(launched(dyno)),
         "Service.TimeoutStartSec": str(schedule.timeout),
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
         "Service.CPUQuota": percent(dyno.cpu),

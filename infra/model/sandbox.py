@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv6Network
 
 from infra.manifest.model import Network
-from infra.model import paths
+from infra.model import landlock, paths
 
 _RUN_SYSTEMD = "/run/systemd"
 
@@ -31,7 +31,8 @@ _HIDDEN = (
 )
 
 _CALLS = (
-    "@system-service",
+    # Some versions of systemd do not count those of the launcher among them.
+    f"@system-service {landlock.CALLS}",
     # Each line subtracts from the first. A denied call fails with EPERM instead of killing: Ruby tries some and copes.
     "~@privileged @resources @keyring",
     # io_uring does what other calls do, past this filter. The others read other processes' memory or files by handle.

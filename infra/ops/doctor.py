@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from infra.errors import Diagnostic, DynoctlError, ManifestInvalid
 from infra.fleet.facts import Facts
@@ -21,10 +22,11 @@ from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
 from infra.model.target import Target
 from infra.model.text import quantity
-from infra.ops import server_checks, server_findings
+from infra.ops import observer_program, server_checks, server_findings
 from infra.ops.connectivity import Question
 from infra.ops.finding import Finding, hint_of
 from infra.ops.server_findings import Results
+from infra.ops.sudoers import read_only_program
 from infra.plan import preconditions, volumes
 from infra.plan.formation import form
 from infra.remote import known_hosts
@@ -67,6 +69,7 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
         return _ask(target, observer, question, now, reader)
 
     results = {target.name: result for target, result in each(ask, targets(manifest)).items()}
+    program = cache(lambda: read_only_program(manifest, registry))
     found: list[Finding] = []
     reachable = {name: result for name, result in results.items() if isinstance(result, Results)}
     facts = {name: result.observed.facts for name, result in reachable.items()}
@@ -81,6 +84,8 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
         if isinstance(result, Results):
             to_install = preconditions.missing(stack, result.observed, registry.package_key)
             found += [*result.login, *server_findings.about(name, result, manifest, stack, formation, to_install)]
+            if (observing := observer_program.examine(manifest.app.name, result.checkup, program)) is not None:
+                found.append(Finding(name, "observer", *observing))
         elif isinstance(result, DynoctlError):
             found.append(_failed(name, "ssh", result))
         else:
@@ -136,7 +141,7 @@ def _ask(
     try:
         findings.append(Finding(target.name, "ssh", "ok", f"{session.user}@{target.host}, {session.host_key}"))
         fragments = {
-            "checkup": server_checks.fragment(session.user),
+            "checkup": server_checks.fragment(observer.scope.app, session.user),
             **observer.fragments,
             "processes": reader.observe(observer.scope),
             "later": server_checks.later(),

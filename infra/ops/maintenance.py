@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from infra.errors import DynoctlError, Unreachable
@@ -10,14 +10,16 @@ from infra.fleet import facts
 from infra.fleet.ask import ask_servers
 from infra.fleet.facts import Facts
 from infra.fleet.identity import NONE, Connections
-from infra.fleet.inventory import leaving_targets, targets
+from infra.fleet.inventory import departed_targets, leaving_targets, targets
 from infra.fleet.lock import Identity, lock_reachable
+from infra.fleet.witnesses import names
 from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest
 from infra.model import routing
 from infra.model.resource import Command
 from infra.model.shell import LockTaken
 from infra.model.stack import Registry
+from infra.model.target import Target
 from infra.plan import preconditions
 from infra.plan.unseen import unseen_routers
 from infra.remote.parallel import each
@@ -124,7 +126,8 @@ def _find(
 
     fragment = facts.records_fragment(app)
     found, errors = ask_servers(targets(manifest), look, keep=sessions)
-    recorded = facts.newest_meta(found.values()).get("routers", ())
+    newest = facts.newest_meta(found.values())
+    recorded = newest.get("routers", ())
     # dynoctl 0.1 did not record which servers are routers.
     departed = {
         machine: target
@@ -141,11 +144,26 @@ def _find(
                 f"{target.name}: {target.host} is another machine now, which is not switched",
                 f"if the recorded machine is gone: dynoctl apply --forget {target.name}",
             )
+    unproven = {
+        target.name: _unproven(target, names(machine, newest["servers"][machine], found), app)
+        for machine, target in departed_targets(manifest, found).items()
+        if machine in recorded and machine not in departed
+    }
     preconditions.refuse_others(manifest, {name: seen.meta for name, seen in found.items()})
     errors |= silent
     unseen = unseen_routers(manifest, found.values(), errors)
     routers = {name for name, seen in found.items() if name in wanted or any(route.app == app for route in seen.routes)}
-    return routers, {name: errors[name] for name in unseen}
+    return routers, {**{name: errors[name] for name in unseen}, **unproven}
+
+
+def _unproven(target: Target, witnesses: Sequence[str], app: str) -> DynoctlError:
+    """The error of a router that a single server knows of: that may be a lie to be logged in to it."""
+    by = ", ".join(witnesses) or "one server"
+    return DynoctlError(
+        f"{target.name} ({target.host}) may route to {app}, and is known from {by} alone: it is not logged in to, and "
+        "not switched",
+        f"see what the plan says of {target.name}: dynoctl plan",
+    )
 
 
 def _switch(

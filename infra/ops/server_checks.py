@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from infra.model import answer
 from infra.model.provider import Fragment
+from infra.remote.read_only import PATH as OBSERVER
 
 MIB = 1024 * 1024
 
@@ -56,11 +57,15 @@ class Checkup:
     enforcing: tuple[str, ...] = ()
     """The access controls of the kernel that are enforced: ``SELinux``, ``AppArmor``."""
     packages: Packages = Packages()
+    observer: str = ""
+    """The sha256 of the program for read-only logins, in hex; "" if it is not installed."""
+    rules: tuple[str, ...] = ()
+    """The digests with which sudo rules allow it, as they are written there."""
 
 
-def fragment(user: str = "root") -> Fragment:
+def fragment(app: str, user: str = "root") -> Fragment:
     """The sh fragment whose output ``parse`` reads. ``user`` is the login."""
-    return Fragment(_SCRIPT, {"login": user})
+    return Fragment(_SCRIPT, {"login": user, "observer": OBSERVER.format(app=app)})
 
 
 def later() -> Fragment:
@@ -87,6 +92,13 @@ for path in /var/lib /srv /etc /run; do
   ( : > "$new" ) 2>/dev/null && rm -f "$new" && may=yes || may=no
   printf 'disk %s %s %s %s\\n' "$path" "${free:--}" "${inodes:--}" "$may"
 done
+if [ -e "$observer" ]; then
+  sum=$(sha256sum < "$observer" 2>/dev/null); printf 'observer %s\\n' "${sum%% *}"
+  cat /etc/sudoers /etc/sudoers.d/* 2>/dev/null | while read -r line; do
+    case $line in '#'*) continue;; *"sha256:"*" $observer "*|*"sha256:"*" $observer") ;; *) continue;; esac
+    rule=${line%%" $observer"*}; rule=${rule##*sha256:}; printf 'rule %s\\n' "${rule%% *}"
+  done
+fi
 for path in /srv /var /var/lib /etc /tmp /home /run; do
   [ ! -L "$path" ] || printf 'link %s %s\\n' "$path" "$(readlink -m "$path")"
 done
@@ -131,6 +143,7 @@ def parse(output: str) -> Checkup:
     links: dict[str, str] = {}
     read_only: set[str] = set()
     enforcing: list[str] = []
+    rules: list[str] = []
     for line in output.splitlines():
         if found := _DISK.fullmatch(line):
             inodes = None if found["inodes"] == "-" else int(found["inodes"])
@@ -141,6 +154,8 @@ def parse(output: str) -> Checkup:
             links[path] = target
         elif key == "read-only":
             read_only.add(rest)
+        elif key == "rule":
+            rules.append(rest)
         elif key == "enforcing":
             enforcing.append(rest)
         elif key == "dpkg":
@@ -162,4 +177,6 @@ def parse(output: str) -> Checkup:
         read_only=frozenset(read_only),
         enforcing=tuple(enforcing),
         packages=Packages(values.get("dpkg lock", ""), "dpkg interrupted" in values, values.get("proxy", "")),
+        observer=values.get("observer", ""),
+        rules=tuple(rules),
     )

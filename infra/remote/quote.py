@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 
+from infra.model import landlock
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.sandbox import BUILD, SINCE
@@ -112,7 +113,7 @@ systemd=$(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')
 set --
 SETTINGS
 systemd-run --quiet --pipe --wait --collect --unit="$unit" -p DynamicUser=yes "$@" \\
-  -p RuntimeMaxSec="$seconds" -p WorkingDirectory=/tmp VARIABLES sh -c '
+  -p RuntimeMaxSec="$seconds" -p WorkingDirectory=/tmp VARIABLES LAUNCHED sh -c '
 mkdir /tmp/app && cd /tmp/app && tar -xf - || exit
 for command; do
   printf "\\$ %s\\n" "$command" >&2
@@ -139,8 +140,9 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     words = shlex.join([f"--setenv={name}={value}" for name, value in variables.items()])
     # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
     words_ = [command.replace("$", "$$") for command in commands]
-    text = _BUILD.replace("SETTINGS\n", _settings(BUILD)).replace("VARIABLES", words)
-    text = text.replace("COMMANDS", shlex.join(words_))
+    launched = [word.replace("$", "$$") for word in landlock.inline(())]
+    text = _BUILD.replace("SETTINGS\n", _settings(BUILD)).replace("LAUNCHED", shlex.join(launched))
+    text = text.replace("VARIABLES", words).replace("COMMANDS", shlex.join(words_))
     # One compound command, so that the shell has read all of it before the tar follows on stdin.
     variables = {"seconds": str(seconds), "ready": ready}
     return f"{PRELUDE}{assign(variables)}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"

@@ -61,6 +61,7 @@ class Build:
     """The input of a build: the source, the commands and their environment.
 
     ``path`` is the PATH of the commands, "" for the default; ``directories`` are created in the slug if missing.
+    ``builder`` is the name of the server that runs them, "" for the local machine.
     """
 
     app: str
@@ -69,6 +70,7 @@ class Build:
     environment: Mapping[str, str]
     path: str = ""
     directories: tuple[str, ...] = ()
+    builder: str = ""
 
     @property
     def digest(self) -> str:
@@ -77,6 +79,9 @@ class Build:
         # They also decide which of the files that the build creates are in the slug.
         if self.source.patterns:
             fields.append([os.fsdecode(pattern) for pattern in self.source.patterns])
+        # Who builds decides what comes out: with another builder, nothing that this one made is used again.
+        if self.builder:
+            fields.append({"builder": self.builder})
         return hashlib.sha256((_DOMAIN + json.dumps(fields, sort_keys=True)).encode()).hexdigest()
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ipaddress import IPv4Network, ip_network
+
 from infra.model.routing import LIVE
-from providers.routers.contract import AGAIN, FAILURES, FOREIGN, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
+from providers.routers.contract import FOREIGN, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
 from providers.routers.limits import ANSWER_HEADERS, LOGGED, REQUEST_HEADERS
 
 GO_ADDS = 4
@@ -97,46 +100,93 @@ def _sites(site: Site, body: str) -> str:
 def _open(site: Site) -> str:
     if not site.upstreams:
         return _sites(site, "  respond 502\n")
-    own = site.https or site.http
     # It replaces X-Forwarded-For, -Proto and -Host by itself.
     removed = "".join(f"  request_header -{name}\n" for name in ("*_*", *FOREIGN, "X-Forwarded-Port"))
     body = f"  request_body {{\n    max_size {LARGEST}MiB\n  }}\n"
+    every = [address for _, address in site.upstreams]
     if not site.proxies:
-        return _sites(site, f"{body}{removed}{_proxy(site)}")
-    networks = " ".join(site.proxies)
-    ports = (
-        f"  map {{header.X-Forwarded-Proto}} {{dynoctl_port}} {{\n    http 80\n    https 443\n    default {own}\n  }}\n"
-    )
+        return _sites(site, f"{body}{removed}{_proxy(site, every)}{_elsewhere(site, removed)}")
+    ports = "  map {header.X-Forwarded-Proto} {dynoctl_port} {\n    http 80\n    https 443\n"
+    ports += f"    default {site.https or site.http}\n  }}\n"
     proxy = f"""\
   @dynoctl_proxy {{
-    remote_ip {networks}
-    header_regexp client X-Forwarded-For ([^,\\s]+)\\s*$
-  }}
+{_behind(site)}  }}
   vars @dynoctl_proxy dynoctl_client {{re.client.1}}
   handle @dynoctl_proxy {{
-{ports}{removed}{_proxy(site, f"    trusted_proxies {networks}", "{re.client.1}", "{dynoctl_port}")}  }}
+{ports}{removed}{_proxy(site, every, behind=True)}  }}
   handle {{
-{removed}{_proxy(site)}  }}
+{removed}{_proxy(site, every)}  }}
 """
-    return _sites(site, body + proxy)
+    return _sites(site, body + proxy + _elsewhere(site, removed))
 
 
-def _proxy(site: Site, trust: str = "", client: str = "", port: str = "") -> str:
-    to = " ".join(address for _, address in site.upstreams)
-    client = f"    header_up X-Forwarded-For {client}\n" if client else ""
-    return f"""\
-  reverse_proxy {to} {{
-    lb_policy least_conn
+def _elsewhere(site: Site, removed: str) -> str:
+    """Where a request goes if its last try did not get a connection."""
+    other = site.elsewhere()
+    if other is None:
+        return ""
+    there = f'{{http.reverse_proxy.upstream.hostport}}.startsWith("{other.first}:")'
+    tries = []
+    for behind in (True, False) if site.proxies else (False,):
+        for half, test, to in (("rest", there, other.rest), ("first", f"!{there}", other.there)):
+            name = f"dynoctl_{half}_behind" if behind else f"dynoctl_{half}"
+            proxies = _behind(site) if behind else ""
+            tries.append(f"""\
+  @{name} {{
+    expression `{{err.message}}.startsWith("dial ") && {test}`
+{proxies}  }}
+  handle @{name} {{
+{_proxy(site, to, behind=behind, again=False)}  }}
+""")
+    return "  handle_errors {\n" + removed + "".join(tries) + "  }\n"
+
+
+def _behind(site: Site) -> str:
+    """The conditions that match a request from a trusted proxy, and find the client: the last address in any of its
+    headers that is not a trusted proxy. Caddy looks for a variable of that name first, and finds ``<nil>``."""
+    trusted = "|".join(pattern for network in site.proxies if (pattern := _pattern(network)))
+    skipped = f"(?:\\s*,\\s*(?:{trusted}))*" if trusted else ""
+    found = (
+        f"    vars_regexp client {{http.request.header.X-Forwarded-For}} `(?:^|[,\\s])([^,\\s<]+){skipped}[,\\s]*$`\n"
+    )
+    return f"    remote_ip {' '.join(site.proxies)}\n{found}"
+
+
+def _pattern(network: str) -> str:
+    """A regular expression of the addresses of a network; "" for one of IPv6, which has many spellings."""
+    net = ip_network(network, strict=False)
+    if not isinstance(net, IPv4Network):
+        return str(net.network_address) if net.num_addresses == 1 else ""
+    first, last = net.network_address.packed, net.broadcast_address.packed
+    parts = []
+    for low, high in zip(first, last, strict=True):
+        whole = (low, high) == (0, 255)
+        parts.append("[0-9]{1,3}" if whole else f"(?:{'|'.join(map(str, range(low, high + 1)))})")
+    return r"\.".join(parts)
+
+
+def _proxy(site: Site, to: Sequence[str], *, behind: bool = False, again: bool = True) -> str:
+    """The directive that passes a request on: ``behind`` a trusted proxy, or from the client itself. It tries twice,
+    unless ``again`` is false."""
+    trust = (
+        f"    trusted_proxies {' '.join(site.proxies)}\n    header_up X-Forwarded-For {{re.client.1}}\n"
+        if behind
+        else ""
+    )
+    port = "{dynoctl_port}" if behind else site.https or site.http
+    tries = f"""\
     lb_retries 1
     lb_try_duration {site.tries()}ms
     lb_try_interval 50ms
     lb_retry_match {{
       method GET HEAD OPTIONS PUT DELETE
     }}
-    fail_duration {AGAIN}s
-    max_fails {FAILURES}
-{trust + chr(10) if trust else ""}{client}\
-    header_up X-Forwarded-Port {port or site.https or site.http}
+"""
+    return f"""\
+  reverse_proxy {" ".join(to)} {{
+    lb_policy least_conn
+{tries if again else ""}{trust}\
+    header_up X-Forwarded-Port {port}
     header_up X-Request-Start t={{time.now.unix_ms}}
     transport http {{
       dial_timeout {site.connect()}ms

@@ -25,12 +25,6 @@ LARGEST = 100
 CONNECT = 1
 """Timeout in seconds of a connection to a dyno. A server that is switched off does not even refuse it."""
 
-AGAIN = 5
-"""Seconds in which failures of an upstream are counted, and for which it then gets no requests."""
-
-FAILURES = 3
-"""Failures in that time. A request that crashes its dyno is one of them, and does not take the dyno away."""
-
 OWN = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Request-Start")
 """The headers that the router sets."""
 
@@ -53,6 +47,19 @@ _APP = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _HOST = re.compile(r"[A-Za-z0-9*_][A-Za-z0-9._*-]{0,252}")
 _MAIL = re.compile(r"[A-Za-z0-9.!#%&*+/=?^_`|~-]+@[A-Za-z0-9.-]+")
 _UPSTREAM = re.compile(r"(\[[0-9A-Fa-f:.]+(%[0-9A-Za-z_.-]+)?\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The upstreams in two halves that share no server: those at the address ``first``, and the ``rest``.
+
+    nginx and Caddy count any failure of a dyno, also one that a single request causes, and would leave a dyno out that
+    is up. So they leave none out. If a server is silent, both tries of a request may meet dynos there: then it goes to
+    the other half, which is not a repetition, as no byte of it was sent."""
+
+    first: str
+    there: tuple[str, ...]
+    rest: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,13 @@ class Site:
         """Milliseconds within which a request may be tried once more: enough for a connection that timed out, and less
         than the timeout of an answer, after which it must not be tried again."""
         return self.connect() * 3 // 2
+
+    def elsewhere(self) -> Elsewhere | None:
+        """Where a request goes for which two dynos did not accept a connection; None if all are on one server."""
+        first = self.upstreams[0][1].rpartition(":")[0] if self.upstreams else ""
+        there = tuple(address for _, address in self.upstreams if address.rpartition(":")[0] == first)
+        rest = tuple(address for _, address in self.upstreams if address not in there)
+        return Elsewhere(first, there, rest) if rest else None
 
     def __post_init__(self) -> None:
         """Raise DynoctlError if a value would be more than a word in the configuration of a router."""

@@ -55,11 +55,11 @@ _LOG = f"""\
  host="%[var(txn.dynoctl_host),json(utf8s)]" fwd=%{{+Q}}[var(txn.dynoctl_fwd)] dyno=%{{+Q}}s connect="%Tc"\
  service="%Ta" status="%ST" bytes="%B" protocol="%[ssl_fc,iif(https,http)]"'
   http-request set-var(txn.dynoctl_path) pathq,bytes(0,{LOGGED})
-  http-request set-var(txn.dynoctl_host) req.hdr(host),field(1,:),lower,bytes(0,255)
+  http-request set-var(txn.dynoctl_host) req.fhdr(host),field(1,:),lower,bytes(0,255)
 """
 
 # The certificate is chosen by the hosts in the manifest, not by the names in the certificate. The app without hosts
-# comes first, as the first certificate is served for all other names.
+# comes first, as the first certificate is served for all other names. req.hdr would take a host with a comma for two.
 _FRONTENDS = (
     f"""\
 logging() {{ cat <<'END'
@@ -91,7 +91,8 @@ cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
   printf '  bind :%s%s\\n' "$wanted" "$1"
   ! grep -qs . /proc/net/if_inet6 || printf '  bind :::%s v6only%s\\n' "$wanted" "$1"
   logging
-  other=dynoctl.nowhere wildcards=
+  printf '  http-request deny status 400 if { req.fhdr(host) -m reg [^][A-Za-z0-9.:_~-] }\\n'
+  other=dynoctl.nowhere wildcards= name='req.fhdr(host),field(1,:),lower,regsub([.]$,)'
   while read -r port mode host app; do
     [ "$port" = "$wanted" ] || continue
     to=dynoctl-$app
@@ -101,9 +102,9 @@ cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
       # One label, and after all exact names.
       '*.'*)
         match=$(printf '%s' "${host#??}" | sed 's/[.]/\\\\./g')
-        wildcards="$wildcards  use_backend $to if { req.hdr(host),field(1,:),lower -m reg ^[^.]+\\\\.$match\\$ }
+        wildcards="$wildcards  use_backend $to if { $name -m reg ^[^.]+\\\\.$match\\$ }
 " ;;
-      *) printf '  use_backend %s if { req.hdr(host),field(1,:),lower -m str %s }\\n' "$to" "$host" ;;
+      *) printf '  use_backend %s if { %s -m str %s }\\n' "$to" "$name" "$host" ;;
     esac
   done < frontends
   printf '%s' "$wildcards"
@@ -117,7 +118,7 @@ sites
 def _redirect(site: Site) -> str:
     if not site.https:
         return ""
-    to = f"https://%[req.hdr(host),field(1,:)]{site.secure()}%[pathq]"
+    to = f"https://%[req.fhdr(host),field(1,:)]{site.secure()}%[pathq]"
     return "\n".join(
         [
             f"backend dynoctl.redirect.{site.app}",
@@ -158,7 +159,7 @@ def _open(site: Site) -> str:
         "  http-request set-header X-Forwarded-For %[src]",
         "  http-request set-header X-Forwarded-Proto https if { ssl_fc }",
         "  http-request set-header X-Forwarded-Proto http unless { ssl_fc }",
-        "  http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+        "  http-request set-header X-Forwarded-Host %[req.fhdr(host)]",
         "  http-request set-header X-Forwarded-Port %[dst_port]",
         *_believe(site),
         "  http-request set-header X-Request-Start t=%Ts.%ms",

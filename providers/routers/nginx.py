@@ -1,9 +1,12 @@
-"""nginx as a router: it retries idempotent requests once, streams, and skips a dyno that fails several times."""
+"""nginx as a router: it retries idempotent requests once, streams, and leaves no dyno out."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from infra.model.routing import ACCESS_LOG, LIVE
-from providers.routers.contract import AGAIN, FAILURES, FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, STATE, Kind, Site
+from providers.routers.contract import FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, STATE, Kind, Site
 from providers.routers.limits import ANSWER_HEADERS, JOURNAL, LOGGED, REQUEST_HEADERS
 
 IGNORED = "X-Accel-Redirect X-Accel-Buffering X-Accel-Limit-Rate X-Accel-Charset X-Accel-Expires"
@@ -78,13 +81,35 @@ echo '}'
 
 
 def _upstream(site: Site) -> str:
-    # Every address again as a backup: if all have failed recently, all are tried nevertheless.
-    failing = f"max_fails={FAILURES} fail_timeout={AGAIN}s"
-    lines = [f"    server {address} {failing};  # {dyno}" for dyno, address in site.upstreams]
+    # Every address again as a backup: the only dyno of an app is tried once more, too.
+    lines = [f"    server {address} max_fails=0;  # {dyno}" for dyno, address in site.upstreams]
     lines += [f"    server {address} backup max_fails=0;" for _, address in site.upstreams]
-    name = f"dynoctl_{site.app}"
+    return _group(f"dynoctl_{site.app}", lines) + _elsewhere(site)
+
+
+def _group(name: str, lines: Sequence[str]) -> str:
     size = max(256, 4 * len(lines))  # an address takes 1 to 2 KiB
     return "\n".join([f"  upstream {name} {{", f"    zone {name} {size}k;", "    least_conn;", *lines, "  }"]) + "\n"
+
+
+def _elsewhere(site: Site) -> str:
+    """Where a request goes of which the last try sent no byte; otherwise the status that it is answered with."""
+    other = site.elsewhere()
+    if other is None:
+        return ""
+    name = f"dynoctl_{site.app}"
+    return (
+        _group(f"{name}_first", [f"    server {address} max_fails=0;" for address in other.there])
+        + _group(f"{name}_rest", [f"    server {address} max_fails=0;" for address in other.rest])
+        + f"""\
+  map "$upstream_status|$upstream_bytes_sent|$upstream_addr" {_variable("again", site)} {{
+    default 502;
+    "~[|](.* )?0[|](.* )?{re.escape(other.first)}:[0-9]+$" {name}_rest;
+    "~[|](.* )?0[|]" {name}_first;
+    "~504[|]" 504;
+  }}
+"""
+    )
 
 
 def _trust(site: Site) -> str:
@@ -127,31 +152,37 @@ def _real(site: Site) -> str:
     return f"{networks}    real_ip_header X-Forwarded-For;\n    real_ip_recursive on;\n"
 
 
-def _pass(site: Site, timeout: int) -> str:
+def _usual(site: Site) -> str:
+    """What holds for every request of the site."""
     plain = {"proto": "$scheme", "host": "$dynoctl_host", "port": "$server_port"}
     said = {name: _variable(name, site) if site.proxies else value for name, value in plain.items()}
-    foreign = "".join(f'      proxy_set_header {name} "";\n' for name in FOREIGN)
+    foreign = "".join(f'    proxy_set_header {name} "";\n' for name in FOREIGN)
     return f"""\
-      proxy_pass http://dynoctl_{site.app};
-      proxy_http_version 1.1;
-      proxy_set_header Host $dynoctl_host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $dynoctl_connection;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto {said["proto"]};
-      proxy_set_header X-Forwarded-Host {said["host"]};
-      proxy_set_header X-Forwarded-Port {said["port"]};
-      proxy_set_header X-Request-Start t=$msec;
+    proxy_http_version 1.1;
+    proxy_set_header Host $dynoctl_host;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection $dynoctl_connection;
+    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-Proto {said["proto"]};
+    proxy_set_header X-Forwarded-Host {said["host"]};
+    proxy_set_header X-Forwarded-Port {said["port"]};
+    proxy_set_header X-Request-Start t=$msec;
 {foreign}\
-      proxy_connect_timeout {site.connect()}ms;
+    proxy_connect_timeout {site.connect()}ms;
+    proxy_next_upstream error timeout;
+    proxy_next_upstream_tries 2;
+    proxy_next_upstream_timeout {site.tries()}ms;
+    proxy_buffering off;
+    proxy_ignore_headers {IGNORED};
+    proxy_redirect off;
+"""
+
+
+def _pass(to: str, timeout: int) -> str:
+    return f"""\
+      proxy_pass http://{to};
       proxy_read_timeout {timeout}s;
       proxy_send_timeout {timeout}s;
-      proxy_next_upstream error timeout;
-      proxy_next_upstream_tries 2;
-      proxy_next_upstream_timeout {site.tries()}ms;
-      proxy_buffering off;
-      proxy_ignore_headers {IGNORED};
-      proxy_redirect off;
 """
 
 
@@ -208,13 +239,29 @@ def _servers(site: Site, body: str) -> str:
 def _open(site: Site) -> str:
     if not site.upstreams:
         return _servers(site, "    return 502;\n")
+    to, long = f"dynoctl_{site.app}", max(LONG, site.timeout)
+    usual, other = _locations(site, "dynoctl_again", site.timeout)
+    slow, slow_other = _locations(site, "dynoctl_long_again", long)
     body = (
-        f"{_real(site)}    client_max_body_size {LARGEST}m;\n"
-        "    error_page 418 = @dynoctl_long;\n"
-        f"    location / {{\n      if ($dynoctl_long) {{ return 418; }}\n{_pass(site, site.timeout)}    }}\n"
-        f"    location @dynoctl_long {{\n{_pass(site, max(LONG, site.timeout))}    }}\n"
+        f"{_real(site)}    client_max_body_size {LARGEST}m;\n    recursive_error_pages on;\n{_usual(site)}"
+        "    location / {\n      error_page 418 = @dynoctl_long;\n"
+        f"{usual}      if ($dynoctl_long) {{ return 418; }}\n{_pass(to, site.timeout)}    }}\n"
+        f"    location @dynoctl_long {{\n{slow}{_pass(to, long)}    }}\n{other}{slow_other}"
     )
     return _upstream(site) + _trust(site) + _servers(site, body)
+
+
+def _locations(site: Site, name: str, timeout: int) -> tuple[str, str]:
+    """A directive that leads to a further try on another server, and the location of that."""
+    if site.elsewhere() is None:
+        return "", ""
+    to = _variable("again", site)
+    given_up = "".join(f"      if ({to} = {status}) {{ return {status}; }}\n" for status in (502, 504))
+    once = "      proxy_next_upstream off;\n"
+    return (
+        f"      error_page 502 504 = @{name};\n",
+        f"    location @{name} {{\n{given_up}{_pass(to, timeout)}{once}    }}\n",
+    )
 
 
 def _closed(site: Site) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import secrets
@@ -34,7 +35,29 @@ ALONE = [
 ]
 """A worker without a network that tries what it reaches."""
 
+LANDLOCK = ctypes.CDLL(None).syscall(444, None, 0, 1)
+"""The version of Landlock in the kernel, which the lab's servers share; -1 without. 6 keeps abstract sockets apart."""
+
+STAYS = "31557"
+"""Seconds that a process sleeps which leaves its session, to outlive what started it. No other has the number."""
+
+LEAVE = f"(setsid sleep {STAYS} >/dev/null 2>&1 &)"
+
+LINKS = (
+    "mkdir links; cd links; ln -s /etc/shadow shadow; ln -s /root root; mkfifo pipe; mknod null c 1 3; touch setuid; "
+    f"chmod 6755 setuid; ln setuid hard; {LEAVE}; true"
+)
+"""A build that puts into the slug what leads out of it."""
+
+ABSTRACT = (
+    "an abstract socket of another program",
+    "an abstract socket for datagrams",
+    "pass a socket to another program",
+)
+
 SEEN = (
+    *(ABSTRACT if LANDLOCK >= 6 else ()),
+    "start 600 processes",
     "call memfd_secret",
     "socket of family 16",
     "socket of family 40",
@@ -63,7 +86,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Pr
     framework = {"name": "rack", "require": "./hostile", "app": "Hostile"}
     project = Project(tmp_path_factory.mktemp("hostile"), fleet, "hostile", APPS / "hostile", framework=framework)
     project.manifest["servers"] = project.manifest["servers"][:1]
-    project.manifest["app"] |= {"build": ["ruby attacks.rb > built.txt 2>&1 || { cat built.txt; exit 1; }"]}
+    project.manifest["app"] |= {"build": [LINKS, "ruby attacks.rb > built.txt 2>&1 || { cat built.txt; exit 1; }"]}
     project.manifest["app"] |= {"writable": ["tmp"]}
     project.manifest |= {
         "dynos": {
@@ -89,7 +112,12 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Pr
         "checks": {"max_exposure": MOST_OF_A_DYNO},
     }
     project.environment["TOKEN"] = secrets.token_hex(16)
-    abstract = 'UNIXServer.new("\\0hostile"); sleep'
+    abstract = """
+      server = UNIXServer.new("\\0hostile")
+      datagrams = Socket.new(:UNIX, :DGRAM).tap { |one| one.bind(Addrinfo.unix("\\0hostile-datagrams")) }
+      Thread.new { loop { server.accept } }
+      loop { datagrams.recv(100) }
+    """
     fleet.exec("grid-1", "systemd-run", "-q", "--unit=abstract", "ruby", "-rsocket", "-e", abstract)
     project.apply()
     yield project
@@ -103,7 +131,7 @@ def refused(text: str) -> None:
 
 def test_a_dyno_gets_nowhere(hostile: Project) -> None:
     found = json.loads(hostile.get(hostile.ps()["web.1"], "/attacks"))
-    assert len(found) >= 400
+    assert len(found) >= 430
     assert [name for name, outcome in found.items() if outcome in ("succeeded", "hangs")] == []
 
 
@@ -113,12 +141,42 @@ def test_nor_does_anything_else_of_the_app(hostile: Project, fleet: Any) -> None
     refused(hostile.dynoctl("run", "cat", "/app/built.txt").stdout)
     fleet.exec("grid-1", "systemctl", "start", "dyno-hostile-attack-1.service")
     refused(eventually(lambda: hostile.dynoctl("logs", "-d", "attack.1", "-n", "20").stdout))
+    assert staying(fleet) == [], "what the build left behind has ended with it"
+
+
+def staying(fleet: Any) -> list[str]:
+    """The processes that wanted to outlive what started them."""
+    lines = f"for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $file 2>/dev/null | grep -qx 'sleep {STAYS} ' && echo $file; done"
+    return str(fleet.exec("grid-1", "sh", "-c", lines, check=False).stdout).split()
+
+
+def test_a_process_does_not_outlive_its_unit(hostile: Project, fleet: Any) -> None:
+    """Neither a dyno's, nor a one-off dyno's, although it is a daemon of its own session."""
+    row = hostile.ps()["web.1"]
+    assert hostile.get(row, f"/daemon?{STAYS}") == "started"
+    assert len(eventually(lambda: staying(fleet))) == 1
+    hostile.dynoctl("restart", "web.1")
+    eventually(lambda: staying(fleet) == [])
+    assert hostile.dynoctl("run", "sh", "-c", f"{LEAVE}; echo left").stdout == "left\n"
+    eventually(lambda: staying(fleet) == [])
+
+
+def test_a_bomb_hits_its_own_dyno_only(hostile: Project, fleet: Any) -> None:
+    """Memory and processes, up to the limits of a one-off dyno; what runs beside it does not notice."""
+    before = hostile.ps()["web.1"]["pid"]
+    memory = 'bombs = []; loop { bombs << "x" * (1 << 24) }'
+    assert hostile.dynoctl("run", "ruby", "-e", memory, code=None).returncode != 0
+    forks = "i=0; while [ $i -lt 600 ]; do sleep 60 & i=$((i + 1)); done; echo all"
+    assert "all" not in hostile.dynoctl("run", "sh", "-c", forks, code=None).stdout
+    assert "hostile web.1" in hostile.get(hostile.ps()["web.1"])
+    assert hostile.ps()["web.1"]["pid"] == before
 
 
 def test_the_attacks_succeed_without_the_sandbox(hostile: Project, fleet: Any) -> None:
     slug = hostile.ps()["web.1"]["slug"]
+    # What clone makes outside of a sandbox is not ours to end; that namespaces can be made, unshare shows.
     script = f"cat /srv/dyno/hostile/{slug}*/attacks.rb > /tmp/attacks.rb; cd /tmp; "
-    script += "runuser -u deploy -- ruby /tmp/attacks.rb; rm -rf /tmp/attacks.rb /tmp/attack-*"
+    script += "SPARE=clone runuser -u deploy -- ruby /tmp/attacks.rb; rm -rf /tmp/attacks.rb /tmp/attack-*"
     lines = fleet.exec("grid-1", "sh", "-c", script, check=False).stdout.splitlines()
     assert set(SEEN) <= set(lines), lines
 
@@ -242,8 +300,11 @@ def test_what_a_dyno_may_see(hostile: Project) -> None:
       require "etc"; require "socket"; require "tempfile"; require "open3"
       puts File.read("/proc/cpuinfo")[/^processor/], File.read("/proc/meminfo")[/^MemTotal/], File.read("/proc/loadavg")[/^\\d/] && "load"
       puts Process.uid.positive?, Etc.nprocessors.positive?, Socket.gethostname.size.positive?
+      puts Socket.new(:INET, :STREAM).tap { |one| one.listen(1) }.local_address.ip_port > 1024 # the kernel chooses it
+      File.write("/tmp/a", ""); Dir.mkdir("/tmp/b"); File.rename("/tmp/a", "/tmp/b/a")
+      UNIXServer.open("\\0own") { UNIXSocket.new("\\0own").close }
       puts Addrinfo.tcp("localhost", 80).ip?, Tempfile.create { |file| file.write("x") }, `echo shell`
       puts UNIXServer.open("/tmp/socket") { "unix" }, Process.clock_gettime(Process::CLOCK_MONOTONIC).positive?
     """
     said = hostile.dynoctl("run", "ruby", "-e", program).stdout.split()
-    assert " ".join(said) == "processor MemTotal load true true true true 1 shell unix true"
+    assert " ".join(said) == "processor MemTotal load true true true true true 1 shell unix true"

@@ -94,6 +94,17 @@ def test_a_stranger_plans(app: Project, stranger: Project) -> None:
     app.settled()
 
 
+def test_doctor_says_that_the_program_is_another_one(app: Project, fleet: Any) -> None:
+    """As after an upgrade, or a change of the manifest that the program knows of."""
+    assert f"ok       observer  {PROGRAM} is up to date" in app.dynoctl("doctor", code=None).stdout
+    app.manifest["env"]["PLAIN"] = "more"
+    assert f"warning  observer  {PROGRAM} is of another dynoctl" in app.dynoctl("doctor", code=None).stdout
+    del app.manifest["env"]["PLAIN"]
+    with changed(fleet, ON, f"cp -a {PROGRAM} /root/kept; echo : >> {PROGRAM}", f"mv /root/kept {PROGRAM}"):
+        said = app.dynoctl("doctor", code=1).stdout
+    assert f"failed   observer  no sudo rule has the digest of {PROGRAM}" in said
+
+
 @pytest.mark.parametrize(
     "argv",
     [

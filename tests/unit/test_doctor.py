@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import subprocess
 
 import pytest
 
-from infra.ops import server_checks, system_findings
+from infra.ops import observer_program, server_checks, system_findings
 from infra.ops.doctor import Report
 from infra.ops.finding import Finding
 from infra.ops.server_checks import MIB, Checkup, Disk, Packages
@@ -99,13 +101,35 @@ def test_each_set_up_is_said_with_what_to_do() -> None:
 def test_the_script_prints_what_is_parsed() -> None:
     text = subprocess.run(
         ["sh", "-s"],
-        input=observation({"checkup": server_checks.fragment()}, "N"),
+        input=observation({"checkup": server_checks.fragment("shop")}, "N"),
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     found = server_checks.parse(sections(text, "N")["checkup"][1])
     assert found.memory > 100 and {disk.path for disk in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
+
+
+OURS, OTHER = (hashlib.sha256(text).digest() for text in (b"program", b"other"))
+
+
+@pytest.mark.parametrize(
+    ("installed", "rules", "result"),
+    [
+        (None, (), None),
+        (OURS, (base64.b64encode(OURS).decode(),), "ok"),
+        (OURS, (base64.b64encode(OTHER).decode(), OURS.hex()), "ok"),
+        (OURS, (), "failed"),
+        (OURS, (base64.b64encode(OTHER).decode(), "no digest"), "failed"),
+        (OTHER, (base64.b64encode(OURS).decode(),), "failed"),
+        (OTHER, (base64.b64encode(OTHER).decode(),), "warning"),
+    ],
+)
+def test_the_program_of_read_only_logins(installed: bytes | None, rules: tuple[str, ...], result: str | None) -> None:
+    """After an upgrade it is that of the version before, and the plan of a pull request is made with it."""
+    said = "" if installed is None else f"observer {installed.hex()}\n" + "".join(f"rule {rule}\n" for rule in rules)
+    found = observer_program.examine("shop", server_checks.parse(SAID + said), lambda: "program")
+    assert (None if found is None else found[0]) == result
 
 
 def test_findings_are_shown_with_their_hints_and_no_escapes() -> None:

@@ -57,7 +57,15 @@ def test_reachable_routers_are_switched_if_another_one_is_unreachable(
     (tmp_path / "dyno.yaml").write_text(MANIFEST)
     model = read(tmp_path / "dyno.yaml", None)
     alone = maintenance.switch(model, Everything(), maintenance.PAGE)
-    assert set(alone) == {"grid-1", "grid-2", "grid-3"}, "the others are known from grid-2 alone"
+    # The others are known from grid-2 alone: they are named, and not logged in to.
+    assert {name for name, error in alone.items() if error is None} == {"grid-2", "grid-3"}
+    for name in ("left", "reused", "gone"):
+        assert str(alone[name]) == (
+            f"{name} ({CONNECTIONS[name]['host']}) may route to shop, and is known from grid-2 alone: it is not logged "
+            "in to, and not switched"
+        )
+    assert set(alone) == {"grid-1", "grid-2", "grid-3", "left", "reused", "gone"}
+    assert {session.name for session in opened} == {"grid-2", "grid-3"}
     opened.clear()
     errors = maintenance.switch(model, Everything(), maintenance.PAGE, history=CONNECTIONS)
     assert {name: str(error) for name, error in errors.items()} == {

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -324,6 +325,13 @@ def test_a_table_of_a_server_is_not_trusted(source: Path) -> None:
     tree = scan(source)
     made = assign(tree.digest, tree.entries, NO_TIMES, NOW)
     assert file_times.parse(tree.digest, file_times.render(made), NOW) == made and len(made.by_key) == len(tree.entries)
+
+
+def test_what_a_builder_made_is_not_used_for_another_one(tmp_path: Path) -> None:
+    """A server that is compromised chooses the slug. Whoever no longer builds there is rid of what it made."""
+    work = app_build.Build("shop", scan(make(tmp_path / "app")), ("true",), {})
+    digests = {replace(work, builder=builder).digest for builder in ("", "grid-1", "grid-2")}
+    assert len(digests) == 3 and work.digest in digests
 
 
 def test_files_of_killed_builds_are_removed(source: Path, tmp_path: Path, mksquashfs: object) -> None:

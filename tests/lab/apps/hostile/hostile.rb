@@ -8,6 +8,7 @@ class Hostile
       case env["PATH_INFO"]
       when "/attacks" then JSON.generate(Attacks.run)
       when "/shut-at-exit" then at_exit { shut } && "later"
+      when "/daemon" then Process.detach(fork { Process.daemon; exec("sleep", env["QUERY_STRING"]) }) && "started"
       when "/drop" then listening { |socket| socket.setsockopt(:IP, IP_MINTTL, 255) } && "dropped"
       else "hostile #{ENV["DYNO"]} #{ENV["WORD"]}\n"
       end
