@@ -25,6 +25,7 @@ from providers.credentials import CredentialFiles
 from providers.desired import AppRelease, candidate_unit, release_unit, resources
 from providers.directory import Directory
 from providers.env_file import EnvFile
+from providers.journal import Journal
 from providers.launch_file import LaunchFile
 from providers.leftover import Leftover
 from providers.mount import Mount
@@ -56,6 +57,7 @@ class Everything:
         Directory(),
         Volume(),
         Slice(),
+        Journal(),
         SlugProvider(),
         Mount(),
         LaunchFile("rackup"),

@@ -19,6 +19,7 @@ from providers import (
     directory,
     dyno_unit,
     env_file,
+    journal,
     launch_file,
     mount,
     package,
@@ -74,6 +75,7 @@ def _server(release: AppRelease, server: str, *, web: bool) -> list[Resource]:
     made += [
         Resource(server, "directory", paths.APP_DIRECTORY, directory.desired()),
         Resource(server, "slice", release.app, slice_.desired()),
+        Resource(server, journal.Journal.kind, release.app, journal.desired()),
         Resource(server, "slug", name, slug.desired(digest), local=release.slug.image),
         Resource(server, "mount", name, mount.desired(release.app, digest)),
     ]

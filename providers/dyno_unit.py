@@ -136,6 +136,7 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
     own = {"TemporaryFileSystem": "\n".join(temporary)} if temporary else {}
     return {
         "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
+        "Service.LogNamespace": naming.log_namespace(dyno.app),
         "Service.WorkingDirectory": paths.APP_DIRECTORY,
         "Service.Environment": "\n".join(ini.environment(name, environment[name]) for name in sorted(environment)),
         "Service.EnvironmentFile": env_file,
@@ -191,6 +192,7 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.User": user,
         "Service.Group": user,
         "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
+        "Service.LogNamespace": naming.log_namespace(dyno.app),
         "Service.MemoryMax": str(READY_MEMORY),
         "Service.RemainAfterExit": "yes",
         "Service.TimeoutStartSec": str(dyno.deadline),

@@ -66,7 +66,17 @@ def commands(
     if mark:
         last = f"{name}.ended"
         write.append(files.write(_file(last), ini.render(ended(name, mark)), "0644", label="write the unit"))
-    argv = ("sh", "-c", _RUN, "one-off", name, last, secret, credentials_directory(name))
+    argv = (
+        "sh",
+        "-c",
+        _RUN,
+        "one-off",
+        name,
+        last,
+        secret,
+        credentials_directory(name),
+        naming.log_namespace(scope.app),
+    )
     return (*write, Command(argv, timeout=timeout + 30, label=label))
 
 
@@ -167,12 +177,12 @@ clean() {
   rm -rf "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables" "$given"
   systemctl reset-failed "$unit" "$last" 2>/dev/null
 }
-unit=$1.service last=$2.service variables=$3 given=$4 identifier=$1
+unit=$1.service last=$2.service variables=$3 given=$4 namespace=$5 identifier=$1
 trap clean EXIT
 systemctl daemon-reload
 since=$(date +%s)
 systemctl start "$last" 2>/dev/null; status=$?
-journalctl --sync 2>/dev/null
-journalctl -q --no-pager -o cat -n 40 --since="@$since" -u "$unit" -t "$identifier"
+journalctl --namespace="$namespace" --sync 2>/dev/null
+journalctl -q --no-pager --namespace="$namespace" -o cat -n 40 --since="@$since" -u "$unit" -t "$identifier"
 [ $status -eq 0 ]
 """

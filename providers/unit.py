@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import drop_ins, files, ini, listeners, shown
+from providers import drop_ins, files, ini, journal, listeners, shown
 from providers.base import Base
 
 LONGEST_TIME = 100
@@ -173,9 +173,7 @@ class Unit(Base):
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        return Command(
-            ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), label="read its journal"
-        )
+        return journal.last_start(scope.app, f"{unit}.service", f"{unit}-ready.service")
 
 
 def _stop_timeout(attributes: Attributes | None) -> int:
@@ -282,18 +280,6 @@ exec systemctl restart "$@"
 _END = """\
 systemctl stop "$1.service" "$1-ready.service" 2>/dev/null
 ! systemctl is-active -q "$1.service" || { echo "$1.service still runs"; exit 1; }
-"""
-
-# Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
-_JOURNAL = """\
-journalctl --sync 2>/dev/null
-for unit; do
-  id=$(systemctl show -p InvocationID --value "$unit")
-  restarts=$(systemctl show -p NRestarts --value "$unit")
-  # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
-  if [ "${restarts:-0}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
-  elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
-done
 """
 
 

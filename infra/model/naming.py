@@ -35,6 +35,11 @@ def user_name(app: str, dyno: str) -> str:
     return f"dyno-{app}-{type_}-{number}"
 
 
+def log_namespace(app: str) -> str:
+    """The namespace of the app's journal: ``journalctl --namespace=dyno-shop``."""
+    return f"dyno-{app}"
+
+
 def gecos(app: str, dyno: str) -> str:
     """The GECOS field that marks a unix user as managed."""
     return f"dynoctl {app} {dyno}"

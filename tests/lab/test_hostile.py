@@ -34,6 +34,31 @@ ALONE = [
 ]
 """A worker without a network that tries what it reaches."""
 
+FLOOD = """
+  log = Socket.new(:UNIX, :DGRAM).tap { |one| one.connect(Addrinfo.unix("/run/systemd/journal/socket")) }
+  20.times do
+    memory = IO.for_fd(syscall(319, "flood", 2), "r+b")  # memfd_create
+    data = Random.bytes(3 << 20)
+    memory.write("MESSAGE\\n", [data.bytesize].pack("Q<"), data, "\\n")
+    memory.flush
+    memory.fcntl(1033, 15)  # journald takes only what is sealed
+    log.sendmsg("", 0, nil, Socket::AncillaryData.unix_rights(memory))
+  end
+  puts "flooded"
+"""
+"""Sends 60 MiB to the journal in a few messages, which no limit on the number of lines holds up."""
+
+SMALL = """
+  mkdir -p /etc/systemd/journald@small.conf.d
+  printf '[Journal]\\nSystemMaxUse=32M\\nRuntimeMaxUse=32M\\n' > /etc/systemd/journald@small.conf.d/size.conf
+  systemd-run -q --wait -p LogNamespace=small echo kept
+  systemd-run -q --wait -p LogNamespace=small ruby -rsocket -e "$1"
+  journalctl --namespace=small --sync
+  journalctl --namespace=small -q -o cat | grep -ac kept
+  rm -rf /etc/systemd/journald@small.conf.d /var/log/journal/*.small
+"""
+"""Floods a journal of the size that the server's own has in the lab."""
+
 SEEN = (
     "call memfd_secret",
     "socket of family 16",
@@ -132,7 +157,7 @@ def test_the_words_of_a_command_are_not_shown(hostile: Project, fleet: Any) -> N
     eventually(lambda: "up" in hostile.dynoctl("logs", "-d", name.stdout.strip()).stdout)
     shown = fleet.exec("grid-1", "systemctl", "show", unit).stdout
     assert "DYNOCTL_COMMAND" in shown and word not in shown
-    script = f"journalctl -q --no-pager -u {unit}; grep -rs {word} /run/systemd /run/dynoctl* && echo found"
+    script = f"journalctl -q --no-pager --namespace=+dyno-hostile -u {unit}; grep -rs {word} /run/systemd /run/dynoctl* && echo found"
     assert word not in fleet.exec("grid-1", "sh", "-c", script, check=False).stdout
     # Of the processes, only the command itself has it, and no dyno sees that.
     lines = f"for file in /proc/[0-9]*/cmdline; do grep -qs {word[:-1]}[{word[-1]}] $file && echo $file; done"
@@ -183,11 +208,32 @@ def test_what_an_app_says_of_itself_is_not_believed(hostile: Project, fleet: Any
       puts "said"
     """
     assert hostile.dynoctl("run", "ruby", "-e", program).stdout == "said\n"
-    fleet.exec("grid-1", "journalctl", "--sync")
+    fleet.exec("grid-1", "journalctl", "--namespace=dyno-hostile", "--sync")
     assert "forged" not in hostile.dynoctl("logs", "-d", "web.1", "-n", "1000").stdout
     assert "forged" not in hostile.dynoctl("logs", "-t", "web", "-n", "1000").stdout
     drifted = hostile.dynoctl("drift", code=None)
     assert "6.6.6.6" not in drifted.stdout + drifted.stderr
+
+
+def test_a_flood_of_the_journal_drops_no_line_of_others(hostile: Project, fleet: Any, tmp_path: Any) -> None:
+    """Neither of another app nor of the server. The same flood in a journal of their own would."""
+    framework = hostile.manifest["framework"]
+    other = Project(tmp_path, fleet, "other", APPS / "hostile", framework=framework)
+    other.manifest["servers"] = hostile.manifest["servers"]
+    word = secrets.token_hex(8)
+    dyno = ("--unit=dyno-other-worker-1", "--slice=dyno-other.slice", "-p", "LogNamespace=dyno-other")
+    fleet.exec("grid-1", "systemd-run", "-q", "--wait", *dyno, "echo", f"other {word}")
+    fleet.exec("grid-1", "logger", f"server {word}")
+    assert hostile.dynoctl("run", "ruby", "-rsocket", "-e", FLOOD).stdout == "flooded\n"
+    fleet.exec("grid-1", "sh", "-c", "journalctl --namespace=dyno-hostile --sync; journalctl --sync")
+    size = fleet.exec("grid-1", "sh", "-c", "du -cm /var/log/journal/*.dyno-hostile | tail -n 1 | cut -f 1").stdout
+    assert 60 < int(size) <= 260, "all of it arrived, in the journal of the app"
+    assert f"app[worker.1]: other {word}\n" in other.dynoctl("logs").stdout
+    assert f"server {word}" in fleet.exec("grid-1", "journalctl", "-q", "-o", "cat").stdout
+    assert "hostile" in hostile.dynoctl("logs", "-t", "web", "-n", "1000").stdout
+    fleet.exec("grid-1", "journalctl", "-q", "--namespace=dyno-hostile", "--rotate", "--vacuum-size=8M")
+    fleet.exec("grid-1", "sh", "-c", "rm -rf /var/log/journal/*.dyno-other")
+    assert fleet.exec("grid-1", "sh", "-c", SMALL, "small", FLOOD, check=False).stdout == "0\n"
 
 
 def units(hostile: Project, fleet: Any) -> dict[str, str]:
