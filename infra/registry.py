@@ -38,6 +38,7 @@ from providers.slice import Slice
 from providers.slug import Slug as SlugProvider
 from providers.slug import name as slug_name
 from providers.socket import Socket
+from providers.tmp import Tmp
 from providers.unit import Unit, texts
 from providers.user import User
 from providers.volume import Volume
@@ -65,6 +66,7 @@ class Everything:
         User(),
         EnvFile(),
         CredentialFiles(),
+        Tmp(),
         Socket(),
         Unit(),
         Schedule(),

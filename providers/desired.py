@@ -27,6 +27,7 @@ from providers import (
     schedule,
     slug,
     socket,
+    tmp,
     user,
     volume,
 )
@@ -109,6 +110,8 @@ def unit(release: AppRelease, dyno: Dyno, argv: tuple[str, ...]) -> dyno_unit.Dy
         },
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=dyno_type.stop_timeout or stop,
+        tmp=dyno_type.tmp,
+        shm=dyno_type.shm,
         network=sandbox.network(dyno_type.network, metadata=dyno_type.metadata, ports=dyno_type.bind),
         ruby=stack.program,
         health=release.rollout.health,
@@ -135,6 +138,7 @@ def _dyno(release: AppRelease, dyno: Dyno) -> list[Resource]:
     settings = unit(release, dyno, argv)
     made = [
         Resource(dyno.server, "user", name, user.desired(release.app, dyno.name), dyno.name),
+        Resource(dyno.server, tmp.Tmp.kind, name, tmp.desired(release.app, dyno.name, settings.tmp), dyno.name),
         Resource(dyno.server, "env_file", name, env_file.desired(release.environments[type_]), dyno.name),
     ]
     if release.credentials:

@@ -10,6 +10,8 @@ DYNO = "X-Dynoctl-Dyno"
 LISTEN = "X-Dynoctl-Listen"
 PORT = "X-Dynoctl-Port"
 CPU = "X-Dynoctl-Cpu"
+TMP = "X-Dynoctl-Tmp"
+"""The size of a dyno's /tmp in bytes. A one-off dyno that is like it has one of its own."""
 SCHEDULE = "X-Dynoctl-Schedule"
 """The schedule of a unit; absent for dynos that run permanently."""
 

@@ -71,6 +71,16 @@ _PRIVATE = (
 )
 _LOCAL = " ".join(_PRIVATE)
 
+
+def temporary(shm: int = 64 << 20) -> str:
+    """The value of ``TemporaryFileSystem=``. ``shm`` is the size of /dev/shm in bytes; the server's is writable by all
+    users."""
+    return (
+        f"/dev/shm:rw,nosuid,nodev,noexec,size={shm},mode=1777\n"  # noqa: S108  # a tmpfs of its own
+        f"{_RUN_SYSTEMD}:ro,nosuid,nodev,noexec,size=64k,mode=0755"
+    )
+
+
 SANDBOX: dict[str, str] = {
     "NoNewPrivileges": "yes",
     "CapabilityBoundingSet": "",
@@ -104,9 +114,7 @@ SANDBOX: dict[str, str] = {
     "KeyringMode": "private",
     # A memory dump has secrets of the app, and the server may keep it, readable by the next owner of the uid.
     "LimitCORE": "0",
-    # A private /dev/shm: the server's is writable by all users.
-    "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777\n"  # noqa: S108  # a tmpfs of its own
-    f"{_RUN_SYSTEMD}:ro,nosuid,nodev,noexec,size=64k,mode=0755",
+    "TemporaryFileSystem": temporary(),
     "BindReadOnlyPaths": " ".join(_KEPT),
     "InaccessiblePaths": "\n".join(_HIDDEN),
     "UMask": "0077",
