@@ -28,8 +28,9 @@ demo: system $(VENV)/.done  ## Boot 3 servers, plan, apply, and send requests to
 	@.ci/demo $(DYNOCTL)
 
 test: system $(VENV)/.done lint docs wheel  ## Run lint, type checks, the docs build, the wheel check and all tests, including those on lab servers
-	@.ci/packages chromium curl openssh-server
-	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/unit tests/golden tests/simulation tests/fuzz tests/agreement tests/lab
+	@.ci/packages chromium curl openssh-server fish tcsh zsh
+	@# The files that wait for servers go first, each whole on one worker, whose others then fill the gaps.
+	$(PY) -m pytest -q -n $(LABS) --dist loadfile --no-loadscope-reorder tests/lab tests/unit tests/golden tests/simulation tests/fuzz tests/agreement
 
 unit: $(VENV)/.done  ## Run the unit, golden and simulation tests, which need no servers
 	$(PY) -m pytest -q -n auto tests/unit tests/golden tests/simulation tests/fuzz
@@ -42,7 +43,7 @@ coverage: $(VENV)/.done  ## Measure the branch coverage of the unit, golden and 
 	@printf 'Total coverage of the unit, golden and simulation tests, in %%: '; $(PY) -m coverage report --format=total
 
 agreement: $(VENV)/.done  ## Compare ignore rules, schedules, URLs and logins with git, systemd, Ruby, libpq and OpenSSH
-	@.ci/packages git systemd ruby ruby-pg openssh-client openssh-server
+	@.ci/packages git systemd ruby ruby-pg ruby-redis openssh-client openssh-server fish tcsh zsh
 	$(PY) -m pytest -q tests/agreement
 
 lint: $(VENV)/.done  ## Run ruff and mypy

@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
+from infra.manifest.cron import problem
 from infra.manifest.model import Manifest
 from infra.manifest.references import located, secret_files
+from infra.manifest.variables import refused
 from infra.model import paths
 from infra.model.command_line import argv
 from infra.model.formation import Formation
-from infra.model.provider import Provider, Scope
+from infra.model.provider import Brief, Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
 from infra.model.stack import Progress, Slug, Stack, Trial
@@ -45,8 +47,11 @@ from providers.volume import Volume
 from stacks import detect
 from stacks.contract import Inherited, StackError, Unix
 from stacks.launch import launch
+from stacks.manifest_text import app_name, notes_of, render
 from stacks.requirement import satisfies
-from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS, app_name, render
+from stacks.sources import heroku
+from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS
+from stacks.suggestion import Rules
 
 
 class Everything:
@@ -78,6 +83,10 @@ class Everything:
     def headlines(self) -> dict[str, Sequence[str]]:
         """The attributes to show for a new resource, by kind."""
         return {provider.kind: provider.headline for provider in self.providers}
+
+    def briefs(self) -> dict[str, Brief]:
+        """What is worth a line of the plan on one screen, by kind."""
+        return {provider.kind: provider.brief for provider in self.providers}
 
     def stack(self, manifest: Manifest) -> Stack:
         try:
@@ -198,7 +207,11 @@ class Everything:
     def sweep(self, app: str, *, stop: bool = False) -> Command:
         return one_off.sweep(app, stop=stop)
 
-    looked_at: Sequence[str] = (*detect.FILES, *(f"{name}/" for name in detect.DIRECTORIES))
+    looked_at: Sequence[str] = detect.FILES
+
+    platforms: Sequence[str] = detect.PLATFORMS
+
+    outputs: Mapping[str, Sequence[str]] = {heroku.Heroku.name: (heroku.CONFIG, heroku.PS)}
 
     slugignore = SLUGIGNORE
 
@@ -210,12 +223,18 @@ class Everything:
     def app_name(self, directory: str) -> str:
         return app_name(directory)
 
-    def found(self, texts: Mapping[str, str], name: str) -> str | None:
-        app = detect.detect(texts)
+    def found(self, texts: Mapping[str, str], name: str, platform: str) -> str | None:
+        app = detect.detect(texts, platform, Rules(refused, problem))
         return None if app is None else render(app, name, ready=False)
 
     def starter(self, framework: str, name: str) -> str:
         return render(STARTERS[framework], name, ready=True)
+
+    def notes(self, text: str) -> Sequence[str]:
+        return notes_of(text)
+
+    def unusable(self, name: str, text: str) -> str:
+        return heroku.problem(name, text)
 
 
 def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRelease:

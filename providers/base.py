@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from infra.model.provider import Scope
+from infra.model.provider import Brief, Scope
 from infra.model.resource import Attributes, Change, Command, Effect
 
 CUT_OFF = "left by an apply that was cut off"
@@ -15,6 +15,7 @@ class Base:
     """The parts of a provider that only some resource types override."""
 
     headline: Sequence[str] = ()
+    brief = Brief()
     first = False
     last = False
     alone = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.model import naming, paths
-from infra.model.provider import Fragment, Scope
+from infra.model.provider import Brief, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
 from infra.sensitive import Sensitive, reveal
 from providers import files
@@ -17,6 +17,7 @@ Credentials = Mapping[str, str | Sensitive]
 class CredentialFiles(Base):
     kind = "credentials"
     headline = ("files",)
+    brief = Brief(named=("files",))
 
     def observe(self, scope: Scope) -> Fragment:
         salt_file = f"{paths.home(scope.app)}/salt"

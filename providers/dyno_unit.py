@@ -190,7 +190,9 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         return f"+{SYSTEMCTL} set-property --runtime {unit} CPUQuota={percent.replace('%', '%%')}"
 
     steady, boot = set_quota(percent(dyno.cpu)), set_quota(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
-    poll = [dyno.ruby, "--disable=gems", "-rsocket", "-rio/wait", "-e", _POLL, dyno.listen, str(dyno.port)]
+    # An IPv6 address has brackets in the Host header (RFC 3986, 3.2.2).
+    ask = _POLL.replace("Host: #{host}", "Host: [#{host}]") if ":" in dyno.listen else _POLL
+    poll = [dyno.ruby, "--disable=gems", "-rsocket", "-rio/wait", "-e", ask, dyno.listen, str(dyno.port)]
     poll += health_arguments(dyno.health)
     settings = {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} {'answers' if dyno.port else 'stays up'}",

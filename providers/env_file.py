@@ -9,7 +9,7 @@ from functools import partial
 
 from infra.errors import DynoctlError
 from infra.model import naming, paths
-from infra.model.provider import Fragment, Scope
+from infra.model.provider import Brief, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
 from infra.sensitive import Sensitive, reveal
 from providers import files
@@ -21,6 +21,7 @@ Variables = Mapping[str, str | Sensitive]
 class EnvFile(Base):
     kind = "env_file"
     headline = ("mode", "variables")
+    brief = Brief(named=("variables",))
 
     def observe(self, scope: Scope) -> Fragment:
         wanted = "".join(

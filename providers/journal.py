@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.model import naming
+from infra.model import job_failure, naming
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
 from providers import files, ini
@@ -92,16 +92,17 @@ journalctl -q --namespace="$1" --vacuum-size="$2" 2>/dev/null
 
 
 # Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
-_LAST_START = """\
-namespace=$1; shift
-read_log() { journalctl -q --no-pager -o cat --namespace="+$namespace" "$@"; }
+_LAST_START = f"""\
+{job_failure.SAID}namespace=$1; shift
+read_log() {{ journalctl -q --no-pager -o cat --namespace="+$namespace" "$@"; }}
 journalctl --namespace="$namespace" --sync 2>/dev/null; journalctl --sync 2>/dev/null
 for unit; do
   id=$(systemctl show -p InvocationID --value "$unit")
   restarts=$(systemctl show -p NRestarts --value "$unit")
   # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
-  if [ "${restarts:-0}" != 0 ]; then read_log -n 40 "_SYSTEMD_UNIT=$unit"
+  if [ "${{restarts:-0}}" != 0 ]; then read_log -n 40 "_SYSTEMD_UNIT=$unit"
   elif [ -n "$id" ]; then read_log -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
+  [ "$(systemctl show -p Result --value "$unit")" = success ] || said_of "$unit" 3
 done
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from infra.model import naming, paths
+from infra.model import job_failure, naming, paths
 from infra.model.provider import Scope
 from infra.model.resource import Command
 from infra.model.sandbox import HELPER
@@ -186,14 +186,14 @@ done
 """
 
 # Only log lines since the start are printed, not those of an earlier unit.
-_RUN = """\
-clean() {
+_RUN = f"""\
+{job_failure.SAID}clean() {{
   # Its requests are not needed any more, and an app server may be slow to stop.
   systemctl kill -s KILL "$unit" 2>/dev/null; systemctl stop "$unit" 2>/dev/null
   rm -rf "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables" "$given"
-  systemctl stop "${mount##*/}" 2>/dev/null; rm -f "$mount"; rmdir "$tmp" "${tmp%/*}" "${tmp%/*/*}" 2>/dev/null
+  systemctl stop "${{mount##*/}}" 2>/dev/null; rm -f "$mount"; rmdir "$tmp" "${{tmp%/*}}" "${{tmp%/*/*}}" 2>/dev/null
   systemctl reset-failed "$unit" "$last" 2>/dev/null
-}
+}}
 unit=$1.service last=$2.service variables=$3 given=$4 namespace=$5 mount=$6 tmp=$7 identifier=$1
 trap clean EXIT
 systemctl daemon-reload
@@ -201,5 +201,5 @@ since=$(date +%s)
 systemctl start "$last" 2>/dev/null; status=$?
 journalctl --namespace="$namespace" --sync 2>/dev/null
 journalctl -q --no-pager --namespace="$namespace" -o cat -n 40 --since="@$since" -u "$unit" -t "$identifier"
-[ $status -eq 0 ]
+[ $status -eq 0 ] || {{ said_of "$unit"; [ "$last" = "$unit" ] || said_of "$last"; exit 1; }}
 """

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from infra.manifest.model import Router as RouterConfig
 from infra.model import answer, naming, paths, routing
-from infra.model.provider import Dyno, Fragment, Scope
+from infra.model.provider import Brief, Dyno, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Resource, fingerprint
 from infra.model.target import host_port
 from infra.sensitive import Sensitive, reveal
@@ -22,6 +22,7 @@ class Router(Base):
     kind = "router"
     last = True
     headline = ("kind", "hosts", "http", "https", "upstreams")
+    brief = Brief(shown=("kind", "hosts"))
 
     def observe(self, scope: Scope) -> Fragment:
         kept = paths.salt(scope.app)

@@ -9,7 +9,7 @@ from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Found
 from infra.model.sandbox import HELPER
-from providers import credentials, drop_ins, files, ini, shown, timer_moves, unit
+from providers import briefs, credentials, drop_ins, files, ini, shown, timer_moves, unit
 from providers.base import Base
 from providers.dyno_unit import DynoUnit, exec_line, file_systems, in_service, inside, percent
 
@@ -25,6 +25,7 @@ class Schedule(Base):
     kind = "schedule"
     alone = True
     headline = ("timer.Timer.OnCalendar", "unit.Service.ExecStart", "unit.Service.TimeoutStartSec", "state")
+    brief = briefs.SCHEDULE
 
     def observe(self, scope: Scope) -> Fragment:
         values = {"prefix": f"dyno-{scope.app}-", "mark": naming.SCHEDULE, "shown": _SHOWN}

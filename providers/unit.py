@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import drop_ins, files, ini, journal, listeners, shown
+from providers import briefs, drop_ins, files, ini, journal, listeners, shown
 from providers.base import Base
 
 LONGEST_TIME = 100
@@ -39,6 +39,7 @@ class Unit(Base):
         "enabled",
         "state",
     )
+    brief = briefs.DYNO
 
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.model import naming, paths
-from infra.model.provider import Fragment, Scope
+from infra.model.provider import Brief, Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
 from infra.model.volume import volume_name, volume_path
 from providers.base import Base
@@ -27,6 +27,7 @@ def group(app: str) -> str:
 class Volume(Base):
     kind = "volume"
     headline = ("mode", "owner")
+    brief = Brief(shown=("mode", "owner"))
 
     def observe(self, scope: Scope) -> Fragment:
         return Fragment(_SCRIPT, {"root": f"{paths.VOLUMES}/{scope.app}"})

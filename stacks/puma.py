@@ -44,6 +44,8 @@ class Puma:
             "raise_exception_on_sigterm false",
             "log_requests false",
         ]
+        if not of("workers"):
+            lines.append(_END_WHILE_LOADING)
         if of("workers"):
             lines.append(f"worker_timeout {of('worker_timeout')}")
             lines.append(f"preload_app! {'true' if _value(self, options, 'preload') is True else 'false'}")
@@ -53,6 +55,18 @@ class Puma:
     def arguments(self, options: Mapping[str, Json], boot: Boot) -> tuple[str, ...]:
         """Binds on the command line, so that all dynos share a configuration file."""
         return ("-C", boot.config, "-e", boot.environment, *_listen(boot), boot.rackup)
+
+
+# Without workers, Puma handles TERM as soon as it has read its configuration, by telling its server to stop. While the
+# app loads there is no server yet: the signal is lost, and systemd kills the process when its time to stop is over.
+_END_WHILE_LOADING = """\
+Puma::Single.prepend(Module.new do
+  def stop_blocked
+    return super if @server&.thread
+    log "- Stopped while the app was loading"
+    exit!(0)
+  end
+end)"""
 
 
 def _listen(boot: Boot) -> tuple[str, ...]:

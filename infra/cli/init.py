@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from infra.errors import DynoctlError
 
 
 def register(app: typer.Typer) -> None:
@@ -21,13 +24,57 @@ def init(
     framework: Annotated[
         str | None, typer.Option("--framework", help="Create a new app. One of: rails, sinatra, rack", metavar="NAME")
     ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Where the app runs today. One of: heroku, kamal, fly, render, capistrano, app.json",
+            metavar="NAME",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Output of heroku config --json; - is stdin", metavar="FILE")
+    ] = None,
+    ps: Annotated[
+        Path | None, typer.Option("--ps", help="Output of heroku ps --json; - is stdin", metavar="FILE")
+    ] = None,
 ) -> None:
     """Create a new app with its dyno.yaml. If the directory already holds a Rails, Sinatra or Rack app, only a
-    matching dyno.yaml is created."""
-    from infra.ops.init import begin
+    matching dyno.yaml is created, from the files that say how the app runs today: Gemfile, Procfile, config/puma.rb,
+    and those of Kamal, Capistrano, Fly.io, Render, Heroku and Dokku. They are read, never run, and no secret of them
+    is written to dyno.yaml. What cannot be carried over is noted."""
+    from infra.cli import fail
+    from infra.ops.init import begin, origin_of
     from infra.registry import Everything
 
-    for name in begin(directory, framework, Everything()):
+    if config is not None and config == ps and str(config) == "-":
+        raise DynoctlError("--config and --ps cannot both be stdin", "write one of the outputs to a file")
+    everything = Everything()
+    texts = [("--config", _text(config)), ("--ps", _text(ps))]
+    begun = begin(directory, framework, everything, origin_of(platform, texts, everything))
+    for name in begun.files:
         typer.echo(f"+ {directory / name}")
+    for note in begun.notes:
+        fail.note(f"note: {note}")
     step = "" if directory == Path() else f"cd {directory}, "
-    typer.echo(f"\nNext: {step}add your servers to dyno.yaml, then: dynoctl validate, dynoctl plan, dynoctl apply.")
+    what = "check dyno.yaml" if begun.notes else "add your servers to dyno.yaml"
+    typer.echo(f"\nNext: {step}{what}, then: dynoctl validate, dynoctl plan, dynoctl apply.")
+
+
+def _text(file: Path | None) -> str | None:
+    """The text of a file, or of stdin for -. Raises DynoctlError if it cannot be read, or is too large."""
+    from infra.ops.init import LARGEST
+
+    if file is None:
+        return None
+    try:
+        if str(file) == "-":
+            data = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with file.open("rb") as stream:  # also a pipe: --config <(heroku config --json)
+                data = stream.read(LARGEST + 1)
+    except OSError as error:
+        raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
+    if len(data) > LARGEST:
+        raise DynoctlError(f"{file} is larger than 1 MiB")
+    return data.decode(errors="replace")

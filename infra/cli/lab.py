@@ -34,6 +34,15 @@ def up(
         int,
         typer.Option("--bare", min=0, max=8, help="Number of extra servers with only systemd and sshd", metavar="N"),
     ] = 0,
+    release: Annotated[
+        str,
+        typer.Option(
+            "--release",
+            help="Debian release of new servers; several, as in bookworm,trixie, in turn",
+            show_default="that of this machine",
+            metavar="NAMES",
+        ),
+    ] = "",
     install_packages: Annotated[
         bool, typer.Option("--install-packages", help="Install missing Debian packages with apt first")
     ] = False,
@@ -44,7 +53,7 @@ def up(
 
     needs.check(install=install_packages)
     try:
-        lab = fleet.up(name, servers, _note, bare)
+        lab = fleet.up(name, servers, _note, bare, [word for word in release.split(",") if word])
     except KeyboardInterrupt:
         _note(f"Interrupted. Run the command again to continue, or remove the lab: dynoctl lab down --name {name}")
         raise
@@ -95,7 +104,7 @@ def ssh(
     """Log in to a server with the OpenSSH client."""
     lab, command = _lab_with(server, name, command or [])
     argv = ["ssh", "-F", str(lab.path / "ssh_config"), server, *command]
-    os.execvp("ssh", argv)  # noqa: S606, S607  # becomes ssh, exit status and all
+    _become(argv)
 
 
 @app.command("exec", context_settings=PASS_ON)
@@ -109,7 +118,18 @@ def execute(
 
     lab, command = _lab_with(server, name, command or [])
     argv = [*lab_server.enter(lab, server), *(command or ["bash", "--login"])]
-    os.execvp(argv[0], argv)  # noqa: S606  # becomes the command, exit status and all
+    _become(argv)
+
+
+def _become(argv: list[str]) -> None:
+    """Replace this process with a program, exit status and all."""
+    from infra.errors import DynoctlError
+    from infra.manifest import programs
+
+    program = programs.find(argv[0])
+    if program is None:
+        raise DynoctlError(f"{argv[0]} not found", "dynoctl lab up --install-packages")
+    os.execv(program, argv)  # noqa: S606
 
 
 def _lab_with(server: str, name: str, command: list[str]) -> tuple[LabState, list[str]]:

@@ -25,7 +25,7 @@ DEFAULT = 100
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("logs", short_help="Show the output of the dynos, merged from all servers.")(logs)
+    app.command("logs", short_help="Show the output of dynos and routers, merged from all servers.")(logs)
 
 
 def logs(
@@ -42,7 +42,8 @@ def logs(
         ),
     ] = None,
     types: Annotated[
-        list[str] | None, typer.Option("--type", "-t", help="Show only this process type (repeatable)", metavar="TYPE")
+        list[str] | None,
+        typer.Option("--type", "-t", help="Show only this process type, or router (repeatable)", metavar="TYPE"),
     ] = None,
     dynos: Annotated[
         list[str] | None, typer.Option("--dyno", "-d", help="Show only this dyno (repeatable)", metavar="DYNO")
@@ -60,7 +61,8 @@ def logs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the output of the dynos, merged from all servers by time. Each line names its dyno."""
+    """Show the output of the dynos and the requests to the routers, merged from all servers by time. Each line names
+    its dyno, or router."""
     from datetime import datetime
 
     from infra import manifest
@@ -143,6 +145,7 @@ def _refuse_unknown(chosen: Wanted, model: Manifest, running: Collection[str]) -
     dynos = {f"{name}.{number}" for name, type_ in model.types.items() for number in range(1, type_.count + 1)}
     dynos |= set(running)
     types = {name.partition(".")[0] for name in dynos} | set(model.types)
+    types |= {"router"} if model.router is not None else set()
     for name in chosen.types:
         if name not in types:
             raise DynoctlError(f"no such process type: {name}", f"available: {', '.join(sorted(types))}")

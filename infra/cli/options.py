@@ -64,7 +64,10 @@ WithChanges = Annotated[
 ]
 OverRollback = Annotated[bool, typer.Option("--over-rollback", help="Release again what was rolled back from")]
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Skip the approval prompt")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Show every change with all attributes, and skipped lines of known_hosts"),
+]
 Message = Annotated[
     str, typer.Option("--message", "-m", help="Note to show in dynoctl releases and history", metavar="TEXT")
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,7 @@ from infra.cli.options import (
     TakeOver,
     Targets,
     Trusts,
+    Verbose,
     WithChanges,
     refuse_unwritable,
     refuse_without_effect,
@@ -47,7 +50,7 @@ def plan(
     refresh_only: Annotated[
         bool, typer.Option("--refresh-only", help="Show only what was changed by hand, like dynoctl drift")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")] = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,
@@ -146,4 +149,13 @@ def plan(
                 typer.echo(f"\nWrote the plan to {html}.")
             if out is not None:
                 typer.echo(f"\nSaved the plan. To apply exactly this plan: dynoctl apply {out}")
+            elif ready.plan.changes and not ready.plan.errors and not untrusted:
+                typer.echo(f"\nTo apply it: {_next(file, ready.plan.options)}")
         raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode, skip_unreachable=skip_unreachable))
+
+
+def _next(file: Path, options: Sequence[str]) -> str:
+    """The command that applies what was planned."""
+    words = ["dynoctl", "apply", *([] if file == Path("dyno.yaml") else ["-f", str(file)]), *options]
+    plain = all(re.fullmatch(r"[\w.,:=/@-]+", word, re.ASCII) for word in words)
+    return " ".join(words) if plain else "dynoctl apply, with the same options"

@@ -184,16 +184,30 @@ def note(text: str) -> None:
 
 
 def show(ready: Prepared, *, verbose: bool = False) -> None:
-    """Print the plan, and its errors on stderr."""
-    from infra.registry import Everything
-    from infra.views import plan_text
-    from infra.views.style import Style, wanted
+    """Print the plan, and its errors on stderr; with ``verbose`` also the lines of known_hosts that were skipped."""
+    from infra.remote import known_hosts
+    from infra.views.style import printable, wanted
 
-    typer.echo(plan_text.render(ready.plan, Everything().headlines(), Style(wanted(sys.stdout)), verbose=verbose))
+    for where, why in known_hosts.skipped() if verbose else ():
+        typer.echo(f"Note: {where}: {printable(why)}: the line is skipped.", err=True)
+    print_plan(ready.plan, verbose=verbose)
     if ready.plan.errors:
         from infra.views import diagnostics
 
         typer.echo(diagnostics.render(ready.plan.errors, color=wanted(sys.stderr)), err=True)
+
+
+def print_plan(plan: Plan, *, verbose: bool = False) -> None:
+    """Print a plan: on one screen, or all of it."""
+    from infra.registry import Everything
+    from infra.views import plan_screen, plan_text
+    from infra.views.style import Style, wanted
+
+    style = Style(wanted(sys.stdout))
+    if verbose:
+        typer.echo(plan_text.render(plan, Everything().headlines(), style, verbose=True))
+    else:
+        typer.echo(plan_screen.render(plan, Everything().briefs(), style))
 
 
 def exit_code(plan: Plan, *, detailed: bool, skip_unreachable: bool = False) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,16 +18,17 @@ def register(app: typer.Typer) -> None:
 
 def show(
     plan_file: Annotated[Path, typer.Argument(help="Plan saved by dynoctl plan --out", metavar="PLAN")],
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show every attribute of new resources")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every change, with all attributes")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,
 ) -> None:
     """Show a saved plan. No server is contacted."""
+    from infra.cli.session import print_plan
     from infra.engine import plan_file as saved_plan
     from infra.registry import Everything
     from infra.views import plan_document, plan_markdown, plan_text
-    from infra.views.style import Style, printable, wanted
+    from infra.views.style import printable
 
     if as_json and as_markdown:
         raise DynoctlError("--json and --markdown cannot be combined")
@@ -46,9 +46,8 @@ def show(
     if as_markdown:
         typer.echo(plan_markdown.render(plan, headlines), nl=False)
         return
-    typer.echo(plan_text.render(plan, headlines, Style(wanted(sys.stdout)), verbose=verbose))
+    print_plan(plan, verbose=verbose)
     made = printable(f"Made {saved.when} by {saved.who} from {saved.file}.")
-    options = saved.words()
-    if options:
-        typer.echo(printable(f"\nThe plan was made with {' '.join(options)}."))
+    if words := plan_text.options(plan):
+        typer.echo(printable(f"\n{words}"))
     typer.echo(f"\n{made} To apply exactly this plan: dynoctl apply {plan_file}")

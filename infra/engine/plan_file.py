@@ -78,16 +78,6 @@ class Saved:
         )
         return {name: getattr(self, name) for name in names}
 
-    def words(self) -> list[str]:
-        """The options with which a plan does more, as they are given: whoever reviews it must see them."""
-        lists = {"trust": self.trust, "evacuate": self.evacuate}
-        switches = ("force", "take_over", "over_rollback", *(("with_changes",) if self.evacuate else ()))
-        return [
-            *(["--destination", str(self.destination)] if self.destination is not None else []),
-            *(word for name, values in lists.items() for value in sorted(values) for word in (f"--{name}", value)),
-            *(f"--{name.replace('_', '-')}" for name in switches if getattr(self, name)),
-        ]
-
 
 def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
     """Write a plan to a file that only its owner can read. Raises DynoctlError."""

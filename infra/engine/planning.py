@@ -259,6 +259,7 @@ def _without(files: Sequence[str]) -> str:
 def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:
     """The plan with its release: a new one if it runs something else, otherwise the one that it continues."""
     text = content(inputs.body)
+    plan = replace(plan, running=release.current(releases))
     # An unfinished release is continued if it is to run the same; otherwise it is ignored.
     going_on = release.in_force(releases) if inputs.request.running else None
     candidates = (going_on, release.newest(releases), release.current(releases))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from infra.engine import lost_servers, other_manifests
+from infra.engine import lost_servers, other_manifests, plan_options
 from infra.engine.apply import StalePlan
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
@@ -29,6 +29,7 @@ from infra.model.text import quantity
 from infra.remote import session as ssh
 from infra.remote.parallel import each, meanwhile
 from infra.sensitive import Sensitive
+from infra.slug.commit import changed_since
 from infra.slug.image import sha256_of
 from infra.state.release_body import Stored, pack
 from infra.state.vouching import ENOUGH
@@ -98,7 +99,10 @@ def prepare(
             unseen=departed.remarks,
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
-        return Prepared(**vars(inputs), plan=plan(inputs))
+        made = replace(plan(inputs), options=plan_options.words(request, manifest.destination))
+        if made.fresh and made.running is not None and stored is None:
+            made = replace(made, source=changed_since(manifest.app.source, made.running.commit))
+        return Prepared(**vars(inputs), plan=made)
     except BaseException:
         fleet.close()
         raise

@@ -86,9 +86,10 @@ class Observer:
 
     def look(self, server: Observable) -> Observed:
         """Observe a server in one round trip. Raises Unreachable, or InvalidAnswer."""
-        return self._parse(server.name, server.observe(self._fragments))
+        return self.read(server.name, server.observe(self._fragments))
 
-    def _parse(self, server: str, parts: Sections) -> Observed:
+    def read(self, server: str, parts: Sections) -> Observed:
+        """What the sections of an answer say; there may be others among them. Raises InvalidAnswer."""
         try:
             with reading(server):
                 facts = server_facts.parse(_part(parts, FACTS), self.scope.app)

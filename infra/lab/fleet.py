@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -13,7 +12,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from infra.errors import DynoctlError
-from infra.lab import cgroups, files, keys, limits, network, processes, repository, rootfs, server, services, state
+from infra.lab import (
+    cgroups,
+    files,
+    keys,
+    limits,
+    locks,
+    network,
+    processes,
+    repository,
+    rootfs,
+    server,
+    services,
+    sources,
+    state,
+)
 from infra.lab.state import BARE, DATA, MOST, MOST_BARE, LabState, ServerState
 from infra.remote.parallel import each
 
@@ -23,8 +36,10 @@ BOOT_TIMEOUT = 120
 Say = Callable[[str], None]
 
 
-def up(name: str, servers: int, say: Say, bare: int = 0) -> LabState:
-    """Boot a lab of ``servers``, ``bare`` servers and the data server, or add servers to a running lab."""
+def up(name: str, servers: int, say: Say, bare: int = 0, releases: Sequence[str] = ()) -> LabState:
+    """Boot a lab of ``servers``, ``bare`` servers and the data server, or add servers to a running lab.
+
+    New servers run the Debian ``releases`` in turn: without any, those of the lab, or that of the local machine."""
     state.check_name(name)
     if not 1 <= servers <= MOST or not 0 <= bare <= MOST_BARE:
         raise DynoctlError(
@@ -32,22 +47,25 @@ def up(name: str, servers: int, say: Say, bare: int = 0) -> LabState:
             f"use 1 to {MOST} servers and at most {MOST_BARE} bare servers",
         )
     with _umask():
-        rootfs.ensure(say)
-        if bare:
-            rootfs.ensure_bare(say)
+        local, planned = sources.suite(), _releases(name, releases)
+        for release in dict.fromkeys((local, *planned[:servers])):
+            rootfs.ensure(release, say)
+        for release in planned[:bare]:
+            rootfs.ensure_bare(release, say)
     wanted = [
         DATA,
         *(f"grid-{number + 1}" for number in range(servers)),
         *(f"bare-{number + 1}" for number in range(bare)),
     ]
-    with _lab_lock(name, say), _umask():
-        lab = _save_servers(name, wanted, say)
+    with locks.lab(name, say), _umask():
+        lab = _save_servers(name, wanted, say, planned)
         others = [server_name for server_name in lab.servers if server_name not in wanted]
         network.up(lab)
         keys.make(lab)
         files.write(lab)
         if lab.bare:
-            repository.serve(lab, rootfs.ensure_bare(say))
+            released = {lab.servers[server_name].release for server_name in lab.bare}
+            repository.serve(lab, {release: rootfs.ensure_bare(release, say) for release in sorted(released)})
         down = [server_name for server_name in wanted if not processes.running(lab.servers[server_name])]
         if down:
             say(f"Booting {listed(down)} ...")
@@ -70,22 +88,39 @@ def up(name: str, servers: int, say: Say, bare: int = 0) -> LabState:
             lab.save()
         if not down:
             say(f"Lab {name} is already running: {listed(wanted)}.")
+        if releases and (kept := [each for each in wanted if each != DATA and _differs(lab, each)]):
+            say(f"Not changed: {listed(kept)} of another Debian release. To get new servers, take the lab down first.")
         if others:
             say(f"Not changed: {listed(others)}. lab up never removes servers; dynoctl lab down removes all of them.")
     return lab
 
 
-def _save_servers(name: str, wanted: Sequence[str], say: Say) -> LabState:
+def _releases(name: str, asked: Sequence[str]) -> tuple[str, ...]:
+    """The releases that new servers get: those that are asked for, those of the lab, or that of the local machine."""
+    lab = None if asked else state.load(name)
+    return sources.check(asked) if lab is None else lab.releases or sources.check(())
+
+
+def _differs(lab: LabState, name: str) -> bool:
+    return lab.servers[name].release != lab.release_of(name)
+
+
+def _save_servers(name: str, wanted: Sequence[str], say: Say, releases: tuple[str, ...]) -> LabState:
     """The state of the lab with all its servers, saved before the first of them is created."""
-    with _locked(state.STATE, say):
+    with locks.held(state.STATE, say):
         lab = state.load(name)
         if lab is None:
             subnet = state.free_subnet(name, network.subnets_in_use())
             lab = LabState(name, subnet, secrets.token_urlsafe(12))
+        local = sources.suite()
+        lab.releases = releases
         for server_name in wanted:
             if server_name not in lab.servers:
                 number = state.number_of(server_name)
-                lab.servers[server_name] = ServerState(server_name, number, secrets.token_hex(16))
+                # The services are installed in the release of the local machine only.
+                release = local if server_name == DATA else lab.release_of(server_name)
+                lab.servers[server_name] = ServerState(server_name, number, secrets.token_hex(16), release)
+            lab.servers[server_name].release = lab.servers[server_name].release or local
         lab.save()
         limits.lift(say)
     return lab
@@ -95,17 +130,17 @@ def _start(lab: LabState, name: str) -> None:
     """Boot a server, also after a crash, a kill or a restart of the local machine."""
     entry = lab.servers[name]
     server.stop(lab, name, hard=True)
-    if entry.root and not Path(entry.root).is_dir():
+    base = _root(entry, _quiet)
+    if not base.is_dir():
         raise DynoctlError(
             f"root filesystem of {name} not found: {entry.root}",
             f"recreate the lab: dynoctl lab down --name {lab.name}",
         )
     if not entry.root:
-        bare = name.startswith(BARE)
-        entry.root = str(rootfs.ensure_bare(_quiet) / "root" if bare else rootfs.ensure(_quiet))
+        entry.root = str(base)
         lab.save()
     network.attach(lab, name)
-    merged = server.mount(lab, name, Path(entry.root))
+    merged = server.mount(lab, name, base)
     (merged / "etc/hostname").write_text(f"{name}\n")
     (merged / "etc/machine-id").write_text(f"{entry.machine_id}\n")
     (merged / "etc/hosts").write_text(files.hosts(lab))
@@ -113,8 +148,17 @@ def _start(lab: LabState, name: str) -> None:
     if name == DATA:
         services.configure(lab, merged)
     elif name.startswith(BARE):
-        (merged / "etc/apt/sources.list").write_text(repository.source(lab))
+        (merged / "etc/apt/sources.list").write_text(repository.source(lab, entry.release))
     server.boot(lab, name)
+
+
+def _root(entry: ServerState, say: Say) -> Path:
+    """The root filesystem that a server was created from, or the one of its release, which is built if missing."""
+    if entry.root:
+        return Path(entry.root)
+    if entry.name.startswith(BARE):
+        return rootfs.ensure_bare(entry.release, say) / "root"
+    return rootfs.ensure(entry.release, say)
 
 
 def wait(lab: LabState, name: str) -> str:
@@ -144,7 +188,7 @@ def _answers(address: str) -> bool:
 
 def start(lab: LabState, name: str) -> None:
     """Boot a stopped server with its filesystem, and wait for it. Does nothing if it is running."""
-    with _lab_lock(lab.name), _umask():
+    with locks.lab(lab.name), _umask():
         _refresh(lab)
         if not processes.running(lab.servers[name]):
             network.up(lab)
@@ -154,7 +198,7 @@ def start(lab: LabState, name: str) -> None:
 
 def stop(lab: LabState, name: str) -> None:
     """Shut a server down cleanly. Its filesystem is kept."""
-    with _lab_lock(lab.name):
+    with locks.lab(lab.name):
         _refresh(lab)
         server.stop(lab, name)
         lab.save()
@@ -162,7 +206,7 @@ def stop(lab: LabState, name: str) -> None:
 
 def kill(lab: LabState, name: str) -> None:
     """Stop a server like a power failure. Its filesystem is kept."""
-    with _lab_lock(lab.name):
+    with locks.lab(lab.name):
         _refresh(lab)
         server.stop(lab, name, hard=True)
         lab.save()
@@ -196,7 +240,7 @@ def restore(lab: LabState, name: str) -> None:
 def down(name: str, say: Say) -> bool:
     """Remove a lab, whatever state it is in. Returns False if there was none."""
     path = state.STATE / state.check_name(name)
-    with _lab_lock(name, say):
+    with locks.lab(name, say):
         existed = path.is_dir()
         lab = state.load(name)
         if lab is not None:
@@ -215,7 +259,7 @@ def down(name: str, say: Say) -> bool:
             )
         (state.STATE / f".{name}.lock").unlink(missing_ok=True)
     rootfs.sweep()
-    with _locked(state.STATE, say):
+    with locks.held(state.STATE, say):
         if not state.names():
             limits.restore()
     return existed
@@ -262,35 +306,3 @@ def _umask() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-@contextmanager
-def _lab_lock(name: str, say: Say = lambda _: None) -> Iterator[None]:
-    """Lock the lab: only one process at a time changes it."""
-    state.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = state.STATE / f".{name}.lock"
-    while True:
-        with _locked(path, say) as lock:
-            # ``down`` may have removed the file during the wait. The lock is then on a deleted file: try again.
-            try:
-                current = os.path.samestat(os.fstat(lock), path.stat())
-            except FileNotFoundError:
-                current = False
-            if current:
-                yield
-                return
-
-
-@contextmanager
-def _locked(path: Path, say: Say) -> Iterator[int]:
-    """A lock on a file or directory. The kernel releases it when the process ends."""
-    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if path.is_dir() else os.O_CREAT), 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Waiting for another dynoctl process that is changing this lab ...")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock
-    finally:
-        os.close(lock)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from infra.errors import DynoctlError
 from infra.lab import cgroups, state
 from infra.lab.run import run
+from infra.manifest import programs
 
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
@@ -65,14 +65,14 @@ def check(*, install: bool) -> None:
 
 
 def _missing() -> list[str]:
-    return [program for program in PROGRAMS if shutil.which(program) is None]
+    return [program for program in PROGRAMS if programs.find(program) is None]
 
 
-def _install(programs: list[str]) -> None:
-    packages = sorted({PROGRAMS[name] for name in programs})
-    if shutil.which("apt-get") is None:
+def _install(missing: list[str]) -> None:
+    packages = sorted({PROGRAMS[name] for name in missing})
+    if programs.find("apt-get") is None:
         raise DynoctlError(
-            f"cannot install {', '.join(programs)}: apt-get not found",
+            f"cannot install {', '.join(missing)}: apt-get not found",
             f"install the equivalents of these Debian packages: {' '.join(packages)}",
         )
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -107,7 +107,7 @@ def _kernel() -> Iterator[str]:
 
 
 def _load(module: str) -> bool:
-    return shutil.which("modprobe") is not None and run(["modprobe", module], check=False).returncode == 0
+    return programs.find("modprobe") is not None and run(["modprobe", module], check=False).returncode == 0
 
 
 def _old_mksquashfs() -> str | None:

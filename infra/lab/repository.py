@@ -1,4 +1,4 @@
-"""An apt repository for the bare servers of a lab, served on the bridge of the lab only."""
+"""The apt repositories for the bare servers of a lab, one per release, served on the bridge of the lab only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,17 +31,24 @@ def index(directory: Path) -> None:
     (directory / "Packages").write_text("\n".join(stanzas))
 
 
-def source(lab: LabState) -> str:
+def source(lab: LabState, release: str) -> str:
     """The line for the sources.list of a bare server. The repository is unsigned: it is served locally only."""
-    return f"deb [trusted=yes] http://{lab.gateway}:{PORT}/ ./\n"
+    return f"deb [trusted=yes] http://{lab.gateway}:{PORT}/{release}/ ./\n"
 
 
-def serve(lab: LabState, base: Path) -> None:
-    """Serve the repository in ``base``, unless it is already served. Returns when it answers."""
+def serve(lab: LabState, bases: Mapping[str, Path]) -> None:
+    """Serve the repository in the directory of each release. Returns when it answers."""
+    directory = lab.path / "repository"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for release, base in bases.items():
+        link = directory / release
+        if not link.is_symlink() or link.readlink() != base / "repository":
+            link.unlink(missing_ok=True)
+            link.symlink_to(base / "repository")
     if _running(lab):
         return
     # Not subprocess: the process outlives this program, which does not wait for it.
-    argv = [sys.executable, "-m", "http.server", "--bind", lab.gateway, "--directory", str(base / "repository")]
+    argv = [sys.executable, "-m", "http.server", "--bind", lab.gateway, "--directory", str(directory)]
     pid = os.posix_spawn(
         sys.executable,
         [*argv, str(PORT)],

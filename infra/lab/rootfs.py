@@ -1,4 +1,4 @@
-"""The Debian root filesystem that all servers of all labs share. It is built once and cached."""
+"""The Debian root filesystems that the servers of all labs share. Each is built once per release and cached."""
 
 from __future__ import annotations
 
@@ -17,27 +17,32 @@ from infra.lab.run import run
 
 CACHE = Path("/var/cache/dynoctl-lab")
 
-RECIPE = 2
+RECIPE = 3
 """Increment it with every change of ``_build``. Changes of the tables below are detected automatically."""
 
 BARE = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo")
 """The packages of a bare server, which has no Ruby."""
 
-_DATA = ("locales", "postgresql", "mariadb-server", "redis-server", "memcached")
+_SERVICE_PACKAGES = ("postgresql", "mariadb-server", "redis-server", "memcached")
+_DATA = ("locales", *_SERVICE_PACKAGES)
 
 PACKAGES = (
     *(*BARE, "locales"),
     *("ruby", "ruby-bundler", "bundler", "thin", "puma", "unicorn", "ruby-rack", "ruby-sinatra", "ruby-rails"),
     *("ruby-grape", "ruby-pg", "ruby-mysql2", "ruby-redis", "ruby-dalli"),
-    *("postgresql", "mariadb-server", "redis-server", "memcached"),
+    *_SERVICE_PACKAGES,
     *("nginx", "haproxy", "caddy"),
 )
-"""The packages of a server: sshd, systemd, Ruby and routers. The services are installed on all, and run on ``data``."""
+"""The packages of a server: sshd, systemd, Ruby and routers. In the release of the local machine, the services are
+installed on all, and run on ``data``."""
 
 SERVICES = ("postgresql", "mariadb", "redis-server", "memcached")
 
 ROUTERS = ("nginx", "haproxy", "caddy")
 """Packages whose own services are disabled, because dynoctl only uses their programs."""
+
+ABSENT = {"trixie": ("ruby-grape",)}
+"""Packages that a release does not have."""
 
 LOCALE = ("tr_TR", "UTF-8")
 """A locale that differs from English in letters, messages and rules, to test that it has no effect."""
@@ -45,7 +50,8 @@ LOCALE = ("tr_TR", "UTF-8")
 QUIET = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer"),
     *("e2scrub_reap.service", "fstrim.timer", "logrotate.timer", "systemd-timesyncd.service"),
-    *("systemd-networkd.service", "systemd-networkd-wait-online.service", "systemd-resolved.service"),
+    *("systemd-modules-load.service", "systemd-networkd.service", "systemd-networkd-wait-online.service"),
+    *("systemd-resolved.service",),
     *("console-getty.service", "getty@.service", "getty.target", "systemd-pstore.service"),
     *("systemd-random-seed.service", "systemd-update-utmp.service", "systemd-logind.service"),
     *("thin.service", "unicorn.service"),
@@ -74,16 +80,19 @@ for one in cpu cpuacct pids memory cpu,cpuacct; do
   [ -d /sys/fs/cgroup/$one ] && mount -o remount,bind,rw /sys/fs/cgroup/$one 2>/dev/null
 done
 cp -a /usr/lib/lab/dev/. /dev/
+# From version 256 on, systemd does not use cgroup v1 unless it is told to.
+[ ! -d /sys/fs/cgroup/cpu ] || ! . /etc/os-release || [ "$VERSION_ID" -lt 13 ] ||
+  export SYSTEMD_PROC_CMDLINE="systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
 exec /lib/systemd/systemd
 """,
 }
 
 
-def ensure(say: Callable[[str], None]) -> Path:
-    """The path of the root. It is built if it is missing. Safe against kills and concurrent runs."""
-    suite = sources.suite()
-    recipe = repr((RECIPE, suite, PACKAGES, SERVICES, ROUTERS, LOCALE, QUIET, LOOPS, sorted(_FILES.items())))
-    root = CACHE / f"root-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+def ensure(release: str, say: Callable[[str], None]) -> Path:
+    """The path of the root of a release. It is built if it is missing. Safe against kills and concurrent runs."""
+    packages = _packages(release)
+    recipe = repr((RECIPE, release, packages, SERVICES, ROUTERS, LOCALE, QUIET, LOOPS, sorted(_FILES.items())))
+    root = CACHE / f"root-{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if root.is_dir():
         return root
     CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -91,40 +100,39 @@ def ensure(say: Callable[[str], None]) -> Path:
         if root.is_dir():
             return root
         used = _in_use()
-        for stale in [*CACHE.glob("root-*"), *CACHE.glob("new-*")]:
+        for stale in [*_others("root", release), *CACHE.glob("new-*")]:
             if str(stale) not in used:
                 shutil.rmtree(stale)
-        say("Building the root filesystem of the servers from Debian packages (once, takes 1 to 2 minutes) ...")
+        say(f"Building the root filesystem of {release} servers from Debian packages (once, takes 1 to 2 minutes) ...")
         work = CACHE / f"new-{os.getpid()}"
         work.mkdir()
         try:
-            _build(suite, work, PACKAGES)
+            _build(release, work, packages)
             (work / "root").rename(root)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return root
 
 
-def ensure_bare(say: Callable[[str], None]) -> Path:
+def ensure_bare(release: str, say: Callable[[str], None]) -> Path:
     """The directory for bare servers: ``root``, and ``repository`` with the packages that are not installed."""
-    suite = sources.suite()
-    wanted = [package for package in PACKAGES if package not in (*BARE, *_DATA)]
-    recipe = repr((RECIPE, suite, BARE, wanted, QUIET, LOOPS, sorted(_FILES.items())))
-    made = CACHE / f"bare-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    wanted = [package for package in _packages(release) if package not in (*BARE, *_DATA)]
+    recipe = repr((RECIPE, release, BARE, wanted, QUIET, LOOPS, sorted(_FILES.items())))
+    made = CACHE / f"bare-{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if made.is_dir():
         return made
     with _locked():
         if made.is_dir():
             return made
         used = _in_use()
-        for stale in CACHE.glob("bare-*"):
+        for stale in _others("bare", release):
             if str(stale / "root") not in used:
                 shutil.rmtree(stale)
-        say("Building the root filesystem and the package repository of bare servers (once) ...")
+        say(f"Building the root filesystem and the package repository of bare {release} servers (once) ...")
         work = CACHE / f"new-{os.getpid()}"
         (work / "made/repository").mkdir(parents=True)
         try:
-            _build(suite, work / "made", BARE, wanted)
+            _build(release, work / "made", BARE, wanted)
             for scrap in ("apt.conf", "host.list", "host.sources"):
                 (work / "made" / scrap).unlink(missing_ok=True)
             repository.index(work / "made/repository")
@@ -132,6 +140,17 @@ def ensure_bare(say: Callable[[str], None]) -> Path:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return made
+
+
+def _packages(release: str) -> tuple[str, ...]:
+    """The packages of the servers of a release. ``data`` runs the release of the local machine."""
+    left_out = (*ABSENT.get(release, ()), *(_SERVICE_PACKAGES if release != sources.suite() else ()))
+    return tuple(package for package in PACKAGES if package not in left_out)
+
+
+def _others(kind: str, release: str) -> list[Path]:
+    """What was built for this release before, and by versions of this program that knew one release only."""
+    return [*CACHE.glob(f"{kind}-{release}-*"), *CACHE.glob(f"{kind}-{'[0-9a-f]' * 16}")]
 
 
 def sweep() -> None:
@@ -148,11 +167,12 @@ def _locked(*, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def _build(suite: str, work: Path, packages: Sequence[str], fetch: Sequence[str] = ()) -> None:
+def _build(release: str, work: Path, packages: Sequence[str], fetch: Sequence[str] = ()) -> None:
     """Build ``root`` in ``work``. The packages of ``fetch`` are only downloaded, to ``repository`` next to it."""
     root = work / "root"
     (work / "apt.conf").write_text(sources.options())
-    _debootstrap(suite, root, work / "apt.conf", sources.write(suite, work), packages, fetch)
+    entries = sources.write(release, sources.suite(), work)
+    _debootstrap(release, root, work / "apt.conf", entries, packages, fetch)
     for name, text in _FILES.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +205,7 @@ def _build(suite: str, work: Path, packages: Sequence[str], fetch: Sequence[str]
 
 
 def _debootstrap(
-    suite: str, root: Path, options: Path, entries: list[str], packages: Sequence[str], fetch: Sequence[str]
+    release: str, root: Path, options: Path, entries: list[str], packages: Sequence[str], fetch: Sequence[str]
 ) -> None:
     # In separate namespaces: if this program is killed, the build and its mounts end, too.
     isolated = [
@@ -208,7 +228,7 @@ def _debootstrap(
         arguments += [f"--customize-hook={apt} {' '.join(fetch)}"]
         arguments += [f'--customize-hook=cp "$1"/var/cache/apt/archives/*.deb {root.parent}/repository/']
     try:
-        run([*isolated, "mmdebstrap", *arguments, suite, str(root), *entries], timeout=1800)
+        run([*isolated, "mmdebstrap", *arguments, release, str(root), *entries], timeout=1800)
     except DynoctlError as error:
         raise DynoctlError("cannot build the root filesystem of the servers: mmdebstrap failed", error.hint) from None
 

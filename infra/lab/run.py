@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from infra.errors import DynoctlError
+from infra.manifest import programs
 
 
 def run(
@@ -17,9 +18,12 @@ def run(
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program and capture its output as text. Raises DynoctlError with its last lines if it fails."""
+    program = programs.find(argv[0])
     try:
+        if program is None:
+            raise FileNotFoundError(argv[0])
         done = subprocess.run(  # noqa: S603  # argv lists, never a shell
-            list(argv),
+            [program, *argv[1:]],
             input=stdin or "",  # never the stdin of this program, which may be a pipe
             capture_output=True,
             text=True,

@@ -15,6 +15,7 @@ from infra.lab import cgroups, loops, network, processes
 from infra.lab.processes import init, running
 from infra.lab.run import run
 from infra.lab.state import LabState, boot_id
+from infra.manifest import programs
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -76,10 +77,10 @@ def boot(lab: LabState, server: str) -> None:
     groups = [str(path) for path in cgroups.make(lab)]
     console = str(base / "console.log")
     # Not subprocess: the container outlives this program, which does not wait for it.
-    state.pid = os.posix_spawnp(
-        "sh",
+    state.pid = os.posix_spawn(
+        "/bin/sh",
         ["sh", "-c", _KEEP, "keep", server, network.interface(lab, server), *groups, "--", *command],
-        {"PATH": os.environ.get("PATH", PATH), "SYSTEMD_NSPAWN_LOCK": "0"},
+        {"PATH": programs.search_path() or PATH, "SYSTEMD_NSPAWN_LOCK": "0"},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, console, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),

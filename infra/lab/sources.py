@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from infra.errors import DynoctlError
@@ -11,6 +11,12 @@ from infra.lab.run import run
 
 _OPTIONS = re.compile(r"Acquire::(https?|ftp|tor|Check-|Retries|ForceIPv|Max-|PDiffs|Queue-)", re.IGNORECASE)
 """Options for fetching: proxies, certificates, timeouts. Not what apt stores, displays or trusts."""
+
+RELEASES = ("bookworm", "trixie")
+"""The Debian releases that servers are tested with, oldest first."""
+
+_NICKNAMES = ("oldoldstable", "oldstable", "stable", "testing")
+"""Names of releases that move from one to the next."""
 
 
 def suite() -> str:
@@ -26,22 +32,47 @@ def suite() -> str:
     return fields["VERSION_CODENAME"].strip('"')
 
 
-def write(suite: str, directory: Path) -> list[str]:
+def check(releases: Sequence[str]) -> tuple[str, ...]:
+    """The releases of a lab's servers; the local machine's if there are none. Raises DynoctlError if one is unknown."""
+    known = tuple(dict.fromkeys((*RELEASES, suite())))
+    for release in releases:
+        if release not in known:
+            raise DynoctlError(f"unknown Debian release {release!r}", f"available: {', '.join(known)}")
+    return tuple(dict.fromkeys(releases)) or (suite(),)
+
+
+def write(release: str, local: str, directory: Path) -> list[str]:
     """Copy the local machine's entries for the Debian archive to files in ``directory``. Returns their paths.
 
     They are copied verbatim, to keep the mirrors, keys and options of the administrator. Other archives are skipped.
-    Raises DynoctlError if apt has no Debian archive for ``suite``.
+    If the machine has no entries for ``release``, those for its own release ``local`` are copied with the suites of
+    ``release``. Raises DynoctlError if apt has no Debian archive for either.
     """
-    entries = _entries(suite)
-    if not entries:  # apt identifies archives by their Release files, which a fresh image does not have
-        updated = run(["apt-get", "update", "--quiet"], check=False)
-        entries = _entries(suite)
-        if not entries:
-            raise DynoctlError(
-                f"no Debian archive for {suite} in the apt sources of this machine",
-                (updated.stderr or "Check /etc/apt/sources.list and /etc/apt/sources.list.d.").strip(),
-            )
-    return copy(entries, directory)
+    for updated in (False, True):
+        if updated:  # apt identifies archives by their Release files, which a fresh image does not have
+            said = run(["apt-get", "update", "--quiet"], check=False).stderr
+        for name in dict.fromkeys((release, local)):
+            if entries := _entries(name):
+                paths = copy(entries, directory)
+                for path in map(Path, paths):
+                    path.write_text(moved(path.read_text(), name, release))
+                return paths
+    raise DynoctlError(
+        f"no Debian archive for {local} in the apt sources of this machine",
+        (said or "Check /etc/apt/sources.list and /etc/apt/sources.list.d.").strip(),
+    )
+
+
+def moved(text: str, local: str, release: str) -> str:
+    """Entries of apt with the suites of another release: ``bookworm-updates`` becomes ``trixie-updates``."""
+    if local == release:
+        return text
+    suites = re.compile(rf"(?<=[\s])({'|'.join((re.escape(local), *_NICKNAMES))})(?=[-/\s]|$)")
+    deb822, lines = "Suites:" in text, []
+    for line in text.splitlines():
+        at_suites = not deb822 or line.lower().startswith("suites:")
+        lines.append(suites.sub(release, line) if at_suites else line)
+    return "\n".join(lines) + "\n"
 
 
 def copy(entries: Iterable[tuple[str, int]], directory: Path) -> list[str]:

@@ -39,6 +39,8 @@ class ServerState:
     name: str
     number: int
     machine_id: str
+    release: str = ""
+    """The code name of its Debian release."""
     root: str = ""
     """The shared root that it was created from. Its overlay requires the same root."""
     pid: int = 0
@@ -58,6 +60,8 @@ class LabState:
     prepared: bool = False
     """Whether the database users and databases were created. If not, the next ``up`` creates them."""
     servers: dict[str, ServerState] = field(default_factory=dict)
+    releases: tuple[str, ...] = ()
+    """The Debian releases that new servers get in turn."""
     repository: tuple[int, int, str] = (0, 0, "")
     """The process that serves packages to the bare servers: its pid, start time and boot, as for a server."""
 
@@ -85,6 +89,11 @@ class LabState:
     def bare(self) -> list[str]:
         """The bare servers in numerical order."""
         return sorted((name for name in self.servers if name.startswith(BARE)), key=number_of)
+
+    def release_of(self, server: str) -> str:
+        """The Debian release of a new ``grid-N`` or ``bare-N``: they take turns."""
+        number = int(server.rpartition("-")[2]) - 1
+        return self.releases[number % len(self.releases)]
 
     def address(self, server: str) -> str:
         """The address of a server: ``data`` is .2, ``grid-N`` is .10+N, ``bare-N`` is .50+N."""
@@ -137,6 +146,7 @@ def load(name: str) -> LabState | None:
         }
         keys = {member.name for member in fields(LabState)}
         data["repository"] = tuple(data.get("repository", (0, 0, "")))
+        data["releases"] = tuple(data.get("releases", ()))
         return LabState(**{key: value for key, value in data.items() if key in keys}, servers=servers)
     except FileNotFoundError:
         return None

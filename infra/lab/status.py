@@ -15,6 +15,7 @@ class Row:
     """A server. ``state`` is reported by systemd (running, degraded, ...), or ``stopped``, or ``not responding``."""
 
     name: str
+    release: str
     address: str
     state: str
     uptime_seconds: float
@@ -35,6 +36,7 @@ def _row(lab: LabState, name: str) -> Row:
     inside = cgroups.processes(lab, name)
     return Row(
         name=name,
+        release=server_state.release,
         address=lab.address(name),
         state=_systemd_state(lab, name) if pid else "stopped",
         uptime_seconds=round(processes.uptime(pid), 1) if pid else 0.0,
@@ -53,14 +55,13 @@ def _systemd_state(lab: LabState, name: str) -> str:
 
 def text(found: list[Row]) -> str:
     """The servers as a table."""
-    lines = [("SERVER", "ADDRESS", "STATE", "UPTIME", "MEMORY")]
-    lines += [
-        (row.name, row.address, row.state, duration(row.uptime_seconds), f"{row.memory_bytes / 2**20:.0f} MiB")
-        if row.state != "stopped"
-        else (row.name, row.address, row.state, "-", "-")
-        for row in found
-    ]
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    lines = [("SERVER", "RELEASE", "ADDRESS", "STATE", "UPTIME", "MEMORY")]
+    for row in found:
+        up = row.state != "stopped"
+        uptime, memory = duration(row.uptime_seconds), f"{row.memory_bytes / 2**20:.0f} MiB"
+        place = (row.name, row.release, row.address, row.state)
+        lines.append((*place, uptime if up else "-", memory if up else "-"))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.manifest.cron import calendar, every
 from infra.manifest.document import Document
+from infra.manifest.host_names import ascii_form
 from infra.manifest.model import (
     App,
     AppServer,
@@ -111,7 +112,7 @@ def _router(data: dict[str, Any]) -> Router:
     optional |= {name: _reference(tls[name]) for name in ("certificate", "key") if name in tls}
     optional |= {"timeout": data.get("timeout", Router.timeout), "acme": tls.get("acme")}
     optional["trusted_proxies"] = tuple(str(ip_network(text)) for text in data.get("trusted_proxies", ()))
-    return Router(data["kind"], tuple(data["servers"]), tuple(data.get("hosts", ())), **optional)
+    return Router(data["kind"], tuple(data["servers"]), tuple(map(ascii_form, data.get("hosts", ()))), **optional)
 
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:

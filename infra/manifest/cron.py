@@ -68,6 +68,15 @@ def calendar(text: str) -> tuple[str, ...]:
     return (f"{dates} {clock}", f"{_week(week)}*-{_list(months, 12)}-* {clock}")
 
 
+def problem(text: str) -> str:
+    """What is wrong with a cron expression; "" if nothing is."""
+    try:
+        calendar(text)
+    except CronError as error:
+        return str(error)
+    return ""
+
+
 def every(text: str) -> tuple[str, ...]:
     """The ``OnCalendar=`` value of an interval such as ``10m``: fixed times of the hour or the day, the same on every
     server. Raises CronError if the times would differ from day to day."""

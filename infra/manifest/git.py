@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -12,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
+
+from infra.manifest import programs
 
 TIMEOUT = 5
 """Timeout of git, in seconds. It is short because git only looks up what is on the local disk."""
@@ -39,7 +40,14 @@ _SETTINGS = (
 
 ``safe.directory`` is not here: a repository of another user is refused, unless the user's own config allows it."""
 
-_COMMANDS = {"ls-files": False, "rev-parse": False, "remote": False, "rev-list": False, "status": True}
+_COMMANDS = {
+    "ls-files": False,
+    "rev-parse": False,
+    "remote": False,
+    "rev-list": False,
+    "diff-tree": False,  # of names only
+    "status": True,
+}
 """The commands that are known to run nothing with these settings, and whether they read the content of files: only then
 filters are run."""
 
@@ -84,8 +92,8 @@ def git(directory: Path, *argv: str) -> Answer:
     No hook, filter, file system monitor, pager, editor, helper or transport is run, and nothing in a submodule. All
     calls of git go through this function."""
     reads_files = _COMMANDS[argv[0]]
-    program = shutil.which("git")
-    if program is None or not Path(program).is_absolute():  # a relative entry of PATH is a directory of the repository
+    program = programs.find("git")
+    if program is None:
         return Answer(NO_GIT, error="git not found")
     settings = list(_SETTINGS)
     if reads_files:

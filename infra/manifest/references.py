@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.backings import SCHEMES, Service, Text, from_parts, from_url, variables
-from infra.manifest.command_output import read_output
-from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest, Reference, Value
 from infra.manifest.paths import resolve_path
+from infra.manifest.reference_values import LARGEST, Unresolved, resolve, without_ends
 from infra.manifest.urls import check_url, has_password
+from infra.manifest.variables import ALL_EXPECTED, ONE_EXPECTED, too_large, too_many
 from infra.sensitive import Sensitive, Unread, reveal
 
 Fetch = Callable[[str, Value], str | Sensitive | None]
 """Resolves the value at a path of the manifest. Returns None and records a diagnostic if that fails."""
-
-LARGEST = 1 << 20
-"""Maximum size of a value, and of all credentials together, in bytes: the limit of systemd for a unit."""
-
-COMMAND_TIMEOUT = 30
-"""Timeout of a ``from_command``, in seconds."""
-
-
-class Unresolved(Exception):
-    """A reference cannot be resolved. The message says why, and never what was read."""
-
-    def __init__(self, summary: str, hint: str = "") -> None:
-        super().__init__(summary)
-        self.summary = summary
-        self.hint = hint
 
 
 class Resolver:
@@ -49,7 +32,7 @@ class Resolver:
         if isinstance(value, str):
             return Sensitive(value) if has_password(value) else value
         text = self.whole(value).reveal()
-        return Sensitive(text if value.kind == "from_env" else text.removesuffix("\n"))
+        return Sensitive(text if value.kind == "from_env" else without_ends(text))
 
     def whole(self, value: Reference) -> Sensitive:
         """The value of a reference including its trailing newline. Raises Unresolved and DynoctlError."""
@@ -63,74 +46,6 @@ class Resolver:
 
             self._secrets = read(self._base, self._destination)
         return self._secrets.get(name)
-
-
-def resolve(value: Reference, base: Path, secret: Callable[[str], str | None]) -> Sensitive:
-    """The value of a reference; ``secret`` looks up variables that are not in the environment. Raises Unresolved."""
-    source = value.value
-    if value.kind == "from_env":
-        text = _from_env(str(source), secret)
-    elif value.kind == "from_file":
-        text = _from_file(resolve_path(base, str(source)))
-    else:
-        text = _from_command([source] if isinstance(source, str) else list(source), base)
-    if "\0" in text:
-        raise Unresolved(f"{value.kind}: the value contains a NUL character")
-    return Sensitive(text)
-
-
-def _from_env(name: str, secret: Callable[[str], str | None]) -> str:
-    text = os.environ.get(name)
-    if text is None:
-        text = secret(name)
-    if text is None:
-        raise Unresolved(
-            f"environment variable {name} is not set", f"export {name}=..., or add {name}=... to .dyno/secrets"
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise Unresolved(f"environment variable {name} is not valid UTF-8") from None
-    return text
-
-
-def _from_file(path: Path) -> str:
-    try:
-        data = read_regular(path, LARGEST)
-    except OSError as error:
-        raise Unresolved(f"from_file: cannot read {path}: {error.strerror}") from None
-    return _text(data, f"from_file: {path}")
-
-
-def _from_command(argv: list[str], base: Path) -> str:
-    name = argv[0]
-    try:
-        process = subprocess.Popen(  # noqa: S603  # the manifest's owner names the program; no shell
-            argv,
-            cwd=base,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise Unresolved(f"from_command: cannot run {name}: {error.strerror}") from None
-    data, status = read_output(process, LARGEST, COMMAND_TIMEOUT)
-    if status is None:
-        raise Unresolved(f"from_command: {name} timed out after {COMMAND_TIMEOUT} s")
-    if status != 0 and len(data) <= LARGEST:
-        # The output is not shown: it may be a part of the secret.
-        raise Unresolved(f"from_command: {name} failed with exit status {status}", "Run the command to see its output.")
-    return _text(data, f"from_command: {name}")
-
-
-def _text(data: bytes, source: str) -> str:
-    if len(data) > LARGEST:
-        raise Unresolved(f"{source}: the value is larger than 1 MiB")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise Unresolved(f"{source}: the value is not valid UTF-8") from None
 
 
 def resolver_of(manifest: Manifest) -> Resolver:
@@ -153,16 +68,33 @@ def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) ->
             return None
 
     found: dict[str, str | Sensitive] = {}
+    sources: dict[str, str] = {}
     for path, service in _services(manifest, fetch, problems).items():
         kind, _, name = path.partition("/")
-        found |= _unread(resolver, path, manifest, variables(kind.removesuffix("s"), service, name))
+        made = _unread(resolver, path, manifest, variables(kind.removesuffix("s"), service, name))
+        found |= made
+        sources |= dict.fromkeys(made, path)
     for name, value in manifest.env.items():
         text = fetch(f"env/{name}", value)
         if text is not None:
             found[name] = text
+            sources[name] = f"env/{name}"
+    problems += _too_large(found, sources)
     if problems:
         raise ManifestInvalid(located(manifest, problems))
     return found
+
+
+def _too_large(found: Mapping[str, Text], sources: Mapping[str, str]) -> list[Diagnostic]:
+    """The variables with which Linux would start no program. ``sources`` are their paths in the manifest."""
+    problems = [
+        Diagnostic(problem, path=sources[name], expected=ONE_EXPECTED)
+        for name, value in found.items()
+        if (problem := too_large(name, value))
+    ]
+    if not problems and (problem := too_many(found)):
+        problems.append(Diagnostic(problem, path="env", expected=ALL_EXPECTED))
+    return problems
 
 
 _UNREAD = "{}://unread:unread@unread/0"
@@ -206,12 +138,10 @@ def resolve_tls(manifest: Manifest, resolver: Resolver | None = None) -> dict[st
     router = manifest.router
     if router is None or router.certificate is None or router.key is None:
         return {}
-    return _files(
-        manifest,
-        "router/tls",
-        {"certificate": router.certificate, "key": router.key},
-        resolver or resolver_of(manifest),
-    )
+    values = {"certificate": router.certificate, "key": router.key}
+    found = _files(manifest, "router/tls", values, resolver or resolver_of(manifest))
+    # No router reads a certificate after a byte order mark.
+    return {name: Sensitive(text.reveal().removeprefix("\ufeff")) for name, text in found.items()}
 
 
 def _files(manifest: Manifest, path: str, values: Mapping[str, Reference], resolver: Resolver) -> dict[str, Sensitive]:

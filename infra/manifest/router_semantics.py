@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest.document import Document
+from infra.manifest.host_names import InvalidHost, ascii_form
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -24,10 +25,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     names = [str(server.get("name")) for server in servers]
     yield from _servers(document, router, names)
     yield from _reachable(document, router, servers)
-    hosts = _list(router.get("hosts"))
-    for index, host in enumerate(hosts):
-        if host in hosts[:index]:
-            yield document.diagnostic(("router", "hosts", index), f"duplicate host {host}", hint="remove the duplicate")
+    yield from _hosts(document, router)
     yield from _proxies(document, router)
     yield from _ports(document, router)
     yield from _tls(document, router)
@@ -35,6 +33,31 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _hosts(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    known: dict[str, str] = {}
+    for index, text in enumerate(_list(router.get("hosts"))):
+        path = ("router", "hosts", index)
+        if not isinstance(text, str):
+            continue
+        try:
+            host = ascii_form(text)
+        except InvalidHost as error:
+            hint = "without router.hosts, the app gets every host name" if text == "*" else ""
+            expected = "a host name without a port, such as shop.example.org or *.example.org"
+            yield document.diagnostic(path, f"invalid host {text!a}: {error}", expected=expected, hint=hint)
+            continue
+        if host in known:
+            same = "" if known[host] == text else f", which is {known[host]}"
+            yield document.diagnostic(path, f"duplicate host {text}{same}", hint="remove the duplicate")
+        known.setdefault(host, text)
+        if host.startswith("*.") and isinstance(router.get("tls"), dict) and "acme" in router["tls"]:
+            yield document.diagnostic(
+                path,
+                f"no certificate can be obtained for {text}",
+                expected="a host name without *, or tls with certificate and key",
+            )
 
 
 def _servers(document: Document, router: Mapping[str, Any], names: list[str]) -> Iterator[Diagnostic]:

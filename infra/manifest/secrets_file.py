@@ -40,7 +40,7 @@ def _read(file: Path) -> dict[str, str]:
         data = read_regular(file, LARGEST)
         if len(data) > LARGEST:
             raise DynoctlError(f"{file} is larger than 1 MiB", "keep only lines of NAME=value")
-        bindings = list(parse_stream(StringIO(data.decode(), newline="")))
+        bindings = list(parse_stream(StringIO(data.decode("utf-8-sig"), newline="")))
     except OSError as error:
         raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -11,11 +11,10 @@ from pathlib import Path as File
 from typing import Any
 
 from infra.errors import Diagnostic
-from infra.manifest import backing_semantics, router_semantics, schedule_semantics, volume_semantics
+from infra.manifest import backing_semantics, process_semantics, router_semantics, schedule_semantics, volume_semantics
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
 from infra.manifest.paths import exists, is_directory, is_file, resolve_path, resolved
-from infra.manifest.variables import refused
 from schemas import load
 
 LONGEST_USER = 32
@@ -38,7 +37,7 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from _names(document, data)
     yield from _app(document, data, base)
     yield from _middleware(document, data, base)
-    yield from _environment(document, data)
+    yield from process_semantics.check(document, data)
     yield from _runtime(document, data)
     yield from backing_semantics.check(document, data)
     yield from router_semantics.check(document, data)
@@ -278,18 +277,6 @@ def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iter
                 )
         if source is not None and is_directory(source):
             yield from _required(document, (*path, "require"), source, entry.get("require"))
-
-
-def _environment(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    for name, value in _map(data.get("env")).items():
-        path = ("env", name)
-        reason = refused(name)
-        if reason:
-            yield document.diagnostic(path, f"{name} cannot be set in env", key=True, hint=reason)
-        if value is None:
-            yield document.diagnostic(
-                path, f"missing value for {name}", key=True, expected='a value, or "" for an empty one'
-            )
 
 
 def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:

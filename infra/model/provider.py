@@ -40,6 +40,16 @@ class Scope:
     """By dyno that moves to another server: what ``Provider.pause`` printed on the old one."""
 
 
+@dataclass(frozen=True)
+class Brief:
+    """Which attributes of a resource type are worth a line, as dotted names: ``shown`` with their values and ``named``
+    without, if it is new; all but ``mechanics``, and what is below them, if it changes."""
+
+    shown: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    mechanics: tuple[str, ...] = ()
+
+
 class Provider(Protocol):
     """A resource type. Implementations do no I/O: values in, values out."""
 
@@ -66,6 +76,11 @@ class Provider(Protocol):
     @property
     def headline(self) -> Sequence[str]:
         """The attributes to show for a new resource, as dotted names; empty means all."""
+        ...
+
+    @property
+    def brief(self) -> Brief:
+        """What of the resource is worth a line where the whole plan must fit a screen."""
         ...
 
     def observe(self, scope: Scope) -> Fragment:

@@ -13,6 +13,9 @@ from infra.model import answer, paths
 LIVE = f"{paths.ROUTER}/live"
 """The active configuration: a symbolic link to a directory that is replaced as a whole."""
 
+ACCESS_LOG = "dynoctl_access"
+"""The syslog identifier of the access logs of nginx and HAProxy. Caddy's are a part of its own log."""
+
 DOWN = ("stopped", "failed", "starting", "not listening")
 """The states of a router in which no request reaches a dyno."""
 

@@ -6,7 +6,9 @@ import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +17,9 @@ from infra.errors import DynoctlError
 LARGEST = 1 << 20
 """Bytes of each file that are read."""
 
+MOST = 50
+"""Files that are read for a name with a ``*``."""
+
 SECRET = ".dyno/secret_key_base"  # noqa: S105  # a path
 
 
@@ -22,7 +27,13 @@ class Starters(Protocol):
     """What init needs from the stacks: how to recognise an app, and the starters."""
 
     looked_at: Sequence[str]
-    """The names of the files to read; a directory ends in a slash."""
+    """The names of the files to read; a directory ends in a slash, and a name may hold a ``*``."""
+
+    platforms: Sequence[str]
+    """Where an app may come from: the choices of ``--from``."""
+
+    outputs: Mapping[str, Sequence[str]]
+    """By platform, the commands whose output says more than the files do."""
 
     slugignore: str
     """The .slugignore of an app that has none."""
@@ -38,8 +49,17 @@ class Starters(Protocol):
         """The name for an app in a directory of this name."""
         ...
 
-    def found(self, texts: Mapping[str, str], name: str) -> str | None:
-        """The dyno.yaml for an app with these files; None if they are not a Rack app."""
+    def found(self, texts: Mapping[str, str], name: str, platform: str) -> str | None:
+        """The dyno.yaml for an app with these files, and outputs by their commands; None if they are not a Rack app.
+        ``platform`` "" is the first one that has a file."""
+        ...
+
+    def notes(self, text: str) -> Sequence[str]:
+        """The notes in a dyno.yaml: what was not carried over, and what to do."""
+        ...
+
+    def unusable(self, name: str, text: str) -> str:
+        """Why a text is not the output of a command; "" if it is."""
         ...
 
     def starter(self, framework: str, name: str) -> str:
@@ -47,8 +67,24 @@ class Starters(Protocol):
         ...
 
 
-def begin(directory: Path, framework: str | None, starters: Starters) -> list[str]:
-    """Create the files and return their names, dyno.yaml first. Raises DynoctlError if nothing was written."""
+@dataclass(frozen=True)
+class Origin:
+    """Where the app runs today, "" if files say so, and the outputs of the platform's commands by command."""
+
+    platform: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The files that were created, dyno.yaml first, and the notes for the user."""
+
+    files: Sequence[str]
+    notes: Sequence[str] = ()
+
+
+def begin(directory: Path, framework: str | None, starters: Starters, origin: Origin = Origin()) -> Begun:
+    """Create the files. Raises DynoctlError if nothing was written."""
     try:
         existing = (
             sorted(path.name for path in directory.iterdir() if path.name != ".git") if directory.exists() else []
@@ -57,18 +93,40 @@ def begin(directory: Path, framework: str | None, starters: Starters) -> list[st
         raise DynoctlError(f"cannot read {directory}: {error.strerror}") from None
     if "dyno.yaml" in existing:
         raise DynoctlError(f"{directory / 'dyno.yaml'} already exists", "edit it; init does not overwrite files")
+    if origin.platform and origin.platform not in starters.platforms:
+        raise DynoctlError(f"unknown platform: {origin.platform}", f"one of: {', '.join(starters.platforms)}")
+    if origin.platform and framework is not None:
+        raise DynoctlError("--from and --framework cannot be combined", "--framework creates a new app")
     name = starters.app_name(directory.resolve().name)
     try:
         if existing and framework is None:
-            return _existing(directory, name, starters)
+            return _existing(directory, name, starters, origin)
         if existing:
             raise DynoctlError(
                 f"{directory} is not empty: {', '.join(existing[:5])}",
                 "for an existing app: dynoctl init without --framework; for a new app, name a new directory",
             )
-        return _new(directory, framework or starters.default_starter, name, starters)
+        if origin.platform:
+            raise DynoctlError(f"no app found in {directory}", "run init in the directory of the app's source")
+        return Begun(_new(directory, framework or starters.default_starter, name, starters))
     except OSError as error:
         raise DynoctlError(f"cannot write {error.filename}: {error.strerror}") from None
+
+
+def origin_of(platform: str | None, texts: Sequence[tuple[str, str | None]], starters: Starters) -> Origin:
+    """The origin from the options of ``init``. ``texts`` are pairs of an option and the text that it names, in the
+    order of ``Starters.outputs``. Raises DynoctlError if an output is not that of its command."""
+    given = [option for option, text in texts if text is not None]
+    commands = starters.outputs.get(platform or "", ())
+    if given and not commands:
+        needed = " or ".join(sorted(starters.outputs))
+        raise DynoctlError(f"{given[0]} requires --from {needed}", f"dynoctl init --from {needed} {given[0]} FILE")
+    outputs = {command: text for command, (_, text) in zip(commands, texts, strict=False) if text is not None}
+    for command, text in outputs.items():
+        why = starters.unusable(command, text)
+        if why:
+            raise DynoctlError(f"the file is not the output of {command}: {why}", f"run: {command} > FILE")
+    return Origin(platform or "", outputs)
 
 
 def _new(directory: Path, framework: str, name: str, starters: Starters) -> list[str]:
@@ -82,28 +140,27 @@ def _new(directory: Path, framework: str, name: str, starters: Starters) -> list
     return _write(directory, text) + [name for name in names if not name.startswith(".git/")]
 
 
-def _existing(directory: Path, name: str, starters: Starters) -> list[str]:
-    text = starters.found(_texts(directory, starters.looked_at), name)
+def _existing(directory: Path, name: str, starters: Starters, origin: Origin) -> Begun:
+    text = starters.found({**_texts(directory, starters.looked_at), **origin.outputs}, name, origin.platform)
     if text is None:
-        looked = ", ".join(name for name in starters.looked_at if not name.endswith("/"))
         raise DynoctlError(
-            f"no Rack app found in {directory}: none of {looked} identifies one",
+            f"no Rack app found in {directory}: none of config.ru, config/application.rb and app.rb identifies one",
             f"add a config.ru; for a new app: dynoctl init --framework {starters.default_starter} NAME",
         )
     written = _write(directory, text)
     if not (directory / ".slugignore").exists():
         (directory / ".slugignore").write_text(starters.slugignore, encoding="utf-8")
         written.append(".slugignore")
-    return written
+    return Begun(written, starters.notes(text))
 
 
 def _texts(directory: Path, names: Sequence[str]) -> dict[str, str]:
     """The contents of the files that exist. Links that lead out of the directory are not followed."""
     root = directory.resolve()
     found: dict[str, str] = {}
-    for name in names:
+    for name in (each for pattern in names for each in _matching(directory, pattern)):
         path = directory / name
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             if not path.resolve().is_relative_to(root):
                 continue
             if name.endswith("/"):
@@ -113,6 +170,12 @@ def _texts(directory: Path, names: Sequence[str]) -> dict[str, str]:
                 with path.open("rb") as file:
                     found[name] = file.read(LARGEST).decode(errors="replace").replace("\r\n", "\n")
     return found
+
+
+def _matching(directory: Path, name: str) -> list[str]:
+    if "*" not in name:
+        return [name]
+    return sorted(str(path.relative_to(directory)) for path in islice(directory.glob(name), MOST))
 
 
 def _write(directory: Path, text: str) -> list[str]:

@@ -6,13 +6,16 @@ import heapq
 import json
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from itertools import islice
 from tempfile import SpooledTemporaryFile
+from typing import Any
 
 from infra.errors import DynoctlError
 from infra.model import naming
+from infra.model.paths import ROUTER_SERVICE
+from infra.ops import router_log
 
 BLOCK = 1000
 """Lines that are written to a temporary file at once."""
@@ -26,6 +29,9 @@ ON_DISK = 4 << 30
 WINDOW = 0.25
 """Seconds that a line is held back, as older lines of other servers may arrive late."""
 
+ROUTER = "router"
+"""Where a line names its dyno, the routers' lines have this."""
+
 LONGEST_CURSOR = 1000
 """Characters of a cursor; systemd's have about 150."""
 
@@ -38,8 +44,8 @@ _ONE_OFF = r"(?P<kind>[a-z]+)-(?P<of>[a-z][a-z0-9-]*)\.(?P<nonce>[A-Za-z0-9]+)"
 @dataclass(frozen=True)
 class Line:
     """One line. ``time`` is in microseconds since 1970, by the server's clock. ``source`` is ``app`` for the dyno,
-    ``health`` for its health check, ``systemd`` for messages of systemd about it. ``cursor`` is its place in the
-    journal."""
+    ``health`` for its health check, ``systemd`` for messages of systemd about it. Requests to a router have ``router``
+    as their dyno and ``dynoctl`` as their source. ``cursor`` is its place in the journal."""
 
     time: int
     server: str
@@ -60,6 +66,11 @@ class Wanted:
     def __contains__(self, dyno: object) -> bool:
         everything = not self.types and not self.dynos
         return everything or dyno in self.dynos or str(dyno).partition(".")[0] in self.types
+
+    @property
+    def router(self) -> bool:
+        """Whether the requests of the routers are selected."""
+        return ROUTER in self
 
     def pattern(self, app: str) -> str:
         """A regular expression (extended) for the unit names of the dynos and one-off dynos, without ``.service``."""
@@ -92,19 +103,28 @@ class Reader:
         if not isinstance(entry, dict):
             return None
         unit = _string(entry.get("_SYSTEMD_UNIT"))
+        if unit == ROUTER_SERVICE:
+            line = router_log.read(self._app, _string(entry.get("SYSLOG_IDENTIFIER")), message)
+            return None if line is None else self._line(entry, ROUTER, "dynoctl", line)
         by_systemd = _string(entry.get("_PID")) == "1"
         named = self._named(_string(entry.get("UNIT")) if by_systemd else unit)
-        time, priority = _string(entry.get("__REALTIME_TIMESTAMP")), _string(entry.get("PRIORITY"))
-        if named is None or not _MICROSECONDS.fullmatch(time):
+        if named is None:
             return None
-        (dyno, source), cursor = named, _string(entry.get("__CURSOR"))
+        dyno, source = named
         if by_systemd and source != "app":
             return None  # the start and end of the health check are reported by the unit of the dyno itself
+        return self._line(entry, dyno, "systemd" if by_systemd else source, message)
+
+    def _line(self, entry: Mapping[str, Any], dyno: str, source: str, message: str) -> Line | None:
+        time, priority = _string(entry.get("__REALTIME_TIMESTAMP")), _string(entry.get("PRIORITY"))
+        if not _MICROSECONDS.fullmatch(time):
+            return None
+        cursor = _string(entry.get("__CURSOR"))
         return Line(
             time=int(time),
             server=self._server,
             dyno=dyno,
-            source="systemd" if by_systemd else source,
+            source=source,
             message=message,
             cursor=cursor if len(cursor) < LONGEST_CURSOR else "",
             priority=int(priority) if priority in _PRIORITIES else 6,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet.ask import ask_servers, summaries
 from infra.model import naming
+from infra.model.paths import ROUTER_SERVICE
 from infra.model.target import Target
 from infra.ops.journal import EVERYTHING, Line, Reader, Wanted, in_order, newest, slice_of
 from infra.remote import limits
@@ -129,8 +130,9 @@ class Found:
 def read(query: Query, targets: Sequence[Target]) -> Found:
     """Begin to read the journals of all servers in parallel, with one script per server.
 
-    The last lines of several servers are not known before the newest of each, so these are read backwards."""
-    backwards = query.last is not None and len(targets) > 1
+    The last lines of several servers are not known before the newest of each, so these are read backwards; and so are
+    the last requests to one app, as a router logs those to all apps."""
+    backwards = query.last is not None and (len(targets) > 1 or query.wanted.router)
 
     def ask(session: Session) -> History:
         history = History(query, session, backwards=backwards)
@@ -168,6 +170,7 @@ def values(query: Query) -> dict[str, str]:
         "namespace": naming.log_namespace(query.app),
         "pattern": query.wanted.pattern(query.app),
         "slice": slice_of(query.app),
+        "router": ROUTER_SERVICE if query.wanted.router else "",
         "every": "yes" if query.wanted == EVERYTHING else "",
         "last": "all" if query.last is None else str(query.last),
         "since": "" if query.since is None else f"@{query.since:.6f}",
@@ -178,7 +181,7 @@ def values(query: Query) -> dict[str, str]:
 SHOW = """\
 show() {
   journalctl -q --no-pager --all --namespace="+$namespace" -o json \\
-    --output-fields=MESSAGE,PRIORITY,UNIT,_PID,_SYSTEMD_UNIT "$@"
+    --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,UNIT,_PID,_SYSTEMD_UNIT "$@"
 }
 """
 
@@ -202,12 +205,19 @@ if [ -n "$every" ]; then
 else
   for unit in $units; do set -- "$@" "_SYSTEMD_UNIT=$unit.service" "_SYSTEMD_UNIT=$unit-ready.service"; done
 fi
-status=0
-printf 'entries\\n'
-if [ $# -gt 0 ] && [ "$last" != 0 ]; then
-  [ -z "$since" ] || set -- --since="$since" "$@"
-  show $reverse -n "$last" "$@" 2>&1
-  status=$?
+if [ -n "$router" ]; then
+  [ $# -eq 0 ] || set -- "$@" +
+  set -- "$@" "_SYSTEMD_UNIT=$router"
 fi
-printf 'end %d\\n' "$status"
+printf 'entries\\n'
+[ -z "$since" ] || [ $# -eq 0 ] || set -- --since="$since" "$@"
+found() { show "$@" 2>&1; printf 'end %d\\n' $?; }
+# A router logs the requests to all apps, and its own messages. What is left of them is selected when it is read.
+own() { sed '/"_SYSTEMD_UNIT":"'"$router"'"/{/app='"$app"' /!d;}'; }
+some() { head -n "$last"; echo 'end 0'; }
+if [ $# -eq 0 ] || [ "$last" = 0 ]; then echo 'end 0'
+elif [ -z "$router" ]; then found $reverse -n "$last" "$@"
+elif [ "$last" = all ]; then found -n all "$@" | own
+else found -r -n all "$@" | own | some
+fi
 """

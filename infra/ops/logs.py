@@ -142,5 +142,7 @@ def _listen(query: Query, target: Target, session: Session | None, start: str, w
 _FOLLOW = """\
 case $start in @*) from="--since=$start" ;; *) from="--after-cursor=$start" ;; esac
 echo listening
-show --follow --no-tail "$from" _PID=1 + "_SYSTEMD_SLICE=$slice"
+set -- _PID=1 + "_SYSTEMD_SLICE=$slice"
+[ -z "$router" ] || set -- "$@" + "_SYSTEMD_UNIT=$router"
+show --follow --no-tail "$from" "$@"
 """

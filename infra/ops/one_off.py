@@ -12,7 +12,7 @@ from infra.errors import DynoctlError, Unreachable
 from infra.fleet import meta_record, vitals
 from infra.fleet.ask import ask_servers
 from infra.manifest.model import Manifest
-from infra.manifest.variables import refused
+from infra.manifest.variables import LARGEST, TOTAL, refused, too_large, too_many
 from infra.model import answer, merged_releases, naming, paths, release
 from infra.model.provider import Fragment
 from infra.model.release import Release
@@ -55,7 +55,13 @@ def variables(given: Sequence[str], own: Mapping[str, str]) -> dict[str, str]:
             value = own[name]
         if not _printable(value):
             raise DynoctlError(f"-e {name}: invalid value: not UTF-8, or with a NUL byte")
+        if why := too_large(name, value):
+            raise DynoctlError(
+                f"-e {why}", f"at most {LARGEST >> 10} KiB, the limit of Linux; pass it on standard input"
+            )
         found[name] = value
+    if why := too_many(found):
+        raise DynoctlError(f"-e: {why}", f"at most {TOTAL >> 10} KiB together; pass the data on standard input")
     return found
 
 
@@ -89,7 +95,7 @@ def find(manifest: Manifest, runs: Runs, targets: Sequence[Target]) -> Place:
     script = observation(fragments, nonce)
 
     def ask(session: Session) -> tuple[float, Sequence[Base], Sequence[Release]]:
-        parts = sections(session.run(script, what="the list of dynos").stdout, nonce)
+        parts = sections(session.run(script, what="the list of dynos", proof=nonce).stdout, nonce)
         now = vitals.parse(parts["vitals"][1])
         lines = parts["records"][1].splitlines()
         metas = [meta_record.parse(line.removeprefix("meta ")) for line in lines if line.startswith("meta ")]

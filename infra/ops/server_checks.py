@@ -1,9 +1,10 @@
-"""What doctor checks on a server itself: disks, clock, memory, control groups and loop devices."""
+"""What doctor checks on a server itself: its clock, disks, memory, kernel, sshd, packages and access control."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from infra.model import answer
 from infra.model.provider import Fragment
@@ -22,6 +23,16 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Packages:
+    """The state of dpkg: who holds its lock (such as ``4711 unattended-upgr``), whether it was interrupted, and the
+    proxy of apt. All of it is "" or False if there is nothing to say."""
+
+    lock: str = ""
+    interrupted: bool = False
+    proxy: str = ""
+
+
+@dataclass(frozen=True)
 class Checkup:
     """``clock`` is the server's time in seconds since 1970, ``controllers`` are cgroup controllers, ``memory`` is in
     MiB."""
@@ -34,11 +45,29 @@ class Checkup:
     disks: tuple[Disk, ...] = ()
     log: str = "loaded"
     """The state of the unit that starts the journals of apps: ``loaded``, ``masked`` or ``not-found``."""
+    synchronised: bool | None = None
+    """Whether the clock is synchronised; None if that is not known, as in a container."""
+    sessions: int | None = None
+    """MaxSessions of sshd for this login; None if sshd does not say."""
+    startups: str = ""
+    """MaxStartups of sshd."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """The directories that are links, and where they lead."""
+    read_only: frozenset[str] = frozenset()
+    """Those of ``/usr`` and ``/`` that cannot be written to, the latter only if /app does not exist."""
+    enforcing: tuple[str, ...] = ()
+    """The access controls of the kernel that are enforced: ``SELinux``, ``AppArmor``."""
+    packages: Packages = Packages()
 
 
-def fragment() -> Fragment:
-    """The sh fragment whose output ``parse`` reads."""
-    return Fragment(_SCRIPT)
+def fragment(user: str = "root") -> Fragment:
+    """The sh fragment whose output ``parse`` reads. ``user`` is the login."""
+    return Fragment(_SCRIPT, {"login": user})
+
+
+def later() -> Fragment:
+    """A fragment that prints the server's time once more, after everything else."""
+    return Fragment("date +%s.%N\n")
 
 
 # Some of the directories may not exist yet; their parents are on the same file system.
@@ -61,6 +90,37 @@ for path in /var/lib /srv /etc /run; do
   ( : > "$new" ) 2>/dev/null && rm -f "$new" && may=yes || may=no
   printf 'disk %s %s %s %s\\n' "$path" "${free:--}" "${inodes:--}" "$may"
 done
+for path in /srv /var /var/lib /etc /tmp /home /run; do
+  [ ! -L "$path" ] || printf 'link %s %s\\n' "$path" "$(readlink -m "$path")"
+done
+[ -w /usr ] || echo 'read-only /usr'
+# The root directory of an image-based system cannot be changed although its file system can.
+if [ ! -d /app ]; then
+  case $([ -w / ] || echo ---i; lsattr -d / 2>/dev/null) in ????i*|---i*) echo 'read-only /';; esac
+fi
+# In a container, the clock is the host's.
+if [ "$(systemd-detect-virt -c 2>/dev/null)" = none ]; then
+  printf 'ntp '; timeout 5 timedatectl show -p NTPSynchronized --value 2>/dev/null || echo
+fi
+set -- $connection
+if [ $# -eq 4 ]; then
+  timeout 5 sshd -T -C "user=$login,host=$1,addr=$1,laddr=$3,lport=$4" 2>/dev/null |
+    sed -n -e 's/^maxsessions /sessions /p' -e 's/^maxstartups /startups /p'
+fi
+[ -r /sys/fs/selinux/enforce ] && read -r on < /sys/fs/selinux/enforce && [ "$on" = 1 ] && echo 'enforcing SELinux'
+[ -r /sys/module/apparmor/parameters/enabled ] && read -r on < /sys/module/apparmor/parameters/enabled &&
+  [ "$on" = Y ] && [ -s /sys/kernel/security/apparmor/profiles ] && echo 'enforcing AppArmor'
+[ -x /usr/bin/dpkg ] || exit 0
+set -- /var/lib/dpkg/updates/[0-9]*
+if [ -e "$1" ] || grep -qsE '^Status: .* (half-installed|unpacked|half-configured)$' /var/lib/dpkg/status; then
+  echo 'dpkg interrupted'
+fi
+inode=$(stat -c %i /var/lib/dpkg/lock-frontend 2>/dev/null)
+while [ -n "$inode" ] && read -r _ kind _ _ pid file _; do
+  [ "$kind ${file##*:}" = "POSIX $inode" ] || continue
+  name=; { read -r name < "/proc/$pid/comm"; } 2>/dev/null && printf 'dpkg lock %s %s\\n' "$pid" "$name"
+done < /proc/locks
+apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null | sed -n '1s#//[^@/]*@#//#; 1s/^./proxy &/p'
 :
 """
 
@@ -70,13 +130,27 @@ _DISK = re.compile(r"disk (?P<path>\S+) (?P<free>[0-9]{1,18}) (?P<inodes>[0-9]{1
 def parse(output: str) -> Checkup:
     """Parse the output of the fragment. Raises ValueError or KeyError if it is invalid."""
     values: dict[str, str] = {}
-    disks = []
+    disks: list[Disk] = []
+    links: dict[str, str] = {}
+    read_only: set[str] = set()
+    enforcing: list[str] = []
     for line in output.splitlines():
         if found := _DISK.fullmatch(line):
             inodes = None if found["inodes"] == "-" else int(found["inodes"])
             disks.append(Disk(found["path"], int(found["free"]) * 1024, inodes, found["may"] == "yes"))
         key, _, rest = line.partition(" ")
-        values[key] = rest
+        if key == "link":
+            path, _, target = rest.partition(" ")
+            links[path] = target
+        elif key == "read-only":
+            read_only.add(rest)
+        elif key == "enforcing":
+            enforcing.append(rest)
+        elif key == "dpkg":
+            key, _, rest = rest.partition(" ")
+            values.setdefault(f"dpkg {key}", rest)
+        else:
+            values[key] = rest
     return Checkup(
         system=values["system"],
         clock=answer.decimal(values["clock"]),
@@ -85,4 +159,11 @@ def parse(output: str) -> Checkup:
         memory=int(answer.decimal(values["memory"])) // 1024,
         disks=tuple(disks),
         log=values.get("log", "") or "unknown",
+        synchronised={"yes": True, "no": False}.get(values.get("ntp", "")),
+        sessions=answer.digits(values.get("sessions", "")),
+        startups=values.get("startups", "")[:40],
+        links=links,
+        read_only=frozenset(read_only),
+        enforcing=tuple(enforcing),
+        packages=Packages(values.get("dpkg lock", ""), "dpkg interrupted" in values, values.get("proxy", "")),
     )

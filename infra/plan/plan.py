@@ -12,6 +12,7 @@ from infra.model.formation import Formation
 from infra.model.lock_holder import Holder
 from infra.model.release import Hold, Release
 from infra.model.resource import Change, Effect, count
+from infra.model.source_change import SourceChange
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Plan:
     """The release that runs after this plan; None if it is unknown, as no release was recorded."""
     fresh: bool = False
     """Whether ``release`` is created by this plan."""
+    running: Release | None = None
+    """The release that runs before this plan, if it is known."""
+    source: SourceChange | None = None
+    """What changed in the source since ``running``, if there is a new release and git can tell."""
     wanted: str = "dyno.yaml"
     """What the plan applies, as text: the name of the manifest, or the release to roll back to."""
     slugs: tuple[str, ...] = ()
@@ -76,6 +81,9 @@ class Plan:
     applying: tuple[Holder, ...] = ()
     """Who applies something while this was planned. What is half done then is neither drift nor the trace of an
     interrupted apply."""
+
+    options: tuple[str, ...] = ()
+    """The options of the user that make it do more or less than the manifest says, as words of a command line."""
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -125,7 +133,19 @@ class Plan:
 
     def _essence(self) -> tuple[object, ...]:
         release = None if self.release is None else (self.release.number, self.release.of)
-        apart = {"release", "formation", "unreachable", "notes", "fingerprint", "checks", "exposure", "applying"}
+        apart = {
+            "release",
+            "running",
+            "source",
+            "formation",
+            "unreachable",
+            "notes",
+            "fingerprint",
+            "checks",
+            "exposure",
+            "applying",
+            "options",
+        }
         values = [getattr(self, field.name) for field in fields(self) if field.name not in apart]
         return (release, replace(self.formation, notes=()), sorted(self.unreachable), *values)
 

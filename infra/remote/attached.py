@@ -160,7 +160,7 @@ def _prepare(session: Session, name: str, script: str, environment: str, then: s
             said += piece
         output = Output(exit_status(channel, START), "", said.decode(errors="replace"))
     except (OSError, EOFError) as error:
-        raise session.lost(error) from None
+        raise session.ended(channel, error=error) from None
     session.refuse_without_root(output)
     raise DynoctlError(f"{session.name}: cannot start the program: {output.stderr.strip()[-500:]}")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unreachable
 from infra.model.target import Target, host_port
+from infra.remote.busy import Dropped, patiently
 from infra.remote.channel import notice_silence
 from infra.remote.dial import SILENCE, DialFailed, ProxySocket, dial
 from infra.remote.host_keys import HostKeyRejected, HostKeys
@@ -53,7 +54,8 @@ def _connected(target: Target, hops: tuple[Settings, ...]) -> fabric.Connection:
         for place, hop in enumerate(hops):
             own = place == len(hops) - 1
             prefix = failure if own else f"{failure}: the gateway {host_port(hop.host, hop.port)}"
-            last = _open(hop, last, _seconds(target, hop), prefix, own)
+            seconds = _seconds(target, hop)
+            last = patiently(partial(_open, hop, last, seconds, prefix, own), seconds)
     except BaseException:
         close(last)
         raise
@@ -108,8 +110,11 @@ def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: s
             connection.open()
             notice_silence(connection.transport)
         except BaseException:
+            packets = getattr(connection.client.get_transport(), "packetizer", None)
             connection.client.close()
             sock.close()
+            if getattr(packets, "dropped", False) and not isinstance(sock, ProxySocket):
+                raise Dropped(failure, printable(str(getattr(packets, "greeting", "")))) from None
             raise
     connection.gateway = via
     return connection
@@ -142,13 +147,15 @@ def _translated(
     reached: list[Any] = []
     try:
         yield reached
+    except Dropped:
+        raise
     except (HostKeyRejected, LoginRefused) as error:
-        raise Unreachable(f"{failure}: {_printable(error.summary)}", error.hint) from None
+        raise Unreachable(f"{failure}: {printable(error.summary)}", error.hint) from None
     except DialFailed as error:
         raise Unreachable(f"{failure}: {error.summary}", error.hint, silent=own and error.silent) from None
     except paramiko.ChannelException as error:
         why = via.transport.open_failure if via is not None else ""
-        text = _printable(why[:1].lower() + why[1:]) or _text(error)
+        text = printable(why[:1].lower() + why[1:]) or _text(error)
         through = f"through the gateway {host_port(via.host, via.port)}: " if via is not None else ""
         raise Unreachable(
             f"{failure}: {through}{text}",
@@ -162,8 +169,13 @@ def _translated(
         if proxy is not None:
             text = f"timed out after {seconds} s" if late else text
             raise Unreachable(
-                f"{failure}: ProxyCommand of ssh_config: {text}{_printable(proxy.complaint())}",
+                f"{failure}: ProxyCommand of ssh_config: {text}{printable(proxy.complaint())}",
                 f"run it by hand: {hop.proxy_command}",
+            ) from None
+        if text == "Error reading SSH protocol banner":
+            raise Unreachable(
+                f"{failure}: timed out after {seconds} s: it accepts connections, but sends no SSH version",
+                "check that sshd listens on this port, and the load of the server",
             ) from None
         if late:
             raise Unreachable(
@@ -180,7 +192,7 @@ def _translated(
         raise Unreachable(f"{failure}: SSH failed: {text}", hint) from None
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A text without control characters: a server may have sent it."""
     return "".join(character if character.isprintable() else " " for character in text).rstrip()
 
@@ -191,7 +203,7 @@ def _text(error: BaseException) -> str:
         text = str(getattr(error, "strerror", None) or error or "")[:300]
     except Exception:  # some exceptions of paramiko cannot be printed
         text = ""
-    text = _printable(text)
+    text = printable(text)
     if isinstance(error, EOFError) and not text:
         return "the server closed the connection"
     text = text.strip() or type(error).__name__

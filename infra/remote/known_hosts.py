@@ -190,6 +190,13 @@ def read(file: Path) -> KnownHosts:
         return KnownHosts(file, "")
 
 
+def skipped() -> list[tuple[str, str]]:
+    """The lines that could not be read in the files that were read so far, and why."""
+    with _reading:
+        newest = {file: hosts for (file, *_), hosts in _files.items()}
+    return list(dict.fromkeys(line for _, hosts in sorted(newest.items()) for line in list(hosts.broken)))
+
+
 def entries(files: Sequence[Path], name: str) -> Iterator[Entry]:
     """The lines of all ``files`` for ``name``."""
     for file in files:

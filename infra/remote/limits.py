@@ -99,13 +99,24 @@ def transport() -> type[paramiko.Transport]:
     from paramiko.packet import Packetizer
 
     class Bounded(Packetizer):
+        dropped = False
+        """The server closed the connection before it sent its version."""
+        greeting = ""
+        """The last line before that."""
+
         def readline(self, timeout: float) -> str:
             """A line before SSH begins, in which ``_read_timeout`` returns what has arrived of it."""
             self._early = 0
-            return str(super().readline(timeout))
+            line = str(super().readline(timeout))
+            self.greeting = "" if line.startswith("SSH-") else line
+            return line
 
         def _read_timeout(self, timeout: float) -> bytes:
-            data: bytes = super()._read_timeout(timeout)  # type: ignore[misc]
+            try:
+                data: bytes = super()._read_timeout(timeout)  # type: ignore[misc]
+            except (EOFError, ConnectionError):
+                self.dropped = True
+                raise
             self._early += len(data)
             if self._early > BANNER:
                 raise paramiko.SSHException("a line before the SSH banner is too long")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model import job_failure
 from infra.model.answer import reading
 from infra.model.provider import Fragment
 from infra.model.resource import Command
@@ -29,6 +30,9 @@ BEAT = 5
 
 PATIENCE = 45
 """Seconds without a heartbeat after which either side gives up."""
+
+START = 60
+"""Seconds within which the shell must start. A sudo that cannot resolve the server's name takes 20."""
 
 SHARED_WAIT = 2
 """Seconds that one attempt waits for another app's apply; ``infra.fleet.lock`` decides for how long it is repeated."""
@@ -49,11 +53,15 @@ class LockedShell:
         self._nonce = secrets.token_hex(12)
         self._buffer = bytearray()
         self._step = "a step"
+        self._began = False
         self._pulse = _Pulse(time.monotonic())
         self._stop = threading.Event()
         self._heart = session.channel()
         values = {"app": app, "nonce": self._nonce, "patience": str(PATIENCE)}
-        self._heart.sendall((PRELUDE + assign(values) + lock_scripts.HEART).encode())
+        try:
+            self._heart.sendall((PRELUDE + assign(values) + lock_scripts.HEART).encode())
+        except (OSError, EOFError) as error:
+            raise session.ended(self._heart, error=error) from None
         self._shell = session.channel("the shell", None)  # each exchange has a limit of its own
         values |= {
             "holder": holder,
@@ -63,7 +71,8 @@ class LockedShell:
         }
         self._send(PRELUDE + assign(values) + lock_scripts.OPEN)
         threading.Thread(target=self._beat, daemon=True, name=f"heartbeat {session.name}").start()
-        self._answer(15)
+        self._answer(START)
+        self._began = True
 
     @property
     def name(self) -> str:
@@ -120,12 +129,22 @@ class LockedShell:
             printed.clear()
             if failed:
                 self._until(f"{nonce} end", deadline)
-                raise StepFailed(self._session.name, commands[index], int(status), output)
+                raise StepFailed(self._session.name, commands[index], int(status), self._told(commands[index], output))
             index += 1
             if index < len(commands):
                 self._step = _name(commands[index])
                 if started is not None:
                     started(commands[index])
+
+    def _told(self, command: Command, output: str) -> str:
+        """The output of a step that failed. If systemd only says where to read why, that is read."""
+        if not job_failure.points_elsewhere(output):
+            return output
+        try:
+            reasons = self.run([job_failure.look(command, output)])
+        except StepFailed as error:
+            reasons = error.output
+        return job_failure.told(output, reasons)
 
     def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
         """Run every fragment in this shell, under the lock. Raises Unreachable if the connection is lost."""
@@ -164,7 +183,8 @@ class LockedShell:
             for start in range(0, len(data), PIECE):
                 self._shell.sendall(data[start : start + PIECE])
         except (OSError, EOFError) as error:
-            raise self._session.lost(error) from None
+            lost = self._session.lost(error) if self._began else self._session.ended(self._shell, error=error)
+            raise lost from None
 
     def _line(self, timeout: float) -> str:
         deadline = time.monotonic() + timeout
@@ -197,19 +217,15 @@ class LockedShell:
                 continue
             except (OSError, EOFError) as error:
                 raise self._session.lost(error) from None
+            if not piece and self._began:
+                raise self._session.lost(EOFError("the server closed the session"))
             if not piece:
-                raise self._session.lost(EOFError(self._why()))
+                raise self._session.ended(self._shell)
             self._buffer += piece
         end = len(self._buffer) if end < 0 else end
         line = self._buffer[:end].decode(errors="replace")
         del self._buffer[: end + 1]
         return line
-
-    def _why(self) -> str:
-        text = b""
-        while self._shell.recv_stderr_ready() and len(text) < limits.WORDS:
-            text += self._shell.recv_stderr(PIECE)
-        return text.decode(errors="replace").strip() or "the server closed the session"
 
     def _check(self) -> None:
         """Raise Unreachable if heartbeats have stopped for too long: the server has released the lock by now."""

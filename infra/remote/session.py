@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,15 +19,18 @@ from infra.model.shell import RemoteBuild, Sections
 from infra.model.target import Target
 from infra.remote import limits, transfer
 from infra.remote.channel import PIECE, SILENCE, close, exit_status, reason, within
-from infra.remote.connect import close as close_connection
-from infra.remote.connect import connect
+from infra.remote.channels import Channels
 from infra.remote.known_hosts import fingerprint
-from infra.remote.quote import ENTRY, PRELUDE, batch, entry, observation, sections
+from infra.remote.login_shell import refused
+from infra.remote.quote import ENTRY, PRELUDE, SPARE, batch, entry, observation, sections
 
 if TYPE_CHECKING:
     import paramiko
 
     from infra.remote.locked import LockedShell
+
+STATUS = 10
+"""Seconds to wait for the exit status of a shell whose output has ended."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,16 @@ class Output:
     stderr: str
 
 
+@dataclass(frozen=True)
+class Examined:
+    """The answer to several fragments and a command: the sections, the command's exit status and output (None if it did
+    not run), and what the login printed to stderr."""
+
+    sections: Sections
+    answer: tuple[int, str] | None
+    warnings: str
+
+
 class Session:
     """A connection to one server. Not for use by two threads at once."""
 
@@ -45,7 +59,7 @@ class Session:
         self.target = target
         self.connections = 0
         self.execs = 0
-        self._connection = connect(target)
+        self._channels = Channels(target)
         self.connections += 1
 
     @property
@@ -75,25 +89,38 @@ class Session:
     ) -> paramiko.Channel:
         import paramiko
 
-        transport = self._connection.transport
+        channel: paramiko.Channel | None = None
         try:
-            if transport is None or not transport.is_active():
-                raise EOFError("the connection is closed")
-            channel: paramiko.Channel = transport.open_session(window, timeout=self.target.connect_timeout)
+            channel = self._channels.open(window)
             limits.meter(channel, self.name, what, limit)
             with within(channel, self.target.connect_timeout):
                 if terminal is not None:
                     channel.get_pty(*terminal)
                 channel.exec_command(line)
+                if line == ENTRY:
+                    with suppress(OSError, EOFError):  # what reads the channel reports why it was closed
+                        channel.sendall(SPARE)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise self.lost(error) from None
+            # A program that ends at once may end before the answer to its start is read.
+            raise (self.lost(error) if channel is None else self.ended(channel, error=error)) from None
         channel.settimeout(SILENCE)
         self.execs += 1
+        self.connections = len(self._channels)
         return channel
 
-    def run(self, script: str, timeout: float = 60, what: str = "a script", line: str = ENTRY) -> Output:
-        """Run ``script`` as root in one exec. Raises Unreachable if the connection is lost or there is no root, and
-        OutputTooLarge for ``what`` if it prints too much."""
+    def run(
+        self,
+        script: str,
+        timeout: float = 60,
+        what: str = "a script",
+        line: str = ENTRY,
+        *,
+        proof: str = "",
+        secret: bool = False,
+    ) -> Output:
+        """Run ``script`` as root in one exec, which prints ``proof`` if it runs. Raises Unreachable if the connection
+        is lost or the script did not run, and OutputTooLarge for ``what`` if it prints too much. With ``secret``, what
+        is printed instead of the proof is not shown: it may be the script."""
         channel = self._exec(line, what, limits.OUTPUT)
         data = script.encode()
         sender = threading.Thread(target=_feed, args=(channel, data), daemon=True)
@@ -105,6 +132,8 @@ class Session:
                 while channel.recv_stderr_ready():
                     stderr += channel.recv_stderr(PIECE)
                 if time.monotonic() > deadline:
+                    if proof.encode() not in stdout:
+                        raise self._refused(None, b"" if secret else stdout, stderr)
                     raise Unreachable(
                         f"{self.name}: timed out after {timeout:.0f} s",
                         "check the load and the disks of the server",
@@ -125,6 +154,8 @@ class Session:
             raise self.lost(error) from None
         finally:
             close(channel)
+        if proof.encode() not in stdout:
+            raise self._refused(status, b"" if secret else stdout, stderr)
         output = Output(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
         self.refuse_without_root(output)
         return output
@@ -132,31 +163,43 @@ class Session:
     def execute(self, command: Command) -> tuple[int, str]:
         """Run one command as root in one exec; return its exit status and output. Raises Unreachable."""
         nonce = secrets.token_hex(12)
+        proof = f"{nonce} begin\n"
         begin = f"printf '%s\\n' '{nonce} begin'\n"  # a login shell may print something first
         what = command.label or " ".join(command.argv[:2])
-        text = self.run(PRELUDE + begin + batch([command], nonce), command.timeout + 10, what).stdout
-        output, _, rest = text.rpartition(f"{nonce} begin\n")[2].partition(f"\n{nonce} 0 ")
+        script = PRELUDE + begin + batch([command], nonce)
+        text = self.run(script, command.timeout + 10, what, proof=proof, secret=command.secret).stdout
+        output, _, rest = text.rpartition(proof)[2].partition(f"\n{nonce} 0 ")
         if not rest:
             raise Unreachable(f"{self.name}: unexpected output: {text.strip()[-300:]}")
         with reading(self.name):
             return int(rest.split()[0]), output
 
+    def examine(self, fragments: Mapping[str, Fragment], command: Command | None, timeout: float) -> Examined:
+        """Run every fragment and then the command in one exec. Raises as ``observe`` does."""
+        nonce, second = secrets.token_hex(12), secrets.token_hex(12)
+        script = observation(fragments, nonce)
+        if command is not None:
+            script += f"printf '%s\\n' '{second} begin'\n" + batch([command], second)
+        output = self.run(script, timeout, "checks", proof=nonce, secret=command is not None and command.secret)
+        text = output.stdout
+        printed, _, rest = text.rpartition(f"{second} begin\n")[2].partition(f"\n{second} 0 ")
+        with reading(self.name):
+            answer = (int(rest.split()[0]), printed) if rest else None
+            return Examined(sections(text, nonce), answer, output.stderr)
+
     def refuse_without_root(self, output: Output) -> None:
         """Raise Unreachable if sudo or the login shell failed."""
-        if output.status == 0 or output.stdout.strip():
-            return
-        text = output.stderr.strip()
-        if "sudo" in text:
-            raise Unreachable(
-                f"{self.name}: user {self.user} cannot become root without a password: {text.splitlines()[-1]}",
-                "log in as root, or add the NOPASSWD sudo rule that this prints: dynoctl sudoers",
-            )
-        raise Unreachable(f"{self.name}: the login shell failed with status {output.status}: {text[:300]}")
+        if output.status != 0 and not output.stdout.strip():
+            raise refused(self.name, self.user, output.status, "", output.stderr)
+
+    def _refused(self, status: int | None, stdout: bytes | bytearray, stderr: bytes | bytearray) -> Unreachable:
+        said = (text[: limits.WORDS].decode(errors="replace") for text in (stdout, stderr))
+        return refused(self.name, self.user, status, *said)
 
     def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
         """Run every fragment in one exec. Raises Unreachable if the connection is lost or there is no root."""
         nonce = secrets.token_hex(12)
-        output = self.run(observation(fragments, nonce), timeout, "observation")
+        output = self.run(observation(fragments, nonce), timeout, "observation", proof=nonce)
         if output.status != 0 and f"{nonce} done" not in output.stdout:
             raise Unreachable(f"{self.name}: observation failed: {(output.stderr or output.stdout).strip()[-300:]}")
         return sections(output.stdout, nonce)
@@ -181,12 +224,12 @@ class Session:
 
     @property
     def user(self) -> str:
-        return str(self._connection.user)
+        return str(self._channels.first.user)
 
     @property
     def host_key(self) -> str:
         """Type and fingerprint of the server's host key, such as ``ssh-ed25519 SHA256:...``."""
-        transport = self._connection.transport
+        transport = self._channels.first.transport
         if transport is None:
             raise self.lost(EOFError("the connection is closed"))
         key = transport.get_remote_server_key()
@@ -196,9 +239,24 @@ class Session:
         """The error for a lost connection."""
         return Unreachable(f"{self.name}: connection lost: {reason(error)}")
 
+    def ended(self, channel: paramiko.Channel, said: bytes = b"", error: BaseException | None = None) -> Unreachable:
+        """The error for a shell that ended before it began, by what it said on stderr and its exit status, which
+        arrives after the end of its output: it is no root shell, or the connection was lost by ``error``."""
+        if isinstance(error, TimeoutError):  # there is nothing more to wait for
+            return self.lost(error)
+        status = -1
+        with suppress(OSError, EOFError):
+            while channel.recv_stderr_ready() and len(said) < limits.WORDS:
+                said += channel.recv_stderr(PIECE)
+            status = exit_status(channel, STATUS)
+        if status > 0:
+            return self._refused(status, b"", said)
+        text = said.decode(errors="replace").strip()
+        return self.lost(error or EOFError(text[-300:] or "the server closed the session"))
+
     def close(self) -> None:
-        """Close the connection. Its locks are released once the server notices."""
-        close_connection(self._connection)
+        """Close the connections. Their locks are released once the server notices."""
+        self._channels.close()
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:

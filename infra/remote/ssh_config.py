@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from infra.errors import DynoctlError
+from infra.manifest import programs
 from infra.model.target import Target
 from infra.remote import ssh_config_file
 from infra.remote.ssh_settings import Raw, Settings, Unsupported, home, settings, split_files
@@ -138,7 +138,7 @@ def _once(question: Question) -> Settings:
     raw: Raw
     if not files:
         raw = ssh_config_file.read([], question.host, question.user, question.port, question.jump)
-    elif (client := shutil.which("ssh")) is not None and _is_a_user():
+    elif (client := programs.find("ssh")) is not None and _is_a_user():
         raw = _asked(client, question)
     else:
         try:

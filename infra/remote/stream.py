@@ -11,17 +11,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from infra.errors import Unreachable
 from infra.remote import limits
 from infra.remote.channel import PIECE
 from infra.remote.quote import PRELUDE, assign
-from infra.remote.session import Output, Session
+from infra.remote.session import Session
 
 BEAT = 4
 """Seconds between two heartbeats."""
 
 SILENCE = 12
 """Seconds without output or heartbeat after which the connection counts as lost."""
+
+START = 60
+"""Seconds within which the script must start. A sudo that cannot resolve the server's name takes 20."""
 
 PATIENCE = 30
 """Seconds without a heartbeat after which the server ends the script."""
@@ -35,6 +37,8 @@ class Stream:
         self._nonce = secrets.token_hex(12)
         self._closed = threading.Event()
         self._beats = self._unasked = 0
+        self._errors = b""
+        self._listening = False
         end = f"\nprintf '\\n%s end\\n' '{self._nonce}'\n"
         work = f"{assign(variables)}(\n{script}\n) 2>&1{end}"
         values = {"work": work, "ready": self._nonce, "patience": str(PATIENCE)}
@@ -42,25 +46,25 @@ class Stream:
         try:
             self._channel.sendall((PRELUDE + assign(values) + _KEEP).encode())
         except (OSError, EOFError) as error:
-            raise session.lost(error) from None
+            raise session.ended(self._channel, error=error) from None
 
     def lines(self, patience: float | None = None) -> Iterator[bytes]:
         """The script's output by line, until it ends or is closed. Of a line of more than ``limits.LINE`` bytes, only
         the beginning is returned. Raises Unreachable if the connection is lost, or if no line came for ``patience``
         seconds (None: that is no error)."""
         marker, end = f"{self._nonce}\n".encode(), f"{self._nonce} end".encode()
-        listening, rest, cut = False, b"", False
+        rest, cut = b"", False
         began = time.monotonic()
         for piece in self._pieces():
             if patience is not None and time.monotonic() - began > patience:
                 raise self._session.lost(EOFError(f"no output for {patience:.0f} s"))
             rest += piece
-            if not listening:  # a login shell may print something first
+            if not self._listening:  # a login shell may print something first
                 if marker not in rest:
                     if len(rest) > limits.WORDS:
                         raise limits.OutputTooLarge(self._session.name, "the login shell", limits.WORDS)
                     continue
-                rest, listening = rest.partition(marker)[2], True
+                rest, self._listening = rest.partition(marker)[2], True
                 threading.Thread(target=self._beat, daemon=True, name=f"beat {self._session.name}").start()
             *whole, rest = rest.split(b"\n")
             for line in whole:
@@ -75,7 +79,11 @@ class Stream:
                     yield rest[: limits.LINE]
                 rest, cut = b"", True
         if not self._closed.is_set():
-            raise self._why()
+            self._heartbeats()
+            if self._listening:
+                text = self._errors.decode(errors="replace").strip()
+                raise self._session.lost(EOFError(text[-300:] or "the server closed the session"))
+            raise self._session.ended(self._channel, self._errors)
 
     def close(self) -> None:
         """End the script: the server ends it when its stdin closes."""
@@ -91,7 +99,7 @@ class Stream:
                 piece = self._channel.recv(PIECE)
             except TimeoutError:
                 silent = 0 if self._heartbeats() else silent + 1
-                if silent >= SILENCE:
+                if silent >= (SILENCE if self._listening else START):
                     raise self._session.lost(EOFError(f"no heartbeat for {silent} s")) from None
                 yield b""
                 continue
@@ -104,24 +112,15 @@ class Stream:
             yield piece
 
     def _heartbeats(self) -> bytes:
-        """What arrived on stderr: echoed heartbeats, or the error of a shell that did not start."""
+        """What arrived on stderr: echoed heartbeats, or the error of a shell that did not start, which is kept."""
         data = b""
         while self._channel.recv_stderr_ready() and len(data) < limits.WORDS:
             data += self._channel.recv_stderr(PIECE)
         self._unasked += len(data)
+        self._errors = (self._errors + data.lstrip(b"."))[-limits.WORDS :]
         if self._unasked > self._beats + limits.WORDS:
             raise limits.OutputTooLarge(self._session.name, "errors of a script", limits.WORDS)
         return data
-
-    def _why(self) -> Unreachable:
-        text = self._heartbeats().decode(errors="replace")
-        status = self._channel.recv_exit_status() if self._channel.exit_status_ready() else -1
-        if status >= 0:  # negative: the connection was lost first
-            try:
-                self._session.refuse_without_root(Output(status, "", text))
-            except Unreachable as error:
-                return error
-        return self._session.lost(EOFError(text.strip()[-300:] or "the server closed the session"))
 
     def _beat(self) -> None:
         while not self._closed.wait(BEAT):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,15 @@ KEEP = 20
 
 _TAIL = 30
 """The number of log lines that are shown if a build fails."""
+
+_SCRATCH = "/tmp/app"  # noqa: S108  # the name on the builder
+"""The directory of a build on a server, in a /tmp of its own (``infra.remote.quote``)."""
+
+_CALLERS = re.compile(r"BUNDLE_.*|BUNDLER_.*|GEM_.*|RUBYOPT|RUBYLIB|RUBYGEMS_GEMDEPS")
+"""Variables that make the caller's Ruby find other gems: of ``bundle exec dynoctl``, or of a version manager."""
+
+_NAMED = 5
+"""Links that an error names."""
 
 _DOMAIN = "dynoctl build 1\n"
 
@@ -93,7 +103,29 @@ def run(build: Build, session: Session | None, say: Say) -> Iterator[Tree]:
         if build.source.patterns:  # files that the build created can be ignored, too
             (target / IGNORE_FILE).unlink(missing_ok=True)  # a builder may have sent a link to another file
             (target / IGNORE_FILE).write_bytes(b"\n".join(build.source.patterns))
-        yield replace(scan(target, build.directories), digest=build.digest)
+        tree = scan(target, build.directories)
+        _refuse_links(build, tree, {_SCRATCH} if session is not None else {directory, os.path.realpath(directory)})
+        yield replace(tree, digest=build.digest)
+
+
+def _refuse_links(build: Build, tree: Tree, scratch: set[str]) -> None:
+    """Raise BuildFailed if the build made links into its own directory, which a dyno does not have."""
+    own = {(entry.path, entry.content) for entry in build.source.entries if entry.kind is Kind.LINK}
+    inside = tuple(f"{path}/".encode() for path in scratch)
+    found = [
+        f"  {os.fsdecode(entry.path)} -> {os.fsdecode(entry.content)}"
+        for entry in tree.entries
+        if entry.kind is Kind.LINK
+        and (entry.content + b"/").startswith(inside)
+        and (entry.path, entry.content) not in own
+    ]
+    if found:
+        more = [f"  and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
+        raise BuildFailed(
+            f"build of {build.app} made links into its scratch directory, which dynos do not have; "
+            "no server was changed",
+            "\n".join(["make them relative, such as with ln -sr:", *found[:_NAMED], *more]),
+        )
 
 
 def _copy(tree: Tree, target: Path) -> None:
@@ -118,7 +150,7 @@ def _copy(tree: Tree, target: Path) -> None:
 
 def _build_locally(build: Build, target: Path, log: IO[bytes]) -> int:
     """Run the commands in their own session, so that all processes are killed on a timeout and if dynoctl ends."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("BUNDLE_GEMFILE", "RUBYOPT")}
+    environment = {key: value for key, value in os.environ.items() if not _CALLERS.fullmatch(key)}
     environment |= build.environment
     if build.path:
         environment["PATH"] = build.path

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 
 from infra.manifest.git import git
 from infra.model.origin import Origin, repository
+from infra.model.source_change import MOST, SourceChange
+
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_HEADER = re.compile(r"commit [0-9a-f]{40,64}")
 
 
 def commit_of(source: Path) -> str:
@@ -21,6 +26,31 @@ def commit_of(source: Path) -> str:
     options = ("--porcelain=v1", "-z", "--untracked-files=no", "--ignore-submodules=dirty", "--no-renames")
     status = git(source, "status", *options)
     return "" if status.status != 0 else f"{commit}-dirty" if status.output else commit
+
+
+def changed_since(source: Path, released: str) -> SourceChange | None:
+    """What changed in the source since the commit of a release, as ``commit_of`` said it. None if git cannot tell, as
+    without a repository or where that commit is not in it."""
+    now, then = commit_of(source), released.removesuffix("-dirty")
+    if not now or not _COMMIT.fullmatch(then):
+        return None
+    span = f"{then}..{now.removesuffix('-dirty')}"
+    log = git(source, "rev-list", "--format=%s", "--max-count=1000", span, "--", ".")
+    names = git(
+        source, "diff-tree", "-r", "-z", "--no-renames", "--name-status", "--relative", *span.split(".."), "--", "."
+    )
+    if log.status != 0 or names.status != 0:
+        return None
+    subjects = [line for line in log.output.split("\n") if not _HEADER.fullmatch(line)][:-1]
+    words = names.output.split("\0")
+    files = [(status[:1], path) for status, path in zip(words[::2], words[1::2], strict=False)]
+    return SourceChange(
+        tuple(subjects[:MOST]),
+        tuple(files[:MOST]),
+        max(0, len(subjects) - MOST),
+        max(0, len(files) - MOST),
+        dirty=now.endswith("-dirty") or released.endswith("-dirty"),
+    )
 
 
 def origin_of(manifest: Path, environment: str) -> Origin:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from infra.errors import DynoctlError
+from infra.manifest import programs
 from infra.slug.tree import CHUNK, Entry, Kind, Tree, open_file, unreadable
 
 AT_LEAST = (4, 5)
@@ -52,7 +52,7 @@ def pack(tree: Tree, target: Path) -> None:
     # Every kernel with squashfs supports gzip. Level 6 takes half the time of level 9, and is within 1 % of its size.
     command += ["-comp", "gzip", "-Xcompression-level", "6"]
     # SOURCE_DATE_EPOCH and the options for times cannot be combined.
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    environment = {"PATH": programs.search_path(), "LC_ALL": "C"}
     with tempfile.TemporaryFile() as log:  # a pipe could fill up, because it is not read meanwhile
         process = subprocess.Popen(  # noqa: S603 - a fixed program, and a path of our own
             command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
@@ -73,7 +73,7 @@ def pack(tree: Tree, target: Path) -> None:
 
 def find() -> str:
     """The path of mksquashfs. Raises DynoctlError if it is missing or too old."""
-    program = shutil.which("mksquashfs")
+    program = programs.find("mksquashfs")
     if program is None:
         raise DynoctlError("mksquashfs not found: it is required to build the slug", INSTALL)
     # The exit status differs between versions, so only the output is used.

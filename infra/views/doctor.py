@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from infra.ops.doctor import Finding, Report
+from infra.ops.doctor import Report
+from infra.ops.finding import Finding
 from infra.views import under_way
 from infra.views.style import Style, one_line
 

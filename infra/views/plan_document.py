@@ -11,6 +11,7 @@ from infra.model.formation import Formation
 from infra.model.lock_holder import Holder
 from infra.model.release import Hold, Release
 from infra.model.resource import Action, Attribute, Attributes, Change, Effect, Fingerprint, Resource
+from infra.model.source_change import SourceChange
 from infra.plan.plan import Check, Plan
 from infra.sensitive import Sensitive
 from infra.views.attributes import flat
@@ -30,7 +31,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
     for dyno in (*placement["after"], *placement["before"], *(dyno for batch in document["batches"] for dyno in batch)):
         if not naming.DYNO_NAME.fullmatch(dyno):
             raise ValueError(f"invalid dyno name {dyno!r}")
-    number = document["release"]
+    number, running, source = document["release"], document.get("running_release"), document.get("source")
     errors = [
         Diagnostic(str(error["summary"]), hint=str(error["hint"]), expected=str(error["expected"]))
         for error in document["errors"]
@@ -49,6 +50,8 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         release_on=document["release_on"],
         release=None if number is None else Release(int(number), "", "", "", of=int(document["rollback_to"])),
         fresh=bool(document["new_release"]),
+        running=None if running is None else Release(int(running), "", "", ""),
+        source=None if source is None else _source(source),
         build=tuple(document["build"]),
         builder=document["builder"],
         checks=tuple(Check(**check) for check in document.get("checks", ())),
@@ -58,7 +61,19 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         canary=bool(document.get("canary", False)),
         evacuated=tuple(document.get("evacuated", ())),
         held=None if document.get("held") is None else Hold(**document["held"]),
+        options=tuple(map(str, document.get("options", ()))),
         applying=tuple(Holder(**holder) for holder in document.get("applying", ())),
+    )
+
+
+def _source(values: Mapping[str, Any]) -> SourceChange:
+    files = tuple((str(status), str(path)) for status, path in values["files"])
+    return SourceChange(
+        tuple(map(str, values["commits"])),
+        files,
+        int(values["more_commits"]),
+        int(values["more_files"]),
+        bool(values["dirty"]),
     )
 
 

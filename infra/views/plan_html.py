@@ -15,7 +15,7 @@ from markupsafe import Markup
 from infra.model import naming
 from infra.model.resource import Change
 from infra.plan.plan import Plan
-from infra.views.plan_text import EFFECTS, SYMBOLS, change_lines, check_lines, gates, summary
+from infra.views.plan_text import EFFECTS, SYMBOLS, change_lines, check_lines, gates, options, release_lines, summary
 from infra.views.style import Style, printable
 from infra.views.under_way import above
 
@@ -37,11 +37,11 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], made: str) -> str
         summary=summary(plan, _PLAIN),
         counts=list(_counts(plan)),
         alerts=list(_alerts(plan)),
-        gates=[*gates(plan), *(line for line in check_lines(plan, _PLAIN) if line)],
+        gates=[*gates(plan), *release_lines(plan), *(line for line in check_lines(plan, _PLAIN) if line)],
         servers=list(_servers(plan)),
         batches=list(_batches(plan)),
         changed=list(_changed(plan, headlines)),
-        made=made,
+        made=f"{options(plan)} {made}".strip(),
         fingerprint=plan.fingerprint[:12],
     )
 

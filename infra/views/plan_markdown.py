@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from infra.model import naming
 from infra.plan.plan import Plan
-from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, summary
+from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, options, release_lines, summary
 from infra.views.style import Style, one_line
 from infra.views.under_way import above
 
@@ -36,6 +36,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
         "",
         *(line for words in above(plan) for line in ("> [!IMPORTANT]", f"> {_text(words)}", "")),
         _summary(plan),
+        *(["", f"_{_text(words)}_"] if (words := options(plan)) else []),
         *_alerts(plan),
         *_batches(plan),
         *_checks(plan),
@@ -96,7 +97,7 @@ def _alerts(plan: Plan) -> list[str]:
 
 
 def _batches(plan: Plan) -> list[str]:
-    lines = [f"- {_text(line)}" for line in gates(plan)]
+    lines = [f"- {_text(line)}" for line in [*gates(plan), *release_lines(plan)]]
     if lines:
         lines = ["", *lines]
     if plan.batches:

@@ -7,14 +7,19 @@ from collections.abc import Container, Mapping, Sequence
 
 from infra.model import naming
 from infra.model.resource import Action, Change
+from infra.model.source_change import SourceChange
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat, text
-from infra.views.style import Style, clean, one_line
+from infra.views.style import Style, clean, one_line, size
 from infra.views.under_way import above
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "restart": "↻"}
 COLORS = {"create": "green", "update": "yellow", "delete": "red", "restart": "cyan"}
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+FILES, COMMITS = 6, 3
+"""Changed files and commits that are named."""
+
+_SIZES = ("MemoryMax", "MemoryHigh", "MemorySwapMax")
 EFFECTS = {"start": "starts", "restart": "restarts", "stop": "stops"}
 
 
@@ -25,13 +30,18 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
     for change in plan.changes:
         lines += change_lines(change, headlines.get(change.resource.kind, ()), style, verbose=verbose)
     if plan.changes:
-        before = gates(plan)
+        before = [*gates(plan), *release_lines(plan)]
         lines += ["", *_placement(plan, style), *([""] if before else []), *before, *batch_lines(plan, style), ""]
     lines += check_lines(plan, style)
     lines += [f"Note: {note}." for note in plan.notes]
     lines += unreachable_lines(plan, style)
     lines.append(summary(plan, style))
     return "\n".join(map(clean, lines))
+
+
+def options(plan: Plan) -> str:
+    """The options with which the plan was made, as a sentence; "" without any."""
+    return f"The plan was made with {' '.join(map(one_line, plan.options))}." if plan.options else ""
 
 
 def unreachable_lines(plan: Plan, style: Style) -> list[str]:
@@ -109,13 +119,13 @@ def change_lines(
     if change.action is Action.CREATE:
         values = flat(change.after)
         shown = [name for name in values if verbose or not headline or _named(name, headline)]
-        lines += [f"    {style('green', '+')} {name} = {_words(values[name])}" for name in shown]
+        lines += [f"    {style('green', '+')} {name} = {_words(name, values[name])}" for name in shown]
         if len(shown) < len(values):
             lines.append(style("dim", f"      ({len(values) - len(shown)} more; show them with --verbose)"))
     elif change.action is Action.UPDATE:
         for name, old, new in differences(change.before or {}, change.after or {}):
             if only is None or name in only or name.partition(".")[0] in only:
-                lines += _difference(name, old, new, style)
+                lines += difference(name, old, new, style)
     return [clean(line) for line in lines]
 
 
@@ -123,27 +133,41 @@ def _named(name: str, headline: Sequence[str]) -> bool:
     return name in headline or name.partition(".")[0] in headline
 
 
-def _difference(name: str, old: Value, new: Value, style: Style) -> list[str]:
+def difference(name: str, old: Value, new: Value, style: Style, *, drift: bool = False) -> list[str]:
+    """An attribute before and after. ``drift``: it was changed by hand, to what it is before."""
+    had, has = _words(name, old), _words(name, new)
+    note = f"  {style('dim', '#')} {style('red', 'by hand:')} {has} -> {had}" if drift else ""
     if old is None:
-        return [f"    {style('green', '+')} {name} = {_words(new)}"]
+        return [
+            f"    {style('green', '+')} {name} = {has}"
+            + (f"  {style('dim', '#')} {style('red', 'removed by hand')}" * drift)
+        ]
     if new is None:
-        return [f"    {style('red', '-')} {name} = {_words(old)}"]
+        return [
+            f"    {style('red', '-')} {name} = {had}"
+            + (f"  {style('dim', '#')} {style('red', 'added by hand')}" * drift)
+        ]
     if isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
         # A directive that occurs several times, such as Environment=: show only the lines that differ.
-        had, has = old.split("\n"), new.split("\n")
-        gone = [f"        {style('red', '-')} {_words(line)}" for line in had if line not in has]
-        come = [f"        {style('green', '+')} {_words(line)}" for line in has if line not in had]
+        lines, wanted = old.split("\n"), new.split("\n")
+        gone = [f"        {style('red', '-')} {_words(name, line)}" for line in lines if line not in wanted]
+        come = [f"        {style('green', '+')} {_words(name, line)}" for line in wanted if line not in lines]
         return [f"    {style('yellow', '~')} {name}:", *gone, *come]
-    return [f"    {style('yellow', '~')} {name}: {_words(old)} {style('dim', '->')} {_words(new)}"]
+    return [f"    {style('yellow', '~')} {name}: {had} {style('dim', '->')} {has}{note}"]
 
 
-def _words(value: Value) -> str:
-    """A value as text, with long digests shortened to 12 digits as everywhere in the plan."""
+def _words(name: str, value: Value) -> str:
+    """A value as text: sizes and spans of time as people write them, long digests as 12 digits."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        if name.endswith(_SIZES):
+            return size(int(value))
+        if name.endswith("Sec"):
+            return f"{value} s"
     return _DIGEST.sub(r"\1", one_line(text(value)))
 
 
 def gates(plan: Plan) -> list[str]:
-    """What must succeed before any dyno is changed, and the release that the apply creates."""
+    """What must succeed before any dyno is changed."""
     lines = []
     if plan.build:
         commands = "; ".join(one_line(command) for command in plan.build)
@@ -153,11 +177,37 @@ def gates(plan: Plan) -> list[str]:
     if plan.candidates:
         where = ", ".join(plan.candidates)
         lines.append(f"A candidate must become healthy on {where} before any dyno is changed.")
-    if plan.fresh and plan.release is not None:
-        of = plan.release.of
-        what = f", a rollback to v{of}; migrations are not reverted" if of else ""
-        lines.append(f"Creates release v{plan.release.number}{what}.")
     return lines
+
+
+def release_lines(plan: Plan) -> list[str]:
+    """The release that the apply creates, and what changed in the source since the one that runs: files and commits."""
+    if not plan.fresh or plan.release is None:
+        return []
+    new = f"Creates release v{plan.release.number}"
+    if plan.release.of:
+        return [f"{new}, a rollback to v{plan.release.of}; migrations are not reverted."]
+    if plan.running is None:
+        return [f"{new}."]
+    after = f"{new} after v{plan.running.number}"
+    return [f"{after}: {_changed(plan.source)}." if plan.source is not None else f"{after}."]
+
+
+def _changed(source: SourceChange) -> str:
+    marks = {"A": "+ ", "D": "- "}
+    files = [f"{marks.get(status, '')}{one_line(path)}" for status, path in source.files]
+    subjects = [f'"{one_line(subject)}"' for subject in source.commits]
+    commits = len(subjects) + source.more_commits
+    said = [_first(files, FILES, source.more_files) or "no file of the source"]
+    if commits:
+        said.append(f"{commits} commit{'' if commits == 1 else 's'}: {_first(subjects, COMMITS, source.more_commits)}")
+    return "; ".join([*said, *(["not all of it is committed"] if source.dirty else [])])
+
+
+def _first(words: Sequence[str], most: int, more: int) -> str:
+    """The first words, and how many more there are."""
+    more += max(0, len(words) - most)
+    return ", ".join([*words[:most], *([f"{more} more"] if more else [])])
 
 
 def _placement(plan: Plan, style: Style) -> list[str]:

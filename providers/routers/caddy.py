@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from infra.model.routing import LIVE
 from providers.routers.contract import AGAIN, FAILURES, FOREIGN, LARGEST, RETRY_AFTER, RUN, STATE, Kind, Site
+from providers.routers.limits import ANSWER_HEADERS, LOGGED, REQUEST_HEADERS
+
+GO_ADDS = 4
+"""KiB that Go's server allows on top of the largest size of headers."""
 
 # Neither grace_period nor flush_interval -1 (event streams are flushed anyway): with either, Caddy 2.6 aborts requests
 # in progress when a new configuration is loaded.
@@ -14,21 +18,71 @@ _BASE = f"""\
   storage file_system {STATE}/caddy
   auto_https disable_redirects
   skip_install_trust
+  servers {{
+    max_header_size {(REQUEST_HEADERS >> 10) - GO_ADDS}KiB
+  }}
 }}
 
 """
 
-_FALLBACK = """\
+# Headers are left out, as they may be long and secret.
+_LOG = f"""\
+  log {{
+    output stderr
+    format filter {{
+      wrap json
+      fields {{
+        request>headers delete
+        request>tls delete
+        resp_headers delete
+        request>uri regexp ^(.{{{LOGGED // 2}}}.{{{LOGGED // 2}}}).*$ $1
+      }}
+    }}
+  }}
+"""
+
+# With a log for all other hosts, Caddy 2.6 also logs hosts that match a wildcard, or that have no port in the header.
+_FALLBACK = (
+    f"""\
+other() {{ cat <<'END'
+{_LOG}  respond 404
+END
+}}
+"""
+    + """\
 cut -d' ' -f1 frontends | sort -un | while read -r port; do
-  grep -q -e "^$port tls " -e "^$port [a-z]* [*] " frontends || printf 'http://:%s {\\n  respond 404\\n}\\n' "$port"
+  grep -q "^$port [a-z]* [*] " frontends && continue
+  scheme=http; ! grep -q "^$port tls " frontends || scheme=https
+  printf '%s://:%s {\\n' "$scheme" "$port"
+  other
+  echo '}'
 done
 sites
 """
+)
 
 _ADMIN = f"--adapter caddyfile --address unix/{RUN}/admin.sock"
 
 
+def _log(site: Site) -> str:
+    """The site's access log. Caddy has no field for the dyno and for the client behind a proxy, so both are in the name
+    of the user."""
+    dynos = "".join(f"    {address} {dyno}\n" for dyno, address in site.upstreams)
+    client = "client={http.request.remote.host}" + " proxied={http.vars.dynoctl_client}" * bool(site.proxies)
+    return f"""\
+{_LOG}\
+  map {{http.reverse_proxy.upstream.hostport}} {{dynoctl_dyno}} {{
+{dynos}    default ""
+  }}
+  map - {{http.auth.user.id}} {{
+    default "app={site.app} dyno={{dynoctl_dyno}} protocol={{http.request.scheme}} {client}"
+  }}
+"""
+
+
 def _sites(site: Site, body: str) -> str:
+    body = _log(site) + body
+
     def names(scheme: str, port: int) -> str:
         return ", ".join(f"{scheme}://{host}:{port}" for host in site.hosts or ("",))
 
@@ -36,7 +90,7 @@ def _sites(site: Site, body: str) -> str:
         return f"{names('http', site.http)} {{\n{body}}}\n"
     own = f"{{$DYNOCTL_ROUTER}}/apps/{site.app}/tls"
     tls = f"  tls {site.acme}\n" if site.acme else f"  tls {own}.crt {own}.key\n"
-    to = f"  redir https://{{host}}{site.secure()}{{uri}} 308\n"
+    to = f"{_log(site)}  redir https://{{host}}{site.secure()}{{uri}} 308\n"
     return f"{names('http', site.http)} {{\n{to}}}\n{names('https', site.https)} {{\n{tls}{body}}}\n"
 
 
@@ -58,6 +112,7 @@ def _open(site: Site) -> str:
     remote_ip {networks}
     header_regexp client X-Forwarded-For ([^,\\s]+)\\s*$
   }}
+  vars @dynoctl_proxy dynoctl_client {{re.client.1}}
   handle @dynoctl_proxy {{
 {ports}{removed}{_proxy(site, f"    trusted_proxies {networks}", "{re.client.1}", "{dynoctl_port}")}  }}
   handle {{
@@ -86,6 +141,7 @@ def _proxy(site: Site, trust: str = "", client: str = "", port: str = "") -> str
     transport http {{
       dial_timeout {site.connect()}ms
       response_header_timeout {site.timeout}s
+      max_response_header {ANSWER_HEADERS >> 10}KiB
       keepalive_interval 1s
       keepalive off
     }}

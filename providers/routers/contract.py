@@ -104,6 +104,10 @@ class Site:
         hosts = self.hosts or ("*",)
         return "".join(f"{port} {mode} {host} {self.app}\n" for port, mode in ports for host in hosts)
 
+    def pattern(self, host: str) -> str:
+        """A regular expression for a host, in which ``*`` is one label: as in a certificate, and as Caddy reads it."""
+        return "^" + host.replace(".", r"\.").replace("*", "[^.]+") + "$"
+
     def secure(self) -> str:
         """The port in its https URLs; "" for 443."""
         return "" if self.https == 443 else f":{self.https}"

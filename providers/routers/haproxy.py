@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from infra.model.routing import LIVE
+from infra.model.routing import ACCESS_LOG, LIVE
 from providers.routers.contract import CONNECT, FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, Kind, Site
+from providers.routers.limits import ANSWER_HEADERS, JOURNAL, LOGGED, MOST_HEADERS, REQUEST_HEADERS
 
 HOPS = 5
 """The largest number of trusted proxies that a request may pass."""
@@ -14,6 +15,11 @@ global
   log stderr format short daemon notice
   stats socket {RUN}/haproxy.sock mode 600 level admin expose-fd listeners
   hard-stop-after 1h
+  fd-hard-limit 20000
+  # Two buffers for a connection; headers and what is added to them must fit into one.
+  tune.bufsize {96 << 10}
+  tune.maxrewrite 4096
+  tune.http.maxhdr {MOST_HEADERS}
   ssl-default-bind-options ssl-min-ver TLSv1.2
 
 defaults
@@ -41,9 +47,26 @@ backend dynoctl.nowhere
 
 """
 
+# A path or host as in JSON has at most six times its length.
+_LOG = f"""\
+  log {JOURNAL} len 16384 format local local0 info
+  log-tag {ACCESS_LOG}
+  log-format 'app=%[var(txn.dynoctl_app)] method=%{{+Q}}HM path="%[var(txn.dynoctl_path),json(utf8s)]"\
+ host="%[var(txn.dynoctl_host),json(utf8s)]" fwd=%{{+Q}}[var(txn.dynoctl_fwd)] dyno=%{{+Q}}s connect="%Tc"\
+ service="%Ta" status="%ST" bytes="%B" protocol="%[ssl_fc,iif(https,http)]"'
+  http-request set-var(txn.dynoctl_path) pathq,bytes(0,{LOGGED})
+  http-request set-var(txn.dynoctl_host) req.hdr(host),field(1,:),lower,bytes(0,255)
+"""
+
 # The certificate is chosen by the hosts in the manifest, not by the names in the certificate. The app without hosts
 # comes first, as the first certificate is served for all other names.
-_FRONTENDS = """\
+_FRONTENDS = (
+    f"""\
+logging() {{ cat <<'END'
+{_LOG}END
+}}
+"""
+    + """\
 for file in apps/*/tls.crt; do
   [ ! -e "$file" ] || cat "$file" "${file%.crt}.key" > "${file%.crt}.pem"
 done
@@ -61,29 +84,59 @@ cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
     certificates "$wanted" > "certificates-$wanted"
     strict=' strict-sni'
     if grep -q "^$wanted tls [*] " frontends; then strict=; fi
-    printf '  bind :%s ssl crt-list certificates-%s alpn h2,http/1.1%s\\n' "$wanted" "$wanted" "$strict"
+    set -- " ssl crt-list certificates-$wanted alpn h2,http/1.1$strict"
   else
-    printf '  bind :%s\\n' "$wanted"
+    set -- ''
   fi
-  other=dynoctl.nowhere
+  printf '  bind :%s%s\\n' "$wanted" "$1"
+  [ ! -s /proc/net/if_inet6 ] || printf '  bind :::%s v6only%s\\n' "$wanted" "$1"
+  logging
+  other=dynoctl.nowhere wildcards=
   while read -r port mode host app; do
     [ "$port" = "$wanted" ] || continue
     to=dynoctl-$app
     [ "$mode" = redirect ] && to=dynoctl.redirect.$app
-    if [ "$host" = '*' ]; then other=$to
-    else printf '  use_backend %s if { req.hdr(host),field(1,:),lower -m str %s }\\n' "$to" "$host"; fi
+    case $host in
+      '*') other=$to ;;
+      # One label, and after all exact names.
+      '*.'*)
+        match=$(printf '%s' "${host#??}" | sed 's/[.]/\\\\./g')
+        wildcards="$wildcards  use_backend $to if { req.hdr(host),field(1,:),lower -m reg ^[^.]+\\\\.$match\\$ }
+" ;;
+      *) printf '  use_backend %s if { req.hdr(host),field(1,:),lower -m str %s }\\n' "$to" "$host" ;;
+    esac
   done < frontends
+  printf '%s' "$wildcards"
   printf '  default_backend %s\\n\\n' "$other"
 done
 sites
 """
+)
 
 
 def _redirect(site: Site) -> str:
     if not site.https:
         return ""
     to = f"https://%[req.hdr(host),field(1,:)]{site.secure()}%[pathq]"
-    return f"backend dynoctl.redirect.{site.app}\n  http-request redirect code 308 location {to}\n\n"
+    return "\n".join(
+        [
+            f"backend dynoctl.redirect.{site.app}",
+            *_first(site),
+            f"  http-request redirect code 308 location {to}",
+            "\n",
+        ]
+    )
+
+
+def _first(site: Site) -> list[str]:
+    """What comes before all else: what the access log says of a request, and the limit of its headers."""
+    return [
+        f"  http-request set-var(txn.dynoctl_app) str({site.app})",
+        "  http-request set-var(txn.dynoctl_fwd) src",
+        "  http-request set-var(txn.dynoctl_length) url,length",
+        '  http-request return status 431 content-type text/plain string "431 Request Header Fields Too Large"'
+        f" if {{ req.hdrs,length,add(txn.dynoctl_length) -m int gt {REQUEST_HEADERS} }}",
+    ]
 
 
 def _open(site: Site) -> str:
@@ -91,6 +144,8 @@ def _open(site: Site) -> str:
     lines = [
         f"backend dynoctl-{site.app}",
         "  balance leastconn",
+        *_first(site),
+        f"  http-response deny deny_status 502 if {{ res.hdrs,length gt {ANSWER_HEADERS} }}",
         f"  timeout server {site.timeout}s",
         f"  http-request set-timeout server {max(LONG, site.timeout)}s"
         " if { req.hdr(accept) -m sub text/event-stream }",
@@ -125,6 +180,7 @@ def _trust(site: Site) -> list[str]:
             f"  http-request set-src req.hdr_ip(x-forwarded-for,-{place}) if dynoctl_proxy"
             for place in range(1, HOPS + 1)
         ),
+        "  http-request set-var(txn.dynoctl_fwd) src",
     ]
 
 
@@ -150,7 +206,8 @@ def _closed(site: Site) -> str:
         f'  http-request return status 503 content-type "text/html; charset=utf-8" file apps/{site.app}/page.html'
         f" hdr Retry-After {RETRY_AFTER} hdr Cache-Control no-store"
     )
-    return f"backend dynoctl-{site.app}\n{page}\n\n" + _redirect(site)
+    lines = [f"backend dynoctl-{site.app}", *_first(site), page]
+    return "\n".join(lines) + "\n\n" + _redirect(site)
 
 
 KIND = Kind(

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from infra.model.routing import LIVE
+from infra.model.routing import ACCESS_LOG, LIVE
 from providers.routers.contract import AGAIN, FAILURES, FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, STATE, Kind, Site
+from providers.routers.limits import ANSWER_HEADERS, JOURNAL, LOGGED, REQUEST_HEADERS
 
 IGNORED = "X-Accel-Redirect X-Accel-Buffering X-Accel-Limit-Rate X-Accel-Charset X-Accel-Expires"
 """What nginx would do because an app's answer says so: ask again for another path, or fill the server's disk."""
+
+
+def _over(most: int) -> str:
+    """A regular expression of the numbers above ``most``, which has as many digits as the nines that it ends with."""
+    digits = str(most)
+    longer = "[0-9]" * (len(digits) + 1)
+    parts = [f"{longer}[0-9]*"]
+    for place, digit in enumerate(digits):
+        if digit != "9":
+            rest = "[0-9]" * (len(digits) - place - 1)
+            parts.append(f"{digits[:place]}[{int(digit) + 1}-9]{rest}")
+    return "|".join(parts)
+
 
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
@@ -32,10 +46,23 @@ http {{
     "~*^([^|]+)[|]\\1(:[0-9]*)?$" $http_host;
     "~[|]$" "";
   }}
+  large_client_header_buffers 2 40k;
+  proxy_buffer_size {ANSWER_HEADERS >> 10}k;
+  proxy_buffers 4 {ANSWER_HEADERS >> 10}k;
+  map $request_length $dynoctl_large {{ default 0; "~^({_over(REQUEST_HEADERS)})$" 1; }}
+  # What is logged of a request: the start of its path, and the address of the dyno that answered it.
+  map $request_uri $dynoctl_path {{ default $request_uri; "~^(?<dynoctl_start>.{{{LOGGED}}})" $dynoctl_start; }}
+  map $upstream_addr $dynoctl_last {{ default ""; "~(?<dynoctl_address>[^ ,]+)$" $dynoctl_address; }}
   map "$http_upgrade $http_accept" $dynoctl_long {{ default 0; ~*^websocket 1; ~*text/event-stream 1; }}
 """
 
+# Every port is opened for IPv6 as well, if the server has it: without it, nginx would not start.
 _FALLBACK = """\
+families() {
+  both='s/listen \\([0-9][0-9]*\\)\\([^;]*\\);/listen \\1\\2; listen [::]:\\1\\2;/'
+  if [ -s /proc/net/if_inet6 ]; then sed "$both"; else cat; fi
+}
+{
 cut -d' ' -f1 frontends | sort -un | while read -r port; do
   grep -q "^$port [a-z]* [*] " frontends && continue
   if grep -q "^$port tls " frontends; then
@@ -45,6 +72,7 @@ cut -d' ' -f1 frontends | sort -un | while read -r port; do
   fi
 done
 sites
+} | families
 echo '}'
 """
 
@@ -129,16 +157,50 @@ def _pass(site: Site, timeout: int) -> str:
 
 def _listen(site: Site, port: int, words: str = "") -> str:
     default = "" if site.hosts else " default_server"
-    return f"    listen {port}{words}{default};\n    server_name {' '.join(site.hosts) or '_'};\n"
+    # A wildcard of nginx's own is any number of labels. A regular expression also comes after all exact names.
+    names = [f"~{site.pattern(host)}" if "*" in host else host for host in site.hosts]
+    return (
+        f"    listen {port}{words}{default};\n    server_name {' '.join(names) or '_'};\n"
+        f"    access_log syslog:server=unix:{JOURNAL},facility=local0,tag={ACCESS_LOG},nohostname {_format(site)};\n"
+        "    error_page 494 = @dynoctl_large;\n    if ($dynoctl_large) { return 494; }\n"
+        "    location @dynoctl_large {\n      default_type text/plain;\n"
+        '      return 431 "431 Request Header Fields Too Large";\n    }\n'
+    )
+
+
+def _format(site: Site) -> str:
+    return f"dynoctl_{site.app}"
+
+
+def _log(site: Site) -> str:
+    """The format of the site's access log. nginx escapes quotes, backslashes and what is not printable ASCII."""
+    dynos = "".join(f"    {address} {dyno};\n" for dyno, address in site.upstreams)
+    fields = {
+        "method": "$request_method",
+        "path": "$dynoctl_path",
+        "host": "$host",
+        "fwd": "$remote_addr",
+        "dyno": _variable("dyno", site),
+        "connect": "$upstream_connect_time",
+        "service": "$request_time",
+        "status": "$status",
+        "bytes": "$bytes_sent",
+        "protocol": "$scheme",
+    }
+    text = " ".join(f'{name}="{value}"' for name, value in fields.items())
+    return (
+        f'  map $dynoctl_last {_variable("dyno", site)} {{\n    default "";\n{dynos}  }}\n'
+        f"  log_format {_format(site)} 'app={site.app} {text}';\n"
+    )
 
 
 def _servers(site: Site, body: str) -> str:
     if not site.https:
-        return f"  server {{\n{_listen(site, site.http)}{body}  }}\n"
+        return f"{_log(site)}  server {{\n{_listen(site, site.http)}{body}  }}\n"
     to = f"    return 308 https://$host{site.secure()}$request_uri;\n"
     tls = f"    ssl_certificate apps/{site.app}/tls.crt;\n    ssl_certificate_key apps/{site.app}/tls.key;\n"
     return (
-        f"  server {{\n{_listen(site, site.http)}{to}  }}\n"
+        f"{_log(site)}  server {{\n{_listen(site, site.http)}{to}  }}\n"
         f"  server {{\n{_listen(site, site.https, ' ssl http2')}{tls}{body}  }}\n"
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -12,13 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infra.manifest.backings import from_parts, from_url, variables
 from infra.manifest.urls import Url, check_url, has_password, masked, parse
+from infra.sensitive import Sensitive, reveal
 from tests.agreement.tools import GENERATED, run_tool
 
 READERS = r"""
 require "json"
 require "uri"
 require "pg"
+require "redis"
 rails = URI::RFC2396_Parser.new
 form = URI.method(:decode_www_form_component)
 plain = ->(uri, text) { text && rails.unescape(text) }
@@ -33,10 +37,16 @@ libpq = lambda do |url|
   { user: found["user"] || "", password: found["password"] || "", host: found["host"] || "", path: found["dbname"] || "",
     port: found["port"].to_s.delete(",").empty? ? nil : found["port"].to_i }
 end
+gem = lambda do |url|
+  client = Redis.new(url: url)._client  # it connects with the first command only
+  { user: client.username || "", password: client.password || "", host: client.host || "", port: client.port,
+    path: client.db.to_s }
+end
 answers = JSON.parse($stdin.read).map do |url|
   { "URI" => try.call { read.call(URI.parse(url), ->(text) { text && rails.unescape(text) }) },
     "Rails" => try.call { read.call(rails.parse(url), ->(text) { text && rails.unescape(text) }) },
     "redis" => try.call { read.call(URI.parse(url), redis) },
+    "redis-rb" => url.start_with?("redis") ? try.call { gem.call(url) } : nil,
     "libpq" => url.start_with?("postgres") ? try.call { libpq.call(url) } : nil }
 end
 text = ->(value) { value.is_a?(String) ? value.dup.force_encoding("UTF-8").scrub("\u{fffd}") : value }
@@ -133,6 +143,9 @@ def agrees(ours: Url, url: str, reader: str, answer: Mapping[str, Any] | None) -
     if reader in ("URI", "Rails") and ours.scheme.startswith("redis"):
         return True  # the redis gem decodes by its own rule
     host = answer["host"]
+    if reader == "redis-rb":
+        path = ours.path if ours.path.isdigit() else "0"
+        ours = replace(ours, port=ours.port or 6379, path=str(int(path)))
     same_host = host.lower() == ours.host.lower() or (reader == "libpq" and ours.host == "" and "host=" in url)
     mine = (ours.user, ours.password, ours.port, ours.path)
     if reader == "libpq" and any(name in ("password", "user", "port", "dbname", "host") for name, _ in ours.query):
@@ -166,6 +179,93 @@ def test_an_encoded_password_arrives() -> None:
         ours = parse(url)
         assert ours is not None and ours.password == word
         assert answers["libpq"]["password"] == word and answers["Rails"]["password"] == word
+
+
+OPTIONS = r"""
+require "json"
+require "pg"
+puts JSON.generate(JSON.parse($stdin.read).map { |url| PG::Connection.conninfo_parse(url).to_h { |one| [one[:keyword], one[:val]] } })
+"""
+
+WORDS = [
+    "a b",
+    " ",
+    "-c search_path=a,b",
+    "a+b",
+    "a%20b",
+    "100%",
+    "a&b=c",
+    "a=b",
+    "#",
+    "?",
+    "/run/a b",
+    "é",
+    "a\tb",
+    "'x'",
+    "\\",
+    "@",
+]
+
+
+def test_parts_arrive_at_libpq_as_they_are_written() -> None:
+    """libpq takes + for a plus, not for a space: so a space of an option is %20."""
+    services = [
+        from_parts("postgresql", "h", None, word, word, Sensitive(word), options={"options": word, "sslrootcert": word})
+        for word in WORDS
+    ]
+    urls = [reveal(service.url) for service in services]
+    assert "?options=a%20b&" in urls[0]
+    output = run_tool("ruby", "ruby-pg", "-W0", "-e", OPTIONS, given=json.dumps(urls).encode())
+    for word, service, answer in zip(WORDS, services, json.loads(output), strict=True):
+        given = {name: answer[name] for name in ("user", "password", "dbname", "options", "sslrootcert")}
+        assert given == dict.fromkeys(given, word), service.url
+        back = from_url("postgresql", service.url)
+        assert (back.options, reveal(back.name)) == (service.options, word)
+
+
+SOCKETS = [
+    ("postgresql://%2Frun%2Fpostgresql/d", "/run/postgresql"),
+    ("postgresql://u:p@%2fvar%2Frun%2Fpostgresql:5433/d", "/var/run/postgresql"),
+    ("postgresql://%2Ftmp%2Fa%20b/d", "/tmp/a b"),
+    ("postgresql://%40abstract/d", "@abstract"),
+    ("postgresql://db.example.org/d", "db.example.org"),
+    ("postgresql://[::1]/d", "::1"),
+]
+
+
+def test_the_variables_of_a_socket_are_what_libpq_reads() -> None:
+    """A program that reads PGHOST connects where one that reads DATABASE_URL does."""
+    for (url, host), answer in zip(SOCKETS, asked([url for url, _ in SOCKETS]), strict=True):
+        assert answer["libpq"]["host"] == host
+        found = variables("database", from_url("postgresql", url))
+        assert reveal(found["PGHOST"]) == host and reveal(found["DATABASE_URL"]) == url
+        assert reveal(found["PGPORT"]) == str(answer["libpq"]["port"] or 5432)
+
+
+REDIS = [
+    ("redis://h", ("h", 6379, "", "", "0")),
+    ("redis://h:6380/2", ("h", 6380, "", "", "2")),
+    ("redis://:p%2F%23%20@h/1", ("h", 6379, "", "p/# ", "1")),
+    ("redis://u:p%2B%25@h/1", ("h", 6379, "u", "p+%", "1")),
+    ("rediss://u:%C3%A9@cache.example.org:6390/15", ("cache.example.org", 6390, "u", "é", "15")),
+    ("redis://[::1]:6380/3", ("::1", 6380, "", "", "3")),
+]
+
+
+def test_a_table_of_redis_urls_against_the_gem() -> None:
+    for (url, expected), answer in zip(REDIS, asked([url for url, _ in REDIS]), strict=True):
+        theirs = answer["redis-rb"]
+        assert (
+            theirs["host"].strip("[]"),
+            theirs["port"],
+            theirs["user"],
+            theirs["password"],
+            theirs["path"],
+        ) == expected
+        service = from_url("redis", url)
+        host, port, user, password, name = expected
+        assert (service.host, service.port, service.user, service.name or "0") == (host, port, user, name)
+        assert reveal(service.password) == password
 
 
 @settings(parent=GENERATED, max_examples=20)

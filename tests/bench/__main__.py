@@ -20,6 +20,7 @@ from typing import Any
 from infra.lab import fleet, needs, server
 from infra.lab.state import DATA, LabState
 from infra.plan.placement import DesiredDyno, ServerCapacity, place
+from tests.bench.connecting import ssh_config
 from tests.bench.layers import layers
 from tests.bench.rollouts import rollouts
 from tests.bench.tools import ROOT, Row, dynoctl, next_address, poll
@@ -44,6 +45,7 @@ def main() -> int:
             dynoctl(project, "apply", "--auto-approve")
             rows += starts(project)
             rows += no_op(project, lab)
+            rows += ssh_config(project)
             rows += security(project, lab)
             rows += watching(project, lab)
             dynoctl(project, "destroy", "--auto-approve")

@@ -26,16 +26,10 @@ from infra.slug.untar import unpack
 from infra.views import diagnostics
 from stacks import detect, requirement
 from tests.fuzz.mutation import Mutator, bounded, count
+from tests.golden.init_cases import CASES, parts
 
 ROOT = Path(__file__).parents[2]
-MANIFESTS = [
-    path.read_text()
-    for path in (
-        ROOT / "dyno.yaml",
-        *sorted((ROOT / "tests/golden/init").rglob("*.yaml")),
-        *sorted(ROOT.glob("stacks/starters/*/dyno.yaml")),
-    )
-]
+MANIFESTS = [(ROOT / "dyno.yaml").read_text(), *(parts(name)[1]["dyno.yaml"] for name in CASES)]
 SMALL = """\
 version: 1
 app: {name: shop, source: ., build: [bundle install]}
@@ -113,16 +107,7 @@ def refused(read: Callable[[str], object], *errors: type[Exception]) -> Callable
 
 
 def _detect(text: str) -> object:
-    files = (
-        "Gemfile",
-        "Gemfile.lock",
-        "Procfile",
-        ".ruby-version",
-        "config.ru",
-        "config/application.rb",
-        "package.json",
-    )
-    return detect.detect(dict.fromkeys(files, text))
+    return detect.detect(dict.fromkeys((name for name in detect.FILES if "*" not in name), text))
 
 
 def _ignored(text: str) -> object:

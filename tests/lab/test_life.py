@@ -123,7 +123,7 @@ def test_drift_is_found_said_and_repaired(shop: Project, fleet: Any) -> None:
         "unit.shop-web.4",
     }
     text = shop.dynoctl("plan", "--detailed-exitcode", code=2).stdout
-    assert 'unit.Service.MemoryMax: "1G" -> "536870912"' in text
+    assert 'unit.Service.MemoryMax: "1G" -> 512 MiB  # by hand: 512 MiB -> "1G"' in text
     assert 'mode: "0644" -> "0600"' in text
     assert "- variables.EXTRA = (on the server)" in text
     assert 'state: "stopped" -> "running"' in text

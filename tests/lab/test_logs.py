@@ -151,8 +151,15 @@ def test_only_what_is_the_apps_and_was_asked_for(talk: Project, fleet: Any) -> N
     assert "app[worker.1]: ready red\\x1b[2J\n" in text, "colours go, and what would clear the screen is shown"
     assert "\x1b" not in text
 
-    one = [json.loads(line) for line in talk.dynoctl("logs", "-d", "worker.3", "--json").stdout.splitlines()]
-    assert {line["dyno"] for line in one} == {"worker.3"} and len(one) == 100
+    third = talk.ps()["worker.3"]["server"]
+    fleet.exec(third, "systemctl", "kill", "-s", "USR1", "dyno-talk-worker-3.service")
+
+    def newest() -> list[dict[str, Any]]:
+        done = talk.dynoctl("logs", "-d", "worker.3", "--json")
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        return found if len(found) == 100 else []
+
+    assert {line["dyno"] for line in eventually(newest)} == {"worker.3"}
     servers = talk.dynoctl("logs", "-s", home, "-t", "worker", "-n", "50", "--json").stdout.splitlines()
     assert {json.loads(line)["server"] for line in servers} == {home}
     assert talk.dynoctl("logs", "--since", "2099-01-01").stdout == ""

@@ -75,7 +75,7 @@ def test_only_a_part_is_applied(app: Project) -> None:
     app.settled()
 
     plan = app.dynoctl("plan", "--replace", "web.2").stdout
-    assert "web.2 restarts; requested with --replace" in plan and "Plan: 0 to add, 1 to change" in plan
+    assert "unit of web.2  # requested with --replace" in plan and "Plan: 0 to add, 1 to change" in plan
     there = app.ps()
     app.dynoctl("apply", "--auto-approve", "--replace", "web.2")
     now = app.ps()

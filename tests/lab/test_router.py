@@ -476,7 +476,7 @@ def test_a_bare_server_that_only_routes(fleet: Any, tmp_path: Path, kind: str) -
         edge.manifest["servers"][1],
         {"name": name, "host": fleet.address(name), "dynos": False},
     ]
-    assert f"+ {name}/package.{kind}" in edge.dynoctl("plan").stdout
+    assert f"package.{kind}" in edge.dynoctl("plan").stdout
     edge.apply()
     try:
         edge.settled()
@@ -488,7 +488,7 @@ def test_a_bare_server_that_only_routes(fleet: Any, tmp_path: Path, kind: str) -
         # An installation that was killed once apt was through: the service is enabled, and masked.
         mark = f"/var/lib/dynoctl/.installing-{kind}"
         fleet.exec(name, "sh", "-ec", f"systemctl enable -q {kind}; systemctl mask -q {kind}; : > {mark}")
-        assert f"- {name}/leftover.{mark}" in edge.dynoctl("plan").stdout
+        assert f"leftover.{mark}" in edge.dynoctl("plan").stdout
         edge.apply()
         edge.settled()
         state = fleet.exec(name, "sh", "-c", f"systemctl is-active {kind}; systemctl is-enabled {kind}", check=False)

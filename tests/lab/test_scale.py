@@ -109,6 +109,9 @@ def test_scale_changes_one_number_and_nothing_else(app: Project, fleet: Any) -> 
     app.settled()
 
 
+STOPPED = "systemctl stop dyno-scale-web-1.socket dyno-scale-web-1.service && systemctl start dyno-scale-web-1.socket"
+
+
 def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
     file = app.directory / "dyno.yaml"
     file.write_bytes(file.read_bytes().replace(b"WORD: one", b"WORD: two"))
@@ -147,7 +150,8 @@ def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
     done = app.dynoctl("restart", "web.1", code=5)
     assert "boom one (sensitive)" in done.stdout and "hunter2" not in done.stdout
     del app.environment["SCALE_SECRET"]
-    fleet.exec(home, "sh", "-c", f"rm -r {drop_in}; systemctl daemon-reload; systemctl stop dyno-scale-web-1.service")
+    # A request that waits in the old socket would start it again.
+    fleet.exec(home, "sh", "-c", f"rm -r {drop_in}; systemctl daemon-reload; {STOPPED}")
     assert "Not running, so started first: web.1" in app.dynoctl("restart", "web.1").stdout
     assert app.ps()["web.1"]["state"] == "up"
 

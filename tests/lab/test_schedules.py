@@ -47,7 +47,7 @@ def once(app: Project, since: float, until: float) -> None:
 
 def test_once_over_three_servers_and_while_it_moves(app: Project, fleet: Any) -> None:
     before = {name: snapshot(fleet, name) for name in fleet.names}
-    assert "schedule.clock-tick.1" in app.dynoctl("plan").stdout
+    assert "schedule of tick.1" in app.dynoctl("plan").stdout
     app.apply()
     app.settled()
     began = time.time()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import urllib.error
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,19 @@ from infra.manifest.model import Framework, Json, Manifest, Map, Use
 from stacks.contract import Inherited, Unix
 from stacks.launch import launch
 from stacks.registry import STACKS
-from tests.lab.local_ruby import VALUES, answers, argv, attempt, environment, get, manifest, serving, slug_at, write
+from tests.lab.local_ruby import (
+    SAY,
+    VALUES,
+    answers,
+    argv,
+    attempt,
+    environment,
+    get,
+    manifest,
+    serving,
+    slug_at,
+    write,
+)
 from tests.lab.support import WAIT, eventually
 
 
@@ -187,6 +200,33 @@ def test_an_open_request_is_finished_when_it_is_told_to_stop(slug: Path, server:
         answer = b"".join(iter(lambda: peer.recv(4096), b""))
         assert answer.endswith(b"done")
         assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("server", "options"),
+    [
+        ("thin", {}),
+        ("puma", {}),
+        ("puma", {"workers": 1}),
+        ("puma", {"workers": 1, "preload": True}),
+        ("unicorn", {}),
+        ("unicorn", {"preload": True}),
+    ],
+)
+def test_it_ends_when_it_is_told_to_stop_while_the_app_loads(slug: Path, server: str, options: dict[str, Json]) -> None:
+    write(slug, {"say.rb": "File.write('loading', '')\nsleep 0.02 until File.exist?('go')\n" + SAY})
+    what = manifest(server=server, options=options)
+    # Its workers are in its process group: none of them is left, whatever happens here.
+    process = subprocess.Popen(argv(slug, what), cwd=slug, env=environment(), process_group=0)
+    try:
+        eventually((slug / "loading").exists)
+        process.send_signal(getattr(signal, launch(what).stop.signal))
+        (slug / "go").touch()
+        process.wait(WAIT)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(WAIT)
 
 
 def test_it_listens_on_a_socket_in_the_filesystem(slug: Path, server: str) -> None:

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from infra.ops import server_checks
-from infra.ops.doctor import Finding, Report
+from infra.ops.doctor import Report
+from infra.ops.finding import Finding
 from infra.ops.server_checks import MIB, Checkup, Disk
 from infra.remote.quote import observation, sections
 from infra.views import doctor

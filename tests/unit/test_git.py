@@ -15,7 +15,8 @@ from infra.errors import DynoctlError
 from infra.manifest import git as safe
 from infra.manifest.git import git
 from infra.manifest.secrets_file import read
-from infra.slug.commit import commit_of, origin_of
+from infra.model.source_change import SourceChange
+from infra.slug.commit import changed_since, commit_of, origin_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,6 +79,8 @@ def ask(repository: Repository) -> None:
     for directory in (repository.top, repository.top / "vendor", repository.top / "sub"):
         if directory.is_dir():
             commit_of(directory)
+            changed_since(directory, "0" * 12)
+            changed_since(directory, commit_of(directory))
             origin_of(directory / "dyno.yaml", "default")
             read(directory, None)
 
@@ -417,3 +420,32 @@ def test_all_calls_of_git_go_through_one_function() -> None:
             continue
         words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
         assert "git" not in words, f"{path} runs git"
+
+
+def test_what_changed_since_a_release(home: Path) -> None:
+    repository = Repository(home)
+    source = repository.top / "app"
+    source.mkdir()
+    (source / "a.rb").write_text("1\n")
+    (source / "b.rb").write_text("1\n")
+    repository.commit()
+    released = commit_of(source)
+    assert changed_since(source, released) == SourceChange(), "nothing did"
+    (source / "a.rb").write_text("2\n")
+    (source / "b.rb").unlink()
+    (source / "é\n.rb").write_text("1\n")
+    (repository.top / "elsewhere.rb").write_text("1\n")
+    repository.commit()
+    files = (("M", "a.rb"), ("D", "b.rb"), ("A", "é\n.rb"))
+    assert changed_since(source, released) == SourceChange(("a commit",), files)
+    (source / "a.rb").write_text("3\n")
+    for then in (released, f"{released}-dirty"):
+        assert changed_since(source, then) == SourceChange(("a commit",), files, dirty=True)
+    for unknown in ("", "0" * 12, "-dirty", "--output=x", "HEAD"):
+        assert changed_since(source, unknown) is None
+    for number in range(25):
+        (source / f"more-{number:02}.rb").write_text("1\n")
+        repository.commit()
+    found = changed_since(source, released)
+    assert found is not None and (len(found.commits), found.more_commits) == (20, 6)
+    assert (len(found.files), found.more_files) == (20, 8)

@@ -26,6 +26,7 @@ from infra.slug import ignore, untar
 from infra.slug.tree import scan
 from providers.unit import _quota
 from stacks import detect
+from stacks.sources.registry import SOURCES
 
 MANIFEST = (
     "version: 1\napp: {name: shop, source: .}\nrackup: config.ru\ndynos: {web: 1}\nservers: [{name: g, host: h}]\n"
@@ -208,14 +209,39 @@ def test_there_are_not_too_many_rules(tmp_path: Path) -> None:
     ["3.1" + ".1a" * 40 + "!", "3.1" + "-a" * 10_000 + "!", "3.1." + "a" * 30_000 + "!", "1" * 50_000, "3." * 10_000],
 )
 def test_no_version_of_ruby_takes_long(text: str) -> None:
-    assert isinstance(detect._requirement({".ruby-version": text}) if hasattr(detect, "_requirement") else "", str)
+    for file in (".ruby-version", ".tool-versions", "mise.toml"):
+        detect.detect({file: f"ruby {text}", "config.ru": "run App", "Gemfile": f"ruby '{text}'"})
 
 
-@pytest.mark.parametrize(
-    "line", ["\n" * 100_000, " " * 100_000, "gem " * 50_000, "ruby(" * 50_000, "class A" + "::A" * 20_000]
+LINES = [
+    *("\n" * 20_000, " " * 20_000, "gem " * 5_000, "ruby(" * 5_000, "class A" + "::A" * 8_000, "'\\" * 10_000),
+    *("[" * 20_000, "{a: " * 5_000, "x = (" * 5_000, "set :a, [" * 3_000, '"#{' * 8_000, "do |x|\n" * 4_000),
+    *("a: &a [*a]\n" * 1_000, "&a\n" * 5_000, "- " * 9_000, "<%= " * 9_000, "a." * 9_000 + "b = 1", "A=" * 9_000),
+    *("web: -t " * 3_000, "//" * 9_000, "get 'up'," * 3_000, "1" * 20_000, "$(cat " * 4_000, "\x00\x1b" * 9_000),
+]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: repr(line[:12]))
+def test_no_file_of_an_app_takes_long(line: str) -> None:
+    """Each file has the text, and each source reads it."""
+    began = time.process_time()
+    files = dict.fromkeys((name.rstrip("/") for name in detect.FILES if "*" not in name), line)
+    for source in SOURCES:
+        source.read(files)
+    detect.detect({**files, "Procfile": f"web: {line}", "config.ru": "run App"}, "capistrano")
+    assert time.process_time() - began < 10, "it is not linear"
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
 )
-def test_no_gemfile_takes_long(line: str) -> None:
-    detect.detect({"Gemfile": line, "app.rb": line, "config.ru": line, "Procfile": line, "Gemfile.lock": line})
+
+
+@pytest.mark.parametrize("text", [BOMB, "a: &a {b: *a}", "<<: &a {<<: *a}"])
+def test_no_alias_makes_a_file_large(text: str) -> None:
+    found = detect.detect({"config/deploy.yml": text, "config.ru": "run App"})
+    assert found is not None
+    assert any("not read" in note for note in found.notes), found.notes
 
 
 @pytest.mark.parametrize("text", ["9" * 1_000_000, "9." * 500_000, "9" * 1_000_000 + "ms", "." * 1_000_000])

@@ -6,7 +6,6 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ from typer.testing import CliRunner
 
 from infra.cli import fail
 from infra.cli.app import app
-from infra.engine import plan_file
+from infra.engine import plan_file, plan_options
+from infra.engine.prepared import Request
 from infra.errors import Diagnostic, DynoctlError, Location, ManifestInvalid
 from infra.model.events import Event, Report
+from infra.plan.selection import Selection
 from infra.views import diagnostics, json_text, plan_document, plan_html, plan_markdown, plan_text, report_text, restart
 from infra.views.progress import PlainProgress
 from infra.views.style import Style, one_line, printable
@@ -263,15 +264,32 @@ def test_what_is_no_command_is_shown_as_it_is(text: str) -> None:
     assert one_line("a\nb") == "a\\nb"
 
 
-def test_a_saved_plan_shows_the_options_of_its_author(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_saved_plan_shows_the_options_of_its_author(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In every view, as a reviewer may read any of them."""
     document = json.loads((Path(__file__).parents[1] / "golden/plan-1.json").read_text())
-    made = plan_file.Saved(Path("/x/dyno.yaml"), "ann@laptop", "2026-01-01T00:00:00Z", {}, document)
-    options = {"trust": frozenset({"s2\x1b[2J"}), "take_over": True, "destination": "staging", "with_changes": True}
-    for saved, shown in (
-        (made, ""),
-        (replace(made, **options), "The plan was made with --destination staging --trust s2\\x1b[2J --take-over."),  # type: ignore[arg-type]
-    ):
-        monkeypatch.setattr(plan_file, "read", lambda _, saved=saved: saved)
-        output = CliRunner().invoke(app, ["show", "plan"]).output
-        assert "To apply exactly this plan" in output and shown in output
-        assert ("made with" in output) == bool(shown)
+    request = Request(
+        selection=Selection(("web.1",), ("grid-2", "x\x1b[2J"), ("worker.*",)),
+        trust=frozenset({"s2"}),
+        evacuate=frozenset({"s3"}),
+        take_over=True,
+    )
+    words = plan_options.words(request, "staging")
+    given = "--destination staging --target web.1 --exclude grid-2 --exclude x\\x1b[2J --replace worker.* "
+    given += "--evacuate s3 --trust s2 --take-over --with-changes"
+    page = tmp_path / "page.html"
+    for options in ((), words):
+        made = plan_file.Saved(
+            Path("/x/dyno.yaml"), "ann@laptop", "2026-01-01T00:00:00Z", {}, {**document, "options": list(options)}
+        )
+        monkeypatch.setattr(plan_file, "read", lambda _, saved=made: saved)
+        output = CliRunner().invoke(app, ["show", "plan", "--html", str(page)]).output
+        assert "To apply exactly this plan" in output
+        shown = html.unescape(page.read_text())
+        markdown = (
+            CliRunner().invoke(app, ["show", "plan", "--markdown"]).output.replace("\\\\", "\\").replace("\\*", "*")
+        )
+        for text in (output, shown, markdown):
+            assert ("The plan was made with" in text) == bool(options)
+            assert given in text.replace("\\[", "[") or not options
+        assert json.loads(CliRunner().invoke(app, ["show", "plan", "--json"]).output)["options"] == list(options)
+    assert plan_options.words(Request(), None) == ()

@@ -8,78 +8,49 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-import yaml
+from typer.testing import CliRunner
 
+from infra.cli.app import app
 from infra.errors import DynoctlError
 from infra.manifest import check
 from infra.ops.init import begin
 from infra.registry import Everything
 from stacks.detect import detect
-from stacks.starter import STARTERS, app_name, render
+from stacks.manifest_text import app_name, notes_of
+from stacks.starter import STARTERS
+from tests.golden.init_cases import CASES, parts, write
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "init"
-
-RAILS = {"config/application.rb": "module Blog\n  class Application < Rails::Application\n  end\nend\n"}
-LOCK = "GEM\n  specs:\n    rails (7.1.3)\n    puma (6.4.2)\n    pg (1.5.6)\n      ruby (>= 2)\n"
-
-CASES: dict[str, Mapping[str, str]] = {
-    "rails": {**RAILS, "Gemfile": 'gem "rails"\ngem "pg"\n# gem "unicorn"\nruby "3.2.2"\n', "app/assets": ""},
-    "rails-locked": {
-        **RAILS,
-        "Gemfile": 'gem "rails"\n',
-        "Gemfile.lock": LOCK,
-        "app/javascript": "",
-        "config.ru": "run Rails.application",
-    },
-    "rails-credentials": {**RAILS, "Gemfile": "gem 'rails'\n", "config/credentials.yml.enc": "x"},
-    "rails-sqlite": {**RAILS, "Gemfile": 'gem "rails"\ngem "sqlite3"\n'},
-    "rails-procfile": {
-        **RAILS,
-        "Gemfile": "gem 'rails'\ngem 'dalli'\ngem 'mysql2'\n",
-        "Procfile": 'web: bundle exec unicorn -p $PORT\nworker: bundle exec sidekiq -q "a b"\nrelease: rake db:migrate\n'
-        "Mail-Sender: ruby mail.rb\n9: nothing\nmailsender: again\n# a comment\nnot a line\n",
-    },
-    "sinatra-class": {
-        "app.rb": 'require "sinatra/base"\nclass Shop::Web < Sinatra::Base\nend\n',
-        ".ruby-version": "ruby-3.1.4\n",
-    },
-    "sinatra-classic": {
-        "app.rb": "require 'sinatra'\nget('/') { 1 }\n",
-        "Gemfile": "gem 'sinatra'\ngem 'puma'\ngem 'redis'",
-    },
-    "sinatra-rackup": {
-        "app.rb": "",
-        "config.ru": "run Shop",
-        "Gemfile": "gem('sinatra')\ngem('thin')",
-        ".tool-versions": "nodejs 20\nruby 3.3.0\n",
-    },
-    "rack": {"config.ru": "run ->(env) { [200, {}, []] }"},
-    "rack-locked": {
-        "config.ru": "run App",
-        "Gemfile": "ruby '>= 3.1'",
-        "Gemfile.lock": "GEM\n  specs:\n    rack (3.0)\n    unicorn (6.1)\n",
-    },
-    "jruby": {"config.ru": "run App", ".ruby-version": "jruby-9.4"},
-    "hostile": {
-        "config.ru": "run App",
-        "Procfile": 'worker: echo "#{x}" \'$(id)\' # \\ é : - [\nclock: "quoted: yes"\n',
-    },
-}
+POISON = "s3cr3t"
+"""Is in every value of a case that must not be in its dyno.yaml."""
 
 
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_what_it_makes_of_an_app(name: str) -> None:
-    found = detect(CASES[name])
-    assert found is not None
-    text = render(found, "shop", ready=False)
-    golden = GOLDEN / f"{name}.yaml"
+@pytest.mark.parametrize("name", CASES)
+def test_what_it_makes_of_an_app(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text to the letter; it is valid as it is, its notes are on stderr, and no secret is in either."""
+    options, files = parts(name)
+    expected = files.pop("dyno.yaml", "")
+    (tmp_path / "shop").mkdir()
+    for file, text in files.items():
+        path = tmp_path / "shop" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path / "shop")
+    result = CliRunner().invoke(app, ["init", *options])
+    assert result.exit_code == 0, result.output
+    text = Path("dyno.yaml").read_text()
     if os.environ.get("DYNOCTL_GOLDEN") == "write":
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text(text)
-    assert text == golden.read_text()
-    data = yaml.safe_load(text)
-    for type_, line in found.types.items():
-        assert data["dynos"][type_]["command"] == line
+        write(name, text)
+        expected = text
+    assert text == expected
+    assert [f"note: {note}" for note in notes_of(text)] == result.stderr.splitlines()
+    manifest, problems = check(Path("dyno.yaml"))
+    assert manifest is not None, problems
+    Everything().stack(manifest)
+    assert POISON not in text + result.output
+
+
+def test_there_are_at_least_40_cases() -> None:
+    assert len(CASES) >= 40
 
 
 @pytest.mark.parametrize(
@@ -101,7 +72,7 @@ def test_what_is_no_app(files: Mapping[str, str]) -> None:
 def test_a_starter_is_valid_but_for_its_servers(
     framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = begin(tmp_path / "My Blog!", framework, Everything())
+    names = begin(tmp_path / "My Blog!", framework, Everything()).files
     directory = tmp_path / "My Blog!"
     assert all((directory / name).is_file() for name in names)
     monkeypatch.chdir(directory)
@@ -125,7 +96,7 @@ def test_an_app_that_is_there_gets_a_manifest_and_nothing_else(tmp_path: Path) -
     (tmp_path / "config.ru").write_bytes(b"run App # \xff\r\n")
     (tmp_path / ".git").mkdir()
     (tmp_path / ".gitignore").write_text("tmp")
-    assert begin(tmp_path, None, Everything()) == ["dyno.yaml", ".gitignore", ".slugignore"]
+    assert begin(tmp_path, None, Everything()).files == ["dyno.yaml", ".gitignore", ".slugignore"]
     assert (tmp_path / ".gitignore").read_text() == "tmp\n/.dyno/\n"
     manifest, problems = check(tmp_path / "dyno.yaml")
     assert manifest is not None, problems

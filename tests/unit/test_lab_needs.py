@@ -28,7 +28,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(needs, "_kernel", lambda: iter(here.get("kernel", ())))
     monkeypatch.setattr(needs, "LISTS", tmp_path)
     monkeypatch.setattr(needs.os, "geteuid", lambda: here.get("uid", 0))
-    monkeypatch.setattr(needs.shutil, "which", lambda name: None if name in here["missing"] else f"/usr/bin/{name}")
+    monkeypatch.setattr(needs.programs, "find", lambda name: None if name in here["missing"] else f"/usr/bin/{name}")
     return here
 
 

@@ -71,7 +71,7 @@ def test_only_the_debian_archive_is_copied_verbatim(tmp_path: Path, monkeypatch:
         ]
     )
     answers(monkeypatch, shown)
-    made = sources.write("bookworm", tmp_path)
+    made = sources.write("bookworm", "bookworm", tmp_path)
     assert made == [str(tmp_path / "host.list"), str(tmp_path / "host.sources")]
     assert Path(made[0]).read_text() == LIST.splitlines()[2] + "\n"
     stanza = Path(made[1]).read_text()
@@ -80,18 +80,60 @@ def test_only_the_debian_archive_is_copied_verbatim(tmp_path: Path, monkeypatch:
     assert "packages.example" not in stanza
 
 
+def test_another_release_comes_from_the_same_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    list_file, sources_file = tmp_path / "one.list", tmp_path / "two.sources"
+    list_file.write_text("deb [signed-by=/k/bookworm.gpg] http://bookworm.example/debian bookworm main\n")
+    sources_file.write_text(
+        "Types: deb\nURIs: http://mirror.example/bookworm\n"
+        "Suites: bookworm bookworm-updates bookworm-security/updates\nSigned-By: /k/bookworm.gpg\n"
+    )
+    answers(
+        monkeypatch,
+        "",
+        f"{target('Debian', 'bookworm', f'{list_file}:1')}\n{target('Debian', 'bookworm', f'{sources_file}:1')}",
+    )
+    made = sources.write("trixie", "bookworm", tmp_path)
+    assert [Path(path).read_text() for path in made] == [
+        "deb [signed-by=/k/bookworm.gpg] http://bookworm.example/debian trixie main\n",
+        "Types: deb\nURIs: http://mirror.example/bookworm\n"
+        "Suites: trixie trixie-updates trixie-security/updates\nSigned-By: /k/bookworm.gpg\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "other"),
+    [
+        ("deb http://x/debian stable main", "deb http://x/debian bookworm main"),
+        ("deb http://x/debian oldstable-updates main", "deb http://x/debian bookworm-updates main"),
+        ("deb http://x/debian unstable main", "deb http://x/debian unstable main"),
+        ("deb http://x/trixie trixie contrib", "deb http://x/trixie bookworm contrib"),
+    ],
+)
+def test_suites_of_another_release(line: str, other: str) -> None:
+    assert sources.moved(line + "\n", "trixie", "bookworm") == other + "\n"
+
+
+def test_releases_that_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "suite", lambda: "forky")
+    assert sources.check([]) == ("forky",)
+    assert sources.check(["trixie", "bookworm", "trixie"]) == ("trixie", "bookworm")
+    with pytest.raises(DynoctlError, match="unknown Debian release 'sarge'") as error:
+        sources.check(["sarge"])
+    assert error.value.hint == "available: bookworm, trixie, forky"
+
+
 def test_without_package_lists_apt_updates_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     list_file = tmp_path / "one.list"
     list_file.write_text(LIST)
     ran = answers(monkeypatch, target("", "", f"{list_file}:3"), target("Debian", "bookworm", f"{list_file}:3"))
-    assert sources.write("bookworm", tmp_path) == [str(tmp_path / "host.list")]
+    assert sources.write("bookworm", "bookworm", tmp_path) == [str(tmp_path / "host.list")]
     assert ["apt-get", "update", "--quiet"] in ran
 
 
 def test_a_missing_archive_is_an_error_with_the_output_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, "", "")
     with pytest.raises(DynoctlError, match="no Debian archive for bookworm") as error:
-        sources.write("bookworm", tmp_path)
+        sources.write("bookworm", "bookworm", tmp_path)
     assert error.value.hint == "E: no network"
 
 

@@ -91,6 +91,15 @@ def test_addresses_and_numbers() -> None:
     assert saved.grid == [f"grid-{number}" for number in range(1, 33)]
 
 
+def test_servers_get_their_releases_in_turn() -> None:
+    saved = lab()
+    saved.releases = ("bookworm", "trixie")
+    assert [saved.release_of(name) for name in ("grid-1", "grid-2", "grid-3", "bare-1", "bare-2")] == [
+        *("bookworm", "trixie", "bookworm"),
+        *("bookworm", "trixie"),
+    ]
+
+
 def test_interface_names_are_valid_on_linux() -> None:
     assert len(lab(subnet=255).bridge) <= 15
 

@@ -34,11 +34,11 @@ def test_durations(seconds: float, words: str) -> None:
 
 def test_the_table() -> None:
     rows = [
-        Row("data", "10.77.0.2", "running", 61, 50 * 2**20, 9, "a"),
-        Row("grid-1", "10.77.0.11", "stopped", 0, 0, 0, "b"),
+        Row("data", "bookworm", "10.77.0.2", "running", 61, 50 * 2**20, 9, "a"),
+        Row("grid-1", "trixie", "10.77.0.11", "stopped", 0, 0, 0, "b"),
     ]
     assert text(rows) == (
-        "SERVER  ADDRESS     STATE    UPTIME  MEMORY\n"
-        "data    10.77.0.2   running  1m 01s  50 MiB\n"
-        "grid-1  10.77.0.11  stopped  -       -"
+        "SERVER  RELEASE   ADDRESS     STATE    UPTIME  MEMORY\n"
+        "data    bookworm  10.77.0.2   running  1m 01s  50 MiB\n"
+        "grid-1  trixie    10.77.0.11  stopped  -       -"
     )

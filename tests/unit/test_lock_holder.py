@@ -13,7 +13,8 @@ from infra.fleet.lock import Identity
 from infra.model import lock_holder, paths
 from infra.model.lock_holder import Holder
 from infra.model.release import Release
-from infra.ops.doctor import Finding, Report
+from infra.ops.doctor import Report
+from infra.ops.finding import Finding
 from infra.ops.monitor import Sample
 from infra.views import doctor, releases, top, under_way
 from infra.views.style import Style

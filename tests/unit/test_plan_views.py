@@ -20,14 +20,17 @@ from infra.fleet import logins
 from infra.model import release
 from infra.model.formation import Formation
 from infra.model.resource import Action, Attributes, Change, Fingerprint, Resource
+from infra.model.source_change import SourceChange
 from infra.plan.plan import Plan
 from infra.registry import Everything
 from infra.sensitive import Sensitive
-from infra.views import drift, plan_document, plan_json, plan_markdown, plan_text
+from infra.views import drift, plan_document, plan_json, plan_markdown, plan_screen, plan_text
+from infra.views.ranges import ranges
 from infra.views.style import Style
 
 SECRET = "hunter2-hunter2"
 HEADLINES = Everything().headlines()
+BRIEFS = Everything().briefs()
 CODE = code_digest()
 
 
@@ -271,3 +274,106 @@ def test_a_failing_listener_stops_nothing() -> None:
         raise BrokenPipeError
 
     steady(gone)(Event("note"))
+
+
+def released(dynos: int = 8, servers: int = 4) -> Plan:
+    """A new release of ``dynos`` dynos, most of them web, on ``servers`` servers."""
+    names = [*(f"web.{number}" for number in range(1, dynos)), "worker.1"]
+    homes = {dyno: f"grid-{index % servers + 1}" for index, dyno in enumerate(names)}
+    changes = []
+    for dyno, server in homes.items():
+        old: Attributes = {
+            "unit": {"Unit.Requires": f"old {dyno}", "Service.MemoryMax": "536870912"},
+            "state": "running",
+        }
+        new: Attributes = {
+            "unit": {"Unit.Requires": f"new {dyno}", "Service.MemoryMax": "536870912"},
+            "state": "running",
+        }
+        changes.append(change("update", "unit", dyno, server, old, new, effect="restart"))
+    for number in range(1, servers + 1):
+        for action, kind in (("create", "slug"), ("create", "mount"), ("delete", "mount")):
+            digest = "a" * 12 if action == "create" else "b" * 12
+            resource = Resource(f"grid-{number}", kind, f"shop@{digest}", {"digest": digest})
+            before, after = (None, resource.attributes) if action == "create" else (resource.attributes, None)
+            changes.append(Change(resource, Action(action), before, after))
+    return replace(
+        sample(),
+        changes=tuple(changes),
+        formation=Formation((), homes, homes),
+        batches=tuple((dyno,) for dyno in homes),
+        unreachable={},
+        errors=(),
+        notes=(),
+        running=release.new(6, "beef", "{}", manifest="m"),
+        source=SourceChange(("Say good afternoon",), (("M", "app.rb"),)),
+    )
+
+
+def test_a_new_release_fits_fifteen_lines() -> None:
+    text = plan_screen.render(released(), BRIEFS, Style(False))
+    assert (
+        text
+        == """\
+Plan: 8 to add, 8 to change, 4 to destroy. 0 dynos start, 8 dynos restart, 0 dynos stop.
+Creates release v7 after v6: app.rb; 1 commit: "Say good afternoon".
+
+grid-1  ↻ web.1  ↻ web.5
+grid-2  ↻ web.2  ↻ web.6
+grid-3  ↻ web.3  ↻ web.7
+grid-4  ↻ web.4  ↻ worker.1
+
+~ unit of web.[1-7], worker.1
++ slug aaaaaaaaaaaa, mount on grid-[1-4]
+- 4 mounts  # cleanup: no dyno needs them any more
+
+A candidate must become healthy on grid-1 before any dyno is changed.
+8 batches of 1 dyno: web.[1-7], worker.1  # never fewer up than 6 of 7 web, 0 of 1 worker"""
+    )
+    assert len(text.splitlines()) <= 15
+
+
+def test_what_was_changed_by_hand_is_never_folded_away() -> None:
+    plan = released()
+    unit: Attributes = {"unit": {"Unit.Requires": "it", "Service.MemoryMax": "536870912"}}
+    hand: Attributes = {"unit": {"Unit.Requires": "evil", "Service.MemoryMax": "1073741824"}}
+    names = ("unit.Unit.Requires", "unit.Service.MemoryMax")
+    drifted = change("update", "unit", "web.2", "grid-2", hand, unit, drift=True, drifted=names, effect="restart")
+    gone = change(
+        "create", "socket", "web.3", "grid-3", None, {"state": "listening"}, drift=True, reason="it was removed"
+    )
+    text = plan_screen.render(replace(plan, changes=(*plan.changes, drifted, gone)), BRIEFS, Style(False))
+    assert '~ unit.Unit.Requires: "evil" -> "it"  # by hand: "it" -> "evil"\n' in text
+    assert "~ unit.Service.MemoryMax: 1 GiB -> 512 MiB  # by hand: 512 MiB -> 1 GiB\n" in text
+    assert "~ unit of web.2  # drift: \n" in text and "+ socket of web.3  # drift: it was removed\n" in text
+
+
+def test_a_large_fleet_is_folded_and_small_differences_are_not() -> None:
+    plan = released(4000, 1000)
+    text = plan_screen.render(plan, BRIEFS, Style(False))
+    assert "↻ 4 web  on 999 servers: grid-[1-999]\n" in text and "↻ 3 web  ↻ 1 worker  on 1 server: grid-1000\n" in text
+    assert len(text) < 1_000
+    values: list[Attributes] = [{"variables": {"LEVEL": level}} for level in ("info", "debug", "debug")]
+    changes = tuple(
+        change("update", "env_file", f"web.{number}", "grid-1", {"variables": {"LEVEL": "x"}}, value)
+        for number, value in enumerate(values, 1)
+    )
+    text = plan_screen.render(replace(released(), changes=changes), BRIEFS, Style(False))
+    assert '~ env_file of web.1\n    ~ variables.LEVEL: "x" -> "info"\n' in text
+    assert '~ env_file of web.[2-3]\n    ~ variables.LEVEL: "x" -> "debug"\n' in text
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["web.1"], "web.1"),
+        (["web.2", "web.1", "web.3", "web.7", "worker.1"], "web.[1-3,7], worker.1"),
+        (["grid-01", "grid-02", "grid-3"], "grid-0[1-2], grid-3"),
+        (["1", "2"], "[1-2]"),
+        (["db", "db1", "db"], "db, db1"),
+    ],
+)
+def test_ranges(names: list[str], says: str) -> None:
+    assert ranges(names) == says

@@ -184,7 +184,7 @@ class Liar(Session):
             return 0, f"held ann{ALL} since 2026-11-28T10:00:00Z (pid 1), applying{ALL}"
         return 0, self.poison(EXECUTED)
 
-    def run(self, script: str, timeout: float = 60, what: str = "a script") -> Output:
+    def run(self, script: str, timeout: float = 60, what: str = "a script", **_: object) -> Output:
         nonce = re.search(r"nonce=([0-9a-f]+)", script)
         names = re.findall(r"begin (\w+)", script)
         found = "".join(

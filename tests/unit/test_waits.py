@@ -22,6 +22,7 @@ from infra.remote import attached, session, transfer
 from infra.remote.attached import Attached
 from infra.remote.locked import LockedShell
 from infra.remote.session import Session
+from infra.remote.stream import Stream
 
 SOON = 0.3
 """Seconds to which the limits are lowered here."""
@@ -60,7 +61,7 @@ class Silent(paramiko.ServerInterface):
 
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Session]]:
-    for module, name in ((session, "SILENCE"), (transfer, "SILENCE"), (attached, "START")):
+    for module, name in ((session, "SILENCE"), (session, "STATUS"), (transfer, "SILENCE"), (attached, "START")):
         monkeypatch.setattr(module, name, SOON)
     host_key, key = paramiko.ECDSAKey.generate(), paramiko.ECDSAKey.generate()
     key.write_private_key_file(str(tmp_path / "key"))
@@ -197,13 +198,46 @@ def test_a_one_off_that_is_refused_without_a_status(serve: Any) -> None:
     assert "timed out" in quick(lambda: Attached(serve(says(close=True)), "dynoctl-run-shop.1", ("true",), ""))
 
 
+def refused(before: float, after: float) -> Callable[[paramiko.Channel], None]:
+    """Refuse root: the reason on stderr, the end of output after ``before`` seconds, the exit status ``after`` that."""
+
+    def talk(channel: paramiko.Channel) -> None:
+        channel.sendall_stderr(b"sudo: a password is required\n")
+        time.sleep(before)
+        channel.shutdown_write()
+        time.sleep(after)
+        channel.send_exit_status(1)
+        channel.close()
+
+    return talk
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (0, SOON), (1.3, 0)])
+def test_a_stream_without_root_says_so(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, before: float, after: float
+) -> None:
+    """Whether its reason comes early or its exit status late."""
+    server = serve(refused(before, after))
+    monkeypatch.setattr(session, "STATUS", LIMIT)
+    said = quick(lambda: list(Stream(server, "true", {}).lines()))
+    assert "cannot become root without a password: sudo: a password is required" in said
+
+
+@pytest.mark.parametrize("after", [0, SOON])
+def test_a_lock_without_root_says_so(serve: Any, monkeypatch: pytest.MonkeyPatch, after: float) -> None:
+    server = serve(refused(0, after))
+    monkeypatch.setattr(session, "STATUS", LIMIT)
+    said = quick(lambda: LockedShell(server, "shop", "me").lock())
+    assert "cannot become root without a password: sudo" in said
+
+
 def test_a_lock_that_is_not_answered(serve: Any) -> None:
     assert quick(lambda: LockedShell(serve(says(), answers=False), "shop", "somebody"))
 
 
 def test_a_silent_network_ends_the_connection(serve: Any) -> None:
     """A write to a network that was cut waits in the kernel, where no limit of a channel counts."""
-    transport = serve(says())._connection.transport
+    transport = serve(says())._channels.first.transport
     if not hasattr(socket, "TCP_USER_TIMEOUT"):
         pytest.skip("only Linux has this limit")
     assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000

@@ -1,0 +1,64 @@
+"""Checks of what processes are started with that a schema cannot express: their variables and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from infra.errors import Diagnostic
+from infra.manifest import variables
+from infra.manifest.document import Document, Path
+
+
+def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Every error in ``env`` and in commands. Values of references are checked when they are read."""
+    yield from _environment(document, _map(data.get("env")))
+    for path, command in _commands(data):
+        words = command if isinstance(command, list) else [command]
+        if not all(isinstance(word, str) for word in words):
+            continue  # the schema reports it
+        if words and not words[0]:
+            yield document.diagnostic(path, "the command has no program", expected="a program, then its arguments")
+        if problem := variables.command_too_large(command):
+            yield document.diagnostic(path, problem, expected=variables.COMMAND_EXPECTED)
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _environment(document: Document, env: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    written: dict[str, str] = {}
+    for name, value in env.items():
+        path = ("env", name)
+        reason = variables.refused(name)
+        if reason:
+            yield document.diagnostic(path, f"{name} cannot be set in env", key=True, hint=reason)
+        if value is None:
+            yield document.diagnostic(
+                path, f"missing value for {name}", key=True, expected='a value, or "" for an empty one'
+            )
+        if isinstance(value, dict | list | None):
+            continue
+        written[name] = str(value)
+        if problem := variables.too_large(name, written[name]):
+            yield document.diagnostic(path, problem, key=True, expected=variables.ONE_EXPECTED)
+    if problem := variables.too_many(written):
+        yield document.diagnostic(("env",), problem, key=True, expected=variables.ALL_EXPECTED)
+
+
+def _commands(data: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    """Every command, with its path. Those of a build are lines for a shell."""
+    app = _map(data.get("app"))
+    yield from ((("app", "build", index), line) for index, line in enumerate(_list(app.get("build"))) if line)
+    if data.get("release_command"):
+        yield ("release_command",), data["release_command"]
+    types, schedules = _map(data.get("dynos")), _list(data.get("schedule"))
+    for section, entries in (("dynos", types.items()), ("schedule", enumerate(schedules))):
+        for key, entry in entries:
+            if _map(entry).get("command"):
+                yield (section, key, "command"), entry["command"]

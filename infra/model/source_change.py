@@ -1,0 +1,21 @@
+"""What changed in the source between two releases; values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MOST = 20
+"""Commits and files that are named."""
+
+
+@dataclass(frozen=True)
+class SourceChange:
+    """``commits`` are subjects, newest first; ``files`` are pairs of ``A``, ``M`` or ``D`` and a path in the source. At
+    most ``MOST`` of each; ``more_commits`` and ``more_files`` are the others. ``dirty``: files differ from the newest
+    commit, or did from the one that was released, so these are not all changes."""
+
+    commits: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    more_commits: int = 0
+    more_files: int = 0
+    dirty: bool = False

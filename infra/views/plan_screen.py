@@ -1,0 +1,200 @@
+"""A plan on one screen: the verdict, a line per server, and what is behind it with alike changes folded."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from infra.model import naming
+from infra.model.provider import Brief
+from infra.model.resource import Action, Change, Effect
+from infra.plan.plan import Plan
+from infra.views.attributes import differences, flat
+from infra.views.plan_text import (
+    COLORS,
+    SYMBOLS,
+    batch_lines,
+    check_lines,
+    difference,
+    gates,
+    release_lines,
+    summary,
+    unreachable_lines,
+)
+from infra.views.ranges import ranges
+from infra.views.style import Style, clean, one_line
+from infra.views.under_way import above
+
+MOST = 6
+"""Attributes shown of a group of alike changes; more are counted."""
+
+BATCHES = 4
+"""Rollout batches that have a line each; more are one line."""
+
+FLEET = 24
+"""Servers that have a line each; more are folded by what becomes of their dynos."""
+
+_DIGEST = re.compile(r"@([0-9a-f]{12,64})$")
+"""The end of the name of what belongs to a release, and not to a dyno."""
+
+_MARKS = {Effect.START: ("+", "green"), Effect.RESTART: ("↻", "cyan"), Effect.STOP: ("-", "red")}
+
+
+@dataclass
+class _Group:
+    """Changes that are alike: what is shown of the first is true of all."""
+
+    first: Change
+    lines: list[str]
+    servers: list[str] = field(default_factory=list)
+    dynos: list[str] = field(default_factory=list)
+
+
+def render(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> str:
+    """The plan. ``briefs`` says, by kind, which attributes are worth a line."""
+    blocks = [[style("yellow", line) for line in above(plan)], [summary(plan, style), *release_lines(plan)]]
+    if plan.changes:
+        blocks += [_servers(plan, style), _changes(plan, briefs, style), [*gates(plan), *_batches(plan, style)]]
+    checks = [line for line in check_lines(plan, style) if line]
+    blocks.append([*checks, *(f"Note: {note}." for note in plan.notes), *unreachable_lines(plan, style)])
+    return "\n\n".join("\n".join(map(clean, lines)) for lines in blocks if lines)
+
+
+def is_cleanup(change: Change) -> bool:
+    """Whether a change only removes what belongs to a release that no dyno needs."""
+    return change.action is Action.DELETE and not change.drift and bool(_DIGEST.search(change.resource.name))
+
+
+def _servers(plan: Plan, style: Style) -> list[str]:
+    """A line per server with all its dynos, each with what becomes of it."""
+    effects, formation = plan.effects(), plan.formation
+    places = {(home, dyno) for dyno, home in formation.homes.items()} | set(effects)
+    rows: dict[str, list[str]] = {}
+    shapes: dict[str, list[str]] = {}
+    for server, dyno in sorted(places, key=lambda place: (naming.dyno_order(place[1]), place[0])):
+        effect, was = effects.get((server, dyno)), formation.before.get(dyno)
+        mark, color = _MARKS[effect] if effect else (" ", "dim")
+        origin = f" (from {was})" if effect is Effect.START and was not in (None, server) else ""
+        rows.setdefault(server, []).append(style(color, f"{mark} {dyno}{origin}"))
+        shapes.setdefault(server, []).append(f"{mark} {naming.parse_dyno(dyno)[0]}")
+    if len(rows) > FLEET:
+        return _fleet(shapes)
+    width = max(map(len, rows), default=0)
+    return [f"{server:<{width}}  {'  '.join(dynos)}" for server, dynos in sorted(rows.items())]
+
+
+def _fleet(shapes: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line per kind of server, such as ``+ 4 web  on 996 servers: grid-[1-996]``."""
+    alike: dict[str, list[str]] = {}
+    for server, shape in sorted(shapes.items()):
+        words = (f"{what[0]} {number} {what[2:]}" for what, number in Counter(shape).items())
+        alike.setdefault("  ".join(words), []).append(server)
+    return [f"{words}  on {_number(len(found), 'server')}: {ranges(found)}" for words, found in alike.items()]
+
+
+def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
+    """The changes with alike ones folded; of new resources about which nothing is to be said, only the kinds; and how
+    much is cleaned up."""
+    groups: dict[tuple[object, ...], _Group] = {}
+    for change in plan.changes:
+        resource = change.resource
+        if not is_cleanup(change):
+            lines = _lines(change, briefs.get(resource.kind, Brief()), style)
+            name = "" if resource.dyno else resource.name
+            group = groups.setdefault(
+                (change.action, resource.kind, name, change.reason, change.drift, *lines), _Group(change, lines)
+            )
+            group.servers.append(resource.server)
+            group.dynos += [resource.dyno] if resource.dyno else []
+    found: list[str] = []
+    silent: dict[tuple[Action, str, str], list[str]] = {}
+    for group in groups.values():
+        change, where = group.first, _where(group)
+        note = one_line(change.reason)
+        if not group.lines and not change.drift:
+            silent.setdefault((change.action, where, note), []).append(_name(change))
+        else:
+            found.append(
+                _head(change.action, _name(change), where, (style("red", "drift: ") * change.drift) + note, style)
+            )
+            found += group.lines
+    for (action, where, note), names in silent.items():
+        found.append(_head(action, ", ".join(dict.fromkeys(names)), where, note, style))
+    removed = Counter(change.resource.kind for change in plan.changes if is_cleanup(change))
+    if removed:
+        what = ", ".join(_number(many, kind.replace("_", " ")) for kind, many in removed.items())
+        found.append(_head(Action.DELETE, what, "", "cleanup: no dyno needs them any more", style))
+    return found
+
+
+def _head(action: Action, what: str, where: str, note: str, style: Style) -> str:
+    place = f" {style('dim', where)}" if where else ""
+    return f"{style(COLORS[action], SYMBOLS[action])} {style('bold', what)}{place}" + (
+        f"  {style('dim', '#')} {note}" if note else ""
+    )
+
+
+def _name(change: Change) -> str:
+    """What a resource is called beside its dynos or servers: ``unit``, ``slug 9f2c...``, ``package.ruby``."""
+    resource = change.resource
+    digest = _DIGEST.search(resource.name)
+    if digest is not None and resource.kind == "slug":
+        return f"slug {digest[1]}"
+    return resource.kind if resource.dyno or digest else resource.key
+
+
+def _where(group: _Group) -> str:
+    """``of web.[1-7], worker.1``, or ``on grid-[1-4]``."""
+    return f"of {ranges(group.dynos)}" if group.dynos else f"on {ranges(dict.fromkeys(group.servers))}"
+
+
+def _lines(change: Change, brief: Brief, style: Style) -> list[str]:
+    """What is worth a line of a change. What was changed by hand always is."""
+    if change.action is Action.CREATE:
+        lines = _created(change, brief, style)
+    elif change.action is Action.UPDATE:
+        lines = []
+        for name, old, new in differences(change.before or {}, change.after or {}):
+            drift = _within(name, change.drifted)
+            if drift or not _within(name, brief.mechanics):  # what was changed by hand is never left out
+                lines += difference(name, old, new, style, drift=drift)
+    else:
+        return []
+    more = len(lines) - MOST
+    return [*lines[:MOST], style("dim", f"    ({more} more lines; see --verbose)")] if more > 1 else lines
+
+
+def _created(change: Change, brief: Brief, style: Style) -> list[str]:
+    values = flat(change.after)
+    lines = [line for name in brief.shown if name in values for line in difference(name, None, values[name], style)]
+    for name in brief.named:
+        keys = [key.removeprefix(f"{name}.") for key in values if key.startswith(f"{name}.")]
+        if keys:
+            lines.append(f"    {style('green', '+')} {name}: {one_line(', '.join(keys))}")
+    return lines
+
+
+def _within(name: str, names: Sequence[str]) -> bool:
+    """Whether a dotted name is one of ``names``, or below one."""
+    return any(name == one or name.startswith(f"{one}.") for one in names)
+
+
+def _batches(plan: Plan, style: Style) -> list[str]:
+    """The rollout batches: a line each if they are few, else their order in one line and what stays up at least."""
+    if len(plan.batches) <= BATCHES:
+        return batch_lines(plan, style)
+    least: dict[str, tuple[int, int]] = {}
+    for left in plan.capacity():
+        for type_, (have, whole) in left.items():
+            least[type_] = min(least.get(type_, (have, whole)), (have, whole))
+    sizes = sorted({len(batch) for batch in plan.batches})
+    size = _number(sizes[-1], "dyno") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} dynos"
+    up = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in least.items())
+    order = ranges(dyno for batch in plan.batches for dyno in batch)
+    return [f"{len(plan.batches)} batches of {size}: {order}  {style('dim', f'# never fewer up than {up}')}"]
+
+
+def _number(many: int, word: str) -> str:
+    return f"{many} {word}{'' if many == 1 else 's'}"
