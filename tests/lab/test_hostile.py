@@ -248,7 +248,7 @@ def test_temporary_files_have_a_size_and_do_not_stay(hostile: Project, fleet: An
     # A size that is changed by hand is drift.
     file = "/etc/systemd/system/run-dyno-hostile-web.1.mount"
     fleet.exec("grid-1", "sed", "-i", "s/size=[0-9]*/size=1G/", file)
-    assert "grid-1/tmp.hostile-web.1" in hostile.dynoctl("plan").stdout
+    assert "~ tmp of web.1  # drift" in hostile.dynoctl("plan").stdout
     hostile.apply()
     assert "size=25165824," in fleet.exec("grid-1", "cat", file).stdout
 
