@@ -29,6 +29,7 @@ from providers.desired import AppRelease, candidate_unit, release_unit, resource
 from providers.directory import Directory
 from providers.env_file import EnvFile
 from providers.health import check_of
+from providers.journal import Journal
 from providers.launch_file import LaunchFile
 from providers.leftover import Leftover
 from providers.mount import Mount
@@ -41,6 +42,7 @@ from providers.slice import Slice
 from providers.slug import Slug as SlugProvider
 from providers.slug import name as slug_name
 from providers.socket import Socket
+from providers.tmp import Tmp
 from providers.unit import Unit, texts
 from providers.user import User
 from providers.volume import Volume
@@ -66,6 +68,7 @@ class Everything:
         Directory(),
         Volume(),
         Slice(),
+        Journal(),
         SlugProvider(),
         Mount(),
         LaunchFile("rackup"),
@@ -74,6 +77,7 @@ class Everything:
         User(),
         EnvFile(),
         CredentialFiles(),
+        Tmp(),
         Socket(),
         Unit(),
         Schedule(),

@@ -21,6 +21,7 @@ from providers import (
     directory,
     dyno_unit,
     env_file,
+    journal,
     launch_file,
     mount,
     package,
@@ -28,6 +29,7 @@ from providers import (
     schedule,
     slug,
     socket,
+    tmp,
     user,
     volume,
 )
@@ -85,6 +87,7 @@ def _server(release: AppRelease, server: str, mounts: str, *, web: bool) -> list
     made += [
         Resource(server, "directory", paths.APP_DIRECTORY, directory.desired()),
         Resource(server, "slice", release.app, slice_.desired()),
+        Resource(server, journal.Journal.kind, release.app, journal.desired()),
         Resource(server, "slug", name, slug.desired(digest), local=release.slug.image),
         Resource(server, "mount", name, mount.desired(release.app, digest, mounts)),
     ]
@@ -121,6 +124,8 @@ def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit
         },
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=dyno_type.stop_timeout or stop,
+        tmp=dyno_type.tmp,
+        shm=dyno_type.shm,
         network=sandbox.network(dyno_type.network, metadata=dyno_type.metadata, ports=dyno_type.bind),
         ruby=stack.program,
         health=release.health,
@@ -147,6 +152,7 @@ def _dyno(release: AppRelease, dyno: Dyno) -> list[Resource]:
     settings = unit(release, dyno, release.stack.web if dyno.port else release.stack.commands[type_])
     made = [
         Resource(dyno.server, "user", name, user.desired(release.app, dyno.name), dyno.name),
+        Resource(dyno.server, tmp.Tmp.kind, name, tmp.desired(release.app, dyno.name, settings.tmp), dyno.name),
         Resource(dyno.server, "env_file", name, env_file.desired(release.environments[type_]), dyno.name),
     ]
     if release.credentials:

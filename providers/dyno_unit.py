@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from infra.manifest.model import DynoType
 from infra.model import naming, paths
 from infra.model.resource import Attributes
 from infra.model.sandbox import SANDBOX, joined, network
+from infra.model.sandbox import temporary as temporary_file_systems
 from infra.model.volume import volume_path
-from providers import credentials, health, ini, volume
+from providers import credentials, health, ini, tmp, volume
 from providers.health import Check
 from providers.unit import READY_TIMEOUT
 
@@ -62,6 +64,9 @@ class DynoUnit:
     """The settings that say what it reaches."""
     mounts: str = paths.MOUNTS
     """Where the directory of the mounted slugs really is."""
+    tmp: int = DynoType.tmp
+    shm: int = DynoType.shm
+    """The sizes in bytes of its /tmp and its /dev/shm."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
     ruby: str = "/usr/bin/ruby"
@@ -100,13 +105,13 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Unit.Wants": f"network-online.target {unit}-ready.service",
         "Unit.Requires": needs,
         "Unit.After": f"network-online.target {needs}",
-        **file_systems(dyno),
+        **file_systems(dyno, dyno.dyno),
         # No start limit: a crash loop is slow, bounded by the CPU quota, and ends when its cause is fixed.
         "Unit.StartLimitIntervalSec": "0",
         "Service.Type": "exec",
         "Service.User": unit,
         "Service.Group": unit,
-        **inside(dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
+        **inside(dyno, dyno.dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
         "Service.ExecStart": exec_line(launched(dyno)),
         **_health_command(dyno),
@@ -135,8 +140,10 @@ def _health_command(dyno: DynoUnit) -> dict[str, str]:
     return {"Service.ExecStartPost": exec_line(words), "Service.TimeoutStartSec": str(dyno.deadline)}
 
 
-def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[str, str]:
-    """The settings shared by every process of a release, dynos and candidates: slug, environment, limits, sandbox."""
+def inside(dyno: DynoUnit, name: str, variables: Mapping[str, str], env_file: str) -> dict[str, str]:
+    """The settings shared by every process of a release, dynos and candidates: slug, environment, limits, sandbox.
+
+    ``name`` is that of the dyno or one-off dyno, whose /tmp it has."""
     binds = [f"{paths.mount(dyno.app, dyno.slug)}:{paths.APP_DIRECTORY}"]
     binds += [f"{paths.launch_file(dyno.app, kind, digest)}:{BOUND[kind]}" for kind, digest in dyno.files.items()]
     environment = {**dyno.environment, **variables}
@@ -147,8 +154,11 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
         f"{paths.APP_DIRECTORY}/{path}:rw,nosuid,nodev,mode=1777,size={dyno.memory}" for path in dyno.writable
     ]
     own = {"TemporaryFileSystem": "\n".join(temporary)} if temporary else {}
+    own["BindPaths"] = tmp.binds(dyno.app, name)
+    sandbox = {**SANDBOX, "TemporaryFileSystem": temporary_file_systems(dyno.shm)}
     return {
         "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
+        "Service.LogNamespace": naming.log_namespace(dyno.app),
         "Service.WorkingDirectory": paths.APP_DIRECTORY,
         "Service.Environment": "\n".join(ini.environment(name, environment[name]) for name in sorted(environment)),
         "Service.EnvironmentFile": env_file,
@@ -160,14 +170,16 @@ def inside(dyno: DynoUnit, variables: Mapping[str, str], env_file: str) -> dict[
         "Service.MemorySwapMax": "0",
         "Service.TasksMax": "256",
         "Service.LimitNOFILE": "65536",
-        **in_service(joined({"BindReadOnlyPaths": "\n".join(binds)}, SANDBOX, dyno.network, own, _volumes(dyno))),
+        **in_service(joined({"BindReadOnlyPaths": "\n".join(binds)}, sandbox, dyno.network, own, _volumes(dyno))),
     }
 
 
-def file_systems(dyno: DynoUnit) -> dict[str, str]:
-    """The setting that makes a dyno wait for the file systems of its volumes, which may be disks of their own."""
-    volumes = [volume_path(dyno.app, name) for name in sorted(dyno.volumes)]
-    return {"Unit.RequiresMountsFor": " ".join(volumes)} if volumes else {}
+def file_systems(dyno: DynoUnit, name: str) -> dict[str, str]:
+    """The settings that mount the file systems of a dyno or one-off dyno first: its /tmp, and its volumes, which may be
+    disks of their own."""
+    volumes = [volume_path(dyno.app, volume) for volume in sorted(dyno.volumes)]
+    mounts = [paths.temporary(dyno.app, name), *volumes]
+    return {f"Unit.{naming.TMP}": str(dyno.tmp), "Unit.RequiresMountsFor": " ".join(mounts)}
 
 
 def _volumes(dyno: DynoUnit) -> dict[str, str]:
@@ -204,6 +216,7 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.User": user,
         "Service.Group": user,
         "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
+        "Service.LogNamespace": naming.log_namespace(dyno.app),
         "Service.MemoryMax": str(READY_MEMORY),
         "Service.RemainAfterExit": "yes",
         "Service.TimeoutStartSec": str(dyno.deadline),

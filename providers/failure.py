@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.model import job_failure
+from infra.model import job_failure, naming
 from infra.model.resource import Command
 
 LINES = 200
@@ -20,7 +20,8 @@ lines={LINES}
 # Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
 _READ = f"""\
 {FACTS}journalctl --sync 2>/dev/null
-service=$1.service ready=$1-ready.service
+journalctl --namespace="$2" --sync 2>/dev/null
+service=$1.service ready=$1-ready.service journal=+$2
 id=$(systemctl show -p InvocationID --value "$service")
 facts "$service"
 systemctl show -p Result "$ready" | sed 's/^/Ready./'
@@ -32,10 +33,10 @@ elif [ -n "$id" ]; then set -- "_SYSTEMD_INVOCATION_ID=$id"
 else exit 0; fi
 check=$(systemctl show -p InvocationID --value "$ready")
 [ -z "$check" ] || set -- "$@" + "_SYSTEMD_INVOCATION_ID=$check"
-exec journalctl -q --no-pager -o cat -n "$lines" "$@"
+exec journalctl -q --no-pager --namespace="$journal" -o cat -n "$lines" "$@"
 """
 
 
-def read(unit: str) -> Command:
+def read(app: str, unit: str) -> Command:
     """A command that prints how a dyno's unit and its companion ended, and their log."""
-    return Command(("sh", "-c", _READ, "journal", unit), label="read its journal")
+    return Command(("sh", "-c", _READ, "journal", unit, naming.log_namespace(app)), label="read its journal")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Scope
 from infra.model.resource import Command
 from infra.model.sandbox import HELPER
-from providers import credentials, env_file, failure, files, ini
+from providers import credentials, env_file, failure, files, ini, tmp
 from providers.dyno_unit import BOOT_QUOTA, DynoUnit, exec_line, file_systems, in_service, inside, launched
 
 RUNTIME = "/run/systemd/system"
@@ -25,13 +25,25 @@ def name(kind: str, app: str, nonce: str) -> str:
     return f"dynoctl-{kind}-{app}.{nonce}"
 
 
+def short(name: str) -> str:
+    """The name of the one-off dyno of a unit, such as ``run.1f3a``."""
+    kind, _, rest = name.removeprefix("dynoctl-").partition("-")
+    return f"{kind}.{rest.rpartition('.')[2]}"
+
+
+def temporary(app: str, name: str, size: int) -> tuple[str, str]:
+    """The path and the text of the mount unit of its /tmp, of ``size`` bytes."""
+    path = f"{RUNTIME}/{paths.temporary_unit(app, short(name))}"
+    return path, ini.render(tmp.settings(app, short(name), f"{name}.service", size))
+
+
 def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: int) -> dict[str, str]:
     """The settings of the unit ``name``. It never restarts, and systemd ends it after ``timeout`` seconds."""
     return {
         "Unit.Description": f"{name.removeprefix('dynoctl-')} (one-off)",
-        **file_systems(dyno),
+        **file_systems(dyno, short(name)),
         "Service.DynamicUser": "yes",
-        **inside(dyno, variables, env_file_path(name)),
+        **inside(dyno, short(name), variables, env_file_path(name)),
         **credentials.load(credentials_directory(name), dyno.credentials),
         "Service.ExecStart": exec_line(launched(dyno)),
         "Service.TimeoutStartSec": str(timeout),
@@ -55,18 +67,21 @@ def commands(
     The last command's status is the result, and it prints the unit's log. ``mark`` is the path of a file that systemd
     creates once a oneshot has succeeded, even if the connection has been lost by then."""
     secret = env_file_path(name)
+    mount, text = temporary(scope.app, name, int(unit[f"Unit.{naming.TMP}"]))
     write = [
         files.write(
             secret, env_file.render(scope.environments["web"]), "0600", secret=True, label="write the env file"
         ),
         *credentials.write(credentials_directory(name), scope.credentials),
+        files.write(mount, text, "0644", label="write the unit of its /tmp"),
         files.write(_file(name), ini.render(unit), "0644", label="write the unit"),
     ]
     last = name
     if mark:
         last = f"{name}.ended"
         write.append(files.write(_file(last), ini.render(ended(name, mark)), "0644", label="write the unit"))
-    argv = ("sh", "-c", _RUN, "one-off", name, last, secret, credentials_directory(name))
+    words = (name, last, secret, credentials_directory(name), naming.log_namespace(scope.app), mount)
+    argv = ("sh", "-c", _RUN, "one-off", *words, paths.temporary(scope.app, short(name)))
     return (*write, Command(argv, timeout=timeout + 30, label=label))
 
 
@@ -94,7 +109,8 @@ def sweep(app: str, *, stop: bool = False) -> Command:
     prefixes = [name(kind, app, "") for kind in KINDS]
     slice_ = f"dyno-{naming.escape(app)}.slice"
     own = ("stop" if stop else "", f"dyno-{app}-", slice_, name(RUN, app, ""), name("candidate", app, ""))
-    words = ("sweep", *own, *prefixes)
+    tmp_units = paths.temporary_unit(app, "").removesuffix(".mount")
+    words = ("sweep", *own, app, tmp_units, *prefixes)
     return Command(("sh", "-c", _SWEEP, *words), quiet=True, label="sweep")
 
 
@@ -116,7 +132,7 @@ def env_file_path(name: str) -> str:
 
 # Files of a run that is just starting must stay. They are seconds old, so only old files count as leftovers.
 _SWEEP = """\
-stop=$1 units=$2 slice=$3 run=$4 candidate=$5; shift 5
+stop=$1 units=$2 slice=$3 run=$4 candidate=$5 app=$6 mounts=$7; shift 7
 [ -n "$stop" ] && systemctl stop "$run*.service" 2>/dev/null
 find /run -maxdepth 1 -name "$run*" -mmin +10 | while read -r left; do
   systemctl -q is-active "$(basename "${left%.*}").service" || rm -f "$left"
@@ -135,6 +151,16 @@ for prefix; do
     rm -rf "/run/systemd/system/$name.service" "/run/$name.env" "/run/$name.credentials"
     systemctl reset-failed "$name.service" 2>/dev/null
   done
+done
+old='-mmin +10'; [ -z "$stop" ] || old=
+# systemd unmounts the /tmp of a one-off dyno that has ended. Its unit is needed until then, and not after.
+find /run/systemd/system -maxdepth 1 -name '*.mount' $old | while read -r unit; do
+  own=${unit##*/}
+  case $own in "$mounts"run.*|"$mounts"candidate.*|"$mounts"release.*) ;; *) continue ;; esac
+  [ -z "$stop" ] || systemctl stop "$own" 2>/dev/null
+  systemctl -q is-active "$own" && continue
+  own=${own#"$mounts"}
+  rm -f "$unit"; rmdir "/run/dyno/$app/${own%.mount}" "/run/dyno/$app" /run/dyno 2>/dev/null
 done
 # The slice of the last dyno stays while a one-off dyno is in it.
 left() { for unit; do [ -e "$unit" ] && return 0; done; return 1; }
@@ -166,15 +192,17 @@ _RUN = f"""\
   # Its requests are not needed any more, and an app server may be slow to stop.
   systemctl kill -s KILL "$unit" 2>/dev/null; systemctl stop "$unit" 2>/dev/null
   rm -rf "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables" "$given"
+  systemctl stop "${{mount##*/}}" 2>/dev/null; rm -f "$mount"; rmdir "$tmp" "${{tmp%/*}}" "${{tmp%/*/*}}" 2>/dev/null
   systemctl reset-failed "$unit" "$last" 2>/dev/null
 }}
-unit=$1.service last=$2.service variables=$3 given=$4 identifier=$1
+unit=$1.service last=$2.service variables=$3 given=$4 namespace=$5 mount=$6 tmp=$7 identifier=$1
 trap clean EXIT
 systemctl daemon-reload
 since=$(date +%s)
 systemctl start "$last" 2>/dev/null; status=$?
-journalctl --sync 2>/dev/null
+journalctl --namespace="$namespace" --sync 2>/dev/null
 [ $status -eq 0 ] || {{ facts "$unit"; [ "$last" = "$unit" ] || said_of "$last" | sed 's/^/Said=/'; echo; }}
-journalctl -q --no-pager -o cat --since="@$since" -u "$unit" -t "$identifier" | tail -n "$lines"
+journalctl -q --no-pager --namespace="$namespace" -o cat --since="@$since" -u "$unit" -t "$identifier" |
+  tail -n "$lines"
 [ $status -eq 0 ]
 """

@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Sequence
 
-from infra.model import naming, paths
+from infra.model import answer, naming, paths
 from infra.model.command_line import argv
 from infra.model.provider import Fragment
 from infra.model.run_request import Base, RunRequest
@@ -32,6 +32,18 @@ _LEFT_OUT = frozenset(
 _COMMAND = "DYNOCTL_COMMAND"
 """The variable with the command's words. The arguments of a unit are shown to every user of the server; variables of an
 env file are not."""
+
+# systemd mounts its /tmp with it, and unmounts it. A one-off dyno that runs on is cleaned up after by an apply.
+_MOUNT = """\
+unit=$1 left=$3
+printf %s "$2" > "$unit" && shift 3 || exit
+[ -n "$left" ] || exec "$@"
+trap : HUP INT QUIT TERM
+"$@"; status=$?
+systemctl stop "${unit##*/}" 2>/dev/null
+rm -f "$unit"; rmdir "$left" "${left%/*}" "${left%/*/*}" 2>/dev/null
+exit $status
+"""
 
 # The first process returns the command's exit status, or 128 plus its signal. Signals reach the command only. Each word
 # is followed by an x, as a shell would remove its newlines at the end.
@@ -107,8 +119,16 @@ class Runs:
             # nothing is left to return the status of the command, which is 137 as on cgroup v1.
             "OOMPolicy": "continue",
         }
-        if "Unit.RequiresMountsFor" in settings:  # the file systems of its volumes
-            values["RequiresMountsFor"] = settings["Unit.RequiresMountsFor"]
+        # The file systems of its volumes and of its /tmp, which is not that of the dyno.
+        mounts = settings.get("Unit.RequiresMountsFor", "").split()
+        size, before = answer.digits(settings.get(f"Unit.{naming.TMP}", "")), paths.temporary(app, base.dyno)
+        own = paths.temporary(app, one_off.short(name))
+        size = size if before in mounts else None
+        if size:
+            mounts = [own if path == before else path for path in mounts]
+            values["BindPaths"] = values["BindPaths"].replace(f"{before}:", f"{own}:")
+        if mounts:
+            values["RequiresMountsFor"] = " ".join(mounts)
         for key, value in values.items():
             if int(base.source.get("systemd", "0")) < SINCE.get(key, 0):
                 continue  # systemd-run refuses what it does not know
@@ -119,7 +139,11 @@ class Runs:
         launcher = dyno_unit.BOUND["launcher"]
         first = ("/bin/sh", launcher) if f":{launcher}" in service.get("BindReadOnlyPaths", "") else ()
         words = [word.replace("$", "$$") for word in (*first, "/bin/sh", "-c", _WAIT, one_off.RUN)]
-        return ["systemd-run", *options, "--", *words]
+        started = ["systemd-run", *options, "--", *words]
+        if not size:  # the dyno is of a version that gave it no /tmp of its own
+            return started
+        left = "" if request.mode == "detached" else own
+        return ["sh", "-c", _MOUNT, "mount", *one_off.temporary(app, name, size), left, *started]
 
 
 def _variables(lines: str) -> dict[str, str]:

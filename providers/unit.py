@@ -179,7 +179,7 @@ class Unit(Base):
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        return failure.read(unit)
+        return failure.read(scope.app, unit)
 
 
 def _stop_timeout(attributes: Attributes | None) -> int:

@@ -73,7 +73,8 @@ class CautiousExplanation:
         if self._secrets is not None and _covers(context, group, self._secrets):
             return explain_with(redactor([self._secrets]))(context, group, error)
         unit = naming.user_name(context.app, group.subject)
-        hidden = f"cannot read the secrets to redact, so its log is not shown; on the server: journalctl -u {unit}"
+        command = f"journalctl --namespace=+{naming.log_namespace(context.app)} -u {unit}"
+        hidden = f"cannot read the secrets to redact, so its log is not shown; on the server: {command}"
         return redactor([self._secrets or {}])(error.summary), hidden
 
 

@@ -140,8 +140,9 @@ def _limits(value: dict[str, Any]) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     if "cpu" in value:
         keys["cpu"] = round(value["cpu"] * 1000)
-    if "memory" in value:
-        keys["memory"] = int(value["memory"][:-1]) * _SIZES[value["memory"][-1]]
+    for key in ("memory", "tmp", "shm"):
+        if key in value:
+            keys[key] = int(value[key][:-1]) * _SIZES[value[key][-1]]
     return keys
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -112,6 +112,9 @@ class DynoType:
     """Whether it reaches the metadata service of a cloud."""
     bind: tuple[int, ...] = ()
     """The TCP ports on which it may listen."""
+    tmp: int = 256 * 1024 * 1024
+    shm: int = 64 * 1024 * 1024
+    """The sizes in bytes of its /tmp, which is its /var/tmp as well, and of its /dev/shm."""
     health: str | tuple[str, ...] | None = None
     """The command that succeeds once a dyno is healthy, of a type that listens on no port."""
 
@@ -134,12 +137,15 @@ class Schedule:
     memory: int = DynoType.memory
     network: Network = "all"
     metadata: bool = False
+    tmp: int = DynoType.tmp
+    shm: int = DynoType.shm
 
     @property
     def type(self) -> DynoType:
         """The schedule as a process type with one dyno."""
         kept = (self.name, 1, self.cpu, self.memory)
-        return DynoType(*kept, command=self.command, network=self.network, metadata=self.metadata)
+        own = DynoType(*kept, command=self.command, network=self.network, metadata=self.metadata)
+        return replace(own, tmp=self.tmp, shm=self.shm)
 
 
 @dataclass(frozen=True)

@@ -27,18 +27,7 @@ said_of() (
 of a variable is never among them."""
 
 # Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
-JOURNAL = f"""\
-{SAID}journalctl --sync 2>/dev/null
-for unit; do
-  id=$(systemctl show -p InvocationID --value "$unit")
-  restarts=$(systemctl show -p NRestarts --value "$unit")
-  # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
-  if [ "${{restarts:-0}}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
-  elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
-  [ "$(systemctl show -p Result --value "$unit")" = success ] || said_of "$unit" 3
-done
-"""
-"""A script that prints why units failed: the last lines of their processes, and what systemd logged."""
+
 
 _LOOK = (
     SAID

@@ -10,6 +10,8 @@ DYNO = "X-Dynoctl-Dyno"
 LISTEN = "X-Dynoctl-Listen"
 PORT = "X-Dynoctl-Port"
 CPU = "X-Dynoctl-Cpu"
+TMP = "X-Dynoctl-Tmp"
+"""The size of a dyno's /tmp in bytes. A one-off dyno that is like it has one of its own."""
 SCHEDULE = "X-Dynoctl-Schedule"
 """The schedule of a unit; absent for dynos that run permanently."""
 
@@ -33,6 +35,11 @@ def user_name(app: str, dyno: str) -> str:
     """The name of a dyno's unix user and unit: ``dyno-shop-web-1`` for ``web.1`` of ``shop``."""
     type_, _, number = dyno.partition(".")
     return f"dyno-{app}-{type_}-{number}"
+
+
+def log_namespace(app: str) -> str:
+    """The namespace of the app's journal: ``journalctl --namespace=dyno-shop``."""
+    return f"dyno-{app}"
 
 
 def gecos(app: str, dyno: str) -> str:

@@ -29,6 +29,9 @@ RUN = "/run/dynoctl"
 HIDDEN = f"-{STATE} -{ENVIRONMENTS} -{RUN}"
 """``InaccessiblePaths=`` of a sandbox. Only root can read these anyway; inside the sandbox they do not exist at all."""
 
+TEMPORARY = "/run/dyno"
+"""The directory of what dynos have as /tmp while they run, readable by root only."""
+
 ROUTER = "/etc/dynoctl/router"
 ROUTER_SERVICE = "dynoctl-router.service"
 ROUTER_STATE = "/var/lib/dynoctl-router"
@@ -122,6 +125,16 @@ def mount(app: str, digest: str, root: str = MOUNTS) -> str:
 def mount_unit(app: str, digest: str, root: str = MOUNTS) -> str:
     """The name that systemd requires for the mount unit of that path."""
     return "-".join(escape(part) for part in (*root.strip("/").split("/"), app)) + f"-{digest}.mount"
+
+
+def temporary(app: str, name: str) -> str:
+    """What a dyno or a one-off dyno has as /tmp and /var/tmp."""
+    return f"{TEMPORARY}/{app}/{name}"
+
+
+def temporary_unit(app: str, name: str) -> str:
+    """The name that systemd requires for the mount unit of that path."""
+    return f"run-dyno-{escape(app)}-{name}.mount"
 
 
 def env_directory(app: str) -> str:

@@ -10,9 +10,10 @@ from infra.model import landlock, paths
 
 _RUN_SYSTEMD = "/run/systemd"
 
-# What a process of an app needs of it: to log, to look up names of hosts, and to look up the name of its own user.
-# The rest says which units there are, with their command lines, or speaks to systemd.
-_KEPT = tuple(f"-{_RUN_SYSTEMD}/{name}" for name in ("journal", "resolve", "userdb"))
+# What a process of an app needs of it: to look up names of hosts, and the name of its own user. To log, it has the
+# sockets of its app's journal, which systemd adds. The rest says which units there are, with their command lines, or
+# speaks to systemd.
+_KEPT = tuple(f"-{_RUN_SYSTEMD}/{name}" for name in ("resolve", "userdb"))
 
 # What in /proc tells how the server is set up. Each path is a mount more at every start, so what only counts is left:
 # processors, memory, load, disks. `ProtectProc=` hides processes, and `ProtectKernelTunables=` symbols and memory.
@@ -71,6 +72,16 @@ _PRIVATE = (
 )
 _LOCAL = " ".join(_PRIVATE)
 
+
+def temporary(shm: int = 64 << 20) -> str:
+    """The value of ``TemporaryFileSystem=``. ``shm`` is the size of /dev/shm in bytes; the server's is writable by all
+    users."""
+    return (
+        f"/dev/shm:rw,nosuid,nodev,noexec,size={shm},mode=1777\n"  # noqa: S108  # a tmpfs of its own
+        f"{_RUN_SYSTEMD}:ro,nosuid,nodev,noexec,size=64k,mode=0755"
+    )
+
+
 SANDBOX: dict[str, str] = {
     "NoNewPrivileges": "yes",
     "CapabilityBoundingSet": "",
@@ -104,9 +115,7 @@ SANDBOX: dict[str, str] = {
     "KeyringMode": "private",
     # A memory dump has secrets of the app, and the server may keep it, readable by the next owner of the uid.
     "LimitCORE": "0",
-    # A private /dev/shm: the server's is writable by all users.
-    "TemporaryFileSystem": "/dev/shm:rw,nosuid,nodev,noexec,size=64M,mode=1777\n"  # noqa: S108  # a tmpfs of its own
-    f"{_RUN_SYSTEMD}:ro,nosuid,nodev,noexec,size=64k,mode=0755",
+    "TemporaryFileSystem": temporary(),
     "BindReadOnlyPaths": " ".join(_KEPT),
     "InaccessiblePaths": "\n".join(_HIDDEN),
     "UMask": "0077",
@@ -142,7 +151,7 @@ ROUTER: dict[str, str] = {
     "PrivateUsers": "no",  # or the capability would not count
     # It sets its own limits, and tells systemd when it is ready.
     "SystemCallFilter": "\n".join((_CALLS[0], _CALLS[1].replace(" @resources", ""), *_CALLS[2:])),
-    "BindReadOnlyPaths": f"{SANDBOX['BindReadOnlyPaths']} -{_RUN_SYSTEMD}/notify",
+    "BindReadOnlyPaths": f"{SANDBOX['BindReadOnlyPaths']} -{_RUN_SYSTEMD}/journal -{_RUN_SYSTEMD}/notify",
 }
 """For a router: it listens on ports below 1024."""
 

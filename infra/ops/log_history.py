@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet.ask import ask_servers, summaries
+from infra.model import naming
 from infra.model.paths import ROUTER_SERVICE
 from infra.model.target import Target
 from infra.ops.journal import EVERYTHING, Line, Reader, Wanted, in_order, newest, slice_of
@@ -166,6 +167,7 @@ def _lines(query: Query, histories: Mapping[str, History], lost: dict[str, str],
 def values(query: Query) -> dict[str, str]:
     return {
         "app": query.app,
+        "namespace": naming.log_namespace(query.app),
         "pattern": query.wanted.pattern(query.app),
         "slice": slice_of(query.app),
         "router": ROUTER_SERVICE if query.wanted.router else "",
@@ -175,9 +177,11 @@ def values(query: Query) -> dict[str, str]:
     }
 
 
+# The app's journal, and the server's own: it has what systemd says of the units, and older lines of the app.
 SHOW = """\
 show() {
-  journalctl -q --no-pager --all -o json --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,UNIT,_PID,_SYSTEMD_UNIT "$@"
+  journalctl -q --no-pager --all --namespace="+$namespace" -o json \\
+    --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,UNIT,_PID,_SYSTEMD_UNIT "$@"
 }
 """
 
@@ -188,8 +192,8 @@ _HISTORY = """\
 printf 'now '; date +%s.%N
 of_app() { sed -n 's/\\.service$//p' | grep -E -e "$pattern" | head -n "$1"; }
 units=$({ { cd /etc/systemd/system && for file in "dyno-$app"-*.service; do printf '%s\\n' "$file"; done
-  journalctl -q -F _SYSTEMD_UNIT 2>/dev/null; } | of_app 5000
-  journalctl -q -F UNIT 2>/dev/null | of_app 500; } | sort -u)
+  journalctl -q --namespace="+$namespace" -F _SYSTEMD_UNIT 2>/dev/null; } | of_app 5000
+  journalctl -q --namespace="+$namespace" -F UNIT 2>/dev/null | of_app 500; } | sort -u)
 set --
 for unit in $units; do
   printf 'unit %s\\n' "$unit"

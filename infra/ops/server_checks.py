@@ -44,6 +44,8 @@ class Checkup:
     loop: bool
     memory: int
     disks: tuple[Disk, ...] = ()
+    log: str = "loaded"
+    """The state of the unit that starts the journals of apps: ``loaded``, ``masked`` or ``not-found``."""
     synchronised: bool | None = None
     """Whether the clock is synchronised; None if that is not known, as in a container."""
     sessions: int | None = None
@@ -83,6 +85,7 @@ cat /sys/fs/cgroup/cgroup.controllers 2>/dev/null || {
 }
 loop=no
 { [ -e /dev/loop-control ] || modprobe -nq loop; } 2>/dev/null && loop=yes
+printf 'log '; systemctl show -p LoadState --value systemd-journald@dynoctl.service
 printf 'loop %s\\n' "$loop"
 while read -r key value _; do [ "$key" = MemTotal: ] && printf 'memory %s\\n' "$value" && break; done < /proc/meminfo
 for path in /var/lib /srv /etc /run; do
@@ -170,6 +173,7 @@ def parse(output: str) -> Checkup:
         loop=values["loop"] == "yes",
         memory=int(answer.decimal(values["memory"])) // 1024,
         disks=tuple(disks),
+        log=values.get("log", "") or "unknown",
         synchronised={"yes": True, "no": False}.get(values.get("ntp", "")),
         sessions=answer.digits(values.get("sessions", "")),
         startups=values.get("startups", "")[:40],

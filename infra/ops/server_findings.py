@@ -58,6 +58,10 @@ def about(
     loop = "loop devices, squashfs" if health.loop else "no loop devices"
     hint = "" if health.loop else "load the kernel module: modprobe loop"
     yield Finding(name, "slugs", "ok" if health.loop else "failed", loop, hint)
+    broken = health.log != "loaded"
+    message = f"systemd-journald@.service is {health.log}, and starts the log of an app" if broken else "own journal"
+    hint = "systemctl unmask systemd-journald@.service, or install the package of systemd again" if broken else ""
+    yield Finding(name, "log", "failed" if broken else "ok", message, hint)
     if not idle:
         has = f"ruby {facts.ruby}" if facts.ruby else "not installed"
         installed = f"{has}; apply installs {', '.join(to_install)}" if to_install else has

@@ -55,6 +55,44 @@ ABSTRACT = (
     "pass a socket to another program",
 )
 
+FLOOD = """
+  log = Socket.new(:UNIX, :DGRAM).tap { |one| one.connect(Addrinfo.unix("/run/systemd/journal/socket")) }
+  20.times do
+    memory = IO.for_fd(syscall(319, "flood", 2), "r+b")  # memfd_create
+    data = Random.bytes(3 << 20)
+    memory.write("MESSAGE\\n", [data.bytesize].pack("Q<"), data, "\\n")
+    memory.flush
+    memory.fcntl(1033, 15)  # journald takes only what is sealed
+    log.sendmsg("", 0, nil, Socket::AncillaryData.unix_rights(memory))
+  end
+  puts "flooded"
+"""
+"""Sends 60 MiB to the journal in a few messages, which no limit on the number of lines holds up."""
+
+SMALL = """
+  mkdir -p /etc/systemd/journald@small.conf.d
+  printf '[Journal]\\nSystemMaxUse=32M\\nRuntimeMaxUse=32M\\n' > /etc/systemd/journald@small.conf.d/size.conf
+  systemd-run -q --wait -p LogNamespace=small sh -c 'echo kept; journalctl --namespace=small --sync'
+  journalctl --namespace=small -q -o cat | grep -ac kept
+  systemd-run -q --wait -p LogNamespace=small ruby -rsocket -e "$1"
+  journalctl --namespace=small --sync
+  journalctl --namespace=small -q -o cat | grep -ac kept
+  rm -rf /etc/systemd/journald@small.conf.d /var/log/journal/*.small
+"""
+"""Floods a journal of the size that the server's own has in the lab."""
+
+FILL = """
+  written = %w[/tmp /dev/shm].map do |place|
+    file = File.open("#{place}/big", "wb")
+    (1..1024).find { file.syswrite("x" * (1 << 20)) < 1 << 20 rescue true } - 1
+  ensure
+    File.truncate("#{place}/big", 0)
+  end
+  many = (1..100_000).find { |number| File.write("/var/tmp/#{number}", "") && false rescue true }
+  puts "#{written.join(" ")} #{many && many < 10_000} #{File.stat("/tmp").dev == File.stat("/var/tmp").dev}"
+"""
+"""Fills what a dyno may write to, in MiB, and tries to create any number of files."""
+
 SEEN = (
     *(ABSTRACT if LANDLOCK >= 6 else ()),
     "start 600 processes",
@@ -90,7 +128,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, fleet: Any) -> Iterator[Pr
     project.manifest["app"] |= {"writable": ["tmp"]}
     project.manifest |= {
         "dynos": {
-            "web": {"count": 1, "network": "local", "bind": [9394]},
+            "web": {"count": 1, "network": "local", "bind": [9394], "tmp": "24M", "shm": "8M"},
             "worker": {"count": 1, "command": ALONE, "network": "none"},
         },
         "env": {"TOKEN": {"from_env": "TOKEN"}, "NEIGHBOUR": fleet.address("grid-2")},
@@ -190,7 +228,7 @@ def test_the_words_of_a_command_are_not_shown(hostile: Project, fleet: Any) -> N
     eventually(lambda: "up" in hostile.dynoctl("logs", "-d", name.stdout.strip()).stdout)
     shown = fleet.exec("grid-1", "systemctl", "show", unit).stdout
     assert "DYNOCTL_COMMAND" in shown and word not in shown
-    script = f"journalctl -q --no-pager -u {unit}; grep -rs {word} /run/systemd /run/dynoctl* && echo found"
+    script = f"journalctl -q --no-pager --namespace=+dyno-hostile -u {unit}; grep -rs {word} /run/systemd /run/dynoctl* && echo found"
     assert word not in fleet.exec("grid-1", "sh", "-c", script, check=False).stdout
     # Of the processes, only the command itself has it, and no dyno sees that.
     lines = f"for file in /proc/[0-9]*/cmdline; do grep -qs {word[:-1]}[{word[-1]}] $file && echo $file; done"
@@ -241,11 +279,59 @@ def test_what_an_app_says_of_itself_is_not_believed(hostile: Project, fleet: Any
       puts "said"
     """
     assert hostile.dynoctl("run", "ruby", "-e", program).stdout == "said\n"
-    fleet.exec("grid-1", "journalctl", "--sync")
+    fleet.exec("grid-1", "journalctl", "--namespace=dyno-hostile", "--sync")
     assert "forged" not in hostile.dynoctl("logs", "-d", "web.1", "-n", "1000").stdout
     assert "forged" not in hostile.dynoctl("logs", "-t", "web", "-n", "1000").stdout
     drifted = hostile.dynoctl("drift", code=None)
     assert "6.6.6.6" not in drifted.stdout + drifted.stderr
+
+
+def test_temporary_files_have_a_size_and_do_not_stay(hostile: Project, fleet: Any) -> None:
+    """They are not on the disk of the server. All that runs of the app has a /tmp of its own, while it runs."""
+    assert hostile.dynoctl("run", "ruby", "-e", FILL).stdout == "24 8 true true\n"
+    assert hostile.dynoctl("run", "ls", "-A", "/tmp", "/var/tmp").stdout.split() == ["/tmp:", "/var/tmp:"]
+    name = hostile.dynoctl("run", "--detach", "--ttl", "60s", "sh", "-c", "touch /tmp/mine; sleep 60").stdout.strip()
+    unit = f"dynoctl-run-hostile.{name.removeprefix('run.')}.service"
+    place = f"/run/dyno/hostile/{name}"
+    eventually(lambda: fleet.exec("grid-1", "ls", place, check=False).stdout == "mine\n")
+    fleet.exec("grid-1", "systemctl", "stop", unit)
+    mounted = "findmnt -rn -o TARGET | grep ^/run/dyno/hostile/ | sort"
+    dynos = ["/run/dyno/hostile/web.1", "/run/dyno/hostile/worker.1"]
+    eventually(lambda: fleet.exec("grid-1", "sh", "-c", mounted).stdout.split() == dynos)
+    assert fleet.exec("grid-1", "stat", "-c", "%a", "/run/dyno", "/run/dyno/hostile").stdout.split() == ["700", "700"]
+    # A restart empties it, and so does a crash.
+    fleet.exec("grid-1", "touch", f"{dynos[0]}/old")
+    hostile.dynoctl("restart", "web.1")
+    assert fleet.exec("grid-1", "ls", dynos[0]).stdout == ""
+    # A size that is changed by hand is drift.
+    file = "/etc/systemd/system/run-dyno-hostile-web.1.mount"
+    fleet.exec("grid-1", "sed", "-i", "s/size=[0-9]*/size=1G/", file)
+    assert "~ tmp of web.1  # drift" in hostile.dynoctl("plan").stdout
+    hostile.apply()
+    assert "size=25165824," in fleet.exec("grid-1", "cat", file).stdout
+
+
+def test_a_flood_of_the_journal_drops_no_line_of_others(hostile: Project, fleet: Any, tmp_path: Any) -> None:
+    """Neither of another app nor of the server. The same flood in a journal of their own would."""
+    framework = hostile.manifest["framework"]
+    other = Project(tmp_path, fleet, "other", APPS / "hostile", framework=framework)
+    other.manifest["servers"] = hostile.manifest["servers"]
+    word = secrets.token_hex(8)
+    dyno = ("--unit=dyno-other-worker-1", "--slice=dyno-other.slice", "-p", "LogNamespace=dyno-other")
+    # journald looks up the slice of a process that still runs.
+    say = f"echo other {word}; journalctl --namespace=dyno-other --sync"
+    fleet.exec("grid-1", "systemd-run", "-q", "--wait", *dyno, "sh", "-c", say)
+    fleet.exec("grid-1", "logger", f"server {word}")
+    assert hostile.dynoctl("run", "ruby", "-rsocket", "-e", FLOOD).stdout == "flooded\n"
+    fleet.exec("grid-1", "sh", "-c", "journalctl --namespace=dyno-hostile --sync; journalctl --sync")
+    size = fleet.exec("grid-1", "sh", "-c", "du -cm /var/log/journal/*.dyno-hostile | tail -n 1 | cut -f 1").stdout
+    assert 60 < int(size) <= 260, "all of it arrived, in the journal of the app"
+    assert f"app[worker.1]: other {word}\n" in other.dynoctl("logs").stdout
+    assert f"server {word}" in fleet.exec("grid-1", "journalctl", "-q", "-o", "cat").stdout
+    assert "hostile" in hostile.dynoctl("logs", "-t", "web", "-n", "1000").stdout
+    fleet.exec("grid-1", "journalctl", "-q", "--namespace=dyno-hostile", "--rotate", "--vacuum-size=8M")
+    fleet.exec("grid-1", "sh", "-c", "rm -rf /var/log/journal/*.dyno-other")
+    assert fleet.exec("grid-1", "sh", "-c", SMALL, "small", FLOOD, check=False).stdout == "1\n0\n"
 
 
 def units(hostile: Project, fleet: Any) -> dict[str, str]:

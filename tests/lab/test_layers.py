@@ -197,7 +197,7 @@ def test_a_worker_consumes_a_real_queue(make: Any, fleet: Any, starter: str) -> 
     assert done
     assert queue(fleet, "get", f"done:{words[0]}").startswith(words[0][::-1])
     name = f"{project.manifest['app']['name']}-worker.1"
-    log = ("journalctl", "-q", "-o", "cat", "-t", name)
+    log = ("journalctl", "-q", "--namespace=*", "-o", "cat", "-t", name)
     eventually(lambda: "worker.1 is waiting for jobs" in fleet.exec(rows["worker.1"]["server"], *log).stdout)
 
     # Told to stop, it ends what it is at and says so; a command that ends is not a dyno that stays up.
@@ -256,7 +256,7 @@ def test_assets_sessions_and_logs_of_rails(make: Any, fleet: Any) -> None:
     assert style.startswith("/assets/application-")
     status, text, _ = ask(row, "GET", style)
     assert (status, "font:" in text) == (200, True)
-    log = fleet.exec(row["server"], "journalctl", "-q", "-o", "cat", "-t", "rails-puma-web.1").stdout
+    log = fleet.exec(row["server"], "journalctl", "-q", "--namespace=*", "-o", "cat", "-t", "rails-puma-web.1").stdout
     assert 'Started GET "/"' in log, "its log is the journal"
     assert project.environment["KEY"] not in log
     rows = project.ps().values()

@@ -209,7 +209,7 @@ def on_servers(fleet: Any, since: float) -> dict[str, str]:
                 continue
             if not name.startswith(MEANT) or (mode, owner) != ("600", "root"):
                 found[f"{server}:{name}"] = f"{mode} {owner}"
-        units = f"journalctl --since=@{since:.0f} -o export --no-pager; systemctl show '*' --no-pager; cat /proc/mounts"
+        units = f"journalctl --namespace='*' --since=@{since:.0f} -o export --no-pager; systemctl show '*' --no-pager; cat /proc/mounts"
         for name in leaks(fleet.exec(server, "sh", "-c", units).stdout):
             found[f"{server}: journal or units"] = name
     return found

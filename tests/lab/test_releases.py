@@ -238,7 +238,7 @@ def test_the_lock_is_shown_and_waited_for(app: Project, fleet: Any) -> None:
     assert waiting.stderr is not None
     assert any("waiting for it to end" in line for line in waiting.stderr)
     units = "dynoctl-release-again.*"
-    armed = f"journalctl -q -o cat -u '{units}' | grep -qx armed"
+    armed = f"journalctl -q --namespace=+dyno-again -o cat -u '{units}' | grep -qx armed"
     home = eventually(
         lambda: [name for name in fleet.names if not fleet.exec(name, "sh", "-c", armed, check=False).returncode]
     )

@@ -323,7 +323,8 @@ def smuggles_nothing(shop: Project, fleet: Any, address: str, kind: str) -> None
 
 
 def hits(fleet: Any, word: str) -> int:
-    script = f"journalctl --sync; journalctl -q --no-pager -o cat | grep -c '^hit {word}$'"
+    script = "for file in /etc/systemd/journald@dyno-*.conf; do file=${file#*@}; journalctl --namespace=${file%.conf} --sync; done; "
+    script += f"journalctl -q --no-pager --namespace='*' -o cat | grep -c '^hit {word}$'"
     return sum(int(fleet.exec(name, "sh", "-c", script, check=False).stdout) for name in fleet.names)
 
 

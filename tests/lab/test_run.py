@@ -103,7 +103,7 @@ def test_values_are_on_no_command_line(oneoff: Project, fleet: Any) -> None:
     assert process.stdout.readline() == f"{secret}\n"
     look = (
         f"grep -la -e {secret[:6]}'{secret[6:]}' /proc/[0-9]*/cmdline; find /run /etc /tmp -type f -print0 2>/dev/null | "
-        f"xargs -0 grep -l -e {secret[:6]}'{secret[6:]}' 2>/dev/null; journalctl -q --since=-1min | grep -c -e {secret[:6]}'{secret[6:]}'"
+        f"xargs -0 grep -l -e {secret[:6]}'{secret[6:]}' 2>/dev/null; journalctl -q --namespace='*' --since=-1min | grep -c -e {secret[:6]}'{secret[6:]}'"
     )
     found = fleet.exec(ON, "sh", "-c", look, check=False).stdout.split()
     assert [one for one in found if one.startswith("/run/dynoctl-run-")] == found[:1], found

@@ -141,7 +141,7 @@ def test_a_secret_is_in_the_env_file_and_the_release_and_nowhere_else(probe: Pro
     assert len(body) == 1 and body[0].endswith(".body"), "what the release would need to come back"
     assert set(found.split()) == {*body, *(f"/etc/dyno/probe/web.{number}.env" for number in (1, 2, 3, 4))}
     assert fleet.exec("grid-1", "stat", "-c", "%a %U", *body).stdout == "600 root\n"
-    journal = fleet.exec("grid-1", "journalctl", "--no-pager").stdout
+    journal = fleet.exec("grid-1", "journalctl", "--no-pager", "--namespace=*").stdout
     assert "dyno-probe-web-1" in journal
     assert not leaked(journal)
     lines = fleet.exec("grid-1", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout

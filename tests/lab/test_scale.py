@@ -141,9 +141,9 @@ def test_a_restart_applies_nothing(app: Project, fleet: Any) -> None:
     drop_in = "/etc/systemd/system/dyno-scale-web-1.service.d"
     fleet.exec(home, "sh", "-c", f"mkdir {drop_in}; cat > {drop_in}/x.conf; systemctl daemon-reload", input=BOOM)
     done = app.dynoctl("restart", "web", code=5)
-    assert "so its log is not shown; on the server: journalctl -u dyno-scale-web-1" in done.stdout, (
-        "nobody could hide its secrets"
-    )
+    assert (
+        "so its log is not shown; on the server: journalctl --namespace=+dyno-scale -u dyno-scale-web-1" in done.stdout
+    ), "nobody could hide its secrets"
     assert "Failed: " in done.stdout and "no further dyno was restarted" in done.stdout and "boom" not in done.stdout
     assert app.ps()["web.2"]["pid"] == rows["web.2"]["pid"]
     app.environment["SCALE_SECRET"] = "hunter2"

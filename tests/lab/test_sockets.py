@@ -89,7 +89,7 @@ def test_what_is_under_way_ends_and_what_comes_in_waits(make: Any, fleet: Any, s
 
     under_way = threading.Thread(target=slow)
     under_way.start()
-    journal = ("journalctl", "-q", "-o", "cat", "-u", unit)
+    journal = ("journalctl", "-q", "--namespace=*", "-o", "cat", "-u", unit)
     eventually(lambda: "slow has begun" in fleet.exec(row["server"], *journal).stdout)
     restart = threading.Thread(target=lambda: fleet.exec(row["server"], "systemctl", "restart", unit))
     restart.start()

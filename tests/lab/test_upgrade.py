@@ -159,8 +159,13 @@ def test_an_upgrade_loses_nothing_and_runs_nothing_twice(app: Project, fleet: An
     needs = restarts(planned)
     why = f"dynoctl {__version__} writes it differently than 0.1.0 did"
     assert all(why in reason for reasons in needs.values() for reason in reasons), planned["changes"]
-    assert {change["action"] for change in planned["changes"]} <= {"update", "restart"}, planned["changes"]
+    made = [change["address"] for change in planned["changes"] if change["action"] not in ("update", "restart")]
+    new = ["journal.elder", *(f"tmp.elder-{dyno}" for dyno in ("tick.1", "web.1", "web.2", "worker.1"))]
+    assert sorted(made) == [f"grid-1/{key}" for key in new], planned["changes"]
+    assert needs.keys() == {"web.1", "web.2", "worker.1"}, "a process logs to the journal that it was started with"
     assert "released" not in app.apply().stdout, "a release command ran once for its release"
+    logged = app.dynoctl("logs", "-t", "web", "-n", "10000").stdout
+    assert logged.count("]: Started dyno-elder-web-1.service") > 1, "and what it logged before is still shown"
     app.settled()
     after = state(app)
     assert running(fleet) == dynos

@@ -51,6 +51,7 @@ PLAIN = {
     "slice": "a variable of a script",
     "schedule": "a key of dyno.yaml",
     "slug": "the app's image: a key of releases, of the audit log and of saved plans",
+    "tmp": "a key of dyno.yaml",
     "unit": "the word before a systemd unit in what a server says",
     "user": "a key of servers, databases and records",
 }

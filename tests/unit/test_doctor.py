@@ -21,6 +21,7 @@ clock 1795478400.250000000
 system Debian GNU/Linux 12 (bookworm)
 controllers cpuset cpu io memory
 loop yes
+log loaded
 memory 2048000
 disk /var/lib 1024000 5000 yes
 disk /srv 512 - no
