@@ -26,9 +26,6 @@ said_of() (
 """A shell function that prints the last lines that systemd logged about a unit, at most so many. A line with the value
 of a variable is never among them."""
 
-# Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
-
-
 _LOOK = (
     SAID
     + """\
