@@ -31,7 +31,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One error in a manifest: what is wrong, where it is, and how to fix it.
+    """One error or warning in a manifest: what is wrong, where it is, and how to fix it.
 
     ``path`` is the path in the manifest, such as ``servers/0/host``; it is "" for the whole document.
     ``expected`` describes a valid value; ``hint`` is a fix, such as the suggestion for a misspelled key.
@@ -42,12 +42,14 @@ class Diagnostic:
     location: Location | None = None
     expected: str = ""
     hint: str = ""
+    severity: str = "error"
+    """``error`` or ``warning``; a manifest with warnings is valid."""
 
     def as_json(self) -> dict[str, object]:
         """A JSON object; the keys are stable: severity, summary, path, expected, hint, location."""
         location = self.location
         return {
-            "severity": "error",
+            "severity": self.severity,
             "summary": self.summary,
             "path": self.path,
             "expected": self.expected,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.options import AsJson, Destination, File
+from infra.cli.session import warn
 from infra.errors import ERROR, INVALID_MANIFEST, UNREACHABLE, ManifestInvalid
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ def validate(
         from infra.views import json_text
 
         document: dict[str, object] = {"format_version": 1, "valid": manifest is not None}
-        document["diagnostics"] = [diagnostic.as_json() for diagnostic in diagnostics]
+        found = diagnostics if manifest is None else manifest.warnings
+        document["diagnostics"] = [diagnostic.as_json() for diagnostic in found]
         code = INVALID_MANIFEST if manifest is None else 0
         if manifest is not None and online:
             code = _online(manifest, program, document)
         typer.echo(json_text.indented(document))
         raise typer.Exit(code)
     assert manifest is not None  # noqa: S101  # for mypy
+    warn(manifest)
     dynos = sum(type_.count for type_ in manifest.dynos.values())
     servers = len(manifest.servers)
     typer.echo(
