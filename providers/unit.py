@@ -294,7 +294,16 @@ for unit; do
   # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
   if [ "${{restarts:-0}}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
   elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
-  [ "$(systemctl show -p Result --value "$unit")" = success ] || said_of "$unit" 3
+  result=$(systemctl show -p Result --value "$unit") said=
+  [ "$result" = success ] || said=$(said_of "$unit" 3)
+  [ -z "$said" ] || printf '%s\\n' "$said"
+  case $result in oom-kill)
+    limit=$(systemctl show -p MemoryMax --value "$unit")
+    case $limit in
+      ''|*[!0-9]*) echo 'killed: out of memory';;
+      *) echo "killed: out of memory (limit $((limit / 1048576)) MiB)";;
+    esac;;
+  esac
 done
 """
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from infra.model.events import Report
+from infra.model.events import Failure, Report
 from infra.model.resource import Change, count
 from infra.views.plan_text import SYMBOLS
 from infra.views.style import Style, duration, one_line
@@ -16,9 +16,9 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     if report.release_output:
         lines.append("Output of the release command:")
         lines += [f"  | {one_line(line)}" for line in report.release_output.splitlines()[-20:]]
-    for failure in report.failures:
-        lines.append(style("red", f"Failed: {one_line(failure.summary)}"))
-        lines += [f"  | {one_line(line)}" for line in failure.detail.splitlines()[-20:]]
+    for summary, detail in _folded(report.failures):
+        lines.append(style("red", f"Failed: {one_line(summary)}"))
+        lines += [f"  | {one_line(line)}" for line in detail.splitlines()[-20:]]
     if report.rejected:
         lines.append("The release was rejected before any dyno was changed. The previous release keeps running.")
     if report.halted:
@@ -43,6 +43,18 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     if not report.ok:
         lines.append(f"hint: fix the cause and run {verb.lower()} again; it continues from the current state")
     return "\n".join(lines)
+
+
+def _folded(failures: Sequence[Failure]) -> Iterator[tuple[str, str]]:
+    """The summary and detail of each failure; one cause on several servers is said once, with their names."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        cause = failure.summary.removeprefix(f"{failure.server}: ")
+        found = causes.setdefault((cause, failure.detail), [])
+        if cause != failure.summary and failure.server not in found:
+            found.append(failure.server)
+    for (cause, detail), servers in causes.items():
+        yield f"{', '.join(servers)}: {cause}" if servers else cause, detail
 
 
 def _counts(done: Sequence[Change]) -> str:
