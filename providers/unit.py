@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from infra.model import answer, job_failure, naming, paths
+from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import briefs, drop_ins, files, ini, listeners, shown
+from providers import briefs, drop_ins, failed_dyno, files, ini, listeners, shown
 from providers.base import Base
 
 LONGEST_TIME = 100
@@ -175,7 +175,8 @@ class Unit(Base):
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         return Command(
-            ("sh", "-c", _JOURNAL, "journal", f"{unit}.service", f"{unit}-ready.service"), label="read its journal"
+            ("sh", "-c", failed_dyno.SCRIPT, "journal", f"{unit}.service", f"{unit}-ready.service"),
+            label="read its journal",
         )
 
 
@@ -283,28 +284,6 @@ exec systemctl restart "$@"
 _END = """\
 systemctl stop "$1.service" "$1-ready.service" 2>/dev/null
 ! systemctl is-active -q "$1.service" || { echo "$1.service still runs"; exit 1; }
-"""
-
-# Only the last invocation: earlier log lines may contain an old secret, which would not be redacted.
-_JOURNAL = f"""\
-{job_failure.SAID}journalctl --sync 2>/dev/null
-for unit; do
-  id=$(systemctl show -p InvocationID --value "$unit")
-  restarts=$(systemctl show -p NRestarts --value "$unit")
-  # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
-  if [ "${{restarts:-0}}" != 0 ]; then journalctl -q --no-pager -o cat -n 40 "_SYSTEMD_UNIT=$unit"
-  elif [ -n "$id" ]; then journalctl -q --no-pager -o cat -n 20 "_SYSTEMD_INVOCATION_ID=$id"; fi
-  result=$(systemctl show -p Result --value "$unit") said=
-  [ "$result" = success ] || said=$(said_of "$unit" 3)
-  [ -z "$said" ] || printf '%s\\n' "$said"
-  case $result in oom-kill)
-    limit=$(systemctl show -p MemoryMax --value "$unit")
-    case $limit in
-      ''|*[!0-9]*) echo 'killed: out of memory';;
-      *) echo "killed: out of memory (limit $((limit / 1048576)) MiB)";;
-    esac;;
-  esac
-done
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from providers import unit
+from providers import failed_dyno
 
 FAKE = """\
 #!/bin/sh
@@ -34,6 +34,6 @@ def test_a_dyno_that_was_out_of_memory_says_its_limit(tmp_path: Path, result: st
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    argv = ["sh", "-c", unit._JOURNAL, "explain", "dyno-shop-web-1.service"]
+    argv = ["sh", "-c", failed_dyno.SCRIPT, "explain", "dyno-shop-web-1.service"]
     done = subprocess.run(argv, capture_output=True, text=True, env={"PATH": path}, check=False)
     assert done.stdout == says, done.stderr
