@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +11,10 @@ from infra.errors import DynoctlError
 NEVER = "destroy"
 """The command that removes everything. It is typed on purpose or not at all: no error suggests it for another word."""
 
-_ONE_DASH = re.compile(r"-([A-Za-z][A-Za-z-]*[A-Za-z])(=.*)?", re.DOTALL)
+_ONE_DASH = r"-([A-Za-z][A-Za-z-]*[A-Za-z])(=(?s:.*))?"
 _HELP = ("--help", "-h")
-_DYNO = re.compile(r"[a-z][a-z0-9]*\.[0-9a-z]+")
-_TYPE = re.compile(r"[a-z][a-z0-9]*")
-_YAML = re.compile(r".*\.ya?ml")
+_DYNO = r"[a-z][a-z0-9]*\.[0-9a-z]+"
+_YAML = r".*\.ya?ml"
 
 _SELECTS = {"plan": "--target", "apply": "--target", "run": "--server"}
 """The option of a command that selects a server, a dyno or a process type."""
@@ -65,14 +63,14 @@ def _habits(words: list[str]) -> list[str]:
         after = words[number + 1] if number + 1 < len(words) else ""
         if word == "-f" and (not after or after.startswith("-")):
             found.append("--follow")
-        elif word == "-f" and re.fullmatch(r"[a-z][a-z0-9.]*", after) and not _YAML.fullmatch(after):
-            one = "--dyno" if _DYNO.fullmatch(after) else "--type"
+        elif word == "-f" and re.fullmatch(r"[a-z][a-z0-9.]*", after) and not re.fullmatch(_YAML, after):
+            one = "--dyno" if re.fullmatch(_DYNO, after) else "--type"
             raise DynoctlError(
                 f"{after} for -f of dynoctl logs is not a YAML file", f"dynoctl logs --follow {one} {after}"
             )
-        elif re.fullmatch(r"-f[nst].*", word) and "=" not in word and not _YAML.fullmatch(word):
+        elif re.fullmatch(r"-f[nst].*", word) and "=" not in word and not re.fullmatch(_YAML, word):
             found += ["--follow", f"-{word[2:]}"]
-        elif word == "-d" and _DYNO.fullmatch(after) and not _YAML.fullmatch(after):
+        elif word == "-d" and re.fullmatch(_DYNO, after) and not re.fullmatch(_YAML, after):
             found.append("--dyno")
         else:
             found.append(word)
@@ -95,7 +93,7 @@ def _option(
     if name in _HELP or name in options:
         return options.get(name)
     if not word.startswith("--"):
-        found = _ONE_DASH.fullmatch(word)
+        found = re.fullmatch(_ONE_DASH, word)
         if found is not None and len(found[1]) > 2:
             raise _one_dash(found[1], found[2] or "", options, path, root)
         name = word[:2]
@@ -116,6 +114,8 @@ def _option(
 
 def _instead(name: str, word: str, options: Mapping[str, Any], path: Sequence[str], root: Any) -> str:
     """What to type for an option that does not exist."""
+    import difflib
+
     from infra.cli import words
 
     here = " ".join(path)
@@ -194,6 +194,8 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
 
 
 def _close(group: Any, path: Sequence[str], words: Mapping[str, str]) -> str:
+    import difflib  # late: no right command line needs it
+
     here = " ".join(["dynoctl", *path[:-1]])
     names = [name for name, command in group.commands.items() if not command.hidden]
     close = difflib.get_close_matches(path[-1], names, 1, 0.6)
@@ -219,10 +221,10 @@ def unexpected(path: str, word: str) -> tuple[str, str]:
     """The summary and the hint for an argument that a command does not take."""
     command = path.removeprefix("dynoctl ")
     summary = f"unexpected argument of {path}: {_shown(word)}"
-    if _YAML.fullmatch(word):
+    if re.fullmatch(_YAML, word):
         return summary, f"{path} -f {word}"
     if command == "logs":
-        if _DYNO.fullmatch(word):
+        if re.fullmatch(_DYNO, word):
             return summary, f"{path} --dyno {word}"
         return summary, f"{path} --type {word}, or for a server: {path} --server {word}"
     if command == NEVER:

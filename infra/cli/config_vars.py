@@ -18,10 +18,8 @@ LARGEST = 1 << 20
 
 NoPlan = Annotated[bool, typer.Option("--no-plan", help="Edit the file and contact no server")]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(
-    r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|(?:API|ACCESS|MASTER|ENCRYPTION)_?KEY", re.IGNORECASE
-)
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_SENSITIVE = r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|(?:API|ACCESS|MASTER|ENCRYPTION)_?KEY"
 
 
 def register(group: typer.Typer) -> None:
@@ -97,7 +95,7 @@ def set_(
         values = dict(_pair(word, variables) for word in variables)
         _refuse_references(values, file, destination)
         for key in values:
-            if _SECRET.search(key):
+            if re.search(_SENSITIVE, key, re.IGNORECASE):
                 typer.echo(f"warning: {key} is in {file.name} as plain text", err=True)
                 typer.echo(f"hint: for a secret: dynoctl config set {key} --secret", err=True)
         entries = {key: scalar(value) for key, value in values.items()}
@@ -174,7 +172,7 @@ def _pair(word: str, words: Sequence[str]) -> tuple[str, str]:
 def _refuse_name(key: str) -> None:
     from infra.manifest.variables import refused
 
-    if not _NAME.fullmatch(key):
+    if not re.fullmatch(_NAME, key):
         raise DynoctlError(
             f"invalid name of a variable: {key!r}", "use letters, digits and underscores, not starting with a digit"
         )
