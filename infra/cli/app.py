@@ -10,11 +10,13 @@ import typer
 from infra import __version__
 from infra.cli import (
     apply,
+    command_line,
     completion,
     config,
     destroy,
     doctor,
     drift,
+    help,
     history,
     init,
     lab,
@@ -84,6 +86,7 @@ history.register(app)
 maintenance.register(app)
 app.add_typer(lock.app, name="lock")
 app.add_typer(lab.app, name="lab")
+help.register(app)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -95,7 +98,9 @@ def run(argv: Sequence[str]) -> int:
     report_signals(argv)
     try:
         completion.prepare()
-        code = app(args=list(argv), prog_name="dynoctl", standalone_mode=False)
+        root = typer.main.get_command(app)
+        argv = command_line.read(root, argv)
+        code = root(args=list(argv), prog_name="dynoctl", standalone_mode=False)
         if code == INTERRUPTED and streams_json(argv):  # typer makes this of a KeyboardInterrupt
             raise KeyboardInterrupt
     except BaseException as error:  # the outermost boundary: users must never see a traceback

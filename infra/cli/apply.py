@@ -57,7 +57,7 @@ class ApplyFlags:
     auto_approve: bool
     verbose: bool = False
     message: str = ""
-    lock_timeout: int | None = None
+    lock_timeout: float | None = None
 
 
 Begin = Callable[[], tuple[str, str] | None]
@@ -135,6 +135,9 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
     try:
         saved = saved_plan.read(plan_file)
     except DynoctlError as error:
+        if not plan_file.suffix and plan_file.parent == Path() and not plan_file.exists():
+            hint = f"to apply only {plan_file}: dynoctl apply --target {plan_file}; to save a plan: {error.hint}"
+            raise DynoctlError(error.summary, hint) from None
         if plan_file.suffix not in (".yaml", ".yml"):
             raise
         raise DynoctlError(error.summary, f"to apply a manifest: dynoctl apply -f {plan_file}") from None

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import typer
 
@@ -23,14 +24,23 @@ STREAMING = ("apply", "destroy", "rollback", "scale", "restart")
 
 def report(error: BaseException, argv: Sequence[str] = ()) -> int:
     """Print on stderr what went wrong and return the exit code (Click's own 2 becomes 1). ``argv`` is the command
-    line: if its output is a stream of JSON lines, the last of them is written too."""
+    line: if it asks for JSON and nothing was printed, the error is printed as JSON, too. A stream of JSON lines always
+    ends with a report."""
     code = _report(error)
-    if streams_json(argv) and not isinstance(error, typer.Exit):
-        from infra.views import stream_json
-
-        summary, hint = _words(error)
-        stream_json.write_failure(code, summary, hint)
+    if asks_json(argv) and not isinstance(error, typer.Exit | BrokenPipeError):
+        _write_json(error, code, argv)
     return code
+
+
+def _write_json(error: BaseException, code: int, argv: Sequence[str]) -> None:
+    from infra.views import error_json, stream_json
+
+    found = error_json.values(*_words(error), error.diagnostics if isinstance(error, ManifestInvalid) else ())
+    if streams_json(argv):
+        stream_json.write_failure(code, found)
+    elif not getattr(sys.stdout, "used", False):  # otherwise the command has printed its document
+        with suppress(OSError, ValueError):
+            sys.stdout.write(error_json.render(code, found, one_line=argv[0] == "logs") + "\n")
 
 
 def report_signals(argv: Sequence[str]) -> None:
@@ -52,7 +62,13 @@ def report_signals(argv: Sequence[str]) -> None:
 
 def streams_json(argv: Sequence[str]) -> bool:
     """Whether a command line asks for JSON lines that end with a report."""
-    return bool(argv) and argv[0] in STREAMING and "--json" in argv
+    return asks_json(argv) and argv[0] in STREAMING
+
+
+def asks_json(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON. The words after ``run`` and ``--`` are those of another command."""
+    own = list(argv[: list(argv).index("--")]) if "--" in argv else list(argv)
+    return "--json" in own and own[0] not in ("run", "--json")
 
 
 def _words(error: BaseException) -> tuple[str, str]:
@@ -64,7 +80,9 @@ def _words(error: BaseException) -> tuple[str, str]:
     if isinstance(error, DynoctlError):
         return error.summary, error.hint
     if hasattr(error, "format_message"):
-        return str(error.format_message()), ""
+        from infra.cli.usage import explain
+
+        return explain(error)
     return str(error) or type(error).__name__, ""
 
 
@@ -106,8 +124,7 @@ def _report(error: BaseException) -> int:
             return _report(failure)
         return OK
     if hasattr(error, "format_message"):  # a usage error of the command line parser
-        context = getattr(error, "ctx", None)
-        complain(error.format_message(), f"{context.command_path if context else 'dynoctl'} --help")
+        complain(*_words(error))
         return ERROR
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ERROR

@@ -28,7 +28,7 @@ def init(
         str | None,
         typer.Option(
             "--from",
-            help="Where it runs today. One of: heroku, kamal, fly, render, capistrano, app.json",
+            help="Where the app runs today: heroku, kamal, fly, render, capistrano, app.json",
             metavar="NAME",
         ),
     ] = None,

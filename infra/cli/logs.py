@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.fail import INTERRUPTED
-from infra.cli.options import AsJson, servers_named
+from infra.cli.options import AsJson, Destination, File, servers_named
 from infra.errors import UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
 
 def logs(
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Keep printing new lines until Ctrl-C; -f without FILE is the same")
+    ] = False,
     lines: Annotated[
         int | None,
         typer.Option(
@@ -46,7 +48,7 @@ def logs(
         typer.Option("--type", "-t", help="Show only this process type, or router (repeatable)", metavar="TYPE"),
     ] = None,
     dynos: Annotated[
-        list[str] | None, typer.Option("--dyno", "-d", help="Show only this dyno (repeatable)", metavar="DYNO")
+        list[str] | None, typer.Option("--dyno", help="Show only this dyno (repeatable)", metavar="DYNO")
     ] = None,
     servers: Annotated[
         list[str] | None, typer.Option("--server", "-s", help="Show only this server (repeatable)", metavar="SERVER")
@@ -54,11 +56,8 @@ def logs(
     since: Annotated[
         str | None, typer.Option(help="Oldest line to show: 10m, 2h, today, 14:30, 2026-01-31T14:30", metavar="TIME")
     ] = None,
-    file: Annotated[Path, typer.Option("--file", help="Manifest to read", metavar="FILE")] = Path("dyno.yaml"),
-    destination: Annotated[
-        str | None,
-        typer.Option("--destination", help="Apply the overlay dyno.NAME.yaml to the manifest", metavar="NAME"),
-    ] = None,
+    file: File = Path("dyno.yaml"),
+    destination: Destination = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the output of the dynos and the requests to the routers, merged from all servers by time. Each line names

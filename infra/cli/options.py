@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import durations
 from infra.errors import DynoctlError
 from infra.plan.selection import Selection
 
@@ -72,12 +73,12 @@ Message = Annotated[
     str, typer.Option("--message", "-m", help="Note to show in dynoctl releases and history", metavar="TEXT")
 ]
 LockTimeout = Annotated[
-    int | None,
+    float | None,
     typer.Option(
         "--lock-timeout",
-        min=0,
-        help="Seconds to wait for another apply",
-        metavar="N",
+        parser=durations.option("--lock-timeout"),
+        help="Time to wait for another apply, such as 10m",
+        metavar="TIME",
         show_default="0, and 300 for other apps",
     ),
 ]

@@ -73,7 +73,9 @@ def run(
         if detach:
             leave(session, name, argv, environment)
             typer.echo(f"run.{request.nonce}")
-            typer.echo(f"Running on {session.name}. To see its output: dynoctl logs -d run.{request.nonce}", err=True)
+            typer.echo(
+                f"Running on {session.name}. To see its output: dynoctl logs --dyno run.{request.nonce}", err=True
+            )
             return
         if sys.stderr.isatty():
             typer.echo(f"Running on {session.name} as run.{request.nonce}.", err=True)

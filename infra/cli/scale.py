@@ -157,10 +157,11 @@ def _matches(counts: Mapping[str, int], file: Path, destination: str | None) -> 
 def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:
     """The counts that arguments such as ``web=6`` and ``worker+1`` ask for. Raises DynoctlError."""
     counts: dict[str, int] = {}
-    for word in changes:
+    for word in _joined(changes):
         found = _CHANGE.fullmatch(word)
         if found is None:
-            raise DynoctlError(f"invalid count: {word!r}", "such as web=6, worker+1 or worker-1")
+            type_ = word if word in now else next(iter(now), "web")
+            raise DynoctlError(f"invalid count: {word!r}", f"such as dynoctl scale {type_}=6, {type_}+1 or {type_}-1")
         name, sign, number = found[1], found[2], int(found[3])
         if name not in now:
             available = " ".join(f"{type_}={count}" for type_, count in now.items())
@@ -174,6 +175,12 @@ def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:
             raise DynoctlError(f"invalid count: {word} would be {count}; at most {MOST} dynos of a type are allowed")
         counts[name] = count
     return counts
+
+
+def _joined(words: list[str]) -> list[str]:
+    """``web 3``, ``web:3`` and ``web = 3`` as ``web=3``."""
+    text = re.sub(r"\s*=\s*", "=", " ".join(words))
+    return re.sub(r"(?<![^ ])([a-z][a-z0-9]*)[ :]([0-9]+)(?![^ ])", r"\1=\2", text).split(" ")
 
 
 def _print(now: Mapping[str, int], as_json: bool) -> None:

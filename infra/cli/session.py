@@ -89,6 +89,8 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
 
         refuse_linked(options.file)
     model = manifest.read(options.file, options.destination, options.counts)
+    if not options.quiet:
+        warn(model)
     if options.untrusted:
         model = restricted(model)
     request = Request(
@@ -175,6 +177,15 @@ def _rolled_back(
     if options.with_changes:
         return model, replace(request, stored=stored)
     return running.rollback(model, stored, meta, request)
+
+
+def warn(model: Manifest) -> None:
+    """Print the warnings of a manifest on stderr."""
+    if model.warnings:
+        from infra.views import diagnostics
+        from infra.views.style import wanted
+
+        typer.echo(diagnostics.render(model.warnings, color=wanted(sys.stderr)), err=True)
 
 
 def note(text: str) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import durations
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
@@ -39,7 +40,15 @@ def top(
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
     interval: Annotated[
-        float, typer.Option("--interval", "-i", min=0.5, max=60, help="Seconds between samples", metavar="N")
+        float,
+        typer.Option(
+            "--interval",
+            "-i",
+            parser=durations.option("--interval", 0.5, 60),
+            help="Time between samples, such as 5s",
+            metavar="TIME",
+            show_default="2s",
+        ),
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print one table and exit")] = False,
     as_json: AsJson = False,

@@ -42,7 +42,7 @@ def validate(
         try:
             stack = Everything().stack(manifest)
             program = stack.program
-            diagnostics = tuple(warnings(manifest, stack))
+            diagnostics = (*manifest.warnings, *warnings(manifest, stack))
         except ManifestInvalid as error:
             manifest, diagnostics = None, error.diagnostics
     if manifest is None and not as_json:

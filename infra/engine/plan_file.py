@@ -125,6 +125,8 @@ def read(path: Path) -> Saved:
         if len(data) > LARGEST:
             raise DynoctlError(f"invalid plan file {path}: larger than {LARGEST >> 20} MiB", hint)
         values = json.loads(data.decode())
+    except FileNotFoundError:
+        raise DynoctlError(f"saved plan {path} not found", f"dynoctl plan --out {path}") from None
     except OSError as error:
         raise DynoctlError(f"cannot read {path}: {error.strerror}", hint) from None
     except (ValueError, RecursionError):

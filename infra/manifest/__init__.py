@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ def check(
     file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None
 ) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
     """The manifest and (), or None and every error, in the order of the file."""
-    from infra.manifest import overlays, schema, semantics
+    from infra.manifest import overlays, schema, semantics, warnings
     from infra.manifest.build import build
     from infra.manifest.nodes import Unusable
 
@@ -53,7 +54,8 @@ def check(
         problems[MOST:] = [Diagnostic(f"more than {MOST} errors, and the others are not shown")]
     if problems:
         return None, tuple(sorted(dict.fromkeys(problems), key=_position))
-    return build(document, file, destination, files), ()
+    manifest = build(document, file, destination, files)
+    return replace(manifest, warnings=tuple(warnings.check(document))), ()
 
 
 def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from infra.errors import Diagnostic, Location
-from infra.manifest import masking
+from infra.manifest import masking, yaml_faults
 from infra.manifest.document import Document, Mark
 from infra.manifest.files import read_regular
+from infra.manifest.missing import not_found
 from infra.manifest.nodes import Builder, Unusable, at, mark_of
 from schemas import load as schema
 
@@ -82,13 +83,7 @@ def _text(file: File, document: Document) -> str:
             raise Unusable(Diagnostic(f"{file} is a directory", location=start, hint="specify a file: -f dyno.yaml"))
         data = read_regular(file, LARGEST)
     except FileNotFoundError:
-        raise Unusable(
-            Diagnostic(
-                f"{file} not found",
-                location=start,
-                hint="run dynoctl in the directory of the manifest, or specify the file: -f FILE",
-            )
-        ) from None
+        raise Unusable(not_found(file)) from None
     except OSError as error:
         raise Unusable(Diagnostic(f"cannot read {file}: {error.strerror}", location=start)) from None
     document.sha256 = hashlib.sha256(data).hexdigest()
@@ -122,11 +117,18 @@ def _compose(text: str, document: Document) -> yaml.Node:
                 at(document, position, "the file contains several documents", "one document", "remove the line ---")
             ) from None
         hint = ""
+        fault = _fault(text, document, error, position)
+        if fault is not None:
+            document.secrets += masking.unparsed(document, fault.line)
+            found = Mark(fault.line, fault.column)
+            raise Unusable(at(document, found, f"invalid YAML: {fault.summary}", hint=fault.hint)) from None
         document.secrets += masking.unparsed(document, position.line)
         # The name of an alias, an anchor or a tag may be a secret that starts with *, & or !.
         problem = re.sub(r"(alias|anchor|tag handle)\b.*", r"\1", problem, flags=re.DOTALL)
+        if "alias" in problem:
+            hint = "put the value in quotes, or define its anchor above: &NAME"
         if position.line < len(document.lines) and "\t" in document.lines[position.line]:
-            hint = "replace the tab on this line: YAML is indented with spaces"
+            problem, hint = "a tab in place of spaces", "replace the tab on this line: YAML is indented with spaces"
         raise Unusable(at(document, position, f"invalid YAML: {problem}", hint=hint)) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position)
@@ -138,6 +140,36 @@ def _compose(text: str, document: Document) -> yaml.Node:
     if not isinstance(node, yaml.MappingNode):
         raise Unusable(at(document, mark_of(node), "the top level of the file is not a mapping", _TOP_LEVEL))
     return node
+
+
+_OPENED = {"{": "}", "[": "]", '"': '"', "'": "'"}
+
+
+def _fault(text: str, document: Document, error: yaml.MarkedYAMLError, position: Mark) -> yaml_faults.Fault | None:
+    """What makes the text invalid, as far as it can be told; ``position`` is where the parser stopped."""
+    if any("\t" in line[: len(line) - len(line.lstrip())] for line in document.lines[: position.line + 1]):
+        return None  # YAML is not indented with tabs: the error names them
+    if "undefined alias" in (error.problem or ""):
+        return None  # the line is the right one
+    start = error.context_mark
+    if start is not None and re.search(r"flow (sequence|mapping)|quoted scalar", error.context or ""):
+        opened = document.lines[start.line][start.column : start.column + 1] if start.line < len(document.lines) else ""
+        if opened in _OPENED and not document.lines[start.line].rstrip().endswith(_OPENED[opened]):
+            hint = f"add {_OPENED[opened]} at its end"
+            return yaml_faults.Fault(start.line, start.column, f"{opened} without {_OPENED[opened]}", hint)
+
+    def parses(changed: str) -> int | None:
+        try:
+            for _ in yaml.parse(changed, Loader=_LOADER):
+                pass
+        except yaml.MarkedYAMLError as problem:
+            mark = problem.problem_mark or problem.context_mark
+            return 0 if mark is None else int(mark.line)
+        except yaml.YAMLError:
+            return 0
+        return None
+
+    return yaml_faults.find(document.lines, position.line, parses)
 
 
 def _refuse_depth(text: str, document: Document) -> None:

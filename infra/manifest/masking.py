@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.manifest.document import Document, Mark, Path
 from infra.manifest.urls import SECRET, is_certain, is_secret
+from schemas import load
 
 _REFERENCES = ("from_env", "from_file", "from_command")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -45,6 +46,9 @@ def is_safe_key(key: str) -> bool:
 
 def marks(document: Document) -> Iterator[Mark]:
     """The positions of everything that may be secret."""
+    for section in ("env", "credentials"):
+        if isinstance(_value(document.data, (section,)), str):  # a variable that has lost its colon
+            yield from span(document, document.values[(section,)], document.ends[(section,)])
     for path, mark in document.values.items():
         if not path or not is_hidden(path):
             continue
@@ -65,11 +69,19 @@ def unparsed(document: Document, line: int) -> Iterator[Mark]:
     text = document.lines[line] if line < len(document.lines) else ""
     above = [other for other in document.lines[: line + 1] if other.strip() and not other[0].isspace()]
     section = above[-1] if above else ""
-    found = re.match(r"""(?:\{\s*)?["']?([a-z_-]+)["']?\s*:""", section)
+    found = re.match(r"""(?:\{\s*)?["']?([a-z_-]+)["']?\s*:""", section) or _top_key(section)
+    if not section:  # the line is indented, and no section is above it
+        found = _top_key(text.lstrip(" "))
     if found is None or found[1] in _SECTIONS or _SECRET_WORD.search(text):
         # A line of a multi-line value may look like a key, so only the key of the section is shown.
         start = found.end() if found is not None and text == section else len(text) - len(text.lstrip())
         yield Mark(line, start, len(text) - start)
+
+
+def _top_key(text: str) -> re.Match[str] | None:
+    """The key at the start of a line, which may have lost its colon, if it is a key of the top level."""
+    found = re.match(r"([a-z_]+)(?=:|\s|$)", text)
+    return found if found is not None and found[1] in load("dyno.schema.json")["properties"] else None
 
 
 def span(document: Document, start: Mark, end: tuple[int, int]) -> Iterator[Mark]:

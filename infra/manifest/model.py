@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from infra.errors import Diagnostic
+
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 
@@ -303,6 +305,8 @@ class Manifest:
     spread: str | None = None
     """The label over whose values dynos are spread first, then over the servers."""
     router: Router | None = None
+    warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    """What is valid, and probably not meant."""
 
     @property
     def types(self) -> Mapping[str, DynoType]:

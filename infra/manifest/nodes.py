@@ -102,6 +102,16 @@ class Builder:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 merges += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
                 continue
+            if isinstance(key_node, yaml.MappingNode) and key_node.flow_style:  # {{ NAME }}
+                self._document.secrets += masking.unparsed(self._document, node.start_mark.line)
+                raise Unusable(
+                    at(
+                        self._document,
+                        mark_of(node),
+                        "{{ ... }} is a template, and a manifest has none",
+                        hint="write the value itself, or a reference such as {from_env: NAME}",
+                    )
+                )
             key = scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
                 self._problem(path, mark_of(key_node), "the key is not a string", hint="quote the key")

@@ -10,6 +10,7 @@ from pathlib import Path as File
 from typing import Any
 
 from infra.errors import Diagnostic, Location
+from infra.manifest import shorthands
 from infra.manifest.document import Document, Path
 from infra.manifest.files import ALLOWED, SUFFIXES, inside, roots
 from infra.manifest.load import load
@@ -68,14 +69,14 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
             )
         overlay = overlay_of(file, destination)
         if not is_file(overlay):
-            available = sorted(other.name for other in file.parent.glob(f"{file.stem}.*{file.suffix}"))
+            others = sorted(file.parent.glob(f"{file.stem}.*{file.suffix}"))
+            available = [f"-d {other.stem.removeprefix(f'{file.stem}.')}" for other in others]
             raise Unusable(
                 Diagnostic(
                     f"overlay {overlay} not found",
-                    location=Location(str(overlay), 1, 1),
-                    hint=f"Available: {', '.join(available)}"
+                    hint=f"available: {', '.join(available)}; a new overlay has the values that differ from {file.name}"
                     if available
-                    else f"Create it with the values that differ from {file.name}.",
+                    else f"create it with the values that differ from {file.name}",
                 )
             )
         _refuse_link(overlay, allowed)
@@ -114,6 +115,7 @@ def _add(
 ) -> None:
     document, found = load(file, empty=bool(parts) or bool(extended_by), extended=bool(extended_by))
     problems += found
+    shorthands.expand(document)
     data: Any = document.data
     bases = data.pop("extends", [])
     location = document.locate(("extends",))

@@ -69,7 +69,8 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
         if name not in names:
             close = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {close[0]}?" if close else f"add {name} to servers"
-            yield document.diagnostic(path, f"unknown server {name}", hint=hint)
+            known = f"one of: {', '.join(names)}" if names else "a name in servers"
+            yield document.diagnostic(path, f"unknown server {name}", expected=known, hint=hint)
         elif name in chosen[:index]:
             yield document.diagnostic(path, f"duplicate server {name}", hint="remove the duplicate")
 

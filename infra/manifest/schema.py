@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Diagnostic
-from infra.manifest import masking
+from infra.manifest import foreign_keys, masking
 from infra.manifest.document import Document, Path
 from schemas import load
 
@@ -25,8 +25,7 @@ _NAMES = {
     "boolean": "true or false",
     "null": "nothing",
 }
-_HINTS = {
-    ("server",): "use servers, with a list",
+_HINTS: dict[tuple[str, ...], str] = {
     (
         "database",
         "adapter",
@@ -38,6 +37,10 @@ _HINTS = {
         "sqlite3",
     ): "use postgresql or mysql; SQLite requires a writable filesystem, and that of a dyno is read-only",
 }
+
+
+MANY = 12
+"""More keys than this are not listed if there is a hint."""
 
 
 def check(document: Document) -> Iterator[Diagnostic]:
@@ -93,6 +96,14 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             )
         case "anyOf" if path[:1] == ("env",) and error.instance is None:
             return  # semantics reports a variable without a value, with a hint
+        case "anyOf" if path in (("env", "clear"), ("env", "secret")) and isinstance(error.instance, dict | list):
+            yield document.diagnostic(
+                path,
+                f"env.{path[-1]} is {_found(error.instance)}",
+                key=True,
+                expected="variables, such as LOG_LEVEL: info",
+                hint=foreign_keys.hint(document.data, path[:1], str(path[-1]), ()),
+            )
         case "anyOf":
             yield from _branch(document, error, path, expected)
         case "enum":
@@ -136,17 +147,20 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
         key_path = (*path, key)
         if names:
             yield document.diagnostic(
-                key_path, f"invalid name {_show(key)}", key=True, expected=str(schema.get("x-expected", ""))
+                key_path,
+                f"invalid name {_show(key)}",
+                key=True,
+                expected=str(schema.get("x-expected", "")),
+                hint="" if masking.is_hidden(key_path) else foreign_keys.hint(document.data, path, key, ()),
             )
             continue
         close = _close(key, allowed)
-        hint = _HINTS.get(key_path, f"did you mean {close}?" if close else "")
+        hint = foreign_keys.hint(document.data, path, key, allowed) or (f"did you mean {close}?" if close else "")
         if masking.is_hidden(path) and not masking.is_safe_key(key):
             yield document.diagnostic(path, "unknown key", expected=_choices(allowed))
             continue
-        yield document.diagnostic(
-            key_path, f"unknown key {_show(key)}", key=True, expected=_choices(allowed), hint=hint
-        )
+        known = "" if hint and len(allowed) > MANY else _choices(allowed)
+        yield document.diagnostic(key_path, f"unknown key {_show(key)}", key=True, expected=known, hint=hint)
 
 
 def _branch(document: Document, error: ValidationError, path: Path, expected: str) -> Iterator[Diagnostic]:
@@ -159,7 +173,10 @@ def _branch(document: Document, error: ValidationError, path: Path, expected: st
             for inner in errors:
                 yield from _explain(document, inner, (*path, *inner.path))
             return
-    yield document.diagnostic(path, _invalid(path, _found(error.instance)), expected=expected)
+    hint = ""
+    if isinstance(error.instance, str) and error.instance.strip().isdigit() and not masking.is_hidden(path):
+        hint = "remove the quotes and leading zeros of the number"
+    yield document.diagnostic(path, _invalid(path, _found(error.instance)), expected=expected, hint=hint)
 
 
 def newer(document: Document) -> Diagnostic | None:
@@ -185,6 +202,12 @@ def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any, 
         return f'quote the value: "{text}"'
     if {"integer", "number"} & set(kinds) and isinstance(instance, str) and text.strip().isdigit():
         return "remove the quotes and leading zeros of the number"
+    if "object" in kinds and isinstance(instance, str) and re.fullmatch(r"[\w.-]+\s+\S+", instance):
+        return "add a colon after the key"
+    if "object" in kinds and isinstance(instance, str) and re.fullmatch(r"[\w.-]+:\S+", instance):
+        return "add a space after the colon"
+    if path[:1] == ("servers",) and len(path) == 2 and isinstance(instance, str):
+        return "use a mapping: - {name: grid-1, host: 10.0.0.11}"
     if path == ("servers",) and isinstance(instance, dict):
         return "use a list item for each server: - {name: grid-1, host: 10.0.0.11}"
     return ""

@@ -7,6 +7,7 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path as File
 from typing import Any
 
@@ -210,7 +211,23 @@ def _inside(document: Document, path: Path, source: File, name: str, kind: str) 
     if File(name).is_absolute() or not resolved(full).is_relative_to(resolved(source)):
         yield document.diagnostic(path, f"{kind} {name} is outside of app.source", expected="a path below app.source")
     elif not is_file(full):
-        yield document.diagnostic(path, f"{kind} {name} not found in app.source", expected=f"a file below {source}")
+        close = _close_file(full)
+        yield document.diagnostic(
+            path,
+            f"{kind} {name} not found in app.source",
+            expected=f"a file below {source}",
+            hint=f"did you mean {close}?" if close else "",
+        )
+
+
+def _close_file(path: File) -> str:
+    """The name of a file in the same directory that is close to a name, or ""."""
+    try:
+        names = [entry.name for entry in islice(path.parent.iterdir(), 1000)]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, 1, 0.7)
+    return close[0] if close and close[0].isprintable() and is_file(path.with_name(close[0])) else ""
 
 
 def _required(document: Document, path: Path, source: File, name: Json) -> Iterator[Diagnostic]:

@@ -36,7 +36,7 @@ class LockTaken(DynoctlError):
         self.what = f"{what} is running: {holder or 'unknown holder'}"
         super().__init__(
             f"{server}: {self.what}",
-            "wait until it ends, or use --lock-timeout; the lock is released when the session of its holder ends",
+            "to wait until it ends: --lock-timeout 10m; if its holder died, the lock frees itself",
         )
         self.server = server
         self.holder = holder

@@ -92,7 +92,7 @@ def _serving(name: str, manifest: Manifest, results: Results) -> Iterator[Findin
         yield Finding(name, "router", "failed", state, "dynoctl apply")
     for row in results.rows:
         if row.state not in (*WELL, "starting"):
-            hint = f"dynoctl logs -d {row.dyno}; to repair what was changed by hand: dynoctl apply"
+            hint = f"dynoctl logs --dyno {row.dyno}; to repair what was changed by hand: dynoctl apply"
             yield Finding(name, row.dyno, "failed", row.state, hint)
 
 

@@ -19,8 +19,8 @@ def render(diagnostics: Sequence[Diagnostic], color: bool) -> str:
 
 
 def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
-    kind = style("red" if diagnostic.severity == "error" else "yellow", f"{diagnostic.severity}:")
-    lines = [f"{kind} {style('bold', one_line(diagnostic.summary))}"]
+    color = "yellow" if diagnostic.severity == "warning" else "red"
+    lines = [f"{style(color, f'{diagnostic.severity}:')} {style('bold', one_line(diagnostic.summary))}"]
     location = diagnostic.location
     place = f" ({one_line(diagnostic.path)})" if diagnostic.path else ""
     if location is not None:
@@ -32,7 +32,7 @@ def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
             pad = _pad(shown[: location.column - 1 - start])
             carets = "^" * max(1, min(location.length, len(shown) - (location.column - 1 - start)))
             lines.append(f"  {style('dim', f'{number} |')} {one_line(shown)}")
-            lines.append(f"  {style('dim', f'{margin} |')} {pad}{style('red', carets)}")
+            lines.append(f"  {style('dim', f'{margin} |')} {pad}{style(color, carets)}")
     elif place:
         lines.append(f"  at {one_line(diagnostic.path)}")
     if diagnostic.expected:

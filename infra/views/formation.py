@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from infra.manifest.model import Manifest
 from infra.model.dyno_status import Job, Row
@@ -12,8 +12,9 @@ from infra.views.style import Style, one_line
 from infra.views.table import line, padded
 
 
-def render(manifest: Manifest, rows: Sequence[Row], style: Style) -> str:
-    """A block per process type: how many of its dynos are up, what they run, and a line per dyno."""
+def render(manifest: Manifest, rows: Sequence[Row], style: Style, only: Collection[str] = ()) -> str:
+    """A block per process type: how many of its dynos are up, what they run, and a line per dyno. ``only`` are the
+    process types, dynos and servers to show."""
     types = list(manifest.types)
     types += sorted({row.dyno.partition(".")[0] for row in rows} - set(types))
     running = [row for row in rows if row.job is None]
@@ -24,11 +25,12 @@ def render(manifest: Manifest, rows: Sequence[Row], style: Style) -> str:
     for type_ in types:
         own = [row for row in rows if row.dyno.partition(".")[0] == type_]
         wanted = manifest.types[type_].count if type_ in manifest.types else 0
-        if not own and not wanted:
+        shown = own if not only or type_ in only else [row for row in own if row.dyno in only or row.server in only]
+        if (not own and not wanted) or (only and type_ not in only and not shown):
             continue
         head = style("bold", f"=== {type_}")
         lines = [f"{head} ({_count(manifest, type_, own, wanted, style)}): {command(manifest, type_)}"]
-        for row in own:
+        for row in shown:
             if row.job is not None:
                 lines.append(_scheduled(row, row.job, style))
                 continue

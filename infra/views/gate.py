@@ -31,8 +31,11 @@ class Gate:
 
     def __init__(self, behind: IO[str]) -> None:
         self.behind = behind
+        self.used = False
+        """Whether anything was written."""
 
     def write(self, text: str) -> int:
+        self.used = self.used or bool(text)
         self.behind.write(passed(text))
         return len(text)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from infra.model import failure_log
-from infra.model.events import Report
+from infra.model.events import Failure, Report
 from infra.model.resource import Change, count
 from infra.views.plan_text import SYMBOLS
 from infra.views.style import Style, duration, one_line
@@ -18,12 +18,12 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
         lines.append("Output of the release command:")
         lines += [f"  | {one_line(line)}" for line in report.release_output.splitlines()[-20:]]
     explained: dict[str, str] = {}
-    for failure in report.failures:
-        lines.append(style("red", f"Failed: {one_line(failure.summary)}"))
-        detail = failure.detail.splitlines()[-20:]
+    for summary, subject, text in _folded(report.failures):
+        lines.append(style("red", f"Failed: {one_line(summary)}"))
+        detail = text.splitlines()[-20:]
         # Dynos of one release fail alike: the log of one of them explains the others.
-        first = explained.setdefault(failure_log.kind(failure.detail), f"{failure.subject} on {failure.server}")
-        if len(detail) > 2 and first != f"{failure.subject} on {failure.server}":
+        first = explained.setdefault(failure_log.kind(text), subject)
+        if len(detail) > 2 and first != subject:
             detail = [*detail[:2], f"(as {first})"]
         lines += [f"  | {one_line(line)}" for line in detail]
     if report.rejected:
@@ -50,6 +50,18 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     if not report.ok:
         lines.append(f"hint: fix the cause and run {verb.lower()} again; it continues from the current state")
     return "\n".join(lines)
+
+
+def _folded(failures: Sequence[Failure]) -> Iterator[tuple[str, str, str]]:
+    """The summary, subject and detail of each failure; one cause on several servers is said once, with their names."""
+    causes: dict[tuple[str, str], list[Failure]] = {}
+    for failure in failures:
+        cause = failure.summary.removeprefix(f"{failure.server}: ")
+        causes.setdefault((cause, failure.detail), []).append(failure)
+    for (cause, detail), found in causes.items():
+        servers = dict.fromkeys(one.server for one in found if one.summary != cause)
+        subject = f"{found[0].subject} on {found[0].server}"
+        yield f"{', '.join(servers)}: {cause}" if servers else cause, subject, detail
 
 
 def _counts(done: Sequence[Change]) -> str:

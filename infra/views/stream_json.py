@@ -53,9 +53,9 @@ def write_report(code: int, seconds: float, report: Report | None = None) -> Non
     write("report", {"exit_code": code, "seconds": round(seconds, 1), **done, "ok": code == OK})
 
 
-def write_failure(code: int, summary: str, hint: str = "") -> None:
+def write_failure(code: int, error: Mapping[str, object]) -> None:
     """Write the last line of a command that failed before it changed anything: a report with the error."""
-    failed = {**report_json.document(Report()), "ok": False, "error": {"summary": summary, "hint": hint}}
+    failed = {**report_json.document(Report()), "ok": False, "error": error}
     write("report", {"exit_code": code, "seconds": None, **failed})
 
 

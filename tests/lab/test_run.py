@@ -192,7 +192,7 @@ def test_a_killed_client_and_a_cut_cable(oneoff: Project, fleet: Any) -> None:
 def test_detached(oneoff: Project, fleet: Any) -> None:
     done = oneoff.dynoctl("run", "-s", ON, "--detach", "echo hello; sleep 600")
     name = done.stdout.strip()
-    assert f"dynoctl logs -d {name}" in done.stderr
+    assert f"dynoctl logs --dyno {name}" in done.stderr
     eventually(lambda: "hello" in oneoff.dynoctl("logs", "-d", name, code=None).stdout)
     fleet.exec(ON, "systemctl", "stop", f"dynoctl-run-oneoff.{name.removeprefix('run.')}")
     gone(fleet)

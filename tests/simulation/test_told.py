@@ -138,7 +138,7 @@ def test_what_is_no_plan_is_refused(tmp_path: Path) -> None:
         (tmp_path / "plan").write_text(text)
         with pytest.raises(DynoctlError):
             plan_file.read(tmp_path / "plan")
-    with pytest.raises(DynoctlError, match="cannot read"):
+    with pytest.raises(DynoctlError, match="not found"):
         plan_file.read(tmp_path / "nothing")
     with pytest.raises(DynoctlError):
         plan_file.refuse_unwritable(tmp_path / "nowhere" / "plan")

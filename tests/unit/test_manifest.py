@@ -111,7 +111,7 @@ def test_a_bom_and_crlf_are_accepted() -> None:
 
 
 def test_a_missing_file_and_a_directory() -> None:
-    for name, summary in (("none.yaml", "none.yaml not found"), ("app", "app is a directory")):
+    for name, summary in (("none.yaml", f"none.yaml not found in {Path.cwd()}"), ("app", "app is a directory")):
         with pytest.raises(ManifestInvalid) as caught:
             read(Path(name))
         assert caught.value.diagnostics[0].summary == summary

@@ -172,7 +172,7 @@ def test_an_invalid_plan_file(tmp_path: Path, text: str, says: str) -> None:
     file.write_text(text)
     with pytest.raises(DynoctlError, match=re.escape(says)):
         plan_file.read(file)
-    with pytest.raises(DynoctlError, match="cannot read"):
+    with pytest.raises(DynoctlError, match="not found"):
         plan_file.read(tmp_path / "none")
 
 

@@ -360,7 +360,7 @@ def test_the_schema_has_the_options_of_the_app_servers() -> None:
     assert set(options) == {name for server in STACKS.app_servers.values() for name in server.options}
     for server in STACKS.app_servers.values():
         for name, option in server.options.items():
-            assert options[name]["type"] == option.type
+            assert options[name]["type"] in (option.type, [option.type, "string"])  # or a duration
             assert (
                 f"{server.name.capitalize()}: {option.description[0].lower()}{option.description[1:]}"
                 in options[name]["description"]

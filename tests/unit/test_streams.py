@@ -134,7 +134,7 @@ def test_a_reader_that_leaves_is_no_crash(project: Path, line: str) -> None:
         ("rollback --auto-approve --json", 1, "no server is reachable"),
         ("scale web=x --auto-approve --json", 1, "invalid count"),
         ("restart nope --json", 1, "nope matches no running dyno"),
-        ("apply --json --nope", 1, "No such option"),
+        ("apply --json --nope", 1, "unknown option of dynoctl apply: --nope"),
     ],
 )
 def test_json_output_ends_with_a_report(project: Path, dynoctl: Dynoctl, line: str, code: int, says: str) -> None:

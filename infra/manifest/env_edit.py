@@ -1,0 +1,121 @@
+"""Sets and removes variables in ``env:`` of a manifest's text, without changing any other character."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import Any
+
+import yaml
+
+from infra.errors import DynoctlError
+from infra.manifest.document import Document
+from infra.manifest.load import parse
+from infra.manifest.nodes import Unusable
+from infra.manifest.yaml_edit import (
+    add_section,
+    as_mapping,
+    count_uses,
+    insert_last,
+    line_ending,
+    pair_of,
+    refuse_alias,
+    remove,
+    value_of,
+)
+
+_PLAIN = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_./@%+-]*(?::[A-Za-z0-9_./@%+-]+)*")
+_NULL = ("null", "Null", "NULL", ".", "..")
+
+
+def scalar(text: str) -> str:
+    """A text as a YAML scalar of one line, unquoted if it is then still that text."""
+    if _PLAIN.fullmatch(text) and text not in _NULL:
+        return text
+    return json.dumps(text, ensure_ascii=False)
+
+
+def set_variable(text: str, key: str, entry: str, file: str) -> str:
+    """The text of ``file`` with ``env.KEY`` set to ``entry``, a YAML scalar or flow mapping.
+
+    Raises DynoctlError if it cannot be set without changing something else."""
+    edited = _guarded(text, lambda: _set(text, key, entry, file), key, file)
+    before, after = _data(text, file), _data(edited, file)
+    wanted = _data(f"env:\n  {key}: {entry}\n", file)["env"][key]
+    before["env"] = {**(before.get("env") or {}), key: wanted}
+    if after != before:
+        raise _refusal(key, file)
+    return edited
+
+
+def unset_variable(text: str, key: str, file: str) -> str:
+    """The text of ``file`` without ``env.KEY``. Raises DynoctlError as ``set_variable`` does."""
+    edited = _guarded(text, lambda: _unset(text, key, file), key, file)
+    before, after = _data(text, file), _data(edited, file)
+    before["env"].pop(key)
+    if after != before:
+        raise _refusal(key, file)
+    return edited
+
+
+def own_variables(text: str, file: str) -> dict[str, Any]:
+    """The variables that the text itself sets."""
+    return dict(_data(text, file).get("env") or {})
+
+
+def _guarded(text: str, edit: Any, key: str, file: str) -> str:
+    try:
+        edited: str = edit()
+        _data(edited, file)
+    except (yaml.YAMLError, Unusable, StopIteration, ValueError):
+        raise _refusal(key, file) from None
+    return edited
+
+
+def _refusal(key: str, file: str) -> DynoctlError:
+    return DynoctlError(
+        f"cannot change {key} in {file} without changing something else", f"edit env: of {file} by hand"
+    )
+
+
+def _data(text: str, file: str) -> dict[str, Any]:
+    document, problems = parse(text, Document(file), empty=True)
+    if problems:
+        raise Unusable(problems[0])
+    data: Any = copy.deepcopy(document.data)  # an alias is the same object as its anchor
+    return data  # type: ignore[no-any-return]  # parse accepts nothing else
+
+
+def _set(text: str, key: str, entry: str, file: str) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)  # its marks are in characters, not bytes
+    if not isinstance(root, yaml.MappingNode):  # an overlay that has only comments
+        return add_section(text, None, "env", f"{key}: {entry}")
+    node = value_of(root, "env")
+    if node is None:
+        return add_section(text, root, "env", f"{key}: {entry}")
+    uses = count_uses(root)
+    variables = as_mapping(node, uses, "env", file)
+    old = value_of(variables, key)
+    if old is None:
+        return insert_last(text, variables, f"{key}: {entry}")
+    refuse_alias(old, uses, f"env.{key}", file)
+    start, end = old.start_mark.index, old.end_mark.index
+    if start == end:  # KEY: without a value
+        return f"{text[:start]} {entry}{text[end:]}"
+    block = isinstance(old, yaml.ScalarNode) and old.style in ("|", ">")
+    return f"{text[:start]}{entry}{line_ending(text) if block else ''}{text[end:]}"
+
+
+def _unset(text: str, key: str, file: str) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    pair = pair_of(root, "env") if isinstance(root, yaml.MappingNode) else None
+    if pair is None or root is None:
+        raise _refusal(key, file)
+    uses = count_uses(root)
+    variables = as_mapping(pair[1], uses, "env", file)
+    value = value_of(variables, key)
+    if value is None:  # it comes from a << merge
+        raise _refusal(key, file)
+    refuse_alias(value, uses, f"env.{key}", file)
+    return remove(text, variables, key, pair[0])

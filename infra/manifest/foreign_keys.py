@@ -1,0 +1,45 @@
+"""What to write for a key that another tool has, that is indented wrongly, or that has lost its colon."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from schemas import load
+
+
+@cache
+def _answers(table: str) -> Mapping[str, str]:
+    """What to write for each key of a table: ``top``, or ``nested`` (``SECTION.KEY``)."""
+    text = files("infra.manifest").joinpath("foreign_keys.toml").read_text(encoding="utf-8")
+    return {key: answer for keys, answer in tomllib.loads(text)[table].items() for key in keys.split(", ")}
+
+
+def hint(data: Any, path: tuple[str | int, ...], key: str, allowed: Collection[str]) -> str:
+    """What to do about an unknown key at a path, or "". ``allowed`` are the keys that are known there."""
+    top = load("dyno.schema.json")["properties"]
+    name, colon, _ = key.partition(":")
+    if colon and (name in allowed or not allowed):
+        return f"add a space after the colon: {name}: ..."
+    first = key.split()[0] if key.split() else ""
+    if first != key and (first in allowed or not allowed):
+        return f"add a colon after {first}"
+    if path:
+        known = _answers("nested").get(f"{path[0]}.{key}", "")
+        return known or (f"remove its indentation: {key} is a key of the top level" if key in top else "")
+    owners = [section for section, schema in top.items() if data.get(section, "") is None and _owns(schema, key)]
+    if len(owners) == 1:
+        return f"indent it below {owners[0]}"
+    return _answers("top").get(key, "")
+
+
+def _owns(schema: Any, key: str) -> bool:
+    parts = [schema, *schema.get("anyOf", ())]
+    return any(
+        key in part.get("properties", {}) or any(re.search(one, key) for one in part.get("patternProperties", {}))
+        for part in parts
+    )

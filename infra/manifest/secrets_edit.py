@@ -1,0 +1,57 @@
+"""Sets one value in ``.dyno/secrets``. The file is made with mode 0600, in a directory that git ignores."""
+
+from __future__ import annotations
+
+import os
+from io import StringIO
+from pathlib import Path
+
+from infra.errors import DynoctlError
+from infra.manifest import secrets_file
+from infra.manifest.rewrite import rewrite
+
+
+def path_of(base: Path, destination: str | None) -> Path:
+    """The file that holds the secrets of a destination, for a manifest in ``base``."""
+    return base / ".dyno" / (f"secrets.{destination}" if destination else "secrets")
+
+
+def write(base: Path, destination: str | None, name: str, value: str) -> Path:
+    """Set a variable, and return the file. Raises DynoctlError; the file is then unchanged."""
+    file = path_of(base, destination)
+    try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        ignore = file.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        if not file.exists():
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        secrets_file.read(base, destination)  # refuses a file that others can read, or with an invalid line
+        old = file.read_bytes()
+    except OSError as error:
+        raise DynoctlError(f"cannot write {file}: {error.strerror}") from None
+    rewrite(file, old, edited(old.decode(), name, value).encode())
+    return file
+
+
+def edited(text: str, name: str, value: str) -> str:
+    """The text with a variable set to a value. All other lines stay as they are."""
+    from dotenv.parser import parse_stream
+
+    parts: list[str] = []
+    line, found = f"{name}={_quoted(value)}", False
+    for binding in parse_stream(StringIO(text, newline="")):
+        original = binding.original.string
+        if binding.key == name:
+            body = original.strip()
+            original, found = original.replace(body, line, 1), True
+        parts.append(original)
+    whole = "".join(parts)
+    if found:
+        return whole
+    return f"{whole}{'' if not whole or whole.endswith(chr(10)) else chr(10)}{line}\n"
+
+
+def _quoted(value: str) -> str:
+    """A value in single quotes, in which only these two characters are escaped."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,158 @@
+"""Finds the line that makes a file invalid YAML, which is often not the line at which a parser stops.
+
+A parser reports where it can go on no longer: after a lost colon or a wrong indentation, this is the next line. So
+small repairs are tried on the lines around it; the one after which the file can be parsed tells what is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from schemas import load
+
+LARGEST = 1 << 16
+"""Characters of a file in which repairs are tried."""
+
+BEFORE = 4
+"""How many lines before the reported one are tried."""
+
+Parses = Callable[[str], int | None]
+"""Returns the line, from 0, at which a text is invalid, or None if it is valid."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, with line and column from 0. It never holds text of the file, which may be secret."""
+
+    line: int
+    column: int
+    summary: str
+    hint: str
+
+
+def find(lines: list[str], reported: int, parses: Parses) -> Fault | None:
+    """The fault behind an error at a line, or None if no repair helps."""
+    if sum(map(len, lines)) > LARGEST:
+        return None
+    last = min(reported, len(lines) - 1)
+    near = [number for number in range(last, -1, -1) if _matters(lines[number])][: BEFORE + 1]
+    better: tuple[int, Fault] | None = None
+    for repair in (_colon, _space, _quote, _quote_in_flow, _indent, _dash):
+        valid: list[tuple[float, Fault]] = []
+        for number in near:
+            for fault, text in repair(lines, number):
+                then = parses("\n".join([*lines[:number], text, *lines[number + 1 :]]) + "\n")
+                if then is None:
+                    valid.append((_likely(lines, fault, text), fault))
+                elif then > max(reported, fault.line) + 1 and (better is None or then > better[0]):
+                    better = (then, fault)
+        if valid:
+            return max(valid, key=lambda one: one[0])[1]  # the first of those that are as likely
+    return None if better is None else better[1]
+
+
+def _likely(lines: list[str], fault: Fault, text: str) -> float:
+    """How likely a repair is: a key of the top level belongs at the margin, and other lines where most lines are."""
+    column = len(text) - len(text.lstrip(" "))
+    key = re.match(r"([a-z_]+):", text.lstrip(" "))
+    if column == 0 or (key is not None and key[1] in _top()):
+        return 1e9 if column == 0 and key is not None and key[1] in _top() else -1
+    return sum(len(line) - len(line.lstrip(" ")) == column for line in lines)
+
+
+def _matters(text: str) -> bool:
+    return text.strip()[:1] not in ("", "#")
+
+
+def _colon(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A key without its colon."""
+    found = re.match(r"(\s*(?:- )*)([A-Za-z_][\w.-]*)(?=\s|$)", lines[number])
+    if found is None:
+        return
+    end = found.end()
+    hint = f"add a colon after the key: {found[2]}:" if found[2] in _known() else "add a colon after the key"
+    yield Fault(number, end, "missing colon after a key", hint), f"{lines[number][:end]}:{lines[number][end:]}"
+
+
+_UNQUOTED = "a value with special characters is not quoted"
+
+
+@cache
+def _top() -> frozenset[str]:
+    """The keys of the top level."""
+    return frozenset(load("dyno.schema.json")["properties"])
+
+
+@cache
+def _known() -> frozenset[str]:
+    """All keys of a manifest. They are no part of a secret value, and so can be shown."""
+    found = {"web", "worker"}
+    waiting: list[Any] = [load("dyno.schema.json")]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            found.update(node["properties"] if isinstance(node.get("properties"), dict) else ())
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return frozenset(found)
+
+
+def _space(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A colon without a space after it."""
+    found = re.match(r"(\s*(?:- )*)([A-Za-z_][\w.-]*):(?=[^\s:/])", lines[number])
+    if found is not None:
+        end = found.end()
+        fault = Fault(number, end, "missing space after a colon", "add a space after the colon")
+        yield fault, f"{lines[number][:end]} {lines[number][end:]}"
+
+
+def _quote(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A value that only quotes make a string, such as one with ``: `` in it."""
+    found = re.match(r"(\s*(?:- )*(?:[\w.-]+:\s+)?)(\S.*)$", lines[number])
+    if found is None or found[2][0] in "'\"{[|>":
+        return
+    fault = Fault(number, found.start(2), _UNQUOTED, "put the value in quotes")
+    yield fault, found[1] + "'" + found[2].replace("'", "''") + "'"
+
+
+def _quote_in_flow(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A value in braces or brackets that only quotes make a string."""
+    for found in re.finditer(r"""(?<=: )[^\s'"{}\[\],][^'"{}\[\],]*""", lines[number]):
+        if ": " in found[0]:
+            fault = Fault(
+                number, found.start(), "a value with special characters is not quoted", "put the value in quotes"
+            )
+            yield fault, f"{lines[number][: found.start()]}'{found[0]}'{lines[number][found.end() :]}"
+
+
+def _indent(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A line that starts at another column than its neighbours."""
+    text = lines[number].lstrip(" ")
+    own = len(lines[number]) - len(text)
+    columns: list[int] = []
+    for other in sorted(range(max(0, number - 6), min(len(lines), number + 4)), key=lambda other: abs(other - number)):
+        if other != number and _matters(lines[other]):
+            stripped = lines[other].lstrip(" ")
+            columns.append(len(lines[other]) - len(stripped))
+            if stripped.startswith("- "):
+                columns.append(len(lines[other]) - len(stripped[1:].lstrip(" ")))
+    for column in dict.fromkeys(columns):
+        if column != own:
+            spaces = "1 space" if own == 1 else f"{own} spaces"
+            hint = f"indent it by {column}, as the lines beside it" if column else "remove the spaces before it"
+            yield Fault(number, own, f"wrong indentation: {spaces}", hint), " " * column + text
+
+
+def _dash(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """An item of a list without its dash."""
+    text = lines[number].lstrip(" ")
+    own = len(lines[number]) - len(text)
+    if not text.startswith("- ") and any(line.startswith(" " * own + "- ") for line in lines):
+        yield (
+            Fault(number, own, "missing dash before an item of a list", "add a dash and a space: - "),
+            " " * own + "- " + text,
+        )

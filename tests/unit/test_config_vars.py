@@ -1,0 +1,197 @@
+"""Config vars are edited in the manifest with no other change, and secrets in a file that nobody else can read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infra.errors import DynoctlError
+from infra.manifest import check, secrets_file
+from infra.manifest.env_edit import scalar, set_variable, unset_variable
+from infra.manifest.secrets_edit import edited
+from infra.views import report_text
+from infra.views.style import Style
+from tests.command import Dynoctl
+
+MANIFEST = """\
+version: 1
+app: {name: shop, source: .}
+rackup: config.ru
+dynos: {web: 4}
+servers: [{name: one, host: 127.0.0.1, port: 1}]
+env: # what the app reads
+  # how much is logged
+  LOG_LEVEL: info # or debug
+  API_KEY: {from_env: SHOP_API_KEY}
+"""
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, dynoctl: Dynoctl) -> Run:
+    (tmp_path / "dyno.yaml").write_text(MANIFEST)
+    (tmp_path / "dyno.staging.yaml").write_text("# nothing yet\n")
+    (tmp_path / "config.ru").write_text("run Shop\n")
+    return lambda *argv, **options: dynoctl.text("config", *argv, cwd=tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value", "result"),
+    [
+        ("env:\n  A: 1 # one\n", "A", "2", "env:\n  A: 2 # one\n"),
+        ("env:\n  A: 1 # one\nx-a: 1\n", "B", "2", "env:\n  A: 1 # one\n  B: 2\nx-a: 1\n"),
+        ("env: {A: 1}", "B", "a, b", 'env: {A: 1, B: "a, b"}'),
+        ("env: {}\n", "A", "1", "env: {A: 1}\n"),
+        ("version: 1\n", "A", "", 'version: 1\nenv:\n  A: ""\n'),
+        ("# only a comment\n", "A", "null", '# only a comment\nenv:\n  A: "null"\n'),
+        ("env:\n  A: |\n    x\n    y\n  B: 1\n", "A", "z", "env:\n  A: z\n  B: 1\n"),
+        ("env:\r\n  A: 1\r\n", "B", "2", "env:\r\n  A: 1\r\n  B: 2\r\n"),
+        ("env:\n  A: 1\n", "A", "two\nlines", 'env:\n  A: "two\\nlines"\n'),
+    ],
+)
+def test_a_variable_is_set_and_nothing_else(text: str, key: str, value: str, result: str) -> None:
+    assert set_variable(text, key, scalar(value), "dyno.yaml") == result
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "result"),
+    [
+        ("env:\n  A: 1 # one\n  # two\n  B: 2\n", "A", "env:\n  # two\n  B: 2\n"),
+        ("env: # vars\n  A: 1\nx-a: 1\n", "A", "env: {} # vars\nx-a: 1\n"),
+        ("env: {A: 1, B: 2, C: 3}\n", "B", "env: {A: 1, C: 3}\n"),
+        ("env: {A: 1, B: 2}\n", "B", "env: {A: 1}\n"),
+        ("env: {A: 1}\n", "A", "env: {}\n"),
+        ("env:\n  A: >\n    x\n  B: 2\n", "A", "env:\n  B: 2\n"),
+    ],
+)
+def test_a_variable_is_removed_and_nothing_else(text: str, key: str, result: str) -> None:
+    assert unset_variable(text, key, "dyno.yaml") == result
+
+
+def test_a_shared_value_is_refused() -> None:
+    for text in ("x-a: &a {A: 1}\nenv: *a\n", "env:\n  A: &a 1\n  B: *a\n"):
+        with pytest.raises(DynoctlError, match="has an alias"):
+            set_variable(text, "A", "2", "dyno.yaml")
+
+
+def test_get_set_and_unset(run: Run, tmp_path: Path) -> None:
+    assert run("get").stdout == "LOG_LEVEL=info\nAPI_KEY={from_env: SHOP_API_KEY}\n"
+    assert run("get", "LOG_LEVEL").stdout == "info\n"
+    assert json.loads(run("get", "--json").stdout)["env"]["API_KEY"] == {"from_env": "SHOP_API_KEY"}
+    done = run("set", "LOG_LEVEL=debug", "HOST=a b", "--no-plan")
+    assert (done.returncode, done.stderr) == (0, "dyno.yaml: LOG_LEVEL is set\ndyno.yaml: HOST is set\n")
+    wanted = MANIFEST.replace("LOG_LEVEL: info", "LOG_LEVEL: debug") + '  HOST: "a b"\n'
+    assert (tmp_path / "dyno.yaml").read_text() == wanted
+    assert run("unset", "HOST", "--no-plan").returncode == 0
+    assert (tmp_path / "dyno.yaml").read_text() == MANIFEST.replace("LOG_LEVEL: info", "LOG_LEVEL: debug")
+
+
+def test_the_overlay_is_edited_with_a_destination(run: Run, tmp_path: Path) -> None:
+    assert run("set", "LOG_LEVEL=debug", "-d", "staging", "--no-plan").returncode == 0
+    assert (tmp_path / "dyno.staging.yaml").read_text() == "# nothing yet\nenv:\n  LOG_LEVEL: debug\n"
+    assert run("-d", "staging", "get", "LOG_LEVEL").stdout == "debug\n"
+    assert run("unset", "LOG_LEVEL", "-d", "staging", "--no-plan").returncode == 0
+    assert run("get", "-d", "staging").stdout == "API_KEY={from_env: SHOP_API_KEY}\n"
+    assert (tmp_path / "dyno.yaml").read_text() == MANIFEST
+
+
+def test_a_secret_is_in_its_file_only(run: Run, tmp_path: Path) -> None:
+    value = "it's a \\ hunter2"
+    for key, name in (("API_KEY", "SHOP_API_KEY"), ("TOKEN", "TOKEN")):
+        done = run("set", key, "--secret", "--no-plan", stdin=f"{value}\n")
+        assert done.returncode == 0 and "hunter2" not in done.stdout + done.stderr
+        assert secrets_file.read(tmp_path, None)[name] == value
+    assert "hunter2" not in (tmp_path / "dyno.yaml").read_text()
+    assert (tmp_path / "dyno.yaml").read_text() == MANIFEST + "  TOKEN: {from_env: TOKEN}\n"
+    assert (tmp_path / ".dyno/secrets").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / ".dyno/.gitignore").read_text() == "*\n"
+
+
+def test_a_secret_file_keeps_its_other_lines() -> None:
+    text = "# ours\nA='1'\nB=2 # two\n"
+    assert edited(text, "A", "x") == "# ours\nA='x'\nB=2 # two\n"
+    assert edited(text, "C", "x") == text + "C='x'\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("set", "API_KEY=x"), "API_KEY is a secret: {from_env: SHOP_API_KEY}"),
+        (("set", "TOKEN=hunter2", "--secret"), "a secret on the command line"),
+        (("set", "1A=x"), "invalid name of a variable: '1A'"),
+        (("set", "PORT=1"), "PORT cannot be set in env"),
+        (("set", "A"), "missing value for A"),
+        (("unset", "LOGLEVEL"), "did you mean LOG_LEVEL?"),
+        (("get", "NOPE"), "NOPE is not set in env: of dyno.yaml"),
+    ],
+)
+def test_what_is_refused_changes_nothing(run: Run, tmp_path: Path, argv: tuple[str, ...], says: str) -> None:
+    done = run(*argv)
+    assert done.returncode == 1 and says in done.stderr and "hunter2" not in done.stderr
+    assert (tmp_path / "dyno.yaml").read_text() == MANIFEST and not (tmp_path / ".dyno").exists()
+
+
+def test_short_forms_and_durations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.ru").write_text("")
+    text = MANIFEST.replace("{web: 4}", "{web: {count: 2, stop_timeout: 2m}}")
+    Path("dyno.yaml").write_text(text + "app_server: puma\nruby: 3.10\nrollout: {health: {timeout: 5s}}\n")
+    manifest, diagnostics = check(Path("dyno.yaml"))
+    assert manifest is not None, diagnostics
+    assert (manifest.app_server.name, manifest.ruby.version) == ("puma", "~> 3.10.0")
+    assert (manifest.dynos["web"].stop_timeout, manifest.rollout.health.timeout) == (120, 5)
+
+
+def test_a_lost_colon_shows_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    from infra.views.diagnostics import render
+
+    for variables in ("  API_KEY hunter2", "  A: 1\n  API_KEY hunter2", "  A: {{ hunter2 }}", "  A: %hunter2"):
+        Path("dyno.yaml").write_text(MANIFEST.partition("env:")[0] + f"env:\n{variables}\n")
+        manifest, diagnostics = check(Path("dyno.yaml"))
+        assert manifest is None and "hunter2" not in render(diagnostics, color=False)
+
+
+COMMANDS = (
+    *(
+        ["plan"],
+        ["drift"],
+        ["ps"],
+        ["top"],
+        ["logs"],
+        ["history"],
+        ["releases"],
+        ["releases", "show", "v1"],
+        ["validate"],
+    ),
+    *(["doctor"], ["lock", "status"], ["maintenance", "on"], ["config"], ["config", "get"], ["config", "set", "A=1"]),
+    *(["scale"], ["scale", "web=2", "--auto-approve"], ["apply", "--auto-approve"], ["destroy", "--auto-approve"]),
+    *(["rollback", "--auto-approve"], ["restart"]),
+)
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
+def test_json_is_printed_for_an_invalid_manifest(argv: list[str], tmp_path: Path, dynoctl: Dynoctl) -> None:
+    (tmp_path / "dyno.yaml").write_text(MANIFEST.replace("rackup", "rackpu"))
+    done = dynoctl.text(*argv, "--json", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    found = document.get("diagnostics") or document["error"]["diagnostics"]
+    assert done.returncode == 3
+    assert {"rackpu/3"} <= {f"{one['path']}/{one['location']['line']}" for one in found}
+
+
+def test_one_cause_on_several_servers_is_said_once() -> None:
+    from infra.model.events import Failure, Report
+
+    cause = "cannot take the release: /var/lib/dynoctl/shop: no space left on device: 0.1 MiB free, 9.3 MiB needed"
+    failures = [Failure(name, "checks", f"{name}: {cause}", "free some space") for name in ("a-1", "a-2", "a-3")]
+    text = report_text.render(
+        Report(failures=[*failures, Failure("a-4", "web.1", "a-4: other")]), 1, "Apply", Style(False)
+    )
+    assert text.count("no space left on device") == text.count("free some space") == 1
+    assert f"Failed: a-1, a-2, a-3: {cause}" in text and "Failed: a-4: other" in text
