@@ -23,7 +23,7 @@ from tests.lab.support import WAIT, Project, changed, eventually, get, let_pass
 @pytest.fixture
 def app(tmp_path: Path, fleet: Any) -> Project:
     one = project(tmp_path, fleet, "plain-app")
-    one.manifest["ssh"]["connect_timeout"] = 3
+    one.manifest["ssh"]["connect_timeout"] = 10
     return one
 
 

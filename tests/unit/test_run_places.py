@@ -35,7 +35,7 @@ def test_nothing_runs_in_another_destination(tmp_path: Path, monkeypatch: pytest
             self.name = target.name
             opened.append(self)
 
-        def run(self, script: str, *, what: str) -> SimpleNamespace:
+        def run(self, script: str, *, what: str, proof: str) -> SimpleNamespace:
             return SimpleNamespace(stdout="")
 
         def close(self) -> None:
