@@ -54,7 +54,6 @@ class Journal(Base):
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         path, service = file(scope.app), _service(scope.app)
         if change.after is None:
-            # systemd stops it with the last unit that logs to it.
             argv = ("sh", "-c", _VACUUM, "vacuum", naming.log_namespace(scope.app), LEFT)
             return [Command(argv, label="shrink the journal"), files.remove(path)]
         limits = change.after["limits"]
@@ -84,9 +83,16 @@ systemctl reset-failed "$1" 2>/dev/null
 exec systemctl try-restart "$1"
 """
 
+# Asking it to rotate starts it again if systemd has stopped it. What still logs to it, such as a one-off dyno, would be
+# stopped with its sockets.
 _VACUUM = """\
 journalctl -q --namespace="$1" --rotate 2>/dev/null
 journalctl -q --namespace="$1" --vacuum-size="$2" 2>/dev/null
+set -- "systemd-journald@$1.socket" "systemd-journald-varlink@$1.socket" "systemd-journald@$1.service"
+for unit in $(systemctl show -p RequiredBy --value -- "$@"); do
+  case $unit in systemd-journald*) ;; *) ! systemctl -q is-active "$unit" || exit 0;; esac
+done
+systemctl stop "$@" 2>/dev/null
 :
 """
 

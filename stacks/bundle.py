@@ -48,10 +48,9 @@ def _no_lock(manifest: Manifest, gems: Gems, packages: tuple[str, ...]) -> Itera
             )
         return
     packaged = {package.removeprefix("ruby-") for package in packages} | _PACKAGED
-    # A gem for a database that the manifest does not have is not loaded either.
-    other = [
-        name for name in gems.gems if name.replace("_", "-") not in packaged and name not in ("pg", "mysql2", "redis")
-    ]
+    # Neither a gem for a database that the manifest does not have nor another app server is loaded.
+    unused = {"pg", "mysql2", "redis", "puma", "thin", "unicorn"}
+    other = [name for name in gems.gems if name.replace("_", "-") not in packaged and name not in unused]
     if other and not manifest.packages.manual:
         more = f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
         yield _warning(

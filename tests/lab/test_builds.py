@@ -146,7 +146,7 @@ def test_bundler_with_vendored_gems_works_offline(project: Project) -> None:
     ]
     project.apply()
     unit = project.fleet.exec(project.ps()["web.1"]["server"], "systemctl", "cat", "dyno-built-web-1.service").stdout
-    assert "ExecStart=/usr/bin/ruby /usr/bin/bundle exec puma" in unit
+    assert " /usr/bin/ruby /usr/bin/bundle exec puma" in unit
     assert body(project).startswith("Hello you /app/vendor/bundle/ruby/3.1.0/gems/rack-")
     project.settled()
 

@@ -64,6 +64,7 @@ def test_all_is_well_and_nothing_is_changed(app: Project, fleet: Any) -> None:
         "disk",
         "clock",
         "memory",
+        "log",
         "sshd",
         "ports",
         "database",

@@ -40,7 +40,7 @@ def test_whole_life(shop: Project, fleet: Any) -> None:
 
     assert shop.dynoctl("validate").stdout == "dyno.yaml is valid: shop, 4 dynos on 3 servers.\n"
     plan = shop.plan()
-    assert plan["summary"] == {"add": 31, "change": 0, "destroy": 0, "start": 4, "restart": 0, "stop": 0}
+    assert plan["summary"] == {"add": 41, "change": 0, "destroy": 0, "start": 4, "restart": 0, "stop": 0}
     assert plan["round_trips"] == {"connections": 3, "execs": 3}
     assert snapshot(fleet, "grid-1") == before["grid-1"], "a plan changes nothing"
 
