@@ -59,7 +59,7 @@ def test_a_saved_plan_is_applied_as_it_is(app: Project) -> None:
 
 def test_only_a_part_is_applied(app: Project) -> None:
     text = app.dynoctl("plan", "--target", "web.1", "--out", "plan").stdout
-    assert "unit.review-web.1" in text and "unit.review-web.2" not in text
+    assert "unit of web.1" in text and "of web.2" not in text
     assert "left out by --target web.1." in text
     assert "available: grid-1" in app.dynoctl("plan", "--target", "wbe", code=1).stderr
     before = app.ps()
@@ -131,7 +131,7 @@ def test_a_server_that_leaves_and_is_left_out_is_not_forgotten(app: Project) -> 
     for _ in range(2):  # the second time there is nothing to do but what is left out
         app.dynoctl("apply", "--auto-approve", "--exclude", home)
         left = app.dynoctl("plan").stdout
-        assert f"- {home}/unit.review-web.3" in left and f"{home} is no longer in dyno.yaml" in left
+        assert "- unit, socket, tmp, env_file, user of web.3" in left and f"{home} is no longer in dyno.yaml" in left
     app.apply()
     app.manifest["servers"] = whole
     assert app.ps().keys() == {"web.1", "web.2", "web.3"}
@@ -173,7 +173,7 @@ def test_drift_is_what_people_did(app: Project, fleet: Any) -> None:
     unit = "/etc/systemd/system/dyno-review-web-2.service"
     fleet.exec(row["server"], "sh", "-c", f"sed -i s/MemoryMax=.*/MemoryMax=1G/ {unit}")
     text = app.dynoctl("drift", "--detailed-exitcode", code=2).stdout
-    assert 'unit.Service.MemoryMax: "1G" -> "536870912"' in text
+    assert 'unit.Service.MemoryMax: "1G" -> 512 MiB' in text
     assert "WORD" not in text, "that is the manifest's"
     assert f"Logins on {row['server']} since the last apply (20" in text
     assert "root from 10." in text
