@@ -113,7 +113,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.Group": unit,
         **inside(dyno, dyno.dyno, {**port, "DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
-        "Service.ExecStart": exec_line(launched(dyno)),
+        "Service.ExecStart": exec_line(launched(dyno, dyno.argv)),
         **_health_command(dyno),
         "Service.Restart": "always",
         "Service.RestartSec": "1",
@@ -137,7 +137,7 @@ def _health_command(dyno: DynoUnit) -> dict[str, str]:
     if not dyno.health_command:
         return {}
     words = ("/bin/sh", "-c", UNTIL, "health", *dyno.health_command)
-    return {"Service.ExecStartPost": exec_line(words), "Service.TimeoutStartSec": str(dyno.deadline)}
+    return {"Service.ExecStartPost": exec_line(launched(dyno, words)), "Service.TimeoutStartSec": str(dyno.deadline)}
 
 
 def inside(dyno: DynoUnit, name: str, variables: Mapping[str, str], env_file: str) -> dict[str, str]:
@@ -237,9 +237,9 @@ def in_service(settings: Mapping[str, str]) -> dict[str, str]:
     return {f"Service.{key}": value for key, value in settings.items()}
 
 
-def launched(dyno: DynoUnit) -> tuple[str, ...]:
-    """The command line that starts the dyno, by ``infra.model.landlock``."""
-    return ("/bin/sh", BOUND["launcher"], *dyno.argv) if "launcher" in dyno.files else dyno.argv
+def launched(dyno: DynoUnit, argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The command line that starts a program of the dyno, by ``infra.model.landlock``."""
+    return ("/bin/sh", BOUND["launcher"], *argv) if "launcher" in dyno.files else argv
 
 
 def exec_line(argv: Sequence[str]) -> str:

@@ -51,12 +51,13 @@ class Leftover(Base):
 def _patterns(app: str) -> list[str]:
     """What may be removed, exactly: ``shop`` has nothing of ``shop-admin``."""
     name, home, mount = re.escape(app), re.escape(paths.home(app)), rf"[\w.\\-]*dyno-{re.escape(escape(app))}-"
+    tmp = rf"run-dyno-{re.escape(escape(app))}-{_DYNO}\.mount"
     roots = "|".join(re.escape(root) for root in _ROOTS)
     return [
         rf"{re.escape(paths.env_directory(app))}/{_DYNO}\.env{_SUFFIX}",
         rf"{re.escape(paths.env_directory(app))}/{_DYNO}\.credentials/[^/]+\.dynoctl-new",
-        rf"{paths.UNITS}/(dyno-{name}-{_UNIT}|{mount}[0-9a-f]{{64}}\.mount){_SUFFIX}",
-        rf"({roots})/(dyno-{name}-{_UNIT}|{mount}[0-9a-f]{{64}}\.mount)\.d",
+        rf"{paths.UNITS}/(dyno-{name}-{_UNIT}|{mount}[0-9a-f]{{64}}\.mount|{tmp}){_SUFFIX}",
+        rf"({roots})/(dyno-{name}-{_UNIT}|{mount}[0-9a-f]{{64}}\.mount|{tmp})\.d",
         rf"{paths.UNITS}/[^/]+\.wants/dyno-{name}-{_UNIT}",
         rf"{home}/slugs/[0-9a-f]{{64}}\.squashfs\.\d+\.new",
         rf"{home}/[a-z_]+/[^/]+{_SUFFIX}",
@@ -75,12 +76,12 @@ srv=srv-dyno
 if [ -L /srv ] || [ -L /srv/dyno ]; then srv=$(systemd-escape -p "$(readlink -m /srv/dyno)"); fi
 set -- "$environments"/*.new "$environments"/*.dynoctl-new
 set -- "$@" "$environments"/*.credentials/*.dynoctl-new "$home"/*/*.new "$home"/*/*.dynoctl-new "$journal".dynoctl-new
-for unit in dyno-"$app"- "$srv-$escaped"-; do
+for unit in dyno-"$app"- "$srv-$escaped"- run-dyno-"$escaped"-; do
   set -- "$@" /etc/systemd/system/"$unit"*.new /etc/systemd/system/"$unit"*.dynoctl-new
 done
 for file; do [ -e "$file" ] && printf '%s\\n' "$file"; done
 for root in /etc/systemd/system /etc/systemd/system.control /run/systemd/system /run/systemd/system.control; do
-  for file in "$root"/dyno-"$app"-*.d "$root/$srv-$escaped"-*.mount.d; do
+  for file in "$root"/dyno-"$app"-*.d "$root/$srv-$escaped"-*.mount.d "$root/run-dyno-$escaped"-*.mount.d; do
     unit=${file##*/}; unit=${unit%.d}
     [ -d "$file" ] && ! [ -e "/etc/systemd/system/$unit" ] && printf '%s\\n' "$file"
   done

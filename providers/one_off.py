@@ -45,7 +45,7 @@ def settings(dyno: DynoUnit, name: str, variables: Mapping[str, str], timeout: i
         "Service.DynamicUser": "yes",
         **inside(dyno, short(name), variables, env_file_path(name)),
         **credentials.load(credentials_directory(name), dyno.credentials),
-        "Service.ExecStart": exec_line(launched(dyno)),
+        "Service.ExecStart": exec_line(launched(dyno, dyno.argv)),
         "Service.TimeoutStartSec": str(timeout),
         "Service.RuntimeMaxSec": str(timeout),
         "Service.TimeoutStopSec": "5",

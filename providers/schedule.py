@@ -169,7 +169,7 @@ def _service(dyno: DynoUnit, schedule: Wanted) -> dict[str, str]:
         "Service.Group": name,
         **inside(dyno, dyno.dyno, {"DYNO": dyno.dyno}, paths.env_file(dyno.app, dyno.dyno)),
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
-        "Service.ExecStart": exec_line(launched(dyno)),
+        "Service.ExecStart": exec_line(launched(dyno, dyno.argv)),
         "Service.TimeoutStartSec": str(schedule.timeout),
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
         "Service.CPUQuota": percent(dyno.cpu),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 from functools import cache
 from ipaddress import ip_address
 from types import UnionType
@@ -129,9 +129,17 @@ def _filled(key: str, values: Any) -> Any:
         # It had one default for all dynos, and recorded it.
         least = {"min_healthy_time": values.get("min_healthy_time") or None}
         return {**values, **least, "health": {**asdict(Health()), **health}}
-    if key == "dynos" and isinstance(values, Mapping):
-        return {name: {"health": None, **each} if isinstance(each, Mapping) else each for name, each in values.items()}
+    if key == "router" and isinstance(values, Mapping):
+        return {**_defaults(Router), **values}
+    made = {"dynos": DynoType, "schedule": Schedule, "servers": Server}.get(key)
+    if made is not None and isinstance(values, Mapping):
+        known = _defaults(made)
+        return {name: {**known, **each} if isinstance(each, Mapping) else each for name, each in values.items()}
     return values
+
+
+def _defaults(made: type[DynoType | Router | Schedule | Server]) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(made) if field.default is not MISSING}
 
 
 def _plain(value: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -131,6 +132,32 @@ def test_the_program_of_read_only_logins(installed: bytes | None, rules: tuple[s
     said = "" if installed is None else f"observer {installed.hex()}\n" + "".join(f"rule {rule}\n" for rule in rules)
     found = observer_program.examine("shop", server_checks.parse(SAID + said), lambda: "program")
     assert (None if found is None else found[0]) == result
+
+
+@pytest.mark.parametrize(
+    ("rule", "digests"),
+    [
+        ('sha256:one= OBSERVER ""\n', ("one=",)),
+        ("sha256:one=\tOBSERVER", ("one=",)),
+        ('sha256:one=, sha256:two= OBSERVER ""\n', ("one=", "two=")),
+        ("sha256:one= OBSERVER, sha256:two= /bin/other\n", ("one=",)),
+        ("sha256:one= OBSERVER-admin\n", ()),
+        ("/bin/*, /etc/* OBSERVER\n", ()),
+    ],
+)
+def test_the_digests_of_a_sudo_rule_are_found(tmp_path: Path, rule: str, digests: tuple[str, ...]) -> None:
+    observer = tmp_path / "observe"
+    observer.touch()
+    (tmp_path / "sudoers").write_text("# sha256:no= OBSERVER\n")
+    (tmp_path / "sudoers.d").mkdir()
+    (tmp_path / "sudoers.d/dynoctl").write_text(
+        f"deploy ALL=(root) NOPASSWD: {rule}".replace("OBSERVER", str(observer))
+    )
+    fragment = server_checks.fragment("shop")
+    script = fragment.script.replace("/etc/sudoers", f"{tmp_path}/sudoers")
+    variables = {**fragment.variables, "observer": str(observer), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    said = subprocess.run(["sh", "-c", script], env=variables, capture_output=True, text=True, check=True).stdout
+    assert [line.removeprefix("rule ") for line in said.splitlines() if line.startswith("rule ")] == list(digests)
 
 
 def test_findings_are_shown_with_their_hints_and_no_escapes() -> None:

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import asdict, replace
 from typing import Any
 
-from infra.manifest.model import DynoType, Health, Rollout
+from infra.manifest.model import DynoType, Health, Rollout, Schedule
 from infra.model.provider import Scope
 from infra.model.resource import Action, Change, Resource
 from infra.state import config
@@ -49,7 +49,8 @@ def test_what_an_older_dynoctl_recorded_is_no_edit() -> None:
     assert config.differing(config.document(now), recorded) == []
     recorded["rollout"] |= {"min_healthy_time": 0, "health": {"path": "/up", "status": None, "timeout": 10}}
     for type_ in recorded["dynos"].values():
-        del type_["health"]
+        for key in ("health", "tmp", "shm"):
+            del type_[key]
     assert config.differing(config.document(now), recorded) == []
     edited = replace(now, rollout=replace(now.rollout, min_healthy_time=5))
     assert config.differing(config.document(edited), recorded) == ["rollout"]
@@ -58,3 +59,10 @@ def test_what_an_older_dynoctl_recorded_is_no_edit() -> None:
     dynos = {**now.dynos, "worker": replace(now.dynos["worker"], health="true")}
     assert config.differing(config.document(replace(now, dynos=dynos)), recorded) == ["dynos.worker"]
     assert asdict(DynoType("worker", 1))["health"] is None
+    larger = {**now.dynos, "worker": replace(now.dynos["worker"], tmp=1 << 30)}
+    assert config.differing(config.document(replace(now, dynos=larger)), recorded) == ["dynos.worker"]
+    job = replace(now, schedule=(Schedule("nightly", "rake", ("daily",), "daily"),))
+    recorded = config.document(job)
+    for key in ("tmp", "shm"):
+        del recorded["schedule"]["nightly"][key]
+    assert config.differing(config.document(job), recorded) == []

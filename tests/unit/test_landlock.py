@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,9 @@ def test_a_one_off_dyno_is_launched_as_its_dyno_is() -> None:
     """Units of earlier versions have no launcher."""
     for files, first in (({"launcher": "a" * 64}, ["/bin/sh", BOUND["launcher"]]), ({}, [])):
         dyno = DynoUnit("shop", "worker.1", ("/bin/x",), {}, "a" * 64, 250, 1 << 29, files=files)
-        assert list(launched(dyno)) == [*first, "/bin/x"]
+        assert list(launched(dyno, dyno.argv)) == [*first, "/bin/x"]
+        checked = service(replace(dyno, health_command=("/bin/up",)))["Service.ExecStartPost"]
+        assert checked.startswith(" ".join([*first, "/bin/sh -c "])) and checked.endswith(" health /bin/up")
         base = Base("worker.1", "a" * 64, True, {"unit": ini.render(service(dyno)), "systemd": "252"})
         words = list(run.Runs().argv("shop", base, RunRequest(("true",), "pipe")))
         command = words[words.index("--") + 1 :]

@@ -272,6 +272,8 @@ OURS = (
     "/var/lib/dynoctl/shop/rackups/abc.rb.dynoctl-new",
     "/etc/dynoctl/router/incoming",
     "/var/lib/dynoctl/.installing-nginx",
+    f"{paths.UNITS}/{paths.temporary_unit('shop', 'web.1')}.dynoctl-new",
+    f"{paths.CONTROL}/{paths.temporary_unit('shop', 'web.1')}.d",
 )
 THEIRS = (
     "/etc/dyno/shop/web.1.credentials/key.new",
@@ -283,7 +285,23 @@ THEIRS = (
     f"/run/systemd/system/{paths.mount_unit('shop-admin', DIGEST)}.d",
     "/etc/dynoctl/router/live",
     "/etc/dyno/shop/../../passwd.new",
+    f"{paths.UNITS}/{paths.temporary_unit('shop-admin', 'web.1')}.dynoctl-new",
+    f"{paths.UNITS}/{paths.temporary_unit('shop', 'web.1')}",
 )
+
+
+def test_what_a_cut_leaves_of_the_unit_of_a_tmp_is_found(tmp_path: Path) -> None:
+    """No later apply looked there, so it stayed after the app had left."""
+    units = {app: paths.temporary_unit(app, "web.1") for app in ("shop", "shop-admin")}
+    for unit in units.values():
+        (tmp_path / "etc/systemd/system" / f"{unit}.d").mkdir(parents=True)
+        (tmp_path / "etc/systemd/system" / f"{unit}.dynoctl-new").touch()
+    for app, unit in units.items():
+        fragment = Leftover().observe(Scope(app, ""))
+        script = fragment.script.replace("/etc/systemd", f"{tmp_path}/etc/systemd")
+        output = sh(script, fragment.variables, tmp_path).replace(str(tmp_path), "")
+        expected = [f"{paths.UNITS}/{unit}.dynoctl-new", f"{paths.UNITS}/{unit}.d"]
+        assert list(Leftover().parse(Scope(app, ""), output)) == expected
 
 
 @pytest.mark.parametrize("app", ["shop", "shop-admin"])
