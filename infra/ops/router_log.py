@@ -19,13 +19,13 @@ _FIELDS = ("method", "path", "host", "fwd", "dyno", "connect", "service", "statu
 _LINE = re.compile(
     r"app=(?P<app>[a-z0-9-]+) " + " ".join(rf'{name}="(?P<{name}>(?:[^"\\]|\\.)*)"' for name in _FIELDS), re.DOTALL
 )
-_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
+_ESCAPE = re.compile(r"((?:\\x[0-9A-Fa-f]{2})+)|\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _USER = re.compile(
     r"app=(?P<app>[a-z0-9-]+) dyno=(?P<dyno>[a-z0-9.]*) protocol=(?P<protocol>[a-z]*) client=(?P<client>[^ ]*)"
     r"(?: proxied=(?P<proxied>.*))?"
 )
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~A-Za-z0-9-]{1,40}")
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.%a-z]{2,60}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
@@ -88,7 +88,7 @@ def _unescaped(text: str) -> str:
 
     def plain(match: re.Match[str]) -> str:
         if match[1]:
-            return chr(int(match[1], 16))
+            return bytes.fromhex(match[1].replace("\\x", "")).decode(errors="surrogateescape")
         return chr(int(match[2], 16)) if match[2] else match[3]
 
     return _ESCAPE.sub(plain, text)
@@ -113,7 +113,11 @@ def _path(text: str) -> str:
 
 
 def _bytes(character: str) -> bytes:
-    return character.encode(errors="replace")
+    """The bytes of a character, or the one that is not UTF-8 and was sent as it is."""
+    try:
+        return character.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return b"?"
 
 
 def _milliseconds(text: str) -> str:
