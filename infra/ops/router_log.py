@@ -11,7 +11,7 @@ from infra.model import naming
 from infra.model.routing import ACCESS_LOG
 
 LONGEST = 2000
-"""Characters of a path that are shown."""
+"""Bytes of a path that are shown."""
 
 _FIELDS = ("method", "path", "host", "fwd", "dyno", "connect", "service", "status", "bytes", "protocol")
 
@@ -104,12 +104,11 @@ def _without_port(host: str) -> str:
 
 def _path(text: str) -> str:
     """A path as a URL has it: what is not printable ASCII, spaces, quotes and backslashes are percent-encoded."""
-    shown = text[:LONGEST]
+    sent = b"".join(_bytes(character) for character in text)
     encoded = "".join(
-        one if "!" <= one <= "~" and one not in '"\\' else "".join(f"%{byte:02X}" for byte in _bytes(one))
-        for one in shown
+        chr(byte) if 0x21 <= byte <= 0x7E and byte not in b'"\\' else f"%{byte:02X}" for byte in sent[:LONGEST]
     )
-    return encoded if len(text) < LONGEST else f"{encoded}..."
+    return encoded if len(sent) < LONGEST else f"{encoded}..."
 
 
 def _bytes(character: str) -> bytes:
@@ -117,7 +116,7 @@ def _bytes(character: str) -> bytes:
     try:
         return character.encode(errors="surrogateescape")
     except UnicodeEncodeError:
-        return b"?"
+        return "\ufffd".encode()
 
 
 def _milliseconds(text: str) -> str:
