@@ -33,6 +33,9 @@ _COMMAND = "DYNOCTL_COMMAND"
 """The variable with the command's words. The arguments of a unit are shown to every user of the server; variables of an
 env file are not."""
 
+_LINGER = "0.2"
+"""Seconds. On 2 cores with a load of 18, the slowest of 240,000 terminals took 0.055 s to show what was written."""
+
 # systemd mounts its /tmp with it, and unmounts it. A one-off dyno that runs on is cleaned up after by an apply.
 _MOUNT = """\
 unit=$1 left=$3
@@ -47,9 +50,14 @@ exit $status
 
 # The first process returns the command's exit status, or 128 plus its signal. Signals reach the command only. Each word
 # is followed by an x, as a shell would remove its newlines at the end.
+#
+# In a terminal, systemd-run ends with the unit once the terminal has no more bytes to read. Linux shows them to a
+# reader only some time after they are written (flush_to_ldisc), so that the output of a command that ends at once would
+# be lost. Therefore the unit outlives its output by ``_LINGER``.
 _WAIT = (
     f'set --; for word in ${_COMMAND}; do word=$(printf %s "$word" | base64 -d); set -- "$@" "${{word%x}}"; done; '
-    f'unset word {_COMMAND}; trap : HUP INT QUIT TERM; "$@"; exit $?'
+    f'unset word {_COMMAND}; trap : HUP INT QUIT TERM; "$@"; '
+    f"set -- $?; [ ! -t 1 ] || sleep {_LINGER} 2>/dev/null; exit $1"
 )
 
 

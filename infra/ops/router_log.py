@@ -11,7 +11,7 @@ from infra.model import naming
 from infra.model.routing import ACCESS_LOG
 
 LONGEST = 2000
-"""Characters of a path that are shown."""
+"""Bytes of a path that are shown."""
 
 _FIELDS = ("method", "path", "host", "fwd", "dyno", "connect", "service", "status", "bytes", "protocol")
 
@@ -19,13 +19,13 @@ _FIELDS = ("method", "path", "host", "fwd", "dyno", "connect", "service", "statu
 _LINE = re.compile(
     r"app=(?P<app>[a-z0-9-]+) " + " ".join(rf'{name}="(?P<{name}>(?:[^"\\]|\\.)*)"' for name in _FIELDS), re.DOTALL
 )
-_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
+_ESCAPE = re.compile(r"((?:\\x[0-9A-Fa-f]{2})+)|\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
 _USER = re.compile(
     r"app=(?P<app>[a-z0-9-]+) dyno=(?P<dyno>[a-z0-9.]*) protocol=(?P<protocol>[a-z]*) client=(?P<client>[^ ]*)"
     r"(?: proxied=(?P<proxied>.*))?"
 )
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~A-Za-z0-9-]{1,40}")
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.%a-z]{2,60}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
@@ -88,7 +88,7 @@ def _unescaped(text: str) -> str:
 
     def plain(match: re.Match[str]) -> str:
         if match[1]:
-            return chr(int(match[1], 16))
+            return bytes.fromhex(match[1].replace("\\x", "")).decode(errors="surrogateescape")
         return chr(int(match[2], 16)) if match[2] else match[3]
 
     return _ESCAPE.sub(plain, text)
@@ -104,16 +104,19 @@ def _without_port(host: str) -> str:
 
 def _path(text: str) -> str:
     """A path as a URL has it: what is not printable ASCII, spaces, quotes and backslashes are percent-encoded."""
-    shown = text[:LONGEST]
+    sent = b"".join(_bytes(character) for character in text)
     encoded = "".join(
-        one if "!" <= one <= "~" and one not in '"\\' else "".join(f"%{byte:02X}" for byte in _bytes(one))
-        for one in shown
+        chr(byte) if 0x21 <= byte <= 0x7E and byte not in b'"\\' else f"%{byte:02X}" for byte in sent[:LONGEST]
     )
-    return encoded if len(text) < LONGEST else f"{encoded}..."
+    return encoded if len(sent) < LONGEST else f"{encoded}..."
 
 
 def _bytes(character: str) -> bytes:
-    return character.encode(errors="replace")
+    """The bytes of a character, or the one that is not UTF-8 and was sent as it is."""
+    try:
+        return character.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return "\ufffd".encode()
 
 
 def _milliseconds(text: str) -> str:

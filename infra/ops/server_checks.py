@@ -137,7 +137,8 @@ while [ -n "$inode" ] && read -r _ kind _ _ pid file _; do
   [ "$kind ${file##*:}" = "POSIX $inode" ] || continue
   name=; { read -r name < "/proc/$pid/comm"; } 2>/dev/null && printf 'dpkg lock %s %s\\n' "$pid" "$name"
 done < /proc/locks
-apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null | sed -n '1s#//[^@/]*@#//#; 1s/^./proxy &/p'
+apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null |
+  sed -n '1s#^\\([a-z0-9]*://\\)*.*@#\\1#; 1s/^./proxy &/p'
 :
 """
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SLOWEST = 4 << 20
 """Bytes in a second that the slowest disk writes and checks."""
 
+TAIL = 5
+"""Seconds to wait for the rest of a command's output after its exit status."""
+
 
 _SILENT = "the shell ended without a message"
 
@@ -163,11 +166,13 @@ def _after(channel: paramiko.Channel, ready: str) -> bytes | None:
 
 
 def _tail(channel: paramiko.Channel) -> str:
-    """The rest of a command's output; it may arrive after the exit status."""
-    data = b""
-    channel.settimeout(5)
+    """The rest of a command's output; it may arrive after the exit status. A server may go on talking."""
+    data, deadline = b"", time.monotonic() + TAIL
     for receive in (channel.recv, channel.recv_stderr):
         with suppress(TimeoutError):
-            while piece := receive(PIECE):
+            while (left := deadline - time.monotonic()) > 0:
+                channel.settimeout(left)
+                if not (piece := receive(PIECE)):
+                    break
                 data = (data + piece)[-limits.WORDS :]
     return data.decode(errors="replace").strip()[-300:]

@@ -112,6 +112,16 @@ def test_the_script_prints_what_is_parsed() -> None:
     assert found.memory > 100 and {disk.path for disk in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
 
 
+@pytest.mark.parametrize("login", ["", "user:secret@", "user:s@cret@", "user:s/cret@", "user:s//cret@", "secret@"])
+def test_the_password_of_a_proxy_is_not_shown(tmp_path: Path, login: str) -> None:
+    (tmp_path / "apt-config").write_text(f"#!/bin/sh\necho 'http://{login}proxy.test:3128/'\n")
+    (tmp_path / "apt-config").chmod(0o755)
+    script = "apt-config " + server_checks.fragment("shop").script.partition("\napt-config ")[2]
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(["sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout == "proxy http://proxy.test:3128/\n"
+
+
 OURS, OTHER = (hashlib.sha256(text).digest() for text in (b"program", b"other"))
 
 

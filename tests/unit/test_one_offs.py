@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import pty
 import subprocess
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from infra.model import one_offs
 from infra.model.one_offs import OneOff
 from providers import files, one_off
+from providers import run as one_off_run
 
 SLUG = "ab" * 32
 
@@ -128,3 +131,26 @@ def test_a_sweep_keeps_the_unit_that_notes_the_end_of_a_release_command(server: 
     (server / "state").write_text("inactive\n")
     assert run(server, command.argv[2], *command.argv[4:]).stdout == ""
     assert not any(unit.exists() for unit in units)
+
+
+def command_of(*words: str) -> dict[str, str]:
+    return {one_off_run._COMMAND: " ".join(base64.b64encode(f"{word}x".encode()).decode() for word in words)}
+
+
+def test_a_unit_in_a_terminal_outlives_its_output(tmp_path: Path) -> None:
+    """systemd-run would lose what the terminal does not show yet. Nobody waits where there is no terminal."""
+    log = tmp_path / "log"
+    (tmp_path / "sleep").write_text(f'#!/bin/sh\necho "sleep $*" >> {log}\n')
+    (tmp_path / "sleep").chmod(0o755)
+    words = ("sh", "-c", f"echo ended >> {log}; exit 7")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", **command_of(*words)}
+    argv = ["/bin/sh", "-c", one_off_run._WAIT, "run"]
+    assert subprocess.run(argv, env=environment, stdout=subprocess.PIPE, check=False).returncode == 7
+    assert log.read_text() == "ended\n"
+    ours, theirs = pty.openpty()
+    try:
+        assert subprocess.run(argv, env=environment, stdout=theirs, check=False).returncode == 7
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert log.read_text() == f"ended\nended\nsleep {one_off_run._LINGER}\n"

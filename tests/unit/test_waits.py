@@ -172,6 +172,25 @@ def test_a_server_that_does_not_let_an_upload_begin(serve: Any, tmp_path: Path) 
     assert "timed out" in quick(lambda: serve(talk).upload(local, "/x", digest))
 
 
+def test_an_upload_that_goes_on_talking_after_its_status(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "SILENCE", LIMIT)
+    monkeypatch.setattr(transfer, "TAIL", SOON, raising=False)
+
+    def talk(channel: paramiko.Channel) -> None:
+        says("READY\n", status=1)(channel)
+        while True:  # faster than any limit of a single read
+            time.sleep(0.05)
+            channel.sendall(b"and another thing\n")
+
+    local, digest = image(tmp_path)
+    began = time.monotonic()
+    with pytest.raises(DynoctlError, match="cannot send /x"):
+        serve(talk).upload(local, "/x", digest)
+    assert time.monotonic() - began < LIMIT
+
+
 def test_an_upload_that_loses_its_server_is_no_full_disk(
     serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
