@@ -14,18 +14,16 @@ LARGEST = 1 << 20
 """Characters of a lock file that are read."""
 
 _LOCKED = re.compile(r"^    ([\w.-]+) \(([^)\n]*)\)$")
-_LOCKED_RUBY = re.compile(r"^   ruby (\d+(?:\.\d+)*)")
 _BOUND = re.compile(r"(?:(?:=|!=|>=|<=|~>|>|<) )?\d+(?:\.[0-9A-Za-z]+)*")
 _DEVELOPMENT = {"development", "test"}
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A Gemfile.lock: versions by gem, platforms, and the version of Ruby that it was made with ("" if unknown)."""
+    """A Gemfile.lock: versions by gem, and platforms."""
 
     gems: Mapping[str, str] = field(default_factory=dict)
     platforms: tuple[str, ...] = ()
-    ruby: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Gems:
 
 def lock(text: str) -> Lock:
     """The content of a Gemfile.lock. Unknown lines are skipped."""
-    section, gems, platforms, ruby = "", dict[str, str](), [], ""
+    section, gems, platforms = "", dict[str, str](), []
     for line in text[:LARGEST].splitlines():
         if line and not line.startswith(" "):
             section = line.strip()
@@ -49,9 +47,7 @@ def lock(text: str) -> Lock:
             gems.setdefault(found[1], found[2])
         elif section == "PLATFORMS" and line.strip():
             platforms.append(line.strip())
-        elif section == "RUBY VERSION" and (version := _LOCKED_RUBY.match(line)):
-            ruby = version[1]
-    return Lock(gems, tuple(platforms), ruby)
+    return Lock(gems, tuple(platforms))
 
 
 def gemfile(text: str, files: Mapping[str, str]) -> Gems:
