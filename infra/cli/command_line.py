@@ -182,7 +182,7 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
         known = f"dynoctl {first} --help" if second and first in root.commands else words.get(first)
     if known is None and path[0] == "releases" and re.fullmatch(r"v?[0-9]+", path[-1]):
         known = f"dynoctl releases show {path[-1]}"
-    if known is None and path[0] == "config" and len(path) == 2:
+    if known is None and path[0] == "config" and len(path) == 2 and not _similar(path[1], group):
         known = f"dynoctl config {'set' if '=' in path[1] else 'get'} {_shown(path[1])}"
         summary = f"unknown command: config {_shown(path[1])}"
     if known is None:
@@ -193,13 +193,21 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
     return DynoctlError(summary, known)
 
 
-def _close(group: Any, path: Sequence[str], words: Mapping[str, str]) -> str:
+def _similar(word: str, group: Any) -> list[str]:
+    """The command of a group that a word is most like, if there is one."""
     import difflib  # late: no right command line needs it
 
+    return difflib.get_close_matches(
+        word, [name for name, command in group.commands.items() if not command.hidden], 1, 0.6
+    )
+
+
+def _close(group: Any, path: Sequence[str], words: Mapping[str, str]) -> str:
+    import difflib
+
     here = " ".join(["dynoctl", *path[:-1]])
-    names = [name for name, command in group.commands.items() if not command.hidden]
-    close = difflib.get_close_matches(path[-1], names, 1, 0.6)
-    names = [name for name in names if name != NEVER]
+    close = _similar(path[-1], group)
+    names = [name for name, command in group.commands.items() if not command.hidden and name != NEVER]
     if close and close[0] != NEVER:
         return f"did you mean {here} {close[0]}?"
     if len(path) == 1:

@@ -137,7 +137,7 @@ def read(path: Path) -> Saved:
     if values["format_version"] != FORMAT_VERSION or values.get("code") != digest:
         made = f"dynoctl {values.get('dynoctl')!s} (code {str(values.get('code'))[:12]})"
         raise DynoctlError(
-            f"cannot apply {path}: it was saved by {made}, and this is dynoctl {__version__} (code {digest[:12]})",
+            f"cannot use {path}: it was saved by {made}, and this is dynoctl {__version__} (code {digest[:12]})",
             "save the plan again: dynoctl plan --out FILE",
         )
     try:

@@ -44,6 +44,9 @@ _TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} ")
 _IN_MESSAGE = re.compile(r"^(?P<at>(?P<file>/[^\s:]{1,400}):\d{1,9}): ")
 """The place that a syntax error begins with."""
 
+_VARIES = re.compile(r"(?<!\d)(?<!answered )(?<!status )(?<!signal )\d+")
+"""A number that may differ between failures with the same cause. An answer and an exit status are the cause."""
+
 _APP = "/app/"
 _FOREIGN = re.compile(r"^(?:<internal:|/(?!app/)|/app/(?:\.dynoctl|vendor)/|.*/gems/)")
 """The files that are not the app's own: of Ruby, of gems, of the rackup that dynoctl makes."""
@@ -88,7 +91,7 @@ def shown(lines: Sequence[str], most: int) -> list[str]:
 def kind(detail: str) -> str:
     """What the details of failures with the same cause have in common: their first two lines, which are the cause and
     the exception or the first line of a log, without the numbers of times and processes."""
-    return re.sub(r"\d+", "0", "\n".join(detail.splitlines()[:2]))
+    return _VARIES.sub("0", "\n".join(detail.splitlines()[:2]))
 
 
 def _bare(line: str) -> str:

@@ -14,35 +14,32 @@ LARGEST = 1 << 20
 """Characters of a lock file that are read."""
 
 _LOCKED = re.compile(r"^    ([\w.-]+) \(([^)\n]*)\)$")
-_LOCKED_RUBY = re.compile(r"^   ruby (\d+(?:\.\d+)*)")
 _BOUND = re.compile(r"(?:(?:=|!=|>=|<=|~>|>|<) )?\d+(?:\.[0-9A-Za-z]+)*")
 _DEVELOPMENT = {"development", "test"}
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A Gemfile.lock: versions by gem, platforms, and the version of Ruby that it was made with ("" if unknown)."""
+    """A Gemfile.lock: versions by gem, and platforms."""
 
     gems: Mapping[str, str] = field(default_factory=dict)
     platforms: tuple[str, ...] = ()
-    ruby: str = ""
 
 
 @dataclass(frozen=True)
 class Gems:
     """A Gemfile: the gems of production with their lines, those of development and test only, and the requirement for
-    Ruby ("" if there is none) with its line."""
+    Ruby ("" if there is none)."""
 
     gems: Mapping[str, int] = field(default_factory=dict)
     development: frozenset[str] = frozenset()
     ruby: str = ""
-    line: int = 0
     notes: tuple[Note, ...] = ()
 
 
 def lock(text: str) -> Lock:
     """The content of a Gemfile.lock. Unknown lines are skipped."""
-    section, gems, platforms, ruby = "", dict[str, str](), [], ""
+    section, gems, platforms = "", dict[str, str](), []
     for line in text[:LARGEST].splitlines():
         if line and not line.startswith(" "):
             section = line.strip()
@@ -50,28 +47,26 @@ def lock(text: str) -> Lock:
             gems.setdefault(found[1], found[2])
         elif section == "PLATFORMS" and line.strip():
             platforms.append(line.strip())
-        elif section == "RUBY VERSION" and (version := _LOCKED_RUBY.match(line)):
-            ruby = version[1]
-    return Lock(gems, tuple(platforms), ruby)
+    return Lock(gems, tuple(platforms))
 
 
 def gemfile(text: str, files: Mapping[str, str]) -> Gems:
     """The content of a Gemfile. ``files`` may hold the file that ``ruby file:`` names."""
     gems: dict[str, int] = {}
     development: set[str] = set()
-    ruby, line, notes = "", 0, list[Note]()
+    ruby, notes = "", list[Note]()
     for statement in statements(text):
         if statement.name == "ruby":
-            ruby, line = _ruby(statement, files), statement.line
+            ruby = _ruby(statement, files)
             if not ruby:
-                notes.append(Note("the version of Ruby is computed, and not carried over", "Gemfile", line))
+                notes.append(Note("the version of Ruby is computed, and not carried over", "Gemfile", statement.line))
         elif statement.name == "gem" and statement.args and isinstance(statement.args[0], str):
             groups = _groups(statement)
             if groups and groups <= _DEVELOPMENT:
                 development.add(statement.args[0])
             else:
                 gems.setdefault(statement.args[0], statement.line)
-    return Gems(gems, frozenset(development - gems.keys()), ruby, line, tuple(notes))
+    return Gems(gems, frozenset(development - gems.keys()), ruby, tuple(notes))
 
 
 def _groups(statement: Statement) -> set[str]:
@@ -136,9 +131,3 @@ def minor(text: str) -> str:
     """``~> 3.2.0`` for 3.2.4; another requirement as it is."""
     version = re.fullmatch(r"(?:= )?(\d+)\.(\d+)(?:\.\d+)?", text)
     return f"~> {version[1]}.{version[2]}.0" if version else text
-
-
-def ruby_bound(files: Mapping[str, str]) -> tuple[str, int]:
-    """The requirement for Ruby that Bundler enforces, and its line in the Gemfile; "" if there is none."""
-    found = gemfile(files.get("Gemfile", ""), files)
-    return found.ruby, found.line

@@ -136,3 +136,10 @@ def test_a_release_remembers_why_it_failed() -> None:
     assert parse({**vars(release), "failure": 5}) is None
     older = {name: value for name, value in vars(release).items() if name != "failure"}
     assert (found := parse(older)) is not None and found.failure == ""
+
+
+@pytest.mark.parametrize("cause", ["GET / answered 50{}", "exited with status {}", "killed by signal 3{}"])
+def test_other_answers_and_statuses_are_other_causes(cause: str) -> None:
+    """The cause of one of them was shown as that of both."""
+    assert failure_log.kind(f"{cause.format(1)}\n[81] up") == failure_log.kind(f"{cause.format(1)}\n[7] up")
+    assert failure_log.kind(f"{cause.format(1)}\n[81] up") != failure_log.kind(f"{cause.format(3)}\n[81] up")

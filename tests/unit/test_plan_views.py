@@ -162,6 +162,8 @@ def test_changes_since_a_plan_was_saved_are_listed() -> None:
         # The same version, but from before a digest was saved; and the same code, but another format.
         (f'{{"format_version": 1, "bound": {{}}, "dynoctl": "{__version__}"}}', "it was saved by dynoctl"),
         (f'{{"format_version": 2, "bound": {{}}, "code": "{CODE}"}}', "it was saved by dynoctl"),
+        # dynoctl show reads it, too.
+        (f'{{"format_version": 2, "bound": {{}}, "code": "{CODE}"}}', "cannot use "),
         (f'{{"format_version": 1, "code": "{CODE}", "bound": {{}}}}', "invalid plan file"),
         (f'{{"format_version": 1, "code": "{CODE}", "bound": 1, "plan": {{}}}}', "invalid plan file"),
         ("[" * 100_000, "not a saved plan"),
