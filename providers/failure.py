@@ -29,7 +29,11 @@ echo
 restarts=$(systemctl show -p NRestarts --value "$service")
 # In a crash loop the latest start may not have got as far as its error: the earlier ones of the loop have.
 if [ "${{restarts:-0}}" != 0 ]; then set -- "_SYSTEMD_UNIT=$service"
-elif [ -n "$id" ]; then set -- "_SYSTEMD_INVOCATION_ID=$id"
+elif [ -n "$id" ]; then
+  set -- "_SYSTEMD_INVOCATION_ID=$id"
+  # journald may not find out the invocation of a process that has ended at once, but it knows the process.
+  pid=$(systemctl show -p ExecMainPID --value "$service")
+  [ "${{pid:-0}}" = 0 ] || set -- "$@" + "_SYSTEMD_UNIT=$service" "_PID=$pid"
 else exit 0; fi
 check=$(systemctl show -p InvocationID --value "$ready")
 [ -z "$check" ] || set -- "$@" + "_SYSTEMD_INVOCATION_ID=$check"
