@@ -101,8 +101,9 @@ def prepare(
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
         made = replace(plan(inputs), options=plan_options.words(request, manifest.destination))
-        if made.fresh and made.running is not None and stored is None:
-            made = replace(made, source=changed_since(manifest.app.source, made.running.commit))
+        was = made.running
+        if made.fresh and stored is None and was is not None and slug is not None and slug.digest != was.slug:
+            made = replace(made, source=changed_since(manifest.app.source, was.commit))
         return Prepared(**vars(inputs), plan=made)
     except BaseException:
         fleet.close()

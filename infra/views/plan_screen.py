@@ -104,7 +104,7 @@ def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]
             lines = _lines(change, briefs.get(resource.kind, Brief()), style)
             name = "" if resource.dyno else resource.name
             group = groups.setdefault(
-                (change.action, resource.kind, name, change.reason, change.drift, *lines), _Group(change, lines)
+                (change.action, resource.kind, name, _reason(change), change.drift, *lines), _Group(change, lines)
             )
             group.servers.append(resource.server)
             group.dynos += [resource.dyno] if resource.dyno else []
@@ -112,7 +112,7 @@ def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]
     silent: dict[tuple[Action, str, str], list[str]] = {}
     for group in groups.values():
         change, where = group.first, _where(group)
-        note = one_line(change.reason)
+        note = _reason(change)
         if not group.lines and not change.drift:
             silent.setdefault((change.action, where, note), []).append(_name(change))
         else:
@@ -134,6 +134,12 @@ def _head(action: Action, what: str, where: str, note: str, style: Style) -> str
     return f"{style(COLORS[action], SYMBOLS[action])} {style('bold', what)}{place}" + (
         f"  {style('dim', '#')} {note}" if note else ""
     )
+
+
+def _reason(change: Change) -> str:
+    """The reason, without the name of the dyno's own resources: ``env_file changes``."""
+    resource = change.resource
+    return one_line(change.reason.replace(f".{resource.name} ", " ") if resource.dyno else change.reason)
 
 
 def _name(change: Change) -> str:

@@ -198,10 +198,12 @@ def _changed(source: SourceChange) -> str:
     files = [f"{marks.get(status, '')}{one_line(path)}" for status, path in source.files]
     subjects = [f'"{one_line(subject)}"' for subject in source.commits]
     commits = len(subjects) + source.more_commits
-    said = [_first(files, FILES, source.more_files) or "no file of the source"]
+    said = [_first(files, FILES, source.more_files)] if files else []
     if commits:
         said.append(f"{commits} commit{'' if commits == 1 else 's'}: {_first(subjects, COMMITS, source.more_commits)}")
-    return "; ".join([*said, *(["not all of it is committed"] if source.dirty else [])])
+    if source.dirty:
+        said.append("not all of it is committed" if said else "what is not committed")
+    return "; ".join(said) or "what git does not see"
 
 
 def _first(words: Sequence[str], most: int, more: int) -> str:

@@ -365,6 +365,37 @@ def test_a_large_fleet_is_folded_and_small_differences_are_not() -> None:
     assert '~ env_file of web.[2-3]\n    ~ variables.LEVEL: "x" -> "debug"\n' in text
 
 
+def test_restarts_for_the_same_reason_are_one_line() -> None:
+    unit: Attributes = {"state": "running"}
+    changes = tuple(
+        change("restart", "unit", dyno, "grid-1", unit, unit, reason=f"env_file.shop-{dyno} changes", effect="restart")
+        for dyno in ("web.1", "web.2", "web.3")
+    )
+    text = plan_screen.render(replace(released(), changes=changes), BRIEFS, Style(False))
+    assert "\n↻ unit of web.[1-3]  # env_file changes\n" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (None, "."),
+        (SourceChange(), ": what git does not see."),
+        (SourceChange(dirty=True), ": what is not committed."),
+        (
+            SourceChange(files=(("D", "a.rb"), ("A", "b.rb")), dirty=True),
+            ": - a.rb, + b.rb; not all of it is committed.",
+        ),
+        (
+            SourceChange(("x",) * 5, (("M", "f"),) * 9, 2, 3),
+            ': f, f, f, f, f, f, 6 more; 7 commits: "x", "x", "x", 4 more.',
+        ),
+    ],
+)
+def test_what_changed_in_the_source(source: SourceChange | None, says: str) -> None:
+    text = plan_screen.render(replace(released(), source=source), BRIEFS, Style(False))
+    assert text.splitlines()[1] == f"Creates release v7 after v6{says}"
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [
