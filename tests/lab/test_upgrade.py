@@ -157,13 +157,16 @@ def test_an_upgrade_loses_nothing_and_runs_nothing_twice(app: Project, fleet: An
     planned = app.plan()
     assert planned["unreachable"] == {} and planned["errors"] == []
     needs = restarts(planned)
-    why = f"dynoctl {__version__} writes it differently than 0.1.0 did"
-    assert all(why in reason for reasons in needs.values() for reason in reasons), planned["changes"]
+    why = f"dynoctl {__version__} may write it differently than 0.1.0 did"
+    assert all(why in reason for reasons in needs.values() for reason in reasons), needs
     made = [change["address"] for change in planned["changes"] if change["action"] not in ("update", "restart")]
+    made = [address for address in made if "@" not in address]  # the files of the release
     new = ["journal.elder", *(f"tmp.elder-{dyno}" for dyno in ("tick.1", "web.1", "web.2", "worker.1"))]
     assert sorted(made) == [f"grid-1/{key}" for key in new], planned["changes"]
     assert needs.keys() == {"web.1", "web.2", "worker.1"}, "a process logs to the journal that it was started with"
-    assert "released" not in app.apply().stdout, "a release command ran once for its release"
+    # The configuration of the app server belongs to a release, and is another one by now.
+    said = app.apply().stdout
+    assert "Creates release v3 after v2." in said and "released two" in said
     logged = app.dynoctl("logs", "-t", "web", "-n", "10000").stdout
     assert logged.count("]: Started dyno-elder-web-1.service") > 1, "and what it logged before is still shown"
     app.settled()
@@ -171,7 +174,8 @@ def test_an_upgrade_loses_nothing_and_runs_nothing_twice(app: Project, fleet: An
     assert running(fleet) == dynos
     assert {name for name in after["dynos"] if after["dynos"][name] != before["dynos"][name]} == set(needs)
     assert [dyno[:2] for dyno in after["dynos"].values()] == [dyno[:2] for dyno in before["dynos"].values()]
-    assert (after["releases"], after["upload"]) == (before["releases"], "x")
+    slug = before["releases"][-1][2]
+    assert after["releases"] == [*before["releases"], (3, "ok", slug)] and after["upload"] == "x"
 
     # What 0.1.0 released can still be gone back to, and forward.
     app.dynoctl("rollback", "v1", "--auto-approve")
