@@ -70,7 +70,7 @@ soak: system $(VENV)/.done  ## Run the long tests, a million simulated applies a
 	@.ci/packages chromium curl
 	FUZZ=soak $(PY) -m pytest -q -n auto --dist worksteal tests/unit/test_fuzz_answers.py
 	SIMULATION=soak $(PY) -m pytest -q -n auto --dist worksteal tests/simulation
-	$(PY) -m pytest -q -n $(LABS) --dist worksteal tests/lab --soak
+	$(PY) -m pytest -q -n $(LABS) --dist loadfile --no-loadscope-reorder tests/lab --soak
 
 clean:  ## Take down every lab and remove build results
 	-@[ ! -x $(DYNOCTL) ] || $(DYNOCTL) lab down --all

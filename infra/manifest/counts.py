@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -11,10 +10,8 @@ from typing import Any
 import yaml
 
 from infra.errors import DynoctlError
-from infra.manifest.document import Document
-from infra.manifest.load import parse
 from infra.manifest.nodes import Unusable
-from infra.manifest.yaml_edit import add_section, as_mapping, count_uses, insert_first, refuse_alias, value_of
+from infra.manifest.yaml_edit import add_section, as_mapping, count_uses, data_of, insert_first, refuse_alias, value_of
 
 _NUMBER = re.compile(r"((?:[&!]\S*\s+)*)([-+]?[0-9]+)")
 """An integer as it is written, after an anchor or a tag."""
@@ -40,7 +37,7 @@ def edit(text: str, counts: Mapping[str, int], dynos: Mapping[str, Any], name: s
         is_mapping = isinstance(dynos[type_], dict)
         try:
             edited = _set(text, type_, count, f"{{count: {count}}}" if is_mapping else str(count), name)
-            before, after = _data(text, name), _data(edited, name)
+            before, after = data_of(text, name), data_of(edited, name)
         except (yaml.YAMLError, Unusable):
             raise _refusal(name, type_, count) from None
         types = before.setdefault("dynos", {})
@@ -52,14 +49,6 @@ def edit(text: str, counts: Mapping[str, int], dynos: Mapping[str, Any], name: s
             raise _refusal(name, type_, count)
         text = edited
     return text
-
-
-def _data(text: str, name: str) -> dict[str, Any]:
-    document, problems = parse(text, Document(name), empty=True)
-    if problems:
-        raise Unusable(problems[0])
-    data: Any = copy.deepcopy(document.data)  # an alias is the same object as its anchor
-    return data  # type: ignore[no-any-return]  # parse accepts nothing else
 
 
 def _refusal(name: str, type_: str, count: int) -> DynoctlError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import yaml
 
 from infra.errors import DynoctlError
-from infra.manifest.document import Document
-from infra.manifest.load import parse
 from infra.manifest.nodes import Unusable
 from infra.manifest.yaml_edit import (
     add_section,
     as_mapping,
     count_uses,
+    data_of,
     insert_last,
     line_ending,
     pair_of,
@@ -41,8 +39,8 @@ def set_variable(text: str, key: str, entry: str, file: str) -> str:
 
     Raises DynoctlError if it cannot be set without changing something else."""
     edited = _guarded(text, lambda: _set(text, key, entry, file), key, file)
-    before, after = _data(text, file), _data(edited, file)
-    wanted = _data(f"env:\n  {key}: {entry}\n", file)["env"][key]
+    before, after = data_of(text, file), data_of(edited, file)
+    wanted = data_of(f"env:\n  {key}: {entry}\n", file)["env"][key]
     before["env"] = {**(before.get("env") or {}), key: wanted}
     if after != before:
         raise _refusal(key, file)
@@ -52,7 +50,7 @@ def set_variable(text: str, key: str, entry: str, file: str) -> str:
 def unset_variable(text: str, key: str, file: str) -> str:
     """The text of ``file`` without ``env.KEY``. Raises DynoctlError as ``set_variable`` does."""
     edited = _guarded(text, lambda: _unset(text, key, file), key, file)
-    before, after = _data(text, file), _data(edited, file)
+    before, after = data_of(text, file), data_of(edited, file)
     before["env"].pop(key)
     if after != before:
         raise _refusal(key, file)
@@ -61,13 +59,13 @@ def unset_variable(text: str, key: str, file: str) -> str:
 
 def own_variables(text: str, file: str) -> dict[str, Any]:
     """The variables that the text itself sets."""
-    return dict(_data(text, file).get("env") or {})
+    return dict(data_of(text, file).get("env") or {})
 
 
 def _guarded(text: str, edit: Any, key: str, file: str) -> str:
     try:
         edited: str = edit()
-        _data(edited, file)
+        data_of(edited, file)
     except (yaml.YAMLError, Unusable, StopIteration, ValueError):
         raise _refusal(key, file) from None
     return edited
@@ -77,14 +75,6 @@ def _refusal(key: str, file: str) -> DynoctlError:
     return DynoctlError(
         f"cannot change {key} in {file} without changing something else", f"edit env: of {file} by hand"
     )
-
-
-def _data(text: str, file: str) -> dict[str, Any]:
-    document, problems = parse(text, Document(file), empty=True)
-    if problems:
-        raise Unusable(problems[0])
-    data: Any = copy.deepcopy(document.data)  # an alias is the same object as its anchor
-    return data  # type: ignore[no-any-return]  # parse accepts nothing else
 
 
 def _set(text: str, key: str, entry: str, file: str) -> str:

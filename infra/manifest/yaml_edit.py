@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
+from typing import Any
 
 import yaml
 
 from infra.errors import DynoctlError
+from infra.manifest.document import Document
+from infra.manifest.load import parse
+from infra.manifest.nodes import Unusable
 
 _BREAK = re.compile(r"\r\n|\n|\r")
+
+
+def data_of(text: str, name: str) -> dict[str, Any]:
+    """The data of a manifest's text, in which no value is another one's alias. Raises Unusable; ``name`` is the file's,
+    for its errors."""
+    document, problems = parse(text, Document(name), empty=True)
+    if problems:
+        raise Unusable(problems[0])
+    data: Any = copy.deepcopy(document.data)  # an alias is the same object as its anchor
+    return data  # type: ignore[no-any-return]  # parse accepts nothing else
 
 
 def count_uses(root: yaml.Node) -> Counter[int]:

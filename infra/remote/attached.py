@@ -87,7 +87,7 @@ class Attached:
                 f"{self._session.name}: user {self._session.user} may not start the program: {text.splitlines()[-1]}",
                 "the sudo rule of this login is too narrow; print the one it needs with: dynoctl sudoers",
             )
-        return self._session.lost(EOFError(text[-300:] or "the server closed the session"))
+        return self._session.closed(said)
 
     def send(self, word: str) -> None:
         """Send a word to the guard: a signal for the program, such as ``INT``, or ``end`` to end it."""

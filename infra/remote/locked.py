@@ -218,7 +218,7 @@ class LockedShell:
             except broken() as error:
                 raise self._session.lost(error) from None
             if not piece and self._began:
-                raise self._session.lost(EOFError("the server closed the session"))
+                raise self._session.closed()
             if not piece:
                 raise self._session.ended(self._shell)
             self._buffer += piece

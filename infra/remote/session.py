@@ -253,8 +253,12 @@ class Session:
             status = exit_status(channel, STATUS)
         if status > 0:
             return self._refused(status, b"", said)
+        return self.lost(error) if error is not None else self.closed(said)
+
+    def closed(self, said: bytes = b"") -> Unreachable:
+        """The error for a channel that the server closed; ``said`` is what it printed on stderr."""
         text = said.decode(errors="replace").strip()
-        return self.lost(error or EOFError(text[-300:] or "the server closed the session"))
+        return self.lost(EOFError(text[-300:] or "the server closed the session"))
 
     def close(self) -> None:
         """Close the connections. Their locks are released once the server notices."""

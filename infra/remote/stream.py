@@ -81,8 +81,7 @@ class Stream:
         if not self._closed.is_set():
             self._heartbeats()
             if self._listening:
-                text = self._errors.decode(errors="replace").strip()
-                raise self._session.lost(EOFError(text[-300:] or "the server closed the session"))
+                raise self._session.closed(self._errors)
             raise self._session.ended(self._channel, self._errors)
 
     def close(self) -> None:

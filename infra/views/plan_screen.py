@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from infra.model import naming
 from infra.model.provider import Brief
 from infra.model.resource import Action, Change, Effect
+from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import differences, flat
 from infra.views.plan_text import (
@@ -91,7 +92,7 @@ def _fleet(shapes: Mapping[str, Sequence[str]]) -> list[str]:
     for server, shape in sorted(shapes.items()):
         words = (f"{what[0]} {number} {what[2:]}" for what, number in Counter(shape).items())
         alike.setdefault("  ".join(words), []).append(server)
-    return [f"{words}  on {_number(len(found), 'server')}: {ranges(found)}" for words, found in alike.items()]
+    return [f"{words}  on {quantity(len(found), 'server')}: {ranges(found)}" for words, found in alike.items()]
 
 
 def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
@@ -124,7 +125,7 @@ def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]
         found.append(_head(action, ", ".join(dict.fromkeys(names)), where, note, style))
     removed = Counter(change.resource.kind for change in plan.changes if is_cleanup(change))
     if removed:
-        what = ", ".join(_number(many, kind.replace("_", " ")) for kind, many in removed.items())
+        what = ", ".join(quantity(many, kind.replace("_", " ")) for kind, many in removed.items())
         found.append(_head(Action.DELETE, what, "", "cleanup: no dyno needs them any more", style))
     return found
 
@@ -196,11 +197,7 @@ def _batches(plan: Plan, style: Style) -> list[str]:
         for type_, (have, whole) in left.items():
             least[type_] = min(least.get(type_, (have, whole)), (have, whole))
     sizes = sorted({len(batch) for batch in plan.batches})
-    size = _number(sizes[-1], "dyno") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} dynos"
+    size = quantity(sizes[-1], "dyno") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} dynos"
     up = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in least.items())
     order = ranges(dyno for batch in plan.batches for dyno in batch)
     return [f"{len(plan.batches)} batches of {size}: {order}  {style('dim', f'# never fewer up than {up}')}"]
-
-
-def _number(many: int, word: str) -> str:
-    return f"{many} {word}{'' if many == 1 else 's'}"

@@ -8,6 +8,7 @@ from collections.abc import Container, Mapping, Sequence
 from infra.model import naming
 from infra.model.resource import Action, Change
 from infra.model.source_change import SourceChange
+from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat, text
 from infra.views.style import Style, clean, one_line, size
@@ -92,7 +93,7 @@ def summary(plan: Plan, style: Style) -> str:
         return style("green", "No changes.") + f" The servers match {plan.wanted}."
     counts = plan.counts()
     drifted = sum(change.drift for change in plan.changes)
-    drift = f" Drift: {drifted} resource{'' if drifted == 1 else 's'} changed by hand." if drifted else ""
+    drift = f" Drift: {quantity(drifted, 'resource')} changed by hand." if drifted else ""
     effects = ", ".join(dynos_that(counts[verb], verb) for verb in ("start", "restart", "stop"))
     return (
         f"{style('bold', 'Plan:')} {counts['add']} to add, {counts['change']} to change, "
@@ -200,7 +201,7 @@ def _changed(source: SourceChange) -> str:
     commits = len(subjects) + source.more_commits
     said = [_first(files, FILES, source.more_files)] if files else []
     if commits:
-        said.append(f"{commits} commit{'' if commits == 1 else 's'}: {_first(subjects, COMMITS, source.more_commits)}")
+        said.append(f"{quantity(commits, 'commit')}: {_first(subjects, COMMITS, source.more_commits)}")
     if source.dirty:
         said.append("not all of it is committed" if said else "what is not committed")
     return "; ".join(said) or "what git does not see"
