@@ -331,7 +331,9 @@ def test_a_flood_of_the_journal_drops_no_line_of_others(hostile: Project, fleet:
     assert "hostile" in hostile.dynoctl("logs", "-t", "web", "-n", "1000").stdout
     fleet.exec("grid-1", "journalctl", "-q", "--namespace=dyno-hostile", "--rotate", "--vacuum-size=8M")
     # Its journal would end by itself, in the middle of another test.
-    fleet.exec("grid-1", "sh", "-c", "systemctl stop 'systemd-journald*@dyno-other.*'; rm -rf /var/log/journal/*.dyno-other")
+    fleet.exec(
+        "grid-1", "sh", "-c", "systemctl stop 'systemd-journald*@dyno-other.*'; rm -rf /var/log/journal/*.dyno-other"
+    )
     assert fleet.exec("grid-1", "sh", "-c", SMALL, "small", FLOOD, check=False).stdout == "1\n0\n"
 
 
