@@ -36,6 +36,7 @@ REVIEWED = (
     "changes",
     "placement",
     "batches",
+    "waves",
     "release",
     "new_release",
     "rollback_to",

@@ -156,7 +156,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         leaving=inputs.leaving,
         errors=[*errors, *formation.errors],
         notes=[*notes, *formation.notes],
-        rollout=manifest.rollout,
+        manifest=manifest,
         kept=dict.fromkeys(set(formation.homes.values()), kept),
         build_with=inputs.slug.commands,
         builder=inputs.slug.builder,

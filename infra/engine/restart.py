@@ -32,7 +32,8 @@ from infra.model.shell import Connect, Shell
 from infra.model.stack import Registry
 from infra.model.text import quantity
 from infra.plan import preconditions
-from infra.plan.build import batches, fingerprint, share
+from infra.plan.batches import batches, share, values_of, waves
+from infra.plan.build import fingerprint
 from infra.plan.formation import current_homes, recorded_homes
 from infra.plan.plan import Plan
 from infra.remote import session as ssh
@@ -115,12 +116,15 @@ def _plan(
     notes: Sequence[str],
 ) -> Plan:
     moving = [str(change.resource.dyno) for change in changes if change.restarts]
+    values = values_of(manifest.rollout, manifest.servers, {dyno: homes[dyno] for dyno in moving})
+    made = batches(moving, manifest.rollout, values)
     named = {dyno: home for dyno, home in homes.items() if _named(dyno, names)}
     return Plan(
         app=manifest.app.name,
         changes=tuple(changes),
         formation=Formation((), homes, homes),
-        batches=batches(moving, manifest.rollout),
+        batches=made,
+        waves=waves(made, values),
         max_failures=share(manifest.rollout.max_failures, len(changes)),
         unreachable={
             # Other unreachable servers do not matter for this restart.

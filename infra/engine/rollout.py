@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from infra.engine.context import Context
 from infra.engine.execution import carry_out, on_servers, step_failed
@@ -42,7 +43,11 @@ class Rollout:
             self.step(batch, "canary")
         self.step(starting, "start")
         self._announce("restart", [group for batch in batches[canaries:] for group in batch])
-        for batch in batches[canaries:]:
+        begins = accumulate(count for _, count in context.prepared.plan.waves)
+        values = dict(zip(begins, [value for value, _ in context.prepared.plan.waves[1:]], strict=False))
+        for number, batch in enumerate(batches[canaries:], canaries):
+            if number in values:
+                self._pause(values[number])
             self.step(batch)
 
     def step(self, groups: Sequence[Group], name: str = "") -> None:
@@ -51,6 +56,14 @@ class Rollout:
             self._announce(name, groups)
         on_servers(self._context, groups, self._change)
         _stay_healthy(self._context, [group for group in groups if group in self.begun and _runs(group)])
+
+    def _pause(self, following: str) -> None:
+        """Wait before the next wave; every dyno that moved must still be healthy then."""
+        rollout = self._context.prepared.manifest.rollout
+        moved = _up(self._context, [group for group in self.begun if _runs(group)])
+        if rollout.pause and moved and not self._context.ledger.report.halted:
+            self._context.listener(Event("note", text=f"wait {rollout.pause} s before {rollout.by} {following}"))
+            _watch(self._context, moved, rollout.pause)
 
     def _announce(self, text: str, groups: Sequence[Group]) -> None:
         if groups:
@@ -154,8 +167,17 @@ def min_healthy_time(manifest: Manifest, dynos: Sequence[str]) -> int:
 
 def _stay_healthy(context: Context, moved: Sequence[Group]) -> None:
     """Dynos that were changed must stay healthy for ``rollout.min_healthy_time`` seconds."""
-    moved = [group for group in moved if context.ledger.usable(group.server) and not context.ledger.is_broken(group)]
-    seconds = min_healthy_time(context.prepared.manifest, [str(group.dyno) for group in moved])
+    moved = _up(context, moved)
+    _watch(context, moved, min_healthy_time(context.prepared.manifest, [str(group.dyno) for group in moved]))
+
+
+def _up(context: Context, groups: Sequence[Group]) -> list[Group]:
+    ledger = context.ledger
+    return [group for group in groups if ledger.usable(group.server) and not ledger.is_broken(group)]
+
+
+def _watch(context: Context, moved: Sequence[Group], seconds: int) -> None:
+    """Wait, then look whether dynos are still healthy."""
     if not seconds or not moved or context.ledger.report.halted or context.clock.wait(context.stop, seconds):
         return
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from infra.errors import Diagnostic
+from infra.manifest.rollouts import Health as Health
+from infra.manifest.rollouts import Rollout as Rollout
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
@@ -224,35 +226,6 @@ class Ssh:
 
 
 @dataclass(frozen=True)
-class Health:
-    """The health check of web dynos. ``status`` None accepts any status from 200 to 299. ``path`` None requests
-    ``/`` and accepts any HTTP response. ``timeout`` is in seconds, for one response. ``host`` and ``scheme`` None are
-    those of the router."""
-
-    path: str | None = None
-    status: int | None = None
-    timeout: int = 10
-    host: str | None = None
-    scheme: Literal["http", "https"] | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """How running dynos move to a new release, in the terms of Nomad. ``max_parallel`` is a number of dynos, or a
-    percentage such as ``25%`` of the dynos that move, and so is ``max_failures`` of those that move or start; times are
-    in seconds. ``min_healthy_time`` None is 10 s for dynos whose only proof is that they stay up, and 0 for others."""
-
-    max_parallel: int | str = 1
-    canary: int = 0
-    min_healthy_time: int | None = None
-    healthy_deadline: int = 60
-    auto_revert: bool = True
-    health: Health = Health()
-    max_failures: int | str = 0
-
-
-@dataclass(frozen=True)
 class Checks:
     """Rules that every plan must pass. ``min_healthy`` is a number or a percentage such as ``75%`` by process type,
     ``max_exposure`` an exposure level from 0 to 10, ``min_spread`` a minimum number of values by label."""
@@ -298,7 +271,7 @@ class Manifest:
     ssh: Ssh = Ssh()
     release_command: str | tuple[str, ...] | None = None
     """A shell command line or an argv that runs once for a new release, before any dyno moves."""
-    rollout: Rollout = Rollout()
+    rollout: Rollout = field(default_factory=Rollout)
     checks: Checks = field(default_factory=Checks)
     keep: int = 5
     """The number of slugs kept on the servers, including the current one."""

@@ -15,5 +15,5 @@ def control(text: str) -> str | None:
 
 
 def quantity(number: int, noun: str) -> str:
-    """``1 dyno``, ``2 dynos``: a number with its noun, which takes an s in the plural."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """``1 dyno``, ``2 dynos``, ``2 batches``: a number with its noun, which takes an s or es in the plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('ch') else 's'}"

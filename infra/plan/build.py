@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from infra.errors import Diagnostic, DynoctlError
 from infra.fleet.observe import Observed
-from infra.manifest.model import Rollout
+from infra.manifest.model import Manifest, Rollout
 from infra.model import naming
 from infra.model.formation import Formation
 from infra.model.provider import Provider
 from infra.model.resource import Action, Change, Effect, Resource
+from infra.plan.batches import batches, share, values_of, waves
 from infra.plan.diff import diff
 from infra.plan.plan import Plan, effects
 from infra.plan.selection import EVERYTHING, Selection
@@ -30,7 +31,7 @@ def build(
     leaving: Sequence[str] = (),
     errors: Sequence[Diagnostic] = (),
     notes: Sequence[str] = (),
-    rollout: Rollout | None = None,
+    manifest: Manifest | None = None,
     kept: Mapping[str, Container[str]] | None = None,
     build_with: tuple[str, ...] = (),
     builder: str | None = None,
@@ -65,14 +66,17 @@ def build(
     changes = _with_routers(selection.choose(due), due, by_kind)
     left_out = [change for change in due if change not in changes]
     booting = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
-    restarts = [dyno for (_, dyno), effect in effects(changes).items() if effect is Effect.RESTART]
+    restarts = {dyno: server for (server, dyno), effect in effects(changes).items() if effect is Effect.RESTART}
     boots = sum(effect.boots for effect in effects(changes).values())
-    rollout = rollout or Rollout()
+    rollout = manifest.rollout if manifest else Rollout()
+    values = values_of(rollout, manifest.servers if manifest else (), restarts)
+    made = batches(sorted(restarts, key=naming.dyno_order), rollout, values)
     return Plan(
         app=app,
         changes=tuple(changes),
         formation=formation,
-        batches=batches(sorted(restarts, key=naming.dyno_order), rollout),
+        batches=made,
+        waves=waves(made, values),
         unreachable=dict(unreachable),
         leaving=tuple(leaving),
         errors=tuple(problems),
@@ -117,20 +121,6 @@ def _moved(change: Change, formation: Formation) -> Change:
     home = formation.homes.get(change.resource.dyno or "", change.resource.server)
     moves = change.action.removes and home != change.resource.server
     return replace(change, reason=f"{change.resource.dyno} moves to {home}") if moves else change
-
-
-def batches(dynos: Sequence[str], rollout: Rollout) -> tuple[tuple[str, ...], ...]:
-    """The batches of a rollout, in order: the canaries, then ``max_parallel`` dynos at a time. A percentage is of all
-    dynos in the rollout, rounded down, and at least one dyno."""
-    size = max(1, share(rollout.max_parallel, len(dynos)))
-    first = min(rollout.canary, len(dynos))
-    rest = [tuple(dynos[start : start + size]) for start in range(first, len(dynos), size)]
-    return (tuple(dynos[:first]), *rest) if first else tuple(rest)
-
-
-def share(most: int | str, count: int) -> int:
-    """A number, or a percentage of ``count``, rounded down."""
-    return count * int(most.removesuffix("%")) // 100 if isinstance(most, str) else most
 
 
 def candidates(changes: Sequence[Change], wanted: Mapping[str, Sequence[Resource]]) -> tuple[str, ...]:

@@ -72,6 +72,8 @@ class Plan:
     """Desired dynos that do not run, and still do not after this plan, as they were not selected."""
     canary: bool = False
     """Whether the first batch are canaries, which restart before new dynos start."""
+    waves: tuple[tuple[str, int], ...] = ()
+    """The values of the label ``rollout.by``, in order, each with its number of batches; () without it."""
     max_failures: int = 0
     """How many dynos may fail before the release is reverted."""
     evacuated: tuple[str, ...] = ()

@@ -125,7 +125,7 @@ def _filled(key: str, values: Any) -> Any:
     """A recorded setting with the defaults of what the dynoctl that recorded it did not know."""
     if key == "rollout" and isinstance(values, Mapping) and isinstance(health := values.get("health"), Mapping):
         if "host" in health:
-            return values
+            return {**_defaults(Rollout), **values}
         # It had one default for all dynos, and recorded it.
         least = {"min_healthy_time": values.get("min_healthy_time") or None}
         return {**values, **least, "health": {**asdict(Health()), **health}}
@@ -138,7 +138,7 @@ def _filled(key: str, values: Any) -> Any:
     return values
 
 
-def _defaults(made: type[DynoType | Router | Schedule | Server]) -> dict[str, Any]:
+def _defaults(made: type[DynoType | Rollout | Router | Schedule | Server]) -> dict[str, Any]:
     return {field.name: field.default for field in fields(made) if field.default is not MISSING}
 
 

@@ -41,6 +41,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         changes=tuple(_change(values) for values in document["changes"]),
         formation=Formation((), dict(placement["after"]), dict(placement["before"])),
         batches=tuple(tuple(batch) for batch in document["batches"]),
+        waves=tuple((str(wave["value"]), int(wave["batches"])) for wave in document.get("waves", ())),
         unreachable={name: Unreachable(str(why)) for name, why in document["unreachable"].items()},
         leaving=tuple(document["leaving"]),
         errors=tuple(errors),

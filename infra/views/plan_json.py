@@ -22,6 +22,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "placement": {"before": dict(plan.formation.before), "after": dict(plan.formation.homes)},
         "batches": [list(batch) for batch in plan.batches],
         "capacity": [{type_: list(counts) for type_, counts in left.items()} for left in plan.capacity()],
+        "waves": [{"value": value, "batches": count} for value, count in plan.waves],
         "canary": plan.canary,
         "release": None if plan.release is None else plan.release.number,
         "new_release": plan.fresh,

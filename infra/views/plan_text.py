@@ -178,6 +178,9 @@ def gates(plan: Plan) -> list[str]:
     if plan.candidates:
         where = ", ".join(plan.candidates)
         lines.append(f"A candidate must become healthy on {where} before any dyno is changed.")
+    if plan.waves:
+        values = ", ".join(f"{one_line(value)} ({quantity(count, 'batch')})" for value, count in plan.waves)
+        lines.append(f"The dynos restart in waves: {values}.")
     return lines
 
 

@@ -13,7 +13,7 @@ from infra.model.events import Event
 from infra.plan.selection import Selection
 from tests.simulation.app import deployed, report, running, slugs
 from tests.simulation.faults import Fault, Kind
-from tests.simulation.harness import APP, KILLED, Simulation, manifest
+from tests.simulation.harness import APP, KILLED, Outcome, Simulation, manifest
 from tests.simulation.invariants import upstreams
 from tests.simulation.registry import digest
 from tests.simulation.server import STATE, UNITS
@@ -67,6 +67,35 @@ def test_whichever_dyno_fails_nothing_of_the_release_is_left(canary: int, fails:
     outcome = fleet.apply(manifest(web=4, slug="b", router=["s1"], schedule=True, rollout=Rollout(canary=canary)))
     assert outcome.code == REJECTED and report(outcome).fully_reverted
     assert running(fleet) == BEFORE and texts(fleet) == before
+
+
+RACKS = tuple(Server(f"s{number}", f"s{number}", labels={"rack": f"r{number % 2}"}) for number in range(4))
+
+
+def waves(**keys: int) -> tuple[Simulation, Outcome, list[str]]:
+    """The servers on which dynos start, in order, while the app moves to another release, one rack after the other."""
+    fleet = Simulation(*(server.host for server in RACKS))
+    assert fleet.apply(manifest(*RACKS, web=8)).code == OK
+    started: list[str] = []
+    fleet.fleet.watch.append(lambda what, server, _: started.append(server.host) if what == "started" else None)
+    fleet.fault("sim alive dyno-shop-web-3", Kind.FAIL)  # asked at the end of the pause alone
+    rollout = Rollout(by="rack", pause=60, max_parallel=2, **keys)
+    return fleet, fleet.apply(manifest(*RACKS, web=8, slug="b", rollout=rollout)), started
+
+
+@pytest.mark.parametrize("canary", [0, 1, 4])
+def test_a_rack_moves_once_the_one_before_it_has_stayed_healthy(canary: int) -> None:
+    fleet, outcome, started = waves(canary=canary, max_failures=1)
+    assert outcome.code == ERROR, "the dyno that may fail"
+    assert [int(host[1]) % 2 for host in started] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert [event.text for event in outcome.events if event.kind == "note"] == ["wait 60 s before rack r1"]
+    assert set(running(fleet).values()) == {"b"}
+
+
+def test_a_dyno_that_fails_during_the_pause_stops_the_next_rack() -> None:
+    fleet, outcome, started = waves()
+    assert outcome.code == REJECTED and report(outcome).fully_reverted
+    assert not {"s1", "s3"} & set(started) and set(running(fleet).values()) == {"a"}
 
 
 def test_new_dynos_are_held_to_the_minimum_healthy_time() -> None:

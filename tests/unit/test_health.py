@@ -47,6 +47,11 @@ def test_what_an_older_dynoctl_recorded_is_no_edit() -> None:
     now = manifest(worker=1, rollout=Rollout(health=Health(path="/up")))
     recorded: dict[str, Any] = config.document(now)
     assert config.differing(config.document(now), recorded) == []
+    before = config.document(now)  # by a dynoctl that had no waves
+    before["rollout"] = {key: value for key, value in before["rollout"].items() if key not in ("by", "pause")}
+    assert config.differing(config.document(now), before) == []
+    waves = replace(now, rollout=replace(now.rollout, by="rack"))
+    assert config.differing(config.document(waves), before) == ["rollout"]
     recorded["rollout"] |= {"min_healthy_time": 0, "health": {"path": "/up", "status": None, "timeout": 10}}
     for type_ in recorded["dynos"].values():
         for key in ("health", "tmp", "shm"):

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from infra.manifest.model import Rollout
-from infra.plan.build import batches
+from infra.plan.batches import batches, waves
 from infra.plan.placement import DesiredDyno, ServerCapacity, place
 
 
@@ -117,6 +117,16 @@ def test_ten_thousand_dynos_on_a_thousand_servers() -> None:
 )
 def test_the_batches_of_a_rollout(count: int, rollout: dict[str, int | str], sizes: list[int]) -> None:
     dynos = [f"web.{number}" for number in range(1, count + 1)]
-    made = batches(dynos, Rollout(**rollout))  # type: ignore[arg-type]
+    made = batches(dynos, Rollout(**rollout), {})  # type: ignore[arg-type]
     assert [len(batch) for batch in made] == sizes
     assert [dyno for batch in made for dyno in batch] == dynos
+    assert waves(made, {}) == ()
+
+
+def test_no_batch_of_a_rollout_is_in_two_waves() -> None:
+    values = {"web.2": "north", "web.4": "north", "web.1": "south", "web.3": "south", "web.5": "south"}
+    dynos = sorted(values)
+    made = batches(dynos, Rollout(by="row", max_parallel=2, canary=1), values)
+    assert made == (("web.2",), ("web.4",), ("web.1", "web.3"), ("web.5",))
+    assert waves(made, values) == (("north", 2), ("south", 2))
+    assert batches(dynos, Rollout(by="row", canary=3), values)[0] == ("web.2", "web.4"), "canaries are of one wave"

@@ -335,6 +335,16 @@ A candidate must become healthy on grid-1 before any dyno is changed.
     assert len(text.splitlines()) <= 15
 
 
+def test_the_waves_of_a_rollout_are_named_in_every_view() -> None:
+    plan = replace(released(), waves=(("r1", 5), ("r\x1b2", 3)))
+    line = "The dynos restart in waves: r1 (5 batches), r\\x1b2 (3 batches)."
+    assert line in plan_screen.render(plan, BRIEFS, Style(False))
+    assert line.replace("\\", "\\\\") in plan_markdown.render(plan, HEADLINES)
+    document = json.loads(json.dumps(plan_json.document(plan, {"connections": 3, "execs": 6})))
+    assert Draft202012Validator(schemas.load("plan.schema.json")).is_valid(document)
+    assert plan_document.plan(document).waves == plan.waves
+
+
 def test_what_was_changed_by_hand_is_never_folded_away() -> None:
     plan = released()
     unit: Attributes = {"unit": {"Unit.Requires": "it", "Service.MemoryMax": "536870912"}}

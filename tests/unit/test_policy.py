@@ -13,7 +13,7 @@ from infra.fleet.exposure import _ANSWER
 from infra.manifest.model import App, Checks, DynoType, Manifest, Rollout, Server
 from infra.model.formation import Formation
 from infra.model.resource import Action, Change, Effect, Resource
-from infra.plan.build import batches
+from infra.plan.batches import batches
 from infra.plan.plan import Plan
 from infra.plan.policy import check
 
@@ -29,7 +29,7 @@ def manifest(**checks: Any) -> Manifest:
 
 
 def plan(parallel: int | str = 1, homes: dict[str, str] = HOMES) -> Plan:
-    moving = batches([dyno for dyno in homes if dyno.startswith("web")], Rollout(max_parallel=parallel))
+    moving = batches([dyno for dyno in homes if dyno.startswith("web")], Rollout(max_parallel=parallel), {})
     return Plan("shop", (), Formation((), homes, homes), moving, {}, (), (), (), "f" * 64)
 
 
