@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from infra.model import landlock
 from infra.model.provider import Fragment
 from infra.model.resource import Command
-from infra.model.sandbox import BUILD, SINCE
+from infra.model.sandbox import BUILD, SINCE, unset
 
 # The server's locale, aliases and PATH must not change what our scripts read or print.
 PRELUDE = """\
@@ -141,7 +141,9 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
     words_ = [command.replace("$", "$$") for command in commands]
     launched = [word.replace("$", "$$") for word in landlock.inline(())]
-    text = _BUILD.replace("SETTINGS\n", _settings(BUILD)).replace("LAUNCHED", shlex.join(launched))
+    text = _BUILD.replace("SETTINGS\n", _settings({**BUILD, "UnsetEnvironment": unset(environment)})).replace(
+        "LAUNCHED", shlex.join(launched)
+    )
     text = text.replace("VARIABLES", words).replace("COMMANDS", shlex.join(words_))
     # One compound command, so that the shell has read all of it before the tar follows on stdin.
     variables = {"seconds": str(seconds), "ready": ready}
