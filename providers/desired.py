@@ -118,6 +118,7 @@ def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit
             kind: launch_file.digest(text) for kind, text in (release.files if dyno.port else release.every).items()
         },
         writable=stack.writable,
+        config_vars=frozenset(release.environments["web"]),
         credentials=tuple(sorted(release.credentials)),
         volumes={
             declared.name: declared.path for declared in stack.volumes if not declared.types or type_ in declared.types

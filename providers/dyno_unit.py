@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.manifest.model import DynoType
 from infra.model import naming, paths
 from infra.model.resource import Attributes
-from infra.model.sandbox import SANDBOX, joined, network
+from infra.model.sandbox import SANDBOX, joined, network, unset
 from infra.model.sandbox import temporary as temporary_file_systems
 from infra.model.volume import volume_path
 from providers import credentials, health, ini, tmp, volume
@@ -56,6 +56,8 @@ class DynoUnit:
     port: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
     writable: tuple[str, ...] = ()
+    config_vars: Collection[str] = ()
+    """The names of its config vars."""
     credentials: tuple[str, ...] = ()
     """The names of its credential files."""
     volumes: Mapping[str, str] = field(default_factory=dict)
@@ -162,6 +164,7 @@ def inside(dyno: DynoUnit, name: str, variables: Mapping[str, str], env_file: st
         "Service.WorkingDirectory": paths.APP_DIRECTORY,
         "Service.Environment": "\n".join(ini.environment(name, environment[name]) for name in sorted(environment)),
         "Service.EnvironmentFile": env_file,
+        "Service.UnsetEnvironment": unset({*environment, *dyno.config_vars}),
         # An app server lets its workers finish their requests; a command of the manifest may have children of any kind.
         "Service.KillMode": "mixed" if dyno.port else "control-group",
         "Service.KillSignal": dyno.stop_signal,

@@ -127,6 +127,8 @@ class Runs:
             # nothing is left to return the status of the command, which is 137 as on cgroup v1.
             "OOMPolicy": "continue",
         }
+        if unset := values.get("UnsetEnvironment", ""):
+            values["UnsetEnvironment"] = " ".join(word for word in unset.split() if word not in request.variables)
         # The file systems of its volumes and of its /tmp, which is not that of the dyno.
         mounts = settings.get("Unit.RequiresMountsFor", "").split()
         size, before = answer.digits(settings.get(f"Unit.{naming.TMP}", "")), paths.temporary(app, base.dyno)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import unicodedata
 
@@ -91,3 +92,13 @@ def _check_encoded(label: str) -> None:
         same = False
     if not same or _forbidden(decoded) is not None:
         raise InvalidHost(f"{label} is not valid punycode")
+
+
+def link_local(address: str) -> bool:
+    """Whether an address is a link-local one of IPv6, which means nothing without an interface: neither systemd 252 nor
+    nginx takes one that has it."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return address.isprintable() and found.version == 6 and (found.is_link_local or found.scope_id is not None)

@@ -9,16 +9,17 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest.document import Document
-from infra.manifest.host_names import InvalidHost, ascii_form
+from infra.manifest.host_names import InvalidHost, ascii_form, link_local
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every error in ``router``, and in servers without dynos."""
+    """Every error in ``router``, in servers without dynos, and in the addresses of dynos."""
     servers = [server for server in _list(data.get("servers")) if isinstance(server, dict)]
     if servers and all(server.get("dynos", True) is False for server in servers):
         yield document.diagnostic(
             ("servers", 0, "dynos"), "no server can run dynos", hint="remove dynos: false from at least one server"
         )
+    yield from _link_local(document, servers)
     router = data.get("router")
     if not isinstance(router, dict):
         return
@@ -75,6 +76,17 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
             yield document.diagnostic(path, f"duplicate server {name}", hint="remove the duplicate")
 
 
+def _link_local(document: Document, servers: list[dict[str, Any]]) -> Iterator[Diagnostic]:
+    for index, server in enumerate(servers):
+        key = "listen" if "listen" in server else "host"
+        if server.get("dynos", True) is not False and link_local(str(server.get(key))):
+            yield document.diagnostic(
+                ("servers", index, key),
+                f"dynos cannot listen on {server[key]}, a link-local address",
+                expected="another address of the server" if key == "listen" else "listen with another of its addresses",
+            )
+
+
 def _reachable(document: Document, router: Mapping[str, Any], servers: list[dict[str, Any]]) -> Iterator[Diagnostic]:
     routers = {str(name) for name in _list(router.get("servers"))}
     for index, server in enumerate(servers):
@@ -83,14 +95,11 @@ def _reachable(document: Document, router: Mapping[str, Any], servers: list[dict
         except (KeyError, ValueError):
             continue
         elsewhere = routers - {str(server.get("name"))}
-        zone = isinstance(listen, ipaddress.IPv6Address) and listen.scope_id is not None
-        if server.get("dynos", True) is False or not (
-            zone or listen.is_unspecified or (listen.is_loopback and elsewhere)
-        ):
+        if server.get("dynos", True) is False or not (listen.is_unspecified or (listen.is_loopback and elsewhere)):
             continue
         yield document.diagnostic(
             ("servers", index, "listen"),
-            f"the router cannot reach dynos on {listen}" + ("" if zone else f" from {min(elsewhere or routers)}"),
+            f"the router cannot reach dynos on {listen} from {min(elsewhere or routers)}",
             expected="an address that the routers can reach, or no listen",
         )
 

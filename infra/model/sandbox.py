@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import IPv6Network
 
 from infra.manifest.model import Network
@@ -154,6 +154,19 @@ ROUTER: dict[str, str] = {
     "BindReadOnlyPaths": f"{SANDBOX['BindReadOnlyPaths']} -{_RUN_SYSTEMD}/journal -{_RUN_SYSTEMD}/notify",
 }
 """For a router: it listens on ports below 1024."""
+
+LOCALE = (
+    *("LC_ALL", "LANGUAGE", "LC_CTYPE", "LC_NUMERIC", "LC_TIME", "LC_COLLATE", "LC_MONETARY", "LC_MESSAGES"),
+    *("LC_PAPER", "LC_NAME", "LC_ADDRESS", "LC_TELEPHONE", "LC_MEASUREMENT", "LC_IDENTIFICATION"),
+)
+"""Variables that systemd passes to every service if the server has a locale (locale.conf(5)); only ``LANG`` is set for
+all dynos."""
+
+
+def unset(environment: Collection[str]) -> str:
+    """The value of ``UnsetEnvironment=`` that leaves the server's locale out of a process with ``environment``."""
+    return " ".join(name for name in LOCALE if name not in environment)
+
 
 SINCE: dict[str, int] = {"PrivateIPC": 248, "SocketBindDeny": 250, "SocketBindAllow": 250}
 """Settings that versions of systemd from 247 on do not all know. A unit file may have them; ``systemd-run`` fails."""

@@ -213,7 +213,12 @@ printf 'entries\\n'
 [ -z "$since" ] || [ $# -eq 0 ] || set -- --since="$since" "$@"
 found() { show "$@" 2>&1; printf 'end %d\\n' $?; }
 # A router logs the requests to all apps, and its own messages. What is left of them is selected when it is read.
-own() { sed '/"_SYSTEMD_UNIT":"'"$router"'"/{/app='"$app"' /!d;}'; }
+own() {
+  sed '/"_SYSTEMD_UNIT":"'"$router"'"/{
+    /"MESSAGE":"app='"$app"' /b
+    /\\\\"user_id\\\\":\\\\"app='"$app"' /!d
+  }'
+}
 some() { head -n "$last"; echo 'end 0'; }
 if [ $# -eq 0 ] || [ "$last" = 0 ]; then echo 'end 0'
 elif [ -z "$router" ]; then found $reverse -n "$last" "$@"

@@ -84,12 +84,14 @@ def _of_caddy(message: str) -> Mapping[str, str] | None:
 
 
 def _unescaped(text: str) -> str:
-    """nginx writes a byte as ``\\xNN``, HAProxy escapes as JSON does."""
+    """nginx writes a byte as ``\\xNN``, HAProxy as ``\\u00NN``; else both escape as JSON does."""
 
     def plain(match: re.Match[str]) -> str:
         if match[1]:
             return bytes.fromhex(match[1].replace("\\x", "")).decode(errors="surrogateescape")
-        return chr(int(match[2], 16)) if match[2] else match[3]
+        if match[2]:
+            return bytes([int(match[2], 16) & 255]).decode(errors="surrogateescape")
+        return match[3]
 
     return _ESCAPE.sub(plain, text)
 

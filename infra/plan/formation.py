@@ -9,6 +9,7 @@ from types import MappingProxyType
 from infra.errors import Diagnostic
 from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.identity import identify
+from infra.manifest.host_names import link_local
 from infra.manifest.model import Manifest, Volume
 from infra.model import naming, routing
 from infra.model.formation import CORE, Formation
@@ -289,5 +290,13 @@ def _ports(
                     continue
         taken[home].add(port)
         listen = addresses.get(home) or found[home].own_address(meta)
+        if link_local(listen):
+            errors.append(
+                Diagnostic(
+                    f"{wanted_dyno.name} cannot listen on {listen}, a link-local address by which {home} was reached",
+                    path="servers",
+                    expected=f"listen of {home} with another of its addresses",
+                )
+            )
         dynos.append(Dyno(wanted_dyno.name, home, listen, port, mounts=found[home].mounts))
     return dynos

@@ -120,6 +120,22 @@ def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: s
     return connection
 
 
+def _one_more(text: str) -> str:
+    """What to do about a server that has no algorithm of some kind in common with paramiko."""
+    import paramiko
+
+    offered = {
+        "kex": ("KexAlgorithms", "preferred_kex"),
+        "cipher": ("Ciphers", "preferred_ciphers"),
+        "mac": ("MACs", "preferred_macs"),
+    }
+    for word, (setting, name) in offered.items():
+        if word in text:
+            known = [each for each in getattr(paramiko.Transport, f"_{name}") if "cbc" not in each]
+            return f"allow one of these in {setting} of sshd_config on the server: {', '.join(known[:4])}"
+    return "allow one more algorithm in sshd_config of the server, or in HostKeyAlgorithms of ssh_config"
+
+
 def _policy(keys: HostKeys) -> Any:
     import paramiko
 
@@ -188,7 +204,7 @@ def _translated(
             raise Unreachable(f"{failure}: {text}", hint) from None
         hint = "check sshd on the server: journalctl -u ssh"
         if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
-            hint = "allow one more algorithm in sshd_config of the server, or in HostKeyAlgorithms of ssh_config"
+            hint = _one_more(text)
         raise Unreachable(f"{failure}: SSH failed: {text}", hint) from None
 
 

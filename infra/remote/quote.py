@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from infra.model import landlock
 from infra.model.provider import Fragment
 from infra.model.resource import Command
-from infra.model.sandbox import BUILD, SINCE
+from infra.model.sandbox import BUILD, SINCE, unset
 
 # The server's locale, aliases and PATH must not change what our scripts read or print.
 PRELUDE = """\
@@ -21,9 +21,10 @@ unset LANGUAGE CDPATH ENV BASH_ENV GREP_OPTIONS POSIXLY_CORRECT SYSTEMD_PAGER SY
 umask 077
 """
 
-# Must parse in any login shell: plain words and one single-quoted constant. A path, as ``sh`` may be an alias.
+# Must parse in any login shell: plain words and one single-quoted constant. A path, as ``sh`` may be an alias. Where a
+# login sets PATH, these programs may be missing from it.
 ENTRY = (
-    '/bin/sh -c \'if [ "$(id -u)" -eq 0 ]; then exec sh -s -- "$SSH_CONNECTION"; '
+    '/bin/sh -c \'PATH="$PATH:/usr/bin:/bin"; if [ "$(id -u)" -eq 0 ]; then exec sh -s -- "$SSH_CONNECTION"; '
     'else exec sudo -n -- sh -s -- "$SSH_CONNECTION"; fi\''
 )
 
@@ -31,7 +32,10 @@ SPARE = b"\n" * 4
 """Empty lines before each script, for a start file of the login shell that waits for Return."""
 
 # The same for a script already on the server, so that stdin is left to the program. ``NAME`` is a one-off unit's name.
-PROGRAM = '/bin/sh -c \'if [ "$(id -u)" -eq 0 ]; then exec sh "$1"; else exec sudo -n -- sh "$1"; fi\' sh /run/NAME.sh'
+PROGRAM = (
+    '/bin/sh -c \'PATH="$PATH:/usr/bin:/bin"; if [ "$(id -u)" -eq 0 ]; then exec sh "$1"; '
+    'else exec sudo -n -- sh "$1"; fi\' sh /run/NAME.sh'
+)
 
 _ONE_OFF = re.compile(r"^dynoctl-run-[a-z0-9-]+\.[0-9]+$")
 
@@ -141,7 +145,9 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
     words_ = [command.replace("$", "$$") for command in commands]
     launched = [word.replace("$", "$$") for word in landlock.inline(())]
-    text = _BUILD.replace("SETTINGS\n", _settings(BUILD)).replace("LAUNCHED", shlex.join(launched))
+    text = _BUILD.replace("SETTINGS\n", _settings({**BUILD, "UnsetEnvironment": unset(environment)})).replace(
+        "LAUNCHED", shlex.join(launched)
+    )
     text = text.replace("VARIABLES", words).replace("COMMANDS", shlex.join(words_))
     # One compound command, so that the shell has read all of it before the tar follows on stdin.
     variables = {"seconds": str(seconds), "ready": ready}

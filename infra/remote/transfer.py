@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from infra.errors import DynoctlError, Unreachable
 from infra.model.shell import RemoteBuild
 from infra.remote import limits
-from infra.remote.channel import PIECE, SILENCE, broken, close, exit_status, read_to
+from infra.remote.channel import PIECE, SILENCE, broken, close, exit_status, read_to, within
 from infra.remote.quote import PRELUDE, assign, building
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SLOWEST = 4 << 20
 """Bytes in a second that the slowest disk writes and checks."""
+
+SLOWEST_LINE = 16 << 10
+"""Bytes in a second, on average, below which a connection counts as lost."""
 
 TAIL = 5
 """Seconds to wait for the rest of a command's output after its exit status."""
@@ -43,10 +46,12 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
         if _after(channel, ready) is None:
             raise DynoctlError(f"{session.name}: cannot write {path}: {_tail(channel) or _SILENT}")
         try:
-            with local.open("rb") as file:
+            with local.open("rb") as file, within(channel, SILENCE + size / SLOWEST_LINE):
                 while piece := file.read(PIECE):
                     channel.sendall(piece)
             channel.shutdown_write()
+        except TimeoutError:
+            raise
         except OSError:
             # If only the channel is closed, the other end failed (a full disk) and says why.
             if not channel.closed or not channel.get_transport().is_active():
@@ -67,7 +72,8 @@ def upload(session: Session, local: Path, path: str, sha256: str) -> None:
 
 
 def download(session: Session, path: str, local: Path, largest: int) -> None:
-    """Fetch a file whole and check its sha256. Raises DynoctlError, also if it has more than ``largest`` bytes."""
+    """Fetch a file whole and check its sha256. Raises DynoctlError, also if it has more than ``largest`` bytes or comes
+    slower than ``SLOWEST_LINE``."""
     channel = session.channel(f"the download of {path}", largest)
     digest = hashlib.sha256()
     ready = secrets.token_hex(12)
@@ -79,11 +85,15 @@ def download(session: Session, path: str, local: Path, largest: int) -> None:
             head += piece
         head, early = head[:65], head[65:]
         digest.update(early)
+        began = time.monotonic()
         with local.open("wb") as file:
             file.write(early)
             while piece := channel.recv(PIECE):
                 digest.update(piece)
                 file.write(piece)
+                took = time.monotonic() - began
+                if took > SILENCE + file.tell() / SLOWEST_LINE:
+                    raise TimeoutError(f"only {file.tell() >> 10} KiB of {path} came in {took:.0f} s")
         said = _tail(channel)
     except broken() as error:
         raise session.lost(error) from None

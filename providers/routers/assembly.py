@@ -204,6 +204,14 @@ was=$(systemctl is-active "$service")
 cmp -s unit "$unit" || fresh=yes
 [ -z "$fresh" ] || [ ! -e "$unit" ] || cp -p "$unit" "$root/unit.old"
 point "${new##*/}" || fail "cannot replace $root/live"
+# Another program is ended before systemd reads the new unit, whose signals mean something else to it. With SIGTERM none
+# waits for the requests under way while no program accepts new ones.
+end_other() {
+  [ "$(grep '^ExecStart=' "$1")" != "$(grep '^ExecStart=' "$2")" ] || return 0
+  systemctl stop --no-block "$service"
+  systemctl kill -s TERM "$service" 2>/dev/null
+  systemctl stop "$service"
+}
 begin() {
   if [ "$was" = active ] && [ -z "$fresh" ]; then
     systemctl is-enabled -q "$service" 2>/dev/null || systemctl enable -q "$service" || return
@@ -211,6 +219,7 @@ begin() {
     systemctl reload "$service" && settled && renewed "$before" && left "$before"
     return
   fi
+  [ ! -e "$unit" ] || end_other unit "$unit" || return
   install -m 0644 unit "$unit.new" && sync "$unit.new" && mv -f "$unit.new" "$unit" && sync "${unit%/*}" || return
   systemctl --no-reload enable -q "$service"
   systemctl daemon-reload || return
@@ -225,7 +234,7 @@ said="$said
 $(journalctl -q --no-pager -o cat -n 10 -u "$service" 2>/dev/null)"
 restore() {
   point "$old" || return
-  [ ! -e "$root/unit.old" ] || mv -f "$root/unit.old" "$unit" || return
+  [ ! -e "$root/unit.old" ] || { end_other "$root/unit.old" "$unit" && mv -f "$root/unit.old" "$unit"; } || return
   systemctl daemon-reload && systemctl reload-or-restart "$service" && settled
 }
 failed="$kind could not load the configuration"

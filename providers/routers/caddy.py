@@ -93,7 +93,9 @@ def _sites(site: Site, body: str) -> str:
         return f"{names('http', site.http)} {{\n{body}}}\n"
     own = f"{{$DYNOCTL_ROUTER}}/apps/{site.app}/tls"
     tls = f"  tls {site.acme}\n" if site.acme else f"  tls {own}.crt {own}.key\n"
-    to = f"{_log(site)}  redir https://{{host}}{site.secure()}{{uri}} 308\n"
+    # {host} has no brackets around an IPv6 address.
+    name = "  map {http.request.hostport} {dynoctl_name} {\n    ~^(.*?)(?::[0-9]*)?$ ${1}\n  }\n"
+    to = f"{_log(site)}{name}  redir https://{{dynoctl_name}}{site.secure()}{{uri}} 308\n"
     return f"{names('http', site.http)} {{\n{to}}}\n{names('https', site.https)} {{\n{tls}{body}}}\n"
 
 

@@ -47,26 +47,28 @@ backend dynoctl.nowhere
 
 """
 
-# A path or host as in JSON has at most six times its length.
+NAME = "req.fhdr(host),regsub(:[0-9]*$,)"
+"""The Host header without its port. An IPv6 address in it has colons, too."""
+
+# A path or host as in JSON has at most six times its length. Without an encoding, every byte is kept: an HTTP/2 client
+# may send any.
 _LOG = f"""\
   log {JOURNAL} len 16384 format local local0 info
   log-tag {ACCESS_LOG}
-  log-format 'app=%[var(txn.dynoctl_app)] method=%{{+Q}}HM path="%[var(txn.dynoctl_path),json(utf8s)]"\
- host="%[var(txn.dynoctl_host),json(utf8s)]" fwd=%{{+Q}}[var(txn.dynoctl_fwd)] dyno=%{{+Q}}s connect="%Tc"\
+  log-format 'app=%[var(txn.dynoctl_app)] method=%{{+Q}}HM path="%[var(txn.dynoctl_path),json]"\
+ host="%[var(txn.dynoctl_host),json]" fwd=%{{+Q}}[var(txn.dynoctl_fwd)] dyno=%{{+Q}}s connect="%Tc"\
  service="%Ta" status="%ST" bytes="%B" protocol="%[ssl_fc,iif(https,http)]"'
   http-request set-var(txn.dynoctl_path) pathq,bytes(0,{LOGGED})
-  http-request set-var(txn.dynoctl_host) req.fhdr(host),field(1,:),lower,bytes(0,255)
+  http-request set-var(txn.dynoctl_host) {NAME},lower,bytes(0,255)
 """
 
 # The certificate is chosen by the hosts in the manifest, not by the names in the certificate. The app without hosts
 # comes first, as the first certificate is served for all other names. req.hdr would take a host with a comma for two.
-_FRONTENDS = (
-    f"""\
+_FRONTENDS = f"""\
 logging() {{ cat <<'END'
 {_LOG}END
 }}
-"""
-    + """\
+""" + """\
 for file in apps/*/tls.crt; do
   [ ! -e "$file" ] || cat "$file" "${file%.crt}.key" > "${file%.crt}.pem"
 done
@@ -92,7 +94,7 @@ cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
   ! grep -qs . /proc/net/if_inet6 || printf '  bind :::%s v6only%s\\n' "$wanted" "$1"
   logging
   printf '  http-request deny status 400 if { req.fhdr(host) -m reg [^][A-Za-z0-9.:_~-] }\\n'
-  other=dynoctl.nowhere wildcards= name='req.fhdr(host),field(1,:),lower,regsub([.]$,)'
+  other=dynoctl.nowhere wildcards= name='NAME,lower,regsub([.]$,)'
   while read -r port mode host app; do
     [ "$port" = "$wanted" ] || continue
     to=dynoctl-$app
@@ -111,14 +113,13 @@ cut -d' ' -f1 frontends | sort -un | while read -r wanted; do
   printf '  default_backend %s\\n\\n' "$other"
 done
 sites
-"""
-)
+""".replace("NAME", NAME)
 
 
 def _redirect(site: Site) -> str:
     if not site.https:
         return ""
-    to = f"https://%[req.fhdr(host),field(1,:)]{site.secure()}%[pathq]"
+    to = f"https://%[{NAME}]{site.secure()}%[pathq]"
     return "\n".join(
         [
             f"backend dynoctl.redirect.{site.app}",

@@ -23,7 +23,7 @@ SHELLS = {
 
 NOISE = {
     "sh": "echo noise; read answer\n",
-    "bash": "echo noise; alias sh=false; export IFS=x LC_ALL=tr_TR.UTF-8 POSIXLY_CORRECT=1; read answer\n",
+    "bash": "echo noise; alias sh=false; export IFS=x PATH=/nonexistent LC_ALL=tr_TR.UTF-8 POSIXLY_CORRECT=1; read answer\n",
     "csh": "echo noise\nalias sh false\nsetenv LC_ALL tr_TR.UTF-8\nset answer = $<\n",
     "zsh": "echo noise; setopt NO_NOMATCH; export LC_ALL=tr_TR.UTF-8; read answer\n",
     "fish": "echo noise; set -x LC_ALL tr_TR.UTF-8; read answer\n",

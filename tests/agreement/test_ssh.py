@@ -250,6 +250,23 @@ def test_errors_name_what_failed(config: str, said: str, yard: Yard) -> None:
     assert said in outcome.said
 
 
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        ("KexAlgorithms sntrup761x25519-sha512@openssh.com", "one of these in KexAlgorithms of sshd_config"),
+        ("Ciphers chacha20-poly1305@openssh.com", "one of these in Ciphers of sshd_config on the server: aes128-ctr"),
+        (
+            "Ciphers aes128-ctr\nMACs umac-64@openssh.com",
+            "one of these in MACs of sshd_config on the server: hmac-sha2",
+        ),
+    ],
+)
+def test_a_server_without_a_common_algorithm_comes_with_its_cure(line: str, cure: str, yard: Yard) -> None:
+    with server(yard, "narrow", ("host_ed",), line):
+        case = no(f"narrow {line.split()[-1][:4]}", MAIN.replace("port_main", "port_narrow"))
+        assert cure in dynoctl(yard, case, written(yard, case)).said
+
+
 @pytest.mark.parametrize("lines", ["StrictHostKeyChecking no", "StrictHostKeyChecking accept-new"])
 def test_no_setting_makes_an_unknown_host_trusted(lines: str, yard: Yard) -> None:
     case = no(f"unknown with {lines}", f"{MAIN}  {lines}\n", "")

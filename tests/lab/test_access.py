@@ -150,7 +150,7 @@ def test_a_hostile_locale_and_a_noisy_login_change_nothing(app: Project, fleet: 
     app.apply()
     noise = (
         'echo "Welcome to grid-2"; alias ls=false; export LC_ALL=tr_TR.UTF-8 LANGUAGE=de POSIXLY_CORRECT=1; '
-        "export PATH=/nonexistent:/usr/bin:/bin IFS=x"
+        "export PATH=/nonexistent IFS=x"
     )
     do = (
         f"cp /root/.bashrc /root/.bashrc.kept; echo '{noise}' > /root/.bashrc; "

@@ -214,7 +214,7 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[::-1])
 def test_where_a_request_comes_from(shop: Project, fleet: Any, kind: str) -> None:
     """No word of a client on that reaches an app; that of a trusted proxy does."""
     address = fleet.address("grid-1")
@@ -223,6 +223,8 @@ def test_where_a_request_comes_from(shop: Project, fleet: Any, kind: str) -> Non
     shop.manifest["router"]["kind"] = kind
     shop.manifest["router"].pop("trusted_proxies", None)
     shop.apply()
+    journal = fleet.exec("grid-1", "journalctl", "-q", "--no-pager", "-u", "dynoctl-router", "-o", "cat").stdout
+    assert "(haproxy) with signal SIGKILL" not in journal, "before another program it ends at once"
     said = asked(address, "/headers", **LIES)
     assert "6.6.6.6" not in said
     assert f'"HTTP_X_FORWARDED_FOR"=>"{me}"' in said and '"HTTP_X_FORWARDED_PROTO"=>"http"' in said

@@ -21,6 +21,7 @@ STRANGE: dict[str, tuple[str, str]] = {
         "rm /tmp; mkdir -m 1777 /tmp; mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /tmp; rm -rf /var/real-tmp",
     ),
     "/home is a link": link("/home"),
+    "/var/lib is a link": link("/var/lib"),
     "no /run/lock": (
         "umount -l /run/lock || :; rmdir /run/lock",
         "mkdir -m 1777 /run/lock; mount -t tmpfs -o mode=1777,size=5m tmpfs /run/lock",
@@ -31,8 +32,8 @@ STRANGE: dict[str, tuple[str, str]] = {
         "rm /etc/localtime; mv /root/zone /etc/localtime",
     ),
     "systemd in Turkish": (
-        "systemctl set-environment LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 LANGUAGE=tr",
-        "systemctl unset-environment LANG LC_ALL LANGUAGE",
+        "systemctl set-environment LANG=tr_TR.UTF-8 LC_ALL=tr_TR.UTF-8 LANGUAGE=tr LC_TIME=tr_TR.UTF-8",
+        "systemctl unset-environment LANG LC_ALL LANGUAGE LC_TIME",
     ),
     "a login that prints and reads": (
         "cp /root/.bashrc /root/bashrc.kept; printf 'echo hello\\nread answer\\n' > /root/.bashrc",
@@ -52,6 +53,7 @@ def strange(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
     """An app with a router on a server that has all strange set-ups."""
     app = project(tmp_path_factory.mktemp("strange"), fleet, "strange-app")
     app.manifest["router"] = {"kind": "nginx", "servers": [SERVER], "listen": 8088}
+    app.manifest["env"] = {"LC_TIME": "de_DE.UTF-8"}
     with ExitStack() as stack:
         for do, undo in STRANGE.values():
             stack.enter_context(changed(fleet, SERVER, do, undo))
@@ -67,6 +69,8 @@ def test_an_app_runs_on_a_strange_server(strange: Project, fleet: Any) -> None:
     row = strange.ps()["web.1"]
     assert row["state"] == "up"
     assert get(fleet.address(SERVER), 8088)
+    locale = {name: strange.get(row, f"/env?of={name}") for name in ("LANG", "LC_ALL", "LANGUAGE", "LC_TIME")}
+    assert locale == {"LANG": "C.UTF-8", "LC_ALL": "(unset)", "LANGUAGE": "(unset)", "LC_TIME": "de_DE.UTF-8"}
     mounts = fleet.exec(SERVER, "systemctl", "list-units", "--plain", "--no-legend", "-t", "mount").stdout
     assert "var-real\\x2dsrv-dyno-strange\\x2dapp-" in mounts
 

@@ -259,3 +259,13 @@ def test_a_port_that_a_router_leads_to_for_another_app_is_taken() -> None:
     found = {"s1": replace(facts("s1", {}), routes=(route, replace(route, app="shop")))}
     (dyno,) = [dyno for dyno in form(manifest(1, 1), found, ()).dynos if dyno.port]
     assert dyno.port == 5001
+
+
+@pytest.mark.parametrize(("address", "refused"), [("fe80::1%eth0", True), ("fe80::1", True), ("fd00::1", False)])
+def test_no_dyno_listens_on_a_link_local_address(address: str, refused: bool) -> None:
+    """Neither systemd nor nginx takes one with its interface. A name in ssh_config may lead to one."""
+    seen = {"s1": replace(facts("s1", {}), address=address)}
+    errors = form(manifest(1, 1), seen, ()).errors
+    assert [error.summary for error in errors] == refused * [
+        f"web.1 cannot listen on {address}, a link-local address by which s1 was reached"
+    ]

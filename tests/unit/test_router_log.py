@@ -79,7 +79,8 @@ def changed(message: str, name: str, value: str) -> str:
         ("path", "/a b status=200", 'path="/a%20b%20status=200"'),
         ("path", "/\\xC3\\xA9", 'path="/%C3%A9"'),
         ("path", "/\\xE4\\xC3", 'path="/%E4%C3"'),
-        ("path", "/\\ud83d", 'path="/%EF%BF%BD"'),
+        ("path", "\\/\\u00c3\\u00a9\\u00ff", 'path="/%C3%A9%FF"'),
+        ("path", "\\/" + "\\u00c3\\u00a9" * (LONGEST // 2 - 1) + "\\u00c3", f'{"%C3%A9" * (LONGEST // 2 - 1)}%C3..."'),
         ("path", "/" + "\\xC3\\xA9" * LONGEST, f'path="/{"%C3%A9" * (LONGEST // 2 - 1)}%C3..."'),
         ("path", "/é", 'path="/%C3%A9"'),
         ("path", "/" + "u" * (LONGEST + 5), f'path="/{"u" * (LONGEST - 1)}..."'),
@@ -179,7 +180,7 @@ exit 3
     ("wanted", "last", "entries"),
     [
         (Wanted(), 2, ["first", "app=shop a", "end 0"]),
-        (Wanted(types=("router",)), None, ["first", "app=shop a", "app=shop b", "end 3"]),
+        (Wanted(types=("router",)), None, ["first", "app=shop a", '{"user_id":"app=shop b"}', "end 3"]),
         (Wanted(types=("web",)), 5, None),
         (Wanted(dynos=("web.1",)), None, None),
     ],
@@ -191,7 +192,12 @@ def test_the_last_lines_are_counted_without_those_of_other_apps(
     rows = [entry(MESSAGE=f"app=other {number}") for number in range(50)]
     rows.insert(0, entry(MESSAGE="first", _SYSTEMD_UNIT="dyno-shop-web-1.service"))
     rows.insert(20, entry(MESSAGE="app=shop a"))
-    rows.append(entry(MESSAGE="app=shop b"))
+    rows.append(entry(MESSAGE=json.dumps({"user_id": "app=shop b"}, separators=(",", ":"))))
+    # Neither a request to another app nor an error may look like one to this app.
+    rows.insert(10, entry(MESSAGE='[error] connect() failed, request: "GET /?app=shop HTTP/1.1"'))
+    rows.insert(10, entry(MESSAGE='app=other method="GET" path="/?a=\\x22app=shop b"'))
+    forged = {"uri": '/?"user_id":"app=shop b', "user_id": "app=other b"}
+    rows.insert(10, entry(MESSAGE=json.dumps(forged, separators=(",", ":"))))
     text = b"\n".join(rows).replace(b": ", b":").replace(b", ", b",") + b"\n"
     (tmp_path / "entries").write_bytes(text)
     (tmp_path / "journalctl").write_text(JOURNALCTL)

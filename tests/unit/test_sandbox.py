@@ -73,6 +73,18 @@ def one_off_dyno(systemd: str, *words: str) -> tuple[list[str], str]:
     return list(run.Runs().argv("shop", base, request)), run.Runs().environment(request)
 
 
+def test_the_locale_of_the_server_reaches_nothing_of_an_app() -> None:
+    """Only what the app sets counts: in a dyno, in a one-off dyno, and in a build."""
+    unit = dyno_unit.service(replace(DYNO, config_vars=("LC_ALL", "A")))
+    left_out = unit["Service.UnsetEnvironment"].split()
+    assert left_out == [name for name in sandbox.LOCALE if name != "LC_ALL"]
+    base = Base("web.1", "cafe" * 16, True, {"unit": ini.render(unit), "systemd": "252"})
+    argv = run.Runs().argv("shop", base, RunRequest(("true",), "pipe", {"LC_TIME": "C"}))
+    assert f"UnsetEnvironment={' '.join(name for name in left_out if name != 'LC_TIME')}" in argv
+    script = quote.building(("true",), {"LANGUAGE": "de"}, "", 10, "ready")
+    assert f"UnsetEnvironment={' '.join(name for name in sandbox.LOCALE if name != 'LANGUAGE')}" in script
+
+
 def test_a_one_off_dyno_is_given_its_words_in_its_env_file() -> None:
     argv, environment = one_off_dyno("252", "psql", "-c", "password", "")
     assert not any("password" in word or "psql" in word for word in argv)

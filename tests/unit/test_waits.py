@@ -172,6 +172,29 @@ def test_a_server_that_does_not_let_an_upload_begin(serve: Any, tmp_path: Path) 
     assert "timed out" in quick(lambda: serve(talk).upload(local, "/x", digest))
 
 
+def test_a_download_that_never_ends(serve: Any, tmp_path: Path) -> None:
+    def talk(channel: paramiko.Channel) -> None:
+        says("READY\n", "0" * 64 + "\n")(channel)
+        while True:  # faster than any limit of a single read, and slower than any line
+            time.sleep(0.05)
+            channel.sendall(b"x")
+
+    assert "only 0 KiB of /x came in" in quick(lambda: serve(talk).download("/x", tmp_path / "down"))
+
+
+def test_an_upload_that_is_taken_ever_so_slowly(serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "SLOWEST_LINE", 1 << 30)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(1 << 30)
+
+    def talk(channel: paramiko.Channel) -> None:
+        says("READY\n")(channel)
+        while channel.recv(250_000):  # a window in time for each single write
+            time.sleep(0.05)
+
+    assert "timed out" in quick(lambda: serve(talk).upload(tmp_path / "large", "/x", ""))
+
+
 def test_an_upload_that_goes_on_talking_after_its_status(
     serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
