@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as replace_
 from pathlib import Path
@@ -45,7 +45,9 @@ from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
     from infra.engine.prepared import Prepared
-    from infra.model.events import Listener, Report
+    from infra.model.dyno_status import Row
+    from infra.model.events import Report
+    from infra.plan.plan import Plan
     from infra.views.progress import LiveProgress, PlainProgress
     from infra.views.stream_json import StreamProgress
 
@@ -61,6 +63,9 @@ class ApplyFlags:
 
 
 Begin = Callable[[], tuple[str, str] | None]
+
+MOST_ROWS = 40
+"""Dynos in the report; of more, only those that are not up have a line."""
 
 MAX_PLANS = 5
 """How many times an apply that nobody is asked about may plan before it gives up."""
@@ -201,14 +206,14 @@ def _plan_and_apply(
             report = None
             code = exit_code(ready.plan, detailed=False, skip_unreachable=options.skip_unreachable)
             if not ready.plan.errors and ready.records_outdated():
-                report = _run(ready, lambda _: None, flags, options.quiet)
+                report = _run(ready, None, flags, options.quiet)
                 code = _code(ready, report, options.skip_unreachable)
             elif not ready.plan.errors:
                 remember(ready, ended=True)
             if options.quiet:
                 stream_json.write_report(code, time.monotonic() - began, report)
             elif report is not None and not report.ok:
-                print_report(ready, report, time.monotonic() - began, verb.capitalize())
+                print_report(ready, report, time.monotonic() - began, verb)
             raise typer.Exit(code)
         refuse_held(ready.plan)
         if not flags.auto_approve:
@@ -218,13 +223,15 @@ def _plan_and_apply(
                 raise typer.Exit(ERROR)
             began += time.monotonic() - asked
         ready = replace_(ready, request=replace_(ready.request, edited=begin()))
-        with listener_for(options.quiet) as listener:
+        if not options.quiet and sys.stderr.isatty():
+            typer.echo(err=True)
+        with listener_for(ready.plan, options.quiet, verbose=flags.verbose) as listener:
             report = _run(ready, listener, flags, options.quiet)
         code, seconds = _code(ready, report, options.skip_unreachable), time.monotonic() - began
         if options.quiet:
             stream_json.write_report(code, seconds, report)
         else:
-            print_report(ready, report, seconds, verb.capitalize())
+            print_report(ready, report, seconds, verb)
         raise typer.Exit(code)
 
 
@@ -233,15 +240,23 @@ def _approved(verb: str) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def listener_for(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress:
+def listener_for(plan: Plan, as_json: bool, *, verbose: bool = False) -> StreamProgress | PlainProgress | LiveProgress:
     """What shows the events of an apply: JSON lines, or the progress view that fits stderr."""
+    from infra.engine.groups import group
     from infra.views.progress import progress
     from infra.views.stream_json import StreamProgress
 
-    return StreamProgress() if as_json else progress()
+    if as_json:
+        return StreamProgress()
+    planned: dict[str, set[str]] = {}
+    for one in group(plan):
+        planned.setdefault(one.server, set()).add(one.subject)
+    return progress(planned, verbose=verbose)
 
 
-def _run(ready: Prepared, listener: Listener, flags: ApplyFlags, as_json: bool) -> Report:
+def _run(
+    ready: Prepared, listener: StreamProgress | PlainProgress | LiveProgress | None, flags: ApplyFlags, as_json: bool
+) -> Report:
     from infra.engine.apply import Applier, ApplyOptions
     from infra.slug.commit import commit_of
 
@@ -249,8 +264,8 @@ def _run(ready: Prepared, listener: Listener, flags: ApplyFlags, as_json: bool) 
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     target = None if ready.request.running else ready.stored
     message = flags.message or ("" if target is None else f"rollback to v{target.number}")
-    applier = Applier(ready, listener, ApplyOptions(message, commit, flags.lock_timeout))
-    with interruptible(applier, as_json):
+    applier = Applier(ready, listener or (lambda _: None), ApplyOptions(message, commit, flags.lock_timeout))
+    with interruptible(applier.stop, listener.interrupted if listener else (lambda: None), as_json=as_json):
         report = applier.run()
     remember(ready, ended=report.ok)
     return report
@@ -267,26 +282,43 @@ def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
 
 
 def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
-    """Print the table of dynos and how the apply ended."""
-    from infra.views import dynos, report_text
-    from infra.views.style import Style, wanted
+    """Print the dynos as ``ps`` does, how it ended, and as the last line what runs now."""
+    from infra.views import dynos, formation, outcome, report_text
+    from infra.views.style import Style, duration, wanted
 
     style = Style(wanted(sys.stdout))
-    text = f"\n{report_text.render(report, seconds, verb, style)}"
-    if not ready.destroy:
-        rows, _ = _rows(ready, {failure.server for failure in report.failures if failure.unreachable})
-        text = f"\n{dynos.table(rows, style)}\n{text}"
+    text = report_text.render(report, seconds, verb, style)
+    if ready.destroy:
+        last = outcome.gone(ready.manifest.app.name, ready.plan, report)
+    else:
+        rows, down, lost = _observed(ready, {failure.server for failure in report.failures if failure.unreachable})
+        if rows is not None:
+            table = formation.render(ready.manifest, rows, style, brief=len(rows) > MOST_ROWS)
+            text = "\n".join([table, *dynos.router_lines(down), *(["", text] if text else [])])
+        last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost)
+    ended = style("green", f"{verb.capitalize()} complete in {duration(seconds)}.")
+    last = f"{ended} {last}" if report.ok else style("red", last)
     try:
-        typer.echo(text)
+        typer.echo("\n".join(["", *([text, ""] if text and report.ok else [text] if text else []), last]))
     except OSError as error:  # the servers have changed, so the exit code says how that ended, not how this did
         streams.discard(sys.stdout)
         note(f"error: cannot print the report: {error.strerror}")
 
 
-def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-def]  # the row's type is imported late
+def _observed(ready: Prepared, lost: Collection[str]) -> tuple[list[Row] | None, Mapping[str, str], Collection[str]]:
+    """The dynos, the routers that are down, and the servers that do not answer. No dynos if Ctrl-C is pressed: the
+    report of what was done is still to come."""
     from infra.fleet.inventory import targets
     from infra.fleet.status import list_dynos
+    from infra.model import routing
     from infra.registry import Everything
 
-    known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions.keys() - lost]
-    return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)
+    manifest = ready.manifest
+    known = [target for target in targets(manifest) if target.name in ready.fleet.sessions.keys() - lost]
+    routes: dict[str, tuple[routing.Route, ...]] = {}
+    try:
+        rows, silent = list_dynos(manifest.app.name, Everything.processes, known, ready.fleet.sessions, routes=routes)
+    except KeyboardInterrupt:
+        return None, {}, ()
+    routers = manifest.router.servers if manifest.router and rows else ()
+    return rows, routing.down(manifest.app.name, routers, routes), {*lost, *silent, *ready.plan.unreachable}

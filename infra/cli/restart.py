@@ -55,9 +55,9 @@ def restart(
             if as_json:
                 stream_json.write_report(code, time.monotonic() - began)
             raise typer.Exit(code)
-        with listener_for(as_json) as listener:
+        with listener_for(plan, as_json) as listener:
             restarter = Restarter(ready, listener, lock_timeout=lock_timeout)
-            with interruptible(restarter, as_json):
+            with interruptible(restarter.stop, listener.interrupted, as_json=as_json):
                 report = restarter.run()
         if any(failure.unreachable for failure in report.failures):
             code = UNREACHABLE
@@ -69,7 +69,7 @@ def restart(
         if as_json:
             stream_json.write_report(code, seconds, report)
         else:
-            print_report(ready, report, seconds, "Restart")
+            print_report(ready, report, seconds, "restart")
         raise typer.Exit(code)
     finally:
         ready.fleet.close()

@@ -12,7 +12,7 @@ from infra.views.style import Style, duration, one_line
 
 
 def render(report: Report, seconds: float, verb: str, style: Style) -> str:
-    """The report. ``verb`` is Apply, Rollback, Restart or Destroy."""
+    """The report. ``verb`` is the command."""
     lines: list[str] = []
     if report.release_output:
         lines.append("Output of the release command:")
@@ -44,10 +44,10 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     if report.failures and report.done:
         lines.append("Done:")
         lines += [f"  {SYMBOLS[change.action]} {change.address}" for change in report.done]
-    counts = _counts(report.done)
-    end = style("green", f"{verb} complete:") if report.ok else style("red", f"{verb} incomplete:")
-    lines.append(f"{end} {counts} in {duration(seconds)}.")
     if not report.ok:
+        lines.append(
+            f"{style('red', f'{verb.capitalize()} incomplete:')} {_counts(report.done)} in {duration(seconds)}."
+        )
         lines.append(f"hint: fix the cause and run {verb.lower()} again; it continues from the current state")
     return "\n".join(lines)
 
