@@ -42,14 +42,19 @@ def address(manifest: Manifest, rows: Sequence[Row]) -> str:
     web = [row for row in rows if row.state in WELL and row.port and naming.parse_dyno(row.dyno)[0] == "web"]
     if not web:
         return ""
+    return router_address(manifest) or f"http://{host_port(web[0].listen, web[0].port)}"
+
+
+def router_address(manifest: Manifest) -> str:
+    """The URL under which the routers of the app are reached; "" without any."""
     router = manifest.router
     if router is None:
-        return f"http://{host_port(web[0].listen, web[0].port)}"
+        return ""
     hosts = [host for host in router.hosts if not host.startswith("*")]
     servers = [server.host for server in manifest.servers if server.name in router.servers]
     tls = router.certificate is not None or router.acme is not None
     scheme, port, usual = ("https", router.https, 443) if tls else ("http", router.http, 80)
-    host = [*hosts, *servers, web[0].listen][0]
+    host = [*hosts, *servers][0]
     return f"{scheme}://{host_port(host, port) if port != usual else f'[{host}]' if ':' in host else host}"
 
 

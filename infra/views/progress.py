@@ -6,20 +6,23 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from infra.model.events import Event
 from infra.views.stages import STILL, Stages
-from infra.views.style import Style, one_line, wanted
+from infra.views.style import Style, duration, one_line, wanted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
 HARDER = "Press Ctrl-C again to exit at once; a step that is running may then still finish on its server."
+
+MOMENT = 0.4
+"""Seconds after which it is shown what is waited for."""
 
 BAR = 16
 """The width of the bar of a server."""
@@ -69,8 +72,7 @@ class LiveProgress:
         self._stages = stages
         self._live: Live | None = None
         self._stopping = ""
-        utf = "utf" in (sys.stderr.encoding or "").lower()
-        self._spinner, self._full, self._empty = ("dots", "━", "╌") if utf else ("line", "#", ".")
+        self._spinner, self._full, self._empty = _symbols()
 
     def __enter__(self) -> LiveProgress:
         from rich.live import Live
@@ -119,7 +121,9 @@ class LiveProgress:
         spinner.start_time = 0
         head.add_row(spinner, Text(name, style="bold"), Text(times), Text(self._stopping, style="yellow"))
         summary, rows = self._stages.servers(min(MOST, max(2, self._live.console.height - 6)))
+        # The terminal shows ^C behind the last line, which must not wrap.
         table = Table.grid(padding=(0, 1), expand=True)
+        table.width = self._live.console.width - 3
         for _ in range(3):
             table.add_column(no_wrap=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
@@ -134,9 +138,65 @@ class LiveProgress:
         return Group(head, *([Text(f"  {summary}")] if summary else []), table)
 
 
+@contextmanager
+def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """A function that says what is waited for. On a terminal it is shown, with the time, if the block takes longer than
+    a moment, and removed at its end."""
+    if quiet or not _redraws():
+        yield lambda _: None
+        return
+    text, began, mutex, ended = "", time.monotonic(), threading.Lock(), False
+    live: Live | None = None
+
+    def screen() -> RenderableType:
+        from rich.spinner import Spinner
+
+        spinner = Spinner(_symbols()[0], f"{one_line(text)}  {duration(time.monotonic() - began)}", style="cyan")
+        spinner.start_time = 0
+        return spinner
+
+    def show() -> None:
+        nonlocal live
+        from rich.live import Live
+
+        from infra.views.gate import behind, console
+
+        terminal = console(hides_cursor=False, file=behind(sys.stderr))
+        with mutex:
+            if not ended:
+                live = Live(get_renderable=screen, console=terminal, refresh_per_second=8, transient=True)
+                live.start()
+
+    def say(words: str) -> None:
+        nonlocal text
+        text = words
+
+    timer = threading.Timer(MOMENT, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield say
+    finally:
+        timer.cancel()
+        with mutex:
+            ended = True
+            if live is not None:
+                with suppress(OSError, ValueError):
+                    live.stop()
+
+
+def _redraws() -> bool:
+    """Whether stderr is a terminal on which lines can be replaced."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _symbols() -> tuple[str, str, str]:
+    """The spinner, and the full and the empty part of a bar."""
+    return ("dots", "━", "╌") if "utf" in (sys.stderr.encoding or "").lower() else ("line", "#", ".")
+
+
 def progress(planned: Mapping[str, Collection[str]], *, verbose: bool = False) -> PlainProgress | LiveProgress:
     """The progress view that fits stderr. ``planned`` are the subjects of the changes of each server; with ``verbose``,
     each change has a line."""
     stages = Stages(planned, Style(wanted(sys.stderr)), verbose=verbose)
-    live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    return LiveProgress(stages) if live else PlainProgress(stages)
+    return LiveProgress(stages) if _redraws() else PlainProgress(stages)

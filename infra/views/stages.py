@@ -39,6 +39,8 @@ class Stage:
     total: int = 0
     number: int = 0
     """The number of the batch, of ``total``; 0 for other stages."""
+    dynos: str = ""
+    """The dynos of the batch."""
     begun: bool = False
     """Whether anything was done or tried in it."""
     done: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -105,14 +107,11 @@ class Stages:
         now, stage = self._clock(), self._stage
         if event.kind in ("phase", "batch"):
             lines = self._close()
-            canary = "canary, " if stage is not None and stage.name == "canary" and event.kind == "batch" else ""
-            name = f"{canary}batch {event.number} of {event.total}" if event.kind == "batch" else event.text
-            self._stage = Stage(
-                name,
-                now,
-                event.total,
-                event.number,
-            )
+            canary = stage is not None and stage.name == "canary"
+            dynos = _names(event.text.split(", "), "dyno") if event.kind == "batch" else ""
+            batch = f"{'canary' if canary else 'batch'} {event.number} of {event.total}"
+            name = batch if event.kind == "batch" else event.text
+            self._stage = Stage(name, now, event.total, event.number, dynos)
             return lines
         if event.kind == "note":
             return [f"{event.server}  {event.text}"]
@@ -124,7 +123,8 @@ class Stages:
             return []
         row = self._servers.setdefault(event.server, Progress())
         if event.kind in ("step", "upload"):
-            text = event.text if event.subject in event.text else f"{event.subject}: {event.text}"
+            subject = event.subject.partition("@")[0]  # without the digest
+            text = event.text if subject in event.text else f"{subject}: {event.text}"
             row.step, row.since, row.limit = text, now, event.seconds
             return []
         row.step = ""
@@ -159,8 +159,9 @@ class Stages:
         """What was done in a stage, alike changes together."""
         words = []
         if stage.failed:
-            subjects = _names([subject for _, subject in stage.failed], "dyno")
-            words.append(self._style("red", f"FAILED: {subjects} on {_servers(stage.failed)}"))
+            others = [place for place in stage.failed if place[1] != stage.name]
+            subjects = f": {_names([subject for _, subject in others], 'dyno')} on {_servers(others)}" if others else ""
+            words.append(self._style("red", f"FAILED{subjects}"))
         for verb, places in stage.done.items():
             dynos = [subject for _, subject in places if _DYNO.fullmatch(subject)]
             others = [place for place in places if not _DYNO.fullmatch(place[1])]
@@ -178,7 +179,7 @@ class Stages:
             stage, now = self._stage, self._clock()
             if stage is None:
                 return "", ""
-            words = [duration(now - stage.began)]
+            words = [*([stage.dynos] if stage.dynos else []), duration(now - stage.began)]
             if stage.wait is not None:
                 began, seconds = stage.wait
                 words.append(f"staying healthy: {now - began:.0f} s of {seconds:.0f} s")
