@@ -19,9 +19,10 @@ from infra.model.formation import Formation
 from infra.model.provider import Brief, Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
+from infra.model.source_change import SourceDiff
 from infra.model.stack import Progress, Slug, Stack, TimesBefore, Trial
 from infra.model.volume import volume_name
-from infra.slug import build, image
+from infra.slug import build, image, source_diff
 from infra.slug.tree import scan
 from providers import candidate, one_off, package, processes, release_command, run
 from providers.credentials import CredentialFiles
@@ -138,12 +139,16 @@ class Everything:
         directories = (*stack.writable, *(volume.path for volume in stack.volumes))
         tree = scan(app.source, directories, _manifests(manifest), secret_files(manifest))
         left_out = tuple(os.fsdecode(path) for path in tree.left_out)
+
+        def diff(slug: str, commit: str, sessions: Sequence[Session]) -> SourceDiff:
+            return source_diff.diff(tree, slug, commit, app.name, sessions, built=bool(app.build))
+
         if not app.build:
 
             def packed(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
                 return _upload(app.name, image.build(tree, before()))
 
-            return Slug(tree.digest, packed, left_out=left_out)
+            return Slug(tree.digest, packed, left_out=left_out, diff=diff)
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
         path, builder = stack.environment.get("PATH", ""), manifest.builder or ""
         work = build.Build(app.name, tree, app.build, environment, path, directories, builder)
@@ -151,7 +156,7 @@ class Everything:
         def made(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
             return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say), before()))
 
-        return Slug(work.digest, made, app.build, manifest.builder, left_out)
+        return Slug(work.digest, made, app.build, manifest.builder, left_out, diff)
 
     def desired(
         self,

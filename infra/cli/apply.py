@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace as replace_
 from pathlib import Path
@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli import streams
-from infra.cli.fail import note
 from infra.cli.interrupt import interruptible
 from infra.cli.options import (
     AsJson,
@@ -38,6 +36,7 @@ from infra.cli.options import (
     refuse_without_effect,
     selection,
 )
+from infra.cli.report import listener_for, print_report
 from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
 from infra.plan.selection import EVERYTHING
@@ -45,7 +44,7 @@ from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
     from infra.engine.prepared import Prepared
-    from infra.model.events import Listener, Report
+    from infra.model.events import Report
     from infra.views.progress import LiveProgress, PlainProgress
     from infra.views.stream_json import StreamProgress
 
@@ -201,14 +200,14 @@ def _plan_and_apply(
             report = None
             code = exit_code(ready.plan, detailed=False, skip_unreachable=options.skip_unreachable)
             if not ready.plan.errors and ready.records_outdated():
-                report = _run(ready, lambda _: None, flags, options.quiet)
+                report = _run(ready, None, flags, options.quiet)
                 code = _code(ready, report, options.skip_unreachable)
             elif not ready.plan.errors:
                 remember(ready, ended=True)
             if options.quiet:
                 stream_json.write_report(code, time.monotonic() - began, report)
             elif report is not None and not report.ok:
-                print_report(ready, report, time.monotonic() - began, verb.capitalize())
+                print_report(ready, report, time.monotonic() - began, verb)
             raise typer.Exit(code)
         refuse_held(ready.plan)
         if not flags.auto_approve:
@@ -218,13 +217,15 @@ def _plan_and_apply(
                 raise typer.Exit(ERROR)
             began += time.monotonic() - asked
         ready = replace_(ready, request=replace_(ready.request, edited=begin()))
-        with listener_for(options.quiet) as listener:
+        if not options.quiet and sys.stderr.isatty():
+            typer.echo(err=True)
+        with listener_for(ready.plan, options.quiet, verbose=flags.verbose) as listener:
             report = _run(ready, listener, flags, options.quiet)
         code, seconds = _code(ready, report, options.skip_unreachable), time.monotonic() - began
         if options.quiet:
             stream_json.write_report(code, seconds, report)
         else:
-            print_report(ready, report, seconds, verb.capitalize())
+            print_report(ready, report, seconds, verb)
         raise typer.Exit(code)
 
 
@@ -233,15 +234,9 @@ def _approved(verb: str) -> bool:
     return sys.stdin.readline().strip() == "yes"
 
 
-def listener_for(as_json: bool) -> StreamProgress | PlainProgress | LiveProgress:
-    """What shows the events of an apply: JSON lines, or the progress view that fits stderr."""
-    from infra.views.progress import progress
-    from infra.views.stream_json import StreamProgress
-
-    return StreamProgress() if as_json else progress()
-
-
-def _run(ready: Prepared, listener: Listener, flags: ApplyFlags, as_json: bool) -> Report:
+def _run(
+    ready: Prepared, listener: StreamProgress | PlainProgress | LiveProgress | None, flags: ApplyFlags, as_json: bool
+) -> Report:
     from infra.engine.apply import Applier, ApplyOptions
     from infra.slug.commit import commit_of
 
@@ -249,8 +244,8 @@ def _run(ready: Prepared, listener: Listener, flags: ApplyFlags, as_json: bool) 
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     target = None if ready.request.running else ready.stored
     message = flags.message or ("" if target is None else f"rollback to v{target.number}")
-    applier = Applier(ready, listener, ApplyOptions(message, commit, flags.lock_timeout))
-    with interruptible(applier, as_json):
+    applier = Applier(ready, listener or (lambda _: None), ApplyOptions(message, commit, flags.lock_timeout))
+    with interruptible(applier.stop, listener.interrupted if listener else (lambda: None), as_json=as_json):
         report = applier.run()
     remember(ready, ended=report.ok)
     return report
@@ -264,29 +259,3 @@ def _code(ready: Prepared, report: Report, skip_unreachable: bool) -> int:
     if not report.ok:
         return ERROR
     return UNREACHABLE if ready.plan.missed and not skip_unreachable else OK
-
-
-def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
-    """Print the table of dynos and how the apply ended."""
-    from infra.views import dynos, report_text
-    from infra.views.style import Style, wanted
-
-    style = Style(wanted(sys.stdout))
-    text = f"\n{report_text.render(report, seconds, verb, style)}"
-    if not ready.destroy:
-        rows, _ = _rows(ready, {failure.server for failure in report.failures if failure.unreachable})
-        text = f"\n{dynos.table(rows, style)}\n{text}"
-    try:
-        typer.echo(text)
-    except OSError as error:  # the servers have changed, so the exit code says how that ended, not how this did
-        streams.discard(sys.stdout)
-        note(f"error: cannot print the report: {error.strerror}")
-
-
-def _rows(ready: Prepared, lost: Collection[str]):  # type: ignore[no-untyped-def]  # the row's type is imported late
-    from infra.fleet.inventory import targets
-    from infra.fleet.status import list_dynos
-    from infra.registry import Everything
-
-    known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions.keys() - lost]
-    return list_dynos(ready.manifest.app.name, Everything.processes, known, ready.fleet.sessions)

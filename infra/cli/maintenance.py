@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.fail import complain
+from infra.cli.interrupt import interruptible
 from infra.cli.options import AsJson, Destination, File, LockTimeout
 from infra.errors import ERROR, UNREACHABLE, DynoctlError, Unreachable
 
@@ -39,10 +41,12 @@ def maintenance(
 ) -> None:
     """Show a page with status 503 instead of the app on all its routers. The dynos keep running."""
     from infra import manifest
-    from infra.model.shell import LockTaken
     from infra.ops import maintenance as switching
     from infra.registry import Everything
     from infra.state import last_applied
+    from infra.views import outcome
+    from infra.views.progress import progress
+    from infra.views.ranges import ranges
 
     if switch is Switch.OFF and page is not None:
         raise DynoctlError("--page cannot be combined with off", "to show the app again: dynoctl maintenance off")
@@ -50,17 +54,17 @@ def maintenance(
     kind = "" if model.router is None else model.router.kind
     text = switching.read_page(page, kind) if switch is Switch.ON else None
 
-    def waits(taken: LockTaken) -> None:
-        typer.echo(f"{taken.server}: {taken.what}; waiting for it to end", err=True)
-
-    answers = switching.switch(
-        model,
-        Everything(),
-        text,
-        lock_timeout=lock_timeout,
-        waits=waits,
-        history=last_applied.read(model).get(model.app.name, {}),
-    )
+    stop = threading.Event()
+    with progress({}) as listener, interruptible(stop, listener.interrupted, as_json=False):
+        answers = switching.switch(
+            model,
+            Everything(),
+            text,
+            lock_timeout=lock_timeout,
+            listener=listener,
+            stop=stop,
+            history=last_applied.read(model).get(model.app.name, {}),
+        )
     failed = {name: error for name, error in answers.items() if error is not None}
     done = sorted(name for name in answers if name not in failed)
     if as_json:
@@ -70,10 +74,11 @@ def maintenance(
         document = {"format_version": 1, "maintenance": switch.value, "servers": done, "failed": errors}
         typer.echo(json_text.indented(document))
     else:
-        shows = "shows the maintenance page" if switch is Switch.ON else f"routes to {model.app.name}"
-        for name in done:
-            typer.echo(f"{name}  {shows}")
         for error in failed.values():
             complain(error.summary, error.hint)
+        if done:
+            others = f", and NOT SWITCHED on {ranges(sorted(failed))}" if failed else ""
+            end = " To end it: dynoctl maintenance off" if switch is Switch.ON else f" {outcome.router_address(model)}"
+            typer.echo(f"Maintenance mode is {switch.value} ({ranges(done)}){others}.{end}".rstrip())
     if failed:
         raise typer.Exit(UNREACHABLE if all(isinstance(error, Unreachable) for error in failed.values()) else ERROR)

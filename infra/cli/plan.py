@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +52,9 @@ def plan(
         bool, typer.Option("--refresh-only", help="Show only what was changed by hand, like dynoctl drift")
     ] = False,
     verbose: Verbose = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show what changes in the files of the app, line by line")
+    ] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,
@@ -83,7 +87,7 @@ def plan(
             "what a stranger changed is planned again after the merge, and applied then",
         )
     if refresh_only:
-        choices = (evacuate, force, take_over, target, exclude, replace, over_rollback, trust, with_changes)
+        choices = (evacuate, force, take_over, target, exclude, replace, over_rollback, trust, with_changes, diff)
         if any(choices) or as_markdown or out or html or verbose or skip_unreachable or parallelism != AT_ONCE:
             raise DynoctlError(
                 "--refresh-only can be combined only with -f, -d, --json and --detailed-exitcode",
@@ -102,6 +106,8 @@ def plan(
 
     if as_json and as_markdown:
         raise DynoctlError("--json and --markdown cannot be combined")
+    if diff and (as_markdown or html):
+        raise DynoctlError("--diff cannot be combined with --markdown or --html", "dynoctl plan --diff")
     options = PlanOptions(
         file,
         destination,
@@ -119,7 +125,10 @@ def plan(
         quiet=as_json or as_markdown,
     )
     with prepared(options) as ready:
+        from infra.engine import source_diff
         from infra.views import plan_json
+        from infra.views import source_diff as source_diff_view
+        from infra.views.style import Style, wanted
 
         document = plan_json.document(ready.plan, ready.fleet.round_trips())
         if out is not None:
@@ -134,9 +143,12 @@ def plan(
             author = Identity.current()
             made = f"Made {author.when} by {author.who} from {file}."
             write_page(html, plan_html.render(ready.plan, Everything().headlines(), made))
+        changed = source_diff.of(ready) if diff else None
         if as_json:
             from infra.views import json_text
 
+            if changed is not None:
+                document["diff"] = source_diff_view.document(changed)
             typer.echo(json_text.indented(document))
         elif as_markdown:
             from infra.registry import Everything
@@ -145,6 +157,8 @@ def plan(
             typer.echo(plan_markdown.render(ready.plan, Everything().headlines()), nl=False)
         else:
             show(ready, verbose=verbose)
+            if changed is not None:
+                typer.echo("\n" + source_diff_view.render(changed, Style(wanted(sys.stdout))))
             if html is not None:
                 typer.echo(f"\nWrote the plan to {html}.")
             if out is not None:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import listener_for, print_report
 from infra.cli.interrupt import interruptible
 from infra.cli.options import AsJson, Destination, File, LockTimeout
+from infra.cli.report import listener_for, print_report
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
 
 
@@ -34,16 +34,17 @@ def restart(
     the one before is healthy. Pending changes of dyno.yaml are not applied. Exits with 5 if a dyno does not come back;
     the remaining dynos are then left alone."""
     from infra import manifest
-    from infra.cli.session import note
     from infra.engine.restart import Restarter, prepare
     from infra.registry import Everything
     from infra.views import restart as view
     from infra.views import stream_json
+    from infra.views.progress import status
     from infra.views.style import Style, wanted
 
     began = time.monotonic()
     model = manifest.read(file, destination)
-    ready = prepare(model, Everything(), names or (), progress=(lambda _: None) if as_json else note)
+    with status(quiet=as_json) as progress:
+        ready = prepare(model, Everything(), names or (), progress=progress)
     try:
         plan = ready.plan
         if as_json:
@@ -55,9 +56,9 @@ def restart(
             if as_json:
                 stream_json.write_report(code, time.monotonic() - began)
             raise typer.Exit(code)
-        with listener_for(as_json) as listener:
+        with listener_for(plan, as_json) as listener:
             restarter = Restarter(ready, listener, lock_timeout=lock_timeout)
-            with interruptible(restarter, as_json):
+            with interruptible(restarter.stop, listener.interrupted, as_json=as_json):
                 report = restarter.run()
         if any(failure.unreachable for failure in report.failures):
             code = UNREACHABLE
@@ -69,7 +70,7 @@ def restart(
         if as_json:
             stream_json.write_report(code, seconds, report)
         else:
-            print_report(ready, report, seconds, "Restart")
+            print_report(ready, report, seconds, "restart")
         raise typer.Exit(code)
     finally:
         ready.fleet.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,6 +82,7 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     from infra.remote.parallel import limit
     from infra.slug.commit import origin_of
     from infra.state import last_applied
+    from infra.views.progress import status
 
     limit(options.parallelism)
     if options.untrusted:
@@ -112,13 +113,14 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     registry = Everything()
     opened: dict[str, Session] = {}
     try:
-        if options.rollback_to is not None:
-            model, request = _rolled_back(options, model, request, registry, opened)
-        elif options.as_running:
-            model, request = _as_running(options, model, request, registry, opened)
-        progress: Callable[[str], None] = (lambda _: None) if options.quiet else note
-        connect: Connect = read_only.connect(model.app.name) if options.untrusted else ssh.Session
-        ready = prepare(model, registry, request, connect=connect, sessions=opened, progress=progress)
+        with status(quiet=options.quiet) as progress:
+            progress("Reading the records")
+            if options.rollback_to is not None:
+                model, request = _rolled_back(options, model, request, registry, opened)
+            elif options.as_running:
+                model, request = _as_running(options, model, request, registry, opened)
+            connect: Connect = read_only.connect(model.app.name) if options.untrusted else ssh.Session
+            ready = prepare(model, registry, request, connect=connect, sessions=opened, progress=progress)
         try:
             yield ready
         finally:
@@ -186,12 +188,6 @@ def warn(model: Manifest) -> None:
         from infra.views.style import wanted
 
         typer.echo(diagnostics.render(model.warnings, color=wanted(sys.stderr)), err=True)
-
-
-def note(text: str) -> None:
-    """Print a progress note on stderr, if that is a terminal."""
-    if sys.stderr.isatty():
-        typer.echo(text, err=True)
 
 
 def show(ready: Prepared, *, verbose: bool = False) -> None:

@@ -15,7 +15,9 @@ from typing import TextIO
 
 from infra.errors import ERROR, OK
 
-_ASCII = str.maketrans({"✗": "x", "↻": "@", "█": "#", "░": ".", "…": "...", "→": "->", "·": "-", "\N{EM DASH}": "-"})
+_ASCII = str.maketrans(
+    {"✗": "x", "✓": "*", "↻": "@", "█": "#", "░": ".", "…": "...", "→": "->", "·": "-", "\N{EM DASH}": "-"}
+)
 """What our own symbols are on a terminal that does not have them."""
 
 _NAME = "dynoctl"

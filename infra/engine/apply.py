@@ -69,6 +69,7 @@ def lock_servers(
 
     found, sessions = prepared.fleet.found, prepared.fleet.sessions
     order = sorted(names, key=lambda name: found[name].facts.machine_id)
+    listener(Event("phase", text="lock", total=len(order)))
     ordered = {name: sessions[name] for name in order}
     return lock_all(ordered, prepared.plan.app, identity, timeout=timeout, waits=waits, stop=stop, clock=clock)
 

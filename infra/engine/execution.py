@@ -69,7 +69,7 @@ def step_listener(context: Context, server: str, subject: str) -> Callable[[Comm
 
     def started(command: Command) -> None:
         if command.label and not command.quiet:
-            context.listener(Event("step", server, subject, command.label))
+            context.listener(Event("step", server, subject, command.label, seconds=command.timeout))
 
     return started
 

@@ -51,7 +51,7 @@ def look(
     Raises DynoctlError if a server to be forgotten or evacuated answers."""
     search = _Search(manifest, request, fleet)
     if search.targets:
-        progress(f"Observing {quantity(len(search.targets), 'server')} no longer in the manifest ...")
+        progress(f"Observing {quantity(len(search.targets), 'server')} no longer in the manifest")
     return search.run(observer, connect)
 
 

@@ -25,7 +25,6 @@ from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack, TimesBefore
 from infra.model.target import Target
-from infra.model.text import quantity
 from infra.remote import session as ssh
 from infra.remote.parallel import each, meanwhile
 from infra.sensitive import Sensitive
@@ -71,9 +70,8 @@ def prepare(
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
     try:
-        progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
         with meanwhile(lambda: None if destroy or stored else registry.slug(manifest, stack)) as scanned:
-            observe(targets(manifest), observer, fleet, connect, sessions)
+            observe(targets(manifest), observer, fleet, connect, sessions, progress=progress)
             _refuse_newer(request, fleet, sessions or {})
             lost_servers.refuse_evacuation(request, manifest, fleet)
             slug = scanned()

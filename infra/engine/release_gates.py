@@ -56,6 +56,8 @@ def build(context: Context) -> Upload | None:
     if not needed or slug is None or context.shut:
         return None
     builder = plan.builder
+    if plan.build:
+        context.listener(Event("phase", text="build", total=1))
     sessions = context.prepared.fleet.sessions
     try:
         if builder is not None and (not context.ledger.usable(builder) or builder not in sessions):
@@ -77,6 +79,7 @@ def run_release_command(context: Context) -> None:
     server, release = prepared.plan.release_on, prepared.plan.release
     if server is None or prepared.slug is None or release is None or context.shut:
         return
+    context.listener(Event("phase", text="release command", total=1))
     registry = prepared.registry
     mark = records.commanded(prepared.plan.app, release.number)
     trial = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, context.scope, mark)

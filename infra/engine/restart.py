@@ -30,7 +30,6 @@ from infra.model.redact import redactor
 from infra.model.resource import Action, Change, Resource
 from infra.model.shell import Connect, Shell
 from infra.model.stack import Registry
-from infra.model.text import quantity
 from infra.plan import preconditions
 from infra.plan.batches import batches, share, values_of, waves
 from infra.plan.build import fingerprint
@@ -56,8 +55,7 @@ def prepare(
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
     try:
-        progress(f"Observing {quantity(len(manifest.servers), 'server')} ...")
-        observe(targets(manifest), observer, fleet, connect)
+        observe(targets(manifest), observer, fleet, connect, progress=progress)
         facts = {name: observed.facts for name, observed in fleet.found.items()}
         preconditions.refuse_others(manifest, {name: seen.meta for name, seen in facts.items()})
         recorded = recorded_homes(manifest, facts)

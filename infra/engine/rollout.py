@@ -40,7 +40,8 @@ class Rollout:
         batches = [[waiting[dyno] for dyno in batch if dyno in waiting] for batch in context.prepared.plan.batches]
         canaries = 1 if context.prepared.plan.canary else 0
         for batch in batches[:canaries]:
-            self.step(batch, "canary")
+            self._announce("canary", batch)
+            self._batch(batch, 1, len(batches))
         self.step(starting, "start")
         self._announce("restart", [group for batch in batches[canaries:] for group in batch])
         begins = accumulate(count for _, count in context.prepared.plan.waves)
@@ -48,7 +49,13 @@ class Rollout:
         for number, batch in enumerate(batches[canaries:], canaries):
             if number in values:
                 self._pause(values[number])
-            self.step(batch)
+            self._batch(batch, number + 1, len(batches))
+
+    def _batch(self, groups: Sequence[Group], number: int, total: int) -> None:
+        if groups:
+            dynos = ", ".join(group.subject for group in groups)
+            self._context.listener(Event("batch", text=dynos, number=number, total=total))
+        self.step(groups)
 
     def step(self, groups: Sequence[Group], name: str = "") -> None:
         """Change the dynos of some groups, and look whether they stay healthy."""
@@ -62,6 +69,7 @@ class Rollout:
         rollout = self._context.prepared.manifest.rollout
         moved = _up(self._context, [group for group in self.begun if _runs(group)])
         if rollout.pause and moved and not self._context.ledger.report.halted:
+            self._announce("pause", moved)
             self._context.listener(Event("note", text=f"wait {rollout.pause} s before {rollout.by} {following}"))
             _watch(self._context, moved, rollout.pause)
 
@@ -178,7 +186,10 @@ def _up(context: Context, groups: Sequence[Group]) -> list[Group]:
 
 def _watch(context: Context, moved: Sequence[Group], seconds: int) -> None:
     """Wait, then look whether dynos are still healthy."""
-    if not seconds or not moved or context.ledger.report.halted or context.clock.wait(context.stop, seconds):
+    if not seconds or not moved or context.ledger.report.halted:
+        return
+    context.listener(Event("wait", text="staying healthy", total=len(moved), seconds=seconds))
+    if context.clock.wait(context.stop, seconds):
         return
 
     def look(context: Context, group: Group) -> None:

@@ -129,10 +129,11 @@ def lock_reachable(
     *,
     timeout: float | None = None,
     waits: Callable[[LockTaken], None] = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> tuple[dict[str, Shell], dict[str, DynoctlError]]:
     """Lock the app on every server that can be locked, in the given order; returns the errors of the others too. Waits
     as ``lock_all`` does. Raises LockTaken if one of the locks is held; then no lock is held."""
-    return _patiently(lambda: _lock_reachable(sessions, app, identity), timeout, waits)
+    return _patiently(lambda: _lock_reachable(sessions, app, identity), timeout, waits, stop)
 
 
 def _lock_reachable(

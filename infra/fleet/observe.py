@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from infra.model.provider import Fragment, Provider, Scope
 from infra.model.resource import Found, digest_of
 from infra.model.shell import Connect, Observable, Sections, Session
 from infra.model.target import Target
+from infra.model.text import quantity
 from infra.remote.parallel import each
 
 FACTS = "facts"
@@ -122,19 +123,35 @@ def observe(
     fleet: Fleet,
     connect: Connect,
     sessions: Mapping[str, Session] | None = None,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Connect to all targets in parallel and observe them; add the results to ``fleet``. ``sessions`` are already open.
+    ``progress`` is called with what is waited for.
 
     Raises NewerRecords if a server has some: a plan without that server would be wrong."""
 
-    def work(target: Target) -> tuple[Session, Observed]:
-        session = (sessions or {}).get(target.name) or connect(target)
-        try:
-            return session, observer.look(session)
-        except BaseException:
-            session.close()
-            raise
+    waiting = {target.name for target in targets}
 
+    def work(target: Target) -> tuple[Session, Observed]:
+        try:
+            session = (sessions or {}).get(target.name) or connect(target)
+            try:
+                return session, observer.look(session)
+            except BaseException:
+                session.close()
+                raise
+        finally:
+            waiting.discard(target.name)
+            say()
+
+    def say() -> None:
+        missing = sorted(waiting)
+        slow = f", waiting for {', '.join(missing)}" if 0 < len(missing) <= min(3, len(targets) - 1) else ""
+        answered = f": {len(targets) - len(missing)} done{slow}" if len(missing) < len(targets) else ""
+        progress(f"Observing {quantity(len(targets), 'server')}{answered}")
+
+    say()
     newer: list[NewerRecords] = []
     for target, result in each(work, targets).items():
         if isinstance(result, NewerRecords):

@@ -46,6 +46,8 @@ _COMMANDS = {
     "remote": False,
     "rev-list": False,
     "diff-tree": False,  # of names only
+    "ls-tree": False,
+    "cat-file": False,  # of blobs, without --textconv and --filters
     "status": True,
 }
 """The commands that are known to run nothing with these settings, and whether they read the content of files: only then

@@ -9,18 +9,22 @@ from typing import Literal
 
 from infra.model.resource import Change
 
-Kind = Literal["locked", "phase", "step", "upload", "done", "failed", "skipped", "note"]
+Kind = Literal["phase", "batch", "step", "upload", "wait", "done", "failed", "skipped", "note"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened. ``text`` is for people; ``total`` in a phase is the number of groups in it."""
+    """One thing that happened. ``text`` is for people; ``total`` in a phase is the number of groups in it, and in a
+    batch the number of batches, of which it is ``number``. ``seconds`` is the time limit of a step, or how long a wait
+    takes."""
 
     kind: Kind
     server: str = ""
     subject: str = ""
     text: str = ""
     total: int = 0
+    number: int = 0
+    seconds: float = 0
 
 
 Listener = Callable[[Event], None]

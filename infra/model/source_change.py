@@ -19,3 +19,25 @@ class SourceChange:
     more_commits: int = 0
     more_files: int = 0
     dirty: bool = False
+
+
+@dataclass(frozen=True)
+class FileDiff:
+    """``status`` is ``A``, ``M`` or ``D``; ``text`` a unified diff without the names of the files, ``note`` why there
+    is none, such as ``binary``."""
+
+    status: str
+    path: str
+    text: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SourceDiff:
+    """The files that differ between the release that runs and the source, sorted; ``more`` are not named. ``origin`` is
+    where the old ones are read from, such as ``commit 1f3c8a7`` or ``grid-1``. ``reason`` is why there is no diff."""
+
+    files: tuple[FileDiff, ...] = ()
+    more: int = 0
+    origin: str = ""
+    reason: str = ""

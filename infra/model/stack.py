@@ -14,6 +14,7 @@ from infra.model.formation import Formation
 from infra.model.provider import Provider, Scope
 from infra.model.resource import Change, Command, Resource, Upload
 from infra.model.shell import Session
+from infra.model.source_change import SourceDiff
 
 Progress = Callable[[str], None]
 TimesBefore = Callable[[], FileTimes]
@@ -76,6 +77,9 @@ class Slug:
     """The server that builds it; None is the local machine."""
     left_out: tuple[str, ...] = ()
     """Files of the source that hold credentials, and are not in it."""
+    diff: Callable[[str, str, Sequence[Session]], SourceDiff] | None = None
+    """The diff between its source and a release with a slug and a commit, of which the files may be read through the
+    sessions; None for the slug of an earlier release."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra.errors import DynoctlError, Unreachable
@@ -16,8 +17,9 @@ from infra.fleet.witnesses import names
 from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest
 from infra.model import routing
+from infra.model.events import Event, Listener
 from infra.model.resource import Command
-from infra.model.shell import LockTaken
+from infra.model.shell import LockTaken, Shell
 from infra.model.stack import Registry
 from infra.model.target import Target
 from infra.plan import preconditions
@@ -74,8 +76,6 @@ def refuse_large(page: str, kind: str, what: str) -> None:
         )
 
 
-Waits = Callable[[LockTaken], None]
-
 LOOK = Command(("sh", "-c", f"{routing.SCRIPT}:\n"), label="read the state of the router")
 
 
@@ -85,13 +85,14 @@ def switch(
     page: str | None,
     *,
     lock_timeout: float | None = None,
-    waits: Waits = lambda _: None,
+    listener: Listener = lambda _: None,
+    stop: threading.Event | None = None,
     history: Connections = NONE,
 ) -> dict[str, DynoctlError | None]:
     """Show the page (None: the app again) on every reachable router of the app, while holding the app's lock: those of
-    the manifest, and those that an edit of it removes, as that was not applied yet. ``waits`` is called if another
-    apply is waited for; ``lock_timeout`` is in seconds, and None waits only for applies of other apps. ``history`` are
-    the machines to which the app was applied from here.
+    the manifest, and those that an edit of it removes, as that was not applied yet. ``lock_timeout`` is in seconds,
+    and None waits only for applies of other apps; ``stop`` ends the wait. ``history`` are the machines to which the app
+    was applied from here.
 
     Returns the error of each server, or None. Raises DynoctlError, with nothing changed, if there is no router or the
     lock is held."""
@@ -104,7 +105,19 @@ def switch(
                 "add router: {kind: nginx, servers: [...]} and run dynoctl apply",
             )
         chosen = {name: sessions[name] for name in sorted(routers)}
-        switched = _switch(chosen, registry, manifest.app.name, page, lock_timeout=lock_timeout, waits=waits)
+        identity = Identity.current(doing=f"switching maintenance mode {'off' if page is None else 'on'}")
+        listener(Event("phase", text="lock", total=len(chosen)))
+
+        def waits(taken: LockTaken) -> None:
+            listener(Event("note", taken.server, "lock", f"{taken.what}; waiting for it to end"))
+
+        shells, errors = lock_reachable(
+            chosen, manifest.app.name, identity, timeout=lock_timeout, waits=waits, stop=stop
+        )
+        try:
+            switched = {**_switch(shells, registry, manifest.app.name, page, listener), **errors}
+        finally:
+            each(lambda name: shells[name].close(), shells)
         return {**switched, **unreachable}
     finally:
         for session in sessions.values():
@@ -167,31 +180,29 @@ def _unproven(target: Target, witnesses: Sequence[str], app: str) -> DynoctlErro
 
 
 def _switch(
-    sessions: Mapping[str, Session],
-    registry: Registry,
-    app: str,
-    page: str | None,
-    *,
-    lock_timeout: float | None = None,
-    waits: Waits = lambda _: None,
+    shells: Mapping[str, Shell], registry: Registry, app: str, page: str | None, listener: Listener
 ) -> dict[str, DynoctlError | None]:
     """Switch every router that can be; one that fails keeps none of the others from it."""
-    identity = Identity.current(doing=f"switching maintenance mode {'off' if page is None else 'on'}")
-    shells, errors = lock_reachable(sessions, app, identity, timeout=lock_timeout, waits=waits)
-    try:
+    listener(Event("phase", text="router", total=len(shells)))
 
-        def work(name: str) -> None:
-            routes = routing.read(shells[name].run([LOOK]))
-            route = next((route for route in routes if route.app == app), None)
-            if route is None:
-                raise DynoctlError(f"the router on {name} has no route to {app} yet", "run dynoctl apply first")
-            if page is not None:
-                refuse_large(page, route.kind, f"cannot show the page on {name}")
-            if page is not None or route.closed:
-                shells[name].run(registry.closing(route.kind, app, page))
+    def work(name: str) -> None:
+        listener(Event("step", name, "router", "switch the router"))
+        try:
+            switch_one(name)
+        except DynoctlError as error:
+            listener(Event("failed", name, "router", error.summary))
+            raise
+        listener(Event("done", name, "router", f"routes to {app}" if page is None else "shows the maintenance page"))
 
-        results = each(work, shells)
-        failed = {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}
-        return {**failed, **errors}
-    finally:
-        each(lambda name: shells[name].close(), shells)
+    def switch_one(name: str) -> None:
+        routes = routing.read(shells[name].run([LOOK]))
+        route = next((route for route in routes if route.app == app), None)
+        if route is None:
+            raise DynoctlError(f"the router on {name} has no route to {app} yet", "run dynoctl apply first")
+        if page is not None:
+            refuse_large(page, route.kind, f"cannot show the page on {name}")
+        if page is not None or route.closed:
+            shells[name].run(registry.closing(route.kind, app, page))
+
+    results = each(work, shells)
+    return {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from infra.manifest.model import Manifest
-from infra.model.dyno_status import Job, Row
+from infra.model.dyno_status import WELL, Job, Row
 from infra.model.target import host_port
 from infra.views.dynos import span
 from infra.views.style import Style, one_line
 from infra.views.table import line, padded
 
 
-def render(manifest: Manifest, rows: Sequence[Row], style: Style, only: Collection[str] = ()) -> str:
+def render(
+    manifest: Manifest, rows: Sequence[Row], style: Style, only: Collection[str] = (), *, brief: bool = False
+) -> str:
     """A block per process type: how many of its dynos are up, what they run, and a line per dyno. ``only`` are the
-    process types, dynos and servers to show."""
+    process types, dynos and servers to show; ``brief`` leaves out the lines of dynos that are well."""
     types = list(manifest.types)
     types += sorted({row.dyno.partition(".")[0] for row in rows} - set(types))
     running = [row for row in rows if row.job is None]
@@ -31,6 +33,8 @@ def render(manifest: Manifest, rows: Sequence[Row], style: Style, only: Collecti
         head = style("bold", f"=== {type_}")
         lines = [f"{head} ({_count(manifest, type_, own, wanted, style)}): {command(manifest, type_)}"]
         for row in shown:
+            if brief and row.state in WELL:
+                continue
             if row.job is not None:
                 lines.append(_scheduled(row, row.job, style))
                 continue

@@ -53,12 +53,16 @@ def behind(stream: Any) -> IO[str]:
     return found
 
 
-def console(**options: Any) -> Console:
-    """A console of rich. What it draws itself may move the cursor; the texts in it may not."""
+def console(*, hides_cursor: bool = True, **options: Any) -> Console:
+    """A console of rich. What it draws itself may move the cursor; the texts in it may not. If it never hides the
+    cursor, the terminal needs no repair, however the process ends."""
     from rich.console import Console
     from rich.segment import Segment
 
     class Guarded(Console):
+        def show_cursor(self, show: bool = True) -> bool:
+            return hides_cursor and super().show_cursor(show)
+
         def _render_buffer(self, buffer: Iterable[Segment]) -> str:
             return super()._render_buffer(
                 segment if segment.control else Segment(printable(segment.text), segment.style) for segment in buffer

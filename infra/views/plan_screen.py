@@ -34,6 +34,9 @@ MOST = 6
 BATCHES = 4
 """Rollout batches that have a line each; more are one line."""
 
+WIDE = 64
+"""Characters of a line of several attributes."""
+
 FLEET = 24
 """Servers that have a line each; more are folded by what becomes of their dynos."""
 
@@ -117,10 +120,10 @@ def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]
         if not group.lines and not change.drift:
             silent.setdefault((change.action, where, note), []).append(_name(change))
         else:
-            found.append(
-                _head(change.action, _name(change), where, (style("red", "drift: ") * change.drift) + note, style)
-            )
-            found += group.lines
+            head = _head(change.action, _name(change), where, (style("red", "drift: ") * change.drift) + note, style)
+            only = group.lines[0].removeprefix(_added(style)) if len(group.lines) == 1 else ""
+            alone = change.action is Action.CREATE and not note and 0 < len(only) <= WIDE
+            found += [f"{head}  {only}"] if alone else [head, *group.lines]
     for (action, where, note), names in silent.items():
         found.append(_head(action, ", ".join(dict.fromkeys(names)), where, note, style))
     removed = Counter(change.resource.kind for change in plan.changes if is_cleanup(change))
@@ -174,13 +177,30 @@ def _lines(change: Change, brief: Brief, style: Style) -> list[str]:
 
 
 def _created(change: Change, brief: Brief, style: Style) -> list[str]:
+    """What is shown of a new resource, as many attributes on a line as fit."""
     values = flat(change.after)
-    lines = [line for name in brief.shown if name in values for line in difference(name, None, values[name], style)]
+    words = [
+        line.removeprefix(_added(style))
+        for name in brief.shown
+        if name in values
+        for line in difference(name, None, values[name], style)
+    ]
     for name in brief.named:
         keys = [key.removeprefix(f"{name}.") for key in values if key.startswith(f"{name}.")]
         if keys:
-            lines.append(f"    {style('green', '+')} {name}: {one_line(', '.join(keys))}")
-    return lines
+            words.append(f"{name}: {one_line(', '.join(keys))}")
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) <= WIDE:
+            lines[-1] += f", {word}"
+        else:
+            lines.append(word)
+    return [_added(style) + line for line in lines]
+
+
+def _added(style: Style) -> str:
+    """What is before a new attribute."""
+    return f"    {style('green', '+')} "
 
 
 def _within(name: str, names: Sequence[str]) -> bool:

@@ -1,100 +1,202 @@
-"""The progress of an apply: one live line per server on a terminal, plain lines everywhere else."""
+"""The progress of a command that changes servers: a line per finished stage, and below them what is under way."""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
-from contextlib import suppress
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from infra.model.events import Event
-from infra.views.style import one_line
+from infra.views.stages import STILL, Stages
+from infra.views.style import Style, duration, one_line, wanted
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.live import Live
-    from rich.table import Table
+
+HARDER = "Press Ctrl-C again to exit at once; a step that is running may then still finish on its server."
+
+MOMENT = 0.4
+"""Seconds after which it is shown what is waited for."""
+
+BAR = 16
+"""The width of the bar of a server."""
+
+MOST = 16
+"""Servers that have a line each at the same time."""
 
 
 class PlainProgress:
-    """One line on stderr per dyno or resource that was changed or failed."""
+    """A line on stderr per finished stage, and some about one that takes long."""
+
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
+        self._ended = threading.Event()
 
     def __enter__(self) -> PlainProgress:
+        threading.Thread(target=self._remind, daemon=True, name="progress").start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
+        self._ended.set()
+        if kind is None:
+            self._print(self._stages.end())
 
     def __call__(self, event: Event) -> None:
-        words = {
-            "done": f"{event.subject} {event.text}",
-            "failed": f"{event.subject} FAILED: {event.text}",
-            "note": event.text,
-            "upload": f"{event.subject}: {event.text}",
-        }.get(event.kind)
-        if words is not None:
-            sys.stderr.write(f"{one_line(f'{event.server}  {words}')}\n")
+        self._print(self._stages.take(event))
+
+    def interrupted(self) -> None:
+        """Say what is still done."""
+        self._print([self._stages.stopping(), HARDER])
+
+    def _remind(self) -> None:
+        while not self._ended.wait(STILL / 2):
+            with suppress(OSError, ValueError):
+                self._print([line] if (line := self._stages.still()) else [])
+
+    def _print(self, lines: list[str]) -> None:
+        if lines:
+            sys.stderr.write("\n".join([*lines, ""]))
+            sys.stderr.flush()
 
 
 class LiveProgress:
-    """A spinner per server with its current step and the number of finished groups of changes."""
+    """On a terminal: the lines of finished stages, and below them the current one with a bar per server."""
 
-    def __init__(self) -> None:
-        self._rows: dict[str, dict[str, str | int]] = {}
-        self._mutex = threading.Lock()
+    def __init__(self, stages: Stages) -> None:
+        self._stages = stages
         self._live: Live | None = None
-        self._spinner = "dots" if "utf" in (sys.stderr.encoding or "").lower() else "line"
+        self._stopping = ""
+        self._spinner, self._full, self._empty = _symbols()
 
     def __enter__(self) -> LiveProgress:
         from rich.live import Live
 
         from infra.views.gate import behind, console
 
-        terminal = console(file=behind(sys.stderr))
-        self._live = Live(self._table(), console=terminal, refresh_per_second=12, transient=True)
+        terminal = console(hides_cursor=False, file=behind(sys.stderr))
+        self._live = Live(get_renderable=self._screen, console=terminal, refresh_per_second=8, transient=True)
         self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
-        if self._live is not None:
-            with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
-                self._live.stop()
+        if self._live is None:
+            return
+        if kind is None:
+            self._print(self._stages.end())
+        with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
+            self._live.stop()
 
     def __call__(self, event: Event) -> None:
-        if not event.server:
-            return
-        with self._mutex:
-            row = self._rows.setdefault(event.server, {"done": 0, "failed": 0, "step": ""})
-            if event.kind == "done":
-                row["done"] = int(row["done"]) + 1
-                row["step"] = f"{event.subject} {event.text}"
-            elif event.kind == "failed":
-                row["failed"] = int(row["failed"]) + 1
-                row["step"] = f"{event.subject} failed"
-            else:
-                row["step"] = f"{event.subject}: {event.text or event.kind}"
-            if self._live is not None:
-                self._live.update(self._table())
+        self._print(self._stages.take(event))
 
-    def _table(self) -> Table:
+    def interrupted(self) -> None:
+        """Say what is still done."""
+        self._stopping = "stopping after the current step"
+        self._print([self._stages.stopping(), HARDER])
+
+    def _print(self, lines: list[str]) -> None:
+        from rich.text import Text
+
+        if self._live is not None:
+            for line in lines:
+                self._live.console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def _screen(self) -> RenderableType:
+        from rich.console import Group
         from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
 
-        table = Table.grid(padding=(0, 2))
-        for server, row in sorted(self._rows.items()):
-            mark = Text("✗", style="red") if row["failed"] else Spinner(self._spinner, style="cyan")
-            table.add_row(
-                mark,
-                Text(server, style="bold"),
-                Text(f"{row['done']} done", style="green"),
-                Text(one_line(str(row["step"]))),
-            )
-        return table
+        name, times = self._stages.heading()
+        if not name or self._live is None:
+            return Text("")
+        head = Table.grid(padding=(0, 1))
+        spinner = Spinner(self._spinner, style="cyan")
+        spinner.start_time = 0
+        head.add_row(spinner, Text(name, style="bold"), Text(times), Text(self._stopping, style="yellow"))
+        summary, rows = self._stages.servers(min(MOST, max(2, self._live.console.height - 6)))
+        # The terminal shows ^C behind the last line, which must not wrap.
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.width = self._live.console.width - 3
+        for _ in range(3):
+            table.add_column(no_wrap=True)
+        table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        now = time.monotonic()
+        for server, row in rows:
+            total = len(row.planned)
+            full = BAR * row.count // total if total else 0
+            bar = Text(self._full * full, style="red" if row.failed else "green")
+            bar.append(self._empty * (BAR - full), style="dim")
+            count = f"{row.count}/{total}"
+            table.add_row(Text(f"  {one_line(server)}"), bar, Text(f"{count:>7}"), Text(one_line(row.words(now))))
+        return Group(head, *([Text(f"  {summary}")] if summary else []), table)
 
 
-def progress() -> PlainProgress | LiveProgress:
-    """The progress view that fits stderr: live on a terminal, plain otherwise."""
-    from infra.views.style import wanted
+@contextmanager
+def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """A function that says what is waited for. On a terminal it is shown, with the time, if the block takes longer than
+    a moment, and removed at its end."""
+    if quiet or not _redraws():
+        yield lambda _: None
+        return
+    text, began, mutex, ended = "", time.monotonic(), threading.Lock(), False
+    live: Live | None = None
 
-    return LiveProgress() if wanted(sys.stderr) else PlainProgress()
+    def screen() -> RenderableType:
+        from rich.spinner import Spinner
+
+        spinner = Spinner(_symbols()[0], f"{one_line(text)}  {duration(time.monotonic() - began)}", style="cyan")
+        spinner.start_time = 0
+        return spinner
+
+    def show() -> None:
+        nonlocal live
+        from rich.live import Live
+
+        from infra.views.gate import behind, console
+
+        terminal = console(hides_cursor=False, file=behind(sys.stderr))
+        with mutex:
+            if not ended:
+                live = Live(get_renderable=screen, console=terminal, refresh_per_second=8, transient=True)
+                live.start()
+
+    def say(words: str) -> None:
+        nonlocal text
+        text = words
+
+    timer = threading.Timer(MOMENT, show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield say
+    finally:
+        timer.cancel()
+        with mutex:
+            ended = True
+            if live is not None:
+                with suppress(OSError, ValueError):
+                    live.stop()
+
+
+def _redraws() -> bool:
+    """Whether stderr is a terminal on which lines can be replaced."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _symbols() -> tuple[str, str, str]:
+    """The spinner, and the full and the empty part of a bar."""
+    return ("dots", "━", "╌") if "utf" in (sys.stderr.encoding or "").lower() else ("line", "#", ".")
+
+
+def progress(planned: Mapping[str, Collection[str]], *, verbose: bool = False) -> PlainProgress | LiveProgress:
+    """The progress view that fits stderr. ``planned`` are the subjects of the changes of each server; with ``verbose``,
+    each change has a line."""
+    stages = Stages(planned, Style(wanted(sys.stderr)), verbose=verbose)
+    return LiveProgress(stages) if _redraws() else PlainProgress(stages)

@@ -8,11 +8,12 @@ from infra.model import failure_log
 from infra.model.events import Failure, Report
 from infra.model.resource import Change, count
 from infra.views.plan_text import SYMBOLS
+from infra.views.ranges import ranges
 from infra.views.style import Style, duration, one_line
 
 
 def render(report: Report, seconds: float, verb: str, style: Style) -> str:
-    """The report. ``verb`` is Apply, Rollback, Restart or Destroy."""
+    """The report. ``verb`` is the command."""
     lines: list[str] = []
     if report.release_output:
         lines.append("Output of the release command:")
@@ -40,15 +41,16 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
         lines.append("Interrupted: the current step was finished, and no further step was started.")
     if report.skipped:
         lines.append("Not started:")
-        lines += [f"  {SYMBOLS[change.action]} {change.address}" for change in report.skipped]
+        lines += _alike(report.skipped)
     if report.failures and report.done:
         lines.append("Done:")
-        lines += [f"  {SYMBOLS[change.action]} {change.address}" for change in report.done]
-    counts = _counts(report.done)
-    end = style("green", f"{verb} complete:") if report.ok else style("red", f"{verb} incomplete:")
-    lines.append(f"{end} {counts} in {duration(seconds)}.")
+        lines += _alike(report.done)
     if not report.ok:
-        lines.append(f"hint: fix the cause and run {verb.lower()} again; it continues from the current state")
+        lines.append(
+            f"{style('red', f'{verb.capitalize()} incomplete:')} {_counts(report.done)} in {duration(seconds)}."
+        )
+        first = "" if report.interrupted and not report.failures else "fix the cause and "
+        lines.append(f"hint: {first}run {verb.lower()} again; it continues from the current state")
     return "\n".join(lines)
 
 
@@ -62,6 +64,17 @@ def _folded(failures: Sequence[Failure]) -> Iterator[tuple[str, str, str]]:
         servers = dict.fromkeys(one.server for one in found if one.summary != cause)
         subject = f"{found[0].subject} on {found[0].server}"
         yield f"{', '.join(servers)}: {cause}" if servers else cause, subject, detail
+
+
+def _alike(changes: Sequence[Change]) -> Iterator[str]:
+    """Changes with alike ones on one line: ``~ unit of web.[3-7]``, ``- mount on grid-[1-4]``."""
+    found: dict[tuple[str, str, bool], list[str]] = {}
+    for change in changes:
+        resource, dyno = change.resource, change.resource.dyno
+        what = resource.kind if dyno or "@" in resource.name else resource.key
+        found.setdefault((SYMBOLS[change.action], what, dyno is None), []).append(dyno or resource.server)
+    for (symbol, what, on_server), names in found.items():
+        yield f"  {symbol} {what} {'on' if on_server else 'of'} {ranges(dict.fromkeys(names))}"
 
 
 def _counts(done: Sequence[Change]) -> str:

@@ -30,6 +30,10 @@ class StreamProgress:
     def __exit__(self, *_: object) -> None:
         return None
 
+    def interrupted(self) -> None:
+        """Say so on stderr: stdout is for events."""
+        sys.stderr.write("Interrupted: finishing the current step. Interrupt again to exit at once.\n")
+
     def __call__(self, event: Event) -> None:
         values = {
             "event": event.kind,
@@ -37,6 +41,8 @@ class StreamProgress:
             "subject": event.subject,
             "text": event.text,
             "total": event.total,
+            "number": event.number,
+            "seconds": event.seconds,
         }
         with self._mutex:
             write("event", values)

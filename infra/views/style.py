@@ -25,7 +25,7 @@ class Style:
         self.color = color
 
     def __call__(self, name: str, text: str) -> str:
-        return f"\x1b[{_CODES[name]}m{text}\x1b[0m" if self.color and text else text
+        return f"\x1b[{_CODES[name]}m{text}\x1b[0m" if self.color and text and name else text
 
 
 def clean(text: str) -> str:

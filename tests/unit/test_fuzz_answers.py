@@ -324,7 +324,6 @@ def use_audit_log(entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def use_rows(found: Sequence[Row]) -> None:
-    shown(dynos.table(found, PLAIN))
     json.dumps(dynos.document(found, {}), allow_nan=False)
     formation.render(model(), found, PLAIN)
     if random.random() < 0.02:  # it takes a hundred times as long

@@ -21,6 +21,7 @@ from infra.model.events import Event, Report
 from infra.plan.selection import Selection
 from infra.views import diagnostics, json_text, plan_document, plan_html, plan_markdown, plan_text, report_text, restart
 from infra.views.progress import PlainProgress
+from infra.views.stages import Stages
 from infra.views.style import Style, one_line, printable
 
 GOLDEN = Path(__file__).parents[1] / "golden/plan-1.json"
@@ -245,9 +246,9 @@ def test_no_error_forges_a_line(poison: str, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize("poison", LOG)
-@pytest.mark.parametrize("kind", ["done", "failed", "note", "upload"])
+@pytest.mark.parametrize("kind", ["done", "failed", "note"])
 def test_no_event_forges_a_line(kind: str, poison: str, capsys: pytest.CaptureFixture[str]) -> None:
-    PlainProgress()(Event(kind, "grid-1", "web.1", f"build shop locally: {poison}"))
+    PlainProgress(Stages(verbose=True))(Event(kind, "grid-1", "web.1", f"build shop locally: {poison}"))
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and not COMMAND.search(said) and said.rstrip("\n").isprintable()
 

@@ -26,6 +26,7 @@ from infra.remote.session import Output, Session
 from infra.remote.stream import Stream
 from infra.views.gate import Gate, behind, console, passed
 from infra.views.progress import LiveProgress, PlainProgress
+from infra.views.stages import Stages
 from infra.views.style import Style
 from tests.unit.test_fuzz_answers import AUDIT, CHECKUP, FACTS, META, PROVIDED, RELEASE, ROWS, VITALS
 
@@ -99,8 +100,8 @@ def test_nothing_gets_through_the_progress(name: str, monkeypatch: pytest.Monkey
     below = io.StringIO()
     monkeypatch.setattr(sys, "stderr", Gate(below))
     poison = POISON[name]
-    with PlainProgress() as plain:
-        for kind in ("done", "failed", "note", "upload", "step"):
+    with PlainProgress(Stages({poison: [poison]}, verbose=True)) as plain:
+        for kind in ("phase", "batch", "done", "failed", "note", "upload", "step", "wait"):
             plain(Event(kind, poison, poison, poison))  # type: ignore[arg-type]
     assert not survives(below.getvalue())
 
@@ -111,7 +112,7 @@ def test_a_live_view_moves_the_cursor_and_its_texts_do_not(monkeypatch: pytest.M
     monkeypatch.setattr(sys, "stderr", Gate(below))
     monkeypatch.setenv("TERM", "xterm-256color")
     assert behind(sys.stderr) is below
-    with LiveProgress() as live:
+    with LiveProgress(Stages()) as live:
         live(Event("step", f"grid{ALL}", f"web.1{ALL}", f"start{ALL}"))
     for poison in (value for name, value in POISON.items() if name not in ("escape", "cursor", "return")):
         assert poison not in below.getvalue()

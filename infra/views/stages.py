@@ -1,0 +1,239 @@
+"""The stages of an apply, from its events: what is finished, what is under way, and for how long."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from infra.model.events import Event
+from infra.model.text import quantity
+from infra.views.ranges import ranges
+from infra.views.style import Style, clean, duration, one_line
+
+NAME = 15
+"""The width of the name of a stage, such as ``batch 12 of 40``."""
+
+LIST = 48
+"""Characters of a list of names; a longer one is a number."""
+
+LONG = 2.0
+"""Seconds after which a step says how long it may take, and a lock has a line."""
+
+STILL = 30
+"""Seconds after which a stage that takes long has a line of its own where nothing can be redrawn."""
+
+_DYNO = re.compile(r"[a-z][a-z0-9]*\.[0-9]+")
+_REVERT = ("revert", "clean up")
+"""The stages that are completed although the apply was interrupted."""
+
+
+@dataclass
+class Stage:
+    """A phase, or a batch of the rollout."""
+
+    name: str
+    began: float
+    total: int = 0
+    number: int = 0
+    """The number of the batch, of ``total``; 0 for other stages."""
+    dynos: str = ""
+    """The dynos of the batch."""
+    begun: bool = False
+    """Whether anything was done or tried in it."""
+    done: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """By what was done, the server and the subject of each change."""
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    wait: tuple[float, float] | None = None
+    """When a wait began, and how many seconds it takes."""
+
+
+@dataclass
+class Progress:
+    """The progress on a server: its changes, and the current step with its begin and its time limit in seconds."""
+
+    planned: frozenset[str] = frozenset()
+    finished: set[str] = field(default_factory=set)
+    failed: bool = False
+    step: str = ""
+    since: float = 0
+    limit: float = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.finished & self.planned)
+
+    def words(self, now: float) -> str:
+        """The current step; a long one with its time, as in ``restart web.3: 24 s of at most 60 s``."""
+        taken = now - self.since
+        if not self.step or taken < LONG:
+            return self.step
+        return f"{self.step}: {taken:.0f} s" + (f" of at most {self.limit:.0f} s" if self.limit else "")
+
+
+class Stages:
+    """Thread-safe. ``planned`` are the subjects of the changes of each server, by name."""
+
+    def __init__(
+        self,
+        planned: Mapping[str, Collection[str]] | None = None,
+        style: Style | None = None,
+        *,
+        verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._servers = {name: Progress(frozenset(subjects)) for name, subjects in (planned or {}).items()}
+        self._style = style or Style(False)
+        self._verbose = verbose
+        self._clock = clock
+        self._stage: Stage | None = None
+        self._batches: list[float] = []
+        self._causes: set[str] = set()
+        self._mutex = threading.Lock()
+
+    def take(self, event: Event) -> list[str]:
+        """Note an event; returns the lines that are finished by it."""
+        with self._mutex:
+            return [clean(line) for line in self._take(event)]
+
+    def end(self) -> list[str]:
+        """The line of the last stage."""
+        with self._mutex:
+            return [clean(line) for line in self._close()]
+
+    def _take(self, event: Event) -> list[str]:
+        now, stage = self._clock(), self._stage
+        if event.kind in ("phase", "batch"):
+            lines = self._close()
+            canary = stage is not None and stage.name == "canary"
+            dynos = _names(event.text.split(", "), "dyno") if event.kind == "batch" else ""
+            batch = f"{'canary' if canary else 'batch'} {event.number} of {event.total}"
+            name = batch if event.kind == "batch" else event.text
+            self._stage = Stage(name, now, event.total, event.number, dynos)
+            return lines
+        if event.kind == "note":
+            return [f"{event.server}  {event.text}"]
+        if stage is None:
+            stage = self._stage = Stage("apply", now)
+        stage.begun |= event.kind != "skipped"
+        if event.kind == "wait":
+            stage.wait = (now, event.seconds)
+            return []
+        row = self._servers.setdefault(event.server, Progress())
+        if event.kind in ("step", "upload"):
+            subject = event.subject.partition("@")[0]  # without the digest
+            text = event.text if subject in event.text else f"{subject}: {event.text}"
+            row.step, row.since, row.limit = text, now, event.seconds
+            return []
+        row.step = ""
+        row.finished.add(event.subject)
+        place = (event.server, event.subject)
+        if event.kind == "done":
+            stage.done.setdefault(event.text, []).append(place)
+            return [f"  {event.server}  {event.subject} {event.text}"] if self._verbose else []
+        if event.kind != "failed":
+            return []
+        row.failed = True
+        stage.failed.append(place)
+        cause = event.text.removeprefix(f"{event.server}: ")
+        if cause in self._causes:
+            return []
+        self._causes.add(cause)
+        return [f"{self._style('red', '✗')} {event.server}  {event.subject}: {cause}"]
+
+    def _close(self) -> list[str]:
+        """The line of the stage that ends now, if anything happened in it."""
+        stage, self._stage = self._stage, None
+        taken = 0.0 if stage is None else self._clock() - stage.began
+        if stage is None or not (stage.begun or (stage.name == "lock" and taken >= LONG)):
+            return []
+        if stage.number and not stage.failed:
+            self._batches.append(taken)
+        words = "; ".join(self._words(stage)) or (quantity(stage.total, "server") if stage.name == "lock" else "")
+        mark = self._style("red", "✗") if stage.failed else self._style("green", "✓")
+        return [f"{mark} {stage.name:<{NAME}} {duration(taken):>7}  {words}".rstrip()]
+
+    def _words(self, stage: Stage) -> list[str]:
+        """What was done in a stage, alike changes together."""
+        words = []
+        if stage.failed:
+            others = [place for place in stage.failed if place[1] != stage.name]
+            subjects = f": {_names([subject for _, subject in others], 'dyno')} on {_servers(others)}" if others else ""
+            words.append(self._style("red", f"FAILED{subjects}"))
+        for verb, places in stage.done.items():
+            dynos = [subject for _, subject in places if _DYNO.fullmatch(subject)]
+            others = [place for place in places if not _DYNO.fullmatch(place[1])]
+            if dynos:
+                words.append(f"{_names(dynos, 'dyno')} {verb}")
+            if others and others[0][1] == stage.name:  # a candidate, the release command
+                words.append(f"{verb} on {_servers(others)}")
+            elif others:
+                words.append(f"{quantity(len(others), 'change')} on {_servers(others)}")
+        return words
+
+    def heading(self) -> tuple[str, str]:
+        """The name of the current stage, and how long it takes; "" if there is none."""
+        with self._mutex:
+            stage, now = self._stage, self._clock()
+            if stage is None:
+                return "", ""
+            words = [*([stage.dynos] if stage.dynos else []), duration(now - stage.began)]
+            if stage.wait is not None:
+                began, seconds = stage.wait
+                words.append(f"staying healthy: {now - began:.0f} s of {seconds:.0f} s")
+            if stage.number and self._batches:
+                mean = sum(self._batches) / len(self._batches)
+                left = mean * (stage.total - stage.number + 1) - (now - stage.began)
+                if left >= 1:
+                    words.append(f"about {duration(float(round(left)))} left")
+            return stage.name, "  ".join(words)
+
+    def servers(self, most: int) -> tuple[str, list[tuple[str, Progress]]]:
+        """The servers on which something is or was done, at most ``most``. If there are more, a line that sums all of
+        them up, and those whose step takes longest."""
+        with self._mutex:
+            rows = sorted((name, row) for name, row in self._servers.items() if name and (row.planned or row.step))
+            if len(rows) <= most:
+                return "", rows
+            whole = sum(row.count >= len(row.planned) for _, row in rows)
+            count, total = sum(row.count for _, row in rows), sum(len(row.planned) for _, row in rows)
+            busy = sorted((row.since, name, row) for name, row in rows if row.step)
+            text = f"{whole} of {quantity(len(rows), 'server')} done, {count} of {quantity(total, 'change')}"
+            return text + (", slowest:" if busy else ""), [(name, row) for _, name, row in busy[: most - 1]]
+
+    def still(self) -> str:
+        """A line about the current stage if it takes long, with the step that takes longest."""
+        if self._stage is None or self._clock() - self._stage.began < STILL:
+            return ""
+        name, times = self.heading()
+        _, rows = self.servers(1)
+        now = self._clock()
+        busy = [f"{server}  {one_line(row.words(now))}" for server, row in rows if row.step]
+        return "  ".join([f"  {name:<{NAME}} {times}", *busy]) if name else ""
+
+    def stopping(self) -> str:
+        """What is still done after an interrupt, as sentences."""
+        with self._mutex:
+            stage, now = self._stage, self._clock()
+            busy = [(name, row) for name, row in sorted(self._servers.items()) if row.step]
+        if stage is not None and stage.name in _REVERT:
+            return f"Interrupted: the {stage.name} is completed first; nothing else is started."
+        if not busy:
+            return "Interrupted: no step is running, and none is started."
+        steps = ", ".join(f"{row.step} on {name}" for name, row in busy[:2])
+        if len(busy) > 2:
+            steps = f"the current steps on {quantity(len(busy), 'server')}"
+        limit = max((row.limit - (now - row.since) for _, row in busy if row.limit), default=0)
+        most = f" (at most {max(limit, 1):.0f} s)" if limit else ""
+        return one_line(f"Interrupted: finishing {steps}{most}, and what belongs to it; nothing else is started.")
+
+
+def _names(names: Sequence[str], noun: str) -> str:
+    text = ranges(dict.fromkeys(names))
+    return text if len(text) <= LIST else quantity(len(names), noun)
+
+
+def _servers(places: Sequence[tuple[str, str]]) -> str:
+    return _names(sorted({server for server, _ in places}), "server")

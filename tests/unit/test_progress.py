@@ -1,0 +1,321 @@
+"""The progress of an apply, and the line at its end, from events and rows."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra import manifest
+from infra.cli import interrupt
+from infra.manifest.model import Manifest, Router
+from infra.model.dyno_status import Row
+from infra.model.events import Event, Failure, Report
+from infra.model.formation import Formation
+from infra.model.release import Release
+from infra.plan.plan import Plan
+from infra.views import outcome, progress
+from infra.views.progress import LiveProgress, PlainProgress, status
+from infra.views.stages import Stages
+
+MANIFEST = """
+version: 1
+app: {name: shop, source: .}
+rackup: config.ru
+dynos: {web: 2, worker: {count: 1, command: rake work}}
+servers: [{name: grid-1, host: 10.0.0.11}, {name: grid-2, host: 10.0.0.12}]
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Manifest:
+    (tmp_path / "dyno.yaml").write_text(MANIFEST)
+    (tmp_path / "config.ru").write_text("run nil\n")
+    return manifest.read(tmp_path / "dyno.yaml")
+
+
+class Clock:
+    """A time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def told(stages: Stages, clock: Clock, *events: tuple[float, Event]) -> list[str]:
+    """The lines that are finished by events, each with the seconds that pass before it."""
+    lines = []
+    for seconds, event in events:
+        clock.now += seconds
+        lines += stages.take(event)
+    return lines
+
+
+def test_a_line_is_left_of_each_stage_and_batch_with_its_time() -> None:
+    clock = Clock()
+    stages = Stages(clock=clock)
+    lines = told(
+        stages,
+        clock,
+        (0, Event("phase", text="lock", total=2)),
+        (0.5, Event("phase", text="prepare", total=4)),
+        *((0, Event("step", server, "slug.shop@1", "send")) for server in ("grid-1", "grid-2")),
+        *((0.5, Event("done", server, "slug.shop@1", "made")) for server in ("grid-1", "grid-2")),
+        (0, Event("phase", text="candidate", total=2)),
+        *((1.2, Event("done", server, "candidate", "healthy")) for server in ("grid-1", "grid-2")),
+        (0, Event("phase", text="canary", total=1)),
+        (0, Event("batch", text="web.1", number=1, total=3)),
+        (2, Event("done", "grid-1", "web.1", "restarted")),
+        (0, Event("phase", text="start", total=2)),
+        (1, Event("done", "grid-1", "web.4", "started")),
+        (0, Event("done", "grid-2", "web.5", "started")),
+        (0, Event("phase", text="restart", total=2)),
+        (0, Event("batch", text="web.2, web.3", number=2, total=3)),
+        (3, Event("done", "grid-2", "web.2", "restarted")),
+        (1, Event("done", "grid-1", "web.3", "restarted")),
+        (0, Event("phase", text="route", total=1)),
+        (0, Event("skipped", "grid-1", "router.shop")),
+    )
+    assert [*lines, *stages.end()] == [
+        "✓ prepare           1.0 s  2 changes on grid-[1-2]",
+        "✓ candidate         2.4 s  healthy on grid-[1-2]",
+        "✓ canary 1 of 3     2.0 s  web.1 restarted",
+        "✓ start             1.0 s  web.[4-5] started",
+        "✓ batch 2 of 3      4.0 s  web.[2-3] restarted",
+    ]
+
+
+def test_a_lock_has_a_line_only_if_it_took_long() -> None:
+    clock = Clock()
+    stages = Stages(clock=clock)
+    note = Event("note", "grid-1", "lock", "another apply is running")
+    lines = told(stages, clock, (0, Event("phase", text="lock", total=9)), (0, note), (31, Event("phase", text="x")))
+    assert lines == ["grid-1  another apply is running", "✓ lock             31.0 s  9 servers"]
+
+
+def test_the_same_cause_on_many_servers_is_one_line() -> None:
+    clock = Clock()
+    stages = Stages(clock=clock)
+    failures = [
+        (1.0, Event("failed", f"grid-{number}", "candidate", f"grid-{number}: no space left on device"))
+        for number in range(1, 200)
+    ]
+    lines = told(stages, clock, (0, Event("phase", text="candidate", total=200)), *failures)
+    assert lines == ["✗ grid-1  candidate: no space left on device"]
+    assert stages.end() == ["✗ candidate        3m 19s  FAILED"]
+
+
+def test_what_is_under_way_says_how_long_it_takes() -> None:
+    clock = Clock()
+    stages = Stages({"grid-1": ["web.1", "web.2"], "grid-2": ["web.3"]}, clock=clock)
+    told(
+        stages,
+        clock,
+        (0, Event("batch", text="web.1", number=1, total=5)),
+        (10, Event("done", "grid-1", "web.1", "restarted")),
+        (0, Event("batch", text="web.3", number=2, total=5)),
+        (0, Event("step", "grid-2", "web.3", "restart web.3", seconds=90)),
+    )
+    clock.now += 4
+    assert stages.heading() == ("batch 2 of 5", "web.3  4.0 s  about 36.0 s left")
+    summary, rows = stages.servers(9)
+    assert summary == "" and [(name, row.count, len(row.planned)) for name, row in rows] == [
+        ("grid-1", 1, 2),
+        ("grid-2", 0, 1),
+    ]
+    assert rows[1][1].words(clock.now) == "restart web.3: 4 s of at most 90 s"
+    told(stages, clock, (0, Event("wait", text="staying healthy", total=1, seconds=60)))
+    clock.now += 24
+    assert "staying healthy: 24 s of 60 s" in stages.heading()[1]
+    assert stages.still() == ""
+    clock.now += 10
+    assert "batch 2 of 5" in stages.still()
+
+
+def test_hundreds_of_servers_are_summed_up_and_the_slowest_are_named() -> None:
+    clock = Clock()
+    stages = Stages({f"grid-{number}": ["web.1"] for number in range(1, 401)}, clock=clock)
+    for number in range(1, 301):
+        told(stages, clock, (0, Event("done", f"grid-{number}", "web.1", "started")))
+    for number in range(301, 401):
+        told(stages, clock, (1, Event("step", f"grid-{number}", "web.1", "start web.1", seconds=60)))
+    summary, rows = stages.servers(6)
+    assert summary == "300 of 400 servers done, 300 of 400 changes, slowest:"
+    assert [name for name, _ in rows] == ["grid-301", "grid-302", "grid-303", "grid-304", "grid-305"]
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        ([Event("phase", text="lock", total=2)], "no step is running, and none is started."),
+        (
+            [Event("batch", text="web.3", number=1, total=2), Event("step", "a", "web.3", "restart web.3", seconds=90)],
+            "finishing restart web.3 on a (at most 90 s), and what belongs to it; nothing else is started.",
+        ),
+        (
+            [Event("phase", text="start"), *(Event("step", f"a{n}", "web.1", "start", seconds=60) for n in range(9))],
+            "finishing the current steps on 9 servers (at most 60 s), and what belongs to it; nothing else is started.",
+        ),
+        ([Event("phase", text="revert")], "the revert is completed first; nothing else is started."),
+    ],
+)
+def test_an_interrupt_says_what_is_still_done(events: Sequence[Event], says: str) -> None:
+    clock = Clock()
+    stages = Stages(clock=clock)
+    told(stages, clock, *((0, event) for event in events))
+    assert stages.stopping() == f"Interrupted: {says}"
+
+
+class Screen(io.StringIO):
+    encoding = "utf-8"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("color", [True, False])
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_a_terminal_has_a_bar_per_server_and_keeps_its_cursor(
+    columns: str, color: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", "24")
+    if not color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    view = progress.progress({f"grid-{number}": ["web.1", "web.2"] for number in range(1, 4)})
+    assert isinstance(view, LiveProgress)
+    with view:
+        view(Event("batch", text="web.1", number=1, total=2))
+        view(Event("step", "grid-1", "web.1", "restart web.1 " + "x" * 200, seconds=60))
+        view(Event("done", "grid-2", "web.1", "restarted"))
+        assert view._live is not None
+        view._live.refresh()
+        view.interrupted()
+    text = screen.getvalue()
+    assert "1/2" in text and "batch 1 of 2" in text and "Press Ctrl-C again" in text
+    assert "\x1b[?25l" not in text
+    assert ("\x1b[32m" in text) == color
+
+
+def test_no_terminal_gets_the_lines_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    view = progress.progress({"grid-1": ["web.1"]})
+    assert isinstance(view, PlainProgress)
+    with view:
+        view(Event("phase", text="start", total=1))
+        view(Event("step", "grid-1", "web.1", "start web.1"))
+        view(Event("done", "grid-1", "web.1", "started"))
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("✓ start  ") and err.endswith("web.1 started\n")
+    with pytest.raises(ValueError, match="stale"), progress.progress({}) as view:
+        view(Event("phase", text="start", total=1))
+        view(Event("done", "grid-1", "web.1", "started"))
+        raise ValueError("stale")
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_waited_for_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(progress, "MOMENT", 0)
+    with status() as say:
+        say("Observing 3 servers")
+        deadline = time.monotonic() + 60
+        while "Observing 3 servers" not in screen.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert "Observing 3 servers" in screen.getvalue() and screen.getvalue().endswith("\x1b[2K")
+    written = len(screen.getvalue())
+    with status(quiet=True) as say:
+        say("nothing")
+    assert len(screen.getvalue()) == written
+
+
+def test_an_interrupt_is_told_by_a_thread_and_the_handlers_are_put_back() -> None:
+    stop, said = threading.Event(), threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    with interrupt.interruptible(stop, said.set, as_json=False):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert said.wait(60) and stop.is_set()
+    assert signal.getsignal(signal.SIGINT) is before
+    stop = threading.Event()
+    with interrupt.interruptible(stop, said.clear, as_json=False):
+        pass
+    assert not stop.is_set() and said.is_set()
+
+
+def row(dyno: str, release: int = 3, state: str = "up", server: str = "grid-1") -> Row:
+    port = 5000 if dyno.startswith("web") else 0
+    return Row(dyno, server, "10.0.0.11", port, state, "ab" * 32, 7, 60, 1 << 20, 0, release)
+
+
+HOMES = {"web.1": "grid-1", "web.2": "grid-2", "worker.1": "grid-2"}
+ALL = [row(dyno) for dyno in HOMES]
+
+
+@pytest.mark.parametrize(
+    ("report", "rows", "lost", "says"),
+    [
+        (Report(), ALL, (), "v3 runs on all 3 dynos. http://10.0.0.11:5000"),
+        (Report(), [*ALL[:2], row("worker.1", state="failed")], (), "v3 runs on 2 of 3 dynos; worker.1 failed. http"),
+        (
+            Report(failures=[Failure("grid-1", "candidate", "no", rejected=True)]),
+            [row(dyno, 2) for dyno in HOMES],
+            (),
+            "v3 REJECTED. v2 runs on. http://10.0.0.11:5000",
+        ),
+        (Report(failures=[Failure("grid-1", "candidate", "no", rejected=True)]), [], (), "v3 REJECTED. Nothing runs."),
+        (
+            Report(failures=[Failure("grid-1", "web.1", "no")], halted=True, reverted=["web.1"]),
+            [row(dyno, 2) for dyno in HOMES],
+            (),
+            "v3 REVERTED. v2 runs on.",
+        ),
+        (
+            Report(interrupted=True),
+            [row("web.1"), row("web.2", 2), row("worker.1", 2)],
+            (),
+            "INTERRUPTED. v2 runs on 2 dynos, v3 runs on 1 dyno.",
+        ),
+        (
+            Report(failures=[Failure("grid-2", "web.2", "lost", unreachable=True)]),
+            ALL[:1],
+            {"grid-2"},
+            "INCOMPLETE. v3 runs on 1 of 3 dynos; web.2, worker.1 unknown.",
+        ),
+        (Report(interrupted=True), None, (), "INTERRUPTED. What runs now is unknown; see dynoctl ps."),
+    ],
+)
+def test_the_last_line_is_what_runs(
+    model: Manifest, report: Report, rows: list[Row] | None, lost: Sequence[str], says: str
+) -> None:
+    formation = Formation((), HOMES, HOMES)
+    made = Plan("shop", (), formation, (), {}, (), (), (), "", release=Release(3, "", "", ""), fresh=True)
+    assert outcome.sentence(model, made, report, rows, lost).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("router", "says"),
+    [
+        ({"hosts": ("*.example", "shop.example")}, "http://shop.example"),
+        ({"hosts": ("shop.example",), "acme": "a@example"}, "https://shop.example"),
+        ({"hosts": ("shop.example",), "acme": "a@example", "https": 8443}, "https://shop.example:8443"),
+        ({"http": 8080}, "http://10.0.0.11:8080"),
+    ],
+)
+def test_the_address_is_that_of_the_router(model: Manifest, router: dict[str, object], says: str) -> None:
+    routed = replace(model, router=Router("nginx", ("grid-1",), **router))  # type: ignore[arg-type]
+    assert outcome.address(routed, ALL) == says
+    assert outcome.address(routed, [row("worker.1")]) == ""
