@@ -115,10 +115,12 @@ def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]
         change, where = group.first, _where(group)
         note = _reason(change)
         if not group.lines and not change.drift:
-            silent.setdefault((change.action, where, note), []).append(_name(change))
+            silent.setdefault((change.action, where, note), []).append(resource_name(change))
         else:
             found.append(
-                _head(change.action, _name(change), where, (style("red", "drift: ") * change.drift) + note, style)
+                _head(
+                    change.action, resource_name(change), where, (style("red", "drift: ") * change.drift) + note, style
+                )
             )
             found += group.lines
     for (action, where, note), names in silent.items():
@@ -143,7 +145,7 @@ def _reason(change: Change) -> str:
     return one_line(change.reason.replace(f".{resource.name} ", " ") if resource.dyno else change.reason)
 
 
-def _name(change: Change) -> str:
+def resource_name(change: Change) -> str:
     """What a resource is called beside its dynos or servers: ``unit``, ``slug 9f2c...``, ``package.ruby``."""
     resource = change.resource
     digest = _DIGEST.search(resource.name)
@@ -164,8 +166,8 @@ def _lines(change: Change, brief: Brief, style: Style) -> list[str]:
     elif change.action is Action.UPDATE:
         lines = []
         for name, old, new in differences(change.before or {}, change.after or {}):
-            drift = _within(name, change.drifted)
-            if drift or not _within(name, brief.mechanics):  # what was changed by hand is never left out
+            drift = within(name, change.drifted)
+            if drift or not within(name, brief.mechanics):  # what was changed by hand is never left out
                 lines += difference(name, old, new, style, drift=drift)
     else:
         return []
@@ -183,7 +185,7 @@ def _created(change: Change, brief: Brief, style: Style) -> list[str]:
     return lines
 
 
-def _within(name: str, names: Sequence[str]) -> bool:
+def within(name: str, names: Sequence[str]) -> bool:
     """Whether a dotted name is one of ``names``, or below one."""
     return any(name == one or name.startswith(f"{one}.") for one in names)
 
