@@ -140,9 +140,9 @@ def plan(
             from infra.registry import Everything
             from infra.views import plan_html
 
-            author = Identity.current()
-            made = f"Made {author.when} by {author.who} from {file}."
-            write_page(html, plan_html.render(ready.plan, Everything().headlines(), made))
+            author, digest = Identity.current(), plan_json.digest(document)
+            made = plan_html.Made(author.who, author.when, str(file), digest, destination or "")
+            write_page(html, plan_html.render(ready.plan, Everything().briefs(), made))
         changed = source_diff.of(ready) if diff else None
         if as_json:
             from infra.views import json_text

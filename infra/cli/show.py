@@ -27,7 +27,7 @@ def show(
     from infra.cli.session import print_plan
     from infra.engine import plan_file as saved_plan
     from infra.registry import Everything
-    from infra.views import plan_document, plan_markdown, plan_text
+    from infra.views import plan_document, plan_json, plan_markdown, plan_text
     from infra.views.style import printable
 
     if as_json and as_markdown:
@@ -38,16 +38,17 @@ def show(
 
         typer.echo(json_text.indented(saved.document))
         return
-    plan, headlines = plan_document.plan(saved.document), Everything().headlines()
+    plan, digest = plan_document.plan(saved.document), plan_json.digest(saved.document)
     if html is not None:
         from infra.views import plan_html
 
-        write_page(html, plan_html.render(plan, headlines, f"Made {saved.when} by {saved.who} from {saved.file.name}."))
+        made = plan_html.Made(saved.who, saved.when, saved.file.name, digest, saved.destination or "")
+        write_page(html, plan_html.render(plan, Everything().briefs(), made))
     if as_markdown:
-        typer.echo(plan_markdown.render(plan, headlines), nl=False)
+        typer.echo(plan_markdown.render(plan, Everything().headlines()), nl=False)
         return
     print_plan(plan, verbose=verbose)
-    made = printable(f"Made {saved.when} by {saved.who} from {saved.file}.")
-    if words := plan_text.options(plan):
-        typer.echo(printable(f"\n{words}"))
-    typer.echo(f"\n{made} To apply exactly this plan: dynoctl apply {plan_file}")
+    words = printable(f"Plan {digest[:12]}, made {saved.when} by {saved.who} from {saved.file}.")
+    if options := plan_text.options(plan):
+        typer.echo(printable(f"\n{options}"))
+    typer.echo(f"\n{words} To apply exactly this plan: dynoctl apply {plan_file}")

@@ -25,10 +25,11 @@ from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack, TimesBefore
 from infra.model.target import Target
+from infra.plan.overview import overview
 from infra.remote import session as ssh
 from infra.remote.parallel import each, meanwhile
 from infra.sensitive import Sensitive
-from infra.slug.commit import changed_since
+from infra.slug.commit import changed_since, commit_of
 from infra.slug.image import sha256_of
 from infra.state.release_body import Stored, pack
 from infra.state.vouching import ENOUGH
@@ -98,8 +99,12 @@ def prepare(
             unseen=departed.remarks,
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
-        made = replace(plan(inputs), options=plan_options.words(request, manifest.destination))
+        made = plan(inputs)
+        servers = overview(manifest, made.formation, {name: observed.facts for name, observed in fleet.found.items()})
+        made = replace(made, options=plan_options.words(request, manifest.destination), fleet=servers)
         was = made.running
+        if made.fresh and stored is None:
+            made = replace(made, commit=commit_of(manifest.app.source))
         if made.fresh and stored is None and was is not None and slug is not None and slug.digest != was.slug:
             made = replace(made, source=changed_since(manifest.app.source, was.commit))
         return Prepared(**vars(inputs), plan=made)

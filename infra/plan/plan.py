@@ -13,6 +13,7 @@ from infra.model.lock_holder import Holder
 from infra.model.release import Hold, Release
 from infra.model.resource import Change, Effect, count
 from infra.model.source_change import SourceChange
+from infra.plan.overview import ServerOverview
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Plan:
     """The release that runs before this plan, if it is known."""
     source: SourceChange | None = None
     """What changed in the source since ``running``, if there is a new release and git can tell."""
+    commit: str = ""
+    """The commit of the source that a new release is made from, as ``Release.commit`` will be; "" if unknown."""
+    fleet: Mapping[str, ServerOverview] = field(default_factory=dict)
+    """All servers by name, in the order of the manifest; {} if they are not to be shown."""
     wanted: str = "dyno.yaml"
     """What the plan applies, as text: the name of the manifest, or the release to roll back to."""
     slugs: tuple[str, ...] = ()
@@ -139,6 +144,8 @@ class Plan:
             "release",
             "running",
             "source",
+            "commit",
+            "fleet",
             "formation",
             "unreachable",
             "notes",

@@ -7,13 +7,15 @@ from typing import Any
 
 from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.model import naming
-from infra.model.formation import Formation
+from infra.model.formation import CORE, Formation
 from infra.model.lock_holder import Holder
 from infra.model.release import Hold, Release
 from infra.model.resource import Action, Attribute, Attributes, Change, Effect, Fingerprint, Resource
 from infra.model.source_change import SourceChange
+from infra.plan.overview import ServerOverview
 from infra.plan.plan import Check, Plan
 from infra.sensitive import Sensitive
+from infra.views import plan_json
 from infra.views.attributes import flat
 
 
@@ -28,10 +30,12 @@ def plan(document: Mapping[str, Any]) -> Plan:
 
 def _plan(document: Mapping[str, Any]) -> Plan:
     placement = document["placement"]
-    for dyno in (*placement["after"], *placement["before"], *(dyno for batch in document["batches"] for dyno in batch)):
+    changed = [values["dyno"] for values in document["changes"] if values["dyno"] is not None]
+    batches = [dyno for batch in document["batches"] for dyno in batch]
+    for dyno in (*placement["after"], *placement["before"], *batches, *changed):
         if not naming.DYNO_NAME.fullmatch(dyno):
             raise ValueError(f"invalid dyno name {dyno!r}")
-    number, running, source = document["release"], document.get("running_release"), document.get("source")
+    number, running, source = document["release"], document.get("running"), document.get("source")
     errors = [
         Diagnostic(str(error["summary"]), hint=str(error["hint"]), expected=str(error["expected"]))
         for error in document["errors"]
@@ -51,7 +55,9 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         release_on=document["release_on"],
         release=None if number is None else Release(int(number), "", "", "", of=int(document["rollback_to"])),
         fresh=bool(document["new_release"]),
-        running=None if running is None else Release(int(running), "", "", ""),
+        running=None if running is None else _running(running),
+        commit=str(document.get("commit", "")),
+        fleet={str(name): _server(values) for name, values in document.get("fleet", {}).items()},
         source=None if source is None else _source(source),
         build=tuple(document["build"]),
         builder=document["builder"],
@@ -65,6 +71,16 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         options=tuple(map(str, document.get("options", ()))),
         applying=tuple(Holder(**holder) for holder in document.get("applying", ())),
     )
+
+
+def _running(values: Mapping[str, Any]) -> Release:
+    number, commit, message, who, when = (values[name] for name in plan_json.RUNNING)
+    return Release(int(number), "", "", "", commit=str(commit), message=str(message), who=str(who), when=str(when))
+
+
+def _server(values: Mapping[str, Any]) -> ServerOverview:
+    free = None if values["free"] is None else round(float(values["free"]) * CORE)
+    return ServerOverview(**{**values, "free": free})
 
 
 def _source(values: Mapping[str, Any]) -> SourceChange:

@@ -1,48 +1,71 @@
-"""A plan as one self-contained HTML page: the servers with their dynos before and after, and every difference.
+"""A plan as one self-contained HTML page: what becomes of every dyno and server, and every difference.
 
 This module collects what the page says; how it looks is in ``plan.html.j2`` and ``page.css``. It imports Jinja, so it
 is imported only if a page was asked for."""
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from infra.model import naming
-from infra.model.resource import Change
+from infra import __version__
+from infra.model.provider import Brief
+from infra.model.text import quantity
 from infra.plan.plan import Plan
-from infra.views.plan_text import EFFECTS, SYMBOLS, change_lines, check_lines, gates, options, release_lines, summary
+from infra.views.page_changes import MINUS, Group, Values, groups
+from infra.views.page_fleet import cards
+from infra.views.page_rollout import least_up, rollout
+from infra.views.plan_text import dynos_that, gates, options, summary
 from infra.views.style import Style, printable
 from infra.views.under_way import above
 
 _PLAIN = Style(False)
-_CLASSES = {"create": "add", "update": "change", "restart": "change", "delete": "gone"}
-_EFFECTS = {"start": "add", "restart": "change", "stop": "gone"}
-_LINES = {"+": "plus", "-": "minus", "~": "tilde"}
-
-Values = dict[str, Any]
-"""Variables of the template."""
+_FILES = {"A": ("+", "add"), "D": (MINUS, "gone")}
 
 
-def render(plan: Plan, headlines: Mapping[str, Sequence[str]], made: str) -> str:
-    """The whole page. It loads nothing, runs no script and holds no secret's value. ``made`` says when and by whom."""
+@dataclass(frozen=True)
+class Made:
+    """Who made a plan, when (UTC, ISO 8601), from which manifest, and the digest of its JSON."""
+
+    who: str
+    when: str
+    file: str
+    digest: str
+    destination: str = ""
+
+
+def render(plan: Plan, briefs: Mapping[str, Brief], made: Made) -> str:
+    """The whole page. It loads nothing, runs no script and holds no secret's value. ``briefs`` says, by kind, which
+    attributes are worth a line; the others are folded."""
     package = files("infra.views")
+    style = f"\n{package.joinpath('page.css').read_text('utf-8')}"
+    changes = groups(plan, briefs)
     return _template(package.joinpath("plan.html.j2").read_text("utf-8")).render(
-        css=package.joinpath("page.css").read_text("utf-8"),
+        style=style,
+        style_digest=b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         app=plan.app,
+        release=_release(plan),
         summary=summary(plan, _PLAIN),
+        verdict=list(_verdict(plan)),
+        mood=_mood(plan),
         counts=list(_counts(plan)),
+        facts=list(_facts(plan, made)),
         alerts=list(_alerts(plan)),
-        gates=[*gates(plan), *release_lines(plan), *(line for line in check_lines(plan, _PLAIN) if line)],
-        servers=list(_servers(plan)),
-        batches=list(_batches(plan)),
-        changed=list(_changed(plan, headlines)),
-        made=f"{options(plan)} {made}".strip(),
-        fingerprint=plan.fingerprint[:12],
+        checks=list(_checks(plan)),
+        notes=[*([words] if (words := options(plan)) else []), *(f"{note}." for note in plan.notes)],
+        source=_source(plan),
+        servers=cards(plan, changes),
+        rollout=rollout(plan),
+        gates=gates(plan),
+        filters=_filters(changes),
+        groups=[group.values for group in changes],
+        version=__version__,
     )
 
 
@@ -62,125 +85,141 @@ def _template(text: str) -> Template:
     return environment.from_string(text)
 
 
-def _counts(plan: Plan) -> Iterator[Values]:
+def _release(plan: Plan) -> Values:
+    """The releases before and after, such as v13 and v14; "" where there is none, or it is not known."""
+    old, new = ("" if one is None else f"v{one.number}" for one in (plan.running, plan.release))
+    of = 0 if plan.release is None else plan.release.of
+    return {"old": "" if old == new else old, "new": new, "note": f"a rollback to v{of}" if of else ""}
+
+
+def _verdict(plan: Plan) -> Iterator[str]:
+    """What becomes of the app: a headline, and at most two more sentences."""
+    if plan.errors:
+        yield f"This plan cannot be applied: {quantity(len(plan.errors), 'error')}."
     if not plan.changes:
+        yield summary(plan, _PLAIN)
         return
     counts = plan.counts()
-    drifted = sum(change.drift for change in plan.changes)
-    for number, words, class_ in (
-        (counts["add"], "to add", "add"),
-        (counts["change"], "to change", "change"),
-        (counts["destroy"], "to destroy", "gone"),
-        (counts["start"], "dynos start", "add"),
-        (counts["restart"], "dynos restart", "change"),
-        (counts["stop"], "dynos stop", "gone"),
-        (drifted, "changed by hand", "gone"),
-        (plan.left_out, "left out", ""),
+    said = [dynos_that(counts[verb], verb) for verb in ("restart", "start", "stop") if counts[verb]]
+    if len(plan.batches) > 1:
+        said[0] += f" in {len(plan.batches)} batches"
+    dynos = f"{', '.join(said)}." if said else "No dyno starts, restarts or stops."
+    if _destroys(plan):
+        yield f"{plan.app} is destroyed: {dynos}"
+        yield f"{quantity(len(plan.changes), 'resource')} removed from {quantity(len(plan.servers), 'server')}."
+        return
+    yield dynos
+    if least := [f"{have} of {whole} {type_}" for type_, (have, whole) in least_up(plan).items()]:
+        yield f"Never fewer up than {', '.join(least)}."
+
+
+def _destroys(plan: Plan) -> bool:
+    """Whether nothing of the app remains where something was."""
+    return not plan.formation.homes and bool(plan.changes) and all(change.action.removes for change in plan.changes)
+
+
+def _mood(plan: Plan) -> str:
+    """The colour of the verdict: an error, nothing to do, only removals, or changes."""
+    if plan.errors:
+        return "gone"
+    if not plan.changes:
+        return "change" if plan.unreachable else "add"
+    return "gone" if _destroys(plan) else "move"
+
+
+def _counts(plan: Plan) -> Iterator[Values]:
+    counts = plan.counts()
+    for symbol, number, words, class_ in (
+        ("+", counts["add"], "to add", "add"),
+        ("~", counts["change"], "to change", "change"),
+        (MINUS, counts["destroy"], "to destroy", "gone"),
+        ("!", sum(change.drift for change in plan.changes), "changed by hand", "hand"),
+        ("…", plan.left_out, "left out", ""),
     ):
-        words = (
-            words.replace("dynos", "dyno").replace("start", "starts").replace("stop", "stops") if number == 1 else words
-        )
-        if number or words.startswith("to "):
-            yield {"class": class_ if number else "", "number": number, "words": words}
+        if number or (plan.changes and words.startswith("to ")):
+            yield {"class": class_ if number else "", "symbol": symbol, "number": number, "words": words}
+
+
+def _facts(plan: Plan, made: Made) -> Iterator[Values]:
+    """What the plan was made from."""
+    was = plan.running
+    commits = [one for one in ("" if was is None else was.commit, plan.commit) if one]
+    for name, value, code in (
+        ("Commit", " → ".join(dict.fromkeys(commits)), True),
+        ("Manifest", made.file, True),
+        ("Destination", made.destination or "default", False),
+        ("Author", made.who, False),
+        ("Made", _moment(made.when), False),
+        (
+            "" if was is None else f"v{was.number} applied",
+            "" if was is None or not was.who else f"{_moment(was.when)}, {was.who}",
+            False,
+        ),
+        ("Plan digest", made.digest[:12], True),
+    ):
+        if value:
+            yield {"name": name, "value": value, "code": code}
+
+
+def _moment(when: str) -> str:
+    """``2026-11-29 10:22 UTC``, of a time in ISO 8601."""
+    return f"{when[:10]} {when[11:16]} UTC" if len(when) == 20 and when.endswith("Z") else when
 
 
 def _alerts(plan: Plan) -> Iterator[Values]:
-    for words in above(plan):
-        yield {"class": "change", "words": words, "hint": ""}
     for diagnostic in plan.errors:
-        yield {"class": "gone", "words": f"Error: {diagnostic.summary}", "hint": diagnostic.hint}
-    for error in plan.unreachable.values():
-        yield {"class": "change", "words": f"Unreachable: {error.summary}", "hint": error.hint}
-    for note in plan.notes:
-        yield {"class": "move", "words": f"{note}.", "hint": ""}
+        yield {"class": "gone", "kind": "Error", "words": diagnostic.summary, "hint": diagnostic.hint}
+    for server, error in plan.unreachable.items():
+        stuck = sum(home == server for home in plan.formation.homes.values())
+        stay = f"{quantity(stuck, 'dyno')} of {server} {'stays' if stuck == 1 else 'stay'} unchanged." if stuck else ""
+        hint = " ".join(filter(None, (error.hint and f"{error.hint}.", stay)))
+        yield {"class": "change", "kind": "Unreachable", "words": error.summary, "hint": hint}
+    for words in above(plan):
+        yield {"class": "change", "kind": "Attention", "words": words, "hint": ""}
 
 
-def _servers(plan: Plan) -> Iterator[Values]:
-    formation, effects = plan.formation, plan.effects()
-    for server in sorted({*formation.homes.values(), *formation.before.values(), *plan.servers, *plan.unreachable}):
-        before = [dyno for dyno, home in formation.before.items() if home == server]
-        after = [dyno for dyno, home in formation.homes.items() if home == server]
-        many = sum(change.resource.server == server for change in plan.changes)
-        away = server in plan.unreachable
-        label = "leaving" if server in plan.leaving else _many(len(after), "dyno")
+def _checks(plan: Plan) -> Iterator[Values]:
+    for check in plan.checks:
         yield {
-            "name": server,
-            "id": _id(server),
-            "away": away,
-            "word": "unreachable" if away else label,
-            "before": _dynos(server, before, {key: effect for key, effect in effects.items() if effect == "stop"}),
-            "after": _dynos(server, after, {key: effect for key, effect in effects.items() if effect != "stop"}),
-            "changes": _many(many, "change") if many else "",
+            "symbol": "✓" if check.passed else "✗",
+            "class": "add" if check.passed else "gone",
+            "name": check.name,
+            "word": "passed" if check.passed else "failed",
+            "detail": check.detail,
         }
+    for type_, scores in plan.exposure.items():
+        was, will = ("unknown" if score is None else f"{score:g}" for score in scores)
+        score = will if was in (will, "unknown") else f"{was} → {will}"
+        detail = "systemd-analyze security; 0 is best, 10 worst"
+        yield {"symbol": "", "class": "", "name": f"exposure/{type_}", "word": score, "detail": detail}
 
 
-def _dynos(server: str, dynos: Sequence[str], effects: Mapping[tuple[str, str], str]) -> list[Values]:
-    found = []
-    for dyno in sorted(dynos, key=naming.dyno_order):
-        effect = effects.get((server, dyno))
-        word, class_ = ("", "") if effect is None else (EFFECTS[effect], _EFFECTS[effect])
-        found.append({"name": dyno, "word": word, "class": class_, "id": _id(server, dyno)})
-    return found
-
-
-def _batches(plan: Plan) -> Iterator[Values]:
-    for batch, left in zip(plan.batches, plan.capacity(), strict=True):
-        bars = [
-            {"percent": 100 * have // max(1, whole), "words": f"{have} of {whole} {type_}"}
-            for type_, (have, whole) in left.items()
-        ]
-        yield {"dynos": ", ".join(batch), "bars": bars}
-
-
-def _changed(plan: Plan, headlines: Mapping[str, Sequence[str]]) -> Iterator[Values]:
-    """The servers with their changes, grouped by dyno."""
-    by_server: dict[str, dict[str, list[Change]]] = {}
-    for change in plan.changes:
-        group = change.resource.dyno or ""
-        by_server.setdefault(change.resource.server, {}).setdefault(group, []).append(change)
-    for server, groups in by_server.items():
-        shown = [_group(server, dyno, changes, headlines) for dyno, changes in groups.items()]
-        yield {"name": server, "id": _id(server), "groups": shown}
-
-
-def _group(server: str, dyno: str, changes: Sequence[Change], headlines: Mapping[str, Sequence[str]]) -> Values:
-    """The changes of one dyno, or those shared by all dynos of a server. The anchor is inside: a link opens it."""
-    effect = next((change.effect for change in changes if change.effect), None)
-    kinds = ", ".join(dict.fromkeys(change.resource.kind for change in changes))
+def _source(plan: Plan) -> Values | None:
+    """What changed in the source: commits and files."""
+    source = plan.source
+    if source is None:
+        return None
     return {
-        "title": dyno or "Shared by all dynos",
-        "id": _id(server, dyno or "server"),
-        "word": EFFECTS[effect] if effect else "",
-        "class": _EFFECTS[effect] if effect else _CLASSES[changes[0].action],
-        "drift": any(change.drift for change in changes),
-        "why": f"{_many(len(changes), 'change')}: {kinds}",
-        "changes": [_change(change, headlines.get(change.resource.kind, ())) for change in changes],
+        "commits": source.commits,
+        "more_commits": source.more_commits,
+        "files": [
+            {"symbol": symbol, "class": class_, "path": path}
+            for status, path in source.files
+            for symbol, class_ in (_FILES.get(status, ("~", "change")),)
+        ],
+        "more_files": source.more_files,
+        "dirty": source.dirty,
     }
 
 
-def _change(change: Change, headline: Sequence[str]) -> Values:
-    head, *short = change_lines(change, headline, _PLAIN, verbose=False)
-    whole = change_lines(change, headline, _PLAIN, verbose=True)[1:]
-    address, _, why = head.partition("  # ")
-    symbol = SYMBOLS[change.action]
-    shown = [line for line in short if not line.strip().startswith("(")]
-    return {
-        "symbol": symbol,
-        "address": address.removeprefix(symbol).strip(),
-        "why": why,
-        "shown": [_line(line) for line in shown],
-        "more": [_line(line) for line in whole if line not in shown],
-    }
-
-
-def _line(line: str) -> Values:
-    return {"class": _LINES.get(line.strip()[:1], ""), "text": line.strip()}
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
-def _id(server: str, part: str = "") -> str:
-    """The name of an anchor. Names of servers and dynos hold only letters, digits, dots and dashes."""
-    return f"on-{server}" + (f"_{part}" if part else "")
+def _filters(changes: Sequence[Group]) -> list[Values]:
+    """The kinds of changes that can be shown alone: those that there are."""
+    kinds = (
+        ("add", "+ Create"),
+        ("change", "~ Change"),
+        ("restart", "↻ Restart"),
+        ("gone", f"{MINUS} Destroy"),
+        ("hand", "Changed by hand"),
+    )
+    used = {word for group in changes for word in group.values["classes"].split()}
+    return [{"id": kind, "words": words} for kind, words in kinds if f"is-{kind}" in used]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import asdict
 
+from infra.model.formation import CORE
 from infra.model.resource import Change
+from infra.plan.overview import ServerOverview
 from infra.plan.plan import Plan
 from infra.views import under_way
 from infra.views.attributes import differences, plain
 
 FORMAT_VERSION = 1
+
+RUNNING = ("number", "commit", "message", "who", "when")
+"""What is said of the release that runs."""
 
 
 def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
@@ -20,6 +28,7 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "app": plan.app,
         "changes": [change(item) for item in plan.changes],
         "placement": {"before": dict(plan.formation.before), "after": dict(plan.formation.homes)},
+        "fleet": {name: _server(server) for name, server in plan.fleet.items()},
         "batches": [list(batch) for batch in plan.batches],
         "capacity": [{type_: list(counts) for type_, counts in left.items()} for left in plan.capacity()],
         "waves": [{"value": value, "batches": count} for value, count in plan.waves],
@@ -27,6 +36,8 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "release": None if plan.release is None else plan.release.number,
         "new_release": plan.fresh,
         "running_release": None if plan.running is None else plan.running.number,
+        "running": None if plan.running is None else {name: getattr(plan.running, name) for name in RUNNING},
+        "commit": plan.commit,
         "source": None if plan.source is None else asdict(plan.source),
         "rollback_to": 0 if plan.release is None else plan.release.of,
         "notes": list(plan.notes),
@@ -49,6 +60,17 @@ def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "fingerprint": plan.fingerprint,
         "round_trips": round_trips,
     }
+
+
+def digest(document: Mapping[str, object]) -> str:
+    """The sha256 of a plan's document in hex, by which a page and a saved plan are known to be the same plan."""
+    values = {name: value for name, value in document.items() if name != "round_trips"}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _server(server: ServerOverview) -> dict[str, object]:
+    free = None if server.free is None else server.free / CORE
+    return {**asdict(server), "free": free}
 
 
 def change(item: Change) -> dict[str, object]:

@@ -118,9 +118,11 @@ def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]
         change, where = group.first, _where(group)
         note = _reason(change)
         if not group.lines and not change.drift:
-            silent.setdefault((change.action, where, note), []).append(_name(change))
+            silent.setdefault((change.action, where, note), []).append(resource_name(change))
         else:
-            head = _head(change.action, _name(change), where, (style("red", "drift: ") * change.drift) + note, style)
+            head = _head(
+                change.action, resource_name(change), where, (style("red", "drift: ") * change.drift) + note, style
+            )
             only = group.lines[0].removeprefix(_added(style)) if len(group.lines) == 1 else ""
             alone = change.action is Action.CREATE and not note and 0 < len(only) <= WIDE
             found += [f"{head}  {only}"] if alone else [head, *group.lines]
@@ -146,7 +148,7 @@ def _reason(change: Change) -> str:
     return one_line(change.reason.replace(f".{resource.name} ", " ") if resource.dyno else change.reason)
 
 
-def _name(change: Change) -> str:
+def resource_name(change: Change) -> str:
     """What a resource is called beside its dynos or servers: ``unit``, ``slug 9f2c...``, ``package.ruby``."""
     resource = change.resource
     digest = _DIGEST.search(resource.name)
@@ -167,8 +169,8 @@ def _lines(change: Change, brief: Brief, style: Style) -> list[str]:
     elif change.action is Action.UPDATE:
         lines = []
         for name, old, new in differences(change.before or {}, change.after or {}):
-            drift = _within(name, change.drifted)
-            if drift or not _within(name, brief.mechanics):  # what was changed by hand is never left out
+            drift = within(name, change.drifted)
+            if drift or not within(name, brief.mechanics):  # what was changed by hand is never left out
                 lines += difference(name, old, new, style, drift=drift)
     else:
         return []
@@ -203,7 +205,7 @@ def _added(style: Style) -> str:
     return f"    {style('green', '+')} "
 
 
-def _within(name: str, names: Sequence[str]) -> bool:
+def within(name: str, names: Sequence[str]) -> bool:
     """Whether a dotted name is one of ``names``, or below one."""
     return any(name == one or name.startswith(f"{one}.") for one in names)
 

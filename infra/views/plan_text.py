@@ -11,12 +11,16 @@ from infra.model.source_change import SourceChange
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat, text
+from infra.views.ranges import ranges
 from infra.views.style import Style, clean, one_line, size
 from infra.views.under_way import above
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "restart": "↻"}
 COLORS = {"create": "green", "update": "yellow", "delete": "red", "restart": "cyan"}
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+NAMED = 6
+"""Servers that are named one by one."""
+
 FILES, COMMITS = 6, 3
 """Changed files and commits that are named."""
 
@@ -120,7 +124,7 @@ def change_lines(
     if change.action is Action.CREATE:
         values = flat(change.after)
         shown = [name for name in values if verbose or not headline or _named(name, headline)]
-        lines += [f"    {style('green', '+')} {name} = {_words(name, values[name])}" for name in shown]
+        lines += [f"    {style('green', '+')} {name} = {value_words(name, values[name])}" for name in shown]
         if len(shown) < len(values):
             lines.append(style("dim", f"      ({len(values) - len(shown)} more; show them with --verbose)"))
     elif change.action is Action.UPDATE:
@@ -136,7 +140,7 @@ def _named(name: str, headline: Sequence[str]) -> bool:
 
 def difference(name: str, old: Value, new: Value, style: Style, *, drift: bool = False) -> list[str]:
     """An attribute before and after. ``drift``: it was changed by hand, to what it is before."""
-    had, has = _words(name, old), _words(name, new)
+    had, has = value_words(name, old), value_words(name, new)
     note = f"  {style('dim', '#')} {style('red', 'by hand:')} {has} -> {had}" if drift else ""
     if old is None:
         return [
@@ -151,13 +155,13 @@ def difference(name: str, old: Value, new: Value, style: Style, *, drift: bool =
     if isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
         # A directive that occurs several times, such as Environment=: show only the lines that differ.
         lines, wanted = old.split("\n"), new.split("\n")
-        gone = [f"        {style('red', '-')} {_words(name, line)}" for line in lines if line not in wanted]
-        come = [f"        {style('green', '+')} {_words(name, line)}" for line in wanted if line not in lines]
+        gone = [f"        {style('red', '-')} {value_words(name, line)}" for line in lines if line not in wanted]
+        come = [f"        {style('green', '+')} {value_words(name, line)}" for line in wanted if line not in lines]
         return [f"    {style('yellow', '~')} {name}:", *gone, *come]
     return [f"    {style('yellow', '~')} {name}: {had} {style('dim', '->')} {has}{note}"]
 
 
-def _words(name: str, value: Value) -> str:
+def value_words(name: str, value: Value) -> str:
     """A value as text: sizes and spans of time as people write them, long digests as 12 digits."""
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         if name.endswith(_SIZES):
@@ -176,7 +180,7 @@ def gates(plan: Plan) -> list[str]:
     if plan.release_on:
         lines.append(f"The release command runs once, on {plan.release_on}.")
     if plan.candidates:
-        where = ", ".join(plan.candidates)
+        where = ", ".join(plan.candidates) if len(plan.candidates) <= NAMED else ranges(plan.candidates)
         lines.append(f"A candidate must become healthy on {where} before any dyno is changed.")
     if plan.waves:
         values = ", ".join(f"{one_line(value)} ({quantity(count, 'batch')})" for value, count in plan.waves)

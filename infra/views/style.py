@@ -37,7 +37,8 @@ def clean(text: str) -> str:
 def printable(text: str) -> str:
     """``text`` with control characters escaped, as text of a server or an app must not control the terminal, and with
     the commands of CI logs escaped: ``::error::`` at the start of a line, ``##[...]`` and ``##vso[...]`` anywhere."""
-    text = "".join(c if c in "\n\t" or c.isprintable() else _escaped(ord(c)) for c in text)
+    if not text.isprintable():
+        text = "".join(c if c in "\n\t" or c.isprintable() else _escaped(ord(c)) for c in text)
     return _COMMAND.sub(lambda found: found[0][:-1] + f"\\x{ord(found[0][-1]):02x}", text)
 
 

@@ -19,6 +19,7 @@ from infra.engine.prepared import Request
 from infra.errors import Diagnostic, DynoctlError, Location, ManifestInvalid
 from infra.model.events import Event, Report
 from infra.plan.selection import Selection
+from infra.registry import Everything
 from infra.views import diagnostics, json_text, plan_document, plan_html, plan_markdown, plan_text, report_text, restart
 from infra.views.progress import PlainProgress
 from infra.views.stages import Stages
@@ -26,6 +27,7 @@ from infra.views.style import Style, one_line, printable
 
 GOLDEN = Path(__file__).parents[1] / "golden/plan-1.json"
 PLAIN = Style(False)
+BRIEFS = Everything().briefs()
 
 LOG = [
     "\n::error::x",
@@ -127,6 +129,31 @@ MORE = {
     "evacuated": ["grid-3"],
     "exposure": {"web": {"before": 1.1, "after": 1.2}},
     "checks": [{"name": "min_healthy/web", "passed": False, "detail": "1 of 4"}],
+    "fleet": {
+        "grid-1": {
+            "address": "10.0.0.11",
+            "labels": {"rack": "a"},
+            "cores": 4,
+            "free": 2.5,
+            "router": "nginx",
+            "draining": True,
+        }
+    },
+    "running": {
+        "number": 6,
+        "commit": "5c1e77ab0d21",
+        "message": "m",
+        "who": "me@here",
+        "when": "2026-11-29T00:00:00Z",
+    },
+    "commit": "9b0c2f44d1aa",
+    "source": {
+        "commits": ["Say good afternoon"],
+        "files": [["A", "app.rb"]],
+        "more_commits": 1,
+        "more_files": 1,
+        "dirty": True,
+    },
     "applying": [{"who": "me@here", "when": "2026-11-29T00:00:00Z", "command": "apply"}],
 }
 
@@ -136,6 +163,7 @@ def documents(poison: str) -> Iterator[tuple[str, dict[str, Any]]]:
     whole = {**PLAN, **{key: value for key, value in MORE.items() if key != "applying"}}
     first = {**whole, "changes": whole["changes"][:2]}
     KEYS.update(whole, *(change for change in first["changes"]), "after", "before", "web", *MORE["errors"][0], "passed")
+    KEYS.update(("fleet", "running", "commit", "source", *MORE["fleet"]["grid-1"], *MORE["running"], *MORE["source"]))
     KEYS.update(("name", "detail", "dyno", "unit", "mode", "state", "variables", "sensitive", "hidden"))
     for path, document in poisoned(first, poison):
         yield "/".join(path), document
@@ -153,7 +181,7 @@ def views(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "errors", diagnostics.render(plan.errors, color=False)
     yield "JSON", json_text.indented(document)
     yield "markdown", plan_markdown.render(plan, headlines)
-    yield "page", plan_html.render(plan, headlines, "Made by me.")
+    yield "page", plan_html.render(plan, BRIEFS, plan_html.Made("me", "2026", "dyno.yaml", "abc"))
 
 
 COMMAND = re.compile(r"^\s*::[A-Za-z]|##[\w-]*\[", re.MULTILINE)

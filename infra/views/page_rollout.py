@@ -1,0 +1,147 @@
+"""The rollout of a plan for its page: what every dyno runs at each step, or of many dynos, how many run what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from infra.model import naming
+from infra.model.resource import Effect
+from infra.model.text import quantity
+from infra.plan.plan import Plan
+from infra.views.page_changes import EFFECTS, Values
+from infra.views.ranges import ranges
+
+MOST_DYNOS, MOST_STEPS = 32, 28
+"""Dynos that have a lane each, and steps that have a column each; of more, it is drawn how many run what."""
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """What happens to a dyno on its server, and at which step."""
+
+    dyno: str
+    server: str
+    effect: Effect
+    step: int
+    down: bool
+    """Whether it does not run before."""
+
+
+def rollout(plan: Plan) -> Values | None:
+    """The steps of the rollout, with a lane for every dyno or an area for every process type; None if all is one."""
+    steps, lanes = _steps(plan)
+    if len(steps) < 2:
+        return None
+    gates = _gates(plan)
+    old, new = _releases(plan)
+    whole = len(lanes) <= MOST_DYNOS and len(steps) <= MOST_STEPS
+    return {
+        "gates": gates,
+        "steps": steps,
+        "old": old or "before",
+        "new": new or "after",
+        "lanes": [_cells(lane, len(steps), old, new) for lane in lanes] if whole else [],
+        "areas": [] if whole else list(_areas(lanes, len(steps))),
+    }
+
+
+def least_up(plan: Plan) -> dict[str, tuple[int, int]]:
+    """By process type, the lowest number of dynos that stay up during a batch, and how many there are."""
+    found: dict[str, tuple[int, int]] = {}
+    for left in plan.capacity():
+        for type_, (have, whole) in left.items():
+            found[type_] = min(found.get(type_, (have, whole)), (have, whole))
+    return found
+
+
+def _releases(plan: Plan) -> tuple[str, str]:
+    """What the dynos run before and after, such as v13 and v14; "" if it is unknown."""
+    old, new = ("" if one is None else f"v{one.number}" for one in (plan.running, plan.release))
+    return old, new
+
+
+def _gates(plan: Plan) -> list[str]:
+    """What must succeed before any dyno is changed, in a word each."""
+    gates = (("build", plan.build), ("release command", plan.release_on), ("candidate", plan.candidates))
+    return [word for word, due in gates if due]
+
+
+def _steps(plan: Plan) -> tuple[list[Values], list[_Lane]]:
+    """The steps of the apply in their order, and the lanes of the dynos with the number of their step."""
+    effects, before, canaries = plan.effects(), plan.formation.before, int(plan.canary)
+    batches = [
+        _step(f"batch {number}", f"Batch {number}", batch, left)
+        for number, (batch, left) in enumerate(zip(plan.batches, plan.capacity(), strict=True), 1)
+    ]
+    if canaries:
+        batches[0] |= {"name": "canary", "title": "Batch 1, canary"}
+    starts = [dyno for (_, dyno), effect in effects.items() if effect is Effect.START]
+    stops = [dyno for (_, dyno), effect in effects.items() if effect is Effect.STOP]
+    start = [_step("start", "New dynos start", starts, {})] if starts else []
+    stop = [_step("stop", "Dynos stop", stops, {})] if stops else []
+    steps = [*batches[:canaries], *start, *batches[canaries:], *stop]
+    at: dict[str, int] = {}
+    for number, batch in enumerate(plan.batches):
+        at |= dict.fromkeys(batch, number + (len(start) if number >= canaries else 0))
+    lanes = []
+    for (server, dyno), effect in sorted(effects.items(), key=lambda item: (naming.dyno_order(item[0][1]), item[0][0])):
+        step = {Effect.START: canaries, Effect.STOP: len(steps) - 1}.get(effect, at.get(dyno, 0))
+        lanes.append(_Lane(dyno, server, effect, step, effect is Effect.START and before.get(dyno) == server))
+    return steps, lanes
+
+
+def _step(name: str, title: str, dynos: Sequence[str], left: Mapping[str, tuple[int, int]]) -> Values:
+    up = [f"{have} of {whole} {type_}" for type_, (have, whole) in left.items()]
+    return {"name": name, "title": title, "dynos": ranges(dynos), "up": up}
+
+
+def _cells(lane: _Lane, steps: int, old: str, new: str) -> Values:
+    """The cells of a lane in a table of ``steps`` columns: before its step, the step, and after it."""
+    first, last = {
+        Effect.START: ("down" if lane.down else "", "new"),
+        Effect.RESTART: ("old", "new"),
+        Effect.STOP: ("old", ""),
+    }[lane.effect]
+    symbol, _, word, _ = EFFECTS[lane.effect]
+    words = {"old": old or "runs", "new": new or "runs", "down": "stopped", "": ""}
+    cells = [
+        {"class": first, "span": lane.step, "text": words[first], "word": ""},
+        {"class": f"step {lane.effect}", "span": 1, "text": symbol, "word": word},
+        {"class": last, "span": steps - lane.step - 1, "text": words[last], "word": ""},
+    ]
+    return {"dyno": lane.dyno, "server": lane.server, "first": first, "cells": [cell for cell in cells if cell["span"]]}
+
+
+def _areas(lanes: Sequence[_Lane], steps: int) -> Iterator[Values]:
+    """By process type, how many dynos run what: before, at each step, and after. The areas lie on top of each other."""
+    for type_ in dict.fromkeys(naming.parse_dyno(lane.dyno)[0] for lane in lanes):
+        own = [lane for lane in lanes if naming.parse_dyno(lane.dyno)[0] == type_]
+        done, busy, left = Counter[int](), Counter[int](), Counter[int]()
+        for lane in own:
+            busy[lane.step] += 1
+            done[lane.step] += lane.effect is not Effect.STOP
+            left[lane.step] += lane.effect is not Effect.START
+        new = [sum(many for step, many in done.items() if step < now) for now in range(-1, steps + 1)]
+        moving = [below + busy[now] for below, now in zip(new, range(-1, steps + 1), strict=True)]
+        old = [
+            below + sum(many for step, many in left.items() if step > now)
+            for below, now in zip(moving, range(-1, steps + 1), strict=True)
+        ]
+        floor, height = [0] * len(new), max(old)
+        layers = (("new", floor, new), ("wait", new, moving), ("old", moving, old))
+        yield {
+            "type": type_,
+            "many": quantity(len(own), "dyno"),
+            "width": steps + 2,
+            "height": height,
+            "layers": [{"class": class_, "path": _area(low, high, height)} for class_, low, high in layers],
+        }
+
+
+def _area(low: Sequence[int], high: Sequence[int], height: int) -> str:
+    """The path of an area between two staircases that have a step per unit of width."""
+    forth = "".join(f"V{height - value}H{x}" for x, value in enumerate(high, 1))
+    back = "".join(f"V{height - value}H{x}" for x, value in reversed(list(enumerate(low))))
+    return f"M0 {height - high[0]}{forth}{back}z"
