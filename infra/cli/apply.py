@@ -150,12 +150,13 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
     carry_out(options, replace_(flags, auto_approve=True), refuse=refuse)
 
 
-def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
-    """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted."""
+def refuse_unattended(verb: str, auto_approve: bool, as_json: bool, *words: str) -> None:
+    """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted. ``words``
+    are the arguments of the command."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
         raise DynoctlError(
             f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
-            f"review the plan with dynoctl plan, then: dynoctl {verb} --auto-approve",
+            f"review the plan with dynoctl plan, then: dynoctl {' '.join((verb, *words))} --auto-approve",
         )
 
 

@@ -58,7 +58,7 @@ def get(
                 found.setdefault(key, {"from_command": []})["from_command"].append(entry["value"])
             else:
                 found[key] = {kind: entry["value"]}
-    chosen = {key: found[key] for key in _known(keys or (), found, file)} if keys else found
+    chosen = {key: found[key] for key in _known(keys or (), found, file, destination)} if keys else found
     if as_json:
         from infra.views import json_text
 
@@ -114,7 +114,7 @@ def unset(
     """Remove variables from env: of the manifest, and show the plan. With -d, the overlay is edited: a variable of the
     base manifest is set to null there. A value in .dyno/secrets stays."""
     file, destination, as_json = _given(context, file, destination, as_json)
-    _known(keys, _current(file, destination), file)
+    _known(keys, _current(file, destination), file, destination)
     _edit(file, destination, dict.fromkeys(keys))
     _plan(file, destination, as_json, no_plan)
 
@@ -132,13 +132,18 @@ def _given(
 
 
 def _current(file: Path, destination: str | None) -> Mapping[str, Any]:
-    """The variables of the manifest by name. Raises ManifestInvalid."""
+    """The variables of the manifest by name; an ``env:`` without a value has none. Raises ManifestInvalid."""
     from infra import manifest
 
-    return manifest.read(file, destination).env
+    try:
+        return manifest.read(file, destination).env
+    except ManifestInvalid as error:
+        if [one.summary for one in error.diagnostics] != ["env is empty"]:
+            raise
+        return {}
 
 
-def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path) -> Sequence[str]:
+def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path, destination: str | None) -> Sequence[str]:
     """The keys. Raises DynoctlError for one that is not set."""
     import difflib
 
@@ -152,7 +157,8 @@ def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path) -> Sequenc
             hint = (
                 f"did you mean {close[0]}?" if close else f"available: {', '.join(found)}" if found else "env: is empty"
             )
-            raise DynoctlError(f"{key} is not set in env: of {file}", hint)
+            overlay = f" and its overlay {destination}" if destination else ""
+            raise DynoctlError(f"{key} is not set in env: of {file}{overlay}", hint)
     return keys
 
 
@@ -255,6 +261,10 @@ def _edit(file: Path, destination: str | None, entries: Mapping[str, str | None]
     old = path.read_bytes()
     mark = b"\xef\xbb\xbf" if old.startswith(b"\xef\xbb\xbf") else b""
     text = original = old.decode("utf-8-sig")
+    if below and re.search(r"^env: *(null|~)", text, re.MULTILINE | re.IGNORECASE):
+        raise DynoctlError(
+            f"env: in {path.name} removes all variables of the manifest below it", f"edit env: of {path} by hand"
+        )
     for key, entry in entries.items():
         inherited = any(isinstance(data, dict) and key in (data.get("env") or {}) for data in below)
         if entry is not None:

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Run a fleet of real servers (systemd, sshd) on this machine.", no_args_is_help=True)
 
+
+def register(outer: typer.Typer) -> None:
+    """Register the commands with ``outer``."""
+    outer.add_typer(app, name="lab")
+
+
 Name = Annotated[str, typer.Option("--name", help="Name of the lab", metavar="NAME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 Server = Annotated[str, typer.Argument(help="Server, such as grid-1 or data", show_default=False)]

@@ -14,6 +14,11 @@ app = typer.Typer(
 )
 
 
+def register(outer: typer.Typer) -> None:
+    """Register the commands with ``outer``."""
+    outer.add_typer(app, name="lock")
+
+
 @app.callback()
 def root() -> None:
     """Inspect the lock that an apply holds on every server. It is released when the session that holds it ends."""

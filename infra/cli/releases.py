@@ -125,7 +125,7 @@ def rollback(
     """Roll back to an earlier release: its slug, layers and config vars become a new release. Counts, limits, servers
     and schedules stay as they are; what dyno.yaml would change of them is left out, and named. Migrations are not
     reverted. During a rollback, complete it."""
-    refuse_unattended("rollback", auto_approve, as_json)
+    refuse_unattended("rollback", auto_approve, as_json, *([version] if version else []))
     options = PlanOptions(
         file,
         destination,

@@ -73,7 +73,7 @@ def scale(
         _print(now, as_json)
         return
     counts = wanted(changes, now)
-    refuse_unattended("scale", auto_approve, as_json)
+    refuse_unattended("scale", auto_approve, as_json, *(f"{name}={count}" for name, count in counts.items()))
     manifest.read(file, destination, counts)  # reports what is wrong with the new counts before asking
     path = model.files[-1]
     old = path.read_bytes()
@@ -160,7 +160,7 @@ def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:
     for word in _joined(changes):
         found = _CHANGE.fullmatch(word)
         if found is None:
-            type_ = word if word in now else next(iter(now), "web")
+            type_ = next((name for name in now if re.match(rf"{name}(?![a-z])", word)), next(iter(now), "web"))
             raise DynoctlError(f"invalid count: {word!r}", f"such as dynoctl scale {type_}=6, {type_}+1 or {type_}-1")
         name, sign, number = found[1], found[2], int(found[3])
         if name not in now:

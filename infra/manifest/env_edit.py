@@ -84,6 +84,9 @@ def _set(text: str, key: str, entry: str, file: str) -> str:
     node = value_of(root, "env")
     if node is None:
         return add_section(text, root, "env", f"{key}: {entry}")
+    if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null":
+        start, end = node.start_mark.index, node.end_mark.index
+        return f"{text[:start]}{' ' * (start == end)}{{{key}: {entry}}}{text[end:]}"
     uses = count_uses(root)
     variables = as_mapping(node, uses, "env", file)
     old = value_of(variables, key)

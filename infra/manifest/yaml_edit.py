@@ -114,8 +114,8 @@ def add_section(text: str, root: yaml.Node | None, section: str, entry: str) -> 
 
 
 def remove(text: str, mapping: yaml.MappingNode, key: str, owner: yaml.Node) -> str:
-    """The text without an entry of a mapping. If it was the only one, the mapping becomes ``{}``; ``owner`` is its
-    key. Comments stay, but for one on the line of the entry."""
+    """The text without an entry of a mapping. If it was the only one, the mapping becomes ``{}``, and the comment lines
+    right above the entry go with it; ``owner`` is its key. All other comments stay, but for one on its line."""
     index = next(number for number, (name, _) in enumerate(mapping.value) if name.value == key)
     name, value = mapping.value[index]
     start, end = name.start_mark.index, value.end_mark.index
@@ -131,7 +131,10 @@ def remove(text: str, mapping: yaml.MappingNode, key: str, owner: yaml.Node) -> 
         end = len(text) if rest is None else rest.end()
     if len(mapping.value) == 1:
         colon = text.index(":", owner.end_mark.index) + 1
-        return f"{text[:colon]} {{}}{text[colon:start]}{text[end:]}"
+        above = text[colon:start].splitlines(keepends=True)
+        while len(above) > 1 and above[-1].lstrip().startswith("#"):
+            above.pop()
+        return f"{text[:colon]} {{}}{''.join(above)}{text[end:]}"
     return text[:start] + text[end:]
 
 

@@ -105,19 +105,9 @@ def switch(
                 "add router: {kind: nginx, servers: [...]} and run dynoctl apply",
             )
         chosen = {name: sessions[name] for name in sorted(routers)}
-        identity = Identity.current(doing=f"switching maintenance mode {'off' if page is None else 'on'}")
-        listener(Event("phase", text="lock", total=len(chosen)))
-
-        def waits(taken: LockTaken) -> None:
-            listener(Event("note", taken.server, "lock", f"{taken.what}; waiting for it to end"))
-
-        shells, errors = lock_reachable(
-            chosen, manifest.app.name, identity, timeout=lock_timeout, waits=waits, stop=stop
+        switched = _switch(
+            chosen, registry, manifest.app.name, page, lock_timeout=lock_timeout, listener=listener, stop=stop
         )
-        try:
-            switched = {**_switch(shells, registry, manifest.app.name, page, listener), **errors}
-        finally:
-            each(lambda name: shells[name].close(), shells)
         return {**switched, **unreachable}
     finally:
         for session in sessions.values():
@@ -180,29 +170,48 @@ def _unproven(target: Target, witnesses: Sequence[str], app: str) -> DynoctlErro
 
 
 def _switch(
-    shells: Mapping[str, Shell], registry: Registry, app: str, page: str | None, listener: Listener
+    sessions: Mapping[str, Session],
+    registry: Registry,
+    app: str,
+    page: str | None,
+    *,
+    lock_timeout: float | None = None,
+    listener: Listener = lambda _: None,
+    stop: threading.Event | None = None,
 ) -> dict[str, DynoctlError | None]:
     """Switch every router that can be; one that fails keeps none of the others from it."""
+    identity = Identity.current(doing=f"switching maintenance mode {'off' if page is None else 'on'}")
+
+    def waits(taken: LockTaken) -> None:
+        listener(Event("note", taken.server, "lock", f"{taken.what}; waiting for it to end"))
+
+    listener(Event("phase", text="lock", total=len(sessions)))
+    shells, errors = lock_reachable(sessions, app, identity, timeout=lock_timeout, waits=waits, stop=stop)
     listener(Event("phase", text="router", total=len(shells)))
 
     def work(name: str) -> None:
         listener(Event("step", name, "router", "switch the router"))
         try:
-            switch_one(name)
+            _switch_one(shells[name], registry, app, page)
         except DynoctlError as error:
             listener(Event("failed", name, "router", error.summary))
             raise
         listener(Event("done", name, "router", f"routes to {app}" if page is None else "shows the maintenance page"))
 
-    def switch_one(name: str) -> None:
-        routes = routing.read(shells[name].run([LOOK]))
-        route = next((route for route in routes if route.app == app), None)
-        if route is None:
-            raise DynoctlError(f"the router on {name} has no route to {app} yet", "run dynoctl apply first")
-        if page is not None:
-            refuse_large(page, route.kind, f"cannot show the page on {name}")
-        if page is not None or route.closed:
-            shells[name].run(registry.closing(route.kind, app, page))
+    try:
+        results = each(work, shells)
+        failed = {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}
+        return {**failed, **errors}
+    finally:
+        each(lambda name: shells[name].close(), shells)
 
-    results = each(work, shells)
-    return {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}
+
+def _switch_one(shell: Shell, registry: Registry, app: str, page: str | None) -> None:
+    routes = routing.read(shell.run([LOOK]))
+    route = next((route for route in routes if route.app == app), None)
+    if route is None:
+        raise DynoctlError(f"the router on {shell.name} has no route to {app} yet", "run dynoctl apply first")
+    if page is not None:
+        refuse_large(page, route.kind, f"cannot show the page on {shell.name}")
+    if page is not None or route.closed:
+        shell.run(registry.closing(route.kind, app, page))

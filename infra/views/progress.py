@@ -95,6 +95,11 @@ class LiveProgress:
     def __call__(self, event: Event) -> None:
         self._print(self._stages.take(event))
 
+    def refresh(self) -> None:
+        """Draw what is under way now."""
+        if self._live is not None:
+            self._live.refresh()
+
     def interrupted(self) -> None:
         """Say what is still done."""
         self._stopping = "stopping after the current step"

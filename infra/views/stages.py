@@ -114,7 +114,7 @@ class Stages:
             self._stage = Stage(name, now, event.total, event.number, dynos)
             return lines
         if event.kind == "note":
-            return [f"{event.server}  {event.text}"]
+            return [f"{event.server}  {event.text}".strip()]
         if stage is None:
             stage = self._stage = Stage("apply", now)
         stage.begun |= event.kind != "skipped"

@@ -385,15 +385,17 @@ def test_ctrl_c_finishes_the_step_and_reports(app: Project) -> None:
     try:
         process.wait_for("Only 'yes' is accepted")
         process.say("yes")
-        process.wait_for(": start web")
+        process.wait_for("start web.")
         process.interrupt()
         text, code = process.end()
     finally:
         process.kill()
-    assert "finishing the current step" in text
+    assert "Interrupted: finishing " in text and "nothing else is started." in text
+    assert "Press Ctrl-C again to exit at once" in text and "\x1b[?25l" not in text
     assert code in (0, 1)
     if code == 1:
         assert "Interrupted: the current step was finished, and no further step was started." in text
+        assert "INTERRUPTED. v" in text.splitlines()[-1]
     app.apply()
     app.settled()
     assert len(app.ps()) == 6

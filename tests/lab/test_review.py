@@ -33,12 +33,18 @@ def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
 
 def test_a_saved_plan_is_applied_as_it_is(app: Project) -> None:
     app.environment["REVIEW_SECRET"] = SECRET + "-new"
+    assert "the files of the app stay as they are in v1." in app.dynoctl("plan", "--diff").stdout
+    (app.source / "app.rb").write_text(APP + f"# {SECRET}-new\n")
+    changed = app.dynoctl("plan", "--diff").stdout  # not in git: from a server
+    assert "\nDiff of the source, from grid-1:\n--- a/app.rb\n+++ b/app.rb\n@@ " in changed
+    assert "\n+# (sensitive)\n" in changed and SECRET not in changed
+    (app.source / "app.rb").write_text(APP)
     shown = app.dynoctl("plan", "--out", "plan").stdout
     file = app.directory / "plan"
     assert file.stat().st_mode & 0o777 == 0o600
     assert SECRET not in file.read_text()
     again = app.dynoctl("show", "plan").stdout
-    assert again.split("\nMade ")[0] == shown.split("\nSaved the plan. ")[0]
+    assert again.split("\nPlan ")[0] == shown.split("\nSaved the plan. ")[0]
     assert "To apply exactly this plan: dynoctl apply plan" in again
     assert json.loads(app.dynoctl("show", "plan", "--json").stdout)["app"] == "review"
     markdown = app.dynoctl("show", "plan", "--markdown").stdout
@@ -49,7 +55,7 @@ def test_a_saved_plan_is_applied_as_it_is(app: Project) -> None:
         assert "cannot be combined with --file" in app.dynoctl("apply", "plan", *extra, code=1).stderr
     assert "not a saved plan" in app.dynoctl("apply", "dyno.yaml", code=1).stderr
     done = app.dynoctl("apply", "plan")
-    assert "Apply complete" in done.stdout
+    assert "Apply complete in " in done.stdout and ". v2 runs on all 2 dynos. http://" in done.stdout.splitlines()[-1]
     assert {app.get(row) for row in app.ps().values()} == {"two"}
     app.settled()
     done = app.dynoctl("apply", "plan", code=1)

@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from infra.cli import durations, words
-from infra.cli.app import app
+from infra.cli.app import MODULES, _needed, app, commands
 from infra.cli.command_line import NEVER, read
 from infra.cli.fail import asks_json, streams_json
 from infra.cli.scale import wanted
@@ -183,3 +183,12 @@ def test_which_command_lines_ask_for_json() -> None:
     assert not asks_json(["lab", "exec", "grid-1", "--", "ls", "--json"])
     assert streams_json(["apply", "--json"])
     assert not streams_json(["plan", "--json"])
+
+
+def test_each_command_is_found_in_the_module_that_is_loaded_for_it() -> None:
+    for name, command in ROOT.commands.items():
+        needed = _needed([name])
+        assert len(needed) == 1 or name == "help", name
+        own: Any = typer.main.get_command(commands(needed))
+        assert [one.opts for one in own.commands[name].params] == [one.opts for one in command.params]
+    assert _needed(["--help"]) == _needed([]) == _needed(["nothing"]) == MODULES

@@ -47,6 +47,8 @@ def run(tmp_path: Path, dynoctl: Dynoctl) -> Run:
         ("env:\n  A: 1 # one\nx-a: 1\n", "B", "2", "env:\n  A: 1 # one\n  B: 2\nx-a: 1\n"),
         ("env: {A: 1}", "B", "a, b", 'env: {A: 1, B: "a, b"}'),
         ("env: {}\n", "A", "1", "env: {A: 1}\n"),
+        ("env: null # none yet\nx-a: 1\n", "A", "1", "env: {A: 1} # none yet\nx-a: 1\n"),
+        ("env:\nx-a: 1\n", "A", "1", "env: {A: 1}\nx-a: 1\n"),
         ("version: 1\n", "A", "", 'version: 1\nenv:\n  A: ""\n'),
         ("# only a comment\n", "A", "null", '# only a comment\nenv:\n  A: "null"\n'),
         ("env:\n  A: |\n    x\n    y\n  B: 1\n", "A", "z", "env:\n  A: z\n  B: 1\n"),
@@ -66,6 +68,11 @@ def test_a_variable_is_set_and_nothing_else(text: str, key: str, value: str, res
         ("env: {A: 1, B: 2, C: 3}\n", "B", "env: {A: 1, C: 3}\n"),
         ("env: {A: 1, B: 2}\n", "B", "env: {A: 1}\n"),
         ("env: {A: 1}\n", "A", "env: {}\n"),
+        (
+            "env: # v\n  # old\n\n  # one\n  # two\n  A: 1\n  # b\nx-a: 1\n",
+            "A",
+            "env: {} # v\n  # old\n\n  # b\nx-a: 1\n",
+        ),
         ("env:\n  A: >\n    x\n  B: 2\n", "A", "env:\n  B: 2\n"),
     ],
 )
@@ -128,6 +135,7 @@ def test_a_secret_file_keeps_its_other_lines() -> None:
         (("set", "A"), "missing value for A"),
         (("unset", "LOGLEVEL"), "did you mean LOG_LEVEL?"),
         (("get", "NOPE"), "NOPE is not set in env: of dyno.yaml"),
+        (("get", "NOPE", "-d", "staging"), "NOPE is not set in env: of dyno.yaml and its overlay staging"),
     ],
 )
 def test_what_is_refused_changes_nothing(run: Run, tmp_path: Path, argv: tuple[str, ...], says: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet import ask, lock
 from infra.manifest import read
+from infra.model.events import Event
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, StepFailed
@@ -195,11 +196,12 @@ def test_an_apply_that_runs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(lock, "RETRY", 0)
     shells: dict[str, Any] = {"grid-1": Shell("grid-1", "held")}
 
-    def ends(taken: LockTaken) -> None:
-        assert "root@vm" in taken.what
-        shells["grid-1"].broken = ""
+    def ends(event: Event) -> None:
+        if event.kind == "note":
+            assert "root@vm" in event.text
+            shells["grid-1"].broken = ""
 
-    assert maintenance._switch(shells, Everything(), "shop", None, lock_timeout=60, waits=ends) == {"grid-1": None}
+    assert maintenance._switch(shells, Everything(), "shop", None, lock_timeout=60, listener=ends) == {"grid-1": None}
 
 
 def test_a_page_must_fit_the_router_that_runs() -> None:

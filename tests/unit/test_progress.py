@@ -201,8 +201,7 @@ def test_a_terminal_has_a_bar_per_server_and_keeps_its_cursor(
         view(Event("batch", text="web.1", number=1, total=2))
         view(Event("step", "grid-1", "web.1", "restart web.1 " + "x" * 200, seconds=60))
         view(Event("done", "grid-2", "web.1", "restarted"))
-        assert view._live is not None
-        view._live.refresh()
+        view.refresh()
         view.interrupted()
     text = screen.getvalue()
     assert "1/2" in text and "batch 1 of 2" in text and "Press Ctrl-C again" in text
