@@ -74,7 +74,9 @@ def resources(release: AppRelease, dynos: Sequence[Dyno]) -> list[Resource]:
     for declared in release.stack.volumes:
         name = volume_name(release.app, declared.name)
         for server in dict.fromkeys(volume_users(declared, homes).values()):
-            made.append(Resource(server, volume.Volume.kind, name, volume.desired(release.app)))
+            made.append(
+                Resource(server, volume.Volume.kind, name, volume.desired(release.app, declared.name, declared.size))
+            )
     for dyno in dynos:
         made += _dyno(release, dyno)
     return made

@@ -28,7 +28,7 @@ class Leftover(Base):
     def observe(self, scope: Scope) -> Fragment:
         values = {"app": scope.app, "escaped": escape(scope.app), "home": paths.home(scope.app)}
         values |= {"environments": paths.env_directory(scope.app), "router": paths.ROUTER, "installing": package.MARK}
-        values["journal"] = journal.file(scope.app)
+        values |= {"journal": journal.file(scope.app), "volumes": f"{paths.VOLUMES}/{scope.app}"}
         return Fragment(_SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
@@ -64,6 +64,7 @@ def _patterns(app: str) -> list[str]:
         rf"{re.escape(paths.ROUTER)}/(incoming|gen\.\w+|live\.new|loaded\.new|unit\.old)",
         rf"({roots})/dyno-{re.escape(escape(app))}\.slice\.d",
         rf"{re.escape(journal.file(app))}\.dynoctl-new",
+        rf"{re.escape(f'{paths.VOLUMES}/{app}')}/[a-z0-9-]+\.ext4\.dynoctl-new",
         rf"{re.escape(package.MARK)}[a-z0-9][a-z0-9.+-]+",
     ]
 
@@ -75,6 +76,7 @@ _SCRIPT = """\
 srv=srv-dyno
 if [ -L /srv ] || [ -L /srv/dyno ]; then srv=$(systemd-escape -p "$(readlink -m /srv/dyno)"); fi
 set -- "$environments"/*.new "$environments"/*.dynoctl-new
+set -- "$@" "$volumes"/*.ext4.dynoctl-new
 set -- "$@" "$environments"/*.credentials/*.dynoctl-new "$home"/*/*.new "$home"/*/*.dynoctl-new "$journal".dynoctl-new
 for unit in dyno-"$app"- "$srv-$escaped"- run-dyno-"$escaped"-; do
   set -- "$@" /etc/systemd/system/"$unit"*.new /etc/systemd/system/"$unit"*.dynoctl-new

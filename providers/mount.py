@@ -175,24 +175,31 @@ drop_ins mount
 :
 """
 
-# Dynos that run keep a stale mount: they have it in their own namespace. After an unmount that systemd did not do, it
-# needs a moment to notice.
-_MOUNT = f"""\
-{_STALE}
-here() {{
+# After an unmount that systemd did not do, it needs a moment to notice.
+START = """\
+here() {
   while read -r device where type _; do [ "$where" != "$1" ] || return 0; done < /proc/mounts
   return 1
-}}
+}
+start() {
+  systemctl reset-failed "$2" 2>/dev/null
+  tries=0
+  while :; do
+    systemctl start "$2" || return
+    here "$1" && return
+    tries=$((tries + 1))
+    if [ $tries -ge 50 ]; then echo "systemd has not noticed that $1 was unmounted"; return 1; fi
+    sleep 0.1
+  done
+}
+"""
+"""A shell function that mounts a path by its unit, and one that finds its ``$device`` and ``$type``."""
+
+# Dynos that run keep a stale mount: they have it in their own namespace.
+_MOUNT = f"""\
+{_STALE}{START}
 while here "$1" && stale "$device" "$type"; do umount -l "$1" || exit; done
-systemctl reset-failed "$2" 2>/dev/null
-tries=0
-while :; do
-  systemctl start "$2" || exit
-  here "$1" && exit
-  tries=$((tries + 1))
-  if [ $tries -ge 50 ]; then echo "systemd has not noticed that $1 was unmounted"; exit 1; fi
-  sleep 0.1
-done
+start "$1" "$2"
 """
 
 _UNMOUNT = """\

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infra.manifest.model import Json, Manifest
+from infra.model.volume import PACKAGE, PROGRAM
 from stacks.contract import AppServer, Boot, Entry, Framework, Listen, StackError, Stop
 from stacks.rackup import PATH, rackup
 from stacks.registry import STACKS, Registry
@@ -71,6 +72,8 @@ def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
     ruby = Ruby(manifest.ruby.path or SYSTEM, manifest.ruby.bundler)
     environment = {**ENVIRONMENT, **ruby.environment, **(framework.environment if framework else {})}
     environment["RACK_ENV"] = _rack_env(manifest)
+    limited = any(volume.size for volume in manifest.volumes)
+    packages = ruby.packages(manifest, app_server.name, framework.packages if framework else ("ruby-rack",))
     return Launch(
         ruby=ruby,
         app_server=app_server,
@@ -78,8 +81,8 @@ def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
         environment=environment,
         rackup=rackup(manifest.middleware, _app(manifest, framework)),
         config=app_server.config(manifest.app_server.options),
-        programs=ruby.programs(app_server.name),
-        packages=ruby.packages(manifest, app_server.name, framework.packages if framework else ("ruby-rack",)),
+        programs=(*ruby.programs(app_server.name), *([PROGRAM] if limited else [])),
+        packages=tuple(sorted({*packages, *([PACKAGE] if limited else [])})),
         writable=tuple(sorted({*manifest.app.writable, *(framework.writable if framework else ())})),
     )
 

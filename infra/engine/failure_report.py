@@ -38,6 +38,11 @@ _STEP = re.compile(r"\bFailed at step\b|^Failed to (?!start\b)")
 _EXITED, _SIGNALLED, _DUMPED = "1", "2", "3"
 """How a process ended, as systemd shows it in ExecMainCode (the CLD_ values of waitid(2))."""
 
+_NOT_FOUND = "127"
+"""The status of a shell, and of the launcher, if a program does not exist."""
+
+_ABSENT = "program not found: "
+
 _CODES = {"exited": _EXITED, "killed": _SIGNALLED, "dumped": _DUMPED}
 
 
@@ -106,7 +111,7 @@ def _cause(facts: Mapping[str, Sequence[str]], asked: str, log: Sequence[str], l
     if late:
         return f"did not {'become healthy' if limits.key else 'end'} within {limits.time}"
     ended = _ended(facts, log, limits)
-    if ended and asked == _GONE:
+    if ended and asked == _GONE and not ended.startswith(_ABSENT):
         return f"{ended} before it answered a request"
     return ended or asked
 
@@ -129,7 +134,10 @@ def _ended(facts: Mapping[str, Sequence[str]], log: Sequence[str], limits: Limit
     steps = [line for line in said if _STEP.search(line)]
     if steps:
         return steps[-1]
-    return f"exited with status {status}" if code == _EXITED and status else ""
+    if code != _EXITED or not status:
+        return ""
+    absent = failure_log.absent_program(log[-5:]) if status == _NOT_FOUND else ""
+    return f"{_ABSENT}{absent}" if absent else f"exited with status {status}"
 
 
 def _signal(number: str) -> str:

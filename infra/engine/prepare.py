@@ -25,6 +25,7 @@ from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack, TimesBefore
 from infra.model.target import Target
+from infra.model.volume import with_sizes
 from infra.plan.overview import overview
 from infra.remote import session as ssh
 from infra.remote.parallel import each, meanwhile
@@ -169,7 +170,8 @@ def _secrets(
 
 def _again(stored: Stored, now: Stack) -> Stack:
     """The stack of a stored release; process types that it did not have run the command of the current manifest."""
-    return replace(stored.stack, commands={**now.commands, **stored.stack.commands})
+    volumes = with_sizes(stored.stack.volumes, now.volumes)
+    return replace(stored.stack, commands={**now.commands, **stored.stack.commands}, volumes=volumes)
 
 
 def _slug_of(

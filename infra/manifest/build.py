@@ -65,7 +65,12 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         credentials={name: _reference(value) for name, value in data.get("credentials", {}).items()},
         schedule=tuple(_schedule(entry) for entry in data.get("schedule", [])),
         volumes=tuple(
-            Volume(entry["name"], entry["path"].strip("/"), tuple(entry.get("types", ())))
+            Volume(
+                entry["name"],
+                entry["path"].strip("/"),
+                tuple(entry.get("types", ())),
+                in_bytes(entry.get("size", "0M")),
+            )
             for entry in data.get("volumes", [])
         ),
         database=_backing(data.get("database")),
@@ -142,8 +147,13 @@ def _limits(value: dict[str, Any]) -> dict[str, Any]:
         keys["cpu"] = round(value["cpu"] * 1000)
     for key in ("memory", "tmp", "shm"):
         if key in value:
-            keys[key] = int(value[key][:-1]) * _SIZES[value[key][-1]]
+            keys[key] = in_bytes(value[key])
     return keys
+
+
+def in_bytes(size: str) -> int:
+    """The bytes of a size such as ``512M`` or ``1G``."""
+    return int(size[:-1]) * _SIZES[size[-1]]
 
 
 def _schedule(value: dict[str, Any]) -> Schedule:

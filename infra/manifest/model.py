@@ -154,11 +154,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Volume:
-    """A directory that outlives dynos. ``path`` is relative to the app; ``types`` are its process types, () is all."""
+    """A directory that outlives dynos. ``path`` is relative to the app; ``types`` () is all; ``size`` 0 is no limit."""
 
     name: str
     path: str
     types: tuple[str, ...] = ()
+    size: int = 0
 
 
 @dataclass(frozen=True)

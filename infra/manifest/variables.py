@@ -18,7 +18,10 @@ _REFUSED: tuple[tuple[str, str], ...] = (
     (r"BASH_ENV|ENV|IFS|SHELLOPTS|BASHOPTS|PS4", "it changes how a shell runs"),
 )
 
-LARGEST = 128 << 10
+_PREFIX = len("DYNOCTL_")
+"""Bytes that the launcher puts before the name of each variable for a moment."""
+
+LARGEST = (128 << 10) - _PREFIX
 """Bytes of one argument, or of one variable as ``NAME=value``, with the NUL at its end: MAX_ARG_STRLEN of Linux, 32
 pages of 4 KiB (execve(2))."""
 
@@ -27,8 +30,8 @@ TOTAL = (8 << 20) // 4 - LARGEST - (32 << 10)
 limit of a unit is the kernel's default of 8 MiB. The rest is for one argument and for what systemd, dynoctl and the app
 server add."""
 
-POINTER = 8
-"""Bytes that Linux counts for the pointer to a variable (bprm_stack_limits in fs/exec.c)."""
+POINTER = 8 + _PREFIX
+"""Bytes that Linux counts for the pointer to a variable (bprm_stack_limits in fs/exec.c), and the prefix."""
 
 
 def refused(name: str) -> str:
@@ -66,6 +69,8 @@ def _size(name: str, value: str | Sensitive) -> int:
     return len(name) + len(reveal(value).encode(errors="surrogatepass")) + 2
 
 
-ONE_EXPECTED = f"at most {LARGEST >> 10} KiB, the limit of Linux; larger values belong in a file: see credentials"
+ONE_EXPECTED = (
+    f"at most {LARGEST + _PREFIX >> 10} KiB, the limit of Linux; larger values belong in a file: see credentials"
+)
 ALL_EXPECTED = f"at most {TOTAL >> 10} KiB together; larger values belong in files: see credentials"
-COMMAND_EXPECTED = f"at most {LARGEST >> 10} KiB, the limit of Linux; put it into a script of the app"
+COMMAND_EXPECTED = f"at most {LARGEST + _PREFIX >> 10} KiB, the limit of Linux; put it into a script of the app"

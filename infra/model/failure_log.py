@@ -47,6 +47,13 @@ _IN_MESSAGE = re.compile(r"^(?P<at>(?P<file>/[^\s:]{1,400}):\d{1,9}): ")
 _VARIES = re.compile(r"(?<!\d)(?<!answered )(?<!status )(?<!signal )\d+")
 """A number that may differ between failures with the same cause. An answer and an exit status are the cause."""
 
+_ABSENT = re.compile(
+    r"(?:dynoctl: cannot start (?P<launched>.{1,400}): No such file or directory"
+    r"|\S{0,100}env: \W(?P<env>.{1,400})\W: No such file or directory"
+    r"|\S{1,100}: (?:line )?\d{1,9}: (?:exec: )?(?P<shell>.{1,400}?): (?:command )?not found)"
+)
+"""What the launcher, env(1) and shells say of a program that does not exist."""
+
 _APP = "/app/"
 _FOREIGN = re.compile(r"^(?:<internal:|/(?!app/)|/app/(?:\.dynoctl|vendor)/|.*/gems/)")
 """The files that are not the app's own: of Ruby, of gems, of the rackup that dynoctl makes."""
@@ -71,6 +78,12 @@ def exception(lines: Sequence[str]) -> str:
         said = said[at.end() :]
     shown = place.removeprefix(_APP)
     return f"{match['cls']}{': ' if said else ''}{said}{f' ({shown})' if shown else ''}"
+
+
+def absent_program(lines: Sequence[str]) -> str:
+    """The program that a log ends with not finding; "" if it says no such thing."""
+    found = [match for line in lines if (match := _ABSENT.fullmatch(line[:LONGEST].strip())) is not None]
+    return "" if not found else next(name for name in found[-1].groups() if name)
 
 
 def shown(lines: Sequence[str], most: int) -> list[str]:

@@ -11,24 +11,32 @@ from collections.abc import Sequence
 
 # The numbers of landlock_create_ruleset and landlock_restrict_self are the same on every architecture. The attributes
 # are the handled rights of files and of the network, none, and the scope, which is that of abstract sockets.
-# Perl runs with taint checks, so that no variable of the app (PERL5LIB, PERL5OPT) changes what it does. It then refuses
-# a PATH with directories that others can write to, so env sets that of the app.
 _ENTER = """\
-my ($path) = ($ENV{PATH} // "") =~ /(.*)/s;
-delete $ENV{PERL_BADLANG};
-($ENV{$_}) = $ENV{$_} =~ /(.*)/s for keys %ENV;
-my @words = map { /(.*)/s } @ARGV;
+%ENV = map { substr($_, 8) => $ENV{$_} } grep { /^DYNOCTL_./ } keys %ENV;
 my ($scoped, $domain) = pack("Q3", 0, 0, 1);
 $domain = syscall(444, $scoped, 24, 0);
 syscall(446, $domain, 0) if $domain > 0;
-$ENV{PATH} = "/usr/bin:/bin";
-exec "/usr/bin/env", "PATH=$path", @words or die "/usr/bin/env: $!\\n";
+exec { $ARGV[0] } @ARGV;
+print STDERR "dynoctl: cannot start $ARGV[0]: $!\\n";
+exit($! == 2 ? 127 : 126);
 """
 
+# Perl and the C library obey variables (PERL5OPT, PERL_SIGNALS, LOCPATH), and those of the app must not change what is
+# done here. So each gets another name first, by the shell alone, as other programs obey some as well.
 LAUNCHER = f"""\
 # dynoctl: starts a process of an app so that it reaches no abstract unix socket of another program.
-[ -x /usr/bin/perl ] && [ -x /usr/bin/env ] || exec "$@"
-PERL_BADLANG=0 exec /usr/bin/perl -T -e '
+[ -x /usr/bin/perl ] || exec "$@"
+set -f
+IFS='
+'
+for DYNOCTL_ in $(export -p); do
+  case $DYNOCTL_ in "export "*=*) ;; *) continue;; esac
+  DYNOCTL_=${{DYNOCTL_#export }}; DYNOCTL_=${{DYNOCTL_%%=*}}
+  case $DYNOCTL_ in *[!A-Za-z0-9_]*) continue;; esac
+  eval "[ -n \\"\\${{$DYNOCTL_+x}}\\" ] || continue; export DYNOCTL_$DYNOCTL_=\\"\\$$DYNOCTL_\\""
+  command unset "$DYNOCTL_" 2>/dev/null
+done
+exec /usr/bin/perl -e '
 {_ENTER}' -- "$@"
 """
 """An sh script that replaces itself with the program in its arguments."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from infra.model import answer
 from infra.model.provider import Fragment
+from infra.ops.sudoers_rules import DIGESTS
 from infra.remote.read_only import PATH as OBSERVER
 
 MIB = 1024 * 1024
@@ -76,7 +77,9 @@ def later() -> Fragment:
 
 
 # Some of the directories may not exist yet; their parents are on the same file system.
-_SCRIPT = """\
+_SCRIPT = (
+    f"{DIGESTS}"
+    """\
 printf 'clock '; date +%s.%N
 printf 'system '; ( . /etc/os-release && printf '%s\\n' "$PRETTY_NAME" ) 2>/dev/null || echo
 printf 'controllers '
@@ -97,15 +100,7 @@ for path in /var/lib /srv /etc /run; do
 done
 if [ -e "$observer" ]; then
   sum=$(sha256sum < "$observer" 2>/dev/null); printf 'observer %s\\n' "${sum%% *}"
-  # A rule may have several digests, as while the program is exchanged.
-  for file in /etc/sudoers /etc/sudoers.d/*; do cat "$file"; echo; done 2>/dev/null | tr '\\t,' '  ' |
-  while read -r line; do
-    case $line in '#'*) continue;; *"sha256:"*" $observer "*|*"sha256:"*" $observer") ;; *) continue;; esac
-    set -f
-    for word in ${line%%" $observer"*}; do
-      case $word in *sha256:*) printf 'rule %s\\n' "${word##*sha256:}";; esac
-    done
-  done
+  digests "$observer" | while read -r digest; do printf 'rule %s\\n' "$digest"; done
 fi
 for path in /srv /var /var/lib /etc /tmp /home /run; do
   [ ! -L "$path" ] || printf 'link %s %s\\n' "$path" "$(readlink -m "$path")"
@@ -141,6 +136,7 @@ apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null |
   sed -n '1s#^\\([a-z0-9]*://\\)*.*@#\\1#; 1s/^./proxy &/p'
 :
 """
+)
 
 _DISK = re.compile(r"disk (?P<path>\S+) (?P<free>[0-9]{1,18}) (?P<inodes>[0-9]{1,18}|-) (?P<may>yes|no)")
 

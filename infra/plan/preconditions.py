@@ -14,6 +14,7 @@ from infra.manifest.model import Manifest
 from infra.manifest.references import located
 from infra.model import routing
 from infra.model.stack import Stack
+from infra.model.volume import PACKAGE, PROGRAM
 
 
 def check(
@@ -183,6 +184,12 @@ def layers(name: str, facts: Facts, stack: Stack, to_install: Sequence[str]) -> 
         )
     problems += _bundle(name, facts.ruby or (facts.apt if "ruby" in to_install else ""), stack)
     for program in () if to_install else sorted(facts.missing):
+        if program == PROGRAM:
+            hint = f"apt-get install {PACKAGE}"
+            problems.append(
+                Diagnostic(f"{name}: {program} not found", expected="the program for volumes with a size", hint=hint)
+            )
+            continue
         directory, _, gem = program.rpartition("/")
         package = next((one for one in (gem, f"ruby-{gem}r") if one in stack.packages), gem)
         problems.append(

@@ -10,7 +10,7 @@ from infra.manifest.model import Manifest, Volume
 from infra.model import naming
 from infra.model.formation import Formation
 from infra.model.resource import Found
-from infra.model.volume import volume_path, volume_users
+from infra.model.volume import OTHER, REMOVED, volume_path, volume_users, written
 from infra.plan.placement import Together
 
 Resources = Mapping[str, Mapping[str, Found]]
@@ -99,8 +99,42 @@ def check(
                 yield Diagnostic(
                     f"the data of the volume {volume.name} is on {having[0]}, and its dynos would run on {server}",
                     path=path,
-                    hint=f"stop the dynos of the volume, then on {having[0]}: rsync -a {at}/ root@{server}:{at}/",
+                    hint=f"stop the dynos of the volume, then on {having[0]}: "
+                    + (
+                        f"umount {at}; rsync -a {at}.ext4 root@{server}:{at}.ext4"
+                        if _size(found[having[0]][key])
+                        else f"rsync -a {at}/ root@{server}:{at}/"
+                    ),
                 )
+            elif volume.size and (seen := found.get(server, {}).get(key)) is not None:
+                yield from _size_of(volume, server, seen, volume_path(app, volume.name), f"{path}/size")
+
+
+def _size(found: Found) -> int:
+    """The size of a volume in bytes, 0 without one."""
+    return int(str(found.attributes.get("size", 0)))
+
+
+def _size_of(volume: Volume, server: str, found: Found, at: str, path: str) -> Iterator[Diagnostic]:
+    """The error of a volume that cannot get its size in place."""
+    name, mounted = volume.name, found.attributes.get("mounted")
+    if mounted == REMOVED:
+        problem = f"the image of the volume {name} was removed from {server}, and its data goes when it is unmounted"
+        hint = f"stop its dynos, then on {server}: cp -a {at}/. to another place, and umount {at}; apply; copy it back"
+    elif mounted == OTHER:
+        problem = f"another file system is mounted in place of the volume {name} on {server}"
+        hint = f"stop its dynos, then on {server}: umount {at}"
+    elif "size" not in found.attributes:
+        problem = f"the volume {name} exists on {server} without a size, and cannot get one in place"
+        hint = f"stop its dynos, then on {server}: mv {at} {at}.old; apply; cp -a {at}.old/. {at}/; or remove size"
+    elif _size(found) > volume.size:
+        problem = (
+            f"the volume {name} has {written(_size(found))} on {server}, and cannot shrink to {written(volume.size)}"
+        )
+        hint = f"set size to {written(_size(found))} or more"
+    else:
+        return
+    yield Diagnostic(problem, path=path, hint=hint)
 
 
 def lost_data(
@@ -128,13 +162,17 @@ def lost_data(
 
 
 def notes(manifest: Manifest, found: Resources, wanted: Sequence[str], key_of: VolumeKey) -> list[str]:
-    """A note for each volume that is kept without a dyno using it. ``wanted`` are the addresses of the used ones."""
+    """A note for each volume that is kept without a dyno using it, or keeps a size that the manifest has no more.
+    ``wanted`` are the addresses of the used ones."""
     app = manifest.app.name
     prefix = key_of(app, "")
-    return [
-        f"{server} keeps the volume {name} with its data: {volume_path(app, name)}"
-        for server, resources in found.items()
-        for key in resources
-        if key.startswith(prefix) and f"{server}/{key}" not in wanted
-        for name in [key.removeprefix(prefix)]
-    ]
+    unlimited = {volume.name for volume in manifest.volumes if not volume.size}
+    made = []
+    for server, resources in found.items():
+        for key, seen in resources.items():
+            name = key.removeprefix(prefix)
+            if key.startswith(prefix) and f"{server}/{key}" not in wanted:
+                made.append(f"{server} keeps the volume {name} with its data: {volume_path(app, name)}")
+            elif key.startswith(prefix) and name in unlimited and _size(seen):
+                made.append(f"the volume {name} on {server} keeps its size, {written(_size(seen))}")
+    return made

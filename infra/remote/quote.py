@@ -111,20 +111,44 @@ def batch(commands: Sequence[Command], nonce: str) -> str:
 
 # A transient unit with a dynamic user and a private /tmp, in which the whole build happens, and a time limit. It is in
 # the sandbox of a dyno, and may fetch gems from the network. systemd-run refuses settings newer than itself.
+#
+# Its /tmp is a file system of half of what the server's /var/tmp has free, so no build fills the server. It is mounted
+# in a directory of root's, as dynos see new mounts as well. The image has no name once it is mounted. What a build left
+# that was killed with its shell goes with the next one.
 _BUILD = """\
-{ unit=dynoctl-build-$$; trap 'systemctl stop "$unit" 2>/dev/null' EXIT HUP TERM; }
+{ unit=dynoctl-build-$$ scratch=/run/dynoctl-build.$$; }
+drop() { umount "$1/tmp"; rmdir "$1/tmp" "$1"; } 2>/dev/null
+trap 'systemctl stop "$unit" 2>/dev/null; drop "$scratch"' EXIT HUP TERM
+for left in /run/dynoctl-build.*; do [ ! -d "$left" ] || kill -0 "${left##*.}" 2>/dev/null || drop "$left"; done
+set -- $(stat -f -c '%a %S' /var/tmp)
+room=$(($1 * $2 / 2 >> 20))
+[ "$room" -le LARGEST ] || room=LARGEST
+image=$(mktemp /var/tmp/dynoctl-build.XXXXXX) && mkdir -p "$scratch/tmp" && truncate -s "${room}M" "$image" &&
+  mkfs.ext4 -q -F -m 0 -b 4096 -i 8192 -O ^has_journal "$image" >&2 &&
+  mount -o loop,nodev,nosuid,noinit_itable "$image" "$scratch/tmp" && chmod 1777 "$scratch/tmp"
+status=$?; rm -f "$image"
+[ $status -eq 0 ] || { echo "cannot make the scratch directory of the build" >&2; exit 1; }
 systemd=$(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')
 set --
 SETTINGS
 systemd-run --quiet --pipe --wait --collect --unit="$unit" -p DynamicUser=yes "$@" \\
+  -p BindPaths="$scratch/tmp:/tmp $scratch/tmp:/var/tmp" \
   -p RuntimeMaxSec="$seconds" -p WorkingDirectory=/tmp VARIABLES LAUNCHED sh -c '
-mkdir /tmp/app && cd /tmp/app && tar -xf - || exit
+room=$1; shift
+end() {
+  [ "$(stat -f -c %a /tmp)" -ge 64 ] || printf "\\nthe build is out of space: it may write %s MiB\\n" "$room" >&2
+  exit "$1"
+}
+mkdir /tmp/app && cd /tmp/app && tar -xf - || end $?
 for command; do
   printf "\\$ %s\\n" "$command" >&2
-  sh -c "$command" </dev/null >&2 || { status=$?; printf "\\nended with status %s\\n" "$status" >&2; exit $status; }
+  sh -c "$command" </dev/null >&2 || { status=$?; printf "\\nended with status %s\\n" "$status" >&2; end $status; }
 done
-tar -cf - .' build COMMANDS
+tar -cf - .' build "$room" COMMANDS
 """
+
+_SCRATCH = 32 << 10
+"""The largest scratch directory of a build, in MiB."""
 
 
 def _settings(settings: Mapping[str, str]) -> str:
@@ -148,7 +172,7 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     text = _BUILD.replace("SETTINGS\n", _settings({**BUILD, "UnsetEnvironment": unset(environment)})).replace(
         "LAUNCHED", shlex.join(launched)
     )
-    text = text.replace("VARIABLES", words).replace("COMMANDS", shlex.join(words_))
+    text = text.replace("LARGEST", str(_SCRATCH)).replace("VARIABLES", words).replace("COMMANDS", shlex.join(words_))
     # One compound command, so that the shell has read all of it before the tar follows on stdin.
     variables = {"seconds": str(seconds), "ready": ready}
     return f"{PRELUDE}{assign(variables)}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"

@@ -226,6 +226,8 @@ def _new_log(build: Build) -> Path:
 def _failed(build: Build, status: int, log: Path) -> BuildFailed:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     reason = f"timed out after {TIMEOUT} s" if status in (124, 137) else f"failed with exit status {status}"
+    if status == 127 and (absent := failure_log.absent_program(lines[-_SEARCHED:])):
+        reason = f"failed: program not found: {absent}"
     cause = failure_log.exception(lines[-_SEARCHED:])
     tail = "\n".join(f"  {line}" for line in ([cause] if cause else []) + failure_log.shown(lines, _TAIL))
     return BuildFailed(f"build of {build.app} {reason}; no server was changed", f"{tail}\nFull log: {log}")

@@ -24,7 +24,7 @@ NAMED = 6
 FILES, COMMITS = 6, 3
 """Changed files and commits that are named."""
 
-_SIZES = ("MemoryMax", "MemoryHigh", "MemorySwapMax")
+_SIZES = ("MemoryMax", "MemoryHigh", "MemorySwapMax", "size")
 EFFECTS = {"start": "starts", "restart": "restarts", "stop": "stops"}
 
 

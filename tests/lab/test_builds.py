@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.support import Project, snapshot
+from tests.lab.support import Project, changed, snapshot
 
 VENDOR = Path(__file__).parent / "vendor.rb"
 APP = "App = ->(env) { [200, {}, [File.read('built')]] }\n"
@@ -94,6 +94,13 @@ def test_a_build_that_fails_changes_nothing(project: Project, builder: str | Non
     assert "reached" in text
     assert "line 1\n" in text
     assert "never" not in text.replace("$ echo never", "")
+    if builder:  # it may write half of what the server has free
+        project.manifest["app"]["build"] = ["head -c 100M /dev/zero > /tmp/more"]
+        with changed(project.fleet, builder, "mount -t tmpfs -o size=96M none /var/tmp", "umount /var/tmp"):
+            done = project.apply(code=1)
+        assert re.search("No space left on device(.|\n)*out of space: it may write 4[78] MiB\n", done.stdout), (
+            done.stdout
+        )
     assert [snapshot(project.fleet, server) for server in servers] == before
     assert body(project) == "old"
 

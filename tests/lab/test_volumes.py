@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.lab.support import APPS, Project
+from tests.lab.support import APPS, Project, changed, eventually
 
 ON = "grid-1"
 PLACE = "/var/lib/dynoctl-volumes/keeps/uploads"
-CLEAN = "rm -rf /var/lib/dynoctl-volumes; groupdel dyno-keeps 2>/dev/null; groupdel dyno-other 2>/dev/null; :"
+UNITS = "/etc/systemd/system/var-lib-dynoctl\\\\x2dvolumes-*.mount"
+CLEAN = (
+    f'for unit in {UNITS}; do [ ! -e "$unit" ] || {{ systemctl stop "${{unit##*/}}" && rm "$unit"; }}; done; '
+    "systemctl daemon-reload; rm -rf /var/lib/dynoctl-volumes; "
+    "groupdel dyno-keeps 2>/dev/null; groupdel dyno-other 2>/dev/null; :"
+)
 
 
 def project(directory: Any, fleet: Any, name: str) -> Project:
@@ -110,6 +115,61 @@ def test_a_one_off_dyno_and_a_process_type_of_its_own(keeps: Project, fleet: Any
     done = keeps.apply()
     assert f"{ON} keeps the volume storage with its data: {path}" in done.stdout + done.stderr
     assert fleet.exec(ON, "ls", path).stdout == "from-worker\n"
+
+
+def test_a_volume_with_a_size_fills_up_alone(keeps: Project, fleet: Any) -> None:
+    fill = "touch storage/from-worker; head -c 64M /dev/zero > storage/full; sleep infinity"
+    keeps.manifest["dynos"] = {"web": 1, "worker": {"count": 1, "command": fill}}
+    storage = {"name": "storage", "path": "storage", "types": ["worker"], "size": "16M"}
+    keeps.manifest["volumes"] = [*keeps.manifest["volumes"], storage]
+    path = PLACE.replace("uploads", "storage")
+    assert "16 MiB" in keeps.dynoctl("plan").stdout
+    keeps.apply()
+    keeps.settled()
+    eventually(lambda: "No space left on device" in keeps.dynoctl("logs", "--dyno", "worker.1").stdout)
+    assert fleet.exec(ON, "stat", "-c", "%s %a %U", f"{path}.ext4").stdout == f"{16 << 20} 600 root\n"
+    assert fleet.exec(ON, "stat", "-c", "%a %U:%G", path).stdout == "2770 root:dyno-keeps\n"
+    options = fleet.exec(ON, "findmnt", "-no", "FSTYPE,OPTIONS", "--mountpoint", path).stdout
+    assert options.startswith("ext4 ") and "nodev" in options and "nosuid" in options
+    assert fleet.exec(ON, "ls", path).stdout == "from-worker\nfull\n", "what a file system has is not in the app's way"
+    assert keeps.get(keeps.ps()["web.1"], "/write?of=public/uploads/a.txt") == "written", "the others have room"
+
+    # What cannot be is said before anything changes.
+    keeps.manifest["volumes"][0]["size"] = "1G"
+    said = keeps.dynoctl("plan", code=1).stderr
+    assert f"the volume uploads exists on {ON} without a size" in said and f"mv {PLACE} {PLACE}.old" in said
+    del keeps.manifest["volumes"][0]["size"]
+
+    # It grows in place, or, where the kernel grows nothing that is mounted, once it is stopped.
+    storage["size"] = "32M"
+    done = keeps.apply(code=None)
+    if done.returncode:
+        assert "systemctl stop" in done.stdout + done.stderr
+        fleet.exec(ON, "sh", "-c", "systemctl stop 'dyno-keeps-worker-1*'; " + f"umount {path}")
+        keeps.apply()
+    keeps.settled()
+    assert int(fleet.exec(ON, "stat", "-f", "-c", "%b", path).stdout) > 20 << 8
+    storage["size"] = "16M"
+    said = keeps.dynoctl("plan", code=1).stderr
+    assert f"the volume storage has 32M on {ON}, and cannot shrink to 16M" in said
+    storage["size"] = "32M"
+
+    # What was changed by hand is seen and put back, while the dyno has it still.
+    fleet.exec(ON, "umount", "--lazy", path)
+    assert "mounted" in keeps.dynoctl("plan", "--verbose").stdout
+    keeps.apply()
+    fleet.exec(ON, "mount", "-o", "remount,suid", path)
+    assert "without nosuid" in keeps.dynoctl("plan", "--verbose").stdout
+    keeps.apply()
+    keeps.settled()
+    with changed(fleet, ON, f"mv {path}.ext4 /srv/image", f"mv /srv/image {path}.ext4"):
+        assert "the volume storage" in keeps.dynoctl("plan", code=1).stderr
+
+    keeps.destroy()
+    assert fleet.exec(ON, "ls", path).stdout == "from-worker\nfull\n"
+    fleet.exec(ON, "umount", path)
+    keeps.apply()
+    assert fleet.exec(ON, "ls", path).stdout == "from-worker\nfull\n", "an app that comes back has it again"
 
 
 def test_dynos_on_several_servers_are_refused(keeps: Project, fleet: Any) -> None:

@@ -153,6 +153,13 @@ def test_the_program_of_read_only_logins(installed: bytes | None, rules: tuple[s
         ("sha256:one= OBSERVER, sha256:two= /bin/other\n", ("one=",)),
         ("sha256:one= OBSERVER-admin\n", ()),
         ("/bin/*, /etc/* OBSERVER\n", ()),
+        ("sha256:two= /bin/other, sha256:one= OBSERVER\n", ("one=",)),
+        ("/bin/other, \\\n    sha256:one= \\\n  OBSERVER\n", ("one=",)),
+        ("PLAN\nCmnd_Alias PLAN = sha256:one=, \\\n sha512:no= OBSERVER\n", ("one=",)),
+        ("/bin/x, B\nCmnd_Alias A=sha256:one= OBSERVER:B=A, sha256:no= /bin/y:C=sha256:no= OBSERVER\n", ("one=",)),
+        ("NOPASSWD: A\nCmnd_Alias A = A, !OBSERVER\n", ()),
+        ("/bin/x # sha256:no= OBSERVER\n", ()),
+        ("/bin/x\nCmnd_Alias UNUSED = sha256:no= OBSERVER\n", ()),
     ],
 )
 def test_the_digests_of_a_sudo_rule_are_found(tmp_path: Path, rule: str, digests: tuple[str, ...]) -> None:

@@ -18,6 +18,9 @@ RELEASE = Limits(1800, "", DynoType("web", 1))
 MEMORY = "the memory limit of 512 MiB (dynos.web.memory: 512M)"
 
 
+GONE = "it exited before it answered"
+
+
 def told(facts: str, log: str = "") -> str:
     return "\n".join(facts.split()) + f"\n\n{log}" if facts else log
 
@@ -85,6 +88,30 @@ def told(facts: str, log: str = "") -> str:
                 f"killed by SIGKILL, as the kernel does at {MEMORY} before it answered a request",
                 "worker=0 ended: #<Process::Status: pid 5 SIGKILL (signal 9)>",
             ],
+        ),
+        *(
+            (
+                told("Result=exit-code ExecMainCode=1 ExecMainStatus=127", f"{said}\nhealth check: {GONE}"),
+                LIMITS,
+                [f"program not found: {program}", said],
+            )
+            for said, program in (
+                ("dynoctl: cannot start bin/jobs: No such file or directory", "bin/jobs"),
+                ("/usr/bin/env: 'bin/jobs': No such file or directory", "bin/jobs"),
+                ("/bin/sh: 1: bundle: not found", "bundle"),
+                ("/bin/sh: 1: exec: bin/a: b: not found", "bin/a: b"),
+                ("bash: line 3: rake: command not found", "rake"),
+            )
+        ),
+        (
+            told("Result=exit-code ExecMainCode=1 ExecMainStatus=127", "GET /: not found"),
+            LIMITS,
+            ["exited with status 127", "GET /: not found"],
+        ),
+        (
+            told("Result=exit-code ExecMainCode=1 ExecMainStatus=1", "sh: 1: bundle: not found"),
+            LIMITS,
+            ["exited with status 1", "sh: 1: bundle: not found"],
         ),
         (told("Result=core-dump ExecMainCode=3 ExecMainStatus=11"), LIMITS, ["killed by SIGSEGV"]),
         (told("Result=timeout ExecMainCode=2 ExecMainStatus=15", "x"), RELEASE, ["did not end within 1800 s", "x"]),

@@ -42,7 +42,8 @@ def start(*argv: str, **variables: str) -> subprocess.Popen[str]:
 
 
 def test_a_process_is_started_as_it_is(tmp_path: Path) -> None:
-    """Also with a PATH that Perl would not use, a locale that is not installed, and variables that Perl would obey."""
+    """Also with a locale that is not installed, with variables that Perl or the C library would obey, and with one that
+    looks as if the shell listed others."""
     (tmp_path / "Evil.pm").write_text("open(my $file, '>', $ENV{MARK}); 1;")
     variables = {
         "PATH": f"/usr/bin:.:{tmp_path}:/tmp",
@@ -51,6 +52,14 @@ def test_a_process_is_started_as_it_is(tmp_path: Path) -> None:
         "EMPTY": "",
         "PERL5LIB": str(tmp_path),
         "PERL5OPT": "-MEvil",
+        "PERL_SIGNALS": "no such way",  # Perl would not start
+        "PERL_HASH_SEED_DEBUG": "1",
+        "PERL_UNICODE": "SDA",
+        "LOCPATH": str(tmp_path),
+        "GLIBC_TUNABLES": "glibc.malloc.check=3",
+        "LISTED": "1'\nexport PERL5OPT='-MEvil'\nexport NEVER='1",
+        "DYNOCTL_OWN": "1",
+        "_X": '`exit 3`$(exit 3)"\\',
         "MARK": str(tmp_path / "mark"),
         "BASH_ENV": str(tmp_path / "Evil.pm"),
         "ENV": str(tmp_path / "Evil.pm"),
@@ -63,6 +72,29 @@ def test_a_process_is_started_as_it_is(tmp_path: Path) -> None:
     assert {name: environment.get(name) for name in variables} == variables
     assert environment.keys() - variables.keys() <= {"LC_CTYPE", "PWD", "SHLVL", "_", "OLDPWD"}
     assert not (tmp_path / "mark").exists()
+
+
+def test_what_perl_gets_has_no_name_of_the_app(tmp_path: Path) -> None:
+    """So no variable that Perl, or a library, obeys in some version gets there."""
+    (tmp_path / "perl").write_text("#!/bin/sh\nexec env\n")
+    (tmp_path / "perl").chmod(0o755)
+    script = landlock.LAUNCHER.replace("/usr/bin/perl", f"{tmp_path}/perl")
+    names = ("PATH", "LANG", "LC_ALL", "PERL_SIGNALS", "GCONV_PATH", "HOME", "x")
+    done = subprocess.run(
+        ("/bin/sh", "-c", script, "launch", "true"),
+        env=dict.fromkeys(names, "/usr/bin"),
+        capture_output=True,
+        text=True,
+    )
+    seen = {line.partition("=")[0] for line in done.stdout.splitlines()} - {"PWD", "OLDPWD", "SHLVL", "_"}
+    assert seen >= {f"DYNOCTL_{name}" for name in names}, done.stderr
+    assert all(name.startswith("DYNOCTL_") for name in seen)
+
+
+@pytest.mark.parametrize(("program", "said", "status"), [("nothere", "No such file or directory", 127), ("/", "", 126)])
+def test_a_program_that_cannot_be_started_is_named(program: str, said: str, status: int) -> None:
+    done = subprocess.run(landlock.inline((program, "-x")), capture_output=True, text=True, check=False)
+    assert done.returncode == status and done.stderr.startswith(f"dynoctl: cannot start {program}: {said}")
 
 
 @pytest.mark.skipif(ctypes.CDLL(None).syscall(444, None, 0, 1) < 6, reason="the kernel keeps no abstract sockets apart")

@@ -16,6 +16,7 @@ from infra.manifest import check, read
 from infra.manifest.references import resolve_environment, resolve_tls
 from infra.manifest.secrets_file import read as read_secrets
 from infra.manifest.variables import LARGEST, POINTER, TOTAL
+from infra.model import landlock
 from infra.ops import one_off
 from infra.sensitive import reveal
 from infra.slug import build as app_build
@@ -48,13 +49,13 @@ def summaries(directory: Path, **keys: Any) -> list[tuple[str, str]]:
 
 
 def test_the_limit_of_one_variable_is_the_kernels() -> None:
-    """A program starts with the largest value, and not with one byte more."""
+    """A program starts with the largest value, also by the launcher, and not with one byte more."""
     for name in ("BIG", "LONGER_NAME"):
         most = LARGEST - len(name) - 2
-        environment = {**os.environ, name: "x" * most}
-        subprocess.run([sys.executable, "-c", "pass"], env=environment, check=True)
-        with pytest.raises(OSError, match="Argument list too long"):
-            subprocess.run([sys.executable, "-c", "pass"], env={**environment, name: "x" * (most + 1)}, check=True)
+        for more, status in ((0, 0), (1, 126)):
+            environment = {**os.environ, name: "x" * (most + more)}
+            done = subprocess.run(landlock.inline(("true",)), env=environment, stderr=subprocess.PIPE, check=False)
+            assert done.returncode == status, done.stderr
 
 
 def test_the_limit_of_all_variables_leaves_room_for_a_command() -> None:
@@ -63,8 +64,10 @@ def test_the_limit_of_all_variables_leaves_room_for_a_command() -> None:
     environment = {f"V{number:02}": "x" * (TOTAL // count - len("V00=") - 1 - POINTER) for number in range(count)}
     assert TOTAL - count < sum(len(f"{name}={value}") + 1 + POINTER for name, value in environment.items()) <= TOTAL
     text = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_STACK, (8 << 20, resource.RLIM_INFINITY)); "
-    text += "os.execve('/bin/sh', ['/bin/sh', '-c', ': ' + 'x' * (int(sys.argv[1]) - 3)], eval(sys.stdin.read()))"
-    done = subprocess.run([sys.executable, "-c", text, str(LARGEST)], input=repr(environment), text=True)
+    text += "command = ['/bin/sh', '-c', ': ' + 'x' * (int(sys.argv[1]) - 3)]; "
+    text += "os.execve('/bin/sh', [*sys.argv[2:], *command], eval(sys.stdin.read()))"
+    argv = [sys.executable, "-c", text, str(LARGEST), *landlock.inline(())]
+    done = subprocess.run(argv, input=repr(environment), text=True)
     assert done.returncode == 0
 
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from infra.fleet.observe import Observed
 from infra.manifest.model import Schedule, Volume
 from infra.model import naming, release
@@ -16,19 +18,21 @@ from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.resource import Found
 from infra.model.run_request import Base, RunRequest
-from infra.plan import volumes
+from infra.model.volume import OTHER, REMOVED, with_sizes
+from infra.plan import preconditions, volumes
 from infra.plan.formation import form
 from infra.registry import Everything
 from infra.remote.quote import assign
 from infra.state import release_body
 from providers import candidate, dyno_unit, ini, release_command, run, schedule, volume
 from providers.dyno_unit import DynoUnit
+from stacks.launch import launch
 from tests.unit.test_formation import facts, formed, known, manifest
 from tests.unit.test_release import STACK, VARIABLES
 
 UPLOADS = Volume("uploads", "public/uploads", ("web",))
 KEY = Everything().volume_key
-HERE: dict[str, Any] = {"volume.shop@uploads": {"mode": "2770"}}
+HERE = {"volume.shop@uploads": Found({"mode": "2770"})}
 
 
 def test_dynos_on_several_servers_are_refused_and_others_do_not_matter() -> None:
@@ -231,3 +235,100 @@ def test_a_directory_that_becomes_a_link_does_not_lead_root_elsewhere(tmp_path: 
     subprocess.run(argv, env=environment, check=False, capture_output=True, timeout=60)
     changed = (tmp_path / "changed").read_text()
     assert changed and f"-{(elsewhere / 'file').stat().st_ino}\n" not in changed
+
+
+LIMITED = replace(UPLOADS, size=1 << 30)
+AT = "/var/lib/dynoctl-volumes/shop/uploads"
+
+
+def sized(size: int, **other: str | bool) -> dict[str, Found]:
+    return {"volume.shop@uploads": Found({"mode": "2770", "size": str(size), "mounted": True, **other}, kept=True)}
+
+
+@pytest.mark.parametrize(
+    ("seen", "problem", "hint"),
+    [
+        (HERE, "the volume uploads exists on s1 without a size, and cannot get one in place", f"mv {AT} {AT}.old"),
+        (sized(3 << 29), "the volume uploads has 1536M on s1, and cannot shrink to 1G", "set size to 1536M or more"),
+        (sized(1 << 30, mounted=REMOVED), "the image of the volume uploads was removed from s1", f"umount {AT}"),
+        (sized(1 << 30, mounted=OTHER), "another file system is mounted in place of the volume uploads", "umount"),
+    ],
+)
+def test_what_no_apply_can_do_to_a_size_is_refused(seen: dict[str, Found], problem: str, hint: str) -> None:
+    one = replace(manifest(3, 1), volumes=(LIMITED,))
+    (error,) = volumes.check(one, one.volumes, formed(one, {"web.1": "s1", "worker.1": "s3"}), {"s1": seen}, KEY)
+    assert error.summary.startswith(problem) and error.path == "volumes/0/size" and hint in error.hint
+
+
+def test_a_size_grows_and_stays() -> None:
+    one, homes = replace(manifest(3, 1), volumes=(LIMITED,)), {"web.1": "s1", "worker.1": "s3"}
+    for seen in ({}, sized(1 << 29), sized(1 << 30), sized(1 << 30, mounted=False)):
+        assert list(volumes.check(one, one.volumes, formed(one, homes), {"s1": seen}, KEY)) == []
+    moved = {"s1": sized(1 << 30), "s2": {}}
+    (error,) = volumes.check(one, one.volumes, formed(one, {"web.1": "s2", "worker.1": "s3"}), moved, KEY)
+    assert f"umount {AT}; rsync -a {AT}.ext4 root@s2:{AT}.ext4" in error.hint
+    without = replace(one, volumes=(UPLOADS,))
+    address = ["s1/volume.shop@uploads"]
+    assert volumes.notes(without, {"s1": sized(1 << 30)}, address, KEY) == [
+        "the volume uploads on s1 keeps its size, 1G"
+    ]
+    assert volumes.notes(one, {"s1": sized(1 << 30)}, address, KEY) == []
+
+
+def test_the_size_of_a_release_is_that_of_the_manifest() -> None:
+    """A rollback changes no data, so it neither shrinks a volume nor takes its limit away."""
+    body = release_body.pack(replace(STACK, volumes=(LIMITED,)), "cafe", VARIABLES)
+    assert body == release_body.pack(replace(STACK, volumes=(UPLOADS,)), "cafe", VARIABLES), "a size is no release"
+    stored = release_body.unpack(1, body, lambda *_: True).stack.volumes
+    assert with_sizes(stored, (replace(LIMITED, path="elsewhere", types=()),)) == (LIMITED,)
+    assert with_sizes(stored, ()) == (UPLOADS,)
+
+
+def test_a_server_needs_the_program_that_makes_file_systems() -> None:
+    limited = launch(replace(manifest(3, 1), rackup="config.ru", volumes=(LIMITED,)))
+    assert "/sbin/mkfs.ext4" in limited.programs and "e2fsprogs" in limited.packages
+    plain = launch(replace(manifest(3, 1), rackup="config.ru", volumes=(UPLOADS,)))
+    assert "/sbin/mkfs.ext4" not in plain.programs and "e2fsprogs" not in plain.packages
+    lacking = replace(facts("s1", {}), missing=frozenset({"/sbin/mkfs.ext4"}))
+    (problem,) = preconditions.layers("s1", lacking, STACK, ())
+    assert problem.summary == "s1: /sbin/mkfs.ext4 not found" and problem.hint == "apt-get install e2fsprogs"
+
+
+def test_a_size_is_observed() -> None:
+    """Without an image, the directory on which it was mounted is none."""
+    output = (
+        f"directory 2770 root:dyno-shop {AT}\nmounted image {AT}\nimage 1073741824 {AT}.ext4\n"
+        f"directory 700 root:root {AT}-2\nfile var-lib-dynoctl\\x2dvolumes-shop-uploads\\x2d2.mount\n"
+        f"directory 2770 root:dyno-shop {AT}3\nmounted other nosuid {AT}3\n"
+        "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount:[Mount]\n"
+        "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount:Type=ext4\n"
+    )
+    found = volume.Volume().parse(Scope("shop", ""), output)
+    assert set(found) == {"shop@uploads", "shop@uploads3"}
+    seen = found["shop@uploads"].attributes
+    assert (seen["size"], seen["mounted"], seen["unit"]) == ("1073741824", True, {"Mount.Type": "ext4"})
+    assert found["shop@uploads3"].attributes == {"mode": "2770", "owner": "root:dyno-shop"}, "a disk of the user's"
+    assert volume.desired("shop", "uploads", 0) == {"mode": "2770", "owner": "root:dyno-shop"}
+    wrong = volume.Volume().parse(Scope("shop", ""), output.replace("mounted image", "mounted image nodev nosuid"))
+    assert wrong["shop@uploads"].attributes["mounted"] == "without nodev nosuid"
+    gone = output.replace(f"image 1073741824 {AT}.ext4\n", "").replace("mounted image", "mounted removed")
+    for word, state in (("removed", REMOVED), ("other", OTHER)):  # as if it was renamed
+        seen = volume.Volume().parse(Scope("shop", ""), gone.replace("removed", word))["shop@uploads"].attributes
+        assert seen["mounted"] == state and "size" not in seen
+    for size in ("\u00b2", "9" * 5000, "", "1e3", "-1"):  # a size is compared with that of the manifest
+        with pytest.raises(ValueError, match="invalid size of a volume"):
+            volume.Volume().parse(Scope("shop", ""), output.replace("1073741824", size))
+
+
+@pytest.mark.parametrize(
+    ("need", "said"),
+    [
+        (850 << 20, ""),
+        (851 << 20, "no space left on device: 900 MiB free, 851 MiB needed, and 5 % of the disk stays free\n"),
+    ],
+)
+def test_a_size_that_would_fill_the_disk_is_refused(tmp_path: Path, need: int, said: str) -> None:
+    (tmp_path / "stat").write_text("#!/bin/sh\necho 230400 256000 4096\n")
+    (tmp_path / "stat").chmod(0o755)
+    script = f'PATH={tmp_path}:$PATH\n{volume._ROOM}room "$1" /var || :\n'
+    assert _sh(script, str(need)) == said
