@@ -69,7 +69,8 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """What changes alike: the changes of its members differ from each other at most in values. ``id`` is its anchor."""
+    """What changes alike: the changes of its members differ from each other at most in values. ``id`` is its anchor,
+    which is inside so that a link opens it."""
 
     id: str
     members: tuple[Member, ...]

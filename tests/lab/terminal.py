@@ -11,6 +11,7 @@ import struct
 import subprocess
 import termios
 import time
+from pathlib import Path
 
 from tests.lab.support import DYNOCTL, WAIT, Project
 
@@ -18,13 +19,13 @@ from tests.lab.support import DYNOCTL, WAIT, Project
 class Terminal:
     """One command of a project, run in a terminal of its own."""
 
-    def __init__(self, project: Project, *argv: str, size: tuple[int, int] = (80, 24)) -> None:
+    def __init__(self, project: Project, *argv: str, size: tuple[int, int] = (80, 24), program: Path = DYNOCTL) -> None:
         project.write()
         self._master, slave = pty.openpty()
         self.resize(*size)
         self.before = self.after = termios.tcgetattr(slave)
         self._process = subprocess.Popen(
-            [DYNOCTL, *argv],
+            [program, *argv],
             cwd=project.directory,
             env={**os.environ, **project.environment, "TERM": "xterm-256color"},
             stdin=slave,
