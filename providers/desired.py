@@ -134,6 +134,7 @@ def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit
         health=release.health,
         health_command=() if dyno.port or dyno_type.health is None else argv(dyno_type.health),
         deadline=release.rollout.healthy_deadline,
+        idle=(dyno_type.idle or 0) if dyno.port else 0,
     )
 
 
@@ -161,7 +162,7 @@ def _dyno(release: AppRelease, dyno: Dyno) -> list[Resource]:
     if release.credentials:
         made.append(Resource(dyno.server, "credentials", name, credentials.desired(release.credentials), dyno.name))
     if dyno.port:
-        listening = socket.desired(release.app, dyno.name, dyno.listen, dyno.port)
+        listening = socket.desired(release.app, dyno.name, dyno.listen, dyno.port, defer=bool(settings.idle))
         made.append(Resource(dyno.server, "socket", name, listening, dyno.name))
     if (scheduled := release.schedules.get(type_)) is not None:
         # A schedule reads its files every time it starts, so their changes need no restart.

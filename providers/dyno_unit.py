@@ -11,7 +11,7 @@ from infra.model.resource import Attributes
 from infra.model.sandbox import SANDBOX, joined, network, unset
 from infra.model.sandbox import temporary as temporary_file_systems
 from infra.model.volume import volume_path
-from providers import credentials, health, ini, tmp, volume
+from providers import credentials, health, idle, ini, tmp, volume
 from providers.health import Check
 from providers.unit import READY_TIMEOUT
 
@@ -77,6 +77,8 @@ class DynoUnit:
     """The argv that succeeds once a dyno without a port is healthy; () if its staying up is enough."""
     deadline: int = READY_TIMEOUT
     """Seconds within which the dyno must become healthy."""
+    idle: int = 0
+    """Seconds without a request after which the dyno stops; 0: never."""
 
 
 def attributes(dyno: DynoUnit) -> Attributes:
@@ -85,7 +87,7 @@ def attributes(dyno: DynoUnit) -> Attributes:
         "unit": service(dyno),
         "ready": ready(dyno),
         "drop_ins": (),
-        "enabled": True,
+        "enabled": not dyno.idle,
         "state": "running",
         "cpu": percent(dyno.cpu),
     }
@@ -98,11 +100,15 @@ def service(dyno: DynoUnit) -> dict[str, str]:
     needs = f"{mount} {unit}.socket" if dyno.port else mount
     web = {f"Unit.{naming.LISTEN}": dyno.listen, f"Unit.{naming.PORT}": str(dyno.port)} if dyno.port else {}
     port = {"PORT": str(dyno.port)} if dyno.port else {}
+    # After a boot of the server, its first request starts it.
+    idling = {f"Unit.{naming.IDLE}": str(dyno.idle)} if dyno.idle else {}
+    install = {} if dyno.idle else {"Install.WantedBy": "multi-user.target"}
     return {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app}",
         f"Unit.{naming.APP}": dyno.app,
         f"Unit.{naming.DYNO}": dyno.dyno,
         **web,
+        **idling,
         f"Unit.{naming.CPU}": str(dyno.cpu),
         "Unit.Wants": f"network-online.target {unit}-ready.service",
         "Unit.Requires": needs,
@@ -121,7 +127,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         "Service.RestartSec": "1",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
         "Service.CPUQuota": percent(dyno.cpu),
-        "Install.WantedBy": "multi-user.target",
+        **install,
     }
 
 
@@ -206,8 +212,10 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
     def set_quota(percent: str) -> str:
         return f"+{SYSTEMCTL} set-property --runtime {unit} CPUQuota={percent.replace('%', '%%')}"
 
-    steady, boot = set_quota(percent(dyno.cpu)), set_quota(f"{max(BOOT_QUOTA, dyno.cpu // 10)}%")
-    # Only the lines that set the CPU quota run as root, without variables of the app.
+    quota = f"{max(BOOT_QUOTA, dyno.cpu // 10)}%"
+    steady, boot = set_quota(percent(dyno.cpu)), set_quota(quota)
+    watch = f"\n{idle.watch(dyno.app, dyno.dyno, dyno.port, dyno.idle, quota)}" if dyno.idle else ""
+    # Only the lines that set the CPU quota or start the watch run as root, without variables of the app.
     poll = health.command(dyno.ruby, health.PROGRAM, dyno.health.arguments(dyno.listen, dyno.port, "any"))
     settings = {
         "Unit.Description": f"dyno {dyno.dyno} of {dyno.app} {'answers' if dyno.port else 'stays up'}",
@@ -225,7 +233,7 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.TimeoutStartSec": str(dyno.deadline),
         "Service.ExecStartPre": boot,
         "Service.ExecStart": exec_line(poll if dyno.port else ["/usr/bin/sleep", str(STEADY)]),
-        "Service.ExecStartPost": steady,
+        "Service.ExecStartPost": steady + watch,
         # The quota is lowered even if the dyno never became healthy.
         "Service.ExecStopPost": f"+/bin/sh -c '[ \"$$SERVICE_RESULT\" = success ] || exec {steady[1:]}'",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",

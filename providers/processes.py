@@ -155,12 +155,15 @@ def _row(
     most = service.get("MemoryMax", "")
     waiting = parsed.waiting.get((listeners.address(listen), port)) if port else None
     listening = not port or waiting is not None
+    idles = listening and (unit, naming.IDLE) in parsed.marks
     return Row(
         server=server,
         dyno=dyno,
         port=port,
         listen=listen,
-        state=_state(service, ready, listening=listening) if job is None else _schedule_state(service, timer),
+        state=_state(service, ready, listening=listening, idles=idles)
+        if job is None
+        else _schedule_state(service, timer),
         slug=slug,
         pid=(answer.digits(pid) or None) if running else None,
         uptime=int(parsed.now - started) if running else None,
@@ -226,7 +229,7 @@ def _whole(text: str | None) -> int:
     return answer.digits(text or "") or 0
 
 
-def _state(service: shown.Unit, ready: shown.Unit, *, listening: bool) -> str:
+def _state(service: shown.Unit, ready: shown.Unit, *, listening: bool, idles: bool) -> str:
     state = service.get("ActiveState", "")
     if service.get("SubState") == "auto-restart":
         return "crashed"
@@ -234,6 +237,8 @@ def _state(service: shown.Unit, ready: shown.Unit, *, listening: bool) -> str:
         return "not listening"
     if state == "active":
         return {"active": "up", "activating": "starting"}.get(ready.get("ActiveState", ""), "not answering")
+    if state == "inactive" and idles:
+        return "idle"
     return {"failed": "failed", "activating": "starting", "deactivating": "stopping"}.get(state, "down")
 
 

@@ -9,7 +9,7 @@ from infra.model import naming, paths, routing
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Effect, Found
 from infra.model.target import host_port
-from providers import drop_ins, files, ini, listeners, shown, unit
+from providers import drop_ins, files, idle, ini, listeners, shown, unit
 from providers.base import Base
 
 BACKLOG = 1024
@@ -140,8 +140,8 @@ def _taken_by(host: str) -> list[str]:
     return [text, *mapped, "0" * 32]
 
 
-def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
-    """The socket unit of one dyno."""
+def settings(app: str, dyno: str, listen: str, port: int, *, defer: bool = False) -> dict[str, str]:
+    """The socket unit of one dyno. ``defer``: a connection reaches the dyno, and starts it, only once it has data."""
     return {
         "Unit.Description": f"socket of dyno {dyno} of {app}",
         f"Unit.{naming.APP}": app,
@@ -152,13 +152,15 @@ def settings(app: str, dyno: str, listen: str, port: int) -> dict[str, str]:
         "Socket.NoDelay": "yes",
         "Socket.FreeBind": "yes",
         "Socket.TriggerLimitIntervalSec": "0",
+        **({"Socket.DeferAcceptSec": str(idle.DEFER)} if defer else {}),
         "Install.WantedBy": "sockets.target",
     }
 
 
-def desired(app: str, dyno: str, listen: str, port: int) -> Attributes:
+def desired(app: str, dyno: str, listen: str, port: int, *, defer: bool = False) -> Attributes:
     """The desired socket of one dyno."""
-    return {"unit": settings(app, dyno, listen, port), "drop_ins": (), "enabled": True, "state": "listening"}
+    made = settings(app, dyno, listen, port, defer=defer)
+    return {"unit": made, "drop_ins": (), "enabled": True, "state": "listening"}
 
 
 _SCRIPT = (

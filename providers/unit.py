@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import briefs, drop_ins, failure, files, ini, listeners, shown
+from providers import briefs, drop_ins, failure, files, idle, ini, listeners, shown
 from providers.base import Base
 
 LONGEST_TIME = 100
@@ -78,7 +78,7 @@ class Unit(Base):
                 "ready": ini.parse("\n".join(texts.get(f"{file}-ready", ()))),
                 "drop_ins": others.of_all({service: state, companion: ready}),
                 "enabled": state.get("UnitFileState") == "enabled",
-                "state": _state(state, ready, stale=stale),
+                "state": _state(state, ready, stale=stale, idles=idle.may_be(settings)),
             }
             quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
             booting = ready.get("ActiveState") != "active"
@@ -116,14 +116,14 @@ class Unit(Base):
         assert isinstance(wanted, Mapping) and isinstance(ready_wanted, Mapping)  # noqa: S101  # for mypy
         commands = []
         if change.action is not Action.RESTART:
-            found = change.before or {}
+            found, enable = change.before or {}, "enable" if change.after["enabled"] else "disable"
             if change.before is None or found.get("drop_ins"):
                 commands.append(drop_ins.revert(service, ready))
             commands += [
                 files.write(file, ini.render(_text(wanted)), "0644", label=f"write {service}"),
                 files.write(ready_file, ini.render(_text(ready_wanted)), "0644", label=f"write {ready}"),
                 # Enabled first: since version 254 systemd says of every unit that it is outdated until the next reload.
-                files.systemctl("--no-reload", "enable", service, label=f"enable {service}"),
+                files.systemctl("--no-reload", enable, service, label=f"{enable} {service}"),
                 files.systemctl("daemon-reload"),
             ]
         if self.effect(change) is None:
@@ -133,7 +133,8 @@ class Unit(Base):
                 # A dyno need not restart for another health check, but it must pass it.
                 limit = _seconds(change.after, "ready", "Service.TimeoutStartSec", READY_TIMEOUT) + 60
                 label = f"check the health of {dyno}"
-                commands.append(files.systemctl("restart", ready, timeout=limit, label=label, health=True))
+                again = ("sh", "-c", idle.unless(change, _CHECK), "check", unit)
+                commands.append(Command(again, timeout=limit, label=label, health=True))
             return commands
         # Restarting the companion too waits until the dyno is healthy, so the command's status is the dyno's health.
         verb = str(self.effect(change))
@@ -141,13 +142,11 @@ class Unit(Base):
         if verb == "start":
             commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
         if f"Unit.{naming.PORT}" in wanted:
-            limit = _stop_timeout(change.before) + 60
-            commands.append(
-                Command(("sh", "-c", _OPEN, "open", unit), timeout=limit, label=f"open the socket of {dyno}")
-            )
+            limit, open_ = _stop_timeout(change.before) + 60, ("sh", "-c", idle.unless(change, _OPEN), "open", unit)
+            commands.append(Command(open_, timeout=limit, label=f"open the socket of {dyno}"))
         limit = int(str(ready_wanted["Service.TimeoutStartSec"])) + _stop_timeout(change.before) + 60
         if f"Unit.{naming.PORT}" in wanted:
-            again = ("sh", "-c", _RESTART, "restart", unit)
+            again = ("sh", "-c", idle.unless(change, _RESTART), "restart", unit)
             commands.append(Command(again, timeout=limit, label=label, health=True))
         else:
             commands.append(files.systemctl("restart", service, ready, timeout=limit, label=label, health=True))
@@ -207,8 +206,9 @@ def _needs_no_restart(change: Change) -> bool:
     return set(change.differing()) <= {"enabled", "cpu", "ready"}
 
 
-def _state(service: Mapping[str, str], ready: Mapping[str, str], *, stale: bool) -> str:
-    """The state of the dyno. It is the same throughout a crash loop, or plans would differ from moment to moment."""
+def _state(service: Mapping[str, str], ready: Mapping[str, str], *, stale: bool, idles: bool) -> str:
+    """The state of the dyno. It is the same throughout a crash loop, and whether the dyno is idle or in use, or plans
+    would differ from moment to moment."""
     active = service.get("ActiveState", "inactive")
     answering = active == "active" and ready.get("ActiveState") == "active"
     if active == "deactivating" and service.get("Result", "success") != "success":
@@ -216,7 +216,9 @@ def _state(service: Mapping[str, str], ready: Mapping[str, str], *, stale: bool)
     if active in ("inactive", "failed", "deactivating"):
         if service.get("LoadState") == "masked":
             return "masked"
-        return "failed" if active == "failed" else "stopped"
+        if active == "failed" or not idles:
+            return "failed" if active == "failed" else "stopped"
+        return "outdated" if stale else "running"
     if not answering and (service.get("SubState") == "auto-restart" or service.get("NRestarts", "0") != "0"):
         return "crashing"
     if stale:
@@ -268,16 +270,22 @@ exec systemctl start "$1-ready.service"
 """
 
 # Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then.
-_ALIVE = """\
+_ALIVE = f"""\
+{idle.IS_IDLE}\
+! is_idle "$1" || exit 0
 for unit in "$1.service" "$1-ready.service"; do
-  systemctl is-active -q "$unit" || { echo 'it is not running'; exit 1; }
+  systemctl is-active -q "$unit" || {{ echo 'it is not running'; exit 1; }}
 done
-[ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || { echo 'it exited and was restarted'; exit 1; }
+[ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || {{ echo 'it exited and was restarted'; exit 1; }}
 """
 
+_CHECK = 'exec systemctl restart "$1-ready.service"'
+
 # The dyno may have had no unit before.
-_AS_BEFORE = """\
+_AS_BEFORE = f"""\
+{idle.IS_IDLE}\
 [ -e "/etc/systemd/system/$1.service" ] || exit 0
+! is_idle "$1" || exit 0
 set -- "$1.service" "$1-ready.service"
 systemctl reset-failed "$@" 2>/dev/null
 exec systemctl restart "$@"

@@ -79,7 +79,9 @@ def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
         app_server=app_server,
         options=manifest.app_server.options,
         environment=environment,
-        rackup=rackup(manifest.middleware, _app(manifest, framework)),
+        rackup=rackup(
+            manifest.middleware, _app(manifest, framework), idle=any(type_.idle for type_ in manifest.dynos.values())
+        ),
         config=app_server.config(manifest.app_server.options),
         programs=(*ruby.programs(app_server.name), *([PROGRAM] if limited else [])),
         packages=tuple(sorted({*packages, *([PACKAGE] if limited else [])})),

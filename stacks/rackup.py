@@ -15,8 +15,9 @@ PATH = "/app/.dynoctl/config.ru"
 _MAPPABLE = re.compile(r"/|https?://[^/]+/")
 
 
-def rackup(middleware: Sequence[Use | Map], app: Entry | str) -> str:
-    """The text of a rackup that runs ``app`` (or the rackup file of that name) behind ``middleware``.
+def rackup(middleware: Sequence[Use | Map], app: Entry | str, *, idle: bool = False) -> str:
+    """The text of a rackup that runs ``app`` (or the rackup file of that name) behind ``middleware``. If its dynos may
+    be ``idle``, each request leaves a mark first.
 
     No value of the manifest is ever evaluated as Ruby. The values are JSON in ASCII, on one line that starts with a
     brace, in a heredoc without interpolation, so that no value can end the line, the heredoc or the file.
@@ -24,7 +25,12 @@ def rackup(middleware: Sequence[Use | Map], app: Entry | str) -> str:
     """
     chain: list[Json] = [_link(index, entry) for index, entry in enumerate(middleware)]
     manifest: dict[str, Json] = {"middleware": chain, "app": _app(app)}
-    return _BEFORE + json.dumps(manifest, allow_nan=False, separators=(",", ":"), sort_keys=True) + _AFTER
+    return (
+        (_USED if idle else "")
+        + _BEFORE
+        + json.dumps(manifest, allow_nan=False, separators=(",", ":"), sort_keys=True)
+        + _AFTER
+    )
 
 
 def _link(index: int, entry: Use | Map) -> Json:
@@ -55,6 +61,23 @@ def _app(app: Entry | str) -> Json:
         "reader": app.reader,
     }
 
+
+_USED = """\
+# Made by dynoctl: the time of this file is that of the last request. A dyno without requests is stopped.
+use(Class.new do
+  define_method(:initialize) { |app| @app = app }
+
+  def call(env)
+    begin
+      File.utime(nil, nil, "/tmp/.dynoctl-used")
+    rescue SystemCallError
+      File.write("/tmp/.dynoctl-used", "") rescue nil
+    end
+    @app.call(env)
+  end
+end)
+
+"""
 
 _BEFORE = """\
 # Made by dynoctl from dyno.yaml: the middleware in its order, then the app.

@@ -131,7 +131,7 @@ def _dynos(name: str, value: Any) -> DynoType:
     if isinstance(value, int):
         return DynoType(name, value)
     keys: dict[str, Any] = {"count": value.get("count", 1)} | {
-        key: value[key] for key in ("port", "stop_timeout", "network", "metadata") if key in value
+        key: value[key] for key in ("port", "stop_timeout", "network", "metadata", "idle") if key in value
     }
     keys["bind"] = tuple(value.get("bind", ()))
     if "command" in value:

@@ -121,6 +121,8 @@ class DynoType:
     """The sizes in bytes of its /tmp, which is its /var/tmp as well, and of its /dev/shm."""
     health: str | tuple[str, ...] | None = None
     """The command that succeeds once a dyno is healthy, of a type that listens on no port."""
+    idle: int | None = None
+    """Seconds without a request after which a web dyno stops until the next one; None: never."""
 
 
 @dataclass(frozen=True)

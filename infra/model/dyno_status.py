@@ -8,7 +8,10 @@ from typing import Protocol
 
 from infra.model.provider import Fragment, Scope
 
-WELL = ("up", "waiting", "running")
+SERVING = ("up", "idle")
+"""The states of dynos that answer requests: an idle one starts with the next."""
+
+WELL = (*SERVING, "waiting", "running")
 """The states of healthy dynos and schedules."""
 
 

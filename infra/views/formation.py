@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from infra.manifest.model import Manifest
-from infra.model.dyno_status import WELL, Job, Row
+from infra.model.dyno_status import SERVING, WELL, Job, Row
 from infra.model.target import host_port
 from infra.views.dynos import span
 from infra.views.style import Style, one_line
@@ -39,7 +39,7 @@ def render(
                 lines.append(_scheduled(row, row.job, style))
                 continue
             texts = cells[row.dyno, row.server]
-            texts[1] = style("green" if row.state == "up" else "red", texts[1])
+            texts[1] = style("green" if row.state in SERVING else "red", texts[1])
             lines.append(line(texts))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) or "No dynos. To start those of dyno.yaml: dynoctl apply"
@@ -51,7 +51,7 @@ def _count(manifest: Manifest, type_: str, own: Sequence[Row], wanted: int, styl
     if whens or (own and all(row.job is not None for row in own)):
         well = len(own) == wanted and all(row.state != "stopped" for row in own)
         return style("green" if well else "red", one_line(whens[0] if whens else "a schedule"))
-    up = sum(row.state == "up" for row in own)
+    up = sum(row.state in SERVING for row in own)
     return style("green" if up == wanted == len(own) else "red", f"{up} of {wanted} up")
 
 
@@ -84,7 +84,7 @@ def by_type(manifest: Manifest, rows: Sequence[Row]) -> Mapping[str, Mapping[str
         type_: {
             "command": command(manifest, type_),
             "wanted": manifest.dynos[type_].count,
-            "up": sum(row.state == "up" and row.dyno.partition(".")[0] == type_ for row in rows),
+            "up": sum(row.state in SERVING and row.dyno.partition(".")[0] == type_ for row in rows),
         }
         for type_ in manifest.dynos
     }

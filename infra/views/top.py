@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from infra.model import lock_holder, naming, routing
-from infra.model.dyno_status import WELL, Row
+from infra.model.dyno_status import SERVING, WELL, Row
 from infra.model.lock_holder import Holder
 from infra.ops.monitor import Sample
 from infra.views import under_way
@@ -53,7 +53,7 @@ def _works(sample: Sample) -> bool:
 def _up(rows: Sequence[tuple[Sample, Row]]) -> str:
     """How many of the dynos are up, not counting schedules."""
     always = [(sample, row) for sample, row in rows if row.job is None]
-    return f"{sum(row.state == 'up' and not sample.unreachable for sample, row in always)} of {len(always)}"
+    return f"{sum(row.state in SERVING and not sample.unreachable for sample, row in always)} of {len(always)}"
 
 
 def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:

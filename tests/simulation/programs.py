@@ -42,8 +42,11 @@ def enable(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
 
 
 def start(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
-    """Start or restart a dyno and wait for its answer: the status is its health."""
-    (unit,) = argv
+    """Start or restart a dyno and wait for its answer: the status is its health. An idle one is only started."""
+    unit, verb = argv
+    if verb == "restart" and unit in server.idle:
+        yield
+        return 0, ""
     server.stop(unit)
     yield
     process = server.start(unit)
@@ -71,7 +74,7 @@ def alive(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     yield
     process = server.processes.get(argv[0])
     if process is None:
-        return 1, "it does not run"
+        return (0, "") if argv[0] in server.idle else (1, "it does not run")
     fleet = server.fleet
     process.healthy = fleet.answers(process.release, server) and process.release.slug not in fleet.late
     server.version += 1

@@ -174,7 +174,7 @@ class Unit(Base):
             commands = [sim("write", unit_path(unit), stdin=unit_text(change.after["unit"])), sim("enable", unit)]
         effect = self.effect(change)
         if effect is not None:
-            commands.append(sim("start", unit, label=f"{effect} {dyno}", health=True, timeout=120))
+            commands.append(sim("start", unit, effect, label=f"{effect} {dyno}", health=True, timeout=120))
         return commands
 
     def files(self, scope: Scope, change: Change) -> Sequence[str]:
@@ -185,7 +185,7 @@ class Unit(Base):
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
-        return [sim("start", unit, label=f"restart {change.resource.dyno} as it was", timeout=120)]
+        return [sim("start", unit, "restart", label=f"restart {change.resource.dyno} as it was", timeout=120)]
 
     def alive(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))

@@ -82,7 +82,15 @@ def _units(server: SimServer, names: Mapping[str, str], *, schedules: bool = Fal
             found[dyno] = {"unit": settings, "enabled": unit in server.enabled, "state": state}
         else:
             process = server.processes.get(unit)
-            state = "stopped" if process is None else "running" if process.healthy else "not answering"
+            state = (
+                "running"
+                if unit in server.idle
+                else "stopped"
+                if process is None
+                else "running"
+                if process.healthy
+                else "not answering"
+            )
             ready = {"Service.For": unit}
             found[dyno] = {"unit": settings, "ready": ready, "enabled": unit in server.enabled, "state": state}
     return section(found)

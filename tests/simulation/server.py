@@ -82,6 +82,8 @@ class SimServer:
     loaded: dict[str, str] = field(default_factory=dict)
     """What the router's process routes, by app: the text of the file that it loaded last."""
     enabled: set[str] = field(default_factory=set)
+    idle: set[str] = field(default_factory=set)
+    """Units of dynos that stopped because nobody uses them."""
     one_offs: dict[str, OneOff] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
     locks: dict[str, object] = field(default_factory=dict)
@@ -161,7 +163,13 @@ class SimServer:
         self.fleet.tell("started", self, unit)
         return process
 
+    def rest(self, unit: str) -> None:
+        """Stop a dyno that nobody uses. No version: for who observes, it is still there."""
+        del self.processes[unit]
+        self.idle.add(unit)
+
     def stop(self, unit: str) -> None:
+        self.idle.discard(unit)
         process = self.processes.pop(unit, None)
         if process is not None:
             self.version += 1

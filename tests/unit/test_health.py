@@ -25,7 +25,9 @@ def test_another_health_check_is_tried_without_a_restart() -> None:
     change = Change(Resource("grid-1", "unit", "shop-web.1", after, "web.1"), Action.UPDATE, before, after)
     assert Unit().effect(change) is None
     commands = [command for command in Unit().steps(Scope("shop", "s"), change) if command.health]
-    assert [command.argv for command in commands] == [("systemctl", "restart", "dyno-shop-web-1-ready.service")]
+    assert [command.argv[2:] for command in commands] == [
+        ('exec systemctl restart "$1-ready.service"', "check", "dyno-shop-web-1")
+    ]
     assert commands[0].timeout >= dyno_unit.READY_TIMEOUT
     command = {**after, "unit": {**dyno_unit.service(WEB), "Service.ExecStart": "other"}}
     assert Unit().effect(replace(change, after=command)) is not None

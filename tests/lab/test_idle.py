@@ -1,0 +1,109 @@
+"""A dyno that nobody uses stops, and the next request starts it: none fails, and no health check wakes one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.load import Load
+from tests.lab.support import Project, eventually, get
+
+APP = """\
+App = lambda do |env|
+  sleep 0.05 until File.exist?("/tmp/go") if env["PATH_INFO"] == "/slow"
+  [200, { "content-type" => "text/plain" }, [ENV["WORD"]]]
+end
+"""
+
+BY_HAND = """
+rackup = "/run/by-hand.ru"
+File.write(rackup, File.read(Dir["/var/lib/dynoctl/nap/rackups/*"][0]))
+argv = ["thin", "start", "-R", rackup, "-a", "127.0.0.1", "-p", "7999", "-e", "production"]
+began = Process.clock_gettime(Process::CLOCK_MONOTONIC)
+pid = spawn(*argv, chdir: Dir["/srv/dyno/nap/*"][0], out: "/dev/null", err: "/dev/null")
+begin
+  TCPSocket.open("127.0.0.1", 7999) { |io| io.write("GET / HTTP/1.0\\r\\n\\r\\n"); io.readpartial(12) }
+rescue SystemCallError
+  sleep 0.005
+  Process.wait(pid, Process::WNOHANG) ? abort("it ended") : retry
+end
+print Process.clock_gettime(Process::CLOCK_MONOTONIC) - began
+Process.kill(:KILL, pid)
+File.delete(rackup, *Dir["/tmp/.dynoctl-used"])
+"""
+
+
+@pytest.fixture
+def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
+    made: list[Project] = []
+
+    def project(server: str) -> Project:
+        source = tmp_path / "source"
+        source.mkdir()
+        (source / "app.rb").write_text(APP)
+        framework = {"name": "rack", "require": "./app", "app": "App"}
+        project = Project(tmp_path, fleet, "nap", source, framework=framework, app_server={"name": server})
+        project.manifest["router"] = {"kind": "haproxy", "servers": ["grid-2"], "listen": 8090}
+        project.manifest |= {"dynos": {"web": {"count": 2, "idle": 10}}, "env": {"WORD": "first"}}
+        made.append(project)
+        return project
+
+    yield project
+    for one in made:
+        one.destroy()
+
+
+@pytest.mark.parametrize(
+    ("server", "cycles"),
+    [("thin", 3), *(pytest.param(name, 30, marks=pytest.mark.soak) for name in ("puma", "unicorn"))],
+)
+def test_who_is_not_used_stops_and_comes_back(
+    make: Any, fleet: Any, server: str, cycles: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = make(server)
+    app.apply()
+    used, unused = app.ps().values()
+    answers: list[str] = []
+    under_way = threading.Thread(target=lambda: answers.append(app.get(used, "/slow")))
+    under_way.start()
+
+    eventually(lambda: app.ps()["web.2"]["state"] == "idle")  # the router's checks do not use it
+    assert app.ps()["web.1"]["state"] == "up", "a slow request is use"
+    fleet.exec(used["server"], "touch", f"/proc/{used['pid']}/root/tmp/go")
+    under_way.join()
+    assert answers == ["first"]
+    app.settled()
+    assert "web (2 of 2 up)" in app.dynoctl("ps").stdout
+
+    app.manifest["env"]["WORD"] = "second"  # a release boots where somebody uses it, and elsewhere with a request
+    app.apply()
+    assert app.ps()["web.2"]["state"] == "idle"
+    app.settled()
+    began = time.monotonic()
+    assert app.get(unused) == "second"
+    woken = time.monotonic() - began
+    by_hand = float(fleet.exec(unused["server"], "ruby", "-rsocket", "-e", BY_HAND).stdout)
+
+    unit = f"dyno-nap-{used['dyno'].replace('.', '-')}.service"
+    show = ("systemctl", "show", "-p", "ExecMainStartTimestampMonotonic", "--value", unit)
+    stop = ("systemctl", "--no-block", "--job-mode=fail", "stop", unit)  # as the watch does
+
+    def cycle() -> None:
+        before = fleet.exec(used["server"], *show).stdout
+        eventually(lambda: fleet.exec(used["server"], *stop, check=False).returncode == 0)
+        eventually(lambda: fleet.exec(used["server"], *show).stdout not in (before, "0\n"))
+
+    with Load([used]) as load:
+        for _ in range(cycles):
+            cycle()
+    with capsys.disabled():
+        print(f"\n{server}: first answer of an idle dyno {woken:.2f} s, of the app by hand {by_hand:.2f} s; {load}")
+    assert load.failures == []
+    app.settled()
+    fleet.exec(used["server"], "systemctl", "stop", unit)
+    assert get(fleet.address("grid-2"), 8090) == "second"
