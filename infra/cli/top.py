@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import shutil
 import signal
@@ -39,6 +40,9 @@ SORT_KEYS: dict[str, Sort] = {"n": "dyno", "c": "cpu", "m": "memory", "r": "requ
 
 LINE_KEYS = {"\x1b[A": -1, "\x1bOA": -1, "k": -1, "\x1b[B": 1, "\x1bOB": 1, "j": 1}
 """By key, the lines by which the dynos move: arrows, in both modes of terminals, and those of less."""
+
+KEY = re.compile(r"[^\x1b]|\x1b[^\[O]|\x1b(\[|O)[0-9;]{0,6}[^0-9;]|\x1b.{7}", re.DOTALL)
+"""A key as a terminal sends it: a character, or a sequence of several."""
 
 SCROLL_KEYS = {**LINE_KEYS, "\x1b[5~": -1, "b": -1, "\x1b[6~": 1, " ": 1}
 """The same, and the keys that move half a screen."""
@@ -152,8 +156,10 @@ def _keys() -> Iterator[Callable[[float], str]]:
         if file is None:
             time.sleep(seconds)
             return ""
-        ready, _, _ = select.select([file], [], [], seconds)
-        return os.read(file, 8).decode(errors="replace") if ready else ""  # an arrow is three bytes
+        text = ""
+        while not KEY.fullmatch(text) and select.select([file], [], [], 0 if text else seconds)[0]:
+            text += os.read(file, 1).decode(errors="replace") or "q"  # the end of the input
+        return text
 
     try:
         if file is not None:

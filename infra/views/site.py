@@ -33,6 +33,8 @@ _VERDICTS = {
 
 def headline(app: str, site: Site) -> tuple[str, str, str]:
     """The verdict, its colour, and the numbers behind it."""
+    if site.lost and not any(site.lost.values()) and not site.rows:
+        return app, "", "connecting"
     up = f"{_up(site.rows)} dynos"
     if site.routers:
         running = sum(router.state == "running" for router in site.routers)

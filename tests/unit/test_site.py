@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from infra.cli.top import KEY, SCROLL_KEYS, SORT_KEYS
 from infra.fleet.site import Site, examine
 from infra.fleet.status import ServerStatus
 from infra.manifest import read
@@ -23,6 +24,7 @@ from infra.model.traffic import Traffic, rates
 from infra.views import formation, under_way
 from infra.views import site as view
 from infra.views.style import Style
+from infra.views.top import SORTS
 from tests.unit.test_router_log import HAPROXY, NGINX, caddy
 
 MANIFEST = """\
@@ -340,3 +342,16 @@ def test_a_log_without_requests_and_one_that_cannot_be_read(tmp_path: Path) -> N
     assert log(tmp_path) == Traffic(60, {})
     assert log(tmp_path, ends=False) is None
     assert traffic.read("traffic 1 x\ntraffic a b c d e f\ntraffic 9 1 200 1e999 web.1") == Traffic(60, {})
+
+
+def test_keys_of_a_terminal() -> None:
+    keys = ["m", "\x1b[B", "\x1bOA", "\x1b[5~", " ", "\x1b[1;5C", "\x1bx", "\n"]
+    found, text = [], ""
+    for character in "".join(keys):
+        text += character
+        if KEY.fullmatch(text):
+            found.append(text)
+            text = ""
+    assert (found, text) == (keys, "")
+    assert {*SCROLL_KEYS, *SORT_KEYS} >= {"m", "\x1b[B", "\x1bOA", "\x1b[5~", " "}
+    assert {*SORT_KEYS.values()} == {*SORTS}
