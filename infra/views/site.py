@@ -54,7 +54,7 @@ def above(app: str, site: Site, style: Style, width: int | None = None) -> str:
     lines = [style("yellow", line) for line in under_way.sentences(site.applying)]
     if site.state != "not applied":
         verdict, color, numbers = headline(app, site)
-        lines.append(f"{style(color, verdict)}: {numbers}")
+        lines.append(f"{style(color, verdict) if color else verdict}: {numbers}")
         for color, words in problems(site):
             wrapped = wrap(words, width - 4) if width is not None and width > 40 else [words]
             lines += [
