@@ -89,20 +89,29 @@ def text(node: ast.expr, known: dict[str, ast.expr]) -> str | None:
             return str(known[name].value)  # type: ignore[attr-defined]  # a limit, such as MOST = 40
         case ast.JoinedStr(values=parts):
             return "".join(text(part, known) or "..." for part in parts)
-        case ast.FormattedValue(value=ast.Name(id=name)) if name in known and (found := text(known[name], {})):
+        case ast.FormattedValue(value=ast.Name(id=name)) if name in known and (found := inner(name, known)):
             return found
-        case ast.FormattedValue(value=ast.IfExp() as choice):
+        case ast.FormattedValue(value=ast.Attribute(value=ast.Name(id="self"), attr=name)) if f"self.{name}" in known:
+            return inner(f"self.{name}", known) or placeholder(node.value)
+        case ast.FormattedValue(value=ast.IfExp() | ast.BoolOp() as choice):
             return text(choice, known) or "..."
         case ast.FormattedValue(value=value):
             return placeholder(value)
+        case ast.BoolOp(values=values):
+            return " or ".join(text(one, known) or placeholder(one) for one in values)
         case ast.IfExp(body=body, orelse=orelse):
             both = [found for one in (body, orelse) if (found := text(one, known))]
             return " or ".join(both) or None
         case ast.Name(id=name) if name in known:
-            return text(known[name], {})
+            return inner(name, known)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             return (text(left, known) or "...") + (text(right, known) or "...")
     return None
+
+
+def inner(name: str, known: dict[str, ast.expr]) -> str | None:
+    """The text that a name has."""
+    return text(known[name], {other: value for other, value in known.items() if other != name})
 
 
 def placeholder(node: ast.expr) -> str:
@@ -164,8 +173,9 @@ def assigned(body: list[ast.stmt]) -> dict[str, ast.expr]:
     found: dict[str, list[ast.expr]] = {}
     for statement in body:
         for target in statement.targets if isinstance(statement, ast.Assign) else ():
-            if isinstance(target, ast.Name) and isinstance(statement, ast.Assign):
-                found.setdefault(target.id, []).append(statement.value)
+            if isinstance(target, ast.Name | ast.Attribute) and isinstance(statement, ast.Assign):
+                name = target.id if isinstance(target, ast.Name) else f"self.{target.attr}"
+                found.setdefault(name, []).append(statement.value)
     return {
         name: values[0]
         for name, values in found.items()
@@ -214,6 +224,7 @@ def test_every_way_to_make_an_error_is_found() -> None:
     """Of each way one that is known, and of most messages the cure."""
     rows = {summary: cure for part in collected().values() for summary, cure in part}
     assert "SERVER: its answer is invalid: REASON" in rows, "a class that makes its message itself"
+    assert "SERVER: an apply of APP or another apply is running: HOLDER or unknown holder" in rows
     assert "duplicate server name NAME" in rows, "a diagnostic of a path in dyno.yaml"
     assert rows["no such server: NAME"].startswith("available: ")
     assert len(rows) > 300
