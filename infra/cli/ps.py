@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,6 @@ from infra.errors import UNREACHABLE, DynoctlError
 if TYPE_CHECKING:
     from infra.manifest.model import Manifest
     from infra.model.dyno_status import Row
-    from infra.model.routing import Route
 
 
 def register(app: typer.Typer) -> None:
@@ -32,43 +32,38 @@ def ps(
     destination: Destination = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the dynos by process type, with state, server, address, release, memory and restarts."""
+    """Say whether the app is up and what is wrong, then list its routers, its dynos by process type and its one-off
+    dynos, with the requests of the last minute."""
     from infra import manifest
+    from infra.fleet import site as sites
     from infra.fleet.inventory import targets
-    from infra.fleet.status import list_dynos
-    from infra.model import lock_holder, routing
+    from infra.fleet.status import look
     from infra.registry import Everything
-    from infra.views import dynos, formation, under_way
+    from infra.views import formation
+    from infra.views import site as view
     from infra.views.style import Style, wanted
 
     model = manifest.read(file, destination)
-    routes: dict[str, tuple[Route, ...]] = {}
-    holders: dict[str, str] = {}
-    rows, lost = list_dynos(model.app.name, Everything.processes, targets(model), routes=routes, holders=holders)
-    _refuse_unknown(names or (), model, rows, partial=bool(lost))
-    applying = lock_holder.holders(holders.values())
-    closed = routing.closed(model.app.name, routes)
-    down = routing.down(model.app.name, model.router.servers if model.router and rows else (), routes)
+    found, lost = look(model.app.name, Everything.processes, targets(model))
+    site = sites.examine(model, found, lost)
+    _refuse_unknown(names or (), model, site.rows, partial=bool(lost))
     if as_json:
         from infra.views import json_text
 
-        types = {
-            "types": formation.by_type(model, rows),
-            "maintenance": closed,
-            "routers": down,
-            "applying": under_way.document(applying),
-        }
-        chosen = [row for row in rows if not names or {row.dyno, row.dyno.partition(".")[0], row.server} & set(names)]
-        typer.echo(json_text.indented(dynos.document(chosen, lost) | types))
+        chosen = [
+            row for row in site.rows if not names or {row.dyno, row.dyno.partition(".")[0], row.server} & {*names}
+        ]
+        dynos = {"format_version": 1, "dynos": [view.dyno(site, row) for row in chosen]}
+        types = {"types": formation.by_type(model, site.rows)}
+        typer.echo(json_text.indented(dynos | types | view.document(site)))
     else:
-        typer.echo(under_way.text(applying, Style(wanted(sys.stdout))), nl=False)
-        if closed:
-            typer.echo(f"Maintenance mode is on ({', '.join(sorted(closed))}). To end it: dynoctl maintenance off")
-        for line in dynos.router_lines(down):
-            typer.echo(line)
-        typer.echo(formation.render(model, rows, Style(wanted(sys.stdout)), names or ()))
-        for summary in lost.values():
-            typer.echo(f"error: {summary}", err=True)
+        style = Style(wanted(sys.stdout))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        above = view.above(model.app.name, site, style, width)
+        rows = formation.render(model, site, style, names or (), width=width)
+        typer.echo("\n".join(filter(None, (above, rows))))
+    for summary in lost.values():
+        typer.echo(f"error: {summary}", err=True)
     if lost:
         raise typer.Exit(UNREACHABLE)
 

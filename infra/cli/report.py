@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,7 +14,7 @@ from infra.cli.fail import note
 
 if TYPE_CHECKING:
     from infra.engine.prepared import Prepared
-    from infra.model.dyno_status import Row
+    from infra.fleet.status import ServerStatus
     from infra.model.events import Report
     from infra.plan.plan import Plan
     from infra.views.progress import LiveProgress, PlainProgress
@@ -39,7 +40,9 @@ def listener_for(plan: Plan, as_json: bool, *, verbose: bool = False) -> StreamP
 
 def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
     """Print the dynos as ``ps`` does, how it ended, and as the last line what runs now."""
-    from infra.views import dynos, formation, outcome, report_text
+    from infra.fleet import site as sites
+    from infra.fleet.status import list_dynos
+    from infra.views import formation, outcome, report_text
     from infra.views.style import Style, duration, wanted
 
     style = Style(wanted(sys.stdout))
@@ -47,10 +50,12 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> 
     if ready.destroy:
         last = outcome.gone(ready.manifest.app.name, ready.plan, report)
     else:
-        rows, down, lost = _observed(ready, {failure.server for failure in report.failures if failure.unreachable})
-        if rows is not None:
-            table = formation.render(ready.manifest, rows, style, brief=len(rows) > MOST_ROWS)
-            text = "\n".join([table, *dynos.router_lines(down), *(["", text] if text else [])])
+        found, lost = _observed(ready, {failure.server for failure in report.failures if failure.unreachable})
+        rows = None if found is None else list_dynos(found)
+        if found is not None and rows is not None:
+            site = sites.examine(ready.manifest, found, {})
+            table = formation.render(ready.manifest, site, style, brief=len(rows) > MOST_ROWS)
+            text = "\n".join([table, *map(str, sites.of_routers(site)), *(["", text] if text else [])])
         last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost)
     ended = style("green", f"{verb.capitalize()} complete in {duration(seconds)}.")
     last = f"{ended} {last}" if report.ok else style("red", last)
@@ -61,20 +66,22 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> 
         note(f"error: cannot print the report: {error.strerror}")
 
 
-def _observed(ready: Prepared, lost: Collection[str]) -> tuple[list[Row] | None, Mapping[str, str], Collection[str]]:
-    """The dynos, the routers that are down, and the servers that do not answer. No dynos if Ctrl-C is pressed: the
-    report of what was done is still to come."""
+def _observed(ready: Prepared, lost: Collection[str]) -> tuple[Mapping[str, ServerStatus] | None, Collection[str]]:
+    """What the servers say, and those that do not answer. None if Ctrl-C is pressed: the report of what was done is
+    still to come."""
     from infra.fleet.inventory import targets
-    from infra.fleet.status import list_dynos
-    from infra.model import routing
+    from infra.fleet.status import look
     from infra.registry import Everything
 
-    manifest = ready.manifest
-    known = [target for target in targets(manifest) if target.name in ready.fleet.sessions.keys() - lost]
-    routes: dict[str, tuple[routing.Route, ...]] = {}
+    app = ready.manifest.app.name
+    known = [target for target in targets(ready.manifest) if target.name in ready.fleet.sessions.keys() - lost]
     try:
-        rows, silent = list_dynos(manifest.app.name, Everything.processes, known, ready.fleet.sessions, routes=routes)
+        found, silent = look(app, Everything.processes, known, ready.fleet.sessions)
     except KeyboardInterrupt:
-        return None, {}, ()
-    routers = manifest.router.servers if manifest.router and rows else ()
-    return rows, routing.down(manifest.app.name, routers, routes), {*lost, *silent, *ready.plan.unreachable}
+        return None, ()
+    # The requests of the last minute were those of what ran before.
+    return {name: replace(status, traffic=None) for name, status in found.items()}, {
+        *lost,
+        *silent,
+        *ready.plan.unreachable,
+    }

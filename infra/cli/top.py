@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import select
+import shutil
 import signal
 import sys
 import termios
@@ -13,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +24,7 @@ from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
 if TYPE_CHECKING:
+    from infra.manifest.model import Manifest
     from infra.ops.monitor import Monitor
 
 ONCE = 1.0
@@ -29,6 +32,20 @@ ONCE = 1.0
 
 PATIENCE = 30
 """Seconds that ``--once`` waits for slow servers."""
+
+
+Sort = Literal["dyno", "cpu", "memory", "requests", "p95"]
+
+SORT_KEYS: dict[str, Sort] = {"n": "dyno", "c": "cpu", "m": "memory", "r": "requests", "p": "p95"}
+
+LINE_KEYS = {"\x1b[A": -1, "\x1bOA": -1, "k": -1, "\x1b[B": 1, "\x1bOB": 1, "j": 1}
+"""By key, the lines by which the dynos move: arrows, in both modes of terminals, and those of less."""
+
+KEY = re.compile(r"[^\x1b]|\x1b[^\[O]|\x1b(\[|O)[0-9;]{0,6}[^0-9;]|\x1b.{7}", re.DOTALL)
+"""A key as a terminal sends it: a character, or a sequence of several."""
+
+SCROLL_KEYS = {**LINE_KEYS, "\x1b[5~": -1, "b": -1, "\x1b[6~": 1, " ": 1}
+"""The same, and the keys that move half a screen."""
 
 
 def register(app: typer.Typer) -> None:
@@ -50,11 +67,13 @@ def top(
             show_default="2s",
         ),
     ] = 2.0,
+    sort: Annotated[Sort, typer.Option(help="Order of the dynos: by name, or the largest first")] = "dyno",
     once: Annotated[bool, typer.Option("--once", help="Print one table and exit")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show servers with load, memory and free capacity, and dynos with CPU, memory, waiting connections and restarts,
-    live. Press q to quit."""
+    """Show live whether the app is up and what is wrong, servers with load, memory and free capacity, and dynos with
+    CPU, memory, requests of the last minute, waiting connections and restarts. Press n, c, m, r or p to sort, arrows to
+    scroll, and q to quit."""
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.ops.monitor import Monitor
@@ -63,11 +82,10 @@ def top(
 
     model = manifest.read(file, destination)
     single = once or as_json or not sys.stdout.isatty()
-    routers = () if model.router is None else model.router.servers
-    monitor = Monitor(model.app.name, Everything.processes, targets(model), ONCE if single else interval, routers)
+    monitor = Monitor(model.app.name, Everything.processes, targets(model), ONCE if single else interval)
     with monitor:
         if not single:
-            _live(model.app.name, monitor, color=wanted(sys.stdout))
+            _live(model, monitor, sort, color=wanted(sys.stdout))
             return
         _wait_for_two_samples(monitor)
         samples = monitor.last_samples()
@@ -76,12 +94,13 @@ def top(
     if as_json:
         from infra.views import json_text
 
-        typer.echo(json_text.indented(view.document(samples)))
+        typer.echo(json_text.indented(view.document(model, samples, sort)))
     else:
         from infra.views.gate import console
 
-        terminal = console(width=200, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
-        typer.echo(view.plain(model.app.name, samples, datetime.now(), terminal))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+        terminal = console(width=width, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
+        typer.echo(view.plain(model, samples, datetime.now(), terminal, sort))
     unreachable = [sample for sample in samples if sample.unreachable or sample.vitals is None]
     for sample in unreachable:
         typer.echo(f"error: {sample.unreachable or f'{sample.server}: timed out after {PATIENCE} s'}", err=True)
@@ -98,21 +117,25 @@ def _wait_for_two_samples(monitor: Monitor) -> None:
         time.sleep(0.02)
 
 
-def _live(app: str, monitor: Monitor, *, color: bool) -> None:
+def _live(manifest: Manifest, monitor: Monitor, sort: Sort, *, color: bool) -> None:
     from rich.live import Live
 
     from infra.views.gate import behind, console
     from infra.views.top import screen
 
     terminal = console(file=behind(sys.stdout), color_system="auto" if color else None)
+    offset = 0
     try:
         with _keys() as keys, Live(console=terminal, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(
-                    screen(app, monitor.last_samples(), datetime.now(), terminal.width, terminal.height), refresh=True
-                )
-                if keys(0.5) in ("q", "Q"):
+                size = (terminal.width, terminal.height)
+                shown, offset = screen(manifest, monitor.last_samples(), datetime.now(), size, (sort, offset))
+                live.update(shown, refresh=True)
+                key = keys(0.5)
+                if key in ("q", "Q"):
                     return
+                sort = SORT_KEYS.get(key, sort)
+                offset += SCROLL_KEYS.get(key, 0) * (1 if key in LINE_KEYS else terminal.height // 2)
     except KeyboardInterrupt:
         return
 
@@ -133,8 +156,10 @@ def _keys() -> Iterator[Callable[[float], str]]:
         if file is None:
             time.sleep(seconds)
             return ""
-        ready, _, _ = select.select([file], [], [], seconds)
-        return os.read(file, 1).decode(errors="replace") if ready else ""
+        text = ""
+        while not KEY.fullmatch(text) and select.select([file], [], [], 0 if text else seconds)[0]:
+            text += os.read(file, 1).decode(errors="replace") or "q"  # the end of the input
+        return text
 
     try:
         if file is not None:

@@ -1,60 +1,85 @@
-"""The state of every dyno of an app, on all servers."""
+"""The state of an app on all its servers: dynos, routes with their requests, one-off dynos, and who applies it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from infra.errors import Unreachable
 from infra.fleet.ask import ask_servers, by_outcome, summaries
-from infra.model import lock_holder, naming, routing
+from infra.model import lock_holder, naming, one_offs, routing, traffic
 from infra.model.answer import reading
 from infra.model.dyno_status import Reader, Row
+from infra.model.one_offs import OneOff
 from infra.model.provider import Fragment, Scope
 from infra.model.routing import Route
 from infra.model.shell import Session
 from infra.model.target import Target
+from infra.model.traffic import Traffic
 from infra.remote.parallel import each
 
 
-def list_dynos(
-    app: str,
-    reader: Reader,
-    targets: Sequence[Target],
-    sessions: Mapping[str, Session] | None = None,
-    routes: dict[str, tuple[Route, ...]] | None = None,
-    holders: dict[str, str] | None = None,
-) -> tuple[list[Row], dict[str, str]]:
-    """Every dyno, in order, and why some servers are unreachable.
+@dataclass(frozen=True)
+class ServerStatus:
+    """What one server says. ``holder`` is who holds the app's lock, in the words of ``lock_holder``, or "";
+    ``traffic`` is None if it has no router of the app."""
 
-    ``sessions``, if given, has an open session for each target; they stay open. The routes of each server are added to
-    ``routes``, and who holds the app's lock there to ``holders``."""
-    scope = Scope(app, "")
-    fragments = {
-        "processes": reader.observe(scope),
+    rows: Sequence[Row] = ()
+    routes: tuple[Route, ...] = ()
+    holder: str = ""
+    traffic: Traffic | None = None
+    one_offs: tuple[OneOff, ...] = ()
+
+
+def fragments(app: str, reader: Reader) -> dict[str, Fragment]:
+    """The sh fragments whose output ``parse`` reads."""
+    return {
+        "processes": reader.observe(Scope(app, "")),
         "routes": Fragment(f"{routing.SCRIPT}:\n"),
         "lock": Fragment(f"{lock_holder.SCRIPT}:\n", {"app": app}),
+        "traffic": Fragment(f"{traffic.SCRIPT}:\n", {"app": app}),
+        "one_offs": Fragment(f"{one_offs.SCRIPT}:\n", {"app": app}),
     }
 
-    def list_on(session: Session) -> Sequence[Row]:
-        parts = session.observe(fragments)
-        status, text = parts.get("processes", (1, ""))
-        if routes is not None:
-            routes[session.name] = routing.read(parts.get("routes", (1, ""))[1])
-        if holders is not None:
-            holders[session.name] = lock_holder.read(parts.get("lock", (1, ""))[1])
-        if status != 0:
-            raise Unreachable(f"cannot list the dynos of {session.name}: {text.strip()[-200:]}")
-        return reader.parse(scope, session.name, text)
+
+def parse(app: str, reader: Reader, server: str, parts: Mapping[str, tuple[int, str]]) -> ServerStatus:
+    """Parse the output of the fragments. Raises Unreachable if the dynos could not be listed."""
+    status, text = parts.get("processes", (1, ""))
+    if status != 0:
+        raise Unreachable(f"cannot list the dynos of {server}: {text.strip()[-200:]}")
+    return ServerStatus(
+        reader.parse(Scope(app, ""), server, text),
+        routing.read(parts.get("routes", (1, ""))[1]),
+        lock_holder.read(parts.get("lock", (1, ""))[1]),
+        traffic.read(parts.get("traffic", (1, ""))[1]),
+        one_offs.read(parts.get("one_offs", (1, ""))[1], app),
+    )
+
+
+def look(
+    app: str, reader: Reader, targets: Sequence[Target], sessions: Mapping[str, Session] | None = None
+) -> tuple[dict[str, ServerStatus], dict[str, str]]:
+    """The status of every server, and why some are unreachable. ``sessions``, if given, has an open session for each
+    target; they stay open."""
+    asked = fragments(app, reader)
+
+    def ask(session: Session) -> ServerStatus:
+        return parse(app, reader, session.name, session.observe(asked))
 
     if sessions is None:
-        answers, errors = ask_servers(targets, list_on)
+        answers, errors = ask_servers(targets, ask)
     else:
         opened = sessions
 
-        def ask(name: str) -> Sequence[Row]:
+        def ask_opened(name: str) -> ServerStatus:
             with reading(name):
-                return list_on(opened[name])
+                return ask(opened[name])
 
-        answers, errors = by_outcome(each(ask, [target.name for target in targets]))
-    rows = [row for found in answers.values() for row in found]
-    return sorted(rows, key=lambda row: (naming.dyno_order(row.dyno), row.server)), summaries(errors)
+        answers, errors = by_outcome(each(ask_opened, [target.name for target in targets]))
+    return answers, summaries(errors)
+
+
+def list_dynos(found: Mapping[str, ServerStatus]) -> list[Row]:
+    """Every dyno, in order."""
+    rows = [row for status in found.values() for row in status.rows]
+    return sorted(rows, key=lambda row: (naming.dyno_order(row.dyno), row.server))

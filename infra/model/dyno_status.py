@@ -14,6 +14,9 @@ SERVING = ("up", "idle")
 WELL = (*SERVING, "waiting", "running")
 """The states of healthy dynos and schedules."""
 
+UNKNOWN = "unknown"
+"""The state of what is on a server that does not answer."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -51,6 +54,22 @@ class Row:
     waiting: int | None = None
     job: Job | None = None
     """The runs of a schedule; None for dynos that run permanently."""
+
+
+def unknown(dyno: str, server: str) -> Row:
+    """The status of a dyno that may be on a server that does not answer."""
+    return Row(
+        dyno,
+        server,
+        "",
+        0,
+        UNKNOWN,
+        "",
+        pid=None,
+        uptime=None,
+        memory=None,
+        restarts=0,
+    )
 
 
 class Reader(Protocol):

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from infra.errors import Unreachable
-from infra.fleet import vitals
+from infra.fleet import status, vitals
 from infra.fleet.reconnect import stay_connected
+from infra.fleet.site import Site, examine
+from infra.fleet.status import ServerStatus
 from infra.fleet.vitals import Vitals
-from infra.model import lock_holder, routing
+from infra.manifest.model import Manifest
 from infra.model.answer import reading
 from infra.model.dyno_status import Reader, Row
-from infra.model.provider import Fragment, Scope
 from infra.model.target import Target
 from infra.remote import limits
 from infra.remote.quote import observation, sections
@@ -32,32 +33,19 @@ class Sample:
 
     server: str
     vitals: Vitals | None = None
-    rows: Sequence[Row] = ()
+    status: ServerStatus = field(default_factory=ServerStatus)
     cpu: Mapping[str, float] | None = None
     unreachable: str = ""
     samples: int = 0
-    router: str = ""
-    """The state of the router if there is one of the app or of the manifest; "" if there is none."""
-    holder: str = ""
-    """Who holds the app's lock there, in the words of ``infra.model.lock_holder``; "" if it is free."""
 
 
 class Monitor:
     """A context manager that monitors the servers while it is open."""
 
-    def __init__(
-        self, app: str, reader: Reader, targets: Sequence[Target], interval: float, routers: Collection[str] = ()
-    ) -> None:
-        """``routers`` are the servers of the manifest's routers."""
-        self._routers = routers
+    def __init__(self, app: str, reader: Reader, targets: Sequence[Target], interval: float) -> None:
         self._app, self._reader, self._targets = app, reader, targets
         self._nonce = secrets.token_hex(12)
-        fragments = {
-            "vitals": vitals.fragment(),
-            "processes": reader.observe(Scope(app, "")),
-            "routes": Fragment(f"{routing.SCRIPT}:\n"),
-            "lock": Fragment(f"{lock_holder.SCRIPT}:\n", {"app": app}),
-        }
+        fragments = {"vitals": vitals.fragment(), **status.fragments(app, reader)}
         self._script = _LOOP.replace("OBSERVE", observation(fragments, self._nonce))
         self._values = {"interval": f"{interval:g}"}
         self._last = {target.name: Sample(target.name) for target in targets}
@@ -81,8 +69,7 @@ class Monitor:
     def last_samples(self) -> list[Sample]:
         """The last sample of every server, in the order of the manifest."""
         with self._lock:
-            samples = [self._last[target.name] for target in self._targets]
-        return without_routes(samples, self._routers)
+            return [self._last[target.name] for target in self._targets]
 
     def _follow(self, target: Target) -> None:
         def sample(session: Session, answers: Callable[[], None]) -> None:
@@ -115,32 +102,23 @@ class Monitor:
         parts = sections(text, self._nonce)
         with reading(server):
             now = vitals.parse(parts["vitals"][1])
-            rows = self._reader.parse(Scope(self._app, ""), server, parts["processes"][1])
-            routes = routing.read(parts["routes"][1])
-            router = next((route.state for route in routes if route.app == self._app), "")
+            found = status.parse(self._app, self._reader, server, parts)
         with self._lock:
             old = self._last[server]
-            cpu = used(old, now.uptime, rows) if not old.unreachable and old.vitals else None
-            holder = lock_holder.read(parts.get("lock", (1, ""))[1])
-            sample = Sample(server, now, rows, cpu, "", old.samples + 1, router=router, holder=holder)
-            self._last[server] = sample
+            cpu = used(old, now.uptime, found.rows) if not old.unreachable and old.vitals else None
+            self._last[server] = Sample(server, now, found, cpu, "", old.samples + 1)
 
 
-def without_routes(samples: Sequence[Sample], routers: Collection[str]) -> list[Sample]:
-    """The samples; if the app runs anywhere, a server in ``routers`` without a router of the app is one without a
-    route."""
-    applied = any(sample.rows for sample in samples)
-    return [
-        replace(sample, router=routing.WITHOUT_ROUTE)
-        if applied and sample.server in routers and sample.vitals is not None and not sample.router
-        else sample
-        for sample in samples
-    ]
+def site_of(manifest: Manifest, samples: Sequence[Sample]) -> Site:
+    """The app as a whole, from the last samples; servers that have not answered yet are neither well nor lost."""
+    found = {sample.server: sample.status for sample in samples if sample.vitals is not None}
+    silent = (sample for sample in samples if sample.unreachable or sample.vitals is None)
+    return examine(manifest, found, {sample.server: sample.unreachable for sample in silent})
 
 
 def used(old: Sample, uptime: float, rows: Sequence[Row]) -> dict[str, float]:
     """The share of a core that each dyno used since ``old``; without dynos that started since."""
-    before = {(row.dyno, row.pid): row.cpu_seconds for row in old.rows}
+    before = {(row.dyno, row.pid): row.cpu_seconds for row in old.status.rows}
     elapsed = uptime - (old.vitals.uptime if old.vitals else uptime)
     shares: dict[str, float] = {}
     for row in rows:

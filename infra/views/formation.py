@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from infra.fleet.site import Site
 from infra.manifest.model import Manifest
-from infra.model.dyno_status import SERVING, WELL, Job, Row
+from infra.model.dyno_status import SERVING, UNKNOWN, WELL, Job, Row
 from infra.model.target import host_port
+from infra.views import site as sites
 from infra.views.dynos import span
 from infra.views.style import Style, one_line
 from infra.views.table import line, padded
 
+_STATE, _ADDRESS, _RELEASE, _MEMORY, _RESTARTS, _NOTE = 1, 3, 4, 5, 6, -1
+
+_LEAST = (_ADDRESS, _RESTARTS, _RELEASE)
+"""The columns that a narrow terminal does without, the first of these first."""
+
 
 def render(
-    manifest: Manifest, rows: Sequence[Row], style: Style, only: Collection[str] = (), *, brief: bool = False
+    manifest: Manifest,
+    site: Site,
+    style: Style,
+    only: Collection[str] = (),
+    *,
+    width: int | None = None,
+    brief: bool = False,
 ) -> str:
     """A block per process type: how many of its dynos are up, what they run, and a line per dyno. ``only`` are the
-    process types, dynos and servers to show; ``brief`` leaves out the lines of dynos that are well."""
+    process types, dynos and servers to show; ``width`` are the columns of the terminal (None: no limit); ``brief``
+    leaves out the lines of dynos that are well."""
+    rows = site.rows
     types = list(manifest.types)
     types += sorted({row.dyno.partition(".")[0] for row in rows} - set(types))
     running = [row for row in rows if row.job is None]
-    cells = dict(
-        zip(((row.dyno, row.server) for row in running), padded([_cells(row) for row in running]), strict=True)
-    )
-    blocks = []
+    texts = _fitting(padded([_cells(row, site) for row in running]), width)
+    cells = dict(zip(((row.dyno, row.server) for row in running), texts, strict=True))
+    blocks = [] if only else _routers(site, style)
     for type_ in types:
         own = [row for row in rows if row.dyno.partition(".")[0] == type_]
         wanted = manifest.types[type_].count if type_ in manifest.types else 0
@@ -38,11 +52,56 @@ def render(
             if row.job is not None:
                 lines.append(_scheduled(row, row.job, style))
                 continue
-            texts = cells[row.dyno, row.server]
-            texts[1] = style("green" if row.state in SERVING else "red", texts[1])
-            lines.append(line(texts))
+            lines.append(line(_colored(row, cells[row.dyno, row.server], style)))
         blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) or "No dynos. To start those of dyno.yaml: dynoctl apply"
+    one_offs = [(server, one) for server, one in site.one_offs if not only or server in only]
+    if one_offs:
+        lines = [line((f"{one.name}:", style("green", "running"), server)) for server, one in one_offs]
+        blocks.append("\n".join([style("bold", "=== one-off dynos"), *lines]))
+    if not blocks and site.state == "not applied":
+        return "No dynos. To start those of dyno.yaml: dynoctl apply"
+    return "\n\n".join(blocks)
+
+
+def _routers(site: Site, style: Style) -> list[str]:
+    """A block with a line for each router."""
+    if not site.routers:
+        return []
+    up = sum(router.state == "running" for router in site.routers)
+    count = style("green" if up == len(site.routers) else "red", f"{up} of {len(site.routers)} up")
+    about = {": ".join([router.kind, *([", ".join(router.hosts)] if router.hosts else [])]) for router in site.routers}
+    lines = [f"{style('bold', '=== router')} ({count}): {one_line('; '.join(sorted(about)))}"]
+    cells = []
+    for router in site.routers:
+        rates = router.rates
+        numbers = ("-", "", "") if rates is None else ("no requests", "", "")
+        if rates is not None and rates.count:
+            numbers = (f"{sites.rate(rates)} req/s", f"p95 {sites.p95(rates)}", f"{sites.share(rates.failed)} failed")
+        state = "maintenance" if router.closed and router.state in WELL else sites.router_state(router.state)[0]
+        cells.append((f"{router.server}:", state, *numbers))
+    for router, text in zip(site.routers, padded(cells), strict=True):
+        text[1] = style("yellow" if router.closed else sites.router_state(router.state)[1], text[1])
+        lines.append(line(text))
+    return ["\n".join(lines)]
+
+
+def _fitting(rows: list[list[str]], width: int | None) -> list[list[str]]:
+    """The rows, with empty cells in the columns that do not fit."""
+    for column in _LEAST:
+        if width is not None and max((len(line(row)) for row in rows), default=0) > width:
+            rows = [[*row[:column], "", *row[column + 1 :]] for row in rows]
+    return rows
+
+
+def _colored(row: Row, texts: list[str], style: Style) -> list[str]:
+    """The cells of a dyno that are not empty, in colour."""
+    color = "yellow" if row.state == UNKNOWN else "green" if row.state in SERVING else "red"
+    texts = [*texts]
+    texts[_STATE] = style(color, texts[_STATE])
+    if heat := sites.memory_heat(row):
+        texts[_MEMORY] = style(heat, texts[_MEMORY])
+    texts[_NOTE] = style("yellow", texts[_NOTE].rstrip())
+    return [text for text in texts if text]
 
 
 def _count(manifest: Manifest, type_: str, own: Sequence[Row], wanted: int, style: Style) -> str:
@@ -103,8 +162,14 @@ def address(row: Row) -> str:
     return host_port(row.listen, row.port) if row.port else "-"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, site: Site) -> tuple[str, ...]:
     uptime = "" if row.uptime is None else f" {span(row.uptime)}"
-    restarts = "1 restart" if row.restarts == 1 else f"{row.restarts} restarts"
+    restarts = "-" if row.state == UNKNOWN else "1 restart" if row.restarts == 1 else f"{row.restarts} restarts"
     release = f"v{row.release}" if row.release else "-"
-    return (f"{row.dyno}:", f"{row.state}{uptime}", row.server, address(row), release, memory(row), restarts)
+    requests: tuple[str, ...] = ()
+    if site.total is not None:
+        rates = site.rates.get(row.dyno)
+        requests = ("-", "-") if rates is None else (f"{sites.rate(rates)}/s", f"p95 {sites.p95(rates)}")
+    note = site.notes.get((row.dyno, row.server), "")
+    state = f"{row.state}{uptime}"
+    return (f"{row.dyno}:", state, row.server or "-", address(row), release, memory(row), restarts, *requests, note)

@@ -35,6 +35,7 @@ App = lambda do |env|
   headers = { "content-type" => "text/plain" }
   case env["PATH_INFO"]
   when "/up" then sleep 0.03; [200, headers, ["up"]]
+  when "/lame" then sleep 0.5 if env["QUERY_STRING"] == ENV["DYNO"]; [200, headers, ["lame"]]
   when "/stream" then [200, headers, Words.new(3, env["QUERY_STRING"])]
   when "/go" then ASKED[env["QUERY_STRING"]] = true; [200, headers, ["gone on"]]
   when "/headers" then [200, headers, [env.select { |name, _| name =~ /\\AHTTP_/ }.to_s]]
@@ -95,9 +96,23 @@ def shop(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proje
         assert around(fleet, name) == text, "nothing of the router is left, and nothing else is gone"
 
 
-def through(fleet: Any, server: str = "grid-1", port: int = 8080, clients: int = CLIENTS) -> Load:
+def through(fleet: Any, server: str = "grid-1", port: int = 8080, clients: int = CLIENTS, path: str = "/up") -> Load:
     """A load on a router."""
-    return Load([{"dyno": "router", "listen": fleet.address(server), "port": port}] * clients)
+    return Load([{"dyno": "router", "listen": fleet.address(server), "port": port}] * clients, path)
+
+
+def is_named(shop: Project, dyno: str) -> bool:
+    """Whether ``ps`` names a slow dyno, beside what the router's log tells of the others."""
+    found = json.loads(shop.dynoctl("ps", "--json").stdout)
+    rows = {row["dyno"]: row for row in found["dynos"]}
+    assert rows.keys() == {f"web.{number}" for number in range(1, 7)}
+    return (
+        rows[dyno]["note"] == "slow"
+        and rows[dyno]["median_ms"] >= 500
+        and all(row["requests_per_second"] > 0 and row["failed"] == 0 for row in rows.values())
+        and found["routes"][0]["requests_per_second"] == found["site"]["requests_per_second"]
+        and found["site"]["state"] == "degraded"
+    )
 
 
 def going(load: Load, many: int) -> None:
@@ -119,7 +134,12 @@ def test_nothing_fails_while_dynos_and_servers_die(
     shop.apply()
     rows = shop.ps()
     away = next(row["server"] for row in rows.values() if row["server"] != "grid-1")
-    with through(fleet) as load:
+    slow = f"web.{4 + KINDS.index(kind)}"  # another one with each kind, as a minute of the log is read
+    with through(fleet, path=f"/lame?{slow}") as load:
+        eventually(lambda: is_named(shop, slow))
+        text = shop.dynoctl("ps").stdout
+        assert f"  {slow} on {rows[slow]['server']} is slow: median 5" in text and f"dynoctl restart {slow}\n" in text
+        assert f"  {slow} on {rows[slow]['server']} is slow" in shop.dynoctl("top", "--once", "--sort", "p95").stdout
         kill_dyno(fleet, rows["web.1"])
         going(load, 150)
     with through(fleet) as lost:
@@ -585,7 +605,7 @@ def test_two_routers(shop: Project, fleet: Any) -> None:
     fleet.exec("grid-1", "systemctl", "disable", "-q", "--now", "dynoctl-router")
     assert "The router on grid-1 is stopped. To repair it: dynoctl apply" in shop.dynoctl("ps").stdout
     assert json.loads(shop.dynoctl("ps", "--json").stdout)["routers"] == {"grid-1": "stopped"}
-    assert "router stopped" in shop.dynoctl("top", "--once").stdout
+    assert "The router on grid-1 is stopped. To repair it: dynoctl apply" in shop.dynoctl("top", "--once").stdout
     assert "failed   router    stopped" in shop.dynoctl("doctor", code=1).stdout
     assert 'state: "stopped" -> "running"' in shop.dynoctl("plan").stdout
     shop.apply()

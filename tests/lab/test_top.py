@@ -88,7 +88,7 @@ def test_a_busy_dyno_is_told_from_an_idle_one(busy: Project, fleet: Any) -> None
 
 def test_ps_says_which_release_a_dyno_runs(busy: Project) -> None:
     text = busy.dynoctl("ps").stdout
-    assert text.startswith("=== web (2 of 2 up): sinatra on thin\nweb.1:     up ")
+    assert text.startswith("busy is up: 3 of 3 dynos up\n\n=== web (2 of 2 up): sinatra on thin\nweb.1:     up ")
     assert "\n\n=== worker (1 of 1 up): sleep 1d\nworker.1:  up " in text
     busy.manifest["env"] = {"GREETING": "again"}
     busy.apply()
@@ -108,6 +108,10 @@ def test_a_terminal_is_given_back_and_nothing_stays(busy: Project, fleet: Any, w
         if way == "kill":
             os.kill(terminal.pid, signal.SIGKILL)
         elif way == "q":
+            terminal.resize(80, 9)
+            terminal.press("m")
+            terminal.press("\x1b[B")
+            terminal.wait_for("1 above")
             terminal.press("q")
         else:
             terminal.interrupt()

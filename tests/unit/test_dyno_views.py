@@ -11,14 +11,16 @@ import pytest
 from rich.console import Console
 
 from infra.fleet import vitals
+from infra.fleet.site import examine
+from infra.fleet.status import ServerStatus
 from infra.fleet.vitals import Vitals
 from infra.manifest import read
-from infra.model import routing
+from infra.manifest.model import Manifest
 from infra.model.dyno_status import Row
 from infra.model.provider import Scope
 from infra.model.release import new
-from infra.ops.monitor import Sample, used, without_routes
-from infra.views import dynos, formation, top
+from infra.ops.monitor import Sample, used
+from infra.views import formation, top
 from infra.views.style import Style
 from providers.processes import Processes
 
@@ -105,13 +107,18 @@ def test_which_release_a_dyno_runs(results: list[str], written: int, runs: int) 
     assert row.release == runs
 
 
-def test_ps_is_grouped_as_herokus(tmp_path: Path) -> None:
+@pytest.fixture
+def model(tmp_path: Path) -> Manifest:
     (tmp_path / "dyno.yaml").write_text(MANIFEST)
     (tmp_path / "config.ru").write_text("run nil\n")
-    model = read(tmp_path / "dyno.yaml")
+    return read(tmp_path / "dyno.yaml")
+
+
+def test_ps_is_grouped_as_herokus(model: Manifest) -> None:
     crashed = replace(ROW, dyno="web.2", state="crashed", uptime=None, memory=None, pid=None, restarts=1, release=6)
     old = replace(ROW, dyno="old.1", port=0)
-    text = formation.render(model, [old, ROW, crashed], Style(False))
+    site = examine(model, {"grid-1": ServerStatus([old, ROW, crashed])}, {})
+    text = formation.render(model, site, Style(False))
     assert text == (
         "=== web (1 of 2 up): config.ru on thin\n"
         "web.1:  up 3m 20s  grid-1  10.0.0.11:5000  v7  43 of 512 MiB  0 restarts\n"
@@ -120,7 +127,7 @@ def test_ps_is_grouped_as_herokus(tmp_path: Path) -> None:
         "=== worker (0 of 1 up): rake work\n"
         "\n"
         "=== old (1 of 0 up): no longer in dyno.yaml\n"
-        "old.1:  up 3m 20s  grid-1  -               v7  43 of 512 MiB  0 restarts"
+        "old.1:  up 3m 20s  grid-1  -               v7  43 of 512 MiB  0 restarts  left over"
     )
     assert formation.by_type(model, [ROW, crashed])["web"] == {"command": "config.ru on thin", "wanted": 2, "up": 1}
 
@@ -135,66 +142,52 @@ def test_vitals_and_free_places() -> None:
 
 
 def test_cpu_is_what_was_used_since_the_last_sample() -> None:
-    old = Sample("grid-1", LOAD, [ROW])
+    old = Sample("grid-1", LOAD, ServerStatus([ROW]))
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=10.5)]) == {"web.1": 0.25}
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=0.5, pid=8)]) == {}, "it restarted in between"
     assert used(old, 1002.0, [replace(ROW, cpu_seconds=9.0)]) == {"web.1": 0.0}
     assert used(old, 1000.0, [ROW]) == {}
 
 
-def test_a_router_without_a_route_is_shown_by_top_as_by_ps() -> None:
-    samples = [Sample("grid-1", LOAD, [ROW]), Sample("grid-2", LOAD), Sample("grid-3", LOAD, router="failed")]
-    routers = ("grid-2", "grid-3")
-    shown = without_routes(samples, routers)
-    assert [sample.router for sample in shown] == ["", "without a route", "failed"]
-    text = top.plain("shop", shown, datetime(2026, 1, 31), Console(width=200, color_system=None, force_terminal=True))
-    assert "router without a route" in text and "router failed" in text
-    assert without_routes(samples[1:2], routers)[0].router == "", "nothing is applied yet"
-
-
-def test_a_router_that_does_not_work_in_a_sentence() -> None:
-    states = (*routing.DOWN, routing.WITHOUT_ROUTE)
-    lines = dynos.router_lines({f"grid-{number}": state for number, state in enumerate(states)})
-    assert [line.partition(". ")[0] for line in lines] == [
-        "The router on grid-0 is stopped",
-        "The router on grid-1 has failed",
-        "The router on grid-2 is starting",
-        "The router on grid-3 is not listening",
-        "The router on grid-4 has no route to this app",
-    ]
-
-
-def test_top_as_text_and_as_json() -> None:
+def test_top_as_text_and_as_json(model: Manifest) -> None:
     rows = [replace(ROW, dyno=f"web.{number}") for number in range(1, 31)]
+    model = replace(model, dynos={"web": replace(model.dynos["web"], count=30)})
     samples = [
-        Sample("grid-1", LOAD, rows, {"web.1": 0.24}, samples=2),
+        Sample("grid-1", LOAD, ServerStatus(rows), {"web.1": 0.24, "web.9": 0.01}, samples=2),
         Sample("grid-2", unreachable="grid-2: no answer\x1b[2J"),
     ]
     now = datetime(2026, 1, 31, 10, 0)
-    text = top.plain("shop", samples, now, Console(width=200, color_system=None, force_terminal=True))
+    text = top.plain(model, samples, now, Console(width=200, color_system=None, force_terminal=True))
     assert "30 of 30 dynos up" in text and "q quits" not in text
     assert "grid-1  0.50 0.40 0.30      2  2.0 of 8.0 GiB     30     4" in text
     assert "unreachable: no answer\\x1b[2J" in text
     assert "web.1   grid-1  up     24% of 25%  43 of 512 MiB        3         0  v7       3m 20s" in text
     assert "web.30" in text and "more" not in text
-    console = Console(width=120, color_system=None)
-    with console.capture() as captured:
-        console.print(top.screen("shop", samples, now, 120, 24))
-    shown = captured.get().splitlines()
-    assert len(shown) == 24 and shown[-1] == "and 14 more", shown
-    many = [replace(samples[0], server=f"grid-{number}") for number in range(1, 33)]
-    many[20] = replace(many[20], unreachable="gone")
-    console = Console(width=80, color_system=None)
-    with console.capture() as captured:
-        console.print(top.screen("shop", many, now, 80, 24))
-    shown = captured.get().splitlines()
-    assert len(shown) == 24 and max(map(len, shown)) <= 80
-    many[25] = replace(many[25], router="failed")
-    with console.capture() as captured:
-        console.print(top.screen("shop", many, now, 120, 24))
-    assert captured.get().splitlines()[4].startswith("grid-26  "), "nor is a router that does not work"
-    assert shown[3].startswith("grid-21  ") and "gone" in shown[3], "unreachable servers are never left out"
-    assert shown[-2].startswith("web.1 ") and "24% of 25%  43 of 512 MiB" in shown[-2] and shown[-1].startswith("and 9")
-    document = json.loads(json.dumps(top.document(samples)))
+    by_cpu = top.document(model, samples, "cpu")["dynos"]
+    assert [row["dyno"] for row in by_cpu[:3]] == ["web.1", "web.9", "web.2"]  # type: ignore[index]
+
+    def drawn(samples: list[Sample], width: int, offset: int = 0) -> list[str]:
+        console = Console(width=width, color_system=None)
+        with console.capture() as captured:
+            console.print(top.screen(model, samples, now, (width, 24), ("dyno", offset))[0])
+        lines = captured.get().splitlines()
+        assert len(lines) == 24 and max(map(len, lines)) <= width
+        return [line.rstrip() for line in lines]
+
+    shown = drawn(samples, 120)
+    assert shown[-1] == "and 15 more" and "█" in shown[-2 - 14], shown
+    assert drawn(samples, 120, offset=99)[-2].startswith("web.30 "), "as far as it goes"
+    assert drawn(samples, 120, offset=99)[-1] == "15 above"
+    many = [
+        replace(samples[0], server=f"grid-{number}", status=ServerStatus([replace(rows[0], dyno=f"web.{number}")]))
+        for number in range(1, 33)
+    ]
+    many[20] = replace(many[20], unreachable="grid-21: gone")
+    shown = drawn(many, 80)
+    where = next(number for number, line in enumerate(shown) if line.startswith("SERVER"))
+    assert shown[where + 1].startswith("grid-21  ") and "gone" in shown[where + 1], (
+        "unreachable servers are never left out"
+    )
+    document = json.loads(json.dumps(top.document(model, samples)))
     assert document["servers"][0]["free_dynos"] == 4 and document["servers"][1]["away"]
     assert document["dynos"][0]["cpu"] == 0.24 and document["dynos"][1]["cpu"] is None

@@ -24,10 +24,12 @@ from infra.fleet import facts as server_facts
 from infra.fleet import identity, inventory, lock, logins, room, vitals
 from infra.fleet.facts import Facts
 from infra.fleet.observe import Observed
+from infra.fleet.site import examine
+from infra.fleet.status import ServerStatus
 from infra.manifest import read
 from infra.manifest.backings import Service
 from infra.manifest.model import Manifest
-from infra.model import lock_holder, merged_releases, one_offs, release, routing
+from infra.model import lock_holder, merged_releases, one_offs, release, routing, traffic
 from infra.model.answer import InvalidAnswer, reading
 from infra.model.dyno_status import Row
 from infra.model.provider import Scope
@@ -37,8 +39,9 @@ from infra.ops.monitor import Sample
 from infra.registry import Everything
 from infra.remote.quote import sections
 from infra.state import audit_log, config, release_body, releases
-from infra.views import attributes, drift, dynos, formation, history, logs, online, style, top
+from infra.views import attributes, drift, formation, history, logs, online, style, top
 from infra.views import releases as releases_view
+from infra.views import site as site_view
 from providers.run import Runs
 
 TOTAL = {"ci": 20_000, "soak": 1_000_000}[os.environ.get("FUZZ", "ci")]
@@ -324,18 +327,29 @@ def use_audit_log(entries: Sequence[Mapping[str, Any]]) -> None:
 
 
 def use_rows(found: Sequence[Row]) -> None:
-    json.dumps(dynos.document(found, {}), allow_nan=False)
-    formation.render(model(), found, PLAIN)
+    use_status(ServerStatus(found))
+
+
+def use_routes(found: tuple[routing.Route, ...]) -> None:
+    for route in found:
+        route.lasting()
+    use_status(ServerStatus(routes=found))
+
+
+def use_status(found: ServerStatus) -> None:
+    site = examine(model(), {"grid-1": found}, {"grid-2": "grid-2: timed out"})
+    json.dumps([site_view.document(site), *(site_view.dyno(site, row) for row in site.rows)], allow_nan=False)
+    shown(site_view.above("shop", site, PLAIN) + formation.render(model(), site, PLAIN, width=80))
     if random.random() < 0.02:  # it takes a hundred times as long
         from rich.console import Console
 
         console = Console(width=200, file=io.StringIO())
-        top.plain("shop", [Sample("grid-1", vitals.parse(VITALS), found)], datetime(2026, 1, 1), console)
+        top.plain(model(), [Sample("grid-1", vitals.parse(VITALS), found)], datetime(2026, 1, 1), console)
 
 
 def use_vitals(found: vitals.Vitals) -> None:
     assert found.places >= 0
-    json.dumps(top.document([Sample("grid-1", found, (), {}, "", 2)]), allow_nan=False)
+    json.dumps(top.document(model(), [Sample("grid-1", found, ServerStatus(), {}, "", 2)]), allow_nan=False)
 
 
 def journal_lines(text: str) -> list[journal.Line]:
@@ -418,12 +432,15 @@ PARSERS = {
         lambda found: drift.logins({"grid-1": found}) if hasattr(drift, "logins") else repr(found),
         "2026-11-28T10:00:00+0000 grid-1 sshd[1]: Accepted publickey for root from 10.0.0.2 port 5000 ssh2",
     ),
-    "routes": Parser(
-        routing.read, lambda found: [route.lasting() for route in found], f"router open {json.dumps(MARK)}"
+    "routes": Parser(routing.read, use_routes, f"router open {json.dumps(MARK)}"),
+    "traffic": Parser(
+        traffic.read,
+        lambda found: use_status(ServerStatus(traffic=found)),
+        "traffic 1000 7 at 990\ntraffic 1000 5 200 0.018 web.1\ntraffic 1000 2 502 12 \ntraffic 1000 1 all",
     ),
     "one-offs": Parser(
         lambda text: one_offs.read(text, "shop"),
-        repr,
+        lambda found: use_status(ServerStatus(one_offs=found)),
         prefixed(
             "one-off", f"Id=dynoctl-run-shop.1.service\nActiveState=active\nBindReadOnlyPaths=/srv/dyno/a/{SLUG}:/app"
         ),

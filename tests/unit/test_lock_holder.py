@@ -15,8 +15,7 @@ from infra.model.lock_holder import Holder
 from infra.model.release import Release
 from infra.ops.doctor import Report
 from infra.ops.finding import Finding
-from infra.ops.monitor import Sample
-from infra.views import doctor, releases, top, under_way
+from infra.views import doctor, releases, under_way
 from infra.views.style import Style
 
 IDENTITY = Identity("root@vm", "2026-11-28T17:30:00Z", 7, "applying v2")
@@ -71,8 +70,6 @@ def test_it_is_on_top_of_every_view() -> None:
     assert words.startswith("root@vm is applying v2 since ")
     finding = Finding("grid-1", "ssh", "ok", "root@10.0.0.1")
     assert doctor.render(Report((finding,), (), (holder,)), Style(False)).startswith(words)
-    shown = top.document([Sample("grid-1", holder=str(IDENTITY)), Sample("grid-2")])
-    assert shown["applying"] == under_way.document([holder])
     assert under_way.text([Holder("\x1b[2J")], Style(False)) == "another apply is running: \\x1b[2J.\n"
 
 

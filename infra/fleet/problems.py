@@ -1,0 +1,139 @@
+"""What is wrong with an app that runs, from what its servers say, each with its cure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from infra.manifest.model import Manifest
+from infra.model import naming
+from infra.model.dyno_status import SERVING, UNKNOWN, Row
+from infra.model.text import enumeration
+from infra.model.traffic import Rates
+
+NEAR = 0.9
+"""The share of its memory limit from which a dyno is near it."""
+
+FAILING = 0.05
+"""The share of failed requests that is too much."""
+
+FEW, MANY = 5, 50
+"""So many requests show that a dyno is slow by their median, and so many by their p95."""
+
+TIMES, MORE = 3, 100
+"""A slow dyno takes so many times as long as the others, and so many milliseconds more."""
+
+_STATES = {
+    "crashed": "crashed",
+    "failed": "failed, and systemd does not restart it",
+    "not answering": "runs and does not answer",
+    "not listening": "runs, and its socket does not listen",
+    "down": "is stopped",
+    "stopped": "is stopped",
+}
+"""What is wrong with a dyno in this state. One that starts or stops is not wrong yet."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and what to do about it. With ``degrades``, requests are slow, refused or lost, or will be.
+    ``dynos`` are the dynos and servers that it is about, and ``note`` one word for it."""
+
+    what: str
+    cure: str
+    degrades: bool = False
+    dynos: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.cure}"
+
+
+def unreachable(lost: Mapping[str, str]) -> Iterator[Problem]:
+    """``lost`` has the reason by server, or "" if it may soon answer."""
+    for server, why in lost.items():
+        if why:
+            cure = f"To see what is wrong: dynoctl doctor; if it is gone for good: dynoctl apply --evacuate {server}"
+            yield Problem(f"{server} is unreachable", cure, degrades=True)
+
+
+def failing(total: Rates | None) -> Iterator[Problem]:
+    """Too many requests fail."""
+    if total is not None and total.count >= FEW and total.failed >= FAILING:
+        failed = f"{total.failed:.0%} of the requests of the last minute failed (5xx)"
+        yield Problem(failed, "To see them: dynoctl logs -t router", degrades=True)
+
+
+def ill(rows: Sequence[Row]) -> Iterator[Problem]:
+    """Dynos that are not up, or near their memory limit."""
+    for state, words in _STATES.items():
+        found = [row for row in rows if row.state == state]
+        logs = f"To see why: dynoctl logs --dyno {found[0].dyno}" if found else ""
+        cure = "To start it: dynoctl apply" if state in ("down", "stopped", "not listening") else logs
+        yield from _about(found, words, cure, degrades=True)
+    for row in rows:
+        if row.memory and row.memory_max and row.memory >= NEAR * row.memory_max:
+            words = f"uses {row.memory / row.memory_max:.0%} of its memory limit of {row.memory_max >> 20} MiB"
+            cure = f"To raise it: dynos.{row.dyno.partition('.')[0]}.memory in dyno.yaml, then dynoctl apply"
+            yield from _about([row], words, cure, note="memory")
+
+
+def slow(rows: Sequence[Row], rates: Mapping[str, Rates]) -> Iterator[Problem]:
+    """The dynos that take much longer than most of the others, by the median or by the p95 of their requests."""
+    for row in rows:
+        own = rates.get(row.dyno, Rates())
+        others = [one for dyno, one in rates.items() if dyno != row.dyno]
+        measures = (
+            ("median", own.median, sorted(one.median for one in others if one.count >= FEW and one.median is not None)),
+            ("p95", own.p95, sorted(one.p95 for one in others if one.count >= MANY and one.p95 is not None)),
+        )
+        for (name, mine, theirs), enough in zip(measures, (FEW, MANY), strict=True):
+            usual = theirs[len(theirs) // 2] if theirs else None
+            if own.count < enough or mine is None or usual is None or mine < max(TIMES * usual, usual + MORE):
+                continue
+            words = f"is slow: {name} {mine} ms, the others {usual} ms"
+            cure = f"To see its log: dynoctl logs --dyno {row.dyno}; to restart it: dynoctl restart {row.dyno}"
+            yield from _about([row], words, cure, degrades=True, note="slow")
+            break
+
+
+def misplaced(manifest: Manifest, rows: Sequence[Row], *, complete: bool) -> Iterator[Problem]:
+    """Dynos that are not where dyno.yaml wants them; ``complete`` is whether ``rows`` has all that there are."""
+    counts = {name: type_.count for name, type_ in manifest.types.items()}
+    drained = {server.name for server in manifest.servers if server.drain or not server.dynos}
+    here = [row for row in rows if row.state != UNKNOWN]
+    left = [row for row in here if naming.parse_dyno(row.dyno)[1] > counts.get(row.dyno.partition(".")[0], 0)]
+    yield from _about(left, "is no longer in dyno.yaml", "To remove it: dynoctl apply", note="left over")
+    leaving = [row for row in here if row.server in drained and row not in left]
+    yield from _about(leaving, "has to leave its server", "To move it: dynoctl apply", note="leaving")
+    homes: dict[str, list[Row]] = {}
+    for row in here:
+        homes.setdefault(row.dyno, []).append(row)
+    for dyno, found in homes.items():
+        if len(found) > 1:
+            what = f"{dyno} runs {len(found)} times: on {enumeration([row.server for row in found])}"
+            yield Problem(what, "To remove one of them: dynoctl apply", dynos=_keys(found), note="twice")
+    wanted = [f"{name}.{number}" for name, count in counts.items() for number in range(1, count + 1)]
+    missing = sorted(set(wanted) - {row.dyno for row in rows}, key=naming.dyno_order) if rows and complete else []
+    if missing:
+        what = f"{enumeration(missing)} {'is' if len(missing) == 1 else 'are'} on no server"
+        yield Problem(what, f"To start {'it' if len(missing) == 1 else 'them'}: dynoctl apply")
+
+
+def not_routed(rows: Sequence[Row], routed: Collection[str]) -> Iterator[Problem]:
+    """Dynos that are up, and to which no router leads."""
+    idle = [row for row in rows if row.port and row.state in SERVING and row.dyno not in routed]
+    cure = "To route to it: dynoctl apply"
+    yield from _about(idle, "gets no requests, as no router knows it", cure, degrades=True, note="not routed")
+
+
+def _about(rows: Sequence[Row], words: str, cure: str, *, degrades: bool = False, note: str = "") -> Iterator[Problem]:
+    """One problem that some dynos have, if there are any."""
+    if rows:
+        several = f"Each of {enumeration([row.dyno for row in rows])}"
+        name = f"{rows[0].dyno} on {rows[0].server}" if len(rows) == 1 else several
+        yield Problem(f"{name} {words}", cure, degrades, _keys(rows), note)
+
+
+def _keys(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    return tuple((row.dyno, row.server) for row in rows)
