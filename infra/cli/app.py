@@ -25,6 +25,7 @@ from infra.cli import (
     maintenance,
     plan,
     ps,
+    rebalance,
     releases,
     restart,
     scale,
@@ -72,6 +73,7 @@ drift.register(app)
 apply.register(app)
 destroy.register(app)
 scale.register(app)
+rebalance.register(app)
 restart.register(app)
 run_command.register(app)
 releases.register(app)

@@ -153,9 +153,10 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
 def refuse_unattended(verb: str, auto_approve: bool, as_json: bool) -> None:
     """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
+        plan = "dynoctl plan --rebalance" if verb == "rebalance" else "dynoctl plan"
         raise DynoctlError(
             f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
-            f"review the plan with dynoctl plan, then: dynoctl {verb} --auto-approve",
+            f"review the plan with {plan}, then: dynoctl {verb} --auto-approve",
         )
 
 

@@ -15,6 +15,7 @@ from infra.manifest.model import DynoType, Manifest, Router
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
 from infra.model.stack import Registry
+from infra.plan.volumes import labelled
 from infra.sensitive import reveal
 from infra.state import config
 from infra.state.release_body import Stored, pack
@@ -50,7 +51,7 @@ def as_running(
         known,
         dynos={**_numbered(dynos, running.meta), **{name: replace(dynos[name], count=counts[name]) for name in counts}},
         schedule=tuple(schedule for schedule in known.schedule if schedule.name in commands),
-        volumes=running.stored.stack.volumes,
+        volumes=labelled(running.stored.stack.volumes, known),
         router=_router(known, manifest, running.meta),
     )
 
@@ -185,7 +186,7 @@ def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked:
     """The manifest and the request that go back to a stored release, with the settings that are in force."""
     known = _in_force(manifest, stored, meta)
     dynos = _numbered(known.dynos, meta)
-    wanted = known if known is manifest else replace(known, dynos=dynos, volumes=stored.stack.volumes)
+    wanted = known if known is manifest else replace(known, dynos=dynos, volumes=labelled(stored.stack.volumes, known))
     left = tuple(_settings(manifest, meta, {}))
     return wanted, replace(asked, stored=_with_settings(stored), left_out=left, as_of=serial_of(meta))
 

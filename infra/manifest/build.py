@@ -65,7 +65,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         credentials={name: _reference(value) for name, value in data.get("credentials", {}).items()},
         schedule=tuple(_schedule(entry) for entry in data.get("schedule", [])),
         volumes=tuple(
-            Volume(entry["name"], entry["path"].strip("/"), tuple(entry.get("types", ())))
+            Volume(entry["name"], entry["path"].strip("/"), tuple(entry.get("types", ())), _labels(entry))
             for entry in data.get("volumes", [])
         ),
         database=_backing(data.get("database")),
@@ -77,6 +77,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         keep=data.get("keep", Manifest.keep),
         release_command=_command(data.get("release_command")),
         spread=data.get("placement", {}).get("spread"),
+        per_core=round(data.get("placement", {}).get("overcommit", 1) * 1000),
         router=_router(data["router"]) if "router" in data else None,
         **optional,
     )
@@ -136,10 +137,15 @@ def _dynos(name: str, value: Any) -> DynoType:
     return DynoType(name, **keys, **_limits(value))
 
 
+def _labels(value: dict[str, Any]) -> dict[str, str]:
+    """The labels that a server must have for a process type, a schedule or a volume."""
+    return dict(value.get("servers", {}).get("labels", {}))
+
+
 def _limits(value: dict[str, Any]) -> dict[str, Any]:
-    keys: dict[str, Any] = {}
+    keys: dict[str, Any] = {"labels": _labels(value)}
     if "cpu" in value:
-        keys["cpu"] = round(value["cpu"] * 1000)
+        keys["cpu"] = max(round(value["cpu"] * 1000), 1 if value["cpu"] else 0)
     for key in ("memory", "tmp", "shm"):
         if key in value:
             keys[key] = int(value[key][:-1]) * _SIZES[value[key][-1]]
