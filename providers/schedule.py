@@ -172,7 +172,12 @@ def _service(dyno: DynoUnit, schedule: Wanted) -> dict[str, str]:
         "Service.ExecStart": exec_line(launched(dyno, dyno.argv)),
         "Service.TimeoutStartSec": str(schedule.timeout),
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
-        "Service.CPUQuota": percent(dyno.cpu),
+        # Without a quota of its own it has what others leave, and at most a core, as it is never alone on its server.
+        **(
+            {"Service.CPUQuota": percent(dyno.cpu)}
+            if dyno.cpu
+            else {"Service.CPUQuota": "100%", "Service.CPUWeight": "1"}
+        ),
     }
 
 

@@ -22,6 +22,7 @@ MODULES = (
     "apply",
     "destroy",
     "scale",
+    "rebalance",
     "restart",
     "run",
     "releases",

@@ -154,9 +154,10 @@ def refuse_unattended(verb: str, auto_approve: bool, as_json: bool, *words: str)
     """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted. ``words``
     are the arguments of the command."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
+        plan = "dynoctl plan --rebalance" if verb == "rebalance" else "dynoctl plan"
         raise DynoctlError(
             f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
-            f"review the plan with dynoctl plan, then: dynoctl {' '.join((verb, *words))} --auto-approve",
+            f"review the plan with {plan}, then: dynoctl {' '.join((verb, *words))} --auto-approve",
         )
 
 

@@ -18,7 +18,7 @@ from infra.errors import ERROR, OK, DynoctlError, ManifestInvalid
 
 INTERRUPTED = 130
 
-STREAMING = ("apply", "destroy", "rollback", "scale", "restart")
+STREAMING = ("apply", "destroy", "rollback", "scale", "rebalance", "restart")
 """The commands whose ``--json`` output ends with a report, also if they fail before there is one."""
 
 

@@ -118,13 +118,19 @@ def selection(targets: list[str] | None, excludes: list[str] | None, replaces: l
 
 
 def refuse_without_effect(
-    *, force: bool, with_changes: bool, evacuate: list[str] | None, forget: list[str] | None = None, verb: str = "apply"
+    *,
+    force: bool,
+    with_changes: bool,
+    evacuate: list[str] | None,
+    forget: list[str] | None = None,
+    rebalance: bool = False,
+    verb: str = "apply",
 ) -> None:
-    """Raise DynoctlError for an option that only says how a server is evacuated or forgotten, if none is."""
+    """Raise DynoctlError for an option that only says how servers are evacuated or forgotten, if none is."""
     if force and not (evacuate or forget):
         needed = "--evacuate or --forget" if verb == "apply" else "--evacuate"  # a plan cannot forget
         raise DynoctlError(f"--force requires {needed}", f"dynoctl {verb} --evacuate SERVER --force")
-    if with_changes and not evacuate:
+    if with_changes and not (evacuate or rebalance):
         raise DynoctlError(
             "--with-changes requires --evacuate", "leave it out: without --evacuate, all changes are included"
         )

@@ -36,6 +36,8 @@ from infra.cli.options import (
 from infra.errors import DynoctlError
 from infra.remote.parallel import AT_ONCE
 
+REBALANCE = "--rebalance"
+
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
@@ -75,32 +77,30 @@ def plan(
         typer.Option("--untrusted", help="Plan the manifest of a stranger: read no secret, with a read-only login"),
     ] = False,
     trust: Trusts = None,
+    rebalance: Annotated[
+        bool, typer.Option(REBALANCE, help="Move dynos until they are spread evenly, like dynoctl rebalance")
+    ] = False,
     with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
     skip_unreachable: SkipUnreachable = False,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
-    if untrusted and (out or refresh_only or force or take_over or evacuate or with_changes or over_rollback):
+    running = evacuate or rebalance
+    if untrusted and (out or refresh_only or force or take_over or running or with_changes or over_rollback):
         raise DynoctlError(
-            "--untrusted cannot be combined with --out, --refresh-only, --force, --take-over, --evacuate, "
+            "--untrusted cannot be combined with --out, --refresh-only, --force, --take-over, --evacuate, --rebalance, "
             "--with-changes or --over-rollback",
             "what a stranger changed is planned again after the merge, and applied then",
         )
     if refresh_only:
-        choices = (evacuate, force, take_over, target, exclude, replace, over_rollback, trust, with_changes, diff)
+        choices = (running, force, take_over, target, exclude, replace, over_rollback, trust, with_changes, diff)
         if any(choices) or as_markdown or out or html or verbose or skip_unreachable or parallelism != AT_ONCE:
             raise DynoctlError(
                 "--refresh-only can be combined only with -f, -d, --json and --detailed-exitcode",
                 "dynoctl drift --help",
             )
         drift(file, destination, detailed_exitcode, as_json)
-    if untrusted and (out or refresh_only or force or take_over or evacuate or with_changes or over_rollback):
-        raise DynoctlError(
-            "--untrusted cannot be combined with --out, --refresh-only, --force, --take-over, --evacuate, "
-            "--with-changes or --over-rollback",
-            "what a stranger changed is planned again after the merge, and applied then",
-        )
-    refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate, verb="plan")
+    refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate, rebalance=rebalance, verb="plan")
     refuse_unwritable(out, html)
     from infra.cli.session import PlanOptions, exit_code, prepared, show
 
@@ -118,6 +118,7 @@ def plan(
         over_rollback=over_rollback,
         trust=frozenset(trust or ()),
         with_changes=with_changes,
+        rebalance=rebalance,
         parallelism=parallelism,
         skip_unreachable=skip_unreachable,
         rated=not untrusted and (as_markdown or out is not None or html is not None),
@@ -170,6 +171,8 @@ def plan(
 
 def _next(file: Path, options: Sequence[str]) -> str:
     """The command that applies what was planned."""
-    words = ["dynoctl", "apply", *([] if file == Path("dyno.yaml") else ["-f", str(file)]), *options]
+    verb = "rebalance" if REBALANCE in options else "apply"
+    given = [option for option in options if option != REBALANCE]
+    words = ["dynoctl", verb, *([] if file == Path("dyno.yaml") else ["-f", str(file)]), *given]
     plain = all(re.fullmatch(r"[\w.,:=/@-]+", word, re.ASCII) for word in words)
-    return " ".join(words) if plain else "dynoctl apply, with the same options"
+    return " ".join(words) if plain else f"dynoctl {verb}, with the same options"

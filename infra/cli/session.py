@@ -60,13 +60,15 @@ class PlanOptions:
     """Whether to rate the units' exposure and run the policy checks."""
     untrusted: bool = False
     """Whether the manifest is a stranger's."""
+    rebalance: bool = False
+    """Whether dynos move until the placement is even."""
     quiet: bool = False
     """Whether stdout is for a program, so that only the document is printed."""
 
     @property
     def as_running(self) -> bool:
         """Whether the release and the settings that are in force stay as they are."""
-        return bool(self.counts or self.evacuate) and not self.with_changes
+        return bool(self.counts or self.evacuate or self.rebalance) and not self.with_changes
 
 
 @contextmanager
@@ -109,6 +111,7 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         untrusted=options.untrusted,
         known=last_applied.known(model),
         trust=options.trust,
+        rebalance=options.rebalance,
     )
     registry = Everything()
     opened: dict[str, Session] = {}

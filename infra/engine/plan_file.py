@@ -70,12 +70,13 @@ class Saved:
     over_rollback: bool = False
     trust: frozenset[str] = frozenset()
     with_changes: bool = False
+    rebalance: bool = False
 
     def options(self) -> dict[str, Any]:
         """The options that the plan was made with, by name."""
         names = (
             *("file", "destination", "selection", "evacuate", "force", "take_over", "over_rollback", "trust"),
-            "with_changes",
+            *("with_changes", "rebalance"),
         )
         return {name: getattr(self, name) for name in names}
 
@@ -99,6 +100,7 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
         "take_over": ready.request.take_over,
         "over_rollback": ready.request.over_rollback,
         "trust": sorted(ready.request.trust),
+        "rebalance": ready.request.rebalance,
         "bound": {"key": key, **_bound(ready, key)},
         "plan": document,
     }
@@ -162,6 +164,7 @@ def read(path: Path) -> Saved:
             over_rollback=values.get("over_rollback") is True,
             trust=frozenset(map(str, values.get("trust", ()))),
             with_changes=values.get("with_changes") is True,
+            rebalance=values.get("rebalance") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise DynoctlError(f"invalid plan file {path}", hint) from None

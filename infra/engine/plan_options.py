@@ -19,7 +19,8 @@ def words(request: Request, destination: str | None) -> tuple[str, ...]:
         ("--force", request.force),
         ("--take-over", request.take_over),
         ("--over-rollback", request.over_rollback),
-        ("--with-changes", bool(request.evacuate) and not request.running),
+        ("--rebalance", request.rebalance),
+        ("--with-changes", (bool(request.evacuate) or request.rebalance) and not request.running),
         ("--untrusted", request.untrusted),
     )
     return (

@@ -126,16 +126,11 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         notes.append(f"maintenance mode is on ({', '.join(closed)}); to turn it off: dynoctl maintenance off")
     having = volumes.holders(stack.volumes, found, lambda name: key_of(manifest.app.name, name))
     errors += located(manifest, list(inputs.problems))
-    formation = form(
-        manifest,
-        facts,
-        unreachable,
-        inputs.request.evacuate,
-        inputs.forgotten,
-        volumes=stack.volumes,
-        holders=having,
-    )
-    notes = [note for name, note in gone.items() if name not in formation.homes.values()] + notes[len(gone) :]
+    carrying = volumes.labelled(stack.volumes, manifest)
+    without = (inputs.request.evacuate, inputs.forgotten)
+    level = inputs.request.rebalance
+    formation = form(manifest, facts, unreachable, *without, volumes=carrying, holders=having, rebalance=level)
+    notes[: len(gone)] = [note for name, note in gone.items() if name not in formation.homes.values()]
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
     hint = inputs.request.hint.get(manifest.app.name, {})
@@ -154,7 +149,7 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         inputs.registry.providers,
         unreachable,
         leaving=inputs.leaving,
-        errors=[*errors, *formation.errors],
+        errors=[*errors, *located(manifest, list(formation.errors))],
         notes=[*notes, *formation.notes],
         manifest=manifest,
         kept=dict.fromkeys(set(formation.homes.values()), kept),

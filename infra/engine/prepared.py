@@ -54,6 +54,8 @@ class Request:
     known: Known = NOTHING
     trust: frozenset[str] = frozenset()
     as_of: int | None = None
+    rebalance: bool = False
+    """Whether dynos move until the placement is even."""
     untrusted: bool = False
     """Whether the manifest is a stranger's: no secret of it is read."""
 

@@ -16,6 +16,7 @@ from infra.manifest.references import resolve_credentials, resolve_environment, 
 from infra.model import naming
 from infra.model.stack import Registry
 from infra.model.volume import with_sizes
+from infra.plan.volumes import labelled
 from infra.sensitive import reveal
 from infra.state import config
 from infra.state.release_body import Stored, pack
@@ -51,7 +52,7 @@ def as_running(
         known,
         dynos={**_numbered(dynos, running.meta), **{name: replace(dynos[name], count=counts[name]) for name in counts}},
         schedule=tuple(schedule for schedule in known.schedule if schedule.name in commands),
-        volumes=with_sizes(running.stored.stack.volumes, manifest.volumes),
+        volumes=labelled(with_sizes(running.stored.stack.volumes, manifest.volumes), known),
         router=_router(known, manifest, running.meta),
     )
 
@@ -186,7 +187,7 @@ def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked:
     """The manifest and the request that go back to a stored release, with the settings that are in force."""
     known = _in_force(manifest, stored, meta)
     dynos = _numbered(known.dynos, meta)
-    volumes = with_sizes(stored.stack.volumes, manifest.volumes)
+    volumes = labelled(with_sizes(stored.stack.volumes, manifest.volumes), known)
     wanted = known if known is manifest else replace(known, dynos=dynos, volumes=volumes)
     left = tuple(_settings(manifest, meta, {}))
     return wanted, replace(asked, stored=_with_settings(stored), left_out=left, as_of=serial_of(meta))

@@ -70,6 +70,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
                 entry["path"].strip("/"),
                 tuple(entry.get("types", ())),
                 in_bytes(entry.get("size", "0M")),
+                _labels(entry),
             )
             for entry in data.get("volumes", [])
         ),
@@ -82,6 +83,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         keep=data.get("keep", Manifest.keep),
         release_command=_command(data.get("release_command")),
         spread=data.get("placement", {}).get("spread"),
+        per_core=round(data.get("placement", {}).get("overcommit", 1) * 1000),
         router=_router(data["router"]) if "router" in data else None,
         **optional,
     )
@@ -141,10 +143,15 @@ def _dynos(name: str, value: Any) -> DynoType:
     return DynoType(name, **keys, **_limits(value))
 
 
+def _labels(value: dict[str, Any]) -> dict[str, str]:
+    """The labels that a server must have for a process type, a schedule or a volume."""
+    return dict(value.get("servers", {}).get("labels", {}))
+
+
 def _limits(value: dict[str, Any]) -> dict[str, Any]:
-    keys: dict[str, Any] = {}
+    keys: dict[str, Any] = {"labels": _labels(value)}
     if "cpu" in value:
-        keys["cpu"] = round(value["cpu"] * 1000)
+        keys["cpu"] = max(round(value["cpu"] * 1000), 1 if value["cpu"] else 0)
     for key in ("memory", "tmp", "shm"):
         if key in value:
             keys[key] = in_bytes(value[key])

@@ -52,10 +52,13 @@ class Ruby:
 
 @dataclass(frozen=True)
 class Packages:
-    """``manual``: only check for the packages of the layers. ``names``: additional packages of the app."""
+    """``manual``: only check for the packages of the layers. ``names``: additional packages of the app. ``builder``:
+    those only of the server on which it is built. ``upgrade``: whether what stands in the way is upgraded."""
 
     manual: bool = False
     names: tuple[str, ...] = ()
+    builder: tuple[str, ...] = ()
+    upgrade: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class DynoType:
     """The command that succeeds once a dyno is healthy, of a type that listens on no port."""
     idle: int | None = None
     """Seconds without a request after which a web dyno stops until the next one; None: never."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The labels that a server must have to run its dynos."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,8 @@ class Schedule:
     """A command that runs at scheduled times, in its own dyno on one server.
 
     ``calendar`` holds the times as calendar events of systemd, ``when`` as they are written. ``timeout`` is in
-    seconds; ``cpu`` and ``memory`` are those of a ``DynoType``. A scheduled time during a run is dropped
-    (``skip``), or the command runs once afterwards (``queue``)."""
+    seconds; other keys are those of a ``DynoType``, but a ``cpu`` of 0 reserves nothing. A scheduled time during a run
+    is dropped (``skip``), or the command runs once afterwards (``queue``)."""
 
     name: str
     command: str | tuple[str, ...]
@@ -145,23 +150,26 @@ class Schedule:
     metadata: bool = False
     tmp: int = DynoType.tmp
     shm: int = DynoType.shm
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def type(self) -> DynoType:
         """The schedule as a process type with one dyno."""
         kept = (self.name, 1, self.cpu, self.memory)
         own = DynoType(*kept, command=self.command, network=self.network, metadata=self.metadata)
-        return replace(own, tmp=self.tmp, shm=self.shm)
+        return replace(own, tmp=self.tmp, shm=self.shm, labels=self.labels)
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A directory that outlives dynos. ``path`` is relative to the app; ``types`` () is all; ``size`` 0 is no limit."""
+    """A directory that outlives dynos. ``path`` is relative to the app; ``types`` () is all; ``size`` 0 is no limit.
+    ``labels`` are those that the server of the volume must have."""
 
     name: str
     path: str
     types: tuple[str, ...] = ()
     size: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -280,6 +288,8 @@ class Manifest:
     """The number of slugs kept on the servers, including the current one."""
     spread: str | None = None
     """The label over whose values dynos are spread first, then over the servers."""
+    per_core: int = 1000
+    """The CPU quotas of dynos that a core takes, in thousandths: more than 1000 with ``placement.overcommit``."""
     router: Router | None = None
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
     """What is valid, and probably not meant."""

@@ -14,8 +14,9 @@ from infra.manifest.model import Manifest, Volume
 from infra.model import naming, routing
 from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
-from infra.model.text import quantity
-from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, Together, place
+from infra.plan import room
+from infra.plan.balance import even
+from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, place
 from infra.plan.volumes import together
 
 HIGHEST = 65535
@@ -34,18 +35,21 @@ def form(
     *,
     volumes: Sequence[Volume] = (),
     holders: Mapping[str, Collection[str]] = MappingProxyType({}),
+    rebalance: bool = False,
 ) -> Formation:
     """Place the dynos on the reachable servers (``found``, by name in the manifest). Dynos on draining servers are
-    moved; so are the dynos of lost servers in ``evacuate``, and of machines in ``forgotten`` (by machine-id). Dynos
-    that share ``volumes`` are placed together, on one of the ``holders`` of the data."""
+    moved; so are the dynos of lost servers in ``evacuate``, and of machines in ``forgotten`` (by machine-id), and those
+    on servers without their labels. Dynos that share ``volumes`` are placed together, on one of the ``holders`` of the
+    data. With ``rebalance``, dynos move until the placement is even."""
     app = manifest.app.name
     waiting = set(unreachable) - set(evacuate)
     drains = {server.name for server in manifest.servers if server.drain}
     homes = recorded_homes(manifest, found, forgotten)
     recorded = {dyno: home for dyno, home in homes.items() if home not in evacuate}
     before = current_homes(app, found, recorded)
+    labels = room.labels_of(manifest, volumes)
     wanted = [
-        DesiredDyno(f"{type_.name}.{number}", type_.cpu)
+        DesiredDyno(f"{type_.name}.{number}", type_.cpu, labels[type_.name])
         for type_ in manifest.types.values()
         for number in range(1, type_.count + 1)
     ]
@@ -66,28 +70,45 @@ def form(
             found[server.name].cores,
             sum(mark.cpu for mark in found[server.name].marks if mark.app != app),
             server.labels.get(manifest.spread, "") if manifest.spread else "",
+            frozenset(server.labels.items()),
+            manifest.per_core,
         )
         for server in manifest.servers
         if server.name in found and not server.drain and server.dynos
     ]
     usable = [place.server for place in places]
-    groups = together(volumes, [dyno.name for dyno in wanted], holders, before, reserved, usable)
+    allowed = {name: {place.server for place in places if has <= place.labels} for name, has in labels.items()}
+    groups = together(volumes, [dyno.name for dyno in wanted], holders, before, reserved, (usable, allowed))
+    bound = {dyno for group in groups for dyno in group.dynos}
     placed = place(wanted, places, running, reserved, groups)
     # What runs is not removed because there is no room for it: on its server it keeps the quota that it has.
     kept: dict[str, int] = {}
+    astray = {dyno: home for dyno, home in before.items() if home in usable and _astray(dyno, home, bound, allowed)}
+    held = {dyno.name: dyno for dyno in wanted}
     while grown := [dyno for dyno in placed.homeless if running.get(dyno, ("", 0))[0] in usable and dyno not in kept]:
         kept |= {dyno: running[dyno][1] for dyno in grown}
-        held = [replace(dyno, cpu=kept.get(dyno.name, dyno.cpu)) for dyno in wanted]
-        placed = place(held, places, running, reserved, groups)
+        held |= {dyno: replace(held[dyno], cpu=kept[dyno]) for dyno in grown}
+        held |= {dyno: replace(held[dyno], labels=frozenset()) for dyno in grown if dyno in astray}
+        placed = place(list(held.values()), places, running, reserved, groups)
     placed = replace(placed, homeless=tuple(dict.fromkeys((*kept, *placed.homeless))))
-    bound = {dyno for group in groups for dyno in group.dynos}
     others = {
-        dyno.name: dyno.cpu - kept.get(dyno.name, 0)
+        dyno.name: dyno.cpu - (0 if dyno.name in astray else kept.get(dyno.name, 0))
         for dyno in wanted
         if dyno.name in placed.homeless and dyno.name not in bound
     }
-    problems = _capacity(replace(placed, homeless=tuple(others), missing=sum(others.values())), places, drains)
-    problems += _bound(placed, groups)
+    problems = room.shortages(manifest, others, {dyno.name: dyno for dyno in wanted}, places, placed.homes)
+    problems += room.bound(manifest, placed, groups)
+    misplaced = room.misplaced(manifest, volumes, groups, places, list(held))
+    notes = []
+    for name in dict.fromkeys(astray.values()):
+        lost = {dyno: home for dyno, home in astray.items() if home == name}
+        if moves := _moves(name, lost, placed.homes):
+            notes.append(f"{name} does not have the labels of some dynos: {moves}")
+    if rebalance:
+        level = even(list(held.values()), places, placed.homes, before, bound | kept.keys())
+        moved = {home: _moves(home, placed.homes, level) for home in dict.fromkeys(placed.homes.values())}
+        notes += [f"to make the placement even, from {home}: {moves}" for home, moves in moved.items() if moves]
+        placed = replace(placed, homes=level)
     follow = {dyno: group.home for group in groups for dyno in group.dynos if group.home in waiting - drains}
     # Also on a server that drains or left the manifest it keeps running until there is capacity on another one.
     stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in found}
@@ -98,8 +119,8 @@ def form(
     dynos = [replace(dyno, cpu=kept.get(dyno.name, 0)) for dyno in dynos]
     # The cores of unreachable servers are unknown: dynos that cannot be placed wait for them, and are no error.
     waiting -= drains  # they have no capacity for dynos
-    errors = tuple(full) if waiting else (*full, *problems)
-    notes = [
+    errors = (*full, *misplaced) if waiting else (*full, *misplaced, *problems)
+    notes += [
         f"{problem.summary}, while {', '.join(sorted(waiting))} {'is' if len(waiting) == 1 else 'are'} unreachable"
         for problem in problems
         if waiting
@@ -133,6 +154,12 @@ def form(
             notes.append(f"{name} is draining and unreachable; if it is lost: dynoctl apply --evacuate {name}")
     upstreams = _unreachable(app, found, {dyno: home for dyno, home in placed.homes.items() if home in waiting})
     return Formation(tuple(dynos), placed.homes, previous, errors, tuple(notes), upstreams)
+
+
+def _astray(dyno: str, home: str, bound: Collection[str], allowed: Mapping[str, Collection[str]]) -> bool:
+    """Whether a dyno runs on a server that lacks its labels. Those ``bound`` stay with their volume."""
+    type_ = naming.parse_dyno(dyno)[0]
+    return dyno not in bound and type_ in allowed and home not in allowed[type_]
 
 
 def _moves(server: str, before: Mapping[str, str], homes: Mapping[str, str]) -> str:
@@ -201,39 +228,6 @@ def current_homes(app: str, found: Mapping[str, Facts], recorded: Mapping[str, s
         elif record in found:
             homes[dyno] = servers[0]
     return homes
-
-
-def _bound(placed: Placement, groups: Sequence[Together]) -> list[Diagnostic]:
-    """The dynos for which there is no capacity on the server that has their volume, or on any that could have it."""
-    problems = []
-    for group in groups:
-        dynos = sorted(group.dynos & set(placed.homeless))
-        names, have = " and ".join(dynos), "has its volume" if len(dynos) == 1 else "has their volume"
-        what = f"no server has capacity for {names} together, which share a volume"
-        if group.home or len(dynos) == 1:
-            what = (
-                f"no capacity for {names} on {group.home}, which {have}" if group.home else f"no capacity for {names}"
-            )
-        if dynos:
-            problems.append(Diagnostic(what, hint="lower dynos.*.cpu, or add a server with more cores"))
-    return problems
-
-
-def _capacity(placed: Placement, places: Sequence[ServerCapacity], drains: Collection[str]) -> list[Diagnostic]:
-    if not placed.missing:
-        return []
-    cores = sum(spot.cores for spot in places)
-    missing = -(-placed.missing // 10) / 100
-    drained = f", without the draining {', '.join(sorted(drains))}" if drains else ""
-    shown = ", ".join(placed.homeless[:5]) + (", ..." if len(placed.homeless) > 5 else "")
-    return [
-        Diagnostic(
-            f"no capacity for {quantity(len(placed.homeless), 'dyno')} ({shown}): {missing:g} more cores are needed",
-            expected=f"at most {CORE // 250} dynos of 0.25 CPU per core, on {quantity(len(places), 'server')} with "
-            f"{quantity(cores, 'core')}{drained}",
-            hint="add a server, or lower dynos.*.count or dynos.*.cpu",
-        )
-    ]
 
 
 def _ports(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from infra.errors import Diagnostic
 from infra.fleet.observe import Observed
@@ -20,19 +21,27 @@ VolumeKey = Callable[[str, str], str]
 """``Registry.volume_key``: the key of the resource of a volume, by app and volume name."""
 
 
+def labelled(volumes: Sequence[Volume], manifest: Manifest) -> tuple[Volume, ...]:
+    """The volumes of a release with the labels of the manifest, which are no part of a release."""
+    labels = {volume.name: volume.labels for volume in manifest.volumes}
+    return tuple(replace(volume, labels=labels.get(volume.name, {})) for volume in volumes)
+
+
 def together(
     volumes: Sequence[Volume],
     dynos: Sequence[str],
     holders: Mapping[str, Collection[str]],
     running: Mapping[str, str],
     reserved: Mapping[str, str],
-    usable: Sequence[str],
+    usable: tuple[Sequence[str], Mapping[str, Collection[str]]],
 ) -> list[Together]:
     """The dynos that share volumes, with the server of their data. Several web dynos are not put on one server for a
     volume: they are refused if they are on several.
 
     ``holders`` are the servers that have a volume, by its name; ``running`` and ``reserved`` the servers of dynos as
-    for ``place``; ``usable`` the servers that dynos can be placed on."""
+    for ``place``; ``usable`` the servers that dynos can be placed on, all of them, and those by type that have its
+    labels."""
+    places, allowed = usable
     groups: list[tuple[set[str], set[str]]] = []
     for volume in volumes:
         names, users = {volume.name}, set(volume_users(volume, dict.fromkeys(dynos, "")))
@@ -46,9 +55,10 @@ def together(
             continue
         here = [dyno for dyno in dynos if dyno in users]
         waiting = [reserved[dyno] for dyno in here if dyno in reserved]
-        now = [running[dyno] for dyno in here if running.get(dyno) in usable]
-        data = [server for server in usable if any(server in holders.get(name, ()) for name in names)]
-        best = [*waiting, *(server for server in now if server in data), *data, *now]
+        now = [running[dyno] for dyno in here if running.get(dyno) in places]
+        data = [server for server in places if any(server in holders.get(name, ()) for name in names)]
+        new = [server for server in now if all(server in allowed[naming.parse_dyno(dyno)[0]] for dyno in here)]
+        best = [*waiting, *(server for server in now if server in data), *data, *new]
         found.append(Together(frozenset(users), best[0] if best else ""))
     return found
 

@@ -32,6 +32,8 @@ def document(manifest: Manifest) -> dict[str, Any]:
         "rollout": asdict(manifest.rollout),
         "servers": {server.name: asdict(server) for server in manifest.servers},
         "spread": manifest.spread,
+        "overcommit": manifest.per_core,
+        "volumes": {volume.name: dict(volume.labels) for volume in manifest.volumes if volume.labels},
         "keep": manifest.keep,
     }
 
@@ -47,6 +49,10 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any], connections: Conne
         rollout, keep = _filled("rollout", recorded["rollout"]), recorded["keep"]
         _check("keep", keep, int)
         _check("spread", recorded["spread"], str | None)
+        per_core, volumes = recorded.get("overcommit", Manifest.per_core), recorded.get("volumes", {})
+        _check("overcommit", per_core, int)
+        for labels in volumes.values():
+            _check("labels", labels, Mapping[str, str])
         for section in ("dynos", "schedule", "servers"):
             if any(name != values["name"] for name, values in recorded[section].items()):
                 raise ValueError(f"{section}: a name differs from its key")
@@ -64,6 +70,8 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any], connections: Conne
             rollout=_made(Rollout, {**rollout, "health": _made(Health, rollout["health"])}),
             servers=_servers(manifest, kept, renamed),
             spread=recorded["spread"],
+            per_core=per_core,
+            volumes=tuple(replace(one, labels=volumes.get(one.name, {})) for one in manifest.volumes),
             keep=keep,
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -111,13 +119,18 @@ def _servers(manifest: Manifest, recorded: Mapping[str, Any], renamed: Mapping[s
 def differing(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[str]:
     """The keys of the manifest whose settings differ from the recorded ones, such as ``dynos.worker``."""
     found = []
-    for key in ("dynos", "schedule", "router", "rollout", "servers", "spread", "keep"):
+    recorded = {"overcommit": Manifest.per_core, "volumes": {}, **recorded}  # an older dynoctl knew neither
+    for key in ("dynos", "schedule", "router", "rollout", "servers", "spread", "overcommit", "volumes", "keep"):
         was, will = _filled(key, recorded.get(key)), now.get(key)
-        if key in ("dynos", "schedule", "servers") and isinstance(was, Mapping) and isinstance(will, Mapping):
+        if (
+            key in ("dynos", "schedule", "servers", "volumes")
+            and isinstance(was, Mapping)
+            and isinstance(will, Mapping)
+        ):
             names = sorted(name for name in {*was, *will} if _plain(was.get(name)) != _plain(will.get(name)))
             found += [f"{key}.{name}" for name in names]
         elif _plain(was) != _plain(will):
-            found.append({"spread": "placement.spread"}.get(key, key))
+            found.append(f"placement.{key}" if key in ("spread", "overcommit") else key)
     return found
 
 
@@ -139,7 +152,9 @@ def _filled(key: str, values: Any) -> Any:
 
 
 def _defaults(made: type[DynoType | Rollout | Router | Schedule | Server]) -> dict[str, Any]:
-    return {field.name: field.default for field in fields(made) if field.default is not MISSING}
+    """The defaults of a part of the settings. A mapping is empty by default."""
+    given = {field.name: field.default for field in fields(made) if field.default is not MISSING}
+    return {**{field.name: {} for field in fields(made) if field.default_factory is not MISSING}, **given}
 
 
 def _plain(value: object) -> object:

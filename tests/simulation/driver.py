@@ -126,6 +126,7 @@ def _as_running(chance: random.Random, run: Run) -> Run:
         "scale": (chance.choice(("web", "worker")), str(chance.randint(1, 4))),
         "evacuate as running": (chance.choice(HOSTS),),
         "roll back as running": (),
+        "rebalance": (),
     }
     command = chance.choice(tuple(names))
     return replace(run, command=command, names=names[command], stop=0, between=None)

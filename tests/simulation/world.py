@@ -206,6 +206,7 @@ class World:
             "rollback": lambda: simulation.rollback(manifest),
             "restart": lambda: simulation.restart(manifest, *run.names),
             "scale": lambda: self._scale(manifest, run, trust),
+            "rebalance": lambda: act(simulation, manifest, trust=trust, rebalance=True),
             "evacuate as running": lambda: act(simulation, manifest, trust=trust, evacuate=frozenset(run.names)),
             "roll back as running": lambda: go_back(simulation, manifest, trust=trust),
             "destroy": lambda: simulation.destroy(manifest, trust=trust),

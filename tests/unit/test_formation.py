@@ -17,7 +17,7 @@ from infra.engine.prepared import Request
 from infra.errors import DynoctlError, Unreachable
 from infra.fleet.facts import Facts, parse
 from infra.fleet.observe import Fleet, Observed
-from infra.manifest.model import App, DynoType, Manifest, Server
+from infra.manifest.model import App, DynoType, Manifest, Schedule, Server
 from infra.model.formation import Formation
 from infra.model.naming import Mark
 from infra.model.provider import Dyno, Scope
@@ -269,3 +269,76 @@ def test_no_dyno_listens_on_a_link_local_address(address: str, refused: bool) ->
     assert [error.summary for error in errors] == refused * [
         f"web.1 cannot listen on {address}, a link-local address by which s1 was reached"
     ]
+
+
+def labelled(**types: dict[str, str]) -> Manifest:
+    """Three servers: s1 in rack a, s2 in rack b, s3 in rack a. ``types`` are the labels of types by name."""
+    one = manifest(3, 2)
+    return replace(one, dynos={name: replace(type_, labels=types.get(name, {})) for name, type_ in one.dynos.items()})
+
+
+def test_labels_choose_the_servers_and_move_what_runs_elsewhere() -> None:
+    one = labelled(worker={"rack": "b"})
+    assert formed(one, {}).homes == {"web.1": "s1", "web.2": "s3", "worker.1": "s2"}
+    made = formed(one, {"web.1": "s1", "web.2": "s2", "worker.1": "s3"})
+    assert made.homes == {"web.1": "s1", "web.2": "s2", "worker.1": "s2"}
+    assert made.notes == ("s3 does not have the labels of some dynos: worker.1 moves to s2",)
+    assert formed(one, made.homes).notes == (), "once"
+
+
+def test_a_dyno_stays_where_it_runs_while_no_server_with_its_labels_is_reachable() -> None:
+    homes = {"web.1": "s1", "web.2": "s3", "worker.1": "s3"}
+    made = formed(labelled(worker={"rack": "b"}), homes, away=("s2",))
+    assert (made.homes, made.errors) == (homes, ())
+    assert made.notes[0] == (
+        "no capacity for 1 dyno (worker.1): no server with rack=b takes dynos, while s2 is unreachable"
+    )
+    one = labelled(worker={"rack": "b"})
+    drained = replace(one, servers=tuple(replace(server, drain=server.name == "s2") for server in one.servers))
+    made = formed(drained, homes)
+    (error,) = made.errors
+    assert made.homes == homes and error.path == "dynos/worker/servers/labels"
+    assert error.expected == "labels of the servers: s1 (rack=a), s3 (rack=a), without the draining s2"
+
+
+def test_the_free_places_of_the_servers_that_would_do_are_named() -> None:
+    one = labelled(web={"rack": "a"})
+    one = replace(one, dynos={**one.dynos, "web": replace(one.dynos["web"], count=7, cpu=750)})
+    (error,) = formed(one, {}).errors
+    assert (
+        error.summary
+        == "no capacity for 3 dynos (web.5, web.6, web.7): 2.25 more cores are needed on servers with rack=a"
+    )
+    assert error.path == "dynos/web/count"
+    assert error.expected == "free places of 0.75 CPU: 0 on s1 (0.5 of 2), 0 on s3 (0.5 of 2)"
+    assert (
+        error.hint
+        == "add a server with rack=a, or lower dynos.web.count or dynos.web.cpu, or raise placement.overcommit"
+    )
+    assert formed(replace(one, per_core=1250), {}).errors[0].summary.startswith("no capacity for 1 dyno (web.7)")
+    assert formed(replace(one, per_core=2000), {}).errors == ()
+
+
+def test_a_schedule_without_a_quota_fits_on_full_servers() -> None:
+    one = replace(manifest(1, 7), schedule=(Schedule("nightly", "x", (), "", cpu=0),))
+    assert formed(one, {}).homes["nightly.1"] == "s1"
+    (error,) = formed(replace(one, schedule=(Schedule("nightly", "x", (), ""),)), {}).errors
+    assert (error.path, "cpu of the schedule nightly" in error.hint) == ("schedule/0/cpu", True)
+
+
+def test_a_rebalance_moves_dynos_to_a_server_that_came_back() -> None:
+    homes = {**{f"web.{number}": f"s{1 + number % 2}" for number in range(1, 7)}, "worker.1": "s1"}
+    one, meta = manifest(3, 6), known(homes)
+    found = {name: facts(name, homes, meta=meta) for name in ("s1", "s2", "s3")}
+    assert form(one, found, ()).homes == homes, "an apply moves nothing"
+    made = form(one, found, (), rebalance=True)
+    assert Counter(made.homes.values()) == {"s1": 3, "s2": 2, "s3": 2}
+    assert made.notes == (
+        "to make the placement even, from s2: web.5 moves to s3",
+        "to make the placement even, from s1: web.6 moves to s3",
+    )
+    found = {name: facts(name, made.homes, meta=known(dict(made.homes))) for name in found}
+    again = form(one, found, (), rebalance=True)
+    assert (again.homes, again.notes) == (made.homes, ())
+    away = form(one, {name: found[name] for name in ("s1", "s2")}, ("s3",), rebalance=True)
+    assert away.homes == made.homes, "what is on an unreachable server stays there"

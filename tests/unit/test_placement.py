@@ -26,12 +26,55 @@ def test_four_dynos_are_one_core() -> None:
     assert (placed.homeless, placed.missing) == (("web.9",), 250)
 
 
-def test_new_dynos_go_to_the_least_loaded_server() -> None:
+def test_new_dynos_go_to_servers_without_their_type_then_to_the_least_loaded() -> None:
     spots = [ServerCapacity("busy", 2, used=1000), ServerCapacity("idle", 2), ServerCapacity("small", 1)]
-    placed = place(dynos(4), spots, {})
-    assert placed.homes == {"web.1": "idle", "web.2": "small", "web.3": "idle", "web.4": "idle"} or Counter(
-        placed.homes.values()
-    ) == {"idle": 3, "small": 1}
+    placed = place(dynos(5), spots, {})
+    assert list(placed.homes.values()) == ["idle", "small", "busy", "idle", "busy"]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [[("clock.1", 250)], [("clock.1", 500)], [("a.1", 250), ("b.1", 500), ("c.1", 250)]],
+    ids=["equal load", "higher load", "several"],
+)
+def test_a_type_is_spread_over_the_servers_first(others: list[tuple[str, int]]) -> None:
+    """Two dynos of a type are not on one server while another one with capacity has none."""
+    placed = place([*(DesiredDyno(*other) for other in others), *dynos(2)], places(2), {})
+    assert placed.homes["web.1"] != placed.homes["web.2"]
+
+
+def test_single_dynos_of_many_types_are_spread_over_zones_and_servers() -> None:
+    """As many schedules, also those that reserve nothing."""
+    spots = [ServerCapacity(f"{zone}{number}", 4, zone=zone) for zone in "ab" for number in (1, 2)]
+    for cpu in (0, 250):
+        placed = place([DesiredDyno(f"job{number}.1", cpu) for number in range(8)], spots, {})
+        assert Counter(placed.homes.values()) == {"a1": 2, "a2": 2, "b1": 2, "b2": 2}
+
+
+def test_a_dyno_without_a_quota_fits_on_a_full_server() -> None:
+    placed = place([DesiredDyno("nightly.1", 0)], [ServerCapacity("full", 1, used=4000)], {})
+    assert placed.homes == {"nightly.1": "full"}
+
+
+def test_labels_decide_before_load_and_move_what_runs_without_them() -> None:
+    ssd = frozenset({("disk", "ssd")})
+    spots = [ServerCapacity("plain", 4), ServerCapacity("fast", 1, labels=ssd | {("rack", "a")})]
+    wanted = [DesiredDyno(f"web.{number}", 250, ssd) for number in range(1, 6)]
+    placed = place(wanted, spots, {"web.1": ("plain", 250), "web.2": ("fast", 250)})
+    assert placed.homes == {f"web.{number}": "fast" for number in range(1, 5)}
+    assert (placed.homeless, placed.missing) == (("web.5",), 250)
+
+
+def test_dynos_with_labels_come_first_as_they_have_less_choice() -> None:
+    ssd = frozenset({("disk", "ssd")})
+    wanted = [*dynos(5), DesiredDyno("worker.1", 500, ssd)]
+    placed = place(wanted, [ServerCapacity("fast", 1, labels=ssd), ServerCapacity("plain", 1)], {})
+    assert placed.homeless == () and placed.homes["worker.1"] == "fast"
+
+
+def test_an_overcommit_makes_room() -> None:
+    placed = place(dynos(7), [ServerCapacity("one", 1, per_core=1500)], {})
+    assert (len(placed.homes), placed.homeless) == (6, ("web.7",))
 
 
 def test_running_dynos_stay() -> None:

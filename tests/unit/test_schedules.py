@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -330,3 +331,12 @@ def test_a_timer_without_its_service_leaves_the_dyno_of_its_name_alone(systemd: 
         argv = [str(file) if word == service else word for word in touching[0].argv]
         assert subprocess.run(argv, check=False).returncode == 0
         assert file.exists() == state.exists() == bool(text)
+
+
+def test_a_schedule_without_a_quota_has_what_others_leave() -> None:
+    def limits(cpu: int) -> tuple[object, ...]:
+        unit = cast(Mapping[str, str], schedule.attributes(replace(DYNO, cpu=cpu), JOB)["unit"])
+        return unit["Service.CPUQuota"], unit.get("Service.CPUWeight"), unit["Unit.X-Dynoctl-Cpu"]
+
+    assert limits(0) == ("100%", "1", "0")
+    assert limits(10) == ("1%", None, "10")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from infra.plan import preconditions, volumes
 from infra.plan.formation import form
 from infra.registry import Everything
 from infra.remote.quote import assign
-from infra.state import release_body
+from infra.state import config, release_body
 from providers import candidate, dyno_unit, ini, release_command, run, schedule, volume
 from providers.dyno_unit import DynoUnit
 from stacks.launch import launch
@@ -332,3 +333,55 @@ def test_a_size_that_would_fill_the_disk_is_refused(tmp_path: Path, need: int, s
     (tmp_path / "stat").chmod(0o755)
     script = f'PATH={tmp_path}:$PATH\n{volume._ROOM}room "$1" /var || :\n'
     assert _sh(script, str(need)) == said
+
+
+def test_a_volume_is_created_on_a_server_with_its_labels() -> None:
+    rack_b = replace(UPLOADS, labels={"rack": "b"})
+    one = replace(manifest(3, 1), volumes=(rack_b,))
+    found = {name: facts(name, {}) for name in ("s1", "s2", "s3")}
+    assert form(one, found, (), volumes=(rack_b,)).homes == {"web.1": "s2", "worker.1": "s1"}
+    # Without data yet, a dyno that runs on another server moves.
+    found = {name: facts(name, {"web.1": "s3"}) for name in found}
+    assert form(one, found, (), volumes=(rack_b,)).homes["web.1"] == "s2"
+    several = replace(manifest(3, 2), volumes=(rack_b,))
+    homes = form(several, found, (), volumes=(rack_b,)).homes
+    assert homes["web.1"] == homes["web.2"] == "s2", "the only server with the label"
+
+
+def test_a_volume_on_a_server_without_the_labels_is_an_error() -> None:
+    """Its data does not move, whether the labels are those of the volume or of a type that uses it."""
+    found = {name: facts(name, {"web.1": "s3"}) for name in ("s1", "s2", "s3")}
+    one, rack_b = replace(manifest(3, 1), volumes=(UPLOADS,)), {"rack": "b"}
+    typed = replace(one, dynos={**one.dynos, "web": replace(one.dynos["web"], labels=rack_b)})
+    pinned = replace(one, volumes=(replace(UPLOADS, labels=rack_b),))
+    for wanted, path, whose in (
+        (typed, "dynos/web/servers/labels", "of web, which uses it"),
+        (pinned, "volumes/0/servers/labels", "of the volume uploads"),
+    ):
+        made = form(wanted, found, (), volumes=wanted.volumes, holders={"uploads": ["s3"]})
+        (error,) = made.errors
+        assert made.homes["web.1"] == "s3"
+        assert error.summary == f"the volume uploads is on s3, which does not have the labels {whose}: rack=b"
+        assert (error.path, error.expected) == (
+            path,
+            "labels of the servers: s1 (rack=a), s2 (rack=b), s3 (rack=a)",
+        )
+    away = form(pinned, {"s1": found["s1"]}, ("s2", "s3"), volumes=pinned.volumes, holders={})
+    assert away.errors == (), "it may be there"
+
+
+def test_the_labels_of_volumes_are_no_part_of_a_release_and_recorded_with_the_settings() -> None:
+    labels = {"rack": "a"}
+    pinned = replace(manifest(2, 1), volumes=(replace(UPLOADS, labels=labels),), per_core=1500)
+    stacks = [replace(STACK, volumes=(one,)) for one in (UPLOADS, *pinned.volumes)]
+    assert len({release_body.pack(stack, "s", VARIABLES) for stack in stacks}) == 1
+    recorded = json.loads(json.dumps(config.document(pinned)))
+    restored = config.restored(replace(manifest(2, 1), volumes=(UPLOADS,)), recorded, {})
+    assert (restored.volumes, restored.per_core) == (pinned.volumes, 1500)
+    assert volumes.labelled((UPLOADS,), restored) == pinned.volumes
+    assert config.differing(config.document(manifest(2, 1)), recorded) == ["placement.overcommit", "volumes.uploads"]
+    older = {key: value for key, value in recorded.items() if key not in ("overcommit", "volumes")}
+    assert config.restored(pinned, older, {}).volumes[0].labels == {}
+    assert config.differing(config.document(manifest(2, 1)), older) == []
+    with pytest.raises(ValueError, match="labels"):
+        config.restored(pinned, {**recorded, "volumes": {"uploads": {"rack": 1}}}, {})
