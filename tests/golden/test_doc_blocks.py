@@ -147,7 +147,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
-    for name in ("id_ed25519", "known_hosts"):
+    for name in ("id_ed25519", "shop-deploy", "known_hosts"):
         (tmp_path / ".ssh" / name).write_text("")
     return tmp_path
 
