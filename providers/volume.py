@@ -243,7 +243,7 @@ on "$path" && [ "$what" = image ] || {{ echo "another file system is mounted at 
 mount -o "remount,{OPTIONS}" "$path" || exit
 rmdir "$path/lost+found" 2>/dev/null
 losetup -c "$device" && said=$(resize2fs "$device" 2>&1) && exit
-printf '%s\\n' "$said" "stop what uses it, and apply again: systemctl stop $unit"
+printf '%s\\n' "$said" "stop its dynos with their sockets, then systemctl stop $unit, and apply again"
 exit 1
 """
 

@@ -127,7 +127,7 @@ image=$(mktemp /var/tmp/dynoctl-build.XXXXXX) && mkdir -p "$scratch/tmp" && trun
   mkfs.ext4 -q -F -m 0 -b 4096 -i 8192 -O ^has_journal "$image" >&2 &&
   mount -o loop,nodev,nosuid,noinit_itable "$image" "$scratch/tmp" && chmod 1777 "$scratch/tmp"
 status=$?; rm -f "$image"
-[ $status -eq 0 ] || { echo "cannot make the scratch directory of the build" >&2; exit 1; }
+[ $status -eq 0 ] || { echo "cannot make the scratch directory of the build (it needs e2fsprogs)" >&2; exit 1; }
 systemd=$(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')
 set --
 SETTINGS

@@ -247,7 +247,7 @@ def test_the_registry_has_the_keys_of_its_resources() -> None:
     scope = Scope("shop", "")
     by_kind = {provider.kind: provider for provider in registry.providers}
     kind, _, prefix = registry.volume_key("shop", "").partition(".")
-    (name,) = by_kind[kind].parse(scope, "2770 root:dyno-shop /var/lib/dynoctl-volumes/shop/uploads\n")
+    (name,) = by_kind[kind].parse(scope, "directory 2770 root:dyno-shop /var/lib/dynoctl-volumes/shop/uploads\n")
     assert registry.volume_key("shop", "uploads") == f"{kind}.{name}"
     assert name.startswith(prefix)
     assert registry.package_key("thin").partition(".")[0] in by_kind

@@ -177,7 +177,12 @@ PROVIDED = {
     "slug": f"whole 600 root:root /var/lib/dynoctl/shop/slugs/{SLUG}.squashfs\n",
     "user": f"{UNIT}:x:990:990:dynoctl shop web.1:/nonexistent:/usr/sbin/nologin\n{UNIT}:x:990:{UNIT}\n"
     f"volumes shop\nlocked {UNIT}:yes\n",
-    "volume": "2770 root:dynos-shop /var/lib/dynoctl-volumes/shop/uploads\n",
+    "volume": "directory 2770 root:dynos-shop /var/lib/dynoctl-volumes/shop/uploads\n"
+    "mounted image nodev /var/lib/dynoctl-volumes/shop/uploads\n"
+    "image 1073741824 /var/lib/dynoctl-volumes/shop/uploads.ext4\n"
+    "file var-lib-dynoctl\\x2dvolumes-shop-uploads.mount\n"
+    "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount:[Mount]\n"
+    "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount:Type=ext4\n",
     "directory": "755 root:root made alone\n",
     "package": "ruby install ok installed\nnginx deinstall ok config-files\n",
     "router": f"kind nginx\nmark {json.dumps(MARK)}\nsalt 00\ncertificate 00\nconfig 00\nstate running\n{SHOWN}",
