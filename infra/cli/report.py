@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -54,7 +55,9 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> 
         rows = None if found is None else list_dynos(found)
         if found is not None and rows is not None:
             site = sites.examine(ready.manifest, found, {})
-            table = formation.render(ready.manifest, site, style, brief=len(rows) > MOST_ROWS)
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            table = formation.render(ready.manifest, site, style, width=width, brief=len(rows) > MOST_ROWS)
+            table = table.replace("\n\n", "\n")
             text = "\n".join([table, *map(str, sites.of_routers(site)), *(["", text] if text else [])])
         last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost)
     ended = style("green", f"{verb.capitalize()} complete in {duration(seconds)}.")

@@ -123,9 +123,9 @@ def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]
             head = _head(
                 change.action, resource_name(change), where, (style("red", "drift: ") * change.drift) + note, style
             )
-            only = group.lines[0].removeprefix(_added(style)) if len(group.lines) == 1 else ""
-            alone = change.action is Action.CREATE and not note and 0 < len(only) <= WIDE
-            found += [f"{head}  {only}"] if alone else [head, *group.lines]
+            first = group.lines[0].removeprefix(_added(style)) if group.lines else ""
+            short = change.action is Action.CREATE and not note and 0 < len(first) <= WIDE
+            found += [f"{head}  {first}", *group.lines[1:]] if short else [head, *group.lines]
     for (action, where, note), names in silent.items():
         found.append(_head(action, ", ".join(dict.fromkeys(names)), where, note, style))
     removed = Counter(change.resource.kind for change in plan.changes if is_cleanup(change))
@@ -179,7 +179,7 @@ def _lines(change: Change, brief: Brief, style: Style) -> list[str]:
 
 
 def _created(change: Change, brief: Brief, style: Style) -> list[str]:
-    """What is shown of a new resource, as many attributes on a line as fit."""
+    """What is shown of a new resource: short attributes together on the first lines."""
     values = flat(change.after)
     words = [
         line.removeprefix(_added(style))
@@ -192,7 +192,7 @@ def _created(change: Change, brief: Brief, style: Style) -> list[str]:
         if keys:
             words.append(f"{name}: {one_line(', '.join(keys))}")
     lines: list[str] = []
-    for word in words:
+    for word in sorted(words, key=lambda word: len(word) > WIDE):
         if lines and len(lines[-1]) + len(word) <= WIDE:
             lines[-1] += f", {word}"
         else:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from infra.model import failure_log
 from infra.model.events import Failure, Report
 from infra.model.resource import Change, count
-from infra.views.plan_text import SYMBOLS
+from infra.views.plan_text import NAMED, SYMBOLS
 from infra.views.ranges import ranges
 from infra.views.style import Style, duration, one_line
 
@@ -63,7 +63,11 @@ def _folded(failures: Sequence[Failure]) -> Iterator[tuple[str, str, str]]:
     for (cause, detail), found in causes.items():
         servers = dict.fromkeys(one.server for one in found if one.summary != cause)
         subject = f"{found[0].subject} on {found[0].server}"
-        yield f"{', '.join(servers)}: {cause}" if servers else cause, subject, detail
+        yield (
+            f"{', '.join(servers) if len(servers) <= NAMED else ranges(servers)}: {cause}" if servers else cause,
+            subject,
+            detail,
+        )
 
 
 def _alike(changes: Sequence[Change]) -> Iterator[str]:

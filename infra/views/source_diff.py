@@ -43,7 +43,6 @@ def _lines(file: FileDiff, style: Style) -> list[str]:
 
 def document(diff: SourceDiff) -> dict[str, object]:
     """The diff as JSON values. If it is too large, the texts are null."""
-    values = asdict(diff)
-    if sum(len(file.text) for file in diff.files) > _LARGEST:
-        values["files"] = [{**asdict(file), "text": None} for file in diff.files]
-    return values
+    large = sum(len(file.text) for file in diff.files) > _LARGEST
+    files = [{**asdict(file), "text": None if large else file.text} for file in diff.files]
+    return {**asdict(diff), "files": files}

@@ -25,6 +25,9 @@ LONG = 2.0
 STILL = 30
 """Seconds after which a stage that takes long has a line of its own where nothing can be redrawn."""
 
+SLOWEST = 5
+"""Servers that are named if not all of them fit."""
+
 _DYNO = re.compile(r"[a-z][a-z0-9]*\.[0-9]+")
 _REVERT = ("revert", "clean up")
 """The stages that are completed although the apply was interrupted."""
@@ -201,7 +204,9 @@ class Stages:
             count, total = sum(row.count for _, row in rows), sum(len(row.planned) for _, row in rows)
             busy = sorted((row.since, name, row) for name, row in rows if row.step)
             text = f"{whole} of {quantity(len(rows), 'server')} done, {count} of {quantity(total, 'change')}"
-            return text + (", slowest:" if busy else ""), [(name, row) for _, name, row in busy[: most - 1]]
+            return text + (", slowest:" if busy else ""), [
+                (name, row) for _, name, row in busy[: min(most - 1, SLOWEST)]
+            ]
 
     def still(self) -> str:
         """A line about the current stage if it takes long, with the step that takes longest."""

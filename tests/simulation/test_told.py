@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -17,8 +18,9 @@ from infra.plan import preconditions
 from infra.state import audit_log
 from infra.state.release_body import unpack
 from infra.views import plan_json
+from infra.views.stages import Stages
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, REGISTRY, Simulation, in_order, manifest
+from tests.simulation.harness import APP, REGISTRY, Outcome, Simulation, in_order, manifest
 from tests.simulation.server import STATE
 
 SECRET = "correct-horse"
@@ -227,3 +229,27 @@ def test_numbers_of_releases_are_given_once() -> None:
 def test_a_damaged_record_is_none() -> None:
     assert answer.record("{no json") == {}
     assert answer.record("[]") == {}
+
+
+def test_the_progress_of_an_apply_is_a_line_per_stage_and_batch() -> None:
+    fleet = Simulation("s1", "s2", "s3", "s4")
+    wanted = partial(manifest, "s1", "s2", "s3", "s4", web=7, worker=1, router=["s1"])
+    lines = stages_of(fleet.apply(wanted()))
+    assert [line.split()[1] for line in lines] == ["install", "prepare", "candidate", "start", "route"]
+    assert "web.[1-7], worker.1 started" in lines[3]
+    lines = stages_of(fleet.apply(wanted(slug="b")))
+    batches = [line for line in lines if " batch " in line]
+    assert [" ".join(line.split()[1:5]) for line in batches] == [f"batch {n} of 8" for n in range(1, 9)]
+    assert len(lines) <= 12
+    fleet.fault("sim start", Kind.HALF, cut=2, nth=3)
+    outcome = fleet.apply(wanted(slug="c"))
+    assert outcome.code == REJECTED
+    lines = stages_of(outcome)
+    assert any("FAILED: web." in line for line in lines)
+    assert any(line.startswith("✓ revert") and " reverted" in line for line in lines)
+
+
+def stages_of(outcome: Outcome) -> list[str]:
+    stages = Stages()
+    lines = [line for event in outcome.events for line in stages.take(event)]
+    return [line for line in [*lines, *stages.end()] if line[0] in "✓✗"]

@@ -20,11 +20,11 @@ from infra.fleet import logins
 from infra.model import release
 from infra.model.formation import Formation
 from infra.model.resource import Action, Attributes, Change, Fingerprint, Resource
-from infra.model.source_change import SourceChange
+from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.plan.plan import Plan
 from infra.registry import Everything
 from infra.sensitive import Sensitive
-from infra.views import drift, plan_document, plan_json, plan_markdown, plan_screen, plan_text
+from infra.views import drift, plan_document, plan_json, plan_markdown, plan_screen, plan_text, source_diff
 from infra.views.ranges import ranges
 from infra.views.style import Style
 
@@ -205,6 +205,7 @@ def test_the_json_is_valid_by_its_schema() -> None:
     validator = Draft202012Validator(schemas.load("plan.schema.json"))
     Draft202012Validator.check_schema(validator.schema)
     document = json.loads(json.dumps(plan_json.document(sample(), {"connections": 1, "execs": 1})))
+    document["diff"] = source_diff.document(SourceDiff((FileDiff("M", "app.rb", "@@"),), origin="grid-1"))
     assert list(validator.iter_errors(document)) == []
     assert set(document) == set(validator.schema["properties"]), "every key is described"
     assert not validator.is_valid(document | {"format_version": 2})
