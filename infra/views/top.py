@@ -86,12 +86,14 @@ def screen(
     servers = sorted(samples, key=lambda sample: not _ill(site, sample)) if len(samples) > room // 2 else list(samples)
     servers, others = _clipped(servers, max(room // 2, room - len(entries)))
     room -= len(servers) + len(others)
-    offset = max(0, min(offset, len(entries) - room + 1)) if len(entries) > room else 0
-    shown, more = _clipped(entries[offset:], room - bool(offset))
-    higher = [Text(f"{offset} above", "dim")] if offset else []
+    kept = len(entries) if len(entries) <= room else max(1, room - 1)
+    offset = max(0, min(offset, len(entries) - kept))
+    shown, below = entries[offset : offset + kept], len(entries) - offset - kept
+    hidden = [f"{offset} above"] * bool(offset) + [f"{'' if offset else 'and '}{below} more"] * bool(below)
+    more = [Text(", ".join(hidden), "dim")] if hidden else []
     dynos = _dynos(shown, site, width, bars=width >= WIDE)
     tables: list[RenderableType] = [_servers(servers, site, width), *others, Text(), dynos]
-    return Group(head, *above, keys, *tables, *more, *higher), offset
+    return Group(head, *above, keys, *tables, *more), offset
 
 
 def _ill(site: Site, sample: Sample) -> bool:
@@ -217,7 +219,8 @@ def _router(sample: Sample, site: Site) -> Text:
         return Text("" if router is None else router.state, "red")
     if router.closed:
         return Text("maintenance", "yellow")
-    return Text("up" if router.rates is None else f"up {sites.rate(router.rates)}/s, p95 {sites.p95(router.rates)}")
+    busy = router.rates is not None and router.rates.count
+    return Text(f"up {sites.rate(router.rates)}/s, p95 {sites.p95(router.rates)}" if router.rates and busy else "up")
 
 
 def _dynos(entries: Sequence[Entry], site: Site, width: int, *, bars: bool) -> Table:

@@ -104,7 +104,7 @@ def test_a_terminal_is_given_back_and_nothing_stays(busy: Project, fleet: Any, w
         terminal.wait_for("web.2")
         terminal.wait_for("of 25%")
         assert "\x1b[?1049h" in terminal.text
-        assert all(listeners(fleet, server["name"]) for server in busy.manifest["servers"])
+        eventually(lambda: all(listeners(fleet, server["name"]) for server in busy.manifest["servers"]))
         if way == "kill":
             os.kill(terminal.pid, signal.SIGKILL)
         elif way == "q":

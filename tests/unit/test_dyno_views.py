@@ -178,6 +178,7 @@ def test_top_as_text_and_as_json(model: Manifest) -> None:
     assert shown[-1] == "and 15 more" and "█" in shown[-2 - 14], shown
     assert drawn(samples, 120, offset=99)[-2].startswith("web.30 "), "as far as it goes"
     assert drawn(samples, 120, offset=99)[-1] == "15 above"
+    assert drawn(samples, 120, offset=3)[-1] == "3 above, 12 more"
     many = [
         replace(samples[0], server=f"grid-{number}", status=ServerStatus([replace(rows[0], dyno=f"web.{number}")]))
         for number in range(1, 33)
