@@ -106,8 +106,8 @@ def plan(
 
     if as_json and as_markdown:
         raise DynoctlError("--json and --markdown cannot be combined")
-    if diff and (as_markdown or html):
-        raise DynoctlError("--diff cannot be combined with --markdown or --html", "dynoctl plan --diff")
+    if diff and as_markdown:
+        raise DynoctlError("--diff cannot be combined with --markdown", "dynoctl plan --diff --html FILE")
     options = PlanOptions(
         file,
         destination,
@@ -132,6 +132,7 @@ def plan(
         from infra.views.style import Style, wanted
 
         document = plan_json.document(ready.plan, ready.fleet.round_trips())
+        changed = source_diff.of(ready) if diff else None
         if out is not None:
             from infra.engine import plan_file
 
@@ -143,8 +144,7 @@ def plan(
 
             author, digest = Identity.current(), plan_json.digest(document)
             made = plan_html.Made(author.who, author.when, str(file), digest, destination or "")
-            write_page(html, plan_html.render(ready.plan, Everything().briefs(), made))
-        changed = source_diff.of(ready) if diff else None
+            write_page(html, plan_html.render(ready.plan, Everything().briefs(), made, changed))
         if as_json:
             from infra.views import json_text
 

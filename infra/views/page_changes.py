@@ -199,7 +199,7 @@ def _values(members: Sequence[Member]) -> Values:
         "drift": any(change.drift for change in changes),
         "why": why,
         "where": servers[0] if len(servers) == 1 else f"the same on {len(servers)} servers",
-        "members": [{"dyno": member.dyno, "server": member.server} for member in members],
+        "members": [{"dyno": member.dyno, "server": member.server} for member in sorted(members, key=_order)],
         "few": len(members) <= CHIPS,
         "changes": _cleaned(members) if cleanup else [_change(members, n) for n in range(len(changes))],
     }
@@ -210,6 +210,11 @@ def _dynos(members: Sequence[Member]) -> str:
     names = ranges(member.dyno for member in members)
     types = Counter(member.dyno.partition(".")[0] for member in members)
     return names if len(names) <= LONGEST else ", ".join(f"{many} {type_}" for type_, many in types.items())
+
+
+def _order(member: Member) -> tuple[str, int, str]:
+    type_, _, number = member.dyno.rpartition(".")
+    return (type_, len(number), member.dyno)
 
 
 def _classes(changes: Sequence[Change]) -> set[str]:

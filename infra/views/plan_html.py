@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from infra import __version__
 from infra.model.provider import Brief
+from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.page_changes import MINUS, Group, Values, groups
@@ -26,6 +27,10 @@ from infra.views.style import Style, printable
 from infra.views.under_way import above
 
 _PLAIN = Style(False)
+LARGEST = 1 << 20
+"""Characters of all diffs of files that are shown; of more, only what the files are."""
+
+_LINES = {"+": "add", "-": "gone", "@": "soft"}
 _FILES = {"A": ("+", "add"), "D": (MINUS, "gone")}
 
 
@@ -40,9 +45,9 @@ class Made:
     destination: str = ""
 
 
-def render(plan: Plan, briefs: Mapping[str, Brief], made: Made) -> str:
+def render(plan: Plan, briefs: Mapping[str, Brief], made: Made, diff: SourceDiff | None = None) -> str:
     """The whole page. It loads nothing, runs no script and holds no secret's value. ``briefs`` says, by kind, which
-    attributes are worth a line; the others are folded."""
+    attributes are worth a line; the others are folded. ``diff`` is of the app's files, if it was asked for."""
     package = files("infra.views")
     style = f"\n{package.joinpath('page.css').read_text('utf-8')}"
     changes = groups(plan, briefs)
@@ -59,7 +64,7 @@ def render(plan: Plan, briefs: Mapping[str, Brief], made: Made) -> str:
         alerts=list(_alerts(plan)),
         checks=list(_checks(plan)),
         notes=[*([words] if (words := options(plan)) else []), *(f"{note}." for note in plan.notes)],
-        source=_source(plan),
+        source=_source(plan.source, diff),
         servers=cards(plan, changes),
         rollout=rollout(plan),
         gates=gates(plan),
@@ -194,21 +199,33 @@ def _checks(plan: Plan) -> Iterator[Values]:
         yield {"symbol": "", "class": "", "name": f"exposure/{type_}", "word": score, "detail": detail}
 
 
-def _source(plan: Plan) -> Values | None:
-    """What changed in the source: commits and files."""
-    source = plan.source
-    if source is None:
+def _source(source: SourceChange | None, diff: SourceDiff | None) -> Values | None:
+    """What changes in the files of the app: commits, and files with their lines if there is a diff."""
+    if source is None and diff is None:
         return None
+    source, diff = source or SourceChange(), diff or SourceDiff()
+    files = diff.files or tuple(FileDiff(status, path) for status, path in source.files)
+    whole = sum(len(file.text) for file in files) <= LARGEST
     return {
+        "reason": diff.reason,
         "commits": source.commits,
         "more_commits": source.more_commits,
-        "files": [
-            {"symbol": symbol, "class": class_, "path": path}
-            for status, path in source.files
-            for symbol, class_ in (_FILES.get(status, ("~", "change")),)
-        ],
-        "more_files": source.more_files,
+        "files": [_file(file, whole=whole) for file in files],
+        "more_files": diff.more if diff.files else source.more_files,
         "dirty": source.dirty,
+    }
+
+
+def _file(file: FileDiff, *, whole: bool) -> Values:
+    symbol, class_ = _FILES.get(file.status, ("~", "change"))
+    lines = file.text.split("\n") if file.text else []
+    counts = [sum(line.startswith(sign) for line in lines) for sign in "+-"]
+    return {
+        "symbol": symbol,
+        "class": class_,
+        "path": file.path,
+        "note": file.note or (f"+{counts[0]} {MINUS}{counts[1]}" if lines else ""),
+        "lines": [{"class": _LINES.get(line[:1], ""), "text": line} for line in lines if whole],
     }
 
 

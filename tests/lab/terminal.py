@@ -36,9 +36,9 @@ class Terminal:
         os.close(slave)
         self.text = ""
 
-    def wait_for(self, words: str) -> None:
+    def wait_for(self, words: str, seconds: float = WAIT) -> None:
         """Read until ``words`` are on the screen."""
-        deadline = time.monotonic() + WAIT
+        deadline = time.monotonic() + seconds
         while words not in self.text:
             assert self._read(deadline), f"{words!r} did not come:\n{self.text}"
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.support import DYNOCTL
+from tests.lab.support import DYNOCTL, WAIT
 from tests.lab.terminal import Terminal
 
 PAGE = Path(__file__).parents[2] / "docs/tutorial/getting-started.md"
@@ -73,10 +73,10 @@ def test_every_command_of_the_tutorial(fleet: Any, home: Path, tmp_path: Path) -
     said = ""
     try:
         for expected in (
-            *("-----", "all passed", APPROVE, "Apply complete", "Visit 1 of this shop."),
-            *("GREETING is set", APPROVE, "Apply complete", "Good afternoon: this is web.", APPROVE),
+            *("-----", "all passed", APPROVE, "v1 runs on all 2 dynos", "Visit 1 of this shop."),
+            *("GREETING is set", APPROVE, "v2 runs on all 2 dynos", "Good afternoon: this is web.", APPROVE),
         ):
-            terminal.wait_for(expected)
+            terminal.wait_for(expected, 3 * WAIT)
             before, _, terminal.text = terminal.text.partition(expected)
             said += before + expected
             if expected == APPROVE:

@@ -17,10 +17,11 @@ from infra.errors import Unreachable
 from infra.model import release
 from infra.model.formation import Formation
 from infra.model.resource import Change, Effect
-from infra.model.source_change import SourceChange
+from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.plan.overview import ServerOverview
 from infra.plan.plan import Check, Plan
 from infra.views import plan_html
+from infra.views.page_changes import MINUS
 from tests.unit.test_plan_views import BRIEFS, SECRET, change, sample
 
 EVIL = "</style></title><script>alert('1')</script>\"&\x1b[31m"
@@ -100,6 +101,22 @@ def test_the_header() -> None:
     }
     assert {"v6", "v7"} <= set(page.texts["span"])
     assert "2 dynos restart in 2 batches." in page.texts["p"]
+
+
+def test_what_changed_in_the_app() -> None:
+    source = SourceChange(("Say good afternoon",), (("M", "app.rb"), ("D", "old.rb")), 2, 1, True)
+    text = rendered(replace(sample(), source=source))
+    for words in ("<li>Say good afternoon</li>", "and 2 more", "<code>app.rb</code>", "and 1 more", "Not all of it is"):
+        assert words in text
+    diff = SourceDiff(
+        (FileDiff("M", "app.rb", "@@ -1 +1 @@\n-hello\n+</pre><b>hi"), FileDiff("A", "logo.png", note="binary"))
+    )
+    text = plan_html.render(replace(sample(), source=source), BRIEFS, MADE, diff)
+    assert '<span class="gone">-hello\n</span><span class="add">+&lt;/pre&gt;&lt;b&gt;hi\n</span>' in text
+    assert f"+1 {MINUS}1" in text and "<code>logo.png</code> <small>binary</small>" in text and "old.rb" not in text
+    assert "No diff: no release runs yet." in plan_html.render(
+        sample(), BRIEFS, MADE, SourceDiff(reason="no release runs yet")
+    )
 
 
 def test_checks_are_badges_and_apart_from_notes() -> None:
