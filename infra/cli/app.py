@@ -24,6 +24,7 @@ from infra.cli import (
     logs,
     maintenance,
     plan,
+    preview,
     ps,
     releases,
     restart,
@@ -84,6 +85,7 @@ logs.register(app)
 top.register(app)
 history.register(app)
 maintenance.register(app)
+app.add_typer(preview.app, name="preview")
 app.add_typer(lock.app, name="lock")
 app.add_typer(lab.app, name="lab")
 help.register(app)
