@@ -35,6 +35,7 @@ MODULES = (
     "top",
     "history",
     "maintenance",
+    "preview",
     "lock",
     "lab",
     "help",

@@ -31,12 +31,13 @@ def check(
     file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None
 ) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
     """The manifest and (), or None and every error, in the order of the file."""
-    from infra.manifest import overlays, schema, semantics, warnings
+    from infra.manifest import overlays, previews, schema, semantics, warnings
     from infra.manifest.build import build
     from infra.manifest.nodes import Unusable
 
     try:
-        document, problems, files = overlays.load_all(file, destination)
+        overlay, preview = previews.split(destination)
+        document, problems, files = overlays.load_all(file, overlay)
     except Unusable as error:
         return None, (error.diagnostic,)
     for part in (*getattr(document, "parts", ()), document):
@@ -49,6 +50,8 @@ def check(
         recount(document.data, counts)
     problems += islice(schema.check(document), MOST + 1)
     overlays.expand(document.data)
+    if preview and not problems:
+        problems += previews.derive(document, preview)
     problems += islice(semantics.check(document, file.resolve().parent), MOST + 1)
     if len(problems) > MOST:
         problems[MOST:] = [Diagnostic(f"more than {MOST} errors, and the others are not shown")]

@@ -20,6 +20,7 @@ from infra.manifest.model import (
     Manifest,
     Map,
     Packages,
+    Preview,
     Reference,
     Rollout,
     Router,
@@ -85,6 +86,7 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         spread=data.get("placement", {}).get("spread"),
         per_core=round(data.get("placement", {}).get("overcommit", 1) * 1000),
         router=_router(data["router"]) if "router" in data else None,
+        preview=_preview(data["preview"]) if "preview" in data else None,
         **optional,
     )
 
@@ -120,6 +122,11 @@ def _router(data: dict[str, Any]) -> Router:
     optional |= {"timeout": data.get("timeout", Router.timeout), "acme": tls.get("acme")}
     optional["trusted_proxies"] = tuple(str(ip_network(text)) for text in data.get("trusted_proxies", ()))
     return Router(data["kind"], tuple(data["servers"]), tuple(map(ascii_form, data.get("hosts", ()))), **optional)
+
+
+def _preview(data: dict[str, Any]) -> Preview:
+    commands = {key: _command(value) for key, value in data.get("database", {}).items()}
+    return Preview(data["host"], data.get("expires", Preview.expires), **commands)
 
 
 def _ssh(data: dict[str, Any], base: Path) -> Ssh:

@@ -248,6 +248,17 @@ class Checks:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """What all previews of an app share. Each has the host NAME. and ``host``; it expires ``expires`` seconds after its
+    last release. ``create`` and ``drop`` are local commands that make its data, and remove it."""
+
+    host: str
+    expires: int = 7 * 86400
+    create: str | tuple[str, ...] | None = None
+    drop: str | tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A valid manifest. ``rackup`` or ``framework`` names the app; with both, ``rackup`` does, and ``framework`` only
     adds what else the framework needs. ``databases`` and ``caches`` are those in addition to the first, by name."""
@@ -291,6 +302,7 @@ class Manifest:
     per_core: int = 1000
     """The CPU quotas of dynos that a core takes, in thousandths: more than 1000 with ``placement.overcommit``."""
     router: Router | None = None
+    preview: Preview | None = None
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
     """What is valid, and probably not meant."""
 

@@ -9,6 +9,7 @@ from infra.errors import Diagnostic, ManifestInvalid
 from infra.manifest.backings import SCHEMES, Service, Text, from_parts, from_url, variables
 from infra.manifest.model import Manifest, Reference, Value
 from infra.manifest.paths import resolve_path
+from infra.manifest.previews import split
 from infra.manifest.reference_values import LARGEST, Unresolved, resolve, without_ends
 from infra.manifest.urls import check_url, has_password
 from infra.manifest.variables import ALL_EXPECTED, ONE_EXPECTED, too_large, too_many
@@ -50,7 +51,7 @@ class Resolver:
 
 def resolver_of(manifest: Manifest) -> Resolver:
     """The resolver for the references of a manifest."""
-    return Resolver(manifest.file.resolve().parent, manifest.destination)
+    return Resolver(manifest.file.resolve().parent, split(manifest.destination)[0])
 
 
 def resolve_environment(manifest: Manifest, resolver: Resolver | None = None) -> dict[str, str | Sensitive]:
@@ -222,7 +223,7 @@ def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
     from infra.manifest.overlays import load_all
 
     try:
-        document, _, _ = load_all(manifest.file, manifest.destination)
+        document, _, _ = load_all(manifest.file, split(manifest.destination)[0])
     except Unusable:
         return problems
     return [

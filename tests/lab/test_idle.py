@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.lab.load import Load
-from tests.lab.support import Project, eventually, get
+from tests.lab.support import WAIT, Project, eventually, get, snapshot
 
 APP = """\
 App = lambda do |env|
@@ -107,3 +111,38 @@ def test_who_is_not_used_stops_and_comes_back(
     app.settled()
     fleet.exec(used["server"], "systemctl", "stop", unit)
     assert get(fleet.address("grid-2"), 8090) == "second"
+
+
+def test_a_preview_beside_production(fleet: Any, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "app.rb").write_text(APP)
+    framework = {"name": "rack", "require": "./app", "app": "App"}
+    app = Project(tmp_path, fleet, "nap", source, framework=framework)
+    app.manifest["router"] = {"kind": "nginx", "servers": ["grid-2"], "listen": 8090, "hosts": ["nap.example.org"]}
+    app.manifest |= {"dynos": {"web": 1}, "env": {"WORD": "production"}}
+    overlay = {"preview": {"host": "preview.example.org", "expires": "1h"}, "env": {"WORD": "preview"}}
+    (tmp_path / "dyno.preview.yaml").write_text(yaml.safe_dump(overlay))
+
+    def ask(host: str) -> str:
+        with closing(http.client.HTTPConnection(fleet.address("grid-2"), 8090, timeout=WAIT)) as connection:
+            connection.request("GET", "/", headers={"Host": host})
+            return connection.getresponse().read().decode()
+
+    try:
+        app.apply()
+        before, files = app.ps(), snapshot(fleet, "grid-1")
+        app.dynoctl("preview", "up", "pr-1", "--auto-approve")
+        assert (ask("nap.example.org"), ask("pr-1.preview.example.org")) == ("production", "preview")
+        app.settled()
+        assert "No changes." in app.dynoctl("plan", "-d", "preview:pr-1").stdout
+        (found,) = json.loads(app.dynoctl("preview", "ls", "--json").stdout)["previews"]
+        assert (found["name"], found["host"]) == ("pr-1", "pr-1.preview.example.org")
+        assert app.dynoctl("preview", "down", "--expired", "--auto-approve").stdout == "", "it has an hour left"
+        app.dynoctl("preview", "down", "pr-1", "--auto-approve")
+        assert json.loads(app.dynoctl("preview", "ls", "--json").stdout)["previews"] == []
+        assert app.ps()["web.1"]["pid"] == before["web.1"]["pid"]
+        assert ask("nap.example.org") == "production"
+        assert snapshot(fleet, "grid-1") == files
+    finally:
+        app.destroy()

@@ -1,0 +1,132 @@
+"""``dynoctl preview``: copies of the app beside production, each from a checkout, with a name and data of its own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.options import AsJson, AutoApprove, File, LockTimeout, Message
+from infra.cli.session import PlanOptions
+from infra.errors import OK, UNREACHABLE, DynoctlError
+
+if TYPE_CHECKING:
+    from infra.manifest.model import Manifest
+
+Name = Annotated[str, typer.Argument(help="Name of the preview, such as pr-12", metavar="NAME")]
+
+app = typer.Typer(
+    no_args_is_help=True, help="Run copies of the app beside production, such as one per branch.", rich_markup_mode=None
+)
+
+
+def register(outer: typer.Typer) -> None:
+    """Register the commands with ``outer``."""
+    outer.add_typer(app, name="preview")
+
+
+@app.callback()
+def root() -> None:
+    """Run copies of the app beside production, such as one per branch. What is different in them is in
+    dyno.preview.yaml. Other commands take -d preview:NAME."""
+
+
+@app.command("up", short_help="Start a preview of the current checkout, or update it.")
+def up(
+    name: Name,
+    file: File = Path("dyno.yaml"),
+    auto_approve: AutoApprove = False,
+    message: Message = "",
+    lock_timeout: LockTimeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start a preview of the current checkout, or update it: show the plan, ask for approval, carry it out."""
+    from infra.ops.previews import prepare_data
+
+    refuse_unattended("preview up", auto_approve, as_json)
+    model = _model(file, name)
+
+    def begin() -> None:
+        prepare_data(model, model.preview.create if model.preview else None)
+
+    options = PlanOptions(file, model.destination, quiet=as_json)
+    carry_out(options, ApplyFlags(auto_approve, message=message, lock_timeout=lock_timeout), begin=begin)
+
+
+@app.command("down", short_help="Remove a preview, or all that have expired.")
+def down(
+    name: Annotated[str | None, typer.Argument(help="Name of the preview, such as pr-12", metavar="NAME")] = None,
+    file: File = Path("dyno.yaml"),
+    expired: Annotated[bool, typer.Option("--expired", help="Remove all previews that have expired")] = False,
+    auto_approve: AutoApprove = False,
+    lock_timeout: LockTimeout = None,
+) -> None:
+    """Remove a preview with everything that belongs to it, and then its data; or all that have expired."""
+    from infra.ops import previews
+
+    if (name is None) is not expired:
+        raise DynoctlError("NAME or --expired is required, and not both", "list the previews: dynoctl preview ls")
+    refuse_unattended("preview down", auto_approve, as_json=False)
+    code = OK
+    names = [name]
+    if name is None:
+        found, unreachable = previews.running(_overlay(file))
+        names = [preview.name for preview in found if preview.expires < time.time()]
+        code = _unreachable(unreachable)
+    for one in names:
+        model = _model(file, str(one))
+        options = PlanOptions(file, model.destination, destroy=True, end_runs=True)
+        try:
+            carry_out(options, ApplyFlags(auto_approve, lock_timeout=lock_timeout), verb="destroy")
+        except typer.Exit as ended:
+            code = ended.exit_code or code
+            if ended.exit_code == OK:
+                previews.prepare_data(model, model.preview.drop if model.preview else None)
+    raise typer.Exit(code)
+
+
+@app.command("ls", short_help="List the previews.")
+def ls(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
+    """List the previews that run, with their hosts, their servers and when they expire."""
+    from infra.ops import previews
+    from infra.views import json_text
+    from infra.views.dynos import span
+    from infra.views.table import line, padded
+
+    found, unreachable = previews.running(_overlay(file))
+    if as_json:
+        listed = [asdict(preview) for preview in found]
+        typer.echo(json_text.indented({"format_version": 1, "previews": listed, "unreachable": unreachable}))
+    else:
+        rows = [("PREVIEW", "HOST", "SERVERS", "EXPIRES")]
+        for preview in found:
+            left = preview.expires - time.time()
+            when = f"in {span(int(left))}" if left > 0 else "expired"
+            rows.append((preview.name, preview.host, ",".join(preview.servers), when))
+        for cells in padded(rows) if found else ():
+            typer.echo(line(cells))
+    if code := _unreachable(unreachable):
+        raise typer.Exit(code)
+
+
+def _unreachable(errors: dict[str, str]) -> int:
+    for summary in errors.values():
+        typer.echo(f"error: {summary}", err=True)
+    return UNREACHABLE if errors else OK
+
+
+def _overlay(file: Path) -> Manifest:
+    """What all previews have in common, with the name of the app itself."""
+    model = _model(file, "x")  # a name that any app has room for
+    return replace(model, app=replace(model.app, name=model.app.name.removesuffix("-x")))
+
+
+def _model(file: Path, name: str) -> Manifest:
+    from infra import manifest
+    from infra.manifest.previews import destination
+
+    return manifest.read(file, destination(name))
