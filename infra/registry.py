@@ -49,7 +49,8 @@ from providers.user import User
 from providers.volume import Volume
 from stacks import bundle, detect
 from stacks.contract import Inherited, StackError, Unix
-from stacks.launch import launch
+from stacks.launch import files as reads
+from stacks.launch import launch, look
 from stacks.manifest_text import app_name, notes_of, render
 from stacks.requirement import satisfies
 from stacks.sources import heroku
@@ -75,6 +76,7 @@ class Everything:
         LaunchFile("rackup"),
         LaunchFile("server_config"),
         LaunchFile("launcher"),
+        LaunchFile("cover"),
         User(),
         EnvFile(),
         CredentialFiles(),
@@ -101,9 +103,10 @@ class Everything:
         except StackError as error:
             problem = Diagnostic(error.summary, path=error.path, hint=error.hint)
             raise ManifestInvalid(located(manifest, [problem])) from None
-        files = texts_inside(manifest.app.source, bundle.FILES, LARGEST)
-        gems = bundle.check(manifest, files, made.packages)
+        files = texts_inside(manifest.app.source, (*bundle.FILES, *reads(manifest)), LARGEST)
+        gems, seen = bundle.check(manifest, files, made.packages), look(manifest, files)
         types = {name: type_.command for name, type_ in manifest.types.items()}
+        databases = (manifest.database, *manifest.databases.values())
         return Stack(
             ruby=manifest.ruby.version,
             program=made.ruby.program,
@@ -119,11 +122,14 @@ class Everything:
             commands={name: argv(line) for name, line in types.items() if line is not None},
             release=None if manifest.release_command is None else argv(manifest.release_command),
             volumes=manifest.volumes,
+            sqlite=tuple(sorted({backing.path for backing in databases if backing is not None and backing.path})),
             stop_signal=made.stop.signal,
             stop_seconds=made.stop.seconds,
             bundle_ruby=gems.ruby,
             bundle_fits=lambda version: not gems.ruby or satisfies(version, gems.ruby),
-            warnings=gems.warnings,
+            cover=seen.cover,
+            health=seen.health,
+            warnings=(*gems.warnings, *seen.warnings),
         )
 
     def router(self, manifest: Manifest) -> str:
@@ -136,7 +142,7 @@ class Everything:
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
         app = manifest.app
-        directories = (*stack.writable, *(volume.path for volume in stack.volumes))
+        directories = (*(one.path for one in stack.writable), *(volume.path for volume in stack.volumes))
         tree = scan(app.source, directories, _manifests(manifest), secret_files(manifest))
         left_out = tuple(os.fsdecode(path) for path in tree.left_out)
 
@@ -270,7 +276,7 @@ def _wanted(manifest: Manifest, stack: Stack, slug: Slug, scope: Scope) -> AppRe
         environments=scope.environments,
         credentials=scope.credentials,
         rollout=manifest.rollout,
-        health=check_of(manifest),
+        health=check_of(manifest, stack.health),
         types=manifest.types,
         schedules={schedule.name: schedule for schedule in manifest.schedule},
     )

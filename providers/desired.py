@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from infra.manifest.model import DynoType, Rollout, Schedule
 from infra.model import paths, sandbox
 from infra.model.command_line import argv
-from infra.model.landlock import LAUNCHER
 from infra.model.naming import parse_dyno
 from infra.model.provider import Dyno
 from infra.model.resource import Resource
@@ -23,6 +22,7 @@ from providers import (
     env_file,
     journal,
     launch_file,
+    launcher,
     mount,
     package,
     release_command,
@@ -59,7 +59,8 @@ class AppRelease:
     @property
     def every(self) -> dict[str, str]:
         """Those of all other dynos."""
-        return {"launcher": LAUNCHER}
+        cover = {} if self.stack.cover is None else {"cover": self.stack.cover.text}
+        return {"launcher": launcher.text(self.stack.writable, self.stack.sqlite), **cover}
 
 
 def resources(release: AppRelease, dynos: Sequence[Dyno]) -> list[Resource]:
@@ -103,6 +104,8 @@ def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit
     """What the units of a dyno are made from."""
     type_, _ = parse_dyno(dyno.name)
     dyno_type = release.types.get(type_, release.types["web"])
+    # The release command has the volumes of a web dyno, and its limits.
+    home = "web" if dyno.name == release_command.DYNO else type_
     stack = release.stack
     stop = stack.stop_seconds if dyno.port else dyno_unit.STOP_SECONDS
     return dyno_unit.DynoUnit(
@@ -119,11 +122,12 @@ def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit
         files={
             kind: launch_file.digest(text) for kind, text in (release.files if dyno.port else release.every).items()
         },
+        cover="" if stack.cover is None else stack.cover.path,
         writable=stack.writable,
         config_vars=frozenset(release.environments["web"]),
         credentials=tuple(sorted(release.credentials)),
         volumes={
-            declared.name: declared.path for declared in stack.volumes if not declared.types or type_ in declared.types
+            declared.name: declared.path for declared in stack.volumes if not declared.types or home in declared.types
         },
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=dyno_type.stop_timeout or stop,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra.manifest.model import DynoType
+from infra.manifest.model import DynoType, Writable
 from infra.model import naming, paths
 from infra.model.resource import Attributes
 from infra.model.sandbox import SANDBOX, joined, network, unset
 from infra.model.sandbox import temporary as temporary_file_systems
+from infra.model.stack import ORIGINAL
 from infra.model.volume import volume_path
-from providers import credentials, health, idle, ini, tmp, volume
+from providers import credentials, health, idle, ini, launcher, tmp, volume
 from providers.health import Check
 from providers.unit import READY_TIMEOUT
 
@@ -55,7 +56,9 @@ class DynoUnit:
     listen: str = ""
     port: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
-    writable: tuple[str, ...] = ()
+    writable: tuple[Writable, ...] = ()
+    cover: str = ""
+    """The path, relative to the app, of the file of the slug that the launch file ``cover`` is in place of."""
     config_vars: Collection[str] = ()
     """The names of its config vars."""
     credentials: tuple[str, ...] = ()
@@ -153,13 +156,24 @@ def inside(dyno: DynoUnit, name: str, variables: Mapping[str, str], env_file: st
 
     ``name`` is that of the dyno or one-off dyno, whose /tmp it has."""
     binds = [f"{paths.mount(dyno.app, dyno.slug)}:{paths.APP_DIRECTORY}"]
-    binds += [f"{paths.launch_file(dyno.app, kind, digest)}:{BOUND[kind]}" for kind, digest in dyno.files.items()]
+    covered = {"cover": f"{paths.APP_DIRECTORY}/{dyno.cover}"}
+    binds += [
+        f"{paths.launch_file(dyno.app, kind, digest)}:{(BOUND | covered)[kind]}" for kind, digest in dyno.files.items()
+    ]
+    if dyno.cover:
+        binds.append(f"{paths.mount(dyno.app, dyno.slug)}/{dyno.cover}:{ORIGINAL}")
+    binds += [
+        f"{paths.mount(dyno.app, dyno.slug)}/{entry.path}:{launcher.SEED}/{entry.path}"
+        for entry in dyno.writable
+        if entry.seed
+    ]
     environment = {**dyno.environment, **variables}
     temporary = []
     if dyno.files:
         temporary.append(f"{paths.GENERATED}:ro,nosuid,nodev,noexec,mode=0755,size=64k")
     temporary += [
-        f"{paths.APP_DIRECTORY}/{path}:rw,nosuid,nodev,mode=1777,size={dyno.memory}" for path in dyno.writable
+        f"{paths.APP_DIRECTORY}/{entry.path}:rw,nosuid,nodev,mode=1777,size={entry.size or dyno.memory}"
+        for entry in dyno.writable
     ]
     own = {"TemporaryFileSystem": "\n".join(temporary)} if temporary else {}
     own["BindPaths"] = tmp.binds(dyno.app, name)
@@ -200,6 +214,7 @@ def _volumes(dyno: DynoUnit) -> dict[str, str]:
         "BindPaths": "\n".join(binds),
         "SupplementaryGroups": volume.group(dyno.app),
         "UMask": "0007",
+        "ExecStopPost": "-" + exec_line(volume.share(f"{paths.APP_DIRECTORY}/{at}" for at in dyno.volumes.values())),
     }
 
 

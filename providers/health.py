@@ -34,15 +34,17 @@ class Check:
         return [listen, str(port), self.path, self.wanted or default, str(self.timeout), scheme, host, *lines]
 
 
-def check_of(manifest: Manifest) -> Check:
-    """The check of a manifest. Without a host or a scheme of its own, it is what the router passes on: the first of its
-    hosts, of a wildcard the name with www, and that of HTTPS if it has a certificate."""
+def check_of(manifest: Manifest, own: str = "") -> Check:
+    """The check of a manifest; ``own`` is the path of the framework's health check, for one without a path. Without a
+    host or a scheme of its own, it is what the router passes on: the first of its hosts, of a wildcard the name with
+    www, and that of HTTPS if it has a certificate."""
     health, router = manifest.rollout.health, manifest.router
     hosts = () if router is None else router.hosts
     tls = router is not None and (router.certificate is not None or router.acme is not None)
+    path = health.path or own
     return Check(
-        path=health.path or "/",
-        wanted=str(health.status or ("ok" if health.path else "")),
+        path=path or "/",
+        wanted=str(health.status or ("ok" if path else "")),
         timeout=health.timeout,
         host=health.host or next(iter(hosts), "").replace("*.", "www.") or None,
         secure=tls if health.scheme is None else health.scheme == "https",

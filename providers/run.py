@@ -24,7 +24,7 @@ _SLUG = re.compile(r"^/srv/dyno/[^/]+/([0-9a-f]{64}):/app$", re.MULTILINE)
 _VERSION = re.compile(r"^systemd ([0-9]{3})\b", re.MULTILINE)
 
 _LEFT_OUT = frozenset(
-    {"Type", "User", "Group", "ExecStart", "Restart", "RestartSec", "SyslogIdentifier", "CPUQuota", "Environment"}
+    {"Type", "User", "Group", "Restart", "RestartSec", "SyslogIdentifier", "CPUQuota", "Environment"}
     | {"EnvironmentFile", "KillMode", "KillSignal", "TimeoutStopSec", "Slice"}
 )
 """Settings that belong to the dyno itself; the others belong to the release and the sandbox, and are kept."""
@@ -113,7 +113,7 @@ class Runs:
         variables = _variables(service.get("Environment", "")) | {"DYNO": f"{one_off.RUN}.{request.nonce}"}
         variables.pop("PORT", None)
         options += [f"--setenv={key}={value}" for key, value in sorted(variables.items())]
-        values = {key: value for key, value in service.items() if key not in _LEFT_OUT and not key.startswith("Exec")}
+        values = {key: value for key, value in service.items() if key not in _LEFT_OUT and key[:9] != "ExecStart"}
         values |= {
             "DynamicUser": "yes",
             # Later files override earlier ones. The first belongs to the dyno; its values never leave the server.

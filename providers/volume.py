@@ -3,7 +3,7 @@ in an image of that size is mounted there."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from infra.model import answer, naming, paths
 from infra.model.provider import Brief, Fragment, Scope
@@ -27,6 +27,21 @@ def group(app: str) -> str:
     ``shop-web-1`` must not share its files with the dyno web.1 of ``shop``."""
     name = f"dyno-{app}"
     return f"dynos-{app}" if naming.UNIT_NAME.match(name) else name
+
+
+# A program may ask for a mode that no umask makes writable for the group, as SQLite asks for 0644. Only the owner of a
+# file can mend that, who may be gone when the next process opens it. A file that was meant to be private, or read-only,
+# stays so. It is no part of the work of a process, so it has little time.
+_SHARE = (
+    'exec /usr/bin/timeout 4 /usr/bin/find "$@" -xdev -type f -user "$(id -u)" -perm -240 ! -perm -020 '
+    "-exec /bin/chmod g+w {} +"
+)
+
+
+def share(directories: Iterable[str]) -> tuple[str, ...]:
+    """The argv that makes files in volumes writable for all dynos of the app, run by their owner once its process has
+    ended."""
+    return ("/bin/sh", "-c", _SHARE, "share", *sorted(directories))
 
 
 class Volume(Base):

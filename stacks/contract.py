@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from infra.errors import Diagnostic
 from infra.manifest import model
 from infra.manifest.model import Json, Manifest
+from infra.model.stack import Cover
 from infra.model.target import host_port
 
 
@@ -127,6 +129,15 @@ class Entry:
     reader: str | None = None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a framework sees in an app's source: ``cover`` and ``health`` as in ``Stack``, and what is likely wrong."""
+
+    cover: Cover | None = None
+    health: str = ""
+    warnings: tuple[Diagnostic, ...] = ()
+
+
 class Framework(Protocol):
     """A framework."""
 
@@ -152,6 +163,14 @@ class Framework(Protocol):
 
     def check(self, manifest: Manifest) -> None:
         """Raises StackError if the framework cannot run with this manifest."""
+        ...
+
+    def files(self, manifest: Manifest) -> Sequence[str]:
+        """The files of the source that ``look`` reads."""
+        ...
+
+    def look(self, manifest: Manifest, files: Mapping[str, str]) -> Seen:
+        """What the source says, from the texts of those files that exist."""
         ...
 
     def entry(self, framework: model.Framework) -> Entry:

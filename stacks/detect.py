@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from stacks import detect_backings, detect_processes
-from stacks.sources import registry, web_command
+from stacks.sources import database_yml, registry, web_command
 from stacks.sources.found import Found, Login, Note, Secret
 from stacks.sources.procfile import helper
 from stacks.suggestion import Route, Rules, Suggestion
@@ -15,7 +15,7 @@ from stacks.suggestion import Route, Rules, Suggestion
 _APP = "app.rb"
 _RACKUP = "config.ru"
 
-FILES = (*registry.FILES, _RACKUP, _APP, detect_backings.DATABASE_YML)
+FILES = (*registry.FILES, _RACKUP, _APP, database_yml.FILE)
 """The files that are read, if they exist. A name may hold a ``*``; a directory ends in a slash."""
 
 PLATFORMS = registry.PLATFORMS
@@ -80,13 +80,16 @@ def detect(files: Mapping[str, str], platform: str = "", rules: Rules = ANYTHING
         options=options,
         ruby=found.ruby,
         database=backings.database,
+        databases=backings.databases,
         cache=backings.cache,
         build=build,
         packages=tuple(dict.fromkeys((*found.packages, *backings.packages))),
         web=processes.web,
         types=processes.types,
         release=found.release,
-        migrates=f"{program} db:migrate" if rails and backings.database else "",
+        migrates=f"{program} db:{'prepare' if backings.databases else 'migrate'}"
+        if rails and backings.database
+        else "",
         env=env,
         secrets=secrets,
         health=found.health,
@@ -243,7 +246,8 @@ def _port(number: int | None) -> int | None:
 
 def _values(suggestion: Suggestion) -> Iterator[str]:
     """Where the values of the references come from."""
-    backings = [backing.variable for backing in (suggestion.database, suggestion.cache) if backing is not None]
+    both = (suggestion.database, suggestion.cache)
+    backings = [backing.variable for backing in both if backing is not None and backing.variable]
     names = [*(name for name, secret in suggestion.secrets.items() if not secret.file), *backings]
     if names:
         yield f"put a line NAME=value into .dyno/secrets (mode 0600) for each of: {', '.join(dict.fromkeys(names))}"

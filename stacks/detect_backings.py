@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from stacks.sources.database_yml import FILE as DATABASE_YML
+from stacks.sources.database_yml import databases
 from stacks.sources.found import Found, Note, Secret, Volume
 from stacks.suggestion import Backing
 
-DATABASE_YML = "config/database.yml"
-
-_SQLITE = re.compile(r"^[ \t]*database:[ \t]*[\"']?([\w./-]{1,200}\.sqlite3?)\b", re.MULTILINE)
+_FILE = re.compile(r"[A-Za-z0-9_@+-][A-Za-z0-9_@+./-]{0,200}")
 _PARTS = re.compile(r"(?:\w+_)?(?:DB|DATABASE|POSTGRES|PG|MYSQL)_?(?:HOST|HOSTNAME|PASSWORD)|PGHOST|PGPASSWORD")
 _REDIS = ("redis", "redis-client", "sidekiq", "resque", "kredis", "hiredis", "redis-rails", "redis-rack")
 _LIBRARY: Mapping[str, str] = {"postgresql": "libpq5", "mysql": "libmariadb3"}
@@ -22,6 +22,7 @@ class Backings:
     """``sets`` are the variables that database and cache set, so that ``env`` needs none of them."""
 
     database: Backing | None = None
+    databases: Mapping[str, Backing] = field(default_factory=dict)
     cache: Backing | None = None
     sets: frozenset[str] = frozenset()
     secrets: Mapping[str, Secret] = field(default_factory=dict)
@@ -37,6 +38,7 @@ def backings(files: Mapping[str, str], found: Found, *, rails: bool) -> Backings
     notes: list[Note] = []
     packages: tuple[str, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    files_of: dict[str, Backing] = {}
     database = Backing(adapter, "DATABASE_URL") if adapter else None
     parts = sorted(name for name in known if _PARTS.fullmatch(name))
     if database is not None and parts and "DATABASE_URL" not in known:
@@ -44,14 +46,16 @@ def backings(files: Mapping[str, str], found: Found, *, rails: bool) -> Backings
         # The library that the gem is linked with comes with the key database, which is not there.
         database, packages = None, (_LIBRARY[adapter],) if found.locked else ()
     if not adapter and "sqlite3" in gems:
-        volumes, note = _sqlite(files, rails=rails)
+        files_of, volumes, note = _sqlite(files, found, rails=rails)
+        database = files_of.pop("primary", None)
         notes += note
     cache, secrets = _cache(found)
     sets = {"DATABASE_URL"} if database else set()
     if cache is not None:
         sets |= {"CACHE_URL", "REDIS_URL"} if cache.adapter == "redis" else {"CACHE_URL", "MEMCACHE_SERVERS"}
-    sets -= secrets.keys()
-    return Backings(database, cache, frozenset(sets), secrets, packages, volumes=volumes, notes=tuple(notes))
+    sets |= {f"{name.upper()}_DATABASE_URL" for name in files_of}
+    kept = frozenset(sets - secrets.keys())
+    return Backings(database, files_of, cache, kept, secrets, packages=packages, volumes=volumes, notes=tuple(notes))
 
 
 def _cache(found: Found) -> tuple[Backing | None, Mapping[str, Secret]]:
@@ -69,14 +73,18 @@ def _cache(found: Found) -> tuple[Backing | None, Mapping[str, Secret]]:
     return None, {}
 
 
-def _sqlite(files: Mapping[str, str], *, rails: bool) -> tuple[tuple[Volume, ...], list[Note]]:
-    """The directory of a SQLite database as a volume. A database beside other files of the app cannot be in one."""
-    paths = _SQLITE.findall(files.get(DATABASE_YML, "")[:100_000])
-    directories = {path.rpartition("/")[0].strip("/") for path in paths}
-    if rails and "storage" in directories:
-        return (Volume("storage", "storage"),), [
-            Note("SQLite is in the volume storage, which is on one server, with all dynos that use it")
-        ]
-    where = f"{paths[-1]} is" if paths else "a database beside the app's files is"
+def _sqlite(
+    files: Mapping[str, str], found: Found, *, rails: bool
+) -> tuple[dict[str, Backing], tuple[Volume, ...], list[Note]]:
+    """The SQLite databases that are in a volume, or in the directory that Rails has for data, which becomes one. Beside
+    other files of the app, such as migrations, a database cannot be in a volume."""
+    paths = {name: entry["database"] for name, entry in databases(files).items() if entry.get("database")}
+    places = (*(f"{volume.path}/" for volume in found.volumes), *(("storage/",) if rails else ()))
+    kept = {name: path for name, path in paths.items() if path.startswith(places) and _FILE.fullmatch(path)}
+    if "primary" in kept:
+        volumes = (Volume("storage", "storage"),) if any(path.startswith("storage/") for path in kept.values()) else ()
+        note = Note("SQLite is in a volume, which is on one server, with all dynos that use it")
+        return {name: Backing("sqlite", path=path) for name, path in kept.items()}, volumes, [note]
+    where = f"{next(iter(paths.values()))} is" if paths else "a database beside the app's files is"
     text = f"{where} lost at each release: move it to a directory of its own, such as storage, and make that a volume"
-    return (), [Note(f"SQLite: {text}", DATABASE_YML if paths else "")]
+    return {}, (), [Note(f"SQLite: {text}", DATABASE_YML if paths else "")]

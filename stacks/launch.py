@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from infra.manifest.model import Json, Manifest
+from infra.manifest.model import Json, Manifest, Writable
 from infra.model.volume import PACKAGE, PROGRAM
-from stacks.contract import AppServer, Boot, Entry, Framework, Listen, StackError, Stop
+from stacks.contract import AppServer, Boot, Entry, Framework, Listen, Seen, StackError, Stop
 from stacks.rackup import PATH, rackup
 from stacks.registry import STACKS, Registry
 from stacks.requirement import parse
@@ -46,7 +46,7 @@ class Launch:
     config: str
     programs: tuple[str, ...]
     packages: tuple[str, ...]
-    writable: tuple[str, ...]
+    writable: tuple[Writable, ...]
 
     @property
     def stop(self) -> Stop:
@@ -85,8 +85,20 @@ def launch(manifest: Manifest, stacks: Registry = STACKS) -> Launch:
         config=app_server.config(manifest.app_server.options),
         programs=(*ruby.programs(app_server.name), *([PROGRAM] if limited else [])),
         packages=tuple(sorted({*packages, *([PACKAGE] if limited else [])})),
-        writable=tuple(sorted({*manifest.app.writable, *(framework.writable if framework else ())})),
+        writable=_writable(manifest, framework),
     )
+
+
+def files(manifest: Manifest, stacks: Registry = STACKS) -> Sequence[str]:
+    """The files of the source that ``look`` reads."""
+    framework = _framework(manifest, stacks)
+    return () if framework is None else framework.files(manifest)
+
+
+def look(manifest: Manifest, texts: Mapping[str, str], stacks: Registry = STACKS) -> Seen:
+    """What the framework sees in the source, from the texts of the files that exist."""
+    framework = _framework(manifest, stacks)
+    return Seen() if framework is None else framework.look(manifest, texts)
 
 
 def _app_server(manifest: Manifest, stacks: Registry) -> AppServer:
@@ -131,6 +143,12 @@ def _rack_env(manifest: Manifest) -> str:
     if isinstance(value, str):
         return value
     raise StackError("env/RACK_ENV", "RACK_ENV cannot be a reference", "Write the value, such as RACK_ENV: production.")
+
+
+def _writable(manifest: Manifest, framework: Framework | None) -> tuple[Writable, ...]:
+    found = {path: Writable(path) for path in (framework.writable if framework else ())}
+    found |= {entry.path: entry for entry in manifest.app.writable}
+    return tuple(found[path] for path in sorted(found))
 
 
 def _version(manifest: Manifest) -> None:

@@ -194,11 +194,17 @@ def _backings(suggestion: Suggestion) -> Iterator[str]:
     """The database and the cache, commented out unless the app has a gem for them."""
     database, cache = suggestion.database, suggestion.cache
     told = {*suggestion.env, *suggestion.secrets}
-    if database is not None:
+    if database is not None and database.path:
+        yield f"database: {{adapter: {database.adapter}, path: {word(database.path)}}}"
+    elif database is not None:
         keys = f"adapter: {database.adapter}, url: {{from_env: {database.variable}}}"
         yield f"database: {{{keys}}} # or host, name, user, password"
     elif not suggestion.volumes and not suggestion.packages and not told & {"DATABASE_URL"}:
         yield "# database: {adapter: postgresql, url: {from_env: DATABASE_URL}} # or host, name, user, password"
+    if suggestion.databases:
+        yield "databases: # each sets a variable such as QUEUE_DATABASE_URL"
+    for name, entry in suggestion.databases.items():
+        yield f"  {word(name)}: {{adapter: {entry.adapter}, path: {word(entry.path)}}}"
     if cache is not None:
         yield f"cache: {{adapter: {cache.adapter}, url: {{from_env: {cache.variable}}}}}"
     elif not any("REDIS" in name or "MEMCACHE" in name for name in told):

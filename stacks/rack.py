@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from infra.manifest import model
-from stacks.contract import Entry, StackError
+from stacks.contract import Entry, Seen, StackError
 
 
 class Rack:
@@ -19,6 +19,12 @@ class Rack:
 
     def check(self, manifest: model.Manifest) -> None:
         """A plain Rack app has no requirements."""
+
+    def files(self, manifest: model.Manifest) -> Sequence[str]:
+        return ()
+
+    def look(self, manifest: model.Manifest, files: Mapping[str, str]) -> Seen:
+        return Seen()
 
     def entry(self, framework: model.Framework) -> Entry:
         """``./app`` by default; the constant is required."""

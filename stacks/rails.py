@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from infra.manifest import model
-from stacks.contract import Entry, StackError
+from infra.model.stack import Cover
+from stacks import rails_needs, rails_production
+from stacks.contract import Entry, Seen, StackError
+from stacks.sources.rails_app import ROUTES, health_path
 
 
 class Rails:
-    """Rails 6 and later. It logs to stdout, because RAILS_LOG_TO_STDOUT is set in every dyno."""
+    """Rails 5 and later. What a dyno needs of its settings, ``rails_production`` says."""
 
     name = "rails"
     # No web server serves the assets of a dyno, so Rails serves them.
@@ -24,9 +28,20 @@ class Rails:
             raise StackError(
                 "framework/name",
                 "rails requires env.SECRET_KEY_BASE, or env.RAILS_MASTER_KEY for encrypted credentials",
-                "Run openssl rand -hex 64 > .dyno/secret_key_base, "
-                "and add SECRET_KEY_BASE: {from_file: .dyno/secret_key_base} to env.",
+                "to generate one and keep it in .dyno/secrets: dynoctl config set SECRET_KEY_BASE --generate",
             )
+
+    def files(self, manifest: model.Manifest) -> Sequence[str]:
+        return (ROUTES, *rails_needs.FILES, f"config/environments/{_environment(manifest)}.rb")
+
+    def look(self, manifest: model.Manifest, files: Mapping[str, str]) -> Seen:
+        environment = _environment(manifest)
+        own = f"config/environments/{environment}.rb"
+        return Seen(
+            cover=Cover(own, rails_production.text(own)) if own in files else None,
+            health=health_path(files),
+            warnings=tuple(rails_needs.warnings(manifest, files, environment)),
+        )
 
     def entry(self, framework: model.Framework) -> Entry:
         """``Rails.application`` by default."""
@@ -34,3 +49,9 @@ class Rails:
         if framework.app is not None:
             return Entry(requires, framework.app)
         return Entry(requires, "Rails", "application")
+
+
+def _environment(manifest: model.Manifest) -> str:
+    """The value of RAILS_ENV in dynos; production if it is a reference, or no name of a file."""
+    value = manifest.env.get("RAILS_ENV", "production")
+    return value if isinstance(value, str) and re.fullmatch(r"[a-z0-9_]{1,50}", value) else "production"

@@ -20,6 +20,7 @@ _LIBRARIES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "mariadb": ("ruby-mysql2", "libmariadb3"),
         "redis": ("ruby-redis", ""),
         "memcached": ("ruby-dalli", ""),
+        "sqlite": ("ruby-sqlite3", "libsqlite3-0"),
     }
 )
 """By adapter: the package of its gem, and of the C library that a gem in a bundle is linked with."""

@@ -19,10 +19,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class Backing:
-    """A database or a cache: its adapter, and the variable that holds its URL."""
+    """A database or a cache: its adapter, and the variable that holds its URL, or the path of a SQLite file."""
 
     adapter: str
-    variable: str
+    variable: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Suggestion:
     options: Mapping[str, int | bool] = field(default_factory=dict)
     ruby: str = ""
     database: Backing | None = None
+    databases: Mapping[str, Backing] = field(default_factory=dict)
     cache: Backing | None = None
     build: tuple[str, ...] = ()
     builder: bool = False

@@ -77,6 +77,9 @@ def set_(
     secret: Annotated[
         bool, typer.Option("--secret", help="Read the value of KEY from stdin, and keep it in .dyno/secrets")
     ] = False,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Generate a secret for KEY once, and keep it in .dyno/secrets")
+    ] = False,
     no_plan: NoPlan = False,
     file: FileIfGiven = None,
     destination: Destination = None,
@@ -84,13 +87,13 @@ def set_(
 ) -> None:
     """Set variables in env: of the manifest, and show the plan. Nothing else in the file is changed, and no server is
     changed until dynoctl apply. With -d the overlay is edited. With --secret, the manifest gets a reference, and the
-    value is written to .dyno/secrets."""
+    value is written to .dyno/secrets; so is a random one of 64 bytes with --generate. It is never shown."""
     file, destination, as_json = _given(context, file, destination, as_json)
     from infra.manifest.env_edit import scalar
 
     _current(file, destination)
-    if secret:
-        entries = _secret(variables, file, destination)
+    if secret or generate:
+        entries = _secret(variables, file, destination, generate=generate)
     else:
         values = dict(_pair(word, variables) for word in variables)
         _refuse_references(values, file, destination)
@@ -199,15 +202,18 @@ def _refuse_references(values: Mapping[str, str], file: Path, destination: str |
             raise DynoctlError(f"{key} is a secret: {_reference(old)}", f"to change its value: {hint}")
 
 
-def _secret(words: Sequence[str], file: Path, destination: str | None) -> dict[str, str | None]:
+def _secret(words: Sequence[str], file: Path, destination: str | None, *, generate: bool) -> dict[str, str | None]:
     """Write the secret to its file; what the manifest must say about it, if that is not there yet."""
-    from infra.manifest import secrets_edit
+    from secrets import token_hex
+
+    from infra.manifest import secrets_edit, secrets_file
     from infra.manifest.model import Reference
 
     if len(words) != 1 or "=" in words[0]:
         key = words[0].partition("=")[0]
+        option = "--generate" if generate else "--secret"
         summary = (
-            "a secret on the command line is in the shell's history" if "=" in words[0] else "--secret takes one KEY"
+            "a secret on the command line is in the shell's history" if "=" in words[0] else f"{option} takes one KEY"
         )
         raise DynoctlError(
             summary, f"dynoctl config set {key} --secret reads the value from the terminal or from stdin"
@@ -218,8 +224,13 @@ def _secret(words: Sequence[str], file: Path, destination: str | None) -> dict[s
     if isinstance(old, Reference) and old.kind != "from_env":
         raise DynoctlError(f"{key} is {_reference(old)}, and not in .dyno/secrets", "change the value at its source")
     name = str(old.value) if isinstance(old, Reference) else key
-    written = secrets_edit.write(file.resolve().parent, destination, name, _read_secret(key))
-    typer.echo(f".dyno/{written.name}: {name} is set", err=True)
+    base = file.resolve().parent
+    if generate and name in secrets_file.read(base, destination):
+        typer.echo(f".dyno/secrets: {name} is kept; to replace it: dynoctl config set {key} --secret", err=True)
+    else:
+        value = token_hex(64) if generate else _read_secret(key)
+        written = secrets_edit.write(base, destination, name, value)
+        typer.echo(f".dyno/{written.name}: {name} is set", err=True)
     return {} if isinstance(old, Reference) else {key: f"{{from_env: {name}}}"}
 
 

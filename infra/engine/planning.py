@@ -289,7 +289,8 @@ def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Ma
     # A failed release command is retried. A rollback runs none, as its release already ran it.
     due = inputs.stack.release is not None and not chosen.commanded and not chosen.of
     moving = [server for (server, _), effect in plan.effects().items() if effect is not Effect.STOP]
-    plan = replace(plan, release=chosen, fresh=fresh, release_on=moving[0] if due and moving else None)
+    place = volumes.release_server(inputs.stack.volumes, plan.formation, moving) if due else None
+    plan = replace(plan, release=chosen, fresh=fresh, release_on=place)
     evacuated = {machine for machine, name in known.servers.items() if name in inputs.request.evacuate}
     waited = {machine: connection for machine, connection in machines.items() if machine not in evacuated}
     unfinished = release.unfinished_command(releases, reached, waited)

@@ -29,7 +29,7 @@ _DATA = ("locales", *_SERVICE_PACKAGES)
 PACKAGES = (
     *(*BARE, "locales"),
     *("ruby", "ruby-bundler", "bundler", "thin", "puma", "unicorn", "ruby-rack", "ruby-sinatra", "ruby-rails"),
-    *("ruby-grape", "ruby-pg", "ruby-mysql2", "ruby-redis", "ruby-dalli"),
+    *("ruby-grape", "ruby-pg", "ruby-mysql2", "ruby-redis", "ruby-dalli", "ruby-sqlite3"),
     *_SERVICE_PACKAGES,
     *("nginx", "haproxy", "caddy"),
 )

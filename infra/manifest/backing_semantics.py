@@ -11,6 +11,8 @@ from infra.manifest.urls import check_url
 
 _PARTS = ("host", "port", "name", "user", "password", "options")
 
+_FILE = "a file in a volume, such as storage/production.sqlite3"
+
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Every error in ``database``, ``cache``, ``databases`` and ``caches``."""
@@ -27,6 +29,11 @@ def _backing(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterat
     adapter, url = entry.get("adapter"), entry.get("url")
     if not isinstance(adapter, str):
         return
+    if adapter in ("sqlite", "sqlite3"):
+        yield from _sqlite(document, path, entry)
+        return
+    if "path" in entry:
+        yield _unsupported(document, path, adapter, "path")
     parts = [key for key in _PARTS if key in entry]
     if "url" in entry:
         for key in parts:
@@ -55,9 +62,7 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
     if adapter == "memcached":
         for key in ("name", "options"):
             if key in entry:
-                yield document.diagnostic(
-                    (*path, key), f"memcached does not support {key}", key=True, hint=f"remove {key}"
-                )
+                yield _unsupported(document, path, adapter, key)
     elif adapter == "redis":
         if name is not None and not str(name).isdigit():
             yield document.diagnostic(
@@ -69,3 +74,31 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
         yield document.diagnostic(
             path, f"missing key 'name' in {'/'.join(map(str, path))}", key=True, expected="the name of the database"
         )
+
+
+def _unsupported(document: Document, path: Path, adapter: str, key: str) -> Diagnostic:
+    return document.diagnostic((*path, key), f"{adapter} does not support {key}", key=True, hint=f"remove {key}")
+
+
+def _sqlite(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """A SQLite database is a file in a volume: everything else in a dyno is read-only, or lost when it stops."""
+    for key in ("url", *_PARTS):
+        if key in entry:
+            yield _unsupported(document, path, "sqlite", key)
+    file, data = entry.get("path"), document.data
+    if "path" not in entry:
+        yield document.diagnostic(
+            path, f"missing key 'path' in {'/'.join(map(str, path))}", key=True, expected=f"path: {_FILE}"
+        )
+    if not isinstance(file, str) or file.startswith(("/", ".")) or not isinstance(data, dict):
+        return  # the schema reports it
+    volumes = data.get("volumes")
+    entries = [entry for entry in (volumes if isinstance(volumes, list) else ()) if isinstance(entry, dict)]
+    places = [at.strip("/") for entry in entries if isinstance(at := entry.get("path"), str)]
+    if any(file.startswith(f"{place}/") for place in places):
+        return
+    below = f"a file below {', '.join(places)}" if places else _FILE
+    hint = "" if places else "add volumes: [{name: storage, path: storage}]"
+    if hint and not file.startswith("storage/"):  # a volume hides what the app has beside the file, such as migrations
+        hint = f"use path: storage/{file.rpartition('/')[2]}, and {hint}"
+    yield document.diagnostic((*path, "path"), f"path {file} is not in a volume", expected=below, hint=hint)

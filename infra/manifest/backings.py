@@ -85,6 +85,11 @@ def from_parts(
     )
 
 
+def from_path(path: str) -> Service:
+    """A SQLite database in a file of the app. The URL is the one that Active Record reads: an absolute path."""
+    return Service("sqlite", f"sqlite3:///app/{quote(path)}", "", 0, name=path)
+
+
 def variables(kind: str, service: Service, name: str = "") -> dict[str, Text]:
     """The environment variables of a ``database`` or a ``cache``; ``name`` is the prefix of their names.
 
@@ -102,7 +107,7 @@ def variables(kind: str, service: Service, name: str = "") -> dict[str, Text]:
         found |= {"PGHOST": service.host, "PGPORT": port, "PGDATABASE": service.name}
         found |= {"PGUSER": service.user, "PGPASSWORD": service.password}
         found["PGSSLMODE"] = service.options.get("sslmode", "")
-    elif not name:
+    elif service.adapter in ("mysql", "mariadb") and not name:
         found |= {"MYSQL_HOST": service.host, "MYSQL_TCP_PORT": port, "MYSQL_DATABASE": service.name}
         found |= {"MYSQL_USER": service.user, "MYSQL_PWD": service.password}
     return {key: value for key, value in found.items() if reveal(value)}

@@ -31,6 +31,7 @@ from infra.manifest.model import (
     Use,
     Value,
     Volume,
+    Writable,
 )
 from infra.manifest.paths import is_file, resolve_path, resolved
 
@@ -97,8 +98,14 @@ def _server(data: dict[str, Any]) -> Server:
 
 def _app(data: dict[str, Any], base: Path) -> App:
     source = resolved(resolve_path(base, data["source"]))
-    writable = tuple(path.strip("/") for path in data.get("writable", ()))
+    writable = tuple(_writable(entry) for entry in data.get("writable", ()))
     return App(data["name"], source, tuple(data.get("build", ())), writable)
+
+
+def _writable(entry: str | dict[str, Any]) -> Writable:
+    if isinstance(entry, str):
+        return Writable(entry.strip("/"))
+    return Writable(entry["path"].strip("/"), in_bytes(entry.get("size", "0M")), entry.get("seed", False))
 
 
 def _ruby(data: dict[str, Any], source: Path) -> Ruby:
@@ -208,6 +215,7 @@ def _backing_of(data: dict[str, Any]) -> Backing:
         user=_value(data["user"]) if "user" in data else None,
         password=_value(data["password"]) if "password" in data else None,
         options={key: str(value) for key, value in data.get("options", {}).items()},
+        path=data.get("path", ""),
     )
 
 

@@ -19,7 +19,7 @@ _SECTIONS = frozenset({"env", "credentials", "database", "databases", "cache", "
 _SERVICES = {"database": 2, "databases": 3, "cache": 2, "caches": 3}
 """Databases and caches, with the length of a path to their settings."""
 
-_PLAIN = ("adapter", "host", "port", "name", "user", "options")
+_PLAIN = ("adapter", "path", "host", "port", "name", "user", "options")
 
 _SECRET_WORD = re.compile("|".join(sorted({*SECRET, "url"})), re.IGNORECASE)
 

@@ -30,14 +30,24 @@ Value = str | Reference
 
 
 @dataclass(frozen=True)
+class Writable:
+    """A directory of the app that a dyno may write to, in memory. ``size`` is in bytes; 0 is the memory of the dyno.
+    If ``seed`` is true, each start fills it with the files of the slug."""
+
+    path: str
+    size: int = 0
+    seed: bool = False
+
+
+@dataclass(frozen=True)
 class App:
-    """``name`` matches ``[a-z][a-z0-9]*(-[a-z0-9]+)*``; ``source`` is an absolute directory. ``build``
-    holds shell commands that run in a copy of it, ``writable`` directories in it that a dyno may write to."""
+    """``name`` matches ``[a-z][a-z0-9]*(-[a-z0-9]+)*``; ``source`` is an absolute directory. ``build`` holds shell
+    commands that run in a copy of it."""
 
     name: str
     source: Path
     build: tuple[str, ...] = ()
-    writable: tuple[str, ...] = ()
+    writable: tuple[Writable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +185,8 @@ class Volume:
 @dataclass(frozen=True)
 class Backing:
     """A database or a cache: its adapter, and its URL or its parts. ``port`` None is the standard port of the adapter,
-    ``name`` is the database (for redis its number), ``options`` are the query parameters of the URL."""
+    ``name`` is the database (for redis its number), ``options`` are the query parameters of the URL. ``path`` is the
+    file of a SQLite database, relative to the app."""
 
     adapter: str
     url: Value | None = None
@@ -185,6 +196,7 @@ class Backing:
     user: Value | None = None
     password: Value | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
 
 
 @dataclass(frozen=True)

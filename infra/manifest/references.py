@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
-from infra.manifest.backings import SCHEMES, Service, Text, from_parts, from_url, variables
+from infra.manifest.backings import SCHEMES, Service, Text, from_parts, from_path, from_url, variables
 from infra.manifest.model import Manifest, Reference, Value
 from infra.manifest.paths import resolve_path
 from infra.manifest.previews import split
@@ -162,7 +162,7 @@ def _files(manifest: Manifest, path: str, values: Mapping[str, Reference], resol
 
 
 def services(manifest: Manifest) -> dict[str, Service]:
-    """Every database and cache by its path in the manifest (``database``, ``caches/sessions``), resolved.
+    """Every database and cache that is not a file, by its path in the manifest (``database``, ``caches/sessions``).
 
     Raises ManifestInvalid as ``resolve_environment`` does."""
     resolver = resolver_of(manifest)
@@ -178,7 +178,7 @@ def services(manifest: Manifest) -> dict[str, Service]:
     found = _services(manifest, fetch, problems)
     if problems:
         raise ManifestInvalid(located(manifest, problems))
-    return found
+    return {path: service for path, service in found.items() if service.adapter != "sqlite"}
 
 
 def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> dict[str, Service]:
@@ -188,6 +188,9 @@ def _services(manifest: Manifest, fetch: Fetch, problems: list[Diagnostic]) -> d
     found: dict[str, Service] = {}
     for path, backing in backings.items():
         if backing is None:
+            continue
+        if backing.path:
+            found[path] = from_path(backing.path)
             continue
         if backing.url is None:
             user = "" if backing.user is None else fetch(f"{path}/user", backing.user)

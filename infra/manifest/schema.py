@@ -25,20 +25,6 @@ _NAMES = {
     "boolean": "true or false",
     "null": "nothing",
 }
-_HINTS: dict[tuple[str, ...], str] = {
-    (
-        "database",
-        "adapter",
-        "sqlite",
-    ): "use postgresql or mysql; SQLite requires a writable filesystem, and that of a dyno is read-only",
-    (
-        "database",
-        "adapter",
-        "sqlite3",
-    ): "use postgresql or mysql; SQLite requires a writable filesystem, and that of a dyno is read-only",
-}
-
-
 MANY = 12
 """More keys than this are not listed if there is a hint."""
 
@@ -109,7 +95,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "enum":
             choices = [str(choice) for choice in rule]
             close = _close(str(error.instance), choices)
-            hint = _HINTS.get((*map(str, path), str(error.instance)), f"did you mean {close}?" if close else "")
+            hint = f"did you mean {close}?" if close else ""
             yield document.diagnostic(
                 path,
                 f"invalid value for {_last(path)}: {_shown(path, error.instance)}",

@@ -1,4 +1,5 @@
-"""Checks of volumes that a schema cannot express: distinct names, disjoint paths, existing process types."""
+"""Checks of volumes and writable directories that a schema cannot express: distinct names, disjoint paths, existing
+process types."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from infra.manifest.schedule_semantics import entries
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every error in ``volumes``."""
+    """Every error in ``volumes`` and ``app.writable``."""
     app, dynos = data.get("app"), data.get("dynos")
     process_types = [
         *(dynos if isinstance(dynos, dict) and dynos else ("web",)),
@@ -19,8 +20,12 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     ]
     owners: dict[str, str] = {}
     writable = app.get("writable") if isinstance(app, dict) else None
-    for path in writable if isinstance(writable, list) else ():
+    for index, entry in enumerate(writable if isinstance(writable, list) else ()):
+        path = entry.get("path") if isinstance(entry, dict) else entry
         if isinstance(path, str):
+            if path.strip("/") in owners:
+                at = ("app", "writable", index)
+                yield document.diagnostic(at, f"duplicate directory {path}", hint="remove one of the entries")
             owners[path.strip("/")] = f"{path} in app.writable"
     names: set[str] = set()
     volumes = data.get("volumes")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from infra.errors import Diagnostic
-from infra.manifest.model import Manifest, Volume
+from infra.manifest.model import Manifest, Volume, Writable
+from infra.model import paths
 from infra.model.file_times import FileTimes
 from infra.model.formation import Formation
 from infra.model.provider import Provider, Scope
@@ -21,6 +22,18 @@ TimesBefore = Callable[[], FileTimes]
 
 RELEASE_TIMEOUT = 1800
 """Timeout of the release command in seconds. A migration may take long."""
+
+
+ORIGINAL = f"{paths.GENERATED}/original.rb"
+"""Where a dyno sees the file of the slug that it has another one in place of."""
+
+
+@dataclass(frozen=True)
+class Cover:
+    """A file that dynos have in place of one of the slug: its path, relative to the app, and its text."""
+
+    path: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class Stack:
     executables: tuple[str, ...]
     packages: tuple[str, ...]
     environment: Mapping[str, str]
-    writable: tuple[str, ...]
+    writable: tuple[Writable, ...]
     rackup: str
     config: str
     web: tuple[str, ...]
@@ -50,6 +63,11 @@ class Stack:
     """The argv of the release command, if there is one."""
     volumes: tuple[Volume, ...] = ()
     """The volumes of the release. Older slugs have no mount points for volumes that were added later."""
+    sqlite: tuple[str, ...] = ()
+    """The files of SQLite databases, relative to the app."""
+    cover: Cover | None = None
+    health: str = ""
+    """The path of the framework's own health check, if the app has it."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 30
     """Seconds that a web dyno has to finish its requests before it is killed."""

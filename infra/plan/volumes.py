@@ -78,6 +78,13 @@ def holders(
     }
 
 
+def release_server(volumes: Sequence[Volume], formation: Formation, moving: Sequence[str]) -> str | None:
+    """The server for the release command, one of ``moving``: it needs the volumes of web dynos."""
+    users = [user for volume in volumes for user in volume_users(volume, formation.homes).items()]
+    having = {home for dyno, home in users if naming.parse_dyno(dyno)[0] == "web"}
+    return min(moving, key=lambda server: server not in having, default=None)
+
+
 def check(
     manifest: Manifest,
     volumes: Sequence[Volume],

@@ -11,8 +11,8 @@ from typing import Any
 
 from infra import __version__
 from infra.errors import DynoctlError
-from infra.manifest.model import Volume
-from infra.model.stack import Stack
+from infra.manifest.model import Volume, Writable
+from infra.model.stack import Cover, Stack
 from infra.model.text import control
 from infra.sensitive import Sensitive, reveal
 from infra.state.vouching import Vouched
@@ -32,7 +32,7 @@ _DIRECTORY = r"(?!\.{1,2}(/|$))[A-Za-z0-9_@+.-]+(/(?!\.{1,2}(/|$))[A-Za-z0-9_@+.
 LONGEST_STOP = 24 * 3600
 """Seconds that a dyno may take to stop."""
 
-_OPTIONAL = ("credentials", "volumes")
+_OPTIONAL = ("credentials", "volumes", "sqlite", "cover")
 """Keys that also determine it if they are not empty."""
 
 
@@ -70,13 +70,18 @@ def pack(
         "executables": list(stack.executables),
         "packages": list(stack.packages),
         "environment": dict(stack.environment),
-        "writable": list(stack.writable),
+        "writable": [
+            [entry.path, entry.size, entry.seed] if entry.size or entry.seed else entry.path for entry in stack.writable
+        ],
         "rackup": stack.rackup,
         "config": stack.config,
         "web": list(stack.web),
         "candidate": list(stack.candidate(_SOCKET)),
         "commands": {name: list(argv) for name, argv in stack.commands.items()},
         "volumes": [[volume.name, volume.path, list(volume.types)] for volume in stack.volumes],
+        "sqlite": list(stack.sqlite),
+        "cover": [] if stack.cover is None else [stack.cover.path, stack.cover.text],
+        "health": stack.health,
         "stop_signal": stack.stop_signal,
         "stop_seconds": stack.stop_seconds,
     }
@@ -120,7 +125,6 @@ _WORDS = {
 _LISTS = {
     "executables": r"/[^\s]{1,300}",
     "packages": r"[a-z0-9][a-z0-9.+-]{0,100}",
-    "writable": _DIRECTORY,
     "secret": _VARIABLE,
     "common": _VARIABLE,
     "web": r"(?s).{0,10000}",
@@ -145,6 +149,14 @@ def _check(values: Mapping[str, Any]) -> None:
         _check_text("commands", key, r"[a-z][a-z0-9]{0,100}")
         for item in argv:
             _check_text(f"commands.{key}", item, r"(?s).{0,10000}")
+    for entry in values["writable"]:
+        path, size, seed = entry if isinstance(entry, list) else (entry, 0, False)
+        _check_text("writable", path, _DIRECTORY)
+        if type(size) is not int or not 0 <= size < 1 << 54 or type(seed) is not bool:
+            raise ValueError("writable: invalid value")
+    for path in (*values.get("sqlite", ()), *values.get("cover", ())[:1]):
+        _check_text("sqlite", path, _DIRECTORY)
+    _check_text("health", values.get("health", ""), r"(/[!-~]{0,200})?")
     for volume, path, types in values.get("volumes", []):
         _check_text("volumes", volume, r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
         _check_text("volumes", path, _DIRECTORY)
@@ -179,13 +191,16 @@ def _stack(values: Mapping[str, Any], fits: Callable[[str, str], bool]) -> Stack
         executables=tuple(values["executables"]),
         packages=tuple(values["packages"]),
         environment=dict(values["environment"]),
-        writable=tuple(values["writable"]),
+        writable=tuple(Writable(*(entry if isinstance(entry, list) else [entry])) for entry in values["writable"]),
         rackup=str(values["rackup"]),
         config=str(values["config"]),
         web=tuple(values["web"]),
         candidate=lambda path: tuple(argument.replace(_SOCKET, path) for argument in candidate),
         commands={name: tuple(argv) for name, argv in values["commands"].items()},
         volumes=tuple(Volume(str(name), str(path), tuple(types)) for name, path, types in values.get("volumes", [])),
+        sqlite=tuple(values.get("sqlite", ())),
+        cover=Cover(*map(str, values["cover"])) if values.get("cover") else None,
+        health=values.get("health", ""),
         stop_signal=str(values["stop_signal"]),
         stop_seconds=int(values["stop_seconds"]),
     )

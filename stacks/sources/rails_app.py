@@ -10,8 +10,15 @@ from stacks.sources.found import Found, Note, Secret
 ROUTES = "config/routes.rb"
 ENTRYPOINT = "bin/docker-entrypoint"
 _HEALTH = re.compile(
-    r"""^[ \t]*get[ \t(]+["'](/?[!-&(-~]{0,100})["'][ \t]*(?:=>|,[ \t]*to:)[ \t]*["']rails/health#show""", re.MULTILINE
+    r"""^(?:\t| {0,2})get[ \t(]+["'](/?[!-&(-~]{0,100})["'][ \t]*(?:=>|,[ \t]*to:)[ \t]*["']rails/health#show""",
+    re.MULTILINE,
 )
+
+
+def health_path(files: Mapping[str, str]) -> str:
+    """The path of the health check of Rails 7.1 and later, if a route leads to it; "" for one in a scope."""
+    health = _HEALTH.search(files.get(ROUTES, "")[:200_000])
+    return "" if health is None else f"/{health[1].lstrip('/')}"
 
 
 class RailsApp:
@@ -27,7 +34,6 @@ class RailsApp:
     def read(self, files: Mapping[str, str]) -> Found:
         if "config/application.rb" not in files:
             return Found()
-        health = _HEALTH.search(files.get(ROUTES, "")[:200_000])
         notes = []
         if "package.json" in files and any(name in files for name in ("app/assets", "app/javascript")):
             notes.append(Note("Node.js must be installed where app.build runs, for assets:precompile", "package.json"))
@@ -36,7 +42,6 @@ class RailsApp:
             secrets["RAILS_MASTER_KEY"] = Secret("config/credentials/production.key")
         elif "config/credentials.yml.enc" in files:
             secrets["RAILS_MASTER_KEY"] = Secret("config/master.key")
-        path = "" if health is None else f"/{health[1].lstrip('/')}"
         # The image of a new Rails app prepares the database when its server starts.
         release = "bin/rails db:prepare" if "db:prepare" in files.get(ENTRYPOINT, "") else ""
-        return Found(health=path, secrets=secrets, release=release, notes=tuple(notes))
+        return Found(health=health_path(files), secrets=secrets, release=release, notes=tuple(notes))

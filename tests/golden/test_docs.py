@@ -55,8 +55,8 @@ def below(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[s
         for named in part.get("patternProperties", {}).values() if "x-names" in part else ():
             yield f"{path}.{part['x-names']}", named, False
             yield from below(named, f"{path}.{part['x-names']}")
-        if "items" in part:
-            yield from keys(part["items"], f"{path}[].")
+        for items in [part["items"], *part["items"].get("anyOf", ())] if "items" in part else ():
+            yield from keys(items, f"{path}[].")
 
 
 def flow(value: object) -> str:

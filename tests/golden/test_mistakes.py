@@ -225,7 +225,7 @@ MANIFESTS = (
     manifest("count-as-text", "web: 4", 'web: "4"', 7, "web", "remove the quotes"),
     manifest("rackup-not-there", "rackup: config.ru", "rackup: conf.ru", 5, "conf.ru", "config.ru"),
     manifest("unset-reference", "info", "{from_env: SHOP_LEVEL}", 15, "SHOP_LEVEL", "export SHOP_LEVEL", "plan"),
-    manifest("sqlite", "env:", "database: {adapter: sqlite3}\nenv:", 14, "sqlite3", "postgresql"),
+    manifest("sqlite", "env:", "database: {adapter: sqlite3}\nenv:", 14, "sqlite3", "did you mean sqlite"),
     manifest("duplicate-key", "rackup:", "version: 1\nrackup:", 5, "duplicate key", "line 1"),
     manifest("host-name-twice", "127.0.0.2", "127.0.0.1", 13, "duplicate host", "servers/0"),
 )

@@ -100,6 +100,9 @@ def make(fleet: Any, tmp_path: Path) -> Iterator[Any]:
     yield project
     for one in made:
         one.destroy()
+        if "volumes" in one.manifest:  # destroy keeps them
+            name = one.manifest["app"]["name"]
+            fleet.exec("grid-1", "sh", "-c", f"rm -rf /var/lib/dynoctl-volumes/{name}; groupdel dyno-{name}")
 
 
 def ask(row: Any, method: str, path: str, body: str | None = None) -> tuple[int, str, dict[str, str]]:
@@ -245,10 +248,57 @@ def test_the_apps_own_rackup_wrapped_by_the_chain(make: Any, server: str) -> Non
     assert (status, text, headers["x-chain"]) == (200, "up\n", "around")
 
 
-def test_assets_sessions_and_logs_of_rails(make: Any, fleet: Any) -> None:
+PRODUCTION = """\
+Rails.application.configure do
+  config.eager_load = true
+  config.assets.compile = false
+  config.public_file_server.enabled = false
+  config.active_storage.service = :local
+end
+"""
+
+BLOBS = """\
+class CreateBlobs < ActiveRecord::Migration[6.1]
+  def change
+    create_table :active_storage_blobs do |t|
+      %i[key filename content_type checksum service_name].each { |name| t.string name }
+      t.text :metadata
+      t.bigint :byte_size
+      t.datetime :created_at
+    end
+  end
+end
+"""
+
+HEALTH = """\
+class Rails::HealthController < ActionController::Base
+  def show
+    head :ok
+  end
+end
+"""
+
+
+def test_rails_as_it_comes(make: Any, fleet: Any) -> None:
+    """A production.rb that knows nothing of dynos, a SQLite database and Active Storage in a volume, a console."""
     project = make("rails", "puma")
-    project.manifest["dynos"]["web"] = 2
-    project.apply()
+    source, manifest = project.source, project.manifest
+    (source / "config/environments/production.rb").write_text(PRODUCTION)
+    (source / "config/storage.yml").write_text('local:\n  service: Disk\n  root: <%= Rails.root.join("storage") %>\n')
+    (source / "app/controllers/rails").mkdir()
+    (source / "app/controllers/rails/health_controller.rb").write_text(HEALTH)
+    for file, old, new in (
+        ("application", 'require "sprockets', 'require "active_storage/engine"\nrequire "sprockets'),
+        ("routes", "  root", '  get "up" => "rails/health#show"\n  root'),
+    ):
+        path = source / f"config/{file}.rb"
+        path.write_text(path.read_text().replace(old, new))
+    (source / "db/migrate/20260101000000_create_blobs.rb").write_text(BLOBS)
+    manifest["dynos"]["web"] = 2
+    manifest["servers"] = manifest["servers"][:1]
+    manifest["volumes"] = [{"name": "storage", "path": "storage"}]
+    manifest["database"] = {"adapter": "sqlite", "path": "storage/production.sqlite3"}
+    assert "migrated" in project.apply().stdout, "the schema is not written to the slug, which is read-only"
     row = project.ps()["web.1"]
     _, page, _ = ask(row, "GET", "/")
     assert "Hello from web.1" in page
@@ -258,12 +308,22 @@ def test_assets_sessions_and_logs_of_rails(make: Any, fleet: Any) -> None:
     assert (status, "font:" in text) == (200, True)
     log = fleet.exec(row["server"], "journalctl", "-q", "--namespace=*", "-o", "cat", "-t", "rails-puma-web.1").stdout
     assert 'Started GET "/"' in log, "its log is the journal"
+    assert 'Started GET "/up"' in log, "the health check of Rails itself is the default"
     assert project.environment["KEY"] not in log
     rows = project.ps().values()
     unit = [
         fleet.exec(row["server"], "sh", "-c", f"tr '\\0' '\\n' < /proc/{row['pid']}/environ").stdout for row in rows
     ]
     assert all(f"SECRET_KEY_BASE={project.environment['KEY']}" in text for text in unit), "all dynos share it"
+
+    store = 'blob = ActiveStorage::Blob.create_and_upload!(io: StringIO.new("kept"), filename: "a.txt")'
+    show = "puts Rails.application.routes.url_helpers.rails_storage_proxy_path(blob, only_path: true)"
+    typed = f"{store}; {show}; Visit.create!; puts Visit.count\nexit\n"
+    console = project.dynoctl("run", "--", "bin/rails", "console", stdin=typed).stdout
+    found = re.search(r"/rails/active_storage/blobs/proxy/\S+", console)
+    assert found is not None, console
+    assert ask(row, "GET", found[0])[:2] == (200, "kept"), "what a console stores, a web dyno sends"
+    assert ask(row, "POST", "/visits")[0] == 201, "and it writes to the database that the console wrote to"
 
 
 @pytest.mark.parametrize("framework", sorted(FRAMEWORKS))
@@ -349,7 +409,11 @@ def test_writable_directories_are_a_dynos_own_and_nothing_else_is(fleet: Any, tm
     )
     framework = {"name": "rack", "require": "./app", "app": "App"}
     project = Project(tmp_path, fleet, "writes", source, framework=framework, dynos={"web": 2})
-    project.manifest["app"]["writable"] = ["tmp", "public/up/loads"]
+    seeded = project.source / "public/seeded"
+    seeded.mkdir()
+    (seeded / "x").write_text("of v1")
+    writable = ["tmp", "public/up/loads", {"path": "public/seeded", "seed": True, "size": "1M"}]
+    project.manifest["app"]["writable"] = writable
     project.manifest["servers"] = project.manifest["servers"][:1]
     try:
         # A candidate is asked for /, which is no file.
@@ -361,7 +425,20 @@ def test_writable_directories_are_a_dynos_own_and_nothing_else_is(fleet: Any, tm
             assert ask(two, "GET", path)[:2] == (403, "Errno::ENOENT"), "the other one has its own"
         for path in ("/x", "/public/x", "/public/up/x", "/app.rb", "/.dynoctl/x"):
             assert ask(one, "POST", path)[:2] == (403, "Errno::EROFS"), path
+
+        # One that is filled from the slug is a dyno's own as well, until the next release brings its files.
+        assert ask(one, "GET", "/public/seeded/x")[1] == ask(two, "GET", "/public/seeded/x")[1] == "of v1"
+        assert ask(one, "POST", "/public/seeded/x")[1] == str(one["pid"])
+        assert ask(two, "GET", "/public/seeded/x")[1] == "of v1"
+        shown = project.dynoctl("run", "--", "cat public/seeded/x; echo; df --output=size -k public/seeded").stdout
+        assert shown.split() == ["of", "v1", "1K-blocks", "1024"]
         project.settled()
+        (seeded / "x").write_text("of v2")
+        project.apply()
+        assert ask(project.ps()["web.1"], "GET", "/public/seeded/x")[1] == "of v2"
+        (seeded / "large").write_bytes(os.urandom(2 << 20))
+        rejected = project.apply(code=5).stdout
+        assert "cannot fill public/seeded with the files of the slug: see app.writable" in rejected
     finally:
         project.destroy()
 

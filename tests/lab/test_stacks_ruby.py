@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from infra.manifest.model import Framework, Json, Map, Use
+from infra.model.stack import ORIGINAL
+from stacks import rails_production
 from stacks.requirement import satisfies
 from tests.lab.local_ruby import RUBY, SAY, VALUES, ask, attempt, manifest, slug_at, write
 
@@ -163,3 +166,49 @@ def test_requirements_match_as_rubygems_matches_them() -> None:
     theirs = json.loads(done.stdout)
     ours = [satisfies(found, requirement) for found, requirement in cases]
     assert [each for each, a, b in zip(cases, ours, theirs, strict=True) if a != b] == []
+
+
+RAILS = """\
+require "logger"
+module ActiveSupport
+  Logger = Class.new(::Logger)
+  TaggedLogging = Struct.new(:logger) { def self.new(logger) = logger.tap { |l| l.progname = "tagged" } }
+end
+Part = Struct.new(:enabled, :dump_schema_after_migration)
+Config = Struct.new(:logger, :log_formatter, :public_file_server, :active_record)
+CONFIG = Config.new(nil, ->(*, text) { "#{text}\\n" }, Part.new(false), Part.new(nil, true))
+module Rails
+  def self.application = self
+  def self.config = CONFIG
+  def self.configure(&block) = instance_eval(&block)
+end
+"""
+
+
+@pytest.mark.parametrize(
+    ("logger", "shown", "in_file"),
+    [
+        ("", "said\n", ""),
+        ("config.logger = Logger.new('own.log', formatter: config.log_formatter)", "said\n", ""),
+        ("config.logger = Logger.new(File.open('own.log', 'a'), formatter: config.log_formatter)", "said\n", ""),
+        ("config.logger = Logger.new($stdout, formatter: ->(*) { 'own' })", "own", ""),
+        ("config.logger = Logger.new(nil)", "", ""),
+        ("ENV['RAILS_LOG_TO_STDOUT'] = ''\n  config.logger = Logger.new('own.log')", "", "said"),
+    ],
+)
+def test_rails_logs_to_stdout_whatever_its_file_says(slug: Path, logger: str, shown: str, in_file: str) -> None:
+    """The file runs as the app's own, with its path, and changes three settings after it."""
+    (slug / "config/environments").mkdir(parents=True)
+    own = f"Rails.application.configure do\n  {logger}\nend\nrequire_relative './beside'\nputs __FILE__, __dir__\n"
+    path = "config/environments/production.rb"
+    write(slug, {"original.rb": own, "config/environments/beside.rb": "puts 'beside'\n", "rails.rb": RAILS})
+    text = rails_production.text(path).replace(ORIGINAL, "original.rb").replace("/app/", f"{slug}/")
+    write(slug, {"boot.rb": f"require './rails'\n{text}\nCONFIG.logger.info 'said'\np CONFIG.to_a.drop(2)\n"})
+    environment = {**os.environ, "RAILS_LOG_TO_STDOUT": "1", "RAILS_SERVE_STATIC_FILES": "1"}
+    done = subprocess.run([RUBY, "boot.rb"], cwd=slug, env=environment, capture_output=True, text=True, check=True)
+    beside, file, directory, *rest = done.stdout.split("\n", 3)
+    assert (beside, file, directory) == ("beside", f"{slug}/{path}", f"{slug}/config/environments")
+    said, _, settings = rest[0].partition("[#<struct Part")
+    assert said == shown and "enabled=true" in settings and "dump_schema_after_migration=false" in settings
+    log = slug / "own.log"
+    assert ("said" in log.read_text() if log.exists() else False) == bool(in_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -102,6 +103,33 @@ def test_uploads_outlive_every_dyno(keeps: Project, fleet: Any, tmp_path: Any) -
     assert fleet.exec(ON, "cat", f"{PLACE}/a.txt").stdout == "x"
     keeps.apply()
     assert keeps.get(keeps.ps()["web.1"], "/read?of=public/uploads/a.txt") == "x", "an app that comes back has it again"
+
+
+def test_sqlite_is_written_by_every_process_of_the_app(keeps: Project, fleet: Any) -> None:
+    """SQLite creates a file with mode 0644, which no umask makes writable for the other dynos."""
+    keeps.manifest["volumes"] = [{"name": "storage", "path": "storage", "types": ["web", "job"]}]
+    keeps.manifest["database"] = {"adapter": "sqlite", "path": "storage/db/app.sqlite3"}
+    keeps.manifest["release_command"] = "ruby rows.rb && ruby rows.rb storage/by-release"
+    keeps.manifest["schedule"] = [{"name": "job", "cron": "0 0 1 1 *", "command": "ruby rows.rb storage/by-job"}]
+    done = keeps.apply()
+    assert "wal 1" in done.stdout
+    keeps.settled()
+    rows = [row for dyno, row in keeps.ps().items() if dyno.startswith("web.")]
+    files = ["db/app.sqlite3", "by-release", "by-job", "by-run"]
+    fleet.exec(ON, "systemctl", "start", "dyno-keeps-job-1.service")
+    assert "wal 1" in keeps.dynoctl("run", "--", "ruby", "rows.rb", "storage/by-run").stdout
+    for file in files:
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda n, file=file: keeps.get(rows[n % 2], f"/rows?of=storage/{file}"), range(8)))
+        assert sorted(answers) == [f"wal {n}" for n in range(2, 10)], file
+    place = PLACE.replace("uploads", "storage")
+    modes = fleet.exec(ON, "sh", "-c", f"cd {place} && stat -c '%a %G' {' '.join(files)}").stdout
+    assert modes.split("\n") == ["660 dyno-keeps"] * 4 + [""]
+
+    # A process that has it open shares its -wal and its -shm, too.
+    held = "require 'sqlite3'; d = SQLite3::Database.new('storage/db/app.sqlite3'); d.execute('INSERT INTO rows VALUES (99, 1)')"
+    command = f"{held}; print File.stat('storage/db/app.sqlite3-shm').mode.to_s(8); $stdout.flush; gets"
+    assert keeps.dynoctl("run", "--", "ruby", "-e", command, stdin="\n").stdout.startswith("100660")
 
 
 def test_a_one_off_dyno_and_a_process_type_of_its_own(keeps: Project, fleet: Any) -> None:

@@ -45,6 +45,7 @@ KINDS = {provider.kind for provider in Everything.providers}
 
 PLAIN = {
     "credentials": "a key of dyno.yaml, and of a release's body",
+    "cover": "a key of a release's body",
     "mount": "the program",
     "rackup": "a key of dyno.yaml, and of a release's body",
     "router": "a key of dyno.yaml, and the word before a route in what a server says",

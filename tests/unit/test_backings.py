@@ -10,7 +10,7 @@ import yaml
 
 from infra.errors import ManifestInvalid
 from infra.manifest import read
-from infra.manifest.backings import Text, from_parts, from_url, variables
+from infra.manifest.backings import Text, from_parts, from_path, from_url, variables
 from infra.manifest.references import resolve_environment
 from infra.sensitive import Sensitive, reveal
 
@@ -50,6 +50,12 @@ def test_postgresql() -> None:
         "PGPASSWORD": "p@ss",
         "PGSSLMODE": "require",
     }
+
+
+def test_sqlite_is_the_absolute_path_that_active_record_reads() -> None:
+    service = from_path("storage/a+b@c.sqlite3")
+    assert words(variables("database", service)) == {"DATABASE_URL": "sqlite3:///app/storage/a%2Bb%40c.sqlite3"}
+    assert list(variables("database", service, "queue")) == ["QUEUE_DATABASE_URL"]
 
 
 @pytest.mark.parametrize("adapter", ["mysql", "mariadb"])

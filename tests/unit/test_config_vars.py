@@ -119,6 +119,18 @@ def test_a_secret_is_in_its_file_only(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / ".dyno/.gitignore").read_text() == "*\n"
 
 
+def test_a_secret_is_generated_once_and_never_shown(run: Run, tmp_path: Path) -> None:
+    done = run("set", "SECRET_KEY_BASE", "--generate", "--no-plan")
+    value = secrets_file.read(tmp_path, None)["SECRET_KEY_BASE"]
+    assert len(value) == 128 and value not in done.stdout + done.stderr + (tmp_path / "dyno.yaml").read_text()
+    assert "  SECRET_KEY_BASE: {from_env: SECRET_KEY_BASE}\n" in (tmp_path / "dyno.yaml").read_text()
+    (tmp_path / "dyno.yaml").write_text(MANIFEST)
+    done = run("set", "SECRET_KEY_BASE", "--generate", "--no-plan")
+    assert done.returncode == 0 and "SECRET_KEY_BASE is kept" in done.stderr
+    assert "SECRET_KEY_BASE: {from_env: SECRET_KEY_BASE}" in (tmp_path / "dyno.yaml").read_text()
+    assert secrets_file.read(tmp_path, None)["SECRET_KEY_BASE"] == value
+
+
 def test_a_secret_file_keeps_its_other_lines() -> None:
     text = "# ours\nA='1'\nB=2 # two\n"
     assert edited(text, "A", "x") == "# ours\nA='x'\nB=2 # two\n"

@@ -138,7 +138,10 @@ BODY: dict[str, Any] = {
     "executables": ["/usr/bin/thin"],
     "packages": ["ruby", "libpq5"],
     "environment": {"LANG": "C.UTF-8"},
-    "writable": ["tmp", "public/uploads"],
+    "writable": ["tmp", ["public/uploads", 1 << 20, True]],
+    "sqlite": ["storage/a.sqlite3"],
+    "cover": ["config/environments/production.rb", "a\nb"],
+    "health": "/up",
     "rackup": "run App",
     "config": "workers 2\n",
     "web": ["/usr/bin/ruby", "-e", "a\nb"],
@@ -162,6 +165,15 @@ BODY: dict[str, Any] = {
         *({"slug": text} for text in ("../../etc", "AB", "", "a\n", "a/b", 7)),
         *({"packages": [text]} for text in ("-o", "a b", "a;b", "A", "", "a\n", "--force", "$(id)", 7)),
         *({"writable": [text]} for text in ("/etc", "../x", "a/../b", "a:b", "", "a\nb", "a\rb", "tmp:ro", "a b")),
+        *({"writable": [[text, 0, True]]} for text in ("/etc", "../x", "$(id)", "a;b", "a\nb", "a b", 7)),
+        *(
+            {"writable": [entry]}
+            for entry in (["a"], ["a", -1, True], ["a", "1", True], ["a", 1, 1], ["a", 1 << 60, True])
+        ),
+        *({"sqlite": [text]} for text in ("/etc/x", "../x", "$(id)", "a;b", "a\nb", "a'b", 7)),
+        *({"cover": [text, "x"]} for text in ("/etc/x", "../x", "a:b", "a\nb", "")),
+        *({"cover": value} for value in (["a"], ["a", "b", "c"])),
+        *({"health": text} for text in ("up", "/a b", "/a\n", "/" + "a" * 300, 7)),
         *({"volumes": [[name, "a", []]]} for name in ("../x", "A", "", "a\n", "a b", "-a")),
         *({"volumes": [["a", path, []]]} for path in ("/etc", "..", "a:b", "a\r", "")),
         *({"volumes": [["a", "b", [type_]]]} for type_ in ("Web", "web.1", "", "a b", 7)),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.manifest.model import Writable
 from infra.model.provider import Scope
 from infra.model.resource import Action, Attributes, Change, Found, Resource, fingerprint, same
 from infra.remote.quote import assign
@@ -171,7 +172,7 @@ def sample() -> dyno_unit.DynoUnit:
         environment={"LANG": "C.UTF-8", "ODD": 'a "b" 50% $c'},
         slug="a" * 64,
         files={"rackup": "b" * 64, "server_config": "c" * 64},
-        writable=("tmp",),
+        writable=(Writable("tmp"),),
         cpu=250,
         memory=512 << 20,
     )

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from infra.errors import DynoctlError
+from infra.manifest.model import Writable
 from infra.model import merged_releases, release
 from infra.model.events import Failure, Report
 from infra.model.release import Release
@@ -207,7 +208,7 @@ STACK = Stack(
     executables=("/usr/bin/thin",),
     packages=("thin",),
     environment={"LANG": "C.UTF-8"},
-    writable=("tmp",),
+    writable=(Writable("tmp"),),
     rackup="run App\n",
     config="",
     web=("/usr/bin/thin", "start"),

@@ -22,6 +22,7 @@ from infra.manifest.model import (
     Reference,
     Ruby,
     Use,
+    Writable,
 )
 from infra.model.command_line import argv
 from schemas import load
@@ -292,9 +293,9 @@ def test_rails_knows_its_own_app_and_writes_to_tmp_and_log() -> None:
     app = data(blog.rackup)["app"]
     assert isinstance(app, dict)
     assert (app["constant"], app["reader"], app["requires"]) == ("Rails", "application", ["./config/environment"])
-    assert blog.writable == ("log", "tmp")
+    assert blog.writable == (Writable("log"), Writable("tmp"))
     assert blog.environment["RAILS_SERVE_STATIC_FILES"] == "1"
-    assert launch(replace(RAILS, rackup="config.ru", framework=Framework("rails"))).writable == ("log", "tmp")
+    assert launch(replace(RAILS, rackup="config.ru", framework=Framework("rails"))).writable == blog.writable
 
 
 def test_packages_follow_the_layers() -> None:

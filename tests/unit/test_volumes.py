@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from infra.fleet.observe import Observed
-from infra.manifest.model import Schedule, Volume
+from infra.manifest.model import Schedule, Volume, Writable
 from infra.model import naming, release
 from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.resource import Found
 from infra.model.run_request import Base, RunRequest
+from infra.model.stack import Cover
 from infra.model.volume import OTHER, REMOVED, with_sizes
 from infra.plan import preconditions, volumes
 from infra.plan.formation import form
@@ -217,6 +218,47 @@ def test_a_release_has_its_own_volumes() -> None:
     old = release_body.content(without.replace('"volumes": [], ', ""))
     assert release_body.content(without) == old, "a release from before volumes existed has the same content"
     assert not release.new(1, "cafe", old, manifest="").runs(release_body.content(with_))
+
+
+def test_a_release_prepares_and_covers_what_it_did() -> None:
+    stack = replace(
+        STACK,
+        volumes=(UPLOADS,),
+        sqlite=("public/uploads/a.sqlite3",),
+        writable=(Writable("seeded", 1 << 20, seed=True), Writable("tmp")),
+        cover=Cover("config/environments/production.rb", "a\nb"),
+        health="/up",
+    )
+    stored = release_body.unpack(1, release_body.pack(stack, "cafe", VARIABLES), lambda *_: True).stack
+    kept = ("volumes", "sqlite", "writable", "cover", "health")
+    assert [getattr(stored, name) for name in kept] == [getattr(stack, name) for name in kept]
+    bodies = [
+        release_body.pack(replace(stack, **{name: getattr(STACK, name)}), "cafe", VARIABLES) for name in kept[1:4]
+    ]
+    assert len({*map(release_body.content, bodies)}) == 3, "each determines what runs"
+
+
+def test_the_release_command_runs_where_the_volumes_of_web_dynos_are() -> None:
+    one = manifest(3, 1)
+    formation = formed(one, {"worker.1": "s1", "web.1": "s2"})
+    assert volumes.release_server((UPLOADS,), formation, ["s1", "s2"]) == "s2"
+    assert volumes.release_server((replace(UPLOADS, types=("worker",)),), formation, ["s2", "s1"]) == "s2"
+    assert volumes.release_server((UPLOADS,), formation, ["s1"]) == "s1"
+    assert volumes.release_server((UPLOADS,), formation, []) is None
+
+
+def test_every_process_with_a_volume_shares_what_it_leaves_as_its_own_user() -> None:
+    dyno = DynoUnit("shop", "web.1", ("x",), {}, "cafe" * 16, cpu=250, memory=1 << 29, volumes={"a": "a/b", "c": "c"})
+    job: Any = schedule.attributes(dyno, JOB)["unit"]
+    units = [dyno_unit.service(dyno), job, candidate.settings(dyno, "1a2b"), release_command.settings(dyno, "1a2b")]
+    lines = {unit["Service.ExecStopPost"] for unit in units}
+    assert len(lines) == 1 and lines.pop().startswith("-/bin/sh -c ")
+    base = Base("web.1", "cafe" * 16, True, {"unit": ini.render(units[0])})
+    words = run.Runs().argv("shop", base, RunRequest(("true",), "pipe", nonce="7"))
+    (shared,) = [word for word in words if word.startswith("ExecStopPost=")]
+    assert shared.startswith("ExecStopPost=-/bin/sh -c ") and shared.endswith(" share /app/a/b /app/c")
+    assert not [word for word in words if word.startswith("ExecStart")]
+    assert "Service.ExecStopPost" not in dyno_unit.service(replace(dyno, volumes={}))
 
 
 def test_a_directory_that_becomes_a_link_does_not_lead_root_elsewhere(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 require "socket"
 require "uri"
+require_relative "rows"
 
 class Probe
   ACTIONS = {
@@ -15,6 +16,7 @@ class Probe
     "id" => ->(_) { [Process.pid, Process.uid, Process.gid, Process.groups.join(",")].join(" ") },
     "shm" => ->(_) { File.write("/dev/shm/probe", "x"); Dir.children("/dev/shm").join(" ") },
     "exit" => ->(_) { Thread.new { sleep 0.1; exit!(1) }; "leaving" },
+    "rows" => ->(path) { Rows.add(path) },
     "raw" => ->(_) { Socket.new(:INET, :RAW, 1); "raw socket" },
     "setuid" => ->(_) { Process::Sys.setuid(0); "root" },
   }.freeze
