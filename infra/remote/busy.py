@@ -1,4 +1,5 @@
-"""Try again if sshd drops a connection before it begins, as it does if too many log in at once (MaxStartups)."""
+"""Try again if sshd drops a connection before it begins, as it does if too many log in at once (MaxStartups), or does
+not listen for a moment, as while it restarts."""
 
 from __future__ import annotations
 
@@ -15,6 +16,14 @@ FIRST, LONGEST = 0.2, 2.0
 """Seconds to wait before the second attempt, and at most between two: with jitter, as many may have been dropped."""
 
 
+REFUSED = 1.0
+"""Seconds for which a refused connection is repeated: sshd that restarts is back by then."""
+
+
+class Refused(Unreachable):
+    """Nothing listens at the port, or its queue is full. The host is up."""
+
+
 class Dropped(Unreachable):
     """The server closed the connection before it sent its version. It is up, so ``silent`` is False."""
 
@@ -28,16 +37,17 @@ class Dropped(Unreachable):
         )
 
 
-def patiently(attempt: Callable[[], T], seconds: float) -> T:
-    """The result of ``attempt``, which is repeated for ``seconds`` while it raises Dropped."""
-    deadline = time.monotonic() + seconds
+def patiently(attempt: Callable[[], T], seconds: float, refused: float = 0.0) -> T:
+    """The result of ``attempt``, which is repeated for ``seconds`` while it raises Dropped, and for ``refused`` seconds
+    while it raises Refused."""
+    began = time.monotonic()
     pause = FIRST
     while True:
         try:
             return attempt()
-        except Dropped:
+        except (Dropped, Refused) as error:
             wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 -- jitter
-            if time.monotonic() + wait >= deadline:
+            if time.monotonic() - began + wait >= (seconds if isinstance(error, Dropped) else refused):
                 raise
         time.sleep(wait)
         pause = min(2 * pause, LONGEST)
