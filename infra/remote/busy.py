@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from infra.errors import Unreachable
+from infra.remote.dial import REFUSES
 
 T = TypeVar("T")
 
@@ -18,10 +19,6 @@ FIRST, LONGEST = 0.2, 2.0
 
 REFUSED = 1.0
 """Seconds for which a refused connection is repeated: sshd that restarts is back by then."""
-
-
-class Refused(Unreachable):
-    """Nothing listens at the port, or its queue is full. The host is up."""
 
 
 class Dropped(Unreachable):
@@ -39,15 +36,16 @@ class Dropped(Unreachable):
 
 def patiently(attempt: Callable[[], T], seconds: float, refused: float = 0.0) -> T:
     """The result of ``attempt``, which is repeated for ``seconds`` while it raises Dropped, and for ``refused`` seconds
-    while it raises Refused."""
+    while the connection is refused: then the host is up."""
     began = time.monotonic()
     pause = FIRST
     while True:
         try:
             return attempt()
-        except (Dropped, Refused) as error:
+        except Unreachable as error:
             wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 -- jitter
-            if time.monotonic() - began + wait >= (seconds if isinstance(error, Dropped) else refused):
+            limit = refused if error.summary.endswith(REFUSES) else seconds if isinstance(error, Dropped) else 0.0
+            if time.monotonic() - began + wait >= limit:
                 raise
         time.sleep(wait)
         pause = min(2 * pause, LONGEST)

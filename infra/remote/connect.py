@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unreachable
 from infra.model.target import Target, host_port
-from infra.remote.busy import REFUSED, Dropped, Refused, patiently
+from infra.remote.busy import REFUSED, Dropped, patiently
 from infra.remote.channel import notice_silence
-from infra.remote.dial import FULL, MORE_FILES, REFUSES, SILENCE, DialFailed, ProxySocket, dial, more_open_files
+from infra.remote.dial import FULL, MORE_FILES, SILENCE, DialFailed, ProxySocket, dial, more_open_files
 from infra.remote.gateways import Gateways
 from infra.remote.host_keys import HostKeyRejected, HostKeys
 from infra.remote.login import Login, LoginRefused, transport
@@ -191,13 +191,12 @@ def _translated(
     except (HostKeyRejected, LoginRefused) as error:
         raise Unreachable(f"{failure}: {printable(error.summary)}", error.hint) from None
     except DialFailed as error:
-        kind = Refused if error.summary == REFUSES else Unreachable
-        raise kind(f"{failure}: {error.summary}", error.hint, silent=own and error.silent) from None
+        raise Unreachable(f"{failure}: {error.summary}", error.hint, silent=own and error.silent) from None
     except paramiko.ChannelException as error:
         why = via.transport.open_failure if via is not None else ""
         text = printable(why[:1].lower() + why[1:]) or _text(error)
         through = f"through the gateway {host_port(via.host, via.port)}: " if via is not None else ""
-        raise (Refused if text == REFUSES else Unreachable)(
+        raise Unreachable(
             f"{failure}: {through}{text}",
             "check that the server is up, and that its address and port are correct as the gateway sees them",
             silent=own and text in SILENCE,
