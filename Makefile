@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
-.PHONY: demo test unit coverage agreement lab-test lint docs wheel bench soak clean system
+.PHONY: demo test unit coverage agreement lab-test lint docs wheel bench bench-fleet soak clean system
 
 $(VENV)/.done: pyproject.toml
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system
@@ -65,6 +65,11 @@ wheel: $(VENV)/.done  ## Build the wheel and run it in a new environment
 bench: system $(VENV)/.done  ## Run the benchmarks, with ratios against a peer in the same run
 	@.ci/packages wrk
 	@$(PY) -m tests.bench
+
+# SIZES are the numbers of servers.
+bench-fleet: system $(VENV)/.done  ## Measure what plan and ps cost with up to 1,000 servers, against a bare connection and pyinfra
+	@.ci/packages openssh-server perl
+	@$(PY) -m tests.bench.fleet $(SIZES)
 
 soak: system $(VENV)/.done  ## Run the long tests, a million simulated applies and a million hostile answers first
 	@.ci/packages chromium curl

@@ -67,10 +67,8 @@ def resources(release: AppRelease, dynos: Sequence[Dyno]) -> list[Resource]:
     """The desired resources of every server that has a dyno."""
     made: list[Resource] = []
     web = {dyno.server for dyno in dynos if dyno.port}
-    for server in dict.fromkeys(dyno.server for dyno in dynos):
-        made += _server(
-            release, server, next(dyno.mounts for dyno in dynos if dyno.server == server), web=server in web
-        )
+    for server, mounts in {dyno.server: dyno.mounts for dyno in dynos}.items():
+        made += _server(release, server, mounts, web=server in web)
     homes = {dyno.name: dyno.server for dyno in dynos}
     for declared in release.stack.volumes:
         name = volume_name(release.app, declared.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from infra.errors import DynoctlError
 from infra.model.text import control
@@ -71,7 +72,10 @@ def environment(name: str, value: str) -> str:
     return f'"{_escaped(f"{name}={value}")}"'
 
 
+@lru_cache(maxsize=64)  # all dynos run the same programs
 def _escaped(text: str) -> str:
     """``text`` for use inside double quotes. Characters that cannot be printed become ``\\xNN``."""
     plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    if plain.isprintable():
+        return plain
     return "".join(c if c.isprintable() else "".join(f"\\x{byte:02x}" for byte in c.encode()) for c in plain)

@@ -219,6 +219,10 @@ def parse(output: str, app: str = "") -> Facts:
     units: dict[str, dict[str, str]] = {}
     addresses: set[str] = set()
     origins: dict[str, Origin] = {}
+    # The record names every server of the app, and may be much longer than all the rest: it is passed over once only.
+    before, _, rest = f"\n{output}".partition("\nmeta ")
+    meta, _, after = rest.partition("\n")
+    output = f"{before[1:]}\n{after}"
     for line in output.splitlines():
         key, _, rest = line.partition(" ")
         if socket := _SOCKET.match(line):
@@ -268,7 +272,7 @@ def parse(output: str, app: str = "") -> Facts:
         ports=frozenset(ports),
         marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO_NAME.match(keys.get(DYNO, ""))),
         held=held_ports.read(output),
-        meta=meta_record.parse(single.get("meta", "")),
+        meta=meta_record.parse(meta),
         record=applied,
         pending=frozenset(pending),
         backups=frozenset(backups),

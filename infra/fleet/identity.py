@@ -74,6 +74,12 @@ def recorded_connections(meta: Mapping[str, Any]) -> dict[str, Mapping[str, str]
     return {**meta.get("spares", {}), **meta.get("servers", {})}
 
 
+def recorded_connection(meta: Mapping[str, Any], machine: str) -> Mapping[str, str] | None:
+    """That of one machine; None if there is none."""
+    found: Mapping[str, str] | None = meta.get("servers", {}).get(machine) or meta.get("spares", {}).get(machine)
+    return found
+
+
 def identify(manifest: Manifest, found: Mapping[str, Facts], hinted: Connections = NONE) -> Identities:
     """Match the recorded machines that were not ``found`` (by name) with the servers of the manifest: those with the
     recorded address, or else the unreachable ones with the recorded name. ``hinted`` are further machines."""

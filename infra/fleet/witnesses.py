@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from infra.fleet.facts import Facts
-from infra.fleet.identity import NONE, Connections, recorded_connections
+from infra.fleet.identity import NONE, Connections, recorded_connection
 
 FROM = "from"
 """The key of a connection: the machine-id of the only server that names it."""
@@ -34,7 +34,7 @@ def witnesses(machine: str, way: Mapping[str, str], found: Mapping[str, Facts]) 
 
 def _said(machine: str, way: Mapping[str, str], found: Mapping[str, Facts]) -> set[tuple[str, str]]:
     """The machine-ids of each server that names a machine, and of the server from which it says that it has it."""
-    every = [(facts.machine_id, recorded_connections(facts.meta).get(machine)) for facts in found.values()]
+    every = [(facts.machine_id, recorded_connection(facts.meta, machine)) for facts in found.values()]
     return {
         (server, told.get(FROM, server))
         for server, told in every

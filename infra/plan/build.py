@@ -64,7 +64,8 @@ def build(
     due = changes = [change for change in changes if not held.includes(change)]
     proving = candidates(due, wanted)
     changes = _with_routers(selection.choose(due), due, by_kind)
-    left_out = [change for change in due if change not in changes]
+    going = {change.resource.address for change in changes}
+    left_out = [change for change in due if change.resource.address not in going]
     booting = {server for (server, dyno), effect in effects(changes).items() if effect.boots and _web(dyno)}
     restarts = {dyno: server for (server, dyno), effect in effects(changes).items() if effect is Effect.RESTART}
     boots = sum(effect.boots for effect in effects(changes).values())
@@ -97,10 +98,11 @@ def build(
 def _with_routers(chosen: Sequence[Change], due: Sequence[Change], providers: Mapping[str, Provider]) -> list[Change]:
     """The chosen changes, with the removal of routers that would lead to dynos which are removed."""
     leaving = {change.resource.dyno for change in chosen if change.effect is Effect.STOP}
+    addresses = {change.resource.address for change in chosen}
 
     def needed(change: Change) -> bool:
         leads = providers[change.resource.kind].upstreams(change) if change.resource.follows else {}
-        return change in chosen or (change.action.removes and not leaving.isdisjoint(leads))
+        return change.resource.address in addresses or (change.action.removes and not leaving.isdisjoint(leads))
 
     return [change for change in due if needed(change)]
 

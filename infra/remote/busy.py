@@ -1,4 +1,5 @@
-"""Try again if sshd drops a connection before it begins, as it does if too many log in at once (MaxStartups)."""
+"""Try again if sshd drops a connection before it begins, as it does if too many log in at once (MaxStartups), or does
+not listen for a moment, as while it restarts."""
 
 from __future__ import annotations
 
@@ -8,11 +9,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from infra.errors import Unreachable
+from infra.remote.dial import REFUSES
 
 T = TypeVar("T")
 
 FIRST, LONGEST = 0.2, 2.0
 """Seconds to wait before the second attempt, and at most between two: with jitter, as many may have been dropped."""
+
+
+REFUSED = 1.0
+"""Seconds for which a refused connection is repeated: sshd that restarts is back by then."""
 
 
 class Dropped(Unreachable):
@@ -28,16 +34,18 @@ class Dropped(Unreachable):
         )
 
 
-def patiently(attempt: Callable[[], T], seconds: float) -> T:
-    """The result of ``attempt``, which is repeated for ``seconds`` while it raises Dropped."""
-    deadline = time.monotonic() + seconds
+def patiently(attempt: Callable[[], T], seconds: float, refused: float = 0.0) -> T:
+    """The result of ``attempt``, which is repeated for ``seconds`` while it raises Dropped, and for ``refused`` seconds
+    while the connection is refused: then the host is up."""
+    began = time.monotonic()
     pause = FIRST
     while True:
         try:
             return attempt()
-        except Dropped:
+        except Unreachable as error:
             wait = pause * random.uniform(0.5, 1.5)  # noqa: S311 -- jitter
-            if time.monotonic() + wait >= deadline:
+            limit = refused if error.summary.endswith(REFUSES) else seconds if isinstance(error, Dropped) else 0.0
+            if time.monotonic() - began + wait >= limit:
                 raise
         time.sleep(wait)
         pause = min(2 * pause, LONGEST)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unreachable
 from infra.model.target import Target, host_port
-from infra.remote.busy import Dropped, patiently
+from infra.remote.busy import REFUSED, Dropped, patiently
 from infra.remote.channel import notice_silence
-from infra.remote.dial import SILENCE, DialFailed, ProxySocket, dial
+from infra.remote.dial import FULL, MORE_FILES, SILENCE, DialFailed, ProxySocket, dial, more_open_files
+from infra.remote.gateways import Gateways
 from infra.remote.host_keys import HostKeyRejected, HostKeys
 from infra.remote.login import Login, LoginRefused, transport
 from infra.remote.ssh_config import ConfigError, route
@@ -28,6 +29,7 @@ _PATIENCE = Target.connect_timeout
 def connect(target: Target, config: Path | None = None) -> fabric.Connection:
     """Log in to ``target``, on the way that ssh_config has for it. ``config`` is the only ssh_config to read, as with
     ``ssh -F``. Raises Unreachable with the cause and a hint."""
+    more_open_files()
     failure = f"cannot connect to {target.name} ({target.host})"
     for named in (target.key, target.known_hosts):
         if named is not None and named.exists() and not named.is_file():
@@ -40,7 +42,9 @@ def connect(target: Target, config: Path | None = None) -> fabric.Connection:
     except ConfigError as error:
         raise Unreachable(f"{failure}: {error.summary}", error.hint) from None
     except Exception as error:  # whatever a library or the system raises: nobody else knows what it means
-        raise Unreachable(f"{failure}: {_text(error)}", f"check that ssh can connect: ssh -v {target.host}") from None
+        full = isinstance(error, OSError) and error.errno in FULL
+        hint = MORE_FILES if full else f"check that ssh can connect: ssh -v {target.host}"
+        raise Unreachable(f"{failure}: {_text(error)}", hint) from None
 
 
 def _connected(target: Target, hops: tuple[Settings, ...]) -> fabric.Connection:
@@ -48,27 +52,46 @@ def _connected(target: Target, hops: tuple[Settings, ...]) -> fabric.Connection:
     log = logging.getLogger("paramiko")
     log.addHandler(logging.NullHandler())
     log.propagate = False
-    failure = f"cannot connect to {target.name} ({host_port(hops[-1].host, hops[-1].port)})"
-    last: fabric.Connection | None = None
+    return _way_to(target, hops, f"cannot connect to {target.name} ({host_port(hops[-1].host, hops[-1].port)})")
+
+
+_gateways = Gateways()
+
+
+def _way_to(target: Target, hops: tuple[Settings, ...], failure: str, *, own: bool = True) -> fabric.Connection:
+    """A connection to the last of ``hops``, through the others. ``own``: it is the server's, not a gateway's."""
+    hop, before = hops[-1], hops[:-1]
+    seconds = _seconds(target, hop)
+    via: fabric.Connection | None = None
+    if before:
+        gateway = f"the gateway {host_port(before[-1].host, before[-1].port)}"
+        try:
+            via = _gateways.get(before, partial(_way_to, target, before, gateway, own=False))
+        except Unreachable as error:
+            raise Unreachable(f"{failure}: {error.summary}", error.hint) from None
     try:
-        for place, hop in enumerate(hops):
-            own = place == len(hops) - 1
-            prefix = failure if own else f"{failure}: the gateway {host_port(hop.host, hop.port)}"
-            seconds = _seconds(target, hop)
-            last = patiently(partial(_open, hop, last, seconds, prefix, own), seconds)
+        # Everything waits for a gateway that starts again; a server that refuses is up, and rarely is about to listen.
+        return patiently(partial(_open, hop, via, seconds, failure, own), seconds, REFUSED if own else seconds)
     except BaseException:
-        close(last)
+        if via is not None:
+            _leave(via)
         raise
-    assert last is not None  # noqa: S101 -- a route ends with its target
-    return last
+
+
+def _leave(gateway: fabric.Connection) -> None:
+    """Close a gateway's connection, unless others use it."""
+    if _gateways.release(gateway):
+        close(gateway)
 
 
 def close(connection: fabric.Connection | None) -> None:
-    """Close a connection, and the gateways that it goes through."""
-    while connection is not None:
-        with suppress(Exception):  # a connection that is gone needs no word of it
-            connection.client.close()
-        connection = connection.gateway  # a Connection is false if its configuration is empty
+    """Close a connection, and the gateways that only this one goes through."""
+    if connection is None:
+        return
+    with suppress(Exception):  # a connection that is gone needs no word of it
+        connection.client.close()
+    if connection.gateway is not None:  # a Connection is false if its configuration is empty
+        _leave(connection.gateway)
 
 
 def _seconds(target: Target, hop: Settings) -> int:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from contextlib import suppress
+from functools import cache
 from typing import IO
 
 from infra.remote.ssh_settings import Settings
@@ -18,6 +19,16 @@ NO_ANSWER = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 """Errors of a server that does not answer at all. One that refuses a connection is up."""
 
 SILENCE = frozenset(os.strerror(number).lower() for number in NO_ANSWER)
+
+REFUSES = os.strerror(errno.ECONNREFUSED).lower()
+
+OPEN_FILES = 65536
+"""The limit of open files to have if the system allows it. A connection takes one, and many systems begin with 1024."""
+
+FULL = frozenset({errno.EMFILE, errno.ENFILE})
+"""Errors of a process, or a machine, that may open no more files."""
+
+MORE_FILES = "raise the limit of open files of this machine, to one for each server and 100 more: see ulimit -Hn"
 
 _GRACE = 1.0
 """Seconds that a ProxyCommand has to end."""
@@ -29,6 +40,18 @@ class DialFailed(Exception):
     def __init__(self, summary: str, hint: str, *, silent: bool = False) -> None:
         super().__init__(summary)
         self.summary, self.hint, self.silent = summary, hint, silent
+
+
+@cache
+def more_open_files() -> None:
+    """Raise this process's limit of open files as far as the system allows it. (Windows has no such limit.)"""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def dial(settings: Settings, seconds: float) -> socket.socket:
@@ -60,11 +83,8 @@ def dial(settings: Settings, seconds: float) -> socket.socket:
     spoke = [error for error in failed if not _is_silent(error)]
     last = (spoke or failed)[-1]
     text = f"timed out after {seconds:.0f} s" if isinstance(last, TimeoutError) and not last.errno else _words(last)
-    raise DialFailed(
-        text,
-        "check that the server is up, that sshd runs on it, and that its address and port are correct",
-        silent=not spoke,
-    ) from None
+    hint = "check that the server is up, that sshd runs on it, and that its address and port are correct"
+    raise DialFailed(text, MORE_FILES if last.errno in FULL else hint, silent=not spoke) from None
 
 
 def _is_silent(error: OSError) -> bool:

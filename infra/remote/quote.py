@@ -41,6 +41,9 @@ _ONE_OFF = re.compile(r"^dynoctl-run-[a-z0-9-]+\.[0-9]+$")
 
 _NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
 
+_MARK = re.compile(r" (?:begin (\w+)|end (\w+) ([0-9]{1,3}))(?:\n|\Z)")
+"""What follows the nonce where the output of a fragment begins or ends."""
+
 
 def assign(variables: Mapping[str, str]) -> str:
     """Shell assignments, one per line. Raises ValueError if a name is not lower-case letters, digits and ``_``."""
@@ -81,14 +84,16 @@ def observation(fragments: Mapping[str, Fragment], nonce: str) -> str:
 def sections(output: str, nonce: str) -> dict[str, tuple[int, str]]:
     """The exit status and output of each fragment, by name. Output of the login shell is ignored."""
     found: dict[str, tuple[int, str]] = {}
-    name, began = "", 0
-    marks = rf"^{nonce} (?:begin (\w+)|end (\w+) ([0-9]{{1,3}}))(?:\n|\Z)"
-    for mark in re.finditer(marks, output, re.MULTILINE):
-        if mark[1]:
+    name, began, at = "", 0, 0
+    # Lines are looked at only where the nonce is: the record of many servers is long.
+    while (at := output.find(f"{nonce} ", at)) >= 0:
+        mark = _MARK.match(output, at + len(nonce)) if at == 0 or output[at - 1] == "\n" else None
+        if mark is not None and mark[1]:
             name, began = mark[1], mark.end()
-        elif mark[2] == name:
-            found[name] = (int(mark[3]), output[began : mark.start()].removesuffix("\n"))
+        elif mark is not None and mark[2] == name:
+            found[name] = (int(mark[3]), output[began:at].removesuffix("\n"))
             name = ""
+        at += len(nonce)
     return found
 
 

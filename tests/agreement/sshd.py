@@ -104,12 +104,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(yard: Yard, name: str, host_keys: tuple[str, ...], *lines: str) -> Iterator[int]:
+def server(yard: Yard, name: str, host_keys: tuple[str, ...], *lines: str, port: int = 0) -> Iterator[int]:
     """An sshd on a port of 127.0.0.1, that trusts the keys in the file ``authorized``."""
     sshd = program("sshd", "openssh-server")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    port = yard.ports[name] = free_port()
+    port = yard.ports[name] = port or free_port()
     config = yard.path / f"{name}.sshd"
     config.write_text(
         yard.fill(
@@ -126,7 +126,7 @@ def server(yard: Yard, name: str, host_keys: tuple[str, ...], *lines: str) -> It
                     "PermitRootLogin yes",
                     "PasswordAuthentication no",
                     "KbdInteractiveAuthentication no",
-                    "MaxStartups 100",
+                    *([] if any(line.startswith("MaxStartups") for line in lines) else ["MaxStartups 100"]),
                     "UseDNS no",
                     "",
                 ]

@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,12 +21,12 @@ import pytest
 
 from infra.errors import Unreachable
 from infra.model.target import Target
-from infra.remote import ssh_config_file
+from infra.remote import busy, ssh_config_file
 from infra.remote.connect import close, connect
 from infra.remote.ssh_config import ConfigError, Question, jump_hosts, resolve
 from infra.remote.ssh_settings import Unsupported, settings
 from tests.agreement.ssh_cases import BASE, CASES, HOSTS, KEYS, KNOWN, KNOWN_HOSTS, MAIN, SECOND, WAYS, Case, no, yes
-from tests.agreement.sshd import RELAY, Yard, agent, program, server
+from tests.agreement.sshd import DEADLINE, RELAY, Yard, agent, free_port, program, server
 
 AT_ONCE = 8
 LIMIT = 60
@@ -265,6 +267,61 @@ def test_a_server_without_a_common_algorithm_comes_with_its_cure(line: str, cure
     with server(yard, "narrow", ("host_ed",), line):
         case = no(f"narrow {line.split()[-1][:4]}", MAIN.replace("port_main", "port_narrow"))
         assert cure in dynoctl(yard, case, written(yard, case)).said
+
+
+def test_servers_behind_a_gateway_share_one_login(yard: Yard) -> None:
+    """With a login for each, this gateway would drop all but one of those that are under way at once."""
+    with server(yard, "gate", ("host_ed",), "MaxStartups 1:100:1", "MaxSessions 0", "LogLevel VERBOSE"):
+        gate = "Host gate\n  HostName 127.0.0.1\n  Port <port_gate>\n"
+        case = yes("gate", MAIN + "  ProxyJump gate\n" + gate, KNOWN + "[127.0.0.1]:<port_gate> <key_host_ed>\n")
+        config = written(yard, case)
+        with ThreadPoolExecutor(64) as pool:
+            targets = [Target(f"grid-{number}", "main") for number in range(64)]
+            connections = list(pool.map(lambda target: connect(target, config), targets))
+        assert len({id(connection.gateway) for connection in connections}) == 1
+        for connection in connections[1:]:
+            close(connection)
+        transport = connections[0].transport
+        assert transport.open_session(timeout=DEADLINE).active, "the others leave the gateway to those that need it"
+        gateway = connections[0].gateway
+        close(connections[0])
+        assert not gateway.transport.is_active()
+        assert (yard.path / "gate.log").read_text().count("Accepted publickey") == 1
+
+
+def test_a_gateway_that_is_down_fails_for_all_at_once(yard: Yard) -> None:
+    case = no("no gate", MAIN + "  ProxyJump 127.0.0.1:1\n", "")
+    config = written(yard, case)
+    began = time.monotonic()
+
+    def refused(number: int) -> str:
+        with pytest.raises(Unreachable) as caught:
+            connect(Target(f"grid-{number}", "main", connect_timeout=3), config)
+        return caught.value.summary
+
+    with ThreadPoolExecutor(16) as pool:
+        said = list(pool.map(refused, range(16)))
+    assert [text.count("the gateway 127.0.0.1:1: connection refused") for text in said] == [1] * 16
+    assert said[7].startswith("cannot connect to grid-7 (127.0.0.1:")
+    assert time.monotonic() - began < 16 * 3
+
+
+def test_a_gateway_that_starts_again_is_waited_for(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = yard.ports["late"] = free_port()
+    text = f"Host late\n  HostName 127.0.0.1\n  Port {port}\n" + MAIN + "  ProxyJump late\n"
+    config = written(yard, yes("late", text, KNOWN + f"[127.0.0.1]:{port} <key_host_ed>\n"))
+    refused = threading.Event()
+
+    def jitter(least: float, most: float) -> float:
+        refused.set()
+        return most
+
+    monkeypatch.setattr(busy.random, "uniform", jitter)
+    with ThreadPoolExecutor(1) as pool:
+        connecting = pool.submit(connect, Target("grid-1", "main", connect_timeout=60), config)
+        assert refused.wait(DEADLINE)
+        with server(yard, "late", ("host_ed",), port=port):
+            close(connecting.result())
 
 
 @pytest.mark.parametrize("lines", ["StrictHostKeyChecking no", "StrictHostKeyChecking accept-new"])

@@ -7,6 +7,8 @@ import builtins
 import inspect
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -111,6 +113,37 @@ CALLS: dict[str, tuple[Any, str]] = {
     "log in": (Transport, "ask"),
     "keep the connection": (connecting, "notice_silence"),
 }
+
+
+OPEN_FILES = """
+import os, resource, sys
+soft, hard = map(int, sys.argv[1:])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+from infra.errors import Unreachable
+from infra.model.target import Target
+from infra.remote.connect import connect
+import fabric
+while True:
+    try:
+        last = os.dup(0)
+    except OSError:
+        os.close(last)
+        break
+try:
+    connect(Target("grid-1", "127.0.0.1", "root", 1))
+except Unreachable as error:
+    print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], error.summary, error.hint)
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "said"),
+    [(64, 200, "200 cannot connect to grid-1 (127.0.0.1:1): connection refused"), (64, 64, "ulimit -Hn")],
+)
+def test_the_limit_of_open_files_is_raised_or_named(soft: int, hard: int, said: str) -> None:
+    argv = [sys.executable, "-c", OPEN_FILES, str(soft), str(hard)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert said in done.stdout, done
 
 
 def test_the_server_of_this_test_can_be_connected_to(server: Target, tmp_path: Path) -> None:

@@ -130,6 +130,21 @@ def test_undeclared_attributes_are_ignored() -> None:
     assert planned({**WHOLE, "unit.shop-web.1": {"state": "running", "other": "x"}}).changes == ()
 
 
+def test_no_change_is_compared_with_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet of a thousand servers has tens of thousands of changes."""
+    compared = 0
+
+    def counted(self: Change, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return self is other
+
+    monkeypatch.setattr(Change, "__eq__", counted)
+    slugs = [Resource("grid-1", "slug", f"shop@{number}", {"digest": str(number)}) for number in range(50)]
+    plan = build("shop", slugs, {"grid-1": Observed(facts(), {})}, Formation((), {}, {}), Everything.providers, {})
+    assert len(plan.changes) == 50 and compared <= 50
+
+
 def test_create_in_order_with_one_start() -> None:
     plan = planned({})
     assert [(change.action, change.address, change.effect) for change in plan.changes] == [
