@@ -29,7 +29,7 @@ SLOWEST = 5
 """Servers that are named if not all of them fit."""
 
 _DYNO = re.compile(r"[a-z][a-z0-9]*\.[0-9]+")
-_REVERT = ("revert", "clean up")
+_COMPLETED = ("build", "revert", "clean up")
 """The stages that are completed although the apply was interrupted."""
 
 
@@ -223,7 +223,7 @@ class Stages:
         with self._mutex:
             stage, now = self._stage, self._clock()
             busy = [(name, row) for name, row in sorted(self._servers.items()) if row.step]
-        if stage is not None and stage.name in _REVERT:
+        if stage is not None and stage.name in _COMPLETED:
             return f"Interrupted: the {stage.name} is completed first; nothing else is started."
         if not busy:
             return "Interrupted: no step is running, and none is started."
