@@ -11,6 +11,7 @@ import struct
 import subprocess
 import termios
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.lab.support import DYNOCTL, WAIT, Project
@@ -27,7 +28,7 @@ class Terminal:
         self._process = subprocess.Popen(
             [program, *argv],
             cwd=project.directory,
-            env={**os.environ, **project.environment, "TERM": "xterm-256color"},
+            env={**_without_size(os.environ), **project.environment, "TERM": "xterm-256color"},
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -96,3 +97,8 @@ class Terminal:
             return False
         self.text += data.decode(errors="replace")
         return bool(data)
+
+
+def _without_size(environment: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables without a size of the terminal, which would count more than its own. pytest-xdist sets it."""
+    return {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
