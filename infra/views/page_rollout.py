@@ -71,12 +71,13 @@ def _gates(plan: Plan) -> list[str]:
 def _steps(plan: Plan) -> tuple[list[Values], list[_Lane]]:
     """The steps of the apply in their order, and the lanes of the dynos with the number of their step."""
     effects, before, canaries = plan.effects(), plan.formation.before, int(plan.canary)
+    waves = [f", {value}" for value, many in plan.waves for _ in range(many)] or [""] * len(plan.batches)
     batches = [
-        _step(f"batch {number}", f"Batch {number}", batch, left)
+        _step(f"batch {number}", f"Batch {number}{waves[number - 1]}", batch, left)
         for number, (batch, left) in enumerate(zip(plan.batches, plan.capacity(), strict=True), 1)
     ]
     if canaries:
-        batches[0] |= {"name": "canary", "title": "Batch 1, canary"}
+        batches[0] |= {"name": "canary", "title": f"{batches[0]['title']}, canary"}
     starts = [dyno for (_, dyno), effect in effects.items() if effect is Effect.START]
     stops = [dyno for (_, dyno), effect in effects.items() if effect is Effect.STOP]
     start = [_step("start", "New dynos start", starts, {})] if starts else []

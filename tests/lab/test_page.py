@@ -69,6 +69,8 @@ def page(fleet: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     app.dynoctl("show", "plan", "--html", "again.html")
     once, again = ((directory / name).read_text() for name in ("plan.html", "again.html"))
     assert re.sub("<dt>Made</dt>.*?</dd>", "", once) == re.sub("<dt>Made</dt>.*?</dd>", "", again)
+    app.dynoctl("plan", "--html", "diff.html", "--diff")
+    assert "No diff: the files of the app stay as they are in v1." in (directory / "diff.html").read_text()
     yield directory / "plan.html"
     app.destroy()
 

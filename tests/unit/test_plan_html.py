@@ -185,10 +185,12 @@ def test_the_timeline_of_a_rollout() -> None:
     formation = replace(formation, before={**formation.before, "web.7": "grid-1", "web.8": "grid-2"})
     changes = (*plan.changes, started(9, 5000, "grid-1"), stop, up)
     plan = replace(plan, changes=changes, formation=formation, canary=True, running=replace(plan.release, number=6))
+    plan = replace(plan, waves=(("rack a", 1), ("rack b", 1)))
     page = rendered(plan)
     table = page.partition('<table class="lanes">')[2].partition("</table>")[0]
     names = re.findall(r'<th scope="col"[^>]*>(?:<span>)?(.*?)<', table)
     assert names == ["Dyno", "candidate", "canary", "start", "batch 2", "stop"]
+    assert 'title="Batch 1, rack a, canary"' in table and 'title="Batch 2, rack b"' in table
     lanes = {
         row[0]: re.findall(r'<td class="([^"]+)"(?: colspan="(\d)")?', row[1])
         for row in re.findall(r'<tr><th scope="row">(web\S+) (.*?)</tr>', table, re.DOTALL)
