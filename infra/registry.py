@@ -24,7 +24,7 @@ from infra.model.stack import Progress, Slug, Stack, TimesBefore, Trial
 from infra.model.volume import volume_name
 from infra.slug import build, image, source_diff
 from infra.slug.tree import scan
-from providers import candidate, one_off, package, processes, release_command, run
+from providers import candidate, one_off, package, package_upgrade, processes, release_command, run
 from providers.credentials import CredentialFiles
 from providers.desired import AppRelease, candidate_unit, release_unit, resources
 from providers.directory import Directory
@@ -35,6 +35,7 @@ from providers.launch_file import LaunchFile
 from providers.leftover import Leftover
 from providers.mount import Mount
 from providers.package import Package
+from providers.package_upgrade import PackageUpgrade
 from providers.router import Router
 from providers.router import desired as routed
 from providers.routers import KINDS, assembly
@@ -65,6 +66,7 @@ class Everything:
     """All resource types and layers."""
 
     providers: Sequence[Provider] = (
+        PackageUpgrade(),
         Package(),
         Leftover(),
         Directory(),
@@ -174,6 +176,9 @@ class Everything:
         reached: Collection[str],
     ) -> list[Resource]:
         made = resources(_wanted(manifest, stack, slug, scope), formation.dynos)
+        if scope.builder in reached:
+            here = {resource.name for resource in made if resource.server == scope.builder}
+            made += [package.desired(scope.builder, name) for name in scope.build_packages if name not in here]
         router, web = manifest.router, [dyno for dyno in (*formation.dynos, *formation.unreachable) if dyno.port]
         if router is None:
             return made
@@ -222,6 +227,15 @@ class Everything:
 
     def package_key(self, package: str) -> str:
         return f"{Package.kind}.{package}"
+
+    def build_packages(self, manifest: Manifest) -> tuple[str, ...]:
+        return () if manifest.packages.manual else manifest.packages.builder
+
+    def simulate(self, packages: Sequence[str]) -> Command:
+        return package_upgrade.simulate(packages)
+
+    def upgrades(self, server: str, output: str) -> list[Resource]:
+        return package_upgrade.upgrades(server, output)
 
     def volume_key(self, app: str, volume: str) -> str:
         return f"{Volume.kind}.{volume_name(app, volume)}"

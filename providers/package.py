@@ -1,4 +1,4 @@
-"""A Debian package that the layers need: installed if it is missing, never upgraded or removed."""
+"""A Debian package that the layers or a build need: installed if it is missing, never upgraded or removed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Package(Base):
     first = True
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"names": " ".join((*scope.packages, scope.router))})
+        return Fragment(_SCRIPT, {"names": " ".join(_names(scope))})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found: dict[str, Found] = {}
         for line in output.splitlines():
             name, _, status = line.partition(" ")
-            if name in (*scope.packages, scope.router) and status.endswith(" ok installed"):
+            if name in _names(scope) and status.endswith(" ok installed"):
                 # Never removed, even if we installed it: something else may need it by now.
                 found[name] = Found({"installed": True}, kept=True)
         return found
@@ -38,11 +38,17 @@ class Package(Base):
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         """The first package of a server installs all of them in one run of apt; the steps of the others do nothing."""
         name = change.resource.name
-        if name == scope.router and name not in scope.packages:
-            argv: tuple[str, ...] = ("sh", "-c", f"mark={MARK}$1\n{FINISH}{_ASIDE}{_INSTALL}", "install", name, name)
+        if name in scope.build_packages and change.resource.server == scope.builder:
+            argv: tuple[str, ...] = ("sh", "-c", _INSTALL, "install", name, *scope.build_packages)
+        elif name == scope.router and name not in scope.packages:
+            argv = ("sh", "-c", f"mark={MARK}$1\n{FINISH}{_ASIDE}{_INSTALL}", "install", name, name)
         else:
             argv = ("sh", "-c", _INSTALL, "install", name, *scope.packages)
         return [Command(argv, timeout=TIMEOUT, label=f"install {name}")]
+
+
+def _names(scope: Scope) -> tuple[str, ...]:
+    return (*scope.packages, *scope.build_packages, scope.router)
 
 
 MARK = f"{paths.STATE}/.installing-"
@@ -56,21 +62,18 @@ dpkg-query -W -f '${Package} ${Status}\\n' $names 2>/dev/null
 :
 """
 
-# apt first simulates: if it would upgrade or remove a package, nothing is installed. If a package is not found, the
-# package lists are updated once.
-_INSTALL = """\
 # Nothing may ask, and nothing else may be restarted: neither dynos nor sshd.
+QUIET = """\
 export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true APT_LISTCHANGES_FRONTEND=none
 export NEEDRESTART_SUSPEND=1 NEEDRESTART_MODE=l
-installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' ok installed$'; }
-first=$1; shift
-installed "$first" && exit 0
-missing=
-for name; do installed "$name" || missing="$missing $name"; done
+"""
+
+APT = """\
 apt() {
   apt-get -q -y --no-install-recommends --no-remove -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=240 \\
     -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
 }
+broken=
 # A power cut leaves dpkg in the middle of a package, and then it refuses everything until that is finished.
 mend() {
   case $1 in *'dpkg --configure -a'*|*'fix-broken install'*|*'not fully installed'*) ;; *) return 1;; esac
@@ -83,14 +86,27 @@ mend() {
   apt -s -f install 2>&1 | grep -qE '^(Remv |Inst [^ ]+ \\[)' || apt -f install >/dev/null 2>&1
 }
 try() { said=$(apt "$@" 2>&1) || { mend "$said" && said=$(apt "$@" 2>&1); }; }
+broken() {
+  [ -z "$broken" ] ||
+    echo 'dpkg was interrupted, and apply could not finish it; on the server: dpkg --configure -a; apt-get -f install'
+}
+"""
+
+# apt first simulates: if it would upgrade or remove a package, nothing is installed. If a package is not found, the
+# package lists are updated once.
+_ONCE = """\
+installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q ' ok installed$'; }
+first=$1; shift
+installed "$first" && exit 0
+missing=
+for name; do installed "$name" || missing="$missing $name"; done
 # A package that is not found may be one whose list did not come, such as through a proxy that is down.
-updated= broken=
+updated=
 update() { updated=$(apt update 2>&1); }
 failed() {
   printf '%s\\n' "$said" | tail -n 20
   printf '%s\\n' "$updated" | grep -E '^(Err|E|W):' | tail -n 6
-  [ -z "$broken" ] ||
-    echo 'dpkg was interrupted, and apply could not finish it; on the server: dpkg --configure -a; apt-get -f install'
+  broken
   exit 1
 }
 try -s install $missing || { update; try -s install $missing; } || failed
@@ -98,11 +114,17 @@ would=$said
 if printf '%s\\n' "$would" | grep -qE '^(Remv |Inst [^ ]+ \\[)'; then
   echo 'apt would have to upgrade or remove other packages, so nothing was installed:'
   printf '%s\\n' "$would" | grep -E '^(Remv |Inst [^ ]+ \\[)' | head -20
-  echo 'Install these by hand, or set packages: manual in dyno.yaml.'
+  case $would in
+    *"
+Remv "*) echo 'Install these by hand, or set packages: manual in dyno.yaml.';;
+    *) echo 'Plan again: the plan names what must be upgraded first.';;
+  esac
   exit 1
 fi
 try install $missing || { update; try install $missing; } || failed
 """
+
+_INSTALL = f"{QUIET}{APT}{_ONCE}"
 
 # The service of a router's package would bind port 80, now and at every boot. It is disabled only if this step
 # installs the package; a service that was there before is left alone. The mark and the mask survive a power cut.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from infra.engine import package_upgrades
 from infra.engine.code_digest import this_build
 from infra.engine.prepared import Inputs, Prepared
 from infra.engine.running import WITH_CHANGES
@@ -132,6 +133,8 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     formation = form(manifest, facts, unreachable, *without, volumes=carrying, holders=having, rebalance=level)
     notes[: len(gone)] = [note for name, note in gone.items() if name not in formation.homes.values()]
     desired = inputs.registry.desired(manifest, stack, inputs.slug, formation, inputs.scope, staying)
+    errors += located(manifest, package_upgrades.refused(manifest, inputs.blocking))
+    desired += [one for upgrades in inputs.blocking.values() for one in upgrades if manifest.packages.upgrade]
     errors += located(manifest, list(volumes.check(manifest, stack.volumes, formation, carried, key_of)))
     hint = inputs.request.hint.get(manifest.app.name, {})
     notes[:0] = [*replacements.new_machines(manifest, facts, hint), *inputs.unseen, *inputs.remarks]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from infra.engine import lost_servers, other_manifests, plan_options
+from infra.engine import lost_servers, other_manifests, package_upgrades, plan_options
 from infra.engine.apply import StalePlan
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
@@ -67,6 +67,8 @@ def prepare(
         credentials=credentials,
         packages=() if destroy else stack.packages,
         router="" if destroy else registry.router(manifest),
+        builder=manifest.builder or "",
+        build_packages=() if destroy or stored else registry.build_packages(manifest),
         tls={} if destroy else resolve_tls(manifest, resolver),
     )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
@@ -101,6 +103,9 @@ def prepare(
             body="" if slug is None else pack(stack, slug.digest, environment, credentials),
         )
         made = plan(inputs)
+        if blocking := package_upgrades.look(inputs, made):
+            inputs = replace(inputs, blocking=blocking)
+            made = plan(inputs)
         servers = overview(manifest, made.formation, {name: observed.facts for name, observed in fleet.found.items()})
         made = replace(made, options=plan_options.words(request, manifest.destination), fleet=servers)
         was = made.running

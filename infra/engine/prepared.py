@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.engine.other_manifests import is_recorded
@@ -13,6 +13,7 @@ from infra.manifest.model import Manifest
 from infra.model import release
 from infra.model.origin import Origin
 from infra.model.provider import Scope
+from infra.model.resource import Resource
 from infra.model.stack import Registry, Slug, Stack
 from infra.plan.plan import Plan
 from infra.plan.selection import EVERYTHING, Selection
@@ -84,6 +85,8 @@ class Inputs:
     unseen: tuple[str, ...] = ()
     """The notes of servers that only this computer knows of and that are unreachable."""
     body: str = ""
+    blocking: Mapping[str, Sequence[Resource]] = field(default_factory=dict)
+    """By server, the upgrades without which its packages cannot be installed."""
 
     @property
     def destroy(self) -> bool:

@@ -114,8 +114,11 @@ def _ruby(data: dict[str, Any], source: Path) -> Ruby:
     return Ruby(data.get("version", Ruby.version), data.get("path"), bundler)
 
 
-def _packages(data: str | list[str]) -> Packages:
-    return Packages(names=tuple(data)) if isinstance(data, list) else Packages(manual=data == "manual")
+def _packages(data: Any) -> Packages:
+    keys = data if isinstance(data, dict) else {"install": data}
+    install, upgrade = keys.get("install", "auto"), keys.get("upgrade") == "needed"
+    names = tuple(install) if isinstance(install, list) else ()
+    return Packages(install == "manual", names, tuple(keys.get("builder", ())), upgrade)
 
 
 def _rollout(data: dict[str, Any]) -> Rollout:

@@ -15,6 +15,7 @@ from infra.errors import Diagnostic
 from infra.manifest import (
     backing_semantics,
     label_semantics,
+    package_semantics,
     process_semantics,
     rollout_semantics,
     router_semantics,
@@ -53,6 +54,7 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from schedule_semantics.check(document, data)
     yield from volume_semantics.check(document, data)
     yield from label_semantics.check(document, data)
+    yield from package_semantics.check(document, data)
     yield from rollout_semantics.check(document, data)
     yield from _ssh(document, data, base)
     for type_ in _map(_map(data.get("checks")).get("min_healthy")):

@@ -35,6 +35,10 @@ class Scope:
     """The Debian packages of the layers."""
     router: str = ""
     """The Debian package of the router."""
+    builder: str = ""
+    """The server on which the slug is built, "" if it is the local machine."""
+    build_packages: tuple[str, ...] = ()
+    """The Debian packages that it needs for that."""
     tls: Mapping[str, Sensitive] = field(default_factory=dict)
     """The router's certificate and key."""
     handed: Mapping[str, str] = field(default_factory=dict)

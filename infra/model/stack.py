@@ -183,6 +183,19 @@ class Registry(Protocol):
         """The key of the resource of a Debian package, as in ``Resource.key``."""
         ...
 
+    def build_packages(self, manifest: Manifest) -> tuple[str, ...]:
+        """The Debian packages that only the server on which the slug is built needs."""
+        ...
+
+    def simulate(self, packages: Sequence[str]) -> Command:
+        """A command that changes nothing. ``upgrades`` reads what it prints."""
+        ...
+
+    def upgrades(self, server: str, output: str) -> list[Resource]:
+        """The upgrades without which Debian packages cannot be installed on a server. Their attributes ``before`` and
+        ``after`` are versions."""
+        ...
+
     def volume_key(self, app: str, volume: str) -> str:
         """The key of the resource of a volume. For the volume "", the common prefix of the keys of all volumes of the
         app, and of no other keys."""

@@ -62,7 +62,13 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
     reads the dynos."""
     stack = registry.stack(manifest)
     local, question = _local(manifest, registry, stack)
-    scope = Scope(manifest.app.name, secrets.token_hex(16), packages=stack.packages, router=registry.router(manifest))
+    scope = Scope(
+        manifest.app.name,
+        secrets.token_hex(16),
+        packages=stack.packages,
+        router=registry.router(manifest),
+        build_packages=registry.build_packages(manifest),
+    )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
 
     def ask(target: Target) -> Results | list[Finding]:

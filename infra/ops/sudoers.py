@@ -44,7 +44,13 @@ def read_only_rule(user: str, app: str, program: str) -> str:
 def read_only_program(manifest: Manifest, registry: Registry) -> str:
     """The program that such a login runs, for the manifest of the app."""
     stack = registry.stack(manifest)
-    scope = Scope(app=manifest.app.name, salt="", packages=stack.packages, router=registry.router(manifest))
+    scope = Scope(
+        app=manifest.app.name,
+        salt="",
+        packages=stack.packages,
+        router=registry.router(manifest),
+        build_packages=registry.build_packages(manifest),
+    )
     fragments = Observer(registry.providers, scope, stack.program, stack.executables).fragments
     variables = resolve_environment(manifest, NoResolver())
     plain = {name for name, value in variables.items() if isinstance(value, str)}

@@ -31,7 +31,10 @@ def check(
     idle = {server.name for server in manifest.servers if server.drain or not server.dynos}
     around = {name: (server.routes, server.ports) for name, server in staying.items()}
     to_install = {name: missing(stack, found[name], package_key) for name in staying}
+    builder = staying.get(manifest.builder or "")
+    tools = () if manifest.packages.manual else manifest.packages.builder
     return [
+        *([no_apt(str(manifest.builder), tools)] if builder is not None and builder.apt == "no" and tools else []),
         *other_destinations(manifest, facts),
         *servers(staying, stack, to_install, idle),
         *located(manifest, list(routing.conflicts(manifest.app.name, manifest.router, around))),
@@ -142,14 +145,7 @@ def layers(name: str, facts: Facts, stack: Stack, to_install: Sequence[str]) -> 
             )
         )
     elif to_install and facts.apt == "no":
-        problems.append(
-            Diagnostic(
-                f"{name}: cannot install {', '.join(to_install)}: no apt on the server",
-                path="packages",
-                expected="Debian, or packages: manual",
-                hint="install the packages by hand and set packages: manual",
-            )
-        )
+        problems.append(no_apt(name, to_install))
     elif not facts.ruby and "ruby" in to_install:
         if facts.apt and not stack.ruby_fits(facts.apt):
             problems.append(
@@ -204,9 +200,20 @@ def layers(name: str, facts: Facts, stack: Stack, to_install: Sequence[str]) -> 
     return problems
 
 
+def no_apt(name: str, packages: Sequence[str]) -> Diagnostic:
+    """The error of a server of another distribution on which packages are to be installed."""
+    return Diagnostic(
+        f"{name}: cannot install {', '.join(packages)}: no apt on the server",
+        path="packages",
+        expected="Debian, or packages: manual",
+        hint="install the packages by hand and set packages: manual",
+    )
+
+
 def _packaged(stack: Stack) -> bool:
-    """Whether the Ruby is that of the distribution, so that apt installs it and its programs."""
-    return stack.program.startswith("/usr/bin/")
+    """Whether the Ruby is that of the distribution, so that apt installs it and its programs: not one of another name
+    next to it, such as /usr/bin/ruby3.3."""
+    return stack.program == "/usr/bin/ruby"
 
 
 def _bundle(name: str, ruby: str, stack: Stack) -> Iterator[Diagnostic]:

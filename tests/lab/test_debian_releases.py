@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 from infra.errors import DynoctlError
 from infra.lab import fleet as labs
 from tests.lab.conftest import Fleet, lab_name
-from tests.lab.support import STARTERS, Project, snapshot
+from tests.lab.load import Load
+from tests.lab.support import STARTERS, Project, eventually, get, snapshot
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,54 @@ def test_a_bare_server_of_debian_13(mixed: Any, tmp_path: Path) -> None:
     assert "web.1" in shop.get(shop.ps()["web.1"])
     shop.settled()
     shop.destroy()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("server", ["thin", "puma", "unicorn"])
+@pytest.mark.parametrize("starter", ["sinatra", "rails"])
+def test_every_router_in_front_of_every_starter(mixed: Any, tmp_path: Path, starter: str, server: str) -> None:
+    """The full matrix: one fleet of both releases, with a dyno and a router on each of its servers."""
+    before = {name: snapshot(mixed, name) for name in mixed.names}
+    shop = shop_on(mixed, tmp_path, server)
+    if starter == "rails":
+        shop = Project(
+            tmp_path / "rails",
+            mixed,
+            "shop",
+            STARTERS / "rails",
+            **{key: shop.manifest[key] for key in ("app_server", "database", "cache")},
+            framework={"name": "rails"},
+            env={"SECRET_KEY_BASE": {"from_env": "KEY"}},
+            release_command="bin/rails db:migrate",
+            builder="grid-1",
+        )
+        shop.environment["KEY"] = secrets.token_hex(64)
+        shop.manifest["app"]["build"] = ["SECRET_KEY_BASE=none bin/rails assets:precompile"]
+    try:
+        for kind in ("nginx", "haproxy", "caddy"):
+            shop.manifest["router"] = {"kind": kind, "servers": mixed.names, "listen": 8080}
+            shop.apply()
+            shop.settled()
+            assert {row["server"] for row in shop.ps().values()} == set(mixed.names)
+            for name in mixed.names:
+                leads(mixed, name)
+            routers = [{"dyno": name, "listen": mixed.address(name), "port": 8080} for name in mixed.names]
+            with Load(routers, "/visits") as load:
+                (shop.source / "CHANGED").write_text(f"behind {kind}\n")
+                shop.apply()
+            assert not load.failures, f"{kind}: {load}: {load.failures[:3]}"
+            print(f"{starter} on {server} behind {kind}: {load}")
+    finally:
+        shop.destroy()
+    assert {name: snapshot(mixed, name) for name in mixed.names} == before
+
+
+def leads(fleet: Any, name: str) -> None:
+    """The router of a server leads to the dynos of both."""
+    seen: set[str] = set()
+
+    def both() -> bool:
+        seen.update(re.findall(r"web\.[12]", get(fleet.address(name), 8080)))
+        return seen == {"web.1", "web.2"}
+
+    eventually(both)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -123,4 +124,10 @@ def test_a_dead_server_is_given_up_and_comes_back(app: Project, fleet: Any) -> N
     app.apply()
     assert set(units(fleet).values()) == {1} and units(fleet).total() == 3
     assert app.ps()[lost]["server"] in ("grid-1", "grid-2")
+    app.settled()
+
+    assert re.search(r"web\.\d moves to grid-3", app.dynoctl("plan", "--rebalance", "--out", "plan").stdout)
+    app.dynoctl("apply", "plan")
+    assert {row["server"] for row in app.ps().values()} == {"grid-1", "grid-2", "grid-3"}
+    assert "No changes." in app.dynoctl("rebalance", "--auto-approve").stdout
     app.settled()

@@ -169,9 +169,23 @@ def install(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
             return 1, "no space left on device"
         if name in server.fleet.uninstallable:
             return 1, f"{name}: no such package"
+        if server.outdated and name not in server.packages:
+            return 1, "apt would have to upgrade other packages"
         server.packages.add(name)
         server.version += 1
         yield
+    return 0, ""
+
+
+def simulate(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    yield
+    return 0, "\n".join(f"{name} {was} {new}" for name, (was, new) in server.outdated.items())
+
+
+def upgrade(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
+    server.outdated.pop(argv[0], None)
+    server.version += 1
+    yield
     return 0, ""
 
 
@@ -289,6 +303,8 @@ PROGRAMS = {
     "pause": pause,
     "unschedule": unschedule,
     "install": install,
+    "simulate": simulate,
+    "upgrade": upgrade,
     "route": route,
     "unroute": unroute,
     "candidate": candidate,

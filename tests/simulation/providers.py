@@ -68,6 +68,25 @@ class Package(Base):
         return [sim("install", change.resource.name, label=f"install {change.resource.name}")]
 
 
+class Upgrade(Base):
+    """What a package needs before it can be installed."""
+
+    kind = "package_upgrade"
+    first = True
+
+    def observe(self, scope: Scope) -> Fragment:
+        return Fragment("sim package", {"app": ""})
+
+    def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
+        return {}
+
+    def triggers(self, change: Change) -> bool:
+        return False
+
+    def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
+        return [sim("upgrade", change.resource.name, label=f"upgrade {change.resource.name}")]
+
+
 class Slug(Base):
     """A release's files: sent once, and kept for rollbacks."""
 

@@ -31,6 +31,7 @@ class SimRegistry:
     """Implements ``infra.model.stack.Registry``."""
 
     providers: Sequence[Provider] = (
+        types.Upgrade(),
         types.Package(),
         types.Leftover(),
         types.Slug(),
@@ -135,6 +136,16 @@ class SimRegistry:
 
     def package_key(self, package: str) -> str:
         return f"package.{package}"
+
+    def build_packages(self, manifest: Manifest) -> tuple[str, ...]:
+        return manifest.packages.builder
+
+    def simulate(self, packages: Sequence[str]) -> Command:
+        return types.sim("simulate", *packages)
+
+    def upgrades(self, server: str, output: str) -> list[Resource]:
+        words = [line.split() for line in output.splitlines()]
+        return [Resource(server, "package_upgrade", name, {"before": was, "after": new}) for name, was, new in words]
 
     def volume_key(self, app: str, volume: str) -> str:
         return f"volume.{app}@{volume}"

@@ -86,6 +86,8 @@ class SimServer:
     """Units of dynos that stopped because nobody uses them."""
     one_offs: dict[str, OneOff] = field(default_factory=dict)
     packages: set[str] = field(default_factory=set)
+    outdated: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By package without whose upgrade no other is installed: its version, and the one that it must have."""
     locks: dict[str, object] = field(default_factory=dict)
     """By app: the shell that holds its lock, or the words of a holder outside the simulation."""
     lock_files: set[str] = field(default_factory=set)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.errors import ERROR, OK
-from infra.manifest.model import Checks
+from infra.manifest.model import Checks, Packages
 from tests.simulation.app import deployed, slugs
 from tests.simulation.faults import Kind
 from tests.simulation.harness import APP, Simulation, manifest
@@ -45,6 +45,24 @@ def test_a_package_that_cannot_be_installed_takes_its_server_out() -> None:
     outcome = fleet.apply(manifest())
     assert outcome.code == ERROR
     assert set(slugs(fleet["s1"])) and not slugs(fleet["s2"])
+
+
+def test_an_upgrade_that_a_package_needs_is_refused_or_planned_by_name() -> None:
+    fleet = Simulation("s1", "s2")
+    fleet["s2"].outdated["libruby"] = ("3.1.2-7", "3.1.2-8")
+    outcome = fleet.apply(manifest())
+    assert outcome.code == ERROR and outcome.plan is not None and outcome.report is None
+    (error,) = outcome.plan.errors
+    assert error.summary == "s2: packages cannot be installed before libruby (3.1.2-7 to 3.1.2-8) is upgraded"
+    assert error.hint == "to upgrade them with this plan: packages: {upgrade: needed}; or upgrade them on s2"
+    allowed = manifest(packages=Packages(upgrade=True))
+    outcome = fleet.apply(allowed)
+    assert outcome.code == OK and outcome.plan is not None, outcome.said
+    first = [change.address for change in outcome.plan.changes if change.resource.server == "s2"][:2]
+    assert first == ["s2/package_upgrade.libruby", "s2/package.ruby"]
+    assert not fleet["s2"].outdated and fleet.pending(allowed) == []
+    fleet["s1"].outdated["openssl"] = ("1", "2")
+    assert fleet.pending(allowed) == [], "nothing is missing, so nothing is upgraded"
 
 
 def test_a_package_that_brings_no_ruby_takes_its_server_out() -> None:

@@ -97,6 +97,14 @@ def test_no_link_out_of_the_source_is_read(tmp_path: Path, monkeypatch: pytest.M
             ["install Ruby as /opt/r/bin", "/opt/r/bin/gem install puma"],
         ),
         ("/opt/r/bin/ruby", True, "3.3.8", "/opt/r/bin/bundle", ["/opt/r/bin/gem install bundler"]),
+        # A Ruby of another name next to that of the distribution is none that apt installs as ruby.
+        (
+            "/usr/bin/ruby3.3",
+            False,
+            "",
+            "/usr/bin/puma",
+            ["install Ruby as /usr/bin/ruby3.3", "/usr/bin/gem install puma"],
+        ),
         ("/opt/r/bin/ruby", True, "3.0.1", "", ["install a matching Ruby as /opt/r/bin/ruby"]),
         ("", True, "3.0.1", "", ["set ruby.path to a matching Ruby"]),
     ],
