@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from infra.errors import Diagnostic
+from infra.manifest.apps import App as App
+from infra.manifest.apps import AppServer as AppServer
+from infra.manifest.apps import Framework as Framework
+from infra.manifest.apps import Json as Json
+from infra.manifest.apps import Map as Map
+from infra.manifest.apps import Packages as Packages
+from infra.manifest.apps import Ruby as Ruby
+from infra.manifest.apps import Use as Use
+from infra.manifest.apps import Writable as Writable
 from infra.manifest.rollouts import Health as Health
 from infra.manifest.rollouts import Rollout as Rollout
-
-Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 
 @dataclass(frozen=True)
@@ -27,82 +34,6 @@ class Reference:
 
 
 Value = str | Reference
-
-
-@dataclass(frozen=True)
-class Writable:
-    """A directory of the app that a dyno may write to, in memory. ``size`` is in bytes; 0 is the memory of the dyno.
-    If ``seed`` is true, each start fills it with the files of the slug."""
-
-    path: str
-    size: int = 0
-    seed: bool = False
-
-
-@dataclass(frozen=True)
-class App:
-    """``name`` matches ``[a-z][a-z0-9]*(-[a-z0-9]+)*``; ``source`` is an absolute directory. ``build`` holds shell
-    commands that run in a copy of it."""
-
-    name: str
-    source: Path
-    build: tuple[str, ...] = ()
-    writable: tuple[Writable, ...] = ()
-
-
-@dataclass(frozen=True)
-class Ruby:
-    """``version`` is a requirement in RubyGems' syntax (``>= 3.1, < 4``); ``path`` is a ruby program
-    other than the distribution's; ``bundler`` is true if everything runs with ``bundle exec``."""
-
-    version: str = ">= 2.7"
-    path: str | None = None
-    bundler: bool = False
-
-
-@dataclass(frozen=True)
-class Packages:
-    """``manual``: only check for the packages of the layers. ``names``: additional packages of the app. ``builder``:
-    those only of the server on which it is built. ``upgrade``: whether what stands in the way is upgraded."""
-
-    manual: bool = False
-    names: tuple[str, ...] = ()
-    builder: tuple[str, ...] = ()
-    upgrade: bool = False
-
-
-@dataclass(frozen=True)
-class AppServer:
-    name: str = "thin"
-    options: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Framework:
-    """``require`` is what Ruby requires first (``./app``); ``app`` names a constant that responds to ``call``."""
-
-    name: str
-    require: str | None = None
-    app: str | None = None
-
-
-@dataclass(frozen=True)
-class Use:
-    """A middleware: ``use NAME, *args, **options`` after ``require``."""
-
-    name: str
-    require: str | None = None
-    args: tuple[Json, ...] = ()
-    options: Mapping[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Map:
-    """An app at a URL prefix in the same process, wrapped by the ``use`` entries before it."""
-
-    path: str
-    app: str
-    require: str | None = None
 
 
 Network = Literal["none", "local", "all"]
@@ -287,11 +218,11 @@ class Manifest:
     """The sha256 of these files, in hex."""
     framework: Framework | None = None
     rackup: str | None = None
-    ruby: Ruby = Ruby()
-    packages: Packages = Packages()
+    ruby: Ruby = field(default_factory=Ruby)
+    packages: Packages = field(default_factory=Packages)
     builder: str | None = None
     """The server on which ``app.build`` runs; None is the local machine."""
-    app_server: AppServer = AppServer()
+    app_server: AppServer = field(default_factory=AppServer)
     middleware: tuple[Use | Map, ...] = ()
     env: Mapping[str, Value] = field(default_factory=dict)
     credentials: Mapping[str, Reference] = field(default_factory=dict)

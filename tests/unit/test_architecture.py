@@ -38,7 +38,7 @@ LONGEST_CHAIN = 10
 
 IO = {"paramiko", "fabric", "subprocess", "socket", "os", "pathlib", "shutil", "requests", "urllib.request"}
 
-VALUES = re.compile(r"infra\.(errors|sensitive|manifest\.(model|rollouts)|model(\..+)?)|(providers|stacks)(\..+)?")
+VALUES = re.compile(r"infra\.(errors|sensitive|manifest\.(apps|model|rollouts)|model(\..+)?)|(providers|stacks)(\..+)?")
 """The modules that providers and stacks may import, directly or not."""
 
 KINDS = {provider.kind for provider in Everything.providers}
