@@ -47,7 +47,7 @@ def refused(manifest: Manifest, blocking: Mapping[str, Sequence[Resource]]) -> l
         Diagnostic(
             f"{server}: packages cannot be installed before {_versions(upgrades)}",
             path="packages",
-            hint=f"to upgrade them with this plan: packages: {{{form}}}; or upgrade them on {server}",
+            hint=f"to do that with this plan: packages: {{{form}}}; or do it on {server}",
         )
         for server, upgrades in blocking.items()
     ]

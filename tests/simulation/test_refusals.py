@@ -54,7 +54,7 @@ def test_an_upgrade_that_a_package_needs_is_refused_or_planned_by_name() -> None
     assert outcome.code == ERROR and outcome.plan is not None and outcome.report is None
     (error,) = outcome.plan.errors
     assert error.summary == "s2: packages cannot be installed before libruby (3.1.2-7 to 3.1.2-8) is upgraded"
-    assert error.hint == "to upgrade them with this plan: packages: {upgrade: needed}; or upgrade them on s2"
+    assert error.hint == "to do that with this plan: packages: {upgrade: needed}; or do it on s2"
     allowed = manifest(packages=Packages(upgrade=True))
     outcome = fleet.apply(allowed)
     assert outcome.code == OK and outcome.plan is not None, outcome.said
