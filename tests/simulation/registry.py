@@ -144,7 +144,7 @@ class SimRegistry:
         return types.sim("simulate", *packages)
 
     def upgrades(self, server: str, output: str) -> list[Resource]:
-        words = [line.split() for line in output.splitlines()]
+        words = [line.split() for line in output.splitlines() if line.count(" ") == 2]  # whole, and no error message
         return [Resource(server, "package_upgrade", name, {"before": was, "after": new}) for name, was, new in words]
 
     def volume_key(self, app: str, volume: str) -> str:
