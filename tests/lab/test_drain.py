@@ -51,7 +51,7 @@ def test_a_server_drains_under_load_and_leaves(app: Project, fleet: Any) -> None
 
     drain(app, *fleet.names)
     done = app.dynoctl("apply", "--auto-approve", code=1)
-    assert "no capacity for 4 dynos" in done.stderr and "1 more cores are needed" in done.stderr
+    assert "no capacity for 4 dynos" in done.stderr and "without the draining grid-1, grid-2, grid-3" in done.stderr
     assert {name: row["pid"] for name, row in app.ps().items()} == {name: row["pid"] for name, row in there.items()}
     assert units(fleet).total() == 4, "nothing moves"
 
