@@ -225,8 +225,10 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
         raise DynoctlError(f"{key} is {_reference(old)}, and not in .dyno/secrets", "change the value at its source")
     name = str(old.value) if isinstance(old, Reference) else key
     base = file.resolve().parent
-    if generate and name in secrets_file.read(base, destination):
-        typer.echo(f".dyno/secrets: {name} is kept; to replace it: dynoctl config set {key} --secret", err=True)
+    if generate and name in secrets_file.own(base, destination):
+        stored, command = secrets_file.path_of(base, destination).name, f"dynoctl config set {key} --secret"
+        command += f" -d {destination}" if destination else ""
+        typer.echo(f".dyno/{stored}: {name} is kept; to replace it: {command}", err=True)
     else:
         value = token_hex(64) if generate else _read_secret(key)
         written = secrets_edit.write(base, destination, name, value)

@@ -131,6 +131,18 @@ def test_a_secret_is_generated_once_and_never_shown(run: Run, tmp_path: Path) ->
     assert secrets_file.read(tmp_path, None)["SECRET_KEY_BASE"] == value
 
 
+def test_a_destination_gets_a_generated_secret_of_its_own(run: Run, tmp_path: Path) -> None:
+    run("set", "API_KEY", "--generate", "--no-plan")
+    production = (tmp_path / ".dyno/secrets").read_text()
+    assert run("set", "API_KEY", "--generate", "-d", "staging", "--no-plan").returncode == 0
+    value = secrets_file.read(tmp_path, "staging")["SHOP_API_KEY"]
+    assert len(value) == 128 and value not in production == (tmp_path / ".dyno/secrets").read_text()
+    again = run("set", "API_KEY", "--generate", "-d", "staging", "--no-plan")
+    assert again.stderr.startswith(
+        ".dyno/secrets.staging: SHOP_API_KEY is kept; to replace it: dynoctl config set API_KEY --secret -d staging\n"
+    )
+
+
 def test_a_secret_file_keeps_its_other_lines() -> None:
     text = "# ours\nA='1'\nB=2 # two\n"
     assert edited(text, "A", "x") == "# ours\nA='x'\nB=2 # two\n"
