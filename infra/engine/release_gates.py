@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from infra.engine import failure_report, preflight, times_before
 from infra.engine.context import Context
 from infra.engine.execution import step_listener
@@ -12,7 +14,7 @@ from infra.model.events import Event, Failure
 from infra.model.resource import Action, Upload
 from infra.model.shell import StepFailed
 from infra.model.stack import RELEASE_TIMEOUT, Trial
-from infra.plan import preconditions
+from infra.plan import preconditions, volumes
 from infra.remote.parallel import each
 from infra.state import records
 
@@ -82,7 +84,9 @@ def run_release_command(context: Context) -> None:
     context.listener(Event("phase", text="release command", total=1))
     registry = prepared.registry
     mark = records.commanded(prepared.plan.app, release.number)
-    trial = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, context.scope, mark)
+    # With --target, or while a server is unreachable, it may not run where the volumes of web dynos are.
+    stack = replace(prepared.stack, volumes=volumes.on(server, prepared.stack.volumes, prepared.plan.formation))
+    trial = registry.release(prepared.manifest, stack, prepared.slug, server, context.scope, mark)
     try:
         if not ledger.usable(server):
             raise DynoctlError(f"cannot run the release command on {server}: the server is unreachable")

@@ -85,6 +85,11 @@ def release_server(volumes: Sequence[Volume], formation: Formation, moving: Sequ
     return min(moving, key=lambda server: server not in having, default=None)
 
 
+def on(server: str, volumes: Sequence[Volume], formation: Formation) -> tuple[Volume, ...]:
+    """The volumes whose dynos run on a server; others do not exist there."""
+    return tuple(volume for volume in volumes if server in volume_users(volume, formation.homes).values())
+
+
 def check(
     manifest: Manifest,
     volumes: Sequence[Volume],
