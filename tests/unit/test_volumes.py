@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -394,6 +395,20 @@ def test_a_size_that_would_fill_the_disk_is_refused(tmp_path: Path, need: int, s
     (tmp_path / "stat").chmod(0o755)
     script = f'PATH={tmp_path}:$PATH\n{volume._ROOM}room "$1" /var || :\n'
     assert _sh(script, str(need)) == said
+
+
+@pytest.mark.skipif(shutil.which("mkfs.ext4", path="/sbin:/usr/sbin") is None, reason="e2fsprogs is not installed")
+def test_a_file_system_grows_to_its_size_and_not_to_that_of_its_image(tmp_path: Path) -> None:
+    """An apply that was refused, or killed, left a larger image: it would have more than the manifest says, for good."""
+    image, path = tmp_path / "up.ext4", tmp_path / "up"
+    subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", str(image), "16M"], check=True)
+    os.truncate(image, 48 << 20)
+    (tmp_path / "systemctl").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    programs = f"PATH={tmp_path}:/usr/sbin:/sbin:$PATH\n"
+    argv = ["sh", "-c", programs + volume._MOUNT, "mount", str(path), "up.mount", str(32 << 20)]
+    assert subprocess.run(argv, check=False).returncode == 1  # nothing is mounted here
+    assert _sh(f'{volume._LOOK}size {48 << 20} "$1"', str(image)) == f"{32 << 20}\n"
 
 
 def test_a_volume_is_created_on_a_server_with_its_labels() -> None:
