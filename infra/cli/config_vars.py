@@ -92,6 +92,8 @@ def set_(
     from infra.manifest.env_edit import scalar
 
     _current(file, destination)
+    if secret and generate:
+        raise DynoctlError("--secret and --generate cannot be combined", "remove one of them")
     if secret or generate:
         entries = _secret(variables, file, destination, generate=generate)
     else:
@@ -215,9 +217,8 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
         summary = (
             "a secret on the command line is in the shell's history" if "=" in words[0] else f"{option} takes one KEY"
         )
-        raise DynoctlError(
-            summary, f"dynoctl config set {key} --secret reads the value from the terminal or from stdin"
-        )
+        does = "generates the value" if generate else "reads the value from the terminal or from stdin"
+        raise DynoctlError(summary, f"dynoctl config set {key} {option} {does}")
     key = words[0]
     _refuse_name(key)
     old = _current(file, destination).get(key)

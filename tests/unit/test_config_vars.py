@@ -154,6 +154,8 @@ def test_a_secret_file_keeps_its_other_lines() -> None:
     [
         (("set", "API_KEY=x"), "API_KEY is a secret: {from_env: SHOP_API_KEY}"),
         (("set", "TOKEN=hunter2", "--secret"), "a secret on the command line"),
+        (("set", "TOKEN", "--secret", "--generate"), "--secret and --generate cannot be combined"),
+        (("set", "TOKEN", "KEY", "--generate"), "hint: dynoctl config set TOKEN --generate generates the value"),
         (("set", "1A=x"), "invalid name of a variable: '1A'"),
         (("set", "PORT=1"), "PORT cannot be set in env"),
         (("set", "A"), "missing value for A"),
