@@ -210,6 +210,7 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
 
     from infra.manifest import secrets_edit, secrets_file
     from infra.manifest.model import Reference
+    from infra.manifest.previews import split
 
     if len(words) != 1 or "=" in words[0]:
         key = words[0].partition("=")[0]
@@ -225,7 +226,7 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
     if isinstance(old, Reference) and old.kind != "from_env":
         raise DynoctlError(f"{key} is {_reference(old)}, and not in .dyno/secrets", "change the value at its source")
     name = str(old.value) if isinstance(old, Reference) else key
-    base = file.resolve().parent
+    base, destination = file.resolve().parent, split(destination)[0]
     if generate and name in secrets_file.own(base, destination):
         stored, command = secrets_file.path_of(base, destination).name, f"dynoctl config set {key} --secret"
         command += f" -d {destination}" if destination else ""

@@ -143,6 +143,19 @@ def test_a_destination_gets_a_generated_secret_of_its_own(run: Run, tmp_path: Pa
     )
 
 
+def test_with_a_preview_the_overlay_of_all_previews_is_edited(run: Run, tmp_path: Path) -> None:
+    overlay = "preview: {host: preview.example.org}\nenv:\n  API_KEY: {from_env: API_KEY}\n"
+    (tmp_path / "dyno.preview.yaml").write_text(overlay)
+    for argv in (("set", "A=b"), ("set", "API_KEY", "--generate")):
+        done = run(*argv, "-d", "preview:pr-1", "--no-plan")
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dyno.preview.yaml").read_text() == overlay + "  A: b\n"
+    assert len(secrets_file.read(tmp_path, "preview")["API_KEY"]) == 128
+    assert run("get", "A", "-d", "preview:pr-1").stdout == "b\n"
+    assert "A: b" in run("-d", "preview:pr-1").stdout
+    assert "invalid name of a preview" in run("get", "-d", "preview:PR").stderr
+
+
 def test_a_secret_file_keeps_its_other_lines() -> None:
     text = "# ours\nA='1'\nB=2 # two\n"
     assert edited(text, "A", "x") == "# ours\nA='x'\nB=2 # two\n"
