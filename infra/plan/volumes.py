@@ -141,16 +141,16 @@ def _size(found: Found) -> int:
 def _size_of(volume: Volume, server: str, found: Found, at: str, path: str) -> Iterator[Diagnostic]:
     """The error of a volume that cannot get its size in place."""
     name, mounted = volume.name, found.attributes.get("mounted")
-    if not volume.size:
+    if mounted == REMOVED:
+        problem = f"the image of the volume {name} was removed from {server}, and its data goes when it is unmounted"
+        copy = f'cp "$(findmnt -no SOURCE {at})" {at}.ext4'
+        hint = f"stop its dynos with their sockets, then on {server}: mount -o remount,ro {at} && {copy}; umount {at}"
+    elif not volume.size:
         if not _size(found) or found.attributes.get("unit") != {}:
             return
         # Its image was copied from another server. Without a size, dynos would start with an empty directory beside it.
         problem = f"the volume {name} has {written(_size(found))} on {server}, and is mounted only with a size"
         hint = f"set size of the volume to {written(_size(found))}"
-    elif mounted == REMOVED:
-        problem = f"the image of the volume {name} was removed from {server}, and its data goes when it is unmounted"
-        copy = f'cp "$(findmnt -no SOURCE {at})" {at}.ext4'
-        hint = f"stop its dynos with their sockets, then on {server}: mount -o remount,ro {at} && {copy}; umount {at}"
     elif mounted == OTHER:
         problem = f"another file system is mounted in place of the volume {name} on {server}"
         hint = f"stop its dynos, then on {server}: umount {at}"

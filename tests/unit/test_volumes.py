@@ -336,6 +336,9 @@ def test_an_image_that_nothing_mounts_is_not_hidden_by_an_empty_directory() -> N
     assert list(volumes.check(limited, limited.volumes, formed(one, homes), found, KEY)) == []
     kept = {"s2": sized(1 << 30, unit="[Mount]")}
     assert list(volumes.check(one, one.volumes, formed(one, homes), kept, KEY)) == []
+    removed = {"s2": sized(1 << 30, unit="[Mount]", mounted=REMOVED)}
+    (error,) = volumes.check(one, one.volumes, formed(one, homes), removed, KEY)
+    assert "was removed from s2, and its data goes when it is unmounted" in error.summary
 
 
 def test_the_size_of_a_release_is_that_of_the_manifest() -> None:
