@@ -9,11 +9,12 @@ from infra.engine.context import Context
 from infra.engine.execution import step_listener
 from infra.engine.failure_report import DEADLINE, Limits
 from infra.errors import DynoctlError
-from infra.model import failure_log
+from infra.model import failure_log, naming
 from infra.model.events import Event, Failure
 from infra.model.resource import Action, Upload
 from infra.model.shell import StepFailed
 from infra.model.stack import RELEASE_TIMEOUT, Trial
+from infra.model.volume import volume_users
 from infra.plan import preconditions, volumes
 from infra.remote.parallel import each
 from infra.state import records
@@ -88,6 +89,16 @@ def run_release_command(context: Context) -> None:
     stack = replace(prepared.stack, volumes=volumes.on(server, prepared.stack.volumes, prepared.plan.formation))
     trial = registry.release(prepared.manifest, stack, prepared.slug, server, context.scope, mark)
     try:
+        for volume in prepared.stack.volumes:
+            users = volume_users(volume, prepared.plan.formation.homes)
+            away = volume not in stack.volumes and any(naming.parse_dyno(user)[0] == "web" for user in users)
+            # Without it, a migration might find a database of the slug, and count as done.
+            if away and any(file.startswith(f"{volume.path}/") for file in stack.sqlite):
+                raise DynoctlError(
+                    f"cannot run the release command on {server}: the database is in the volume {volume.name}, "
+                    "which is on another server",
+                    "apply without --target, when all servers are reachable",
+                )
         if not ledger.usable(server):
             raise DynoctlError(f"cannot run the release command on {server}: the server is unreachable")
         alone = registry.alone(prepared.plan.app)

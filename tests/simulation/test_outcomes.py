@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,6 +90,13 @@ def test_a_release_command_has_the_volumes_of_web_dynos_that_its_server_has(monk
     assert fleet.apply(manifest(slug="b", **keys), selection=Selection(targets=("worker",))).code == OK
     assert fleet.apply(manifest(slug="c", **keys)).code == OK
     assert had == [[], ["uploads"]]
+
+    stack = SimRegistry.stack
+    sqlite = ("public/production.sqlite3",)
+    monkeypatch.setattr(SimRegistry, "stack", lambda self, wanted: replace(stack(self, wanted), sqlite=sqlite))
+    outcome = fleet.apply(manifest(slug="d", **keys), selection=Selection(targets=("worker",)))
+    assert outcome.code == ERROR and "the database is in the volume uploads, which is on another server" in outcome.said
+    assert fleet.apply(manifest(slug="d", **keys)).code == OK
 
 
 def test_a_release_command_of_a_killed_apply_is_waited_for() -> None:
