@@ -250,14 +250,14 @@ if ! here "$path"; then
   [ -z "$(ls -A "$path" 2>/dev/null)" ] || {{ echo "$path has files, which the volume would hide"; exit 1; }}
   if [ "$(size "$(stat -c %s "$image")" "$image")" -lt "$wanted" ] && [ -z "$(losetup -j "$image")" ]; then
     said=$(e2fsck -f -p "$image" 2>&1)
-    [ $? -le 1 ] && said=$(resize2fs "$image" 2>&1) || {{ printf '%s\\n' "$said"; exit 1; }}
+    [ $? -le 1 ] && said=$(resize2fs "$image" "$((wanted >> 10))K" 2>&1) || {{ printf '%s\\n' "$said"; exit 1; }}
   fi
   start "$path" "$unit" || exit
 fi
 on "$path" && [ "$what" = image ] || {{ echo "another file system is mounted at $path"; exit 1; }}
 mount -o "remount,{OPTIONS}" "$path" || exit
 rmdir "$path/lost+found" 2>/dev/null
-losetup -c "$device" && said=$(resize2fs "$device" 2>&1) && exit
+losetup -c "$device" && said=$(resize2fs "$device" "$((wanted >> 10))K" 2>&1) && exit
 printf '%s\\n' "$said" "stop its dynos with their sockets, then systemctl stop $unit, and apply again"
 exit 1
 """

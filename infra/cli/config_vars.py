@@ -92,6 +92,8 @@ def set_(
     from infra.manifest.env_edit import scalar
 
     _current(file, destination)
+    if secret and generate:
+        raise DynoctlError("--secret and --generate cannot be combined", "remove one of them")
     if secret or generate:
         entries = _secret(variables, file, destination, generate=generate)
     else:
@@ -208,6 +210,7 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
 
     from infra.manifest import secrets_edit, secrets_file
     from infra.manifest.model import Reference
+    from infra.manifest.previews import split
 
     if len(words) != 1 or "=" in words[0]:
         key = words[0].partition("=")[0]
@@ -215,18 +218,19 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
         summary = (
             "a secret on the command line is in the shell's history" if "=" in words[0] else f"{option} takes one KEY"
         )
-        raise DynoctlError(
-            summary, f"dynoctl config set {key} --secret reads the value from the terminal or from stdin"
-        )
+        does = "generates the value" if generate else "reads the value from the terminal or from stdin"
+        raise DynoctlError(summary, f"dynoctl config set {key} {option} {does}")
     key = words[0]
     _refuse_name(key)
     old = _current(file, destination).get(key)
     if isinstance(old, Reference) and old.kind != "from_env":
         raise DynoctlError(f"{key} is {_reference(old)}, and not in .dyno/secrets", "change the value at its source")
     name = str(old.value) if isinstance(old, Reference) else key
-    base = file.resolve().parent
-    if generate and name in secrets_file.read(base, destination):
-        typer.echo(f".dyno/secrets: {name} is kept; to replace it: dynoctl config set {key} --secret", err=True)
+    base, destination = file.resolve().parent, split(destination)[0]
+    if generate and name in secrets_file.own(base, destination):
+        stored, command = secrets_file.path_of(base, destination).name, f"dynoctl config set {key} --secret"
+        command += f" -d {destination}" if destination else ""
+        typer.echo(f".dyno/{stored}: {name} is kept; to replace it: {command}", err=True)
     else:
         value = token_hex(64) if generate else _read_secret(key)
         written = secrets_edit.write(base, destination, name, value)

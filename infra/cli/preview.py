@@ -65,7 +65,8 @@ def down(
     auto_approve: AutoApprove = False,
     lock_timeout: LockTimeout = None,
 ) -> None:
-    """Remove a preview with everything that belongs to it, and then its data; or all that have expired."""
+    """Remove a preview with everything that belongs to it but its volumes, and then run preview.database.drop; or all
+    that have expired."""
     from infra.ops import previews
 
     if (name is None) is not expired:

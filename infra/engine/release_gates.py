@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from infra.engine import failure_report, preflight, times_before
 from infra.engine.context import Context
 from infra.engine.execution import step_listener
 from infra.engine.failure_report import DEADLINE, Limits
 from infra.errors import DynoctlError
-from infra.model import failure_log
+from infra.model import failure_log, naming
 from infra.model.events import Event, Failure
 from infra.model.resource import Action, Upload
 from infra.model.shell import StepFailed
 from infra.model.stack import RELEASE_TIMEOUT, Trial
-from infra.plan import preconditions
+from infra.model.volume import volume_users
+from infra.plan import preconditions, volumes
 from infra.remote.parallel import each
 from infra.state import records
 
@@ -82,8 +85,20 @@ def run_release_command(context: Context) -> None:
     context.listener(Event("phase", text="release command", total=1))
     registry = prepared.registry
     mark = records.commanded(prepared.plan.app, release.number)
-    trial = registry.release(prepared.manifest, prepared.stack, prepared.slug, server, context.scope, mark)
+    # With --target, or while a server is unreachable, it may not run where the volumes of web dynos are.
+    stack = replace(prepared.stack, volumes=volumes.on(server, prepared.stack.volumes, prepared.plan.formation))
+    trial = registry.release(prepared.manifest, stack, prepared.slug, server, context.scope, mark)
     try:
+        for volume in prepared.stack.volumes:
+            users = volume_users(volume, prepared.plan.formation.homes)
+            away = volume not in stack.volumes and any(naming.parse_dyno(user)[0] == "web" for user in users)
+            # Without it, a migration might find a database of the slug, and count as done.
+            if away and any(file.startswith(f"{volume.path}/") for file in stack.sqlite):
+                raise DynoctlError(
+                    f"cannot run the release command on {server}: the database is in the volume {volume.name}, "
+                    "which is on another server",
+                    "apply without --target, when all servers are reachable",
+                )
         if not ledger.usable(server):
             raise DynoctlError(f"cannot run the release command on {server}: the server is unreachable")
         alone = registry.alone(prepared.plan.app)

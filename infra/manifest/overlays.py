@@ -17,6 +17,7 @@ from infra.manifest.load import load
 from infra.manifest.model import Json
 from infra.manifest.nodes import Unusable
 from infra.manifest.paths import is_file, resolve_path
+from infra.manifest.previews import split
 
 _DESTINATION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -53,7 +54,9 @@ def overlay_of(file: File, destination: str) -> File:
 
 
 def load_all(file: File, destination: str | None = None) -> tuple[Document, list[Diagnostic], tuple[File, ...]]:
-    """The merged document, the YAML errors of its files, and the files, the base first. Raises Unusable."""
+    """The merged document, the YAML errors of its files, and the files, the base first. A preview has the overlay of
+    all previews. Raises Unusable."""
+    destination, _ = split(destination)
     parts: list[tuple[Document, File]] = []
     problems: list[Diagnostic] = []
     allowed = roots(file.parent)

@@ -226,7 +226,7 @@ def located(manifest: Manifest, problems: list[Diagnostic]) -> list[Diagnostic]:
     from infra.manifest.overlays import load_all
 
     try:
-        document, _, _ = load_all(manifest.file, split(manifest.destination)[0])
+        document, _, _ = load_all(manifest.file, manifest.destination)
     except Unusable:
         return problems
     return [

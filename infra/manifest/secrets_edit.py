@@ -11,14 +11,9 @@ from infra.manifest import secrets_file
 from infra.manifest.rewrite import rewrite
 
 
-def path_of(base: Path, destination: str | None) -> Path:
-    """The file that holds the secrets of a destination, for a manifest in ``base``."""
-    return base / ".dyno" / (f"secrets.{destination}" if destination else "secrets")
-
-
 def write(base: Path, destination: str | None, name: str, value: str) -> Path:
     """Set a variable, and return the file. Raises DynoctlError; the file is then unchanged."""
-    file = path_of(base, destination)
+    file = secrets_file.path_of(base, destination)
     try:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         ignore = file.parent / ".gitignore"

@@ -19,17 +19,22 @@ def read(base: Path, destination: str | None) -> Mapping[str, str]:
     """The variables in ``.dyno/secrets``, overridden by ``.dyno/secrets.DESTINATION``; both files are optional.
 
     Raises DynoctlError if other users can read a file, git tracks it, or a line is invalid. Values are never shown."""
-    names = ["secrets", *([f"secrets.{destination}"] if destination else [])]
-    found: dict[str, str] = {}
-    for name in names:
-        file = base / ".dyno" / name
-        try:
-            exists = file.is_file()
-        except OSError as error:
-            raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
-        if exists:
-            found |= _read(file)
-    return found
+    return {**own(base, None), **(own(base, destination) if destination else {})}
+
+
+def path_of(base: Path, destination: str | None) -> Path:
+    """The file that holds the secrets of a destination, for a manifest in ``base``."""
+    return base / ".dyno" / (f"secrets.{destination}" if destination else "secrets")
+
+
+def own(base: Path, destination: str | None) -> dict[str, str]:
+    """The variables in the file of one destination alone. Raises DynoctlError as ``read`` does."""
+    file = path_of(base, destination)
+    try:
+        exists = file.is_file()
+    except OSError as error:
+        raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
+    return _read(file) if exists else {}
 
 
 def _read(file: Path) -> dict[str, str]:

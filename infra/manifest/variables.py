@@ -16,9 +16,10 @@ _REFUSED: tuple[tuple[str, str], ...] = (
         "it is reserved by systemd",
     ),
     (r"BASH_ENV|ENV|IFS|SHELLOPTS|BASHOPTS|PS4", "it changes how a shell runs"),
+    (r"dynoctl_.*", "dynoctl gives such a name to each variable while a process starts"),
 )
 
-_PREFIX = len("DYNOCTL_")
+_PREFIX = len("dynoctl_")
 """Bytes that the launcher puts before the name of each variable for a moment."""
 
 LARGEST = (128 << 10) - _PREFIX

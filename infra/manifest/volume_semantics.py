@@ -20,12 +20,24 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     ]
     owners: dict[str, str] = {}
     writable = app.get("writable") if isinstance(app, dict) else None
-    for index, entry in enumerate(writable if isinstance(writable, list) else ()):
+    directories = writable if isinstance(writable, list) else []
+    seeded = [
+        str(entry.get("path")).strip("/") for entry in directories if isinstance(entry, dict) and entry.get("seed")
+    ]
+    for index, entry in enumerate(directories):
         path = entry.get("path") if isinstance(entry, dict) else entry
         if isinstance(path, str):
             if path.strip("/") in owners:
                 at = ("app", "writable", index)
                 yield document.diagnostic(at, f"duplicate directory {path}", hint="remove one of the entries")
+            # A dyno may not set the times of a directory that another file system is mounted on, so filling it fails.
+            for other in seeded:
+                if path.startswith(f"{other}/") and path.strip("/") != other:
+                    yield document.diagnostic(
+                        ("app", "writable", index),
+                        f"directory {path} is in {other}, which has seed",
+                        hint=f"remove it: a dyno may write to all of {other}",
+                    )
             owners[path.strip("/")] = f"{path} in app.writable"
     names: set[str] = set()
     volumes = data.get("volumes")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 # The numbers of landlock_create_ruleset and landlock_restrict_self are the same on every architecture. The attributes
 # are the handled rights of files and of the network, none, and the scope, which is that of abstract sockets.
 _ENTER = """\
-%ENV = map { substr($_, 8) => $ENV{$_} } grep { /^DYNOCTL_./ } keys %ENV;
+%ENV = map { substr($_, 8) => $ENV{$_} } grep { /^dynoctl_./ } keys %ENV;
 my ($scoped, $domain) = pack("Q3", 0, 0, 1);
 $domain = syscall(444, $scoped, 24, 0);
 syscall(446, $domain, 0) if $domain > 0;
@@ -22,19 +22,20 @@ exit($! == 2 ? 127 : 126);
 """
 
 # Perl and the C library obey variables (PERL5OPT, PERL_SIGNALS, LOCPATH), and those of the app must not change what is
-# done here. So each gets another name first, by the shell alone, as other programs obey some as well.
+# done here. So each gets another name first, by the shell alone, as other programs obey some as well. No variable of an
+# app may have such a name (infra.manifest.variables), so none takes the place of another one.
 LAUNCHER = f"""\
 # dynoctl: starts a process of an app so that it reaches no abstract unix socket of another program.
 [ -x /usr/bin/perl ] || exec "$@"
 set -f
 IFS='
 '
-for DYNOCTL_ in $(export -p); do
-  case $DYNOCTL_ in "export "*=*) ;; *) continue;; esac
-  DYNOCTL_=${{DYNOCTL_#export }}; DYNOCTL_=${{DYNOCTL_%%=*}}
-  case $DYNOCTL_ in *[!A-Za-z0-9_]*) continue;; esac
-  eval "[ -n \\"\\${{$DYNOCTL_+x}}\\" ] || continue; export DYNOCTL_$DYNOCTL_=\\"\\$$DYNOCTL_\\""
-  command unset "$DYNOCTL_" 2>/dev/null
+for dynoctl_ in $(export -p); do
+  case $dynoctl_ in "export "*=*) ;; *) continue;; esac
+  dynoctl_=${{dynoctl_#export }}; dynoctl_=${{dynoctl_%%=*}}
+  case $dynoctl_ in dynoctl_*|*[!A-Za-z0-9_]*) continue;; esac
+  eval "[ -n \\"\\${{$dynoctl_+x}}\\" ] || continue; export dynoctl_$dynoctl_=\\"\\$$dynoctl_\\""
+  command unset "$dynoctl_" 2>/dev/null
 done
 exec /usr/bin/perl -e '
 {_ENTER}' -- "$@"

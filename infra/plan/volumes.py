@@ -85,6 +85,11 @@ def release_server(volumes: Sequence[Volume], formation: Formation, moving: Sequ
     return min(moving, key=lambda server: server not in having, default=None)
 
 
+def on(server: str, volumes: Sequence[Volume], formation: Formation) -> tuple[Volume, ...]:
+    """The volumes whose dynos run on a server; others do not exist there."""
+    return tuple(volume for volume in volumes if server in volume_users(volume, formation.homes).values())
+
+
 def check(
     manifest: Manifest,
     volumes: Sequence[Volume],
@@ -116,15 +121,16 @@ def check(
                 yield Diagnostic(
                     f"the data of the volume {volume.name} is on {having[0]}, and its dynos would run on {server}",
                     path=path,
-                    hint=f"stop the dynos of the volume, then on {having[0]}: "
+                    hint=f"stop the dynos of the volume with their sockets, then on {having[0]}: "
                     + (
-                        f"umount {at}; rsync -a {at}.ext4 root@{server}:{at}.ext4"
+                        f"umount {at} && rsync -a --mkpath {at}.ext4 root@{server}:{at}.ext4"
                         if _size(found[having[0]][key])
-                        else f"rsync -a {at}/ root@{server}:{at}/"
+                        else f"rsync -a --mkpath {at}/ root@{server}:{at}/"
                     ),
                 )
-            elif volume.size and (seen := found.get(server, {}).get(key)) is not None:
-                yield from _size_of(volume, server, seen, volume_path(app, volume.name), f"{path}/size")
+            elif (seen := found.get(server, {}).get(key)) is not None:
+                at = volume_path(app, volume.name)
+                yield from _size_of(volume, server, seen, at, f"{path}/size" if volume.size else path)
 
 
 def _size(found: Found) -> int:
@@ -137,13 +143,24 @@ def _size_of(volume: Volume, server: str, found: Found, at: str, path: str) -> I
     name, mounted = volume.name, found.attributes.get("mounted")
     if mounted == REMOVED:
         problem = f"the image of the volume {name} was removed from {server}, and its data goes when it is unmounted"
-        hint = f"stop its dynos, then on {server}: cp -a {at}/. to another place, and umount {at}; apply; copy it back"
+        copy = f'cp "$(findmnt -no SOURCE {at})" {at}.ext4'
+        hint = f"stop its dynos with their sockets, then on {server}: mount -o remount,ro {at} && {copy}; umount {at}"
+    elif not volume.size:
+        if not _size(found) or found.attributes.get("unit") != {}:
+            return
+        # Its image was copied from another server. Without a size, dynos would start with an empty directory beside it.
+        problem = f"the volume {name} has {written(_size(found))} on {server}, and is mounted only with a size"
+        hint = f"set size of the volume to {written(_size(found))}"
     elif mounted == OTHER:
         problem = f"another file system is mounted in place of the volume {name} on {server}"
         hint = f"stop its dynos, then on {server}: umount {at}"
     elif "size" not in found.attributes:
         problem = f"the volume {name} exists on {server} without a size, and cannot get one in place"
-        hint = f"stop its dynos, then on {server}: mv {at} {at}.old; apply; cp -a {at}.old/. {at}/; or remove size"
+        # Its dynos must not start with an empty directory that its files are copied to later.
+        hint = (
+            f"remove size; or add a volume {name}-2 with it at another path; apply; stop its dynos with their sockets; "
+            f"on {server}: cp -a {at}/. {at}-2/; remove the volume {name}, give {name}-2 its path, and apply"
+        )
     elif _size(found) > volume.size:
         problem = (
             f"the volume {name} has {written(_size(found))} on {server}, and cannot shrink to {written(volume.size)}"

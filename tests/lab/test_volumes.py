@@ -165,7 +165,7 @@ def test_a_volume_with_a_size_fills_up_alone(keeps: Project, fleet: Any) -> None
     # What cannot be is said before anything changes.
     keeps.manifest["volumes"][0]["size"] = "1G"
     said = keeps.dynoctl("plan", code=1).stderr
-    assert f"the volume uploads exists on {ON} without a size" in said and f"mv {PLACE} {PLACE}.old" in said
+    assert f"the volume uploads exists on {ON} without a size" in said and f"cp -a {PLACE}/. {PLACE}-2/" in said
     del keeps.manifest["volumes"][0]["size"]
 
     # It grows in place, or, where the kernel grows nothing that is mounted, once it is stopped.
@@ -218,7 +218,7 @@ def test_dynos_on_several_servers_are_refused(keeps: Project, fleet: Any) -> Non
         server["drain"] = server["name"] == at
     done = keeps.dynoctl("plan", code=1)
     assert f"the data of the volume uploads is on {at}, and its dynos would run on {other}" in done.stderr
-    assert f"rsync -a {PLACE}/ " in done.stderr
+    assert f"rsync -a --mkpath {PLACE}/ " in done.stderr
     copy = f"umask 077; mkdir -p {PLACE}; groupadd --system dyno-keeps; chgrp dyno-keeps {PLACE}; chmod 2770 {PLACE}"
     fleet.exec(
         other, "sh", "-c", f"{copy}; printf y > {PLACE}/a.txt; chgrp dyno-keeps {PLACE}/a.txt; chmod 660 {PLACE}/a.txt"

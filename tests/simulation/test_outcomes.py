@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
-from infra.manifest.model import Rollout, Server, Volume
+from infra.manifest.model import Manifest, Rollout, Server, Volume
 from infra.model.events import Event
 from infra.model.resource import Action
+from infra.model.stack import Stack, Trial
 from infra.plan.selection import Selection
 from tests.simulation.app import BAD, deployed, report, running, slugs
 from tests.simulation.faults import Kind
 from tests.simulation.harness import APP, KILLED, Simulation, manifest
-from tests.simulation.registry import digest
+from tests.simulation.registry import SimRegistry, digest
 
 
 def test_ok() -> None:
@@ -65,6 +71,32 @@ def test_a_release_command_runs_once() -> None:
     fleet["s1"].processes.clear()
     fleet["s1"].version += 1
     assert report(fleet.apply(manifest(slug="b", release_command="migrate"))).release_output == ""
+
+
+def test_a_release_command_has_the_volumes_of_web_dynos_that_its_server_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It failed where the directories of its volumes do not exist."""
+    had: list[list[str]] = []
+    release = SimRegistry.release
+
+    def spy(self: SimRegistry, wanted: Manifest, stack: Stack, *more: Any) -> Trial:
+        had.append([volume.name for volume in stack.volumes])
+        return release(self, wanted, stack, *more)
+
+    monkeypatch.setattr(SimRegistry, "release", spy)
+    keys: Any = {"web": 1, "worker": 1, "volumes": (Volume("uploads", "public", ("web",)),)}
+    fleet = Simulation("s1", "s2")
+    fleet.apply(manifest(**keys))
+    keys["release_command"] = "migrate"
+    assert fleet.apply(manifest(slug="b", **keys), selection=Selection(targets=("worker",))).code == OK
+    assert fleet.apply(manifest(slug="c", **keys)).code == OK
+    assert had == [[], ["uploads"]]
+
+    stack = SimRegistry.stack
+    sqlite = ("public/production.sqlite3",)
+    monkeypatch.setattr(SimRegistry, "stack", lambda self, wanted: replace(stack(self, wanted), sqlite=sqlite))
+    outcome = fleet.apply(manifest(slug="d", **keys), selection=Selection(targets=("worker",)))
+    assert outcome.code == ERROR and "the database is in the volume uploads, which is on another server" in outcome.said
+    assert fleet.apply(manifest(slug="d", **keys)).code == OK
 
 
 def test_a_release_command_of_a_killed_apply_is_waited_for() -> None:

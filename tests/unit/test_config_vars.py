@@ -131,6 +131,31 @@ def test_a_secret_is_generated_once_and_never_shown(run: Run, tmp_path: Path) ->
     assert secrets_file.read(tmp_path, None)["SECRET_KEY_BASE"] == value
 
 
+def test_a_destination_gets_a_generated_secret_of_its_own(run: Run, tmp_path: Path) -> None:
+    run("set", "API_KEY", "--generate", "--no-plan")
+    production = (tmp_path / ".dyno/secrets").read_text()
+    assert run("set", "API_KEY", "--generate", "-d", "staging", "--no-plan").returncode == 0
+    value = secrets_file.read(tmp_path, "staging")["SHOP_API_KEY"]
+    assert len(value) == 128 and value not in production == (tmp_path / ".dyno/secrets").read_text()
+    again = run("set", "API_KEY", "--generate", "-d", "staging", "--no-plan")
+    assert again.stderr.startswith(
+        ".dyno/secrets.staging: SHOP_API_KEY is kept; to replace it: dynoctl config set API_KEY --secret -d staging\n"
+    )
+
+
+def test_with_a_preview_the_overlay_of_all_previews_is_edited(run: Run, tmp_path: Path) -> None:
+    overlay = "preview: {host: preview.example.org}\nenv:\n  API_KEY: {from_env: API_KEY}\n"
+    (tmp_path / "dyno.preview.yaml").write_text(overlay)
+    for argv in (("set", "A=b"), ("set", "API_KEY", "--generate")):
+        done = run(*argv, "-d", "preview:pr-1", "--no-plan")
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "dyno.preview.yaml").read_text() == overlay + "  A: b\n"
+    assert len(secrets_file.read(tmp_path, "preview")["API_KEY"]) == 128
+    assert run("get", "A", "-d", "preview:pr-1").stdout == "b\n"
+    assert "A: b" in run("-d", "preview:pr-1").stdout
+    assert "invalid name of a preview" in run("get", "-d", "preview:PR").stderr
+
+
 def test_a_secret_file_keeps_its_other_lines() -> None:
     text = "# ours\nA='1'\nB=2 # two\n"
     assert edited(text, "A", "x") == "# ours\nA='x'\nB=2 # two\n"
@@ -142,6 +167,8 @@ def test_a_secret_file_keeps_its_other_lines() -> None:
     [
         (("set", "API_KEY=x"), "API_KEY is a secret: {from_env: SHOP_API_KEY}"),
         (("set", "TOKEN=hunter2", "--secret"), "a secret on the command line"),
+        (("set", "TOKEN", "--secret", "--generate"), "--secret and --generate cannot be combined"),
+        (("set", "TOKEN", "KEY", "--generate"), "hint: dynoctl config set TOKEN --generate generates the value"),
         (("set", "1A=x"), "invalid name of a variable: '1A'"),
         (("set", "PORT=1"), "PORT cannot be set in env"),
         (("set", "A"), "missing value for A"),

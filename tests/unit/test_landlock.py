@@ -57,8 +57,11 @@ def test_a_process_is_started_as_it_is(tmp_path: Path) -> None:
         "PERL_UNICODE": "SDA",
         "LOCPATH": str(tmp_path),
         "GLIBC_TUNABLES": "glibc.malloc.check=3",
-        "LISTED": "1'\nexport PERL5OPT='-MEvil'\nexport NEVER='1",
+        "LISTED": "1'\nexport PERL5OPT='-MEvil'\nexport NEVER='1\nexport dynoctl_EMPTY='",
         "DYNOCTL_OWN": "1",
+        "OWN": "2",
+        "DYNOCTL_COMMAND": "3",
+        "COMMAND": "4",  # a one-off dyno ran this in place of its command
         "_X": '`exit 3`$(exit 3)"\\',
         "MARK": str(tmp_path / "mark"),
         "BASH_ENV": str(tmp_path / "Evil.pm"),
@@ -87,8 +90,8 @@ def test_what_perl_gets_has_no_name_of_the_app(tmp_path: Path) -> None:
         text=True,
     )
     seen = {line.partition("=")[0] for line in done.stdout.splitlines()} - {"PWD", "OLDPWD", "SHLVL", "_"}
-    assert seen >= {f"DYNOCTL_{name}" for name in names}, done.stderr
-    assert all(name.startswith("DYNOCTL_") for name in seen)
+    assert seen >= {f"dynoctl_{name}" for name in names}, done.stderr
+    assert all(name.startswith("dynoctl_") for name in seen)
 
 
 @pytest.mark.parametrize(("program", "said", "status"), [("nothere", "No such file or directory", 127), ("/", "", 126)])

@@ -193,7 +193,7 @@ def test_variables_that_tune_the_c_library_are_allowed(tmp_path: Path, name: str
     assert one_off.variables([f"{name}=2"], {}) == {name: "2"}
 
 
-@pytest.mark.parametrize("name", ["LD_PRELOAD", "GCONV_PATH", "NOTIFY_SOCKET", "BASH_ENV", "PORT"])
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "GCONV_PATH", "NOTIFY_SOCKET", "BASH_ENV", "PORT", "dynoctl_X"])
 def test_variables_that_load_code_or_are_reserved_are_refused(tmp_path: Path, name: str) -> None:
     assert summaries(tmp_path, env={name: "2"}) == [(f"env/{name}", f"{name} cannot be set in env")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -291,9 +292,13 @@ def sized(size: int, **other: str | bool) -> dict[str, Found]:
 @pytest.mark.parametrize(
     ("seen", "problem", "hint"),
     [
-        (HERE, "the volume uploads exists on s1 without a size, and cannot get one in place", f"mv {AT} {AT}.old"),
+        (HERE, "the volume uploads exists on s1 without a size, and cannot get one in place", f"cp -a {AT}/. {AT}-2/"),
         (sized(3 << 29), "the volume uploads has 1536M on s1, and cannot shrink to 1G", "set size to 1536M or more"),
-        (sized(1 << 30, mounted=REMOVED), "the image of the volume uploads was removed from s1", f"umount {AT}"),
+        (
+            sized(1 << 30, mounted=REMOVED),
+            "the image of the volume uploads was removed from s1",
+            f'SOURCE {AT})" {AT}.ext4',
+        ),
         (sized(1 << 30, mounted=OTHER), "another file system is mounted in place of the volume uploads", "umount"),
     ],
 )
@@ -309,13 +314,31 @@ def test_a_size_grows_and_stays() -> None:
         assert list(volumes.check(one, one.volumes, formed(one, homes), {"s1": seen}, KEY)) == []
     moved = {"s1": sized(1 << 30), "s2": {}}
     (error,) = volumes.check(one, one.volumes, formed(one, {"web.1": "s2", "worker.1": "s3"}), moved, KEY)
-    assert f"umount {AT}; rsync -a {AT}.ext4 root@s2:{AT}.ext4" in error.hint
+    assert f"umount {AT} && rsync -a --mkpath {AT}.ext4 root@s2:{AT}.ext4" in error.hint
     without = replace(one, volumes=(UPLOADS,))
     address = ["s1/volume.shop@uploads"]
     assert volumes.notes(without, {"s1": sized(1 << 30)}, address, KEY) == [
         "the volume uploads on s1 keeps its size, 1G"
     ]
     assert volumes.notes(one, {"s1": sized(1 << 30)}, address, KEY) == []
+
+
+def test_an_image_that_nothing_mounts_is_not_hidden_by_an_empty_directory() -> None:
+    """It was copied from another server, and the manifest has no size any more."""
+    one, homes = replace(manifest(3, 1), volumes=(UPLOADS,)), {"web.1": "s2", "worker.1": "s3"}
+    fragment = f"image 1073741824 {AT}.ext4\n"
+    copied = volume.Volume().parse(Scope("shop", ""), fragment)["shop@uploads"]
+    found = {"s1": sized(1 << 30), "s2": {KEY("shop", "uploads"): copied}}
+    (error,) = volumes.check(one, one.volumes, formed(one, homes), found, KEY)
+    assert error.summary == "the volume uploads has 1G on s2, and is mounted only with a size"
+    assert (error.path, error.hint) == ("volumes/0", "set size of the volume to 1G")
+    limited = replace(one, volumes=(LIMITED,))
+    assert list(volumes.check(limited, limited.volumes, formed(one, homes), found, KEY)) == []
+    kept = {"s2": sized(1 << 30, unit="[Mount]")}
+    assert list(volumes.check(one, one.volumes, formed(one, homes), kept, KEY)) == []
+    removed = {"s2": sized(1 << 30, unit="[Mount]", mounted=REMOVED)}
+    (error,) = volumes.check(one, one.volumes, formed(one, homes), removed, KEY)
+    assert "was removed from s2, and its data goes when it is unmounted" in error.summary
 
 
 def test_the_size_of_a_release_is_that_of_the_manifest() -> None:
@@ -375,6 +398,20 @@ def test_a_size_that_would_fill_the_disk_is_refused(tmp_path: Path, need: int, s
     (tmp_path / "stat").chmod(0o755)
     script = f'PATH={tmp_path}:$PATH\n{volume._ROOM}room "$1" /var || :\n'
     assert _sh(script, str(need)) == said
+
+
+@pytest.mark.skipif(shutil.which("mkfs.ext4", path="/sbin:/usr/sbin") is None, reason="e2fsprogs is not installed")
+def test_a_file_system_grows_to_its_size_and_not_to_that_of_its_image(tmp_path: Path) -> None:
+    """An apply that was refused, or killed, left a larger image: it would have more than the manifest says, for good."""
+    image, path = tmp_path / "up.ext4", tmp_path / "up"
+    subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", "-b", "4096", str(image), "16M"], check=True)
+    os.truncate(image, 48 << 20)
+    (tmp_path / "systemctl").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    programs = f"PATH={tmp_path}:/usr/sbin:/sbin:$PATH\n"
+    argv = ["sh", "-c", programs + volume._MOUNT, "mount", str(path), "up.mount", str(32 << 20)]
+    assert subprocess.run(argv, check=False).returncode == 1  # nothing is mounted here
+    assert _sh(f'{volume._LOOK}size {48 << 20} "$1"', str(image)) == f"{32 << 20}\n"
 
 
 def test_a_volume_is_created_on_a_server_with_its_labels() -> None:
