@@ -150,6 +150,50 @@ def test_a_lying_server_forges_nothing(source: Path) -> None:
     assert "app.rb: changed, not shown" in text
 
 
+def test_credentials_that_the_slug_has_are_only_named(source: Path) -> None:
+    write(source, {".slugignore": b"!deploy.key\n!.env\n", "deploy.key": b"hunter3\n", ".env": None})
+    deployed = {path: OLD[path] for path in OLD if path != "tmp/cache"}
+    commit = git(source, "rev-parse", "HEAD")
+    for found in (compared(source, commit), compared(source, "", Server(deployed))):
+        note = "not shown: may hold credentials"
+        assert {(file.status, file.path, file.text, file.note) for file in found.files} >= {
+            ("M", "deploy.key", "", note),
+            ("D", ".env", "", note),
+        }
+        assert "hunter" not in str(found)
+
+
+def test_what_takes_long_to_compare_is_only_named(source: Path) -> None:
+    old = "".join(f"same {n}\nold {n}\n" for n in range(7000)).encode()
+    new = "".join(f"same {n}\nnew {n}\n" for n in range(7000)).encode()
+    repeated = [b"".join(b"%d\n" % (n * step % 110) for n in range(60000)) for step in (7, 13)]
+    write(source, {"a.csv": new, "b.csv": repeated[1], "app.rb": b"one\n2\n"})
+    found = compared(source, "", Server({**OLD, "a.csv": old, "b.csv": repeated[0]}), built=True)
+    slow = [FileDiff("M", name, note="not shown: too much differs") for name in ("a.csv", "b.csv")]
+    assert found.files == (slow[0], EXPECTED[0], slow[1])
+
+
+def test_names_as_sha256sum_writes_them(source: Path) -> None:
+    names = ["back\\slash", "line\nfeed", "form\x0cfeed", "\u2028"]
+    write(source, dict.fromkeys(names, b"same\n"))
+    lines = subprocess.run(["sha256sum", *(f"./{name}" for name in names)], cwd=source, capture_output=True, text=True)
+
+    class Real(Server):
+        def execute(self, command: Command) -> tuple[int, str]:
+            return 0, lines.stdout
+
+    found = compared(source, "", Real({}), built=True)
+    assert not {file.path for file in found.files} & set(names)
+
+
+def test_a_commit_with_more_files_than_are_read_is_not_called_absent(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.manifest.git.LARGEST", 100)
+    commit = git(source, "rev-parse", "HEAD")
+    assert compared(source, commit, Silent({})).reason.startswith(f"git cannot list the files of its commit {commit}, ")
+
+
 def test_the_text_and_the_document() -> None:
     found = SourceDiff((*EXPECTED, FileDiff("M", "x\x1b.rb", "@@ -1 +1 @@\n-\x1b[2J::error::\tx\n+y")), 3, "grid-1")
     text = view.render(found, Style(False))
