@@ -44,8 +44,8 @@ class PlainProgress:
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         self._ended.set()
-        if kind is None:
-            self._print(self._stages.end())
+        with suppress(OSError, ValueError):  # the report is still to come
+            self._print(self._stages.end() if kind is None else [])
 
     def __call__(self, event: Event) -> None:
         self._print(self._stages.take(event))
@@ -87,9 +87,9 @@ class LiveProgress:
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         if self._live is None:
             return
-        if kind is None:
-            self._print(self._stages.end())
         with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
+            self._print(self._stages.end() if kind is None else [])
+        with suppress(OSError, ValueError):
             self._live.stop()
 
     def __call__(self, event: Event) -> None:

@@ -210,7 +210,8 @@ class Stages:
 
     def still(self) -> str:
         """A line about the current stage if it takes long, with the step that takes longest."""
-        if self._stage is None or self._clock() - self._stage.began < STILL:
+        stage = self._stage  # another thread may end it meanwhile
+        if stage is None or self._clock() - stage.began < STILL:
             return ""
         name, times = self.heading()
         _, rows = self.servers(1)

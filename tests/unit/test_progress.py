@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -223,6 +224,42 @@ def test_no_terminal_gets_the_lines_and_nothing_else(capsys: pytest.CaptureFixtu
         view(Event("done", "grid-1", "web.1", "started"))
         raise ValueError("stale")
     assert capsys.readouterr().err == ""
+
+
+class Gone(io.StringIO):
+    """A terminal, or a pipe, that is gone once ``gone`` is set."""
+
+    gone = False
+
+    def write(self, text: str) -> int:
+        if self.gone:
+            raise OSError(errno.EIO, "input/output error")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("view", [PlainProgress, LiveProgress])
+def test_a_stream_that_is_gone_does_not_keep_the_report_back(
+    view: type[PlainProgress] | type[LiveProgress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Gone()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with view(Stages({"grid-1": ["web.1"]})) as shown:
+        shown(Event("phase", text="start", total=1))
+        shown(Event("done", "grid-1", "web.1", "started"))
+        screen.gone = True
+
+
+def test_a_stage_that_ends_while_it_is_said_to_take_long() -> None:
+    """The plain view asks from a thread of its own."""
+    stages = Stages()
+
+    def clock() -> float:
+        stages._stage = None if stages._stage is not None and stages._stage.begun else stages._stage
+        return 100.0
+
+    stages.take(Event("done", "grid-1", "web.1", "started"))
+    stages._clock = clock
+    assert stages.still() == ""
 
 
 def test_what_is_waited_for_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
