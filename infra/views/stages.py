@@ -131,6 +131,8 @@ class Stages:
             row.step, row.since, row.limit = text, now, event.seconds
             return []
         row.step = ""
+        if event.kind == "skipped":
+            return []
         row.finished.add(event.subject)
         place = (event.server, event.subject)
         if event.kind == "done":

@@ -155,6 +155,14 @@ def test_hundreds_of_servers_are_summed_up_and_the_slowest_are_named() -> None:
     assert [name for name, _ in rows] == ["grid-301", "grid-302", "grid-303", "grid-304", "grid-305"]
 
 
+def test_what_is_skipped_is_not_done() -> None:
+    clock = Clock()
+    stages = Stages({"grid-1": ["web.1"], "grid-2": ["web.2"]}, clock=clock)
+    told(stages, clock, (0, Event("failed", "grid-1", "web.1", "no")), (0, Event("skipped", "grid-2", "web.2")))
+    assert [(name, row.count) for name, row in stages.servers(9)[1]] == [("grid-1", 1), ("grid-2", 0)]
+    assert stages.servers(1)[0] == "1 of 2 servers done, 1 of 2 changes"
+
+
 @pytest.mark.parametrize(
     ("events", "says"),
     [
@@ -330,6 +338,12 @@ ALL = [row(dyno) for dyno in HOMES]
             ALL[:1],
             {"grid-2"},
             "INCOMPLETE. v3 runs on 1 of 3 dynos; web.2, worker.1 unknown.",
+        ),
+        (
+            Report(interrupted=True),
+            [*ALL, row("web.1", server="grid-2")],
+            (),
+            "INTERRUPTED. v3 runs on. http",
         ),
         (Report(interrupted=True), None, (), "INTERRUPTED. What runs now is unknown; see dynoctl ps."),
     ],
