@@ -216,10 +216,10 @@ class Stages:
         if stage is None or self._clock() - stage.began < STILL:
             return ""
         name, times = self.heading()
-        _, rows = self.servers(1)
+        _, rows = self.servers(2)
         now = self._clock()
-        busy = [f"{server}  {one_line(row.words(now))}" for server, row in rows if row.step]
-        return "  ".join([f"  {name:<{NAME}} {times}", *busy]) if name else ""
+        busy = sorted((row.since, f"{server}  {one_line(row.words(now))}") for server, row in rows if row.step)
+        return "  ".join([f"  {name:<{NAME}} {times}", *(words for _, words in busy[:1])]) if name else ""
 
     def stopping(self) -> str:
         """What is still done after an interrupt, as sentences."""

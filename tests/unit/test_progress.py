@@ -140,7 +140,7 @@ def test_what_is_under_way_says_how_long_it_takes() -> None:
     assert "staying healthy: 24 s of 60 s" in stages.heading()[1]
     assert stages.still() == ""
     clock.now += 10
-    assert "batch 2 of 5" in stages.still()
+    assert "batch 2 of 5" in stages.still() and stages.still().endswith("  grid-2  restart web.3: 38 s of at most 90 s")
 
 
 def test_hundreds_of_servers_are_summed_up_and_the_slowest_are_named() -> None:
@@ -153,6 +153,7 @@ def test_hundreds_of_servers_are_summed_up_and_the_slowest_are_named() -> None:
     summary, rows = stages.servers(6)
     assert summary == "300 of 400 servers done, 300 of 400 changes, slowest:"
     assert [name for name, _ in rows] == ["grid-301", "grid-302", "grid-303", "grid-304", "grid-305"]
+    assert stages.still().endswith("  grid-301  start web.1: 99 s of at most 60 s")
 
 
 def test_what_is_skipped_is_not_done() -> None:
