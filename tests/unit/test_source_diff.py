@@ -7,10 +7,12 @@ import hashlib
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from infra.engine import source_diff
 from infra.errors import Unreachable
 from infra.model.resource import Command
 from infra.model.source_change import FileDiff, SourceDiff
@@ -148,6 +150,19 @@ def test_a_lying_server_forges_nothing(source: Path) -> None:
     found = compared(source, "", Liar({}))
     text = view.render(found, Style(False))
     assert "app.rb: changed, not shown" in text
+
+
+@pytest.mark.parametrize(
+    ("unreachable", "reason"),
+    [
+        ({}, "no release runs yet, so every file is new"),
+        ({"grid-1": Unreachable("gone")}, "the release that runs is unknown, as grid-1 cannot be reached"),
+    ],
+)
+def test_without_a_release(unreachable: Mapping[str, Unreachable], reason: str) -> None:
+    plan: Any = SimpleNamespace(running=None, unreachable=unreachable)
+    ready: Any = SimpleNamespace(plan=plan, slug=None)
+    assert source_diff.of(ready) == SourceDiff(reason=reason)
 
 
 def test_credentials_that_the_slug_has_are_only_named(source: Path) -> None:
