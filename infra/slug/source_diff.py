@@ -19,7 +19,7 @@ from infra.model.resource import Command
 from infra.model.shell import Session
 from infra.model.source_change import FileDiff, SourceDiff
 from infra.slug import credentials
-from infra.slug.tree import Entry, Kind, Tree, excluded, open_file
+from infra.slug.tree import CHUNK, Entry, Kind, Tree, excluded, open_file
 
 LARGEST = 256 << 10
 """Bytes of a file that is compared line by line."""
@@ -188,12 +188,15 @@ def _from_git(tree: Tree, commit: str) -> _Old | None:
             files[path.encode()] = about.split()[2]
 
     def identify(entry: Entry) -> str:
-        content = _content(tree.source, entry.path) if entry.size <= LARGEST else None
-        if content is None:
-            return ""
         number = files[entry.path]
         found = hashlib.new("sha1" if len(number) == 40 else "sha256", usedforsecurity=False)
-        found.update(b"blob %d\0" % len(content) + content)
+        found.update(b"blob %d\0" % entry.size)
+        try:
+            with open_file(os.fsencode(tree.source) + b"/" + entry.path) as stream:
+                while chunk := stream.read(CHUNK):
+                    found.update(chunk)
+        except (DynoctlError, OSError):
+            return ""
         return found.hexdigest()
 
     def read(names: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -27,6 +27,7 @@ OLD: Mapping[str, bytes] = {
     "logo.png": b"\x89PNG\0a",
     "same.rb": b"same\n",
     "big.csv": b"a" * (LARGEST + 1),
+    "big_same.csv": b"a" * (LARGEST + 1),
     "crlf.rb": b"a\nb\n",
     ".env": b"KEY=hunter2\n",
     "deploy.key": b"hunter2\n",
