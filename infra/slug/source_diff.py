@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,13 +58,14 @@ done
 class _Old:
     """The old files by path, with what identifies their content; ``identify`` gives the same for a new file. ``read``
     returns the content of some, without those that are too large. ``whole``: a file that is only in the old ones was
-    removed."""
+    removed. ``untold``: the files of which it is not known whether there were old ones."""
 
     origin: str
     files: Mapping[bytes, str]
     identify: Callable[[Entry], str]
     read: Callable[[Sequence[bytes]], Mapping[bytes, bytes]]
     whole: bool = True
+    untold: Collection[bytes] = ()
 
 
 def diff(tree: Tree, slug: str, commit: str, app: str, sessions: Sequence[Session], *, built: bool) -> SourceDiff:
@@ -86,7 +87,7 @@ def diff(tree: Tree, slug: str, commit: str, app: str, sessions: Sequence[Sessio
         )
         return SourceDiff(reason=f"{why}, and its files cannot be read from a server")
     new = {entry.path: entry for entry in tree.entries if entry.kind is Kind.FILE and not _generated(entry.path)}
-    marks = {path: "A" for path in new if path not in old.files}
+    marks = {path: "A" for path in new if path not in old.files and path not in old.untold}
     marks |= {path: "M" for path in new if path in old.files and old.identify(new[path]) != old.files[path]}
     if old.whole:
         left_out = excluded(tree)
@@ -175,11 +176,13 @@ def _unescaped(mark: str, name: str) -> str:
 
 
 def _from_git(tree: Tree, commit: str) -> _Old | None:
-    """The files of a commit; None if git does not know it."""
+    """The files of a commit; None if git does not know it, or only what a submodule is. What git ignores may be in a
+    slug, and was not committed."""
     if not _COMMIT.fullmatch(commit):
         return None
     listed = git(tree.source, "ls-tree", "-r", "-z", commit, "--", ".")
-    if listed.status != 0:
+    ignored = git(tree.source, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", ".")
+    if listed.status != 0 or ignored.status != 0 or "\x00160000 " in f"\0{listed.output}":
         return None
     files = {}
     for line in listed.output.split("\0"):
@@ -208,7 +211,8 @@ def _from_git(tree: Tree, commit: str) -> _Old | None:
             if answer.status == 0 and len(answer.output) <= LARGEST
         }
 
-    return _Old(f"commit {commit}", files, identify, read)
+    untold = {path.encode() for path in ignored.output.split("\0")}
+    return _Old(f"commit {commit}", files, identify, read, untold=untold)
 
 
 def _from_server(session: Session, app: str, slug: str, *, built: bool) -> _Old | None:

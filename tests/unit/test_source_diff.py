@@ -202,6 +202,22 @@ def test_names_as_sha256sum_writes_them(source: Path) -> None:
     assert not {file.path for file in found.files} & set(names)
 
 
+def test_what_git_ignores_is_not_new_each_time(source: Path) -> None:
+    write(source, {"../.gitignore": b"*.js\n", "public/app.js": b"built\n", "same.js": b"forced\n"})
+    git(source, "add", "-f", "same.js")
+    commit = git(source, "rev-parse", "HEAD")
+    assert [file.path for file in compared(source, commit).files] == ["same.js"]
+
+
+def test_the_files_of_a_submodule_are_read_from_a_server(source: Path) -> None:
+    git(source, "update-index", "--add", "--cacheinfo", f"160000,{'ab' * 20},app/vendor/gem")
+    git(source, "commit", "-qm", "submodule")
+    write(source, {"vendor/gem/gem.rb": b"same\n"})
+    commit, deployed = git(source, "rev-parse", "HEAD"), {**OLD, "vendor/gem/gem.rb": b"same\n"}
+    assert compared(source, commit, Server(deployed)) == SourceDiff(origin="grid-1")
+    assert compared(source, commit).reason.startswith(f"git cannot list the files of its commit {commit}, ")
+
+
 def test_a_commit_with_more_files_than_are_read_is_not_called_absent(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
