@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from infra.model.events import Event, Failure, Report
 from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.plan.plan import Plan
+from infra.remote import identities
 from infra.views import outcome, progress
 from infra.views.progress import LiveProgress, PlainProgress, status
 from infra.views.stages import Stages
@@ -187,7 +189,7 @@ def test_an_interrupt_says_what_is_still_done(events: Sequence[Event], says: str
 
 
 class Screen(io.StringIO):
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
     def isatty(self) -> bool:
         return True
@@ -285,6 +287,49 @@ def test_what_is_waited_for_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> N
     written = len(screen.getvalue())
     with status(quiet=True) as say:
         say("nothing")
+    assert len(screen.getvalue()) == written
+
+
+def running(stages: Stages) -> LiveProgress:
+    stages.take(Event("phase", text="start", total=1))
+    return LiveProgress(stages)
+
+
+@pytest.mark.parametrize("drawing", [status, lambda: running(Stages())], ids=["status", "progress"])
+def test_a_question_is_not_drawn_over(
+    drawing: Callable[[], AbstractContextManager[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The passphrase of a key, which a thread that connects asks for."""
+    screen, untouched = Screen(), []
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(progress, "MOMENT", 0)
+    monkeypatch.setattr(identities, "_passphrases", {})
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+
+    def getpass(prompt: str) -> str:
+        before = screen.getvalue()
+        time.sleep(0.5)  # it is drawn 8 times a second
+        untouched.append(screen.getvalue() == before)
+        return "secret"
+
+    def grown(written: int) -> bool:
+        deadline = time.monotonic() + 60
+        while len(screen.getvalue()) <= written and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return len(screen.getvalue()) > written
+
+    monkeypatch.setattr("getpass.getpass", getpass)
+    with drawing():
+        assert grown(0)
+        thread = threading.Thread(target=identities._passphrase, args=(Path("key"), 0))
+        thread.start()
+        thread.join()
+        assert untouched == [True] and grown(len(screen.getvalue()))
+    written = len(screen.getvalue())
+    assert identities.alone == []
+    identities._passphrases.clear()
+    identities._passphrase(Path("key"), 0)
     assert len(screen.getvalue()) == written
 
 
