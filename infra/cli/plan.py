@@ -170,9 +170,12 @@ def plan(
 
 
 def _next(file: Path, options: Sequence[str]) -> str:
-    """The command that applies what was planned."""
+    """The command that applies what was planned. ``rebalance`` does not know all options of a plan."""
     verb = "rebalance" if REBALANCE in options else "apply"
     given = [option for option in options if option != REBALANCE]
+    known = ("--destination", "--trust", "--with-changes")
+    if verb == "rebalance" and any(word.startswith("--") and word not in known for word in given):
+        return "save it with --out FILE, then dynoctl apply FILE"
     words = ["dynoctl", verb, *([] if file == Path("dyno.yaml") else ["-f", str(file)]), *given]
     plain = all(re.fullmatch(r"[\w.,:=/@-]+", word, re.ASCII) for word in words)
     return " ".join(words) if plain else f"dynoctl {verb}, with the same options"

@@ -7,11 +7,16 @@ from dataclasses import replace
 from infra.engine.prepared import Prepared
 from infra.model.redact import redactor
 from infra.model.source_change import SourceDiff
+from infra.model.text import enumeration
 
 
 def of(ready: Prepared) -> SourceDiff:
     """The diff between the release that runs and the source of the manifest."""
     plan, slug, was = ready.plan, ready.slug, ready.plan.running
+    if was is None and plan.unreachable:
+        return SourceDiff(
+            reason=f"the release that runs is unknown, as {enumeration([*plan.unreachable])} cannot be reached"
+        )
     if was is None:
         return SourceDiff(reason="no release runs yet, so every file is new")
     if slug is None or slug.diff is None or slug.digest == was.slug:

@@ -105,7 +105,7 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
         routed = {
             dyno for name in working for route in here[name].routes if route.app == app for dyno in route.upstreams
         }
-        known = {key for problem in problems for key in problem.dynos}
+        known = {key for problem in problems if problem.note != "memory" for key in problem.dynos}
         others = [row for row in rows if working and (row.dyno, row.server) not in known]
         problems += wrong.not_routed(others, routed)
     return replace(site, problems=tuple(problems), state=_state(manifest, site, problems))
@@ -117,7 +117,9 @@ def _state(manifest: Manifest, site: Site, problems: Sequence[Problem]) -> State
     if site.closed:
         return "maintenance"
     serving = [name for name, type_ in manifest.dynos.items() if type_.command is None and type_.count]
-    dynos = {row.state for row in site.rows if not serving or row.dyno.partition(".")[0] in serving}
+    idle = {key for problem in problems if problem.note == "not routed" for key in problem.dynos}
+    rows = [row for row in site.rows if (row.dyno, row.server) not in idle]
+    dynos = {row.state for row in rows if not serving or row.dyno.partition(".")[0] in serving}
     routers = {router.state for router in site.routers} if manifest.router is not None else {"running"}
     for states in (dynos, routers):
         if not states & {*WELL}:

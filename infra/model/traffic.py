@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from infra.model import answer, naming
-from infra.model.paths import ROUTER_SERVICE
+from infra.model.paths import ROUTER, ROUTER_SERVICE
 from infra.model.routing import ACCESS_LOG, LIVE
 
 WINDOW = 60
-"""Seconds that are read."""
+"""Seconds that are read, unless the route changed since: what maintenance mode refused is no failure once it is off."""
 
 BYTES = 512 << 10
 """Bytes of the log that are read, the newest first: some 2,000 requests. A busy router's are those of a few seconds."""
@@ -22,15 +22,18 @@ SWITCHED = 101
 _UNIT = f"_SYSTEMD_UNIT={ROUTER_SERVICE}"
 
 # Prints each kind of line once, with its number: "at" and a second for the lines of all apps, and status, duration and
-# dyno for those of this app. "all" stands at the end of the log if it was read completely. Of nginx and HAProxy, what
-# clients send has its quotes escaped and comes before the dyno, so the end of a line is the router's own; of Caddy, it
-# is JSON.
+# dyno for those of this app. "all" and the seconds stand at the end of the log if it was read completely. Of nginx and
+# HAProxy, what clients send has its quotes escaped and comes before the dyno, so the end of a line is the router's own;
+# of Caddy, it is JSON. A route changes with its directory, and is in use once the router has loaded it.
 SCRIPT = f"""\
 if [ -e {LIVE}/apps/"$app"/mark.json ]; then
-  now=$(date +%s)
-  {{ journalctl -q --no-pager --all -r -o short-unix --since=@$((now - {WINDOW})) \\
-    {_UNIT} SYSLOG_IDENTIFIER={ACCESS_LOG} + {_UNIT} SYSLOG_IDENTIFIER=caddy && echo all; }} 2>/dev/null |
-  head -c {BYTES} | sed -n -e '/^all$/{{p;d;}}' -e h -e 's/^\\([0-9]*\\)\\.[0-9]* .*/at \\1/p' -e g \\
+  now=$(date +%s); begin=$((now - {WINDOW}))
+  changed=$(stat -c %Y {LIVE}/apps/"$app" || echo 0); loaded=$(stat -c %.3Y {ROUTER}/loaded 2>/dev/null || echo 0)
+  [ "$changed" -le $begin ] || [ "${{loaded%.*}}" -le $begin ] || begin=$loaded
+  {{ journalctl -q --no-pager --all -r -o short-unix --since=@$begin \\
+    {_UNIT} SYSLOG_IDENTIFIER={ACCESS_LOG} + {_UNIT} SYSLOG_IDENTIFIER=caddy &&
+    echo all $((now - ${{begin%.*}})); }} 2>/dev/null |
+  head -c {BYTES} | sed -n -e '/^all [0-9]*$/{{p;d;}}' -e h -e 's/^\\([0-9]*\\)\\.[0-9]* .*/at \\1/p' -e g \\
     -e 's/^[^ ]* [^ ]* [^ ]*: app='"$app"' .* dyno="\\([^" ]*\\)" connect="[^"]*" service="\\([^" ]*\\)" '\\
 'status="\\([^" ]*\\)" bytes="[^"]*" protocol="[^"]*"$/\\3 \\2 \\1/p' \\
     -e 's/^[^ ]* [^ ]* caddy\\[[0-9]*\\]: {{.*"user_id":"app='"$app"' dyno=\\([^ "]*\\) .*","duration":'\\
@@ -65,14 +68,14 @@ class Rates:
 def read(output: str) -> Traffic | None:
     """Parse the output of the script; None if the server has no router of the app. Other lines are ignored."""
     requests: dict[tuple[str, int, int], int] = defaultdict(int)
-    now, oldest, whole = None, None, False
+    now = oldest = whole = None
     for line in output.splitlines():
         words = line.split(" ")
-        if words[0] != "traffic" or not 4 <= len(words) <= 6:
+        if words[0] != "traffic" or not 5 <= len(words) <= 6:
             continue
         now, count = answer.digits(words[1]), answer.digits(words[2])
         if words[3] == "all":
-            whole = True
+            whole = answer.digits(words[4])
         elif words[3] == "at" and (second := answer.digits(words[4])) is not None:
             oldest = second if oldest is None else min(second, oldest)
         elif len(words) == 6 and count is not None:
@@ -81,7 +84,7 @@ def read(output: str) -> Traffic | None:
                 requests[words[5] if naming.DYNO_NAME.match(words[5]) else "", status, duration] += count
     if now is None:
         return None
-    span = WINDOW if whole or oldest is None else now - oldest + 1
+    span = whole if whole is not None else WINDOW if oldest is None else now - oldest + 1
     return Traffic(float(min(WINDOW, max(1, span))), requests)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,9 @@ def _opened(file: Path, ask: Callable[[Path, int], str] | None) -> Any:
 _passphrases: dict[Path, str] = {}
 _asking = threading.Lock()
 
+alone: list[Callable[[], AbstractContextManager[None]]] = []
+"""What redraws lines of the terminal, and has to stop while a question is asked there."""
+
 
 def _passphrase(file: Path, attempt: int) -> str:
     """Ask for the passphrase of a key, once for all servers. Raises Unusable without a terminal."""
@@ -247,7 +251,10 @@ def _passphrase(file: Path, attempt: int) -> str:
                 raise Unusable(f"{file}: the key is encrypted", f"load it into the agent: ssh-add {file}")
             again = "The passphrase is wrong. " if attempt else ""
             try:
-                _passphrases[file] = getpass.getpass(f"{again}Passphrase of {file}: ")
+                with ExitStack() as stack:
+                    for stop in alone:
+                        stack.enter_context(stop())
+                    _passphrases[file] = getpass.getpass(f"{again}Passphrase of {file}: ")
             except (EOFError, OSError):
                 raise Unusable(f"{file}: no passphrase was given", f"load it into the agent: ssh-add {file}") from None
         return _passphrases[file]

@@ -75,16 +75,17 @@ def _running(plan: Plan, rows: Sequence[Row], lost: Collection[str], *, brief: b
     only which."""
     dynos = [row for row in rows if row.job is None]
     up = [row for row in dynos if row.state in WELL]
+    distinct = {row.dyno for row in up}  # one that has not left its old server runs twice
     unknown = [dyno for dyno, home in plan.formation.homes.items() if home in lost]
     total = len({row.dyno for row in dynos} | set(unknown))
     down = [row for row in dynos if row.state not in WELL]
     releases = Counter(row.release for row in up).most_common()
     if not releases:
         text = "Nothing runs" if not down else "No dyno is up"
-    elif len(releases) == 1 and brief and len(up) == total:
+    elif len(releases) == 1 and brief and len(distinct) == total:
         return f"{_name(releases[0][0])} runs on."
     elif len(releases) == 1:
-        of = "all" if len(up) == total else f"{len(up)} of"
+        of = "all" if len(distinct) == total else f"{len(distinct)} of"
         text = f"{_name(releases[0][0])} runs on {f'{of} ' if total > 1 else ''}{quantity(total, 'dyno')}"
     else:
         text = ", ".join(f"{_name(number)} runs on {quantity(many, 'dyno')}" for number, many in releases)

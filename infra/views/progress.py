@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from infra.model.events import Event
+from infra.remote import identities
 from infra.views.stages import STILL, Stages
 from infra.views.style import Style, duration, one_line, wanted
 
@@ -44,8 +45,8 @@ class PlainProgress:
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         self._ended.set()
-        if kind is None:
-            self._print(self._stages.end())
+        with suppress(OSError, ValueError):  # the report is still to come
+            self._print(self._stages.end() if kind is None else [])
 
     def __call__(self, event: Event) -> None:
         self._print(self._stages.take(event))
@@ -82,14 +83,27 @@ class LiveProgress:
         terminal = console(hides_cursor=False, file=behind(sys.stderr))
         self._live = Live(get_renderable=self._screen, console=terminal, refresh_per_second=8, transient=True)
         self._live.start()
+        identities.alone.append(self._stopped)
         return self
+
+    @contextmanager
+    def _stopped(self) -> Iterator[None]:
+        live = self._live
+        if live is not None:
+            live.stop()
+        try:
+            yield
+        finally:
+            if live is not None and self._stopped in identities.alone:
+                live.start()
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         if self._live is None:
             return
-        if kind is None:
-            self._print(self._stages.end())
+        identities.alone.remove(self._stopped)
         with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
+            self._print(self._stages.end() if kind is None else [])
+        with suppress(OSError, ValueError):
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
@@ -152,6 +166,7 @@ def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
         return
     text, began, mutex, ended = "", time.monotonic(), threading.Lock(), False
     live: Live | None = None
+    asked = False
 
     def screen() -> RenderableType:
         from rich.spinner import Spinner
@@ -168,7 +183,7 @@ def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
 
         terminal = console(hides_cursor=False, file=behind(sys.stderr))
         with mutex:
-            if not ended:
+            if not ended and not asked and live is None:
                 live = Live(get_renderable=screen, console=terminal, refresh_per_second=8, transient=True)
                 live.start()
 
@@ -176,12 +191,29 @@ def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
         nonlocal text
         text = words
 
+    @contextmanager
+    def stopped() -> Iterator[None]:
+        nonlocal live, asked
+        with mutex:
+            asked = True
+            if live is not None:
+                live.stop()
+                live = None
+        try:
+            yield
+        finally:
+            with mutex:
+                asked = False
+            show()
+
     timer = threading.Timer(MOMENT, show)
     timer.daemon = True
     timer.start()
+    identities.alone.append(stopped)
     try:
         yield say
     finally:
+        identities.alone.remove(stopped)
         timer.cancel()
         with mutex:
             ended = True

@@ -25,7 +25,7 @@ def render(diff: SourceDiff, style: Style) -> str:
     if diff.more:
         lines.append(f"... and {quantity(diff.more, 'more file')}")
     if not diff.files:
-        lines.append("No file differs.")
+        lines.append("No file differs in its content.")
     return "\n".join(lines)
 
 

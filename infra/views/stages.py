@@ -131,6 +131,8 @@ class Stages:
             row.step, row.since, row.limit = text, now, event.seconds
             return []
         row.step = ""
+        if event.kind == "skipped":
+            return []
         row.finished.add(event.subject)
         place = (event.server, event.subject)
         if event.kind == "done":
@@ -210,13 +212,14 @@ class Stages:
 
     def still(self) -> str:
         """A line about the current stage if it takes long, with the step that takes longest."""
-        if self._stage is None or self._clock() - self._stage.began < STILL:
+        stage = self._stage  # another thread may end it meanwhile
+        if stage is None or self._clock() - stage.began < STILL:
             return ""
         name, times = self.heading()
-        _, rows = self.servers(1)
+        _, rows = self.servers(2)
         now = self._clock()
-        busy = [f"{server}  {one_line(row.words(now))}" for server, row in rows if row.step]
-        return "  ".join([f"  {name:<{NAME}} {times}", *busy]) if name else ""
+        busy = sorted((row.since, f"{server}  {one_line(row.words(now))}") for server, row in rows if row.step)
+        return "  ".join([f"  {name:<{NAME}} {times}", *(words for _, words in busy[:1])]) if name else ""
 
     def stopping(self) -> str:
         """What is still done after an interrupt, as sentences."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from infra.cli import durations, words
 from infra.cli.app import MODULES, _needed, app, commands
 from infra.cli.command_line import NEVER, read
 from infra.cli.fail import asks_json, streams_json
+from infra.cli.plan import _next
 from infra.cli.scale import wanted
 from infra.errors import DynoctlError
 
@@ -192,3 +195,18 @@ def test_each_command_is_found_in_the_module_that_is_loaded_for_it() -> None:
         own: Any = typer.main.get_command(commands(needed))
         assert [one.opts for one in own.commands[name].params] == [one.opts for one in command.params]
     assert _needed(["--help"]) == _needed([]) == _needed(["nothing"]) == MODULES
+
+
+@pytest.mark.parametrize(
+    ("options", "command"),
+    [
+        (("--target", "web.1"), "dynoctl apply --target web.1"),
+        (("--destination", "staging", "--rebalance", "--with-changes"), "dynoctl rebalance --destination staging"),
+        (("--exclude", "grid-2", "--rebalance"), "save it with --out FILE, then dynoctl apply FILE"),
+    ],
+)
+def test_a_plan_names_a_command_that_applies_it(options: Sequence[str], command: str) -> None:
+    found = _next(Path("dyno.yaml"), options)
+    assert found.startswith(command)
+    if found.startswith("dynoctl "):
+        assert read(ROOT, found.split()[1:])

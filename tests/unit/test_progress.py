@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from infra.model.events import Event, Failure, Report
 from infra.model.formation import Formation
 from infra.model.release import Release
 from infra.plan.plan import Plan
+from infra.remote import identities
 from infra.views import outcome, progress
 from infra.views.progress import LiveProgress, PlainProgress, status
 from infra.views.stages import Stages
@@ -139,7 +142,7 @@ def test_what_is_under_way_says_how_long_it_takes() -> None:
     assert "staying healthy: 24 s of 60 s" in stages.heading()[1]
     assert stages.still() == ""
     clock.now += 10
-    assert "batch 2 of 5" in stages.still()
+    assert "batch 2 of 5" in stages.still() and stages.still().endswith("  grid-2  restart web.3: 38 s of at most 90 s")
 
 
 def test_hundreds_of_servers_are_summed_up_and_the_slowest_are_named() -> None:
@@ -152,6 +155,15 @@ def test_hundreds_of_servers_are_summed_up_and_the_slowest_are_named() -> None:
     summary, rows = stages.servers(6)
     assert summary == "300 of 400 servers done, 300 of 400 changes, slowest:"
     assert [name for name, _ in rows] == ["grid-301", "grid-302", "grid-303", "grid-304", "grid-305"]
+    assert stages.still().endswith("  grid-301  start web.1: 99 s of at most 60 s")
+
+
+def test_what_is_skipped_is_not_done() -> None:
+    clock = Clock()
+    stages = Stages({"grid-1": ["web.1"], "grid-2": ["web.2"]}, clock=clock)
+    told(stages, clock, (0, Event("failed", "grid-1", "web.1", "no")), (0, Event("skipped", "grid-2", "web.2")))
+    assert [(name, row.count) for name, row in stages.servers(9)[1]] == [("grid-1", 1), ("grid-2", 0)]
+    assert stages.servers(1)[0] == "1 of 2 servers done, 1 of 2 changes"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +189,7 @@ def test_an_interrupt_says_what_is_still_done(events: Sequence[Event], says: str
 
 
 class Screen(io.StringIO):
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
     def isatty(self) -> bool:
         return True
@@ -225,6 +237,42 @@ def test_no_terminal_gets_the_lines_and_nothing_else(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == ""
 
 
+class Gone(io.StringIO):
+    """A terminal, or a pipe, that is gone once ``gone`` is set."""
+
+    gone = False
+
+    def write(self, text: str) -> int:
+        if self.gone:
+            raise OSError(errno.EIO, "input/output error")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("view", [PlainProgress, LiveProgress])
+def test_a_stream_that_is_gone_does_not_keep_the_report_back(
+    view: type[PlainProgress] | type[LiveProgress], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Gone()
+    monkeypatch.setattr(sys, "stderr", screen)
+    with view(Stages({"grid-1": ["web.1"]})) as shown:
+        shown(Event("phase", text="start", total=1))
+        shown(Event("done", "grid-1", "web.1", "started"))
+        screen.gone = True
+
+
+def test_a_stage_that_ends_while_it_is_said_to_take_long() -> None:
+    """The plain view asks from a thread of its own."""
+    stages = Stages()
+
+    def clock() -> float:
+        stages._stage = None if stages._stage is not None and stages._stage.begun else stages._stage
+        return 100.0
+
+    stages.take(Event("done", "grid-1", "web.1", "started"))
+    stages._clock = clock
+    assert stages.still() == ""
+
+
 def test_what_is_waited_for_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
@@ -239,6 +287,49 @@ def test_what_is_waited_for_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> N
     written = len(screen.getvalue())
     with status(quiet=True) as say:
         say("nothing")
+    assert len(screen.getvalue()) == written
+
+
+def running(stages: Stages) -> LiveProgress:
+    stages.take(Event("phase", text="start", total=1))
+    return LiveProgress(stages)
+
+
+@pytest.mark.parametrize("drawing", [status, lambda: running(Stages())], ids=["status", "progress"])
+def test_a_question_is_not_drawn_over(
+    drawing: Callable[[], AbstractContextManager[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The passphrase of a key, which a thread that connects asks for."""
+    screen, untouched = Screen(), []
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(progress, "MOMENT", 0)
+    monkeypatch.setattr(identities, "_passphrases", {})
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+
+    def getpass(prompt: str) -> str:
+        before = screen.getvalue()
+        time.sleep(0.5)  # it is drawn 8 times a second
+        untouched.append(screen.getvalue() == before)
+        return "secret"
+
+    def grown(written: int) -> bool:
+        deadline = time.monotonic() + 60
+        while len(screen.getvalue()) <= written and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return len(screen.getvalue()) > written
+
+    monkeypatch.setattr("getpass.getpass", getpass)
+    with drawing():
+        assert grown(0)
+        thread = threading.Thread(target=identities._passphrase, args=(Path("key"), 0))
+        thread.start()
+        thread.join()
+        assert untouched == [True] and grown(len(screen.getvalue()))
+    written = len(screen.getvalue())
+    assert identities.alone == []
+    identities._passphrases.clear()
+    identities._passphrase(Path("key"), 0)
     assert len(screen.getvalue()) == written
 
 
@@ -293,6 +384,12 @@ ALL = [row(dyno) for dyno in HOMES]
             ALL[:1],
             {"grid-2"},
             "INCOMPLETE. v3 runs on 1 of 3 dynos; web.2, worker.1 unknown.",
+        ),
+        (
+            Report(interrupted=True),
+            [*ALL, row("web.1", server="grid-2")],
+            (),
+            "INTERRUPTED. v3 runs on. http",
         ),
         (Report(interrupted=True), None, (), "INTERRUPTED. What runs now is unknown; see dynoctl ps."),
     ],

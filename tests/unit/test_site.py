@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from infra.fleet.site import Site, examine
 from infra.fleet.status import ServerStatus
 from infra.manifest import read
 from infra.manifest.model import Manifest
-from infra.model import routing, traffic
+from infra.model import paths, routing, traffic
 from infra.model.dyno_status import Row
 from infra.model.one_offs import OneOff
 from infra.model.routing import ACCESS_LOG, Route
@@ -174,6 +175,25 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         "degraded",
         [f"web.1 on grid-1 gets no requests, as no router knows it. To route to it: {APPLY}"],
     ),
+    "none is routed": (
+        with_rows(routes=(replace(ROUTE, upstreams={}),), traffic=None),
+        {},
+        "down",
+        [f"Each of web.1, web.2, web.3 gets no requests, as no router knows it. To route to it: {APPLY}"],
+    ),
+    "not routed, and near its memory limit": (
+        with_rows(
+            row("web.1", memory=490 << 20),
+            routes=(replace(ROUTE, upstreams=dict.fromkeys(DYNOS[1:], "10.0.0.12:5000")),),
+        ),
+        {},
+        "degraded",
+        [
+            "web.1 on grid-1 uses 96% of its memory limit of 512 MiB. To raise it: dynos.web.memory in dyno.yaml, "
+            "then dynoctl apply",
+            f"web.1 on grid-1 gets no requests, as no router knows it. To route to it: {APPLY}",
+        ],
+    ),
     "twice": (
         with_rows(row("web.2")),
         {},
@@ -275,18 +295,26 @@ def test_who_applies_comes_first(manifest: Manifest) -> None:
     assert view.document(site)["applying"] == under_way.document(site.applying)
 
 
-def log(tmp_path: Path, *lines: str, ends: bool = True) -> Traffic | None:
-    """What the script makes of a journal with these lines, the newest first."""
+def log(
+    tmp_path: Path, *lines: str, ends: bool = True, changed: int = 0, loaded: float | None = None
+) -> Traffic | None:
+    """What the script makes of a journal with these lines, the newest first. ``changed`` and ``loaded`` are when the
+    route was written, and used."""
     (tmp_path / "apps/shop").mkdir(parents=True, exist_ok=True)
     (tmp_path / "apps/shop/mark.json").touch()
+    os.utime(tmp_path / "apps/shop", (changed, changed))
+    if loaded is not None:
+        (tmp_path / "loaded").touch()
+        os.utime(tmp_path / "loaded", (loaded, loaded))
     (tmp_path / "log").write_text("".join(f"{line}\n" for line in lines))
     for name, script in {
-        "journalctl": f"cat {tmp_path}/log; {'true' if ends else 'false'}",
+        "journalctl": f'echo "$@" > {tmp_path}/asked; cat {tmp_path}/log; {"true" if ends else "false"}',
         "date": "echo 1000",
     }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
-    script = f"LC_ALL=C; PATH={tmp_path}:$PATH; app=shop\n{traffic.SCRIPT.replace(routing.LIVE, str(tmp_path))}"
+    script = f"LC_ALL=C; PATH={tmp_path}:$PATH; app=shop\n"
+    script += traffic.SCRIPT.replace(routing.LIVE, str(tmp_path)).replace(paths.ROUTER, str(tmp_path))
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return traffic.read(done.stdout)
@@ -338,10 +366,33 @@ def test_a_busy_log_is_read_in_part(tmp_path: Path) -> None:
     assert (by_dyno["web.1"].failed, by_dyno["web.1"].p95, total.p95) == (1.0, 7, 18)
 
 
+@pytest.mark.parametrize(
+    ("changed", "loaded", "since", "seconds"),
+    [
+        (995, 997.5, "997.500", 3),
+        (1000, 1000.25, "1000.250", 1),
+        (900, 990, "940", 60),
+        (990, 900, "940", 60),
+        (990, None, "940", 60),
+    ],
+    ids=["before", "now", "another app's", "not yet", "never"],
+)
+def test_requests_before_the_route_changed_do_not_count(
+    tmp_path: Path, changed: int, loaded: float | None, since: str, seconds: int
+) -> None:
+    """Those that maintenance mode refused a moment ago would say that the app is down."""
+    assert log(tmp_path, entry(NGINX, second=999), changed=changed, loaded=loaded) == Traffic(
+        seconds, {("web.2", 200, 18): 1}
+    )
+    assert f"--since=@{since} " in (tmp_path / "asked").read_text()
+
+
 def test_a_log_without_requests_and_one_that_cannot_be_read(tmp_path: Path) -> None:
     assert log(tmp_path) == Traffic(60, {})
     assert log(tmp_path, ends=False) is None
-    assert traffic.read("traffic 1 x\ntraffic a b c d e f\ntraffic 9 1 200 1e999 web.1") == Traffic(60, {})
+    assert traffic.read(
+        "traffic 1 x\ntraffic 1 1 at\ntraffic 1 1 all\ntraffic a b c d e f\ntraffic 9 1 200 1e999 web.1"
+    ) == Traffic(60, {})
 
 
 def test_keys_of_a_terminal() -> None:

@@ -7,10 +7,12 @@ import hashlib
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from infra.engine import source_diff
 from infra.errors import Unreachable
 from infra.model.resource import Command
 from infra.model.source_change import FileDiff, SourceDiff
@@ -25,6 +27,7 @@ OLD: Mapping[str, bytes] = {
     "logo.png": b"\x89PNG\0a",
     "same.rb": b"same\n",
     "big.csv": b"a" * (LARGEST + 1),
+    "big_same.csv": b"a" * (LARGEST + 1),
     "crlf.rb": b"a\nb\n",
     ".env": b"KEY=hunter2\n",
     "deploy.key": b"hunter2\n",
@@ -148,6 +151,79 @@ def test_a_lying_server_forges_nothing(source: Path) -> None:
     found = compared(source, "", Liar({}))
     text = view.render(found, Style(False))
     assert "app.rb: changed, not shown" in text
+
+
+@pytest.mark.parametrize(
+    ("unreachable", "reason"),
+    [
+        ({}, "no release runs yet, so every file is new"),
+        ({"grid-1": Unreachable("gone")}, "the release that runs is unknown, as grid-1 cannot be reached"),
+    ],
+)
+def test_without_a_release(unreachable: Mapping[str, Unreachable], reason: str) -> None:
+    plan: Any = SimpleNamespace(running=None, unreachable=unreachable)
+    ready: Any = SimpleNamespace(plan=plan, slug=None)
+    assert source_diff.of(ready) == SourceDiff(reason=reason)
+
+
+def test_credentials_that_the_slug_has_are_only_named(source: Path) -> None:
+    write(source, {".slugignore": b"!deploy.key\n!.env\n", "deploy.key": b"hunter3\n", ".env": None})
+    deployed = {path: OLD[path] for path in OLD if path != "tmp/cache"}
+    commit = git(source, "rev-parse", "HEAD")
+    for found in (compared(source, commit), compared(source, "", Server(deployed))):
+        note = "not shown: may hold credentials"
+        assert {(file.status, file.path, file.text, file.note) for file in found.files} >= {
+            ("M", "deploy.key", "", note),
+            ("D", ".env", "", note),
+        }
+        assert "hunter" not in str(found)
+
+
+def test_what_takes_long_to_compare_is_only_named(source: Path) -> None:
+    old = "".join(f"same {n}\nold {n}\n" for n in range(7000)).encode()
+    new = "".join(f"same {n}\nnew {n}\n" for n in range(7000)).encode()
+    repeated = [b"".join(b"%d\n" % (n * step % 110) for n in range(60000)) for step in (7, 13)]
+    write(source, {"a.csv": new, "b.csv": repeated[1], "app.rb": b"one\n2\n"})
+    found = compared(source, "", Server({**OLD, "a.csv": old, "b.csv": repeated[0]}), built=True)
+    slow = [FileDiff("M", name, note="not shown: too much differs") for name in ("a.csv", "b.csv")]
+    assert found.files == (slow[0], EXPECTED[0], slow[1])
+
+
+def test_names_as_sha256sum_writes_them(source: Path) -> None:
+    names = ["back\\slash", "line\nfeed", "form\x0cfeed", "\u2028"]
+    write(source, dict.fromkeys(names, b"same\n"))
+    lines = subprocess.run(["sha256sum", *(f"./{name}" for name in names)], cwd=source, capture_output=True, text=True)
+
+    class Real(Server):
+        def execute(self, command: Command) -> tuple[int, str]:
+            return 0, lines.stdout
+
+    found = compared(source, "", Real({}), built=True)
+    assert not {file.path for file in found.files} & set(names)
+
+
+def test_what_git_ignores_is_not_new_each_time(source: Path) -> None:
+    write(source, {"../.gitignore": b"*.js\n", "public/app.js": b"built\n", "same.js": b"forced\n"})
+    git(source, "add", "-f", "same.js")
+    commit = git(source, "rev-parse", "HEAD")
+    assert [file.path for file in compared(source, commit).files] == ["same.js"]
+
+
+def test_the_files_of_a_submodule_are_read_from_a_server(source: Path) -> None:
+    git(source, "update-index", "--add", "--cacheinfo", f"160000,{'ab' * 20},app/vendor/gem")
+    git(source, "commit", "-qm", "submodule")
+    write(source, {"vendor/gem/gem.rb": b"same\n"})
+    commit, deployed = git(source, "rev-parse", "HEAD"), {**OLD, "vendor/gem/gem.rb": b"same\n"}
+    assert compared(source, commit, Server(deployed)) == SourceDiff(origin="grid-1")
+    assert compared(source, commit).reason.startswith(f"git cannot list the files of its commit {commit}, ")
+
+
+def test_a_commit_with_more_files_than_are_read_is_not_called_absent(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.manifest.git.LARGEST", 100)
+    commit = git(source, "rev-parse", "HEAD")
+    assert compared(source, commit, Silent({})).reason.startswith(f"git cannot list the files of its commit {commit}, ")
 
 
 def test_the_text_and_the_document() -> None:
