@@ -170,9 +170,16 @@ def _policy(keys: HostKeys) -> Any:
 
 
 def _tunnel(via: fabric.Connection, hop: Settings, seconds: float) -> Any:
-    """A connection to the host of ``hop`` from the gateway ``via``."""
-    via.transport.open_failure = ""
-    return via.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=seconds)
+    """A connection to the host of ``hop`` from the gateway ``via``, which other servers use at the same time."""
+    import paramiko
+
+    try:
+        return via.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=seconds)
+    except paramiko.SSHException:
+        failure = via.transport.open_failure()
+        if failure is None:
+            raise
+        raise paramiko.ChannelException(*failure) from None
 
 
 @contextmanager
@@ -193,8 +200,7 @@ def _translated(
     except DialFailed as error:
         raise Unreachable(f"{failure}: {error.summary}", error.hint, silent=own and error.silent) from None
     except paramiko.ChannelException as error:
-        why = via.transport.open_failure if via is not None else ""
-        text = printable(why[:1].lower() + why[1:]) or _text(error)
+        text = printable(error.text[:1].lower() + error.text[1:]) or _text(error)
         through = f"through the gateway {host_port(via.host, via.port)}: " if via is not None else ""
         raise Unreachable(
             f"{failure}: {through}{text}",

@@ -9,9 +9,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cryptography.exceptions
@@ -26,6 +27,7 @@ from infra.model.target import Target
 from infra.remote import connect as connecting
 from infra.remote import dial, host_keys, known_hosts, login, ssh_config
 from infra.remote.connect import connect
+from infra.remote.ssh_settings import Settings
 
 
 def exceptions(*modules: ModuleType) -> Iterator[type[Exception]]:
@@ -122,6 +124,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 from infra.errors import Unreachable
 from infra.model.target import Target
 from infra.remote.connect import connect
+from infra.remote.ssh_settings import Settings
 import fabric
 while True:
     try:
@@ -226,3 +229,50 @@ def test_nothing_of_fabric_is_read(server: Target, tmp_path: Path, monkeypatch: 
     assert (connection.user, connection.port, connection.host) == ("root", 22, "127.0.0.1")
     assert connection.gateway is None and "password" not in connection.connect_kwargs
     connecting.close(connection)
+
+
+def test_a_server_behind_a_gateway_is_told_its_own_failure() -> None:
+    """Both fail before either has read why: one that refuses must never be taken for one that is silent."""
+    ours, theirs = socket.socketpair()
+    both, said = threading.Barrier(2, timeout=30), {}
+
+    class Gateway(login.transport()):  # type: ignore[misc]
+        def _send_user_message(self, asked: paramiko.Message) -> None:
+            asked.rewind()
+            asked.get_byte()
+            asked.get_text()
+            number, _, _, host = asked.get_int(), asked.get_int(), asked.get_int(), asked.get_text()
+            answer = paramiko.Message()
+            answer.add_int(number)
+            answer.add_int(2)
+            answer.add_string({"up": "Connection refused", "down": "No route to host"}[host])
+            answer.rewind()
+            both.wait()
+            with told:
+                self._parse_channel_open_failure(answer)
+            both.wait()
+
+    told = threading.Lock()
+    gateway = Gateway(ours, offered=())
+    gateway.active = True
+    via = SimpleNamespace(transport=gateway, host="gate", port=22)
+
+    def reach(host: str) -> None:
+        hop = Settings(host, host, 22, "root")
+        with pytest.raises(Unreachable) as caught, connecting._translated("failed", hop, via, 5, True):  # type: ignore[arg-type]
+            connecting._tunnel(via, hop, 5)  # type: ignore[arg-type]
+        said[host] = caught.value.summary, caught.value.silent
+
+    threads = [threading.Thread(target=reach, args=(host,)) for host in ("up", "down")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ours.close()
+    theirs.close()
+    through = "failed: through the gateway gate:22:"
+    assert said == {
+        "up": (f"{through} connection refused", False),
+        "down": (f"{through} no route to host", True),
+    }
+    assert not gateway.failures
