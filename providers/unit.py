@@ -174,7 +174,9 @@ class Unit(Base):
             return None
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         label = f"check that {change.resource.dyno} stays healthy"
-        return Command(("sh", "-c", _ALIVE, "alive", unit), label=label, health=True)
+        boot = _seconds(change.after, "ready", "Service.TimeoutStartSec", READY_TIMEOUT)
+        limit = boot + _stop_timeout(change.after) + 60
+        return Command(("sh", "-c", _ALIVE, "alive", unit), timeout=limit, label=label, health=True)
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
@@ -269,10 +271,12 @@ listens "$1" || {{
 exec systemctl start "$1-ready.service"
 """
 
-# Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then.
+# Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then. One with idle may wake
+# or fall asleep just now, so it boots first.
 _ALIVE = f"""\
 {idle.IS_IDLE}\
 ! is_idle "$1" || exit 0
+! grep -qs '^{naming.IDLE}=' "{paths.UNITS}/$1.service" || systemctl start "$1-ready.service" 2>/dev/null
 for unit in "$1.service" "$1-ready.service"; do
   systemctl is-active -q "$unit" || {{ echo 'it is not running'; exit 1; }}
 done
