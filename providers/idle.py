@@ -24,6 +24,13 @@ is_idle() {{
 """
 """A shell function that succeeds if the unit, given without ``.service``, is that of an idle dyno."""
 
+SETTLED = f"""\
+{IS_IDLE}\
+! is_idle "$1" || exit 0
+! grep -qs '^{naming.IDLE}=' "{paths.UNITS}/$1.service" || systemctl start "$1-ready.service" 2>/dev/null
+"""
+"""The start of a script that looks at a dyno: it ends if that is idle, and waits if it just wakes or falls asleep."""
+
 
 def may_be(settings: object) -> bool:
     """Whether a dyno with these settings stops if nobody uses it."""
