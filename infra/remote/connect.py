@@ -182,6 +182,16 @@ def _tunnel(via: fabric.Connection, hop: Settings, seconds: float) -> Any:
         raise paramiko.ChannelException(*failure) from None
 
 
+def _answers(via: fabric.Connection, seconds: float) -> bool:
+    """Whether a gateway still answers, if only that it opens no session. Nothing is known of the servers behind one
+    that was cut off after its login."""
+    try:
+        via.transport.open_session(timeout=seconds).close()
+    except Exception:  # whatever a library raises
+        return via.transport.open_failure() is not None
+    return True
+
+
 @contextmanager
 def _translated(
     failure: str, hop: Settings, via: fabric.Connection | None, seconds: int, own: bool
@@ -226,7 +236,7 @@ def _translated(
             raise Unreachable(
                 f"{failure}: timed out after {seconds} s",
                 "check that the server is up, and that its address and port are correct",
-                silent=own and via is not None and not reached,
+                silent=own and via is not None and not reached and _answers(via, seconds),
             ) from None
         if isinstance(error, OSError | EOFError):
             hint = "check that sshd runs on the server, and that its address and port are correct"

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -231,48 +231,73 @@ def test_nothing_of_fabric_is_read(server: Target, tmp_path: Path, monkeypatch: 
     connecting.close(connection)
 
 
-def test_a_server_behind_a_gateway_is_told_its_own_failure() -> None:
-    """Both fail before either has read why: one that refuses must never be taken for one that is silent."""
-    ours, theirs = socket.socketpair()
-    both, said = threading.Barrier(2, timeout=30), {}
+def gateway_that(answer: Callable[[Any, int, str], None]) -> Any:
+    """A gateway with a transport whose requests for a channel, with its number and its host, go to ``answer``."""
 
     class Gateway(login.transport()):  # type: ignore[misc]
         def _send_user_message(self, asked: paramiko.Message) -> None:
             asked.rewind()
             asked.get_byte()
-            asked.get_text()
-            number, _, _, host = asked.get_int(), asked.get_int(), asked.get_int(), asked.get_text()
-            answer = paramiko.Message()
-            answer.add_int(number)
-            answer.add_int(2)
-            answer.add_string({"up": "Connection refused", "down": "No route to host"}[host])
-            answer.rewind()
-            both.wait()
-            with told:
-                self._parse_channel_open_failure(answer)
-            both.wait()
+            tunnel = asked.get_text() == "direct-tcpip"
+            number, _, _ = asked.get_int(), asked.get_int(), asked.get_int()
+            answer(self, number, asked.get_text() if tunnel else "")
 
-    told = threading.Lock()
-    gateway = Gateway(ours, offered=())
+    with socket.socket() as unused:
+        gateway = Gateway(unused, offered=())
     gateway.active = True
-    via = SimpleNamespace(transport=gateway, host="gate", port=22)
+    return SimpleNamespace(transport=gateway, host="gate", port=22)
+
+
+def fail(gateway: Any, number: int, text: str) -> None:
+    """Tell a gateway's transport that a channel was not opened."""
+    message = paramiko.Message()
+    message.add_int(number)
+    message.add_int(2)
+    message.add_string(text)
+    message.rewind()
+    gateway._parse_channel_open_failure(message)
+
+
+def reached(via: Any, host: str, seconds: int = 5) -> tuple[str, bool]:
+    """The error of a server behind a gateway, and whether it is silent."""
+    hop = Settings(host, host, 22, "root")
+    with pytest.raises(Unreachable) as caught, connecting._translated("failed", hop, via, seconds, True):
+        connecting._tunnel(via, hop, seconds)
+    return caught.value.summary, caught.value.silent
+
+
+def test_a_server_behind_a_gateway_is_told_its_own_failure() -> None:
+    """Both fail before either has read why: one that refuses must never be taken for one that is silent."""
+    both, told, said = threading.Barrier(2, timeout=30), threading.Lock(), {}
+
+    def answer(gateway: Any, number: int, host: str) -> None:
+        both.wait()
+        with told:
+            fail(gateway, number, {"up": "Connection refused", "down": "No route to host"}[host])
+        both.wait()
+
+    via = gateway_that(answer)
 
     def reach(host: str) -> None:
-        hop = Settings(host, host, 22, "root")
-        with pytest.raises(Unreachable) as caught, connecting._translated("failed", hop, via, 5, True):  # type: ignore[arg-type]
-            connecting._tunnel(via, hop, 5)  # type: ignore[arg-type]
-        said[host] = caught.value.summary, caught.value.silent
+        said[host] = reached(via, host)
 
     threads = [threading.Thread(target=reach, args=(host,)) for host in ("up", "down")]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    ours.close()
-    theirs.close()
     through = "failed: through the gateway gate:22:"
     assert said == {
         "up": (f"{through} connection refused", False),
         "down": (f"{through} no route to host", True),
     }
-    assert not gateway.failures
+    assert not via.transport.failures
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_is_silent_only_if_its_gateway_is_not(*, answers: bool) -> None:
+    def answer(gateway: Any, number: int, host: str) -> None:
+        if answers and not host:
+            fail(gateway, number, "no more sessions")
+
+    assert reached(gateway_that(answer), "down", 1) == ("failed: timed out after 1 s", answers)
