@@ -454,6 +454,10 @@ def test_a_volume_on_a_server_without_the_labels_is_an_error() -> None:
             path,
             "labels of the servers: s1 (rack=a), s2 (rack=b), s3 (rack=a)",
         )
+    new = form(pinned, {"s1": found["s1"], "s3": found["s3"]}, ("s2",), volumes=pinned.volumes)
+    assert new.homes["web.1"] == "s3", "it waits for s2"
+    (error,) = new.errors
+    assert error.summary.startswith("the volume uploads would be created on s3, which does not have the labels")
     away = form(pinned, {"s1": found["s1"]}, ("s2", "s3"), volumes=pinned.volumes, holders={})
     assert away.errors == (), "it may be there"
 
