@@ -68,25 +68,30 @@ def down(
 ) -> None:
     """Remove a preview with everything that belongs to it but its volumes, and then run preview.database.drop; or all
     that have expired."""
-    from infra.ops import previews
-
     words = (["--expired"] if expired else []) + ([] if name is None else [name])
     if len(words) != 1:
         raise DynoctlError("NAME or --expired is required, and not both", "list the previews: dynoctl preview ls")
     refuse_unattended("preview down", auto_approve, False, *words)
-    code, names = OK, [name]
-    if name is None:
-        found, unreachable = previews.running(_overlay(file))
-        names = [preview.name for preview in found if preview.expires < time.time()]
-        code = _unreachable(unreachable)
-    for one in names:
+    names, unreachable = _expired(file) if name is None else ([name], {})
+    code = _unreachable(unreachable)
+    for number, one in enumerate(names):
+        if number and one not in _expired(file)[0]:  # it was released again while another one was removed
+            continue
         try:
-            code = _remove(file, str(one), ApplyFlags(auto_approve, lock_timeout=lock_timeout)) or code
+            code = _remove(file, one, ApplyFlags(auto_approve, lock_timeout=lock_timeout)) or code
         except DynoctlError as error:  # such as a lock that is taken: the others go all the same
             if not expired:
                 raise
             code = report(error)
     raise typer.Exit(code)
+
+
+def _expired(file: Path) -> tuple[list[str], dict[str, str]]:
+    """The previews that have expired, and why some servers are unreachable."""
+    from infra.ops import previews
+
+    found, unreachable = previews.running(_overlay(file))
+    return [preview.name for preview in found if preview.expires < time.time()], unreachable
 
 
 def _remove(file: Path, name: str, flags: ApplyFlags) -> int:

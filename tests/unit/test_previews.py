@@ -169,11 +169,17 @@ def test_only_the_data_of_a_preview_that_was_there_is_dropped(removing: list[str
 def test_an_expired_preview_that_cannot_be_removed_keeps_no_other(
     removing: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ["locked", "pr-2"]
-    found = [previews.Running(name, "", ("small",), released=0.0, expires=1.0) for name in names]
-    monkeypatch.setattr(previews, "running", lambda model: (found, {}))
+    asked: list[str] = []
+
+    def running(model: Manifest) -> tuple[list[previews.Running], dict[str, str]]:
+        names = ["locked", "pr-2"] if asked else ["locked", "pr-2", "pr-3"]
+        asked.append(model.app.name)
+        return [previews.Running(name, "", ("small",), released=0.0, expires=1.0) for name in names], {}
+
+    monkeypatch.setattr(previews, "running", running)
     assert CliRunner().invoke(app, [*removing, "--expired"]).exit_code == 1
-    assert (tmp_path / "dropped").read_text() == "pr_2\n"
+    assert (tmp_path / "dropped").read_text() == "pr_2\n", "pr-3 was released again meanwhile"
+    assert set(asked) == {"shop"}
 
 
 def test_the_servers_say_how_old_a_preview_is(tmp_path: Path) -> None:
