@@ -127,9 +127,9 @@ def _volumes(volumes: Any, types: Collection[str]) -> Iterator[dict[str, Any]]:
 
 
 def _named(value: Any, name: str) -> Any:
-    """A value, with the name of the preview in place of the placeholder."""
+    """A value, with the name of the preview in place of the placeholder, and without what is null."""
     if isinstance(value, dict):
-        return {key: _named(item, name) for key, item in value.items()}
+        return {key: _named(item, name) for key, item in value.items() if item is not None}
     return value.replace(PLACEHOLDER, name) if isinstance(value, str) else value
 
 

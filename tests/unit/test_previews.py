@@ -77,6 +77,12 @@ def test_the_overlay_decides_on_dynos_and_schedules(tmp_path: Path) -> None:
     }
 
 
+def test_null_removes_a_setting_of_a_database_as_in_any_overlay(tmp_path: Path) -> None:
+    model, problems = preview(tmp_path, own=OWN.replace("host: db", "url: null, host: db"))
+    assert model is not None and model.database is not None, problems
+    assert (model.database.name, model.database.url) == ("shop_pr_12", None)
+
+
 @pytest.mark.parametrize(
     ("name", "own", "said"),
     [
