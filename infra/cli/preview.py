@@ -16,6 +16,7 @@ from infra.cli.session import PlanOptions
 from infra.errors import OK, UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
+    from infra.engine.prepared import Prepared
     from infra.manifest.model import Manifest
 
 Name = Annotated[str, typer.Argument(help="Name of the preview, such as pr-12", metavar="NAME")]
@@ -99,17 +100,17 @@ def _remove(file: Path, name: str, flags: ApplyFlags) -> int:
     from infra.ops.previews import prepare_data
 
     model = _model(file, name)
-    approved = False
+    there = False
 
-    def begin() -> None:
-        nonlocal approved
-        approved = True
+    def look(ready: Prepared) -> None:
+        nonlocal there
+        there = bool(ready.plan.changes) or ready.records_outdated()
 
     try:
-        carry_out(PlanOptions(file, model.destination, destroy=True, end_runs=True), flags, verb="destroy", begin=begin)
+        carry_out(PlanOptions(file, model.destination, destroy=True, end_runs=True), flags, verb="destroy", refuse=look)
     except typer.Exit as ended:
-        # Without a preview, nobody approved, and the data with that name may be of something else.
-        if approved and ended.exit_code == OK:
+        # Without a preview, nobody is asked for approval, and the data with that name may be of something else.
+        if there and ended.exit_code == OK:
             prepare_data(model, model.preview.drop if model.preview else None)
         return int(ended.exit_code)
     return OK

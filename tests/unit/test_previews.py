@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,12 +154,12 @@ def removing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[s
     preview(tmp_path, own=own)
     monkeypatch.chdir(tmp_path)
 
-    def carry_out(options: PlanOptions, flags: Any, *, verb: str, begin: Any) -> None:
+    def carry_out(options: PlanOptions, flags: Any, *, verb: str, refuse: Any) -> None:
         name = str(options.destination).partition(":")[2]
         if name == "locked":
             raise DynoctlError("locked")
-        if name != "absent":
-            begin()
+        changes = () if name in ("absent", "records") else ("unit.web.1",)
+        refuse(SimpleNamespace(plan=SimpleNamespace(changes=changes), records_outdated=lambda: name == "records"))
         raise typer.Exit(1 if name == "failed" else 0)
 
     monkeypatch.setattr(command, "carry_out", carry_out)
@@ -166,10 +167,11 @@ def removing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[s
 
 
 def test_only_the_data_of_a_preview_that_was_there_is_dropped(removing: list[str], tmp_path: Path) -> None:
-    """Without one, nobody is asked, and shop_test may be the database of something else."""
-    for name, code in (("absent", 0), ("failed", 1), ("pr-1", 0)):
+    """Without one, nobody is asked, and shop_test may be the database of something else. Of one whose removal was cut
+    off, there may be only records."""
+    for name, code in (("absent", 0), ("failed", 1), ("pr-1", 0), ("records", 0)):
         assert CliRunner().invoke(app, [*removing, name]).exit_code == code
-    assert (tmp_path / "dropped").read_text() == "pr_1\n"
+    assert (tmp_path / "dropped").read_text() == "pr_1\nrecords\n"
 
 
 def test_an_expired_preview_that_cannot_be_removed_keeps_no_other(
