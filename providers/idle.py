@@ -24,6 +24,13 @@ is_idle() {{
 """
 """A shell function that succeeds if the unit, given without ``.service``, is that of an idle dyno."""
 
+SETTLED = f"""\
+{IS_IDLE}\
+! is_idle "$1" || exit 0
+! grep -qs '^{naming.IDLE}=' "{paths.UNITS}/$1.service" || systemctl start "$1-ready.service" 2>/dev/null
+"""
+"""The start of a script that looks at a dyno: it ends if that is idle, and waits if it just wakes or falls asleep."""
+
 
 def may_be(settings: object) -> bool:
     """Whether a dyno with these settings stops if nobody uses it."""
@@ -32,10 +39,16 @@ def may_be(settings: object) -> bool:
 
 def unless(change: Change, script: str) -> str:
     """A script that restarts a dyno, and does nothing if that is idle: it boots with its next request, from the files
-    that are there then. That is decided on the server, as a request may come at any time. A dyno that is to start, or
-    could not be idle before, starts."""
-    could = all(may_be((attributes or {}).get("unit")) for attributes in (change.before, change.after))
+    that are there then. That is decided on the server, as a request may come at any time. A dyno that is to start,
+    could not be idle before, or was stopped as its socket moves, starts."""
+    before, after = ((attributes or {}).get("unit") for attributes in (change.before, change.after))
+    could = may_be(before) and may_be(after) and _address(before) == _address(after)
     return f'{IS_IDLE}! is_idle "$1" || exit 0\n{script}' if could and change.effect is not Effect.START else script
+
+
+def _address(settings: object) -> list[object]:
+    keys = (naming.LISTEN, naming.PORT)
+    return [settings.get(f"Unit.{key}") for key in keys] if isinstance(settings, Mapping) else []
 
 
 # It counts its own steps, so a clock that is set does not matter. Whoever is connected uses the dyno, however long: a

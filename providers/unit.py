@@ -131,7 +131,7 @@ class Unit(Base):
             commands.append(files.systemctl("set-property", "--runtime", service, f"CPUQuota={quota}"))
             if "ready" in change.differing():
                 # A dyno need not restart for another health check, but it must pass it.
-                limit = _seconds(change.after, "ready", "Service.TimeoutStartSec", READY_TIMEOUT) + 60
+                limit = _start_timeout(change.after) + 60
                 label = f"check the health of {dyno}"
                 again = ("sh", "-c", idle.unless(change, _CHECK), "check", unit)
                 commands.append(Command(again, timeout=limit, label=label, health=True))
@@ -159,11 +159,7 @@ class Unit(Base):
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         label = f"restart {change.resource.dyno} as before"
-        limit = (
-            _seconds(change.before, "ready", "Service.TimeoutStartSec", READY_TIMEOUT)
-            + _stop_timeout(change.after)
-            + 60
-        )
+        limit = _start_timeout(change.before) + _stop_timeout(change.after) + 60
         restart = Command(("sh", "-c", _AS_BEFORE, "restart", unit), timeout=limit, label=label, health=True)
         stop = Command(("sh", "-c", _END, "end", unit), timeout=limit, label=f"stop {change.resource.dyno}")
         # What was not up before may have no unit that systemd could restart, so the new process is stopped by itself.
@@ -174,11 +170,17 @@ class Unit(Base):
             return None
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         label = f"check that {change.resource.dyno} stays healthy"
-        return Command(("sh", "-c", _ALIVE, "alive", unit), label=label, health=True)
+        limit = _start_timeout(change.after) + _stop_timeout(change.after) + 60
+        return Command(("sh", "-c", _ALIVE, "alive", unit), timeout=limit, label=label, health=True)
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         return failure.read(scope.app, unit)
+
+
+def _start_timeout(attributes: Attributes | None) -> int:
+    """Seconds within which a dyno with these attributes must become healthy."""
+    return _seconds(attributes, "ready", "Service.TimeoutStartSec", READY_TIMEOUT)
 
 
 def _stop_timeout(attributes: Attributes | None) -> int:
@@ -271,8 +273,7 @@ exec systemctl start "$1-ready.service"
 
 # Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then.
 _ALIVE = f"""\
-{idle.IS_IDLE}\
-! is_idle "$1" || exit 0
+{idle.SETTLED}\
 for unit in "$1.service" "$1-ready.service"; do
   systemctl is-active -q "$unit" || {{ echo 'it is not running'; exit 1; }}
 done

@@ -155,6 +155,8 @@ def refuse_unattended(verb: str, auto_approve: bool, as_json: bool, *words: str)
     are the arguments of the command."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
         plan = "dynoctl plan --rebalance" if verb == "rebalance" else "dynoctl plan"
+        if verb == "preview up":
+            plan += f" -d preview:{' '.join(words)}"
         raise DynoctlError(
             f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
             f"review the plan with {plan}, then: dynoctl {' '.join((verb, *words))} --auto-approve",

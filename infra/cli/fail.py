@@ -62,7 +62,7 @@ def report_signals(argv: Sequence[str]) -> None:
 
 def streams_json(argv: Sequence[str]) -> bool:
     """Whether a command line asks for JSON lines that end with a report."""
-    return asks_json(argv) and argv[0] in STREAMING
+    return asks_json(argv) and (argv[0] in STREAMING or list(argv[:2]) == ["preview", "up"])
 
 
 def asks_json(argv: Sequence[str]) -> bool:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.fail import report
 from infra.cli.options import AsJson, AutoApprove, File, LockTimeout, Message
 from infra.cli.session import PlanOptions
 from infra.errors import OK, UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
+    from infra.engine.prepared import Prepared
     from infra.manifest.model import Manifest
 
 Name = Annotated[str, typer.Argument(help="Name of the preview, such as pr-12", metavar="NAME")]
@@ -47,7 +49,7 @@ def up(
     """Start a preview of the current checkout, or update it: show the plan, ask for approval, carry it out."""
     from infra.ops.previews import prepare_data
 
-    refuse_unattended("preview up", auto_approve, as_json)
+    refuse_unattended("preview up", auto_approve, as_json, name)
     model = _model(file, name)
 
     def begin() -> None:
@@ -67,27 +69,51 @@ def down(
 ) -> None:
     """Remove a preview with everything that belongs to it but its volumes, and then run preview.database.drop; or all
     that have expired."""
+    words = (["--expired"] if expired else []) + ([] if name is None else [name])
+    if len(words) != 1:
+        raise DynoctlError("NAME or --expired is required, and not both", "list the previews: dynoctl preview ls")
+    refuse_unattended("preview down", auto_approve, False, *words)
+    names, unreachable = _expired(file) if name is None else ([name], {})
+    code = _unreachable(unreachable)
+    for number, one in enumerate(names):
+        if number and one not in _expired(file)[0]:  # it was released again while another one was removed
+            continue
+        try:
+            code = _remove(file, one, ApplyFlags(auto_approve, lock_timeout=lock_timeout)) or code
+        except DynoctlError as error:  # such as a lock that is taken: the others go all the same
+            if not expired:
+                raise
+            code = report(error)
+    raise typer.Exit(code)
+
+
+def _expired(file: Path) -> tuple[list[str], dict[str, str]]:
+    """The previews that have expired, and why some servers are unreachable."""
     from infra.ops import previews
 
-    if (name is None) is not expired:
-        raise DynoctlError("NAME or --expired is required, and not both", "list the previews: dynoctl preview ls")
-    refuse_unattended("preview down", auto_approve, as_json=False)
-    code = OK
-    names = [name]
-    if name is None:
-        found, unreachable = previews.running(_overlay(file))
-        names = [preview.name for preview in found if preview.expires < time.time()]
-        code = _unreachable(unreachable)
-    for one in names:
-        model = _model(file, str(one))
-        options = PlanOptions(file, model.destination, destroy=True, end_runs=True)
-        try:
-            carry_out(options, ApplyFlags(auto_approve, lock_timeout=lock_timeout), verb="destroy")
-        except typer.Exit as ended:
-            code = ended.exit_code or code
-            if ended.exit_code == OK:
-                previews.prepare_data(model, model.preview.drop if model.preview else None)
-    raise typer.Exit(code)
+    found, unreachable = previews.running(_overlay(file))
+    return [preview.name for preview in found if preview.expires < time.time()], unreachable
+
+
+def _remove(file: Path, name: str, flags: ApplyFlags) -> int:
+    """Remove a preview and, if it was there, its data; return the exit code."""
+    from infra.ops.previews import prepare_data
+
+    model = _model(file, name)
+    there = False
+
+    def look(ready: Prepared) -> None:
+        nonlocal there
+        there = bool(ready.plan.changes) or ready.records_outdated()
+
+    try:
+        carry_out(PlanOptions(file, model.destination, destroy=True, end_runs=True), flags, verb="destroy", refuse=look)
+    except typer.Exit as ended:
+        # Without a preview, nobody is asked for approval, and the data with that name may be of something else.
+        if there and ended.exit_code == OK:
+            prepare_data(model, model.preview.drop if model.preview else None)
+        return int(ended.exit_code)
+    return OK
 
 
 @app.command("ls", short_help="List the previews.")
@@ -122,8 +148,8 @@ def _unreachable(errors: dict[str, str]) -> int:
 
 def _overlay(file: Path) -> Manifest:
     """What all previews have in common, with the name of the app itself."""
-    model = _model(file, "x")  # a name that any app has room for
-    return replace(model, app=replace(model.app, name=model.app.name.removesuffix("-x")))
+    model = _model(file, "0")  # a name that any app has room for
+    return replace(model, app=replace(model.app, name=model.app.name.removesuffix("-0")))
 
 
 def _model(file: Path, name: str) -> Manifest:

@@ -34,10 +34,11 @@ def check(
     from infra.manifest import overlays, previews, schema, semantics, warnings
     from infra.manifest.build import build
     from infra.manifest.nodes import Unusable
+    from infra.manifest.paths import is_file
 
     try:
-        overlay, preview = previews.split(destination)
-        document, problems, files = overlays.load_all(file, overlay)
+        _, preview = previews.split(destination)
+        document, problems, files = overlays.load_all(file, destination)
     except Unusable as error:
         return None, (error.diagnostic,)
     for part in (*getattr(document, "parts", ()), document):
@@ -51,8 +52,10 @@ def check(
     problems += islice(schema.check(document), MOST + 1)
     overlays.expand(document.data)
     if preview and not problems:
-        problems += previews.derive(document, preview)
-    problems += islice(semantics.check(document, file.resolve().parent), MOST + 1)
+        taken = is_file(overlays.overlay_of(file, preview))
+        problems += previews.derive(document, preview, taken=taken)
+    if not (preview and problems):  # what is merged, and not derived, has errors that no preview has
+        problems += islice(semantics.check(document, file.resolve().parent), MOST + 1)
     if len(problems) > MOST:
         problems[MOST:] = [Diagnostic(f"more than {MOST} errors, and the others are not shown")]
     if problems:

@@ -4,12 +4,13 @@ another name, with one web dyno, and with nothing of production that it could ch
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest.document import Document
 from infra.manifest.nodes import Unusable
+from infra.manifest.urls import has_password
 
 OVERLAY = "preview"
 """The destination whose overlay all previews share."""
@@ -19,6 +20,9 @@ IDLE = 1800
 
 PLACEHOLDER = "{preview}"
 """What stands for the name of the preview in the settings of its databases and caches; dashes become underscores."""
+
+PRODUCTION = "production"
+"""A name that no preview can have: its database would be that of production, if that has the name shop_production."""
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _STORES = ("database", "databases", "cache", "caches", "credentials")
@@ -35,7 +39,7 @@ def split(wanted: str | None) -> tuple[str | None, str]:
     overlay, colon, name = (wanted or "").partition(":")
     if overlay != OVERLAY or not colon:
         return wanted, ""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         problem = Diagnostic(
             f"invalid name of a preview: {name!r}", expected="lowercase letters, digits and dashes, such as pr-12"
         )
@@ -43,9 +47,14 @@ def split(wanted: str | None) -> tuple[str | None, str]:
     return overlay, name
 
 
-def derive(document: Document, name: str) -> Iterator[Diagnostic]:
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a preview."""
+    return _NAME.fullmatch(text) is not None
+
+
+def derive(document: Document, name: str, *, taken: bool = False) -> Iterator[Diagnostic]:
     """Change the data of a document to that of a preview, in place; every error. The schema must have passed, and the
-    settings of servers must be expanded."""
+    settings of servers must be expanded. ``taken``: there is a destination with that name."""
     data: Any = document.data
     own: Any = getattr(document, "parts", [document])[-1].data
     app, overlay, settings = data["app"]["name"], f"dyno.{OVERLAY}.yaml", data.get("preview") or {}
@@ -54,11 +63,15 @@ def derive(document: Document, name: str) -> Iterator[Diagnostic]:
             "missing key 'preview' with host", hint=f"add to {overlay}: preview: {{host: preview.example.org}}"
         )
         return
+    if taken or name == PRODUCTION:
+        yield Diagnostic(
+            f"a preview cannot have the name {name}",
+            hint=f"it would share {PLACEHOLDER} with the destination of that name; choose another one, such as pr-12",
+        )
+        return
     shared: list[tuple[str, ...]] = [(key,) for key in _STORES if data.get(key) and key not in own]
     env = data.get("env") or {}
-    shared += [
-        ("env", key) for key, value in env.items() if isinstance(value, dict) and key not in (own.get("env") or {})
-    ]
+    shared += [("env", key) for key, value in env.items() if _is_private(value) and key not in (own.get("env") or {})]
     for path in shared:
         what = ".".join(path)
         hint = f"set {what} in {overlay}, or {what}: null to leave it out"
@@ -70,14 +83,18 @@ def derive(document: Document, name: str) -> Iterator[Diagnostic]:
     for key in _UNASKED:
         if key not in own:
             data.pop(key, None)
+    if "volumes" in data and "volumes" not in own:
+        types = {*data["dynos"], *(entry["name"] for entry in data.get("schedule") or ())}
+        data["volumes"] = list(_volumes(data["volumes"], types))
     for key in _STORES:
-        if key in data:  # not merged: a password of production must not come with the name of another database
+        if data.get(key):  # not merged: a password of production must not come with the name of another database
             data[key] = _named(own[key], name.replace("-", "_"))
     router = data.get("router")
     if isinstance(router, dict):
         data["router"] = {**router, "hosts": [f"{name}.{settings['host']}"]}
     labels = settings.get("labels") or {}
-    data["servers"] = list(_servers(data["servers"], labels, (router or {}).get("servers") or []))
+    others = [*((router or {}).get("servers") or []), data.get("builder")]
+    data["servers"] = list(_servers(data["servers"], labels, others))
     if not any(server.get("dynos", True) for server in data["servers"]):
         yield document.diagnostic(("preview", "labels"), "no server has these labels", expected="labels of a server")
 
@@ -91,17 +108,35 @@ def _dynos(types: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "web": {"idle": IDLE, **settings, "count": count}}
 
 
-def _named(value: Any, name: str) -> Any:
-    """A value, with the name of the preview in place of the placeholder."""
+def _is_private(value: Any) -> bool:
+    """Whether a variable has a reference, a URL with a password, or that of a database, a queue or a bucket."""
     if isinstance(value, dict):
-        return {key: _named(item, name) for key, item in value.items()}
+        return True
+    scheme, slashes, _ = str(value).partition("://")
+    return bool(slashes) and (scheme.lower() not in ("http", "https") or has_password(str(value)))
+
+
+def _volumes(volumes: Any, types: Collection[str]) -> Iterator[dict[str, Any]]:
+    """The volumes of the process types that a preview has."""
+    for volume in volumes:
+        asked = volume.get("types") or []
+        if kept := [type_ for type_ in asked if type_ in types]:
+            yield {**volume, "types": kept}
+        elif not asked:
+            yield volume
+
+
+def _named(value: Any, name: str) -> Any:
+    """A value, with the name of the preview in place of the placeholder, and without what is null."""
+    if isinstance(value, dict):
+        return {key: _named(item, name) for key, item in value.items() if item is not None}
     return value.replace(PLACEHOLDER, name) if isinstance(value, str) else value
 
 
-def _servers(servers: Any, labels: Mapping[str, str], routers: Any) -> Iterator[dict[str, Any]]:
-    """The servers with some labels, and those of the router, without dynos."""
+def _servers(servers: Any, labels: Mapping[str, str], others: Collection[Any]) -> Iterator[dict[str, Any]]:
+    """The servers with some labels, and those of the router and the builder, without dynos."""
     for server in servers:
         if labels.items() <= (server.get("labels") or {}).items():
             yield server
-        elif server["name"] in routers:
+        elif server["name"] in others:
             yield {**server, "dynos": False}

@@ -16,7 +16,7 @@ from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
 from infra.plan import room
 from infra.plan.balance import even
-from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, place
+from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, Together, place
 from infra.plan.volumes import together
 
 HIGHEST = 65535
@@ -113,6 +113,11 @@ def form(
     # Also on a server that drains or left the manifest it keeps running until there is capacity on another one.
     stuck = {dyno: before[dyno] for dyno in placed.homeless if before.get(dyno) in found}
     placed = replace(placed, homes={**placed.homes, **stuck})
+    # A volume that does not exist yet is not created where what waits for other servers keeps running.
+    new = {(group.dynos, stuck[dyno]) for group in groups if not group.home for dyno in group.dynos & stuck.keys()}
+    for dynos_, home in sorted(new, key=lambda pair: (pair[1], sorted(pair[0]))):
+        group = Together(dynos_, home)
+        misplaced += room.misplaced(manifest, volumes, [group], places, list(held), new=True)
     addresses = {server.name: server.listen for server in manifest.servers}
     full: list[Diagnostic] = []
     dynos = _ports(manifest, found, placed, wanted, addresses, full)

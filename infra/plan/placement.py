@@ -54,8 +54,8 @@ class DesiredDyno:
 
 @dataclass(frozen=True)
 class Together:
-    """Dynos that must be on one server. ``home`` is that server, "" if any server will do. If it is none of those that
-    dynos can be placed on, they wait for it."""
+    """Dynos that must be on one server. ``home`` is that server, "" if they go to a new one, as none of them runs where
+    all can. If it is none of those that dynos can be placed on, they wait for it."""
 
     dynos: frozenset[str]
     home: str = ""
@@ -129,10 +129,10 @@ def place(
         if dyno.name in homes:
             continue
         home, had = running.get(dyno.name, ("", 0))
-        bound = groups[dyno.name].home if dyno.name in groups else ""
+        bound = groups[dyno.name].home if dyno.name in groups else None
         if bound and bound not in index:
             homes[dyno.name] = bound
-        elif home not in index or (bound != home if bound else not dyno.labels <= servers[index[home]].labels):
+        elif home not in index or (not dyno.labels <= servers[index[home]].labels if bound is None else bound != home):
             movable.append(dyno)
         elif dyno.cpu <= had or layout.fits(dyno.cpu, index[home]):
             settle(dyno, index[home])

@@ -120,6 +120,8 @@ def misplaced(
     groups: Sequence[Together],
     places: Sequence[ServerCapacity],
     wanted: Collection[str],
+    *,
+    new: bool = False,
 ) -> list[Diagnostic]:
     """The volumes that are on a server which lacks the labels of the volume, or of a type that uses it."""
     has = {place.server: place.labels for place in places}
@@ -140,8 +142,8 @@ def misplaced(
                 if not labels.items() <= has[group.home]:
                     problems.append(
                         Diagnostic(
-                            f"the volume {volume.name} is on {group.home}, which does not have the labels {whose}: "
-                            f"{shown(labels)}",
+                            f"the volume {volume.name} {'would be created' if new else 'is'} on {group.home}, "
+                            f"which does not have the labels {whose}: {shown(labels)}",
                             path=path,
                             expected=listed({server.name: server.labels for server in manifest.servers}),
                             hint="correct the labels, or move the data first",

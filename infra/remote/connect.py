@@ -170,9 +170,26 @@ def _policy(keys: HostKeys) -> Any:
 
 
 def _tunnel(via: fabric.Connection, hop: Settings, seconds: float) -> Any:
-    """A connection to the host of ``hop`` from the gateway ``via``."""
-    via.transport.open_failure = ""
-    return via.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=seconds)
+    """A connection to the host of ``hop`` from the gateway ``via``, which other servers use at the same time."""
+    import paramiko
+
+    try:
+        return via.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=seconds)
+    except paramiko.SSHException:
+        failure = via.transport.open_failure()
+        if failure is None:
+            raise
+        raise paramiko.ChannelException(*failure) from None
+
+
+def _answers(via: fabric.Connection, seconds: float) -> bool:
+    """Whether a gateway still answers, if only that it opens no session. Nothing is known of the servers behind one
+    that was cut off after its login."""
+    try:
+        via.transport.open_session(timeout=seconds).close()
+    except Exception:  # whatever a library raises
+        return via.transport.open_failure() is not None
+    return True
 
 
 @contextmanager
@@ -193,8 +210,7 @@ def _translated(
     except DialFailed as error:
         raise Unreachable(f"{failure}: {error.summary}", error.hint, silent=own and error.silent) from None
     except paramiko.ChannelException as error:
-        why = via.transport.open_failure if via is not None else ""
-        text = printable(why[:1].lower() + why[1:]) or _text(error)
+        text = printable(error.text[:1].lower() + error.text[1:]) or _text(error)
         through = f"through the gateway {host_port(via.host, via.port)}: " if via is not None else ""
         raise Unreachable(
             f"{failure}: {through}{text}",
@@ -220,7 +236,7 @@ def _translated(
             raise Unreachable(
                 f"{failure}: timed out after {seconds} s",
                 "check that the server is up, and that its address and port are correct",
-                silent=own and via is not None and not reached,
+                silent=own and via is not None and not reached and _answers(via, seconds),
             ) from None
         if isinstance(error, OSError | EOFError):
             hint = "check that sshd runs on the server, and that its address and port are correct"

@@ -73,12 +73,14 @@ def transport() -> type[Any]:
         the server ended the connection or did not open a channel."""
 
         sent_key = sent_signature = b""
-        ended = open_failure = ""
+        ended = ""
 
         def __init__(self, sock: Any, offered: tuple[str, ...], **options: Any) -> None:
             super().__init__(sock, **options)
             self.offered = offered
             self.accepted = threading.Event()
+            self.asked = threading.local()
+            self.failures: dict[int, tuple[int, str]] = {}
             self._handler_table: dict[int, Any] = {**self._handler_table, SERVICE_ACCEPT: self._service_accepted}
 
         def _service_accepted(self, message: paramiko.Message) -> None:
@@ -97,11 +99,21 @@ def transport() -> type[Any]:
             message.get_int()
             self.ended = message.get_binary()[:200].decode(errors="replace")
 
+        def _next_channel(self) -> int:
+            self.asked.channel = number = super()._next_channel()
+            return int(number)
+
         def _parse_channel_open_failure(self, message: paramiko.Message) -> None:
-            message.get_int64()
-            self.open_failure = message.get_binary()[:200].decode(errors="replace")
+            number, reason = message.get_int(), message.get_int()
+            if number in self.channel_events:
+                self.failures[number] = reason, message.get_binary()[:200].decode(errors="replace")
             message.rewind()
             super()._parse_channel_open_failure(message)
+
+        def open_failure(self) -> tuple[int, str] | None:
+            """The reason, by its number and in words, for which the server did not open the last channel that this
+            thread asked for. (That which paramiko keeps may be of another thread's channel.)"""
+            return self.failures.pop(getattr(self.asked, "channel", -1), None)
 
         def begin_login(self, seconds: float) -> None:
             """Ask for the service that logs in."""

@@ -9,9 +9,10 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cryptography.exceptions
@@ -26,6 +27,7 @@ from infra.model.target import Target
 from infra.remote import connect as connecting
 from infra.remote import dial, host_keys, known_hosts, login, ssh_config
 from infra.remote.connect import connect
+from infra.remote.ssh_settings import Settings
 
 
 def exceptions(*modules: ModuleType) -> Iterator[type[Exception]]:
@@ -122,6 +124,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 from infra.errors import Unreachable
 from infra.model.target import Target
 from infra.remote.connect import connect
+from infra.remote.ssh_settings import Settings
 import fabric
 while True:
     try:
@@ -226,3 +229,75 @@ def test_nothing_of_fabric_is_read(server: Target, tmp_path: Path, monkeypatch: 
     assert (connection.user, connection.port, connection.host) == ("root", 22, "127.0.0.1")
     assert connection.gateway is None and "password" not in connection.connect_kwargs
     connecting.close(connection)
+
+
+def gateway_that(answer: Callable[[Any, int, str], None]) -> Any:
+    """A gateway with a transport whose requests for a channel, with its number and its host, go to ``answer``."""
+
+    class Gateway(login.transport()):  # type: ignore[misc]
+        def _send_user_message(self, asked: paramiko.Message) -> None:
+            asked.rewind()
+            asked.get_byte()
+            tunnel = asked.get_text() == "direct-tcpip"
+            number, _, _ = asked.get_int(), asked.get_int(), asked.get_int()
+            answer(self, number, asked.get_text() if tunnel else "")
+
+    with socket.socket() as unused:
+        gateway = Gateway(unused, offered=())
+    gateway.active = True
+    return SimpleNamespace(transport=gateway, host="gate", port=22)
+
+
+def fail(gateway: Any, number: int, text: str) -> None:
+    """Tell a gateway's transport that a channel was not opened."""
+    message = paramiko.Message()
+    message.add_int(number)
+    message.add_int(2)
+    message.add_string(text)
+    message.rewind()
+    gateway._parse_channel_open_failure(message)
+
+
+def reached(via: Any, host: str, seconds: int = 5) -> tuple[str, bool]:
+    """The error of a server behind a gateway, and whether it is silent."""
+    hop = Settings(host, host, 22, "root")
+    with pytest.raises(Unreachable) as caught, connecting._translated("failed", hop, via, seconds, True):
+        connecting._tunnel(via, hop, seconds)
+    return caught.value.summary, caught.value.silent
+
+
+def test_a_server_behind_a_gateway_is_told_its_own_failure() -> None:
+    """Both fail before either has read why: one that refuses must never be taken for one that is silent."""
+    both, told, said = threading.Barrier(2, timeout=30), threading.Lock(), {}
+
+    def answer(gateway: Any, number: int, host: str) -> None:
+        both.wait()
+        with told:
+            fail(gateway, number, {"up": "Connection refused", "down": "No route to host"}[host])
+        both.wait()
+
+    via = gateway_that(answer)
+
+    def reach(host: str) -> None:
+        said[host] = reached(via, host)
+
+    threads = [threading.Thread(target=reach, args=(host,)) for host in ("up", "down")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    through = "failed: through the gateway gate:22:"
+    assert said == {
+        "up": (f"{through} connection refused", False),
+        "down": (f"{through} no route to host", True),
+    }
+    assert not via.transport.failures
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_is_silent_only_if_its_gateway_is_not(*, answers: bool) -> None:
+    def answer(gateway: Any, number: int, host: str) -> None:
+        if answers and not host:
+            fail(gateway, number, "no more sessions")
+
+    assert reached(gateway_that(answer), "down", 1) == ("failed: timed out after 1 s", answers)

@@ -13,6 +13,7 @@ import pytest
 
 from infra.errors import ManifestInvalid
 from infra.manifest import read
+from infra.model import paths
 from infra.model.provider import Scope
 from infra.model.resource import Action, Change, Resource
 from providers import dyno_unit, idle, ini, socket
@@ -149,10 +150,36 @@ def test_a_restart_leaves_an_idle_dyno_idle() -> None:
     for before, after, found in (
         (ALWAYS, IDLE, {}),  # it must be healthy once
         (IDLE, ALWAYS, {}),
+        (IDLE, replace(IDLE, port=5001), {}),  # its socket moves, for which it was stopped
         (IDLE, other, {"state": "failed"}),
     ):
         now = scripts(before, after, **found)
         assert not any("is_idle" in script for script in now.values()), (before, after)
+
+
+@pytest.mark.parametrize(("idle_", "healthy"), [(1800, True), (0, False)])
+def test_a_dyno_that_wakes_while_it_must_stay_healthy_is_waited_for(
+    tmp_path: Path, idle_: int, *, healthy: bool
+) -> None:
+    """Its service runs, and its companion has not found it healthy yet."""
+    unit = dyno_unit.service(replace(IDLE, idle=idle_))
+    (tmp_path / "dyno-shop-web-1.service").write_text(ini.render(unit))
+    (tmp_path / "systemctl").write_text("""#!/bin/sh
+case $* in
+  "start dyno-shop-web-1-ready.service") touch healthy;;
+  "is-active -q dyno-shop-web-1-ready.service") [ -e healthy ];;
+  "show -p ActiveState --value dyno-shop-web-1.service") echo active;;
+  "show -p NRestarts --value dyno-shop-web-1.service") echo 0;;
+esac
+""")
+    (tmp_path / "systemctl").chmod(0o755)
+    after = dyno_unit.attributes(replace(IDLE, deadline=300))
+    command = Unit().alive(SCOPE, Change(Resource("g", "unit", "shop-web.1", {}, "web.1"), Action.UPDATE, after, after))
+    assert command is not None and command.timeout > 300
+    argv = [word.replace(paths.UNITS, str(tmp_path)) for word in command.argv]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(argv, cwd=tmp_path, env={"PATH": path}, timeout=30, check=False)
+    assert (done.returncode == 0) is healthy
 
 
 def test_only_web_dynos_idle(tmp_path: Path) -> None:

@@ -427,6 +427,15 @@ def test_a_volume_is_created_on_a_server_with_its_labels() -> None:
     assert homes["web.1"] == homes["web.2"] == "s2", "the only server with the label"
 
 
+def test_dynos_of_a_new_volume_move_together_if_one_of_them_needs_labels() -> None:
+    """None stays where it runs: each server would get a volume of its own."""
+    found = {name: facts(name, {"worker.1": "s1"}) for name in ("s1", "s2", "s3")}
+    shared = Volume("data", "data", ("worker", "nightly"))
+    one = replace(manifest(3, 1), schedule=(replace(JOB, labels={"rack": "b"}),), volumes=(shared,))
+    made = form(one, found, (), volumes=(shared,))
+    assert made.homes == {"web.1": "s1", "worker.1": "s2", "nightly.1": "s2"} and not made.errors
+
+
 def test_a_volume_on_a_server_without_the_labels_is_an_error() -> None:
     """Its data does not move, whether the labels are those of the volume or of a type that uses it."""
     found = {name: facts(name, {"web.1": "s3"}) for name in ("s1", "s2", "s3")}
@@ -445,6 +454,10 @@ def test_a_volume_on_a_server_without_the_labels_is_an_error() -> None:
             path,
             "labels of the servers: s1 (rack=a), s2 (rack=b), s3 (rack=a)",
         )
+    new = form(pinned, {"s1": found["s1"], "s3": found["s3"]}, ("s2",), volumes=pinned.volumes)
+    assert new.homes["web.1"] == "s3", "it waits for s2"
+    (error,) = new.errors
+    assert error.summary.startswith("the volume uploads would be created on s3, which does not have the labels")
     away = form(pinned, {"s1": found["s1"]}, ("s2", "s3"), volumes=pinned.volumes, holders={})
     assert away.errors == (), "it may be there"
 
