@@ -77,7 +77,9 @@ def boots(fleet: Any, row: dict[str, Any]) -> None:
 
 
 def words(project: Project, code: int = 0) -> dict[str, str]:
-    return {name: project.get(row).split()[1] for name, row in project.ps(code=code).items()}
+    """What the dynos of the servers that answer say."""
+    rows = {name: row for name, row in project.ps(code=code).items() if row["state"] != "unknown"}
+    return {name: project.get(row).split()[1] for name, row in rows.items()}
 
 
 def converges(project: Project, fleet: Any) -> None:
