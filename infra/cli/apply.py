@@ -150,13 +150,10 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
     carry_out(options, replace_(flags, auto_approve=True), refuse=refuse)
 
 
-def refuse_unattended(verb: str, auto_approve: bool, as_json: bool, *words: str) -> None:
+def refuse_unattended(verb: str, auto_approve: bool, as_json: bool, *words: str, plan: str = "dynoctl plan") -> None:
     """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted. ``words``
-    are the arguments of the command."""
+    are the arguments of the command, ``plan`` the command that shows its plan."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
-        plan = "dynoctl plan --rebalance" if verb == "rebalance" else "dynoctl plan"
-        if verb == "preview up":
-            plan += f" -d preview:{' '.join(words)}"
         raise DynoctlError(
             f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
             f"review the plan with {plan}, then: dynoctl {' '.join((verb, *words))} --auto-approve",

@@ -49,7 +49,7 @@ def up(
     """Start a preview of the current checkout, or update it: show the plan, ask for approval, carry it out."""
     from infra.ops.previews import prepare_data
 
-    refuse_unattended("preview up", auto_approve, as_json, name)
+    refuse_unattended("preview up", auto_approve, as_json, name, plan=f"dynoctl plan -d preview:{name}")
     model = _model(file, name)
 
     def begin() -> None:

@@ -47,7 +47,7 @@ def rebalance(
     """Move as few dynos of the running release as make the placement even, such as after a server came back: show the
     plan, ask for approval, apply it. Other changes of dyno.yaml and the source are left out, and named. To see or save
     only the plan: dynoctl plan --rebalance."""
-    refuse_unattended("rebalance", auto_approve, as_json)
+    refuse_unattended("rebalance", auto_approve, as_json, plan="dynoctl plan --rebalance")
     options = PlanOptions(
         file,
         destination,

@@ -1,4 +1,5 @@
-"""Checks of the servers that process types, schedules and volumes ask for by labels: some server must have them."""
+"""Checks of labels: some server must have those that a type, a schedule or a volume asks for, and every server those
+over which dynos are spread or move in waves."""
 
 from __future__ import annotations
 
@@ -25,8 +26,20 @@ def listed(servers: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every set of labels that no server with dynos has. Groups and defaults of servers must be expanded."""
+    """Every set of labels that no server with dynos has, and every server without a label that all need. Groups and
+    defaults of servers must be expanded."""
     listing = data.get("servers")
+    for section, key in (("placement", "spread"), ("rollout", "by")):
+        settings = data.get(section)
+        label = settings.get(key) if isinstance(settings, dict) else None
+        for index, server in enumerate(listing if isinstance(label, str) and isinstance(listing, list) else ()):
+            labels = server.get("labels") if isinstance(server, dict) else None
+            if isinstance(server, dict) and label not in (labels if isinstance(labels, dict) else {}):
+                yield document.diagnostic(
+                    ("servers", index),
+                    f"missing label {label}, which {section}.{key} requires",
+                    expected=f"labels: {{{label}: ...}}",
+                )
     servers = {
         str(server.get("name")): _texts(server.get("labels"))
         for server in (listing if isinstance(listing, list) else ())

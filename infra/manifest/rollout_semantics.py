@@ -1,4 +1,4 @@
-"""Checks of a rollout that a schema cannot express: the labels of its waves, headers that have keys of their own."""
+"""Checks of a rollout that a schema cannot express: a pause without waves, headers that have keys of their own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ _BODY = ("content-length", "transfer-encoding")
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every server without the label of the waves, and every header that the health check cannot send."""
-    rollout: Any = data.get("rollout")
-    yield from _waves(document, data, rollout if isinstance(rollout, dict) else {})
+    """A pause without waves, and every header that the health check cannot send."""
+    rollout = data.get("rollout")
+    if isinstance(rollout, dict) and "pause" in rollout and rollout.get("by") is None:
+        yield document.diagnostic(
+            ("rollout", "pause"),
+            "rollout.pause requires rollout.by",
+            key=True,
+            hint="add by: LABEL; for a wait after each batch: rollout.min_healthy_time",
+        )
     found: Any = data
     for key in ("rollout", "health", "headers"):
         found = found.get(key) if isinstance(found, dict) else None
@@ -30,19 +36,4 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
         if hint:
             yield document.diagnostic(
                 ("rollout", "health", "headers", name), f"invalid header {name}", key=True, hint=hint
-            )
-
-
-def _waves(document: Document, data: Mapping[str, Any], rollout: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    by, servers = rollout.get("by"), data.get("servers")
-    if "pause" in rollout and by is None:
-        hint = "add by: LABEL; for a wait after each batch: rollout.min_healthy_time"
-        yield document.diagnostic(("rollout", "pause"), "rollout.pause requires rollout.by", key=True, hint=hint)
-    for index, server in enumerate(servers if isinstance(by, str) and isinstance(servers, list) else ()):
-        labels = server.get("labels") if isinstance(server, dict) else None
-        if isinstance(server, dict) and by not in (labels if isinstance(labels, dict) else {}):
-            yield document.diagnostic(
-                ("servers", index),
-                f"missing label {by}, which rollout.by requires",
-                expected=f"labels: {{{by}: ...}}",
             )

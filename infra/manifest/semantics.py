@@ -76,7 +76,6 @@ def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
     groups = _map(data.get("groups"))
     names: dict[str, int] = {}
     hosts: dict[tuple[str, int], int] = {}
-    spread = _map(data.get("placement")).get("spread")
     for index, server in enumerate(_list(data.get("servers"))):
         server = _map(server)
         path: Path = ("servers", index)
@@ -105,12 +104,6 @@ def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
         if isinstance(listen, str) and listen and not _is_address(listen):
             yield document.diagnostic(
                 (*path, "listen"), f"invalid value for listen: {listen!r}", expected="an IP address of the server"
-            )
-        if isinstance(spread, str) and spread not in _map(server.get("labels")):
-            yield document.diagnostic(
-                path,
-                f"missing label {spread}, which placement.spread requires",
-                expected=f"labels: {{{spread}: ...}}",
             )
 
 
