@@ -48,6 +48,7 @@ done
 
 _POINTER = re.compile(r"\s*(?:See (?:(?:system|user) logs and )?)?[\"'](?:systemctl (?:--user )?status|journalctl)\b.*")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,200}\.(?:service|socket|mount|timer|slice|target)\b")
+_SHARED = re.compile(r"dyno-[a-z0-9-]{1,100}")
 
 _MOST = 6
 """Units that are asked about."""
@@ -60,8 +61,10 @@ def points_elsewhere(output: str) -> bool:
 
 def look(command: Command, output: str) -> Command:
     """The command that prints what systemd logged about the units that ``command`` or its output names."""
-    words = "\n".join((output, *(word for word in command.argv if "\n" not in word)))
-    units = list(dict.fromkeys(_UNIT.findall(words)))[:_MOST]
+    words = [word for word in command.argv if "\n" not in word]
+    # A step is often given the name that the units of a dyno share.
+    words += [f"{word}.{type_}" for word in words if _SHARED.fullmatch(word) for type_ in ("socket", "service")]
+    units = list(dict.fromkeys(_UNIT.findall("\n".join((output, *words)))))[:_MOST]
     return Command(("sh", "-c", _LOOK, "look", *units), timeout=20, quiet=True, label="read the journal")
 
 

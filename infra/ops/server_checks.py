@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from infra.model import answer
@@ -64,6 +64,10 @@ class Checkup:
     """The sha256 of the program for read-only logins, in hex; "" if it is not installed."""
     rules: tuple[str, ...] = ()
     """The digests with which sudo rules allow it, as they are written there."""
+    outgoing: tuple[int, int] | None = None
+    """The first and last port that the kernel gives to outgoing connections; None if that is not known."""
+    reserved: tuple[tuple[int, int], ...] = ()
+    """The ranges of ports within ``outgoing`` that it never gives to them."""
 
 
 def fragment(app: str, user: str = "root") -> Fragment:
@@ -110,6 +114,9 @@ done
 if [ ! -d /app ]; then
   case $([ -w / ] || echo ---i; lsattr -d / 2>/dev/null) in ????i*|---i*) echo 'read-only /';; esac
 fi
+# Byte by byte, as read reads, these files end after the first.
+printf 'outgoing %s\\n' "$(cat /proc/sys/net/ipv4/ip_local_port_range 2>/dev/null)"
+printf 'reserved %s\\n' "$(cat /proc/sys/net/ipv4/ip_local_reserved_ports 2>/dev/null)"
 # In a container, the clock is the host's.
 if [ "$(systemd-detect-virt -c 2>/dev/null)" = none ]; then
   printf 'ntp '; timeout 5 timedatectl show -p NTPSynchronized --value 2>/dev/null || echo
@@ -185,4 +192,15 @@ def parse(output: str) -> Checkup:
         packages=Packages(values.get("dpkg lock", ""), "dpkg interrupted" in values, values.get("proxy", "")),
         observer=values.get("observer", ""),
         rules=tuple(rules),
+        outgoing=next(_ranges("-".join(values.get("outgoing", "").split())), None),
+        reserved=tuple(_ranges(values.get("reserved", ""))),
     )
+
+
+def _ranges(text: str) -> Iterator[tuple[int, int]]:
+    """The ranges of ports in a list such as ``5000-5999,7007``. What is invalid is left out."""
+    for word in text.split(","):
+        first, dash, last = word.strip().partition("-")
+        low, high = answer.digits(first), answer.digits(last if dash else first)
+        if low is not None and high is not None:
+            yield low, high

@@ -74,6 +74,8 @@ def about(
     ports = [f"{dyno.port} for {dyno.name}" for dyno in formation.dynos if dyno.server == name and dyno.port]
     conflicts = list(routing.conflicts(manifest.app.name, manifest.router, around))
     yield from from_problems(name, "ports", conflicts, ", ".join(ports) or "none needed")
+    numbers = [dyno.port for dyno in formation.dynos if dyno.server == name and dyno.port]
+    yield from system_findings.outgoing(name, health, numbers)
     yield from _serving(name, manifest, results)
     for answer in results.answers:
         hint = (

@@ -36,6 +36,28 @@ def about(name: str, health: Checkup, sudo: float | None, to_install: Sequence[s
     yield from _access(name, health)
 
 
+def outgoing(name: str, health: Checkup, ports: Sequence[int]) -> Iterator[Finding]:
+    """A warning if the kernel may give a port of a dyno, of ``ports``, to an outgoing connection. While that lasts, and
+    for a minute after it, the dyno's socket cannot be opened (ip-sysctl: ip_local_reserved_ports)."""
+    if health.outgoing is None:
+        return
+    first, last = health.outgoing
+    free = [port for port in ports if first <= port <= last]
+    free = [port for port in free if not any(low <= port <= high for low, high in health.reserved)]
+    if not free:
+        return
+    reserve = f"{min(free)}-{max(free)}"
+    kept = ",".join(f"{low}-{high}" for low, high in health.reserved)
+    yield Finding(
+        name,
+        "ports",
+        "warning",
+        f"outgoing connections use ports {first} to {last}, also {', '.join(map(str, free))}",
+        "reserve the ports of the dynos in /etc/sysctl.d on the server: "
+        f"net.ipv4.ip_local_reserved_ports = {f'{kept},' if kept else ''}{reserve}",
+    )
+
+
 def _sshd(name: str, health: Checkup) -> Iterator[Finding]:
     if health.sessions is None:
         return

@@ -54,13 +54,17 @@ def main() -> int:
             rows += layers(project, lab)
             rows += rollouts(project, lab)
             rows += placement()
-    finally:
+    finally:  # also what was measured before a failure
+        table(rows)
         fleet.down(LAB, say)
-    width = max(len(row[0]) for row in rows)
+    return 0 if all(row[3] for row in rows) else 1
+
+
+def table(rows: list[Row]) -> None:
+    width = max((len(row[0]) for row in rows), default=0)
     print(f"\n{'what':<{width}}  {'measured':<44}  {'must reach':<22}  ")
     for what, measured, bound, reached in rows:
-        print(f"{what:<{width}}  {measured:<44}  {bound:<22}  {'ok' if reached else 'MISSED'}")
-    return 0 if all(row[3] for row in rows) else 1
+        print(f"{what:<{width}}  {measured:<44}  {bound:<22}  {'ok' if reached else 'MISSED'}", flush=True)
 
 
 def say(text: str) -> None:

@@ -33,7 +33,12 @@ PORT = 7007
 
 # Unicorn closes every connection after its answer. At thousands a second the asker runs out of ports for one address
 # within seconds (28,000 of them, each kept for a minute), and then whoever is asked later looks slow.
-CONNECTIONS = {"net.ipv4.ip_local_port_range": "1024 65535", "net.ipv4.tcp_tw_reuse": "1"}
+# The ports that servers listen on are left out: a dyno cannot listen on one that a connection has.
+CONNECTIONS = {
+    "net.ipv4.ip_local_port_range": "1024 65535",
+    "net.ipv4.ip_local_reserved_ports": f"5000-5999,{PORT}",
+    "net.ipv4.tcp_tw_reuse": "1",
+}
 
 
 def write(project: Path, lab: LabState, framework: str, server: str, dynos: int, cpu: float = 0.25) -> None:

@@ -153,3 +153,19 @@ def test_drift_of_a_socket_is_repaired(make: Any, fleet: Any) -> None:
     project.apply()
     project.settled()
     assert "first" in project.get(project.ps()["web.1"])
+    # An outgoing connection has the port of the next dyno.
+    for name in fleet.names:
+        take = f"""
+        io = Socket.new(:INET, :STREAM)
+        io.bind(Addrinfo.tcp("{fleet.address(name)}", 5077))
+        io.connect(Addrinfo.tcp("{fleet.address("data")}", 5432))
+        sleep
+        """
+        fleet.exec(name, "systemd-run", "--collect", "--unit=taker", "ruby", "-rsocket", "-e", take)
+        eventually(lambda name=name: "ESTAB" in fleet.exec(name, "ss", "-Htn", "sport = :5077").stdout)
+    project.manifest["dynos"] = {"web": {"count": 2, "port": 5077}}
+    try:
+        assert "Address already in use" in project.dynoctl("apply", "--auto-approve", code=None).stdout
+    finally:
+        for name in fleet.names:
+            fleet.exec(name, "systemctl", "stop", "taker")

@@ -100,6 +100,19 @@ def test_each_set_up_is_said_with_what_to_do() -> None:
     assert said("enforcing AppArmor\n")["access"].result == "ok"
 
 
+def test_ports_that_outgoing_connections_may_take() -> None:
+    def said(text: str, *ports: int) -> list[Finding]:
+        return list(system_findings.outgoing("grid-1", server_checks.parse(SAID + text), ports))
+
+    assert said("", 5000) == said("outgoing 32768 60999\n", 5000, 5001) == []
+    assert said("outgoing 1024 65535\nreserved 80,5000-5099\n", 5000, 5001) == []
+    (found,) = said("outgoing 1024 65535\nreserved 80-80,7007\n", 5000, 5004)
+    assert found.result == "warning"
+    assert found.message == "outgoing connections use ports 1024 to 65535, also 5000, 5004"
+    assert found.hint.endswith("net.ipv4.ip_local_reserved_ports = 80-80,7007-7007,5000-5004")
+    assert said("outgoing 1024 x\nreserved \n", 5000) == []
+
+
 def test_the_script_prints_what_is_parsed() -> None:
     text = subprocess.run(
         ["sh", "-s"],
@@ -109,6 +122,7 @@ def test_the_script_prints_what_is_parsed() -> None:
         check=True,
     ).stdout
     found = server_checks.parse(sections(text, "N")["checkup"][1])
+    assert found.outgoing is not None and found.outgoing[0] < found.outgoing[1]
     assert found.memory > 100 and {disk.path for disk in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
 
 

@@ -41,6 +41,8 @@ def test_other_output_is_left_alone() -> None:
 def test_the_units_of_a_step_and_of_its_output_are_asked_about() -> None:
     look = job_failure.look(START, "A dependency job for srv-dyno-shop\\x2dadmin-0a.mount failed. See 'journalctl -xe'")
     assert look.argv[4:] == ("srv-dyno-shop\\x2dadmin-0a.mount", "dyno-shop-web-1.service")
+    socket = job_failure.look(Command(("sh", "-c", "restart it", "open", "dyno-shop-web-1")), "Job failed.")
+    assert socket.argv[4:] == ("dyno-shop-web-1.socket", "dyno-shop-web-1.service"), "they share the name"
     many = " ".join(f"unit-{number}.service" for number in range(50))
     assert len(job_failure.look(START, many).argv) < 15
 
