@@ -67,7 +67,7 @@ bench: system $(VENV)/.done  ## Run the benchmarks, with ratios against a peer i
 	@$(PY) -m tests.bench
 
 # SIZES are the numbers of servers.
-bench-fleet: system $(VENV)/.done  ## Measure what plan and ps cost with up to 1,000 servers, against a bare connection and pyinfra
+bench-fleet: system $(VENV)/.done  ## Measure what plan, ps and a simulated apply cost with up to 1,000 servers, against pyinfra and Ansible
 	@.ci/packages openssh-server perl
 	@$(PY) -m tests.bench.fleet $(SIZES)
 

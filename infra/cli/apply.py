@@ -208,7 +208,7 @@ def _plan_and_apply(
             if options.quiet:
                 stream_json.write_report(code, time.monotonic() - began, report)
             elif report is not None and not report.ok:
-                print_report(ready, report, time.monotonic() - began, verb)
+                print_report(ready, report, time.monotonic() - began, verb, verbose=flags.verbose)
             raise typer.Exit(code)
         refuse_held(ready.plan)
         if not flags.auto_approve:
@@ -226,7 +226,7 @@ def _plan_and_apply(
         if options.quiet:
             stream_json.write_report(code, seconds, report)
         else:
-            print_report(ready, report, seconds, verb)
+            print_report(ready, report, seconds, verb, verbose=flags.verbose)
         raise typer.Exit(code)
 
 

@@ -131,7 +131,8 @@ def plan(
         from infra.views import source_diff as source_diff_view
         from infra.views.style import Style, wanted
 
-        document = plan_json.document(ready.plan, ready.fleet.round_trips())
+        trips = ready.fleet.round_trips()
+        document = {} if out is None and html is None else plan_json.document(ready.plan, trips)
         changed = source_diff.of(ready) if diff else None
         if out is not None:
             from infra.engine import plan_file
@@ -146,16 +147,16 @@ def plan(
             made = plan_html.Made(author.who, author.when, str(file), digest, destination or "")
             write_page(html, plan_html.render(ready.plan, Everything().briefs(), made, changed))
         if as_json:
-            from infra.views import json_text
-
-            if changed is not None:
-                document["diff"] = source_diff_view.document(changed)
-            typer.echo(json_text.indented(document))
+            more = {} if changed is None else {"diff": source_diff_view.document(changed)}
+            for part in plan_json.chunks(ready.plan, trips, more):
+                typer.echo(part, nl=False)
+            typer.echo()
         elif as_markdown:
             from infra.registry import Everything
             from infra.views import plan_markdown
 
-            typer.echo(plan_markdown.render(ready.plan, Everything().headlines()), nl=False)
+            registry = Everything()
+            typer.echo(plan_markdown.render(ready.plan, registry.headlines(), registry.briefs()), nl=False)
         else:
             show(ready, verbose=verbose)
             if changed is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +30,9 @@ def ps(
     ] = None,
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show a line for every dyno, also if there are many alike")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say whether the app is up and what is wrong, then list its routers, its dynos by process type and its one-off
@@ -60,12 +63,21 @@ def ps(
         style = Style(wanted(sys.stdout))
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         above = view.above(model.app.name, site, style, width)
-        rows = formation.render(model, site, style, names or (), width=width)
+        rows = formation.render(model, site, style, names or (), width=width, brief=not verbose and not names)
         typer.echo("\n".join(filter(None, (above, rows))))
-    for summary in lost.values():
+    for summary in _failures(lost, verbose=verbose):
         typer.echo(f"error: {summary}", err=True)
     if lost:
         raise typer.Exit(UNREACHABLE)
+
+
+def _failures(lost: Mapping[str, str], *, verbose: bool) -> list[str]:
+    """Why servers are unreachable; many that are for the same reason are one line."""
+    if verbose:
+        return [*lost.values()]
+    from infra.views import unreachable
+
+    return [group.summary for group in unreachable.grouped({name: (why, "") for name, why in lost.items()})]
 
 
 def _refuse_unknown(names: Sequence[str], model: Manifest, rows: Sequence[Row], *, partial: bool) -> None:

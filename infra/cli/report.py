@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from infra.views.progress import LiveProgress, PlainProgress
     from infra.views.stream_json import StreamProgress
 
-MOST_ROWS = 40
-"""Dynos in the report; of more, only those that are not up have a line."""
-
 
 def listener_for(plan: Plan, as_json: bool, *, verbose: bool = False) -> StreamProgress | PlainProgress | LiveProgress:
     """What shows the events of an apply: JSON lines, or the progress view that fits stderr."""
@@ -39,8 +36,9 @@ def listener_for(plan: Plan, as_json: bool, *, verbose: bool = False) -> StreamP
     return progress(planned, verbose=verbose)
 
 
-def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> None:
-    """Print the dynos as ``ps`` does, how it ended, and as the last line what runs now."""
+def print_report(ready: Prepared, report: Report, seconds: float, verb: str, *, verbose: bool = False) -> None:
+    """Print the dynos as ``ps`` does, how it ended, and as the last line what runs now. With ``verbose``, each of many
+    dynos has a line."""
     from infra.fleet import site as sites
     from infra.fleet.status import list_dynos
     from infra.views import formation, outcome, report_text
@@ -56,7 +54,7 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str) -> 
         if found is not None and rows is not None:
             site = sites.examine(ready.manifest, found, {})
             width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-            table = formation.render(ready.manifest, site, style, width=width, brief=len(rows) > MOST_ROWS)
+            table = formation.render(ready.manifest, site, style, width=width, brief=not verbose)
             table = table.replace("\n\n", "\n")
             text = "\n".join([table, *map(str, sites.of_routers(site)), *(["", text] if text else [])])
         last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost)

@@ -20,8 +20,12 @@ from infra.model.clock import Clock, SystemClock
 from infra.model.events import Event, Listener, Report, steady
 from infra.model.redact import redactor
 from infra.model.shell import LockTaken, Shell
+from infra.model.text import enumeration
 from infra.plan.plan import Plan
 from infra.remote.parallel import each
+
+NAMED = 8
+"""Servers that an error names."""
 
 
 class StalePlan(DynoctlError):
@@ -170,7 +174,7 @@ class Applier:
         plan = None if busy else planned_again(self._prepared, found)
         if plan is None:
             raise StalePlan(
-                f"stale plan: {', '.join(changed)} changed after the plan was made; nothing was applied",
+                f"stale plan: {enumeration(changed, NAMED)} changed after the plan was made; nothing was applied",
                 "plan again and review the differences: dynoctl plan",
             )
         fleet = replace(self._prepared.fleet, found=dict(found))

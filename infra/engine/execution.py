@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from infra.engine.context import Context
-from infra.engine.groups import Group
+from infra.engine.groups import Group, by_server
 from infra.errors import DynoctlError
 from infra.model.events import Event
 from infra.model.resource import Action, Change, Command
@@ -27,15 +27,13 @@ def run_phase(context: Context, name: str, groups: Sequence[Group], work: Work |
 
 def on_servers(context: Context, groups: Sequence[Group], work: Work) -> None:
     """``work`` on each group: those of one server one after the other, servers at the same time."""
-    by_server: dict[str, list[Group]] = {}
-    for group in groups:
-        by_server.setdefault(group.server, []).append(group)
+    of = by_server(groups)
 
     def work_through(server: str) -> None:
-        for group in by_server[server]:
+        for group in of[server]:
             work(context, group)
 
-    for server, result in each(work_through, by_server).items():
+    for server, result in each(work_through, of).items():
         if isinstance(result, DynoctlError):
             context.ledger.lose_midway(server, result)
 

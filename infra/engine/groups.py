@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from infra.model.resource import Change, Effect
@@ -56,3 +57,11 @@ def group(plan: Plan) -> list[Group]:
         resource = change.resource
         groups.setdefault((resource.server, resource.dyno or resource.key, change.action.removes), []).append(change)
     return [Group(server, changes[0].resource.dyno, tuple(changes)) for (server, _, _), changes in groups.items()]
+
+
+def by_server(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """The groups of each server, in their order."""
+    found: dict[str, list[Group]] = {}
+    for one in groups:
+        found.setdefault(one.server, []).append(one)
+    return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from infra.engine.groups import Group
 from infra.errors import DynoctlError, Unreachable
 from infra.model import naming
 from infra.model.events import Event, Failure, Listener, Report
+from infra.model.resource import Change
 
 
 class Ledger:
@@ -26,6 +27,10 @@ class Ledger:
         self._redact = redact
         self._lost: set[str] = set()
         self._failing: set[str] = set()
+        self._made: set[str] = set()
+        """The addresses of ``report.done``."""
+        self._omitted: set[str] = set()
+        """The addresses of ``report.skipped``."""
         self._refused = False
         self._mutex = threading.Lock()
 
@@ -79,19 +84,19 @@ class Ledger:
 
     def was_made(self, group: Group) -> bool:
         """Whether all of a group's changes were made."""
-        made = {change.address for change in self.report.done}
-        return all(change.address in made for change in group.changes)
+        return all(change.address in self._made for change in group.changes)
 
     def succeeded(self, group: Group) -> None:
         """Note that the changes of a group were made."""
         with self._mutex:
             self.report.done += group.changes
+            self._made |= {change.address for change in group.changes}
         self._listener(Event("done", group.server, group.subject, group.verb))
 
     def skip(self, group: Group) -> None:
         """Note that a group was skipped."""
         with self._mutex:
-            self.report.skipped += group.changes
+            self._omit(group)
         self._listener(Event("skipped", group.server, group.subject))
 
     def failed(self, group: Group, summary: str, detail: str, *, down: bool = False) -> None:
@@ -107,7 +112,7 @@ class Ledger:
                 self._lost.add(group.server)
                 self._failing.add(group.server)
             self.report.failures.append(Failure(group.server, group.subject, summary, detail))
-            self.report.skipped += group.changes
+            self._omit(group)
         self._listener(Event("failed", group.server, group.subject, summary))
 
     def lose(self, server: str, subject: str, error: DynoctlError) -> None:
@@ -131,7 +136,7 @@ class Ledger:
         """Note that a server was lost while it carried out a group."""
         self.lose(group.server, group.subject, error)
         with self._mutex:
-            self.report.skipped += group.changes
+            self._omit(group)
 
     def exclude(self, dynos: Iterable[str], failure: Failure | None = None) -> None:
         """Note that dynos cannot be changed, before any was."""
@@ -141,6 +146,16 @@ class Ledger:
                 self.report.failures.append(failure)
         if failure is not None:
             self._listener(Event("failed", failure.server, failure.subject, failure.summary))
+
+    def count_lost(self, dynos: Mapping[str, Iterable[str]]) -> None:
+        """Count the dynos of servers that were lost, by server, as dynos that failed, if any may fail. Without such a
+        budget a lost server stops nothing, as one that was unreachable from the beginning."""
+        lost = (self._lost - self._failing) & dynos.keys() if self._tolerance else ()
+        if lost:
+            with self._mutex:
+                self._break(dyno for server in lost for dyno in dynos[server])
+                self.report.halted |= self.exceeded
+                self.report.absent = [] if self.exceeded else sorted(lost)
 
     def _break(self, dynos: Iterable[str]) -> None:
         self._broken |= set(dynos)
@@ -190,6 +205,24 @@ class Ledger:
         undone = {change.address for change in group.changes}
         with self._mutex:
             report = self.report
-            report.done[:] = [change for change in report.done if change.address not in undone]
-            report.skipped[:] = [change for change in report.skipped if change.address not in undone]
-            report.skipped += group.changes
+            _drop_last(report.done, undone & self._made)
+            self._made -= undone
+            if undone & self._omitted:
+                report.skipped[:] = [change for change in report.skipped if change.address not in undone]
+            self._omit(group)
+
+    def _omit(self, group: Group) -> None:
+        self.report.skipped += group.changes
+        self._omitted |= {change.address for change in group.changes}
+
+
+def _drop_last(changes: list[Change], addresses: Collection[str]) -> None:
+    """Remove the changes that have ``addresses``. A revert begins with what was changed last, so they are looked for
+    from the end."""
+    left = len(addresses)
+    for index in reversed(range(len(changes))):
+        if not left:
+            return
+        if changes[index].address in addresses:
+            del changes[index]
+            left -= 1

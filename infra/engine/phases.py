@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from infra.engine import cleanup, preflight, release_gates, rollout
@@ -86,9 +86,9 @@ def route(context: Context) -> Context:
     removals = _removals(context)
     routes = [group for group in context.groups if context.last(group) and not group.leaves]
     groups = [_to_running_dynos(context, group, removals) for group in routes]
-    staying = [group for group in groups if context.ledger.report.halted and _leads_as_before(context, group)]
+    staying, changing = _split(groups, lambda group: context.ledger.report.halted and _leads_as_before(context, group))
     _skip(context, staying)
-    run_phase(context, "route", [group for group in groups if group not in staying])
+    run_phase(context, "route", changing)
     return context
 
 
@@ -108,10 +108,10 @@ def remove(context: Context) -> Context:
     else:
         run_phase(context, "remove routers", routers)
     # If a router was not changed, everything that it may still route to is kept.
-    unrouted = _unrouted(context)
-    staying = [group for group in others if unrouted or _is_kept(context, group)]
+    unrouted, failed = _unrouted(context), context.ledger.failed_subjects()
+    staying, going = _split(others, lambda group: unrouted or _is_kept(context, group, failed))
     _skip(context, staying)
-    run_phase(context, "remove", [group for group in others if group not in staying])
+    run_phase(context, "remove", going)
     return context
 
 
@@ -128,6 +128,14 @@ def _unrouted(context: Context) -> bool:
     """Whether the change of a router was skipped, so that it may still route to dynos that leave. The plan holds back
     what a router on an unreachable server may route to."""
     return any(context.provider(change).last for change in context.ledger.report.skipped)
+
+
+def _split(groups: Sequence[Group], stays: Callable[[Group], bool]) -> tuple[list[Group], list[Group]]:
+    """The groups that stay as they are, and the others."""
+    found: tuple[list[Group], list[Group]] = ([], [])
+    for group in groups:
+        found[not stays(group)].append(group)
+    return found
 
 
 def _skip(context: Context, groups: Sequence[Group]) -> None:
@@ -162,12 +170,13 @@ def _removals(context: Context) -> list[Group]:
     return [group for group in context.groups if group.leaves and group not in context.removed]
 
 
-def _is_kept(context: Context, group: Group) -> bool:
-    """Whether a resource is kept although it should be removed, as its replacement did not become healthy."""
+def _is_kept(context: Context, group: Group, failed: Container[str | None]) -> bool:
+    """Whether a resource is kept although it should be removed, as its replacement did not become healthy: its dyno is
+    one of those that ``failed``."""
     ledger = context.ledger
     # A slug is removed only if everything succeeded: a dyno that was not changed may run from it.
     complete = ledger.report.ok and not ledger.report.skipped
-    kept = ledger.report.halted or not ledger.usable(group.server) or group.dyno in ledger.failed_subjects()
+    kept = ledger.report.halted or not ledger.usable(group.server) or group.dyno in failed
     return kept or (group.dyno is None and not complete)
 
 
@@ -176,8 +185,9 @@ def _to_running_dynos(context: Context, group: Group, removals: Sequence[Group])
     routed to."""
     plan, ledger = context.prepared.plan, context.ledger
     formation = plan.formation
-    absent = ledger.failed_subjects() | plan.idle
-    staying = {other.dyno for other in removals if other.dyno is not None and _is_kept(context, other)}
+    failed = ledger.failed_subjects()
+    absent = failed | plan.idle
+    staying = {other.dyno for other in removals if other.dyno is not None and _is_kept(context, other, failed)}
     changes = []
     for change in group.changes:
         provider = context.provider(change)

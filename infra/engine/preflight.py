@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from infra.engine.context import Context
-from infra.engine.groups import Group
+from infra.engine.groups import Group, by_server
 from infra.errors import DynoctlError
 from infra.fleet import room
 from infra.model import naming
@@ -22,9 +22,10 @@ def check(context: Context) -> None:
     """Check disk, memory and ports of every server on which a dyno is changed, then whether too many dynos fail."""
     if context.prepared.destroy:
         return
-    servers = dict.fromkeys(group.server for group in context.groups if group.boots)
-    usable = [server for server in servers if context.ledger.usable(server)]
-    for server, result in each(lambda name: _check(context, name), usable).items():
+    of = by_server(context.groups)
+    changing = [server for server, groups in of.items() if any(group.boots for group in groups)]
+    usable = [server for server in changing if context.ledger.usable(server)]
+    for server, result in each(lambda name: _check(context, name, of[name]), usable).items():
         if isinstance(result, DynoctlError):
             context.ledger.lose(server, "checks", result)
     weigh(context)
@@ -62,9 +63,10 @@ def _server(context: Context, dyno: str) -> str:
     return next(group.server for group in context.groups if group.dyno == dyno)
 
 
-def _check(context: Context, server: str) -> None:
-    """Raises DynoctlError if the server has no room. A dyno whose port is taken fails alone."""
-    groups = [group for group in context.groups if group.boots and group.server == server]
+def _check(context: Context, server: str, own: Sequence[Group]) -> None:
+    """Raises DynoctlError if the server, with its ``own`` groups, has no room. A dyno whose port is taken fails
+    alone."""
+    groups = [group for group in own if group.boots]
     waiting = [(group, command) for group in groups for command in _conditions(context, group)]
     look = room.look(context.app)
     output = None
@@ -82,7 +84,7 @@ def _check(context: Context, server: str) -> None:
             summary = f"{server}: cannot start {group.subject}: {error.output or error.summary}"
             context.ledger.exclude([group.subject], Failure(server, group.subject, summary, HINT))
             waiting = [pair for pair in waiting if pair[0] is not group]
-    lacking = list(room.parse(output).lacks(context.app, _slug(context, server), _processes(context, groups, server)))
+    lacking = list(room.parse(output).lacks(context.app, _slug(context, own), _processes(context, groups, server)))
     if lacking:
         raise DynoctlError(f"{server}: cannot take the release: {lacking[0]}", "\n".join([*lacking[1:], HINT]))
 
@@ -92,13 +94,12 @@ def _conditions(context: Context, group: Group) -> list[Command]:
     return [command for command in found if command is not None]
 
 
-def _slug(context: Context, server: str) -> int:
-    """The size of the slug if it is sent to the server."""
+def _slug(context: Context, groups: Sequence[Group]) -> int:
+    """The size of the slug if it is sent to the server of some groups."""
     sends = any(
         change.resource.local is not None and change.action is Action.CREATE
-        for group in context.groups
+        for group in groups
         for change in group.changes
-        if group.server == server
     )
     return context.image.size if sends and context.image is not None else 0
 

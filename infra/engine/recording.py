@@ -68,6 +68,10 @@ class Recorder:
         for name, observed in self.found.items():
             self._salts[name] = observed.facts.salt or records.new_salt()
 
+        told = {name: observed.facts.releases for name, observed in self.found.items()}
+        recorded = release.recorded(self._all(), self.prepared.plan.slugs)
+        carrying = set(self.prepared.plan.formation.homes.values())
+
         def write(name: str) -> None:
             salt: list[Entry] = []
             if not self.found[name].facts.salt:
@@ -76,7 +80,11 @@ class Recorder:
             if origin is not None and name not in self.prepared.leaving:
                 salt.append((paths.ORIGIN, origin.as_json()))
             orphans = records.orphaned(self.prepared.plan, name, self.found[name])
-            entries = [*salt, entry, *orphans, *self._release_entries(name)]
+            entries = [*salt, entry, *orphans]
+            if name not in self.prepared.left and name not in self.prepared.emptied:
+                known = self.prepared.request.known
+                entries += release_entries.update(name, told, recorded, self._release, known)
+                entries += self._body(name) if name in carrying else []
             commands = [self.prepared.registry.sweep(self.prepared.plan.app)]
             if records.TRIAL in self.found[name].facts.pending:
                 # The marker of an interrupted trial is kept while its command is still running.
@@ -86,19 +94,13 @@ class Recorder:
 
         self.ledger.settle(each(write, self.found).items())
 
-    def _release_entries(self, server: str) -> list[Entry]:
-        """The records of releases that this server lacks or should no longer have, and the release of this plan."""
-        if server in self.prepared.left or server in self.prepared.emptied:
+    def _body(self, server: str) -> list[Entry]:
+        """The body of the release of this plan, if a server that has dynos lacks it."""
+        if self._release is None:
             return []
-        told = {name: observed.facts.releases for name, observed in self.found.items()}
-        plan, known = self.prepared.plan, self.prepared.request.known
-        entries = release_entries.update(server, told, release.recorded(self._all(), plan.slugs), self._release, known)
-        # A server may already have a body for a new number if its record of that release was damaged.
-        bodies = self.found[server].facts.bodies
-        lacks = self._release is not None and (plan.fresh or self._release.number not in bodies)
-        if self._release is not None and lacks and server in plan.formation.homes.values():
-            entries.append((f"releases/{self._release.number}.body", self.prepared.body))
-        return entries
+        # It may already have a body for a new number if its record of that release was damaged.
+        lacks = self.prepared.plan.fresh or self._release.number not in self.found[server].facts.bodies
+        return [(f"releases/{self._release.number}.body", self.prepared.body)] if lacks else []
 
     def _all(self) -> tuple[Release, ...]:
         """All known releases, with the current state of the one of this apply."""

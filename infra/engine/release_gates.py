@@ -14,10 +14,14 @@ from infra.model.events import Event, Failure
 from infra.model.resource import Action, Upload
 from infra.model.shell import StepFailed
 from infra.model.stack import RELEASE_TIMEOUT, Trial
+from infra.model.text import enumeration
 from infra.model.volume import volume_users
 from infra.plan import preconditions, volumes
 from infra.remote.parallel import each
 from infra.state import records
+
+NAMED = 8
+"""Servers that an error names."""
 
 
 class NotStarted(DynoctlError):
@@ -163,7 +167,7 @@ def run_candidates(context: Context) -> None:
                 ledger.lose(server, "candidate", error)
         return
     for failed in rejected.values():  # those with the same cause once, with the log of one of them
-        (first, detail), names = failed[0], ", ".join(server for server, _ in failed)
+        (first, detail), names = failed[0], enumeration([server for server, _ in failed], NAMED)
         summary = f"release rejected: its candidate did not become healthy on {names}"
         ledger.refuse(Failure(first, "candidate", summary, detail, rejected=True))
 

@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from infra.engine.context import Context
 from infra.engine.execution import carry_out, on_servers, step_failed
-from infra.engine.groups import Group
+from infra.engine.groups import Group, by_server
 from infra.errors import DynoctlError
 from infra.manifest.model import Manifest
 from infra.model import naming
@@ -29,7 +29,10 @@ class Rollout:
 
     def __init__(self, context: Context) -> None:
         self.begun: list[Group] = list(context.begun)
+        self._known = set(map(id, self.begun))  # groups are compared by all their changes, and there are thousands
         self._context = context
+        booting = by_server(group for group in context.groups if group.boots)
+        self._dynos = {server: [str(group.dyno) for group in groups] for server, groups in booting.items()}
         self._mutex = threading.Lock()
 
     def run(self, starting: Sequence[Group], restarting: Sequence[Group]) -> None:
@@ -62,7 +65,8 @@ class Rollout:
         if name:
             self._announce(name, groups)
         on_servers(self._context, groups, self._change)
-        _stay_healthy(self._context, [group for group in groups if group in self.begun and _runs(group)])
+        _stay_healthy(self._context, [group for group in groups if id(group) in self._known and _runs(group)])
+        self._context.ledger.count_lost(self._dynos)
 
     def _pause(self, following: str) -> None:
         """Wait before the next wave; every dyno that moved must still be healthy then."""
@@ -72,6 +76,7 @@ class Rollout:
             self._announce("pause", moved)
             self._context.listener(Event("note", text=f"wait {rollout.pause} s before {rollout.by} {following}"))
             _watch(self._context, moved, rollout.pause)
+            self._context.ledger.count_lost(self._dynos)
 
     def _announce(self, text: str, groups: Sequence[Group]) -> None:
         if groups:
@@ -85,6 +90,7 @@ class Rollout:
         elif keep(context, group):
             with self._mutex:
                 self.begun.append(group)
+                self._known.add(id(group))
             carry_out(context, group)
 
 

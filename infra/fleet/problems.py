@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,9 @@ FAILING = 0.05
 
 FEW, MANY = 5, 50
 """So many requests show that a dyno is slow by their median, and so many by their p95."""
+
+SEVERAL = 8
+"""Servers or dynos with the same problem that have a line each."""
 
 TIMES, MORE = 3, 100
 """A slow dyno takes so many times as long as the others, and so many milliseconds more."""
@@ -51,10 +55,14 @@ class Problem:
 
 def unreachable(lost: Mapping[str, str]) -> Iterator[Problem]:
     """``lost`` has the reason by server, or "" if it may soon answer."""
-    for server, why in lost.items():
-        if why:
-            cure = f"To see what is wrong: dynoctl doctor; if it is gone for good: dynoctl apply --evacuate {server}"
-            yield Problem(f"{server} is unreachable", cure, degrades=True)
+    silent = [server for server, why in lost.items() if why]
+    if len(silent) > SEVERAL:
+        cure = "To see what is wrong: dynoctl doctor; if one is gone for good: dynoctl apply --evacuate SERVER"
+        yield Problem(f"{enumeration(silent)} are unreachable", cure, degrades=True)
+        return
+    for server in silent:
+        cure = f"To see what is wrong: dynoctl doctor; if it is gone for good: dynoctl apply --evacuate {server}"
+        yield Problem(f"{server} is unreachable", cure, degrades=True)
 
 
 def failing(total: Rates | None) -> Iterator[Problem]:
@@ -71,8 +79,13 @@ def ill(rows: Sequence[Row]) -> Iterator[Problem]:
         logs = f"To see why: dynoctl logs --dyno {found[0].dyno}" if found else ""
         cure = "To start it: dynoctl apply" if state in ("down", "stopped", "not listening") else logs
         yield from _about(found, words, cure, degrades=True)
-    for row in rows:
-        if row.memory and row.memory_max and row.memory >= NEAR * row.memory_max:
+    near = [row for row in rows if row.memory and row.memory_max and row.memory >= NEAR * row.memory_max]
+    if len(near) > SEVERAL:
+        cure = "To raise it: memory of their process type in dyno.yaml, then dynoctl apply"
+        yield from _about(near, f"uses {NEAR:.0%} of its memory limit or more", cure, note="memory")
+        return
+    for row in near:
+        if row.memory and row.memory_max:
             words = f"uses {row.memory / row.memory_max:.0%} of its memory limit of {row.memory_max >> 20} MiB"
             cure = f"To raise it: dynos.{row.dyno.partition('.')[0]}.memory in dyno.yaml, then dynoctl apply"
             yield from _about([row], words, cure, note="memory")
@@ -80,21 +93,27 @@ def ill(rows: Sequence[Row]) -> Iterator[Problem]:
 
 def slow(rows: Sequence[Row], rates: Mapping[str, Rates]) -> Iterator[Problem]:
     """The dynos that take much longer than most of the others, by the median or by the p95 of their requests."""
+    medians = sorted(one.median for one in rates.values() if one.count >= FEW and one.median is not None)
+    p95s = sorted(one.p95 for one in rates.values() if one.count >= MANY and one.p95 is not None)
     for row in rows:
         own = rates.get(row.dyno, Rates())
-        others = [one for dyno, one in rates.items() if dyno != row.dyno]
-        measures = (
-            ("median", own.median, sorted(one.median for one in others if one.count >= FEW and one.median is not None)),
-            ("p95", own.p95, sorted(one.p95 for one in others if one.count >= MANY and one.p95 is not None)),
-        )
-        for (name, mine, theirs), enough in zip(measures, (FEW, MANY), strict=True):
-            usual = theirs[len(theirs) // 2] if theirs else None
-            if own.count < enough or mine is None or usual is None or mine < max(TIMES * usual, usual + MORE):
+        measures = (("median", own.median, medians, FEW), ("p95", own.p95, p95s, MANY))
+        for name, mine, every, enough in measures:
+            if own.count < enough or mine is None:
+                continue
+            usual = _usual(every, mine)
+            if usual is None or mine < max(TIMES * usual, usual + MORE):
                 continue
             words = f"is slow: {name} {mine} ms, the others {usual} ms"
             cure = f"To see its log: dynoctl logs --dyno {row.dyno}; to restart it: dynoctl restart {row.dyno}"
             yield from _about([row], words, cure, degrades=True, note="slow")
             break
+
+
+def _usual(every: Sequence[int], mine: int) -> int | None:
+    """The median of sorted values without one that is ``mine``; None if there is no other."""
+    half, own = (len(every) - 1) // 2, bisect_left(every, mine)
+    return None if len(every) < 2 else every[half if half < own else half + 1]
 
 
 def misplaced(manifest: Manifest, rows: Sequence[Row], *, complete: bool) -> Iterator[Problem]:

@@ -71,6 +71,8 @@ class Report:
     """The dynos that failed, as far as ``rollout.max_failures`` allows it."""
     without: list[str] = field(default_factory=list)
     """The servers that could not take the release, as far as ``rollout.max_failures`` allows it."""
+    absent: list[str] = field(default_factory=list)
+    """The servers that were lost during the rollout, as far as ``rollout.max_failures`` allows it."""
     release_output: str = ""
     """What the release command printed."""
 
@@ -88,7 +90,7 @@ class Report:
     def stands(self) -> bool:
         """Whether the rollout succeeded, except for dynos that may fail."""
         failed = [failure for failure in self.failures if failure.subject not in self.tolerated]
-        excused = all(failure.server in self.without and not failure.unreachable for failure in failed)
+        excused = all(failure.server in (self.absent if failure.unreachable else self.without) for failure in failed)
         return not self.halted and not self.interrupted and not self.rejected and (self.ok or excused)
 
     @property

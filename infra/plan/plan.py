@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 
 from infra.errors import Diagnostic, DynoctlError
 from infra.model import naming
@@ -102,6 +103,14 @@ class Plan:
         """The servers on which something changes."""
         return tuple(dict.fromkeys(change.resource.server for change in self.changes))
 
+    @cached_property
+    def by_server(self) -> Mapping[str, Sequence[Change]]:
+        """The changes of each server on which something changes."""
+        found: dict[str, list[Change]] = {}
+        for change in self.changes:
+            found.setdefault(change.resource.server, []).append(change)
+        return found
+
     def counts(self) -> dict[str, int]:
         """How many resources are added, changed and destroyed, and how many dynos start, restart and stop."""
         effects = list(self.effects().values())
@@ -120,7 +129,7 @@ class Plan:
         """For each batch, by process type: how many dynos stay up while it restarts, and how many exist."""
         formation = self.formation
         total = Counter(naming.parse_dyno(dyno)[0] for dyno in {**formation.before, **formation.homes})
-        up = self.up()
+        up = started = self.up()
         starting = Counter(
             naming.parse_dyno(dyno)[0]
             for (server, dyno), effect in self.effects().items()
@@ -129,7 +138,7 @@ class Plan:
         found = []
         for number, batch in enumerate(self.batches):
             if self.canary:
-                up = self.up() - starting if number == 0 else self.up()
+                up = started - starting if number == 0 else started
             moving = Counter(naming.parse_dyno(dyno)[0] for dyno in batch)
             found.append({type_: (up[type_] - count, total[type_]) for type_, count in sorted(moving.items())})
         return tuple(found)

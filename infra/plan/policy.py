@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from infra.manifest.model import Manifest
 from infra.model import naming
-from infra.model.text import quantity
+from infra.model.text import enumeration, quantity
 from infra.plan.plan import Check, Plan
+
+NAMED = 8
+"""Servers that a check names."""
 
 
 def check(manifest: Manifest, plan: Plan, logins: Mapping[str, str]) -> tuple[Check, ...]:
@@ -63,7 +66,9 @@ def _forbid_root_login(manifest: Manifest, logins: Mapping[str, str]) -> Iterato
     if not manifest.checks.forbid_root_login:
         return
     root = [server for server, login in logins.items() if login == "root"]
-    detail = f"dynoctl logs in as root on {', '.join(root)}" if root else "dynoctl logs in as root on no server"
+    detail = (
+        f"dynoctl logs in as root on {enumeration(root, NAMED)}" if root else "dynoctl logs in as root on no server"
+    )
     yield Check("forbid_root_login", not root, detail)
 
 

@@ -114,7 +114,7 @@ def orphaned(plan: Plan, server: str, observed: Observed) -> list[tuple[str, str
     changes."""
     if plan.left_out or server in plan.left_on:
         return []
-    changes = [change.resource for change in plan.changes if change.resource.server == server]
+    changes = [change.resource for change in plan.by_server.get(server, ())]
     keys = {resource.key for resource in changes} | observed.resources.keys()
     dynos = {resource.dyno for resource in changes}
     removed = [(_file(key), None) for key in sorted(observed.facts.record.keys() - keys)]

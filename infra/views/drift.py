@@ -9,8 +9,9 @@ from infra.fleet.logins import Login
 from infra.model.resource import Change
 from infra.plan.plan import Plan
 from infra.views import plan_json, under_way
-from infra.views.plan_text import change_lines, unreachable_lines
+from infra.views.plan_text import change_lines
 from infra.views.style import Style, one_line
+from infra.views.unreachable import lines as unreachable_lines
 
 
 def drifted(plan: Plan) -> list[Change]:

@@ -8,6 +8,7 @@ from infra.fleet.site import Site
 from infra.manifest.model import Manifest
 from infra.model.dyno_status import SERVING, UNKNOWN, WELL, Job, Row
 from infra.model.target import host_port
+from infra.views import alike
 from infra.views import site as sites
 from infra.views.dynos import span
 from infra.views.style import Style, one_line
@@ -29,30 +30,37 @@ def render(
     brief: bool = False,
 ) -> str:
     """A block per process type: how many of its dynos are up, what they run, and a line per dyno. ``only`` are the
-    process types, dynos and servers to show; ``width`` are the columns of the terminal (None: no limit); ``brief``
-    leaves out the lines of dynos that are well."""
-    rows = site.rows
+    process types, dynos and servers to show; ``width`` are the columns of the terminal (None: no limit); ``brief``: if
+    there are many dynos, those that are alike share a line."""
+    rows, notes = site.rows, site.notes
     types = list(manifest.types)
     types += sorted({row.dyno.partition(".")[0] for row in rows} - set(types))
-    running = [row for row in rows if row.job is None]
-    texts = _fitting(padded([_cells(row, site) for row in running]), width)
-    cells = dict(zip(((row.dyno, row.server) for row in running), texts, strict=True))
-    blocks = [] if only else _routers(site, style)
-    for type_ in types:
-        own = [row for row in rows if row.dyno.partition(".")[0] == type_]
+    together = brief and len(rows) > alike.MANY
+    own: dict[str, list[Row]] = {type_: [] for type_ in types}
+    for row in rows:
+        own[row.dyno.partition(".")[0]].append(row)
+    shown: dict[str, list[list[Row]]] = {}
+    for type_, every in own.items():
+        some = every if not only or type_ in only else [row for row in every if {row.dyno, row.server} & {*only}]
         wanted = manifest.types[type_].count if type_ in manifest.types else 0
-        shown = own if not only or type_ in only else [row for row in own if row.dyno in only or row.server in only]
-        if (not own and not wanted) or (only and type_ not in only and not shown):
-            continue
+        if (every or wanted) and (not only or type_ in only or some):
+            shown[type_] = alike.groups(some, notes) if together else [[row] for row in some]
+    single = [same[0] for groups in shown.values() for same in groups if len(same) == 1 and same[0].job is None]
+    texts = _fitting(padded([_cells(row, site, notes) for row in single]), width)
+    cells = dict(zip(((row.dyno, row.server) for row in single), texts, strict=True))
+    blocks = [] if only else _routers(site, style)
+    for type_, groups in shown.items():
+        wanted = manifest.types[type_].count if type_ in manifest.types else 0
         head = style("bold", f"=== {type_}")
-        lines = [f"{head} ({_count(manifest, type_, own, wanted, style)}): {command(manifest, type_)}"]
-        for row in shown:
-            if brief and row.state in WELL:
-                continue
-            if row.job is not None:
+        lines = [f"{head} ({_count(manifest, type_, own[type_], wanted, style)}): {command(manifest, type_)}"]
+        for same in groups:
+            row = same[0]
+            if len(same) > 1:
+                lines.append(alike.text(same, notes.get((row.dyno, row.server), ""), style))
+            elif row.job is not None:
                 lines.append(_scheduled(row, row.job, style))
-                continue
-            lines.append(line(_colored(row, cells[row.dyno, row.server], style)))
+            else:
+                lines.append(line(_colored(row, cells[row.dyno, row.server], style)))
         blocks.append("\n".join(lines))
     one_offs = [(server, one) for server, one in site.one_offs if not only or server in only]
     if one_offs:
@@ -162,7 +170,7 @@ def address(row: Row) -> str:
     return host_port(row.listen, row.port) if row.port else "-"
 
 
-def _cells(row: Row, site: Site) -> tuple[str, ...]:
+def _cells(row: Row, site: Site, notes: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
     uptime = "" if row.uptime is None else f" {span(row.uptime)}"
     restarts = "-" if row.state == UNKNOWN else "1 restart" if row.restarts == 1 else f"{row.restarts} restarts"
     release = f"v{row.release}" if row.release else "-"
@@ -170,6 +178,6 @@ def _cells(row: Row, site: Site) -> tuple[str, ...]:
     if site.total is not None:
         rates = site.rates.get(row.dyno)
         requests = ("-", "-") if rates is None else (f"{sites.rate(rates)}/s", f"p95 {sites.p95(rates)}")
-    note = site.notes.get((row.dyno, row.server), "")
+    note = notes.get((row.dyno, row.server), "")
     state = f"{row.state}{uptime}"
     return (f"{row.dyno}:", state, row.server or "-", address(row), release, memory(row), restarts, *requests, note)

@@ -12,7 +12,7 @@ from infra.model.events import Report
 from infra.model.target import host_port
 from infra.model.text import quantity
 from infra.plan.plan import Plan
-from infra.views.ranges import ranges
+from infra.views.ranges import ranges, shortened
 from infra.views.style import one_line
 
 
@@ -33,7 +33,7 @@ def gone(app: str, plan: Plan, report: Report) -> str:
     """The last line of a destroy."""
     if report.ok and not plan.missed:
         return f"{app} is gone from {quantity(len(plan.servers), 'server')}."
-    silent = f": {ranges(plan.missed)} unreachable" if plan.missed else ""
+    silent = f": {shortened(plan.missed, 'server')} unreachable" if plan.missed else ""
     return f"{app} is NOT GONE{silent}. To see what is left: dynoctl destroy"
 
 

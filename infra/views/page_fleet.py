@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from infra.model import naming
@@ -41,6 +42,7 @@ class _Servers:
     def __init__(self, plan: Plan, groups: Sequence[Group]) -> None:
         self._plan = plan
         self._effects = plan.effects()
+        self._had, self._has = Counter(plan.formation.before.values()), Counter(plan.formation.homes.values())
         self._drifted = {(change.resource.server, change.resource.dyno) for change in plan.changes if change.drift}
         self._anchors: dict[tuple[str, str], str] = {}
         self._shared: dict[str, list[Group]] = {}
@@ -63,8 +65,7 @@ class _Servers:
 
     def _card(self, server: str, dynos: Sequence[str]) -> Values:
         plan, known = self._plan, self._plan.fleet.get(server, ServerOverview(""))
-        had = sum(home == server for home in plan.formation.before.values())
-        has = sum(home == server for home in plan.formation.homes.values())
+        had, has = self._had[server], self._has[server]
         tags = [
             ("unreachable", "change", server in plan.unreachable),
             ("leaving", "gone", server in plan.leaving),

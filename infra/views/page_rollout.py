@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from infra.model import naming
 from infra.model.resource import Effect
@@ -124,12 +125,11 @@ def _areas(lanes: Sequence[_Lane], steps: int) -> Iterator[Values]:
             busy[lane.step] += 1
             done[lane.step] += lane.effect is not Effect.STOP
             left[lane.step] += lane.effect is not Effect.START
-        new = [sum(many for step, many in done.items() if step < now) for now in range(-1, steps + 1)]
-        moving = [below + busy[now] for below, now in zip(new, range(-1, steps + 1), strict=True)]
-        old = [
-            below + sum(many for step, many in left.items() if step > now)
-            for below, now in zip(moving, range(-1, steps + 1), strict=True)
-        ]
+        moments = range(-1, steps + 1)
+        new = [0, *accumulate(done[step] for step in moments[:-1])]
+        later = [*accumulate(left[step] for step in reversed(moments))][::-1]
+        moving = [below + busy[now] for below, now in zip(new, moments, strict=True)]
+        old = [below + after - left[now] for below, after, now in zip(moving, later, moments, strict=True)]
         floor, height = [0] * len(new), max(old)
         layers = (("new", floor, new), ("wait", new, moving), ("old", moving, old))
         yield {

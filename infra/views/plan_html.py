@@ -19,6 +19,7 @@ from infra.model.provider import Brief
 from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.model.text import quantity
 from infra.plan.plan import Plan
+from infra.views import unreachable
 from infra.views.page_changes import MINUS, Group, Values, groups
 from infra.views.page_fleet import cards
 from infra.views.page_rollout import least_up, rollout
@@ -174,11 +175,14 @@ def _moment(when: str) -> str:
 def _alerts(plan: Plan) -> Iterator[Values]:
     for diagnostic in plan.errors:
         yield {"class": "gone", "kind": "Error", "words": diagnostic.summary, "hint": diagnostic.hint}
-    for server, error in plan.unreachable.items():
-        stuck = sum(home == server for home in plan.formation.homes.values())
-        stay = f"{quantity(stuck, 'dyno')} of {server} {'stays' if stuck == 1 else 'stay'} unchanged." if stuck else ""
-        hint = " ".join(filter(None, (error.hint and f"{error.hint}.", stay)))
-        yield {"class": "change", "kind": "Unreachable", "words": error.summary, "hint": hint}
+    stuck = unreachable.stuck_dynos(plan)
+    for group in unreachable.grouped({name: (one.summary, one.hint) for name, one in plan.unreachable.items()}):
+        dynos = sum(len(stuck.get(server, ())) for server in group.servers)
+        many = len(group.servers)
+        on = f"of {group.servers[0]}" if many == 1 else f"on {quantity(many, 'server')}"
+        stay = f"{quantity(dynos, 'dyno')} {on} {'stays' if dynos == 1 else 'stay'} unchanged." if dynos else ""
+        hint = " ".join(filter(None, (group.hint and f"{group.hint}.", stay)))
+        yield {"class": "change", "kind": "Unreachable", "words": group.summary, "hint": hint}
     for words in above(plan):
         yield {"class": "change", "kind": "Attention", "words": words, "hint": ""}
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 
 from infra.model.formation import CORE
 from infra.model.resource import Change
 from infra.plan.overview import ServerOverview
 from infra.plan.plan import Plan
-from infra.views import under_way
+from infra.views import json_text, under_way
 from infra.views.attributes import differences, plain
 
 FORMAT_VERSION = 1
@@ -23,10 +24,26 @@ RUNNING = ("number", "commit", "message", "who", "when")
 def document(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
     """The plan as JSON values. A sensitive value is ``{"sensitive": true}``, and a value that stayed on its server is
     ``{"hidden": true}``."""
+    return _around(plan, round_trips) | {"changes": [change(item) for item in plan.changes]}
+
+
+def chunks(plan: Plan, round_trips: dict[str, int], more: Mapping[str, object] = MappingProxyType({})) -> Iterator[str]:
+    """The JSON text of the document, and of ``more`` keys behind it, in parts."""
+    return json_text.chunks({**_around(plan, round_trips), **more}, "changes", map(change, plan.changes))
+
+
+def line_chunks(values: Mapping[str, object], plan: Plan, round_trips: dict[str, int]) -> Iterator[str]:
+    """The JSON text of ``values`` and the document as ``plan``, in one line, in parts."""
+    document = {**values, "plan": _around(plan, round_trips)}
+    return json_text.chunks(document, "changes", map(change, plan.changes), indent=None)
+
+
+def _around(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
+    """The document without the changes."""
     return {
         "format_version": FORMAT_VERSION,
         "app": plan.app,
-        "changes": [change(item) for item in plan.changes],
+        "changes": [],
         "placement": {"before": dict(plan.formation.before), "after": dict(plan.formation.homes)},
         "fleet": {name: _server(server) for name, server in plan.fleet.items()},
         "batches": [list(batch) for batch in plan.batches],

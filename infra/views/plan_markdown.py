@@ -1,22 +1,36 @@
-"""A plan as Markdown for a pull request: the summary first, then each server's changes, folded."""
+"""A plan as Markdown for a pull request: the summary first, then each server's changes, folded; those of a large
+fleet together."""
 
 from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from infra.model import naming
+from infra.model.provider import Brief
+from infra.model.text import quantity
 from infra.plan.plan import Plan
+from infra.views import plan_screen, unreachable
+from infra.views.plan_screen import FLEET
 from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, options, release_lines, summary
-from infra.views.style import Style, one_line
+from infra.views.ranges import shortened
+from infra.views.style import Style, clean, one_line
 from infra.views.under_way import above
 
 LIMIT = 65_536
 """The longest comment on GitHub, in characters."""
 
 _ROWS = 40
-"""The most lines of a table; the HTML page shows the whole of a large fleet."""
+"""Batches that have a line each; more are one line."""
+
+_DYNOS = 12
+"""Dynos of a batch that are named one by one."""
+
+_RESERVE = 300
+"""Characters kept free for the frame of a section, and for what is left out."""
 
 _LIVE = re.compile(
     r"(?<=[@#!%&~^$])(?=[\w\"'])"  # @team, user@host, #1, !1, %milestone, ~label
@@ -27,10 +41,15 @@ _LIVE = re.compile(
 
 _PLAIN = Style(False)
 _MARKS = {"create": "+", "delete": "-"}
+_SIGNS = {"~": "!", "↻": "!"}
+_NONE: Mapping[str, Brief] = MappingProxyType({})
 
 
-def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = LIMIT) -> str:
-    """The whole plan in at most ``limit`` characters. Servers that do not fit are left out and named."""
+def render(
+    plan: Plan, headlines: Mapping[str, Sequence[str]], briefs: Mapping[str, Brief] = _NONE, *, limit: int = LIMIT
+) -> str:
+    """The whole plan in at most ``limit`` characters. Servers that do not fit are left out and named. Of changes on
+    more than ``plan_screen.FLEET`` servers, alike ones are together, with the attributes that ``briefs`` says."""
     head = [
         f"### dynoctl plan: {_code(plan.app)}",
         "",
@@ -43,28 +62,44 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], *, limit: int = L
         *_placement(plan),
     ]
     text = _within("\n".join(head) + "\n", limit // 2)
-    by_server: dict[str, list[str]] = {}
-    counts: dict[str, dict[str, int]] = {}
-    for change in plan.changes:
-        server = change.resource.server
-        lines = change_lines(change, headlines.get(change.resource.kind, ()), _PLAIN, verbose=False)
-        by_server.setdefault(server, []).extend(_diff(lines, _MARKS.get(change.action, "!"), SYMBOLS[change.action]))
-        verb = {"create": "to add", "delete": "to destroy"}.get(change.action, "to change")
-        counts.setdefault(server, {}).setdefault(verb, 0)
-        counts[server][verb] += 1
+    if len(plan.by_server) > FLEET:
+        return text + _together(plan, briefs, limit - len(text))
     left = []
-    reserve = 200
-    for server, lines in by_server.items():
-        what = ", ".join(f"{number} {verb}" for verb, number in counts[server].items())
+    for server, changes in plan.by_server.items():
+        counts: Counter[str] = Counter()
+        lines: list[str] = []
+        for change in changes:
+            own = change_lines(change, headlines.get(change.resource.kind, ()), _PLAIN, verbose=False)
+            lines += _diff(own, _MARKS.get(change.action, "!"), SYMBOLS[change.action])
+            counts[{"create": "to add", "delete": "to destroy"}.get(change.action, "to change")] += 1
+        what = ", ".join(f"{number} {verb}" for verb, number in counts.items())
         section = _folded(f"<b>{_html(server)}</b>: {what}", lines)
-        if len(text) + len(section) + reserve > limit:
+        if len(text) + len(section) + _RESERVE > limit:
             left.append(server)
         else:
             text += section
     if left:
         names = ", ".join(_code(server) for server in left[:5]) + (", ..." if len(left) > 5 else "")
-        text += f"\n_Left out for length: {names} ({len(left)} of {len(by_server)} servers)._\n"
+        text += f"\n_Left out for length: {names} ({len(left)} of {len(plan.by_server)} servers)._\n"
     return text
+
+
+def _together(plan: Plan, briefs: Mapping[str, Brief], limit: int) -> str:
+    """The changes on all servers with alike ones together, in at most ``limit`` characters."""
+    lines: list[str] = []
+    for line in map(clean, plan_screen.folded(plan, briefs, _PLAIN)):
+        mark, rest = line[:1], line[1:]
+        lines += _diff(["", line], "", "")[1:] if mark == " " else [f"{_SIGNS.get(mark, mark)}{rest}"]
+    kept, size = 0, _RESERVE
+    for line in lines:
+        size += len(line) + 1
+        if size > limit:
+            break
+        kept += 1
+    what = f"{quantity(len(plan.changes), 'change')} on {quantity(len(plan.by_server), 'server')}"
+    section = _folded(f"<b>{what}</b>, alike ones together", lines[:kept])
+    more = f"\n_Left out for length: {quantity(len(lines) - kept, 'more line')}._\n" if kept < len(lines) else ""
+    return section + more
 
 
 def _within(text: str, most: int) -> str:
@@ -86,9 +121,11 @@ def _alerts(plan: Plan) -> list[str]:
     lines: list[str] = []
     for error in plan.errors:
         lines += ["", "> [!CAUTION]", f"> {_text(error.summary)}", *([f"> {_text(error.hint)}"] if error.hint else [])]
-    for server_error in plan.unreachable.values():
-        lines += ["", "> [!WARNING]", f"> Unreachable: {_text(server_error.summary)}"]
-    lines += ["", *(f"> {_text(note)}." for note in plan.notes)] if plan.notes else []
+    for group in unreachable.grouped({name: (one.summary, "") for name, one in plan.unreachable.items()}):
+        lines += ["", "> [!WARNING]", f"> Unreachable: {_text(group.summary)}"]
+    notes = [f"> {_text(note)}." for note in plan.notes]
+    more = len(notes) - plan_screen.NOTES
+    lines += ["", *(notes if more <= 1 else [*notes[:-more], f"> ... and {more} more notes"])] if notes else []
     drifted = [change.address for change in plan.changes if change.drift]
     if drifted:
         shown = ", ".join(_code(address) for address in drifted[:5]) + (", ..." if len(drifted) > 5 else "")
@@ -100,15 +137,14 @@ def _batches(plan: Plan) -> list[str]:
     lines = [f"- {_text(line)}" for line in [*gates(plan), *release_lines(plan)]]
     if lines:
         lines = ["", *lines]
+    if len(plan.batches) > _ROWS:
+        return [*(lines or [""]), *(f"- {_text(line)}" for line in plan_screen.batch_line(plan, _PLAIN))]
     if plan.batches:
         lines += ["", "| batch | restarts | still up |", "|---|---|---|"]
-        rows = list(zip(plan.batches, plan.capacity(), strict=True))
-        for number, (batch, left) in enumerate(rows[:_ROWS], 1):
+        for number, (batch, left) in enumerate(zip(plan.batches, plan.capacity(), strict=True), 1):
             capacity = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in left.items())
-            dynos = ", ".join(batch[:_ROWS]) + (f" and {len(batch) - _ROWS} more" if len(batch) > _ROWS else "")
+            dynos = ", ".join(batch) if len(batch) <= _DYNOS else shortened(batch, "dyno")
             lines.append(f"| {number} | {_text(dynos)} | {_text(capacity)} |")
-        if len(rows) > _ROWS:
-            lines.append(f"| ... | {len(rows) - _ROWS} more batches | |")
     return lines
 
 
@@ -121,6 +157,12 @@ def _placement(plan: Plan) -> list[str]:
     formation = plan.formation
     if not plan.changes or not formation.homes:
         return []
+    if len({*formation.homes.values(), *plan.by_server}) > FLEET:
+        lines = ["", "| servers | dynos | changes on each |", "|---|---|---|"]
+        for kind in plan_screen.kinds(plan):
+            names = f"{len(kind.servers)}: {shortened(kind.servers, 'server')}"
+            lines.append(f"| {_text(names)} | {_text(kind.dynos)} | {kind.changes} |")
+        return [*lines, ""]
     effects = plan.effects()
     by_server: dict[str, list[str]] = {}
     for dyno in sorted(formation.homes, key=naming.dyno_order):
@@ -129,10 +171,9 @@ def _placement(plan: Plan) -> list[str]:
         word = _text(f"{dyno} (from {was})" if was not in (None, home) else dyno)
         by_server.setdefault(home, []).append(f"**{word}**" if effect else word)
     lines = ["", "| server | dynos (bold: starts or restarts) |", "|---|---|"]
-    rows = sorted(by_server.items())
-    lines += [f"| {_text(server)} | {', '.join(dynos[:_ROWS])} |" for server, dynos in rows[:_ROWS]]
-    if len(rows) > _ROWS:
-        lines.append(f"| ... | {len(rows) - _ROWS} more servers |")
+    for server, dynos in sorted(by_server.items()):
+        more = f" and {len(dynos) - _ROWS} more" if len(dynos) > _ROWS else ""
+        lines.append(f"| {_text(server)} | {', '.join(dynos[:_ROWS])}{more} |")
     return [*lines, ""]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from infra.model import naming
 from infra.model.provider import Brief
-from infra.model.resource import Action, Change, Effect
+from infra.model.resource import Action, Change, Effect, count
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import differences, flat
@@ -22,11 +22,11 @@ from infra.views.plan_text import (
     gates,
     release_lines,
     summary,
-    unreachable_lines,
 )
-from infra.views.ranges import ranges
+from infra.views.ranges import shortened
 from infra.views.style import Style, clean, one_line
 from infra.views.under_way import above
+from infra.views.unreachable import lines as unreachable_lines
 
 MOST = 6
 """Attributes shown of a group of alike changes; more are counted."""
@@ -38,7 +38,10 @@ WIDE = 64
 """Characters of a line of several attributes."""
 
 FLEET = 24
-"""Servers that have a line each; more are folded by what becomes of their dynos."""
+"""Servers that have a line each; more are folded by what becomes of their dynos and resources."""
+
+NOTES = 12
+"""Notes that are shown; more are counted."""
 
 _DIGEST = re.compile(r"@([0-9a-f]{12,64})$")
 """The end of the name of what belongs to a release, and not to a dyno."""
@@ -60,9 +63,9 @@ def render(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> str:
     """The plan. ``briefs`` says, by kind, which attributes are worth a line."""
     blocks = [[style("yellow", line) for line in above(plan)], [summary(plan, style), *release_lines(plan)]]
     if plan.changes:
-        blocks += [_servers(plan, style), _changes(plan, briefs, style), [*gates(plan), *_batches(plan, style)]]
+        blocks += [server_lines(plan, style), folded(plan, briefs, style), [*gates(plan), *batch_line(plan, style)]]
     checks = [line for line in check_lines(plan, style) if line]
-    blocks.append([*checks, *(f"Note: {note}." for note in plan.notes), *unreachable_lines(plan, style)])
+    blocks.append([*checks, *_notes(plan, style), *unreachable_lines(plan, style)])
     return "\n\n".join("\n".join(map(clean, lines)) for lines in blocks if lines)
 
 
@@ -71,34 +74,74 @@ def is_cleanup(change: Change) -> bool:
     return change.action is Action.DELETE and not change.drift and bool(_DIGEST.search(change.resource.name))
 
 
-def _servers(plan: Plan, style: Style) -> list[str]:
-    """A line per server with all its dynos, each with what becomes of it."""
+def _notes(plan: Plan, style: Style) -> list[str]:
+    more = len(plan.notes) - NOTES
+    shown = [f"Note: {note}." for note in plan.notes[: NOTES if more > 1 else None]]
+    return [*shown, *([style("dim", f"({more} more notes; see --verbose)")] if more > 1 else [])]
+
+
+def server_lines(plan: Plan, style: Style) -> list[str]:
+    """A line per server with all its dynos, each with what becomes of it. Of more than ``FLEET`` servers, a line per
+    kind, such as ``+ 4 web  on 996 servers: grid-[1-996]  # 18 to add on each``."""
     effects, formation = plan.effects(), plan.formation
-    places = {(home, dyno) for dyno, home in formation.homes.items()} | set(effects)
     rows: dict[str, list[str]] = {}
-    shapes: dict[str, list[str]] = {}
-    for server, dyno in sorted(places, key=lambda place: (naming.dyno_order(place[1]), place[0])):
+    for server, dyno in _places(plan):
         effect, was = effects.get((server, dyno)), formation.before.get(dyno)
         mark, color = _MARKS[effect] if effect else (" ", "dim")
         origin = f" (from {was})" if effect is Effect.START and was not in (None, server) else ""
         rows.setdefault(server, []).append(style(color, f"{mark} {dyno}{origin}"))
-        shapes.setdefault(server, []).append(f"{mark} {naming.parse_dyno(dyno)[0]}")
-    if len(rows) > FLEET:
-        return _fleet(shapes)
+    if len(rows.keys() | plan.by_server.keys()) > FLEET:
+        return [_kind_line(kind, style) for kind in kinds(plan)]
     width = max(map(len, rows), default=0)
     return [f"{server:<{width}}  {'  '.join(dynos)}" for server, dynos in sorted(rows.items())]
 
 
-def _fleet(shapes: Mapping[str, Sequence[str]]) -> list[str]:
-    """A line per kind of server, such as ``+ 4 web  on 996 servers: grid-[1-996]``."""
-    alike: dict[str, list[str]] = {}
-    for server, shape in sorted(shapes.items()):
-        words = (f"{what[0]} {number} {what[2:]}" for what, number in Counter(shape).items())
-        alike.setdefault("  ".join(words), []).append(server)
-    return [f"{words}  on {quantity(len(found), 'server')}: {ranges(found)}" for words, found in alike.items()]
+def _kind_line(kind: Kind, style: Style) -> str:
+    where = f"on {quantity(len(kind.servers), 'server')}: {shortened(kind.servers, 'server')}"
+    each = " on each" if len(kind.servers) > 1 else ""
+    note = f"  {style('dim', '#')} {kind.changes}{each}" if kind.changes else ""
+    return f"{kind.dynos or 'no dynos'}  {where}{note}"
 
 
-def _changes(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
+@dataclass(frozen=True)
+class Kind:
+    """Servers of which the same becomes: the dynos of each, such as ``+ 4 web``, and how much changes on each."""
+
+    dynos: str
+    changes: str
+    servers: tuple[str, ...]
+
+
+def kinds(plan: Plan) -> list[Kind]:
+    """The servers by what becomes of them."""
+    effects = plan.effects()
+    shapes: dict[str, Counter[str]] = {}
+    for server, dyno in _places(plan):
+        effect = effects.get((server, dyno))
+        mark = _MARKS[effect][0] if effect else " "
+        shapes.setdefault(server, Counter())[f"{mark} {naming.parse_dyno(dyno)[0]}"] += 1
+    alike: dict[tuple[str, str], list[str]] = {}
+    for server in sorted({*shapes, *plan.by_server}):
+        shape = shapes.get(server, Counter())
+        dynos = "  ".join(f"{what[0]} {number} {what[2:]}".strip() for what, number in shape.items())
+        alike.setdefault((dynos, _each(plan.by_server.get(server, ()))), []).append(server)
+    return [Kind(dynos, changes, tuple(servers)) for (dynos, changes), servers in alike.items()]
+
+
+def _places(plan: Plan) -> list[tuple[str, str]]:
+    """Every server and dyno that is or was there, in the order of the dynos."""
+    places = {(home, dyno) for dyno, home in plan.formation.homes.items()} | set(plan.effects())
+    return sorted(places, key=lambda place: (naming.dyno_order(place[1]), place[0]))
+
+
+def _each(changes: Sequence[Change]) -> str:
+    """How much changes on a server, in the words of the summary."""
+    counts = count(changes)
+    words = ((counts.add, "to add"), (counts.change, "to change"), (counts.destroy, "to destroy"))
+    return ", ".join(f"{number} {word}" for number, word in words if number)
+
+
+def folded(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
     """The changes with alike ones folded; of new resources about which nothing is to be said, only the kinds; and how
     much is cleaned up."""
     groups: dict[tuple[object, ...], _Group] = {}
@@ -159,7 +202,9 @@ def resource_name(change: Change) -> str:
 
 def _where(group: _Group) -> str:
     """``of web.[1-7], worker.1``, or ``on grid-[1-4]``."""
-    return f"of {ranges(group.dynos)}" if group.dynos else f"on {ranges(dict.fromkeys(group.servers))}"
+    if group.dynos:
+        return f"of {shortened(group.dynos, 'dyno')}"
+    return f"on {shortened(dict.fromkeys(group.servers), 'server')}"
 
 
 def _lines(change: Change, brief: Brief, style: Style) -> list[str]:
@@ -210,10 +255,10 @@ def within(name: str, names: Sequence[str]) -> bool:
     return any(name == one or name.startswith(f"{one}.") for one in names)
 
 
-def _batches(plan: Plan, style: Style) -> list[str]:
+def batch_line(plan: Plan, style: Style) -> list[str]:
     """The rollout batches: a line each if they are few, else their order in one line and what stays up at least."""
     if len(plan.batches) <= BATCHES:
-        return batch_lines(plan, style)
+        return batch_lines(plan, style, lambda dynos: shortened(dynos, "dyno"))
     least: dict[str, tuple[int, int]] = {}
     for left in plan.capacity():
         for type_, (have, whole) in left.items():
@@ -221,5 +266,5 @@ def _batches(plan: Plan, style: Style) -> list[str]:
     sizes = sorted({len(batch) for batch in plan.batches})
     size = quantity(sizes[-1], "dyno") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} dynos"
     up = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in least.items())
-    order = ranges(dyno for batch in plan.batches for dyno in batch)
+    order = shortened([dyno for batch in plan.batches for dyno in batch], "dyno")
     return [f"{len(plan.batches)} batches of {size}: {order}  {style('dim', f'# never fewer up than {up}')}"]

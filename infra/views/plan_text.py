@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from infra.model import naming
 from infra.model.resource import Action, Change
 from infra.model.source_change import SourceChange
 from infra.model.text import quantity
 from infra.plan.plan import Plan
+from infra.views import unreachable
 from infra.views.attributes import Value, differences, flat, text
-from infra.views.ranges import ranges
+from infra.views.ranges import ranges, shortened
 from infra.views.style import Style, clean, one_line, size
 from infra.views.under_way import above
 
@@ -20,6 +21,9 @@ COLORS = {"create": "green", "update": "yellow", "delete": "red", "restart": "cy
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 NAMED = 6
 """Servers that are named one by one."""
+
+MEMBERS = 12
+"""Dynos of a batch that are named one by one."""
 
 FILES, COMMITS = 6, 3
 """Changed files and commits that are named."""
@@ -39,7 +43,7 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
         lines += ["", *_placement(plan, style), *([""] if before else []), *before, *batch_lines(plan, style), ""]
     lines += check_lines(plan, style)
     lines += [f"Note: {note}." for note in plan.notes]
-    lines += unreachable_lines(plan, style)
+    lines += unreachable.lines(plan, style, each=True)
     lines.append(summary(plan, style))
     return "\n".join(map(clean, lines))
 
@@ -47,21 +51,6 @@ def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, 
 def options(plan: Plan) -> str:
     """The options with which the plan was made, as a sentence; "" without any."""
     return f"The plan was made with {' '.join(map(one_line, plan.options))}." if plan.options else ""
-
-
-def unreachable_lines(plan: Plan, style: Style) -> list[str]:
-    """The unreachable servers, why they are, and the dynos that stay on them."""
-    lines = []
-    for server, error in plan.unreachable.items():
-        lines.append(style("red", f"Unreachable: {one_line(error.summary)}"))
-        if error.hint:
-            lines.append(f"  hint: {one_line(error.hint)}")
-        stuck = [dyno for dyno, home in plan.formation.homes.items() if home == server]
-        if stuck:
-            stay = "stays" if len(stuck) == 1 else "stay"
-            lines.append(f"  {', '.join(sorted(stuck, key=naming.dyno_order))} {stay} on {server}, unchanged.")
-            lines.append(f"  If the server is gone for good: dynoctl apply --evacuate {server}")
-    return lines
 
 
 def check_lines(plan: Plan, style: Style) -> list[str]:
@@ -77,12 +66,14 @@ def check_lines(plan: Plan, style: Style) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def batch_lines(plan: Plan, style: Style) -> list[str]:
-    """The dynos of each rollout batch, and how many of their type are still up while it restarts."""
+def batch_lines(plan: Plan, style: Style, names: Callable[[Sequence[str]], str] = ranges) -> list[str]:
+    """The dynos of each rollout batch, by ``names`` if they are many, and how many of their type are still up while it
+    restarts."""
     lines = []
     for number, (batch, left) in enumerate(zip(plan.batches, plan.capacity(), strict=True), 1):
         capacity = ", ".join(f"{have} of {whole} {type_}" for type_, (have, whole) in left.items())
-        lines.append(f"Batch {number}: {', '.join(batch)}  {style('dim', f'# still up: {capacity}')}")
+        dynos = ", ".join(batch) if len(batch) <= MEMBERS else names(batch)
+        lines.append(f"Batch {number}: {dynos}  {style('dim', f'# still up: {capacity}')}")
     most = 12
     return [*lines[:most], *([f"... and {len(lines) - most} more batches"] if len(lines) > most else [])]
 
@@ -180,7 +171,8 @@ def gates(plan: Plan) -> list[str]:
     if plan.release_on:
         lines.append(f"The release command runs once, on {plan.release_on}.")
     if plan.candidates:
-        where = ", ".join(plan.candidates) if len(plan.candidates) <= NAMED else ranges(plan.candidates)
+        few = len(plan.candidates) <= NAMED
+        where = ", ".join(plan.candidates) if few else shortened(plan.candidates, "server")
         lines.append(f"A candidate must become healthy on {where} before any dyno is changed.")
     if plan.waves:
         values = ", ".join(f"{one_line(value)} ({quantity(count, 'batch')})" for value, count in plan.waves)

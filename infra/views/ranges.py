@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+from infra.model.text import quantity
+
+LONGEST = 120
+"""Characters of a list of names on a line."""
 
 _NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]{0,8})")
 
@@ -17,6 +22,16 @@ def ranges(names: Iterable[str]) -> str:
         if found:
             own.add(int(found[2]))
     return ", ".join(word + _spans(sorted(found)) for (word, _), found in numbers.items())
+
+
+def shortened(names: Collection[str], noun: str) -> str:
+    """The names as ``ranges``; of a list that is longer than ``LONGEST``, the first ones and how many there are."""
+    text = ranges(names)
+    if len(text) <= LONGEST:
+        return text
+    first = text[: max(text.rfind(",", 0, LONGEST), 0)] or text[:LONGEST]
+    closed = "...]" if first.rfind("[") > first.rfind("]") else " ..."
+    return f"{first},{closed} ({quantity(len(set(names)), noun)})"
 
 
 def _spans(numbers: list[int]) -> str:

@@ -7,9 +7,13 @@ from collections.abc import Iterator, Sequence
 from infra.model import failure_log
 from infra.model.events import Failure, Report
 from infra.model.resource import Change, count
+from infra.model.text import enumeration
 from infra.views.plan_text import NAMED, SYMBOLS
-from infra.views.ranges import ranges
+from infra.views.ranges import shortened
 from infra.views.style import Style, duration, one_line
+
+MANY = 24
+"""Dynos that are named one by one."""
 
 
 def render(report: Report, seconds: float, verb: str, style: Style) -> str:
@@ -32,11 +36,12 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     if report.halted:
         lines.append("The rollout stopped: no further dyno was restarted, and nothing was removed.")
     if report.tolerated:
-        lines.append(f"Failed, as rollout.max_failures allows: {', '.join(report.tolerated)}.")
+        lines.append(f"Failed, as rollout.max_failures allows: {_names(report.tolerated)}.")
     if report.reverted:
-        lines.append(f"Reverted to what ran before: {', '.join(report.reverted)}.")
+        lines.append(f"Reverted to what ran before: {_names(report.reverted)}.")
     if report.stranded:
-        lines.append(style("red", f"Not reverted, may still run the new release: {', '.join(report.stranded)}."))
+        stranded = f"Not reverted, may still run the new release: {enumeration(report.stranded, MANY)}."
+        lines.append(style("red", stranded))
     if report.interrupted:
         lines.append("Interrupted: the current step was finished, and no further step was started.")
     if report.skipped:
@@ -54,6 +59,10 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     return "\n".join(lines)
 
 
+def _names(dynos: Sequence[str]) -> str:
+    return ", ".join(dynos) if len(dynos) <= MANY else shortened(dynos, "dyno")
+
+
 def _folded(failures: Sequence[Failure]) -> Iterator[tuple[str, str, str]]:
     """The summary, subject and detail of each failure; one cause on several servers is said once, with their names."""
     causes: dict[tuple[str, str], list[Failure]] = {}
@@ -64,7 +73,9 @@ def _folded(failures: Sequence[Failure]) -> Iterator[tuple[str, str, str]]:
         servers = dict.fromkeys(one.server for one in found if one.summary != cause)
         subject = f"{found[0].subject} on {found[0].server}"
         yield (
-            f"{', '.join(servers) if len(servers) <= NAMED else ranges(servers)}: {cause}" if servers else cause,
+            f"{', '.join(servers) if len(servers) <= NAMED else shortened(servers, 'server')}: {cause}"
+            if servers
+            else cause,
             subject,
             detail,
         )
@@ -78,7 +89,8 @@ def _alike(changes: Sequence[Change]) -> Iterator[str]:
         what = resource.kind if dyno or "@" in resource.name else resource.key
         found.setdefault((SYMBOLS[change.action], what, dyno is None), []).append(dyno or resource.server)
     for (symbol, what, on_server), names in found.items():
-        yield f"  {symbol} {what} {'on' if on_server else 'of'} {ranges(dict.fromkeys(names))}"
+        where = shortened(dict.fromkeys(names), "server" if on_server else "dyno")
+        yield f"  {symbol} {what} {'on' if on_server else 'of'} {where}"
 
 
 def _counts(done: Sequence[Change]) -> str:

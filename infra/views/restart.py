@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from infra.plan.plan import Plan
-from infra.views.plan_text import batch_lines, unreachable_lines
+from infra.views.plan_screen import batch_line
 from infra.views.style import Style, one_line
+from infra.views.unreachable import lines as unreachable_lines
 
 
 def render(plan: Plan, style: Style) -> str:
@@ -12,7 +13,7 @@ def render(plan: Plan, style: Style) -> str:
     starts = [dyno for (_, dyno), effect in plan.effects().items() if effect == "start"]
     lines = [f"Not running, so started first: {', '.join(starts)}"] if starts else []
     lines += [
-        *batch_lines(plan, style),
+        *batch_line(plan, style),
         *(f"Note: {one_line(note)}." for note in plan.notes),
         *unreachable_lines(plan, style),
     ]

@@ -25,6 +25,9 @@ LONG = 2.0
 STILL = 30
 """Seconds after which a stage that takes long has a line of its own where nothing can be redrawn."""
 
+LINES = 40
+"""Batches that have a line each; of more, ``LINES`` lines at most sum up as many batches each."""
+
 SLOWEST = 5
 """Servers that are named if not all of them fit."""
 
@@ -42,6 +45,10 @@ class Stage:
     total: int = 0
     number: int = 0
     """The number of the batch, of ``total``; 0 for other stages."""
+    first: int = 0
+    """The number of the first batch that is summed up in its line."""
+    since: float = 0
+    """When the batch began; ``began`` is that of the first one."""
     dynos: str = ""
     """The dynos of the batch."""
     begun: bool = False
@@ -51,6 +58,16 @@ class Stage:
     failed: list[tuple[str, str]] = field(default_factory=list)
     wait: tuple[float, float] | None = None
     """When a wait began, and how many seconds it takes."""
+
+    @property
+    def label(self) -> str:
+        """Its name in its line, such as ``batch 12 of 40`` or ``batch 1-25 of 1000``."""
+        return f"batch {self.first}-{self.number} of {self.total}" if self.first < self.number else self.name
+
+    def goes_on(self, event: Event) -> bool:
+        """Whether a batch that begins is summed up with this one, of which none failed."""
+        many = self.number and event.kind == "batch" and event.total > LINES and not self.name.startswith("canary")
+        return bool(many) and not self.failed and event.number - self.first < -(-event.total // LINES)
 
 
 @dataclass
@@ -108,13 +125,18 @@ class Stages:
 
     def _take(self, event: Event) -> list[str]:
         now, stage = self._clock(), self._stage
+        if stage is not None and stage.goes_on(event) and not self._verbose:
+            self._batches.append(now - stage.since)
+            stage.name, stage.number, stage.since = f"batch {event.number} of {event.total}", event.number, now
+            stage.dynos, stage.wait = _names(event.text.split(", "), "dyno"), None
+            return []
         if event.kind in ("phase", "batch"):
             lines = self._close()
             canary = stage is not None and stage.name == "canary"
             dynos = _names(event.text.split(", "), "dyno") if event.kind == "batch" else ""
             batch = f"{'canary' if canary else 'batch'} {event.number} of {event.total}"
             name = batch if event.kind == "batch" else event.text
-            self._stage = Stage(name, now, event.total, event.number, dynos)
+            self._stage = Stage(name, now, event.total, event.number, event.number, now, dynos)
             return lines
         if event.kind == "note":
             return [f"{event.server}  {event.text}".strip()]
@@ -155,10 +177,10 @@ class Stages:
         if stage is None or not (stage.begun or (stage.name == "lock" and taken >= LONG)):
             return []
         if stage.number and not stage.failed:
-            self._batches.append(taken)
+            self._batches.append(self._clock() - stage.since)
         words = "; ".join(self._words(stage)) or (quantity(stage.total, "server") if stage.name == "lock" else "")
         mark = self._style("red", "✗") if stage.failed else self._style("green", "✓")
-        return [f"{mark} {stage.name:<{NAME}} {duration(taken):>7}  {words}".rstrip()]
+        return [f"{mark} {stage.label:<{NAME}} {duration(taken):>7}  {words}".rstrip()]
 
     def _words(self, stage: Stage) -> list[str]:
         """What was done in a stage, alike changes together."""
@@ -184,13 +206,14 @@ class Stages:
             stage, now = self._stage, self._clock()
             if stage is None:
                 return "", ""
-            words = [*([stage.dynos] if stage.dynos else []), duration(now - stage.began)]
+            began = stage.since if stage.number else stage.began
+            words = [*([stage.dynos] if stage.dynos else []), duration(now - began)]
             if stage.wait is not None:
-                began, seconds = stage.wait
-                words.append(f"staying healthy: {now - began:.0f} s of {seconds:.0f} s")
+                waiting, seconds = stage.wait
+                words.append(f"staying healthy: {now - waiting:.0f} s of {seconds:.0f} s")
             if stage.number and self._batches:
                 mean = sum(self._batches) / len(self._batches)
-                left = mean * (stage.total - stage.number + 1) - (now - stage.began)
+                left = mean * (stage.total - stage.number + 1) - (now - stage.since)
                 if left >= 1:
                     words.append(f"about {duration(float(round(left)))} left")
             return stage.name, "  ".join(words)

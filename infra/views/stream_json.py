@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -50,7 +50,7 @@ class StreamProgress:
 
 def write_plan(plan: Plan, round_trips: dict[str, int]) -> None:
     """Write the first line: the plan, and how many connections and execs it took."""
-    write("plan", {"plan": plan_json.document(plan, round_trips)})
+    _write(plan_json.line_chunks(_head("plan"), plan, round_trips), "\n")
 
 
 def write_report(code: int, seconds: float, report: Report | None = None) -> None:
@@ -74,13 +74,23 @@ def write_abandoned(code: int) -> None:
 
 def write(kind: str, values: Mapping[str, object]) -> None:
     """Write one line and flush it, so that a reader can follow. If the reader exits, the apply goes on without it."""
+    _write([_line(kind, values)])
+
+
+def _write(parts: Iterable[str], *more: str) -> None:
     try:
-        sys.stdout.write(_line(kind, values))
+        for part in parts:
+            sys.stdout.write(part)
+        sys.stdout.write("".join(more))
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _line(kind: str, values: Mapping[str, object]) -> str:
+def _head(kind: str) -> dict[str, object]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return json_text.inert(json.dumps({"format_version": FORMAT_VERSION, "type": kind, "at": now, **values})) + "\n"
+    return {"format_version": FORMAT_VERSION, "type": kind, "at": now}
+
+
+def _line(kind: str, values: Mapping[str, object]) -> str:
+    return json_text.inert(json.dumps({**_head(kind), **values})) + "\n"

@@ -44,3 +44,8 @@ def poll(address: str, first: list[float], stop: threading.Event) -> None:
                     return
         except (OSError, urllib.error.URLError):
             time.sleep(0.01)
+
+
+def say(text: str) -> None:
+    """Tell whoever waits; stdout is for the table."""
+    print(text, file=sys.stderr, flush=True)

@@ -36,6 +36,8 @@ class SimFleet:
     def __init__(self) -> None:
         self.clock = SimClock()
         self.servers: dict[str, SimServer] = {}
+        self.timed: list[SimServer] = []
+        """The servers that ever had a schedule: time passes on all, and only these have something to do then."""
         self.faults: dict[int, Fault] = {}
         self.strikes: list[Strike] = []
         self.events: dict[int, Callable[[], None]] = {}
@@ -117,7 +119,7 @@ class SimFleet:
             raise Killed
         self.count += 1
         self.clock.seconds += LATENCY
-        for other in self.servers.values():
+        for other in self.timed:
             other.tick()
         self.trace.append((self.count, server.host if server else "", subject))
         event = self.events.pop(self.count, None)

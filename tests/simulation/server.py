@@ -204,6 +204,8 @@ class SimServer:
         calendar = (self.unit(unit) or {}).get("calendar", "")
         self.stamps.setdefault(unit, self.time)
         self.timers.add(unit)
+        if not any(one is self for one in self.fleet.timed):
+            self.fleet.timed.append(self)
         self.version += 1
         if calendar and moments.following(calendar, self.stamps[unit]) <= self.time:
             self.fire(unit, moments.latest(calendar, self.time))

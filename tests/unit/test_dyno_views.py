@@ -132,6 +132,53 @@ def test_ps_is_grouped_as_herokus(model: Manifest) -> None:
     assert formation.by_type(model, [ROW, crashed])["web"] == {"command": "config.ru on thin", "wanted": 2, "up": 1}
 
 
+def fleet(servers: int, dynos: int = 4) -> dict[str, ServerStatus]:
+    """Servers with web dynos that are up."""
+    found = {}
+    for number in range(1, servers + 1):
+        own = [
+            replace(ROW, dyno=f"web.{dynos * (number - 1) + place}", server=f"grid-{number}", restarts=0)
+            for place in range(1, dynos + 1)
+        ]
+        found[f"grid-{number}"] = ServerStatus(own)
+    return found
+
+
+def test_ps_of_a_thousand_servers_fits_a_screen(model: Manifest) -> None:
+    model = replace(model, dynos={**model.dynos, "web": replace(model.dynos["web"], count=4000)})
+    found = fleet(1000)
+    rows = [*found["grid-5"].rows]
+    rows[0] = replace(rows[0], state="crashed", uptime=None, memory=None, restarts=9)
+    rows[1] = replace(rows[1], memory=61 << 20, restarts=2)
+    found["grid-5"] = ServerStatus(rows)
+    site = examine(model, found, {})
+    text = formation.render(model, site, Style(False), brief=True)
+    assert text.startswith(
+        "=== web (3999 of 4000 up): config.ru on thin\n"
+        "web.[1-16,18-4000]: up  on 1000 servers: grid-[1-1000]  v7  43 to 61 MiB  2 restarts\n"
+        "web.17:  crashed  grid-5  10.0.0.11:5000  v7  -  9 restarts\n"
+    )
+    assert len(text.splitlines()) == 5
+    assert len(formation.render(model, site, Style(False)).splitlines()) == 4003
+    assert "web.18:" in formation.render(model, site, Style(False), ["grid-5"])
+    few = examine(model, fleet(10), {})
+    assert "web.40:" in formation.render(model, few, Style(False), brief=True), "forty dynos have a line each"
+
+
+def test_many_dynos_that_fail_alike_share_a_line(model: Manifest) -> None:
+    model = replace(model, dynos={**model.dynos, "web": replace(model.dynos["web"], count=400)})
+    found = fleet(100)
+    for server in list(found)[:9]:
+        first, *rest = found[server].rows
+        failed = replace(first, state="failed", uptime=None, memory=None, restarts=1)
+        found[server] = ServerStatus([failed, *rest])
+    text = formation.render(model, examine(model, found, {}), Style(False), brief=True)
+    assert "web.[1,5,9,13,17,21,25,29,33]: failed  on 9 servers: grid-[1-9]  v7  9 restarts" in text
+    lost = {f"grid-{number}": "timed out" for number in range(1, 101)}
+    problems = [str(problem) for problem in examine(model, {}, lost).problems]
+    assert problems[0].startswith("grid-1, grid-2, grid-3 and 97 more are unreachable. "), "one line, not a hundred"
+
+
 def test_vitals_and_free_places() -> None:
     text = "now 12.5\nload 0.50 0.40 0.30\ncores 2\nMemTotal: 1024\nMemAvailable: 512\n"
     now = vitals.parse(text + "X-Dynoctl-Cpu=250\nX-Dynoctl-Cpu=1000\nX-Dynoctl-Cpu=odd\n")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,16 @@ from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.plan.plan import Plan
 from infra.registry import Everything
 from infra.sensitive import Sensitive
-from infra.views import drift, plan_document, plan_json, plan_markdown, plan_screen, plan_text, source_diff
+from infra.views import (
+    drift,
+    json_text,
+    plan_document,
+    plan_json,
+    plan_markdown,
+    plan_screen,
+    plan_text,
+    source_diff,
+)
 from infra.views.ranges import ranges
 from infra.views.style import Style
 
@@ -109,15 +120,27 @@ def test_markdown_for_a_pull_request() -> None:
         assert line[0] in "+-! ", line
 
 
-@pytest.mark.parametrize("limit", [2_000, 20_000, plan_markdown.LIMIT])
+@pytest.mark.parametrize("limit", [2_000, 5_000, plan_markdown.LIMIT])
 def test_markdown_is_cut_between_servers(limit: int) -> None:
-    plan = replace(sample(400), unreachable={})
+    plan = replace(sample(24), unreachable={})
     text = plan_markdown.render(plan, HEADLINES, limit=limit)
-    assert len(text) <= max(limit, 8_000)
+    assert len(text) <= limit
     assert text.count("<details>") == text.count("\n</details>\n")
-    found = re.search(r"Left out for length: .* \((\d+) of 400 servers\)", text)
-    assert found is not None
-    assert int(found[1]) + text.count("<details>") == 400
+    found = re.search(r"Left out for length: .* \((\d+) of 24 servers\)", text)
+    assert (int(found[1]) if found else 0) + text.count("<details>") == 24
+    assert (found is None) == (limit == plan_markdown.LIMIT)
+
+
+@pytest.mark.parametrize("limit", [2_000, 20_000, plan_markdown.LIMIT])
+def test_markdown_of_a_large_fleet_that_is_not_alike_is_cut_between_lines(limit: int) -> None:
+    values = [{"variables": {"LEVEL": f"{number} {'x' * 60}"}} for number in range(2000)]
+    changes = tuple(
+        change("update", "env_file", f"web.{number}", f"grid-{number}", {"variables": {"LEVEL": "x"}}, value)
+        for number, value in enumerate(values, 1)
+    )
+    text = plan_markdown.render(replace(installed(30), changes=changes), HEADLINES, BRIEFS, limit=limit)
+    assert len(text) <= limit and text.count("<details>") == text.count("\n</details>\n") == 1
+    assert re.search(r"Left out for length: \d+ more lines\._\n", text)
 
 
 def test_changes_since_a_plan_was_saved_are_listed() -> None:
@@ -364,7 +387,8 @@ def test_what_was_changed_by_hand_is_never_folded_away() -> None:
 def test_a_large_fleet_is_folded_and_small_differences_are_not() -> None:
     plan = released(4000, 1000)
     text = plan_screen.render(plan, BRIEFS, Style(False))
-    assert "↻ 4 web  on 999 servers: grid-[1-999]\n" in text and "↻ 3 web  ↻ 1 worker  on 1 server: grid-1000\n" in text
+    assert "↻ 4 web  on 999 servers: grid-[1-999]  # 2 to add, 4 to change, 1 to destroy on each\n" in text
+    assert "↻ 3 web  ↻ 1 worker  on 1 server: grid-1000  # 2 to add, 4 to change, 1 to destroy\n" in text
     assert len(text) < 1_000
     values: list[Attributes] = [{"variables": {"LEVEL": level}} for level in ("info", "debug", "debug")]
     changes = tuple(
@@ -421,3 +445,130 @@ def test_what_changed_in_the_source(source: SourceChange | None, says: str) -> N
 )
 def test_ranges(names: list[str], says: str) -> None:
     assert ranges(names) == says
+
+
+def installed(servers: int) -> Plan:
+    """The first release of an app on many servers that are alike, with four dynos on each."""
+    changes = []
+    homes = {}
+    for number in range(1, servers + 1):
+        server = f"grid-{number}"
+        for kind in ("slug", "mount", "rackup"):
+            resource = Resource(server, kind, f"shop@{'a' * 12}", {"digest": "a" * 12})
+            changes.append(Change(resource, Action.CREATE, None, resource.attributes))
+        for dyno in (f"web.{4 * number - 3 + place}" for place in range(4)):
+            homes[dyno] = server
+            for kind in ("user", "env_file", "unit", "socket"):
+                attributes: Attributes = {"name": f"dyno-{dyno}", "variables": {"PORT": str(5000 + number), "A": "b"}}
+                effect = "start" if kind == "unit" else None
+                changes.append(change("create", kind, dyno, server, None, attributes, effect=effect))
+    return replace(
+        sample(),
+        changes=tuple(changes),
+        formation=Formation((), homes, {}),
+        batches=(),
+        unreachable={},
+        errors=(),
+        notes=(),
+        candidates=tuple(f"grid-{number}" for number in range(1, servers + 1)),
+    )
+
+
+SCREEN = 30
+"""Lines of a terminal that is not large."""
+
+
+def test_the_first_plan_of_a_thousand_servers_fits_a_screen() -> None:
+    plan = installed(1000)
+    text = plan_screen.render(plan, BRIEFS, Style(False))
+    assert "+ 4 web  on 1000 servers: grid-[1-1000]  # 19 to add on each\n" in text
+    assert len(text.splitlines()) <= SCREEN and max(map(len, text.splitlines())) < 250
+    markdown = plan_markdown.render(plan, HEADLINES, BRIEFS)
+    assert markdown.startswith("### dynoctl plan: `shop`\n\n**19000 to add, 0 to change, 0 to destroy.** ")
+    assert "| 1000: grid-\\[1-1000\\] | + 4 web | 19 to add |" in markdown
+    assert "<summary><b>19000 changes on 1000 servers</b>, alike ones together</summary>" in markdown
+    assert len(markdown.splitlines()) <= SCREEN and len(markdown) < 3_000
+    unfolded = plan_text.render(plan, HEADLINES, Style(False), verbose=True)
+    assert all(f"+ grid-{number}/unit.shop-web.{4 * number}" in unfolded for number in (1, 500, 1000))
+
+
+def test_the_next_release_of_a_thousand_servers_fits_a_screen() -> None:
+    plan = replace(released(4000, 1000), candidates=tuple(f"grid-{number}" for number in range(1, 1001)))
+    text = plan_screen.render(plan, BRIEFS, Style(False))
+    markdown = plan_markdown.render(plan, HEADLINES, BRIEFS)
+    assert "4000 batches of 1 dyno" in text and "- 4000 batches of 1 dyno" in markdown
+    assert len(text.splitlines()) <= SCREEN and len(markdown.splitlines()) <= SCREEN
+
+
+def test_names_without_an_order_are_cut_and_counted() -> None:
+    plan = installed(300)
+    names = {f"grid-{number}": f"{'abcdef'[number % 6]}{number * 7919 % 1009}.example.org" for number in range(1, 301)}
+
+    def renamed(one: Change) -> Change:
+        return replace(one, resource=replace(one.resource, server=names[one.resource.server]))
+
+    homes = {dyno: names[home] for dyno, home in plan.formation.homes.items()}
+    plan = replace(plan, changes=tuple(map(renamed, plan.changes)), formation=Formation((), homes, {}))
+    text = plan_screen.render(plan, BRIEFS, Style(False))
+    assert "(300 servers)" in text and len(text.splitlines()) <= SCREEN
+    assert max(map(len, text.splitlines())) < 300
+    assert len(plan_markdown.render(plan, HEADLINES, BRIEFS)) < 5_000
+
+
+def test_a_few_servers_that_differ_are_not_hidden_among_a_thousand() -> None:
+    plan = installed(1000)
+    hand = change("update", "socket", "web.9", "grid-3", {"state": "stopped"}, {"state": "listening"}, drift=True)
+    more = change("create", "unit", "web.5000", "grid-7", None, {"name": "x"}, effect="start")
+    plan = replace(plan, changes=(*plan.changes, hand, more))
+    for text in (plan_screen.render(plan, BRIEFS, Style(False)), plan_markdown.render(plan, HEADLINES, BRIEFS)):
+        assert "drift" in text and "web.9" in text and "grid-3" in text and "grid-7" in text
+    assert "on 998 servers: grid-[1-2,4-6,8-1000]  # 19 to add on each" in plan_screen.render(
+        plan, BRIEFS, Style(False)
+    )
+
+
+def test_servers_that_are_unreachable_alike_are_one_line() -> None:
+    down = {
+        f"grid-{number}": Unreachable(
+            f"cannot connect to grid-{number} (10.0.0.{number}:22): timed out after 10 s", f"ping grid-{number}"
+        )
+        for number in range(1, 201)
+    }
+    refused = {"grid-201": Unreachable("cannot connect to grid-201 (10.0.0.201:22): connection refused")}
+    plan = replace(installed(250), unreachable={**down, **refused})
+    text = plan_screen.render(plan, BRIEFS, Style(False))
+    assert "Unreachable: cannot connect to grid-[1-200]: timed out after 10 s\n  hint: ping SERVER\n" in text
+    assert "  web.[1-800] stay on 200 servers, unchanged.\n" in text
+    assert "Unreachable: cannot connect to grid-201 (10.0.0.201:22): connection refused\n" in text
+    assert "> Unreachable: cannot connect to grid-\\[1-200\\]: timed out" in plan_markdown.render(plan, HEADLINES)
+    verbose = plan_text.render(plan, HEADLINES, Style(False), verbose=True)
+    assert "cannot connect to grid-7 (10.0.0.7:22): timed out" in verbose and verbose.count("Unreachable: ") == 201
+
+
+@pytest.mark.parametrize("changes", [0, 1, 300])
+def test_a_plan_is_written_in_parts_as_it_would_be_as_a_whole(changes: int) -> None:
+    plan = replace(sample(200), unreachable={})
+    plan = replace(plan, changes=plan.changes[:changes], notes=("##[group]x",))
+    trips = {"connections": 3, "execs": 6}
+    whole = {**plan_json.document(plan, trips), "diff": {"changes": []}}
+    parts = list(plan_json.chunks(plan, trips, {"diff": {"changes": []}}))
+    assert "".join(parts) == json_text.indented(whole)
+    assert changes < 300 or len(parts) > 2
+    line = "".join(plan_json.line_chunks({"type": "plan"}, plan, trips))
+    assert line == json_text.inert(json.dumps({"type": "plan", "plan": plan_json.document(plan, trips)}))
+
+
+def test_a_plan_as_json_takes_no_more_memory_than_the_plan() -> None:
+    plan = installed(60)
+
+    def peak(work: Callable[[], object]) -> int:
+        tracemalloc.start()
+        work()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    trips = {"connections": 60, "execs": 60}
+    whole = peak(lambda: json_text.indented(plan_json.document(plan, trips)))
+    parts = peak(lambda: [len(part) for part in plan_json.chunks(plan, trips)])
+    assert parts < whole / 5

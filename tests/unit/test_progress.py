@@ -158,6 +158,49 @@ def test_hundreds_of_servers_are_summed_up_and_the_slowest_are_named() -> None:
     assert stages.still().endswith("  grid-301  start web.1: 99 s of at most 60 s")
 
 
+def batches(total: int, *, verbose: bool = False, fails: int = 0) -> list[str]:
+    """The lines of a rollout with so many batches of one dyno, of which one may fail."""
+    clock = Clock()
+    stages = Stages(clock=clock, verbose=verbose)
+    lines = told(stages, clock, (0, Event("phase", text="restart", total=total)))
+    for number in range(1, total + 1):
+        dyno = f"web.{number}"
+        kind = "failed" if number == fails else "done"
+        lines += told(
+            stages,
+            clock,
+            (0, Event("batch", text=dyno, number=number, total=total)),
+            (1, Event(kind, "grid-1", dyno, "restarted")),
+        )
+        assert stages.heading()[0] == f"batch {number} of {total}"
+    return [*lines, *stages.end()]
+
+
+def test_a_thousand_batches_share_forty_lines() -> None:
+    lines = batches(1000)
+    assert len(lines) == 40
+    assert lines[0] == "✓ batch 1-25 of 1000  25.0 s  web.[1-25] restarted"
+    assert lines[-1] == "✓ batch 976-1000 of 1000  25.0 s  web.[976-1000] restarted"
+    assert len(batches(40)) == 40 and len(batches(41)) == 21
+    assert sum("batch" in line for line in batches(1000, verbose=True)) == 1000
+
+
+def test_a_batch_that_fails_among_many_is_named() -> None:
+    lines = batches(1000, fails=30)
+    assert "✗ grid-1  web.30: restarted" in lines
+    assert "✗ batch 26-30 of 1000   5.0 s  FAILED: web.30 on grid-1; web.[26-29] restarted" in lines
+    assert "✓ batch 31-55 of 1000  25.0 s  web.[31-55] restarted" in lines
+
+
+def test_how_long_many_batches_still_take() -> None:
+    clock = Clock()
+    stages = Stages(clock=clock)
+    told(stages, clock, (0, Event("phase", text="restart", total=1000)))
+    for number in range(1, 11):
+        told(stages, clock, (2, Event("batch", text=f"web.{number}", number=number, total=1000)))
+    assert stages.heading() == ("batch 10 of 1000", "web.10  0 ms  about 33m 2s left")
+
+
 def test_what_is_skipped_is_not_done() -> None:
     clock = Clock()
     stages = Stages({"grid-1": ["web.1"], "grid-2": ["web.2"]}, clock=clock)

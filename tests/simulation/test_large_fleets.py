@@ -1,0 +1,178 @@
+"""Rollouts over more than a hundred servers: shares, waves, servers that die in the middle, and work that only grows with
+the number of servers."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from infra.errors import OK, REJECTED, UNREACHABLE
+from infra.manifest.model import Rollout, Server
+from infra.model.events import Report
+from infra.model.paths import home
+from tests.simulation.faults import Kind
+from tests.simulation.harness import APP, Outcome, Simulation, manifest
+
+SERVERS = 120
+RACKS = 4
+FLEET = tuple(
+    Server(f"s{number}", f"s{number}", labels={"rack": f"r{number % RACKS}"}) for number in range(1, SERVERS + 1)
+)
+
+
+@pytest.fixture
+def fleet() -> Simulation:
+    """A dyno of release "a" on each server."""
+    made = Simulation(*(server.host for server in FLEET))
+    assert made.apply(wanted("a")).code == OK
+    return made
+
+
+def wanted(slug: str, **rollout: Any) -> Any:
+    return manifest(*FLEET, web=SERVERS, slug=slug, rollout=Rollout(**rollout))
+
+
+def report(outcome: Outcome) -> Report:
+    assert outcome.report is not None
+    return outcome.report
+
+
+def releases(fleet: Simulation) -> Counter[str]:
+    """How many dynos run each release, on servers that are up."""
+    running = (process for server in fleet.fleet.servers.values() for process in server.processes.values())
+    return Counter(bytes.fromhex(process.release.slug[:2]).decode() for process in running)
+
+
+def record(fleet: Simulation, number: int) -> Any:
+    host = next(host for host, server in fleet.fleet.servers.items() if server.up)
+    return json.loads(fleet[host].files[f"{home(APP)}/releases/{number}.json"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_servers_that_die_within_the_budget_cost_only_their_dynos(fleet: Simulation, seed: int) -> None:
+    victims = random.Random(seed).sample(range(1, SERVERS + 1), 2)  # 2% of 120, rounded down
+    for number in victims:
+        fleet.fault(f"sim start dyno-{APP}-web-{number}", Kind.OFF, host=home_of(fleet, number))
+    outcome = fleet.apply(wanted("b", max_parallel="10%", max_failures="2%"))
+    assert outcome.code == UNREACHABLE and not report(outcome).halted and report(outcome).stands
+    assert releases(fleet) == {"b": SERVERS - 2}
+    assert sorted(report(outcome).tolerated) == sorted(f"web.{number}" for number in victims)
+    assert record(fleet, 2)["result"] == "ok", "the release stands: more dynos of it may be started"
+    for server in fleet.fleet.servers.values():
+        if not server.powered:
+            server.boot_up()
+    assert fleet.apply(wanted("b", max_parallel="10%", max_failures="2%")).code == OK
+    assert releases(fleet) == {"b": SERVERS}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_server_more_than_the_budget_stops_the_rollout(fleet: Simulation, seed: int) -> None:
+    victims = random.Random(seed).sample(range(1, SERVERS + 1), 3)
+    for number in victims:
+        fleet.fault(f"sim start dyno-{APP}-web-{number}", Kind.OFF, host=home_of(fleet, number))
+    outcome = fleet.apply(wanted("b", max_parallel="10%", max_failures="2%"))
+    assert outcome.code == UNREACHABLE and report(outcome).halted
+    assert releases(fleet) == {"a": SERVERS - 3}, "what had moved was reverted"
+
+
+def test_without_a_budget_a_dead_server_is_like_one_that_was_unreachable_before(fleet: Simulation) -> None:
+    fleet.fault(f"sim start dyno-{APP}-web-7", Kind.OFF, host=home_of(fleet, 7))
+    outcome = fleet.apply(wanted("b", max_parallel="10%"))
+    assert outcome.code == UNREACHABLE and not report(outcome).halted and not report(outcome).tolerated
+    assert releases(fleet) == {"b": SERVERS - 1}
+
+
+def test_dynos_that_fail_and_servers_that_die_share_the_budget(fleet: Simulation) -> None:
+    fleet.fault(f"sim start dyno-{APP}-web-3", Kind.FAIL, host=home_of(fleet, 3))
+    fleet.fault(f"sim start dyno-{APP}-web-50", Kind.OFF, host=home_of(fleet, 50))
+    outcome = fleet.apply(wanted("b", max_parallel="10%", max_failures=2))
+    assert report(outcome).stands and report(outcome).tolerated == ["web.3", "web.50"]
+    fleet.fault(f"sim start dyno-{APP}-web-90", Kind.FAIL, host=home_of(fleet, 90))
+    fleet.fault(f"sim start dyno-{APP}-web-100", Kind.FAIL, host=home_of(fleet, 100))
+    outcome = fleet.apply(wanted("a", max_parallel="10%", max_failures=1))
+    assert report(outcome).halted
+
+
+def test_waves_stop_at_the_rack_in_which_the_budget_ends(fleet: Simulation) -> None:
+    racks = {server.name: server.labels["rack"] for server in FLEET}
+    order = list(dict.fromkeys(racks.values()))
+    second = [number for number in range(1, SERVERS + 1) if racks[home_of(fleet, number)] == order[1]]
+    for number in second[:3]:
+        fleet.fault(f"sim start dyno-{APP}-web-{number}", Kind.OFF, host=home_of(fleet, number))
+    started: list[str] = []
+    fleet.fleet.watch.append(lambda what, server, _: started.append(server.host) if what == "started" else None)
+    outcome = fleet.apply(wanted("b", max_parallel="10%", max_failures="2%", by="rack", pause=300, auto_revert=False))
+    assert report(outcome).halted
+    assert {racks[host] for host in started} == set(order[:2]), "the other racks are never touched"
+    assert [event.text for event in outcome.events if event.kind == "note"] == [f"wait 300 s before rack {order[1]}"]
+
+
+@pytest.mark.parametrize(
+    ("parallel", "batches"),
+    [("10%", 10), ("100%", 1), ("1%", 120), (50, 3)],  # 1% of 120 is 1.2, rounded down
+)
+def test_a_share_is_rounded_down_and_at_least_one(fleet: Simulation, parallel: int | str, batches: int) -> None:
+    outcome = fleet.apply(wanted("b", max_parallel=parallel))
+    assert outcome.code == OK and outcome.plan is not None and len(outcome.plan.batches) == batches
+
+
+def test_a_share_of_failures_is_rounded_down_to_none(fleet: Simulation) -> None:
+    fleet.fault(f"sim start dyno-{APP}-web-9", Kind.FAIL, host=home_of(fleet, 9))
+    outcome = fleet.apply(wanted("b", max_parallel="10%", max_failures="0%"))
+    assert outcome.code == REJECTED and outcome.plan is not None and outcome.plan.max_failures == 0
+    assert releases(fleet) == {"a": SERVERS}
+
+
+def home_of(fleet: Simulation, number: int) -> str:
+    unit = f"dyno-{APP}-web-{number}"
+    return next(host for host, server in fleet.fleet.servers.items() if unit in server.processes)
+
+
+# The work grows with the number of servers, and not with its square. Calls are counted, as a time would depend on what
+# else the machine does.
+
+FEW, MANY = 30, 120
+GROWTH = 1.15
+"""How many times as many calls for each server there may be with ``MANY`` as with ``FEW``."""
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions are called."""
+    count = 0
+
+    def called(_frame: object, what: str, _argument: object) -> None:
+        nonlocal count
+        count += what in ("call", "c_call")
+
+    sys.setprofile(called)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def each(size: int, *, fails: bool) -> float:
+    """Calls for each server of a rollout over ``size`` servers; if it ``fails``, with its revert."""
+    names = [f"s{number}" for number in range(1, size + 1)]
+    fleet = Simulation(*names)
+    assert fleet.apply(manifest(*names, web=2 * size)).code == OK
+    if fails:
+        last = f"dyno-{APP}-web-{2 * size}"
+        fleet.fault(f"sim start {last}", Kind.FAIL)
+    new = manifest(*names, web=2 * size, slug="b", rollout=Rollout("10%"))
+    outcomes: list[Outcome] = []
+    count = calls(lambda: outcomes.append(fleet.apply(new)))
+    assert outcomes[0].code == (REJECTED if fails else OK)
+    return count / size
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_rollout_does_not_grow_with_the_square(fails: bool) -> None:
+    assert each(MANY, fails=fails) <= GROWTH * each(FEW, fails=fails)
