@@ -17,6 +17,7 @@ from infra.errors import DynoctlError
 from infra.manifest import programs
 from infra.model.target import Target
 from infra.remote import ssh_config_file
+from infra.remote.ssh_config_groups import Answer, Groups
 from infra.remote.ssh_settings import Raw, Settings, Unsupported, home, settings, split_files
 
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
@@ -25,6 +26,11 @@ LIMIT = 20
 """Seconds for ``ssh -G``, which runs the commands of ``Match exec``."""
 
 MOST_HOPS = 16
+
+_NOTES = ("debug1: ", "OpenSSH_")
+"""What the lines begin with that ``ssh -v`` prints besides errors."""
+
+_READ = "debug1: Reading configuration data "
 
 _LISTS = ("userknownhostsfile", "globalknownhostsfile")
 
@@ -131,6 +137,9 @@ def _thread_safe_cache(function: Callable[[Question], T]) -> Callable[[Question]
     return call
 
 
+_groups = Groups()
+
+
 @_thread_safe_cache
 def _once(question: Question) -> Settings:
     files = [question.config] if question.config else [home() / ".ssh/config", SYSTEM_CONFIG]
@@ -139,7 +148,8 @@ def _once(question: Question) -> Settings:
     if not files:
         raw = ssh_config_file.read([], question.host, question.user, question.port, question.jump)
     elif (client := programs.find("ssh")) is not None and _is_a_user():
-        raw = _asked(client, question)
+        others = (question.user, question.port, question.jump)
+        raw = _groups.answer(question.host, others, files, lambda: asked(client, question))
     else:
         try:
             raw = ssh_config_file.read(files, question.host, question.user, question.port, question.jump)
@@ -160,9 +170,9 @@ def _is_a_user() -> bool:
         return False
 
 
-def _asked(client: str, question: Question) -> Raw:
-    """The settings that ``ssh -G`` prints."""
-    argv = [client, "-G"]
+def asked(client: str, question: Question) -> Answer:
+    """The settings that ``ssh -G`` prints, and the files that it read. Raises ConfigError."""
+    argv = [client, "-v", "-G"]
     if question.config:
         argv += ["-F", str(question.config)]
     if question.port is not None:
@@ -184,13 +194,15 @@ def _asked(client: str, question: Question) -> Raw:
         raise ConfigError(
             f"ssh -G {question.host} timed out after {LIMIT} s", "see which command of Match exec waits: ssh -vG"
         ) from None
+    said = errors.decode(errors="surrogateescape").splitlines()
     if process.returncode != 0:
-        lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in said if line.strip() and not line.startswith(_NOTES)]
         lines = [line for line in lines if "Pseudo-terminal" not in line and ": terminating, " not in line]
         why = "; ".join(lines[:3])[:500] or f"exit status {process.returncode}"
+        why = why.encode(errors="replace").decode()
         raise ConfigError(f"ssh_config: {why}", f"correct it, and check: ssh -G {question.host}")
     raw: dict[str, list[str]] = {}
     for line in output.decode(errors="surrogateescape").splitlines():
         key, _, value = line.partition(" ")
         raw.setdefault(key.lower(), []).extend(split_files(value) if key.lower() in _LISTS else [value])
-    return raw
+    return Answer(raw, frozenset(line.removeprefix(_READ) for line in said if line.startswith(_READ)))

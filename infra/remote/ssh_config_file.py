@@ -95,7 +95,7 @@ def _file(path: Path, host: str, raw: dict[str, list[str]], active: bool, depth:
         if not words:
             raise NotUnderstood(f"{where}: {match[1]} has no value")
         if key == "host":
-            active = _matches(host, words)
+            active = host_line_matches(host, words)
         elif key == "match":
             if [word.lower() for word in words] != ["all"]:
                 raise NotUnderstood(f"{where}: Match {rest}")
@@ -142,7 +142,7 @@ def _glob(word: str, base: Path, where: str) -> list[Path]:
     return sorted(found for found in Path(parts[0]).glob(str(Path(*parts[1:]))) if found.is_file())
 
 
-def _matches(host: str, patterns: Sequence[str]) -> bool:
+def host_line_matches(host: str, patterns: Sequence[str]) -> bool:
     """Whether a Host line matches: one pattern does, and none that begins with ``!``."""
     found = False
     for pattern in patterns:

@@ -55,7 +55,7 @@ def test_openssh_is_asked_once_for_equal_targets(client: list[list[str]], tmp_pa
     (tmp_path / ".ssh/config").write_text("")
     for name in ("grid-1", "grid-2"):
         assert route(Target(name, "same.example", "deploy", 2222))[0].host == "there"
-    assert client == [["/usr/bin/ssh", "-G", "-p", "2222", "-l", "deploy", "--", "same.example"]]
+    assert client == [["/usr/bin/ssh", "-v", "-G", "-p", "2222", "-l", "deploy", "--", "same.example"]]
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=true", "", "a b", "a\nb", "$(id)", "a;b", "a`b`", "a'b"])
