@@ -41,6 +41,9 @@ lock lives without a heartbeat, too."""
 SLACK = 30.0
 """Seconds that an answer may take on its way."""
 
+RUNNING = "running"
+"""The status of a client that has its scheduler."""
+
 _HOW = "start one: dask scheduler, and on each controller: dask worker ADDRESS"
 
 
@@ -117,9 +120,10 @@ class RelayLink:
         self._why = ""
         try:
             self._future = client.submit(Relay, actor=True, pure=False)
-            self._actor = self._future.result(timeout=PLACE)
+            self._actor = _placed(client, self._future)
         except Exception as error:
-            raise DynoctlError(f"cannot start a worker on the cluster: {_words(error)}", _HOW) from None
+            why = _words(error) if client.status == RUNNING else "the scheduler is gone"
+            raise DynoctlError(f"cannot start a worker on the cluster: {why}", _HOW) from None
         self._address = str(getattr(self._actor, "_address", ""))
         threading.Thread(target=self._post, daemon=True, name="post").start()
 
@@ -179,7 +183,7 @@ class RelayLink:
                 except TimeoutError:
                     if answer.done():
                         raise
-                if self._client.status != "running":
+                if self._client.status != RUNNING:
                     raise self._gone("the scheduler of its controller is gone")
                 if self._future.status in ("error", "cancelled", "lost") or time.monotonic() > deadline:
                     raise self._gone(f"its controller {self._address} is gone")
@@ -210,6 +214,17 @@ def controllers(address: str) -> Workers:
         raise DynoctlError(f"the scheduler {address} cannot be used: {_words(error)}", _HOW) from None
 
 
+def _placed(client: Any, future: Any) -> Any:
+    """The actor, once it has started. Raises TimeoutError, and what Dask raises."""
+    deadline = time.monotonic() + PLACE
+    while True:
+        try:
+            return future.result(timeout=1)
+        except TimeoutError:
+            if client.status != RUNNING or time.monotonic() > deadline:
+                raise TimeoutError(f"timed out after {PLACE} s") from None
+
+
 def _started(client: Any) -> Link:
     return RelayLink(client)
 
@@ -226,7 +241,7 @@ def _client(address: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other versions of libraries, on stderr
-            return distributed.Client(address, timeout=CONNECT, set_as_default=False)
+            return distributed.Client(address, timeout=CONNECT)  # the default one: actors look for it
     except Exception as error:  # whatever the library and TLS raise
         hint = "check distributed.comm.tls in the configuration of Dask" if address.startswith("tls") else _HOW
         raise DynoctlError(f"cannot connect to the scheduler {address}: {_words(error)}", hint) from None

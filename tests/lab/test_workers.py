@@ -26,7 +26,7 @@ DASK = Path(sys.executable).parent / "dask"
 def app(tmp_path: Path, fleet: Any) -> Iterator[Project]:
     framework = {"name": "rack", "require": "./probe", "app": "Probe"}
     project = Project(tmp_path, fleet, "workers", APPS / "probe", framework=framework)
-    project.manifest |= {"dynos": {"web": 6}, "env": {"WORD": "first", "KEY": {"from_env": "WORKERS_KEY"}}}
+    project.manifest |= {"dynos": {"web": 3}, "env": {"WORD": "first", "KEY": {"from_env": "WORKERS_KEY"}}}
     project.environment["WORKERS_KEY"] = "hunter2"
     yield project
     project.environment.pop(CONTROLLERS, None)
@@ -83,7 +83,7 @@ def test_processes_do_what_one_does(app: Project, fleet: Any) -> None:
     recovers(app, fleet)
     app.dynoctl("restart", "--workers", "2")
     rows = json.loads(app.dynoctl("ps", "--json", "--workers", "2").stdout)["dynos"]
-    assert len(rows) == 6
+    assert len(rows) == 3
 
 
 @contextmanager
