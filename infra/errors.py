@@ -76,6 +76,17 @@ class DynoctlError(Exception):
         self.summary = summary
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As a value, for another process: the constructors of subclasses have other parameters.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[DynoctlError], arguments: tuple[object, ...], values: dict[str, object]) -> DynoctlError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(values)
+    return error
+
 
 class ManifestInvalid(DynoctlError):
     """The manifest is invalid. ``diagnostics`` holds every error, in the order of the file."""

@@ -38,6 +38,7 @@ from infra.cli.options import (
 )
 from infra.cli.report import listener_for, print_report
 from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
+from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
 from infra.plan.selection import EVERYTHING
 from infra.remote.parallel import AT_ONCE
@@ -91,6 +92,8 @@ def apply(
     trust: Trusts = None,
     with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
+    workers: Workers = None,
+    controllers: Controllers = None,
     skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
@@ -107,6 +110,7 @@ def apply(
         trust=frozenset(trust or ()),
         with_changes=with_changes,
         parallelism=parallelism,
+        processes=ProcessOptions.of(workers, controllers),
         skip_unreachable=skip_unreachable,
         quiet=as_json,
     )

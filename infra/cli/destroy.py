@@ -10,6 +10,7 @@ import typer
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
 from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, Trusts, Verbose
 from infra.cli.session import PlanOptions
+from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import DynoctlError
 
 
@@ -36,6 +37,8 @@ def destroy(
         bool, typer.Option("--take-over", help="Destroy also what another manifest with this app.name applied")
     ] = False,
     trust: Trusts = None,
+    workers: Workers = None,
+    controllers: Controllers = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove everything that belongs to this app from its servers, and nothing else. While one-off dynos are running,
@@ -53,6 +56,7 @@ def destroy(
         end_runs=end_runs,
         take_over=take_over,
         trust=frozenset(trust or ()),
+        processes=ProcessOptions.of(workers, controllers),
         quiet=as_json,
     )
     carry_out(options, ApplyFlags(auto_approve, verbose, lock_timeout=lock_timeout), verb="destroy")

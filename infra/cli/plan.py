@@ -33,6 +33,7 @@ from infra.cli.options import (
     selection,
     write_page,
 )
+from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import DynoctlError
 from infra.remote.parallel import AT_ONCE
 
@@ -82,6 +83,8 @@ def plan(
     ] = False,
     with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
+    workers: Workers = None,
+    controllers: Controllers = None,
     skip_unreachable: SkipUnreachable = False,
 ) -> None:
     """Compare dyno.yaml with the live servers and show what would change."""
@@ -93,8 +96,10 @@ def plan(
             "what a stranger changed is planned again after the merge, and applied then",
         )
     if refresh_only:
-        choices = (running, force, take_over, target, exclude, replace, over_rollback, trust, with_changes, diff)
-        if any(choices) or as_markdown or out or html or verbose or skip_unreachable or parallelism != AT_ONCE:
+        choices: list[object] = [running, force, take_over, target, exclude, replace, over_rollback, trust]
+        choices += [with_changes, diff, as_markdown, out, html, verbose, skip_unreachable]
+        choices += [parallelism != AT_ONCE, workers is not None, controllers]
+        if any(choices):
             raise DynoctlError(
                 "--refresh-only can be combined only with -f, -d, --json and --detailed-exitcode",
                 "dynoctl drift --help",
@@ -120,6 +125,7 @@ def plan(
         with_changes=with_changes,
         rebalance=rebalance,
         parallelism=parallelism,
+        processes=ProcessOptions.of(workers, controllers),
         skip_unreachable=skip_unreachable,
         rated=not untrusted and (as_markdown or out is not None or html is not None),
         untrusted=untrusted,

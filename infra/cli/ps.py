@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli.options import AsJson, Destination, File
+from infra.cli.workers import Controllers, ProcessOptions, Workers, working
 from infra.errors import UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def ps(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show a line for every dyno, also if there are many alike")
     ] = False,
+    workers: Workers = None,
+    controllers: Controllers = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether the app is up and what is wrong, then list its routers, its dynos by process type and its one-off
@@ -47,7 +50,8 @@ def ps(
     from infra.views.style import Style, wanted
 
     model = manifest.read(file, destination)
-    found, lost = look(model.app.name, Everything.processes, targets(model))
+    with working(ProcessOptions.of(workers, controllers), len(model.servers)):
+        found, lost = look(model.app.name, Everything.processes, targets(model))
     site = sites.examine(model, found, lost)
     _refuse_unknown(names or (), model, site.rows, partial=bool(lost))
     if as_json:

@@ -21,6 +21,7 @@ from infra.cli.options import (
     Verbose,
 )
 from infra.cli.session import PlanOptions
+from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.remote.parallel import AT_ONCE
 
 
@@ -41,6 +42,8 @@ def rebalance(
     ] = False,
     trust: Trusts = None,
     parallelism: Parallelism = AT_ONCE,
+    workers: Workers = None,
+    controllers: Controllers = None,
     skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
@@ -55,6 +58,7 @@ def rebalance(
         with_changes=with_changes,
         trust=frozenset(trust or ()),
         parallelism=parallelism,
+        processes=ProcessOptions.of(workers, controllers),
         skip_unreachable=skip_unreachable,
         quiet=as_json,
     )

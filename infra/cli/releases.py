@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
 from infra.cli.options import AsJson, AutoApprove, Destination, File, FileIfGiven, LockTimeout, Message, Trusts, Verbose
 from infra.cli.session import PlanOptions
+from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import UNREACHABLE
 
 group = typer.Typer(
@@ -120,6 +121,8 @@ def rollback(
         bool, typer.Option("--with-changes", help="Apply changes of dyno.yaml that are no part of a release, too")
     ] = False,
     trust: Trusts = None,
+    workers: Workers = None,
+    controllers: Controllers = None,
     as_json: AsJson = False,
 ) -> None:
     """Roll back to an earlier release: its slug, layers and config vars become a new release. Counts, limits, servers
@@ -132,6 +135,7 @@ def rollback(
         rollback_to=version or "",
         with_changes=with_changes,
         trust=frozenset(trust or ()),
+        processes=ProcessOptions.of(workers, controllers),
         quiet=as_json,
     )
     carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout), verb="rollback")

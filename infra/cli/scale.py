@@ -24,6 +24,7 @@ from infra.cli.options import (
     Verbose,
 )
 from infra.cli.session import PlanOptions
+from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import OK, DynoctlError
 from infra.manifest.rewrite import rewrite
 
@@ -57,6 +58,8 @@ def scale(
         bool, typer.Option("--with-changes", help="Apply all other changes of dyno.yaml and the source, too")
     ] = False,
     trust: Trusts = None,
+    workers: Workers = None,
+    controllers: Controllers = None,
     skip_unreachable: SkipUnreachable = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,6 +70,7 @@ def scale(
     from infra.manifest.counts import edit
     from infra.manifest.overlays import load_all
 
+    processes = ProcessOptions.of(workers, controllers)
     model = manifest.read(file, destination)
     now = {name: type_.count for name, type_ in model.dynos.items()}
     if not changes:
@@ -99,6 +103,7 @@ def scale(
         counts=counts,
         with_changes=with_changes,
         trust=frozenset(trust or ()),
+        processes=processes,
         skip_unreachable=skip_unreachable,
         quiet=as_json,
     )

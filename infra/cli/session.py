@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from infra.cli.workers import BY_DEFAULT, ProcessOptions, working
 from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
 from infra.plan.selection import EVERYTHING, Selection
 from infra.remote.parallel import AT_ONCE
@@ -55,6 +56,8 @@ class PlanOptions:
     edited."""
     parallelism: int = AT_ONCE
     """How many servers are worked on at the same time."""
+    processes: ProcessOptions = BY_DEFAULT
+    """The processes to work with."""
     skip_unreachable: bool = False
     rated: bool = False
     """Whether to rate the units' exposure and run the policy checks."""
@@ -77,10 +80,7 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     from infra import manifest
     from infra.engine.prepare import prepare
     from infra.engine.prepared import Request
-    from infra.model.shell import Connect
     from infra.registry import Everything
-    from infra.remote import read_only
-    from infra.remote import session as ssh
     from infra.remote.parallel import limit
     from infra.slug.commit import origin_of
     from infra.state import last_applied
@@ -115,22 +115,22 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     )
     registry = Everything()
     opened: dict[str, Session] = {}
-    try:
-        with status(quiet=options.quiet) as progress:
-            progress("Reading the records")
-            if options.rollback_to is not None:
-                model, request = _rolled_back(options, model, request, registry, opened)
-            elif options.as_running:
-                model, request = _as_running(options, model, request, registry, opened)
-            connect: Connect = read_only.connect(model.app.name) if options.untrusted else ssh.Session
-            ready = prepare(model, registry, request, connect=connect, sessions=opened, progress=progress)
+    with working(options.processes, len(model.servers), model.app.name if options.untrusted else "") as connect:
         try:
-            yield ready
+            with status(quiet=options.quiet) as progress:
+                progress("Reading the records")
+                if options.rollback_to is not None:
+                    model, request = _rolled_back(options, model, request, registry, opened)
+                elif options.as_running:
+                    model, request = _as_running(options, model, request, registry, opened)
+                ready = prepare(model, registry, request, connect=connect, sessions=opened, progress=progress)
+            try:
+                yield ready
+            finally:
+                ready.fleet.close()
         finally:
-            ready.fleet.close()
-    finally:
-        for session in opened.values():
-            session.close()
+            for session in opened.values():
+                session.close()
 
 
 def remember(ready: Prepared, *, ended: bool) -> None:
@@ -195,10 +195,10 @@ def warn(model: Manifest) -> None:
 
 def show(ready: Prepared, *, verbose: bool = False) -> None:
     """Print the plan, and its errors on stderr; with ``verbose`` also the lines of known_hosts that were skipped."""
-    from infra.remote import known_hosts
+    from infra.remote.active_workers import skipped_lines
     from infra.views.style import printable, wanted
 
-    for where, why in known_hosts.skipped() if verbose else ():
+    for where, why in skipped_lines() if verbose else ():
         typer.echo(f"Note: {where}: {printable(why)}: the line is skipped.", err=True)
     print_plan(ready.plan, verbose=verbose)
     if ready.plan.errors:

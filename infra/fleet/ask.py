@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from infra.errors import DynoctlError
 from infra.model.answer import reading
 from infra.model.target import Target
+from infra.remote.active_workers import active
 from infra.remote.parallel import each
 from infra.remote.session import Session
 
@@ -24,8 +25,11 @@ def ask_servers(
     Every session is closed, unless the server answered and ``keep`` is given: then it is added there, by server, and
     is the caller's to close."""
 
+    workers = active()
+
     def ask(target: Target) -> T:
-        session = Session(target)
+        # A worker's session has the methods that values can pass.
+        session = Session(target) if workers is None else cast(Session, workers.connect(target))
         kept = False
         try:
             with reading(target.name):

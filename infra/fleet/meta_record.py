@@ -13,6 +13,7 @@ from infra.errors import NewerRecords
 from infra.model import answer
 from infra.model.merged_releases import FAR
 from infra.model.naming import DYNO_NAME
+from infra.model.shared import Shared
 
 RECORDS_FORMAT = 1
 """The format of an app's records on a server, as in its ``meta.json``. All older formats are read."""
@@ -34,7 +35,7 @@ def parse(text: str) -> Mapping[str, Any]:
     if not (answer.whole(serial) and isinstance(dynos, dict) and isinstance(servers, dict)):
         return {}
     routers = value.get("routers")
-    return {
+    parsed = {
         **value,
         "serial": serial,
         "dynos": _homes(dynos),
@@ -47,6 +48,7 @@ def parse(text: str) -> Mapping[str, Any]:
         "environment": str(value.get("environment", "default")),
         "config": _config(value.get("config")),
     }
+    return Shared(parsed, text)
 
 
 def serial_of(meta: Mapping[str, Any]) -> int:

@@ -12,7 +12,7 @@ from infra.fleet.facts import Facts
 from infra.model.answer import reading
 from infra.model.provider import Fragment, Provider, Scope
 from infra.model.resource import Found, digest_of
-from infra.model.shell import Connect, Observable, Sections, Session
+from infra.model.shell import Connect, Elsewhere, Observable, Sections, Session
 from infra.model.target import Target
 from infra.model.text import quantity
 from infra.remote.parallel import each
@@ -87,7 +87,14 @@ class Observer:
 
     def look(self, server: Observable) -> Observed:
         """Observe a server in one round trip. Raises Unreachable, or InvalidAnswer."""
+        if isinstance(server, Elsewhere):
+            return server.ask(self._look_there)
         return self.read(server.name, server.observe(self._fragments))
+
+    def _look_there(self, server: Observable) -> Observed:
+        observed = self.read(server.name, server.observe(self._fragments))
+        observed.fingerprint()  # it is kept with the value, and is half of the work
+        return observed
 
     def read(self, server: str, parts: Sections) -> Observed:
         """What the sections of an answer say; there may be others among them. Raises InvalidAnswer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from infra.errors import Unreachable
 from infra.fleet.ask import ask_servers, by_outcome, summaries
@@ -13,7 +14,7 @@ from infra.model.dyno_status import Reader, Row
 from infra.model.one_offs import OneOff
 from infra.model.provider import Fragment, Scope
 from infra.model.routing import Route
-from infra.model.shell import Session
+from infra.model.shell import Observable, Session, ask
 from infra.model.target import Target
 from infra.model.traffic import Traffic
 from infra.remote.parallel import each
@@ -61,22 +62,22 @@ def look(
 ) -> tuple[dict[str, ServerStatus], dict[str, str]]:
     """The status of every server, and why some are unreachable. ``sessions``, if given, has an open session for each
     target; they stay open."""
-    asked = fragments(app, reader)
-
-    def ask(session: Session) -> ServerStatus:
-        return parse(app, reader, session.name, session.observe(asked))
-
+    question = partial(_answer, app, reader, fragments(app, reader))
     if sessions is None:
-        answers, errors = ask_servers(targets, ask)
+        answers, errors = ask_servers(targets, lambda session: ask(session, question))
     else:
         opened = sessions
 
         def ask_opened(name: str) -> ServerStatus:
             with reading(name):
-                return ask(opened[name])
+                return ask(opened[name], question)
 
         answers, errors = by_outcome(each(ask_opened, [target.name for target in targets]))
     return answers, summaries(errors)
+
+
+def _answer(app: str, reader: Reader, asked: Mapping[str, Fragment], server: Observable) -> ServerStatus:
+    return parse(app, reader, server.name, server.observe(asked))
 
 
 def list_dynos(found: Mapping[str, ServerStatus]) -> list[Row]:

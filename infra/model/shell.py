@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol, TypeVar, runtime_checkable
 
 from infra.errors import DynoctlError
 from infra.model.provider import Fragment
@@ -130,6 +130,24 @@ class Session(Observable, Protocol):
     def close(self) -> None:
         """Close the connection; locks taken through it are released."""
         ...
+
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A connection that another process has: what is asked there is parsed there, and only the answer travels."""
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """The answer to a question, which gets the session or the shell. Both are values: they can be pickled. Raises
+        Unreachable, and what the question raises."""
+        ...
+
+
+def ask(server: Observable, question: Callable[[Any], T]) -> T:
+    """The answer to a question for a connection, wherever that is."""
+    return server.ask(question) if isinstance(server, Elsewhere) else question(server)
 
 
 Connect = Callable[[Target], Session]

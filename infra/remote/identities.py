@@ -77,7 +77,7 @@ class Identity:
     def open(self) -> Any:
         """The private key, for which a passphrase is asked if it is encrypted. Raises Unusable."""
         if self.private is None and self.file is not None:
-            self.private = _opened(self.file, _passphrase)
+            self.private = _opened(self.file, passphrase)
         if self.private is None:
             raise Unusable("there is no private key for it")
         if self.blob is None:
@@ -227,10 +227,11 @@ def _opened(file: Path, ask: Callable[[Path, int], str] | None) -> Any:
             if ask is None:
                 raise
         for attempt in range(TRIES):
+            given = ask(file, attempt)
             try:
-                return load(data, ask(file, attempt).encode())
+                return load(data, given.encode())
             except Encrypted:
-                _passphrases.pop(file, None)
+                forget_passphrase(file, given)
     except NotAKey as error:
         raise Unusable(f"{file}: {error}") from None
     raise Unusable(f"{file}: the passphrase is wrong", f"load it into the agent: ssh-add {file}")
@@ -243,18 +244,34 @@ alone: list[Callable[[], AbstractContextManager[None]]] = []
 """What redraws lines of the terminal, and has to stop while a question is asked there."""
 
 
-def _passphrase(file: Path, attempt: int) -> str:
-    """Ask for the passphrase of a key, once for all servers. Raises Unusable without a terminal."""
+def _from_terminal(file: Path, attempt: int) -> str:
+    """Ask for a passphrase on the terminal. Raises Unusable without one."""
+    if not sys.stdin.isatty():
+        raise Unusable(f"{file}: the key is encrypted", f"load it into the agent: ssh-add {file}")
+    again = "The passphrase is wrong. " if attempt else ""
+    try:
+        with ExitStack() as stack:
+            for stop in alone:
+                stack.enter_context(stop())
+            return getpass.getpass(f"{again}Passphrase of {file}: ")
+    except (EOFError, OSError):
+        raise Unusable(f"{file}: no passphrase was given", f"load it into the agent: ssh-add {file}") from None
+
+
+ask: Callable[[Path, int], str] = _from_terminal
+"""Whom to ask for the passphrase of a key, the how manieth time from 0. A process without a terminal asks another."""
+
+
+def passphrase(file: Path, attempt: int) -> str:
+    """The passphrase of a key, which is asked for once for all servers. Raises Unusable."""
     with _asking:
         if file not in _passphrases:
-            if not sys.stdin.isatty():
-                raise Unusable(f"{file}: the key is encrypted", f"load it into the agent: ssh-add {file}")
-            again = "The passphrase is wrong. " if attempt else ""
-            try:
-                with ExitStack() as stack:
-                    for stop in alone:
-                        stack.enter_context(stop())
-                    _passphrases[file] = getpass.getpass(f"{again}Passphrase of {file}: ")
-            except (EOFError, OSError):
-                raise Unusable(f"{file}: no passphrase was given", f"load it into the agent: ssh-add {file}") from None
+            _passphrases[file] = ask(file, attempt)
         return _passphrases[file]
+
+
+def forget_passphrase(file: Path, wrong: str) -> None:
+    """Ask for a passphrase again, unless it was asked for since it turned out to be wrong."""
+    with _asking:
+        if _passphrases.get(file) == wrong:
+            del _passphrases[file]

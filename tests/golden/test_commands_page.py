@@ -42,6 +42,8 @@ Results are printed on stdout, progress and notes on stderr. With `--json`, stdo
 |---|---|
 | `NO_COLOR` | no colour and no spinner |
 | `DYNOCTL_EXTENDS_FROM` | directories outside of the repository that `extends` may read from, separated by colons |
+| `DYNOCTL_WORKERS` | default of `--workers`, for all commands that plan |
+| `DYNOCTL_CONTROLLERS` | default of `--controllers` |
 | `DYNOCTL_DEBUG` | show the traceback of an unexpected failure |
 
 ## Overview

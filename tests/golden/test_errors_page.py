@@ -53,6 +53,7 @@ NAMES = {
     "STRERROR": "REASON",
     "SUMMARY": "REASON",
     "WHY": "REASON",
+    "LOST": "REASON",
     "SELF": "SERVER",
     "SESSION": "SERVER",
     "TARGET": "SERVER",

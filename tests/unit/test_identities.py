@@ -248,7 +248,7 @@ def test_a_server_that_needs_two_keys(make: Callable[..., Path]) -> None:
 
 
 def test_a_server_is_asked_before_a_person_is(make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_passphrase", lambda file, attempt: pytest.fail("asked for a key that is not wanted"))
+    monkeypatch.setattr(keys, "passphrase", lambda file, attempt: pytest.fail("asked for a key that is not wanted"))
     locked, plain = make("locked", phrase="secret"), make("plain")
     server = Server("failed", "success")
     Login(settings(locked, plain), 5).authenticate(server)

@@ -365,14 +365,14 @@ def test_a_question_is_not_drawn_over(
     monkeypatch.setattr("getpass.getpass", getpass)
     with drawing():
         assert grown(0)
-        thread = threading.Thread(target=identities._passphrase, args=(Path("key"), 0))
+        thread = threading.Thread(target=identities.passphrase, args=(Path("key"), 0))
         thread.start()
         thread.join()
         assert untouched == [True] and grown(len(screen.getvalue()))
     written = len(screen.getvalue())
     assert identities.alone == []
     identities._passphrases.clear()
-    identities._passphrase(Path("key"), 0)
+    identities.passphrase(Path("key"), 0)
     assert len(screen.getvalue()) == written
 
 

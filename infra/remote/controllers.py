@@ -1,0 +1,308 @@
+"""Workers on the machines of a Dask cluster. Dask places them, knows whether they live, and shows them.
+
+Each is an actor of Dask that passes messages to a worker process beside it and back: so the worker is the same as on
+this machine, and neither Dask's own threads nor those of another command ever wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from infra import __version__
+from infra.errors import DynoctlError
+from infra.model.text import enumeration, quantity
+from infra.remote.processes import Link, ProcessLink
+from infra.remote.workers import Workers
+
+CONNECT = 10
+"""Seconds within which the scheduler must answer."""
+
+PLACE = 30
+"""Seconds within which a worker must be placed and have started."""
+
+HOLD = 5.0
+"""Seconds that the other side waits for a message before it says that there is none."""
+
+PATIENCE = 45.0
+"""Seconds without a word from the coordinator after which a worker ends, and with it its sessions and locks. So long a
+lock lives without a heartbeat, too."""
+
+SLACK = 30.0
+"""Seconds that an answer may take on its way."""
+
+RUNNING = "running"
+"""The status of a client that has its scheduler."""
+
+_HOW = "start one: dask scheduler, and on each controller: dask worker ADDRESS"
+
+
+class Relay:
+    """The actor: a worker process on the machine of a Dask worker."""
+
+    def __init__(self) -> None:
+        self._link = ProcessLink()
+        self._found: deque[bytes] = deque()
+        self._news = threading.Condition()
+        self._why = ""
+        self._asked = time.monotonic()
+        # One thread each, so that messages stay in order: Dask's own thread must never wait.
+        self._posting, self._collecting = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        for work in (self._read, self._watch):
+            threading.Thread(target=work, daemon=True).start()
+
+    async def post(self, messages: list[bytes]) -> None:
+        """Pass messages to the worker."""
+        await asyncio.get_running_loop().run_in_executor(self._posting, self._post, messages)
+
+    async def collect(self) -> tuple[list[bytes], str]:
+        """What the worker said, at the latest after ``HOLD`` seconds; and why it is gone, or ""."""
+        return await asyncio.get_running_loop().run_in_executor(self._collecting, self._collect)
+
+    async def end(self) -> None:
+        """End the worker."""
+        threading.Thread(target=self._link.end, daemon=True).start()
+
+    def _post(self, messages: list[bytes]) -> None:
+        with suppress(OSError):  # if the worker is gone, ``collect`` says why
+            for message in messages:
+                self._link.send(message)
+
+    def _collect(self) -> tuple[list[bytes], str]:
+        with self._news:
+            self._asked = time.monotonic()
+            self._news.wait_for(lambda: self._found or self._why, HOLD)
+            found = list(self._found)
+            self._found.clear()
+            return found, self._why
+
+    def _read(self) -> None:
+        with suppress(OSError, EOFError):
+            while True:
+                message = self._link.receive()
+                with self._news:
+                    self._found.append(message)
+                    self._news.notify()
+        why = self._link.why()
+        with self._news:
+            self._why = why
+            self._news.notify()
+
+    def _watch(self) -> None:
+        while not self._why:
+            time.sleep(1)
+            if time.monotonic() - self._asked > PATIENCE:
+                self._link.end()
+                return
+
+
+class RelayLink:
+    """A worker on the cluster, as the coordinator sees it."""
+
+    near = False
+
+    def __init__(self, client: Any) -> None:
+        """Have a worker placed and started. Raises DynoctlError."""
+        self._client = client
+        self._messages: deque[bytes] = deque()
+        self._out: deque[bytes] = deque()
+        self._posted = threading.Condition()
+        self._why = ""
+        try:
+            self._future = client.submit(Relay, actor=True, pure=False)
+            self._actor = _placed(client, self._future)
+        except Exception as error:
+            why = _words(error) if client.status == RUNNING else "the scheduler is gone"
+            raise DynoctlError(f"cannot start a worker on the cluster: {why}", _HOW) from None
+        self._address = str(getattr(self._actor, "_address", ""))
+        threading.Thread(target=self._post, daemon=True, name="post").start()
+
+    def send(self, message: bytes) -> None:
+        with self._posted:
+            if self._why:
+                raise EOFError(self._why)
+            self._out.append(message)
+            self._posted.notify()
+
+    def receive(self) -> bytes:
+        while not self._messages:
+            found, why = self._answer(lambda: self._actor.collect())
+            self._messages.extend(found)
+            if why and not found:
+                raise self._gone(why)
+        return self._messages.popleft()
+
+    def end(self) -> None:
+        self._gone("its worker was ended")
+        with suppress(Exception):  # the worker notices that nobody asks
+            self._actor.end().result(timeout=2)
+        with suppress(Exception):
+            self._future.release()
+
+    def why(self) -> str:
+        return self._why or f"its controller {self._address} is gone"
+
+    def _gone(self, why: str) -> EOFError:
+        with self._posted:
+            self._why = self._why or why
+            self._posted.notify()
+        return EOFError(self._why)
+
+    def _post(self) -> None:
+        with suppress(EOFError):
+            while True:
+                with self._posted:
+                    self._posted.wait_for(lambda: self._out or self._why)
+                    if self._why:
+                        return
+                    messages = list(self._out)
+                    self._out.clear()
+                self._answer(partial(self._told, messages))
+
+    def _told(self, messages: list[bytes]) -> Any:
+        return self._actor.post(messages)
+
+    def _answer(self, call: Callable[[], Any]) -> Any:
+        """The result of a method of the actor. Raises EOFError if it is gone, or the scheduler is."""
+        deadline = time.monotonic() + HOLD + SLACK
+        try:
+            answer = call()
+            while True:
+                try:
+                    return answer.result(timeout=1)
+                except TimeoutError:
+                    if answer.done():
+                        raise
+                if self._client.status != RUNNING:
+                    raise self._gone("the scheduler of its controller is gone")
+                if self._future.status in ("error", "cancelled", "lost") or time.monotonic() > deadline:
+                    raise self._gone(f"its controller {self._address} is gone")
+        except EOFError:
+            raise
+        except Exception:  # whatever a library raises: it cannot be reached
+            raise self._gone(f"its controller {self._address} is gone") from None
+
+
+def controllers(address: str) -> Workers:
+    """The workers of a cluster, one for each Dask worker. ``address`` is that of the scheduler.
+
+    Raises DynoctlError if there is none, if it has no workers or those of another version, or if secrets would travel
+    without TLS."""
+    address = address if "://" in address else f"tcp://{address}"
+    _refuse_plain("the scheduler", [address])
+    client = _client(address)
+    try:
+        versions: Mapping[str, Any] = client.run(_question(), on_error="return")
+        _refuse_plain("the controller", versions)
+        _refuse_others(address, versions)
+        return Workers(len(versions), lambda: _started(client), again=True, after=lambda: _close(client))
+    except DynoctlError:
+        _close(client)
+        raise
+    except Exception as error:
+        _close(client)
+        raise DynoctlError(f"the scheduler {address} cannot be used: {_words(error)}", _HOW) from None
+
+
+def _placed(client: Any, future: Any) -> Any:
+    """The actor, once it has started. Raises TimeoutError, and what Dask raises."""
+    deadline = time.monotonic() + PLACE
+    while True:
+        try:
+            return future.result(timeout=1)
+        except TimeoutError:
+            if client.status != RUNNING or time.monotonic() > deadline:
+                raise TimeoutError(f"timed out after {PLACE} s") from None
+
+
+def _started(client: Any) -> Link:
+    return RelayLink(client)
+
+
+def _client(address: str) -> Any:
+    try:
+        import distributed
+    except ImportError:
+        raise DynoctlError("--controllers requires Dask", "pip install 'dynoctl[dask]'") from None
+    if not os.environ.get("DYNOCTL_DEBUG"):
+        for name in ("distributed", "distributed.client", "tornado", "tornado.application", "asyncio"):
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [logging.NullHandler()], False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other versions of libraries, on stderr
+            return distributed.Client(address, timeout=CONNECT)  # the default one: actors look for it
+    except Exception as error:  # whatever the library and TLS raise
+        hint = "check distributed.comm.tls in the configuration of Dask" if address.startswith("tls") else _HOW
+        raise DynoctlError(f"cannot connect to the scheduler {address}: {_words(error)}", hint) from None
+
+
+def _close(client: Any) -> None:
+    """Close the client, which waits for a scheduler that is gone."""
+    thread = threading.Thread(target=lambda: client.close(timeout=2), daemon=True)
+    thread.start()
+    thread.join(4)
+
+
+def _question() -> Callable[[], str]:
+    """A function that tells the version of dynoctl. It is sent as code: a machine without dynoctl can run it."""
+
+    def version() -> str:
+        try:
+            from infra import __version__
+        except ImportError:
+            return ""
+        return str(__version__)
+
+    return version
+
+
+def _refuse_plain(what: str, addresses: Any) -> None:
+    for address in addresses:
+        scheme, _, place = str(address).partition("://")
+        if scheme != "tls" and not (scheme == "tcp" and _is_loopback(place)):
+            raise DynoctlError(
+                f"{what} {address} is not reached by TLS, and secrets would travel in plain text",
+                "use tls://HOST:PORT, with the certificates of the cluster in the configuration of Dask",
+            )
+
+
+def _is_loopback(place: str) -> bool:
+    host = place.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refuse_others(address: str, versions: Mapping[str, Any]) -> None:
+    if not versions:
+        raise DynoctlError(f"the scheduler {address} has no workers", f"dask worker {address}")
+    without = [worker for worker, version in versions.items() if not isinstance(version, str) or not version]
+    if without:
+        raise DynoctlError(
+            f"dynoctl is not installed on {quantity(len(without), 'controller')}: {enumeration(without)}",
+            f"install dynoctl {__version__} in the environment of dask worker",
+        )
+    others = {worker: version for worker, version in versions.items() if version != __version__}
+    if others:
+        words = enumeration([f"{worker} has {version}" for worker, version in others.items()])
+        raise DynoctlError(
+            f"this is dynoctl {__version__}, and controllers have others: {words}",
+            "install the same version on all controllers",
+        )
+
+
+def _words(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:300] or type(error).__name__
+    return text[:1].lower() + text[1:]

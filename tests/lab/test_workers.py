@@ -1,0 +1,140 @@
+"""One command in several processes, and on the workers of a Dask cluster: the same plan, the same apply, and what becomes
+of the servers of a process that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.cli.workers import CONTROLLERS
+from tests.lab.support import APPS, Project, eventually
+
+DASK = Path(sys.executable).parent / "dask"
+
+
+@pytest.fixture
+def app(tmp_path: Path, fleet: Any) -> Iterator[Project]:
+    framework = {"name": "rack", "require": "./probe", "app": "Probe"}
+    project = Project(tmp_path, fleet, "workers", APPS / "probe", framework=framework)
+    project.manifest |= {"dynos": {"web": 3}, "env": {"WORD": "first", "KEY": {"from_env": "WORKERS_KEY"}}}
+    project.environment["WORKERS_KEY"] = "hunter2"
+    yield project
+    project.environment.pop(CONTROLLERS, None)
+    project.destroy()
+
+
+def plans(app: Project, *argv: str) -> str:
+    return app.dynoctl("plan", "--json", *argv).stdout
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process started, with theirs."""
+    own = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(child) for child in own] + [below for child in own for below in children(int(child))]
+
+
+def killed_midway(app: Project, find: Any, *argv: str) -> dict[str, Any]:
+    """The report of an apply while which a process is killed that ``find`` names once the dynos restart."""
+    process = app.start("apply", "--auto-approve", "--json", *argv)
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(json.loads(line))
+        if lines[-1].get("event") == "step" and lines[-1].get("subject", "").startswith("web."):
+            os.kill(find(process.pid), signal.SIGKILL)
+            break
+    rest, errors = process.communicate(timeout=180)
+    lines += [json.loads(line) for line in rest.splitlines()]
+    assert "Traceback" not in errors, errors
+    assert process.returncode == 4, (process.returncode, lines[-1], errors)
+    assert lines[-1]["type"] == "report"
+    return dict(lines[-1])
+
+
+def recovers(app: Project, fleet: Any) -> None:
+    """Every lock is free, and the next apply does the rest."""
+    eventually(lambda: {line.split()[1] for line in app.dynoctl("lock", "status").stdout.splitlines()} == {"free"})
+    app.apply()
+    app.settled()
+    assert {row["state"] for row in app.ps().values()} == {"up"}
+
+
+def test_processes_do_what_one_does(app: Project, fleet: Any) -> None:
+    assert plans(app, "--workers", "2") == plans(app, "--workers", "0"), "the first plan"
+    app.dynoctl("apply", "--auto-approve", "--workers", "2")
+    assert {row["state"] for row in app.ps().values()} == {"up"}
+    app.settled()
+    app.manifest["env"]["WORD"] = "second"
+    assert plans(app, "--workers", "2") == plans(app, "--workers", "0"), "a plan with restarts"
+    report = killed_midway(app, lambda process: children(process)[0], "--workers", "2")
+    lost = {failure["server"]: failure["summary"] for failure in report["failures"]}
+    assert 0 < len(lost) < 3, "it takes only its own servers along"
+    assert all("its worker process ended (signal 9)" in why for why in lost.values()), lost
+    recovers(app, fleet)
+    app.dynoctl("restart", "--workers", "2")
+    rows = json.loads(app.dynoctl("ps", "--json", "--workers", "2").stdout)["dynos"]
+    assert len(rows) == 3
+
+
+@contextmanager
+def cluster(directory: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler and workers of Dask on the loopback; the address of the scheduler, and the processes."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*argv: str) -> None:
+        with (directory / f"dask-{len(running)}.log").open("wb") as log:
+            running.append(subprocess.Popen([DASK, *argv], cwd=directory, stdout=log, stderr=log))
+
+    try:
+        start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        for _ in range(workers):
+            start("worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard")
+
+        def ready() -> bool:
+            said = [(directory / f"dask-{number}.log").read_text() for number in range(1, workers + 1)]
+            return all("Registered to" in text for text in said)
+
+        eventually(ready)
+        yield address, running
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def test_a_cluster_does_what_one_process_does(app: Project, fleet: Any, tmp_path: Path) -> None:
+    with cluster(tmp_path, 3) as (address, running):
+        app.environment[CONTROLLERS] = address
+        first = plans(app)
+        assert first == plans(app, "--workers", "0"), "the first plan"
+        app.apply()
+        app.settled()
+        app.manifest["env"]["WORD"] = "second"
+        assert plans(app) == plans(app, "--workers", "0"), "a plan with restarts"
+        app.dynoctl("restart", "web.1")
+        report = killed_midway(app, lambda _: running[1].pid)
+        lost = {failure["server"]: failure["summary"] for failure in report["failures"]}
+        assert len(lost) == 1, "each worker has one server"
+        assert "its controller tcp://127.0.0.1:" in next(iter(lost.values())), lost
+        recovers(app, fleet)
+        running[0].kill()
+        done = app.dynoctl("plan", code=1)
+        assert f"error: cannot connect to the scheduler {address}: " in done.stderr
+        assert "hint: start one: dask scheduler" in done.stderr
+    app.environment.pop(CONTROLLERS)
+    done = app.dynoctl("plan", "--controllers", "tcp://192.0.2.1:8786", code=1)
+    assert "error: the scheduler tcp://192.0.2.1:8786 is not reached by TLS" in done.stderr

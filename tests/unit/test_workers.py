@@ -1,0 +1,522 @@
+"""Sessions in other processes: values pass whole and in order, and a worker that is gone takes only its servers along."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any
+
+import pytest
+
+import infra.engine.apply
+import infra.engine.release_gates
+import infra.remote.busy
+import infra.slug.build
+from infra.cli.workers import ProcessOptions, working
+from infra.errors import Diagnostic, DynoctlError, Location, ManifestInvalid, NewerRecords, Unreachable
+from infra.fleet.observe import Fleet, Observer, observe
+from infra.model.answer import InvalidAnswer
+from infra.model.provider import Fragment, Scope
+from infra.model.resource import Command
+from infra.model.shared import Shared
+from infra.model.shell import Elsewhere, LockTaken, RemoteBuild, Sections, StepFailed
+from infra.model.target import Target
+from infra.registry import Everything
+from infra.remote import identities, limits, ssh_config, workers
+from infra.remote import session as ssh
+from infra.remote.active_workers import ENOUGH, active, default, using
+from infra.remote.processes import ProcessLink
+from infra.remote.values import KEPT, Packer, Unpacker
+from infra.remote.worker import Worker
+from infra.remote.workers import Workers
+from infra.sensitive import Sensitive, Unread
+
+SECRET = "hunter2"
+
+STEP = Command(("sh", "-c", "exit 3"), stdin=SECRET.encode(), secret=True, label="start web.1")
+
+ERRORS: list[DynoctlError] = [
+    DynoctlError("a", "b"),
+    ManifestInvalid([Diagnostic("wrong", "app/name", Location("dyno.yaml", 1, 2, "text"))]),
+    Unreachable("grid-1: gone", "wait", silent=True),
+    NewerRecords("newer"),
+    InvalidAnswer("grid-1", "no section"),
+    LockTaken("grid-1", "me since now", "other"),
+    StepFailed("grid-1", STEP, 3, "its output"),
+    limits.OutputTooLarge("grid-1", "a script", 1 << 20),
+    infra.remote.busy.Dropped("cannot connect to grid-1", "too many"),
+    ssh_config.ConfigError("bad", "mend it"),
+    infra.engine.apply.StalePlan("stale", "plan"),
+    infra.engine.release_gates.NotStarted("not started"),
+    infra.slug.build.BuildFailed("failed", "log"),
+]
+
+
+def passed(value: object) -> Any:
+    return Unpacker().unpack(Packer().pack(value))
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_is_the_same_on_the_other_side(error: DynoctlError) -> None:
+    there = passed(error)
+    assert type(there) is type(error)
+    assert vars(there) == vars(error)
+    assert (str(there), there.args, there.exit_code) == (str(error), error.args, error.exit_code)
+
+
+def test_no_class_of_errors_is_forgotten() -> None:
+    def below(kind: type) -> set[type]:
+        return {kind}.union(*(below(sub) for sub in kind.__subclasses__()))
+
+    ours = {kind for kind in below(DynoctlError) if kind.__module__.startswith("infra.")}
+    assert {kind.__name__ for kind in ours} - {type(error).__name__ for error in ERRORS} <= {"SourceChangedError"}
+
+
+def test_a_secret_passes_between_processes_and_nowhere_else() -> None:
+    there = passed({"a": Sensitive(SECRET, common=True), "b": Unread()})
+    assert (there["a"].reveal(), there["a"].common, type(there["b"])) == (SECRET, True, Unread)
+    assert repr(there["a"]) == "(sensitive)"
+    with pytest.raises(TypeError):
+        pickle.dumps(Sensitive(SECRET))
+
+
+def test_a_record_of_all_servers_is_sent_once() -> None:
+    text = "x" * 10_000
+    packer, unpacker = Packer(), Unpacker()
+    first = packer.pack([Shared({"text": text}, "one")])
+    again = packer.pack([Shared({"text": text}, "one"), Shared({"text": text}, "one")])
+    assert len(first) > len(text) > len(again)
+    one, (two, three) = unpacker.unpack(first)[0], unpacker.unpack(again)
+    assert one == {"text": text}
+    assert one is two is three
+    for number in range(3 * KEPT):  # neither end keeps all of them, and both know which
+        assert unpacker.unpack(packer.pack(Shared({"number": number}, str(number)))) == {"number": number}
+    assert len(packer.pack([Shared({"text": text}, "one")])) > len(text)
+    assert Unpacker().unpack(Packer().pack([Shared({"text": text}, "one")]))[0] is one, "from whichever worker"
+
+
+@dataclass
+class Server:
+    """What a session of a worker does here."""
+
+    name: str
+    connections: int = 1
+    execs: int = 0
+    user: str = "root"
+    host_key: str = "ssh-ed25519 SHA256:x"
+    done: list[str] = field(default_factory=list)
+    shells: list[Shell] = field(default_factory=list)
+    wait: threading.Event | None = None
+
+    def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
+        self.execs += 1
+        return {name: (0, f"{fragment.script} {timeout:.0f}") for name, fragment in fragments.items()}
+
+    def execute(self, command: Command) -> tuple[int, str]:
+        self.execs += 1
+        if command.argv == ("lost",):
+            raise EOFError("cut")
+        if command.argv == ("bug",):
+            raise Odd("a", "b")
+        if self.wait is not None:
+            self.wait.wait(30)
+        return 0, " ".join(command.argv)
+
+    def shell(self, app: str, holder: str) -> Shell:
+        self.shells.append(Shell(self, app, holder))
+        return self.shells[-1]
+
+    def upload(self, local: Path, path: str, sha256: str) -> None:
+        self.done.append(f"{path} {sha256} {local.read_bytes()!r}")
+
+    def download(self, path: str, local: Path, largest: int | None = None) -> None:
+        local.write_bytes(f"{path} {largest}".encode())
+
+    def build(self, job: RemoteBuild, up: IO[bytes], down: IO[bytes], log: IO[bytes]) -> int:
+        for command in job.commands:
+            log.write(f"$ {command}\n".encode())
+        down.write(up.read()[::-1])
+        return 0
+
+    def close(self) -> None:
+        self.done.append("closed")
+
+
+class Odd(Exception):
+    """An exception that cannot be made again from its arguments."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+class Shell:
+    def __init__(self, server: Server, app: str, holder: str) -> None:
+        self.name, self.server = server.name, server
+        self.locked = False
+        self.words = (app, holder)
+
+    def take(self) -> Shell:
+        if self.words[0] == "taken":
+            raise LockTaken(self.name, "somebody")
+        self.locked = True
+        return self
+
+    def observe(self, fragments: Mapping[str, Fragment], timeout: float = 60) -> Sections:
+        return self.server.observe(fragments, timeout)
+
+    def run(self, commands: Sequence[Command], started: Callable[[Command], None] | None = None) -> str:
+        for command in commands:
+            if started is not None:
+                started(command)
+            if command.argv[0] == "false":
+                raise StepFailed(self.name, command, 1, "it printed this")
+        return "\n".join(" ".join(command.argv) for command in commands)
+
+    def forget(self) -> None:
+        self.server.done.append("forgot")
+
+    def close(self) -> None:
+        self.locked = False
+
+
+class Near:
+    """A worker in this process."""
+
+    near = True
+
+    def __init__(self, servers: dict[str, Server], far: bool = False) -> None:
+        self.near = not far
+        self.messages: SimpleQueue[bytes | None] = SimpleQueue()
+        self.sent: list[bytes] = []
+        self.gone = False
+
+        def open_(target: Target, read_only: str) -> Any:
+            if target.name == "away":
+                raise Unreachable("cannot connect to away", silent=True)
+            return servers.setdefault(target.name, Server(target.name))
+
+        self.worker = Worker(self.messages.put, open_)
+
+    def send(self, message: bytes) -> None:
+        if self.gone:
+            raise BrokenPipeError
+        self.sent.append(message)
+        self.worker.receive(message)
+
+    def receive(self) -> bytes:
+        message = self.messages.get()
+        if message is None:
+            raise EOFError
+        return message
+
+    def kill(self) -> None:
+        self.gone = True
+        self.messages.put(None)
+
+    def end(self) -> None:
+        self.worker.close()
+        self.kill()
+
+    def why(self) -> str:
+        return "its worker process ended (signal 9)"
+
+
+class Pool:
+    """Workers of this process, and the links to them."""
+
+    def __init__(self, number: int, *, far: bool = False, again: bool = False) -> None:
+        self.servers: dict[str, Server] = {}
+        self.links: list[Near] = []
+
+        def start() -> Near:
+            self.links.append(Near(self.servers, far))
+            return self.links[-1]
+
+        self.workers = Workers(number, start, again=again)
+
+    def connect(self, name: str) -> Any:
+        return self.workers.connect(Target(name, name))
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    made = Pool(2)
+    yield made
+    made.workers.close()
+
+
+def test_a_session_elsewhere_does_what_a_session_does(pool: Pool, tmp_path: Path) -> None:
+    session = pool.connect("grid-1")
+    assert isinstance(session, Elsewhere)
+    assert (session.name, session.user, session.host_key, session.connections) == (
+        "grid-1",
+        "root",
+        "ssh-ed25519 SHA256:x",
+        1,
+    )
+    assert session.observe({"a": Fragment("one")}, 5) == {"a": (0, "one 5")}
+    assert session.execute(Command(("echo", "two"))) == (0, "echo two")
+    assert session.execs == 2
+    (tmp_path / "up").write_bytes(b"image")
+    session.upload(tmp_path / "up", "/there", "abc")
+    session.download("/record", tmp_path / "down", 7)
+    assert (tmp_path / "down").read_text() == "/record 7"
+    server = pool.servers["grid-1"]
+    assert server.done == ["/there abc b'image'"]
+    session.close()
+    assert session.execs == 2
+    eventually(lambda: server.done[-1] == "closed")
+    with pytest.raises(Unreachable, match="cannot connect to away") as error:
+        pool.connect("away")
+    assert error.value.silent
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_shell_elsewhere_tells_of_each_command_in_order(pool: Pool) -> None:
+    shell = pool.connect("grid-1").shell("shop", "me")
+    assert shell.take() is shell
+    there = pool.servers["grid-1"].shells[0]
+    assert (there.locked, there.words) == (True, ("shop", "me"))
+    commands = [Command(("echo", str(number)), label=f"step {number}") for number in range(200)]
+    told: list[str] = []
+    assert shell.run(commands, lambda command: told.append(command.label)).splitlines()[-1] == "echo 199"
+    assert told == [command.label for command in commands]
+    assert shell.run([]) == ""
+    assert shell.observe({"a": Fragment("one")}) == {"a": (0, "one 60")}
+    failing = [commands[0], Command(("false",), stdin=SECRET.encode(), secret=True, health=True), commands[1]]
+    told.clear()
+    with pytest.raises(StepFailed) as error:
+        shell.run(failing, lambda command: told.append(command.label))
+    assert (error.value.command, error.value.output, len(told)) == (failing[1], "it printed this", 2)
+    shell.forget()
+    shell.close()
+    assert not there.locked
+    with pytest.raises(LockTaken, match="somebody"):
+        pool.connect("grid-1").shell("taken", "me").take()
+
+
+def _parsed(server: Any) -> tuple[str, str]:
+    return server.name, server.observe({"a": Fragment("one")})["a"][1].upper()
+
+
+def _unreadable(server: Any) -> None:
+    raise KeyError("no such section")
+
+
+def test_a_question_is_asked_where_the_connection_is(pool: Pool) -> None:
+    sessions = [pool.connect(f"grid-{number}") for number in range(6)]
+    assert [session.ask(_parsed) for session in sessions] == [(f"grid-{number}", "ONE 60") for number in range(6)]
+    assert sessions[0].shell("shop", "me").ask(_parsed) == ("grid-0", "ONE 60")
+    carried = [sum(b"_parsed" in message for message in link.sent) for link in pool.links]
+    assert carried == [1, 1], "it is sent once to each worker"
+    with pytest.raises(KeyError, match="no such section"):
+        sessions[0].ask(_unreadable)
+
+
+def test_errors_of_libraries_stay_what_they_are(pool: Pool) -> None:
+    session = pool.connect("grid-1")
+    with pytest.raises(EOFError, match="cut"):
+        session.execute(Command(("lost",)))
+    with pytest.raises(RuntimeError, match="Odd: ab") as error:
+        session.execute(Command(("bug",)))
+    assert "in a worker process:\nTraceback" in error.value.__notes__[0]
+
+
+def test_an_observation_is_parsed_by_the_worker(pool: Pool) -> None:
+    environment = {"web": {"WORD": "one", "KEY": Sensitive(SECRET)}}
+    observer = Observer(Everything.providers, Scope("shop", "salt", environment), "/usr/bin/ruby", ())
+    fleet = Fleet()
+    observe([Target("grid-1", "grid-1")], observer, fleet, lambda target: pool.connect(target.name))
+    assert isinstance(fleet.unreachable["grid-1"], InvalidAnswer), "the fake says nothing that can be read"
+    assert not any(b"begin facts" in message for message in pool.links[0].sent)
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
+def test_files_and_builds(far: bool, tmp_path: Path) -> None:
+    pool = Pool(1, far=far)
+    sessions = [pool.connect("grid-1"), pool.connect("grid-2")]
+    image = tmp_path / "image"
+    image.write_bytes(b"0123456789" * 300_000)
+    for session in sessions:
+        session.upload(image, "/there", "abc")
+    for server in pool.servers.values():
+        assert server.done == [f"/there abc {image.read_bytes()!r}"]
+    carried = sum(b"0123456789" * 10 in message for message in pool.links[0].sent)
+    assert carried == (3 if far else 0), "once for all servers of a worker, in pieces"
+    sessions[0].download("/record", tmp_path / "down")
+    assert (tmp_path / "down").read_text() == "/record None"
+    up, down, log = io.BytesIO(b"abc" * 700_000), io.BytesIO(), io.BytesIO()
+    job = RemoteBuild(("make", "make install"), {"KEY": "x"}, "", 60)
+    assert sessions[0].build(job, up, down, log) == 0
+    assert down.getvalue() == b"cba" * 700_000
+    assert log.getvalue() == b"$ make\n$ make install\n"
+    pool.workers.close()
+
+
+def test_a_worker_that_is_gone_takes_its_own_servers_along(pool: Pool) -> None:
+    first, second, third = (pool.connect(f"grid-{number}") for number in (1, 2, 3))
+    shell = first.shell("shop", "me").take()
+    pool.servers["grid-1"].wait = threading.Event()
+    failed: list[BaseException] = []
+
+    def wait() -> None:
+        with pytest.raises(Unreachable) as error:
+            first.execute(Command(("sleep",)))
+        failed.append(error.value)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    eventually(lambda: pool.servers["grid-1"].execs > 0)
+    pool.links[0].kill()
+    waiting.join(30)
+    pool.servers["grid-1"].wait.set()
+    assert str(failed[0]) == "grid-1: connection lost: its worker process ended (signal 9)"
+    assert "it had 2 servers (grid-1, grid-3)" in failed[0].hint  # type: ignore[attr-defined]
+    for call in (lambda: shell.run([STEP]), lambda: third.observe({}), lambda: third.ask(_parsed)):
+        with pytest.raises(Unreachable, match="signal 9"):
+            call()
+    with pytest.raises(Unreachable, match="signal 9"):
+        pool.connect("grid-1")
+    shell.close()
+    first.close()
+    assert second.ask(_parsed) == ("grid-2", "ONE 60"), "the other worker goes on"
+
+
+def test_on_a_cluster_what_only_observes_is_done_again_elsewhere() -> None:
+    pool = Pool(2, again=True)
+    seen, _, changed = (pool.connect(name) for name in ("grid-1", "grid-2", "grid-3"))
+    changed.shell("shop", "me").take()
+    pool.links[0].kill()
+    assert seen.ask(_parsed) == ("grid-1", "ONE 60")
+    assert len(pool.links) == 3
+    with pytest.raises(Unreachable, match="signal 9"):
+        changed.observe({})
+    assert pool.connect("grid-5").execute(Command(("true",))) == (0, "true")
+    assert len(pool.links) == 3
+    pool.workers.close()
+
+
+def test_a_passphrase_is_asked_for_once_and_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter(["wrong", "right"])
+    asked: list[int] = []
+
+    def ask(file: Path, attempt: int) -> str:
+        asked.append(attempt)
+        return next(answers)
+
+    monkeypatch.setattr(identities, "_passphrases", {})
+    monkeypatch.setattr(identities, "ask", ask)
+    pool = Pool(2)
+    first, second = (link.worker for link in pool.links)
+    key = Path("/key")
+    assert first._passphrase(key, 0) == second._passphrase(key, 0) == "wrong"
+    assert first._passphrase(key, 1) == second._passphrase(key, 1) == "right"
+    assert asked == [0, 1]
+
+    def refuse(file: Path, attempt: int) -> str:
+        raise identities.Unusable("no terminal", "ssh-add")
+
+    identities._passphrases.clear()
+    monkeypatch.setattr(identities, "ask", refuse)
+    with pytest.raises(identities.Unusable, match="no terminal") as error:
+        first._passphrase(Path("/other"), 0)
+    assert error.value.hint == "ssh-add"
+    pool.workers.close()
+
+
+def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "ASK_AFTER", 0.2)
+    pool = Pool(1)
+    session = pool.connect("grid-1")
+    server = pool.servers["grid-1"]
+    server.wait = threading.Event()
+    timer = threading.Timer(1.5, server.wait.set)
+    timer.start()
+    assert session.execute(Command(("slow",))) == (0, "slow"), "it is slow, and answers that it is there"
+    monkeypatch.setattr(pool.links[0], "send", lambda message: None)
+    with pytest.raises(Unreachable, match="has not answered"):
+        session.execute(Command(("true",)))
+
+
+def test_a_process_says_what_cannot_be_reached_and_ends_with_its_pipe() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    link = ProcessLink()
+    made = Workers(1, lambda: link)
+    with using(made):
+        assert active() is made
+        made.member("grid-1").call("ping")  # it has started
+        os.kill(link.process.pid, signal.SIGINT)
+        with pytest.raises(Unreachable, match="connection refused"):
+            made.connect(Target("grid-1", "127.0.0.1", port=port, user="nobody"))
+        assert made.skipped() == []
+    assert active() is None
+    assert link.process.poll() == 0
+
+
+def test_a_killed_process_is_told_by_its_signal() -> None:
+    link = ProcessLink()
+    made = Workers(1, lambda: link)
+    made.member("grid-1").call("ping")
+    link.process.kill()
+    with pytest.raises(Unreachable, match=r"grid-1: connection lost: its worker process ended \(signal 9\)"):
+        made.connect(Target("grid-1", "127.0.0.1", port=1))
+    made.close()
+
+
+def test_a_process_does_not_outlive_the_command() -> None:
+    """However that ends: nothing is closed here, and no handler runs."""
+    code = (
+        "import os, signal; from infra.remote.processes import ProcessLink; link = ProcessLink();"
+        "print(link.process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    process = int(done.stdout)
+
+    def gone() -> bool:
+        try:
+            return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    eventually(gone)
+
+
+def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    assert (default(ENOUGH), default(ENOUGH + 1), default(1000)) == (0, 3, 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert default(1000) == 0
+    assert ProcessOptions().or_environment() == ProcessOptions()
+    monkeypatch.setenv("DYNOCTL_WORKERS", "2")
+    assert ProcessOptions().or_environment() == ProcessOptions(2)
+    assert ProcessOptions(0).or_environment() == ProcessOptions(0)
+    assert ProcessOptions(None, "tcp://x:1").or_environment() == ProcessOptions(None, "tcp://x:1")
+    monkeypatch.setenv("DYNOCTL_CONTROLLERS", "tcp://127.0.0.1:8786")
+    with pytest.raises(DynoctlError, match="cannot be combined"):
+        ProcessOptions().or_environment()
+    monkeypatch.setenv("DYNOCTL_WORKERS", "some")
+    with pytest.raises(DynoctlError, match="invalid DYNOCTL_WORKERS: 'some'"):
+        ProcessOptions().or_environment()
+    with pytest.raises(DynoctlError, match="--workers and --controllers cannot be combined"):
+        ProcessOptions.of(2, "tcp://x:1")
+    with working(ProcessOptions(0), 1000) as connect:
+        assert connect is ssh.Session
