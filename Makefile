@@ -43,7 +43,7 @@ coverage: $(VENV)/.done  ## Measure the branch coverage of the unit, golden and 
 	@printf 'Total coverage of the unit, golden and simulation tests, in %%: '; $(PY) -m coverage report --format=total
 
 agreement: $(VENV)/.done  ## Compare ignore rules, schedules, URLs and logins with git, systemd, Ruby, libpq and OpenSSH
-	@.ci/packages git systemd ruby ruby-pg ruby-redis openssh-client openssh-server fish tcsh zsh
+	@.ci/packages curl git systemd ruby ruby-pg ruby-redis openssh-client openssh-server fish tcsh zsh
 	$(PY) -m pytest -q tests/agreement
 
 lint: $(VENV)/.done  ## Run ruff and mypy

@@ -103,7 +103,7 @@ class Applier:
         self._options = options
         self._clock = clock or SystemClock()
         scope = prepared.scope
-        self._redact = redactor([*scope.environments.values(), scope.credentials, scope.tls])
+        self._redact = redactor([*scope.environments.values(), scope.credentials, scope.tls, scope.artifacts])
         self.stop = threading.Event()
 
     def run(self) -> Report:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event as Flag
 
+from infra.artifacts.source import Store
 from infra.engine.groups import Group, group
 from infra.engine.ledger import Ledger
 from infra.engine.prepared import Prepared
@@ -48,6 +49,10 @@ class Context:
     groups: tuple[Group, ...]
     providers: Mapping[str, Provider]
     image: Upload | None = None
+    store: Store | None = None
+    """The store that has the slug; None if it is sent over SSH."""
+    relayed: frozenset[str] = frozenset()
+    """The servers that got the slug from another one, or for others."""
     begun: tuple[Group, ...] = ()
     removed: tuple[Group, ...] = ()
     moves: tuple[Move, ...] = ()

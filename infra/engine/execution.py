@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+from infra.engine import delivery
 from infra.engine.context import Context
 from infra.engine.groups import Group, by_server
 from infra.errors import DynoctlError
 from infra.model.events import Event
-from infra.model.resource import Action, Change, Command
+from infra.model.resource import Command
 from infra.model.shell import StepFailed
 from infra.remote.parallel import each
 
@@ -47,7 +47,7 @@ def carry_out(context: Context, group: Group) -> None:
         return
     try:
         for change in group.changes:
-            _upload(context, change)
+            delivery.send(context, change)
         context.shells[group.server].run(_commands(context, group), step_listener(context, group.server, group.subject))
     except StepFailed as error:
         step_failed(context, group, error)
@@ -76,11 +76,3 @@ def _commands(context: Context, group: Group) -> list[Command]:
     steps = [command for change in group.changes for command in context.provider(change).steps(context.scope, change)]
     recorder = context.recorder
     return [*recorder.before(group), *steps, *recorder.after(group, context.providers)]
-
-
-def _upload(context: Context, change: Change) -> None:
-    if change.action is not Action.CREATE or change.resource.local is None or context.image is None:
-        return
-    server, image = change.resource.server, context.image
-    context.listener(Event("upload", server, change.resource.key, f"send {image.size / 2**20:.1f} MiB"))
-    context.prepared.fleet.sessions[server].upload(Path(image.local), image.path, image.sha256)

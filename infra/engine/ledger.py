@@ -191,6 +191,11 @@ class Ledger:
                 self.report.failures.append(failure)
             self.report.stranded.append(f"{group.subject} on {group.server}")
 
+    def sent_by_ssh(self, server: str, reason: str) -> None:
+        """Note why a server did not pull the slug; ``here``: why none did."""
+        with self._mutex:
+            self.report.by_ssh[server] = self._redact(reason)
+
     def say_release(self, text: str) -> None:
         """Store the output of the release command."""
         self.report.release_output = self._redact(text.strip("\n"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
-from infra.engine import cleanup, preflight, release_gates, rollout
+from infra.engine import cleanup, delivery, preflight, release_gates, rollout
 from infra.engine import hand_over as moves
 from infra.engine.context import Context
 from infra.engine.execution import run_phase
@@ -29,6 +29,11 @@ def gate(context: Context) -> Context:
     preflight.check(context)
     context.recorder.begin()
     return context
+
+
+def deliver(context: Context) -> Context:
+    """Push the slug to the store from which servers pull it, or hand it from server to server."""
+    return delivery.deliver(context)
 
 
 def prepare(context: Context) -> Context:
@@ -146,6 +151,7 @@ def _skip(context: Context, groups: Sequence[Group]) -> None:
 PHASES: tuple[Phase, ...] = (
     install,
     gate,
+    deliver,
     prepare,
     prove,
     roll_out,

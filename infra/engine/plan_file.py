@@ -42,6 +42,7 @@ REVIEWED = (
     "rollback_to",
     "build",
     "builder",
+    "delivery",
     "candidates",
     "release_on",
     "left_out",

@@ -18,7 +18,14 @@ from infra.fleet.identity import identify
 from infra.fleet.inventory import spare_targets, targets
 from infra.fleet.observe import Fleet, Observer, observe
 from infra.manifest.model import Manifest
-from infra.manifest.references import Resolver, resolve_credentials, resolve_environment, resolve_tls, resolver_of
+from infra.manifest.references import (
+    Resolver,
+    resolve_artifacts,
+    resolve_credentials,
+    resolve_environment,
+    resolve_tls,
+    resolver_of,
+)
 from infra.manifest.untrusted import NoResolver
 from infra.model.provider import Scope
 from infra.model.resource import Command, Upload
@@ -26,6 +33,7 @@ from infra.model.shell import Connect, Session
 from infra.model.stack import Registry, Slug, Stack, TimesBefore
 from infra.model.target import Target
 from infra.model.volume import with_sizes
+from infra.plan.delivery import words as delivery_words
 from infra.plan.overview import overview
 from infra.remote import session as ssh
 from infra.remote.parallel import each, meanwhile
@@ -70,6 +78,7 @@ def prepare(
         builder=manifest.builder or "",
         build_packages=() if destroy or stored else registry.build_packages(manifest),
         tls={} if destroy else resolve_tls(manifest, resolver),
+        artifacts={} if destroy else resolve_artifacts(manifest, resolver),
     )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
@@ -108,6 +117,7 @@ def prepare(
             made = plan(inputs)
         servers = overview(manifest, made.formation, {name: observed.facts for name, observed in fleet.found.items()})
         made = replace(made, options=plan_options.words(request, manifest.destination), fleet=servers)
+        made = replace(made, delivery=delivery_words(manifest, made.changes))
         was = made.running
         if made.fresh and stored is None:
             made = replace(made, commit=commit_of(manifest.app.source))

@@ -24,5 +24,6 @@ def of(ready: Prepared) -> SourceDiff:
     # The login of an untrusted plan cannot read slugs.
     names = [] if ready.request.untrusted else sorted({*plan.formation.before.values()} & ready.fleet.sessions.keys())
     found = slug.diff(was.slug, was.commit, [ready.fleet.sessions[name] for name in names])
-    redact = redactor([*ready.scope.environments.values(), ready.scope.credentials, ready.scope.tls])
+    scope = ready.scope
+    redact = redactor([*scope.environments.values(), scope.credentials, scope.tls, scope.artifacts])
     return replace(found, files=tuple(replace(file, text=redact(file.text)) for file in found.files))

@@ -32,9 +32,13 @@ PACKAGES = (
     *("ruby-grape", "ruby-pg", "ruby-mysql2", "ruby-redis", "ruby-dalli", "ruby-sqlite3"),
     *_SERVICE_PACKAGES,
     *("nginx", "haproxy", "caddy"),
+    *("curl", "docker-registry"),
 )
-"""The packages of a server: sshd, systemd, Ruby and routers. In the release of the local machine, the services are
-installed on all, and run on ``data``."""
+"""The packages of a server: sshd, systemd, Ruby, routers, curl and a registry. In the release of the local machine, the
+services are installed on all, and run on ``data``."""
+
+STORES = ("docker-registry",)
+"""Packages of stores of slugs. Their services run only where they are started."""
 
 SERVICES = ("postgresql", "mariadb", "redis-server", "memcached")
 
@@ -91,7 +95,7 @@ exec /lib/systemd/systemd
 def ensure(release: str, say: Callable[[str], None]) -> Path:
     """The path of the root of a release. It is built if it is missing. Safe against kills and concurrent runs."""
     packages = _packages(release)
-    recipe = repr((RECIPE, release, packages, SERVICES, ROUTERS, LOCALE, QUIET, LOOPS, sorted(_FILES.items())))
+    recipe = repr((RECIPE, release, packages, SERVICES, ROUTERS, STORES, LOCALE, QUIET, LOOPS, sorted(_FILES.items())))
     root = CACHE / f"root-{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if root.is_dir():
         return root
@@ -182,7 +186,9 @@ def _build(release: str, work: Path, packages: Sequence[str], fetch: Sequence[st
     if "locales" in packages:
         run(["chroot", str(root), "localedef", "-i", LOCALE[0], "-f", LOCALE[1], ".".join(LOCALE)])
     run(["chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "deploy"])
-    installed = [name for name in (*SERVICES, *ROUTERS) if (root / f"lib/systemd/system/{name}.service").exists()]
+    installed = [
+        name for name in (*SERVICES, *ROUTERS, *STORES) if (root / f"lib/systemd/system/{name}.service").exists()
+    ]
     if installed:
         run(["chroot", str(root), "systemctl", "disable", *installed])
     run(["chroot", str(root), "systemctl", "mask", *QUIET])

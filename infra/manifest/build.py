@@ -5,13 +5,16 @@ from __future__ import annotations
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from infra.manifest.artifacts import Login
 from infra.manifest.cron import calendar, every
 from infra.manifest.document import Document
-from infra.manifest.host_names import ascii_form
+from infra.manifest.host_names import ascii_form, is_loopback
 from infra.manifest.model import (
     App,
     AppServer,
+    Artifacts,
     Backing,
     Checks,
     DynoType,
@@ -35,7 +38,7 @@ from infra.manifest.model import (
 )
 from infra.manifest.paths import is_file, resolve_path, resolved
 
-_SIZES = {"M": 1 << 20, "G": 1 << 30}
+_SIZES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def build(document: Document, file: Path, destination: str | None = None, files: tuple[Path, ...] = ()) -> Manifest:
@@ -47,6 +50,8 @@ def build(document: Document, file: Path, destination: str | None = None, files:
         optional["app_server"] = AppServer(data["app_server"]["name"], data["app_server"].get("options", {}))
     if "ssh" in data:
         optional["ssh"] = _ssh(data["ssh"], base)
+    if "artifacts" in data:
+        optional["artifacts"] = _artifacts(data["artifacts"])
     framework = data.get("framework")
     app = _app(data["app"], base)
     return Manifest(
@@ -144,6 +149,26 @@ def _ssh(data: dict[str, Any], base: Path) -> Ssh:
     values: dict[str, Any] = dict(data)
     values.update(paths)
     return Ssh(**values)
+
+
+def _artifacts(data: dict[str, Any]) -> Artifacts:
+    shared: dict[str, Any] = {
+        "fallback": data.get("fallback", True),
+        "bandwidth": in_bytes(data.get("bandwidth", "0M")),
+    }
+    if "http" not in data and "oci" not in data:
+        return Artifacts(relay=data.get("ssh", {}).get("relay", False), **shared)
+    keys: dict[str, Any] = data["http"] if "http" in data else data["oci"]
+    shared |= {"push": _login(keys), "pull": _login(keys.get("read", {})), "insecure": keys.get("insecure", False)}
+    if "http" in data:
+        return Artifacts("http", keys.get("url", "").rstrip("/"), presign=tuple(keys.get("presign", ())), **shared)
+    registry, _, repository = keys["repository"].partition("/")
+    scheme = "http" if shared["insecure"] or is_loopback(urlsplit(f"//{registry}").hostname or "") else "https"
+    return Artifacts("oci", f"{scheme}://{registry}", repository, **shared)
+
+
+def _login(data: dict[str, Any]) -> Login:
+    return Login(**{key: _value(data[key]) for key in ("token", "user", "password") if key in data})
 
 
 def _dynos(name: str, value: Any) -> DynoType:

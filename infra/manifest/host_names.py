@@ -102,3 +102,11 @@ def link_local(address: str) -> bool:
     except ValueError:
         return False
     return address.isprintable() and found.version == 6 and (found.is_link_local or found.scope_id is not None)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is the machine itself, so that what is sent to it passes no network."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

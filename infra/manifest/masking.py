@@ -13,13 +13,17 @@ from schemas import load
 
 _REFERENCES = ("from_env", "from_file", "from_command")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECTIONS = frozenset({"env", "credentials", "database", "databases", "cache", "caches", "router", "middleware"})
+_SECTIONS = frozenset(
+    {"env", "credentials", "database", "databases", "cache", "caches", "router", "middleware", "artifacts"}
+)
 """Keys of the top level that may hold a secret."""
 
 _SERVICES = {"database": 2, "databases": 3, "cache": 2, "caches": 3}
 """Databases and caches, with the length of a path to their settings."""
 
 _PLAIN = ("adapter", "path", "host", "port", "name", "user", "options")
+
+_HIDDEN = (("router", "tls", "certificate"), ("router", "tls", "key"), ("artifacts", "http", "url"))
 
 _SECRET_WORD = re.compile("|".join(sorted({*SECRET, "url"})), re.IGNORECASE)
 
@@ -36,7 +40,7 @@ def _starts(path: Path) -> bool:
     if len(path) == _SERVICES.get(str(path[0])):
         # The value of an unknown key may be the rest of a password that is not quoted.
         return last not in _PLAIN
-    return is_secret(last) or path in (("router", "tls", "certificate"), ("router", "tls", "key"))
+    return is_secret(last) or path in _HIDDEN
 
 
 def is_safe_key(key: str) -> bool:

@@ -17,24 +17,11 @@ from infra.manifest.apps import Packages as Packages
 from infra.manifest.apps import Ruby as Ruby
 from infra.manifest.apps import Use as Use
 from infra.manifest.apps import Writable as Writable
+from infra.manifest.artifacts import Artifacts as Artifacts
 from infra.manifest.rollouts import Health as Health
 from infra.manifest.rollouts import Rollout as Rollout
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A value that is not in the manifest: an environment variable, a file, or the output of a command.
-
-    ``value`` is a name for ``from_env``, a path for ``from_file`` and an argv tuple for ``from_command``.
-    The resolved value is always sensitive.
-    """
-
-    kind: Literal["from_env", "from_file", "from_command"]
-    value: str | tuple[str, ...]
-
-
-Value = str | Reference
-
+from infra.manifest.values import Reference as Reference
+from infra.manifest.values import Value as Value
 
 Network = Literal["none", "local", "all"]
 """What a dyno reaches: nothing, the server and private networks, or everything."""
@@ -234,6 +221,7 @@ class Manifest:
     databases: Mapping[str, Backing] = field(default_factory=dict)
     caches: Mapping[str, Backing] = field(default_factory=dict)
     ssh: Ssh = Ssh()
+    artifacts: Artifacts = field(default_factory=Artifacts)
     release_command: str | tuple[str, ...] | None = None
     """A shell command line or an argv that runs once for a new release, before any dyno moves."""
     rollout: Rollout = field(default_factory=Rollout)

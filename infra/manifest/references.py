@@ -120,6 +120,7 @@ def secret_files(manifest: Manifest) -> list[Path]:
     values += [value for one in backings if one is not None for value in (one.url, one.user, one.password)]
     if manifest.router is not None:
         values += [manifest.router.certificate, manifest.router.key]
+    values += manifest.artifacts.logins.values()
     base = manifest.file.resolve().parent
     found = [
         resolve_path(base, str(value.value))
@@ -143,6 +144,28 @@ def resolve_tls(manifest: Manifest, resolver: Resolver | None = None) -> dict[st
     found = _files(manifest, "router/tls", values, resolver or resolver_of(manifest))
     # No router reads a certificate after a byte order mark.
     return {name: Sensitive(text.reveal().removeprefix("\ufeff")) for name, text in found.items()}
+
+
+def resolve_artifacts(manifest: Manifest, resolver: Resolver | None = None) -> dict[str, str | Sensitive]:
+    """What logs in to the store of slugs, by ``Artifacts.logins``. Raises ManifestInvalid as ``resolve_environment``
+    does."""
+    resolver = resolver or resolver_of(manifest)
+    problems: list[Diagnostic] = []
+    found: dict[str, str | Sensitive] = {}
+    for path, value in manifest.artifacts.logins.items():
+        try:
+            text = reveal(resolver(value))
+        except Unresolved as error:
+            problems.append(Diagnostic(error.summary, path=f"artifacts/{path}", hint=error.hint))
+            continue
+        if not text.isprintable() or not text.isascii():
+            summary = f"artifacts/{path} contains a character that no HTTP header can carry"
+            problems.append(Diagnostic(summary, path=f"artifacts/{path}", expected="printable ASCII characters"))
+        common = path.endswith("user")
+        found[path] = text if common and isinstance(value, str) else Sensitive(text, common=common)
+    if problems:
+        raise ManifestInvalid(located(manifest, problems))
+    return found
 
 
 def _files(manifest: Manifest, path: str, values: Mapping[str, Reference], resolver: Resolver) -> dict[str, Sensitive]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest import (
+    artifact_semantics,
     backing_semantics,
     label_semantics,
     package_semantics,
@@ -56,6 +57,7 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from label_semantics.check(document, data)
     yield from package_semantics.check(document, data)
     yield from rollout_semantics.check(document, data)
+    yield from artifact_semantics.check(document, data)
     yield from _ssh(document, data, base)
     for type_ in _map(_map(data.get("checks")).get("min_healthy")):
         if type_ not in (_map(data.get("dynos")) or ("web",)):

@@ -9,6 +9,9 @@ from typing import Literal
 
 from infra.model.resource import Change
 
+HERE = "here"
+"""The name of the local machine in events and failures, in place of a server's."""
+
 Kind = Literal["phase", "batch", "step", "upload", "wait", "done", "failed", "skipped", "note"]
 
 
@@ -73,6 +76,8 @@ class Report:
     """The servers that could not take the release, as far as ``rollout.max_failures`` allows it."""
     absent: list[str] = field(default_factory=list)
     """The servers that were lost during the rollout, as far as ``rollout.max_failures`` allows it."""
+    by_ssh: dict[str, str] = field(default_factory=dict)
+    """Why the slug was sent over SSH to servers that should have pulled it, by server; ``here``: to all of them."""
     release_output: str = ""
     """What the release command printed."""
 

@@ -41,6 +41,8 @@ class Scope:
     """The Debian packages that it needs for that."""
     tls: Mapping[str, Sensitive] = field(default_factory=dict)
     """The router's certificate and key."""
+    artifacts: Mapping[str, str | Sensitive] = field(default_factory=dict)
+    """What logs in to the store of slugs, by ``infra.manifest.artifacts.Artifacts.logins``."""
     handed: Mapping[str, str] = field(default_factory=dict)
     """By dyno that moves to another server: what ``Provider.pause`` printed on the old one."""
 

@@ -12,7 +12,7 @@ from infra.errors import Diagnostic, DynoctlError, ManifestInvalid
 from infra.fleet.facts import Facts
 from infra.fleet.inventory import targets
 from infra.fleet.observe import Observer
-from infra.manifest.model import Manifest
+from infra.manifest.model import Artifacts, Manifest
 from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
 from infra.model import answer, lock_holder
 from infra.model.answer import reading
@@ -22,7 +22,7 @@ from infra.model.provider import Scope
 from infra.model.stack import Registry, Stack
 from infra.model.target import Target
 from infra.model.text import quantity
-from infra.ops import observer_program, server_checks, server_findings
+from infra.ops import artifact_checks, observer_program, server_checks, server_findings
 from infra.ops.connectivity import Question
 from infra.ops.finding import Finding, hint_of
 from infra.ops.server_findings import Results
@@ -72,7 +72,7 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
 
     def ask(target: Target) -> Results | list[Finding]:
-        return _ask(target, observer, question, now, reader)
+        return _ask(target, observer, question, manifest.artifacts, now, reader)
 
     results = {target.name: result for target, result in each(ask, targets(manifest)).items()}
     program = cache(lambda: read_only_program(manifest, registry))
@@ -118,13 +118,14 @@ def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[F
         found.append(Finding(LOCAL, "app", "ok", f"slug {slug.digest[:12]}"))
     except DynoctlError as error:
         found.append(_failed(LOCAL, "app", error))
-    question = None
+    question, stores = None, list[Finding]()
     try:
         resolver = resolver_of(manifest)
         environment = resolve_environment(manifest, resolver)
         resolve_credentials(manifest, resolver)
         resolve_tls(manifest)
         question = Question(manifest, stack.program)
+        stores = artifact_checks.local(manifest, resolver)
         found.append(Finding(LOCAL, "secrets", "ok", f"{len(environment)} config vars resolved"))
     except ManifestInvalid as error:
         found += [
@@ -132,11 +133,16 @@ def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[F
         ]
     except DynoctlError as error:
         found.append(_failed(LOCAL, "secrets", error))
-    return found, question
+    return [*found, *stores], question
 
 
 def _ask(
-    target: Target, observer: Observer, question: Question | None, now: Callable[[], float], reader: Reader
+    target: Target,
+    observer: Observer,
+    question: Question | None,
+    artifacts: Artifacts,
+    now: Callable[[], float],
+    reader: Reader,
 ) -> Results | list[Finding]:
     """Check one server in one round trip; if that fails, the findings so far."""
     findings: list[Finding] = []
@@ -152,11 +158,17 @@ def _ask(
             "processes": reader.observe(observer.scope),
             "later": server_checks.later(),
         }
+        asking = artifact_checks.fragment(artifacts)
+        if asking is not None:
+            fragments[artifact_checks.CHECK] = asking
         sent = now()
         found = session.examine(fragments, question.command if question else None, TIMEOUT)
         back = now()
         findings.append(Finding(target.name, "root", "ok", "login as root" if session.user == "root" else "with sudo"))
         parts = found.sections
+        if asking is not None:
+            output = parts.get(artifact_checks.CHECK, (1, ""))[1]
+            findings.append(artifact_checks.finding(target.name, artifacts, output))
         observed = observer.read(target.name, parts)
         with reading(target.name):
             return Results(

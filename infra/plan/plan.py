@@ -64,6 +64,8 @@ class Plan:
     """The commands that build the slug before anything else is done; () if no server needs it."""
     builder: str | None = None
     """The server on which they run; None is the local machine."""
+    delivery: str = ""
+    """How the slug gets to the servers, in words; "" if it is sent over SSH to each that needs it."""
     checks: tuple[Check, ...] = ()
     """The results of the manifest's checks. A failed check is also in ``errors``."""
     exposure: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
@@ -155,6 +157,7 @@ class Plan:
             "source",
             "commit",
             "fleet",
+            "delivery",
             "formation",
             "unreachable",
             "notes",

@@ -61,6 +61,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         source=None if source is None else _source(source),
         build=tuple(document["build"]),
         builder=document["builder"],
+        delivery=str(document.get("delivery", "")),
         checks=tuple(Check(**check) for check in document.get("checks", ())),
         exposure={type_: (score["before"], score["after"]) for type_, score in document.get("exposure", {}).items()},
         left_out=int(document.get("left_out", 0)),

@@ -64,6 +64,7 @@ def _around(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "release_on": plan.release_on,
         "build": list(plan.build),
         "builder": plan.builder,
+        "delivery": plan.delivery,
         "left_out": plan.left_out,
         "idle": sorted(plan.idle),
         "leaving": list(plan.leaving),

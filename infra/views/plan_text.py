@@ -168,6 +168,8 @@ def gates(plan: Plan) -> list[str]:
     if plan.build:
         commands = "; ".join(one_line(command) for command in plan.build)
         lines.append(f"The slug is built first{f' on {plan.builder}' if plan.builder else ''}: {commands}")
+    if plan.delivery:
+        lines.append(f"The slug is {one_line(plan.delivery)}.")
     if plan.release_on:
         lines.append(f"The release command runs once, on {plan.release_on}.")
     if plan.candidates:

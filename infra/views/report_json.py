@@ -16,6 +16,7 @@ def document(report: Report) -> dict[str, object]:
         "reverted": list(report.reverted),
         "stranded": list(report.stranded),
         "tolerated": list(report.tolerated),
+        "sent_over_ssh": dict(report.by_ssh),
         "release_said": report.release_output,
         "interrupted": report.interrupted,
         "done": [{"address": change.address, "action": change.action} for change in report.done],

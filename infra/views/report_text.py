@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from infra.model import failure_log
-from infra.model.events import Failure, Report
+from infra.model.events import HERE, Failure, Report
 from infra.model.resource import Change, count
 from infra.model.text import enumeration
 from infra.views.plan_text import NAMED, SYMBOLS
@@ -22,6 +22,7 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
     if report.release_output:
         lines.append("Output of the release command:")
         lines += [f"  | {one_line(line)}" for line in report.release_output.splitlines()[-20:]]
+    lines += _by_ssh(report)
     explained: dict[str, str] = {}
     for summary, subject, text in _folded(report.failures):
         lines.append(style("red", f"Failed: {one_line(summary)}"))
@@ -61,6 +62,17 @@ def render(report: Report, seconds: float, verb: str, style: Style) -> str:
 
 def _names(dynos: Sequence[str]) -> str:
     return ", ".join(dynos) if len(dynos) <= MANY else shortened(dynos, "dyno")
+
+
+def _by_ssh(report: Report) -> Iterator[str]:
+    """Why servers did not pull the slug; one reason of several is said once, with their names."""
+    reasons: dict[str, list[str]] = {}
+    for server, reason in report.by_ssh.items():
+        reasons.setdefault(reason, []).append(server)
+    for reason, servers in reasons.items():
+        names = ", ".join(servers) if len(servers) <= NAMED else shortened(servers, "server")
+        to = "" if servers == [HERE] else f" to {names}"
+        yield f"The slug was sent over SSH{to}: {one_line(reason)}"
 
 
 def _folded(failures: Sequence[Failure]) -> Iterator[tuple[str, str, str]]:

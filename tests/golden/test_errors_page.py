@@ -33,7 +33,7 @@ With `--json`, an error is an object with `summary` and `hint`. [Exit codes](com
 PARTS = {
     "Command line": ("infra/cli",),
     "dyno.yaml": ("infra/errors.py", "infra/manifest", "stacks", "infra/registry.py"),
-    "Source, build and slug": ("infra/slug",),
+    "Source, build and slug": ("infra/slug", "infra/artifacts"),
     "Connections and logins": ("infra/remote",),
     "Servers": ("infra/fleet", "infra/model", "providers"),
     "Plan": ("infra/plan", "infra/views"),

@@ -22,7 +22,7 @@ ROOMS = (
     ("manifest",),
     ("model",),
     ("stacks", "providers", "remote"),
-    ("fleet", "slug", "lab"),
+    ("fleet", "slug", "artifacts", "lab"),
     ("plan", "registry"),
     ("state",),
     ("engine", "ops"),
@@ -38,7 +38,9 @@ LONGEST_CHAIN = 10
 
 IO = {"paramiko", "fabric", "subprocess", "socket", "os", "pathlib", "shutil", "requests", "urllib.request"}
 
-VALUES = re.compile(r"infra\.(errors|sensitive|manifest\.(apps|model|rollouts)|model(\..+)?)|(providers|stacks)(\..+)?")
+VALUES = re.compile(
+    r"infra\.(errors|sensitive|manifest\.(apps|artifacts|model|rollouts|values)|model(\..+)?)|(providers|stacks)(\..+)?"
+)
 """The modules that providers and stacks may import, directly or not."""
 
 KINDS = {provider.kind for provider in Everything.providers}

@@ -1,0 +1,115 @@
+"""A store that takes a slug by PUT and gives it by GET: WebDAV, or an S3-compatible one with presigned URLs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from infra.artifacts.failures import read_by_servers, refused
+from infra.artifacts.source import ANYBODY, Access, Source, StoreError
+from infra.artifacts.web import Answer, Web
+from infra.manifest.model import Artifacts, Reference
+from infra.manifest.reference_values import Unresolved, resolve
+from infra.model.resource import Upload
+from infra.sensitive import Sensitive, reveal
+
+REUSED = 20
+"""Seconds for which servers get the same presigned URL, so that the command does not run for each of them."""
+
+
+class HttpStore:
+    """``push`` and ``pull`` are the logins of this computer and of servers; ``base`` is the directory of the
+    manifest."""
+
+    def __init__(self, artifacts: Artifacts, push: Access, pull: Access, app: str, base: Path, web: Web) -> None:
+        self._artifacts = artifacts
+        self._push, self._pull = push, pull
+        self._app = app
+        self._base = base
+        self._web = web
+        self._urls: dict[str, tuple[str, float]] = {}
+        self._mutex = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._artifacts.store
+
+    def push(self, image: Upload) -> bool:
+        if self._has(image, self._url("GET", image), self._push):
+            self._readable(image)
+            return False
+        url = self._url("PUT", image)
+        answer = self._web.ask("PUT", url, self._push, body=Path(image.local))
+        if answer.status in (404, 409) and not self._artifacts.presign:  # WebDAV: the directory does not exist
+            self._web.ask("MKCOL", f"{url.rpartition('/')[0]}/", self._push)
+            answer = self._web.ask("PUT", url, self._push, body=Path(image.local))
+        if not answer.ok:
+            raise refused(self.name, "artifacts.http", answer)
+        self._readable(image)
+        return True
+
+    def source(self, image: Upload) -> Source:
+        url = self._url("GET", image)
+        secret = Sensitive(url) if self._artifacts.presign else url
+        return Source(secret, self._pull, insecure=url.startswith("http:"))
+
+    def check(self) -> str:
+        if self._artifacts.presign:
+            return "not asked: presigned URLs are made for a slug"
+        answer = self._web.ask("HEAD", f"{self._artifacts.url}/{self._app}/", self._push)
+        if answer.status == 401 or (answer.status == 403 and not self._push.is_login) or answer.status >= 500:
+            raise refused(self.name, "artifacts.http", answer)
+        return f"{self.name} answers"
+
+    def _url(self, method: str, image: Upload) -> str:
+        """The URL of an image. Its name is its digest, so what is there is never replaced by something else."""
+        key = f"{self._app}/{image.sha256}.squashfs"
+        if not self._artifacts.presign:
+            return f"{self._artifacts.url}/{key}"
+        with self._mutex:
+            url, until = self._urls.get(method, ("", 0.0))
+            if time.monotonic() > until:
+                url = self._presigned((*self._artifacts.presign, method, key))
+                self._urls[method] = url, time.monotonic() + REUSED
+        return url
+
+    def _presigned(self, words: tuple[str, ...]) -> str:
+        try:
+            url = reveal(resolve(Reference("from_command", words), self._base, lambda _: None)).strip()
+        except Unresolved as error:
+            raise StoreError(
+                f"artifacts.http.presign: {error.summary.removeprefix('from_command: ')}", error.hint
+            ) from None
+        if not url.startswith("https://") and not (self._artifacts.insecure and url.startswith("http://")):
+            raise StoreError("artifacts.http.presign: the command prints no https URL")
+        return url
+
+    def _readable(self, image: Upload) -> None:
+        """Raise StoreError if servers could not read what this computer pushed, or if it is not whole."""
+        source = self.source(image)
+        answer = self._asked(reveal(source.url), source.access)
+        if not answer.ok:
+            raise read_by_servers(self.name, "artifacts.http", answer, source.access.is_login)
+        if _size(answer) not in (None, image.size):
+            raise StoreError(f"{self.name} has {_size(answer)} of the {image.size} bytes of the slug")
+
+    def _has(self, image: Upload, url: str, access: Access) -> bool:
+        answer = self._asked(url, access)
+        if answer.status in (401, 403) and access.is_login and not self._artifacts.presign:
+            raise refused(self.name, "artifacts.http", answer)
+        return answer.ok and _size(answer) == image.size
+
+    def _asked(self, url: str, access: Access) -> Answer:
+        # A presigned URL is signed for its method. The first byte tells the size as well.
+        if self._artifacts.presign:
+            return self._web.ask("GET", url, ANYBODY, {"Range": "bytes=0-0"})
+        return self._web.ask("HEAD", url, access)
+
+
+def _size(answer: Answer) -> int | None:
+    """The size of a file from an answer to HEAD, or to GET of its first byte; None if the store does not say."""
+    text = answer.headers.get("content-range", "").rpartition("/")[2] or answer.headers.get("content-length", "")
+    if answer.status == 200 and "content-encoding" in answer.headers:
+        return None
+    return int(text) if text.isascii() and text.isdecimal() else None

@@ -1,0 +1,339 @@
+"""Stores of slugs: pushed to once, with every bad answer; and what a server gets to pull with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.artifacts import pull
+from infra.artifacts.challenge import parse
+from infra.artifacts.oci_store import ARTIFACT, LAYER
+from infra.artifacts.source import Access, Source, StoreError
+from infra.artifacts.stores import store_of
+from infra.artifacts.web import Web
+from infra.manifest.artifacts import Artifacts, Login
+from infra.manifest.references import resolve_artifacts
+from infra.manifest.untrusted import NoResolver
+from infra.manifest.values import Reference
+from infra.model.resource import Upload
+from infra.sensitive import Sensitive, reveal
+from tests.simulation.harness import manifest
+from tests.stores import Fault, Registry, Store, basic, certificate, serving
+
+DATA = b"hsqs" + bytes(range(256)) * 2000
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Upload:
+    (tmp_path / "image").write_bytes(DATA)
+    path = f"/var/lib/dynoctl/shop/slugs/{'d' * 64}.squashfs"
+    return Upload(str(tmp_path / "image"), path, hashlib.sha256(DATA).hexdigest(), len(DATA))
+
+
+def make(store: Store, directory: Path = Path("/nowhere"), **keys: Any) -> Any:
+    """What the manifest makes of a store. Waits take no time; they are in ``waited``."""
+    waited: list[float] = []
+    kind = "oci" if isinstance(store, Registry) else "http"
+    logins = {name: Login(**keys.pop(name)) for name in ("push", "pull") if name in keys}
+    where = {"url": store.url, "repository": "team/shop"} if kind == "oci" else {"url": f"{store.url}/dyno"}
+    artifacts = Artifacts(**{"kind": kind, **where, **logins, **keys})
+    model = replace(manifest(artifacts=artifacts, app="shop"), file=directory / "dyno.yaml")
+    made = store_of(model, resolve_artifacts(model), waited.append)
+    assert made is not None
+    vars(made)["waited"] = waited
+    return made
+
+
+def key(image: Upload) -> str:
+    return f"/dyno/shop/{image.sha256}.squashfs"
+
+
+CI = {"user": "ci", "password": "hunter2"}
+SERVERS = {"user": "servers", "password": "hunter3"}
+
+
+def test_a_slug_is_put_once(image: Upload) -> None:
+    with serving(Store(write=basic("ci", "hunter2"), read=basic("servers", "hunter3"))) as store:
+        made = make(store, push=CI, pull=SERVERS)
+        assert made.push(image) is True
+        assert made.push(image) is False
+        assert store.files == {key(image): DATA}
+        assert store.methods.count("PUT") == 1
+        assert sum(request.received for request in store.requests) == len(DATA)
+        source = made.source(image)
+    assert source.url == store.url + key(image)
+    assert reveal(source.access.user) == "servers", "what may write does not reach servers"
+    assert "hunter" not in repr(source)
+
+
+def test_a_bearer_token(image: Upload) -> None:
+    with serving(Store(write="Bearer hunter2")) as store:
+        assert make(store, push={"token": "hunter2"}).push(image)
+        assert make(store, push={"token": "hunter2"}).source(image).access == Access()
+
+
+def test_another_size_is_put_again(image: Upload) -> None:
+    with serving(Store(files={key(image): DATA[:1000]})) as store:
+        assert make(store).push(image)
+        assert store.files == {key(image): DATA}
+
+
+def test_webdav_without_the_directory(image: Upload) -> None:
+    with serving(Store(directories=False)) as store:
+        assert make(store).push(image)
+        assert [method for method in store.methods if method != "HEAD"] == ["PUT", "MKCOL", "PUT"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "hint"),
+    [
+        (Fault("PUT", 401), "answers 401: the login is refused", "check the credentials of artifacts.http"),
+        (Fault("PUT", 403), "answers 403: the login may not write there", "permissions"),
+        (Fault("PUT", 404, times=2), "answers 404: not found", "check the URL"),
+        (Fault("PUT", 413), "answers 413: the slug is too large", "raise the limit"),
+        (Fault("PUT", 429, times=9), "answers 429: too many requests", "try again later"),
+        (Fault("PUT", 500, times=9), "answers 500", "read the log of the store"),
+        (Fault("PUT", 507), "answers 507: no space left in the store", "remove old slugs"),
+        (Fault("PUT", 302, headers={"Location": "http://127.0.0.1:1/"}), "answers 302", "read the log"),
+        (Fault("PUT", -1, after=0), "cannot reach", "check its URL"),
+        (Fault("PUT", 200), "answers 404 without a login, as servers would ask", "artifacts.http.read"),
+    ],
+)
+def test_a_store_that_does_not_take_it(image: Upload, fault: Fault, said: str, hint: str) -> None:
+    with serving(Store(faults=[fault])) as store, pytest.raises(StoreError) as caught:
+        make(store, push=CI).push(image)
+    assert said in caught.value.summary and hint in caught.value.hint
+    assert "hunter" not in f"{caught.value.summary}{caught.value.hint}"
+
+
+def test_a_busy_store_is_asked_again(image: Upload) -> None:
+    faults = [Fault("PUT", 429, headers={"Retry-After": "7"}), Fault("PUT", 503), Fault("HEAD", 500)]
+    with serving(Store(faults=faults)) as store:
+        made = make(store)
+        assert made.push(image)
+    assert store.files[key(image)] == DATA
+    assert made.waited[1] == 7 and len(made.waited) == 3 and max(made.waited) <= 30
+
+
+def test_a_store_that_never_answers(image: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.artifacts.web.ANSWER", 0.3)
+    with serving(Store(faults=[Fault("HEAD", -1, after=20)])) as store:
+        with pytest.raises(StoreError, match=r"cannot reach 127.0.0.1:[0-9]+/dyno: timed out"):
+            make(store).push(image)
+        assert store.methods == ["HEAD"], "it is not asked again"
+
+
+def test_nobody_is_there(image: Upload) -> None:
+    with serving(Store()) as store:
+        made = make(store)
+    with pytest.raises(StoreError, match=r"cannot reach .*: Connection refused"):
+        made.push(image)
+
+
+def test_servers_must_be_able_to_read(image: Upload) -> None:
+    with serving(Store(write=basic("ci", "hunter2"), read=basic("x", "y"))) as store:
+        with pytest.raises(StoreError) as caught:
+            make(store, push=CI).push(image)
+        assert "answers 401 without a login" in caught.value.summary
+        with pytest.raises(StoreError, match="answers 401 to what servers log in with"):
+            make(store, push=CI, pull=SERVERS).push(image)
+
+
+@pytest.mark.parametrize("kind", ["http", "oci"])
+def test_a_redirect_to_another_host_gets_no_login(image: Upload, kind: str) -> None:
+    with serving(Store(files={"/elsewhere": DATA})) as other:
+        to = {"Location": f"{other.url}/elsewhere"}
+        own: Store = Store(write=basic("ci", "hunter2"), read=basic("ci", "hunter2"))
+        if kind == "oci":
+            own = Registry(tokens=False, write=own.write, read=own.read)
+            own.faults = [Fault("HEAD", 401, headers={"WWW-Authenticate": "Basic realm=x"})]
+        own.files = {key(image): DATA, f"/v2/team/shop/blobs/sha256:{image.sha256}": DATA}
+        own.faults.append(Fault("HEAD", 307, headers=to))
+        with serving(own) as store:
+            assert make(store, push=CI, pull=CI).push(image) is False
+            assert store.requests[-1].headers["authorization"] == basic("ci", "hunter2")
+    assert len(other.requests) == 1
+    assert all("authorization" not in request.headers for request in other.requests)
+
+
+def test_a_redirect_from_https_to_http_is_refused() -> None:
+    web = Web("store", insecure=False)
+    assert web.resolve("https://a/b/c", "../d") == "https://a/d"
+    assert web.resolve("https://a/b", "https://s3.example.org/d?x=1") == "https://s3.example.org/d?x=1"
+    for location in ("http://a/b", "", "file:///etc/passwd", "ftp://a/b"):
+        with pytest.raises(StoreError, match="leads to an address that is not https"):
+            web.resolve("https://a/b", location)
+
+
+def test_an_untrusted_certificate(image: Upload, tmp_path: Path) -> None:
+    with serving(Store(), tls=certificate(tmp_path)) as store:
+        with pytest.raises(StoreError, match=r"cannot reach .*: TLS: .*self.signed certificate"):
+            make(store).push(image)
+        assert store.requests == []
+
+
+# Presigned URLs.
+
+
+def presign(directory: Path, store: Store, line: str = 'echo "$URL/$2?for=$1"') -> tuple[str, ...]:
+    script = directory / "presign"
+    script.write_text(f'#!/bin/sh\necho "$*" >> {directory}/asked\nURL={store.url}\n{line}\n')
+    script.chmod(0o700)
+    return (str(script),)
+
+
+def test_presigned_urls(image: Upload, tmp_path: Path) -> None:
+    with serving(Store()) as store:
+        made = make(store, tmp_path, url="", presign=presign(tmp_path, store), insecure=True)
+        with pytest.raises(StoreError):
+            made.push(image)  # the store keeps the query as a part of the name, and so has no file for GET
+        assert [method for method in store.methods if method != "GET"] == ["PUT"]
+        store.files = {f"/shop/{image.sha256}.squashfs?for=GET": DATA}
+        assert made.push(image) is False
+        source = made.source(image)
+        made.source(image)
+    assert reveal(source.url).endswith("?for=GET") and isinstance(source.url, Sensitive)
+    assert not source.access.is_login
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == [f"GET shop/{image.sha256}.squashfs", f"PUT shop/{image.sha256}.squashfs"], "each is made once"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("exit 3", "presign failed with exit status 3"),
+        ("echo ftp://x/", "prints no https URL"),
+        ("echo http://x/", "prints no https URL"),
+    ],
+)
+def test_a_command_that_prints_no_url(image: Upload, tmp_path: Path, line: str, said: str) -> None:
+    with serving(Store()) as store, pytest.raises(StoreError, match=said):
+        make(store, tmp_path, url="", presign=presign(tmp_path, store, line)).push(image)
+
+
+# OCI registries.
+
+
+def test_an_artifact_is_pushed(image: Upload) -> None:
+    with serving(Registry()) as store:
+        made = make(store, push=CI)
+        assert made.push(image) is True
+        assert made.push(image) is False
+        path = f"/v2/team/shop/blobs/sha256:{image.sha256}"
+        assert store.files[path] == DATA
+        document = json.loads(store.files[f"/v2/team/shop/manifests/{image.sha256}"])
+        assert document["artifactType"] == ARTIFACT
+        (layer,) = document["layers"]
+        assert (layer["mediaType"], layer["digest"], layer["size"]) == (LAYER, f"sha256:{image.sha256}", len(DATA))
+        assert sum(request.received == len(DATA) for request in store.requests) == 1
+        source = made.source(image)
+    assert source.url == store.url + path
+    assert reveal(source.access.token) == "T-pull", "a server gets a token that can only pull"
+    assert "repository:team/shop:pull ci" in store.scopes
+
+
+def test_servers_with_a_login_of_their_own(image: Upload) -> None:
+    with serving(Registry()) as store:
+        made = make(store, push=CI, pull=SERVERS)
+        made.push(image)
+    assert f"repository:team/shop:pull {basic('servers', 'hunter3')}" in store.scopes
+
+
+def test_a_registry_with_basic_authentication(image: Upload) -> None:
+    with serving(Registry(tokens=False, write=basic("ci", "hunter2"), read=basic("servers", "hunter3"))) as store:
+        made = make(store, push=CI, pull=SERVERS)
+        assert made.push(image)
+        assert reveal(made.source(image).access.user) == "servers"
+        with pytest.raises(StoreError) as caught:
+            make(store, push=CI).push(image)
+    assert "answers 401 without a login" in caught.value.summary and "artifacts.oci.read" in caught.value.hint
+
+
+def test_an_open_registry(image: Upload) -> None:
+    with serving(Registry(tokens=False)) as store:
+        assert make(store, push=CI).push(image)
+        assert all("authorization" not in request.headers for request in store.requests)
+
+
+def test_an_upload_that_is_led_elsewhere(image: Upload) -> None:
+    with serving(Registry(tokens=False)) as other, serving(Registry(elsewhere=other.url)) as store:
+        with pytest.raises(StoreError):  # the store never gets the blob
+            make(store, push=CI).push(image)
+        assert other.files and all("authorization" not in request.headers for request in other.requests)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("POST", 401, times=2), "answers 401: the login is refused"),
+        (Fault("POST", 404), "answers 404"),
+        (Fault("POST", 202), "leads to an address that is not http"),
+        (Fault("POST", 500, times=9), "answers 500"),
+        (Fault("GET", 401), "answers 401: the login is refused"),
+        (Fault("GET", 200), "answers without a token"),
+    ],
+)
+def test_a_registry_that_does_not_take_it(image: Upload, fault: Fault, said: str) -> None:
+    with serving(Registry(faults=[fault])) as store, pytest.raises(StoreError, match=said):
+        make(store, push=CI).push(image)
+
+
+def test_challenges() -> None:
+    header = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a:pull"'
+    found = parse(header)
+    assert found is not None and found.bearer
+    assert (found.realm, found.service) == ("https://auth.docker.io/token", "registry.docker.io")
+    assert parse('bearer  service=x , realm="a\\"b"').realm == 'a"b'  # type: ignore[union-attr]
+    assert parse("Basic realm=x") is not None and not parse("Basic realm=x").bearer  # type: ignore[union-attr]
+    for other in ("", "Negotiate", "Bearer", "Bearer realm=", 'Bearer service="x"', 'Bearer realm="' + "x" * 9999):
+        assert parse(other) is None
+
+
+# What a server gets.
+
+
+def settings(source: Source, image: Upload, bandwidth: int = 0) -> str:
+    command = pull.command(image, source, "shop", bandwidth)
+    assert command.secret and command.stdin is not None
+    assert "hunter2" not in " ".join(command.argv) and "hunter2" not in repr(command)
+    return command.stdin.decode()
+
+
+def test_secrets_go_through_stdin(image: Upload) -> None:
+    text = settings(Source("https://x/", Access(token=Sensitive("hunter2"))), image)
+    assert 'header = "Authorization: Bearer hunter2"\n' in text
+    assert 'proto = "=https"\n' in text and "insecure\n" not in text and "location\n" in text
+    text = settings(Source(Sensitive("http://x/?sig=hunter2"), insecure=True), image, 1 << 20)
+    assert 'proto = "=http,https"\n' in text and 'limit-rate = "1048576"\n' in text
+    text = settings(Source("https://x/", Access(user="a", password=Sensitive('hunter2"\\'))), image)
+    assert 'user = "a:hunter2\\"\\\\"\n' in text
+
+
+def test_no_setting_is_smuggled_in(image: Upload) -> None:
+    with pytest.raises(ValueError, match="control character"):
+        settings(Source('https://x/"\noutput = "/etc/passwd'), image)
+
+
+@pytest.mark.parametrize(
+    ("output", "why"),
+    [
+        ("curl: (22) The requested URL returned error: 404\n\nhttp 404\n", "the store answers 404 (not found)"),
+        ("curl: (7) Failed to connect to x port 1\nhttp 000", "Failed to connect to x port 1"),
+        ("curl is not installed\n", "curl is not installed"),
+        ("", "the server gives no reason"),
+        ("x" * 1000, "x" * 300),
+    ],
+)
+def test_reasons(output: str, why: str) -> None:
+    assert pull.reason(output) == why
+
+
+def test_no_login_of_a_stranger_is_read() -> None:
+    login = Login(token=Reference("from_command", ("false",)))
+    model = manifest(artifacts=Artifacts("http", "https://x", push=login))
+    assert all(reveal(value) == "" for value in resolve_artifacts(model, NoResolver()).values())
