@@ -117,22 +117,39 @@ def batch(commands: Sequence[Command], nonce: str) -> str:
 # A transient unit with a dynamic user and a private /tmp, in which the whole build happens, and a time limit. It is in
 # the sandbox of a dyno, and may fetch gems from the network. systemd-run refuses settings newer than itself.
 #
-# Its /tmp is a file system of half of what the server's /var/tmp has free, so no build fills the server. It is mounted
-# in a directory of root's, as dynos see new mounts as well. The image has no name once it is mounted. What a build left
-# that was killed with its shell goes with the next one.
+# Its /tmp is a file system of half of what the server's /var/tmp has free, so no build fills the server. What other
+# builds may still write is not free: what their file systems have free, and their metadata, at most a sixteenth, that
+# may not be written yet. Under a lock they are counted, and the new one is mounted, in a directory of root's, as dynos
+# see new mounts as well. The image has no name once it is mounted. What a build left that was killed with its shell
+# goes with the next one.
 _BUILD = """\
 { unit=dynoctl-build-$$ scratch=/run/dynoctl-build.$$; }
 drop() { umount "$1/tmp"; rmdir "$1/tmp" "$1"; } 2>/dev/null
 trap 'systemctl stop "$unit" 2>/dev/null; drop "$scratch"' EXIT HUP TERM
-for left in /run/dynoctl-build.*; do [ ! -d "$left" ] || kill -0 "${left##*.}" 2>/dev/null || drop "$left"; done
+exec 7>>/run/dynoctl-builds.lock
+flock -w 60 7 || { echo "another build on the server has been starting for more than 60 s" >&2; exit 1; }
+kept=0 others=
+for left in /run/dynoctl-build.*; do
+  [ -d "$left" ] || continue
+  kill -0 "${left##*.}" 2>/dev/null || { drop "$left"; continue; }
+  mountpoint -q "$left/tmp" && set -- $(stat -f -c '%b %f %S' "$left/tmp") && [ $# -eq 3 ] || continue
+  kept=$((kept + (($1 / 16 + $2) * $3 >> 20))) others="$others dynoctl-build-${left##*.}.service"
+done
 set -- $(stat -f -c '%a %S' /var/tmp)
-room=$(($1 * $2 / 2 >> 20))
+free=$(($1 * $2 >> 20))
+room=$(((free - kept) / 2))
 [ "$room" -le LARGEST ] || room=LARGEST
+if [ "$room" -lt $((LEAST / 2)) ]; then
+  echo "no space left on device: /var/tmp has $free MiB free, and a build needs LEAST MiB of it" >&2
+  [ -z "$others" ] || echo "$kept MiB are kept for other builds:$others" >&2
+  exit 1
+fi
 image=$(mktemp /var/tmp/dynoctl-build.XXXXXX) && mkdir -p "$scratch/tmp" && truncate -s "${room}M" "$image" &&
   mkfs.ext4 -q -F -m 0 -b 4096 -i 8192 -O ^has_journal "$image" >&2 &&
   mount -o loop,nodev,nosuid,noinit_itable "$image" "$scratch/tmp" && chmod 1777 "$scratch/tmp"
 status=$?; rm -f "$image"
 [ $status -eq 0 ] || { echo "cannot make the scratch directory of the build (it needs e2fsprogs)" >&2; exit 1; }
+exec 7>&-
 systemd=$(systemctl --version | sed -n '1s/^systemd \\([0-9]*\\).*/\\1/p')
 set --
 SETTINGS
@@ -154,6 +171,9 @@ tar -cf - .' build "$room" COMMANDS
 
 _SCRATCH = 32 << 10
 """The largest scratch directory of a build, in MiB."""
+
+_LEAST_FREE = 64
+"""MiB that the server must have free for a build, without what other builds may write."""
 
 
 def _settings(settings: Mapping[str, str]) -> str:
@@ -177,7 +197,12 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     text = _BUILD.replace("SETTINGS\n", _settings({**BUILD, "UnsetEnvironment": unset(environment)})).replace(
         "LAUNCHED", shlex.join(launched)
     )
-    text = text.replace("LARGEST", str(_SCRATCH)).replace("VARIABLES", words).replace("COMMANDS", shlex.join(words_))
+    text = (
+        text.replace("LARGEST", str(_SCRATCH))
+        .replace("LEAST", str(_LEAST_FREE))
+        .replace("VARIABLES", words)
+        .replace("COMMANDS", shlex.join(words_))
+    )
     # One compound command, so that the shell has read all of it before the tar follows on stdin.
     variables = {"seconds": str(seconds), "ready": ready}
     return f"{PRELUDE}{assign(variables)}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"
