@@ -73,6 +73,7 @@ bench-fleet: system $(VENV)/.done  ## Measure what plan, ps and a simulated appl
 
 soak: system $(VENV)/.done  ## Run the long tests, a million simulated applies and a million hostile answers first
 	@.ci/packages chromium curl
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dask]'
 	FUZZ=soak $(PY) -m pytest -q -n auto --dist worksteal tests/unit/test_fuzz_answers.py
 	SIMULATION=soak $(PY) -m pytest -q -n auto --dist worksteal tests/simulation
 	$(PY) -m pytest -q -n $(LABS) --dist loadfile --no-loadscope-reorder tests/lab --soak

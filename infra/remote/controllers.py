@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import logging
 import os
 import threading
@@ -41,6 +42,12 @@ lock lives without a heartbeat, too."""
 SLACK = 30.0
 """Seconds that an answer may take on its way."""
 
+AGAIN = 20.0
+"""Seconds for which a call that fails is repeated, while Dask has the worker for alive."""
+
+Numbered = list[tuple[int, bytes]]
+"""Messages with their numbers, in order: what was lost on its way is sent again, and what came twice is dropped."""
+
 RUNNING = "running"
 """The status of a client that has its scheduler."""
 
@@ -52,7 +59,8 @@ class Relay:
 
     def __init__(self) -> None:
         self._link = ProcessLink()
-        self._found: deque[bytes] = deque()
+        self._found: deque[tuple[int, bytes]] = deque()
+        self._last = 0
         self._news = threading.Condition()
         self._why = ""
         self._asked = time.monotonic()
@@ -61,37 +69,40 @@ class Relay:
         for work in (self._read, self._watch):
             threading.Thread(target=work, daemon=True).start()
 
-    async def post(self, messages: list[bytes]) -> None:
+    async def post(self, messages: Numbered) -> None:
         """Pass messages to the worker."""
         await asyncio.get_running_loop().run_in_executor(self._posting, self._post, messages)
 
-    async def collect(self) -> tuple[list[bytes], str]:
-        """What the worker said, at the latest after ``HOLD`` seconds; and why it is gone, or ""."""
-        return await asyncio.get_running_loop().run_in_executor(self._collecting, self._collect)
+    async def collect(self, known: int) -> tuple[Numbered, str]:
+        """What the worker said after the message ``known``, at the latest after ``HOLD`` seconds; and why it is gone,
+        or ""."""
+        return await asyncio.get_running_loop().run_in_executor(self._collecting, self._collect, known)
 
     async def end(self) -> None:
         """End the worker."""
         threading.Thread(target=self._link.end, daemon=True).start()
 
-    def _post(self, messages: list[bytes]) -> None:
+    def _post(self, messages: Numbered) -> None:
         with suppress(OSError):  # if the worker is gone, ``collect`` says why
-            for message in messages:
-                self._link.send(message)
+            for number, message in messages:
+                if number > self._last:
+                    self._last = number
+                    self._link.send(message)
 
-    def _collect(self) -> tuple[list[bytes], str]:
+    def _collect(self, known: int) -> tuple[Numbered, str]:
         with self._news:
             self._asked = time.monotonic()
+            while self._found and self._found[0][0] <= known:
+                self._found.popleft()
             self._news.wait_for(lambda: self._found or self._why, HOLD)
-            found = list(self._found)
-            self._found.clear()
-            return found, self._why
+            return list(self._found), self._why
 
     def _read(self) -> None:
         with suppress(OSError, EOFError):
-            while True:
+            for number in itertools.count(1):
                 message = self._link.receive()
                 with self._news:
-                    self._found.append(message)
+                    self._found.append((number, message))
                     self._news.notify()
         why = self._link.why()
         with self._news:
@@ -115,7 +126,9 @@ class RelayLink:
         """Have a worker placed and started. Raises DynoctlError."""
         self._client = client
         self._messages: deque[bytes] = deque()
-        self._out: deque[bytes] = deque()
+        self._known = 0
+        self._numbers = itertools.count(1)
+        self._out: deque[tuple[int, bytes]] = deque()
         self._posted = threading.Condition()
         self._why = ""
         try:
@@ -131,13 +144,14 @@ class RelayLink:
         with self._posted:
             if self._why:
                 raise EOFError(self._why)
-            self._out.append(message)
+            self._out.append((next(self._numbers), message))
             self._posted.notify()
 
     def receive(self) -> bytes:
         while not self._messages:
-            found, why = self._answer(lambda: self._actor.collect())
-            self._messages.extend(found)
+            found, why = self._answer(lambda: self._actor.collect(self._known))
+            for self._known, message in found:
+                self._messages.append(message)
             if why and not found:
                 raise self._gone(why)
         return self._messages.popleft()
@@ -169,28 +183,41 @@ class RelayLink:
                     self._out.clear()
                 self._answer(partial(self._told, messages))
 
-    def _told(self, messages: list[bytes]) -> Any:
+    def _told(self, messages: Numbered) -> Any:
         return self._actor.post(messages)
 
     def _answer(self, call: Callable[[], Any]) -> Any:
         """The result of a method of the actor. Raises EOFError if it is gone, or the scheduler is."""
+        failing: float | None = None
+        while True:
+            try:
+                return self._result(call())
+            except EOFError:
+                raise
+            except Exception as error:  # whatever a library raises: it was not reached, this time
+                began = failing = failing or time.monotonic()
+                self._refuse_lost(f": {_words(error)}")
+                if time.monotonic() - began > AGAIN:
+                    raise self._gone(f"its controller {self._address} is gone: {_words(error)}") from None
+                time.sleep(0.2)
+
+    def _result(self, answer: Any) -> Any:
         deadline = time.monotonic() + HOLD + SLACK
-        try:
-            answer = call()
-            while True:
-                try:
-                    return answer.result(timeout=1)
-                except TimeoutError:
-                    if answer.done():
-                        raise
-                if self._client.status != RUNNING:
-                    raise self._gone("the scheduler of its controller is gone")
-                if self._future.status in ("error", "cancelled", "lost") or time.monotonic() > deadline:
-                    raise self._gone(f"its controller {self._address} is gone")
-        except EOFError:
-            raise
-        except Exception:  # whatever a library raises: it cannot be reached
-            raise self._gone(f"its controller {self._address} is gone") from None
+        while True:
+            try:
+                return answer.result(timeout=1)
+            except TimeoutError:
+                if answer.done():
+                    raise
+            self._refuse_lost()
+            if time.monotonic() > deadline:
+                raise self._gone(f"its controller {self._address} does not answer")
+
+    def _refuse_lost(self, cause: str = "") -> None:
+        if self._client.status != RUNNING:
+            raise self._gone("the scheduler of its controller is gone")
+        if self._why or self._future.status not in ("finished", "pending"):
+            raise self._gone(f"its controller {self._address} is gone{cause}")
 
 
 def controllers(address: str) -> Workers:

@@ -69,21 +69,27 @@ def recovers(app: Project, fleet: Any) -> None:
     assert {row["state"] for row in app.ps().values()} == {"up"}
 
 
+def test_a_process_that_is_killed_takes_only_its_own_servers_along(app: Project, fleet: Any) -> None:
+    app.manifest |= {"servers": app.manifest["servers"][:2], "dynos": {"web": 2}}
+    app.dynoctl("apply", "--auto-approve", "--workers", "2")
+    app.manifest["env"]["WORD"] = "second"
+    assert plans(app, "--workers", "2") == plans(app, "--workers", "0")
+    report = killed_midway(app, lambda process: children(process)[0], "--workers", "2")
+    (lost,) = report["failures"]
+    assert lost["unreachable"]
+    assert lost["summary"] == f"{lost['server']}: connection lost: its worker process ended (signal 9)"
+    recovers(app, fleet)
+
+
+@pytest.mark.soak
 def test_processes_do_what_one_does(app: Project, fleet: Any) -> None:
     assert plans(app, "--workers", "2") == plans(app, "--workers", "0"), "the first plan"
     app.dynoctl("apply", "--auto-approve", "--workers", "2")
-    assert {row["state"] for row in app.ps().values()} == {"up"}
-    app.settled()
-    app.manifest["env"]["WORD"] = "second"
-    assert plans(app, "--workers", "2") == plans(app, "--workers", "0"), "a plan with restarts"
-    report = killed_midway(app, lambda process: children(process)[0], "--workers", "2")
-    lost = {failure["server"]: failure["summary"] for failure in report["failures"]}
-    assert 0 < len(lost) < 3, "it takes only its own servers along"
-    assert all("its worker process ended (signal 9)" in why for why in lost.values()), lost
-    recovers(app, fleet)
     app.dynoctl("restart", "--workers", "2")
-    rows = json.loads(app.dynoctl("ps", "--json", "--workers", "2").stdout)["dynos"]
-    assert len(rows) == 3
+    answers = [app.dynoctl("ps", "--json", "--workers", number).stdout for number in ("2", "0")]
+    states = [[(row["dyno"], row["state"]) for row in json.loads(answer)["dynos"]] for answer in answers]
+    assert states[0] == states[1] == [(f"web.{number}", "up") for number in (1, 2, 3)]
+    app.dynoctl("destroy", "--auto-approve", "--workers", "2")
 
 
 @contextmanager
@@ -116,6 +122,7 @@ def cluster(directory: Path, workers: int) -> Iterator[tuple[str, list[subproces
             process.wait()
 
 
+@pytest.mark.soak
 def test_a_cluster_does_what_one_process_does(app: Project, fleet: Any, tmp_path: Path) -> None:
     with cluster(tmp_path, 3) as (address, running):
         app.environment[CONTROLLERS] = address
