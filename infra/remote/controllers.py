@@ -318,7 +318,7 @@ def _refuse_others(address: str, versions: Mapping[str, Any]) -> None:
     without = [worker for worker, version in versions.items() if not isinstance(version, str) or not version]
     if without:
         raise DynoctlError(
-            f"dynoctl is not installed on {quantity(len(without), 'controller')}: {enumeration(without)}",
+            f"{quantity(len(without), 'controller')} without dynoctl: {enumeration(without)}",
             f"install dynoctl {__version__} in the environment of dask worker",
         )
     others = {worker: version for worker, version in versions.items() if version != __version__}
