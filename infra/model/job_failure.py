@@ -63,7 +63,7 @@ def look(command: Command, output: str) -> Command:
     """The command that prints what systemd logged about the units that ``command`` or its output names."""
     words = [word for word in command.argv if "\n" not in word]
     # A step is often given the name that the units of a dyno share.
-    words += [f"{word}.{type_}" for word in words if _SHARED.fullmatch(word) for type_ in ("socket", "service")]
+    words += [f"{word}{type_}" for word in words if _SHARED.fullmatch(word) for type_ in (".socket", ".service")]
     units = list(dict.fromkeys(_UNIT.findall("\n".join((output, *words)))))[:_MOST]
     return Command(("sh", "-c", _LOOK, "look", *units), timeout=20, quiet=True, label="read the journal")
 
