@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from infra.artifacts.stores import probe, store_of
 from infra.errors import DynoctlError
 from infra.manifest.model import Artifacts, Manifest
-from infra.manifest.references import Resolver, resolve_artifacts
 from infra.model import trusted_program
 from infra.model.events import HERE
 from infra.model.provider import Fragment
 from infra.ops.finding import Finding, Result
+from infra.sensitive import Sensitive
 
 CHECK = "artifacts"
 
@@ -29,10 +30,10 @@ printf '%s\\n' "$said" | head -n 5
 """
 
 
-def local(manifest: Manifest, resolver: Resolver) -> list[Finding]:
+def local(manifest: Manifest, logins: Mapping[str, str | Sensitive]) -> list[Finding]:
     """Whether the store answers this computer, and takes its login; [] without a store."""
     try:
-        store = store_of(manifest, resolve_artifacts(manifest, resolver))
+        store = store_of(manifest, logins)
         return [] if store is None else [Finding(HERE, CHECK, "ok", store.check())]
     except DynoctlError as error:
         return [Finding(HERE, CHECK, _severity(manifest.artifacts), error.summary, error.hint)]

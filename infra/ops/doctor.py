@@ -13,7 +13,13 @@ from infra.fleet.facts import Facts
 from infra.fleet.inventory import targets
 from infra.fleet.observe import Observer
 from infra.manifest.model import Artifacts, Manifest
-from infra.manifest.references import resolve_credentials, resolve_environment, resolve_tls, resolver_of
+from infra.manifest.references import (
+    resolve_artifacts,
+    resolve_credentials,
+    resolve_environment,
+    resolve_tls,
+    resolver_of,
+)
 from infra.model import answer, lock_holder
 from infra.model.answer import reading
 from infra.model.dyno_status import Reader
@@ -124,8 +130,9 @@ def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[F
         environment = resolve_environment(manifest, resolver)
         resolve_credentials(manifest, resolver)
         resolve_tls(manifest)
+        logins = resolve_artifacts(manifest, resolver)
         question = Question(manifest, stack.program)
-        stores = artifact_checks.local(manifest, resolver)
+        stores = artifact_checks.local(manifest, logins)
         found.append(Finding(LOCAL, "secrets", "ok", f"{len(environment)} config vars resolved"))
     except ManifestInvalid as error:
         found += [

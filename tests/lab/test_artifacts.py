@@ -99,7 +99,7 @@ def app(fleet: Any, tmp_path: Path) -> Iterator[Project]:
     framework = {"name": "rack", "require": "./probe", "app": "Probe"}
     app = Project(tmp_path, fleet, "ship", APPS / "probe", framework=framework)
     app.manifest["dynos"] = {"web": 3}
-    app.manifest["rollout"] = {"max_parallel": "100%"}
+    app.manifest["rollout"] = {"max_parallel": "100%", "healthy_deadline": 300}
     (app.source / "random").write_bytes(os.urandom(SIZE))
     app.environment |= {"STORE_WRITE": WRITE, "STORE_READ": READ}
     yield app
@@ -127,7 +127,7 @@ def watched(*words: str) -> Iterator[set[str]]:
     end = threading.Event()
 
     def watch() -> None:
-        while not end.wait(0.005):
+        while not end.wait(0.02):
             for process in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
                     text = process.read_bytes()

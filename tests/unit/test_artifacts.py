@@ -21,6 +21,7 @@ from infra.manifest.references import resolve_artifacts
 from infra.manifest.untrusted import NoResolver
 from infra.manifest.values import Reference
 from infra.model.resource import Upload
+from infra.ops import artifact_checks
 from infra.sensitive import Sensitive, reveal
 from tests.simulation.harness import manifest
 from tests.stores import Fault, Registry, Store, basic, certificate, serving
@@ -337,3 +338,57 @@ def test_no_login_of_a_stranger_is_read() -> None:
     login = Login(token=Reference("from_command", ("false",)))
     model = manifest(artifacts=Artifacts("http", "https://x", push=login))
     assert all(reveal(value) == "" for value in resolve_artifacts(model, NoResolver()).values())
+
+
+# What doctor says.
+
+
+@pytest.mark.parametrize(
+    ("output", "result", "says"),
+    [
+        ("curl 7.88.1\nhttp 401\n", "ok", "curl 7.88.1, registry.example.org/team/shop answers"),
+        ("none\n", "failed", "curl is not installed"),
+        ("", "failed", "curl is not installed"),
+        (
+            "refused it can be changed by others: /usr has mode 777\n",
+            "failed",
+            "curl can be changed by others: /usr has",
+        ),
+        (
+            "curl 7.88.1\ncurl: (6) Could not resolve host: registry.example.org\nhttp 000\n",
+            "failed",
+            "registry.example.org/team/shop cannot be reached: Could not resolve host: registry.example.org",
+        ),
+        ("curl 7.88.1\n", "failed", "registry.example.org/team/shop cannot be reached: no answer"),
+    ],
+)
+def test_doctor_says_whether_a_server_can_pull(output: str, result: str, says: str) -> None:
+    artifacts = Artifacts("oci", "https://registry.example.org", "team/shop", fallback=False)
+    found = artifact_checks.finding("grid-1", artifacts, output)
+    assert found.result == result and found.message.startswith(says)
+    with_ssh = artifact_checks.finding("grid-1", replace(artifacts, fallback=True), output)
+    assert with_ssh.result == ("ok" if result == "ok" else "warning")
+    assert with_ssh.message.endswith("; slugs are sent over SSH") is (result != "ok")
+
+
+def test_doctor_asks_the_store() -> None:
+    with serving(Store(write=basic("ci", "hunter2"), read=basic("x", "y"))) as store:
+        artifacts = Artifacts("http", f"{store.url}/dyno", push=Login(**CI))  # type: ignore[arg-type]
+        model = manifest(artifacts=artifacts)
+        (found,) = artifact_checks.local(model, resolve_artifacts(model))
+        assert (found.server, found.result) == ("here", "ok") and found.message.endswith("/dyno answers")
+        (found,) = artifact_checks.local(model, {})
+    assert found.result == "warning" and "answers 401: the login is refused" in found.message
+    assert artifact_checks.local(manifest(), {}) == []
+
+
+def test_what_a_server_is_asked_has_no_login() -> None:
+    assert artifact_checks.fragment(Artifacts()) is None
+    for artifacts, url in (
+        (Artifacts("oci", "https://docker.io", "team/shop"), "https://registry-1.docker.io/v2/"),
+        (Artifacts("http", "https://x/dyno"), "https://x/dyno/"),
+        (Artifacts("http", presign=("presign",)), ""),
+        (Artifacts(relay=True), ""),
+    ):
+        asked = artifact_checks.fragment(artifacts)
+        assert asked is not None and asked.variables["url"] == url
