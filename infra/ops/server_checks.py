@@ -128,7 +128,7 @@ if [ $# -eq 4 ]; then
 fi
 [ -r /sys/fs/selinux/enforce ] && read -r on < /sys/fs/selinux/enforce && [ "$on" = 1 ] && echo 'enforcing SELinux'
 [ -r /sys/module/apparmor/parameters/enabled ] && read -r on < /sys/module/apparmor/parameters/enabled &&
-  [ "$on" = Y ] && [ -s /sys/kernel/security/apparmor/profiles ] && echo 'enforcing AppArmor'
+  [ "$on" = Y ] && grep -qs '(enforce)' /sys/kernel/security/apparmor/profiles && echo 'enforcing AppArmor'
 [ -x /usr/bin/dpkg ] || exit 0
 set -- /var/lib/dpkg/updates/[0-9]*
 if [ -e "$1" ] || grep -qsE '^Status: .* (half-installed|unpacked|half-configured)$' /var/lib/dpkg/status; then

@@ -126,6 +126,21 @@ def test_the_script_prints_what_is_parsed() -> None:
     assert found.memory > 100 and {disk.path for disk in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
 
 
+@pytest.mark.parametrize(("mode", "said"), [("enforce", "enforcing AppArmor\n"), ("complain", "")])
+def test_apparmor_is_seen_in_files_that_have_no_size(mode: str, said: str, tmp_path: Path) -> None:
+    """The kernel's files say size 0, as those of /proc, which stand for them here."""
+    (tmp_path / "enabled").write_text("Y\n")
+    script = server_checks.fragment("shop").script
+    script = script[script.index("[ -r /sys/module/apparmor") :].partition("\n[ -x /usr/bin/dpkg ]")[0]
+    with subprocess.Popen(
+        ["cat", "-", f"/profile ({mode})"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as holder:
+        script = script.replace("/sys/module/apparmor/parameters/enabled", str(tmp_path / "enabled"))
+        script = script.replace("/sys/kernel/security/apparmor/profiles", f"/proc/{holder.pid}/cmdline")
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (said, "")
+
+
 @pytest.mark.parametrize("login", ["", "user:secret@", "user:s@cret@", "user:s/cret@", "user:s//cret@", "secret@"])
 def test_the_password_of_a_proxy_is_not_shown(tmp_path: Path, login: str) -> None:
     (tmp_path / "apt-config").write_text(f"#!/bin/sh\necho 'http://{login}proxy.test:3128/'\n")
