@@ -6,7 +6,8 @@ from infra.model.provider import Brief
 
 _FOLLOWS = ("unit.Unit", *(f"unit.Service.{key}" for key in ("BindReadOnlyPaths", "ExecStartPre", "ExecStartPost")))
 
-DYNO = Brief(("unit.Service.ExecStart", "unit.Service.CPUQuota", "unit.Service.MemoryMax"), mechanics=_FOLLOWS)
+# A new dyno's command is that of its type in dyno.yaml, behind the launcher; one that changes is shown.
+DYNO = Brief(("unit.Service.CPUQuota", "unit.Service.MemoryMax"), mechanics=_FOLLOWS)
 
 SCHEDULE = Brief(
     ("timer.Timer.OnCalendar", "unit.Service.ExecStart", "unit.Service.TimeoutStartSec"),

@@ -25,6 +25,9 @@ BOUND = {
 
 SYSTEMCTL = "/usr/bin/systemctl"
 
+READY_WEIGHT = "20"
+"""Its share of a busy CPU beside the dyno, which has 100: it starts as the dyno boots, and must not slow that down."""
+
 READY_MEMORY = 128 << 20
 """Memory limit in bytes of the process that checks the health."""
 
@@ -144,7 +147,7 @@ UNTIL = (
 
 def _health_command(dyno: DynoUnit) -> dict[str, str]:
     """The settings by which a dyno counts as started once its health command succeeds. The command runs in the dyno's
-    own sandbox, as its user and with its config vars, and sees the files that the dyno writes."""
+    own sandbox, as its user and with its config vars, and sees what the dyno writes into /tmp and its volumes."""
     if not dyno.health_command:
         return {}
     words = ("/bin/sh", "-c", UNTIL, "health", *dyno.health_command)
@@ -156,7 +159,9 @@ def inside(dyno: DynoUnit, name: str, variables: Mapping[str, str], env_file: st
 
     ``name`` is that of the dyno or one-off dyno, whose /tmp it has."""
     binds = [f"{paths.mount(dyno.app, dyno.slug)}:{paths.APP_DIRECTORY}"]
-    covered = {"cover": f"{paths.APP_DIRECTORY}/{dyno.cover}"}
+    # In a directory that is filled from the slug, what it is filled from has the file: the directory is empty at first.
+    filled = any(entry.seed and dyno.cover.startswith(f"{entry.path}/") for entry in dyno.writable)
+    covered = {"cover": f"{launcher.SEED if filled else paths.APP_DIRECTORY}/{dyno.cover}"}
     binds += [
         f"{paths.launch_file(dyno.app, kind, digest)}:{(BOUND | covered)[kind]}" for kind, digest in dyno.files.items()
     ]
@@ -244,6 +249,7 @@ def ready(dyno: DynoUnit) -> dict[str, str]:
         "Service.Slice": f"dyno-{naming.escape(dyno.app)}.slice",
         "Service.LogNamespace": naming.log_namespace(dyno.app),
         "Service.MemoryMax": str(READY_MEMORY),
+        "Service.CPUWeight": READY_WEIGHT,
         "Service.RemainAfterExit": "yes",
         "Service.TimeoutStartSec": str(dyno.deadline),
         "Service.ExecStartPre": boot,

@@ -13,8 +13,8 @@ class Check:
     """What the health check of a release sends and accepts.
 
     ``host`` is the value of the Host header, None the address of the dyno. ``secure``: the request says that the client
-    used HTTPS. ``wanted`` is a status, ``ok`` (200 to 299), or "" if the manifest sets neither path nor status.
-    ``timeout`` is in seconds, for one answer."""
+    used HTTPS. ``wanted`` is a status, ``ok`` (200 to 299), ``booted`` (the same, or 403), or "" if the manifest sets
+    neither path nor status. ``timeout`` is in seconds, for one answer."""
 
     path: str = "/"
     wanted: str = ""
@@ -42,11 +42,14 @@ def check_of(manifest: Manifest, own: str = "") -> Check:
     hosts = () if router is None else router.hosts
     tls = router is not None and (router.certificate is not None or router.acme is not None)
     path = health.path or own
+    host = health.host or next(iter(hosts), "").replace("*.", "www.") or None
+    # Rails answers 403 to a Host that its config.hosts lacks. Without a router, none that it has is known.
+    healthy = "booted" if path and not health.path and host is None else "ok" if path else ""
     return Check(
         path=path or "/",
-        wanted=str(health.status or ("ok" if path else "")),
+        wanted=str(health.status or healthy),
         timeout=health.timeout,
-        host=health.host or next(iter(hosts), "").replace("*.", "www.") or None,
+        host=host,
         secure=tls if health.scheme is None else health.scheme == "https",
         headers=health.headers,
     )
@@ -85,6 +88,7 @@ fits = lambda do |status|
   when "any" then true
   when "served" then status < "500" && status[0] != "3"
   when "ok" then status[0] == "2"
+  when "booted" then status[0] == "2" || status == "403"
   else status == wanted
   end
 end

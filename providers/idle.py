@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from infra.model import naming, paths
+from infra.model.dyno_status import LEFT_IDLE
 from infra.model.resource import Change, Effect
 from providers import ini
 
@@ -43,7 +44,16 @@ def unless(change: Change, script: str) -> str:
     could not be idle before, or was stopped as its socket moves, starts."""
     before, after = ((attributes or {}).get("unit") for attributes in (change.before, change.after))
     could = may_be(before) and may_be(after) and _address(before) == _address(after)
-    return f'{IS_IDLE}! is_idle "$1" || exit 0\n{script}' if could and change.effect is not Effect.START else script
+    idles = could and change.effect is not Effect.START
+    return f'{IS_IDLE}! is_idle "$1" || {{ echo "{LEFT_IDLE}"; exit 0; }}\n{script}' if idles else script
+
+
+def as_before(change: Change, script: str) -> str:
+    """A script that starts a dyno again as it was before a change, which the rest of ``script`` does: not if it is
+    idle, unless the change has stopped it, as its socket moved."""
+    before, after = ((attributes or {}).get("unit") for attributes in (change.before, change.after))
+    stays = _address(before) == _address(after)
+    return f'{IS_IDLE}! is_idle "$1" || exit 0\n{script}' if may_be(before) and stays else script
 
 
 def _address(settings: object) -> list[object]:
@@ -72,13 +82,27 @@ done
 )
 
 
+def watcher(unit: str) -> str:
+    """The unit of the watch over a dyno. It has a name, so that there is one, however often the dyno is found healthy.
+    It is none of a dyno's own units, whose names begin with ``dyno-``."""
+    return f"watch-{unit}.service"
+
+
+CHECK = f"""\
+systemctl stop "{watcher("$1")}" 2>/dev/null
+exec systemctl restart "$1-ready.service"
+"""
+"""A script that checks the health of a dyno again. Its companion starts the watch anew, with what changed of it."""
+
+
 def watch(app: str, dyno: str, port: int, seconds: int, boot: str) -> str:
     """The value of ``ExecStartPost=`` that starts the watch over a dyno that is healthy. It ends with the dyno.
     ``boot`` is the CPU quota of its next boot."""
     unit = f"{naming.user_name(app, dyno)}.service"
     step = min(60, max(1, seconds // 10))
     words = (unit, str(seconds), str(step), f"{paths.temporary(app, dyno)}/{MARK}", f"{port:04X}", boot)
-    argv = [SYSTEMD_RUN, "--quiet", "--collect", "--no-block", f"--description=watch over dyno {dyno} of {app}"]
+    argv = [SYSTEMD_RUN, "--quiet", "--collect", "--no-block", f"--unit={watcher(naming.user_name(app, dyno))}"]
+    argv += [f"--description=watch over dyno {dyno} of {app}"]
     argv += [f"--property={name}={unit}" for name in ("BindsTo", "After")]
     # systemd expands the variables of this unit, and then those of the one that is run.
     argv += ["/bin/sh", "-c", _WATCH.replace("$", "$$"), "watch", *words]

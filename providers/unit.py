@@ -133,7 +133,7 @@ class Unit(Base):
                 # A dyno need not restart for another health check, but it must pass it.
                 limit = _start_timeout(change.after) + 60
                 label = f"check the health of {dyno}"
-                again = ("sh", "-c", idle.unless(change, _CHECK), "check", unit)
+                again = ("sh", "-c", idle.unless(change, idle.CHECK), "check", unit)
                 commands.append(Command(again, timeout=limit, label=label, health=True))
             return commands
         # Restarting the companion too waits until the dyno is healthy, so the command's status is the dyno's health.
@@ -160,7 +160,8 @@ class Unit(Base):
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         label = f"restart {change.resource.dyno} as before"
         limit = _start_timeout(change.before) + _stop_timeout(change.after) + 60
-        restart = Command(("sh", "-c", _AS_BEFORE, "restart", unit), timeout=limit, label=label, health=True)
+        again = ("sh", "-c", idle.as_before(change, _AS_BEFORE), "restart", unit)
+        restart = Command(again, timeout=limit, label=label, health=True)
         stop = Command(("sh", "-c", _END, "end", unit), timeout=limit, label=f"stop {change.resource.dyno}")
         # What was not up before may have no unit that systemd could restart, so the new process is stopped by itself.
         return [files.systemctl("daemon-reload"), *([] if change.restarts else [stop]), restart]
@@ -280,13 +281,9 @@ done
 [ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || {{ echo 'it exited and was restarted'; exit 1; }}
 """
 
-_CHECK = 'exec systemctl restart "$1-ready.service"'
-
 # The dyno may have had no unit before.
-_AS_BEFORE = f"""\
-{idle.IS_IDLE}\
+_AS_BEFORE = """\
 [ -e "/etc/systemd/system/$1.service" ] || exit 0
-! is_idle "$1" || exit 0
 set -- "$1.service" "$1-ready.service"
 systemctl reset-failed "$@" 2>/dev/null
 exec systemctl restart "$@"

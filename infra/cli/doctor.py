@@ -24,6 +24,7 @@ def doctor(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     from infra.registry import Everything
     from infra.views import doctor as view
     from infra.views.style import Style, wanted
+    from infra.views.wrapping import columns
 
     report = examine(manifest.read(file, destination), Everything(), Everything.processes)
     if as_json:
@@ -31,7 +32,7 @@ def doctor(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
 
         typer.echo(json_text.indented(view.document(report)))
     else:
-        typer.echo(view.render(report, Style(wanted(sys.stdout))))
+        typer.echo(view.render(report, Style(wanted(sys.stdout)), columns(sys.stdout)))
     if report.unreachable:
         raise typer.Exit(UNREACHABLE)
     if report.failed:

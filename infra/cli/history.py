@@ -31,6 +31,7 @@ def history(
     from infra.views import history as view
     from infra.views import under_way
     from infra.views.style import Style, wanted
+    from infra.views.wrapping import columns
 
     model = manifest.read(file, destination)
     holders: dict[str, str] = {}
@@ -43,7 +44,7 @@ def history(
         typer.echo(json_text.indented(document))
     else:
         typer.echo(under_way.text(applying, Style(wanted(sys.stdout))), nl=False)
-        typer.echo(view.table(entries[-lines:], Style(wanted(sys.stdout))))
+        typer.echo(view.table(entries[-lines:], Style(wanted(sys.stdout)), columns(sys.stdout)))
         for summary in lost.values():
             typer.echo(f"error: {summary}", err=True)
     if lost:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,7 @@ from infra.cli.fail import report
 from infra.cli.options import AsJson, AutoApprove, File, LockTimeout, Message
 from infra.cli.session import PlanOptions
 from infra.errors import OK, UNREACHABLE, DynoctlError
+from infra.manifest.previews import ALL
 
 if TYPE_CHECKING:
     from infra.engine.prepared import Prepared
@@ -69,34 +72,39 @@ def down(
 ) -> None:
     """Remove a preview with everything that belongs to it but its volumes, and then run preview.database.drop; or all
     that have expired."""
+    from infra.ops import previews
+
     words = (["--expired"] if expired else []) + ([] if name is None else [name])
     if len(words) != 1:
         raise DynoctlError("NAME or --expired is required, and not both", "list the previews: dynoctl preview ls")
-    refuse_unattended("preview down", auto_approve, False, *words)
-    names, unreachable = _expired(file) if name is None else ([name], {})
+    refuse_unattended("preview down", auto_approve, False, *words, plan="dynoctl preview ls")
+    if name is not None:
+        # A server that lost the labels may still run it.
+        found, _ = previews.running(_overlay(file))
+        servers = next((one.servers for one in found if one.name == name), ())
+        raise typer.Exit(_remove(file, name, servers, ApplyFlags(auto_approve, lock_timeout=lock_timeout)))
+    expired_ones, unreachable = _expired(file)
     code = _unreachable(unreachable)
-    for number, one in enumerate(names):
+    for number, (one, servers) in enumerate(expired_ones.items()):
         if number and one not in _expired(file)[0]:  # it was released again while another one was removed
             continue
         try:
-            code = _remove(file, one, ApplyFlags(auto_approve, lock_timeout=lock_timeout)) or code
+            code = _remove(file, one, servers, ApplyFlags(auto_approve, lock_timeout=lock_timeout)) or code
         except DynoctlError as error:  # such as a lock that is taken: the others go all the same
-            if not expired:
-                raise
             code = report(error)
     raise typer.Exit(code)
 
 
-def _expired(file: Path) -> tuple[list[str], dict[str, str]]:
-    """The previews that have expired, and why some servers are unreachable."""
+def _expired(file: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The servers of each preview that has expired, and why some servers are unreachable."""
     from infra.ops import previews
 
     found, unreachable = previews.running(_overlay(file))
-    return [preview.name for preview in found if preview.expires < time.time()], unreachable
+    return {preview.name: preview.servers for preview in found if preview.expires < time.time()}, unreachable
 
 
-def _remove(file: Path, name: str, flags: ApplyFlags) -> int:
-    """Remove a preview and, if it was there, its data; return the exit code."""
+def _remove(file: Path, name: str, servers: Sequence[str], flags: ApplyFlags) -> int:
+    """Remove a preview from its ``servers`` and, if it was there, its data; return the exit code."""
     from infra.ops.previews import prepare_data
 
     model = _model(file, name)
@@ -107,7 +115,8 @@ def _remove(file: Path, name: str, flags: ApplyFlags) -> int:
         there = bool(ready.plan.changes) or ready.records_outdated()
 
     try:
-        carry_out(PlanOptions(file, model.destination, destroy=True, end_runs=True), flags, verb="destroy", refuse=look)
+        options = PlanOptions(file, model.destination, destroy=True, end_runs=True, also=frozenset(servers))
+        carry_out(options, flags, verb="destroy", refuse=look)
     except typer.Exit as ended:
         # Without a preview, nobody is asked for approval, and the data with that name may be of something else.
         if there and ended.exit_code == OK:
@@ -123,6 +132,7 @@ def ls(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
     from infra.views import json_text
     from infra.views.dynos import span
     from infra.views.table import line, padded
+    from infra.views.wrapping import columns, wrapped
 
     found, unreachable = previews.running(_overlay(file))
     if as_json:
@@ -135,7 +145,7 @@ def ls(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
             when = f"in {span(int(left))}" if left > 0 else "expired"
             rows.append((preview.name, preview.host, ",".join(preview.servers), when))
         for cells in padded(rows) if found else ():
-            typer.echo(line(cells))
+            typer.echo(wrapped(line(cells), columns(sys.stdout)))
     if code := _unreachable(unreachable):
         raise typer.Exit(code)
 
@@ -147,13 +157,13 @@ def _unreachable(errors: dict[str, str]) -> int:
 
 
 def _overlay(file: Path) -> Manifest:
-    """What all previews have in common, with the name of the app itself."""
-    model = _model(file, "0")  # a name that any app has room for
+    """What all previews have in common, with the name of the app itself and all its servers."""
+    model = _model(file, "0", (ALL,))  # a name that any app has room for
     return replace(model, app=replace(model.app, name=model.app.name.removesuffix("-0")))
 
 
-def _model(file: Path, name: str) -> Manifest:
+def _model(file: Path, name: str, also: Collection[str] = ()) -> Manifest:
     from infra import manifest
     from infra.manifest.previews import destination
 
-    return manifest.read(file, destination(name))
+    return manifest.read(file, destination(name), also=also)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,6 +47,7 @@ def ps(
     from infra.views import formation
     from infra.views import site as view
     from infra.views.style import Style, wanted
+    from infra.views.wrapping import columns
 
     model = manifest.read(file, destination)
     with working(ProcessOptions.of(workers, controllers), len(model.servers)):
@@ -65,7 +65,7 @@ def ps(
         typer.echo(json_text.indented(dynos | types | view.document(site)))
     else:
         style = Style(wanted(sys.stdout))
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        width = columns(sys.stdout)
         above = view.above(model.app.name, site, style, width)
         rows = formation.render(model, site, style, names or (), width=width, brief=not verbose and not names)
         typer.echo("\n".join(filter(None, (above, rows))))

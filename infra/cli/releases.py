@@ -47,6 +47,7 @@ def releases(
     from infra.views import releases as view
     from infra.views import under_way
     from infra.views.style import Style, wanted
+    from infra.views.wrapping import columns
 
     model = manifest.read(file, destination)
     sessions: dict[str, Session] = {}
@@ -61,7 +62,8 @@ def releases(
     else:
         style = Style(wanted(sys.stdout))
         typer.echo(under_way.text(known.applying, style), nl=False)
-        typer.echo(view.table(shown, now, known.holders, style, under_way=bool(known.applying)))
+        going_on, width = bool(known.applying), columns(sys.stdout)
+        typer.echo(view.table(shown, now, known.holders, style, under_way=going_on, width=width))
         for summary in known.unreachable.values():
             typer.echo(f"error: {summary}", err=True)
     if known.unreachable:
@@ -86,6 +88,7 @@ def show(
     from infra.state.release_body import names
     from infra.state.releases import body, survey
     from infra.views import releases as view
+    from infra.views.wrapping import columns, wrapped
 
     model = manifest.read(file, destination)
     servers = targets(model)
@@ -103,7 +106,7 @@ def show(
         values = view.as_json(release_, holders) | {"variables": variables, "web": web}
         typer.echo(json_text.indented({"format_version": 1, "release": values}))
     else:
-        typer.echo(view.details(release_, variables, web, holders))
+        typer.echo(wrapped(view.details(release_, variables, web, holders), columns(sys.stdout)))
 
 
 def rollback(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -43,9 +42,11 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str, *, 
     from infra.fleet.status import list_dynos
     from infra.views import formation, outcome, report_text
     from infra.views.style import Style, duration, wanted
+    from infra.views.wrapping import columns, wrapped
 
     style = Style(wanted(sys.stdout))
-    text = report_text.render(report, seconds, verb, style)
+    width = columns(sys.stdout)
+    text = wrapped(report_text.render(report, seconds, verb, style), width)
     if ready.destroy:
         last = outcome.gone(ready.manifest.app.name, ready.plan, report)
     else:
@@ -53,13 +54,13 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str, *, 
         rows = None if found is None else list_dynos(found)
         if found is not None and rows is not None:
             site = sites.examine(ready.manifest, found, {})
-            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
             table = formation.render(ready.manifest, site, style, width=width, brief=not verbose)
             table = table.replace("\n\n", "\n")
-            text = "\n".join([table, *map(str, sites.of_routers(site)), *(["", text] if text else [])])
+            wrong = [wrapped(str(problem), width) for problem in sites.of_routers(site)]
+            text = "\n".join([table, *wrong, *(["", text] if text else [])])
         last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost)
     ended = style("green", f"{verb.capitalize()} complete in {duration(seconds)}.")
-    last = f"{ended} {last}" if report.ok else style("red", last)
+    last = wrapped(f"{ended} {last}" if report.ok else style("red", last), width)
     try:
         typer.echo("\n".join(["", *([text, ""] if text and report.ok else [text] if text else []), last]))
     except OSError as error:  # the servers have changed, so the exit code says how that ended, not how this did

@@ -62,12 +62,13 @@ def _carry_out(ready: Prepared, lock_timeout: float | None, began: float, *, as_
     from infra.views import restart as view
     from infra.views import stream_json
     from infra.views.style import Style, wanted
+    from infra.views.wrapping import columns, wrapped
 
     plan = ready.plan
     if as_json:
         stream_json.write_plan(plan, ready.fleet.round_trips())
     else:
-        typer.echo(view.render(plan, Style(wanted(sys.stdout))))
+        typer.echo(wrapped(view.render(plan, Style(wanted(sys.stdout))), columns(sys.stdout)))
     if not plan.changes:
         code = UNREACHABLE if plan.unreachable else OK
         if as_json:

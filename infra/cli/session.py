@@ -65,6 +65,8 @@ class PlanOptions:
     """Whether the manifest is a stranger's."""
     rebalance: bool = False
     """Whether dynos move until the placement is even."""
+    also: frozenset[str] = frozenset()
+    """Servers that a preview has without dynos, as they lost its labels and may still run it."""
     quiet: bool = False
     """Whether stdout is for a program, so that only the document is printed."""
 
@@ -91,7 +93,7 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         from infra.manifest.untrusted import refuse_linked, restricted
 
         refuse_linked(options.file)
-    model = manifest.read(options.file, options.destination, options.counts)
+    model = manifest.read(options.file, options.destination, options.counts, options.also)
     if not options.quiet:
         warn(model)
     if options.untrusted:
@@ -212,12 +214,14 @@ def print_plan(plan: Plan, *, verbose: bool = False) -> None:
     from infra.registry import Everything
     from infra.views import plan_screen, plan_text
     from infra.views.style import Style, wanted
+    from infra.views.wrapping import columns, wrapped
 
     style = Style(wanted(sys.stdout))
     if verbose:
-        typer.echo(plan_text.render(plan, Everything().headlines(), style, verbose=True))
+        text = plan_text.render(plan, Everything().headlines(), style, verbose=True)
     else:
-        typer.echo(plan_screen.render(plan, Everything().briefs(), style))
+        text = plan_screen.render(plan, Everything().briefs(), style)
+    typer.echo(wrapped(text, columns(sys.stdout)))
 
 
 def exit_code(plan: Plan, *, detailed: bool, skip_unreachable: bool = False) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -97,10 +96,11 @@ def top(
         typer.echo(json_text.indented(view.document(model, samples, sort)))
     else:
         from infra.views.gate import console
+        from infra.views.wrapping import columns
 
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
-        terminal = console(width=width, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
-        typer.echo(view.plain(model, samples, datetime.now(), terminal, sort))
+        width = columns(sys.stdout)
+        terminal = console(width=width or 200, color_system="256" if wanted(sys.stdout) else None, force_terminal=True)
+        typer.echo(view.plain(model, samples, datetime.now(), terminal, sort, width=width))
     unreachable = [sample for sample in samples if sample.unreachable or sample.vitals is None]
     for sample in unreachable:
         typer.echo(f"error: {sample.unreachable or f'{sample.server}: timed out after {PATIENCE} s'}", err=True)

@@ -8,6 +8,7 @@ from infra.engine import delivery
 from infra.engine.context import Context
 from infra.engine.groups import Group, by_server
 from infra.errors import DynoctlError
+from infra.model.dyno_status import LEFT_IDLE
 from infra.model.events import Event
 from infra.model.resource import Command
 from infra.model.shell import StepFailed
@@ -48,13 +49,14 @@ def carry_out(context: Context, group: Group) -> None:
     try:
         for change in group.changes:
             delivery.send(context, change)
-        context.shells[group.server].run(_commands(context, group), step_listener(context, group.server, group.subject))
+        listener = step_listener(context, group.server, group.subject)
+        said = context.shells[group.server].run(_commands(context, group), listener)
     except StepFailed as error:
         step_failed(context, group, error)
     except DynoctlError as error:
         ledger.interrupted_midway(group, error)
     else:
-        ledger.succeeded(group)
+        ledger.succeeded(group, LEFT_IDLE if LEFT_IDLE in said.splitlines() else "")
 
 
 def step_failed(context: Context, group: Group, error: StepFailed) -> None:

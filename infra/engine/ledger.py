@@ -86,12 +86,13 @@ class Ledger:
         """Whether all of a group's changes were made."""
         return all(change.address in self._made for change in group.changes)
 
-    def succeeded(self, group: Group) -> None:
-        """Note that the changes of a group were made."""
+    def succeeded(self, group: Group, verb: str = "") -> None:
+        """Note that the changes of a group were made. ``verb`` is what was done, as a participle, if it is not what
+        was planned."""
         with self._mutex:
             self.report.done += group.changes
             self._made |= {change.address for change in group.changes}
-        self._listener(Event("done", group.server, group.subject, group.verb))
+        self._listener(Event("done", group.server, group.subject, verb or group.verb))
 
     def skip(self, group: Group) -> None:
         """Note that a group was skipped."""

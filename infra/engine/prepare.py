@@ -185,7 +185,7 @@ def _secrets(
 
 def _again(stored: Stored, now: Stack) -> Stack:
     """The stack of a stored release; process types that it did not have run the command of the current manifest."""
-    volumes = with_sizes(stored.stack.volumes, now.volumes)
+    volumes = with_sizes(stored.stack.volumes, {volume.name: volume.size for volume in now.volumes})
     return replace(stored.stack, commands={**now.commands, **stored.stack.commands}, volumes=volumes)
 
 

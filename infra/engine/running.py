@@ -11,7 +11,7 @@ from infra.engine.prepared import Request
 from infra.errors import DynoctlError
 from infra.fleet.identity import address_of, recorded_address, recorded_connections
 from infra.fleet.meta_record import serial_of
-from infra.manifest.model import DynoType, Manifest, Router
+from infra.manifest.model import DynoType, Manifest, Router, Volume
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
 from infra.model.stack import Registry
@@ -52,7 +52,7 @@ def as_running(
         known,
         dynos={**_numbered(dynos, running.meta), **{name: replace(dynos[name], count=counts[name]) for name in counts}},
         schedule=tuple(schedule for schedule in known.schedule if schedule.name in commands),
-        volumes=labelled(with_sizes(running.stored.stack.volumes, manifest.volumes), known),
+        volumes=_volumes(running.stored, known, manifest, running.meta),
         router=_router(known, manifest, running.meta),
     )
 
@@ -68,6 +68,13 @@ def _in_force(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], named
             f"use {manifest.file.name}: {WITH_CHANGES}; or if {alone} is right: --trust {alone}",
         )
     return known
+
+
+def _volumes(stored: Stored, known: Manifest, manifest: Manifest, meta: Mapping[str, Any]) -> tuple[Volume, ...]:
+    """The volumes of a release with the labels and the sizes in force. A size that no apply recorded, such as that of
+    an older dynoctl, is the one that is written."""
+    sizes = {volume.name: volume.size for volume in manifest.volumes} | config.sizes(meta.get("config"))
+    return labelled(with_sizes(stored.stack.volumes, sizes), known)
 
 
 def _router(known: Manifest, manifest: Manifest, meta: Mapping[str, Any]) -> Router | None:
@@ -187,7 +194,7 @@ def rollback(manifest: Manifest, stored: Stored, meta: Mapping[str, Any], asked:
     """The manifest and the request that go back to a stored release, with the settings that are in force."""
     known = _in_force(manifest, stored, meta)
     dynos = _numbered(known.dynos, meta)
-    volumes = labelled(with_sizes(stored.stack.volumes, manifest.volumes), known)
+    volumes = _volumes(stored, known, manifest, meta)
     wanted = known if known is manifest else replace(known, dynos=dynos, volumes=volumes)
     left = tuple(_settings(manifest, meta, {}))
     return wanted, replace(asked, stored=_with_settings(stored), left_out=left, as_of=serial_of(meta))

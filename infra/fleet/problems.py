@@ -65,6 +65,14 @@ def unreachable(lost: Mapping[str, str]) -> Iterator[Problem]:
         yield Problem(f"{server} is unreachable", cure, degrades=True)
 
 
+def not_applied(routers: Sequence[str]) -> Iterator[Problem]:
+    """``routers`` are the servers of routers in dyno.yaml that were never applied: nobody sends requests there yet."""
+    if routers:
+        it = "it" if len(routers) == 1 else "them"
+        what = f"The router on {enumeration(list(routers))} is in dyno.yaml and was not applied yet"
+        yield Problem(what, f"To create {it}: dynoctl apply")
+
+
 def failing(total: Rates | None) -> Iterator[Problem]:
     """Too many requests fail."""
     if total is not None and total.count >= FEW and total.failed >= FAILING:

@@ -18,8 +18,9 @@ from infra.model.traffic import Rates
 
 State = Literal["up", "degraded", "down", "maintenance", "unknown", "not applied"]
 
-BROKEN = 0.9
-"""The share of failed requests from which an app is down."""
+BROKEN, CERTAIN = 0.9, 20
+"""The share of failed requests from which an app is down, and how many requests show it: a few may be those of one
+visitor who loads a broken page again."""
 
 _ROUTERS = {
     "stopped": "is stopped",
@@ -97,7 +98,18 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
         applying=holders,
         lost=lost,
     )
-    problems = [*of_routers(site), *wrong.unreachable(lost), *wrong.ill(rows), *wrong.slow(rows, rates)]
+    planned = [
+        name
+        for name in (manifest.router.servers if manifest.router is not None else ())
+        if rows and name in here and name not in {router.server for router in routers}
+    ]
+    problems = [
+        *of_routers(site),
+        *wrong.not_applied(planned),
+        *wrong.unreachable(lost),
+        *wrong.ill(rows),
+        *wrong.slow(rows, rates),
+    ]
     problems += wrong.misplaced(manifest, rows, complete=all(lost.values()))
     if not site.closed:
         problems += wrong.failing(site.total)
@@ -120,11 +132,12 @@ def _state(manifest: Manifest, site: Site, problems: Sequence[Problem]) -> State
     idle = {key for problem in problems if problem.note == "not routed" for key in problem.dynos}
     rows = [row for row in site.rows if (row.dyno, row.server) not in idle]
     dynos = {row.state for row in rows if not serving or row.dyno.partition(".")[0] in serving}
-    routers = {router.state for router in site.routers} if manifest.router is not None else {"running"}
+    routers = {router.state for router in site.routers}
+    routers = routers if routers and manifest.router is not None else {"running"}
     for states in (dynos, routers):
         if not states & {*WELL}:
             return "unknown" if UNKNOWN in states else "down"
-    if site.total is not None and site.total.count >= wrong.FEW and site.total.failed >= BROKEN:
+    if site.total is not None and site.total.count >= CERTAIN and site.total.failed >= BROKEN:
         return "down"
     return "degraded" if any(problem.degrades for problem in problems) else "up"
 
@@ -153,7 +166,7 @@ def _routers(
         elif route is not None:
             rates = None if status.traffic is None else traffic.rates([status.traffic])[0]
             yield RouterStatus(name, kind, hosts, route.state, route.closed, rates)
-        elif name in wanted and applied and name in found:
+        elif name in wanted and applied and status.routed:
             yield RouterStatus(name, kind, hosts, routing.WITHOUT_ROUTE)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from infra.errors import Unreachable
 from infra.fleet.ask import ask_servers, by_outcome, summaries
-from infra.model import lock_holder, naming, one_offs, routing, traffic
+from infra.model import lock_holder, naming, one_offs, paths, routing, traffic
 from infra.model.answer import reading
 from infra.model.dyno_status import Reader, Row
 from infra.model.one_offs import OneOff
@@ -30,13 +30,20 @@ class ServerStatus:
     holder: str = ""
     traffic: Traffic | None = None
     one_offs: tuple[OneOff, ...] = ()
+    routed: bool = False
+    """Whether an apply has made a router of the app there, by its records."""
+
+
+_ROUTED = f"""\
+[ ! -e "{paths.STATE}/$app/applied/router.$app.json" ] || echo routed
+"""
 
 
 def fragments(app: str, reader: Reader) -> dict[str, Fragment]:
     """The sh fragments whose output ``parse`` reads."""
     return {
         "processes": reader.observe(Scope(app, "")),
-        "routes": Fragment(f"{routing.SCRIPT}:\n"),
+        "routes": Fragment(f"{routing.SCRIPT}{_ROUTED}:\n", {"app": app}),
         "lock": Fragment(f"{lock_holder.SCRIPT}:\n", {"app": app}),
         "traffic": Fragment(f"{traffic.SCRIPT}:\n", {"app": app}),
         "one_offs": Fragment(f"{one_offs.SCRIPT}:\n", {"app": app}),
@@ -54,6 +61,7 @@ def parse(app: str, reader: Reader, server: str, parts: Mapping[str, tuple[int, 
         lock_holder.read(parts.get("lock", (1, ""))[1]),
         traffic.read(parts.get("traffic", (1, ""))[1]),
         one_offs.read(parts.get("one_offs", (1, ""))[1], app),
+        "routed" in parts.get("routes", (1, ""))[1].splitlines(),
     )
 
 

@@ -24,10 +24,10 @@ class Vitals:
     available: int
     taken: int
 
-    @property
-    def places(self) -> int:
-        """The number of further dynos with the default quota."""
-        return max(0, self.cores * CORE - self.taken) // DYNO
+    def places(self, per_core: int = CORE) -> int:
+        """The number of further dynos with the default quota, if each core takes quotas of ``per_core`` thousandths of
+        a core."""
+        return max(0, self.cores * per_core - self.taken) // DYNO
 
 
 def fragment() -> Fragment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,18 +17,28 @@ MOST = 1000
 """Errors that are reported. A manifest of 1 MiB can have more than 100,000, each with its line."""
 
 
-def read(file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None) -> Manifest:
+def read(
+    file: Path,
+    destination: str | None = None,
+    counts: Mapping[str, int] | None = None,
+    also: Collection[str] = (),
+) -> Manifest:
     """The manifest in ``file``, merged with the files it extends and the overlay of ``destination``.
 
-    ``counts`` replaces the number of dynos of process types. Raises ManifestInvalid with at most ``MOST`` errors."""
-    manifest, diagnostics = check(file, destination, counts)
+    ``counts`` replaces the number of dynos of process types. ``also`` are names of servers without the labels of a
+    preview that it has all the same, without dynos; ``previews.ALL``: all. Raises ManifestInvalid with at most ``MOST``
+    errors."""
+    manifest, diagnostics = check(file, destination, counts, also)
     if manifest is None:
         raise ManifestInvalid(diagnostics)
     return manifest
 
 
 def check(
-    file: Path, destination: str | None = None, counts: Mapping[str, int] | None = None
+    file: Path,
+    destination: str | None = None,
+    counts: Mapping[str, int] | None = None,
+    also: Collection[str] = (),
 ) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
     """The manifest and (), or None and every error, in the order of the file."""
     from infra.manifest import overlays, previews, schema, semantics, warnings
@@ -53,7 +63,7 @@ def check(
     overlays.expand(document.data)
     if preview and not problems:
         taken = is_file(overlays.overlay_of(file, preview))
-        problems += previews.derive(document, preview, taken=taken)
+        problems += previews.derive(document, preview, taken=taken, also=also)
     if not (preview and problems):  # what is merged, and not derived, has errors that no preview has
         problems += islice(semantics.check(document, file.resolve().parent), MOST + 1)
     if len(problems) > MOST:

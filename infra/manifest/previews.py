@@ -24,6 +24,9 @@ PLACEHOLDER = "{preview}"
 PRODUCTION = "production"
 """A name that no preview can have: its database would be that of production, if that has the name shop_production."""
 
+ALL = "*"
+"""In place of the name of a server: all of them."""
+
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _STORES = ("database", "databases", "cache", "caches", "credentials")
 _UNASKED = ("schedule", "checks")
@@ -52,9 +55,10 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def derive(document: Document, name: str, *, taken: bool = False) -> Iterator[Diagnostic]:
+def derive(document: Document, name: str, *, taken: bool = False, also: Collection[str] = ()) -> Iterator[Diagnostic]:
     """Change the data of a document to that of a preview, in place; every error. The schema must have passed, and the
-    settings of servers must be expanded. ``taken``: there is a destination with that name."""
+    settings of servers must be expanded. ``taken``: there is a destination with that name. ``also`` are servers that
+    it has without dynos, or ``ALL``: one that lost its labels may still run the preview."""
     data: Any = document.data
     own: Any = getattr(document, "parts", [document])[-1].data
     app, overlay, settings = data["app"]["name"], f"dyno.{OVERLAY}.yaml", data.get("preview") or {}
@@ -93,9 +97,11 @@ def derive(document: Document, name: str, *, taken: bool = False) -> Iterator[Di
     if isinstance(router, dict):
         data["router"] = {**router, "hosts": [f"{name}.{settings['host']}"]}
     labels = settings.get("labels") or {}
-    others = [*((router or {}).get("servers") or []), data.get("builder")]
-    data["servers"] = list(_servers(data["servers"], labels, others))
-    if not any(server.get("dynos", True) for server in data["servers"]):
+    others = [*((router or {}).get("servers") or []), data.get("builder"), *also]
+    # If none has the labels any more, nothing can run, but what runs can still be found and removed.
+    alone = also and not any(_has(server, labels) for server in data["servers"])
+    data["servers"] = list(_servers(data["servers"], {} if alone else labels, others))
+    if not also and not any(server.get("dynos", True) for server in data["servers"]):
         yield document.diagnostic(("preview", "labels"), "no server has these labels", expected="labels of a server")
 
 
@@ -133,10 +139,14 @@ def _named(value: Any, name: str) -> Any:
     return value.replace(PLACEHOLDER, name) if isinstance(value, str) else value
 
 
+def _has(server: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    return labels.items() <= (server.get("labels") or {}).items()
+
+
 def _servers(servers: Any, labels: Mapping[str, str], others: Collection[Any]) -> Iterator[dict[str, Any]]:
     """The servers with some labels, and those of the router and the builder, without dynos."""
     for server in servers:
-        if labels.items() <= (server.get("labels") or {}).items():
+        if _has(server, labels):
             yield server
-        elif server["name"] in others:
+        elif ALL in others or server["name"] in others:
             yield {**server, "dynos": False}

@@ -11,6 +11,9 @@ from infra.model.provider import Fragment, Scope
 SERVING = ("up", "idle")
 """The states of dynos that answer requests: an idle one starts with the next."""
 
+LEFT_IDLE = "left idle"
+"""What a step says, and what was done, if it starts no dyno because that is idle."""
+
 WELL = (*SERVING, "waiting", "running")
 """The states of healthy dynos and schedules."""
 

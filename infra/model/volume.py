@@ -40,10 +40,9 @@ def written(size: int) -> str:
     return f"{size >> 30}G" if size % (1 << 30) == 0 else f"{size >> 20}M"
 
 
-def with_sizes(volumes: Sequence[Volume], written: Sequence[Volume]) -> tuple[Volume, ...]:
-    """The volumes of a release with the sizes that are written in the manifest: a size belongs to the data, which no
-    rollback changes."""
-    sizes = {volume.name: volume.size for volume in written}
+def with_sizes(volumes: Sequence[Volume], sizes: Mapping[str, int]) -> tuple[Volume, ...]:
+    """The volumes of a release with the ``sizes`` in bytes that are in force, by name: a size belongs to the data,
+    which no rollback changes."""
     return tuple(replace(volume, size=sizes.get(volume.name, 0)) for volume in volumes)
 
 

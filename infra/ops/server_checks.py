@@ -95,7 +95,9 @@ loop=no
 printf 'log '; systemctl show -p LoadState --value systemd-journald@dynoctl.service
 printf 'loop %s\\n' "$loop"
 while read -r key value _; do [ "$key" = MemTotal: ] && printf 'memory %s\\n' "$value" && break; done < /proc/meminfo
-for path in /var/lib /srv /etc /run; do
+for path in /var/lib /var/lib/dynoctl /srv /etc /run; do
+  # Only if it is a file system of its own.
+  [ "$path" != /var/lib/dynoctl ] || mountpoint -q "$path" 2>/dev/null || continue
   free=$(df -Pk "$path" 2>/dev/null | awk 'NR == 2 { print $4 }')
   inodes=$(df -Pi "$path" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }')
   new=$path/.dynoctl.$$

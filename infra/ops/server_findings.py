@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
-from infra.model import routing
+from infra.model import paths, routing
 from infra.model.dyno_status import WELL, Row
 from infra.model.formation import Formation
 from infra.model.stack import Stack
@@ -89,7 +89,7 @@ def _serving(name: str, manifest: Manifest, results: Results) -> Iterator[Findin
     """Whether the router and the dynos that are on this server do their work."""
     routers = manifest.router.servers if manifest.router is not None else ()
     routes = {name: results.observed.facts.routes}
-    applied = bool(results.observed.facts.meta)
+    applied = f"router.{manifest.app.name}" in results.observed.facts.record
     for state in routing.down(manifest.app.name, routers if applied else (), routes).values():
         yield Finding(name, "router", "failed", state, "dynoctl apply")
     for row in results.rows:
@@ -109,7 +109,7 @@ def _disks(name: str, health: Checkup) -> Iterator[Finding]:
                 f"cannot write to {disk.path}",
                 f"check if it is mounted read-only: findmnt -T {disk.path}",
             )
-        elif disk.path in ("/var/lib", "/srv"):
+        elif disk.path in ("/var/lib", paths.STATE, "/srv"):
             free.append(f"{disk.path} {disk.free // MIB} MiB")
             low = disk.free < LOW or (disk.inodes is not None and disk.inodes < INODES)
             none = disk.free < FULL or (disk.inodes is not None and disk.inodes < INODES // 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from infra.fleet.facts import Facts
 from infra.manifest.model import Manifest
@@ -14,7 +14,8 @@ from infra.model.formation import CORE, Formation
 @dataclass(frozen=True)
 class ServerOverview:
     """A server of a plan. ``cores`` and ``free`` are None if it was not observed. ``free`` is the CPU in thousandths of
-    a core that no dyno of any app has after the plan; ``router`` is the kind of its router, "" without one."""
+    a core that no dyno of any app has after the plan; ``router`` is the kind of its router, "" without one.
+    ``per_core`` is the CPU that a core gives to dynos: more than ``CORE`` with ``placement.overcommit``."""
 
     address: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -22,6 +23,7 @@ class ServerOverview:
     free: int | None = None
     router: str = ""
     draining: bool = False
+    per_core: int = CORE
 
 
 def overview(manifest: Manifest, formation: Formation, found: Mapping[str, Facts]) -> dict[str, ServerOverview]:
@@ -40,11 +42,11 @@ def overview(manifest: Manifest, formation: Formation, found: Mapping[str, Facts
             dict(server.labels),
             router=router.kind if router is not None and server.name in router.servers else "",
             draining=server.drain,
+            per_core=manifest.per_core,
         )
         for server in manifest.servers
     }
     for name, facts in found.items():
-        known = servers.get(name, ServerOverview(facts.address))
-        free = max(0, facts.cores * CORE - used[name])
-        servers[name] = ServerOverview(known.address, known.labels, facts.cores, free, known.router, known.draining)
+        known = servers.get(name, ServerOverview(facts.address, per_core=manifest.per_core))
+        servers[name] = replace(known, cores=facts.cores, free=max(0, facts.cores * manifest.per_core - used[name]))
     return servers

@@ -34,8 +34,20 @@ def document(manifest: Manifest) -> dict[str, Any]:
         "spread": manifest.spread,
         "overcommit": manifest.per_core,
         "volumes": {volume.name: dict(volume.labels) for volume in manifest.volumes if volume.labels},
+        "sizes": {volume.name: volume.size for volume in manifest.volumes},
         "keep": manifest.keep,
     }
+
+
+def sizes(recorded: object) -> dict[str, int]:
+    """The recorded sizes of volumes in bytes, by name; {} if an older dynoctl recorded none, or they are invalid."""
+    found = recorded.get("sizes") if isinstance(recorded, Mapping) else None
+    try:
+        for size in found.values() if isinstance(found, Mapping) else ():
+            _check("size", size, int)
+    except (TypeError, ValueError):
+        return {}
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def restored(manifest: Manifest, recorded: Mapping[str, Any], connections: Connections) -> Manifest:
@@ -50,6 +62,7 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any], connections: Conne
         _check("keep", keep, int)
         _check("spread", recorded["spread"], str | None)
         per_core, volumes = recorded.get("overcommit", Manifest.per_core), recorded.get("volumes", {})
+        known = sizes(recorded)
         _check("overcommit", per_core, int)
         for labels in volumes.values():
             _check("labels", labels, Mapping[str, str])
@@ -71,7 +84,10 @@ def restored(manifest: Manifest, recorded: Mapping[str, Any], connections: Conne
             servers=_servers(manifest, kept, renamed),
             spread=recorded["spread"],
             per_core=per_core,
-            volumes=tuple(replace(one, labels=volumes.get(one.name, {})) for one in manifest.volumes),
+            volumes=tuple(
+                replace(one, labels=volumes.get(one.name, {}), size=known.get(one.name, one.size))
+                for one in manifest.volumes
+            ),
             keep=keep,
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -119,19 +135,21 @@ def _servers(manifest: Manifest, recorded: Mapping[str, Any], renamed: Mapping[s
 def differing(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[str]:
     """The keys of the manifest whose settings differ from the recorded ones, such as ``dynos.worker``."""
     found = []
-    recorded = {"overcommit": Manifest.per_core, "volumes": {}, **recorded}  # an older dynoctl knew neither
-    for key in ("dynos", "schedule", "router", "rollout", "servers", "spread", "overcommit", "volumes", "keep"):
+    # An older dynoctl knew none of these.
+    recorded = {"overcommit": Manifest.per_core, "volumes": {}, "sizes": now.get("sizes"), **recorded}
+    for key in _KEYS:
         was, will = _filled(key, recorded.get(key)), now.get(key)
-        if (
-            key in ("dynos", "schedule", "servers", "volumes")
-            and isinstance(was, Mapping)
-            and isinstance(will, Mapping)
-        ):
+        if key in _NAMED and isinstance(was, Mapping) and isinstance(will, Mapping):
             names = sorted(name for name in {*was, *will} if _plain(was.get(name)) != _plain(will.get(name)))
-            found += [f"{key}.{name}" for name in names]
+            found += [f"{'volumes' if key == 'sizes' else key}.{name}" for name in names]
         elif _plain(was) != _plain(will):
             found.append(f"placement.{key}" if key in ("spread", "overcommit") else key)
-    return found
+    return list(dict.fromkeys(found))
+
+
+_KEYS = ("dynos", "schedule", "router", "rollout", "servers", "spread", "overcommit", "volumes", "sizes", "keep")
+_NAMED = ("dynos", "schedule", "servers", "volumes", "sizes")
+"""The keys of the settings, and those whose settings have names."""
 
 
 def _filled(key: str, values: Any) -> Any:

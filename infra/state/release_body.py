@@ -12,6 +12,7 @@ from typing import Any
 from infra import __version__
 from infra.errors import DynoctlError
 from infra.manifest.model import Volume, Writable
+from infra.manifest.variables import refused
 from infra.model.stack import Cover, Stack
 from infra.model.text import control
 from infra.sensitive import Sensitive, reveal
@@ -145,6 +146,8 @@ def _check(values: Mapping[str, Any]) -> None:
             _check_text(name, key, r"[A-Za-z0-9_.-]{1,100}" if name == "credentials" else _VARIABLE)
             if not isinstance(value, str) or "\0" in value:
                 raise ValueError(f"{name}: invalid value of {key}")
+            if name == "variables" and (why := refused(key)):
+                raise ValueError(f"{name}: {key} cannot be set: {why}")
     for key, argv in values["commands"].items():
         _check_text("commands", key, r"[a-z][a-z0-9]{0,100}")
         for item in argv:

@@ -6,12 +6,14 @@ from infra.ops.doctor import Report
 from infra.ops.finding import Finding
 from infra.views import under_way
 from infra.views.style import Style, one_line
+from infra.views.wrapping import wrapped
 
 _COLORS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
-def render(report: Report, style: Style) -> str:
-    """One line per finding, with its fix below, and a summary."""
+def render(report: Report, style: Style, columns: int | None = None) -> str:
+    """One line per finding, with its fix below, and a summary. ``columns`` are those of the terminal; None: no
+    limit."""
     width = max(len(finding.check) for finding in report.findings)
     lines = [style("yellow", words) for words in under_way.sentences(report.applying)]
     server = None
@@ -20,9 +22,10 @@ def render(report: Report, style: Style) -> str:
             server = finding.server
             lines += [*([""] if lines else []), style("bold", server)]
         result = style(_COLORS[finding.result], f"{finding.result:<7}")
-        lines.append(f"  {result}  {finding.check:<{width}}  {one_line(finding.message)}")
+        said = f"  {result}  {finding.check:<{width}}  {one_line(finding.message)}"
+        lines.append(wrapped(said, columns, width + 13))
         if finding.hint and finding.result != "ok":
-            lines.append(f"{'':{width + 13}}hint: {one_line(finding.hint)}")
+            lines.append(wrapped(f"{'':{width + 13}}hint: {one_line(finding.hint)}", columns, width + 15))
     warnings = sum(finding.result == "warning" for finding in report.findings)
     total = len(report.findings)
     words = [f"{report.failed} failed"] if report.failed else []

@@ -12,7 +12,7 @@ from infra.views import alike
 from infra.views import site as sites
 from infra.views.dynos import span
 from infra.views.style import Style, one_line
-from infra.views.table import line, padded
+from infra.views.table import fitted, line, padded
 
 _STATE, _ADDRESS, _RELEASE, _MEMORY, _RESTARTS, _NOTE = 1, 3, 4, 5, 6, -1
 
@@ -46,7 +46,7 @@ def render(
         if (every or wanted) and (not only or type_ in only or some):
             shown[type_] = alike.groups(some, notes) if together else [[row] for row in some]
     single = [same[0] for groups in shown.values() for same in groups if len(same) == 1 and same[0].job is None]
-    texts = _fitting(padded([_cells(row, site, notes) for row in single]), width)
+    texts = fitted(padded([_cells(row, site, notes) for row in single]), width, _LEAST)
     cells = dict(zip(((row.dyno, row.server) for row in single), texts, strict=True))
     blocks = [] if only else _routers(site, style)
     for type_, groups in shown.items():
@@ -91,14 +91,6 @@ def _routers(site: Site, style: Style) -> list[str]:
         text[1] = style("yellow" if router.closed else sites.router_state(router.state)[1], text[1])
         lines.append(line(text))
     return ["\n".join(lines)]
-
-
-def _fitting(rows: list[list[str]], width: int | None) -> list[list[str]]:
-    """The rows, with empty cells in the columns that do not fit."""
-    for column in _LEAST:
-        if width is not None and max((len(line(row)) for row in rows), default=0) > width:
-            rows = [[*row[:column], "", *row[column + 1 :]] for row in rows]
-    return rows
 
 
 def _colored(row: Row, texts: list[str], style: Style) -> list[str]:

@@ -6,24 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infra.views.style import Style, one_line
-from infra.views.table import line, padded
+from infra.views.table import MESSAGE, fitted, line, padded
+from infra.views.wrapping import wrapped
 
 _HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK", "MESSAGE")
 
 
-def table(entries: Sequence[Mapping[str, Any]], style: Style) -> str:
-    """One line per apply, with its failures below it."""
+_LEAST = (6, 5, 7)
+"""SLUG, CHANGES, TOOK: the columns that a narrow terminal does without."""
+
+
+def table(entries: Sequence[Mapping[str, Any]], style: Style, width: int | None = None) -> str:
+    """One line per apply, with its failures below it. ``width`` are the columns of the terminal; None: no limit."""
     if not entries:
         return "No applies are recorded on the servers."
     rows = [_HEAD, *(_cells(entry) for entry in entries)]
     lines = []
-    for number, (row, cells) in enumerate(zip(rows, padded(rows), strict=True)):
+    for number, (row, cells) in enumerate(zip(rows, fitted(padded(rows), width, _LEAST, message=MESSAGE), strict=True)):
         if number:
             cells[3] = style("green" if row[3] == "ok" else "red", cells[3])
-        lines.append(line(cells))
+        lines.append(line([cell for cell in cells if cell]))
         if number:
             lines += [f"    {one_line(str(failure))}" for failure in entries[number - 1].get("failures", ())]
-    return "\n".join(lines)
+    return wrapped("\n".join(lines), width)
 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:

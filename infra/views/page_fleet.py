@@ -125,7 +125,7 @@ def _places(server: ServerOverview) -> Values:
     """The free places of a server, with the shapes of a drawing that is 4 high: taken ones and free ones."""
     if server.cores is None or server.free is None:
         return {"places": "", "free": 0, "width": 0, "taken_path": "", "free_path": ""}
-    many, free = server.cores * CORE // PLACE, server.free // PLACE
+    many, free = server.cores * server.per_core // PLACE, server.free // PLACE
     taken = range(many - free)
     if many > DRAWN:
         wide, paths = 4 * DRAWN, [f"M0 0h{4 * len(taken) * DRAWN // many}v4H0z", ""]

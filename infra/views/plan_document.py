@@ -81,7 +81,8 @@ def _running(values: Mapping[str, Any]) -> Release:
 
 def _server(values: Mapping[str, Any]) -> ServerOverview:
     free = None if values["free"] is None else round(float(values["free"]) * CORE)
-    return ServerOverview(**{**values, "free": free})
+    known = {name: value for name, value in values.items() if name != "overcommit"}
+    return ServerOverview(**{**known, "free": free, "per_core": round(float(values.get("overcommit", 1)) * CORE)})
 
 
 def _source(values: Mapping[str, Any]) -> SourceChange:

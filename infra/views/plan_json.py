@@ -88,7 +88,9 @@ def digest(document: Mapping[str, object]) -> str:
 
 def _server(server: ServerOverview) -> dict[str, object]:
     free = None if server.free is None else server.free / CORE
-    return {**asdict(server), "free": free}
+    values = {**asdict(server), "free": free, "overcommit": server.per_core / CORE}
+    del values["per_core"]
+    return values
 
 
 def change(item: Change) -> dict[str, object]:

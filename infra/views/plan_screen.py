@@ -230,7 +230,7 @@ def _created(change: Change, brief: Brief, style: Style) -> list[str]:
         line.removeprefix(_added(style))
         for name in brief.shown
         if name in values
-        for line in difference(name, None, values[name], style)
+        for line in difference(name.rpartition(".")[2], None, values[name], style)
     ]
     for name in brief.named:
         keys = [key.removeprefix(f"{name}.") for key in values if key.startswith(f"{name}.")]

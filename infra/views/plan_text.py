@@ -89,10 +89,10 @@ def summary(plan: Plan, style: Style) -> str:
     counts = plan.counts()
     drifted = sum(change.drift for change in plan.changes)
     drift = f" Drift: {quantity(drifted, 'resource')} changed by hand." if drifted else ""
-    effects = ", ".join(dynos_that(counts[verb], verb) for verb in ("start", "restart", "stop"))
+    effects = ", ".join(dynos_that(counts[verb], verb) for verb in ("start", "restart", "stop") if counts[verb])
     return (
         f"{style('bold', 'Plan:')} {counts['add']} to add, {counts['change']} to change, "
-        f"{counts['destroy']} to destroy. {effects}.{drift}"
+        f"{counts['destroy']} to destroy. {effects or 'No dyno starts, restarts or stops'}.{drift}"
     )
 
 
@@ -173,8 +173,7 @@ def gates(plan: Plan) -> list[str]:
     if plan.release_on:
         lines.append(f"The release command runs once, on {plan.release_on}.")
     if plan.candidates:
-        few = len(plan.candidates) <= NAMED
-        where = ", ".join(plan.candidates) if few else shortened(plan.candidates, "server")
+        where = shortened(plan.candidates, "server")
         lines.append(f"A candidate must become healthy on {where} before any dyno is changed.")
     if plan.waves:
         values = ", ".join(f"{one_line(value)} ({quantity(count, 'batch')})" for value, count in plan.waves)

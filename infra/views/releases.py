@@ -8,9 +8,12 @@ from typing import Any
 
 from infra.model.release import UNFINISHED, Release, current
 from infra.views.style import Style, one_line, printable
-from infra.views.table import line, padded
+from infra.views.table import MESSAGE, fitted, line, padded
+from infra.views.wrapping import wrapped
 
 _HEAD = ("RELEASE", "WHEN", "WHO", "RESULT", "SLUG", "COMMIT", "MESSAGE")
+_LEAST = (4, 5)
+"""SLUG, COMMIT: the columns that a narrow terminal does without."""
 
 
 def table(
@@ -20,17 +23,20 @@ def table(
     style: Style,
     *,
     under_way: bool = False,
+    width: int | None = None,
 ) -> str:
-    """One line per release. A star marks the current release: the newest that was rolled out completely. With
-    ``under_way``, an apply is running at this moment, so that the newest release is not left unfinished, but in
-    progress."""
+    """One line per release, for a terminal of ``width`` columns (None: no limit). A star marks the current release: the
+    newest that was rolled out completely. With ``under_way``, an apply is running at this moment, so that the newest
+    release is not left unfinished, but in progress."""
     if not releases:
         return "No releases are recorded on the servers."
     if under_way and releases[-1].result == UNFINISHED:
         releases = [*releases[:-1], replace(releases[-1], result="in progress")]
     rows = [_HEAD, *(_cells(release) for release in releases)]
+    # The mark before each line takes two columns.
+    cells_of = fitted(padded(rows), None if width is None else width - 2, _LEAST, message=MESSAGE)
     lines = []
-    for number, (_, cells) in enumerate(zip(rows, padded(rows), strict=True)):
+    for number, (_, cells) in enumerate(zip(rows, cells_of, strict=True)):
         mark = " "
         if number:
             release = releases[number - 1]
@@ -38,11 +44,11 @@ def table(
             cells[3] = style({"ok": "green", "in progress": "yellow"}.get(release.result, "red"), cells[3])
             if release.number not in holders:
                 cells = [style("dim", cell) if place != 3 else cell for place, cell in enumerate(cells)]
-        lines.append(line([f"{mark} {cells[0]}", *cells[1:]]))
+        lines.append(line([f"{mark} {cells[0]}", *(cell for cell in cells[1:] if cell)]))
     if now is not None:
         earlier = _example(releases, current(releases) or now, holders)
         lines.append(f"* current release. To roll back: dynoctl rollback {earlier}")
-    return "\n".join(lines)
+    return wrapped("\n".join(lines), width)
 
 
 def details(release: Release, variables: Sequence[str], web: Sequence[str], holders: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ _CODES = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "bold": "1",
 
 
 _COMMAND = re.compile(r"^[ \t]*::(?=[A-Za-z])|##(?=[\w-]*\[)", re.MULTILINE)
-_PAINT = re.compile(rf"(\x1b\[(?:0|{'|'.join(_CODES.values())})m)")
+PAINT = re.compile(rf"(\x1b\[(?:0|{'|'.join(_CODES.values())})m)")
+"""Our own colours."""
 
 
 def wanted(stream: IO[str]) -> bool:
@@ -30,7 +31,7 @@ class Style:
 
 def clean(text: str) -> str:
     """A line that may contain our own colours, with all other control characters escaped, line ends too."""
-    parts = _PAINT.split(text)
+    parts = PAINT.split(text)
     return "".join(part if number % 2 else one_line(part) for number, part in enumerate(parts))
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from infra.views.style import one_line
 
+MESSAGE = 24
+"""Characters of a message in the last column that are worth the room of another one."""
+
 
 def padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """The rows, which have the same number of cells, with every cell padded to the width of its column.
@@ -15,6 +18,24 @@ def padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [[f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)] for row in rows]
+
+
+def fitted(
+    rows: list[list[str]], width: int | None, least: Sequence[int], *, message: int | None = None
+) -> list[list[str]]:
+    """The rows, with empty cells in the columns that do not fit into ``width`` (None: no limit). ``least`` are the
+    columns that a narrow terminal does without, the first of these first. Of a last column with messages, which may
+    be wrapped, only so many characters must fit."""
+    for column in least:
+        if width is None or max((_width(row, message) for row in rows), default=0) <= width:
+            break
+        rows = [[*row[:column], "", *row[column + 1 :]] for row in rows]
+    return rows
+
+
+def _width(row: Sequence[str], message: int | None) -> int:
+    cells = [cell for cell in row if cell]
+    return len(line(cells if message is None else [*cells[:-1], cells[-1][:message]]))
 
 
 def line(cells: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from infra.views.dynos import span
 from infra.views.formation import memory
 from infra.views.site import heat
 from infra.views.style import printable
+from infra.views.wrapping import wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -92,7 +93,7 @@ def screen(
     hidden = [f"{offset} above"] * bool(offset) + [f"{'' if offset else 'and '}{below} more"] * bool(below)
     more = [Text(", ".join(hidden), "dim")] if hidden else []
     dynos = _dynos(shown, site, width, bars=width >= WIDE)
-    tables: list[RenderableType] = [_servers(servers, site, width), *others, Text(), dynos]
+    tables: list[RenderableType] = [_servers(servers, site, width, manifest.per_core), *others, Text(), dynos]
     return Group(head, *above, keys, *tables, *more), offset
 
 
@@ -111,8 +112,17 @@ def _clipped(items: list[T], room: int) -> tuple[list[T], list[Text]]:
     return items[:kept], [Text(f"and {len(items) - kept} more", "dim")]
 
 
-def plain(manifest: Manifest, samples: Sequence[Sample], now: datetime, console: Console, sort: str = "dyno") -> str:
-    """The view as text, with all dynos."""
+def plain(
+    manifest: Manifest,
+    samples: Sequence[Sample],
+    now: datetime,
+    console: Console,
+    sort: str = "dyno",
+    *,
+    width: int | None = None,
+) -> str:
+    """The view as text, with all dynos. ``width`` are the columns of the terminal to which sentences are wrapped; None:
+    no limit."""
     site = site_of(manifest, samples)
     with console.capture() as captured:
         for words in under_way.sentences(site.applying):
@@ -121,9 +131,9 @@ def plain(manifest: Manifest, samples: Sequence[Sample], now: datetime, console:
         console.print(verdict, style=color, end="", highlight=False, markup=False)
         console.print(f": {numbers}  {now:%H:%M:%S}", highlight=False, markup=False)
         for color, words in sites.problems(site):
-            console.print(f"  {words}", style=color, highlight=False, markup=False, soft_wrap=True)
+            console.print(wrapped(f"  {words}", width), style=color, highlight=False, markup=False, soft_wrap=True)
         dynos = _dynos(_entries(site, samples, sort), site, console.width, bars=False)
-        console.print("", _servers(samples, site, console.width), "", dynos, sep="\n")
+        console.print("", _servers(samples, site, console.width, manifest.per_core), "", dynos, sep="\n")
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
@@ -138,7 +148,7 @@ def document(manifest: Manifest, samples: Sequence[Sample], sort: str = "dyno") 
             "cores": None if sample.vitals is None else sample.vitals.cores,
             "memory": None if sample.vitals is None else sample.vitals.memory,
             "memory_available": None if sample.vitals is None else sample.vitals.available,
-            "free_dynos": None if sample.vitals is None else sample.vitals.places,
+            "free_dynos": None if sample.vitals is None else sample.vitals.places(manifest.per_core),
             "away": sample.unreachable or None,
             "router": routers.get(sample.server),
         }
@@ -183,7 +193,7 @@ def _fitted(rows: Sequence[Mapping[str, Text]], names: Sequence[str], width: int
     return table
 
 
-def _servers(samples: Sequence[Sample], site: Site, width: int) -> Table:
+def _servers(samples: Sequence[Sample], site: Site, width: int, per_core: int) -> Table:
     from rich.text import Text
 
     names = ["SERVER", "LOAD", "CORES", "MEMORY", "DYNOS", "FREE", "ROUTER"]
@@ -198,7 +208,7 @@ def _servers(samples: Sequence[Sample], site: Site, width: int) -> Table:
                 "CORES": Text(str(now.cores)),
                 "MEMORY": Text(_memory(taken, now.memory), heat(taken / max(1, now.memory))),
                 "DYNOS": Text(str(len(sample.status.rows))),
-                "FREE": Text(str(now.places), "" if now.places else "yellow"),
+                "FREE": Text(str(free := now.places(per_core)), "" if free else "yellow"),
             }
         if sample.unreachable:
             row |= {name: Text(row[name].plain, "dim") for name in names[:-1]}

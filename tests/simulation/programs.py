@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.model.dyno_status import LEFT_IDLE
 from tests.simulation.scripts import Steps
 from tests.simulation.server import ROUTES, STATE, DiskFull, OneOff, Release, SimServer
 
@@ -46,7 +47,7 @@ def start(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     unit, verb = argv
     if verb == "restart" and unit in server.idle:
         yield
-        return 0, ""
+        return 0, LEFT_IDLE
     server.stop(unit)
     yield
     process = server.start(unit)

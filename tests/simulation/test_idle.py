@@ -71,3 +71,12 @@ def test_a_release_that_nobody_uses_is_proven_by_its_candidates() -> None:
     fleet.fleet.bad.add(BAD)
     assert fleet.apply(manifest(slug="bad")).code == REJECTED
     assert (running(fleet), woken(fleet, FIRST)) == ({}, "a")
+
+
+def test_what_is_left_idle_is_not_called_restarted() -> None:
+    fleet = resting(SECOND)
+    for outcome in (fleet.restart(manifest()), fleet.apply(manifest(slug="b"))):
+        done = {
+            event.subject: event.text for event in outcome.events if event.kind == "done" and "web" in event.subject
+        }
+        assert done == {"web.1": "restarted", "web.2": "left idle"}

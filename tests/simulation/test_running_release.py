@@ -14,13 +14,13 @@ from infra.engine.prepare import prepare
 from infra.engine.prepared import Request
 from infra.errors import OK, UNREACHABLE, DynoctlError
 from infra.fleet.inventory import targets
-from infra.manifest.model import DynoType, Manifest, Reference, Rollout, Server
+from infra.manifest.model import DynoType, Manifest, Reference, Rollout, Server, Volume
 from infra.plan.selection import Selection
-from infra.state import releases
+from infra.state import config, releases
 from tests.simulation.app import BAD, deployed, running
 from tests.simulation.as_running import act, go_back
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, KILLED, REGISTRY, Outcome, manifest
+from tests.simulation.harness import APP, KILLED, REGISTRY, Outcome, Simulation, manifest
 from tests.simulation.invariants import upstreams
 
 
@@ -358,3 +358,30 @@ def test_settings_that_another_apply_changed_meanwhile_are_not_brought_back(comm
     with pytest.raises(StalePlan):
         prepare(model, REGISTRY, request, connect=fleet.fleet.connect, sessions=sessions)
     assert len(running(fleet)) == 4
+
+
+def test_sizes_of_volumes_that_are_edited_are_left_out() -> None:
+    """They were taken from the file: a size that cannot be, such as a smaller one, refused to start more dynos."""
+
+    def tree(size: int, slug: str = "a") -> Manifest:
+        return manifest("s1", web=1, worker=1, slug=slug, volumes=(Volume("data", "data", ("worker",), size=size),))
+
+    fleet = Simulation("s1")
+    assert fleet.apply(tree(2 << 30)).code == OK
+    assert fleet.apply(tree(2 << 30, "b")).code == OK
+    made: list[int] = []
+    fleet.on_ready = lambda ready: made.extend(volume.size for volume in ready.stack.volumes)
+    scaled = act(fleet, tree(1 << 30, "c"), {"web": 2})
+    assert scaled.code == OK and "volumes.data" in notes(scaled), scaled.said
+    back = go_back(fleet, tree(1 << 30, "c"))
+    assert back.code == OK and "volumes.data" in notes(back), back.said
+    assert made == [2 << 30, 2 << 30]
+    gone = replace(tree(0), volumes=())
+    assert act(fleet, gone, {"web": 1}).code == OK and made[-1] == 2 << 30, "also of one that was removed from the file"
+
+
+def test_a_size_that_no_apply_recorded_is_the_one_that_is_written() -> None:
+    assert [config.sizes(recorded) for recorded in (None, {}, {"sizes": {"data": "big"}}, {"sizes": [1]})] == [{}] * 4
+    now = config.document(manifest(volumes=(Volume("data", "data", size=1 << 30),)))
+    before = {key: value for key, value in now.items() if key != "sizes"}
+    assert config.sizes(now) == {"data": 1 << 30} and config.differing(now, before) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.ops import observer_program, server_checks, system_findings
+from infra.ops import observer_program, server_checks, server_findings, system_findings
 from infra.ops.doctor import Report
 from infra.ops.finding import Finding
 from infra.ops.server_checks import MIB, Checkup, Disk, Packages
@@ -113,6 +113,15 @@ def test_ports_that_outgoing_connections_may_take() -> None:
     assert said("outgoing 1024 x\nreserved \n", 5000) == []
 
 
+def test_the_file_system_of_the_slugs_is_looked_at() -> None:
+    base = SAID.replace("disk /srv 512 - no\n", "").replace(
+        "disk /var/lib 1024000 5000", "disk /var/lib 9999999 999999"
+    )
+    text = base + "disk /var/lib/dynoctl 1024 999999 yes\n"
+    found = {one.message for one in server_findings._disks("grid-1", server_checks.parse(text))}
+    assert "/var/lib/dynoctl has 1 MiB and 999999 inodes free" in found
+
+
 def test_the_script_prints_what_is_parsed() -> None:
     text = subprocess.run(
         ["sh", "-s"],
@@ -123,7 +132,13 @@ def test_the_script_prints_what_is_parsed() -> None:
     ).stdout
     found = server_checks.parse(sections(text, "N")["checkup"][1])
     assert found.outgoing is not None and found.outgoing[0] < found.outgoing[1]
-    assert found.memory > 100 and {disk.path for disk in found.disks} <= {"/var/lib", "/srv", "/etc", "/run"}
+    assert found.memory > 100 and {disk.path for disk in found.disks} <= {
+        "/var/lib",
+        "/var/lib/dynoctl",
+        "/srv",
+        "/etc",
+        "/run",
+    }
 
 
 @pytest.mark.parametrize(("mode", "said"), [("enforce", "enforcing AppArmor\n"), ("complain", "")])

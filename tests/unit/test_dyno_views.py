@@ -182,8 +182,15 @@ def test_many_dynos_that_fail_alike_share_a_line(model: Manifest) -> None:
 def test_vitals_and_free_places() -> None:
     text = "now 12.5\nload 0.50 0.40 0.30\ncores 2\nMemTotal: 1024\nMemAvailable: 512\n"
     now = vitals.parse(text + "X-Dynoctl-Cpu=250\nX-Dynoctl-Cpu=1000\nX-Dynoctl-Cpu=odd\n")
-    assert (now.load, now.memory, now.available, now.taken, now.places) == ((0.5, 0.4, 0.3), 1 << 20, 1 << 19, 1250, 3)
-    assert replace(now, taken=5000).places == 0, "an overloaded server has 0 free places, not a negative number"
+    assert (now.load, now.memory, now.available, now.taken, now.places()) == (
+        (0.5, 0.4, 0.3),
+        1 << 20,
+        1 << 19,
+        1250,
+        3,
+    )
+    assert now.places(2000) == 11, "with overcommit"
+    assert replace(now, taken=5000).places() == 0, "an overloaded server has 0 free places, not a negative number"
     with pytest.raises(KeyError):
         vitals.parse("now 1\n")
 

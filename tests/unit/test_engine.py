@@ -151,9 +151,7 @@ def test_create_in_order_with_one_start() -> None:
         ("create", "grid-1/user.shop-web.1", None),
         ("create", "grid-1/unit.shop-web.1", "start"),
     ]
-    assert plan_text.summary(plan, Style(False)) == (
-        "Plan: 2 to add, 0 to change, 0 to destroy. 1 dyno starts, 0 dynos restart, 0 dynos stop."
-    )
+    assert plan_text.summary(plan, Style(False)) == ("Plan: 2 to add, 0 to change, 0 to destroy. 1 dyno starts.")
 
 
 def test_drift_is_told_from_change_by_the_record() -> None:

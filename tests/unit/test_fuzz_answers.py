@@ -353,7 +353,7 @@ def use_status(found: ServerStatus) -> None:
 
 
 def use_vitals(found: vitals.Vitals) -> None:
-    assert found.places >= 0
+    assert found.places() >= 0
     json.dumps(top.document(model(), [Sample("grid-1", found, ServerStatus(), {}, "", 2)]), allow_nan=False)
 
 

@@ -6,15 +6,17 @@ import subprocess
 from dataclasses import asdict, replace
 from typing import Any
 
-from infra.manifest.model import DynoType, Health, Rollout, Schedule
+from infra.manifest.model import DynoType, Health, Rollout, Router, Schedule
 from infra.model.provider import Scope
 from infra.model.resource import Action, Change, Resource
 from infra.state import config
 from providers import dyno_unit
 from providers.dyno_unit import DynoUnit
-from providers.health import Check
+from providers.health import _FUNCTIONS, Check, check_of
 from providers.unit import Unit
 from tests.simulation.harness import manifest
+
+FITS = "fits = " + _FUNCTIONS.partition("fits = ")[2].partition("look = ")[0]
 
 WEB = DynoUnit("shop", "web.1", ("serve",), {}, "0" * 64, 250, 1 << 29, "10.0.0.11", 5000)
 WORKER = replace(WEB, dyno="worker.1", listen="", port=0)
@@ -25,17 +27,17 @@ def test_another_health_check_is_tried_without_a_restart() -> None:
     change = Change(Resource("grid-1", "unit", "shop-web.1", after, "web.1"), Action.UPDATE, before, after)
     assert Unit().effect(change) is None
     commands = [command for command in Unit().steps(Scope("shop", "s"), change) if command.health]
-    assert [command.argv[2:] for command in commands] == [
-        ('exec systemctl restart "$1-ready.service"', "check", "dyno-shop-web-1")
-    ]
+    (check,) = (command.argv[2:] for command in commands)
+    assert check[0].endswith('\nexec systemctl restart "$1-ready.service"\n') and check[2] == "dyno-shop-web-1"
+    assert check[0].startswith('systemctl stop "watch-$1.service"'), "or two watches look whether it is idle"
     assert commands[0].timeout >= dyno_unit.READY_TIMEOUT
     command = {**after, "unit": {**dyno_unit.service(WEB), "Service.ExecStart": "other"}}
     assert Unit().effect(replace(change, after=command)) is not None
 
 
 def test_a_health_command_runs_in_the_dyno_until_it_succeeds() -> None:
-    settings = dyno_unit.service(replace(WORKER, health_command=("/bin/sh", "-c", "test -e tmp/up"), deadline=20))
-    assert settings["Service.ExecStartPost"].endswith('health /bin/sh -c "test -e tmp/up"')
+    settings = dyno_unit.service(replace(WORKER, health_command=("/bin/sh", "-c", "test -e /tmp/up"), deadline=20))
+    assert settings["Service.ExecStartPost"].endswith('health /bin/sh -c "test -e /tmp/up"')
     assert settings["Service.TimeoutStartSec"] == "20"
     assert not settings["Service.ExecStartPost"].startswith("+")  # it is the app's, so it is never root's
     assert "Service.ExecStartPost" not in dyno_unit.service(WORKER)
@@ -73,3 +75,18 @@ def test_what_an_older_dynoctl_recorded_is_no_edit() -> None:
     for key in ("tmp", "shm"):
         del recorded["schedule"]["nightly"][key]
     assert config.differing(config.document(job), recorded) == []
+
+
+def test_rails_own_check_without_a_router_may_refuse_the_host() -> None:
+    """config.hosts lacks the address of the dyno, and no name that it has is known."""
+    plain = manifest()
+    assert check_of(plain, "/up").wanted == "booted"
+    assert check_of(plain).wanted == ""
+    named = replace(plain, rollout=Rollout(health=Health(host="shop.example.org")))
+    routed = replace(plain, router=Router("nginx", ("s1",), hosts=("shop.example.org",)))
+    asked = replace(plain, rollout=Rollout(health=Health(path="/up")))
+    assert {check_of(one, "/up").wanted for one in (named, routed, asked)} == {"ok"}
+    for wanted, healthy in {"booted": {"200", "403"}, "ok": {"200"}}.items():
+        program = f'wanted = "{wanted}"\n' + FITS + "puts %w[200 301 403 404 500].select { |status| fits.call(status) }"
+        done = subprocess.run(["ruby", "-e", program], capture_output=True, text=True, check=True, timeout=60)
+        assert set(done.stdout.split()) == healthy

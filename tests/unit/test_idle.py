@@ -146,7 +146,7 @@ def scripts(before: DynoUnit, after: DynoUnit, **found: str) -> Mapping[str, str
 def test_a_restart_leaves_an_idle_dyno_idle() -> None:
     other = replace(IDLE, argv=("other",))
     both = scripts(IDLE, other)
-    assert all('! is_idle "$1" || exit 0' in both[name] for name in ("open", "restart"))
+    assert all('! is_idle "$1" || { echo "left idle"; exit 0; }' in both[name] for name in ("open", "restart"))
     for before, after, found in (
         (ALWAYS, IDLE, {}),  # it must be healthy once
         (IDLE, ALWAYS, {}),
@@ -180,6 +180,28 @@ esac
     path = f"{tmp_path}:{os.environ['PATH']}"
     done = subprocess.run(argv, cwd=tmp_path, env={"PATH": path}, timeout=30, check=False)
     assert (done.returncode == 0) is healthy
+
+
+def test_there_is_one_watch_over_a_dyno() -> None:
+    """Another health check starts the companion again, and with it the watch."""
+    assert "--unit=watch-dyno-shop-web-1.service" in idle.watch("shop", "web.1", 5000, 1800, "100%")
+
+
+def test_a_dyno_whose_socket_moved_is_started_as_before_when_its_change_is_reverted() -> None:
+    """It was stopped for the move, so it looks like an idle one, and may have been in use."""
+
+    def undo(after: DynoUnit) -> str:
+        change = Change(
+            Resource("g", "unit", "shop-web.1", {}, "web.1"),
+            Action.UPDATE,
+            dyno_unit.attributes(IDLE),
+            dyno_unit.attributes(after),
+        )
+        return Unit().undo(SCOPE, change)[-1].argv[2]
+
+    assert "is_idle" in undo(replace(IDLE, argv=("other",)))
+    assert "is_idle" not in undo(replace(IDLE, port=5001))
+    assert "is_idle" not in undo(replace(IDLE, listen="10.0.0.12"))
 
 
 def test_only_web_dynos_idle(tmp_path: Path) -> None:

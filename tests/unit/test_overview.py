@@ -10,7 +10,7 @@ from infra.model.formation import Formation
 from infra.model.naming import Mark
 from infra.model.provider import Dyno
 from infra.plan.overview import ServerOverview, overview
-from infra.views import plan_document, plan_json
+from infra.views import page_fleet, plan_document, plan_json
 from tests.unit.test_formation import facts, manifest
 from tests.unit.test_plan_views import sample
 
@@ -34,6 +34,13 @@ def test_every_server_with_what_is_free_after_the_plan() -> None:
     }
 
 
+def test_overcommit_is_room_for_more() -> None:
+    wanted = replace(manifest(1, 1), servers=(Server("s1", "10.0.0.1"),), per_core=2000)
+    server = overview(wanted, Formation((), {"web.1": "s1"}, {}), {"s1": facts("s1", {})})["s1"]
+    assert (server.cores, server.free, server.per_core) == (2, 3750, 2000)
+    assert page_fleet._places(server)["places"] == "15 of 16 places free"
+
+
 def test_more_than_a_server_has_leaves_nothing() -> None:
     wanted = replace(manifest(1, 9), servers=(Server("s1", "10.0.0.1"),))
     homes = {f"web.{number}": "s1" for number in range(1, 10)}
@@ -41,7 +48,10 @@ def test_more_than_a_server_has_leaves_nothing() -> None:
 
 
 def test_it_is_in_the_json_in_cores_and_read_back() -> None:
-    fleet = {"s1": ServerOverview("10.0.0.1", {"rack": "a"}, 2, 1250, "nginx"), "s2": ServerOverview("10.0.0.2")}
+    fleet = {
+        "s1": ServerOverview("10.0.0.1", {"rack": "a"}, 2, 1250, "nginx", per_core=1500),
+        "s2": ServerOverview("10.0.0.2"),
+    }
     running = replace(sample().release, number=6, commit="5c1e77ab0d21", message="m", who="me", when="2026")
     plan = replace(sample(), fleet=fleet, running=running, commit="9b0c2f44d1aa-dirty")
     document = json.loads(json.dumps(plan_json.document(plan, {})))

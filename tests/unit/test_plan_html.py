@@ -70,7 +70,7 @@ def test_the_page_says_what_the_plan_says() -> None:
     assert page.texts["h1"] == ["Plan for shop"]
     assert page.texts["h2"] == ["Fleet", "Rollout", "Changes"]
     assert page.texts["title"] == [
-        "Plan for shop: 1 to add, 5 to change, 0 to destroy. 0 dynos start, 2 dynos restart, 0 dynos stop. Drift: 1 resource changed by hand."
+        "Plan for shop: 1 to add, 5 to change, 0 to destroy. 2 dynos restart. Drift: 1 resource changed by hand."
     ]
     assert "This plan cannot be applied: 1 error." in page.texts["p"]
     assert "Never fewer up than 2 of 3 web." in page.texts["p"]

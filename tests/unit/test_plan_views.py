@@ -341,7 +341,7 @@ def test_a_new_release_fits_fifteen_lines() -> None:
     assert (
         text
         == """\
-Plan: 8 to add, 8 to change, 4 to destroy. 0 dynos start, 8 dynos restart, 0 dynos stop.
+Plan: 8 to add, 8 to change, 4 to destroy. 8 dynos restart.
 Creates release v7 after v6: app.rb; 1 commit: "Say good afternoon".
 
 grid-1  ↻ web.1  ↻ web.5

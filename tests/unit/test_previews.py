@@ -18,7 +18,7 @@ from infra.cli import preview as command
 from infra.cli.app import app
 from infra.cli.session import PlanOptions
 from infra.errors import DynoctlError
-from infra.manifest import check
+from infra.manifest import check, read
 from infra.manifest.model import Manifest
 from infra.manifest.previews import destination
 from infra.ops import previews
@@ -163,6 +163,7 @@ def removing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[s
         raise typer.Exit(1 if name == "failed" else 0)
 
     monkeypatch.setattr(command, "carry_out", carry_out)
+    monkeypatch.setattr(previews, "running", lambda model: ([], {}))
     yield ["preview", "down", "--auto-approve"]
 
 
@@ -201,4 +202,44 @@ def test_the_servers_say_how_old_a_preview_is(tmp_path: Path) -> None:
     argv = ["sh", "-c", previews._SCRIPT]
     assert (
         subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout == "shop-pr-1 60 {}\n"
+    )
+
+
+def test_servers_that_lost_their_labels_are_asked_and_cleaned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A preview may still run on them."""
+    preview(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    cleaned: list[frozenset[str]] = []
+
+    def running(model: Manifest) -> tuple[list[previews.Running], dict[str, str]]:
+        assert {server.name for server in model.servers} == {"front", "small", "big"}
+        return [previews.Running("pr-1", "pr-1.example.org", ("big",), released=0.0, expires=1.0)], {}
+
+    def carry_out(options: PlanOptions, flags: Any, *, verb: str, refuse: Any) -> None:
+        cleaned.append(options.also)
+        raise typer.Exit(0)
+
+    monkeypatch.setattr(previews, "running", running)
+    monkeypatch.setattr(command, "carry_out", carry_out)
+    listed = CliRunner().invoke(app, ["preview", "ls"]).output
+    assert "pr-1" in listed and "big" in listed
+    for words in (["pr-1"], ["--expired"]):
+        assert CliRunner().invoke(app, ["preview", "down", "--auto-approve", *words]).exit_code == 0
+    assert cleaned == [frozenset({"big"})] * 2
+    model = read(tmp_path / "dyno.yaml", destination("pr-1"), also=("big",))
+    assert {server.name: server.dynos for server in model.servers} == {"front": False, "small": True, "big": False}
+    nowhere = OWN.replace("role: preview", "role: nothing")
+    (tmp_path / "dyno.preview.yaml").write_text(nowhere)
+    assert "big" in CliRunner().invoke(app, ["preview", "ls"]).output, "as all labels are gone"
+
+
+def test_what_to_do_without_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preview(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["preview", "down", "pr-1"])
+    assert isinstance(done.exception, DynoctlError)
+    assert done.exception.hint == (
+        "review the plan with dynoctl preview ls, then: dynoctl preview down pr-1 --auto-approve"
     )

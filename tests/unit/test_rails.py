@@ -9,8 +9,11 @@ from typer.testing import CliRunner
 
 from infra.cli.app import app
 from infra.manifest import read
+from infra.manifest.model import Writable
 from infra.model.stack import Stack
 from infra.registry import Everything
+from providers import dyno_unit
+from providers.dyno_unit import DynoUnit
 from providers.health import check_of
 
 MANIFEST = """\
@@ -64,8 +67,8 @@ def stack(directory: Path, manifest: str, files: dict[str, str]) -> Stack:
 @pytest.mark.parametrize(
     ("routes", "manifest", "path", "wanted"),
     [
-        ('get "up" => "rails/health#show", as: :rails_health_check', "", "/up", "ok"),
-        ('get("/alive", to: "rails/health#show")', "", "/alive", "ok"),
+        ('get "up" => "rails/health#show", as: :rails_health_check', "", "/up", "booted"),
+        ('get("/alive", to: "rails/health#show")', "", "/alive", "booted"),
         ('get "up" => "rails/health#show"', "rollout: {health: {path: /}}\n", "/", "ok"),
         ('# get "up" => "rails/health#show"', "", "/", ""),
         ('scope "admin" do\n    get "up" => "rails/health#show"\n  end', "", "/", ""),
@@ -79,6 +82,26 @@ def test_the_health_check_of_rails_is_the_default(
     made = stack(tmp_path, MANIFEST + manifest, files)
     check = check_of(read(tmp_path / "dyno.yaml"), made.health)
     assert (check.path, check.wanted) == (path, wanted)
+
+
+@pytest.mark.parametrize("seed", [True, False])
+def test_a_directory_that_is_filled_from_the_slug_gets_the_covered_file(*, seed: bool) -> None:
+    """systemd would create its directories as root in the empty one, and the rest could not be copied there."""
+    dyno = DynoUnit(
+        "shop",
+        "web.1",
+        ("serve",),
+        {},
+        "a" * 64,
+        250,
+        1 << 29,
+        files={"launcher": "l", "cover": "c"},
+        cover="config/environments/production.rb",
+        writable=(Writable("config" if seed else "log", seed=True),),
+    )
+    place = "/app/.dynoctl/seed/config" if seed else "/app/config"
+    binds = dyno_unit.service(dyno)["Service.BindReadOnlyPaths"].split("\n")
+    assert [bind.partition(":")[2] for bind in binds if "/covers/" in bind] == [f"{place}/environments/production.rb"]
 
 
 @pytest.mark.parametrize(

@@ -252,6 +252,13 @@ def test_a_damaged_body_is_an_error(body: str) -> None:
     assert release_body.names(body) == ([], [])
 
 
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "LISTEN_FDS", "PORT", "ENV", "dynoctl_X"])
+def test_a_config_var_that_no_manifest_can_have_is_in_no_body(name: str) -> None:
+    """A server may have written it: dynos on the others would load its code."""
+    with pytest.raises(DynoctlError, match=f"cannot read release v4: variables: {name} cannot be set"):
+        release_body.unpack(4, release_body.pack(STACK, "cafe", {**VARIABLES, name: "/x"}), lambda *_: True)
+
+
 def test_a_partly_reverted_rollout_is_not_reverted() -> None:
     failures = [Failure("grid-2", "web.2", "grid-2: web.2 did not answer")]
     assert audit_log.result(Report(failures=failures, reverted=["web.2"])) == "reverted"

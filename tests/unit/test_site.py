@@ -130,7 +130,7 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         [f"The router on grid-1 is stopped. To repair it: {APPLY}"],
     ),
     "no route": (
-        with_rows(routes=()),
+        with_rows(routes=(), routed=True),
         {},
         "down",
         [f"The router on grid-1 has no route to this app. To repair it: {APPLY}"],
@@ -145,6 +145,18 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         with_rows(traffic=Traffic(60, {("", 502, 0): 100})),
         {},
         "down",
+        ["100% of the requests of the last minute failed (5xx). To see them: dynoctl logs -t router"],
+    ),
+    "a router that was never applied": (
+        with_rows(routes=(), traffic=None),
+        {},
+        "up",
+        ["The router on grid-1 is in dyno.yaml and was not applied yet. To create it: dynoctl apply"],
+    ),
+    "one visitor loads a broken page again": (
+        with_rows(traffic=Traffic(60, {("web.1", 500, 20): 6})),
+        {},
+        "degraded",
         ["100% of the requests of the last minute failed (5xx). To see them: dynoctl logs -t router"],
     ),
     "some requests fail": (

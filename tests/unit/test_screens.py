@@ -1,0 +1,193 @@
+"""Screens at the widths of terminals: no word is cut, and the first apply of a small fleet fits one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from infra.fleet import site as sites
+from infra.fleet.observe import Observed
+from infra.fleet.status import ServerStatus
+from infra.manifest import read
+from infra.manifest.model import Manifest
+from infra.model import release
+from infra.model.dyno_status import Row
+from infra.model.events import Event, Report
+from infra.model.provider import Scope
+from infra.model.resource import Upload
+from infra.model.routing import Route
+from infra.model.stack import Slug
+from infra.ops.finding import Finding
+from infra.ops.monitor import Sample
+from infra.plan.build import build
+from infra.plan.formation import form
+from infra.plan.plan import Plan
+from infra.registry import Everything
+from infra.views import doctor, formation, history, outcome, plan_screen, releases, top
+from infra.views import site as site_view
+from infra.views.gate import console
+from infra.views.stages import Stages
+from infra.views.style import Style
+from infra.views.wrapping import wrapped
+from tests.unit.test_engine import facts
+
+WIDTHS = (80, 120)
+PLAIN = Style(False)
+
+MANIFEST = """\
+version: 1
+app: {name: shop, source: .}
+rackup: config.ru
+dynos: {web: 7, worker: {count: 1, command: bundle exec rake jobs:work}}
+router: {kind: nginx, servers: [grid-1], hosts: [shop.example.org]}
+servers:
+  - {name: grid-1, host: 10.0.0.11}
+  - {name: grid-2, host: 10.0.0.12}
+  - {name: grid-3, host: 10.0.0.13}
+  - {name: grid-4, host: 10.0.0.14}
+"""
+SERVERS = ("grid-1", "grid-2", "grid-3", "grid-4")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    (tmp_path / "dyno.yaml").write_text(MANIFEST)
+    (tmp_path / "config.ru").write_text("run nil\n")
+    return read(tmp_path / "dyno.yaml")
+
+
+def first(manifest: Manifest) -> Plan:
+    """The plan of the first apply, on servers that have all packages."""
+    registry = Everything()
+    stack = replace(registry.stack(manifest), packages=())
+    found = {
+        name: facts(machine_id=f"m{number}", address=f"10.0.0.1{number}") for number, name in enumerate(SERVERS, 1)
+    }
+    made = form(manifest, found, ())
+    slug = Slug("cafe" * 16, lambda session, say, before: Upload("", "", "", 0))
+    scope = Scope("shop", "s", environments={type_: {} for type_ in manifest.types}, router="")
+    desired = registry.desired(manifest, stack, slug, made, scope, SERVERS)
+    observed = {name: Observed(seen, {}) for name, seen in found.items()}
+    plan = build("shop", desired, observed, made, registry.providers, {}, manifest=manifest)
+    return replace(plan, release=release.new(1, "cafe", "{}", manifest="cd" * 6), fresh=True, candidates=SERVERS)
+
+
+def row(dyno: str, server: str, **more: Any) -> Row:
+    port = 5000 if dyno.startswith("web") else 0
+    usual = Row(dyno, server, server.replace("grid-", "10.0.0.1"), port, "up", "ab" * 32, 1, 49, 19 << 20, 0, 7, 250)
+    return replace(usual, **{"memory_max": 512 << 20, "cpu_seconds": 1.0, "waiting": 0, **more})
+
+
+def rows(plan: Plan) -> list[Row]:
+    return [row(dyno, home) for dyno, home in plan.formation.homes.items()]
+
+
+def site(manifest: Manifest, found: Sequence[Row]) -> sites.Site:
+    upstreams = {one.dyno: "10.0.0.11:5000" for one in found if one.port}
+    route = Route("shop", "nginx", ("shop.example.org",), {80: "plain"}, upstreams)
+    return sites.examine(
+        manifest,
+        {
+            name: ServerStatus([one for one in found if one.server == name], (route,) if name == "grid-1" else ())
+            for name in SERVERS
+        },
+        {},
+    )
+
+
+def progress(plan: Plan) -> Iterator[str]:
+    """The lines of an apply as its engine tells them."""
+    stages = Stages({}, clock=iter(range(1000)).__next__)
+    changes = [change for change in plan.changes if change.resource.dyno is None]
+    events = [Event("phase", text="lock", total=4), Event("phase", text="prepare", total=len(changes))]
+    events += [
+        Event("done", change.resource.server, change.resource.key, "made")
+        for change in changes
+        if change.resource.kind != "router"
+    ]
+    events += [Event("phase", text="candidate", total=4)]
+    events += [Event("done", name, "candidate", "healthy") for name in SERVERS]
+    events += [Event("phase", text="start", total=8)]
+    events += [Event("done", home, dyno, "started") for dyno, home in plan.formation.homes.items()]
+    events += [Event("phase", text="route", total=1), Event("done", "grid-1", "router.shop", "made")]
+    for event in events:
+        yield from stages.take(event)
+    yield from stages.end()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_first_apply_of_eight_dynos_fits_forty_lines(manifest: Manifest, width: int) -> None:
+    plan = first(manifest)
+    assert len(plan.formation.homes) == 8 and not plan.errors
+    found = rows(plan)
+    table = formation.render(manifest, site(manifest, found), PLAIN, width=width).replace("\n\n", "\n")
+    last = f"Apply complete in 24.1 s. {outcome.sentence(manifest, plan, Report(), found, ())}"
+    screen = wrapped(plan_screen.render(plan, Everything().briefs(), PLAIN), width)
+    shown = [screen, *progress(plan), "", table, "", wrapped(last, width)]
+    lines = "\n".join(shown).splitlines()
+    assert len(lines) <= 40, "\n".join(lines)
+    assert max(map(len, lines)) <= width, max(lines, key=len)
+    assert lines[-1].endswith("http://shop.example.org")
+
+
+LONG = "cannot write to /var/lib/dynoctl, which is mounted read-only on this server since its last boot, or damaged"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_screen_fits_its_terminal(manifest: Manifest, width: int) -> None:
+    plan = first(manifest)
+    crashed = [replace(one, state="crashed") if one.dyno == "web.3" else one for one in rows(plan)]
+    seen = site(manifest, crashed)
+    findings = [Finding("grid-1", "disk", "failed", LONG, f"check the disk: {LONG}")]
+    entry = {
+        "when": "2026-11-29T15:00:00Z",
+        "who": "somebody@workstation",
+        "command": "apply",
+        "result": "failed",
+        "release": 12,
+        "added": 10,
+        "changed": 120,
+        "destroyed": 3,
+        "slug": "ab" * 6,
+        "seconds": 123.4,
+        "message": "Say good afternoon to everybody",
+        "failures": [LONG],
+    }
+    released = release.new(12, "ab" * 32, "{}", manifest="cd" * 6)
+    released = replace(released, when="2026-11-29T15:00:00Z", who="somebody@workstation", message=LONG, commit="ef" * 6)
+    samples = [
+        Sample(name, None, ServerStatus([one for one in crashed if one.server == name]), None, "") for name in SERVERS
+    ]
+    screens = {
+        "plan": wrapped(plan_screen.render(replace(plan, notes=(LONG,)), Everything().briefs(), PLAIN), width),
+        "ps": site_view.above("shop", seen, PLAIN, width) + formation.render(manifest, seen, PLAIN, width=width),
+        "doctor": doctor.render(SimpleNamespace(findings=findings, applying=(), failed=1), PLAIN, width),  # type: ignore[arg-type]
+        "history": history.table([entry], PLAIN, width),
+        "releases": releases.table([released], released, {12: ["grid-1"]}, PLAIN, width=width),
+        "top": top.plain(
+            manifest, samples, datetime(2026, 11, 29, tzinfo=UTC), console(width=width, color_system=None), width=width
+        ),
+    }
+    for name, text in screens.items():
+        for line in text.splitlines():
+            assert len(line) <= width, f"{name}: {line}"
+    for name in ("plan", "doctor", "history", "releases"):
+        assert " ".join(screens[name].split()).count(LONG) >= 1, f"{name} lost words:\n{screens[name]}"
+
+
+def test_a_line_goes_on_below_what_it_says() -> None:
+    style = Style(True)
+    row = f"grid-1  {style('green', '+ web.1')}  {style('green', '+ web.5')}  {style('green', '+ web.9')}"
+    assert wrapped(row, 24) == (
+        f"grid-1  {style('green', '+ web.1')}  {style('green', '+ web.5')}\n        {style('green', '+ web.9')}"
+    )
+    assert wrapped("  hint: one two three", 14) == "  hint: one\n    two three"
+    assert wrapped("x" * 30, 10) == "x" * 30, "a word is never cut"
+    assert wrapped(LONG, None) == LONG
+    assert wrapped("Formation", 3, 0) == "Formation"
