@@ -66,10 +66,11 @@ bench: system $(VENV)/.done  ## Run the benchmarks, with ratios against a peer i
 	@.ci/packages wrk
 	@$(PY) -m tests.bench
 
-# SIZES are the numbers of servers.
+# SIZES are the numbers of servers, PEERS is the largest of them that others are run with, and PICTURE is a file for the
+# curves, such as docs/images/scale.svg.
 bench-fleet: system $(VENV)/.done  ## Measure what plan, ps and a simulated apply cost with up to 1,000 servers, against pyinfra and Ansible
 	@.ci/packages openssh-server perl
-	@$(PY) -m tests.bench.fleet $(SIZES)
+	@PICTURE="$(PICTURE)" PEERS="$(PEERS)" $(PY) -m tests.bench.fleet $(SIZES)
 
 soak: system $(VENV)/.done  ## Run the long tests, a million simulated applies and a million hostile answers first
 	@.ci/packages chromium curl

@@ -71,6 +71,7 @@ class Recorder:
         told = {name: observed.facts.releases for name, observed in self.found.items()}
         recorded = release.recorded(self._all(), self.prepared.plan.slugs)
         carrying = set(self.prepared.plan.formation.homes.values())
+        leaving = self.prepared.left | self.prepared.emptied
 
         def write(name: str) -> None:
             salt: list[Entry] = []
@@ -81,7 +82,7 @@ class Recorder:
                 salt.append((paths.ORIGIN, origin.as_json()))
             orphans = records.orphaned(self.prepared.plan, name, self.found[name])
             entries = [*salt, entry, *orphans]
-            if name not in self.prepared.left and name not in self.prepared.emptied:
+            if name not in leaving:
                 known = self.prepared.request.known
                 entries += release_entries.update(name, told, recorded, self._release, known)
                 entries += self._body(name) if name in carrying else []
@@ -184,9 +185,8 @@ class Recorder:
         drop: Mapping[str, Collection[int]] = MappingProxyType({}),
     ) -> None:
         app, self._release = self.prepared.plan.app, updated
-        servers = [
-            name for name in self.shells if name not in self._emptied | self.prepared.left | self.prepared.emptied
-        ]
+        without = self._emptied | self.prepared.left | self.prepared.emptied
+        servers = [name for name in self.shells if name not in without]
         written = [records.release(updated), (f"releases/{updated.number}.commanded", None), *entries]
 
         def write(name: str) -> None:

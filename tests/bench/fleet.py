@@ -9,10 +9,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from infra.lab import needs
@@ -20,7 +22,7 @@ from tests.bench import peers
 from tests.bench.cost import Cost, run
 from tests.bench.curve import COLORS, svg
 from tests.bench.replayed import gateway, project, record, replay, sshd
-from tests.bench.tools import DYNOCTL, ROOT, Row, say
+from tests.bench.tools import DYNOCTL, ROOT, Row
 
 SIZES = (8, 100, 300, 1000)
 
@@ -33,8 +35,6 @@ GATEWAY = 64
 EACH, GROWTH, MEMORY = 15, 1.1, 400
 """Bounds: milliseconds of CPU time for each server, that of many servers against that of 100, and MiB of memory more than
 with 8 servers."""
-
-PICTURE = ROOT / "docs/images/scale.svg"
 
 Measured = dict[str, dict[int, Cost]]
 """By what was measured and the number of servers."""
@@ -68,7 +68,9 @@ def refuse_unreachable(what: str, size: int, cost: Cost) -> None:
 
 
 def others(work: Path, size: int, port: int) -> Iterator[tuple[str, Cost]]:
-    """The same servers with pyinfra and Ansible, as far as they can be installed."""
+    """The same servers with pyinfra and Ansible, as far as they can be installed, and up to the variable PEERS."""
+    if size > int(os.environ.get("PEERS") or size):
+        return
     if peers.installed("pyinfra"):
         yield from peers.pyinfra(work, size, port)
     if peers.installed("ansible"):
@@ -123,8 +125,9 @@ def picture(costs: Measured) -> str:
 
 
 def main(sizes: Sequence[int]) -> int:
-    """Print the tables, and draw the picture of the documentation if the sizes are all of its own."""
+    """Print the tables, and draw the curves into the file that is named by the variable PICTURE."""
     needs.check(install=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing that was started is left
     costs: Measured = {}
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
@@ -140,9 +143,11 @@ def main(sizes: Sequence[int]) -> int:
             )
             for size in sizes:
                 project(work, size, port)
-                for what, cost in (*measured(work, size, port), *others(work, size, port)):
+                for what, cost in chain(measured(work, size, port), others(work, size, port)):
                     costs.setdefault(what, {})[size] = cost
                     print(line(what, size, cost), flush=True)
+                if path := os.environ.get("PICTURE", ""):
+                    Path(path).write_text(picture(costs))
             print(line("first plan, jump host", GATEWAY, behind_gateway(work, port)))
     rows = list(bounds(costs))
     rows.append((f"unreachable, {max(sizes):,} direct or {GATEWAY} behind a jump host", "0", "0", True))
@@ -150,9 +155,6 @@ def main(sizes: Sequence[int]) -> int:
     print()
     for what, found, bound, reached in rows:
         print(f"{what:<{width}}  {found:<14}  {bound:<16}  {'ok' if reached else 'MISSED'}")
-    if set(SIZES) <= set(sizes):
-        PICTURE.write_text(picture(costs))
-        say(f"Wrote {PICTURE.relative_to(ROOT)}.")
     return 0 if all(row[3] for row in rows) else 1
 
 

@@ -55,7 +55,7 @@ def installed(program: str) -> bool:
     """Whether a peer can be used; it is installed if the package index has it."""
     if not (PEERS / "bin" / program).exists():
         subprocess.run([sys.executable, "-m", "venv", PEERS], check=True)
-        wanted = [PEERS / "bin/pip", "install", "--quiet", PACKAGES[program]]
+        wanted: list[str | Path] = [PEERS / "bin/pip", "install", "--quiet", PACKAGES[program]]
         if subprocess.run(wanted, check=False).returncode != 0:
             say(f"{PACKAGES[program]} cannot be installed, and is left out")
             return False
@@ -71,7 +71,7 @@ def pyinfra(work: Path, size: int, port: int) -> Iterator[tuple[str, Cost]]:
         data = f"{{'ssh_user': 'root', 'ssh_port': {at}, 'ssh_key': {str(work / 'key')!r}, "
         data += f"'ssh_known_hosts_file': {str(work / 'known_hosts')!r}}}"
         (work / "inventory.py").write_text(f"hosts = [(host, {data}) for host in {hosts(size)!r}]\n")
-        argv = [PEERS / "bin/pyinfra", "-y", "--parallel", str(FORKS), "inventory.py", *words]
+        argv: list[str | Path] = [PEERS / "bin/pyinfra", "-y", "--parallel", str(FORKS), "inventory.py", *words]
         cost = run(argv, work)
         yield name, cost
 
