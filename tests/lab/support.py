@@ -28,8 +28,8 @@ STARTERS = Path(__file__).parents[2] / "stacks/starters"
 WAIT = 60
 """Seconds that anything may take on a machine that is busy with other things. No wait is shorter."""
 
-DEADLINE = 180
-"""Seconds after which a command that hangs fails its test."""
+DEADLINE = 600
+"""Seconds after which a command that hangs fails its test: long, as other labs may take the cores."""
 
 AWAY_AFTER = 5
 """``ssh.connect_timeout`` where a test takes servers away: each command waits so long for each of them. Of 45 logins on
