@@ -4,11 +4,10 @@ them share: dynoctl, as a process that starts fast."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
-from tests.command import Dynoctl
+from tests.command import Dynoctl, shared
 
 
 def pytest_configure() -> None:
@@ -17,7 +16,5 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(scope="session")
-def dynoctl() -> Iterator[Dynoctl]:
-    command = Dynoctl()
-    yield command
-    command.close()
+def dynoctl() -> Dynoctl:
+    return shared()

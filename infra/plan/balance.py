@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from infra.model import naming
 from infra.plan.placement import DesiredDyno, Layout, ServerCapacity
@@ -48,6 +50,8 @@ class _Search:
 
     def __init__(self, servers: Sequence[ServerCapacity]) -> None:
         self.servers = servers
+        self.zones = [one.zone for one in servers]
+        self.rooms = [one.room or 1 for one in servers]
         self.layout = Layout(servers)
         self.dynos: dict[DesiredDyno, dict[str, int]] = {}
         self.count: Counter[tuple[DesiredDyno, int]] = Counter()
@@ -93,10 +97,24 @@ class _Search:
         """Spread each type by itself."""
         any_ = False
         for kind in self.dynos:
-            while move := min(self._spreading(kind), key=lambda move: move.worth, default=None):
+            sources = _Firsts(self.fitting[kind], self.zones, partial(self._source, kind))
+            targets = _Firsts(self.fitting[kind], self.zones, partial(self._target, kind))
+            while move := min(self._spreading(kind, sources, targets), key=lambda move: move.worth, default=None):
                 self._make(move)
+                for number in (move.source, move.target):
+                    sources.update(number)
+                    targets.update(number)
                 any_ = True
         return any_
+
+    def _source(self, kind: DesiredDyno, number: int) -> tuple[float, ...] | None:
+        """The order of the servers of a zone to take a dyno from when its type is spread; None if none can be taken."""
+        return (-self._left(kind, number), -self._load(number)) if self.count[(kind, number)] > 0 else None
+
+    def _target(self, kind: DesiredDyno, number: int) -> tuple[float, ...] | None:
+        """The order of the servers of a zone to give a dyno to when its type is spread; None if it does not fit."""
+        fits = self.layout.fits(kind.cpu, number)
+        return (self._share(kind, number), self._load(number, kind.cpu)) if fits else None
 
     def _make(self, move: _Move) -> None:
         for number, count in ((move.source, -1), (move.target, 1)):
@@ -105,18 +123,18 @@ class _Search:
 
     def _zone(self, kind: DesiredDyno, source: int, target: int) -> int:
         """How much less evenly a type is spread over the zones after a move; negative if more."""
-        of, to = self.servers[source].zone, self.servers[target].zone
+        of, to = self.zones[source], self.zones[target]
         return 0 if of == to else self.layout.in_zone[(kind.type, to)] + 1 - self.layout.in_zone[(kind.type, of)]
 
     def _left(self, kind: DesiredDyno, number: int) -> float:
         """The dynos of a type on a server without one of them, in proportion to its size."""
-        return (self.layout.here[(kind.type, number)] - 1) / (self.servers[number].room or 1)
+        return (self.layout.here[(kind.type, number)] - 1) / self.rooms[number]
 
     def _share(self, kind: DesiredDyno, number: int) -> float:
-        return self.layout.here[(kind.type, number)] / (self.servers[number].room or 1)
+        return self.layout.here[(kind.type, number)] / self.rooms[number]
 
     def _load(self, number: int, cpu: int = 0) -> float:
-        return (self.layout.load[number] + cpu) / (self.servers[number].room or 1)
+        return (self.layout.load[number] + cpu) / self.rooms[number]
 
     def _sources(self, kind: DesiredDyno) -> list[int]:
         return [number for number in self.fitting[kind] if self.count[(kind, number)] > 0]
@@ -136,11 +154,7 @@ class _Search:
         return [number for _, number in firsts.values()]
 
     def _spread_targets(self, kind: DesiredDyno) -> list[int]:
-        return self._firsts(
-            self._targets(kind),
-            lambda number: self.servers[number].zone,
-            lambda number: (self._share(kind, number), self._load(number, kind.cpu)),
-        )
+        return list(_Firsts(self.fitting[kind], self.zones, partial(self._target, kind)))
 
     def _worth(self, kind: DesiredDyno, source: int, target: int) -> tuple[float, float]:
         return self._zone(kind, source, target), self._share(kind, target) - self._left(kind, source)
@@ -155,14 +169,9 @@ class _Search:
                 worth = (-min(load, kind.cpu), max(spread[0], 0), *spread, kind.cpu, source, target)
                 yield _Move(worth, kind, source, target)
 
-    def _spreading(self, kind: DesiredDyno) -> Iterator[_Move]:
+    def _spreading(self, kind: DesiredDyno, sources: Iterable[int], targets: Iterable[int]) -> Iterator[_Move]:
         """Moves that spread a type better over the zones or the servers."""
-        sources = self._firsts(
-            self._sources(kind),
-            lambda number: self.servers[number].zone,
-            lambda number: (-self._left(kind, number), -self._load(number)),
-        )
-        targets = self._spread_targets(kind)
+        targets = list(targets)
         for source in sources:
             for target in targets:
                 spread = self._worth(kind, source, target)
@@ -175,12 +184,12 @@ class _Search:
         """Moves that make the fuller one of two servers less full, and spread the type as well as it is."""
         sources = self._firsts(
             self._sources(kind),
-            lambda number: (self.servers[number].zone, self._left(kind, number)),
+            lambda number: (self.zones[number], self._left(kind, number)),
             lambda number: -self._load(number),
         )
         targets = self._firsts(
             self._targets(kind),
-            lambda number: (self.servers[number].zone, self._share(kind, number)),
+            lambda number: (self.zones[number], self._share(kind, number)),
             lambda number: self._load(number, kind.cpu),
         )
         for source in sources:
@@ -189,3 +198,30 @@ class _Search:
                 if self._worth(kind, source, target) == (0, 0) and self._load(target, kind.cpu) < full:
                     after = max(self._load(source, -kind.cpu), self._load(target, kind.cpu))
                     yield _Move((-full, after, self._load(target), source, target), kind, source, target)
+
+
+class _Firsts:
+    """The server with the lowest rank of each zone, while a few ranks change: the others are no better in any pair."""
+
+    def __init__(
+        self, numbers: Iterable[int], zones: Sequence[str], rank: Callable[[int], tuple[float, ...] | None]
+    ) -> None:
+        self._zones, self._rank = zones, rank
+        self._heaps: dict[str, list[tuple[tuple[float, ...], int]]] = {}
+        for number in numbers:
+            if (ranked := rank(number)) is not None:
+                self._heaps.setdefault(zones[number], []).append((ranked, number))
+        for heap in self._heaps.values():
+            heapq.heapify(heap)
+
+    def update(self, number: int) -> None:
+        """The rank of a server has changed. What it was before stays in its heap until it comes first."""
+        if (ranked := self._rank(number)) is not None:
+            heapq.heappush(self._heaps.setdefault(self._zones[number], []), (ranked, number))
+
+    def __iter__(self) -> Iterator[int]:
+        for heap in self._heaps.values():
+            while heap and heap[0][0] != self._rank(heap[0][1]):
+                heapq.heappop(heap)
+            if heap:
+                yield heap[0][1]

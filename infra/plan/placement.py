@@ -7,6 +7,7 @@ import heapq
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from infra.model import naming
 from infra.model.formation import CORE
@@ -47,7 +48,7 @@ class DesiredDyno:
     cpu: int
     labels: Labels = frozenset()
 
-    @property
+    @cached_property
     def type(self) -> str:
         return naming.parse_dyno(self.name)[0]
 

@@ -31,8 +31,8 @@ def commit_of(source: Path) -> str:
 def changed_since(source: Path, released: str) -> SourceChange | None:
     """What changed in the source since the commit of a release, as ``commit_of`` said it. None if git cannot tell, as
     without a repository or where that commit is not in it."""
-    now, then = commit_of(source), released.removesuffix("-dirty")
-    if not now or not _COMMIT.fullmatch(then):
+    then = released.removesuffix("-dirty")
+    if not _COMMIT.fullmatch(then) or not (now := commit_of(source)):
         return None
     span = f"{then}..{now.removesuffix('-dirty')}"
     log = git(source, "rev-list", "--format=%s", "--max-count=1000", span, "--", ".")

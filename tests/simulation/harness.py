@@ -147,7 +147,8 @@ class Simulation:
 
     def plan(self, wanted: Manifest, **options: Any) -> Prepared:
         request = Request(**{"origin": self.origin, "hint": dict(self.hint), "known": self.known, **options})
-        with in_order(self._numbers):
+        # There is no such directory, so git need not be started to say that it is in no repository.
+        with in_order(self._numbers), mock.patch("infra.engine.prepare.commit_of", return_value=""):
             return prepare(wanted, REGISTRY, request, connect=self.fleet.connect)
 
     def pending(self, wanted: Manifest, **options: Any) -> list[str]:
