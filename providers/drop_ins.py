@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from infra.model import paths
 from infra.model.resource import Command
@@ -78,12 +79,14 @@ class DropIns:
 
         Those in the directory of all units of a type, such as ``service.d``, count in /etc only: others belong to the
         distribution or the container platform."""
-        own, shared = f"{unit}.d", tuple(_prefixes(unit))
-        masked = {_name(path) for path, sets in self.sets.items() if _directory(path) == own and not sets}
-        found = {
+        own, shared = f"{unit}.d", frozenset(_prefixes(unit))
+        mine = [(path, sets) for path, sets in self.sets.items() if _directory(path) == own]
+        masked = {_name(path) for path, sets in mine if not sets}
+        found = {path for path, sets in mine if sets}
+        found |= {
             path
             for path, sets in self.sets.items()
-            if sets and (_directory(path) == own or (_directory(path) in shared and _name(path) not in masked))
+            if sets and _directory(path) in shared and _name(path) not in masked
         }
         # What is loaded counts even if its file has been removed since. Older versions of systemd do not quote blanks.
         loaded = state.get("DropInPaths", "")
@@ -132,5 +135,6 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
+@lru_cache(maxsize=1024)
 def _directory(path: str) -> str:
     return path.rpartition("/")[0].rpartition("/")[2]

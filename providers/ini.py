@@ -41,15 +41,27 @@ def parse(text: str) -> dict[str, str]:
         line = raw.strip(" \t")
         if not line or line[0] in "#;":
             continue
-        if line.startswith("[") and line.endswith("]"):
+        if line[0] == "[" and line[-1] == "]":
             section = line[1:-1]
             continue
-        key, _, value = line.partition("=")
-        name, value = f"{section}.{key.strip()}", value.strip(" \t")
+        name, value = _known_setting(section, line) if len(line) <= _SHORT else _setting(section, line)
         settings[name] = f"{settings[name]}\n{value}" if name in settings else value
     return settings
 
 
+def _setting(section: str, line: str) -> tuple[str, str]:
+    key, _, value = line.partition("=")
+    return f"{section}.{key.strip()}", value.strip(" \t")
+
+
+_SHORT = 200
+"""Characters of a line that is remembered. A server may have any number of longer ones."""
+
+# Most lines are the same in the units of all dynos, which then share one text in memory.
+_known_setting = lru_cache(maxsize=4096)(_setting)
+
+
+@lru_cache(maxsize=256)  # all dynos run the same programs
 def quote(word: str) -> str:
     """One argument of ``ExecStart=``, quoted, with systemd's expansions escaped."""
     text = _escaped(word).replace("$", "$$")

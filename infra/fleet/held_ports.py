@@ -27,4 +27,6 @@ done
 
 def read(output: str) -> dict[str, int]:
     """The ports by dyno; 0 if the dyno listens, and it is not known where."""
+    if "held " not in output:  # nearly always, and the output is long
+        return {}
     return {f"{held['type']}.{held['number']}": int(held["port"] or 0) for held in _HELD.finditer(output)}

@@ -79,7 +79,9 @@ def record(text: str) -> Mapping[str, Any]:
     again. Records only tell drift from change, so nothing else is lost."""
     try:
         value = _DECODER.decode(text)
-        return value if isinstance(value, dict) and (_simple(text) or _plain(value)) else {}
+        # Almost every record is ASCII without escapes, so that there is no half of a character in it.
+        fine = _shallow if text.isascii() and "\\u" not in text else _plain
+        return value if isinstance(value, dict) and fine(value) else {}
     except (ValueError, RecursionError):
         return {}
 
@@ -96,10 +98,15 @@ def _int(text: str) -> int:
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_int=_int, parse_float=decimal)
 
 
-def _simple(text: str) -> bool:
-    """Whether a JSON text has too few brackets to be deep, and no character or escape that could be half of one: what
-    almost every record is, and faster to see than whether its value is plain."""
-    return text.isascii() and "\\u" not in text and text.count("{") + text.count("[") < DEEPEST
+def _shallow(value: object) -> bool:
+    """Whether a value has no more than ``DEEPEST`` levels."""
+    level = [value]
+    for _ in range(DEEPEST):
+        holders = (item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list))
+        level = [item for holder in holders for item in holder if isinstance(item, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def _plain(value: object) -> bool:

@@ -218,6 +218,9 @@ def same(wanted: Attribute, found: Attribute) -> bool:
             return found.fits(wanted)
         return isinstance(wanted, Fingerprint) and wanted == found
     if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        # Most are equal, without anything that has to be looked into.
+        if wanted == found:
+            return True
         return wanted.keys() == found.keys() and all(same(wanted[key], found[key]) for key in wanted)
     return wanted == found
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,8 @@ def close(connection: fabric.Connection | None) -> None:
     if connection is None:
         return
     with suppress(Exception):  # a connection that is gone needs no word of it
+        connection.transport.sock.shutdown(socket.SHUT_RDWR)  # its thread need not wait for its next look
+    with suppress(Exception):
         connection.client.close()
     if connection.gateway is not None:  # a Connection is false if its configuration is empty
         _leave(connection.gateway)
@@ -99,10 +102,18 @@ def _seconds(target: Target, hop: Settings) -> int:
     return hop.connect_timeout or _PATIENCE if target.connect_timeout == _PATIENCE else target.connect_timeout
 
 
+@cache
+def _no_settings() -> fabric.Config:
+    """Fabric's defaults. They are merged for each Config, which takes longer than a login."""
+    import fabric
+    import paramiko
+
+    return fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
+
+
 def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: str, own: bool) -> fabric.Connection:
     """Open one connection of the way, through ``via``. ``own``: it is the server's, not a gateway's."""
     import fabric
-    import paramiko
 
     keys = HostKeys(hop, direct=via is None and not hop.proxy_command)
     # Fabric reads no file of its own: neither settings, nor Python that it would run, nor ssh_config.
@@ -110,9 +121,15 @@ def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: s
         hop.host,
         user=hop.user,
         port=hop.port,
-        config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
+        config=_no_settings(),
         gateway=False,
         connect_timeout=seconds,
+        connect_kwargs={
+            "auth_strategy": Login(hop, seconds),
+            "banner_timeout": seconds,
+            "auth_timeout": seconds,
+            "channel_timeout": seconds,
+        },
     )
     # Without a key in the client's own store, every host key goes to the policy.
     connection.client.set_missing_host_key_policy(_policy(keys))
@@ -121,14 +138,7 @@ def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: s
         offered = keys.algorithms()
         sock = dial(hop, seconds) if via is None or hop.proxy_command else _tunnel(via, hop, seconds)
         reached.append(sock)
-        connection.connect_kwargs.update(
-            sock=sock,
-            transport_factory=partial(login, offered=offered),
-            auth_strategy=Login(hop, seconds),
-            banner_timeout=seconds,
-            auth_timeout=seconds,
-            channel_timeout=seconds,
-        )
+        connection.connect_kwargs.update(sock=sock, transport_factory=partial(login, offered=offered))
         try:
             connection.open()
             notice_silence(connection.transport)

@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 Raw = Mapping[str, Sequence[str]]
@@ -86,18 +87,23 @@ class Settings:
 
 def home() -> Path:
     """The home directory as OpenSSH has it: that of the user database, whatever HOME says."""
-    try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir)
-    except KeyError:  # a container that runs as any number
-        return Path.home()
+    account = _account(os.getuid())
+    return Path(account.pw_dir) if account else Path.home()
 
 
 def local_user() -> str:
     """The name of the local user."""
+    account = _account(os.getuid())
+    return account.pw_name if account else getpass.getuser()
+
+
+@cache
+def _account(number: int) -> pwd.struct_passwd | None:
+    """The local user, who is looked up once: the database may be a directory of the network."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return getpass.getuser()
+        return pwd.getpwuid(number)
+    except KeyError:  # a container that runs as any number
+        return None
 
 
 def settings(alias: str, raw: Raw) -> Settings:

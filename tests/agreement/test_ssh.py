@@ -22,6 +22,7 @@ import pytest
 from infra.errors import Unreachable
 from infra.model.target import Target
 from infra.remote import busy, ssh_config_file
+from infra.remote.channel import KEEPALIVE, LOOK
 from infra.remote.connect import close, connect
 from infra.remote.ssh_config import ConfigError, Question, jump_hosts, resolve
 from infra.remote.ssh_settings import Unsupported, settings
@@ -287,6 +288,17 @@ def test_servers_behind_a_gateway_share_one_login(yard: Yard) -> None:
         close(connections[0])
         assert not gateway.transport.is_active()
         assert (yard.path / "gate.log").read_text().count("Accepted publickey") == 1
+
+
+def test_an_open_connection_rests_and_ends_at_once(yard: Yard) -> None:
+    case = yes("resting", MAIN)
+    connection = connect(Target("grid-1", "main"), written(yard, case))
+    transport = connection.transport
+    assert transport.sock.gettimeout() == LOOK < KEEPALIVE
+    assert "gcm" in transport.remote_cipher and "gcm" in transport.local_cipher
+    close(connection)
+    transport.join(LOOK / 2)
+    assert not transport.is_alive(), "its thread waits for the end of its timeout"
 
 
 def test_a_gateway_that_is_down_fails_for_all_at_once(yard: Yard) -> None:

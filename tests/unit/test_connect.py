@@ -61,7 +61,7 @@ class Transport:
     ended = ""
     server_extensions: dict[str, bytes] = {}  # noqa: RUF012
     session_id = b"1"
-    sock = None
+    sock: Any = None
 
     def begin_login(self, seconds: float) -> None:
         pass
@@ -87,10 +87,12 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Target:
 
     def opened(client: Any, **options: Any) -> None:
         client._transport = Transport()
+        client._transport.sock = options["sock"]
         client._transport.close = options["sock"].close
         client._policy.missing_host_key(client, "grid-1", None)
         options["auth_strategy"].authenticate(client._transport)
 
+    connecting._no_settings.cache_clear()
     monkeypatch.setattr(connecting, "dial", dialled)
     monkeypatch.setattr(paramiko.SSHClient, "connect", opened)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
