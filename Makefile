@@ -5,13 +5,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DYNOCTL := $(VENV)/bin/dynoctl
 # Tests wait more than they compute, so several labs run in parallel, also on two cores.
-LABS ?= 3
+LABS ?= 4
 # Without cached bytecode, every start of dynoctl compiles all modules, which takes 0.3 s.
 export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
-.PHONY: demo test unit coverage agreement lab-test lint docs wheel bench bench-fleet soak clean system
+.PHONY: demo test unit coverage agreement lint docs roots wheel bench bench-fleet soak clean system
 
 $(VENV)/.done: pyproject.toml
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system
@@ -27,8 +27,10 @@ system:
 demo: system $(VENV)/.done  ## Boot 3 servers, plan, apply, and send requests to every dyno
 	@.ci/demo $(DYNOCTL)
 
-test: system $(VENV)/.done lint docs wheel  ## Run lint, type checks, the docs build, the wheel check and all tests, including those on lab servers
+test: system $(VENV)/.done $(VENV)/.docs  ## Run lint, type checks, the docs build, the wheel check and all tests, including those on lab servers
 	@.ci/packages chromium curl openssh-server fish tcsh zsh
+	@# None of these uses two cores all the time.
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync=target lint docs wheel roots
 	@# The files that wait for servers go first, each whole on one worker, whose others then fill the gaps.
 	$(PY) -m pytest -q -n $(LABS) --dist loadfile --no-loadscope-reorder tests/lab tests/unit tests/golden tests/simulation tests/fuzz tests/agreement
 
@@ -58,6 +60,9 @@ $(VENV)/.docs: $(VENV)/.done
 docs: $(VENV)/.docs  ## Build the site into build/docs, and fail on warnings and dead links
 	$(VENV)/bin/sphinx-build -q -W --keep-going -n -j auto docs build/docs
 	@echo "The site is in build/docs/index.html."
+
+roots: $(VENV)/.done  ## Build the root filesystems of the servers that the tests boot
+	@$(PY) -m tests.lab.roots
 
 wheel: $(VENV)/.done  ## Build the wheel and run it in a new environment
 	@.ci/wheel $(PY)
