@@ -5,7 +5,11 @@ require "rails"
 require "active_record/railtie"
 require "action_controller/railtie"
 require "action_view/railtie"
-require "sprockets/railtie"
+begin
+  require "sprockets/railtie"
+rescue LoadError
+  # Rails of Debian 13 comes without an asset pipeline: the Rakefile publishes the stylesheet as it is.
+end
 
 module Blog
   class Application < Rails::Application

@@ -4,7 +4,7 @@ Rails.application.configure do
   config.consider_all_requests_local = false
 
   # The filesystem of a dyno is read-only: assets are compiled when the slug is built, and logs go to the journal.
-  config.assets.compile = false
+  config.assets.compile = false if defined?(Sprockets)
   config.public_file_server.enabled = ENV["RAILS_SERVE_STATIC_FILES"].present?
   config.logger = ActiveSupport::Logger.new($stdout) if ENV["RAILS_LOG_TO_STDOUT"].present?
   config.log_level = ENV.fetch("LOG_LEVEL", "info").to_sym
