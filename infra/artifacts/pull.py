@@ -94,14 +94,14 @@ def quoted(value: str) -> str:
 
 
 # curl writes to a descriptor that root opened, so that it needs no right to any file, and not past the size of the
-# image. What is there of an earlier attempt is continued, as the name has the digest.
+# image. What is there of an earlier attempt is continued, as the name has the digest; that of other slugs is removed.
 _PULL = r"""
 path=$1 sum=$2 size=$3 unit=$4 seconds=$5 tries=$6
 new=$path.$sum.new
 config=$(cat)
 curl=$(command -v curl) || { echo 'curl is not installed'; exit 1; }
 mkdir -p "${path%/*}" || exit
-for left in "$path".*.new; do [ "$left" = "$new" ] || rm -f "$left"; done
+for left in "${path%/*}"/*.new; do [ "$left" = "$new" ] || rm -f "$left"; done
 trap 'systemctl stop "$unit" 2>/dev/null; exit 1' HUP PIPE TERM
 systemctl stop "$unit" 2>/dev/null
 : >> "$new" || exit

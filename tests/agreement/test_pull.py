@@ -106,9 +106,11 @@ def test_a_later_attempt_goes_on(server: Path, store: Store) -> None:
 
 def test_what_is_left_of_another_image_is_removed(server: Path, store: Store) -> None:
     (server / "slugs").mkdir()
-    (server / "slugs/one.squashfs.other.new").write_bytes(b"x")
+    for name in ("one.squashfs.other.new", "two.squashfs.4711.new"):
+        (server / "slugs" / name).write_bytes(b"x")
+    (server / "slugs/two.squashfs").write_bytes(b"x")
     assert run(server, source(store), image(server))[0] == 0
-    assert left(server) == ["one.squashfs"]
+    assert left(server) == ["one.squashfs", "two.squashfs"]
 
 
 def test_what_is_left_is_wrong(server: Path, store: Store) -> None:

@@ -29,6 +29,7 @@ auth: {htpasswd: {realm: lab, path: /etc/store/registry.users}}
 """
 
 NGINX = """\
+user www-data;
 events {}
 pid /run/store-nginx.pid;
 error_log /var/log/store.log;
