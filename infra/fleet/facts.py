@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
-from infra.fleet import held_ports, meta_record
+from infra.fleet import held_ports, known_records, meta_record
 from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
@@ -120,23 +121,18 @@ def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
         + one_offs.SCRIPT
         + lock_holder.SCRIPT
         + ":\n",
-        {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables)},
+        {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables), "known": ""},
     )
 
 
 def records_fragment(app: str) -> Fragment:
     """A short fragment whose output ``parse`` reads, too: only who the server is, its routes, and the formation."""
-    return Fragment(f"{_MACHINE}{_META}{routing.SCRIPT}:\n", {"app": app})
+    return Fragment(f"{_MACHINE}{known_records.SCRIPT}{routing.SCRIPT}:\n", {"app": app, "known": ""})
 
 
 _MACHINE = """\
 read -r id < /etc/machine-id; printf 'machine_id %s\\n' "$id"
 printf 'cores '; nproc
-"""
-
-_META = f"""\
-home={paths.STATE}/$app
-printf 'meta '; cat "$home/meta.json" 2>/dev/null || printf '\\n'
 """
 
 # A plan of a large fleet waits for this script. Starting a process takes a millisecond, and so does reading a kilobyte
@@ -173,7 +169,7 @@ grep -hsB1 -e 'host LOCAL' -e '^[0-9a-f]\\{32\\} ' /proc/net/fib_trie /proc/net/
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
 """
-    + _META
+    + known_records.SCRIPT
     + """\
 [ -d "$home" ] && echo recorded yes
 [ -r "$home/salt" ] && { IFS= read -r salt < "$home/salt"; printf 'salt %s\\n' "$salt"; }
@@ -204,9 +200,9 @@ _VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9A-Za-z]{1,20}){0,8}")
 _MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
 
 
-def parse(output: str, app: str = "") -> Facts:
+def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyType({})) -> Facts:
     """Parse the output of the fragment. Raises ValueError if it is invalid, and NewerRecords if the records have a
-    newer format. ``app`` is the one whose one-off dynos are of interest."""
+    newer format. ``app`` is the one whose one-off dynos are of interest, ``known`` the records that it was told of."""
     single: dict[str, str] = {}
     missing: set[str] = set()
     ports: set[int] = set()
@@ -272,7 +268,7 @@ def parse(output: str, app: str = "") -> Facts:
         ports=frozenset(ports),
         marks=tuple(_mark(keys) for keys in units.values() if APP in keys and DYNO_NAME.match(keys.get(DYNO, ""))),
         held=held_ports.read(output),
-        meta=meta_record.parse(meta),
+        meta=meta_record.parse(known_records.text(meta, app, known)),
         record=applied,
         pending=frozenset(pending),
         backups=frozenset(backups),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 
 from infra.errors import DynoctlError, NewerRecords
 from infra.fleet import facts as server_facts
+from infra.fleet import known_records
 from infra.fleet.facts import Facts
 from infra.model.answer import reading
 from infra.model.provider import Fragment, Provider, Scope
@@ -89,18 +91,24 @@ class Observer:
         """Observe a server in one round trip. Raises Unreachable, or InvalidAnswer."""
         if isinstance(server, Elsewhere):
             return server.ask(self._look_there)
-        return self.read(server.name, server.observe(self._fragments))
+        return self._looked(server)
+
+    def _looked(self, server: Observable) -> Observed:
+        known, asked = known_records.known(self.scope.app), self._fragments[FACTS]
+        asked = replace(asked, variables={**asked.variables, "known": " ".join(known)})
+        return self.read(server.name, server.observe({**self._fragments, FACTS: asked}), known)
 
     def _look_there(self, server: Observable) -> Observed:
-        observed = self.read(server.name, server.observe(self._fragments))
+        observed = self._looked(server)
         observed.fingerprint()  # it is kept with the value, and is half of the work
         return observed
 
-    def read(self, server: str, parts: Sections) -> Observed:
-        """What the sections of an answer say; there may be others among them. Raises InvalidAnswer."""
+    def read(self, server: str, parts: Sections, known: Mapping[str, str] = MappingProxyType({})) -> Observed:
+        """What the sections of an answer say; there may be others among them. ``known`` are the records that the server
+        was told of, by digest. Raises InvalidAnswer."""
         try:
             with reading(server):
-                facts = server_facts.parse(_part(parts, FACTS), self.scope.app)
+                facts = server_facts.parse(_part(parts, FACTS), self.scope.app, known)
                 resources: dict[str, Found] = {}
                 for provider in self._providers:
                     for name, found in provider.parse(self.scope, _part(parts, provider.kind)).items():

@@ -2,6 +2,7 @@
 # same one, with the nonce, address, name and dynos of this one filled in. All else is answered with nothing.
 use strict;
 use Digest::MD5 'md5_hex';
+use Digest::SHA 'sha256_hex';
 
 my $directory = shift;
 my $script = do { local $/; <STDIN> } // '';
@@ -22,6 +23,8 @@ $answer =~ s/\@HEX\@/$hex/g;
 $answer =~ s/\@NAME\@/n$number/g;
 if (open my $meta, '<', "$directory/meta") {
   my $text = do { local $/; <$meta> };
+  my $digest = sha256_hex($text =~ /\n\z/ ? $text : "$text\n");
+  $text = "=$digest" if $script =~ /^known=.*\b$digest\b/m;
   $answer =~ s/\@META\@/$text/;
 }
 $| = 1;
