@@ -14,7 +14,10 @@ from providers.slug import DIGEST, WHOLE, name
 
 OPTIONS = "ro,nodev,nosuid"
 
-_SHOWN = "Id,FragmentPath,DropInPaths"
+_SINCE_BOOT = "InactiveExitTimestampMonotonic"
+"""When the mount was first mounted since the server booted; 0: never."""
+
+_SHOWN = f"Id,FragmentPath,DropInPaths,{_SINCE_BOOT}"
 
 
 class Mount(Base):
@@ -66,11 +69,13 @@ class Mount(Base):
             if DIGEST.match(digest):
                 file = paths.mount_unit(scope.app, digest, root)
                 unit = ini.parse("\n".join(texts.get(digest, ())))
+                # After a boot it is mounted with the first dyno that needs it, which may be an idle one.
+                waits = bool(unit) and digest not in mounted and states.get(file, {}).get(_SINCE_BOOT) == "0"
                 mounts[name(scope.app, digest)] = Found(
                     {
                         "digest": digest,
                         "unit": unit,
-                        "mounted": False if digest in words["stale"] else _mounted(mounted.get(digest)),
+                        "mounted": waits or (digest not in words["stale"] and _mounted(mounted.get(digest))),
                         "parent": parent,
                         "drop_ins": others.of(file, states.get(file, {})),
                         "loops": tuple(loops.get(digest, ())),

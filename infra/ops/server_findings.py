@@ -89,7 +89,7 @@ def _serving(name: str, manifest: Manifest, results: Results) -> Iterator[Findin
     """Whether the router and the dynos that are on this server do their work."""
     routers = manifest.router.servers if manifest.router is not None else ()
     routes = {name: results.observed.facts.routes}
-    applied = f"router.{manifest.app.name}" in results.observed.facts.record
+    applied = ["router", manifest.app.name] in [key.split(".", 1) for key in results.observed.facts.record]
     for state in routing.down(manifest.app.name, routers if applied else (), routes).values():
         yield Finding(name, "router", "failed", state, "dynoctl apply")
     for row in results.rows:

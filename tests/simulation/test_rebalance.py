@@ -96,3 +96,24 @@ def test_a_rebalance_that_fails_leaves_every_dyno_up_and_can_be_repeated() -> No
     fleet["s3"].boot_up()
     assert act(fleet, tree, rebalance=True).code == OK
     assert {process.dyno for host in ("s1", "s2", "s3") for process in fleet[host].processes.values()} == before
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_with_a_server_unreachable_one_apply_and_one_rebalance_settle(seed: int) -> None:
+    """Also if there is not enough room for what is wanted."""
+    chance = random.Random(seed)
+    tree = wished(chance)
+    fleet = Simulation(*HOSTS, cores=chance.choice((1, 2, 4)))
+    if fleet.apply(tree).code != OK:
+        return
+    fleet[chance.choice(HOSTS)].shut_down()
+    dynos = {
+        name: replace(type_, count=type_.count + chance.choice((0, 1, 3)), cpu=chance.choice((type_.cpu, 500)))
+        for name, type_ in tree.dynos.items()
+    }
+    more = replace(tree, dynos=dynos, digest="more")
+    assert fleet.apply(more).code != ERROR
+    assert fleet.pending(more) == []
+    assert act(fleet, more, rebalance=True).code != ERROR
+    again = act(fleet, more, rebalance=True)
+    assert again.plan is not None and again.plan.changes == ()

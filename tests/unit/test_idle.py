@@ -16,8 +16,9 @@ from infra.manifest import read
 from infra.model import paths
 from infra.model.provider import Scope
 from infra.model.resource import Action, Change, Resource
-from providers import dyno_unit, idle, ini, socket
+from providers import dyno_unit, idle, ini, mount, socket
 from providers.dyno_unit import DynoUnit
+from providers.mount import Mount
 from providers.processes import Processes
 from providers.unit import Unit
 from tests.unit.test_dyno_views import said
@@ -215,3 +216,14 @@ def test_only_web_dynos_idle(tmp_path: Path) -> None:
         with pytest.raises(ManifestInvalid) as caught:
             read(file)
         assert ["idle" in problem.summary for problem in caught.value.diagnostics] == [True]
+
+
+@pytest.mark.parametrize(("since", "mounted"), [("0", True), ("1500000", False), ("", False)])
+def test_after_a_boot_the_slug_is_mounted_with_the_first_request(since: str, *, mounted: bool) -> None:
+    """So it is no change that it is not. One that somebody unmounted is."""
+    digest = "ab" * 32
+    name = paths.mount_unit("shop", digest)
+    lines = [f"file {name}", *(f"{name}:{line}" for line in ini.render(mount.settings("shop", digest)).splitlines())]
+    shown = [f"Id={name}", *([f"InactiveExitTimestampMonotonic={since}"] if since else [])]
+    (found,) = Mount().parse(SCOPE, "\n".join([*lines, *shown])).values()
+    assert found.attributes["mounted"] is mounted
