@@ -17,7 +17,8 @@ from infra import __version__
 from infra.errors import DynoctlError, Unreachable
 from infra.model.target import Target
 from infra.remote import controllers as module
-from infra.remote.controllers import Relay, controllers
+from infra.remote.controllers import controllers
+from infra.remote.relay import Relay
 
 HERE = "tcp://127.0.0.1:8786"
 
