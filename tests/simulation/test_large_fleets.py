@@ -138,7 +138,7 @@ def home_of(fleet: Simulation, number: int) -> str:
 # else the machine does.
 
 FEW, MANY = 30, 120
-GROWTH = 1.15
+GROWTH = 1.05
 """How many times as many calls for each server there may be with ``MANY`` as with ``FEW``."""
 
 
