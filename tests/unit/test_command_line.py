@@ -121,7 +121,7 @@ def test_a_value_on_the_command_line_is_not_repeated() -> None:
         ("apply -lock-timeout=10m", "dynoctl apply --lock-timeout 10m"),
         ("ps -help", "dynoctl ps --help"),
         ("plan -x", "dynoctl plan --help lists the options"),
-        ("ps -x", "available: --file, --destination, --json"),
+        ("ps -x", "available: --file, --destination, --verbose, --workers, --controllers, --json"),
         ("lock acquire", "dynoctl apply"),
         ("config unst LOG_LEVEL", "did you mean dynoctl config unset?"),
         ("config sett LOG_LEVEL=debug", "did you mean dynoctl config set?"),

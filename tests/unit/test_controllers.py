@@ -101,6 +101,7 @@ class Client:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setattr(module, "AGAIN", 1)
     monkeypatch.setattr(module, "HOLD", 0.5)
+    monkeypatch.setattr("infra.remote.relay.HOLD", 0.5)
     client = Client({"tcp://127.0.0.1:1": __version__, "tcp://127.0.0.1:2": __version__})
     monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=lambda address, timeout: client))
     yield client
@@ -186,7 +187,7 @@ def test_an_actor_is_a_worker_like_any_other(cluster: Client) -> None:
 
 
 def test_a_worker_whose_coordinator_is_silent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    monkeypatch.setattr("infra.remote.relay.PATIENCE", 0.5)
     relay = Relay()
     relay._link.process.wait(30)
     assert relay._link.process.returncode == 0

@@ -17,6 +17,7 @@ TESTS = sorted(LAB.glob("*.py"))
 
 SHORT = {
     ("test_lab.py", "timeout", 0.5): "a connection that a pulled cable never answers",
+    ("test_artifacts.py", "wait", 0.02): "how often it looks at the command lines",
     ("test_poison.py", "wait", 0.005): "the pause between two looks of a watcher",
     ("test_layers.py", "seconds", 0.8): "a measurement, which only prints",
     ("test_health_check.py", "timeout", 1): "how long the product waits for an answer, which is to run out",
