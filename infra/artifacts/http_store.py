@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -112,4 +113,4 @@ def _size(answer: Answer) -> int | None:
     text = answer.headers.get("content-range", "").rpartition("/")[2] or answer.headers.get("content-length", "")
     if answer.status == 200 and "content-encoding" in answer.headers:
         return None
-    return int(text) if text.isascii() and text.isdecimal() else None
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None

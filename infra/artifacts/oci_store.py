@@ -31,6 +31,9 @@ EMPTY = b"{}"
 LIFETIME = 60
 """Seconds for which a token is good that does not say so (the registry's token specification)."""
 
+LONGEST = 3600
+"""Seconds after which a token is replaced at the latest."""
+
 HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 """The registry of Docker Hub, which has another host than its name."""
 
@@ -139,7 +142,10 @@ class OciStore:
         """A request of this computer, which learns from the first answer how to log in."""
         url = f"{self._url}{path}"
         answer = self._web.ask(method, url, self._access("pull,push"), headers, body=body)
-        if answer.status == 401 and (challenge := parse(answer.headers.get("www-authenticate", ""))) is not None:
+        # Only the registry may say where to log in, and no host that it redirects to.
+        own = origin(answer.url) == origin(url)
+        challenge = parse(answer.headers.get("www-authenticate", "")) if own and answer.status == 401 else None
+        if challenge is not None:
             self._challenge = challenge
             self._tokens.clear()
             answer = self._web.ask(method, url, self._access("pull,push"), headers, body=body)
@@ -174,8 +180,8 @@ class OciStore:
         try:
             values = json.loads(answer.data)
             text = values.get("token") or values["access_token"]
-            lasts = float(values.get("expires_in") or LIFETIME)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            lasts = min(LONGEST, float(values.get("expires_in") or LIFETIME))  # in this order, also for NaN
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             raise StoreError(f"{self.name} answers without a token", "check that it is a registry") from None
         if not isinstance(text, str) or not text.isascii() or not text.isprintable():
             raise StoreError(f"{self.name} answers with an invalid token")

@@ -7,10 +7,10 @@ header to whatever host a redirect names."""
 from __future__ import annotations
 
 import random
+import re
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -62,7 +62,7 @@ def authorization(access: Access) -> dict[str, str]:
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """What must be the same for a login to be sent to another URL, too."""
+    """What must be the same for a login to be sent to another URL, too. Raises ValueError for an invalid URL."""
     parts = urlsplit(url)
     default = {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, (parts.hostname or "").lower(), parts.port or default
@@ -104,9 +104,14 @@ class Web:
 
     def resolve(self, url: str, location: str) -> str:
         """Where a store leads to from ``url``. Raises StoreError if it is nowhere, or to plain HTTP."""
-        to = urljoin(url, location)
         allowed = ("http", "https") if self._insecure or urlsplit(url).scheme == "http" else ("https",)
-        if not location or urlsplit(to).scheme not in allowed or not urlsplit(to).hostname:
+        try:
+            to = urljoin(url, location)
+            scheme, host, _ = origin(to)
+        except ValueError:  # a port or an IPv6 address that is none
+            scheme = host = to = ""
+        # Before a backslash, urllib3 ends the host, and urlsplit does not.
+        if not location or "\\" in to or scheme not in allowed or not host:
             raise StoreError(f"{self.name} leads to an address that is not {' or '.join(allowed)}")
         return to
 
@@ -182,10 +187,9 @@ class _Body:
 
 def _wait(answer: Answer, number: int) -> float:
     """Seconds to wait before the next request: what the store asks for, or twice as long each time."""
-    asked = 0.0
-    with suppress(ValueError):
-        asked = float(answer.headers.get("retry-after", "0"))  # a date is not read
-    return float(min(max(asked, 2.0 ** (number - 1) + random.random()), LONGEST_WAIT))  # noqa: S311  # only spread
+    asked = answer.headers.get("retry-after", "")  # a date is not read
+    seconds = float(asked) if re.fullmatch(r"[0-9]{1,9}", asked) else 0.0
+    return float(min(max(seconds, 2.0 ** (number - 1) + random.random()), LONGEST_WAIT))  # noqa: S311  # only spread
 
 
 def _last(error: BaseException) -> str:

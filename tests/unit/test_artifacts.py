@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,9 +167,44 @@ def test_a_redirect_from_https_to_http_is_refused() -> None:
     web = Web("store", insecure=False)
     assert web.resolve("https://a/b/c", "../d") == "https://a/d"
     assert web.resolve("https://a/b", "https://s3.example.org/d?x=1") == "https://s3.example.org/d?x=1"
-    for location in ("http://a/b", "", "file:///etc/passwd", "ftp://a/b"):
+    for location in (
+        "http://a/b",
+        "",
+        "file:///etc/passwd",
+        "ftp://a/b",
+        "https://[x/",
+        "https://a:99999/",
+        "https://a:x/",
+    ):
         with pytest.raises(StoreError, match="leads to an address that is not https"):
             web.resolve("https://a/b", location)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Location": "http://[x/"},
+        {"Location": "http://a:99999/"},
+        {"Content-Range": f"bytes 0-0/{'9' * 5000}"},
+        {"Content-Range": "bytes 0-0/x"},
+        {"Content-Length": "x"},
+    ],
+)
+def test_headers_that_mean_nothing(image: Upload, headers: dict[str, str]) -> None:
+    status = 307 if "Location" in headers else 200
+    with serving(Store(faults=[Fault("HEAD", status, times=9, headers=headers)])) as store:
+        try:
+            assert make(store).push(image)
+        except StoreError as error:
+            assert error.summary
+
+
+@pytest.mark.parametrize("wait", ["nan", "-5", "1e9", "9" * 5000, "tomorrow"])
+def test_a_time_to_wait_that_means_nothing(image: Upload, wait: str) -> None:
+    with serving(Store(faults=[Fault("HEAD", 503, headers={"Retry-After": wait})])) as store:
+        made = make(store)
+        assert made.push(image)
+    assert len(made.waited) == 1 and 1 <= made.waited[0] <= 2
 
 
 def test_an_untrusted_certificate(image: Upload, tmp_path: Path) -> None:
@@ -282,6 +318,48 @@ def test_an_upload_that_is_led_elsewhere(image: Upload) -> None:
 def test_a_registry_that_does_not_take_it(image: Upload, fault: Fault, said: str) -> None:
     with serving(Registry(faults=[fault])) as store, pytest.raises(StoreError, match=said):
         make(store, push=CI).push(image)
+
+
+def test_a_host_that_a_registry_redirects_to_gets_no_login(image: Upload) -> None:
+    """It may not say that one logs in there."""
+    with serving(Store()) as other:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{other.url}/token"'}
+        other.faults = [Fault("HEAD", 401, times=9, headers=challenge)]
+        faults = [Fault("HEAD", 307, times=9, headers={"Location": f"{other.url}/blob"})]
+        with serving(Registry(tokens=False, faults=faults)) as store, pytest.raises(StoreError, match="answers 401"):
+            make(store, push=CI).push(image)
+    assert other.requests and all("authorization" not in request.headers for request in other.requests)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'{"token": "x", "expires_in": %s}' % (b"9" * 400), b"[" * 100_000, b"[]", b"\xff", b'{"token": 5}', b"<html>"],
+)
+def test_a_token_that_means_nothing(image: Upload, text: bytes) -> None:
+    class Odd(Registry):
+        def answer(self, web: Any, request: Any, body: bytes) -> None:
+            if request.path.startswith("/token"):
+                web.say(200, text)
+            else:
+                super().answer(web, request, body)
+
+    with serving(Odd()) as store, pytest.raises(StoreError, match="token"):
+        make(store, push=CI).push(image)
+
+
+@pytest.mark.parametrize("lasts", ["NaN", "Infinity", "1e300"])
+def test_no_token_lasts_for_ever(image: Upload, lasts: str) -> None:
+    class Odd(Registry):
+        def answer(self, web: Any, request: Any, body: bytes) -> None:
+            if request.path.startswith("/token"):
+                web.say(200, b'{"token": "T-pull,push", "expires_in": %s}' % lasts.encode())
+            else:
+                super().answer(web, request, body)
+
+    with serving(Odd()) as store:
+        made = make(store, push=CI)
+        made.push(image)
+    assert all(token.until < time.monotonic() + 7200 for token in made._tokens.values()) and made._tokens
 
 
 def test_challenges() -> None:
