@@ -49,6 +49,13 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 yield from _login(document, ("artifacts", way, "read"), entry["read"])
     if isinstance(artifacts.get("http"), dict):
         yield from _http(document, artifacts["http"])
+    repository = artifacts["oci"].get("repository") if isinstance(artifacts.get("oci"), dict) else None
+    if isinstance(repository, str) and repository and _host(f"//{repository}") is None:
+        yield document.diagnostic(
+            ("artifacts", "oci", "repository"),
+            "invalid registry in repository",
+            expected="a registry and a repository, such as registry.example.org/team/shop",
+        )
 
 
 def _login(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterator[Diagnostic]:

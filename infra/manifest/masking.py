@@ -23,7 +23,10 @@ _SERVICES = {"database": 2, "databases": 3, "cache": 2, "caches": 3}
 
 _PLAIN = ("adapter", "path", "host", "port", "name", "user", "options")
 
-_HIDDEN = (("router", "tls", "certificate"), ("router", "tls", "key"), ("artifacts", "http", "url"))
+_STORE = ("presign", "user", "read", "insecure", "relay")
+"""The settings of a store that may be shown. As of databases, the value of an unknown key may be a password."""
+
+_HIDDEN = (("router", "tls", "certificate"), ("router", "tls", "key"))
 
 _SECRET_WORD = re.compile("|".join(sorted({*SECRET, "url"})), re.IGNORECASE)
 
@@ -40,6 +43,8 @@ def _starts(path: Path) -> bool:
     if len(path) == _SERVICES.get(str(path[0])):
         # The value of an unknown key may be the rest of a password that is not quoted.
         return last not in _PLAIN
+    if path[0] == "artifacts" and (len(path) == 3 or (len(path) == 4 and path[2] == "read")):
+        return last not in _STORE
     return is_secret(last) or path in _HIDDEN
 
 
@@ -64,7 +69,9 @@ def marks(document: Document) -> Iterator[Mark]:
             yield key
         if isinstance(_value(document.data, path), Mapping | list):
             continue
-        if not (path == start and path[-1] == "url" and is_certain(document.scalars.get(path, ""))):
+        text = document.scalars.get(path, "")
+        plain = (path[-1] == "url" and is_certain(text)) or (path[-1] == "repository" and "@" not in text)
+        if path != start or not plain:
             yield from span(document, mark, document.ends[path])
 
 
