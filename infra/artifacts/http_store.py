@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.artifacts.failures import read_by_servers, refused
 from infra.artifacts.source import ANYBODY, Access, Source, StoreError
-from infra.artifacts.web import Answer, Web
+from infra.artifacts.web import Answer, Web, origin
 from infra.manifest.model import Artifacts, Reference
 from infra.manifest.reference_values import Unresolved, resolve
 from infra.model.resource import Upload
@@ -82,8 +82,14 @@ class HttpStore:
             raise StoreError(
                 f"artifacts.http.presign: {error.summary.removeprefix('from_command: ')}", error.hint
             ) from None
-        if not url.startswith("https://") and not (self._artifacts.insecure and url.startswith("http://")):
-            raise StoreError("artifacts.http.presign: the command prints no https URL")
+        allowed = ("http", "https") if self._artifacts.insecure else ("https",)
+        try:
+            scheme, host, _ = origin(url)
+        except ValueError:
+            scheme = host = ""
+        # Any other output, such as a warning before the URL, would be a part of the request, or of curl's settings.
+        if not re.fullmatch(r"[!-~]+", url) or scheme not in allowed or not host:
+            raise StoreError("artifacts.http.presign: the command prints no https URL", "run it to see its output")
         return url
 
     def _readable(self, image: Upload) -> None:

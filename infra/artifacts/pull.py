@@ -68,7 +68,7 @@ def _settings(image: Upload, source: Source, bandwidth: int, slowest: int) -> st
     ]
     if bandwidth:
         settings.append(("limit-rate", str(bandwidth)))
-    flags = ["fail", "silent", "show-error"]
+    flags = ["fail", "silent", "show-error", "globoff"]  # a URL is one URL, whatever brackets it has
     if source.pin:
         # The certificate is of no authority: the key is known instead. A proxy could not be asked for such a server.
         settings += [("pinnedpubkey", source.pin), ("noproxy", "*")]

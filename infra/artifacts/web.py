@@ -116,7 +116,14 @@ class Web:
         return to
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Path | None) -> Answer:
-        from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
+        from urllib3.exceptions import (
+            ConnectTimeoutError,
+            HTTPError,
+            LocationParseError,
+            NewConnectionError,
+            ReadTimeoutError,
+            SSLError,
+        )
 
         try:
             if not isinstance(body, Path):
@@ -131,6 +138,8 @@ class Web:
             why = _last(error)
         except (ConnectTimeoutError, ReadTimeoutError, TimeoutError):
             why = "timed out"
+        except LocationParseError:  # its message has the whole URL, which may be a secret
+            why = "invalid URL"
         except (HTTPError, OSError, ValueError) as error:
             why = f"connection lost: {_last(error)}"
         raise StoreError(f"cannot reach {self.name}: {why}", "check its URL, and the network from this computer to it")

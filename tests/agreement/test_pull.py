@@ -88,6 +88,13 @@ def test_it_is_pulled(server: Path, store: Store) -> None:
     assert "hunter2" not in (server / "bin/ran").read_text()
 
 
+def test_a_url_with_brackets_is_one_url(server: Path) -> None:
+    name = "/dyno/{a,b}?x=[1-3]"
+    with serving(Store(files={name: DATA})) as store:
+        assert run(server, Source(store.url + name, insecure=True), image(server)) == (0, "")
+    assert [request.path for request in store.requests] == [name]
+
+
 def test_it_goes_on_where_it_ended(server: Path, store: Store) -> None:
     store.faults = [Fault("GET", 0, times=2, after=100_000)]
     assert run(server, source(store), image(server)) == (0, "")

@@ -246,11 +246,25 @@ def test_presigned_urls(image: Upload, tmp_path: Path) -> None:
         ("exit 3", "presign failed with exit status 3"),
         ("echo ftp://x/", "prints no https URL"),
         ("echo http://x/", "prints no https URL"),
+        ("echo https://x:99999/?sig=hunter2", "prints no https URL"),
+        ("echo 'https://[x/?sig=hunter2'", "prints no https URL"),
+        ("echo https://; echo hunter2", "prints no https URL"),
+        ("echo https://x/a; echo 'output = /etc/hunter2'", "prints no https URL"),
+        ("printf 'https://x/\\001hunter2'", "prints no https URL"),
     ],
 )
 def test_a_command_that_prints_no_url(image: Upload, tmp_path: Path, line: str, said: str) -> None:
-    with serving(Store()) as store, pytest.raises(StoreError, match=said):
+    with serving(Store()) as store, pytest.raises(StoreError, match=said) as caught:
         make(store, tmp_path, url="", presign=presign(tmp_path, store, line)).push(image)
+    assert "hunter2" not in f"{caught.value.summary}{caught.value.hint}"
+
+
+def test_no_error_shows_a_url() -> None:
+    """A redirect, too, may be to a presigned URL."""
+    for url in ("https://x:99999/?sig=hunter2", "https://hunter2 x/", "https://[x/?sig=hunter2"):
+        with pytest.raises(StoreError) as caught:
+            Web("store", insecure=False).ask("GET", url, Access())
+        assert "hunter2" not in caught.value.summary
 
 
 # OCI registries.
