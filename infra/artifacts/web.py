@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 import re
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +24,10 @@ from infra.sensitive import reveal
 
 CONNECT, ANSWER = 10, 60
 """Seconds to wait for a connection, and for any part of an answer."""
+
+WHOLE = 120
+"""Seconds for a request with its answer, however slowly the store sends it, and in addition to the time that the
+slowest upload takes."""
 
 SLOWEST = 16 << 10
 """Bytes in a second, on average, below which an upload counts as stuck."""
@@ -127,11 +133,8 @@ class Web:
 
         try:
             if not isinstance(body, Path):
-                return self._send(method, url, headers, body)
-            size = body.stat().st_size
-            with body.open("rb") as file:
-                length = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-                return self._send(method, url, {**length, **headers}, _Body(file, size))
+                return _within(WHOLE, lambda: self._send(method, url, headers, body))
+            return _within(WHOLE + body.stat().st_size / SLOWEST, lambda: self._upload(method, url, headers, body))
         except SSLError as error:
             why = f"TLS: {_last(error)}"
         except NewConnectionError as error:  # it is also a ConnectTimeoutError
@@ -143,6 +146,12 @@ class Web:
         except (HTTPError, OSError, ValueError) as error:
             why = f"connection lost: {_last(error)}"
         raise StoreError(f"cannot reach {self.name}: {why}", "check its URL, and the network from this computer to it")
+
+    def _upload(self, method: str, url: str, headers: Mapping[str, str], path: Path) -> Answer:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+            return self._send(method, url, {**length, **headers}, _Body(file, size))
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], body: Any) -> Answer:
         from urllib3 import Timeout
@@ -158,7 +167,7 @@ class Web:
             timeout=Timeout(connect=CONNECT, read=ANSWER),
         )
         try:
-            data = b"" if method == "HEAD" else response.read(LARGEST)
+            data = b"" if method == "HEAD" else response.read(LARGEST, decode_content=False)
             found = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, found, data, url)
         finally:
@@ -192,6 +201,21 @@ class _Body:
         if time.monotonic() > self._deadline:
             raise TimeoutError
         return self._file.read(size)
+
+
+def _within(seconds: float, work: Callable[[], Answer]) -> Answer:
+    """What ``work`` returns or raises. Raises TimeoutError if that takes longer: then its thread is left to itself, as
+    the timeouts of a socket begin again with each byte, and looking up a name has none."""
+    found = Future[Answer]()
+
+    def attempt() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=attempt, daemon=True).start()
+    return found.result(seconds)
 
 
 def _wait(answer: Answer, number: int) -> float:

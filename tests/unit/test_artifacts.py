@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import socket
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +131,32 @@ def test_a_store_that_never_answers(image: Upload, monkeypatch: pytest.MonkeyPat
         with pytest.raises(StoreError, match=r"cannot reach 127.0.0.1:[0-9]+/dyno: timed out"):
             make(store).push(image)
         assert store.methods == ["HEAD"], "it is not asked again"
+
+
+@pytest.mark.parametrize("head", ["HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+def test_a_store_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch, head: str) -> None:
+    monkeypatch.setattr("infra.artifacts.web.WHOLE", 0.5)
+    ended = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(OSError):
+            client.sendall(head.encode())
+            for _ in range(400):
+                if ended.wait(0.05):
+                    break
+                client.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        try:
+            with pytest.raises(StoreError, match="cannot reach store: timed out"):
+                Web("store", insecure=True).ask("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/", Access())
+            assert not ended.is_set()
+        finally:
+            ended.set()
+            thread.join()
 
 
 def test_nobody_is_there(image: Upload) -> None:
