@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event as Flag
 
 from infra.artifacts.source import Store
@@ -53,6 +53,8 @@ class Context:
     """The store that has the slug; None if it is sent over SSH."""
     relayed: frozenset[str] = frozenset()
     """The servers that got the slug from another one, or for others."""
+    unrelayed: Mapping[str, str] = field(default_factory=dict)
+    """Why servers did not get it from another one, if that was tried."""
     begun: tuple[Group, ...] = ()
     removed: tuple[Group, ...] = ()
     moves: tuple[Move, ...] = ()

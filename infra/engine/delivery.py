@@ -25,7 +25,8 @@ def deliver(context: Context) -> Context:
     if image is None or not needing or context.shut:
         return context
     if manifest.artifacts.relay:
-        return replace(context, relayed=relaying.relay(context, image, needing))
+        relayed, unrelayed = relaying.relay(context, image, needing)
+        return replace(context, relayed=relayed, unrelayed=unrelayed)
     store = store_of(manifest, context.scope.artifacts, lambda seconds: context.clock.wait(context.stop, seconds))
     if store is None:
         return context
@@ -51,16 +52,18 @@ def send(context: Context, change: Change) -> None:
     session = context.prepared.fleet.sessions[server]
     if server in context.relayed:
         return
+    instead = context.unrelayed.get(server, "")
     if context.store is not None:
         why = _pulled(context, context.store, change.resource, image)
         if why is None:
             return
-        reason = f"it cannot be pulled from {context.store.name}: {why}"
+        instead = f"it cannot be pulled from {context.store.name}: {why}"
         if not context.prepared.manifest.artifacts.fallback:
-            raise DynoctlError(f"{server}: the slug is missing: {reason}", INSTEAD)
-        context.ledger.sent_by_ssh(server, reason)
+            raise DynoctlError(f"{server}: the slug is missing: {instead}", INSTEAD)
     context.listener(Event("upload", server, change.resource.key, f"send {_size(image)}"))
     session.upload(Path(image.local), image.path, image.sha256)
+    if instead:
+        context.ledger.sent_by_ssh(server, instead)
 
 
 def _pulled(context: Context, store: Store, resource: Resource, image: Upload) -> str | None:

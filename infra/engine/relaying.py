@@ -37,17 +37,17 @@ class _Network:
     """Why a server could not take it, if one could not."""
 
 
-def relay(context: Context, image: Upload, servers: Sequence[str]) -> frozenset[str]:
-    """Bring the slug to ``servers`` from others of their networks; returns those that have it then. To a network
-    without it, it is sent over SSH once. The rest is left for SSH, and noted."""
+def relay(context: Context, image: Upload, servers: Sequence[str]) -> tuple[frozenset[str], dict[str, str]]:
+    """Bring the slug to ``servers`` from others of their networks; returns those that have it then, and why others have
+    it not. To a network without it, it is sent over SSH once. The rest is left for SSH."""
     context.listener(Event("phase", text="relay the slug", total=len(servers)))
     work = _Relay(context, image, servers)
     while not context.stop.is_set() and work.round():
         pass
-    for server in servers:
-        if server in work.reasons and server not in work.handed:
-            context.ledger.sent_by_ssh(server, work.reasons[server])
-    return frozenset(work.sent | work.handed)
+    for server in sorted(work.sent & work.reasons.keys()):
+        context.ledger.sent_by_ssh(server, work.reasons[server])
+    having = frozenset(work.sent | work.handed)
+    return having, {server: why for server, why in work.reasons.items() if server not in having}
 
 
 class _Relay:
@@ -138,9 +138,9 @@ def _networks(context: Context, servers: Iterable[str]) -> list[_Network]:
     keys = context.prepared.registry.slug_keys(context.app, [] if slug is None else [slug.digest])
     networks: dict[str, _Network] = {}
     for server in servers:
-        networks.setdefault(_network(found[server].facts.address), _Network()).waiting.append(server)
+        networks.setdefault(_network(server, found[server].facts.address), _Network()).waiting.append(server)
     for server in context.shells:
-        network = networks.get(_network(found[server].facts.address))
+        network = networks.get(_network(server, found[server].facts.address))
         copies = [found[server].resources[key] for key in keys if key in found[server].resources]
         whole = any(copy.managed and not copy.damaged for copy in copies)
         if network is not None and whole and context.ledger.usable(server):
@@ -148,10 +148,11 @@ def _networks(context: Context, servers: Iterable[str]) -> list[_Network]:
     return list(networks.values())
 
 
-def _network(address: str) -> str:
-    """The network of an address, as far as one link commonly goes."""
+def _network(server: str, address: str) -> str:
+    """The network of an address, as far as one link commonly goes. A server whose address is unknown is alone: it could
+    only listen on all of them."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return address
+        return server
     return str(ipaddress.ip_network((address, 24 if parsed.version == 4 else 64), strict=False))

@@ -48,13 +48,13 @@ class Session:
         if what == "give":
             ready = f"relay 4711 sha256//{'A' * 43}=\n"
             return (1, "no ruby") if self.cannot == "give" else (0, ready)
-        if what == "pull" and self.cannot == "pull":
+        if what == "pull" and "pull" in self.cannot:
             return 1, "curl: (22) The requested URL returned error: 404 hunter2"
         return 0, ""
 
     def upload(self, local: Path, path: str, sha256: str) -> None:
         self.log.append(f"{self.name} upload")
-        if self.cannot in ("upload", "anything"):
+        if "upload" in self.cannot or self.cannot == "anything":
             raise DynoctlError(f"{self.name}: cannot send {path}")
 
 
@@ -183,6 +183,16 @@ def test_a_server_that_cannot_pull_gets_it_over_ssh(monkeypatch: pytest.MonkeyPa
     assert report_json.document(report)["sent_over_ssh"] == {"s2": why}
 
 
+def test_what_could_not_be_sent_over_ssh_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(HTTP, THREE, s2="pull and upload")
+    with store(monkeypatch):
+        report = world.run()
+    assert report.by_ssh == {} and list(world.failed) == ["s2"]
+    world = World(RELAY, THREE, s2="pull and upload")
+    report = world.run()
+    assert report.by_ssh.keys() == {"s3"} and list(world.failed) == ["s2"]
+
+
 def test_without_fallback_that_server_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(replace(HTTP, fallback=False), THREE, s2="pull")
     with store(monkeypatch):
@@ -291,8 +301,17 @@ def test_a_seed_that_fails() -> None:
 def test_a_server_that_is_lost_meanwhile() -> None:
     world = World(RELAY, fleet(3), s1="anything", s2="anything")
     world.having = {"s1"}
-    world.run()
+    report = world.run()
     assert list(world.failed) == ["s2"]
+    assert report.by_ssh == {}, "nothing was sent"
+
+
+@pytest.mark.parametrize("address", ["", "UNKNOWN"])
+def test_a_server_without_an_address_is_not_asked_to_give(address: str) -> None:
+    """It would listen on all of its addresses, and nobody knows which to ask."""
+    world = World(RELAY, dict.fromkeys(("s1", "s2", "s3"), address))
+    assert world.run().by_ssh == {} and world.failed == {}
+    assert world.times("upload") == 3 and world.times("give") == 0
 
 
 def test_no_round_begins_after_ctrl_c() -> None:
