@@ -12,7 +12,7 @@ from infra.engine import lost_servers, other_manifests, package_upgrades, plan_o
 from infra.engine.apply import StalePlan
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
-from infra.errors import DynoctlError
+from infra.errors import DynoctlError, ManifestInvalid
 from infra.fleet.facts import newest_meta
 from infra.fleet.identity import identify
 from infra.fleet.inventory import spare_targets, targets
@@ -78,7 +78,7 @@ def prepare(
         builder=manifest.builder or "",
         build_packages=() if destroy or stored else registry.build_packages(manifest),
         tls={} if destroy else resolve_tls(manifest, resolver),
-        artifacts={} if destroy else resolve_artifacts(manifest, resolver),
+        artifacts={} if destroy else _logins(manifest, stored, resolver),
     )
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
@@ -181,6 +181,17 @@ def _secrets(
         return stored.environment, stored.credentials
     # One resolver for both, so that each command of a reference runs once.
     return resolve_environment(manifest, resolver), resolve_credentials(manifest, resolver)
+
+
+def _logins(manifest: Manifest, stored: Stored | None, resolver: Resolver) -> Mapping[str, str | Sensitive]:
+    """What logs in to the store of slugs. What goes back to a stored release needs no secret of this computer: its slug
+    is mostly on the servers already, and otherwise sent as if the store refused the login."""
+    try:
+        return resolve_artifacts(manifest, resolver)
+    except ManifestInvalid:
+        if stored is None:
+            raise
+        return {}
 
 
 def _again(stored: Stored, now: Stack) -> Stack:

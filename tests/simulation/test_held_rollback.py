@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.engine import plan_file
-from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
+from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError, ManifestInvalid
+from infra.manifest.artifacts import Artifacts, Login
 from infra.manifest.model import Reference
 from infra.views import plan_json, plan_markdown, plan_text
 from infra.views.style import Style
@@ -45,6 +46,19 @@ def test_an_apply_of_what_was_rolled_back_from_is_refused() -> None:
     assert fleet.apply(manifest(slug="b"), over_rollback=True).code == OK
     assert running(fleet) == {"web.1": "b", "web.2": "b"}
     assert fleet.pending(manifest(slug="b")) == []
+
+
+def test_a_rollback_needs_no_login_of_the_store_of_slugs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it needs no config var of this computer: whoever rolls back at night may have none of them."""
+    monkeypatch.delenv("NO_LOGIN_HERE", raising=False)
+    login = Login(token=Reference("from_env", "NO_LOGIN_HERE"))
+    artifacts = Artifacts("oci", "https://registry.example.org", "team/shop", push=login)
+    fleet = deployed("s1", "s2")
+    assert fleet.apply(manifest(slug="b")).code == OK
+    assert fleet.rollback(manifest(slug="b", artifacts=artifacts)).code == OK
+    assert running(fleet) == {"web.1": "a", "web.2": "a"}
+    with pytest.raises(ManifestInvalid, match="1 error"):
+        fleet.plan(manifest(slug="c", artifacts=artifacts))
 
 
 def test_a_plan_notes_it_on_top() -> None:
