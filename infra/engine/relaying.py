@@ -16,6 +16,9 @@ from infra.model.events import Event
 from infra.model.resource import Upload
 from infra.remote.parallel import each
 
+ENOUGH = 2
+"""If so many servers of a network cannot give the slug before any has taken it, the others are not asked."""
+
 
 class _CannotGive(DynoctlError):
     """The server that has the slug cannot give it."""
@@ -34,7 +37,9 @@ class _Network:
     handed: bool = False
     """Whether a server took the slug from another one."""
     failed: str = ""
-    """Why a server could not take it, if one could not."""
+    """Why a server could not take it, if one could not, or why two could not give it."""
+    silent: int = 0
+    """How many servers could not give it."""
 
 
 def relay(context: Context, image: Upload, servers: Sequence[str]) -> tuple[frozenset[str], dict[str, str]]:
@@ -77,7 +82,8 @@ class _Relay:
             self._settle(pair, pairs[pair], result)
         for network in self._networks:
             if network.failed and not network.handed:
-                # Nobody could take it, so the servers of this network may not reach each other.
+                # Nobody could take it: the servers of this network may not reach each other, or lack what it takes to
+                # give it. To ask one after the other would be slower than to send it to all at the same time.
                 self.reasons |= dict.fromkeys(network.waiting, network.failed)
                 network.waiting = []
         return any(network.waiting for network in self._networks)
@@ -93,9 +99,10 @@ class _Relay:
         if isinstance(result, _CannotGive):
             network.having.remove(giver)
             network.waiting.append(taker)
+            network.silent += 1
         why = result.summary if isinstance(result, DynoctlError) else result
         self.reasons[taker] = f"it cannot be relayed from {giver}: {why}"
-        if not isinstance(result, DynoctlError):
+        if not isinstance(result, DynoctlError) or network.silent >= ENOUGH:
             network.failed = self.reasons[taker]
 
     def _seed(self, server: str) -> None:

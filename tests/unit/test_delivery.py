@@ -277,6 +277,14 @@ def test_nobody_can_give() -> None:
     assert all(why.endswith("it cannot relay the slug: no ruby") for why in report.by_ssh.values()) and report.by_ssh
 
 
+def test_not_all_are_asked_if_nobody_can_give() -> None:
+    """The others get it over SSH at the same time, and not one after the other."""
+    world = World(RELAY, fleet(8), **dict.fromkeys(fleet(8), "give"))
+    report = world.run()
+    assert (world.times("give"), world.times("upload")) == (2, 8) and world.failed == {}
+    assert len(report.by_ssh) == 6, "all but the two that were to give it"
+
+
 def test_a_server_that_cannot_take_it_gets_it_over_ssh() -> None:
     world = World(RELAY, fleet(4), s3="pull")
     report = world.run()
