@@ -96,6 +96,9 @@ class HttpStore:
         """Raise StoreError if servers could not read what this computer pushed, or if it is not whole."""
         source = self.source(image)
         answer = self._asked(reveal(source.url), source.access)
+        if not answer.ok and self._artifacts.presign:
+            summary = f"{self.name} answers {answer.status} to the URL for GET, which servers would get"
+            raise StoreError(summary, "check what artifacts.http.presign prints for GET")
         if not answer.ok:
             raise read_by_servers(self.name, "artifacts.http", answer, source.access.is_login)
         if _size(answer) not in (None, image.size):

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from infra.artifacts.source import Access, StoreError
+from infra.manifest.host_names import is_loopback
 from infra.sensitive import reveal
 
 CONNECT, ANSWER = 10, 60
@@ -174,12 +175,14 @@ class Web:
             response.close()
 
     def _pool(self, url: str) -> Any:
-        """The pool of connections for a URL: through the proxy that the environment names, if it names one."""
+        """The pool of connections for a URL: through the proxy that the environment names, if it names one. This
+        computer is asked directly: it may have no TLS, and what is sent to it must not pass the network."""
         from urllib3 import PoolManager, ProxyManager, make_headers
         from urllib3.util import parse_url
 
         parts = urlsplit(url)
-        proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+        direct = is_loopback(parts.hostname or "") or proxy_bypass(parts.netloc)
+        proxy = None if direct else getproxies().get(parts.scheme)
         key = proxy or ""
         if key not in self._pools:
             if proxy:

@@ -175,6 +175,18 @@ def test_servers_must_be_able_to_read(image: Upload) -> None:
             make(store, push=CI, pull=SERVERS).push(image)
 
 
+def test_a_store_on_this_computer_is_asked_without_a_proxy(image: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have no TLS: the proxy, and the network on the way to it, would see the login."""
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(Store()) as proxy, serving(Store(write=basic("ci", "hunter2"))) as store:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        assert make(store, push=CI).push(image)
+        assert proxy.requests == []
+        assert make(replace(store, url="http://store.example"), push=CI, insecure=True).push(image)
+        assert proxy.requests[0].path.startswith("http://store.example/dyno/")
+
+
 @pytest.mark.parametrize("kind", ["http", "oci"])
 def test_a_redirect_to_another_host_gets_no_login(image: Upload, kind: str) -> None:
     with serving(Store(files={"/elsewhere": DATA})) as other:
@@ -256,8 +268,9 @@ def presign(directory: Path, store: Store, line: str = 'echo "$URL/$2?for=$1"') 
 def test_presigned_urls(image: Upload, tmp_path: Path) -> None:
     with serving(Store()) as store:
         made = make(store, tmp_path, url="", presign=presign(tmp_path, store), insecure=True)
-        with pytest.raises(StoreError):
+        with pytest.raises(StoreError) as caught:
             made.push(image)  # the store keeps the query as a part of the name, and so has no file for GET
+        assert "answers 404 to the URL for GET" in caught.value.summary and "presign" in caught.value.hint
         assert [method for method in store.methods if method != "GET"] == ["PUT"]
         store.files = {f"/shop/{image.sha256}.squashfs?for=GET": DATA}
         assert made.push(image) is False
