@@ -165,7 +165,8 @@ class Web:
             redirect=False,
             retries=False,
             preload_content=False,
-            timeout=Timeout(connect=CONNECT, read=ANSWER),
+            # urllib3 waits as long for each piece that it sends as for the connection.
+            timeout=Timeout(connect=ANSWER if isinstance(body, _Body) else CONNECT, read=ANSWER),
         )
         try:
             data = b"" if method == "HEAD" else response.read(LARGEST, decode_content=False)

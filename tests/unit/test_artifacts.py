@@ -159,6 +159,23 @@ def test_a_store_that_never_ends_its_answer(monkeypatch: pytest.MonkeyPatch, hea
             thread.join()
 
 
+def test_a_store_that_pauses_while_it_takes_the_slug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as while it writes to its disk. That may take longer than a connection."""
+    monkeypatch.setattr("infra.artifacts.web.CONNECT", 0.2)
+    (tmp_path / "large").write_bytes(bytes(16 << 20))
+
+    class Pausing(Store):
+        def fault(self, method: str) -> Fault | None:
+            if method == "PUT":
+                time.sleep(1)
+            return None
+
+    with serving(Pausing()) as store:
+        web = Web("store", insecure=True)
+        assert web.ask("PUT", f"{store.url}/x", Access(), body=tmp_path / "large").ok
+    assert len(store.files["/x"]) == 16 << 20
+
+
 def test_nobody_is_there(image: Upload) -> None:
     with serving(Store()) as store:
         made = make(store)
