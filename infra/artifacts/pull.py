@@ -27,16 +27,24 @@ MARGIN = 120
 def command(image: Upload, source: Source, app: str, bandwidth: int = 0, label: str = "pull the slug") -> Command:
     """A command that places the image at its path, or fails and prints why as its last line. What it got stays for the
     next attempt. ``bandwidth`` is in bytes in a second, 0 is no limit."""
-    slowest = min(SLOWEST, bandwidth // 4) if bandwidth else SLOWEST
-    seconds = MARGIN + image.size // slowest
+    seconds = longest(image, bandwidth)
     argv = (image.path, image.sha256, str(image.size), f"dynoctl-pull-{app}", str(seconds), str(TRIES))
     return Command(
         ("sh", "-c", _PULL, "pull", *argv),
-        stdin=_settings(image, source, bandwidth, slowest).encode(),
+        stdin=_settings(image, source, bandwidth).encode(),
         secret=True,
         timeout=seconds + PATIENCE,
         label=label,
     )
+
+
+def longest(image: Upload, bandwidth: int = 0) -> int:
+    """Seconds that a pull may take."""
+    return MARGIN + image.size // _slowest(bandwidth)
+
+
+def _slowest(bandwidth: int) -> int:
+    return min(SLOWEST, bandwidth // 4) if bandwidth else SLOWEST
 
 
 def reason(output: str) -> str:
@@ -51,7 +59,7 @@ def reason(output: str) -> str:
 _MEANING = {401: " (login refused)", 403: " (forbidden)", 404: " (not found)", 429: " (too many requests)"}
 
 
-def _settings(image: Upload, source: Source, bandwidth: int, slowest: int) -> str:
+def _settings(image: Upload, source: Source, bandwidth: int) -> str:
     """The configuration of curl. It goes through stdin: a server shows the command line of a process to all users."""
     secure = "=http,https" if source.insecure else "=https"
     settings: list[tuple[str, str]] = [
@@ -60,7 +68,7 @@ def _settings(image: Upload, source: Source, bandwidth: int, slowest: int) -> st
         ("proto-redir", secure),
         ("max-redirs", "5"),
         ("connect-timeout", str(CONNECT)),
-        ("speed-limit", str(slowest)),
+        ("speed-limit", str(_slowest(bandwidth))),
         ("speed-time", str(PATIENCE)),
         ("max-filesize", str(image.size)),
         ("write-out", r"%{stderr}\nhttp %{http_code}\n"),

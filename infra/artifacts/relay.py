@@ -9,7 +9,7 @@ import hashlib
 import re
 import secrets
 
-from infra.artifacts.pull import SLOWEST
+from infra.artifacts.pull import longest
 from infra.artifacts.source import Access, Source, StoreError
 from infra.model import trusted_program
 from infra.model.resource import Command, Upload
@@ -27,12 +27,17 @@ def token() -> Sensitive:
     return Sensitive(secrets.token_hex(32))
 
 
-def give(image: Upload, app: str, address: str, key: Sensitive, ruby: str) -> Command:
+SLOWEST = 4 << 20
+"""Bytes in a second that the slowest disk reads, as for an upload over SSH."""
+
+
+def give(image: Upload, app: str, address: str, key: Sensitive, ruby: str, *, bandwidth: int) -> Command:
     """A command that gives the image at its path to whoever has the token ``key``, on a free port of ``address``.
 
-    What may be seen on the server is the token's sha256. ``ruby`` is the program that runs it, without privileges."""
+    What may be seen on the server is the token's sha256. ``ruby`` is the program that runs it, without privileges.
+    It ends by itself once a pull with ``bandwidth`` must have ended."""
     digest = hashlib.sha256(key.reveal().encode()).hexdigest()
-    seconds = 60 + image.size // SLOWEST
+    seconds = longest(image, bandwidth) + START
     # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
     argv = (
         image.path,
@@ -45,7 +50,8 @@ def give(image: Upload, app: str, address: str, key: Sensitive, ruby: str) -> Co
         ruby,
         _SERVE.replace("$", "$$"),
     )
-    return Command(("sh", "-c", _GIVE, "relay", *argv), timeout=START + 30, label="relay the slug")
+    timeout = START + 30 + image.size // SLOWEST
+    return Command(("sh", "-c", _GIVE, "relay", *argv), timeout=timeout, label="relay the slug")
 
 
 def given(output: str, address: str, key: Sensitive) -> Source:

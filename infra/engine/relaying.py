@@ -122,7 +122,8 @@ class _Relay:
         self._tell(taker, f"take {self._size} from {giver}")
         try:
             try:
-                give = commands.give(self._image, app, address, key, prepared.stack.program)
+                bandwidth = prepared.manifest.artifacts.bandwidth
+                give = commands.give(self._image, app, address, key, prepared.stack.program, bandwidth=bandwidth)
                 source = commands.given(session.execute(give)[1], address, key)
             except DynoctlError as error:
                 raise _CannotGive(error.summary) from None

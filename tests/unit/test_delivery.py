@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from infra.artifacts import pull
 from infra.artifacts import relay as relay_commands
 from infra.artifacts.source import Source, StoreError
 from infra.engine import delivery
@@ -340,8 +341,17 @@ def test_a_relay_that_says_something_else() -> None:
 
 def test_the_token_is_not_on_the_command_line() -> None:
     token = relay_commands.token()
-    command = relay_commands.give(IMAGE, "shop", "10.0.0.1", token, "/usr/bin/ruby")
+    command = relay_commands.give(IMAGE, "shop", "10.0.0.1", token, "/usr/bin/ruby", bandwidth=0)
     assert token.reveal() not in " ".join(command.argv)
+
+
+@pytest.mark.parametrize("bandwidth", [0, 1 << 10, 8 << 10, 20 << 20])
+def test_a_server_gives_it_as_long_as_another_may_take_it(bandwidth: int) -> None:
+    large = replace(IMAGE, size=2 << 30)
+    give = relay_commands.give(large, "shop", "10.0.0.1", relay_commands.token(), "/usr/bin/ruby", bandwidth=bandwidth)
+    ends = int(give.argv[give.argv.index("dynoctl-relay-shop.service") + 1])
+    assert ends >= pull.longest(large, bandwidth) >= (2 << 30) // (bandwidth or 1 << 14)
+    assert give.timeout >= 512, "it reads the whole image before"
 
 
 def test_the_words_of_a_plan() -> None:
