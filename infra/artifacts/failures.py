@@ -33,3 +33,8 @@ def read_by_servers(name: str, where: str, answer: Answer, login: bool) -> Store
         f"{name} answers {answer.status} without a login, as servers would ask",
         f"add what servers may log in with, which can only read: {where}.read",
     )
+
+
+def cut_off(name: str, answer: Answer, size: int) -> StoreError:
+    """The error of a store that has something else than the slug of this size."""
+    return StoreError(f"{name} has {answer.size} of the {size} bytes of the slug", "remove it from the store")

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from infra.artifacts.failures import read_by_servers, refused
+from infra.artifacts.failures import cut_off, read_by_servers, refused
 from infra.artifacts.source import ANYBODY, Access, Source, StoreError
 from infra.artifacts.web import Answer, Web, origin
 from infra.manifest.model import Artifacts, Reference
@@ -101,25 +101,17 @@ class HttpStore:
             raise StoreError(summary, "check what artifacts.http.presign prints for GET")
         if not answer.ok:
             raise read_by_servers(self.name, "artifacts.http", answer, source.access.is_login)
-        if _size(answer) not in (None, image.size):
-            raise StoreError(f"{self.name} has {_size(answer)} of the {image.size} bytes of the slug")
+        if answer.size not in (None, image.size):
+            raise cut_off(self.name, answer, image.size)
 
     def _has(self, image: Upload, url: str, access: Access) -> bool:
         answer = self._asked(url, access)
         if answer.status in (401, 403) and access.is_login and not self._artifacts.presign:
             raise refused(self.name, "artifacts.http", answer)
-        return answer.ok and _size(answer) == image.size
+        return answer.ok and answer.size == image.size
 
     def _asked(self, url: str, access: Access) -> Answer:
         # A presigned URL is signed for its method. The first byte tells the size as well.
         if self._artifacts.presign:
             return self._web.ask("GET", url, ANYBODY, {"Range": "bytes=0-0"})
         return self._web.ask("HEAD", url, access)
-
-
-def _size(answer: Answer) -> int | None:
-    """The size of a file from an answer to HEAD, or to GET of its first byte; None if the store does not say."""
-    text = answer.headers.get("content-range", "").rpartition("/")[2] or answer.headers.get("content-length", "")
-    if answer.status == 200 and "content-encoding" in answer.headers:
-        return None
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None

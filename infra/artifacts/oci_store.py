@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from infra.artifacts.challenge import Challenge, parse
-from infra.artifacts.failures import read_by_servers, refused
+from infra.artifacts.failures import cut_off, read_by_servers, refused
 from infra.artifacts.source import ANYBODY, Access, Source, StoreError
 from infra.artifacts.web import Answer, Web, origin
 from infra.manifest.model import Artifacts
@@ -89,6 +89,8 @@ class OciStore:
         answer = self._web.ask("HEAD", str(source.url), source.access)
         if not answer.ok:
             raise read_by_servers(self.name, "artifacts.oci", answer, self._pull.is_login)
+        if answer.size not in (None, image.size):
+            raise cut_off(self.name, answer, image.size)
         return sent
 
     def source(self, image: Upload) -> Source:

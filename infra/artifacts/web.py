@@ -57,6 +57,14 @@ class Answer:
     def ok(self) -> bool:
         return 200 <= self.status < 300
 
+    @property
+    def size(self) -> int | None:
+        """The size of a file from an answer to HEAD, or to GET of its first byte; None if the store does not say."""
+        text = self.headers.get("content-range", "").rpartition("/")[2] or self.headers.get("content-length", "")
+        if self.status == 200 and "content-encoding" in self.headers:
+            return None
+        return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
 
 def authorization(access: Access) -> dict[str, str]:
     """The header that logs in; {} without a login."""

@@ -57,9 +57,9 @@ def send(context: Context, change: Change) -> None:
         why = _pulled(context, context.store, change.resource, image)
         if why is None:
             return
-        instead = f"it cannot be pulled from {context.store.name}: {why}"
+        instead = reason = f"it cannot be pulled from {context.store.name}: {why}"
         if not context.prepared.manifest.artifacts.fallback:
-            raise DynoctlError(f"{server}: the slug is missing: {instead}", INSTEAD)
+            raise DynoctlError(f"{server}: the slug is missing: {reason}", INSTEAD)
     context.listener(Event("upload", server, change.resource.key, f"send {_size(image)}"))
     session.upload(Path(image.local), image.path, image.sha256)
     if instead:

@@ -370,6 +370,14 @@ def test_an_open_registry(image: Upload) -> None:
         assert all("authorization" not in request.headers for request in store.requests)
 
 
+def test_a_registry_with_something_else_under_that_digest(image: Upload) -> None:
+    """Such as the page of a portal, which answers everything."""
+    said = f"has 6 of the {image.size} bytes of the slug"
+    files = {f"/v2/team/shop/blobs/sha256:{image.sha256}": b"<html>"}
+    with serving(Registry(files=files)) as store, pytest.raises(StoreError, match=said):
+        make(store, push=CI).push(image)
+
+
 def test_an_upload_that_is_led_elsewhere(image: Upload) -> None:
     with serving(Registry(tokens=False)) as other, serving(Registry(elsewhere=other.url)) as store:
         with pytest.raises(StoreError):  # the store never gets the blob
