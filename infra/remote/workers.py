@@ -40,11 +40,14 @@ class Member:
         self._questions: dict[Any, int] = {}
         self._files: dict[str, int] = {}
         self._copying = threading.Lock()
-        self._sending = threading.Lock()  # the reader never takes it: who holds it may wait for a pipe that is full
+        self._sending = threading.Lock()
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
         self._heard = 0
         self._lost = ""
         self._reader = threading.Thread(target=self._read, daemon=True, name="worker")
         self._reader.start()
+        # A thread of its own: a pipe may stay full, and Ctrl-C must not end a message half-way.
+        threading.Thread(target=self._write, daemon=True, name="to worker").start()
 
     def call(
         self,
@@ -123,11 +126,15 @@ class Member:
     def _send(self, request: Request) -> None:
         if self._lost:
             raise Gone(self._lost)
+        self._outbox.put(self._packer.pack(request))
+
+    def _write(self) -> None:
         try:
-            self._link.send(self._packer.pack(request))
+            while (message := self._outbox.get()) is not None:
+                self._link.send(message)
         except (OSError, EOFError):
             self._reader.join(2 * GRACE)  # it knows why
-            raise Gone(self._lost or self._link.why()) from None
+            self._give_up(self._lost or self._link.why())
 
     def _next(self, replies: SimpleQueue[Reply | None]) -> Reply | None:
         silent, heard = 0, self._heard
@@ -160,6 +167,7 @@ class Member:
 
     def _give_up(self, why: str) -> None:
         self._lost = self._lost or why
+        self._outbox.put(None)
         for waiting in list(self._waiting.values()):
             waiting.put(None)
 
@@ -171,6 +179,8 @@ class Member:
             answer = identities.passphrase(file, attempt)
         except identities.Unusable as why:
             answer = why
+        except Exception as error:  # the worker waits for an answer; the words may have a part of the passphrase
+            answer = identities.Unusable(f"{file}: asking for the passphrase failed: {type(error).__name__}")
         self.tell("answer", reply.number, answer)
 
 

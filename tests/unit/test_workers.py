@@ -33,7 +33,7 @@ from infra.model.shared import Shared
 from infra.model.shell import Elsewhere, LockTaken, RemoteBuild, Sections, StepFailed
 from infra.model.target import Target
 from infra.registry import Everything
-from infra.remote import identities, limits, ssh_config, workers
+from infra.remote import identities, limits, processes, ssh_config, workers
 from infra.remote import session as ssh
 from infra.remote.active_workers import ENOUGH, active, default, using
 from infra.remote.processes import ProcessLink
@@ -446,6 +446,22 @@ def test_a_passphrase_is_asked_for_once_and_here(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(identities.Unusable, match="no terminal") as error:
         first._passphrase(Path("/other"), 0)
     assert error.value.hint == "ssh-add"
+
+    def fail(file: Path, attempt: int) -> str:
+        return b"hunter\xff".decode()
+
+    monkeypatch.setattr(identities, "ask", fail)
+    found: list[BaseException] = []
+
+    def wait() -> None:
+        with pytest.raises(identities.Unusable, match="UnicodeDecodeError$") as error:
+            first._passphrase(Path("/other"), 0)
+        found.append(error.value)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(20)
+    assert found, "the worker is told, and waits no longer"
     pool.workers.close()
 
 
@@ -461,6 +477,32 @@ def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pool.links[0], "send", lambda message: None)
     with pytest.raises(Unreachable, match="has not answered"):
         session.execute(Command(("true",)))
+
+
+def test_a_worker_that_stopped_with_a_full_pipe_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if nobody but the sender is left to notice."""
+    link = ProcessLink()
+    made = Workers(1, lambda: link)
+    member = made.member("grid-1")
+    member.call("ping")
+    monkeypatch.setattr(workers, "ASK_AFTER", 0.1)
+    monkeypatch.setattr(processes, "GRACE", 0.1)
+    os.kill(link.process.pid, signal.SIGSTOP)
+    failed: list[BaseException] = []
+
+    def call() -> None:
+        with pytest.raises(workers.Gone, match="has not answered") as error:
+            member.call("write", 1, b"x" * (8 << 20))
+        failed.append(error.value)
+
+    callers = [threading.Thread(target=call, daemon=True) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    link.process.kill()
+    assert len(failed) == 2
+    made.close()
 
 
 def test_a_process_says_what_cannot_be_reached_and_ends_with_its_pipe() -> None:
