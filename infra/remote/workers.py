@@ -203,6 +203,7 @@ class Workers:
         self._mutex = threading.Lock()
         self._next = itertools.count()
         self._place: dict[str, int] = {}
+        self._failed: dict[Member, DynoctlError] = {}
         self._members: list[Member] = []
         try:
             for _ in range(number):
@@ -227,13 +228,20 @@ class Workers:
             return self._members[place]
 
     def instead(self, server: str, gone: Member) -> Member | None:
-        """A worker in place of one that is gone; None if there is none. Raises DynoctlError."""
+        """A worker in place of one that is gone; None if there is none. Raises DynoctlError: the same one for each of
+        its servers, as another attempt would take as long for each."""
         if not self._again:
             return None
         with self._mutex:
             place = self._place[server]
+            if gone in self._failed:
+                raise self._failed[gone]
             if self._members[place] is gone:
-                made = Member(self._start())
+                try:
+                    made = Member(self._start())
+                except DynoctlError as error:
+                    self._failed[gone] = error
+                    raise
                 made.servers = gone.servers
                 gone.end()
                 self._members[place] = made

@@ -421,6 +421,26 @@ def test_on_a_cluster_what_only_observes_is_done_again_elsewhere() -> None:
     pool.workers.close()
 
 
+def test_on_a_cluster_without_room_one_attempt_is_for_all_servers_of_a_worker() -> None:
+    """Each takes half a minute."""
+    pool = Pool(1, again=True)
+    sessions = [pool.connect(f"grid-{number}") for number in range(3)]
+    attempts: list[int] = []
+
+    def start() -> Near:
+        attempts.append(1)
+        raise DynoctlError("cannot start a worker on the cluster: timed out after 30 s", "start one")
+
+    pool.workers._start = start
+    pool.links[0].kill()
+    for session in sessions:
+        with pytest.raises(Unreachable, match=f"{session.name}: .*signal 9.*, and cannot start .* after 30 s"):
+            session.observe({})
+    with pytest.raises(Unreachable, match="timed out"):
+        pool.connect("grid-9")
+    assert attempts == [1]
+
+
 def test_a_passphrase_is_asked_for_once_and_here(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter(["wrong", "right"])
     asked: list[int] = []
@@ -454,7 +474,7 @@ def test_a_passphrase_is_asked_for_once_and_here(monkeypatch: pytest.MonkeyPatch
     found: list[BaseException] = []
 
     def wait() -> None:
-        with pytest.raises(identities.Unusable, match="UnicodeDecodeError$") as error:
+        with pytest.raises(identities.Unusable, match=r"UnicodeDecodeError$") as error:
             first._passphrase(Path("/other"), 0)
         found.append(error.value)
 
