@@ -552,6 +552,30 @@ def test_a_killed_process_is_told_by_its_signal() -> None:
     made.close()
 
 
+def test_a_process_that_cannot_read_a_message_ends_at_once() -> None:
+    """With its sessions and locks, whatever they wait for."""
+    link = ProcessLink()
+    made = Workers(1, lambda: link)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        target = Target("grid-1", "127.0.0.1", port=silent.getsockname()[1], user="nobody", connect_timeout=60)
+        failed: list[BaseException] = []
+
+        def connect() -> None:
+            with pytest.raises(Unreachable, match="its worker process ended") as error:
+                made.connect(target)
+            failed.append(error.value)
+
+        waiting = threading.Thread(target=connect, daemon=True)
+        waiting.start()
+        with silent.accept()[0]:
+            made.member("grid-1")._outbox.put(b"garbage")
+            waiting.join(15)
+    made.close()
+    assert failed
+
+
 def test_a_process_does_not_outlive_the_command() -> None:
     """However that ends: nothing is closed here, and no handler runs."""
     code = (
