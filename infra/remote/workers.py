@@ -163,6 +163,8 @@ class Member:
             why = self._link.why()
         except Exception as error:
             why = f"the answer of its worker cannot be read: {type(error).__name__}: {error}"
+            self._give_up(why)
+            self._link.end()  # or its locks would live as long as the command
         self._give_up(why)
 
     def _give_up(self, why: str) -> None:

@@ -407,6 +407,15 @@ def test_a_worker_that_is_gone_takes_its_own_servers_along(pool: Pool) -> None:
     assert second.ask(_parsed) == ("grid-2", "ONE 60"), "the other worker goes on"
 
 
+def test_a_worker_that_says_what_cannot_be_read_is_ended_with_its_locks(pool: Pool) -> None:
+    session = pool.connect("grid-1")
+    pool.links[0].messages.put(b"garbage")
+    with pytest.raises(Unreachable, match="grid-1: connection lost: the answer of its worker cannot be read"):
+        for _ in range(1000):
+            session.observe({})
+    eventually(lambda: pool.servers["grid-1"].done == ["closed"])
+
+
 def test_on_a_cluster_what_only_observes_is_done_again_elsewhere() -> None:
     pool = Pool(2, again=True)
     seen, _, changed = (pool.connect(name) for name in ("grid-1", "grid-2", "grid-3"))
