@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from infra import __version__
@@ -63,6 +64,11 @@ class RelayLink:
             why = _words(error) if client.status == RUNNING else "the scheduler is gone"
             raise DynoctlError(f"cannot start a worker on the cluster: {why}", _HOW) from None
         self._address = str(getattr(self._actor, "_address", ""))
+        try:
+            _refuse_plain("the controller", [self._address])  # it may have joined since the others were checked
+        except DynoctlError:
+            self.end()
+            raise
         threading.Thread(target=self._post, daemon=True, name="post").start()
 
     def send(self, message: bytes) -> None:
@@ -154,7 +160,7 @@ def controllers(address: str) -> Workers:
     _refuse_plain("the scheduler", [address])
     client = _client(address)
     try:
-        versions: Mapping[str, Any] = client.run(_question(), on_error="return")
+        versions: Mapping[str, Any] = _within(PLACE, lambda: client.run(_question(), on_error="return"))
         _refuse_plain("the controller", versions)
         _refuse_others(address, versions)
         return Workers(len(versions), lambda: _started(client), again=True, after=lambda: _close(client))
@@ -164,6 +170,27 @@ def controllers(address: str) -> Workers:
     except Exception as error:
         _close(client)
         raise DynoctlError(f"the scheduler {address} cannot be used: {_words(error)}", _HOW) from None
+
+
+def _within(seconds: float, work: Callable[[], Any]) -> Any:
+    """The result of ``work``, for which Dask has no time-out: a controller that is stopped would never answer. Raises
+    TimeoutError, and what ``work`` raises."""
+    results: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((work(), None))
+        except Exception as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        value, error = results.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"not all of its workers answered within {seconds:.0f} s") from None
+    if error is not None:
+        raise error
+    return value
 
 
 def _placed(client: Any, future: Any) -> Any:

@@ -256,6 +256,8 @@ def _from_terminal(file: Path, attempt: int) -> str:
             return getpass.getpass(f"{again}Passphrase of {file}: ")
     except (EOFError, OSError):
         raise Unusable(f"{file}: no passphrase was given", f"load it into the agent: ssh-add {file}") from None
+    except UnicodeError:
+        raise Unusable(f"{file}: the passphrase is not valid text", f"load it into the agent: ssh-add {file}") from None
 
 
 ask: Callable[[Path, int], str] = _from_terminal

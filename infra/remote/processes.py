@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Protocol
@@ -100,10 +101,16 @@ def main(descriptor: int) -> None:
     pipe = Connection(descriptor)
     worker = Worker(pipe.send_bytes)
     worker.ask_for_passphrases()
-    with suppress(EOFError, OSError):
+    status = 0
+    try:
         while True:
             worker.receive(pipe.recv_bytes())
-    # The other end is closed, or it is gone. What the sessions leave behind ends with this process, whatever waits.
-    threading.Timer(GRACE / 2, os._exit, (0,)).start()
+    except (EOFError, OSError):
+        pass  # the other end is closed, or it is gone
+    except Exception:  # a message that cannot be read: no later one could be, either
+        traceback.print_exc()
+        status = 1
+    # What the sessions leave behind ends with this process, whatever waits.
+    threading.Timer(GRACE / 2, os._exit, (status,)).start()
     worker.close()
-    os._exit(0)
+    os._exit(status)

@@ -194,15 +194,16 @@ def building(commands: Sequence[str], environment: Mapping[str, str], path: str,
     # systemd expands ``$NAME`` in the arguments of a unit; ``$$`` is a literal dollar sign.
     words_ = [command.replace("$", "$$") for command in commands]
     launched = [word.replace("$", "$$") for word in landlock.inline(())]
-    text = _BUILD.replace("SETTINGS\n", _settings({**BUILD, "UnsetEnvironment": unset(environment)})).replace(
-        "LAUNCHED", shlex.join(launched)
-    )
-    text = (
-        text.replace("LARGEST", str(_SCRATCH))
-        .replace("LEAST", str(_LEAST_FREE))
-        .replace("VARIABLES", words)
-        .replace("COMMANDS", shlex.join(words_))
-    )
+    values = {
+        "SETTINGS\n": _settings({**BUILD, "UnsetEnvironment": unset(environment)}),
+        "LAUNCHED": shlex.join(launched),
+        "LARGEST": str(_SCRATCH),
+        "LEAST": str(_LEAST_FREE),
+        "VARIABLES": words,
+        "COMMANDS": shlex.join(words_),
+    }
+    # At once: a value may have the name of another one in it.
+    text = re.sub("|".join(values), lambda found: values[found[0]], _BUILD)
     # One compound command, so that the shell has read all of it before the tar follows on stdin.
     variables = {"seconds": str(seconds), "ready": ready}
     return f"{PRELUDE}{assign(variables)}{{\nprintf '%s\\n' \"$ready\"\n{text}\nexit $?\n}}\n"

@@ -40,11 +40,14 @@ class Member:
         self._questions: dict[Any, int] = {}
         self._files: dict[str, int] = {}
         self._copying = threading.Lock()
-        self._sending = threading.Lock()  # the reader never takes it: who holds it may wait for a pipe that is full
+        self._sending = threading.Lock()
+        self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
         self._heard = 0
         self._lost = ""
         self._reader = threading.Thread(target=self._read, daemon=True, name="worker")
         self._reader.start()
+        # A thread of its own: a pipe may stay full, and Ctrl-C must not end a message half-way.
+        threading.Thread(target=self._write, daemon=True, name="to worker").start()
 
     def call(
         self,
@@ -123,11 +126,15 @@ class Member:
     def _send(self, request: Request) -> None:
         if self._lost:
             raise Gone(self._lost)
+        self._outbox.put(self._packer.pack(request))
+
+    def _write(self) -> None:
         try:
-            self._link.send(self._packer.pack(request))
+            while (message := self._outbox.get()) is not None:
+                self._link.send(message)
         except (OSError, EOFError):
             self._reader.join(2 * GRACE)  # it knows why
-            raise Gone(self._lost or self._link.why()) from None
+            self._give_up(self._lost or self._link.why())
 
     def _next(self, replies: SimpleQueue[Reply | None]) -> Reply | None:
         silent, heard = 0, self._heard
@@ -156,10 +163,13 @@ class Member:
             why = self._link.why()
         except Exception as error:
             why = f"the answer of its worker cannot be read: {type(error).__name__}: {error}"
+            self._give_up(why)
+            self._link.end()  # or its locks would live as long as the command
         self._give_up(why)
 
     def _give_up(self, why: str) -> None:
         self._lost = self._lost or why
+        self._outbox.put(None)
         for waiting in list(self._waiting.values()):
             waiting.put(None)
 
@@ -171,6 +181,8 @@ class Member:
             answer = identities.passphrase(file, attempt)
         except identities.Unusable as why:
             answer = why
+        except Exception as error:  # the worker waits for an answer; the words may have a part of the passphrase
+            answer = identities.Unusable(f"{file}: asking for the passphrase failed: {type(error).__name__}")
         self.tell("answer", reply.number, answer)
 
 
@@ -193,6 +205,7 @@ class Workers:
         self._mutex = threading.Lock()
         self._next = itertools.count()
         self._place: dict[str, int] = {}
+        self._failed: dict[Member, DynoctlError] = {}
         self._members: list[Member] = []
         try:
             for _ in range(number):
@@ -217,13 +230,20 @@ class Workers:
             return self._members[place]
 
     def instead(self, server: str, gone: Member) -> Member | None:
-        """A worker in place of one that is gone; None if there is none. Raises DynoctlError."""
+        """A worker in place of one that is gone; None if there is none. Raises DynoctlError: the same one for each of
+        its servers, as another attempt would take as long for each."""
         if not self._again:
             return None
         with self._mutex:
             place = self._place[server]
+            if gone in self._failed:
+                raise self._failed[gone]
             if self._members[place] is gone:
-                made = Member(self._start())
+                try:
+                    made = Member(self._start())
+                except DynoctlError as error:
+                    self._failed[gone] = error
+                    raise
                 made.servers = gone.servers
                 gone.end()
                 self._members[place] = made

@@ -79,6 +79,7 @@ class Client:
         self.status = "running"
         self.actors: list[Actor] = []
         self.closed = False
+        self.place = Actor._address
 
     def run(self, function: Callable[[], str], on_error: str) -> dict[str, Any]:
         assert function() == __version__
@@ -89,6 +90,7 @@ class Client:
             if self.status != "running":
                 raise TimeoutError
             self.actors.append(Actor(kind()))
+            self.actors[-1]._address = self.place
             return self.actors[-1]
 
         return SimpleNamespace(result=result, status="finished", release=lambda: None)
@@ -121,6 +123,26 @@ def test_secrets_do_not_travel_in_plain_text(address: str, cluster: Client) -> N
 def test_nor_between_the_scheduler_and_its_workers(cluster: Client) -> None:
     cluster.versions["tcp://192.0.2.7:4711"] = __version__
     with pytest.raises(DynoctlError, match=r"the controller tcp://192\.0\.2\.7:4711 is not reached by TLS"):
+        controllers(HERE)
+    assert cluster.closed
+
+
+def test_nor_to_a_worker_that_joined_later(cluster: Client) -> None:
+    workers = controllers(HERE)
+    workers._again = True
+    cluster.actors[0].relay._link.process.kill()
+    cluster.place = "tcp://192.0.2.7:4711"
+    with pytest.raises(Unreachable, match=r"the controller tcp://192\.0\.2\.7:4711 is not reached by TLS"):
+        workers.connect(Target("grid-1", "127.0.0.1", port=1, user="nobody"))
+    refused = cluster.actors[-1].relay
+    refused._link.process.wait(30)
+    workers.close()
+
+
+def test_a_controller_that_does_not_answer_is_an_error(cluster: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLACE", 0.2)
+    monkeypatch.setattr(cluster, "run", lambda function, on_error: time.sleep(5))
+    with pytest.raises(DynoctlError, match="cannot be used: not all of its workers answered within 0 s"):
         controllers(HERE)
     assert cluster.closed
 

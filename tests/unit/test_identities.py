@@ -116,6 +116,9 @@ def test_an_encrypted_key_is_asked_for_once(make: Callable[..., Path], monkeypat
     keys._passphrases.clear()
     with pytest.raises(Unusable, match="the passphrase is wrong"):
         found(file)[0][0].open()
+    monkeypatch.setattr(keys.getpass, "getpass", lambda prompt: b"secret\xff".decode())  # of a terminal with Latin-1
+    with pytest.raises(Unusable, match="the passphrase is not valid text"):
+        found(file)[0][0].open()
 
 
 def test_without_a_terminal_an_encrypted_key_names_its_cure(

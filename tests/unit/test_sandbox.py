@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shlex
+import subprocess
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -83,6 +84,15 @@ def test_the_locale_of_the_server_reaches_nothing_of_an_app() -> None:
     assert f"UnsetEnvironment={' '.join(name for name in left_out if name != 'LC_TIME')}" in argv
     script = quote.building(("true",), {"LANGUAGE": "de"}, "", 10, "ready")
     assert f"UnsetEnvironment={' '.join(name for name in sandbox.LOCALE if name != 'LANGUAGE')}" in script
+
+
+def test_no_value_of_a_build_takes_the_place_of_another() -> None:
+    """It would be outside its quotes, in the shell of root."""
+    words = "SETTINGS LAUNCHED LARGEST LEAST VARIABLES COMMANDS"
+    script = quote.building((f"make '{words}'",), {"MY_COMMANDS": "x", "KEY": f"a {words} b"}, "", 10, "ready")
+    for value in ("--setenv=MY_COMMANDS=x", f"--setenv=KEY=a {words} b", f"make '{words}'"):
+        assert shlex.quote(value) in script
+    assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0
 
 
 def test_a_one_off_dyno_is_given_its_words_in_its_env_file() -> None:

@@ -33,7 +33,7 @@ from infra.model.shared import Shared
 from infra.model.shell import Elsewhere, LockTaken, RemoteBuild, Sections, StepFailed
 from infra.model.target import Target
 from infra.registry import Everything
-from infra.remote import identities, limits, ssh_config, workers
+from infra.remote import identities, limits, processes, ssh_config, workers
 from infra.remote import session as ssh
 from infra.remote.active_workers import ENOUGH, active, default, using
 from infra.remote.processes import ProcessLink
@@ -407,6 +407,15 @@ def test_a_worker_that_is_gone_takes_its_own_servers_along(pool: Pool) -> None:
     assert second.ask(_parsed) == ("grid-2", "ONE 60"), "the other worker goes on"
 
 
+def test_a_worker_that_says_what_cannot_be_read_is_ended_with_its_locks(pool: Pool) -> None:
+    session = pool.connect("grid-1")
+    pool.links[0].messages.put(b"garbage")
+    with pytest.raises(Unreachable, match="grid-1: connection lost: the answer of its worker cannot be read"):
+        for _ in range(1000):
+            session.observe({})
+    eventually(lambda: pool.servers["grid-1"].done == ["closed"])
+
+
 def test_on_a_cluster_what_only_observes_is_done_again_elsewhere() -> None:
     pool = Pool(2, again=True)
     seen, _, changed = (pool.connect(name) for name in ("grid-1", "grid-2", "grid-3"))
@@ -419,6 +428,26 @@ def test_on_a_cluster_what_only_observes_is_done_again_elsewhere() -> None:
     assert pool.connect("grid-5").execute(Command(("true",))) == (0, "true")
     assert len(pool.links) == 3
     pool.workers.close()
+
+
+def test_on_a_cluster_without_room_one_attempt_is_for_all_servers_of_a_worker() -> None:
+    """Each takes half a minute."""
+    pool = Pool(1, again=True)
+    sessions = [pool.connect(f"grid-{number}") for number in range(3)]
+    attempts: list[int] = []
+
+    def start() -> Near:
+        attempts.append(1)
+        raise DynoctlError("cannot start a worker on the cluster: timed out after 30 s", "start one")
+
+    pool.workers._start = start
+    pool.links[0].kill()
+    for session in sessions:
+        with pytest.raises(Unreachable, match=f"{session.name}: .*signal 9.*, and cannot start .* after 30 s"):
+            session.observe({})
+    with pytest.raises(Unreachable, match="timed out"):
+        pool.connect("grid-9")
+    assert attempts == [1]
 
 
 def test_a_passphrase_is_asked_for_once_and_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,6 +475,22 @@ def test_a_passphrase_is_asked_for_once_and_here(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(identities.Unusable, match="no terminal") as error:
         first._passphrase(Path("/other"), 0)
     assert error.value.hint == "ssh-add"
+
+    def fail(file: Path, attempt: int) -> str:
+        return b"hunter\xff".decode()
+
+    monkeypatch.setattr(identities, "ask", fail)
+    found: list[BaseException] = []
+
+    def wait() -> None:
+        with pytest.raises(identities.Unusable, match=r"UnicodeDecodeError$") as error:
+            first._passphrase(Path("/other"), 0)
+        found.append(error.value)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(20)
+    assert found, "the worker is told, and waits no longer"
     pool.workers.close()
 
 
@@ -461,6 +506,32 @@ def test_a_worker_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pool.links[0], "send", lambda message: None)
     with pytest.raises(Unreachable, match="has not answered"):
         session.execute(Command(("true",)))
+
+
+def test_a_worker_that_stopped_with_a_full_pipe_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if nobody but the sender is left to notice."""
+    link = ProcessLink()
+    made = Workers(1, lambda: link)
+    member = made.member("grid-1")
+    member.call("ping")
+    monkeypatch.setattr(workers, "ASK_AFTER", 0.1)
+    monkeypatch.setattr(processes, "GRACE", 0.1)
+    os.kill(link.process.pid, signal.SIGSTOP)
+    failed: list[BaseException] = []
+
+    def call() -> None:
+        with pytest.raises(workers.Gone, match="has not answered") as error:
+            member.call("write", 1, b"x" * (8 << 20))
+        failed.append(error.value)
+
+    callers = [threading.Thread(target=call, daemon=True) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    link.process.kill()
+    assert len(failed) == 2
+    made.close()
 
 
 def test_a_process_says_what_cannot_be_reached_and_ends_with_its_pipe() -> None:
@@ -488,6 +559,30 @@ def test_a_killed_process_is_told_by_its_signal() -> None:
     with pytest.raises(Unreachable, match=r"grid-1: connection lost: its worker process ended \(signal 9\)"):
         made.connect(Target("grid-1", "127.0.0.1", port=1))
     made.close()
+
+
+def test_a_process_that_cannot_read_a_message_ends_at_once() -> None:
+    """With its sessions and locks, whatever they wait for."""
+    link = ProcessLink()
+    made = Workers(1, lambda: link)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        target = Target("grid-1", "127.0.0.1", port=silent.getsockname()[1], user="nobody", connect_timeout=60)
+        failed: list[BaseException] = []
+
+        def connect() -> None:
+            with pytest.raises(Unreachable, match="its worker process ended") as error:
+                made.connect(target)
+            failed.append(error.value)
+
+        waiting = threading.Thread(target=connect, daemon=True)
+        waiting.start()
+        with silent.accept()[0]:
+            made.member("grid-1")._outbox.put(b"garbage")
+            waiting.join(15)
+    made.close()
+    assert failed
 
 
 def test_a_process_does_not_outlive_the_command() -> None:
