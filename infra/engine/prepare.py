@@ -32,6 +32,7 @@ from infra.model.merged_releases import merge
 from infra.model.provider import Scope
 from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
+from infra.model.slug_digest import same_source
 from infra.model.stack import Registry, Slug, Stack, TimesBefore
 from infra.model.target import Target
 from infra.model.volume import with_sizes
@@ -127,8 +128,8 @@ def prepare(
         was = made.running
         if made.fresh and stored is None:
             made = replace(made, commit=commit_of(manifest.app.source))
-        if made.fresh and stored is None and was is not None and slug is not None and slug.digest != was.slug:
-            made = replace(made, source=changed_since(manifest.app.source, was.commit))
+            if was is not None and slug is not None and not same_source(slug.digest, was.slug):
+                made = replace(made, source=changed_since(manifest.app.source, was.commit))
         return Prepared(**vars(inputs), plan=made)
     except BaseException:
         fleet.close()
