@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from infra.errors import Diagnostic, ManifestInvalid
@@ -159,12 +160,18 @@ class Everything:
             return Slug(tree.digest, packed, left_out=left_out, diff=diff)
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
         path, builder = stack.environment.get("PATH", ""), manifest.builder or ""
-        work = build.Build(app.name, tree, app.build, environment, path, directories, builder)
+        plain = build.Build(app.name, tree, app.build, environment, path, directories, builder=builder)
 
-        def made(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
-            return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say), before()))
+        def built(made_by: str) -> Slug:
+            work = replace(plain, made_by=made_by)
 
-        return Slug(work.digest, made, app.build, manifest.builder, left_out, diff)
+            def made(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
+                return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say), before()))
+
+            again = built if builder else None
+            return Slug(work.digest, made, app.build, manifest.builder, left_out, diff, made_by=again)
+
+        return built("")
 
     def desired(
         self,

@@ -113,7 +113,7 @@ def remove(context: Context) -> Context:
     else:
         run_phase(context, "remove routers", routers)
     # If a router was not changed, everything that it may still route to is kept.
-    unrouted, failed = _unrouted(context), context.ledger.failed_subjects()
+    unrouted, failed = _unrouted(context), _failed(context)
     staying, going = _split(others, lambda group: unrouted or _is_kept(context, group, failed))
     _skip(context, staying)
     run_phase(context, "remove", going)
@@ -176,6 +176,17 @@ def _removals(context: Context) -> list[Group]:
     return [group for group in context.groups if group.leaves and group not in context.removed]
 
 
+def _failed(context: Context) -> set[str]:
+    """The dynos and resources that failed or were skipped, and the dynos that moved to a server which was lost since,
+    while the old ones are still there: nothing shows that the new ones run. One that must never run twice is none of
+    them."""
+    ledger, homes = context.ledger, context.prepared.plan.formation.homes
+    lost = ledger.lost - ledger.failing
+    old = [group for group in _removals(context) if homes.get(group.dyno or "") in lost] if lost else []
+    moved = {str(group.dyno) for group in old if ledger.usable(group.server) and not context.alone(group)}
+    return ledger.failed_subjects() | moved
+
+
 def _is_kept(context: Context, group: Group, failed: Container[str | None]) -> bool:
     """Whether a resource is kept although it should be removed, as its replacement did not become healthy: its dyno is
     one of those that ``failed``."""
@@ -191,7 +202,7 @@ def _to_running_dynos(context: Context, group: Group, removals: Sequence[Group])
     routed to."""
     plan, ledger = context.prepared.plan, context.ledger
     formation = plan.formation
-    failed = ledger.failed_subjects()
+    failed = _failed(context)
     absent = failed | plan.idle
     staying = {other.dyno for other in removals if other.dyno is not None and _is_kept(context, other, failed)}
     changes = []

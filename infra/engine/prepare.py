@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from infra.engine import builder as builders
 from infra.engine import lost_servers, other_manifests, package_upgrades, plan_options
 from infra.engine.apply import StalePlan
 from infra.engine.planning import plan
 from infra.engine.prepared import Inputs, Prepared, Request
 from infra.errors import DynoctlError, ManifestInvalid
-from infra.fleet.facts import newest_meta
+from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.identity import identify
 from infra.fleet.inventory import spare_targets, targets
 from infra.fleet.observe import Fleet, Observer, observe
@@ -27,9 +28,11 @@ from infra.manifest.references import (
     resolver_of,
 )
 from infra.manifest.untrusted import NoResolver
+from infra.model.merged_releases import merge
 from infra.model.provider import Scope
 from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
+from infra.model.slug_digest import same_source
 from infra.model.stack import Registry, Slug, Stack, TimesBefore
 from infra.model.target import Target
 from infra.model.volume import with_sizes
@@ -88,6 +91,9 @@ def prepare(
             _refuse_newer(request, fleet, sessions or {})
             lost_servers.refuse_evacuation(request, manifest, fleet)
             slug = scanned()
+            releases = merge(observed.facts.releases for observed in fleet.found.values())
+            if slug is not None:
+                slug = builders.slug_of(slug, _builder(manifest, request, fleet), releases)
         if stored is not None:
             slug = _slug_of(stored, manifest, registry, fleet, request.trust)
         departed = lost_servers.look(manifest, request, fleet, observer, connect, progress)
@@ -95,6 +101,7 @@ def prepare(
         facts = {name: observed.facts for name, observed in fleet.found.items()}
         other = [] if request.take_over else other_manifests.taken_over(manifest.app.name, request.origin, facts)
         advice = [] if destroy or stored else [f"{one.summary}: {one.hint}" for one in stack.warnings]
+        advice += [] if slug is None else builders.notes(slug, releases)
         inputs = Inputs(
             manifest=manifest,
             registry=registry,
@@ -121,12 +128,18 @@ def prepare(
         was = made.running
         if made.fresh and stored is None:
             made = replace(made, commit=commit_of(manifest.app.source))
-        if made.fresh and stored is None and was is not None and slug is not None and slug.digest != was.slug:
-            made = replace(made, source=changed_since(manifest.app.source, was.commit))
+            if was is not None and slug is not None and not same_source(slug.digest, was.slug):
+                made = replace(made, source=changed_since(manifest.app.source, was.commit))
         return Prepared(**vars(inputs), plan=made)
     except BaseException:
         fleet.close()
         raise
+
+
+def _builder(manifest: Manifest, request: Request, fleet: Fleet) -> Facts | None:
+    """What is known of the builder; None if nothing is. The login of an untrusted plan cannot run Ruby there."""
+    observed = None if request.untrusted else fleet.found.get(manifest.builder or "")
+    return None if observed is None else observed.facts
 
 
 def _refuse_newer(request: Request, fleet: Fleet, asked: Container[str]) -> None:
@@ -247,6 +260,7 @@ def _slug_of(
         except DynoctlError:
             with suppress(DynoctlError):
                 own = registry.slug(manifest, registry.stack(manifest))
+                own = builders.slug_of(own, _builder(manifest, DEFAULT_REQUEST, fleet), ())
                 if own.digest == stored.slug:  # the source here is that of the release
                     return own.image(session, say, before)
             raise

@@ -14,6 +14,7 @@ from infra.fleet.meta_record import serial_of
 from infra.manifest.model import DynoType, Manifest, Router, Volume
 from infra.manifest.references import resolve_credentials, resolve_environment, resolver_of
 from infra.model import naming
+from infra.model.slug_digest import same_source
 from infra.model.stack import Registry
 from infra.model.volume import with_sizes
 from infra.plan.volumes import labelled
@@ -137,7 +138,7 @@ def left_out(manifest: Manifest, running: Running, registry: Registry, counts: M
     found = []
     try:
         stack = registry.stack(manifest)
-        if registry.slug(manifest, stack).digest != stored.slug:
+        if not same_source(registry.slug(manifest, stack).digest, stored.slug):
             found.append("the source")
         resolver = resolver_of(manifest)
         variables, credentials = resolve_environment(manifest, resolver), resolve_credentials(manifest, resolver)

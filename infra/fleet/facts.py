@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from infra.fleet import held_ports, known_records, meta_record
+from infra.fleet import held_ports, known_records, meta_record, system
 from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
 from infra.model.one_offs import OneOff
@@ -73,6 +73,9 @@ class Facts:
     addresses: frozenset[str] = frozenset()
     """The IP addresses of the server."""
 
+    system: str = ""
+    """The distribution and its version in the words of os-release(5), such as ``ID=debian VERSION_ID="12"``."""
+
     mounts: str = paths.MOUNTS
     """Where the directory of the mounted slugs really is: ``/srv`` may be a link."""
 
@@ -116,6 +119,7 @@ def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
     return Fragment(
         trusted_program.check()
         + _SCRIPT
+        + system.SCRIPT
         + held_ports.SCRIPT
         + routing.SCRIPT
         + one_offs.SCRIPT
@@ -284,6 +288,7 @@ def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyTyp
         one_offs=one_offs.read(output, app),
         addresses=frozenset(addresses),
         origins=origins,
+        system=system.read(output),
         holder=single.get("lock", ""),
         mounts=paths.checked(single.get("mounts", paths.MOUNTS)),
     )

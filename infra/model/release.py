@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from infra.model import answer
+from infra.model.slug_digest import same_source
 
 UNFINISHED = "unfinished"
 OK = "ok"
@@ -158,7 +159,7 @@ def hold(releases: Sequence[Release], slug: str, manifest: str) -> Hold | None:
     for earlier, later in zip(reversed(ran[:-1]), reversed(ran[1:]), strict=True):
         if not later.of:
             return None
-        if earlier.slug == slug and manifest[:12] in (earlier.manifest, later.manifest):
+        if same_source(earlier.slug, slug) and manifest[:12] in (earlier.manifest, later.manifest):
             now = ran[-1]
             return Hold(now.number, now.of, earlier.number, now.who, now.when)
     return None

@@ -98,6 +98,8 @@ class Slug:
     diff: Callable[[str, str, Sequence[Session]], SourceDiff] | None = None
     """The diff between its source and a release with a slug and a commit, of which the files may be read through the
     sessions; None for the slug of an earlier release."""
+    made_by: Callable[[str], Slug] | None = None
+    """The same slug as a builder makes it, which is given in words (``infra.engine.builder``); None if none does."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,8 @@ def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[F
     try:
         slug = registry.slug(manifest, stack)
         squashfs.find()
-        found.append(Finding(LOCAL, "app", "ok", f"slug {slug.digest[:12]}"))
+        built = f"slug to be built on {slug.builder}" if slug.made_by else f"slug {slug.digest[:12]}"
+        found.append(Finding(LOCAL, "app", "ok", built))
     except DynoctlError as error:
         found.append(_failed(LOCAL, "app", error))
     question, stores = None, list[Finding]()

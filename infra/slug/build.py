@@ -22,6 +22,7 @@ import platformdirs
 from infra.errors import DynoctlError
 from infra.model import failure_log
 from infra.model.shell import RemoteBuild, Session
+from infra.model.slug_digest import on_builder
 from infra.slug.squashfs import SourceChangedError, stream
 from infra.slug.tree import IGNORE_FILE, Kind, Tree, scan
 from infra.slug.untar import unpack
@@ -61,7 +62,8 @@ class Build:
     """The input of a build: the source, the commands and their environment.
 
     ``path`` is the PATH of the commands, "" for the default; ``directories`` are created in the slug if missing.
-    ``builder`` is the name of the server that runs them, "" for the local machine.
+    ``builder`` is the name of the server that runs them, "" for the local machine; ``made_by`` are words for what that
+    is at the moment, as far as it decides what comes out.
     """
 
     app: str
@@ -71,6 +73,7 @@ class Build:
     path: str = ""
     directories: tuple[str, ...] = ()
     builder: str = ""
+    made_by: str = ""
 
     @property
     def digest(self) -> str:
@@ -82,7 +85,9 @@ class Build:
         # Who builds decides what comes out: with another builder, nothing that this one made is used again.
         if self.builder:
             fields.append({"builder": self.builder})
-        return hashlib.sha256((_DOMAIN + json.dumps(fields, sort_keys=True)).encode()).hexdigest()
+        source = hashlib.sha256((_DOMAIN + json.dumps(fields, sort_keys=True)).encode()).hexdigest()
+        # And so does what that server is by now: native gems are of its Debian and its Ruby.
+        return on_builder(source, self.made_by) if self.made_by else source
 
 
 def logs() -> Path:

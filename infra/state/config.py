@@ -143,7 +143,8 @@ def differing(now: Mapping[str, Any], recorded: Mapping[str, Any]) -> list[str]:
             names = sorted(name for name in {*was, *will} if _plain(was.get(name)) != _plain(will.get(name)))
             found += [f"{'volumes' if key == 'sizes' else key}.{name}" for name in names]
         elif _plain(was) != _plain(will):
-            found.append(f"placement.{key}" if key in ("spread", "overcommit") else key)
+            known = {"spread": "placement.spread", "overcommit": "placement.overcommit", "sizes": "volumes"}
+            found.append(known.get(key, key))
     return list(dict.fromkeys(found))
 
 

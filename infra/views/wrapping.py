@@ -11,6 +11,11 @@ from infra.views.style import PAINT
 _WORD = re.compile(r"( *)((?:(?:\x1b\[\d+m)?[+~↻-](?:\x1b\[0m)? )?[^ ]+)")
 """Blanks and a word; what becomes of a dyno or a resource stays beside its name."""
 
+_PROGRAMS = re.compile(
+    r"apt|apt-get|bundle|df|dpkg|dynoctl|echo|git|journalctl|modprobe|pipx?|ssh(-[a-z]+)*|sshd|sudo|systemctl|visudo"
+)
+"""What commands in messages begin with."""
+
 _GAP = re.compile(r"\S {2,}(?=\S)")
 
 
@@ -36,12 +41,30 @@ def _wrapped(line: str, width: int, hang: int | None) -> str:
         indent = len(plain) - len(plain.lstrip(" "))
         hang = gap.end() if gap is not None and gap.end() <= width // 2 else indent + 2
     lines, column = [""], 0
-    for found in _WORD.finditer(line):
-        blanks, word = len(found[1]), len(PAINT.sub("", found[2]))
+    for before, text in _pieces(line):
+        blanks, word = len(before), len(PAINT.sub("", text))
         if column > hang and column + blanks + word > width:
-            lines.append(" " * hang + found[2])
+            lines.append(" " * hang + text)
             column = hang + word
         else:
-            lines[-1] += found[0]
+            lines[-1] += before + text
             column += blanks + word
     return "\n".join(lines)
+
+
+def _pieces(line: str) -> list[tuple[str, str]]:
+    """The words of a line, each with the blanks before it. A command that follows a colon, up to the end of its clause,
+    is one: whoever copied the half of it might run that. One that is too long for a line is left to the terminal."""
+    pieces: list[tuple[str, str]] = []
+    before, inside = "", False
+    for found in _WORD.finditer(line):
+        plain = PAINT.sub("", found[2])
+        inside = inside and len(found[1]) == 1
+        if inside:
+            gap, text = pieces.pop()
+            pieces.append((gap, text + found[0]))
+        else:
+            pieces.append((found[1], found[2]))
+            inside = before.endswith(":") and _PROGRAMS.fullmatch(plain) is not None
+        inside, before = inside and not plain.endswith((";", ",")), plain
+    return pieces

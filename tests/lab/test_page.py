@@ -115,7 +115,7 @@ def test_a_keyboard_is_enough(page: Path, browser: Browser) -> None:
     browser.press("Enter", 13)
     opened = browser.ask("[...document.querySelectorAll('.group[open]')].map((one) => one.innerText)")
     assert len(opened) == 1 and "web.4" in opened[0], "a click, or Enter, shows the difference"
-    assert "Service.ExecStart" in opened[0]
+    assert "Service.MemoryMax" in opened[0]
 
 
 # Whether each group, and each "more attributes" in it, is shown with its content.

@@ -22,7 +22,9 @@ def render(server: SimServer, app: str, reached_by: str) -> str:
         f"cores {server.cores}",
         "systemd systemd 252 (252.39)",
         "squashfs yes",
-        "ruby ruby 3.1.2" if ruby else "ruby ",
+        "system ID=debian",
+        f'system VERSION_ID="{server.debian}"',
+        f"ruby ruby {server.ruby}" if ruby else "ruby ",
         "apt" if ruby else "apt Version: 1:3.1",
     ]
     ports = server.listeners | {process.port for process in server.processes.values() if process.port}

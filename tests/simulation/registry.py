@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from infra.model import naming
 from infra.model.formation import Formation
 from infra.model.provider import Dyno, Provider, Scope
 from infra.model.resource import Attributes, Change, Command, Resource, Upload
+from infra.model.slug_digest import on_builder
 from infra.model.stack import Slug, Stack, Trial
 from infra.model.target import host_port
 from tests.simulation import providers as types
@@ -68,7 +70,16 @@ class SimRegistry:
         return ()
 
     def slug(self, manifest: Manifest, stack: Stack) -> Slug:
-        return self._slug(manifest.app.name, digest(str(manifest.app.source)))
+        app, name = manifest.app.name, digest(str(manifest.app.source))
+        if not manifest.builder:
+            return self._slug(app, name)
+
+        def built(digest_of: str) -> Slug:
+            made = self._slug(app, digest_of)
+            by = lambda words: built(on_builder(name, words))  # noqa: E731
+            return replace(made, commands=manifest.app.build, builder=manifest.builder, made_by=by)
+
+        return built(name)
 
     def _slug(self, app: str, name: str, fetch: Callable[[], None] = lambda: None) -> Slug:
         def image(session: object, say: object, before: object) -> Upload:

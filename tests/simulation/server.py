@@ -68,6 +68,9 @@ class SimServer:
     address: str = "10.0.0.1"
     """Its own address, on which its dynos listen. A forwarded port of another host may lead to it."""
     cores: int = 4
+    debian: str = "12"
+    ruby: str = "3.1.2"
+    """The version of the package, once it is installed."""
     others: dict[str, str] = field(default_factory=dict)
     """Its other addresses, by the host of a manifest that leads to them."""
     files: dict[str, str] = field(default_factory=dict)

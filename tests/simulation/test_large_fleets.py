@@ -18,6 +18,7 @@ from infra.model.events import Report
 from infra.model.paths import home
 from tests.simulation.faults import Kind
 from tests.simulation.harness import APP, Outcome, Simulation, manifest
+from tests.simulation.invariants import upstreams
 
 SERVERS = 120
 RACKS = 4
@@ -127,6 +128,25 @@ def test_a_share_of_failures_is_rounded_down_to_none(fleet: Simulation) -> None:
     outcome = fleet.apply(wanted("b", max_parallel="10%", max_failures="0%"))
     assert outcome.code == REJECTED and outcome.plan is not None and outcome.plan.max_failures == 0
     assert releases(fleet) == {"a": SERVERS}
+
+
+@pytest.mark.parametrize("budget", [0, 3])
+def test_what_moved_to_a_server_that_died_is_kept_where_it_runs(budget: int) -> None:
+    fleet = Simulation("s1", "s2", "r")
+
+    def moved(drained: str) -> Any:
+        servers = (*(Server(name, name, drain=name == drained) for name in ("s1", "s2")), Server("r", "r", dynos=False))
+        return manifest(*servers, web=3, router=["r"], rollout=Rollout(max_failures=budget))
+
+    assert fleet.apply(moved("s2")).code == OK
+    fleet.fault(f"sim start dyno-{APP}-web-3", Kind.OFF, host="s2")
+    outcome = fleet.apply(moved("s1"))
+    assert outcome.code == UNREACHABLE and not report(outcome).halted
+    assert releases(fleet) == {"a": 3}, "web.1 and web.2 were up on s2 before it died"
+    assert {one.partition(":")[0] for one in upstreams(fleet["r"]).values()} == {fleet["s1"].address}
+    fleet["s2"].boot_up()
+    assert fleet.apply(moved("s1")).code == OK
+    assert len(fleet["s2"].processes) == 3 and not fleet["s1"].processes and fleet.pending(moved("s1")) == []
 
 
 def home_of(fleet: Simulation, number: int) -> str:

@@ -257,7 +257,7 @@ def test_facts() -> None:
     found = parse(
         "machine_id abc\nhostname grid-1\nconnection 10.0.0.1 4711 10.0.0.11 22\ncores 4\n"
         "systemd systemd 252 (252.39)\n"
-        "squashfs yes\nruby ruby 3.1.2\n"
+        'squashfs yes\nruby ruby 3.1.2\nsystem VERSION_ID="12"\nsystem ID=debian\n'
         "   0: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1\n"
         "   1: 00000000000000000000000000000000:1388 00000000000000000000000000000000:0000 0A 0:0 0 0\n"
         "   2: 0100007F:1389 0100007F:0016 0A00 x\n"
@@ -271,6 +271,7 @@ def test_facts() -> None:
     )
     assert found.addresses == {"10.0.0.11", "2001:db8::1"}
     assert (found.address, found.cores, found.systemd, found.ruby) == ("10.0.0.11", 4, 252, "3.1.2")
+    assert found.system == 'ID=debian VERSION_ID="12"'
     assert found.ports == {22, 5000}
     assert found.dynos("shop")["web.1"].port == 5000
     assert list(found.record) == ["unit.shop-web.1"]

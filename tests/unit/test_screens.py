@@ -191,3 +191,16 @@ def test_a_line_goes_on_below_what_it_says() -> None:
     assert wrapped("x" * 30, 10) == "x" * 30, "a word is never cut"
     assert wrapped(LONG, None) == LONG
     assert wrapped("Formation", 3, 0) == "Formation"
+
+
+def test_a_command_is_not_broken() -> None:
+    """Whoever copies it from a terminal would run the first half of it: ``dynoctl apply``, on all servers."""
+    for command in ("dynoctl apply --evacuate grid-17", "ssh-keyscan -p 2222 grid-17 >> known_hosts"):
+        text = f"  hint: look at it: dynoctl doctor; if it is gone for good: {command}; or wait, and it may come back"
+        for width in range(20, 120):
+            lines = wrapped(text, width).splitlines()
+            assert [line for line in lines if command in line] and " ".join(map(str.strip, lines)) == text.strip()
+            assert all(len(line) <= width or line.strip().startswith(command) for line in lines), (width, lines)
+    painted = f"{Style(True)('bold', 'dynoctl apply')} --evacuate grid-17"
+    assert wrapped(f"{LONG} to do: {painted}", 60).endswith(f"\n  {painted}")
+    assert wrapped("is in git: git  and more words", 16) == "is in git: git\n  and more words", "a column is no command"

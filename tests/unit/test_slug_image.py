@@ -14,6 +14,7 @@ import pytest
 from infra.errors import DynoctlError
 from infra.model import file_times
 from infra.model.file_times import NO_TIMES, FileTimes
+from infra.model.slug_digest import same_source
 from infra.slug import build as app_build
 from infra.slug import image, squashfs
 from infra.slug.image import build
@@ -332,6 +333,15 @@ def test_what_a_builder_made_is_not_used_for_another_one(tmp_path: Path) -> None
     work = app_build.Build("shop", scan(make(tmp_path / "app")), ("true",), {})
     digests = {replace(work, builder=builder).digest for builder in ("", "grid-1", "grid-2")}
     assert len(digests) == 3 and work.digest in digests
+
+
+def test_what_a_builder_made_before_its_upgrade_is_not_used(tmp_path: Path) -> None:
+    """Gems with native extensions are of the Debian and the Ruby that they were built with."""
+    work = app_build.Build("shop", scan(make(tmp_path / "app")), ("true",), {}, builder="grid-1")
+    made = [replace(work, made_by=f"machine\n{debian}\nruby 3.1").digest for debian in ("12", "13", "12")]
+    assert made[0] == made[2] and len({work.digest[:12], made[0][:12], made[1][:12]}) == 3
+    assert same_source(made[0], made[1]) and same_source(work.digest, made[0]) and {*map(len, made)} == {64}
+    assert not same_source(made[0], replace(work, commands=("false",), made_by="machine\n12\nruby 3.1").digest)
 
 
 def test_files_of_killed_builds_are_removed(source: Path, tmp_path: Path, mksquashfs: object) -> None:

@@ -477,3 +477,5 @@ def test_the_labels_of_volumes_are_no_part_of_a_release_and_recorded_with_the_se
     assert config.differing(config.document(manifest(2, 1)), older) == []
     with pytest.raises(ValueError, match="labels"):
         config.restored(pinned, {**recorded, "volumes": {"uploads": {"rack": 1}}}, {})
+    odd = {**recorded, "sizes": ["no mapping"]}
+    assert config.differing(json.loads(json.dumps(config.document(pinned))), odd) == ["volumes"], "a key of dyno.yaml"
