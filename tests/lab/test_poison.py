@@ -45,7 +45,7 @@ TOKENS = {
 
 # Where they are meant to be: for root alone.
 MEANT = ("/etc/dyno/poison/", "/var/lib/dynoctl/poison/releases/")
-HANDED = re.compile(r"/run/credentials/(dyno-poison-web-[12])\.service/deep\.key 400 \1")
+HANDED = re.compile(r"/run/credentials/(dyno-poison-(?:web-[12]|clock-1))\.service/deep\.key 400 \1")
 """What systemd gives to a dyno, and to nobody else."""
 
 
