@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 DYNOCTL := $(VENV)/bin/dynoctl
 # Tests wait more than they compute, so several labs run in parallel, also on two cores.
-LABS ?= 4
+LABS ?= 3
 # Without cached bytecode, every start of dynoctl compiles all modules, which takes 0.3 s.
 export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \

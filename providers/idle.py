@@ -45,7 +45,10 @@ def unless(change: Change, script: str) -> str:
     before, after = ((attributes or {}).get("unit") for attributes in (change.before, change.after))
     could = may_be(before) and may_be(after) and _address(before) == _address(after)
     idles = could and change.effect is not Effect.START
-    return f'{IS_IDLE}! is_idle "$1" || {{ echo "{LEFT_IDLE}"; exit 0; }}\n{script}' if idles else script
+    if not idles:
+        return script
+    # A restart would restart the watch with it, as it was; the companion starts one that is as the files have it.
+    return f'{IS_IDLE}! is_idle "$1" || {{ echo "{LEFT_IDLE}"; exit 0; }}\n{_UNWATCH}{script}'
 
 
 def as_before(change: Change, script: str) -> str:
@@ -88,8 +91,10 @@ def watcher(unit: str) -> str:
     return f"watch-{unit}.service"
 
 
+_UNWATCH = f'systemctl stop "{watcher("$1")}" 2>/dev/null\n'
+
 CHECK = f"""\
-systemctl stop "{watcher("$1")}" 2>/dev/null
+{_UNWATCH}\
 exec systemctl restart "$1-ready.service"
 """
 """A script that checks the health of a dyno again. Its companion starts the watch anew, with what changed of it."""

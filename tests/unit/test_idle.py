@@ -148,6 +148,8 @@ def test_a_restart_leaves_an_idle_dyno_idle() -> None:
     other = replace(IDLE, argv=("other",))
     both = scripts(IDLE, other)
     assert all('! is_idle "$1" || { echo "left idle"; exit 0; }' in both[name] for name in ("open", "restart"))
+    first = both["restart"].partition("systemctl restart")[0]
+    assert 'systemctl stop "watch-$1.service"' in first, "with a restart, systemd would restart it as it was"
     for before, after, found in (
         (ALWAYS, IDLE, {}),  # it must be healthy once
         (IDLE, ALWAYS, {}),
