@@ -6,7 +6,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +102,8 @@ def _seconds(target: Target, hop: Settings) -> int:
     return hop.connect_timeout or _PATIENCE if target.connect_timeout == _PATIENCE else target.connect_timeout
 
 
-@cache
 def _no_settings() -> fabric.Config:
-    """Fabric's defaults. They are merged for each Config, which takes longer than a login."""
+    """Fabric's defaults. Each connection has its own: it merges them anew, and is empty meanwhile to other threads."""
     import fabric
     import paramiko
 

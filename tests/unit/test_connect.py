@@ -303,3 +303,8 @@ def test_a_server_is_silent_only_if_its_gateway_is_not(*, answers: bool) -> None
             fail(gateway, number, "no more sessions")
 
     assert reached(gateway_that(answer), "down", 1) == ("failed: timed out after 1 s", answers)
+
+
+def test_no_two_connections_share_a_configuration() -> None:
+    """Fabric empties and fills it for each connection, and the threads of other servers would find it empty."""
+    assert connecting._no_settings() is not connecting._no_settings()
