@@ -92,7 +92,6 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Target:
         client._policy.missing_host_key(client, "grid-1", None)
         options["auth_strategy"].authenticate(client._transport)
 
-    connecting._no_settings.cache_clear()
     monkeypatch.setattr(connecting, "dial", dialled)
     monkeypatch.setattr(paramiko.SSHClient, "connect", opened)
     monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
