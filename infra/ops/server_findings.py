@@ -71,11 +71,11 @@ def about(
     yield from system_findings.about(name, health, _login_seconds(results), to_install)
     yield from _memory(name, manifest, health, formation)
     around = {name: (facts.routes, facts.ports)}
-    ports = [f"{dyno.port} for {dyno.name}" for dyno in formation.dynos if dyno.server == name and dyno.port]
+    own = {dyno.name: dyno.port for dyno in formation.dynos if dyno.server == name and dyno.port}
+    ports = [f"{port} for {dyno}" for dyno, port in own.items()]
     conflicts = list(routing.conflicts(manifest.app.name, manifest.router, around))
     yield from from_problems(name, "ports", conflicts, ", ".join(ports) or "none needed")
-    numbers = [dyno.port for dyno in formation.dynos if dyno.server == name and dyno.port]
-    yield from system_findings.outgoing(name, health, numbers)
+    yield from system_findings.outgoing(name, health, list(own.values()))
     yield from _serving(name, manifest, results)
     for answer in results.answers:
         hint = (
