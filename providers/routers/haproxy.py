@@ -1,13 +1,20 @@
-"""HAProxy as a router: it checks dynos every second, and retries idempotent requests once."""
+"""HAProxy as a router: it checks dynos all the time, and retries idempotent requests once."""
 
 from __future__ import annotations
 
 from infra.model.routing import ACCESS_LOG, LIVE
-from providers.routers.contract import CONNECT, FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, Kind, Site
+from providers.routers.contract import FOREIGN, LARGEST, LONG, RETRY_AFTER, RUN, Kind, Site
 from providers.routers.limits import ANSWER_HEADERS, JOURNAL, LOGGED, MOST_HEADERS, REQUEST_HEADERS
 
 HOPS = 5
 """The largest number of trusted proxies that a request may pass."""
+
+CHECK = 700
+"""Milliseconds between two checks of a dyno, which are also the timeout of each."""
+
+CONNECT = 1500
+"""Milliseconds to connect to a dyno. HAProxy sends no request to a third dyno, so the dynos of a silent server must be out
+before the first connection to one of them times out: after an interval and the timeout of the check in the worst case."""
 
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
@@ -34,13 +41,13 @@ defaults
   srvtcpka-cnt 2
   retries 1
   retry-on conn-failure empty-response
-  timeout connect {CONNECT}s
+  timeout connect {CONNECT}ms
   timeout client 60s
   timeout http-request 30s
   timeout http-keep-alive 60s
   timeout queue 30s
   timeout tunnel {LONG}s
-  default-server inter 1s fall 2 rise 1 tcp-ut 3s
+  default-server inter {CHECK}ms fall 2 rise 1 tcp-ut 3s
 
 backend dynoctl.nowhere
   http-request return status 404 content-type text/plain string "404 Not Found"
@@ -142,7 +149,9 @@ def _first(site: Site) -> list[str]:
 
 
 def _open(site: Site) -> str:
-    servers = [f"  server {dyno} {address} check" for dyno, address in site.upstreams]
+    # A single check that fails leaves out a dyno only if there are others elsewhere.
+    fall = " fall 1" if site.elsewhere() else ""
+    servers = [f"  server {dyno} {address} check{fall}" for dyno, address in site.upstreams]
     lines = [
         f"backend dynoctl-{site.app}",
         "  balance leastconn",

@@ -23,7 +23,7 @@ from infra.plan.formation import _unreachable
 from infra.sensitive import Sensitive
 from providers import router
 from providers.router import Router
-from providers.routers import KINDS, assembly
+from providers.routers import KINDS, assembly, haproxy
 from providers.routers.contract import Site
 
 GOLDEN = Path(__file__).parents[1] / "golden/routers"
@@ -286,6 +286,17 @@ def test_no_app_has_a_name_of_the_router_itself(tmp_path: Path) -> None:
     )
     names = [line for line in text.splitlines() if line.startswith(("backend ", "frontend "))]
     assert len(names) == len({*names}) == 1 + 2 + 2 * 3
+
+
+def test_haproxy_leaves_out_a_silent_server_before_a_request_is_sent_on() -> None:
+    """HAProxy has two tries for a request, and both could meet dynos of one silent server: 7 of 25 servers cut off under
+    load failed a request so. A check finds it within two intervals, and one is enough if there are dynos elsewhere."""
+    assert 2 * haproxy.CHECK < haproxy.CONNECT
+    here, there = ("web.1", "10.0.0.1:5000"), ("web.2", "10.0.0.2:5000")
+    text = haproxy.KIND.open(replace(site(), upstreams=(here, there)))
+    assert "server web.1 10.0.0.1:5000 check fall 1\n  server web.2 10.0.0.2:5000 check fall 1\n" in text
+    assert "check\n" in haproxy.KIND.open(replace(site(), upstreams=(here,)))
+    assert f"inter {haproxy.CHECK}ms fall 2" in haproxy.KIND.base and f"connect {haproxy.CONNECT}ms" in haproxy.KIND.base
 
 
 def test_the_default_has_its_own_certificate_first(tmp_path: Path) -> None:
