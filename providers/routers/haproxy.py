@@ -13,8 +13,10 @@ CHECK = 700
 """Milliseconds between two checks of a dyno, which are also the timeout of each."""
 
 CONNECT = 1500
-"""Milliseconds to connect to a dyno. HAProxy sends no request to a third dyno, so the dynos of a silent server must be out
-before the first connection to one of them times out: after an interval and the timeout of the check in the worst case."""
+"""Milliseconds to connect to a dyno.
+
+HAProxy sends no request to a third dyno, so the dynos of a silent server must be out before the first connection to one
+of them times out: after an interval and the timeout of the check in the worst case."""
 
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.

@@ -155,7 +155,9 @@ def test_nothing_fails_while_dynos_and_servers_die(
     # What was under way on a server that goes silent timed out, and is not sent again. HAProxy notices before, but a
     # machine that stalls for the router's timeout may cost a request.
     under_way = 1 if kind == "haproxy" else CLIENTS
-    log = fleet.exec("grid-1", "sh", "-c", "journalctl -o cat -t dynoctl_access -n 400 | grep -v 'status=.200' | tail -n 9")
+    log = fleet.exec(
+        "grid-1", "sh", "-c", "journalctl -o cat -t dynoctl_access -n 400 | grep -v 'status=.200' | tail -n 9"
+    )
     assert len(lost.failures) <= under_way and set(lost.failures) <= {"router: 504", "router: 502"}, log.stdout
     eventually(lambda: all(row["state"] == "up" for row in shop.ps(code=None).values()))
     shop.settled()

@@ -296,7 +296,9 @@ def test_haproxy_leaves_out_a_silent_server_before_a_request_is_sent_on() -> Non
     text = haproxy.KIND.open(replace(site(), upstreams=(here, there)))
     assert "server web.1 10.0.0.1:5000 check fall 1\n  server web.2 10.0.0.2:5000 check fall 1\n" in text
     assert "check\n" in haproxy.KIND.open(replace(site(), upstreams=(here,)))
-    assert f"inter {haproxy.CHECK}ms fall 2" in haproxy.KIND.base and f"connect {haproxy.CONNECT}ms" in haproxy.KIND.base
+    assert (
+        f"inter {haproxy.CHECK}ms fall 2" in haproxy.KIND.base and f"connect {haproxy.CONNECT}ms" in haproxy.KIND.base
+    )
 
 
 def test_the_default_has_its_own_certificate_first(tmp_path: Path) -> None:
