@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import statistics
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.lab import status
+from infra.lab.state import load
 from tests.lab.load import Load
 from tests.lab.support import WAIT, Project, eventually, get, snapshot
 
@@ -148,4 +152,59 @@ def test_a_preview_beside_production(fleet: Any, tmp_path: Path) -> None:
         assert ask("nap.example.org") == "production"
         assert snapshot(fleet, "grid-1") == files
     finally:
+        app.destroy()
+
+
+@pytest.mark.soak
+def test_a_hundred_previews_on_one_server(fleet: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All are idle after their first minute; a request wakes any of them."""
+    many = 100
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "app.rb").write_text(APP)
+    framework = {"name": "rack", "require": "./app", "app": "App"}
+    app = Project(tmp_path, fleet, "nap", source, framework=framework)
+    app.manifest["servers"] = app.manifest["servers"][:1]
+    app.manifest["router"] = {"kind": "nginx", "servers": ["grid-1"], "listen": 8090, "hosts": ["nap.example.org"]}
+    app.manifest |= {"dynos": {"web": 1}, "env": {"WORD": "production"}}
+    overlay = {"preview": {"host": "preview.example.org"}, "dynos": {"web": {"idle": 10}}, "env": {"WORD": "preview"}}
+    (tmp_path / "dyno.preview.yaml").write_text(yaml.safe_dump(overlay))
+
+    def memory() -> int:
+        """MiB of all processes of the server, each page counted once."""
+        lab = load(fleet.path.name)
+        assert lab is not None
+        return next(row.memory_bytes for row in status.rows(lab) if row.name == "grid-1") >> 20
+
+    def ask(number: int) -> str:
+        with closing(http.client.HTTPConnection(fleet.address("grid-1"), 8090, timeout=WAIT)) as connection:
+            connection.request("GET", "/", headers={"Host": f"pr-{number}.preview.example.org"})
+            return connection.getresponse().read().decode()
+
+    def up(number: int) -> None:
+        done = app.start("preview", "up", f"pr-{number}", "--auto-approve")
+        out, err = done.communicate(timeout=10 * WAIT)
+        assert done.returncode == 0, out + err
+
+    try:
+        app.apply()
+        before = memory()
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(up, range(1, many + 1)))
+        running = "systemctl list-units --plain --no-legend --state=active 'dyno-*.service' | grep -cv ready"
+        eventually(lambda: fleet.exec("grid-1", "sh", "-c", running).stdout == "1\n", seconds=10 * WAIT)
+        after, seconds = memory(), []
+        for _ in range(9):
+            began = time.monotonic()
+            process = app.start("plan", "-d", f"preview:pr-{many // 2}")
+            assert "No changes." in process.communicate(timeout=WAIT)[0]
+            seconds.append(time.monotonic() - began)
+        with capsys.disabled():
+            print(f"\n{many} idle previews: {before} -> {after} MiB, plan of one {statistics.median(seconds):.2f} s")
+        assert after - before < 1024
+        assert [ask(number) for number in range(1, many + 1)] == ["preview"] * many
+        assert len(json.loads(app.dynoctl("preview", "ls", "--json").stdout)["previews"]) == many
+    finally:
+        for number in range(1, many + 1):
+            app.dynoctl("preview", "down", f"pr-{number}", "--auto-approve", code=None)
         app.destroy()

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,9 @@ def test_the_matrix(make: Any, starter: str, server: str, capsys: pytest.Capture
     status, number, _ = ask(row, "POST", "/visits")
     assert status == 201
     assert int(number) >= 1
-    assert int(ask(row, "GET", "/visits")[1].split()[0]) == before + 1
+    with ThreadPoolExecutor(8) as pool:  # Puma answers them in threads, which share what the app has opened
+        many = [*pool.map(lambda _: ask(row, "GET", "/visits")[:2], range(80))]
+    assert {*many} == {(200, f"{before + 1} visits\n")}
     word = secrets.token_hex(8)
     assert ask(row, "PUT", f"/notes/{word}", f"note {word}")[0] in (200, 204)
     assert ask(row, "GET", f"/notes/{word}")[1] == f"note {word}"

@@ -2,6 +2,8 @@
 module Database
   class Unavailable < StandardError; end
 
+  ONE_AT_A_TIME = Mutex.new # Puma answers in several threads, and a connection is for one of them at a time
+
   # Inserts a row and returns its number. Raises Unavailable if the database cannot be reached.
   def self.visit(dyno)
     attempt { |database| database.insert(dyno) }
@@ -13,8 +15,10 @@ module Database
   end
 
   def self.attempt
-    @database ||= open(ENV.fetch("DATABASE_URL") { raise Unavailable, "DATABASE_URL is not set" })
-    yield @database
+    ONE_AT_A_TIME.synchronize do
+      @database ||= open(ENV.fetch("DATABASE_URL") { raise Unavailable, "DATABASE_URL is not set" })
+      yield @database
+    end
   rescue Unavailable
     raise
   rescue StandardError => error
