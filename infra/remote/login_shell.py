@@ -39,6 +39,11 @@ def refused(server: str, user: str, status: int | None, stdout: str, stderr: str
             f"{server}: the login shell of user {user} failed with status {status}{f': {last}' if last else ''}",
             f"check the shell of the user (getent passwd {user}), and that this works: ssh {server} true",
         )
+    if status is None and not last:
+        return Unreachable(
+            f"{server}: timed out before the login of user {user} began to run the script",
+            f"check the load of the server; if that is low, {_CONTENT}",
+        )
     printed = f"; it printed: {last}" if last else ""
     return Unreachable(
         f"{server}: the login of user {user} does not run the script that it is given, as with a forced command"

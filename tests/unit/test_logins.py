@@ -33,7 +33,8 @@ from infra.remote.login_shell import refused
         (0, "backup 3 of 7\nsecond\n", "", "it printed: backup 3 of 7", "command="),
         (5, "usage: git-shell\n", "", "it printed: usage: git-shell", "ForceCommand"),
         (None, "menu:\n\x1b[31m1) exit", "", "it printed: menu:", "~/.bashrc"),
-        (None, "", "", "does not run the script", "read input"),
+        (None, "", "", "timed out before the login of user deploy began to run the script", "the load of the server"),
+        (None, "", "", "timed out", "read input"),
     ],
 )
 def test_a_login_that_runs_no_script(status: int | None, stdout: str, stderr: str, says: str, hint: str) -> None:
