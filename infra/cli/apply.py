@@ -40,7 +40,6 @@ from infra.cli.report import listener_for, print_report
 from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
-from infra.plan.selection import EVERYTHING
 from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def apply(
         carry_out(options, flags)
         return
     chosen = (file, destination, forget, evacuate, force, take_over, over_rollback, trust, with_changes)
-    if any(chosen) or options.selection != EVERYTHING:
+    if any(chosen) or target or exclude or replace:
         made = "choose these when the plan is made: dynoctl plan --out FILE"
         raise DynoctlError(
             f"the saved plan {plan_file} cannot be combined with --file, --destination, --forget, --evacuate, --force, "

@@ -10,10 +10,10 @@ import typer
 
 from infra.cli import durations
 from infra.errors import DynoctlError
-from infra.plan.selection import Selection
 
 if TYPE_CHECKING:
     from infra.model.target import Target
+    from infra.plan.selection import Selection
 
 File = Annotated[Path, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE")]
 FileIfGiven = Annotated[
@@ -114,6 +114,8 @@ def write_page(path: Path, text: str) -> None:
 
 def selection(targets: list[str] | None, excludes: list[str] | None, replaces: list[str] | None) -> Selection:
     """The selection that --target, --exclude and --replace make together."""
+    from infra.plan.selection import Selection
+
     return Selection(tuple(targets or ()), tuple(excludes or ()), tuple(replaces or ()))
 
 

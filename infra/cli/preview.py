@@ -16,7 +16,6 @@ from infra.cli.fail import report
 from infra.cli.options import AsJson, AutoApprove, File, LockTimeout, Message
 from infra.cli.session import PlanOptions
 from infra.errors import OK, UNREACHABLE, DynoctlError
-from infra.manifest.previews import ALL
 
 if TYPE_CHECKING:
     from infra.engine.prepared import Prepared
@@ -158,6 +157,8 @@ def _unreachable(errors: dict[str, str]) -> int:
 
 def _overlay(file: Path) -> Manifest:
     """What all previews have in common, with the name of the app itself and all its servers."""
+    from infra.manifest.previews import ALL
+
     model = _model(file, "0", (ALL,))  # a name that any app has room for
     return replace(model, app=replace(model.app, name=model.app.name.removesuffix("-0")))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,21 @@ import typer
 
 from infra.cli.workers import BY_DEFAULT, ProcessOptions, working
 from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
-from infra.plan.selection import EVERYTHING, Selection
 from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
     from infra.engine.prepared import Prepared, Request
     from infra.manifest.model import Manifest
     from infra.plan.plan import Plan
+    from infra.plan.selection import Selection
     from infra.registry import Everything
     from infra.remote.session import Session
+
+
+def _everything() -> Selection:
+    from infra.plan.selection import EVERYTHING
+
+    return EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class PlanOptions:
     """Numbers of dynos by process type that override the manifest's."""
     rollback_to: str | None = None
     """The release to roll back to, such as ``v7``; "" is the last good one."""
-    selection: Selection = EVERYTHING
+    selection: Selection = field(default_factory=_everything)
     over_rollback: bool = False
     """Whether to undo a rollback that is held."""
     with_changes: bool = False

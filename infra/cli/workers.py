@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.errors import DynoctlError
-from infra.model.shell import Connect
+
+if TYPE_CHECKING:
+    from infra.model.shell import Connect
 
 WORKERS, CONTROLLERS = "DYNOCTL_WORKERS", "DYNOCTL_CONTROLLERS"
 """The environment variables for both options."""

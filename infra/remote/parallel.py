@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from infra.errors import DynoctlError, Unreachable
-from infra.remote.channel import reason
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -37,10 +35,14 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         except DynoctlError as error:
             return error
         except (OSError, EOFError) as error:
+            from infra.remote.channel import reason
+
             return Unreachable(f"{key}: connection lost: {reason(error)}")
 
     if min(_limit, len(keys)) == 1:  # without threads, in a fixed order
         return {key: attempt(key) for key in keys}
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool:
         return dict(zip(keys, pool.map(attempt, keys), strict=True))
 
@@ -53,5 +55,7 @@ def meanwhile(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
     if _limit == 1:
         yield work
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(max_workers=1) as pool:
         yield pool.submit(work).result
