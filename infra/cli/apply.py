@@ -176,7 +176,7 @@ def carry_out(
     ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called once it is approved, and
     returns the sha256 of the manifest before and after if it edits it. If nobody is asked, a plan that became stale
     (while another apply was waited for, say) is made again."""
-    from infra.engine.apply import StalePlan
+    from infra.engine.prepared import StalePlan
 
     for attempts_left in reversed(range(MAX_PLANS if flags.auto_approve else 1)):
         try:

@@ -96,10 +96,10 @@ AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for
 
 def refuse_unwritable(*paths: Path | None) -> None:
     """Raise DynoctlError if one of the output files cannot be written, before any server is contacted."""
-    from infra.engine import plan_file
-
     for path in paths:
         if path is not None:
+            from infra.engine import plan_file
+
             plan_file.refuse_unwritable(path)
 
 

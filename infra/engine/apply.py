@@ -11,7 +11,7 @@ from infra.engine.explanation import explain_with
 from infra.engine.ledger import Ledger
 from infra.engine.phases import PHASES
 from infra.engine.planning import planned_again
-from infra.engine.prepared import Prepared
+from infra.engine.prepared import Prepared, StalePlan
 from infra.engine.recording import Recorder
 from infra.errors import DynoctlError
 from infra.fleet.lock import Identity, lock_all
@@ -26,10 +26,6 @@ from infra.remote.parallel import each
 
 NAMED = 8
 """Servers that an error names."""
-
-
-class StalePlan(DynoctlError):
-    """A server changed after the plan was made."""
 
 
 def refuse_held(plan: Plan) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from infra.engine import builder as builders
 from infra.engine import lost_servers, other_manifests, package_upgrades, plan_options
-from infra.engine.apply import StalePlan
 from infra.engine.planning import plan
-from infra.engine.prepared import Inputs, Prepared, Request
+from infra.engine.prepared import Inputs, Prepared, Request, StalePlan
 from infra.errors import DynoctlError, ManifestInvalid
 from infra.fleet.facts import Facts, newest_meta
 from infra.fleet.identity import identify

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.engine.other_manifests import is_recorded
-from infra.errors import Diagnostic
+from infra.errors import Diagnostic, DynoctlError
 from infra.fleet.identity import Connections
 from infra.fleet.observe import Fleet, Observer
 from infra.manifest.model import Manifest
@@ -20,6 +20,10 @@ from infra.plan.selection import EVERYTHING, Selection
 from infra.state import records
 from infra.state.release_body import Stored
 from infra.state.vouching import NOTHING, Known
+
+
+class StalePlan(DynoctlError):
+    """A server changed after the plan was made."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from infra.engine import not_restarted
-from infra.engine.apply import StalePlan, lock_servers, look
+from infra.engine.apply import lock_servers, look
 from infra.engine.context import Context
 from infra.engine.explanation import CautiousExplanation
 from infra.engine.ledger import Ledger
 from infra.engine.phases import RESTART
-from infra.engine.prepared import Prepared, Request
+from infra.engine.prepared import Prepared, Request, StalePlan
 from infra.engine.recording import Recorder
 from infra.errors import DynoctlError
 from infra.fleet.inventory import targets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from infra.engine.apply import StalePlan
+from infra.engine.prepared import StalePlan
 from infra.errors import OK
 from infra.manifest.model import Router, Server
 from tests.simulation.harness import Outcome, manifest

@@ -9,9 +9,8 @@ from unittest import mock
 import pytest
 
 from infra.engine import running as engine
-from infra.engine.apply import StalePlan
 from infra.engine.prepare import prepare
-from infra.engine.prepared import Request
+from infra.engine.prepared import Request, StalePlan
 from infra.errors import OK, UNREACHABLE, DynoctlError
 from infra.fleet.inventory import targets
 from infra.manifest.model import DynoType, Manifest, Reference, Rollout, Server, Volume

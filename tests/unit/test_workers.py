@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pytest
 
-import infra.engine.apply
+import infra.engine.prepared
 import infra.engine.release_gates
 import infra.remote.busy
 import infra.slug.build
@@ -57,7 +57,7 @@ ERRORS: list[DynoctlError] = [
     limits.OutputTooLarge("grid-1", "a script", 1 << 20),
     infra.remote.busy.Dropped("cannot connect to grid-1", "too many"),
     ssh_config.ConfigError("bad", "mend it"),
-    infra.engine.apply.StalePlan("stale", "plan"),
+    infra.engine.prepared.StalePlan("stale", "plan"),
     infra.engine.release_gates.NotStarted("not started"),
     infra.slug.build.BuildFailed("failed", "log"),
 ]
