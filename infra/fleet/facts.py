@@ -12,7 +12,7 @@ from typing import Any
 
 from infra.fleet import held_ports, known_records, meta_record, system
 from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
-from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, PORT, Mark
+from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, IDLE, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
 from infra.model.origin import parse as parse_origin
@@ -317,4 +317,4 @@ def _mark(keys: Mapping[str, str]) -> Mark:
     def number(text: str) -> int:
         return answer.digits(text) or 0
 
-    return Mark(keys[APP], keys[DYNO], number(keys.get(PORT, "")), number(keys.get(CPU, "")))
+    return Mark(keys[APP], keys[DYNO], number(keys.get(PORT, "")), number(keys.get(CPU, "")), IDLE in keys)

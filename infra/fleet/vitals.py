@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infra.model import answer
+from infra.model import answer, naming
 from infra.model.formation import CORE
 from infra.model.provider import Fragment
 
@@ -14,8 +14,8 @@ DYNO = CORE // 4
 
 @dataclass(frozen=True)
 class Vitals:
-    """``uptime`` is in seconds, ``load`` is over 1, 5 and 15 minutes, memory is in bytes. ``taken`` is the CPU quota of
-    all dynos of all apps, in thousandths of a core."""
+    """``uptime`` is in seconds, ``load`` is over 1, 5 and 15 minutes, memory is in bytes. ``taken`` is what
+    all dynos of all apps reserve, in thousandths of a core."""
 
     uptime: float
     load: tuple[float, float, float]
@@ -42,7 +42,7 @@ printf 'cores '; nproc
 while read -r key value _; do
   case $key in MemTotal:|MemAvailable:) printf '%s %s\\n' "$key" "$value";; Buffers:) break;; esac
 done < /proc/meminfo
-grep -hs '^X-Dynoctl-Cpu=' /etc/systemd/system/dyno-*.service
+grep -Hs -e '^X-Dynoctl-Cpu=' -e '^X-Dynoctl-Idle=' /etc/systemd/system/dyno-*.service
 :
 """
 
@@ -50,13 +50,19 @@ grep -hs '^X-Dynoctl-Cpu=' /etc/systemd/system/dyno-*.service
 def parse(output: str) -> Vitals:
     """Parse the output of the fragment. Raises ValueError or KeyError if it is invalid."""
     values: dict[str, str] = {}
-    taken = 0
+    quotas: dict[str, int] = {}
+    idles: set[str] = set()
     for line in output.splitlines():
         key, _, rest = line.partition(" ")
-        if key.startswith("X-Dynoctl-Cpu="):
-            taken += answer.digits(key.partition("=")[2]) or 0
+        file, mark, value = key.partition(":X-Dynoctl-")
+        name, _, value = value.partition("=")
+        if mark and name == "Cpu":
+            quotas[file] = quotas.get(file, 0) + (answer.digits(value) or 0)
+        elif mark:
+            idles.add(file)
         else:
             values[key] = rest
+    taken = sum(naming.reserved(cpu, idles=file in idles) for file, cpu in quotas.items())
     last_minute, five, fifteen = (answer.decimal(load) for load in values["load"].split())
     return Vitals(
         uptime=answer.decimal(values["now"]),

@@ -22,6 +22,10 @@ UNIT_NAME = re.compile(
     r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9][0-9]{0,8})\Z"
 )
 
+IDLES = 20
+"""How many dynos of other apps that may be idle take the place of one that runs permanently: a hundred previews, with
+the default quota of a quarter of a core, leave room on two cores."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -31,6 +35,18 @@ class Mark:
     dyno: str
     port: int
     cpu: int
+    idles: bool = False
+    """Whether the dyno stops while nobody uses it."""
+
+    @property
+    def reserved(self) -> int:
+        """What the dyno takes of the capacity that it shares with other apps."""
+        return reserved(self.cpu, idles=self.idles)
+
+
+def reserved(cpu: int, *, idles: bool) -> int:
+    """What a dyno with this quota takes of the capacity of a server."""
+    return -(-cpu // IDLES) if idles else cpu
 
 
 def user_name(app: str, dyno: str) -> str:

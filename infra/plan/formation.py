@@ -68,7 +68,7 @@ def form(
         ServerCapacity(
             server.name,
             found[server.name].cores,
-            sum(mark.cpu for mark in found[server.name].marks if mark.app != app),
+            sum(mark.reserved for mark in found[server.name].marks if mark.app != app),
             server.labels.get(manifest.spread, "") if manifest.spread else "",
             frozenset(server.labels.items()),
             manifest.per_core,

@@ -29,7 +29,8 @@ class ServerOverview:
 def overview(manifest: Manifest, formation: Formation, found: Mapping[str, Facts]) -> dict[str, ServerOverview]:
     """The servers of the manifest in its order, then those that left it, by name. ``found`` are the observed ones."""
     used = {
-        name: sum(mark.cpu for mark in facts.marks if mark.app != manifest.app.name) for name, facts in found.items()
+        name: sum(mark.reserved for mark in facts.marks if mark.app != manifest.app.name)
+        for name, facts in found.items()
     }
     quotas = {dyno.name: dyno.cpu for dyno in formation.dynos}
     for dyno, home in formation.homes.items():

@@ -206,7 +206,7 @@ def test_servers_hand_it_on(fleet: Any, app: Project) -> None:
 def test_a_store_with_another_file(fleet: Any, app: Project, stores: str) -> None:
     """What nginx gives has the right size and the wrong content, then it refuses servers, then it is right."""
     app.manifest["artifacts"] = {"http": {"url": f"http://{stores}:8088/dyno", **LOGINS}, "bandwidth": "64M"}
-    assert "sent over SSH" not in app.apply().stdout
+    assert "was sent over SSH" not in app.apply().stdout
     (image,) = fleet.exec(DATA, "sh", "-c", "ls /srv/store/dyno/ship").stdout.split()
     app.destroy()
     spoil = f"cd /srv/store/dyno/ship; cp -p {image} /srv/kept; truncate -s 0 {image}; truncate -r /srv/kept {image}"

@@ -167,7 +167,11 @@ def test_a_hundred_previews_on_one_server(fleet: Any, tmp_path: Path, capsys: py
     app.manifest["servers"] = app.manifest["servers"][:1]
     app.manifest["router"] = {"kind": "nginx", "servers": ["grid-1"], "listen": 8090, "hosts": ["nap.example.org"]}
     app.manifest |= {"dynos": {"web": 1}, "env": {"WORD": "production"}}
-    overlay = {"preview": {"host": "preview.example.org"}, "dynos": {"web": {"idle": 10}}, "env": {"WORD": "preview"}}
+    overlay = {
+        "preview": {"host": "preview.example.org"},
+        "dynos": {"web": {"count": 1, "idle": 10}},
+        "env": {"WORD": "preview"},
+    }
     (tmp_path / "dyno.preview.yaml").write_text(yaml.safe_dump(overlay))
 
     def memory() -> int:

@@ -181,7 +181,10 @@ def test_many_dynos_that_fail_alike_share_a_line(model: Manifest) -> None:
 
 def test_vitals_and_free_places() -> None:
     text = "now 12.5\nload 0.50 0.40 0.30\ncores 2\nMemTotal: 1024\nMemAvailable: 512\n"
-    now = vitals.parse(text + "X-Dynoctl-Cpu=250\nX-Dynoctl-Cpu=1000\nX-Dynoctl-Cpu=odd\n")
+    text += "/etc/a:X-Dynoctl-Cpu=250\n/etc/b:X-Dynoctl-Cpu=1000\n/etc/c:X-Dynoctl-Cpu=odd\n"
+    now = vitals.parse(text)
+    idle = vitals.parse(text + "/etc/d:X-Dynoctl-Idle=1800\n/etc/d:X-Dynoctl-Cpu=250\n/etc/e:X-Dynoctl-Idle=9\n")
+    assert idle.taken == now.taken + 13, "one that may be idle counts as a twentieth"
     assert (now.load, now.memory, now.available, now.taken, now.places()) == (
         (0.5, 0.4, 0.3),
         1 << 20,

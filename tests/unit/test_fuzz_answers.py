@@ -227,7 +227,7 @@ NextElapseUSecRealtime=Tue 2026-11-24 03:00:00 UTC
 {json.dumps(RELEASE)}
 written 100.5 /var/lib/dynoctl/shop/releases/2.body
 """
-VITALS = "now 1000.5\nload 0.5 0.4 0.3\ncores 4\nMemTotal: 8000000\nMemAvailable: 6000000\nX-Dynoctl-Cpu=250\n"
+VITALS = "now 1000.5\nload 0.5 0.4 0.3\ncores 4\nMemTotal: 8000000\nMemAvailable: 6000000\n/etc/a:X-Dynoctl-Cpu=250\n"
 CHECKUP = "clock 1700000000.5\nsystem Debian\ncontrollers cpu memory\nloop yes\nmemory 8000000\ndisk /srv 100 - yes\n"
 BODY = {
     "version": 1,

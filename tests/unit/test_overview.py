@@ -9,6 +9,7 @@ from infra.manifest.model import Router, Server
 from infra.model.formation import Formation
 from infra.model.naming import Mark
 from infra.model.provider import Dyno
+from infra.plan.formation import form
 from infra.plan.overview import ServerOverview, overview
 from infra.views import page_fleet, plan_document, plan_json
 from tests.unit.test_formation import facts, manifest
@@ -32,6 +33,18 @@ def test_every_server_with_what_is_free_after_the_plan() -> None:
         "s3": ServerOverview("10.0.0.s3", {"rack": "a"}, 1, 1000, draining=True),
         "gone": ServerOverview("10.0.0.1", {}, 1, 1000),
     }
+
+
+def test_dynos_of_other_apps_that_may_be_idle_take_a_twentieth() -> None:
+    """A server of two cores has a place for the hundred and first preview, and production still has its own."""
+    wanted = replace(manifest(1, 1), servers=(Server("s1", "10.0.0.1"),))
+    marks = tuple(Mark(f"shop-pr-{number}", "web.1", 9000 + number, 250, idles=True) for number in range(100))
+    here = replace(facts("s1", {}), marks=marks)
+    made = form(wanted, {"s1": here}, ())
+    assert made.homes == {"web.1": "s1", "worker.1": "s1"} and not made.errors
+    assert overview(wanted, made, {"s1": here})["s1"].free == 2000 - 100 * 13 - 500
+    full = replace(here, marks=tuple(replace(mark, idles=False) for mark in marks))
+    assert form(wanted, {"s1": full}, ()).errors
 
 
 def test_overcommit_is_room_for_more() -> None:
