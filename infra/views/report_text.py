@@ -67,7 +67,9 @@ def _names(dynos: Sequence[str]) -> str:
 def _by_ssh(report: Report) -> Iterator[str]:
     """Why servers did not pull the slug; one reason of several is said once, with their names."""
     reasons: dict[str, list[str]] = {}
-    for server, reason in report.by_ssh.items():
+    for server, reason in sorted(
+        report.by_ssh.items(), key=lambda pair: (len(pair[0]), pair[0])
+    ):  # they end in any order
         reasons.setdefault(reason, []).append(server)
     for reason, servers in reasons.items():
         names = ", ".join(servers) if len(servers) <= NAMED else shortened(servers, "server")
