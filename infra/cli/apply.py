@@ -174,15 +174,20 @@ def carry_out(
     """Plan, show it, ask for approval, carry it out and report; ends by raising typer.Exit with the exit code.
 
     ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called once it is approved, and
-    returns the sha256 of the manifest before and after if it edits it. If nobody is asked, a plan that became stale
-    (while another apply was waited for, say) is made again."""
+    returns the sha256 of the manifest before and after if it edits it. If nobody is asked, a plan that became stale is
+    made again. Those that did so while other apps' applies were waited for do not count: many jobs may apply to one
+    server at once, and the first free port is that of the first."""
     from infra.engine.prepared import StalePlan
+    from infra.fleet.lock import OTHERS
 
-    for attempts_left in reversed(range(MAX_PLANS if flags.auto_approve else 1)):
+    attempts, began = 0, time.monotonic()
+    patience = OTHERS if flags.lock_timeout is None else flags.lock_timeout
+    while True:
         try:
             _plan_and_apply(options, flags, verb, refuse, begin)
         except StalePlan as stale:
-            if not attempts_left:
+            attempts += not (stale.waited and time.monotonic() - began < patience)
+            if attempts >= MAX_PLANS or not flags.auto_approve:
                 raise
             typer.echo(f"{stale.summary}; planning again", err=True)
 

@@ -60,11 +60,14 @@ def lock_servers(
     listener: Listener,
     stop: threading.Event,
     clock: Clock,
+    waited: threading.Event | None = None,
 ) -> dict[str, Shell]:
-    """Lock the app on servers, by name, in the order of their machine-ids, which is the same for every apply. Raises
-    LockTaken or Unreachable; then no lock is held."""
+    """Lock the app on servers, by name, in the order of their machine-ids, which is the same for every apply.
+    ``waited`` is set if another apply is waited for. Raises LockTaken or Unreachable; then no lock is held."""
 
     def waits(taken: LockTaken) -> None:
+        if waited is not None:
+            waited.set()
         listener(Event("note", taken.server, "lock", f"{taken.what}; waiting for it to end"))
 
     found, sessions = prepared.fleet.found, prepared.fleet.sessions
@@ -101,6 +104,7 @@ class Applier:
         scope = prepared.scope
         self._redact = redactor([*scope.environments.values(), scope.credentials, scope.tls, scope.artifacts])
         self.stop = threading.Event()
+        self._waited = threading.Event()
 
     def run(self) -> Report:
         """Apply the plan. Raises DynoctlError (a held rollback, LockTaken, StalePlan) before anything is changed; later
@@ -116,6 +120,7 @@ class Applier:
             listener=self._listener,
             stop=self.stop,
             clock=self._clock,
+            waited=self._waited,
         )
         began = self._clock.monotonic()
         try:
@@ -169,9 +174,11 @@ class Applier:
             return
         plan = None if busy else planned_again(self._prepared, found)
         if plan is None:
-            raise StalePlan(
+            stale = StalePlan(
                 f"stale plan: {enumeration(changed, NAMED)} changed after the plan was made; nothing was applied",
                 "plan again and review the differences: dynoctl plan",
             )
+            stale.waited = self._waited.is_set()
+            raise stale
         fleet = replace(self._prepared.fleet, found=dict(found))
         self._prepared = replace(self._prepared, plan=plan, fleet=fleet)

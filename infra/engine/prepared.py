@@ -23,7 +23,9 @@ from infra.state.vouching import NOTHING, Known
 
 
 class StalePlan(DynoctlError):
-    """A server changed after the plan was made."""
+    """A server changed after the plan was made. ``waited``: while another apply on it was waited for."""
+
+    waited = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
+from infra.cli import apply
+from infra.cli.session import PlanOptions
+from infra.engine.prepared import StalePlan
 from tests.command import SCRIPT, Dynoctl
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -115,3 +119,28 @@ def test_help_starts_without_what_only_commands_need() -> None:
     assert not {*done.stderr.split()} & (
         late | {"infra.model.resource", "infra.model.provider", "infra.plan.selection"}
     )
+
+
+@pytest.mark.parametrize(
+    ("approved", "waited", "patience", "plans"),
+    [(True, True, None, 31), (True, False, None, 5), (True, True, 0.0, 5), (False, True, None, 1)],
+)
+def test_a_plan_that_goes_stale_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, approved: bool, waited: bool, patience: float | None, plans: int
+) -> None:
+    """Thirty other jobs that apply to the same server, each of which takes the port that was free, fail none."""
+    stale = StalePlan("stale plan: grid-1 changed after the plan was made; nothing was applied")
+    stale.waited = waited
+    made: list[int] = []
+
+    def plan(*_: object) -> None:
+        made.append(1)
+        if len(made) <= 30:
+            raise stale
+        raise typer.Exit(0)
+
+    monkeypatch.setattr(apply, "_plan_and_apply", plan)
+    flags = apply.ApplyFlags(approved, lock_timeout=patience)
+    with pytest.raises(typer.Exit if plans == 31 else StalePlan):
+        apply.carry_out(PlanOptions(Path("dyno.yaml")), flags)
+    assert len(made) == plans
