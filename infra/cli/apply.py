@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -173,14 +174,15 @@ def carry_out(
 ) -> None:
     """Plan, show it, ask for approval, carry it out and report; ends by raising typer.Exit with the exit code.
 
-    ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called once it is approved, and
-    returns the sha256 of the manifest before and after if it edits it. If nobody is asked, a plan that became stale is
-    made again. Those that did so while other apps' applies were waited for do not count: many jobs may apply to one
+    ``refuse`` raises if the plan is not the one that was reviewed; ``begin`` is called when the first plan is approved,
+    and returns the sha256 of the manifest before and after if it edits it. If nobody is asked, a plan that became stale
+    is made again. Those that did so while other apps' applies were waited for do not count: many jobs may apply to one
     server at once, and the first free port is that of the first."""
     from infra.engine.prepared import StalePlan
     from infra.fleet.lock import OTHERS
 
     attempts, began = 0, time.monotonic()
+    begin = functools.cache(begin)  # a command that fills a database takes long, and need not stand a second run
     patience = OTHERS if flags.lock_timeout is None else flags.lock_timeout
     while True:
         try:

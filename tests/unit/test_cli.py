@@ -132,9 +132,11 @@ def test_a_plan_that_goes_stale_is_made_again(
     stale = StalePlan("stale plan: grid-1 changed after the plan was made; nothing was applied")
     stale.waited = waited
     made: list[int] = []
+    begun: list[int] = []
 
-    def plan(*_: object) -> None:
+    def plan(_options: object, _flags: object, _verb: object, _refuse: object, begin: Callable[[], object]) -> None:
         made.append(1)
+        begin()
         if len(made) <= 30:
             raise stale
         raise typer.Exit(0)
@@ -142,5 +144,6 @@ def test_a_plan_that_goes_stale_is_made_again(
     monkeypatch.setattr(apply, "_plan_and_apply", plan)
     flags = apply.ApplyFlags(approved, lock_timeout=patience)
     with pytest.raises(typer.Exit if plans == 31 else StalePlan):
-        apply.carry_out(PlanOptions(Path("dyno.yaml")), flags)
+        apply.carry_out(PlanOptions(Path("dyno.yaml")), flags, begin=lambda: begun.append(1))
     assert len(made) == plans
+    assert len(begun) == 1, "a database is created once, however often it is planned"
