@@ -14,8 +14,8 @@ DYNO = CORE // 4
 
 @dataclass(frozen=True)
 class Vitals:
-    """``uptime`` is in seconds, ``load`` is over 1, 5 and 15 minutes, memory is in bytes. ``taken`` is what
-    all dynos of all apps reserve, in thousandths of a core."""
+    """``uptime`` is in seconds, ``load`` is over 1, 5 and 15 minutes, memory is in bytes. ``taken`` is what the
+    dynos of all apps reserve in a plan of the app that is looked at, in thousandths of a core."""
 
     uptime: float
     load: tuple[float, float, float]
@@ -42,27 +42,33 @@ printf 'cores '; nproc
 while read -r key value _; do
   case $key in MemTotal:|MemAvailable:) printf '%s %s\\n' "$key" "$value";; Buffers:) break;; esac
 done < /proc/meminfo
-grep -Hs -e '^X-Dynoctl-Cpu=' -e '^X-Dynoctl-Idle=' /etc/systemd/system/dyno-*.service
+grep -Hs -e '^X-Dynoctl-App=' -e '^X-Dynoctl-Cpu=' -e '^X-Dynoctl-Idle=' /etc/systemd/system/dyno-*.service
 :
 """
 
 
-def parse(output: str) -> Vitals:
-    """Parse the output of the fragment. Raises ValueError or KeyError if it is invalid."""
+def parse(output: str, app: str) -> Vitals:
+    """Parse the output of the fragment. ``app`` is the one that is looked at: its dynos reserve their whole quota, as
+    those of others do unless they may be idle. Raises ValueError or KeyError if the output is invalid."""
     values: dict[str, str] = {}
     quotas: dict[str, int] = {}
     idles: set[str] = set()
+    own: set[str] = set()
     for line in output.splitlines():
         key, _, rest = line.partition(" ")
         file, mark, value = key.partition(":X-Dynoctl-")
         name, _, value = value.partition("=")
         if mark and name == "Cpu":
             quotas[file] = quotas.get(file, 0) + (answer.digits(value) or 0)
-        elif mark:
+        elif mark and name == "Idle":
             idles.add(file)
+        elif mark and value == app:
+            own.add(file)
+        elif mark:
+            continue
         else:
             values[key] = rest
-    taken = sum(naming.reserved(cpu, idles=file in idles) for file, cpu in quotas.items())
+    taken = sum(naming.reserved(cpu, idles=file in idles - own) for file, cpu in quotas.items())
     last_minute, five, fifteen = (answer.decimal(load) for load in values["load"].split())
     return Vitals(
         uptime=answer.decimal(values["now"]),

@@ -101,7 +101,7 @@ class Monitor:
     def _take(self, server: str, text: str) -> None:
         parts = sections(text, self._nonce)
         with reading(server):
-            now = vitals.parse(parts["vitals"][1])
+            now = vitals.parse(parts["vitals"][1], self._app)
             found = status.parse(self._app, self._reader, server, parts)
         with self._lock:
             old = self._last[server]

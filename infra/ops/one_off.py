@@ -96,7 +96,7 @@ def find(manifest: Manifest, runs: Runs, targets: Sequence[Target]) -> Place:
 
     def ask(session: Session) -> tuple[float, Sequence[Base], Sequence[Release]]:
         parts = sections(session.run(script, what="the list of dynos", proof=f"{nonce} begin").stdout, nonce)
-        now = vitals.parse(parts["vitals"][1])
+        now = vitals.parse(parts["vitals"][1], app)
         lines = parts["records"][1].splitlines()
         metas = [meta_record.parse(line.removeprefix("meta ")) for line in lines if line.startswith("meta ")]
         applied[session.name] = next(iter(metas), {})

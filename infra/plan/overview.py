@@ -14,7 +14,7 @@ from infra.model.formation import CORE, Formation
 @dataclass(frozen=True)
 class ServerOverview:
     """A server of a plan. ``cores`` and ``free`` are None if it was not observed. ``free`` is the CPU in thousandths of
-    a core that no dyno of any app has after the plan; ``router`` is the kind of its router, "" without one.
+    a core that no dyno of any app reserves after the plan; ``router`` is the kind of its router, "" without one.
     ``per_core`` is the CPU that a core gives to dynos: more than ``CORE`` with ``placement.overcommit``."""
 
     address: str

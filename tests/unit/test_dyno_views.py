@@ -182,9 +182,11 @@ def test_many_dynos_that_fail_alike_share_a_line(model: Manifest) -> None:
 def test_vitals_and_free_places() -> None:
     text = "now 12.5\nload 0.50 0.40 0.30\ncores 2\nMemTotal: 1024\nMemAvailable: 512\n"
     text += "/etc/a:X-Dynoctl-Cpu=250\n/etc/b:X-Dynoctl-Cpu=1000\n/etc/c:X-Dynoctl-Cpu=odd\n"
-    now = vitals.parse(text)
-    idle = vitals.parse(text + "/etc/d:X-Dynoctl-Idle=1800\n/etc/d:X-Dynoctl-Cpu=250\n/etc/e:X-Dynoctl-Idle=9\n")
-    assert idle.taken == now.taken + 13, "one that may be idle counts as a twentieth"
+    now = vitals.parse(text, "shop")
+    text += "/etc/d:X-Dynoctl-App=shop-pr-1\n/etc/d:X-Dynoctl-Idle=1800\n/etc/d:X-Dynoctl-Cpu=250\n"
+    text += "/etc/e:X-Dynoctl-Idle=9\n"
+    assert vitals.parse(text, "shop").taken == now.taken + 13, "one that may be idle counts as a twentieth"
+    assert vitals.parse(text, "shop-pr-1").taken == now.taken + 250, "a plan of the app itself counts its whole quota"
     assert (now.load, now.memory, now.available, now.taken, now.places()) == (
         (0.5, 0.4, 0.3),
         1 << 20,
@@ -195,7 +197,7 @@ def test_vitals_and_free_places() -> None:
     assert now.places(2000) == 11, "with overcommit"
     assert replace(now, taken=5000).places() == 0, "an overloaded server has 0 free places, not a negative number"
     with pytest.raises(KeyError):
-        vitals.parse("now 1\n")
+        vitals.parse("now 1\n", "shop")
 
 
 def test_cpu_is_what_was_used_since_the_last_sample() -> None:

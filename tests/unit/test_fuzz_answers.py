@@ -227,7 +227,8 @@ NextElapseUSecRealtime=Tue 2026-11-24 03:00:00 UTC
 {json.dumps(RELEASE)}
 written 100.5 /var/lib/dynoctl/shop/releases/2.body
 """
-VITALS = "now 1000.5\nload 0.5 0.4 0.3\ncores 4\nMemTotal: 8000000\nMemAvailable: 6000000\n/etc/a:X-Dynoctl-Cpu=250\n"
+VITALS = "now 1000.5\nload 0.5 0.4 0.3\ncores 4\nMemTotal: 8000000\nMemAvailable: 6000000\n"
+VITALS += "/etc/a:X-Dynoctl-App=shop\n/etc/a:X-Dynoctl-Idle=9\n/etc/a:X-Dynoctl-Cpu=250\n"
 CHECKUP = "clock 1700000000.5\nsystem Debian\ncontrollers cpu memory\nloop yes\nmemory 8000000\ndisk /srv 100 - yes\n"
 BODY = {
     "version": 1,
@@ -349,7 +350,7 @@ def use_status(found: ServerStatus) -> None:
         from rich.console import Console
 
         console = Console(width=200, file=io.StringIO())
-        top.plain(model(), [Sample("grid-1", vitals.parse(VITALS), found)], datetime(2026, 1, 1), console)
+        top.plain(model(), [Sample("grid-1", vitals.parse(VITALS, "shop"), found)], datetime(2026, 1, 1), console)
 
 
 def use_vitals(found: vitals.Vitals) -> None:
@@ -421,7 +422,7 @@ PARSERS = {
     ),
     "audit log": Parser(audit_log.parse, use_audit_log, f"{json.dumps(AUDIT)}\n{json.dumps({**AUDIT, 'id': 'ff'})}\n"),
     "dynos": Parser(lambda text: Everything.processes.parse(SCOPE, "grid-1", text), use_rows, ROWS),
-    "vitals": Parser(vitals.parse, use_vitals, VITALS),
+    "vitals": Parser(lambda text: vitals.parse(text, "shop"), use_vitals, VITALS),
     "checkup": Parser(server_checks.parse, lambda found: f"{found.clock:.1f} {found.memory}", CHECKUP),
     "room": Parser(
         room.parse, lambda found: list(found.lacks("shop", 1000, 2)), "disk 100 4096 100 200 /run\nmemory 1000\n"

@@ -306,7 +306,7 @@ def test_an_upstream_that_is_no_address(upstream: str) -> None:
 def test_vitals_that_cannot_be_read(words: str) -> None:
     valid = "now 1\nload 1 1 1\ncores 2\nMemTotal: 1\nMemAvailable: 1\n"
     with pytest.raises(InvalidAnswer), reading("grid-2"):
-        vitals.parse(f"{valid}{words}\n")
+        vitals.parse(f"{valid}{words}\n", "shop")
 
 
 def test_sections_are_read_in_one_pass() -> None:

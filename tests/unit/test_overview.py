@@ -1,4 +1,4 @@
-"""What a plan says of each server: the free CPU is what no dyno of any app has after it."""
+"""What a plan says of each server: the free CPU is what no dyno of any app reserves after it."""
 
 from __future__ import annotations
 

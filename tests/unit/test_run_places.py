@@ -46,7 +46,7 @@ def test_nothing_runs_in_another_destination(tmp_path: Path, monkeypatch: pytest
     parts = {"vitals": (0, ""), "bases": (0, ""), "records": (0, f"meta {meta}\n")}
     monkeypatch.setattr(ask, "Session", Session)
     monkeypatch.setattr(one_off, "sections", lambda *_: parts)
-    monkeypatch.setattr(one_off.vitals, "parse", lambda _: SimpleNamespace(load=(0.0,), cores=1))
+    monkeypatch.setattr(one_off.vitals, "parse", lambda *_: SimpleNamespace(load=(0.0,), cores=1))
     (tmp_path / "dyno.yaml").write_text(MANIFEST)
     manifest = read(tmp_path / "dyno.yaml", None)
     with pytest.raises(DynoctlError, match="grid-1 runs shop for the destination staging, not default"):
