@@ -18,11 +18,13 @@ module Database
     ONE_AT_A_TIME.synchronize do
       @database ||= open(ENV.fetch("DATABASE_URL") { raise Unavailable, "DATABASE_URL is not set" })
       yield @database
+    rescue StandardError
+      @database = nil # before another thread may use it
+      raise
     end
   rescue Unavailable
     raise
   rescue StandardError => error
-    @database = nil
     raise Unavailable, error.class.name # the message may contain the address and the user name
   end
 
