@@ -18,6 +18,9 @@ CONNECT = 1500
 HAProxy sends no request to a third dyno, so the dynos of a silent server must be out before the first connection to one
 of them times out: after an interval and the timeout of the check in the worst case."""
 
+UNCHECKED = "-unchecked"
+"""The end of the name of a dyno's second entry, which has no checks. No dyno has a dash in its name."""
+
 _BASE = f"""\
 # Made by dynoctl. What is changed here by hand is drift, and goes with the next apply.
 global
@@ -37,6 +40,7 @@ defaults
   option dontlognull
   option http-server-close
   option redispatch 1
+  option allbackups
   option srvtcpka
   srvtcpka-idle 1s
   srvtcpka-intvl 1s
@@ -65,8 +69,8 @@ _LOG = f"""\
   log {JOURNAL} len 16384 format local local0 info
   log-tag {ACCESS_LOG}
   log-format 'app=%[var(txn.dynoctl_app)] method=%{{+Q}}HM path="%[var(txn.dynoctl_path),json]"\
- host="%[var(txn.dynoctl_host),json]" fwd=%{{+Q}}[var(txn.dynoctl_fwd)] dyno=%{{+Q}}s connect="%Tc"\
- service="%Ta" status="%ST" bytes="%B" protocol="%[ssl_fc,iif(https,http)]"'
+ host="%[var(txn.dynoctl_host),json]" fwd=%{{+Q}}[var(txn.dynoctl_fwd)] dyno=%{{+Q}}[srv_name,field(1,{UNCHECKED[0]})]\
+ connect="%Tc" service="%Ta" status="%ST" bytes="%B" protocol="%[ssl_fc,iif(https,http)]"'
   http-request set-var(txn.dynoctl_path) pathq,bytes(0,{LOGGED})
   http-request set-var(txn.dynoctl_host) {NAME},lower,bytes(0,255)
 """
@@ -154,6 +158,8 @@ def _open(site: Site) -> str:
     # A single check that fails leaves out a dyno only if there are others elsewhere.
     fall = " fall 1" if site.elsewhere() else ""
     servers = [f"  server {dyno} {address} check{fall}" for dyno, address in site.upstreams]
+    # If none passes its checks, it is rather the network of the router: all are tried, as nginx and Caddy do.
+    servers += [f"  server {dyno}{UNCHECKED} {address} backup" for dyno, address in site.upstreams]
     lines = [
         f"backend dynoctl-{site.app}",
         "  balance leastconn",

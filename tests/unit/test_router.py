@@ -296,6 +296,10 @@ def test_haproxy_leaves_out_a_silent_server_before_a_request_is_sent_on() -> Non
     text = haproxy.KIND.open(replace(site(), upstreams=(here, there)))
     assert "server web.1 10.0.0.1:5000 check fall 1\n  server web.2 10.0.0.2:5000 check fall 1\n" in text
     assert "check\n" in haproxy.KIND.open(replace(site(), upstreams=(here,)))
+    # Where the network of the router itself was cut off for 0.9 s, requests were answered with 503 after it was back.
+    assert "server web.1-unchecked 10.0.0.1:5000 backup\n  server web.2-unchecked 10.0.0.2:5000 backup\n" in text
+    assert "option allbackups\n" in haproxy.KIND.base
+    assert "[srv_name,field(1,-)]" in haproxy.KIND.assemble, "the access log has the name of the dyno"
     assert (
         f"inter {haproxy.CHECK}ms fall 2" in haproxy.KIND.base and f"connect {haproxy.CONNECT}ms" in haproxy.KIND.base
     )
