@@ -12,7 +12,7 @@ from typing import Any
 
 from infra.fleet import held_ports, known_records, meta_record, system
 from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
-from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, IDLE, PORT, Mark
+from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, IDLE, MARK_LINE, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
 from infra.model.origin import parse as parse_origin
@@ -201,7 +201,6 @@ _ADDRESS = re.compile(r"^ *\|-- ([0-9.]+)$|^([0-9a-f]{32}) ")
 _IP = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[0-9A-Za-z_.-]{1,15})?")
 """An IP address: it goes into the configuration of routers on other servers."""
 _VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9A-Za-z]{1,20}){0,8}")
-_MARK = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
 
 
 def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyType({})) -> Facts:
@@ -229,7 +228,7 @@ def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyTyp
             ports.add(int(socket[1], 16))
         elif local := _ADDRESS.match(line):
             addresses.add(local[1] or ipaddress.IPv6Address(bytes.fromhex(local[2])).compressed)
-        elif match := _MARK.match(line):
+        elif match := MARK_LINE.match(line):
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
         elif key == "missing":
             missing.add(rest)

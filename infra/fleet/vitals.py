@@ -51,24 +51,19 @@ def parse(output: str, app: str) -> Vitals:
     """Parse the output of the fragment. ``app`` is the one that is looked at: its dynos reserve their whole quota, as
     those of others do unless they may be idle. Raises ValueError or KeyError if the output is invalid."""
     values: dict[str, str] = {}
-    quotas: dict[str, int] = {}
-    idles: set[str] = set()
-    own: set[str] = set()
+    units: dict[str, dict[str, str]] = {}
     for line in output.splitlines():
-        key, _, rest = line.partition(" ")
-        file, mark, value = key.partition(":X-Dynoctl-")
-        name, _, value = value.partition("=")
-        if mark and name == "Cpu":
-            quotas[file] = quotas.get(file, 0) + (answer.digits(value) or 0)
-        elif mark and name == "Idle":
-            idles.add(file)
-        elif mark and value == app:
-            own.add(file)
-        elif mark:
-            continue
+        if match := naming.MARK_LINE.match(line):
+            units.setdefault(match["file"], {})[match["key"]] = match["value"]
         else:
+            key, _, rest = line.partition(" ")
             values[key] = rest
-    taken = sum(naming.reserved(cpu, idles=file in idles - own) for file, cpu in quotas.items())
+    taken = sum(
+        naming.reserved(
+            answer.digits(keys.get(naming.CPU, "")) or 0, idles=naming.IDLE in keys and keys.get(naming.APP) != app
+        )
+        for keys in units.values()
+    )
     last_minute, five, fifteen = (answer.decimal(load) for load in values["load"].split())
     return Vitals(
         uptime=answer.decimal(values["now"]),

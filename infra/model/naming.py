@@ -22,6 +22,9 @@ UNIT_NAME = re.compile(
     r"^dyno-(?P<app>[a-z][a-z0-9]*(?:-[a-z0-9]+)*)-(?P<type>[a-z][a-z0-9]*)-(?P<number>[1-9][0-9]{0,8})\Z"
 )
 
+MARK_LINE = re.compile(r"^(?P<file>/[^:]+):(?P<key>X-Dynoctl-[A-Za-z]+)=(?P<value>.*)$")
+"""A line that grep prints of an ownership marker in the unit files of a server."""
+
 IDLES = 20
 """How many dynos of other apps that may be idle take the place of one that runs permanently: a hundred previews, with
 the default quota of a quarter of a core, leave room on two cores."""
