@@ -4,6 +4,7 @@ reads lines and packets of any length and takes more than the window that it ann
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +128,12 @@ def transport() -> type[paramiko.Transport]:
                 raise paramiko.SSHException("an SSH packet is too large")
             data: bytes = super().read_all(n, check_rekey)
             return data
+
+        def close(self) -> None:
+            """Close the socket. A tunnel whose gateway is gone raises what would end paramiko's thread with a
+            traceback, before it has told those who wait for it."""
+            with suppress(EOFError, OSError, paramiko.SSHException):
+                super().close()
 
     class Transport(paramiko.Transport):
         def __init__(self, sock: Any, **options: Any) -> None:

@@ -218,3 +218,30 @@ def test_the_error_names_server_and_command() -> None:
     error = limits.OutputTooLarge("grid-1", "observation", limits.OUTPUT)
     assert isinstance(error, DynoctlError) and error.exit_code == 1
     assert error.summary == "grid-1: observation: the output is larger than 16 MiB"
+
+
+def test_a_tunnel_of_a_gateway_that_is_gone_is_closed_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread, which closes it, tells those who wait only after that; an exception would be a traceback."""
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    near, far = socket.socketpair()
+
+    class Tunnel:
+        closed = 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(near, name)
+
+        def close(self) -> None:
+            Tunnel.closed += 1
+            if Tunnel.closed == 1:  # a channel tells the other side once
+                raise EOFError
+
+    transport = limits.transport()(Tunnel())
+    ended = threading.Event()
+    transport.start_client(event=ended)
+    far.close()
+    assert ended.wait(10)
+    transport.join(10)
+    assert not transport.is_alive() and Tunnel.closed and not raised
+    near.close()
