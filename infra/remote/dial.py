@@ -14,6 +14,7 @@ from functools import cache
 from typing import IO
 
 from infra.remote.ssh_settings import Settings
+from infra.remote.steady_socket import SteadySocket
 
 NO_ANSWER = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT})
 """Errors of a server that does not answer at all. One that refuses a connection is up."""
@@ -66,7 +67,7 @@ def dial(settings: Settings, seconds: float) -> socket.socket:
     failed: list[OSError] = []
     for family, kind, protocol, _, address in found:
         try:
-            connection = socket.socket(family, kind, protocol)
+            connection = SteadySocket(family, kind, protocol)
         except OSError as error:
             failed.append(error)
             continue
@@ -104,7 +105,7 @@ def _words(error: BaseException) -> str:
     return text[:1].lower() + text[1:]
 
 
-class ProxySocket(socket.socket):
+class ProxySocket(SteadySocket):
     """Our end of a ProxyCommand."""
 
     process: subprocess.Popen[bytes]

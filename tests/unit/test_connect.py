@@ -28,6 +28,7 @@ from infra.remote import connect as connecting
 from infra.remote import dial, host_keys, known_hosts, login, ssh_config
 from infra.remote.connect import connect
 from infra.remote.ssh_settings import Settings
+from infra.remote.steady_socket import SteadySocket
 
 
 def exceptions(*modules: ModuleType) -> Iterator[type[Exception]]:
@@ -191,12 +192,12 @@ def test_every_exception_of_every_call_is_explained(
 def test_only_a_server_that_does_not_answer_is_silent(
     error: OSError, silent: bool, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Failing(socket.socket):
+    class Failing(SteadySocket):
         def connect(self, address: Any) -> None:
             raise error
 
     (tmp_path / "config").write_text("")
-    monkeypatch.setattr(dial.socket, "socket", Failing)
+    monkeypatch.setattr(dial, "SteadySocket", Failing)
     with pytest.raises(Unreachable) as caught:
         connect(Target("grid-1", "127.0.0.1"), tmp_path / "config")
     assert caught.value.silent == silent

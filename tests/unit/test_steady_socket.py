@@ -1,0 +1,65 @@
+"""A socket that one thread closes while another uses it keeps its descriptor until nobody does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from infra.remote.steady_socket import SteadySocket
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[SteadySocket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    steady = SteadySocket(fileno=ours.detach())
+    yield steady, theirs
+    steady.close()
+    theirs.close()
+
+
+def test_the_descriptor_is_nobody_elses_while_it_is_in_use(pair: tuple[SteadySocket, socket.socket]) -> None:
+    steady, theirs = pair
+    number = steady.fileno()
+    with steady.in_use():
+        with steady.in_use():
+            steady.close()
+            steady.close()
+            with socket.socket() as another:
+                assert another.fileno() != number
+        assert steady.fileno() == number
+        assert theirs.recv(1) == b"", "the other side sees the end at once"
+    assert steady.fileno() == -1
+    with socket.socket() as another:
+        assert another.fileno() == number
+
+
+def test_whoever_waits_sees_the_end(pair: tuple[SteadySocket, socket.socket]) -> None:
+    steady, theirs = pair
+    steady.settimeout(60)
+    got: list[bytes] = []
+    some = threading.Event()
+
+    def read() -> None:
+        while piece := steady.recv(10):
+            got.append(piece)
+            some.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    theirs.sendall(b"last words")
+    assert some.wait(10)
+    steady.close()
+    reader.join(10)
+    assert not reader.is_alive() and got == [b"last words"] and steady.fileno() == -1
+
+
+def test_a_closed_one_is_not_used(pair: tuple[SteadySocket, socket.socket]) -> None:
+    steady, theirs = pair
+    steady.close()
+    for use in (lambda: steady.recv(1), lambda: steady.send(b"x"), lambda: steady.shutdown(socket.SHUT_RDWR)):
+        with pytest.raises(OSError, match="closed"):
+            use()
+    assert theirs.recv(1) == b""
