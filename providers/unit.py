@@ -48,10 +48,12 @@ class Unit(Base):
         texts: dict[str, list[str]] = {}
         properties: list[str] = []
         timers: set[str] = set()
+        text: list[str] = []
         for line in output.split("\n"):
-            file, colon, text = line.partition(".service:")
-            if colon and "=" not in file:
-                texts.setdefault(file, []).append(text)
+            if line.startswith("="):
+                text.append(line[1:])
+            elif line.endswith(".service") and "=" not in line and " " not in line:
+                text = texts.setdefault(line.removesuffix(".service"), [])
             elif line.startswith("file "):
                 texts.setdefault(line.removeprefix("file "), [])
             elif line.startswith("timer "):
@@ -240,6 +242,7 @@ def _quota(text: str) -> str:
     return f"{total / 10:g}%"
 
 
+# The name of each file is printed once, before its lines: they are most of what a server answers.
 _SCRIPT = """\
 set --
 cd /etc/systemd/system || exit
@@ -249,7 +252,7 @@ for file in "$prefix"*.service; do
   printf 'file %s\\n' "$file"
   [ -e "$file.timer" ] && printf 'timer %s\\n' "$file"
 done
-[ $# -eq 0 ] || grep -Hs '' -- "$@"
+[ $# -eq 0 ] || sed -s '1F;s/^/=/' -- "$@" 2>/dev/null
 show "$@" "$prefix*.service"
 drop_ins service
 :

@@ -169,7 +169,7 @@ class Applier:
             for name in removing & found.keys()
             if not {*found[name].facts.one_offs} <= {*before[name].facts.one_offs}
         }
-        changed = [name for name in found if found[name].fingerprint() != before[name].fingerprint() or name in busy]
+        changed = [name for name in found if found[name].differs(before[name]) or name in busy]
         if not changed:
             return
         plan = None if busy else planned_again(self._prepared, found)

@@ -133,7 +133,7 @@ def _plan(
         leaving=(),
         errors=(),
         notes=tuple(notes),
-        fingerprint=fingerprint(fleet.found),
+        fingerprint=lambda: fingerprint(fleet.found),
     )
 
 

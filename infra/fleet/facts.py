@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from infra.fleet import held_ports, known_records, meta_record, system
+from infra.fleet.applied_records import AppliedRecords
 from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, IDLE, MARK_LINE, PORT, Mark
 from infra.model.one_offs import OneOff
@@ -46,7 +47,7 @@ class Facts:
     held: Mapping[str, int] = field(default_factory=dict)
     """The ports of the app's dynos whose units are damaged, by dyno, as they still listen; 0 if that is not known."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    record: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    record: AppliedRecords = field(default_factory=AppliedRecords)
     pending: frozenset[str] = frozenset()
     backups: frozenset[str] = frozenset()
     """The dynos that have a backup on this server."""
@@ -97,7 +98,7 @@ class Facts:
 
     def recorded_ports(self) -> Mapping[str, int]:
         """The ports of the app's dynos on this server in the records of the last apply, by dyno."""
-        return {key.rpartition("-")[2]: int(entry["port"]) for key, entry in self.record.items() if entry.get("port")}
+        return {key.rpartition("-")[2]: port for key, port in self.record.ports().items()}
 
 
 def newest_meta(found: Iterable[Facts]) -> Mapping[str, Any]:
@@ -214,7 +215,7 @@ def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyTyp
     releases: list[Release | None] = []
     bodies: set[int] = set()
     commanded: set[int] = set()
-    applied: dict[str, Mapping[str, Any]] = {}
+    applied = AppliedRecords()
     units: dict[str, dict[str, str]] = {}
     addresses: set[str] = set()
     origins: dict[str, Origin] = {}
@@ -223,6 +224,12 @@ def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyTyp
     meta, _, after = rest.partition("\n")
     output = f"{before[1:]}\n{after}"
     for line in output.splitlines():
+        if line.startswith("{"):
+            if line.startswith('{"attributes":') or "number" not in (entry := answer.record(line)):
+                applied.add(line)
+            else:
+                releases.append(release.parse(entry))
+            continue
         key, _, rest = line.partition(" ")
         if socket := _SOCKET.match(line):
             ports.add(int(socket[1], 16))
@@ -242,12 +249,6 @@ def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyTyp
             bodies.add(number)
         elif key == "commanded" and (number := answer.digits(rest)):
             commanded.add(number)
-        elif line.startswith("{"):
-            entry = answer.record(line)
-            if "number" in entry:
-                releases.append(release.parse(entry))
-            elif isinstance(entry.get("attributes"), dict) and answer.whole(entry.get("port", 0)):
-                applied[str(entry.get("key"))] = entry
         else:
             single.setdefault(key, rest)
     if "machine_id" not in single or "cores" not in single:

@@ -33,23 +33,32 @@ class Observed:
         """A digest of everything on this server that a plan depends on, absence included; without volatile values."""
         return self._fingerprint
 
+    def differs(self, other: Observed) -> bool:
+        """Whether the digest would be another, which takes longer to compute."""
+        return self._lasting() != other._lasting()
+
     @cached_property
     def _fingerprint(self) -> str:
+        parts = self._lasting()
+        resources = parts.pop("resources")
+        assert isinstance(resources, dict)  # noqa: S101  # for mypy
+        lines = (f"{key} {digest_of(values)}{_text(flags)}" for key, (values, flags) in sorted(resources.items()))
+        return digest_of({**parts, "resources": tuple(lines)})  # type: ignore[dict-item]
+
+    def _lasting(self) -> dict[str, object]:
         facts = self.facts
-        return digest_of(
-            {
-                "machine": facts.machine_id,
-                "address": facts.own_address(facts.meta),
-                "cores": facts.cores,
-                "routes": tuple(sorted(route.lasting() for route in facts.routes)),
-                "marks": tuple(sorted(repr(mark) for mark in facts.marks)),
-                "pending": tuple(sorted(facts.pending)),
-                "serial": str(facts.meta.get("serial", "")),
-                "releases": tuple(sorted(release.as_json() for release in facts.releases)),
-                "bodies": tuple(sorted(str(number) for number in facts.bodies)),
-                "resources": tuple(f"{key} {_digest(found)}" for key, found in sorted(self.resources.items())),
-            }
-        )
+        return {
+            "machine": facts.machine_id,
+            "address": facts.own_address(facts.meta),
+            "cores": facts.cores,
+            "routes": tuple(sorted(route.lasting() for route in facts.routes)),
+            "marks": tuple(sorted(repr(mark) for mark in facts.marks)),
+            "pending": tuple(sorted(facts.pending)),
+            "serial": str(facts.meta.get("serial", "")),
+            "releases": tuple(sorted(release.as_json() for release in facts.releases)),
+            "bodies": tuple(sorted(str(number) for number in facts.bodies)),
+            "resources": {key: (found.attributes, _flags(found)) for key, found in self.resources.items()},
+        }
 
 
 @dataclass
@@ -90,18 +99,13 @@ class Observer:
     def look(self, server: Observable) -> Observed:
         """Observe a server in one round trip. Raises Unreachable, or InvalidAnswer."""
         if isinstance(server, Elsewhere):
-            return server.ask(self._look_there)
+            return server.ask(self._looked)
         return self._looked(server)
 
     def _looked(self, server: Observable) -> Observed:
         known, asked = known_records.known(self.scope.app), self._fragments[FACTS]
         asked = replace(asked, variables={**asked.variables, "known": " ".join(known)})
         return self.read(server.name, server.observe({**self._fragments, FACTS: asked}), known)
-
-    def _look_there(self, server: Observable) -> Observed:
-        observed = self._looked(server)
-        observed.fingerprint()  # it is kept with the value, and is half of the work
-        return observed
 
     def read(self, server: str, parts: Sections, known: Mapping[str, str] = MappingProxyType({})) -> Observed:
         """What the sections of an answer say; there may be others among them. ``known`` are the records that the server
@@ -118,9 +122,12 @@ class Observer:
             raise NewerRecords(f"{server}: {error.summary}", error.hint) from None
 
 
-def _digest(found: Found) -> str:
-    flags = (found.foreign, found.blocked, found.kept, found.damaged)
-    return digest_of(found.attributes) + "".join(f" {flag}" for flag in flags if flag)
+def _flags(found: Found) -> tuple[bool | str, ...]:
+    return (found.foreign, found.blocked, found.kept, found.damaged)
+
+
+def _text(flags: tuple[bool | str, ...]) -> str:
+    return "".join(f" {flag}" for flag in flags if flag)
 
 
 def _part(parts: Sections, name: str) -> str:

@@ -82,7 +82,7 @@ def build(
         leaving=tuple(leaving),
         errors=tuple(problems),
         notes=(*notes, *held.notes, *_staying(wanted, found)),
-        fingerprint=fingerprint(found),
+        fingerprint=lambda: fingerprint(found),
         candidates=tuple(server for server in proving if server in booting),
         build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),
         builder=builder,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 
@@ -39,7 +39,8 @@ class Plan:
     leaving: tuple[str, ...]
     errors: tuple[Diagnostic, ...]
     notes: tuple[str, ...]
-    fingerprint: str
+    fingerprint: Callable[[], str]
+    """Computes a digest of everything that was observed, which few views show."""
     candidates: tuple[str, ...] = ()
     """The servers on which a candidate of the release must become healthy before any dyno is changed."""
     release_on: str | None = None

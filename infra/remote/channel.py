@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from infra.remote import limits
+from infra.remote import deadlines, limits
 
 if TYPE_CHECKING:
     import paramiko
@@ -53,16 +53,14 @@ def within(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
         expired.set()
         close(channel)
 
-    timer = threading.Timer(max(0.0, seconds), expire)
-    timer.daemon = True
-    timer.start()
+    deadline = deadlines.after(seconds, expire)
     try:
         yield
     except Exception:
         if not expired.is_set():
             raise
     finally:
-        timer.cancel()
+        deadline.cancel()
     if expired.is_set():
         raise TimeoutError(f"timed out after {seconds:.0f} s")
 

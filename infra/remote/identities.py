@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,13 @@ def _file(file: Path, held: set[bytes], skipped: list[Unusable]) -> Identity | N
     return identity
 
 
+@lru_cache(maxsize=64)  # most servers have the same
+def _plain(data: bytes) -> Any:
+    """The private key in a file that needs no passphrase. Raises Encrypted and NotAKey."""
+    return load(data, None)
+
+
+@lru_cache(maxsize=64)
 def _public(private: Any) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -222,7 +230,7 @@ def _opened(file: Path, ask: Callable[[Path, int], str] | None) -> Any:
     data = read(file) or b""
     try:
         try:
-            return load(data, None)
+            return _plain(data)
         except Encrypted:
             if ask is None:
                 raise

@@ -3,6 +3,8 @@ reads lines and packets of any length and takes more than the window that it ann
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from contextlib import suppress
 from functools import cache
@@ -104,6 +106,7 @@ def transport() -> type[paramiko.Transport]:
         """The server closed the connection before it sent its version."""
         greeting = ""
         """The last line before that."""
+        _until = math.inf
 
         def readline(self, timeout: float) -> str:
             """A line before SSH begins, in which ``_read_timeout`` returns what has arrived of it."""
@@ -128,6 +131,17 @@ def transport() -> type[paramiko.Transport]:
                 raise paramiko.SSHException("an SSH packet is too large")
             data: bytes = super().read_all(n, check_rekey)
             return data
+
+        # paramiko starts a thread for the time limit of each key exchange.
+
+        def start_handshake(self, timeout: float) -> None:
+            self._until = min(self._until, time.monotonic() + timeout)
+
+        def handshake_timed_out(self) -> bool:
+            return time.monotonic() > self._until
+
+        def complete_handshake(self) -> None:
+            self._until = math.inf
 
         def close(self) -> None:
             """Close the socket. A tunnel whose gateway is gone raises what would end paramiko's thread with a

@@ -122,8 +122,10 @@ class Session:
         is printed instead of the proof is not shown: it may be the script."""
         channel = self._exec(line, what, limits.OUTPUT)
         data = script.encode()
-        sender = threading.Thread(target=_feed, args=(channel, data), daemon=True)
-        sender.start()
+        if len(data) < channel.out_window_size:  # the server takes all of it at once, whatever the script prints
+            _feed(channel, data)
+        else:
+            threading.Thread(target=_feed, args=(channel, data), daemon=True).start()
         stdout, stderr = bytearray(), bytearray()
         deadline = time.monotonic() + timeout
         try:

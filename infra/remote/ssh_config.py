@@ -147,7 +147,7 @@ def _once(question: Question) -> Settings:
     raw: Raw
     if not files:
         raw = ssh_config_file.read([], question.host, question.user, question.port, question.jump)
-    elif (client := programs.find("ssh")) is not None and _is_a_user():
+    elif (client := _client(os.environ.get("PATH"))) is not None and _is_a_user(os.getuid()):
         others = (question.user, question.port, question.jump)
         raw = _groups.answer(question.host, others, files, lambda: asked(client, question))
     else:
@@ -161,11 +161,17 @@ def _once(question: Question) -> Settings:
     return settings(question.host, raw)
 
 
-def _is_a_user() -> bool:
+@cache  # by PATH, which does not change in a command
+def _client(_: str | None) -> str | None:
+    return programs.find("ssh")
+
+
+@cache
+def _is_a_user(number: int) -> bool:
     import pwd
 
     try:
-        return bool(pwd.getpwuid(os.getuid()))
+        return bool(pwd.getpwuid(number))
     except KeyError:  # a container that runs as any number: ssh refuses to start
         return False
 

@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 Raw = Mapping[str, Sequence[str]]
@@ -193,9 +193,16 @@ def expander(
         return tokens[match[1]]
 
     def expand(text: str) -> Path:
+        if "%" not in text and "$" not in text:
+            return _path(text, home())
         return Path(re.sub(r"%(.)|\$\{([^}]*)\}", token, _tilde(text)))
 
     return expand
+
+
+@lru_cache(maxsize=1024)  # most servers have the same
+def _path(text: str, home_: Path) -> Path:
+    return Path(_tilde(text))
 
 
 def _tilde(text: str) -> str:
@@ -236,8 +243,8 @@ def _files(names: Sequence[str], expand: Callable[[str], Path]) -> tuple[Path, .
     """The files of a list. ``ssh -G`` has expanded them already, but old versions have not."""
     return tuple(
         expand(name)
-        if name.startswith("~") or (not Path(name).exists() and re.search(r"%\w|\$\{", name))
-        else Path(name)
+        if name.startswith("~") or (re.search(r"%\w|\$\{", name) and not Path(name).exists())
+        else _path(name, home())
         for name in names
         if name.lower() not in ("", "none")
     )

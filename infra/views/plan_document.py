@@ -50,7 +50,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         leaving=tuple(document["leaving"]),
         errors=tuple(errors),
         notes=tuple(document["notes"]),
-        fingerprint=str(document["fingerprint"]),
+        fingerprint=str(document["fingerprint"]).__str__,
         candidates=tuple(document["candidates"]),
         release_on=document["release_on"],
         release=None if number is None else Release(int(number), "", "", "", of=int(document["rollback_to"])),

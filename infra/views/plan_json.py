@@ -75,7 +75,7 @@ def _around(plan: Plan, round_trips: dict[str, int]) -> dict[str, object]:
         "applying": under_way.document(plan.applying),
         "errors": [error.as_json() for error in plan.errors],
         "summary": plan.counts(),
-        "fingerprint": plan.fingerprint,
+        "fingerprint": plan.fingerprint(),
         "round_trips": round_trips,
     }
 

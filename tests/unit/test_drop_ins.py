@@ -128,7 +128,8 @@ def test_every_kind_of_unit_has_them(kind: str, shared: bool) -> None:
     place = f"{name.partition('-')[0]}-.{type_}.d" if shared else f"{name}.d"
     path = f"/etc/systemd/system/{place}/x.conf"
     settings = {"Unit.X-Dynoctl-App": "shop", "Unit.X-Dynoctl-Dyno": "web.1"}
-    lines = [f"{name}:{line}" for line in ini.render(settings).splitlines()]
+    text = ini.render(settings).splitlines()
+    lines = [name, *(f"={line}" for line in text)] if kind == "unit" else [f"{name}:{line}" for line in text]
     lines += [f"Id={name}", f"DropInPaths={path}", "", f"drop-in set {path}", ""]
     provider = next(one for one in Everything.providers if one.kind == kind)
     (found,) = provider.parse(Scope("shop", ""), "\n".join(lines)).values()
@@ -150,7 +151,7 @@ ORDER = f"{MASK} /run/systemd/system.control/{OURS}.d/50-CPUQuota.conf"
 
 
 def states(unit: str, manager: str, loaded: str = "", written: float | None = None, drop_ins: str = "") -> str:
-    text = f"{OURS.removesuffix('.service')}.service:[Unit]\n"
+    text = f"{OURS}\n=[Unit]\n"
     text += f"Id={OURS}\nActiveState=active\nNeedDaemonReload={unit}\nDropInPaths={drop_ins}\n\n"
     text += f"Id=dyno-shop-web-1-ready.service\nActiveState=active\nNeedDaemonReload={manager}\n\n"
     text += f"Id=init.scope\nNeedDaemonReload={manager}\n\n"
@@ -162,7 +163,7 @@ def states(unit: str, manager: str, loaded: str = "", written: float | None = No
 
 
 def test_a_dyno_that_ends_what_it_started_was_not_stopped() -> None:
-    text = f"{OURS[:-8]}.service:[Unit]\nId={OURS}\nActiveState=deactivating\nResult="
+    text = f"{OURS}\n=[Unit]\nId={OURS}\nActiveState=deactivating\nResult="
     found = {
         result: Unit().parse(Scope("shop", ""), text + result)["shop-web.1"].attributes["state"]
         for result in ("exit-code", "success")

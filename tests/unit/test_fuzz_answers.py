@@ -153,14 +153,15 @@ written 1700000000.5 {UNIT}.service
 drop-in set /etc/systemd/system/{UNIT}.service.d/a.conf
 """
 TEXT = f"""\
-{UNIT}.service:[Unit]
-{UNIT}.service:X-Dynoctl-App=shop
-{UNIT}.service:X-Dynoctl-Dyno=web.1
-{UNIT}.service:[Service]
-{UNIT}.service:ExecStart=/usr/bin/ruby
-{UNIT}.service:BindReadOnlyPaths=/srv/dyno/shop/{SLUG}:/app
-{UNIT}.service:CPUQuota=25%
-{UNIT}.service:Environment="A=b" C=d
+{UNIT}.service
+=[Unit]
+=X-Dynoctl-App=shop
+=X-Dynoctl-Dyno=web.1
+=[Service]
+=ExecStart=/usr/bin/ruby
+=BindReadOnlyPaths=/srv/dyno/shop/{SLUG}:/app
+=CPUQuota=25%
+=Environment="A=b" C=d
 """
 MOUNT = f"srv-dyno-shop-{SLUG}.mount"
 PROVIDED = {

@@ -116,7 +116,7 @@ def test_settings() -> None:
 )
 def test_an_idle_dyno_is_neither_drift_nor_down(dyno: DynoUnit, systemd: str, state: str) -> None:
     texts = {"dyno-shop-web-1": dyno_unit.service(dyno), "dyno-shop-web-1-ready": dyno_unit.ready(dyno)}
-    lines = [f"{name}.service:{line}" for name, text in texts.items() for line in ini.render(text).splitlines() if line]
+    lines = [f"{name}.service\n={ini.render(text).replace(chr(10), chr(10) + '=')}" for name, text in texts.items()]
     answer = "\n".join([*lines, f"Id=dyno-shop-web-1.service\n{systemd}", "", "Id=dyno-shop-web-1-ready.service"])
     found = Unit().parse(SCOPE, answer)["shop-web.1"].attributes
     assert found["state"] == state

@@ -248,7 +248,7 @@ def test_everything_is_escaped() -> None:
         commit=EVIL,
         checks=(Check(EVIL, True, EVIL),),
         source=SourceChange((EVIL,), (("A", EVIL),)),
-        fingerprint=EVIL,
+        fingerprint=lambda: EVIL,
     )
     text = plan_html.render(plan, BRIEFS, plan_html.Made(EVIL, EVIL, EVIL, EVIL, EVIL))
     page = Page(text)

@@ -74,7 +74,7 @@ def sample(servers: int = 2) -> Plan:
         leaving=(),
         errors=(Diagnostic("the *disk* is full", hint="make room"),),
         notes=("something `odd`",),
-        fingerprint="f" * 64,
+        fingerprint=lambda: "f" * 64,
         candidates=("grid-1",),
         release=release.new(7, "cafe", "{}", manifest="m"),
         fresh=True,

@@ -105,11 +105,8 @@ def test_what_is_remembered_of_an_env_file_holds_no_value() -> None:
 def test_the_order_of_systemctls_properties_does_not_matter() -> None:
     output = "\n".join(
         [
-            "dyno-shop-web-1.service:[Unit]",
-            "dyno-shop-web-1.service:X-Dynoctl-App=shop",
-            "dyno-shop-web-1.service:X-Dynoctl-Dyno=web.1",
-            "dyno-shop-admin-web-1.service:[Unit]",
-            "dyno-shop-admin-web-1.service:X-Dynoctl-App=shop-admin",
+            *("dyno-shop-web-1.service", "=[Unit]", "=X-Dynoctl-App=shop", "=X-Dynoctl-Dyno=web.1"),
+            *("dyno-shop-admin-web-1.service", "=[Unit]", "=X-Dynoctl-App=shop-admin"),
             "CPUQuotaPerSecUSec=250ms",
             "ActiveState=active",
             "UnitFileState=enabled",
@@ -146,7 +143,7 @@ def test_the_order_of_systemctls_properties_does_not_matter() -> None:
 )
 def test_states(active: str, sub: str, ready: str, reload: str, restarts: int, state: str) -> None:
     output = (
-        "dyno-shop-web-1.service:[Unit]\n"
+        "dyno-shop-web-1.service\n=[Unit]\n"
         f"Id=dyno-shop-web-1.service\nActiveState={active}\nSubState={sub}\nNeedDaemonReload={reload}\n"
         f"NRestarts={restarts}\n\nId=dyno-shop-web-1-ready.service\nActiveState={ready}\n"
     )
@@ -229,7 +226,7 @@ def test_nothing_in_a_value_ends_a_line_of_a_unit() -> None:
     ("text", "percent"), [("250ms", "25%"), ("1s", "100%"), ("1min 4s", "6400%"), ("1min", "6000%")]
 )
 def test_a_share_of_many_cores(text: str, percent: str) -> None:
-    output = "dyno-shop-web-1.service:[Service]\ndyno-shop-web-1.service:CPUQuota=1%\n"
+    output = "dyno-shop-web-1.service\n=[Service]\n=CPUQuota=1%\n"
     states = f"Id=dyno-shop-web-1.service\nCPUQuotaPerSecUSec={text}\n\nId=dyno-shop-web-1-ready.service\nActiveState=active\n"
     assert Unit().parse(Scope("shop", ""), output + states)["shop-web.1"].attributes["cpu"] == percent
 
