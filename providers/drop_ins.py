@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from infra.model import paths
 from infra.model.resource import Command
@@ -74,20 +74,24 @@ class DropIns:
 
     sets: dict[str, bool]
 
+    @cached_property
+    def _by_directory(self) -> Mapping[str, Sequence[tuple[str, bool]]]:
+        found: dict[str, list[tuple[str, bool]]] = {}
+        for path, sets in self.sets.items():
+            found.setdefault(_directory(path), []).append((path, sets))
+        return found
+
     def of(self, unit: str, state: shown.Unit) -> tuple[str, ...]:
         """The files that change ``unit`` and are not part of it. ``state`` is what systemd has loaded.
 
         Those in the directory of all units of a type, such as ``service.d``, count in /etc only: others belong to the
         distribution or the container platform."""
-        own, shared = f"{unit}.d", frozenset(_prefixes(unit))
-        mine = [(path, sets) for path, sets in self.sets.items() if _directory(path) == own]
+        mine = self._by_directory.get(f"{unit}.d", ())
         masked = {_name(path) for path, sets in mine if not sets}
         found = {path for path, sets in mine if sets}
-        found |= {
-            path
-            for path, sets in self.sets.items()
-            if sets and _directory(path) in shared and _name(path) not in masked
-        }
+        for directory in _prefixes(unit):
+            shared = self._by_directory.get(directory, ())
+            found |= {path for path, sets in shared if sets and _name(path) not in masked}
         # What is loaded counts even if its file has been removed since. Older versions of systemd do not quote blanks.
         loaded = state.get("DropInPaths", "")
         for path in [path for path in self.sets if " " in path and path in loaded]:
@@ -111,10 +115,9 @@ def parse(lines: Iterable[str]) -> DropIns:
     """Parse the lines of the shell function."""
     sets: dict[str, bool] = {}
     for line in lines:
-        word, _, rest = line.partition(" ")
-        how, _, path = rest.partition(" ")
-        if word == "drop-in":
-            sets[path] = how == "set"
+        if line.startswith("drop-in "):
+            _, how, path = f"{line}  ".split(" ", 2)
+            sets[path[:-2]] = how == "set"
     return DropIns(sets)
 
 

@@ -36,29 +36,31 @@ def render(settings: Settings) -> str:
 def parse(text: str) -> dict[str, str]:
     """The settings of a unit file, without comments. The values of a repeated key are joined by newlines."""
     settings: dict[str, str] = {}
-    section = ""
+    section, known = "", _known.setdefault("", {})
     for raw in text.replace("\r", "\n").replace("\\\n", " ").split("\n"):
-        line = raw.strip(" \t")
-        if not line or line[0] in "#;":
-            continue
-        if line[0] == "[" and line[-1] == "]":
-            section = line[1:-1]
-            continue
-        name, value = _known_setting(section, line) if len(line) <= _SHORT else _setting(section, line)
+        found = known.get(raw)
+        if found is None:
+            line = raw.strip(" \t")
+            if not line or line[0] in "#;":
+                continue
+            if line[0] == "[" and line[-1] == "]":
+                section = line[1:-1]
+                known = _known.setdefault(section, {}) if len(_known) < _SECTIONS else {}
+                continue
+            key, _, value = line.partition("=")
+            found = f"{section}.{key.strip()}", value.strip(" \t")
+            if len(raw) <= _SHORT and len(known) < _LINES:
+                known[raw] = found
+        name, value = found
         settings[name] = f"{settings[name]}\n{value}" if name in settings else value
     return settings
 
 
-def _setting(section: str, line: str) -> tuple[str, str]:
-    key, _, value = line.partition("=")
-    return f"{section}.{key.strip()}", value.strip(" \t")
+_SHORT, _LINES, _SECTIONS = 200, 4096, 64
+"""Characters of a line that is remembered, lines of a section and sections. A server may have any number of others."""
 
-
-_SHORT = 200
-"""Characters of a line that is remembered. A server may have any number of longer ones."""
-
-# Most lines are the same in the units of all dynos, which then share one text in memory.
-_known_setting = lru_cache(maxsize=4096)(_setting)
+_known: dict[str, dict[str, tuple[str, str]]] = {}
+"""Settings by section and line. Most are the same in the units of all dynos, which then share one text in memory."""
 
 
 @lru_cache(maxsize=256)  # all dynos run the same programs

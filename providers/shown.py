@@ -31,10 +31,11 @@ def parse(output: str) -> Mapping[str, Unit]:
     units: dict[str, dict[str, str]] = {}
     block: dict[str, str] = {}
     for line in [*output.splitlines(), ""]:
-        key, equals, value = line.partition("=")
-        if equals and key.isidentifier():
-            block[key] = value
-        elif not line and block:
+        if line:
+            key, equals, value = line.partition("=")
+            if equals and key.isidentifier():
+                block[key] = value
+        elif block:
             units[block.get("Id", "")] = block
             block = {}
     return units
@@ -43,6 +44,8 @@ def parse(output: str) -> Mapping[str, Unit]:
 def words(text: str) -> list[str]:
     """The values of a list such as ``DropInPaths``. systemd quotes those with a backslash for a shell; older versions
     write it as ``\\x5c``. The names of mount units have backslashes."""
+    if not text:
+        return []
     found = re.findall(r'"((?:[^"\\]|\\.)*)"|(\S+)', text)
     return [re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.replace("\\x5c", "\\") for quoted, plain in found]
 

@@ -26,6 +26,10 @@ _SHOWN = (
 )
 
 
+_FILE = re.compile(r"^([^ =\n]+)\.service\n((?:=.*(?:\n|\Z))+)", re.MULTILINE)
+"""The name of a file, and its lines with a ``=`` before each."""
+
+
 class Unit(Base):
     kind = "unit"
     headline = (
@@ -45,17 +49,12 @@ class Unit(Base):
         return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        texts: dict[str, list[str]] = {}
+        texts = {match[1]: match[2][1:].replace("\n=", "\n") for match in _FILE.finditer(output)}
         properties: list[str] = []
         timers: set[str] = set()
-        text: list[str] = []
-        for line in output.split("\n"):
-            if line.startswith("="):
-                text.append(line[1:])
-            elif line.endswith(".service") and "=" not in line and " " not in line:
-                text = texts.setdefault(line.removesuffix(".service"), [])
-            elif line.startswith("file "):
-                texts.setdefault(line.removeprefix("file "), [])
+        for line in _FILE.sub("", output).split("\n"):
+            if line.startswith("file "):
+                texts.setdefault(line.removeprefix("file "), "")
             elif line.startswith("timer "):
                 timers.add(line.removeprefix("timer "))
             else:
@@ -69,7 +68,7 @@ class Unit(Base):
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
                 continue
             dyno = f"{named['type']}.{named['number']}"
-            settings = ini.parse("\n".join(texts.get(file, ())))
+            settings = ini.parse(texts.get(file, ""))
             if not settings and file in timers:
                 continue  # an empty file of a schedule
             service, companion = f"{file}.service", f"{file}-ready.service"
@@ -77,7 +76,7 @@ class Unit(Base):
             stale = any(shown.outdated(found, unit, properties) for unit in (service, companion))
             attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
                 "unit": settings,
-                "ready": ini.parse("\n".join(texts.get(f"{file}-ready", ()))),
+                "ready": ini.parse(texts.get(f"{file}-ready", "")),
                 "drop_ins": others.of_all({service: state, companion: ready}),
                 "enabled": state.get("UnitFileState") == "enabled",
                 "state": _state(state, ready, stale=stale, idles=idle.may_be(settings)),

@@ -48,6 +48,8 @@ class AppliedRecords(Mapping[str, Mapping[str, Any]]):
 
     def __getitem__(self, key: str) -> Mapping[str, Any]:
         if key not in self._read:
+            if key not in self._ports:
+                raise KeyError(key)
             self._unpack()
             entry = answer.record(self._lines[key])
             self._read[key] = entry if _is_whole(entry, key) else None
@@ -55,9 +57,6 @@ class AppliedRecords(Mapping[str, Mapping[str, Any]]):
         if found is None:
             raise KeyError(key)
         return found
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._ports and super().__contains__(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter([key for key in self._ports if key in self])
@@ -71,7 +70,7 @@ class AppliedRecords(Mapping[str, Mapping[str, Any]]):
         return {"_ports": self._ports, "_lines": {}, "_packed": packed, "_read": {}}
 
     def _unpack(self) -> None:
-        if self._packed and not self._lines:
+        if self._ports and not self._lines:
             lines = zlib.decompress(self._packed).decode(errors="surrogatepass").split("\n")
             self._lines = dict(zip(self._ports, lines, strict=True))
 

@@ -24,7 +24,6 @@ from infra.model.routing import Route
 SYSTEMD_AT_LEAST = 247
 """The first version with LoadCredential=, ProtectProc= and ProcSubset=."""
 
-
 MOST_CORES = 100_000
 """A server that claims more cores would take all dynos."""
 
@@ -222,14 +221,15 @@ def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyTyp
     # The record names every server of the app, and may be much longer than all the rest: it is passed over once only.
     before, _, rest = f"\n{output}".partition("\nmeta ")
     meta, _, after = rest.partition("\n")
-    output = f"{before[1:]}\n{after}"
-    for line in output.splitlines():
-        if line.startswith("{"):
-            if line.startswith('{"attributes":') or "number" not in (entry := answer.record(line)):
-                applied.add(line)
-            else:
-                releases.append(release.parse(entry))
-            continue
+    lines = f"{before[1:]}\n{after}".splitlines()
+    for line in [line for line in lines if line.startswith("{")]:
+        if line.startswith('{"attributes":') or "number" not in (entry := answer.record(line)):
+            applied.add(line)
+        else:
+            releases.append(release.parse(entry))
+    lines = [line for line in lines if not line.startswith("{")]
+    output = "\n".join(lines)
+    for line in lines:
         key, _, rest = line.partition(" ")
         if socket := _SOCKET.match(line):
             ports.add(int(socket[1], 16))

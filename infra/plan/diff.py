@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from infra.errors import Diagnostic
@@ -43,7 +44,7 @@ def diff(
         change = _compare(
             resource,
             attributes,
-            record.get(key, implicit),
+            partial(record.get, key, implicit),
             resource.dyno in observed.facts.pending,
             () if attributes is None else providers[resource.kind].spontaneous(attributes),
         )
@@ -96,18 +97,20 @@ def _with_effect(change: Change, providers: Mapping[str, Provider]) -> Change:
 def _compare(
     resource: Resource,
     found: Attributes | None,
-    record: Mapping[str, Any] | None,
+    recorded: Callable[[], Mapping[str, Any] | None],
     pending: bool,
     spontaneous: Collection[str],
 ) -> Change | None:
+    """``recorded`` is what was applied last, which is read only if something differs."""
     wanted = resource.attributes
     if found is None:
-        removed = record is not None
+        removed = recorded() is not None
         reason = "removed from the server since the last apply" if removed else ""
         return Change(resource, Action.CREATE, None, wanted, reason, drift=removed)
     differing = [name for name in wanted if not same(wanted[name], found.get(name))]
     if not differing:
         return None
+    record = recorded()
     applied = (record or {}).get("attributes", {})
     drifted = [
         name

@@ -6,6 +6,7 @@ import base64
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from infra.model import landlock
 from infra.model.provider import Fragment
@@ -72,13 +73,18 @@ def program(argv: Sequence[str], mark: str) -> str:
 def observation(fragments: Mapping[str, Fragment], nonce: str) -> str:
     """A script that runs every fragment in one round trip: each in a subshell, between lines that carry the nonce."""
     parts = [PRELUDE, 'connection="${1-}"\n', assign({"nonce": nonce})]
-    for name, fragment in fragments.items():
-        parts.append(f"printf '\\n%s begin {name}\\n' \"$nonce\"\n(\n")
-        parts.append(assign(fragment.variables))
-        parts.append(fragment.script)
-        parts.append(f') </dev/null 2>&1\nprintf \'\\n%s end {name} %d\\n\' "$nonce" "$?"\n')
+    parts += [
+        _section(name, fragment.script, tuple(fragment.variables.items())) for name, fragment in fragments.items()
+    ]
     parts.append("printf '%s done\\n' \"$nonce\"\n")
     return "".join(parts)
+
+
+@lru_cache(maxsize=64)  # the same for all servers
+def _section(name: str, script: str, variables: tuple[tuple[str, str], ...]) -> str:
+    begin = f"printf '\\n%s begin {name}\\n' \"$nonce\"\n(\n"
+    end = f') </dev/null 2>&1\nprintf \'\\n%s end {name} %d\\n\' "$nonce" "$?"\n'
+    return f"{begin}{assign(dict(variables))}{script}{end}"
 
 
 def sections(output: str, nonce: str) -> dict[str, tuple[int, str]]:

@@ -24,30 +24,42 @@ class SteadySocket(socket.socket):
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Keep the descriptor during the block. Raises OSError if the socket is closed."""
-        with self._mutex:
-            if self._ended:
-                raise OSError("the connection is closed")
-            self._users += 1
+        self._begin()
         try:
             yield
         finally:
-            with self._mutex:
-                self._users -= 1
-                last = self._ended and not self._users
-            if last:
-                super().close()
+            self._end()
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        with self.in_use():
+        self._begin()
+        try:
             return super().recv(size, flags)
+        finally:
+            self._end()
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        with self.in_use():
+        self._begin()
+        try:
             return super().send(data, flags)
+        finally:
+            self._end()
 
     def shutdown(self, how: int, /) -> None:
         with self.in_use():
             super().shutdown(how)
+
+    def _begin(self) -> None:
+        with self._mutex:
+            if self._ended:
+                raise OSError("the connection is closed")
+            self._users += 1
+
+    def _end(self) -> None:
+        with self._mutex:
+            self._users -= 1
+            last = self._ended and not self._users
+        if last:
+            super().close()
 
     def close(self) -> None:
         with self._mutex:

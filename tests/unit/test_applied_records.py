@@ -60,6 +60,11 @@ def test_they_are_those_that_reading_at_once_finds(sent: bool) -> None:
     assert ports == {key: entry["port"] for key, entry in wanted.items() if entry.get("port")}
 
 
+def test_none_are_none() -> None:
+    for records in (AppliedRecords(), pickle.loads(pickle.dumps(AppliedRecords()))):  # noqa: S301
+        assert dict(records) == {} and records.get("a") is None and "a" not in records and not records.ports()
+
+
 def test_what_is_sent_is_small() -> None:
     records = AppliedRecords()
     for number in range(100):

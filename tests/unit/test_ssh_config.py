@@ -149,7 +149,7 @@ def test_settings_that_give_more_keys_are_named() -> None:
 def test_a_machine_without_openssh_reads_the_simple_files(
     write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh_config.programs, "find", lambda name: None)
+    monkeypatch.setattr(ssh_config, "_client", lambda path: None)
     file = write('Host a*\n  HostName %h.example\n  Port 2200\n  IdentityFile "~/a key"\nHost *\n  Port 1\n  User me\n')
     hop = route(Target("grid-1", "abc"), file)[0]
     assert (hop.host, hop.port, hop.user) == ("abc.example", 2200, "me")
