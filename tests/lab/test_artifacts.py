@@ -203,6 +203,25 @@ def test_servers_hand_it_on(fleet: Any, app: Project) -> None:
 
 
 @pytest.mark.soak
+def test_fifty_megabytes_to_thirty_two_servers(
+    fleet: Any, app: Project, stores: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What passes this computer is the slug once, not 32 times."""
+    size, names = 50 << 20, fleet.need(32)
+    app.manifest |= fleet.inventory(*names)
+    app.manifest["dynos"] = {"web": len(names)}
+    app.manifest["artifacts"] = {"oci": {"repository": f"{stores}:5000/team/ship", **LOGINS}}
+    (app.source / "random").write_bytes(os.urandom(size))
+    before = sent(fleet)
+    assert "sent over SSH" not in app.apply().stdout
+    through = sent(fleet) - before
+    with capsys.disabled():
+        print(f"\n{size >> 20} MiB to {len(names)} servers: {through / (1 << 20):.1f} MiB passed this computer")
+    assert size < through < 1.5 * size
+    assert len({str(holds(fleet, name)) for name in names}) == 1
+
+
+@pytest.mark.soak
 def test_a_store_with_another_file(fleet: Any, app: Project, stores: str) -> None:
     """What nginx gives has the right size and the wrong content, then it refuses servers, then it is right."""
     app.manifest["artifacts"] = {"http": {"url": f"http://{stores}:8088/dyno", **LOGINS}, "bandwidth": "64M"}
