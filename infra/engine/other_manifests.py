@@ -44,15 +44,19 @@ def is_other(app: str, recorded: Origin, origin: Origin) -> bool:
 
 def taken_over(app: str, origin: Origin | None, found: Mapping[str, Facts]) -> list[Diagnostic]:
     """The errors of servers on which another manifest with this app name was applied last."""
-    others = {} if origin is None else {name: facts.origins.get(app) for name, facts in found.items()}
+    if origin is None:
+        return []
+    recorded = {name: facts.origins.get(app) for name, facts in found.items()}
+    # Most servers have the same record, and each one that differs has to be looked for in files.
+    others = {other for other in set(recorded.values()) if other is not None and is_other(app, other, origin)}
     return [
         Diagnostic(
             f"{name} runs {app} of another manifest: {other}",
             path="app/name",
             hint="set another app.name; or if this manifest replaces that one: dynoctl apply --take-over",
         )
-        for name, other in others.items()
-        if origin is not None and other is not None and is_other(app, other, origin)
+        for name, other in recorded.items()
+        if other in others
     ]
 
 
