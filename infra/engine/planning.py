@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from infra.engine import package_upgrades
+from infra.engine import credential_note, package_upgrades
 from infra.engine.code_digest import this_build
 from infra.engine.prepared import Inputs, Prepared
 from infra.engine.running import WITH_CHANGES
@@ -18,7 +18,7 @@ from infra.manifest.references import located
 from infra.model import lock_holder, merged_releases, naming, release, routing
 from infra.model.formation import Formation
 from infra.model.release import Release
-from infra.model.resource import Effect
+from infra.model.resource import NOT_WANTED, Effect
 from infra.plan import preconditions, replacements, upgrade, volumes
 from infra.plan.build import build
 from infra.plan.diff import BEING_APPLIED, INTERRUPTED
@@ -27,9 +27,6 @@ from infra.plan.plan import Plan
 from infra.plan.policy import check
 from infra.plan.unseen import unseen_routers
 from infra.state.release_body import content
-
-NAMED = 5
-"""How many files a note names."""
 
 
 def plan(inputs: Inputs) -> Plan:
@@ -71,8 +68,10 @@ def _checked(inputs: Inputs, plan: Plan) -> Plan:
     """The plan with the results of its checks. A failed check is an error of the plan."""
     manifest, fleet = inputs.manifest, inputs.fleet
     rated = inputs.request.rated or manifest.checks.max_exposure is not None
-    if inputs.destroy:
-        return plan
+    if inputs.destroy:  # all of it is in the manifest
+        return replace(
+            plan, changes=tuple(replace(c, reason="") if c.reason == NOT_WANTED else c for c in plan.changes)
+        )
     units = inputs.registry.units(plan.changes) if rated else {}
     if units:
         able = [name for name, observed in fleet.found.items() if observed.facts.systemd >= exposure.OFFLINE_AT_LEAST]
@@ -161,8 +160,8 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
         selection=inputs.request.selection,
         routers=routers,
     )
-    if inputs.slug.left_out and inputs.stored is None:
-        planned = replace(planned, notes=(*planned.notes, _without(inputs.slug.left_out)))
+    if inputs.stored is None and (missing := credential_note.of(manifest, inputs.slug.left_out)):
+        planned = replace(planned, notes=(*planned.notes, missing))
     plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
     inputs.request.selection.check_patterns([*unreachable, *found], {**formation.before, **formation.homes})
     inputs.request.selection.check_replaced(plan.changes, _not_restarted(inputs, formation))
@@ -243,15 +242,6 @@ def _explained(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: M
         slug="" if inputs.slug is None else inputs.slug.digest,
     )
     return replace(plan, changes=upgrade.explain(plan.changes, why))
-
-
-def _without(files: Sequence[str]) -> str:
-    """The note of the credentials that are not in the slug."""
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    return (
-        f"left out of the slug, as credentials: {', '.join(files[:NAMED])}{more}; to confirm it, list them in "
-        f".slugignore; to put one back, add the line !{files[0]} to it"
-    )
 
 
 def _released(inputs: Inputs, plan: Plan, releases: Sequence[Release], facts: Mapping[str, Facts]) -> Plan:

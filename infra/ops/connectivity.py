@@ -34,6 +34,8 @@ class Answer:
     adapter: str
     ok: bool
     message: str
+    checked: bool = True
+    """Whether the service was asked: the first apply installs what asks."""
 
 
 _RUN = f"""{trusted_program.check(60)}
@@ -120,12 +122,13 @@ def _answers(server: str, services: Mapping[str, Service], status: int, output: 
             results[name] = (bool(ok), str(text))
         except (ValueError, TypeError):
             continue
+    checked = status != 127
     missing = (
-        "not checked: Ruby is not installed yet; apply installs it"
-        if status == 127
-        else f"check failed: {output.strip()[-300:]}"
+        f"check failed: {output.strip()[-300:]}"
+        if checked
+        else "not checked: Ruby is not installed yet; apply installs it"
     )
     return [
-        Answer(server, name, service.adapter, *results.get(name, (False, missing)))
+        Answer(server, name, service.adapter, *results.get(name, (False, missing)), checked or name in results)
         for name, service in services.items()
     ]

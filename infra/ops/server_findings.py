@@ -77,12 +77,18 @@ def about(
     yield from from_problems(name, "ports", conflicts, ", ".join(ports) or "none needed")
     yield from system_findings.outgoing(name, health, list(own.values()))
     yield from _serving(name, manifest, results)
-    for answer in results.answers:
+    yield from services(name, manifest, results.answers)
+
+
+def services(name: str, manifest: Manifest, answers: Sequence[Answer]) -> Iterator[Finding]:
+    """Whether a server reaches the databases and caches."""
+    for answer in answers:
         hint = (
             f"check {answer.service} in {manifest.file.name}, its credentials, and the firewall between {name} and it"
         )
-        result: Result = "ok" if answer.ok else "failed"
-        yield Finding(name, answer.service, result, f"{answer.adapter}: {answer.message}", "" if answer.ok else hint)
+        result: Result = "ok" if answer.ok else "failed" if answer.checked else "warning"
+        wrong = hint if result == "failed" else ""
+        yield Finding(name, answer.service, result, f"{answer.adapter}: {answer.message}", wrong)
 
 
 def _serving(name: str, manifest: Manifest, results: Results) -> Iterator[Finding]:

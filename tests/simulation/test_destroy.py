@@ -30,6 +30,13 @@ def empty(fleet: Simulation, *hosts: str) -> bool:
     return not any(fleet[host].files or fleet[host].processes for host in hosts)
 
 
+def test_what_is_destroyed_is_not_said_to_be_missing_from_the_manifest() -> None:
+    fleet = Simulation("s1", "s2", "s3")
+    assert fleet.apply(ALL).code == OK
+    changes = fleet.plan(ALL, destroy=True).plan.changes
+    assert changes and {change.reason for change in changes} == {""}
+
+
 def test_a_destroy_without_a_dead_router_ends() -> None:
     """It exited with 4 for good: its dynos were kept for a router that nobody could ask."""
     fleet = cut()

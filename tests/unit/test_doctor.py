@@ -6,10 +6,13 @@ import base64
 import hashlib
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from infra.ops import observer_program, server_checks, server_findings, system_findings
+from infra.manifest.backings import Service
+from infra.ops import connectivity, observer_program, server_checks, server_findings, system_findings
 from infra.ops.doctor import Report
 from infra.ops.finding import Finding
 from infra.ops.server_checks import MIB, Checkup, Disk, Packages
@@ -241,3 +244,20 @@ def test_findings_are_shown_with_their_hints_and_no_escapes() -> None:
         "3 checks: 1 failed, 1 warning.",
     ]
     assert doctor.document(Report(findings[:2], ("grid-2",)))["ok"] is True
+
+
+def test_a_service_that_nobody_could_ask_yet_is_no_failure() -> None:
+    """Ruby asks it, which the first apply installs."""
+    service = Service("postgresql", "postgresql://db/shop", "db", 5432)
+    (bare,) = connectivity._answers("grid-1", {"database": service}, 127, "")
+    (wrong,) = connectivity._answers("grid-1", {"database": service}, 1, "no such file")
+    assert (bare.ok, bare.checked, bare.message) == (
+        False,
+        False,
+        "not checked: Ruby is not installed yet; apply installs it",
+    )
+    assert (wrong.ok, wrong.checked) == (False, True)
+    manifest = cast(Any, SimpleNamespace(file=Path("dyno.yaml")))
+    results = [finding.result for finding in server_findings.services("grid-1", manifest, [bare, wrong])]
+    hints = [finding.hint for finding in server_findings.services("grid-1", manifest, [bare, wrong])]
+    assert results == ["warning", "failed"] and not hints[0] and "check database in dyno.yaml" in hints[1]

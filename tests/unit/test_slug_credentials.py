@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra import manifest
+from infra.engine import credential_note
 from infra.manifest.references import secret_files
 from infra.slug.tree import scan
 
@@ -195,3 +196,7 @@ servers: [{name: grid-1, host: 10.0.0.1}]
     tree = scan(tmp_path, secrets=secret_files(model))
     assert tree.left_out == tuple(sorted(f"config/{name}".encode() for name in names))
     assert not [entry.path for entry in tree.entries if entry.path in tree.left_out]
+    left_out = [path.decode() for path in tree.left_out]
+    assert credential_note.of(model, left_out) == "", "nobody misses in the slug what the manifest reads"
+    said = credential_note.of(model, [*left_out, ".env"])
+    assert said.startswith("left out of the slug, as credentials: .env; ") and "!.env" in said
