@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+AHEAD = 32 << 10
+"""Bytes that are read at once, if they are there."""
+
 
 class SteadySocket(socket.socket):
     """A socket that may be closed by any thread at any time: those that use it see its end, as with ``shutdown``, and
@@ -20,6 +23,7 @@ class SteadySocket(socket.socket):
         super().__init__(*arguments, **options)
         self._mutex = threading.Lock()
         self._users, self._ended = 0, False
+        self._ahead = b""
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -31,11 +35,16 @@ class SteadySocket(socket.socket):
             self._end()
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        self._begin()
-        try:
-            return super().recv(size, flags)
-        finally:
-            self._end()
+        """What has arrived, at most ``size`` bytes. paramiko asks for a few bytes several times for each packet; what
+        has arrived with them is kept for the next time. For one thread."""
+        if not self._ahead:
+            self._begin()
+            try:
+                self._ahead = super().recv(max(size, AHEAD), flags)
+            finally:
+                self._end()
+        piece, self._ahead = self._ahead[:size], self._ahead[size:]
+        return piece
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         self._begin()

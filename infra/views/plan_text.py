@@ -191,7 +191,11 @@ def release_lines(plan: Plan) -> list[str]:
     if plan.running is None:
         return [f"{new}."]
     after = f"{new} after v{plan.running.number}"
-    return [f"{after}: {_changed(plan.source)}." if plan.source is not None else f"{after}."]
+    if plan.source is not None:
+        return [f"{after}: {_changed(plan.source)}."]
+    # Without git, only that they changed is known before they are compared.
+    other = plan.release.slug != plan.running.slug
+    return [f"{after}: the files of the app changed; to see how: dynoctl plan --diff" if other else f"{after}."]
 
 
 def _changed(source: SourceChange) -> str:

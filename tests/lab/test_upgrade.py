@@ -166,7 +166,7 @@ def test_an_upgrade_loses_nothing_and_runs_nothing_twice(app: Project, fleet: An
     assert needs.keys() == {"web.1", "web.2", "worker.1"}, "a process logs to the journal that it was started with"
     # The configuration of the app server belongs to a release, and is another one by now.
     said = app.apply().stdout
-    assert "Creates release v3 after v2." in said and "released two" in said
+    assert "Creates release v3 after v2" in said and "released two" in said
     logged = app.dynoctl("logs", "-t", "web", "-n", "10000").stdout
     assert logged.count("]: Started dyno-elder-web-1.service") > 1, "and what it logged before is still shown"
     app.settled()

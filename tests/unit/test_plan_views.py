@@ -413,7 +413,7 @@ def test_restarts_for_the_same_reason_are_one_line() -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (None, "."),
+        (None, ": the files of the app changed; to see how: dynoctl plan --diff"),
         (SourceChange(), ": what git does not see."),
         (SourceChange(dirty=True), ": what is not committed."),
         (
@@ -429,6 +429,13 @@ def test_restarts_for_the_same_reason_are_one_line() -> None:
 def test_what_changed_in_the_source(source: SourceChange | None, says: str) -> None:
     text = plan_screen.render(replace(released(), source=source), BRIEFS, Style(False))
     assert text.splitlines()[1] == f"Creates release v7 after v6{says}"
+
+
+def test_a_release_with_the_same_files() -> None:
+    plan = released()
+    assert plan.release is not None and plan.running is not None
+    same = replace(plan, source=None, running=replace(plan.running, slug=plan.release.slug))
+    assert plan_screen.render(same, BRIEFS, Style(False)).splitlines()[1] == "Creates release v7 after v6."
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -54,6 +55,20 @@ def test_whoever_waits_sees_the_end(pair: tuple[SteadySocket, socket.socket]) ->
     steady.close()
     reader.join(10)
     assert not reader.is_alive() and got == [b"last words"] and steady.fileno() == -1
+
+
+def test_what_has_arrived_is_read_in_any_pieces(pair: tuple[SteadySocket, socket.socket]) -> None:
+    steady, theirs = pair
+    data = bytes(range(256)) * 400
+    threading.Thread(target=lambda: (theirs.sendall(data), theirs.shutdown(socket.SHUT_WR))).start()
+    got = b""
+    for size in itertools.cycle((1, 16, 3, 40_000, 0, 500)):
+        piece = steady.recv(size)
+        assert len(piece) <= size
+        if size and not piece:
+            break
+        got += piece
+    assert got == data and steady.recv(1) == b""
 
 
 def test_a_closed_one_is_not_used(pair: tuple[SteadySocket, socket.socket]) -> None:
