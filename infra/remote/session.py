@@ -125,7 +125,7 @@ class Session:
         if len(data) < channel.out_window_size:  # the server takes all of it at once, whatever the script prints
             _feed(channel, data)
         else:
-            threading.Thread(target=_feed, args=(channel, data), daemon=True).start()
+            threading.Thread(target=_feed_slowly, args=(channel, data), daemon=True).start()
         stdout, stderr = bytearray(), bytearray()
         deadline = time.monotonic() + timeout
         try:
@@ -265,6 +265,17 @@ class Session:
     def close(self) -> None:
         """Close the connections. Their locks are released once the server notices."""
         self._channels.close()
+
+
+def _feed_slowly(channel: paramiko.Channel, data: bytes) -> None:
+    """Send what the server may take long to read. The channel has the time limit of its reader, which is shorter, and
+    the reader closes it in the end."""
+    at = 0
+    with suppress(*broken()):
+        while at < len(data) and not channel.closed:
+            with suppress(TimeoutError):
+                at += channel.send(data[at : at + PIECE])
+        channel.shutdown_write()
 
 
 def _feed(channel: paramiko.Channel, data: bytes) -> None:

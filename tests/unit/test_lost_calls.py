@@ -142,3 +142,31 @@ def test_every_exception_of_every_call_is_explained(
         except DynoctlError as error:
             assert error.summary.startswith("grid-1"), kind
             assert error.summary.rpartition(": ")[2].strip(), kind
+
+
+def test_a_long_script_is_sent_whole_however_long_the_server_takes_to_read_it() -> None:
+    """The reader of the same channel waits a second at most. What was cut off there would let the server wait for the
+    rest, and us for its answer."""
+    sent = bytearray()
+    late = iter([True, False, True, True, False])
+
+    class Busy:
+        closed = False
+        ended = 0
+
+        def send(self, piece: bytes) -> int:
+            if next(late, False):
+                raise TimeoutError
+            taken = piece[:1000]
+            sent.extend(taken)
+            return len(taken)
+
+        def shutdown_write(self) -> None:
+            self.ended += 1
+
+    channel, script = Busy(), bytes(range(256)) * 100
+    sessions._feed_slowly(channel, script)  # type: ignore[arg-type]
+    assert bytes(sent) == script and channel.ended == 1
+    channel.closed = True
+    sessions._feed_slowly(channel, script)  # type: ignore[arg-type]
+    assert bytes(sent) == script
