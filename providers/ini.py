@@ -36,7 +36,7 @@ def render(settings: Settings) -> str:
 def parse(text: str) -> dict[str, str]:
     """The settings of a unit file, without comments. The values of a repeated key are joined by newlines."""
     settings: dict[str, str] = {}
-    section, known = "", _known.setdefault("", {})
+    section, known = "", dict[str, tuple[str, str]]()
     for raw in text.replace("\r", "\n").replace("\\\n", " ").split("\n"):
         found = known.get(raw)
         if found is None:
@@ -45,21 +45,23 @@ def parse(text: str) -> dict[str, str]:
                 continue
             if line[0] == "[" and line[-1] == "]":
                 section = line[1:-1]
-                known = _known.setdefault(section, {}) if len(_known) < _SECTIONS else {}
+                known = _known.get(section, {})
                 continue
             key, _, value = line.partition("=")
             found = f"{section}.{key.strip()}", value.strip(" \t")
-            if len(raw) <= _SHORT and len(known) < _LINES:
+            if len(raw) <= _SHORT and len(known) < _LINES:  # also of an unknown section, whose lines are forgotten
                 known[raw] = found
         name, value = found
         settings[name] = f"{settings[name]}\n{value}" if name in settings else value
     return settings
 
 
-_SHORT, _LINES, _SECTIONS = 200, 4096, 64
-"""Characters of a line that is remembered, lines of a section and sections. A server may have any number of others."""
+_SHORT, _LINES = 200, 1024
+"""Characters of a line that is remembered, and lines of a section. A server may have any number of others."""
 
-_known: dict[str, dict[str, tuple[str, str]]] = {}
+_known: dict[str, dict[str, tuple[str, str]]] = {
+    section: {} for section in ("Unit", "Service", "Socket", "Mount", "Timer", "Install")
+}
 """Settings by section and line. Most are the same in the units of all dynos, which then share one text in memory."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import briefs, drop_ins, failure, files, idle, ini, listeners, shown
+from providers import briefs, drop_ins, failure, files, idle, ini, listeners, shown, unit_texts
 from providers.base import Base
 
 LONGEST_TIME = 100
@@ -24,10 +24,6 @@ _SHOWN = (
     "Id,LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,NRestarts,"
     "CPUQuotaPerSecUSec"
 )
-
-
-_FILE = re.compile(r"^([^ =\n]+)\.service\n((?:=.*(?:\n|\Z))+)", re.MULTILINE)
-"""The name of a file, and its lines with a ``=`` before each."""
 
 
 class Unit(Base):
@@ -46,13 +42,15 @@ class Unit(Base):
     brief = briefs.DYNO
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
+        return Fragment(
+            shown.SHOW + drop_ins.LIST + unit_texts.PRINT + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN}
+        )
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        texts = {match[1]: match[2][1:].replace("\n=", "\n") for match in _FILE.finditer(output)}
+        texts, rest = unit_texts.read(output, ".service")
         properties: list[str] = []
         timers: set[str] = set()
-        for line in _FILE.sub("", output).split("\n"):
+        for line in rest.split("\n"):
             if line.startswith("file "):
                 texts.setdefault(line.removeprefix("file "), "")
             elif line.startswith("timer "):
@@ -241,7 +239,6 @@ def _quota(text: str) -> str:
     return f"{total / 10:g}%"
 
 
-# The name of each file is printed once, before its lines: they are most of what a server answers.
 _SCRIPT = """\
 set --
 cd /etc/systemd/system || exit
@@ -251,7 +248,7 @@ for file in "$prefix"*.service; do
   printf 'file %s\\n' "$file"
   [ -e "$file.timer" ] && printf 'timer %s\\n' "$file"
 done
-[ $# -eq 0 ] || sed -s '1F;s/^/=/' -- "$@" 2>/dev/null
+texts "$@"
 show "$@" "$prefix*.service"
 drop_ins service
 :

@@ -43,7 +43,7 @@ class AppliedRecords(Mapping[str, Mapping[str, Any]]):
         self._lines[key], self._ports[key] = line, port
 
     def ports(self) -> Mapping[str, int]:
-        """The ports of the records that have one, by key."""
+        """The ports of the records that have one, by key; also of records that are damaged before it."""
         return {key: port for key, port in self._ports.items() if port}
 
     def __getitem__(self, key: str) -> Mapping[str, Any]:

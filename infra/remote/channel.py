@@ -4,7 +4,6 @@ none."""
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,21 +46,20 @@ def close(channel: paramiko.Channel) -> None:
 def within(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
     """Close the channel if the block takes longer than ``seconds``, which ends whatever waits for it. Raises
     TimeoutError then."""
-    expired = threading.Event()
-
-    def expire() -> None:
-        expired.set()
-        close(channel)
-
-    deadline = deadlines.after(seconds, expire)
+    deadline = deadlines.after(seconds, lambda: close(channel))
+    in_time = True
     try:
         yield
     except Exception:
-        if not expired.is_set():
+        in_time = deadline.cancel()
+        if in_time:
             raise
-    finally:
+    except BaseException:
         deadline.cancel()
-    if expired.is_set():
+        raise
+    else:
+        in_time = deadline.cancel()
+    if not in_time:
         raise TimeoutError(f"timed out after {seconds:.0f} s")
 
 

@@ -9,22 +9,35 @@ import threading
 import time
 from collections.abc import Callable
 
+_LONGEST = 3600.0
+"""Seconds after which the thread looks again, at the latest."""
+
 
 class Deadline:
     """A call that is due at some time."""
 
     def __init__(self, action: Callable[[], None]) -> None:
         self._action: Callable[[], None] | None = action
+        self._mutex = threading.Lock()
 
-    def cancel(self) -> None:
-        """Do not call any more, and keep nothing of what the call would use."""
-        self._action = None
+    def cancel(self) -> bool:
+        """Do not call any more, and keep nothing of what the call would use. Returns False if the call is made."""
+        return self._take() is not None
 
     def expire(self) -> None:
         """Make the call, in a thread of its own: it may take long, and others are due meanwhile."""
-        action, self._action = self._action, None
-        if action is not None:
+        action = self._take()
+        if action is None:
+            return
+        try:
             threading.Thread(target=action, daemon=True, name="deadline").start()
+        except RuntimeError:  # the system allows no more threads
+            action()
+
+    def _take(self) -> Callable[[], None] | None:
+        with self._mutex:
+            action, self._action = self._action, None
+        return action
 
 
 class Deadlines:
@@ -41,11 +54,11 @@ class Deadlines:
         made = Deadline(action)
         entry = (time.monotonic() + max(0.0, seconds), next(self._numbers), made)
         with self._changed:
-            heapq.heappush(self._due, entry)
             if not self._running:
-                self._running = True
                 threading.Thread(target=self._run, daemon=True, name="deadlines").start()
-            elif self._due[0] is entry:
+                self._running = True
+            heapq.heappush(self._due, entry)
+            if self._due[0] is entry:
                 self._changed.notify()
         return made
 
@@ -53,7 +66,7 @@ class Deadlines:
         while True:
             with self._changed:
                 while not self._due or (left := self._due[0][0] - time.monotonic()) > 0:
-                    self._changed.wait(left if self._due else None)
+                    self._changed.wait(min(left, _LONGEST) if self._due else None)
                 _, _, first = heapq.heappop(self._due)
             first.expire()
 

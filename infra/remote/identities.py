@@ -178,7 +178,6 @@ def _plain(data: bytes) -> Any:
     return load(data, None)
 
 
-@lru_cache(maxsize=64)
 def _public(private: Any) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 

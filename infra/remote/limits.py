@@ -132,10 +132,10 @@ def transport() -> type[paramiko.Transport]:
             data: bytes = super().read_all(n, check_rekey)
             return data
 
-        # paramiko starts a thread for the time limit of each key exchange.
+        # paramiko has a thread for the time limit of each connection's first key exchange.
 
         def start_handshake(self, timeout: float) -> None:
-            self._until = min(self._until, time.monotonic() + timeout)
+            self._until = time.monotonic() + timeout
 
         def handshake_timed_out(self) -> bool:
             return time.monotonic() > self._until

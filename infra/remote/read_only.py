@@ -17,6 +17,10 @@ _OWN = ("salt", "kept", "plain")
 
 _SALT = "dynoctl-observe"
 
+_HEAD = "dynoctl-observe 2"
+"""What the program prints first. The number changes with what the providers read: an older program would show changes
+that there are not."""
+
 PATH = "/usr/local/sbin/dynoctl-observe-{app}"
 
 
@@ -50,7 +54,7 @@ def script(app: str, fragments: Mapping[str, Fragment], plain: frozenset[str]) -
         's/\\"salt\\": *\\"[^\\"]*\\"/\\"salt\\": \\"-\\"/g',
     )
     hide = " ".join(f'-e "{expression}"' for expression in hidden)
-    parts.append(f"printf 'dynoctl-observe 1 %s\\n' \"$nonce\"\nobserve | sed {hide}\n")
+    parts.append(f"printf '{_HEAD} %s\\n' \"$nonce\"\nobserve | sed {hide}\n")
     return "".join(parts)
 
 
@@ -68,7 +72,7 @@ class ReadOnlySession(Session):
         """What the program of the server prints. ``fragments`` are not sent."""
         line = f"exec sudo -n -- {PATH.format(app=self.app)}"
         output = self.run("", timeout, "observation", line=line)
-        head, _, text = output.stdout.partition("dynoctl-observe 1 ")
+        head, _, text = output.stdout.partition(f"{_HEAD} ")
         nonce, _, text = text.partition("\n")
         if output.status != 0 or not nonce or f"{nonce} done" not in text:
             why = (output.stderr or head or output.stdout).strip()[-300:]

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from infra.remote.locked import LockedShell
 
+SHORT = 2 * PIECE
+"""Bytes of a script that is sent without a thread for it. An observation has 32 KB."""
+
 STATUS = 10
 """Seconds to wait for the exit status of a shell whose output has ended."""
 
@@ -122,7 +125,8 @@ class Session:
         is printed instead of the proof is not shown: it may be the script."""
         channel = self._exec(line, what, limits.OUTPUT)
         data = script.encode()
-        if len(data) < channel.out_window_size:  # the server takes all of it at once, whatever the script prints
+        # What fits into the buffers of the way and the window is taken at once, whatever the script prints.
+        if len(data) <= min(SHORT, channel.out_window_size):
             _feed(channel, data)
         else:
             threading.Thread(target=_feed_slowly, args=(channel, data), daemon=True).start()

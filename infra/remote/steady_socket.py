@@ -5,6 +5,7 @@ connection of this process may get the same descriptor, and that thread would ta
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from collections.abc import Iterator
@@ -60,7 +61,7 @@ class SteadySocket(socket.socket):
     def _begin(self) -> None:
         with self._mutex:
             if self._ended:
-                raise OSError("the connection is closed")
+                raise OSError(errno.EBADF, "the connection is closed")
             self._users += 1
 
     def _end(self) -> None:

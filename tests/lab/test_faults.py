@@ -175,7 +175,10 @@ def test_the_release_command_runs_once_before_any_dyno_moves(app: Project, fleet
         name: row["pid"] for name, row in good.items()
     }
     assert fleet.exec("data", *count).stdout.strip() == "2"
-    left = "ls /run/systemd/system/*dynoctl* /run/dynoctl-*; systemctl list-units --all --no-legend 'dynoctl-*'"
+    left = (
+        "ls -d /run/systemd/system/*dynoctl* /run/dynoctl-* | grep -vx /run/dynoctl-builds.lock; "
+        "systemctl list-units --all --no-legend 'dynoctl-*'"
+    )
     assert fleet.exec("grid-1", "sh", "-c", left, check=False).stdout == ""
     app.manifest["release_command"] = ["sh", "-c", "exit 0"]
     app.apply()

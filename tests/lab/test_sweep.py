@@ -207,7 +207,7 @@ mount --bind /root/small {HOME}
 
 LEFT = f"""
 ls -d {HOME}/pending {HOME}/undo /run/dynoctl-* /run/dynoctl/*.beat.* /run/systemd/system/*candidate* 2>/dev/null |
-  grep -vx /run/dynoctl-router
+  grep -vx -e /run/dynoctl-router -e /run/dynoctl-builds.lock
 [ ! -e /run/dynoctl/sweep.lock ] || flock -n /run/dynoctl/sweep.lock true || echo the lock is held
 find /etc /var/lib/dynoctl /usr/local -name '*.new' -o -name '*dynoctl-new'
 systemctl list-units --all --plain --no-legend --state=failed 'dyno*'

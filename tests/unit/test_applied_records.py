@@ -56,8 +56,9 @@ def test_they_are_those_that_reading_at_once_finds(sent: bool) -> None:
     assert records["unit.shop-web.1"] == UNIT and records['mount."odd\\'] == MOUNT
     assert "a.1" not in records and "a.3" not in records and "a.99" not in records
     assert records.get("a.2") is None and records.get("a.99") is None
-    ports = {key: port for key, port in records.ports().items() if key in records}
-    assert ports == {key: entry["port"] for key, entry in wanted.items() if entry.get("port")}
+    ports = records.ports()
+    assert ports.items() >= {key: entry["port"] for key, entry in wanted.items() if entry.get("port")}.items()
+    assert ports.keys() <= {"unit.shop-web.1", "a.8"}
 
 
 def test_none_are_none() -> None:

@@ -7,7 +7,9 @@ import threading
 import time
 import weakref
 
-from infra.remote.deadlines import Deadlines
+import pytest
+
+from infra.remote.deadlines import Deadline, Deadlines
 
 
 def test_they_are_called_in_their_order_and_not_before() -> None:
@@ -48,3 +50,42 @@ def test_nothing_is_kept_of_what_was_cancelled() -> None:
     del channel
     gc.collect()
     assert gone() is None
+
+
+def test_what_is_called_cannot_be_cancelled_any_more() -> None:
+    called: list[int] = []
+    deadline = Deadline(lambda: called.append(1))
+    deadline.expire()
+    assert not deadline.cancel()
+    deadline = Deadline(lambda: called.append(2))
+    assert deadline.cancel()
+    deadline.expire()
+    assert 2 not in called
+
+
+def test_a_system_without_threads_still_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines, done = Deadlines(), threading.Event()
+    deadlines.after(3600, lambda: None)  # its own thread runs
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    deadlines.after(0.01, lambda: None)
+    deadlines.after(0.05, done.set)
+    assert done.wait(5)
+
+
+def test_the_first_one_that_is_refused_a_thread_spoils_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines, done = Deadlines(), threading.Event()
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            deadlines.after(0, done.set)
+    deadlines.after(1e11, lambda: None)
+    deadlines.after(0, done.set)
+    assert done.wait(5)

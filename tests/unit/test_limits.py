@@ -245,3 +245,22 @@ def test_a_tunnel_of_a_gateway_that_is_gone_is_closed_in_silence(monkeypatch: py
     transport.join(10)
     assert not transport.is_alive() and Tunnel.closed and not raised
     near.close()
+
+
+def test_a_key_exchange_has_its_time_limit() -> None:
+    near, far = socket.socketpair()
+    transport = limits.transport()(near)
+    packets = transport.packetizer
+    assert not packets.handshake_timed_out()
+    packets.start_handshake(0.01)
+    time.sleep(0.02)
+    assert packets.handshake_timed_out()
+    packets.complete_handshake()
+    assert not packets.handshake_timed_out(), "what comes after it has limits of its own"
+    transport.handshake_timeout = 0.3
+    far.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+    ended = threading.Event()
+    transport.start_client(event=ended)
+    assert ended.wait(10), "it sends its version, and then nothing"
+    transport.join(10)
+    far.close()

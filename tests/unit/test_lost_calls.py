@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,30 @@ def test_a_long_script_is_sent_whole_however_long_the_server_takes_to_read_it() 
     channel.closed = True
     sessions._feed_slowly(channel, script)  # type: ignore[arg-type]
     assert bytes(sent) == script
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "apart"),
+    [(sessions.SHORT, 1 << 21, False), (sessions.SHORT + 1, 1 << 21, True), (1000, 999, True), (1000, 1000, False)],
+)
+def test_only_what_may_wait_for_the_server_is_sent_apart(
+    size: int, window: int, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed: list[tuple[str, int, bool]] = []
+    done = threading.Event()
+
+    def feed(name: str) -> Callable[[Channel, bytes], None]:
+        def record(_: Channel, data: bytes) -> None:
+            fed.append((name, len(data), threading.current_thread() is threading.main_thread()))
+            done.set()
+
+        return record
+
+    monkeypatch.setattr(sessions, "_feed", feed("at once"))
+    monkeypatch.setattr(sessions, "_feed_slowly", feed("slowly"))
+    monkeypatch.setattr(Channel, "out_window_size", window)
+    monkeypatch.setattr(sessions, "Channels", lambda _: Channels(lambda name: None))
+    with suppress(DynoctlError):
+        Session(Target("grid-1", "127.0.0.1")).run("x" * size)
+    assert done.wait(5)
+    assert fed == [("slowly", size, False) if apart else ("at once", size, True)]

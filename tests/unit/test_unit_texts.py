@@ -1,0 +1,73 @@
+"""Unit files as they may be on a server, printed by the script and read again: none hides another one."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra.model.provider import Scope
+from providers import unit_texts
+from providers.unit import Unit
+
+OURS = "[Unit]\nX-Dynoctl-App=shop\nX-Dynoctl-Dyno=web.{}\n[Service]\nCPUQuota=25%\n"
+
+
+def printed(root: Path) -> str:
+    """What the script of the provider prints for the unit files in ``root``, with a systemctl that knows one property."""
+    (root / "bin").mkdir()
+    (root / "bin/systemctl").write_text("#!/bin/sh\necho NRestarts=0\n")
+    (root / "bin/systemctl").chmod(0o755)
+    fragment = Unit().observe(Scope("shop", ""))
+    script = "".join(f"{name}='{value}'\n" for name, value in fragment.variables.items()) + fragment.script
+    script = script.replace("/etc/systemd/system", str(root))
+    done = subprocess.run(
+        ["sh", "-c", script], check=True, capture_output=True, text=True, env={"PATH": f"{root}/bin:/usr/bin:/bin"}
+    )
+    return done.stdout
+
+
+def found(root: Path) -> dict[str, tuple[object, bool]]:
+    units = Unit().parse(Scope("shop", ""), printed(root))
+    return {name: (one.attributes["unit"], one.foreign) for name, one in units.items()}
+
+
+def test_the_text_of_each_file_is_read_whatever_is_beside_it(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        (tmp_path / f"dyno-shop-web-{number}.service").write_text(OURS.format(number))
+    (tmp_path / "dyno-shop-web-2.service").write_text("[Unit]\nX-Dynoctl-App=other\n=[Unit]\ndyno-shop-web-9.service\n")
+    (tmp_path / "dyno-shop-old.service").mkdir()
+    (tmp_path / "dyno-shop-web-4.service").symlink_to("/nowhere")
+    (tmp_path / "dyno-shop-web-5.service").write_text("")
+    (tmp_path / "dyno-shop-web-6.service").symlink_to(tmp_path / "dyno-shop-old.service")
+    (tmp_path / "dyno-shop-web-7.service").write_text("\n\n" + OURS.format(7).rstrip("\n"))  # no newline at its end
+    units = found(tmp_path)
+    settings = {"Unit.X-Dynoctl-App": "shop", "Service.CPUQuota": "25%"}
+    for number in (1, 3, 7):
+        assert units[f"shop-web.{number}"] == ({**settings, "Unit.X-Dynoctl-Dyno": f"web.{number}"}, False)
+    foreign, is_foreign = units["shop-web.2"]
+    assert is_foreign and isinstance(foreign, dict) and foreign["Unit.X-Dynoctl-App"] == "other"
+    assert [units[f"shop-web.{number}"] for number in (4, 5, 6)] == [({}, False)] * 3
+    assert "shop-web.9" not in units
+
+
+def test_no_files_are_no_units(tmp_path: Path) -> None:
+    assert found(tmp_path) == {}
+
+
+def test_a_sed_that_fails_is_no_server_without_units(tmp_path: Path) -> None:
+    (tmp_path / "dyno-shop-web-1.service").write_text(OURS.format(1))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sed").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin/sed").chmod(0o755)
+    (tmp_path / "bin").rename(tmp_path / "other")
+    script = f'PATH={tmp_path}/other:$PATH; {unit_texts.PRINT}texts {tmp_path}/*.service; echo "not reached"'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1 and "not reached" not in done.stdout
+
+
+@pytest.mark.parametrize("lines", ["=\n" * 200_000, "=a=b\n" * 200_000])
+def test_many_lines_take_no_memory_for_each(lines: str) -> None:
+    texts, rest = unit_texts.read(f"x.service\n{lines}", ".service")
+    assert len(texts["x"]) == len(lines) - lines.count("\n") and rest == ""
