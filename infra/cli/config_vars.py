@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.cli import fail
 from infra.cli.options import AsJson, Destination, FileIfGiven
 from infra.errors import DynoctlError, ManifestInvalid
 
@@ -230,7 +231,7 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
     if generate and name in secrets_file.own(base, destination):
         stored, command = secrets_file.path_of(base, destination).name, f"dynoctl config set {key} --secret"
         command += f" -d {destination}" if destination else ""
-        typer.echo(f".dyno/{stored}: {name} is kept; to replace it: {command}", err=True)
+        fail.say(f".dyno/{stored}: {name} is kept; to replace it: {command}")
     else:
         value = token_hex(64) if generate else _read_secret(key)
         written = secrets_edit.write(base, destination, name, value)

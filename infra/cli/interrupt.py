@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 from infra.cli.fail import INTERRUPTED
 
-_EXITED = b"\nExited. A step that was running may still finish on its server. To continue, run this again.\n"
+_EXITED = b"\nExited. A step that was running may still finish on its server.\nTo continue, run this again.\n"
 
 
 @contextmanager

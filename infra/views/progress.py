@@ -15,6 +15,7 @@ from infra.model.events import Event
 from infra.remote import identities
 from infra.views.stages import STILL, Stages
 from infra.views.style import Style, duration, one_line, wanted
+from infra.views.wrapping import wrapped
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,7 +27,9 @@ MOMENT = 0.4
 """Seconds after which it is shown what is waited for."""
 
 BAR = 16
-"""The width of the bar of a server."""
+"""The width of the bar of a server; half of it on a terminal that is not ``WIDE``."""
+
+WIDE = 100
 
 MOST = 16
 """Servers that have a line each at the same time."""
@@ -124,7 +127,8 @@ class LiveProgress:
 
         if self._live is not None:
             for line in lines:
-                self._live.console.print(Text.from_ansi(line), soft_wrap=True)
+                text = wrapped(line, self._live.console.width)
+                self._live.console.print(Text.from_ansi(text), soft_wrap=True)
 
     def _screen(self) -> RenderableType:
         from rich.console import Group
@@ -143,17 +147,19 @@ class LiveProgress:
         # The terminal shows ^C behind the last line, which must not wrap.
         table = Table.grid(padding=(0, 1), expand=True)
         table.width = self._live.console.width - 3
+        long = BAR if self._live.console.width >= WIDE else BAR // 2
+        room = table.width - max((len(server) for server, _ in rows), default=0) - long - 13  # blanks and the count
         for _ in range(3):
             table.add_column(no_wrap=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         now = time.monotonic()
         for server, row in rows:
             total = len(row.planned)
-            full = BAR * row.count // total if total else 0
+            full = long * row.count // total if total else 0
             bar = Text(self._full * full, style="red" if row.failed else "green")
-            bar.append(self._empty * (BAR - full), style="dim")
+            bar.append(self._empty * (long - full), style="dim")
             count = f"{row.count}/{total}"
-            table.add_row(Text(f"  {one_line(server)}"), bar, Text(f"{count:>7}"), Text(one_line(row.words(now))))
+            table.add_row(Text(f"  {one_line(server)}"), bar, Text(f"{count:>7}"), Text(one_line(row.words(now, room))))
         return Group(head, *([Text(f"  {summary}")] if summary else []), table)
 
 
