@@ -56,7 +56,7 @@ _LEAST = ("UP", "RELEASE", "RESTARTS", "CORES", "WAITING", "LOAD")
 
 _RIGHT = ("CORES", "DYNOS", "FREE", "REQ/S", "P95", "WAITING", "RESTARTS")
 
-_MOST = {"ROUTER": 18}
+_MOST = {"ROUTER": 20}
 """The width of a column that may be cut."""
 
 _MIN = {"STATE": 5, "MEMORY": 13, "REQ/S": 5, "P95": 7}
