@@ -13,6 +13,7 @@ import typer
 from infra.cli import fail
 from infra.cli.options import AsJson, Destination, FileIfGiven
 from infra.errors import DynoctlError, ManifestInvalid
+from infra.manifest.suggestions import nearest
 
 LARGEST = 1 << 20
 """Maximum size of a secret, in bytes."""
@@ -151,7 +152,6 @@ def _current(file: Path, destination: str | None) -> Mapping[str, Any]:
 
 def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path, destination: str | None) -> Sequence[str]:
     """The keys. Raises DynoctlError for one that is not set."""
-    import difflib
 
     for key in keys:
         if key not in found:
@@ -159,10 +159,8 @@ def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path, destinatio
                 raise DynoctlError(
                     f"invalid name of a variable: {key.partition('=')[0]}=...", "leave out the = and the value"
                 )
-            close = difflib.get_close_matches(key, found, 1, 0.6)
-            hint = (
-                f"did you mean {close[0]}?" if close else f"available: {', '.join(found)}" if found else "env: is empty"
-            )
+            close = nearest(key, [*found])
+            hint = f"did you mean {close}?" if close else f"available: {', '.join(found)}" if found else "env: is empty"
             overlay = f" and its overlay {destination}" if destination else ""
             raise DynoctlError(f"{key} is not set in env: of {file}{overlay}", hint)
     return keys
