@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from infra.model.events import Event
 from infra.remote import identities
+from infra.views.echo import Echo
 from infra.views.stages import STILL, Stages
 from infra.views.style import Style, duration, one_line, wanted
 from infra.views.wrapping import wrapped
@@ -76,6 +77,7 @@ class LiveProgress:
         self._stages = stages
         self._live: Live | None = None
         self._stopping = ""
+        self._echo = Echo()
         self._spinner, self._full, self._empty = _symbols()
 
     def __enter__(self) -> LiveProgress:
@@ -86,6 +88,7 @@ class LiveProgress:
         terminal = console(hides_cursor=False, file=behind(sys.stderr))
         self._live = Live(get_renderable=self._screen, console=terminal, refresh_per_second=8, transient=True)
         self._live.start()
+        self._echo.off()
         identities.alone.append(self._stopped)
         return self
 
@@ -94,20 +97,25 @@ class LiveProgress:
         live = self._live
         if live is not None:
             live.stop()
+        self._echo.on()
         try:
             yield
         finally:
             if live is not None and self._stopped in identities.alone:
+                self._echo.off()
                 live.start()
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         if self._live is None:
             return
         identities.alone.remove(self._stopped)
-        with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
-            self._print(self._stages.end() if kind is None else [])
-        with suppress(OSError, ValueError):
-            self._live.stop()
+        try:
+            with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
+                self._print(self._stages.end() if kind is None else [])
+            with suppress(OSError, ValueError):
+                self._live.stop()
+        finally:
+            self._echo.on()
 
     def __call__(self, event: Event) -> None:
         self._print(self._stages.take(event))
@@ -144,7 +152,7 @@ class LiveProgress:
         spinner.start_time = 0
         head.add_row(spinner, Text(name, style="bold"), Text(times), Text(self._stopping, style="yellow"))
         summary, rows = self._stages.servers(min(MOST, max(2, self._live.console.height - 6)))
-        # The terminal shows ^C behind the last line, which must not wrap.
+        # A terminal whose echo is on shows ^C behind the last line, which must not wrap.
         table = Table.grid(padding=(0, 1), expand=True)
         table.width = self._live.console.width - 3
         long = BAR if self._live.console.width >= WIDE else BAR // 2
