@@ -159,8 +159,14 @@ def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path, destinatio
                 raise DynoctlError(
                     f"invalid name of a variable: {key.partition('=')[0]}=...", "leave out the = and the value"
                 )
-            close = nearest(key, [*found])
-            hint = f"did you mean {close}?" if close else f"available: {', '.join(found)}" if found else "env: is empty"
+            suggestion = nearest(key, [*found])
+            hint = (
+                f"did you mean {suggestion}?"
+                if suggestion
+                else f"available: {', '.join(found)}"
+                if found
+                else "env: is empty"
+            )
             overlay = f" and its overlay {destination}" if destination else ""
             raise DynoctlError(f"{key} is not set in env: of {file}{overlay}", hint)
     return keys

@@ -68,8 +68,8 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
         if not isinstance(name, str):
             continue
         if name not in names:
-            close = nearest(name, names)
-            hint = f"did you mean {close}?" if close else f"add {name} to servers"
+            suggestion = nearest(name, names)
+            hint = f"did you mean {suggestion}?" if suggestion else f"add {name} to servers"
             known = f"one of: {', '.join(names)}" if names else "a name in servers"
             yield document.diagnostic(path, f"unknown server {name}", expected=known, hint=hint)
         elif name in chosen[:index]:

@@ -147,7 +147,7 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
             yield document.diagnostic(path, "unknown key", expected=_choices(allowed))
             continue
         close = suggested.get(key)
-        hint = f"did you mean {close}?" if close else foreign_keys.hint(document.data, path, key, allowed)
+        hint = foreign_keys.hint(document.data, path, key, allowed) or (f"did you mean {close}?" if close else "")
         known = "" if hint and len(allowed) > MANY else _choices(allowed)
         yield document.diagnostic(key_path, f"unknown key {_show(key)}", key=True, expected=known, hint=hint)
 

@@ -97,11 +97,11 @@ def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
             )
         for number, group in enumerate(_list(server.get("groups"))):
             if isinstance(group, str) and group not in groups:
-                close = nearest(group, [*groups])
+                suggestion = nearest(group, [*groups])
                 yield document.diagnostic(
                     (*path, "groups", number),
                     f"unknown group {group}",
-                    hint=f"did you mean {close}?" if close else f"add {group} to groups",
+                    hint=f"did you mean {suggestion}?" if suggestion else f"add {group} to groups",
                 )
         listen = server.get("listen")
         if isinstance(listen, str) and listen and not _is_address(listen):

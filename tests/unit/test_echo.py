@@ -23,6 +23,7 @@ from pathlib import Path
 
 what, go = sys.argv[1], Path(sys.argv[2])
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is that of this session
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever runs the tests may ignore it
 
 def echoes():
     return bool(termios.tcgetattr(0)[3] & termios.ECHO)
