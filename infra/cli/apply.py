@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import fail
 from infra.cli.interrupt import interruptible
 from infra.cli.options import (
     AsJson,
@@ -191,7 +192,7 @@ def carry_out(
             attempts += not (stale.waited and time.monotonic() - began < patience)
             if attempts >= MAX_PLANS or not flags.auto_approve:
                 raise
-            typer.echo(f"{stale.summary}; planning again", err=True)
+            fail.say(f"{stale.summary}; planning again")
 
 
 def _plan_and_apply(

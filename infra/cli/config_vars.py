@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.cli import fail
 from infra.cli.options import AsJson, Destination, FileIfGiven
 from infra.errors import DynoctlError, ManifestInvalid
+from infra.manifest.suggestions import nearest
 
 LARGEST = 1 << 20
 """Maximum size of a secret, in bytes."""
@@ -150,7 +152,6 @@ def _current(file: Path, destination: str | None) -> Mapping[str, Any]:
 
 def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path, destination: str | None) -> Sequence[str]:
     """The keys. Raises DynoctlError for one that is not set."""
-    import difflib
 
     for key in keys:
         if key not in found:
@@ -158,9 +159,13 @@ def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path, destinatio
                 raise DynoctlError(
                     f"invalid name of a variable: {key.partition('=')[0]}=...", "leave out the = and the value"
                 )
-            close = difflib.get_close_matches(key, found, 1, 0.6)
+            suggestion = nearest(key, [*found])
             hint = (
-                f"did you mean {close[0]}?" if close else f"available: {', '.join(found)}" if found else "env: is empty"
+                f"did you mean {suggestion}?"
+                if suggestion
+                else f"available: {', '.join(found)}"
+                if found
+                else "env: is empty"
             )
             overlay = f" and its overlay {destination}" if destination else ""
             raise DynoctlError(f"{key} is not set in env: of {file}{overlay}", hint)
@@ -230,7 +235,7 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
     if generate and name in secrets_file.own(base, destination):
         stored, command = secrets_file.path_of(base, destination).name, f"dynoctl config set {key} --secret"
         command += f" -d {destination}" if destination else ""
-        typer.echo(f".dyno/{stored}: {name} is kept; to replace it: {command}", err=True)
+        fail.say(f".dyno/{stored}: {name} is kept; to replace it: {command}")
     else:
         value = token_hex(64) if generate else _read_secret(key)
         written = secrets_edit.write(base, destination, name, value)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from infra.cli import fail
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
 
@@ -45,9 +46,7 @@ def drift(
         else:
             typer.echo(view.render(plan, logins, moment, Style(wanted(sys.stdout))))
         if plan.errors:
-            from infra.views import diagnostics
-
-            typer.echo(diagnostics.render(plan.errors, color=wanted(sys.stderr)), err=True)
+            fail.diagnose(plan.errors)
             raise typer.Exit(ERROR)
         if plan.unreachable:
             raise typer.Exit(UNREACHABLE)

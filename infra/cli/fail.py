@@ -14,7 +14,7 @@ from contextlib import suppress
 import typer
 
 from infra.cli import streams
-from infra.errors import ERROR, OK, DynoctlError, ManifestInvalid
+from infra.errors import ERROR, OK, Diagnostic, DynoctlError, ManifestInvalid
 
 INTERRUPTED = 130
 
@@ -101,9 +101,7 @@ def _report(error: BaseException) -> int:
         complain("no space left on device: the output is incomplete")
         return ERROR
     if isinstance(error, ManifestInvalid):
-        from infra.views.diagnostics import render
-
-        note(render(error.diagnostics, color=sys.stderr.isatty() and "NO_COLOR" not in os.environ))
+        diagnose(error.diagnostics)
         return error.exit_code
     if isinstance(error, DynoctlError):
         from infra.model.shell import StepFailed
@@ -145,7 +143,23 @@ def complain(summary: str, hint: str = "") -> None:
     from infra.views.style import printable
 
     for text in (f"error: {summary}", *([f"hint: {hint}"] if hint else [])):
-        note(re.sub(r"\n(?=[^ \n])", "\n  ", printable(text)))
+        say(re.sub(r"\n(?=[^ \n])", "\n  ", printable(text)))
+
+
+def diagnose(diagnostics: Sequence[Diagnostic]) -> None:
+    """Print errors and warnings about a manifest on stderr."""
+    from infra.views.diagnostics import render
+    from infra.views.style import wanted
+    from infra.views.wrapping import columns
+
+    note(render(diagnostics, wanted(sys.stderr), columns(sys.stderr)))
+
+
+def say(text: str) -> None:
+    """Print sentences on stderr, wrapped if it is a terminal."""
+    from infra.views.wrapping import columns, wrapped
+
+    note(wrapped(text, columns(sys.stderr)))
 
 
 def note(text: str) -> None:

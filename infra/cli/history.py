@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from infra.cli import fail
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
@@ -46,6 +47,6 @@ def history(
         typer.echo(under_way.text(applying, Style(wanted(sys.stdout))), nl=False)
         typer.echo(view.table(entries[-lines:], Style(wanted(sys.stdout)), columns(sys.stdout)))
         for summary in lost.values():
-            typer.echo(f"error: {summary}", err=True)
+            fail.complain(summary)
     if lost:
         raise typer.Exit(UNREACHABLE)

@@ -46,6 +46,7 @@ def init(
     from infra.cli import fail
     from infra.ops.init import begin, origin_of
     from infra.registry import Everything
+    from infra.views.wrapping import columns, wrapped
 
     if config is not None and config == ps and str(config) == "-":
         raise DynoctlError("--config and --ps cannot both be stdin", "write one of the outputs to a file")
@@ -55,10 +56,11 @@ def init(
     for name in begun.files:
         typer.echo(f"+ {directory / name}")
     for note in begun.notes:
-        fail.note(f"note: {note}")
+        fail.say(f"note: {note}")
     step = "" if directory == Path() else f"cd {directory}, "
     what = "check dyno.yaml" if begun.notes else "add your servers to dyno.yaml"
-    typer.echo(f"\nNext: {step}{what}, then: dynoctl validate, dynoctl plan, dynoctl apply.")
+    next_ = f"Next: {step}{what}, then: dynoctl doctor, dynoctl plan, dynoctl apply."
+    typer.echo("\n" + wrapped(next_, columns(sys.stdout)))
 
 
 def _text(file: Path | None) -> str | None:

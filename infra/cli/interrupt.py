@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from infra.cli.fail import INTERRUPTED
+from infra.views import echo
 
-_EXITED = b"\nExited. A step that was running may still finish on its server. To continue, run this again.\n"
+_EXITED = b"\nExited. A step that was running may still finish on its server.\nTo continue, run this again.\n"
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def interruptible(stop: threading.Event, tell: Callable[[], None], *, as_json: b
 
     def leave(*_: object) -> None:
         # An orderly exit would wait for threads that wait for servers. The servers notice that the sessions end.
+        echo.restore()
         with suppress(OSError):
             os.write(2, _EXITED)
         if as_json:

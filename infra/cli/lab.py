@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import fail
+
 if TYPE_CHECKING:
     from infra.lab.state import LabState
 
@@ -27,7 +29,7 @@ PASS_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 def _note(text: str) -> None:
-    typer.echo(text, err=True)
+    fail.say(text)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from infra.cli import fail
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE, DynoctlError
 
@@ -45,6 +46,6 @@ def status(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
         for name, holder in held.items():
             typer.echo(f"{name:<{width}}  {'free' if holder is None else f'held by {printable(holder)}'}")
         for summary in lost.values():
-            typer.echo(f"error: {summary}", err=True)
+            fail.complain(summary)
     if lost:
         raise typer.Exit(UNREACHABLE)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import fail
 from infra.cli.fail import INTERRUPTED
 from infra.cli.options import AsJson, Destination, File, servers_named
 from infra.errors import UNREACHABLE, DynoctlError
@@ -112,7 +113,7 @@ def logs(
             for session in found.sessions.values():
                 session.close()
     for summary in found.lost.values():
-        typer.echo(f"error: {printable(summary)}", err=True)
+        fail.complain(summary)
     if found.lost:
         raise typer.Exit(UNREACHABLE)
 

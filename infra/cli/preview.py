@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import fail
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
 from infra.cli.fail import report
 from infra.cli.options import AsJson, AutoApprove, File, LockTimeout, Message
@@ -151,7 +152,7 @@ def ls(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
 
 def _unreachable(errors: dict[str, str]) -> int:
     for summary in errors.values():
-        typer.echo(f"error: {summary}", err=True)
+        fail.complain(summary)
     return UNREACHABLE if errors else OK
 
 

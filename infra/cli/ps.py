@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import fail
 from infra.cli.options import AsJson, Destination, File
 from infra.cli.workers import Controllers, ProcessOptions, Workers, working
 from infra.errors import UNREACHABLE, DynoctlError
@@ -70,7 +71,7 @@ def ps(
         rows = formation.render(model, site, style, names or (), width=width, brief=not verbose and not names)
         typer.echo("\n".join(filter(None, (above, rows))))
     for summary in _failures(lost, verbose=verbose):
-        typer.echo(f"error: {summary}", err=True)
+        fail.complain(summary)
     if lost:
         raise typer.Exit(UNREACHABLE)
 

@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from infra.remote.session import Session
 
+from infra.cli import fail
 from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
 from infra.cli.options import AsJson, AutoApprove, Destination, File, FileIfGiven, LockTimeout, Message, Trusts, Verbose
 from infra.cli.session import PlanOptions
@@ -65,7 +66,7 @@ def releases(
         going_on, width = bool(known.applying), columns(sys.stdout)
         typer.echo(view.table(shown, now, known.holders, style, under_way=going_on, width=width))
         for summary in known.unreachable.values():
-            typer.echo(f"error: {summary}", err=True)
+            fail.complain(summary)
     if known.unreachable:
         raise typer.Exit(UNREACHABLE)
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from infra.cli import fail
 from infra.cli.options import Destination, File, servers_named
 
 TTL = "24h"
@@ -73,9 +74,7 @@ def run(
         if detach:
             leave(session, name, argv, environment)
             typer.echo(f"run.{request.nonce}")
-            typer.echo(
-                f"Running on {session.name}. To see its output: dynoctl logs --dyno run.{request.nonce}", err=True
-            )
+            fail.say(f"Running on {session.name}. To see its output: dynoctl logs --dyno run.{request.nonce}")
             return
         if sys.stderr.isatty():
             typer.echo(f"Running on {session.name} as run.{request.nonce}.", err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from infra.cli import fail
 from infra.cli.workers import BY_DEFAULT, ProcessOptions, working
 from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
 from infra.remote.parallel import AT_ONCE
@@ -195,24 +196,19 @@ def _rolled_back(
 def warn(model: Manifest) -> None:
     """Print the warnings of a manifest on stderr."""
     if model.warnings:
-        from infra.views import diagnostics
-        from infra.views.style import wanted
-
-        typer.echo(diagnostics.render(model.warnings, color=wanted(sys.stderr)), err=True)
+        fail.diagnose(model.warnings)
 
 
 def show(ready: Prepared, *, verbose: bool = False) -> None:
     """Print the plan, and its errors on stderr; with ``verbose`` also the lines of known_hosts that were skipped."""
     from infra.remote.active_workers import skipped_lines
-    from infra.views.style import printable, wanted
+    from infra.views.style import printable
 
     for where, why in skipped_lines() if verbose else ():
         typer.echo(f"Note: {where}: {printable(why)}: the line is skipped.", err=True)
     print_plan(ready.plan, verbose=verbose)
     if ready.plan.errors:
-        from infra.views import diagnostics
-
-        typer.echo(diagnostics.render(ready.plan.errors, color=wanted(sys.stderr)), err=True)
+        fail.diagnose(ready.plan.errors)
 
 
 def print_plan(plan: Plan, *, verbose: bool = False) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from infra.cli import durations
+from infra.cli import durations, fail
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import UNREACHABLE
 
@@ -103,7 +103,7 @@ def top(
         typer.echo(view.plain(model, samples, datetime.now(), terminal, sort, width=width))
     unreachable = [sample for sample in samples if sample.unreachable or sample.vitals is None]
     for sample in unreachable:
-        typer.echo(f"error: {sample.unreachable or f'{sample.server}: timed out after {PATIENCE} s'}", err=True)
+        fail.complain(sample.unreachable or f"{sample.server}: timed out after {PATIENCE} s")
     if unreachable:
         raise typer.Exit(UNREACHABLE)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli import fail
 from infra.cli.options import AsJson, Destination, File
 from infra.errors import ERROR, INVALID_MANIFEST, UNREACHABLE, ManifestInvalid
 
@@ -34,7 +35,6 @@ def validate(
     except with --online, which connects from every server to the databases and caches and changes nothing."""
     from infra.manifest import check
     from infra.registry import Everything
-    from infra.views.style import wanted
 
     manifest, diagnostics = check(file, destination)
     program = ""
@@ -59,10 +59,7 @@ def validate(
         raise typer.Exit(code)
     assert manifest is not None  # noqa: S101  # for mypy
     if diagnostics:
-        from infra.cli import fail
-        from infra.views.diagnostics import render
-
-        fail.note(render(diagnostics, color=wanted(sys.stderr)))
+        fail.diagnose(diagnostics)
     dynos = sum(type_.count for type_ in manifest.dynos.values())
     servers = len(manifest.servers)
     typer.echo(
@@ -94,7 +91,7 @@ def _online(manifest: Manifest, program: str, document: dict[str, object] | None
     if document is None:
         typer.echo(online.table(answers, Style(wanted(sys.stdout))))
         for summary in lost.values():
-            typer.echo(f"error: {summary}", err=True)
+            fail.complain(summary)
     else:
         document["online"] = online.document(answers, lost)
     if lost:

@@ -151,12 +151,13 @@ def _fault(text: str, document: Document, error: yaml.MarkedYAMLError, position:
         return None  # YAML is not indented with tabs: the error names them
     if "undefined alias" in (error.problem or ""):
         return None  # the line is the right one
+    unclosed = None
     start = error.context_mark
     if start is not None and re.search(r"flow (sequence|mapping)|quoted scalar", error.context or ""):
         opened = document.lines[start.line][start.column : start.column + 1] if start.line < len(document.lines) else ""
         if opened in _OPENED and not document.lines[start.line].rstrip().endswith(_OPENED[opened]):
             hint = f"add {_OPENED[opened]} at its end"
-            return yaml_faults.Fault(start.line, start.column, f"{opened} without {_OPENED[opened]}", hint)
+            unclosed = yaml_faults.Fault(start.line, start.column, f"{opened} without {_OPENED[opened]}", hint)
 
     def parses(changed: str) -> int | None:
         try:
@@ -169,6 +170,9 @@ def _fault(text: str, document: Document, error: yaml.MarkedYAMLError, position:
             return 0
         return None
 
+    if unclosed is not None:
+        comma = yaml_faults.find(document.lines, position.line, parses, yaml_faults.COMMAS)
+        return unclosed if comma is None else comma
     return yaml_faults.find(document.lines, position.line, parses)
 
 

@@ -36,6 +36,12 @@ def is_hidden(path: Path) -> bool:
     return any(_starts(path[: length + 1]) for length in range(len(path)))
 
 
+def is_in_secret_section(path: Path) -> bool:
+    """Whether a path is in a part of the manifest in which secrets usually are, so that text of the wrong type may be
+    one whose key was lost."""
+    return not path or str(path[0]) in _SECTIONS
+
+
 def _starts(path: Path) -> bool:
     last = str(path[-1])
     if len(path) == 2 and path[0] in ("env", "credentials"):

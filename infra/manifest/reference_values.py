@@ -70,7 +70,8 @@ def _from_file(path: Path) -> str:
     try:
         data = read_regular(path, LARGEST)
     except OSError as error:
-        raise Unresolved(f"from_file: cannot read {path}: {error.strerror}") from None
+        hint = "create it, or copy it from who has it" if error.errno == errno.ENOENT else ""
+        raise Unresolved(f"from_file: cannot read {path}: {error.strerror}", hint) from None
     return _text(data, f"from_file: {path}")
 
 

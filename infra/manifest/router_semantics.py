@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from infra.errors import Diagnostic
 from infra.manifest.document import Document
 from infra.manifest.host_names import InvalidHost, ascii_form, link_local
+from infra.manifest.suggestions import nearest
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -68,8 +68,8 @@ def _servers(document: Document, router: Mapping[str, Any], names: list[str]) ->
         if not isinstance(name, str):
             continue
         if name not in names:
-            close = difflib.get_close_matches(name, names, 1)
-            hint = f"did you mean {close[0]}?" if close else f"add {name} to servers"
+            suggestion = nearest(name, names)
+            hint = f"did you mean {suggestion}?" if suggestion else f"add {name} to servers"
             known = f"one of: {', '.join(names)}" if names else "a name in servers"
             yield document.diagnostic(path, f"unknown server {name}", expected=known, hint=hint)
         elif name in chosen[:index]:

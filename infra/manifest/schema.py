@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import Diagnostic
 from infra.manifest import foreign_keys, masking
 from infra.manifest.document import Document, Path
+from infra.manifest.suggestions import nearest
 from schemas import load
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "required":
             missing = re.match(r"'(.+)' is a required", error.message)
             name = missing[1] if missing else "?"
+            if any(suggested == name for _, suggested in _suggestions(document, error.instance, schema, path)):
+                return  # the error of the unknown key says it
             parent = f" in {'/'.join(map(str, path))}" if path else ""
             example = _example(schema, name)
             yield document.diagnostic(
@@ -76,7 +78,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             wanted = expected or " or ".join(_NAMES[kind] for kind in kinds) + unit
             yield document.diagnostic(
                 path,
-                _invalid(path, _found(error.instance)),
+                _invalid(path, _typed(path, error.instance)),
                 expected=wanted,
                 hint="" if masking.is_hidden(path) else _type_hint(document, path, kinds, error.instance, schema),
             )
@@ -126,9 +128,10 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
 
 def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path: Path) -> Iterator[Diagnostic]:
     allowed = list(schema.get("properties", {}))
-    names = [pattern for pattern in schema.get("patternProperties", {}) if pattern != "^x-"]
+    names = _patterns(schema)
+    suggested = dict(_suggestions(document, instance, schema, path))
     for key in instance:
-        if key in allowed or (not path and key.startswith("x-")) or any(re.search(name, key) for name in names):
+        if not _is_unknown(key, schema, path):
             continue
         key_path = (*path, key)
         if names:
@@ -140,13 +143,35 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
                 hint="" if masking.is_hidden(key_path) else foreign_keys.hint(document.data, path, key, ()),
             )
             continue
-        close = _close(key, allowed)
-        hint = foreign_keys.hint(document.data, path, key, allowed) or (f"did you mean {close}?" if close else "")
         if masking.is_hidden(path) and not masking.is_safe_key(key):
             yield document.diagnostic(path, "unknown key", expected=_choices(allowed))
             continue
+        close = suggested.get(key)
+        hint = foreign_keys.hint(document.data, path, key, allowed) or (f"did you mean {close}?" if close else "")
         known = "" if hint and len(allowed) > MANY else _choices(allowed)
         yield document.diagnostic(key_path, f"unknown key {_show(key)}", key=True, expected=known, hint=hint)
+
+
+def _suggestions(document: Document, instance: Any, schema: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str]]:
+    """The unknown keys that are likely misspelled, each with the key that it is suggested to be."""
+    allowed = list(schema.get("properties", {}))
+    if schema.get("additionalProperties") is not False or _patterns(schema):
+        return
+    for key in instance:
+        if not _is_unknown(key, schema, path) or foreign_keys.hint(document.data, path, key, allowed):
+            continue
+        close = _close(key, allowed)
+        if close and (masking.is_safe_key(key) or not masking.is_hidden(path)):
+            yield key, close
+
+
+def _is_unknown(key: str, schema: Mapping[str, Any], path: Path) -> bool:
+    known = key in schema.get("properties", {}) or (not path and key.startswith("x-"))
+    return not known and not any(re.search(name, key) for name in _patterns(schema))
+
+
+def _patterns(schema: Mapping[str, Any]) -> list[str]:
+    return [pattern for pattern in schema.get("patternProperties", {}) if pattern != "^x-"]
 
 
 def _branch(document: Document, error: ValidationError, path: Path, expected: str) -> Iterator[Diagnostic]:
@@ -162,7 +187,7 @@ def _branch(document: Document, error: ValidationError, path: Path, expected: st
     hint = ""
     if isinstance(error.instance, str) and error.instance.strip().isdigit() and not masking.is_hidden(path):
         hint = "remove the quotes and leading zeros of the number"
-    yield document.diagnostic(path, _invalid(path, _found(error.instance)), expected=expected, hint=hint)
+    yield document.diagnostic(path, _invalid(path, _typed(path, error.instance)), expected=expected, hint=hint)
 
 
 def newer(document: Document) -> Diagnostic | None:
@@ -261,5 +286,11 @@ def _shown(path: Path, value: Any) -> str:
     return _found(value) if masking.is_hidden(path) else _show(value)
 
 
+def _typed(path: Path, value: Any) -> str:
+    """What is of the wrong type: a text that cannot be a secret, the type of anything else."""
+    shown = isinstance(value, str) and not masking.is_hidden(path) and not masking.is_in_secret_section(path)
+    return f"the string {_show(value)}" if shown else _found(value)
+
+
 def _close(name: str, choices: list[str]) -> str:
-    return next(iter(difflib.get_close_matches(name, choices, 1, 0.6)), "")
+    return nearest(name, choices)

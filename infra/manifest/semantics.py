@@ -26,6 +26,7 @@ from infra.manifest import (
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
 from infra.manifest.paths import exists, is_directory, is_file, resolve_path, resolved
+from infra.manifest.suggestions import nearest
 from schemas import load
 
 LONGEST_USER = 32
@@ -96,11 +97,11 @@ def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
             )
         for number, group in enumerate(_list(server.get("groups"))):
             if isinstance(group, str) and group not in groups:
-                close = difflib.get_close_matches(group, groups, 1)
+                suggestion = nearest(group, [*groups])
                 yield document.diagnostic(
                     (*path, "groups", number),
                     f"unknown group {group}",
-                    hint=f"did you mean {close[0]}?" if close else f"add {group} to groups",
+                    hint=f"did you mean {suggestion}?" if suggestion else f"add {group} to groups",
                 )
         listen = server.get("listen")
         if isinstance(listen, str) and listen and not _is_address(listen):

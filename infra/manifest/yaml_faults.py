@@ -6,9 +6,10 @@ small repairs are tried on the lines around it; the one after which the file can
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from schemas import load
@@ -33,14 +34,19 @@ class Fault:
     hint: str
 
 
-def find(lines: list[str], reported: int, parses: Parses) -> Fault | None:
-    """The fault behind an error at a line, or None if no repair helps."""
+Repair = Callable[[list[str], int], Iterator[tuple[Fault, str]]]
+"""Yields faults that a line may have, each with the line as it is without that fault."""
+
+
+def find(lines: list[str], reported: int, parses: Parses, repairs: Sequence[Repair] = ()) -> Fault | None:
+    """The fault behind an error at a line, or None if no repair helps. ``repairs`` are those to try, by default all;
+    of some, one that does not make the whole text valid is none."""
     if sum(map(len, lines)) > LARGEST:
         return None
     last = min(reported, len(lines) - 1)
     near = [number for number in range(last, -1, -1) if _matters(lines[number])][: BEFORE + 1]
     better: tuple[int, Fault] | None = None
-    for repair in (_colon, _space, _quote, _quote_in_flow, _indent, _dash):
+    for repair in repairs or (_colon, _space, _comma, _quote, _quote_in_flow, _indent, _dash):
         valid: list[tuple[float, Fault]] = []
         for number in near:
             for fault, text in repair(lines, number):
@@ -51,7 +57,7 @@ def find(lines: list[str], reported: int, parses: Parses) -> Fault | None:
                     better = (then, fault)
         if valid:
             return max(valid, key=lambda one: one[0])[1]  # the first of those that are as likely
-    return None if better is None else better[1]
+    return None if better is None or repairs else better[1]
 
 
 def _likely(lines: list[str], fault: Fault, text: str) -> float:
@@ -108,6 +114,31 @@ def _space(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
         end = found.end()
         fault = Fault(number, end, "missing space after a colon", "add a space after the colon")
         yield fault, f"{lines[number][:end]} {lines[number][end:]}"
+
+
+def _comma(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A key in braces without a comma before it. Words before a colon may as well be a value that is not quoted, unless
+    the last of them is a key of a manifest, or what is before it cannot go on."""
+    text = lines[number]
+    above = "".join(lines[:number])
+    if "{" not in above[above.rfind("}") + 1 :] + text:
+        return
+    starts = {found.start(1): found[2] for found in _NEXT_KEY.finditer(text)}
+    here = {at: key for at, key in starts.items() if key in _known() or _CLOSED.search(text[:at])}
+    below = re.match(r"\s*([A-Za-z_][\w.-]*):(?=\s|$)", lines[number + 1]) if number + 1 < len(lines) else None
+    end = {} if below is None else {len(text.rstrip()): below[1]}
+    for missing in (*({at: key} for at, key in here.items()), here, end, {**here, **end}):
+        for at, key in [*missing.items()][:1]:
+            hint = f"add a comma before the key: {key}" if key in _known() else "add a comma before the next key"
+            pieces = [text[start:stop] for start, stop in pairwise([0, *missing, len(text)])]
+            yield Fault(number, at, "missing comma in a mapping", hint), ",".join(pieces)
+
+
+_NEXT_KEY = re.compile(r"(?<=[^\s,:{\[])(\s+)([A-Za-z_][\w.-]*):(?=\s|$)")
+_CLOSED = re.compile(r"""(["'\]}]|: (\d+|true|false))$""")
+
+
+COMMAS = (_comma,)
 
 
 def _quote(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:

@@ -6,21 +6,24 @@ from collections.abc import Sequence
 
 from infra.errors import Diagnostic
 from infra.views.style import Style, one_line
+from infra.views.wrapping import wrapped
 
 
-def render(diagnostics: Sequence[Diagnostic], color: bool) -> str:
-    """Every diagnostic, and their number if there are several."""
+def render(diagnostics: Sequence[Diagnostic], color: bool, width: int | None = None) -> str:
+    """Every diagnostic, and their number if there are several. Sentences are wrapped to ``width`` columns, lines of
+    the file are not; None: no limit."""
     style = Style(color)
-    parts = [_diagnostic(diagnostic, style) for diagnostic in diagnostics]
+    parts = [_diagnostic(diagnostic, style, width) for diagnostic in diagnostics]
     errors = sum(diagnostic.severity == "error" for diagnostic in diagnostics)
     if errors > 1:
         parts.append(style("red", f"Found {errors} errors."))
     return "\n".join(parts)
 
 
-def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
+def _diagnostic(diagnostic: Diagnostic, style: Style, width: int | None) -> str:
     color = "yellow" if diagnostic.severity == "warning" else "red"
-    lines = [f"{style(color, f'{diagnostic.severity}:')} {style('bold', one_line(diagnostic.summary))}"]
+    head = f"{style(color, f'{diagnostic.severity}:')} {style('bold', one_line(diagnostic.summary))}"
+    lines = [wrapped(head, width, 2)]
     location = diagnostic.location
     place = f" ({one_line(diagnostic.path)})" if diagnostic.path else ""
     if location is not None:
@@ -36,9 +39,9 @@ def _diagnostic(diagnostic: Diagnostic, style: Style) -> str:
     elif place:
         lines.append(f"  at {one_line(diagnostic.path)}")
     if diagnostic.expected:
-        lines.append(f"  expected: {one_line(diagnostic.expected)}")
+        lines.append(wrapped(f"  expected: {one_line(diagnostic.expected)}", width, 4))
     if diagnostic.hint:
-        lines.append(f"  hint: {one_line(diagnostic.hint)}")
+        lines.append(wrapped(f"  hint: {one_line(diagnostic.hint)}", width, 4))
     return "\n".join(lines)
 
 

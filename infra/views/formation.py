@@ -46,7 +46,8 @@ def render(
         if (every or wanted) and (not only or type_ in only or some):
             shown[type_] = alike.groups(some, notes) if together else [[row] for row in some]
     single = [same[0] for groups in shown.values() for same in groups if len(same) == 1 and same[0].job is None]
-    texts = fitted(padded([_cells(row, site, notes) for row in single]), width, _LEAST)
+    requests = _requests(site)
+    texts = fitted(padded([_cells(row, requests, notes) for row in single]), width, _LEAST)
     cells = dict(zip(((row.dyno, row.server) for row in single), texts, strict=True))
     blocks = [] if only else _routers(site, style)
     for type_, groups in shown.items():
@@ -82,7 +83,7 @@ def _routers(site: Site, style: Style) -> list[str]:
     cells = []
     for router in site.routers:
         rates = router.rates
-        numbers = ("-", "", "") if rates is None else ("no requests", "", "")
+        numbers = ("", "", "") if rates is None else ("no requests", "", "")
         if rates is not None and rates.count:
             numbers = (f"{sites.rate(rates)} req/s", f"p95 {sites.p95(rates)}", f"{sites.share(rates.failed)} failed")
         state = "maintenance" if router.closed and router.state in WELL else sites.router_state(router.state)[0]
@@ -162,14 +163,25 @@ def address(row: Row) -> str:
     return host_port(row.listen, row.port) if row.port else "-"
 
 
-def _cells(row: Row, site: Site, notes: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
-    uptime = "" if row.uptime is None else f" {span(row.uptime)}"
-    restarts = "-" if row.state == UNKNOWN else "1 restart" if row.restarts == 1 else f"{row.restarts} restarts"
-    release = f"v{row.release}" if row.release else "-"
-    requests: tuple[str, ...] = ()
-    if site.total is not None:
-        rates = site.rates.get(row.dyno)
-        requests = ("-", "-") if rates is None else (f"{sites.rate(rates)}/s", f"p95 {sites.p95(rates)}")
+def _requests(site: Site) -> Mapping[str, str] | None:
+    """The requests of each dyno of which there were any; None if the app has no router that counts them."""
+    if site.total is None:
+        return None
+    texts = {dyno: f"{sites.rate(rates)}/s" for dyno, rates in site.rates.items()}
+    width = max(map(len, texts.values()), default=0)
+    return {dyno: f"{texts[dyno]:<{width}}  p95 {sites.p95(rates)}" for dyno, rates in site.rates.items()}
+
+
+def _cells(row: Row, requests: Mapping[str, str] | None, notes: Mapping[tuple[str, str], str]) -> tuple[str, ...]:
     note = notes.get((row.dyno, row.server), "")
+    lost = row.state == UNKNOWN
+    none = "" if lost else "-"
+    uptime = "" if row.uptime is None else f" {span(row.uptime)}"
+    restarts = "" if lost else "1 restart" if row.restarts == 1 else f"{row.restarts} restarts"
+    release = f"v{row.release}" if row.release else none
+    used = none if row.memory is None else memory(row)
+    where = address(row) if row.port else none
+    # Nothing is routed to a dyno without a port.
+    answered = "" if requests is None else requests.get(row.dyno, "no requests" if row.port and not lost else "")
     state = f"{row.state}{uptime}"
-    return (f"{row.dyno}:", state, row.server or "-", address(row), release, memory(row), restarts, *requests, note)
+    return (f"{row.dyno}:", state, row.server or "-", where, release, used, restarts, answered, note)

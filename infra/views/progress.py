@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from infra.model.events import Event
 from infra.remote import identities
+from infra.views.echo import Echo
 from infra.views.stages import STILL, Stages
 from infra.views.style import Style, duration, one_line, wanted
+from infra.views.wrapping import wrapped
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,7 +28,9 @@ MOMENT = 0.4
 """Seconds after which it is shown what is waited for."""
 
 BAR = 16
-"""The width of the bar of a server."""
+"""The width of the bar of a server; half of it on a terminal that is not ``WIDE``."""
+
+WIDE = 100
 
 MOST = 16
 """Servers that have a line each at the same time."""
@@ -73,6 +77,7 @@ class LiveProgress:
         self._stages = stages
         self._live: Live | None = None
         self._stopping = ""
+        self._echo = Echo()
         self._spinner, self._full, self._empty = _symbols()
 
     def __enter__(self) -> LiveProgress:
@@ -83,6 +88,7 @@ class LiveProgress:
         terminal = console(hides_cursor=False, file=behind(sys.stderr))
         self._live = Live(get_renderable=self._screen, console=terminal, refresh_per_second=8, transient=True)
         self._live.start()
+        self._echo.off()
         identities.alone.append(self._stopped)
         return self
 
@@ -91,20 +97,25 @@ class LiveProgress:
         live = self._live
         if live is not None:
             live.stop()
+        self._echo.on()
         try:
             yield
         finally:
             if live is not None and self._stopped in identities.alone:
+                self._echo.off()
                 live.start()
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         if self._live is None:
             return
         identities.alone.remove(self._stopped)
-        with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
-            self._print(self._stages.end() if kind is None else [])
-        with suppress(OSError, ValueError):
-            self._live.stop()
+        try:
+            with suppress(OSError, ValueError):  # the terminal may be gone, and the report is still to come
+                self._print(self._stages.end() if kind is None else [])
+            with suppress(OSError, ValueError):
+                self._live.stop()
+        finally:
+            self._echo.on()
 
     def __call__(self, event: Event) -> None:
         self._print(self._stages.take(event))
@@ -124,7 +135,8 @@ class LiveProgress:
 
         if self._live is not None:
             for line in lines:
-                self._live.console.print(Text.from_ansi(line), soft_wrap=True)
+                text = wrapped(line, self._live.console.width)
+                self._live.console.print(Text.from_ansi(text), soft_wrap=True)
 
     def _screen(self) -> RenderableType:
         from rich.console import Group
@@ -140,20 +152,22 @@ class LiveProgress:
         spinner.start_time = 0
         head.add_row(spinner, Text(name, style="bold"), Text(times), Text(self._stopping, style="yellow"))
         summary, rows = self._stages.servers(min(MOST, max(2, self._live.console.height - 6)))
-        # The terminal shows ^C behind the last line, which must not wrap.
+        # A terminal whose echo is on shows ^C behind the last line, which must not wrap.
         table = Table.grid(padding=(0, 1), expand=True)
         table.width = self._live.console.width - 3
+        long = BAR if self._live.console.width >= WIDE else BAR // 2
+        room = table.width - max((len(server) for server, _ in rows), default=0) - long - 13  # blanks and the count
         for _ in range(3):
             table.add_column(no_wrap=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         now = time.monotonic()
         for server, row in rows:
             total = len(row.planned)
-            full = BAR * row.count // total if total else 0
+            full = long * row.count // total if total else 0
             bar = Text(self._full * full, style="red" if row.failed else "green")
-            bar.append(self._empty * (BAR - full), style="dim")
+            bar.append(self._empty * (long - full), style="dim")
             count = f"{row.count}/{total}"
-            table.add_row(Text(f"  {one_line(server)}"), bar, Text(f"{count:>7}"), Text(one_line(row.words(now))))
+            table.add_row(Text(f"  {one_line(server)}"), bar, Text(f"{count:>7}"), Text(one_line(row.words(now, room))))
         return Group(head, *([Text(f"  {summary}")] if summary else []), table)
 
 

@@ -75,7 +75,9 @@ def _up(rows: Sequence[Row]) -> str:
 
 
 def rate(rates: Rates) -> str:
-    """Requests per second: ``0.2``, ``12``."""
+    """Requests per second: ``0.2``, ``12``; little traffic is not shown as none: ``<0.1``."""
+    if 0 < rates.per_second < 0.05:
+        return "<0.1"
     return f"{rates.per_second:.1f}" if rates.per_second < 10 else f"{rates.per_second:.0f}"
 
 

@@ -85,12 +85,15 @@ class Progress:
     def count(self) -> int:
         return len(self.finished & self.planned)
 
-    def words(self, now: float) -> str:
-        """The current step; a long one with its time, as in ``restart web.3: 24 s of at most 60 s``."""
+    def words(self, now: float, width: int | None = None) -> str:
+        """The current step; a long one with its time, as in ``restart web.3: 24 s of at most 60 s``. If that is more
+        than ``width`` columns, the step is cut, not the time."""
         taken = now - self.since
+        time = f": {taken:.0f} s" + (f" of at most {self.limit:.0f} s" if self.limit else "")
         if not self.step or taken < LONG:
-            return self.step
-        return f"{self.step}: {taken:.0f} s" + (f" of at most {self.limit:.0f} s" if self.limit else "")
+            time = ""
+        room = len(self.step) if width is None else max(1, width - len(time))
+        return (self.step if len(self.step) <= room else f"{self.step[: room - 1]}…") + time
 
 
 class Stages:

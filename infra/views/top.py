@@ -56,7 +56,7 @@ _LEAST = ("UP", "RELEASE", "RESTARTS", "CORES", "WAITING", "LOAD")
 
 _RIGHT = ("CORES", "DYNOS", "FREE", "REQ/S", "P95", "WAITING", "RESTARTS")
 
-_MOST = {"ROUTER": 18}
+_MOST = {"ROUTER": 20}
 """The width of a column that may be cut."""
 
 _MIN = {"STATE": 5, "MEMORY": 13, "REQ/S": 5, "P95": 7}
@@ -123,13 +123,19 @@ def plain(
 ) -> str:
     """The view as text, with all dynos. ``width`` are the columns of the terminal to which sentences are wrapped; None:
     no limit."""
+    from rich.text import Text
+
     site = site_of(manifest, samples)
     with console.capture() as captured:
         for words in under_way.sentences(site.applying):
             console.print(words, highlight=False, markup=False, style="yellow")
         verdict, color, numbers = sites.headline(manifest.app.name, site)
-        console.print(verdict, style=color, end="", highlight=False, markup=False)
-        console.print(f": {numbers}  {now:%H:%M:%S}", highlight=False, markup=False)
+        text = f"{verdict}: {numbers}"
+        time = f"  {now:%H:%M:%S}"
+        fits = width is None or len(text) + len(time) <= width
+        head = Text(wrapped(text, width) + time * fits)
+        head.stylize(color, 0, len(verdict))
+        console.print(head, highlight=False, soft_wrap=True)
         for color, words in sites.problems(site):
             console.print(wrapped(f"  {words}", width), style=color, highlight=False, markup=False, soft_wrap=True)
         dynos = _dynos(_entries(site, samples, sort), site, console.width, bars=False)

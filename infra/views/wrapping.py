@@ -12,7 +12,7 @@ _WORD = re.compile(r"( *)((?:(?:\x1b\[\d+m)?[+~↻-](?:\x1b\[0m)? )?[^ ]+)")
 """Blanks and a word; what becomes of a dyno or a resource stays beside its name."""
 
 _PROGRAMS = re.compile(
-    r"apt|apt-get|bundle|df|dpkg|dynoctl|echo|git|journalctl|modprobe|pipx?|ssh(-[a-z]+)*|sshd|sudo|systemctl|visudo"
+    r"apt|apt-get|bundle|chmod|df|dpkg|dynoctl|echo|git|journalctl|modprobe|pipx?|ssh(-[a-z]+)*|sshd|sudo|systemctl|visudo"
 )
 """What commands in messages begin with."""
 
@@ -53,10 +53,11 @@ def _wrapped(line: str, width: int, hang: int | None) -> str:
 
 
 def _pieces(line: str) -> list[tuple[str, str]]:
-    """The words of a line, each with the blanks before it. A command that follows a colon, up to the end of its clause,
-    is one: whoever copied the half of it might run that. One that is too long for a line is left to the terminal."""
+    """The words of a line, each with the blanks before it. A command that follows a colon or another command, up to the
+    end of its clause, is one: whoever copied the half of it might run that. One that is too long for a line is left to
+    the terminal."""
     pieces: list[tuple[str, str]] = []
-    before, inside = "", False
+    before, inside, command = "", False, False
     for found in _WORD.finditer(line):
         plain = PAINT.sub("", found[2])
         inside = inside and len(found[1]) == 1
@@ -65,6 +66,7 @@ def _pieces(line: str) -> list[tuple[str, str]]:
             pieces.append((gap, text + found[0]))
         else:
             pieces.append((found[1], found[2]))
-            inside = before.endswith(":") and _PROGRAMS.fullmatch(plain) is not None
+            inside = (before.endswith(":") or command) and _PROGRAMS.fullmatch(plain) is not None
+        command = inside and plain.endswith(",")
         inside, before = inside and not plain.endswith((";", ",")), plain
     return pieces

@@ -96,8 +96,8 @@ def test_validate(project: Path, run: Run) -> None:
     done = run("validate", "--json", cwd=project)
     document = json.loads(done.stdout)
     assert (done.returncode, document["valid"], done.stderr) == (3, False, "")
-    assert document["diagnostics"][1]["hint"] == "did you mean host?"
-    assert document["diagnostics"][1]["location"]["line"] == 5
+    assert [one["hint"] for one in document["diagnostics"]] == ["did you mean host?"]
+    assert document["diagnostics"][0]["location"]["line"] == 5
 
 
 def test_an_app_that_cannot_be_read_is_said(project: Path, run: Run) -> None:

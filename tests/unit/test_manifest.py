@@ -157,6 +157,9 @@ def test_all_unresolved_references_are_reported_at_once() -> None:
     summaries = {diagnostic.path: diagnostic.summary for diagnostic in caught.value.diagnostics}
     assert summaries["env/A"] == "environment variable NOT_SET_ANYWHERE is not set"
     assert "cannot read " in summaries["env/B"]
+    assert [one.hint for one in caught.value.diagnostics if one.path == "env/B"] == [
+        "create it, or copy it from who has it"
+    ]
     assert summaries["env/C"] == "from_command: sh failed with exit status 3"
     assert "cannot run " in summaries["env/D"]
     assert [diagnostic.location.line for diagnostic in caught.value.diagnostics if diagnostic.location] == [

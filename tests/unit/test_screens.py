@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from infra.cli import fail, lab
+from infra.cli.init import init
+from infra.errors import Diagnostic, DynoctlError, Location, ManifestInvalid
 from infra.fleet import site as sites
 from infra.fleet.observe import Observed
 from infra.fleet.status import ServerStatus
@@ -32,8 +39,9 @@ from infra.registry import Everything
 from infra.views import doctor, formation, history, outcome, plan_screen, releases, top
 from infra.views import site as site_view
 from infra.views.gate import console
+from infra.views.progress import LiveProgress
 from infra.views.stages import Stages
-from infra.views.style import Style
+from infra.views.style import PAINT, Style
 from infra.views.wrapping import wrapped
 from tests.unit.test_engine import facts
 
@@ -204,3 +212,97 @@ def test_a_command_is_not_broken() -> None:
     painted = f"{Style(True)('bold', 'dynoctl apply')} --evacuate grid-17"
     assert wrapped(f"{LONG} to do: {painted}", 60).endswith(f"\n  {painted}")
     assert wrapped("is in git: git  and more words", 16) == "is in git: git\n  and more words", "a column is no command"
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> Terminal:
+    """What stands in for both streams of a command."""
+    shown = Terminal()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(sys, "stderr", shown)
+    return shown
+
+
+def lines_of(shown: Terminal) -> list[str]:
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+    return lines
+
+
+@pytest.mark.parametrize("color", [True, False])
+def test_the_time_of_top_fits_or_goes(manifest: Manifest, color: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The title of an app that is up without requests was one column too long for it."""
+    numbers = "2 of 2 dynos and 1 of 1 router up, no requests in the last minute"
+    monkeypatch.setattr(site_view, "headline", lambda *_: ("shop is up", "green", numbers))
+    titles = {}
+    for width in (60, 80, 120):
+        screen = console(width=width, color_system="256" if color else None, force_terminal=True)
+        text = top.plain(manifest, [], datetime(2026, 11, 29, 3, 3, 51, tzinfo=UTC), screen, width=width)
+        titles[width] = PAINT.sub("", text).partition("\n\n")[0].splitlines()
+        assert ("\x1b[32mshop is up\x1b[0m: " in text) == color
+    assert titles == {
+        60: ["shop is up: 2 of 2 dynos and 1 of 1 router up, no requests", "  in the last minute"],
+        80: [f"shop is up: {numbers}"],
+        120: [f"shop is up: {numbers}  03:03:51"],
+    }
+
+
+def test_a_long_error_breaks_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    fail.report(DynoctlError(LONG, f"free space, then: dynoctl apply; {LONG}"))
+    place = Location("dyno.yaml", 7, 3, "key: " + "x" * 90)
+    fail.report(ManifestInvalid([Diagnostic(LONG, "env/A", place, hint=LONG, expected=LONG)]))
+    lines = screen.getvalue().splitlines()
+    assert [line for line in lines if len(line) > 80] == [f"  7 | {place.text}"], "a line of the file stays as it is"
+    assert " ".join(screen.getvalue().split()).count(LONG) == 5
+
+
+def test_the_next_steps_after_init_fit_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of the tutorial, and none of the commands is cut in two."""
+    monkeypatch.chdir(tmp_path)
+    screen = terminal(monkeypatch)
+    init(Path("shop"), None, None, None, None)
+    last = " ".join("\n".join(lines_of(screen)).rpartition("\n\n")[2].split())
+    assert last.endswith("add your servers to dyno.yaml, then: dynoctl doctor, dynoctl plan, dynoctl apply.")
+    assert wrapped("then: dynoctl doctor, dynoctl plan, dynoctl apply.", 30).splitlines() == [
+        "then: dynoctl doctor,",
+        "  dynoctl plan, dynoctl apply.",
+    ]
+
+
+def test_what_lab_up_says_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inventory.yaml").write_text("servers: []\n")
+    monkeypatch.setattr("infra.lab.needs.check", lambda install: None)
+    monkeypatch.setattr("infra.lab.fleet.up", lambda *_: SimpleNamespace(path=tmp_path))
+    screen = terminal(monkeypatch)
+    lab.up()
+    text = screen.getvalue()
+    assert "Lab demo is up." in text and all(
+        len(line) <= 80 or " " not in line.strip() for line in text.splitlines()
+    ), text
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_the_time_limit_of_a_step_is_never_cut(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch, columns)
+    stages = Stages({"grid-1": [f"package.{name}" for name in range(14)]}, clock=lambda: time.monotonic() - 3)
+    with LiveProgress(stages) as view:
+        view(Event("phase", text="prepare", total=14))
+        for step in ("install ruby", "install " + "ruby-bundler " * 20):
+            view(Event("step", "grid-1", "package.ruby", step, seconds=600))
+            view.refresh()
+        view.interrupted()
+    shown = [line for line in re.split(r"[\r\n]|\x1b\[[0-9;]*[A-Za-z]", screen.getvalue()) if "of at most" in line]
+    assert shown and all(line.rstrip().endswith("3 s of at most 600 s") for line in shown if "package" in line), shown
+    assert any("package.ruby: install ruby: 3 s of at most 600 s" in line for line in shown)
+    assert all(len(line) <= columns - 3 for line in shown if "package" in line)
+    assert all(len(line) <= columns for line in shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from infra.model import paths, routing, traffic
 from infra.model.dyno_status import Row
 from infra.model.one_offs import OneOff
 from infra.model.routing import ACCESS_LOG, Route
-from infra.model.traffic import Traffic, rates
+from infra.model.traffic import Rates, Traffic, rates
 from infra.views import formation, under_way
 from infra.views import site as view
 from infra.views.style import Style
@@ -98,6 +99,30 @@ def test_an_app_that_is_well(manifest: Manifest) -> None:
     document = json.loads(json.dumps([view.document(site), *(view.dyno(site, one) for one in site.rows)]))
     assert document[0]["site"]["state"] == "up" and document[0]["routes"][0]["p95_ms"] == 20
     assert (document[1]["p95_ms"], document[1]["note"], document[4]["requests_per_second"]) == (20, None, None)
+
+
+def test_little_traffic_is_not_shown_as_none(manifest: Manifest) -> None:
+    """Two requests in a minute are ``0.03`` of them in a second."""
+    found = with_rows(traffic=Traffic(60, {("web.1", 200, 96): 2}))
+    site = examine(manifest, found, {})
+    assert view.above("shop", site, Style(False)).endswith(", <0.1 req/s, p95 96 ms\n")
+    shown = formation.render(manifest, site, Style(False)).splitlines()
+    assert shown[1] == "grid-1:  up  <0.1 req/s  p95 96 ms  0% failed"
+    assert [line.partition("restarts")[2] for line in shown if "restarts" in line] == [
+        "  <0.1/s  p95 96 ms",
+        "  no requests",
+        "  no requests",
+        "",  # a worker answers none
+    ]
+    assert view.rate(Rates(3, 0.05)) == "0.1" and view.rate(Rates(0, 0.0)) == "0.0"
+    assert max(map(len, formation.render(manifest, site, Style(False), width=80).splitlines())) <= 80
+
+
+def test_a_line_ends_with_what_is_known(manifest: Manifest) -> None:
+    """After an apply, nothing is known of requests."""
+    shown = formation.render(manifest, examine(manifest, with_rows(traffic=None), {}), Style(False)).splitlines()
+    assert shown[1] == "grid-1:  up"
+    assert all(line.endswith("0 restarts") for line in shown if "restarts" in line)
 
 
 LOGS = "To see why: dynoctl logs --dyno web.1"
@@ -279,9 +304,8 @@ def test_dynos_of_a_server_that_does_not_answer(manifest: Manifest) -> None:
         ("web.2", "grid-2", "unknown"),
         ("web.3", "grid-2", "unknown"),
     ]
-    assert "web.2:     unknown    grid-2  -               -   -              -" in formation.render(
-        manifest, site, Style(False)
-    )
+    shown = re.sub(" +", " ", formation.render(manifest, site, Style(False)))
+    assert "web.2: unknown grid-2 1.0/s p95 20 ms\n" in shown, "no line of what is not known"
     before = examine(manifest, WELL, {"grid-2": "grid-2: timed out"})
     assert [(one.dyno, one.state, one.release) for one in before.rows][1:3] == [
         ("web.2", "unknown", 7),

@@ -1,0 +1,193 @@
+"""The echo of a terminal: off while progress is drawn on it, and on again however that ends."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import fcntl, os, signal, sys, termios, threading, time
+from pathlib import Path
+
+what, go = sys.argv[1], Path(sys.argv[2])
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is that of this session
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever runs the tests may ignore it
+
+def echoes():
+    return bool(termios.tcgetattr(0)[3] & termios.ECHO)
+
+if what in ("suspend", "background"):  # a shell with a job
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    job = os.fork()
+    if job:
+        os.setpgid(job, job)
+        if what == "suspend":
+            os.tcsetpgrp(0, job)
+            _, status = os.waitpid(job, os.WUNTRACED)
+            print("stopped", os.WIFSTOPPED(status), "echo", echoes(), flush=True)
+            os.kill(job, signal.SIGCONT)
+        _, status = os.waitpid(job, os.WUNTRACED)
+        os.tcsetpgrp(0, os.getpgrp())
+        print("status", status, flush=True)
+        sys.exit()
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    while what == "suspend" and os.tcgetpgrp(0) != os.getpgrp():
+        pass
+
+from infra.cli.interrupt import interruptible
+from infra.model.events import Event
+from infra.views.progress import progress
+
+def wait():
+    while not go.exists():
+        time.sleep(0.01)
+
+with progress({"grid-1": ["web.1"]}) as view:
+    view(Event("phase", text="start", total=1))
+    view(Event("step", "grid-1", "web.1", "start web.1"))
+    if what != "interrupts":
+        print("drawn", flush=True)
+    if what == "question":
+        wait()
+        with view._stopped():
+            print("asked, echo", echoes(), flush=True)
+        print("drawn again, echo", echoes(), flush=True)
+    elif what == "interrupts":
+        with interruptible(threading.Event(), view.interrupted, as_json=False):
+            print("drawn", flush=True)
+            wait()
+    else:
+        wait()
+    if what == "error":
+        raise ValueError("an error")
+if what == "end":
+    print("read", sys.stdin.readline().strip(), flush=True)
+"""
+
+
+class Screen:
+    """The program, with a terminal of its own."""
+
+    def __init__(self, what: str, go: Path) -> None:
+        self.master, slave = pty.openpty()
+        self.go, self.text = go, ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, what, go],
+            cwd=ROOT,
+            env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
+        self.slave = slave  # open, so that its modes can be read when the program has ended
+
+    @property
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.slave)[3] & termios.ECHO)
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def until(self, true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not true():
+            assert time.monotonic() < deadline, self.text
+            if select.select([self.master], [], [], 0.02)[0]:
+                self.text += os.read(self.master, 65536).decode(errors="replace")
+
+    def end(self) -> int:
+        """The exit status, once all was read."""
+        self.until(lambda: self.process.poll() is not None)
+        self.until(lambda: not select.select([self.master], [], [], 0.1)[0])
+        return self.process.wait()
+
+
+@pytest.fixture
+def screen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Screen]:
+    shown = Screen(request.param, tmp_path / "go")
+    try:
+        shown.until(lambda: "drawn" in shown.text)
+        yield shown
+    finally:
+        shown.process.kill()
+        shown.process.wait()
+        os.close(shown.master)
+        os.close(shown.slave)
+
+
+def started(what: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("screen", [what], indirect=True)
+
+
+@started("end")
+def test_what_is_typed_is_not_shown_and_not_lost(screen: Screen) -> None:
+    assert not screen.echoes
+    screen.type("something\n")
+    time.sleep(0.3)
+    screen.go.touch()
+    assert screen.end() == 0 and screen.echoes
+    assert screen.text.count("something") == 1 and "read something" in screen.text
+
+
+@started("error")
+def test_an_error_restores_the_echo(screen: Screen) -> None:
+    assert not screen.echoes
+    screen.go.touch()
+    assert screen.end() == 1 and screen.echoes and "an error" in screen.text
+
+
+@started("plain")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_restores_the_echo(screen: Screen, number: int) -> None:
+    assert not screen.echoes
+    screen.process.send_signal(number)
+    assert screen.end() == -number and screen.echoes
+
+
+@started("interrupts")
+def test_a_second_interrupt_restores_the_echo(screen: Screen) -> None:
+    """It exits at once, without an end of what is drawn."""
+    assert not screen.echoes
+    screen.type("\x03")
+    screen.until(lambda: "Press Ctrl-C again" in screen.text)
+    assert not screen.echoes
+    screen.type("\x03")
+    assert screen.end() == 130 and screen.echoes and "Exited." in screen.text
+
+
+@started("question")
+def test_a_question_has_the_echo(screen: Screen) -> None:
+    screen.go.touch()
+    assert screen.end() == 0 and screen.echoes
+    assert "asked, echo True" in screen.text and "drawn again, echo False" in screen.text
+
+
+@started("suspend")
+def test_a_stopped_job_leaves_the_echo_to_the_shell(screen: Screen) -> None:
+    assert not screen.echoes
+    screen.type("\x1a")
+    screen.until(lambda: "stopped True echo True" in screen.text)
+    screen.until(lambda: not screen.echoes)
+    screen.go.touch()
+    assert screen.end() == 0 and screen.echoes and "status 0" in screen.text
+
+
+@started("background")
+def test_a_job_in_the_background_leaves_the_terminal_alone(screen: Screen) -> None:
+    assert screen.echoes
+    screen.go.touch()
+    assert screen.end() == 0 and screen.echoes and "status 0" in screen.text, "it was not stopped"
