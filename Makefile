@@ -67,9 +67,10 @@ roots: $(VENV)/.done  ## Build the root filesystems of the servers that the test
 wheel: $(VENV)/.done  ## Build the wheel and run it in a new environment
 	@.ci/wheel $(PY)
 
+# RELEASE is the Debian release of the virtual machine, such as trixie; that of this machine if it is not given.
 vm-test: $(VENV)/.done  ## Boot a virtual machine with cgroup v2, emulated in software, and test memory and CPU limits on it
 	@.ci/packages qemu-system-x86 e2fsprogs mmdebstrap squashfs-tools openssh-client util-linux
-	$(PY) -m pytest -q -s tests/vm
+	@RELEASE="$(RELEASE)" $(PY) -m pytest -q -s tests/vm
 
 bench: system $(VENV)/.done  ## Run the benchmarks, with ratios against a peer in the same run
 	@.ci/packages wrk

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from infra.errors import DynoctlError
+from infra.lab import sources
 from tests.vm import image
 from tests.vm.guest import Guest
 
@@ -15,9 +17,11 @@ pytest.register_assert_rewrite("tests.lab.support")
 
 @pytest.fixture(scope="session")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """A guest that cannot boot fails the tests; it never skips them."""
+    """A guest that cannot boot fails the tests; it never skips them. The variable ``RELEASE`` is its Debian release, and
+    that of this machine if it is not set."""
     try:
-        booted = Guest(image.ensure(print), tmp_path_factory.mktemp("guest"))
+        release = os.environ.get("RELEASE") or sources.suite()
+        booted = Guest(image.ensure(release, print), tmp_path_factory.mktemp("guest"))
         try:
             booted.wait()
             yield booted

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import DynoctlError
-from infra.lab import rootfs, sources
+from infra.lab import rootfs
 from infra.lab.run import run
 
 PACKAGES = (*rootfs.BARE, "linux-image-cloud-amd64", "initramfs-tools", "udev", "thin", "curl")
@@ -59,19 +59,18 @@ class Image:
         return self.directory / "initrd.img"
 
 
-def ensure(say: Callable[[str], None]) -> Image:
-    """The image with the Debian release of this machine. It is built if it is missing."""
-    release = sources.suite()
+def ensure(release: str, say: Callable[[str], None]) -> Image:
+    """The image of a Debian release. It is built if it is missing."""
     recipe = repr((RECIPE, rootfs.RECIPE, release, PACKAGES, SIZE, SETUP))
     made = rootfs.CACHE / f"guest-{release}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     rootfs.CACHE.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (rootfs.CACHE / "guest.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.is_dir():
-            for stale in rootfs.CACHE.glob("guest-*"):
+            for stale in rootfs.CACHE.glob(f"guest-{release}-*"):
                 shutil.rmtree(stale)
             say(f"Building the disk of the guest from Debian packages of {release} (once, takes about 3 minutes) ...")
-            work = rootfs.CACHE / "guest-new"
+            work = rootfs.CACHE / f"guest-{release}-new"
             work.mkdir()
             try:
                 _build(release, work)

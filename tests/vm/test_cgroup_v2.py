@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.errors import REJECTED
-from tests.lab.support import Project, eventually, snapshot
+from tests.lab.support import DEADLINE, Project, eventually, snapshot
 from tests.vm.guest import NAME, Guest
 
 APP = "hungry"
@@ -21,13 +21,17 @@ SLOW = 600
 """Seconds that a dyno may take to become healthy, and to be restarted."""
 
 
+class SlowProject(Project):
+    deadline = 3 * DEADLINE
+
+
 class Life:
     """The app, and what was on the guest before it."""
 
     def __init__(self, directory: Path, guest: Guest) -> None:
         self.guest = guest
         self.before = snapshot(guest, NAME)
-        self.project = Project(
+        self.project = SlowProject(
             directory,
             guest,
             APP,
