@@ -104,7 +104,10 @@ def _cause(facts: Mapping[str, Sequence[str]], asked: str, log: Sequence[str], l
     late = "timeout" in (_one(facts, "Result"), _one(facts, "Ready.Result"))
     if _one(facts, "Result") == "success":  # a worker that has been started again since
         late = late or any("result 'timeout'" in line for line in list(facts.get("Said", ()))[-2:])
-    if asked and asked != _GONE:
+    # On cgroup v2, systemd ends the health check with the dyno, so that its last words say nothing of the cause.
+    out_of_memory = _one(facts, "Result") == "oom-kill"
+    late = late and not out_of_memory
+    if asked and asked != _GONE and not out_of_memory:
         if not late:
             return asked
         return f"{asked}, and no healthy answer came within {limits.time}"

@@ -59,6 +59,14 @@ def told(facts: str, log: str = "") -> str:
             LIMITS,
             [f"out of memory: killed at {MEMORY} before it answered a request"],
         ),
+        *(
+            (
+                told("Result=oom-kill ExecMainCode=2 ExecMainStatus=9", f"health check: {asked}\nbooting"),
+                LIMITS,
+                [f"out of memory: killed at {MEMORY}", "booting"],
+            )
+            for asked in ("no answer to GET /", "GET /up answered 503")
+        ),
         (
             "Result=success\nExecMainCode=0\nSaid=Main process exited, code=killed, status=9/KILL\n\nworking",
             LIMITS,
