@@ -17,6 +17,8 @@ WEB = ("web.1", "web.2")
 LIMIT = 96
 """MiB. A dyno of this app uses about 40."""
 
+OUT_OF_MEMORY = f"out of memory: killed at the memory limit of {LIMIT} MiB (dynos.web.memory: {LIMIT}M)"
+
 SLOW = 600
 """Seconds that a dyno may take to become healthy, and to be restarted."""
 
@@ -111,8 +113,12 @@ def test_a_dyno_beyond_its_limit_is_killed_and_restarted(life: Life) -> None:
 
 def test_a_release_beyond_its_limit_is_rejected_and_the_report_says_why(life: Life) -> None:
     life.project.manifest["env"] = {"EAT": "boot"}
-    done = life.project.apply(REJECTED)
-    assert f"out of memory: killed at the memory limit of {LIMIT} MiB (dynos.web.memory: {LIMIT}M)" in done.stdout
+    said = life.project.apply(REJECTED).stdout
+    assert f"its candidate did not become healthy on {NAME}\n  | {OUT_OF_MEMORY}" in said
+    life.project.manifest["env"] = {"EAT": "dynos"}
+    said = life.project.apply(REJECTED).stdout
+    assert f"Failed: {NAME}: restart web.1: " in said and f"\n  | {OUT_OF_MEMORY}\n" in said
+    assert "Reverted to what ran before: web.1.\n" in said
     assert life.answers() == {name: f"{name} one" for name in WEB}
     del life.project.manifest["env"]
     life.project.settled()

@@ -14,4 +14,5 @@ class Hungry
   end
 
   eat if ENV["EAT"] == "boot"
+  eat if ENV["EAT"] == "dynos" && ENV["DYNO"] != "web.0" # the candidate is web.0
 end
