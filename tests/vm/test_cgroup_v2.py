@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,15 @@ class Life:
             dynos={"web": {"count": 2, "memory": f"{LIMIT}M"}},
             rollout={"healthy_deadline": SLOW, "health": {"path": "/", "timeout": 60}},
         )
+
+    @contextmanager
+    def env(self, **variables: str) -> Iterator[None]:
+        """The app has these config vars for as long as this lasts."""
+        self.project.manifest["env"] = variables
+        try:
+            yield
+        finally:
+            del self.project.manifest["env"]
 
     def answers(self) -> dict[str, str]:
         """What each dyno answers."""
@@ -111,16 +123,19 @@ def test_a_dyno_beyond_its_limit_is_killed_and_restarted(life: Life) -> None:
     life.project.settled()
 
 
-def test_a_release_beyond_its_limit_is_rejected_and_the_report_says_why(life: Life) -> None:
-    life.project.manifest["env"] = {"EAT": "boot"}
-    said = life.project.apply(REJECTED).stdout
-    assert f"its candidate did not become healthy on {NAME}\n  | {OUT_OF_MEMORY}" in said
-    life.project.manifest["env"] = {"EAT": "dynos"}
-    said = life.project.apply(REJECTED).stdout
-    assert f"Failed: {NAME}: restart web.1: " in said and f"\n  | {OUT_OF_MEMORY}\n" in said
+def test_a_candidate_beyond_its_limit_is_rejected_and_the_report_says_why(life: Life) -> None:
+    with life.env(EAT="boot"):
+        said = life.project.apply(REJECTED).stdout
+    assert f"its candidate did not become healthy on {NAME}\n  | {OUT_OF_MEMORY}\n" in said
+    assert life.answers() == {name: f"{name} one" for name in WEB}
+
+
+def test_a_rollout_beyond_its_limit_is_reverted_and_the_report_says_why(life: Life) -> None:
+    with life.env(EAT="dynos"):
+        said = life.project.apply(REJECTED).stdout
+    assert re.search(rf"^Failed: {NAME}: restart web\.1: .*\n  \| {re.escape(OUT_OF_MEMORY)}\n", said, re.MULTILINE)
     assert "Reverted to what ran before: web.1.\n" in said
     assert life.answers() == {name: f"{name} one" for name in WEB}
-    del life.project.manifest["env"]
     life.project.settled()
 
 
