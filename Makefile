@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PACKAGES := git python3 python3-venv mmdebstrap systemd-container squashfs-tools iproute2 openssh-client util-linux mount \
 	ruby bundler thin puma unicorn ruby-sinatra ruby-rack ruby-redis ruby-pg ruby-dalli
 
-.PHONY: demo test unit coverage agreement lint docs roots wheel bench bench-fleet soak clean system
+.PHONY: demo test unit coverage agreement lint docs roots wheel vm-test bench bench-fleet soak clean system
 
 $(VENV)/.done: pyproject.toml
 	@command -v python3 >/dev/null && python3 -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system
@@ -66,6 +66,11 @@ roots: $(VENV)/.done  ## Build the root filesystems of the servers that the test
 
 wheel: $(VENV)/.done  ## Build the wheel and run it in a new environment
 	@.ci/wheel $(PY)
+
+# RELEASE is the Debian release of the virtual machine, such as trixie; that of this machine if it is not given.
+vm-test: $(VENV)/.done  ## Boot a virtual machine with cgroup v2, emulated in software, and test memory and CPU limits on it
+	@.ci/packages qemu-system-x86 e2fsprogs mmdebstrap squashfs-tools openssh-client util-linux
+	@RELEASE="$(RELEASE)" $(PY) -m pytest -q -s tests/vm
 
 bench: system $(VENV)/.done  ## Run the benchmarks, with ratios against a peer in the same run
 	@.ci/packages wrk

@@ -29,9 +29,12 @@ _CHECK = "health check: "
 """What the health check writes before its last answer."""
 
 _GONE = "it exited before it answered"
+_SILENT = "no answer to "
 _KILLED = re.compile(r"SIGKILL \(signal 9\)")
 """What Ruby says of a child that the kernel killed."""
 
+_OOM = "oom-kill"
+_FAILED = "Failed with result "
 _MAIN = re.compile(r"Main process exited, code=(\w+), status=(\d+)")
 _STEP = re.compile(r"\bFailed at step\b|^Failed to (?!start\b)")
 
@@ -104,13 +107,17 @@ def _cause(facts: Mapping[str, Sequence[str]], asked: str, log: Sequence[str], l
     late = "timeout" in (_one(facts, "Result"), _one(facts, "Ready.Result"))
     if _one(facts, "Result") == "success":  # a worker that has been started again since
         late = late or any("result 'timeout'" in line for line in list(facts.get("Said", ()))[-2:])
-    if asked and asked != _GONE:
+    ended = _ended(facts, log, limits)
+    # systemd ends the health check with the dyno (on cgroup v2, once the kernel has killed for memory, that of a
+    # candidate, too), so its last words may be older than the cause.
+    out_of_memory = _one(facts, "Result") == _OOM
+    late = late and not out_of_memory
+    if asked and asked != _GONE and not out_of_memory and (late or not ended or not asked.startswith(_SILENT)):
         if not late:
             return asked
         return f"{asked}, and no healthy answer came within {limits.time}"
     if late:
         return f"did not {'become healthy' if limits.key else 'end'} within {limits.time}"
-    ended = _ended(facts, log, limits)
     if ended and asked == _GONE and not ended.startswith(_ABSENT):
         return f"{ended} before it answered a request"
     return ended or asked
@@ -124,7 +131,9 @@ def _ended(facts: Mapping[str, Sequence[str]], log: Sequence[str], limits: Limit
         # It has been started again since.
         exits = [match for line in said if (match := _MAIN.search(line)) is not None]
         code, status = (_CODES.get(exits[-1][1], ""), exits[-1][2]) if exits else ("", "")
-    if result == "oom-kill" or any("oom-kill" in line for line in said):
+        if result != _OOM:
+            result = next((line for line in reversed(said) if line.startswith(_FAILED)), "")
+    if _OOM in result:
         return f"out of memory: killed at {limits.memory}"
     if (code == _SIGNALLED and status == "9") or any(_KILLED.search(line) for line in log[-5:]):
         return f"killed by SIGKILL, as the kernel does at {limits.memory}"

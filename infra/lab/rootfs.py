@@ -18,7 +18,7 @@ from infra.lab.run import run
 CACHE = Path("/var/cache/dynoctl-lab")
 
 RECIPE = 3
-"""Increment it with every change of ``_build``. Changes of the tables below are detected automatically."""
+"""Increment it with every change of ``build``. Changes of the tables below are detected automatically."""
 
 BARE = ("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo")
 """The packages of a bare server, which has no Ruby."""
@@ -111,7 +111,7 @@ def ensure(release: str, say: Callable[[str], None]) -> Path:
         work = CACHE / f"new-{os.getpid()}"
         work.mkdir()
         try:
-            _build(release, work, packages)
+            build(release, work, packages)
             (work / "root").rename(root)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -136,7 +136,7 @@ def ensure_bare(release: str, say: Callable[[str], None]) -> Path:
         work = CACHE / f"new-{os.getpid()}"
         (work / "made/repository").mkdir(parents=True)
         try:
-            _build(release, work / "made", BARE, wanted)
+            build(release, work / "made", BARE, wanted)
             for scrap in ("apt.conf", "host.list", "host.sources"):
                 (work / "made" / scrap).unlink(missing_ok=True)
             repository.index(work / "made/repository")
@@ -171,7 +171,7 @@ def _locked(*, wait: bool = True) -> Iterator[None]:
         yield
 
 
-def _build(release: str, work: Path, packages: Sequence[str], fetch: Sequence[str] = ()) -> None:
+def build(release: str, work: Path, packages: Sequence[str], fetch: Sequence[str] = ()) -> None:
     """Build ``root`` in ``work``. The packages of ``fetch`` are only downloaded, to ``repository`` next to it."""
     root = work / "root"
     (work / "apt.conf").write_text(sources.options())

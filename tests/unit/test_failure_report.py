@@ -59,6 +59,29 @@ def told(facts: str, log: str = "") -> str:
             LIMITS,
             [f"out of memory: killed at {MEMORY} before it answered a request"],
         ),
+        *(
+            (
+                told("Result=oom-kill ExecMainCode=2 ExecMainStatus=9", f"health check: {asked}\nbooting"),
+                LIMITS,
+                [f"out of memory: killed at {MEMORY}", "booting"],
+            )
+            for asked in ("no answer to GET /", "GET /up answered 503")
+        ),
+        (
+            "Result=success\nExecMainCode=0\n"  # it has been started again
+            "Said=A process of this unit has been killed by the OOM killer.\n"
+            "Said=Main process exited, code=killed, status=9/KILL\n"
+            "Said=Failed with result 'oom-kill'.\n\nhealth check: no answer to GET /",
+            LIMITS,
+            [f"out of memory: killed at {MEMORY}"],
+        ),
+        (
+            "Result=exit-code\nExecMainCode=1\nExecMainStatus=3\n"
+            "Said=Failed with result 'oom-kill'.\n"  # of an earlier run
+            "Said=Failed with result 'exit-code'.\n\nhealth check: no answer to GET /",
+            LIMITS,
+            ["exited with status 3"],
+        ),
         (
             "Result=success\nExecMainCode=0\nSaid=Main process exited, code=killed, status=9/KILL\n\nworking",
             LIMITS,
