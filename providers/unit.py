@@ -11,9 +11,6 @@ from infra.model.resource import Action, Attributes, Change, Command, Effect, Fo
 from providers import briefs, drop_ins, failure, files, idle, ini, listeners, shown, unit_texts
 from providers.base import Base
 
-LONGEST_TIME = 100
-"""Characters of a time of systemd."""
-
 READY_TIMEOUT = 60
 """Seconds within which a dyno must become healthy."""
 
@@ -165,13 +162,14 @@ class Unit(Base):
         # What was not up before may have no unit that systemd could restart, so the new process is stopped by itself.
         return [files.systemctl("daemon-reload"), *([] if change.restarts else [stop]), restart]
 
-    def alive(self, scope: Scope, change: Change) -> Command | None:
+    def alive(self, scope: Scope, change: Change, seconds: int) -> Command | None:
         if change.after is None:
             return None
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         label = f"check that {change.resource.dyno} stays healthy"
         limit = _start_timeout(change.after) + _stop_timeout(change.after) + 60
-        return Command(("sh", "-c", _ALIVE, "alive", unit), timeout=limit, label=label, health=True)
+        least = str(0 if idle.may_be(change.after.get("unit")) else seconds - 1)  # one that is idle boots at any time
+        return Command(("sh", "-c", _ALIVE, "alive", unit, least), timeout=limit, label=label, health=True)
 
     def explain(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
@@ -234,7 +232,7 @@ def _quota(text: str) -> str:
     if text == "infinity":
         return "none"
     units = {"min": 60000.0, "s": 1000.0, "ms": 1.0, "us": 0.001}
-    parts = re.findall(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(min|ms|us|s)", text[:LONGEST_TIME])
+    parts = re.findall(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(min|ms|us|s)", text[:100])  # a server may say anything
     total = sum(float(number) * units[unit] for number, unit in parts)
     return f"{total / 10:g}%"
 
@@ -271,13 +269,17 @@ listens "$1" || {{
 exec systemctl start "$1-ready.service"
 """
 
-# Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then.
+# Active, healthy, and not restarted since apply started it: systemd resets NRestarts to 0 then. Version 257 also does
+# with each restart of its own, in which the mount of /tmp restarts; it tells when the dyno started (since 251).
 _ALIVE = f"""\
 {idle.SETTLED}\
 for unit in "$1.service" "$1-ready.service"; do
   systemctl is-active -q "$unit" || {{ echo 'it is not running'; exit 1; }}
 done
-[ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] || {{ echo 'it exited and was restarted'; exit 1; }}
+began=$(systemctl show --timestamp=unix -p ActiveEnterTimestamp --value "$1.service" 2>/dev/null)
+case $began in @*) ;; *) began=@0;; esac
+[ "$(systemctl show -p NRestarts --value "$1.service")" = 0 ] && [ $(($(date +%s) - ${{began#@}})) -ge "$2" ] ||
+  {{ echo 'it exited and was restarted'; exit 1; }}
 """
 
 # The dyno may have had no unit before.
