@@ -77,8 +77,15 @@ def test_the_main_job_on_a_mixed_fleet(mixed: Any, tmp_path: Path, server: str) 
     shop.dynoctl("rollback", "--auto-approve")
     assert {row["slug"] for row in shop.ps().values()} == {rows["web.1"]["slug"]}
     assert "hello" in shop.dynoctl("run", "--", "echo", "hello").stdout
+    shop.destroy()
+    assert {name: snapshot(mixed, name) for name in mixed.names} == before
 
-    # A worker that exits some seconds after its start is no release, also where systemd counts no restart of it (257).
+
+@pytest.mark.soak
+def test_a_worker_that_exits_some_seconds_after_its_start_is_no_release(mixed: Any, tmp_path: Path) -> None:
+    """Also where systemd counts no restart of it (257)."""
+    shop = shop_on(mixed, tmp_path, "puma")
+    shop.apply()
     worker = {"count": 2, "command": "sleep 6; exit 1"}
     shop.manifest |= {"dynos": {"web": 2, "worker": worker}, "rollout": {"min_healthy_time": 10}}
     done = shop.apply(code=None)
@@ -87,7 +94,6 @@ def test_the_main_job_on_a_mixed_fleet(mixed: Any, tmp_path: Path, server: str) 
     assert shop.ps().keys() == {"web.1", "web.2"}
     shop.manifest |= {"dynos": {"web": 2}}
     shop.destroy()
-    assert {name: snapshot(mixed, name) for name in mixed.names} == before
 
 
 def test_a_bare_server_of_debian_13(mixed: Any, tmp_path: Path) -> None:
