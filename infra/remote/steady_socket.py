@@ -29,42 +29,42 @@ class SteadySocket(socket.socket):
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Keep the descriptor during the block. Raises OSError if the socket is closed."""
-        self._begin()
+        self._hold()
         try:
             yield
         finally:
-            self._end()
+            self._release()
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """What has arrived, at most ``size`` bytes. paramiko asks for a few bytes several times for each packet; what
         has arrived with them is kept for the next time. For one thread."""
         if not self._ahead:
-            self._begin()
+            self._hold()
             try:
                 self._ahead = super().recv(max(size, AHEAD), flags)
             finally:
-                self._end()
+                self._release()
         piece, self._ahead = self._ahead[:size], self._ahead[size:]
         return piece
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        self._begin()
+        self._hold()
         try:
             return super().send(data, flags)
         finally:
-            self._end()
+            self._release()
 
     def shutdown(self, how: int, /) -> None:
         with self.in_use():
             super().shutdown(how)
 
-    def _begin(self) -> None:
+    def _hold(self) -> None:
         with self._mutex:
             if self._ended:
                 raise OSError(errno.EBADF, "the connection is closed")
             self._users += 1
 
-    def _end(self) -> None:
+    def _release(self) -> None:
         with self._mutex:
             self._users -= 1
             last = self._ended and not self._users

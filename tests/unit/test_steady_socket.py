@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from infra.remote import dial
 from infra.remote.steady_socket import SteadySocket
 
 
@@ -78,3 +79,16 @@ def test_a_closed_one_is_not_used(pair: tuple[SteadySocket, socket.socket]) -> N
         with pytest.raises(OSError, match="closed"):
             use()
     assert theirs.recv(1) == b""
+
+
+def test_a_command_in_place_of_a_socket_runs_until_it_is_closed() -> None:
+    piped = dial._through("sh -c 'echo hello; exec cat'")
+    piped.settimeout(10)
+    said = b""
+    while not said.endswith(b"hello\n"):
+        said += piped.recv(3)
+    for word in (b"one", b"two"):
+        assert piped.send(word) == 3 and piped.recv(100) == word
+    assert piped.process.poll() is None
+    piped.close()
+    piped.process.wait(10)
