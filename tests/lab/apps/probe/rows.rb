@@ -10,10 +10,12 @@ module Rows
     database.busy_timeout(20_000)
     mode = database.get_first_value("PRAGMA journal_mode=WAL")
     database.execute("CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, dyno TEXT)")
+    count = 0
     database.transaction(:immediate) do # nobody else adds a row before it counts
       database.execute("INSERT INTO rows (dyno) VALUES (?)", [ENV["DYNO"]])
-      "#{mode} #{database.get_first_value("SELECT count(*) FROM rows")}"
+      count = database.get_first_value("SELECT count(*) FROM rows")
     end
+    "#{mode} #{count}"
   rescue SQLite3::Exception => e
     "#{e.class.name}: #{e.message}"
   ensure
