@@ -213,7 +213,7 @@ def test_fifty_megabytes_to_thirty_two_servers(
     app.manifest["artifacts"] = {"oci": {"repository": f"{stores}:5000/team/ship", **LOGINS}}
     (app.source / "random").write_bytes(os.urandom(size))
     before = sent(fleet)
-    assert "sent over SSH" not in app.apply().stdout
+    assert "was sent over SSH" not in app.apply().stdout
     through = sent(fleet) - before
     with capsys.disabled():
         print(f"\n{size >> 20} MiB to {len(names)} servers: {through / (1 << 20):.1f} MiB passed this computer")
