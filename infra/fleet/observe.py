@@ -13,13 +13,15 @@ from infra.fleet import known_records
 from infra.fleet.facts import Facts
 from infra.model.answer import reading
 from infra.model.provider import Fragment, Provider, Scope
-from infra.model.resource import Found, digest_of
+from infra.model.resource import Attribute, Attributes, Found, digest_of
 from infra.model.shell import Connect, Elsewhere, Observable, Sections, Session
 from infra.model.target import Target
 from infra.model.text import quantity
 from infra.remote.parallel import each
 
 FACTS = "facts"
+
+_Flags = tuple[bool | str, ...]
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,14 @@ class Observed:
 
     @cached_property
     def _fingerprint(self) -> str:
-        parts = self._lasting()
-        resources = parts.pop("resources")
-        assert isinstance(resources, dict)  # noqa: S101  # for mypy
+        parts, resources = self._lasting()
         lines = (f"{key} {digest_of(values)}{_text(flags)}" for key, (values, flags) in sorted(resources.items()))
-        return digest_of({**parts, "resources": tuple(lines)})  # type: ignore[dict-item]
+        return digest_of({**parts, "resources": tuple(lines)})
 
-    def _lasting(self) -> dict[str, object]:
+    def _lasting(self) -> tuple[dict[str, Attribute], dict[str, tuple[Attributes, _Flags]]]:
+        """What the digest is of: the facts, and each resource with its flags."""
         facts = self.facts
-        return {
+        parts: dict[str, Attribute] = {
             "machine": facts.machine_id,
             "address": facts.own_address(facts.meta),
             "cores": facts.cores,
@@ -57,8 +58,8 @@ class Observed:
             "serial": str(facts.meta.get("serial", "")),
             "releases": tuple(sorted(release.as_json() for release in facts.releases)),
             "bodies": tuple(sorted(str(number) for number in facts.bodies)),
-            "resources": {key: (found.attributes, _flags(found)) for key, found in self.resources.items()},
         }
+        return parts, {key: (found.attributes, _flags(found)) for key, found in self.resources.items()}
 
 
 @dataclass
@@ -122,11 +123,11 @@ class Observer:
             raise NewerRecords(f"{server}: {error.summary}", error.hint) from None
 
 
-def _flags(found: Found) -> tuple[bool | str, ...]:
+def _flags(found: Found) -> _Flags:
     return (found.foreign, found.blocked, found.kept, found.damaged)
 
 
-def _text(flags: tuple[bool | str, ...]) -> str:
+def _text(flags: _Flags) -> str:
     return "".join(f" {flag}" for flag in flags if flag)
 
 

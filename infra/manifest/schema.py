@@ -96,7 +96,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             yield from _branch(document, error, path, expected)
         case "enum":
             choices = [str(choice) for choice in rule]
-            close = _close(str(error.instance), choices)
+            close = nearest(str(error.instance), choices)
             hint = f"did you mean {close}?" if close else ""
             yield document.diagnostic(
                 path,
@@ -160,7 +160,7 @@ def _suggestions(document: Document, instance: Any, schema: Mapping[str, Any], p
     for key in instance:
         if not _is_unknown(key, schema, path) or foreign_keys.hint(document.data, path, key, allowed):
             continue
-        close = _close(key, allowed)
+        close = nearest(key, allowed)
         if close and (masking.is_safe_key(key) or not masking.is_hidden(path)):
             yield key, close
 
@@ -290,7 +290,3 @@ def _typed(path: Path, value: Any) -> str:
     """What is of the wrong type: a text that cannot be a secret, the type of anything else."""
     shown = isinstance(value, str) and not masking.is_hidden(path) and not masking.is_in_secret_section(path)
     return f"the string {_show(value)}" if shown else _found(value)
-
-
-def _close(name: str, choices: list[str]) -> str:
-    return nearest(name, choices)

@@ -47,20 +47,18 @@ def within(channel: paramiko.Channel, seconds: float) -> Iterator[None]:
     """Close the channel if the block takes longer than ``seconds``, which ends whatever waits for it. Raises
     TimeoutError then."""
     deadline = deadlines.after(seconds, lambda: close(channel))
-    in_time = True
     try:
         yield
     except Exception:
-        in_time = deadline.cancel()
-        if in_time:
+        if deadline.cancel():
             raise
     except BaseException:
         deadline.cancel()
         raise
     else:
-        in_time = deadline.cancel()
-    if not in_time:
-        raise TimeoutError(f"timed out after {seconds:.0f} s")
+        if deadline.cancel():
+            return
+    raise TimeoutError(f"timed out after {seconds:.0f} s")
 
 
 def exit_status(channel: paramiko.Channel, seconds: float) -> int:
