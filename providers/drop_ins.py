@@ -116,8 +116,8 @@ def parse(lines: Iterable[str]) -> DropIns:
     sets: dict[str, bool] = {}
     for line in lines:
         if line.startswith("drop-in "):
-            _, how, path = f"{line}  ".split(" ", 2)
-            sets[path[:-2]] = how == "set"
+            how, _, path = line.removeprefix("drop-in ").partition(" ")
+            sets[path] = how == "set"
     return DropIns(sets)
 
 
