@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from infra.model import paths
+from infra.model import answer, paths
 from infra.model.resource import Command
 from providers import shown
 
@@ -86,39 +86,36 @@ class DropIns:
 
         Those in the directory of all units of a type, such as ``service.d``, count in /etc only: others belong to the
         distribution or the container platform."""
+        # systemd keeps the raised CPU quota in one, which is no change.
+        quota, ours = f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf", f"{paths.UNITS}/{unit}"
+        loaded, fragment = state.get("DropInPaths", ""), state.get("FragmentPath", "")
         mine = self._by_directory.get(f"{unit}.d", ())
+        shared = [each for directory in _prefixes(unit) for each in self._by_directory.get(directory, ())]
+        if not shared and loaded in ("", quota) and fragment in ("", ours) and all(path == quota for path, _ in mine):
+            return ()  # as almost always
         masked = {_name(path) for path, sets in mine if not sets}
         found = {path for path, sets in mine if sets}
-        for directory in _prefixes(unit):
-            shared = self._by_directory.get(directory, ())
-            found |= {path for path, sets in shared if sets and _name(path) not in masked}
+        found |= {path for path, sets in shared if sets and _name(path) not in masked}
         # What is loaded counts even if its file has been removed since. Older versions of systemd do not quote blanks.
-        loaded = state.get("DropInPaths", "")
         for path in [path for path in self.sets if " " in path and path in loaded]:
             loaded = loaded.replace(path, "")
             found |= {path} if self.sets[path] else set()
         found |= {path for path in shown.words(loaded) if path and self.sets.get(path, True)}
         type_ = f"/{_type(unit)}.d"
         found = {path for path in found if not path.rpartition("/")[0].endswith(type_) or path.startswith("/etc/")}
-        fragment = state.get("FragmentPath", "")
-        if fragment.startswith("/") and fragment not in ("/dev/null", f"{paths.UNITS}/{unit}"):
+        if fragment.startswith("/") and fragment not in ("/dev/null", ours):
             found.add(fragment)
-        # systemd keeps the raised CPU quota in one.
-        return tuple(sorted(found - {f"{paths.CONTROL}/{unit}.d/50-CPUQuota.conf"}))
+        return tuple(sorted(found - {quota}))
 
     def of_all(self, states: Mapping[str, shown.Unit]) -> tuple[str, ...]:
         """The same for all units of a resource, by name."""
         return tuple(dict.fromkeys(path for unit, state in states.items() for path in self.of(unit, state)))
 
 
-def parse(lines: Iterable[str]) -> DropIns:
-    """Parse the lines of the shell function."""
-    sets: dict[str, bool] = {}
-    for line in lines:
-        if line.startswith("drop-in "):
-            how, _, path = line.removeprefix("drop-in ").partition(" ")
-            sets[path] = how == "set"
-    return DropIns(sets)
+def parse(output: str) -> DropIns:
+    """Parse the output of the shell function. Other lines are ignored."""
+    said = (line.partition(" ") for line in answer.lines(output, "drop-in"))
+    return DropIns({path: how == "set" for how, _, path in said})
 
 
 def _prefixes(unit: str) -> Iterator[str]:

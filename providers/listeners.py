@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from infra.model import answer
 
@@ -26,19 +26,18 @@ listens() {
 """
 """A shell function that fails if a dyno's socket, given without ``.socket``, does not listen or drops all packets."""
 
-_SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ")
+_SOCKET = re.compile(r"^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) [0-9A-F:]+ 0A [0-9A-F]{8}:([0-9A-F]{8}) ", re.MULTILINE)
 
 Listeners = Mapping[tuple[str, int], int]
 """The number of waiting connections by address (as ``address`` returns it) and port."""
 
 
-def parse(lines: Iterable[str]) -> Listeners:
+def parse(output: str) -> Listeners:
     """The listeners in these lines. Other lines are ignored."""
-    found = {}
-    for line in lines:
-        if socket := _SOCKET.match(line):
-            found[(socket[1] if len(socket[1]) == 8 else "6", int(socket[2], 16))] = int(socket[3], 16)
-    return found
+    return {
+        (address if len(address) == 8 else "6", int(port, 16)): int(waiting, 16)
+        for address, port, waiting in _SOCKET.findall(output)
+    }
 
 
 def address(text: str) -> str:

@@ -8,7 +8,7 @@ from infra.model import paths
 from infra.model.naming import APP
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import NOT_WANTED, Attributes, Change, Command, Found
-from providers import drop_ins, files, ini, shown
+from providers import drop_ins, files, ini, observed_units
 from providers.base import CUT_OFF, Base
 from providers.slug import DIGEST, WHOLE, name
 
@@ -30,54 +30,39 @@ class Mount(Base):
         start = paths.mount_unit(scope.app, "").removesuffix(".mount")
         directory = f"{paths.home(scope.app)}/slugs"
         values = {"start": start, "parent": paths.mounts(scope.app), "slugs": directory, "shown": _SHOWN}
-        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, values)
+        return Fragment(observed_units.PRELUDE + _SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         """Mounts are known by their exact names: nobody else has units, mounts, directories or loop devices of a
         digest there, so what has no mark (any more) is ours as well."""
-        texts: dict[str, list[str]] = {}
-        properties: list[str] = []
-        words: dict[str, set[str]] = {word: set() for word in ("directory", "stale")}
+        found = observed_units.read(output)
+        files_ = {_digest(name.removesuffix(".mount")): name for name in found.texts}
+        directories = [path.rpartition("/")[2] for path in found.lines("directory")]
+        stale = [path.rpartition("/")[2] for path in found.lines("stale")]
         mounted: dict[str, str] = {}
+        for line in found.lines("mounted"):
+            path, _, missing = line.partition(" ")
+            mounted[path.rpartition("/")[2]] = missing.strip()
         loops: dict[str, list[str]] = {}
-        parent, root = "", paths.MOUNTS
-        for line in output.splitlines():
-            word, _, rest = line.partition(" ")
-            file, colon, text = line.partition(".mount:")
-            if colon and " " not in file and "=" not in file:
-                texts.setdefault(_digest(file), []).append(text)
-            elif word == "file":
-                texts.setdefault(_digest(rest.removesuffix(".mount")), [])
-            elif word == "parent":
-                parent = rest
-            elif word == "root":
-                root = rest
-            elif word == "loop":
-                device, _, path = rest.partition(" ")
-                digest = path.removesuffix(" (deleted)").rpartition("/")[2].removesuffix(".squashfs")
-                loops.setdefault(digest, []).append(device)
-            elif word == "mounted":
-                path, _, missing = rest.partition(" ")
-                mounted[path.rpartition("/")[2]] = missing.strip()
-            elif word in words:
-                words[word].add(rest.rpartition("/")[2])
-            else:
-                properties.append(line)
-        states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
+        for line in found.lines("loop"):
+            device, _, path = line.partition(" ")
+            digest = path.removesuffix(" (deleted)").rpartition("/")[2].removesuffix(".squashfs")
+            loops.setdefault(digest, []).append(device)
+        parent, root = ["", *found.lines("parent")][-1], [paths.MOUNTS, *found.lines("root")][-1]
         mounts: dict[str, Found] = {}
-        for digest in dict.fromkeys([*texts, *words["directory"], *mounted, *loops]):
+        for digest in dict.fromkeys([*files_, *directories, *mounted, *loops]):
             if DIGEST.match(digest):
                 file = paths.mount_unit(scope.app, digest, root)
-                unit = ini.parse("\n".join(texts.get(digest, ())))
+                unit = found.settings(files_.get(digest, ""))
                 # After a boot it is mounted with the first dyno that needs it, which may be an idle one.
-                waits = bool(unit) and digest not in mounted and states.get(file, {}).get(_SINCE_BOOT) == "0"
+                waits = bool(unit) and digest not in mounted and found.state(file).get(_SINCE_BOOT) == "0"
                 mounts[name(scope.app, digest)] = Found(
                     {
                         "digest": digest,
                         "unit": unit,
-                        "mounted": waits or (digest not in words["stale"] and _mounted(mounted.get(digest))),
+                        "mounted": waits or (digest not in stale and _mounted(mounted.get(digest))),
                         "parent": parent,
-                        "drop_ins": others.of(file, states.get(file, {})),
+                        "drop_ins": found.drop_ins(file),
                         "loops": tuple(loops.get(digest, ())),
                         "root": root,
                     },
@@ -158,7 +143,6 @@ set --
 cd /etc/systemd/system || exit
 for file in "$start"*.mount; do
   [ -e "$file" ] || [ -L "$file" ] || continue
-  printf 'file %s\\n' "$file"
   set -- "$@" "$file"
 done
 stat -c 'parent %a %U:%G' "$parent" 2>/dev/null
@@ -174,7 +158,7 @@ while read -r device where type options _; do
 done < /proc/mounts
 loops "$slugs/"
 [ $# -gt 0 ] || exit 0
-grep -Hs '' -- "$@"
+texts "$@"
 show "$@"
 drop_ins mount
 :

@@ -69,7 +69,7 @@ class _Parsed:
         elif word == "written":
             moment, _, file = rest.partition(" ")
             self.written[file] = answer.decimal(moment)
-        elif found := listeners.parse([line]):
+        elif found := listeners.parse(line):
             self.waiting.update(found)
         elif line.startswith("{"):
             self.releases += _release(line)

@@ -55,7 +55,7 @@ class Router(Base):
         attributes["config"] = found.get("config", "")
         attributes["state"] = found.get("state", "")
         loaded = shown.parse(output).get(assembly.SERVICE, {})
-        attributes["drop_ins"] = drop_ins.parse(output.splitlines()).of(assembly.SERVICE, loaded)
+        attributes["drop_ins"] = drop_ins.parse(output).of(assembly.SERVICE, loaded)
         return {scope.app: Found(attributes)}
 
     def spontaneous(self, found: Attributes) -> Collection[str]:

@@ -9,7 +9,7 @@ from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Found
 from infra.model.sandbox import HELPER
-from providers import briefs, credentials, drop_ins, files, ini, shown, timer_moves, unit
+from providers import briefs, credentials, drop_ins, files, ini, observed_units, shown, timer_moves, unit
 from providers.base import Base
 from providers.dyno_unit import DynoUnit, exec_line, file_systems, in_service, inside, launched, percent
 
@@ -29,44 +29,30 @@ class Schedule(Base):
 
     def observe(self, scope: Scope) -> Fragment:
         values = {"prefix": f"dyno-{scope.app}-", "mark": naming.SCHEDULE, "shown": _SHOWN}
-        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {**values, "moving": paths.moving(scope.app)})
+        return Fragment(observed_units.PRELUDE + _SCRIPT, {**values, "moving": paths.moving(scope.app)})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        texts: dict[str, list[str]] = {}
-        properties: list[str] = []
-        paused: set[str] = set()
+        units = observed_units.read(output)
+        paused = units.lines("paused")
         found: dict[str, Found] = {}
-        for line in output.split("\n"):
-            file, colon, text = line.partition(":")
-            if colon and file.endswith((".service", ".timer")) and "=" not in file:
-                texts.setdefault(file, []).append(text)
-            elif line.startswith("file "):
-                texts.setdefault(line.removeprefix("file "), [])
-            elif line.startswith("other "):
-                if (dyno := _dyno(scope.app, line.removeprefix("other ").removesuffix(".service"))) is not None:
-                    found[f"{scope.app}-{dyno}"] = Found({}, blocked=_TAKEN)
-            elif line.startswith("paused "):
-                paused.add(line.removeprefix("paused "))
-            else:
-                properties.append(line)
-        states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
-        for orphan in shown.orphans(states, ".timer"):
-            texts.setdefault(f"{orphan}.timer", [])
-        for name in dict.fromkeys(_base(file) for file in texts):
+        for other in units.lines("other"):
+            if (dyno := _dyno(scope.app, other.removesuffix(".service"))) is not None:
+                found[f"{scope.app}-{dyno}"] = Found({}, blocked=_TAKEN)
+        for name in dict.fromkeys([*map(_base, units.texts), *shown.orphans(units.states, ".timer")]):
             if (dyno := _dyno(scope.app, name)) is None:
                 continue
-            units = [f"{name}.timer", f"{name}.service"] + [f"{name}-due.service"] * (f"{name}-due.service" in texts)
-            stale = any(shown.outdated(states, unit_, properties) for unit_ in units)
-            state = _state(states.get(units[0], {}), stale=stale)
-            service, timer = (ini.parse("\n".join(texts.get(f"{name}.{kind}", ()))) for kind in ("service", "timer"))
+            due = f"{name}-due.service"
+            names = [f"{name}.timer", f"{name}.service"] + [due] * (due in units.texts)
+            state = _state(units.state(names[0]), stale=units.outdated(*names))
+            timer, service = map(units.settings, names[:2])
             marks = [settings.get(f"Unit.{naming.APP}") for settings in (service, timer) if settings]
             found[f"{scope.app}-{dyno}"] = Found(
                 {
                     "unit": service,
                     "timer": timer,
-                    "due": ini.parse("\n".join(texts.get(f"{name}-due.service", ()))),
-                    "drop_ins": others.of_all({unit_: states.get(unit_, {}) for unit_ in units}),
-                    "enabled": states.get(units[0], {}).get("UnitFileState") == "enabled",
+                    "due": units.settings(due),
+                    "drop_ins": units.drop_ins(*names),
+                    "enabled": units.state(names[0]).get("UnitFileState") == "enabled",
                     "state": "paused" if state == "stopped" and dyno in paused else state,
                 },
                 foreign=bool(marks) and scope.app not in marks,  # empty files have no mark, and nobody else's either
@@ -244,13 +230,12 @@ $file
       [ ! -s "$file" ] || { printf 'other %s\\n' "$file"; continue; }
       [ -e "${file%.service}.timer" ] || continue ;; esac ;;
   esac
-  printf 'file %s\\n' "$file"
   set -- "$@" "$file"
 done
 for file in "$moving"/*; do
   [ -e "$file" ] && printf 'paused %s\\n' "${file##*/}"
 done
-[ $# -eq 0 ] || grep -Hs '' -- "$@"
+texts "$@"
 show "$@" "$prefix*.timer"
 drop_ins service
 drop_ins timer

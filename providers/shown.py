@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from infra.model import answer
@@ -26,19 +26,14 @@ show() {{
 """A shell function that shows the properties ``$shown`` of units. Their files are in the working directory."""
 
 
+_PROPERTY = re.compile(r"^([A-Za-z]\w*)=(.*)$", re.MULTILINE)
+
+
 def parse(output: str) -> Mapping[str, Unit]:
-    """Properties by unit name. Blocks are separated by empty lines; ``Id`` may be anywhere in its block."""
-    units: dict[str, dict[str, str]] = {}
-    block: dict[str, str] = {}
-    for line in [*output.splitlines(), ""]:
-        if line:
-            key, equals, value = line.partition("=")
-            if equals and key.isidentifier():
-                block[key] = value
-        elif block:
-            units[block.get("Id", "")] = block
-            block = {}
-    return units
+    """Properties by unit name. Blocks are separated by empty lines; ``Id`` may be anywhere in its block, and lines that
+    are no properties anywhere."""
+    blocks = (dict(_PROPERTY.findall(block)) for block in output.split("\n\n"))
+    return {block.get("Id", ""): block for block in blocks if block}
 
 
 def words(text: str) -> list[str]:
@@ -50,15 +45,15 @@ def words(text: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.replace("\\x5c", "\\") for quoted, plain in found]
 
 
-def outdated(units: Mapping[str, Unit], name: str, lines: Iterable[str]) -> bool:
-    """Whether systemd has loaded an older version of the file of a unit. ``lines`` are all that ``show`` printed."""
+def outdated(units: Mapping[str, Unit], name: str, output: str) -> bool:
+    """Whether systemd has loaded an older version of the file of a unit. ``output`` has all that ``show`` printed."""
     if units.get(name, {}).get("NeedDaemonReload") != "yes":
         return False
     # systemd also says so if it loaded the drop-ins in another order, as it appends those of set-property.
     several = len(words(units[name].get("DropInPaths", ""))) > 1
     if units.get(_ANY, {}).get("NeedDaemonReload") != "yes" and not several:
         return True
-    written = [line.split(" ", 2)[1] for line in lines if line.startswith("written ") and line.endswith(f" {name}")]
+    written = [line.partition(" ")[0] for line in answer.lines(output, "written") if line.endswith(f" {name}")]
     manager = units.get("", {})
     boot = manager.get("UnitsLoadFinishTimestamp", "") if "UnitsLoadTimestamp" in manager else ""
     loaded = _moment(manager.get("UnitsLoadTimestamp") or boot)

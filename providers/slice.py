@@ -21,7 +21,7 @@ class Slice(Base):
         lines, name = output.splitlines(), unit(scope.app)
         loaded = shown.parse(output).get(name, {})
         own = f"file {paths.UNITS}/{name}"
-        found = drop_ins.parse(lines).of(name, loaded)
+        found = drop_ins.parse(output).of(name, loaded)
         written = (f"{paths.UNITS}/{name}",) if own in lines else ()
         attributes: Attributes = {"drop_ins": tuple(sorted({*found, *written}))}
         # A directory with masks is ours. What other slices share stays when the app goes.

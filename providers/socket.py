@@ -9,7 +9,7 @@ from infra.model import naming, paths, routing
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Effect, Found
 from infra.model.target import host_port
-from providers import drop_ins, files, idle, ini, listeners, shown, unit
+from providers import drop_ins, files, idle, ini, listeners, observed_units, shown, unit
 from providers.base import Base
 
 BACKLOG = 1024
@@ -26,38 +26,28 @@ class Socket(Base):
     headline = ("unit.Socket.ListenStream", "state")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
+        return Fragment(observed_units.PRELUDE + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        texts: dict[str, list[str]] = {}
-        properties: list[str] = []
-        for line in output.split("\n"):
-            file, colon, text = line.partition(".socket:")
-            if colon and "=" not in file:
-                texts.setdefault(file, []).append(text)
-            elif line.startswith("file "):
-                texts.setdefault(line.removeprefix("file "), [])
-            else:
-                properties.append(line)
-        found, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
-        open_ = listeners.parse(properties)
-        for orphan in shown.orphans(found, ".socket"):
-            texts.setdefault(orphan, [])
+        found = observed_units.read(output)
+        open_ = listeners.parse(found.rest)
+        names = [file.removesuffix(".socket") for file in found.texts]
         sockets: dict[str, Found] = {}
-        for file, lines in texts.items():
+        for file in dict.fromkeys([*names, *shown.orphans(found.states, ".socket")]):
             named = naming.UNIT_NAME.match(file)
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
                 continue
             dyno = f"{named['type']}.{named['number']}"
-            settings_, state = ini.parse("\n".join(lines)), found.get(f"{file}.socket", {})
+            name = f"{file}.socket"
+            settings_ = found.settings(name)
             attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
                 "unit": settings_,
-                "drop_ins": others.of(f"{file}.socket", state),
-                "enabled": state.get("UnitFileState") == "enabled",
+                "drop_ins": found.drop_ins(name),
+                "enabled": found.state(name).get("UnitFileState") == "enabled",
                 "state": _state(
-                    state,
+                    found.state(name),
                     listening=_listens(settings_.get("Socket.ListenStream", ""), open_),
-                    stale=shown.outdated(found, f"{file}.socket", properties),
+                    stale=found.outdated(name),
                 ),
             }
             sockets[f"{scope.app}-{dyno}"] = Found(attributes, foreign=not unit.is_ours(settings_, scope.app, dyno))
@@ -170,9 +160,8 @@ cd /etc/systemd/system || exit
 for file in "$prefix"*.socket; do
   [ -e "$file" ] || [ -L "$file" ] || continue
   set -- "$@" "$file"
-  printf 'file %s\\n' "${file%.socket}"
 done
-[ $# -eq 0 ] || grep -Hs '' -- "$@"
+texts "$@"
 show "$@" "$prefix*.socket"
 drop_ins socket
 """

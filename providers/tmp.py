@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import NOT_WANTED, Attributes, Change, Command, Found
-from providers import drop_ins, files, ini, shown
+from providers import drop_ins, files, ini, observed_units
 from providers.base import CUT_OFF, Base
 
 PER_FILE = 4096
@@ -25,29 +25,18 @@ class Tmp(Base):
 
     def observe(self, scope: Scope) -> Fragment:
         start = paths.temporary_unit(scope.app, "").removesuffix(".mount")
-        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, {"start": start, "shown": _SHOWN})
+        return Fragment(observed_units.PRELUDE + _SCRIPT, {"start": start, "shown": _SHOWN})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        texts: dict[str, list[str]] = {}
-        properties: list[str] = []
+        units = observed_units.read(output)
         start = paths.temporary_unit(scope.app, "").removesuffix(".mount")
-        for line in output.split("\n"):
-            file, colon, text = line.partition(".mount:")
-            if colon and file.startswith(start) and "=" not in file:
-                texts.setdefault(file, []).append(text)
-            elif line.startswith("file "):
-                texts.setdefault(line.removeprefix("file ").removesuffix(".mount"), [])
-            else:
-                properties.append(line)
-        states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
         found: dict[str, Found] = {}
-        for file, lines in texts.items():
-            dyno = file.removeprefix(start)
+        for name in units.texts:
+            dyno = name.removesuffix(".mount").removeprefix(start)
             if not naming.DYNO_NAME.match(dyno):
                 continue  # not one of our files
-            unit = ini.parse("\n".join(lines))
-            name = f"{file}.mount"
-            attributes: Attributes = {"unit": unit, "drop_ins": others.of(name, states.get(name, {}))}
+            unit = units.settings(name)
+            attributes: Attributes = {"unit": unit, "drop_ins": units.drop_ins(name)}
             # Nobody else has a unit with this name, so an empty one is what a power cut left.
             found[f"{scope.app}-{dyno}"] = Found(attributes, reason=NOT_WANTED if unit else CUT_OFF)
         return found
@@ -83,10 +72,9 @@ cd /etc/systemd/system 2>/dev/null || exit 0
 set --
 for file in "$start"*.mount; do
   [ -e "$file" ] || [ -L "$file" ] || continue
-  printf 'file %s\\n' "$file"
   set -- "$@" "$file"
 done
-[ $# -eq 0 ] || { grep -Hs '' -- "$@"; show "$@"; }
+[ $# -eq 0 ] || { texts "$@"; show "$@"; }
 drop_ins mount
 :
 """

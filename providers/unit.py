@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from infra.model import answer, naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Command, Effect, Found
-from providers import briefs, drop_ins, failure, files, idle, ini, listeners, shown, unit_texts
+from providers import briefs, drop_ins, failure, files, idle, ini, listeners, observed_units, shown
 from providers.base import Base
 
 READY_TIMEOUT = 60
@@ -39,42 +39,30 @@ class Unit(Base):
     brief = briefs.DYNO
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(
-            shown.SHOW + drop_ins.LIST + unit_texts.PRINT + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN}
-        )
+        return Fragment(observed_units.PRELUDE + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        texts, rest = unit_texts.read(output, ".service")
-        properties: list[str] = []
-        timers: set[str] = set()
-        for line in rest.split("\n"):
-            if line.startswith("file "):
-                texts.setdefault(line.removeprefix("file "), "")
-            elif line.startswith("timer "):
-                timers.add(line.removeprefix("timer "))
-            else:
-                properties.append(line)
-        found, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
+        found = observed_units.read(output)
+        timers = found.lines("timer")
         # What runs without a file, and a companion whose service is gone, are ours as well.
-        names = dict.fromkeys(name.removesuffix("-ready") for name in [*texts, *shown.orphans(found, ".service")])
+        names = [*(file.removesuffix(".service") for file in found.texts), *shown.orphans(found.states, ".service")]
         units: dict[str, Found] = {}
-        for file in names:
+        for file in dict.fromkeys(name.removesuffix("-ready") for name in names):
             named = naming.UNIT_NAME.match(file)
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
                 continue
             dyno = f"{named['type']}.{named['number']}"
-            settings = ini.parse(texts.get(file, ""))
+            settings = found.settings(f"{file}.service")
             if not settings and file in timers:
                 continue  # an empty file of a schedule
             service, companion = f"{file}.service", f"{file}-ready.service"
-            state, ready = found.get(service, {}), found.get(companion, {})
-            stale = any(shown.outdated(found, unit, properties) for unit in (service, companion))
+            state, ready = found.state(service), found.state(companion)
             attributes: dict[str, str | bool | tuple[str, ...] | Mapping[str, str]] = {
                 "unit": settings,
-                "ready": ini.parse(texts.get(f"{file}-ready", "")),
-                "drop_ins": others.of_all({service: state, companion: ready}),
+                "ready": found.settings(companion),
+                "drop_ins": found.drop_ins(service, companion),
                 "enabled": state.get("UnitFileState") == "enabled",
-                "state": _state(state, ready, stale=stale, idles=idle.may_be(settings)),
+                "state": _state(state, ready, stale=found.outdated(service, companion), idles=idle.may_be(settings)),
             }
             quota = _quota(state.get("CPUQuotaPerSecUSec", ""))
             booting = ready.get("ActiveState") != "active"
@@ -243,7 +231,6 @@ cd /etc/systemd/system || exit
 for file in "$prefix"*.service; do
   [ -e "$file" ] || [ -L "$file" ] || continue
   set -- "$@" "$file"; file=${file%.service}
-  printf 'file %s\\n' "$file"
   [ -e "$file.timer" ] && printf 'timer %s\\n' "$file"
 done
 texts "$@"

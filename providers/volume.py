@@ -9,7 +9,7 @@ from infra.model import answer, naming, paths
 from infra.model.provider import Brief, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Found
 from infra.model.volume import OTHER, REMOVED, volume_image, volume_name, volume_path, volume_unit
-from providers import drop_ins, files, ini, shown
+from providers import drop_ins, files, ini, observed_units
 from providers.base import Base
 from providers.mount import START
 
@@ -52,39 +52,28 @@ class Volume(Base):
     def observe(self, scope: Scope) -> Fragment:
         start = volume_unit(scope.app, "").removesuffix(".mount")
         values = {"root": f"{paths.VOLUMES}/{scope.app}", "start": start, "shown": "Id,FragmentPath,DropInPaths"}
-        return Fragment(shown.SHOW + drop_ins.LIST + _SCRIPT, values)
+        return Fragment(observed_units.PRELUDE + _SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         volumes: dict[str, dict[str, Attribute]] = {}
         mounted: dict[str, bool | str] = {}
-        texts: dict[str, list[str]] = {}
-        properties: list[str] = []
-        start = volume_unit(scope.app, "").removesuffix(".mount")
-        for line in output.split("\n"):
-            word, _, rest = line.partition(" ")
-            file, colon, text = line.partition(".mount:")
-            values, path = rest.split(" ")[:-1], rest.rpartition("/")[2]
-            name = path.removesuffix(".ext4")
-            if colon and file.startswith(start) and "=" not in file:
-                texts.setdefault(_name(file), []).append(text)
-            elif word == "file":
-                texts.setdefault(_name(path.removesuffix(".mount")), [])
-            elif word == "directory":
-                volumes[name] = {"mode": values[0].zfill(4), "owner": values[1]}
-            elif word == "mounted":
-                mounted[name] = _state(*values)
-            elif word == "image":
-                volumes.setdefault(name, {})["size"] = _bytes(values[0])
-            else:
-                properties.append(line)
-        states, others = shown.parse("\n".join(properties)), drop_ins.parse(properties)
+        units = observed_units.read(output)
+        for word in ("directory", "mounted", "image"):
+            for line in units.lines(word):
+                values, name = line.split(" ")[:-1], line.rpartition("/")[2].removesuffix(".ext4")
+                if word == "directory":
+                    volumes[name] = {"mode": values[0].zfill(4), "owner": values[1]}
+                elif word == "mounted":
+                    mounted[name] = _state(*values)
+                else:
+                    volumes.setdefault(name, {})["size"] = _bytes(values[0])
         found: dict[str, Found] = {}
         for name, attributes in volumes.items():
-            if name in texts or "size" in attributes:
-                unit = volume_unit(scope.app, name)
-                attributes["unit"] = ini.parse("\n".join(texts.get(name, ())))
+            unit = volume_unit(scope.app, name)
+            if unit in units.texts or "size" in attributes:
+                attributes["unit"] = units.settings(unit)
                 attributes["mounted"] = mounted.get(name, False)
-                attributes["drop_ins"] = others.of(unit, states.get(unit, {}))
+                attributes["drop_ins"] = units.drop_ins(unit)
                 if "size" not in attributes and not attributes["mounted"]:
                     continue  # only the directory that it was mounted on is left
             # Removing it from the manifest keeps its data, and so does destroying the app.
@@ -120,11 +109,6 @@ class Volume(Base):
             grow,
             made,
         ]
-
-
-def _name(unit: str) -> str:
-    """The name of the volume of a mount unit."""
-    return unit.rpartition("-")[2].replace("\\x2d", "-")
 
 
 def _bytes(text: str) -> str:
@@ -184,11 +168,10 @@ cd /etc/systemd/system || exit
 set --
 for file in "$start"*.mount; do
   [ -e "$file" ] || [ -L "$file" ] || continue
-  printf 'file %s\\n' "$file"
   set -- "$@" "$file"
 done
 [ $# -gt 0 ] || exit 0
-grep -Hs '' -- "$@"
+texts "$@"
 show "$@"
 drop_ins mount
 :

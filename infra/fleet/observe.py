@@ -169,8 +169,8 @@ def observe(
             say()
 
     def say() -> None:
-        missing = sorted(waiting)
-        slow = f", waiting for {', '.join(missing)}" if 0 < len(missing) <= min(3, len(targets) - 1) else ""
+        missing = list(waiting)
+        slow = f", waiting for {', '.join(sorted(missing))}" if 0 < len(missing) <= min(3, len(targets) - 1) else ""
         answered = f": {len(targets) - len(missing)} done{slow}" if len(missing) < len(targets) else ""
         progress(f"Observing {quantity(len(targets), 'server')}{answered}")
 

@@ -55,6 +55,11 @@ def _cause(error: Exception) -> str:
     return text if isinstance(error, ValueError) and text else f"{type(error).__name__}: {text}"
 
 
+def lines(text: str, word: str) -> list[str]:
+    """The lines of an answer that begin with ``word`` and a space, without both."""
+    return [part.partition("\n")[0] for part in f"\n{text}".split(f"\n{word} ")[1:]]
+
+
 def digits(text: str) -> int | None:
     """A whole number in ASCII digits, at most 18 of them; None if ``text`` is none. (``str.isdigit`` is also true of
     ``\N{SUPERSCRIPT TWO}``, which ``int`` refuses.)"""

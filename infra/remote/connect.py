@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unreachable
 from infra.model.target import Target, host_port
+from infra.remote.bare_connection import bare
 from infra.remote.busy import REFUSED, Dropped, patiently
 from infra.remote.channel import notice_silence
 from infra.remote.dial import FULL, MORE_FILES, SILENCE, DialFailed, ProxySocket, dial, more_open_files
@@ -102,34 +103,11 @@ def _seconds(target: Target, hop: Settings) -> int:
     return hop.connect_timeout or _PATIENCE if target.connect_timeout == _PATIENCE else target.connect_timeout
 
 
-def _no_settings() -> fabric.Config:
-    """Fabric's defaults. Each connection has its own: it merges them anew, and is empty meanwhile to other threads."""
-    import fabric
-    import paramiko
-
-    return fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
-
-
 def _open(hop: Settings, via: fabric.Connection | None, seconds: int, failure: str, own: bool) -> fabric.Connection:
     """Open one connection of the way, through ``via``. ``own``: it is the server's, not a gateway's."""
-    import fabric
-
     keys = HostKeys(hop, direct=via is None and not hop.proxy_command)
-    # Fabric reads no file of its own: neither settings, nor Python that it would run, nor ssh_config.
-    connection = fabric.Connection(
-        hop.host,
-        user=hop.user,
-        port=hop.port,
-        config=_no_settings(),
-        gateway=False,
-        connect_timeout=seconds,
-        connect_kwargs={
-            "auth_strategy": Login(hop, seconds),
-            "banner_timeout": seconds,
-            "auth_timeout": seconds,
-            "channel_timeout": seconds,
-        },
-    )
+    limits = dict.fromkeys(("banner_timeout", "auth_timeout", "channel_timeout"), seconds)
+    connection = bare(hop.host, hop.user, hop.port, seconds, {"auth_strategy": Login(hop, seconds), **limits})
     # Without a key in the client's own store, every host key goes to the policy.
     connection.client.set_missing_host_key_policy(_policy(keys))
     login: Any = transport()

@@ -101,15 +101,13 @@ class _Pickler(pickle.Pickler):
         super().__init__(buffer, pickle.HIGHEST_PROTOCOL)
         self._met = met
 
-    def persistent_id(self, value: object) -> str | None:
-        if type(value) is not Shared or self._met is None:
-            return None
-        self._met[value.digest] = value
-        return value.digest
-
+    # Not ``persistent_id``, which is called for every string and number as well.
     def reducer_override(self, value: object) -> Any:
         if isinstance(value, Sensitive):
             return _sensitive, (type(value), value.reveal(), value.common)
+        if type(value) is Shared and self._met is not None:
+            self._met[value.digest] = value
+            return _shared, (value.digest,)
         return NotImplemented
 
 
@@ -118,8 +116,14 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(buffer)
         self._known = known
 
-    def persistent_load(self, digest: str) -> Shared:
-        return self._known[digest]
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        return self._known.__getitem__ if found is _shared else found
+
+
+def _shared(digest: str) -> Shared:
+    """Stands for a shared record in what is sent; the receiver has it by its digest."""
+    raise pickle.UnpicklingError(f"no record {digest}")
 
 
 def _sensitive(kind: type[Sensitive], value: str, common: bool) -> Sensitive:

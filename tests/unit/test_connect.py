@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import builtins
+import copy
 import inspect
 import socket
 import struct
@@ -24,8 +25,8 @@ import pytest
 
 from infra.errors import Unreachable
 from infra.model.target import Target
+from infra.remote import bare_connection, dial, host_keys, known_hosts, login, ssh_config
 from infra.remote import connect as connecting
-from infra.remote import dial, host_keys, known_hosts, login, ssh_config
 from infra.remote.connect import connect
 from infra.remote.ssh_settings import Settings
 from infra.remote.steady_socket import SteadySocket
@@ -102,8 +103,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Target:
 CALLS: dict[str, tuple[Any, str]] = {
     "ask OpenSSH": (ssh_config.subprocess, "Popen"),
     "read ssh_config": (connecting, "route"),
-    "configure Fabric": (fabric, "Config"),
-    "make a connection": (fabric, "Connection"),
+    "make a connection": (connecting, "bare"),
     "reach the port": (connecting, "dial"),
     "offer host keys": (host_keys.HostKeys, "algorithms"),
     "open the connection": (fabric.Connection, "open"),
@@ -305,6 +305,16 @@ def test_a_server_is_silent_only_if_its_gateway_is_not(*, answers: bool) -> None
     assert reached(gateway_that(answer), "down", 1) == ("failed: timed out after 1 s", answers)
 
 
-def test_no_two_connections_share_a_configuration() -> None:
-    """Fabric empties and fills it for each connection, and the threads of other servers would find it empty."""
-    assert connecting._no_settings() is not connecting._no_settings()
+def test_all_connections_share_settings_that_nothing_changes() -> None:
+    """Fabric merges them anew if anything is set on a connection, and the threads of other servers would find them
+    empty meanwhile."""
+    _, settings = bare_connection._fabric()
+    before = copy.deepcopy(settings._config)
+    for user in ("root", "deploy"):
+        connection = bare_connection.bare("grid-1", user, 22, 5, {"auth_timeout": 5})
+        connection.gateway, connection.transport = connection, None
+        plain = fabric.Connection("grid-1", user=user, port=22, gateway=False, forward_agent=False)
+        for name in ("host", "original_host", "user", "port", "forward_agent", "inline_ssh_env"):
+            assert vars(connection)[name] == getattr(plain, name)
+        assert connection.config is settings
+    assert settings._config == before and not settings._modifications and not settings._deletions

@@ -26,10 +26,10 @@ OURS = "dyno-shop-web-1.service"
 DIGEST = "ab" * 32
 
 
-def listed(root: Path, type_: str = "service") -> list[str]:
+def listed(root: Path, type_: str = "service") -> str:
     """What the function prints for a server whose files are below ``root``, with the paths of the server."""
     done = _sh(root, f"{drop_ins.LIST}drop_ins {type_}\n")
-    return done.replace(str(root), "").splitlines()
+    return done.replace(str(root), "")
 
 
 def _sh(root: Path, script: str, *argv: str) -> str:
@@ -91,7 +91,7 @@ def test_what_is_no_drift(tmp_path: Path) -> None:
     loaded = {"DropInPaths": " ".join((quota, *system)), "FragmentPath": f"/etc/systemd/system/{OURS}"}
     assert drop_ins.parse(listed(tmp_path)).of(OURS, loaded) == ()
     above = f"/etc/systemd/system.control/{OURS}"
-    assert drop_ins.parse([]).of(OURS, {"FragmentPath": above}) == (above,), "another file is run instead of ours"
+    assert drop_ins.parse("").of(OURS, {"FragmentPath": above}) == (above,), "another file is run instead of ours"
 
 
 @pytest.mark.parametrize("quoted", ['"{}"', "{}"])
@@ -129,7 +129,7 @@ def test_every_kind_of_unit_has_them(kind: str, shared: bool) -> None:
     path = f"/etc/systemd/system/{place}/x.conf"
     settings = {"Unit.X-Dynoctl-App": "shop", "Unit.X-Dynoctl-Dyno": "web.1"}
     text = ini.render(settings).splitlines()
-    lines = [name, *(f"={line}" for line in text)] if kind == "unit" else [f"{name}:{line}" for line in text]
+    lines = [f"file {name}", name, *(f"={line}" for line in text)]
     lines += [f"Id={name}", f"DropInPaths={path}", "", f"drop-in set {path}", ""]
     provider = next(one for one in Everything.providers if one.kind == kind)
     (found,) = provider.parse(Scope("shop", ""), "\n".join(lines)).values()
@@ -141,7 +141,7 @@ def test_every_kind_of_unit_has_them(kind: str, shared: bool) -> None:
 def test_the_unit_behind_a_queue_has_them_too() -> None:
     name = "dyno-shop-tick-1-due.service"
     path = f"/etc/systemd/system/{name}.d/x.conf"
-    lines = [f"dyno-shop-tick-1.timer:[Unit]\n{name}:[Unit]\ndrop-in set {path}"]
+    lines = [f"dyno-shop-tick-1.timer\n=[Unit]\n{name}\n=[Unit]\ndrop-in set {path}"]
     (found,) = Schedule().parse(Scope("shop", ""), "\n".join(lines)).values()
     assert found.attributes["drop_ins"] == (path,)
 

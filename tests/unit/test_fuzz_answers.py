@@ -165,11 +165,11 @@ TEXT = f"""\
 """
 MOUNT = f"srv-dyno-shop-{SLUG}.mount"
 PROVIDED = {
-    "unit": f"file {UNIT}\ntimer {UNIT}\n{TEXT}{SHOWN}",
-    "socket": f"file {UNIT}\n{UNIT}.socket:[Socket]\n{UNIT}.socket:ListenStream=10.0.0.11:5000\n{SHOWN}{SOCKETS}\n",
-    "schedule": f"file {UNIT}.timer\n{UNIT}.timer:[Timer]\n{UNIT}.timer:OnCalendar=daily\nother {UNIT}.service\n"
+    "unit": f"file {UNIT}.service\ntimer {UNIT}\n{TEXT}{SHOWN}",
+    "socket": f"file {UNIT}.socket\n{UNIT}.socket\n=[Socket]\n=ListenStream=10.0.0.11:5000\n{SHOWN}{SOCKETS}\n",
+    "schedule": f"file {UNIT}.timer\n{UNIT}.timer\n=[Timer]\n=OnCalendar=daily\nother {UNIT}.service\n"
     f"paused web.1\n{SHOWN}",
-    "mount": f"file {MOUNT}\n{MOUNT}:[Mount]\n{MOUNT}:What=x\nparent 700 root:root\ndirectory /srv/dyno/shop/{SLUG}\n"
+    "mount": f"file {MOUNT}\n{MOUNT}\n=[Mount]\n=What=x\nparent 700 root:root\ndirectory /srv/dyno/shop/{SLUG}\n"
     f"mounted /srv/dyno/shop/{SLUG} nodev\nstale /srv/dyno/shop/{SLUG}\nloop /dev/loop0 /x/{SLUG}.squashfs\n{SHOWN}",
     "env_file": "salt 00\nfile 600 root:root /etc/dyno/shop/web.1.env\nsame /etc/dyno/shop/web.1.env web\n"
     "file 600 root:root /etc/dyno/shop/web.2.env\ndiffers /etc/dyno/shop/web.2.env\nkey A 00ff\n",
@@ -182,8 +182,7 @@ PROVIDED = {
     "mounted image nodev /var/lib/dynoctl-volumes/shop/uploads\n"
     "image 1073741824 /var/lib/dynoctl-volumes/shop/uploads.ext4\n"
     "file var-lib-dynoctl\\x2dvolumes-shop-uploads.mount\n"
-    "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount:[Mount]\n"
-    "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount:Type=ext4\n",
+    "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount\n=[Mount]\n=Type=ext4\n",
     "directory": "755 root:root made alone\n",
     "package": "ruby install ok installed\nnginx deinstall ok config-files\n",
     "router": f"kind nginx\nmark {json.dumps(MARK)}\nsalt 00\ncertificate 00\nconfig 00\nstate running\n{SHOWN}",

@@ -227,7 +227,8 @@ def test_after_a_boot_the_slug_is_mounted_with_the_first_request(since: str, *, 
     """So it is no change that it is not. One that somebody unmounted is."""
     digest = "ab" * 32
     name = paths.mount_unit("shop", digest)
-    lines = [f"file {name}", *(f"{name}:{line}" for line in ini.render(mount.settings("shop", digest)).splitlines())]
+    text = ini.render(mount.settings("shop", digest)).splitlines()
+    lines = [f"file {name}", name, *(f"={line}" for line in text)]
     shown = [f"Id={name}", *([f"InactiveExitTimestampMonotonic={since}"] if since else [])]
     (found,) = Mount().parse(SCOPE, "\n".join([*lines, *shown])).values()
     assert found.attributes["mounted"] is mounted

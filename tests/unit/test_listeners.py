@@ -15,7 +15,8 @@ V6 = "000080FE000000000000000001000000"
 
 def seen(listen: str, *sockets: str, active: str = "active") -> Found:
     name = "dyno-shop-web-1.socket"
-    lines = [f"{name}:{line}" for line in ini.render(socket.settings("shop", "web.1", listen, 5000)).splitlines()]
+    text = ini.render(socket.settings("shop", "web.1", listen, 5000)).splitlines()
+    lines = [f"file {name}", name, *(f"={line}" for line in text)]
     lines += [f"Id={name}", f"ActiveState={active}", "UnitFileState=enabled", "", *sockets]
     return Socket().parse(Scope("shop", ""), "\n".join(lines))["shop-web.1"]
 
@@ -40,6 +41,5 @@ def test_by_itself_or_by_hand() -> None:
 
 
 def test_what_is_no_listener_is_ignored() -> None:
-    assert listeners.parse(["", "drop-in set /x", "Id=a", LISTENING.format(address="0B00000A", port=1)]) == {
-        ("0B00000A", 1): 0
-    }
+    here = LISTENING.format(address="0B00000A", port=1)
+    assert listeners.parse(f"\ndrop-in set /x\nId=a\n=\n{here}\nx {here}\n") == {("0B00000A", 1): 0}

@@ -115,7 +115,8 @@ def listing(*others: str, **states: str) -> str:
     lines = [f"other {other}.service" for other in others]
     for suffix, part in ((".service", "unit"), (".timer", "timer"), ("-due.service", "due")):
         settings = cast(Mapping[str, str], WANTED[part])
-        lines += [f"dyno-shop-tick-1{suffix}:{line}" for line in ini.render(settings).splitlines()]
+        name = f"dyno-shop-tick-1{suffix}"
+        lines += [f"file {name}", name, *(f"={line}" for line in ini.render(settings).splitlines())]
     for suffix in (".service", ".timer"):
         state = {"Id": f"dyno-shop-tick-1{suffix}", "ActiveState": "active", "UnitFileState": "enabled"} | states
         lines += [*(f"{key}={value}" for key, value in state.items()), ""]
@@ -308,10 +309,8 @@ def test_a_name_is_of_one_kind_at_a_time() -> None:
 
 def test_a_timer_that_somebody_made_for_a_dyno_is_not_ours() -> None:
     """It was planned away as a schedule, together with the service of the dyno."""
-    timer = "[Timer]\nOnCalendar=daily\nUnit=dyno-shop-web-1.service"
-    listed = "\n".join(
-        ["other dyno-shop-web-1.service", *(f"dyno-shop-web-1.timer:{line}" for line in timer.splitlines())]
-    )
+    timer = "dyno-shop-web-1.timer\n=[Timer]\n=OnCalendar=daily\n=Unit=dyno-shop-web-1.service"
+    listed = f"other dyno-shop-web-1.service\nfile dyno-shop-web-1.timer\n{timer}"
     assert schedule.Schedule().parse(Scope("shop", "s"), listed)["shop-web.1"].foreign
     for empty in ("file dyno-shop-web-1.timer", listing()):
         assert all(found.managed for found in schedule.Schedule().parse(Scope("shop", "s"), empty).values())

@@ -13,8 +13,8 @@ def test_what_is_written_is_what_is_found() -> None:
     wanted = tmp.desired("my-shop", "web.1", 24 << 20)
     unit = wanted["unit"]
     assert isinstance(unit, dict) and "size=25165824,nr_inodes=6144" in unit["Mount.Options"]
-    lines = "".join(f"{FILE}:{line}\n" for line in ini.render(unit).splitlines())
-    assert tmp.Tmp().parse(SCOPE, f"file {FILE}\n{lines}")["my-shop-web.1"].attributes == wanted
+    lines = "".join(f"={line}\n" for line in ini.render(unit).splitlines())
+    assert tmp.Tmp().parse(SCOPE, f"file {FILE}\n{FILE}\n{lines}")["my-shop-web.1"].attributes == wanted
 
 
 def test_an_empty_unit_was_left_by_an_apply_and_others_are_not_ours() -> None:

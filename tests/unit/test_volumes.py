@@ -366,8 +366,7 @@ def test_a_size_is_observed() -> None:
         f"directory 2770 root:dyno-shop {AT}\nmounted image {AT}\nimage 1073741824 {AT}.ext4\n"
         f"directory 700 root:root {AT}-2\nfile var-lib-dynoctl\\x2dvolumes-shop-uploads\\x2d2.mount\n"
         f"directory 2770 root:dyno-shop {AT}3\nmounted other nosuid {AT}3\n"
-        "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount:[Mount]\n"
-        "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount:Type=ext4\n"
+        "var-lib-dynoctl\\x2dvolumes-shop-uploads.mount\n=[Mount]\n=Type=ext4\n"
     )
     found = volume.Volume().parse(Scope("shop", ""), output)
     assert set(found) == {"shop@uploads", "shop@uploads3"}

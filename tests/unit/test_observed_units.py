@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.model.provider import Scope
-from providers import unit_texts
+from providers import observed_units
 from providers.unit import Unit
 
 OURS = "[Unit]\nX-Dynoctl-App=shop\nX-Dynoctl-Dyno=web.{}\n[Service]\nCPUQuota=25%\n"
@@ -62,12 +62,12 @@ def test_a_sed_that_fails_is_no_server_without_units(tmp_path: Path) -> None:
     (tmp_path / "bin/sed").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "bin/sed").chmod(0o755)
     (tmp_path / "bin").rename(tmp_path / "other")
-    script = f'PATH={tmp_path}/other:$PATH; {unit_texts.PRINT}texts {tmp_path}/*.service; echo "not reached"'
+    script = f'PATH={tmp_path}/other:$PATH; {observed_units.PRINT}texts {tmp_path}/*.service; echo "not reached"'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True)
     assert done.returncode == 1 and "not reached" not in done.stdout
 
 
 @pytest.mark.parametrize("lines", ["=\n" * 200_000, "=a=b\n" * 200_000])
 def test_many_lines_take_no_memory_for_each(lines: str) -> None:
-    texts, rest = unit_texts.read(f"x.service\n{lines}", ".service")
-    assert len(texts["x"]) == len(lines) - lines.count("\n") and rest == ""
+    units = observed_units.read(f"x.service\n{lines}")
+    assert len(units.texts["x.service"]) == len(lines) - lines.count("\n") and units.rest == ""
