@@ -93,4 +93,4 @@ def working(chosen: ProcessOptions, servers: int, read_only: str = "") -> Iterat
 
         workers = processes(number)
     with using(workers):
-        yield lambda target: workers.connect(target, read_only)
+        yield workers.connector(read_only)

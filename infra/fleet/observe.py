@@ -14,7 +14,7 @@ from infra.fleet.facts import Facts
 from infra.model.answer import reading
 from infra.model.provider import Fragment, Provider, Scope
 from infra.model.resource import Attribute, Attributes, Found, digest_of
-from infra.model.shell import Connect, Elsewhere, Observable, Sections, Session
+from infra.model.shell import Connect, Observable, Sections, Session, ask, connect_and_ask
 from infra.model.target import Target
 from infra.model.text import quantity
 from infra.remote.parallel import each
@@ -99,11 +99,10 @@ class Observer:
 
     def look(self, server: Observable) -> Observed:
         """Observe a server in one round trip. Raises Unreachable, or InvalidAnswer."""
-        if isinstance(server, Elsewhere):
-            return server.ask(self._looked)
-        return self._looked(server)
+        return ask(server, self.looked)
 
-    def _looked(self, server: Observable) -> Observed:
+    def looked(self, server: Observable) -> Observed:
+        """The same, as a question for a connection of this process."""
         known, asked = known_records.known(self.scope.app), self._fragments[FACTS]
         asked = replace(asked, variables={**asked.variables, "known": " ".join(known)})
         return self.read(server.name, server.observe({**self._fragments, FACTS: asked}), known)
@@ -158,7 +157,9 @@ def observe(
 
     def work(target: Target) -> tuple[Session, Observed]:
         try:
-            session = (sessions or {}).get(target.name) or connect(target)
+            session = (sessions or {}).get(target.name)
+            if session is None:
+                return connect_and_ask(connect, target, observer.looked)
             try:
                 return session, observer.look(session)
             except BaseException:

@@ -152,3 +152,27 @@ def ask(server: Observable, question: Callable[[Any], T]) -> T:
 
 Connect = Callable[[Target], Session]
 """Opens a session. Raises Unreachable."""
+
+
+@runtime_checkable
+class ConnectElsewhere(Protocol):
+    """A ``Connect`` whose sessions another process has. A message to it takes as long as a signature."""
+
+    def __call__(self, target: Target) -> Session: ...
+
+    def asking(self, target: Target, question: Callable[[Any], T]) -> tuple[Session, T]:
+        """A session and its answer to a question, by one message. Raises Unreachable, and what the question raises:
+        then no session is left."""
+        ...
+
+
+def connect_and_ask(connect: Connect, target: Target, question: Callable[[Any], T]) -> tuple[Session, T]:
+    """A new session and its answer to a question. Raises as ``ConnectElsewhere.asking`` does."""
+    if isinstance(connect, ConnectElsewhere):
+        return connect.asking(target, question)
+    session = connect(target)
+    try:
+        return session, ask(session, question)
+    except BaseException:
+        session.close()
+        raise

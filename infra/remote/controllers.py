@@ -284,4 +284,6 @@ def _refuse_others(address: str, versions: Mapping[str, Any]) -> None:
 
 def _words(error: BaseException) -> str:
     text = " ".join(str(error).split())[:300] or type(error).__name__
-    return text[:1].lower() + text[1:]
+    if "ssl_context" in text:  # as Dask says it
+        return "it needs a certificate, and none is configured on this machine"
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

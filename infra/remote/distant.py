@@ -28,14 +28,19 @@ T = TypeVar("T")
 class DistantSession:
     """Implements ``infra.model.shell.Session``."""
 
-    def __init__(self, workers: Workers, target: Target, read_only: str) -> None:
-        """Connect. Raises Unreachable."""
+    def __init__(
+        self, workers: Workers, target: Target, read_only: str, question: Callable[[Any], Any] | None = None
+    ) -> None:
+        """Connect, and ask a question if there is one. Raises Unreachable, and what the question raises."""
         self.target = target
         self.connections = self.execs = 0
         self._workers = workers
         self._read_only = read_only
         self._changes = False
         self._user = self._host_key = ""
+        self._question: Callable[[Any], Any] | None = question
+        self.answer: Any = None
+        """That of the question."""
         self._member, self._number = workers.member(target.name), 0
         try:
             self._connect()
@@ -144,7 +149,9 @@ class DistantSession:
     def _connect(self) -> None:
         self._number = self._member.number()
         target = self.target if self._member.near else _abroad(self.target)
-        self._user, version = self._plain("connect", target, self._read_only)
+        question = None if self._question is None else self._member.question(self._question)
+        self._user, version, self.answer = self._plain("connect", target, self._read_only, question)
+        self._question = None  # not again, if it connects again
         if version != __version__:
             raise Unreachable(
                 f"{self.name}: its worker has dynoctl {version}, and this is {__version__}",
@@ -190,6 +197,29 @@ class DistantSession:
             return self._member.call(verb, self._number, *arguments, event=event, counts=self.count)
         except Gone:
             raise lost(self.name, self._member) from None
+
+
+class Connector:
+    """Implements ``infra.model.shell.Connect`` and ``ConnectElsewhere``."""
+
+    def __init__(self, workers: Workers, read_only: str) -> None:
+        self._workers, self._read_only = workers, read_only
+
+    def __call__(self, target: Target) -> DistantSession:
+        return DistantSession(self._workers, target, self._read_only)
+
+    def asking(self, target: Target, question: Callable[[Any], T]) -> tuple[DistantSession, T]:
+        if self._workers.member(target.name).near:
+            session = DistantSession(self._workers, target, self._read_only, question)
+            answer: T = session.answer
+            session.answer = None
+            return session, answer
+        session = self(target)  # which first tells the version that would read the question
+        try:
+            return session, session.ask(question)
+        except BaseException:
+            session.close()
+            raise
 
 
 def _abroad(target: Target) -> Target:

@@ -88,13 +88,16 @@ class Settings:
 def home() -> Path:
     """The home directory as OpenSSH has it: that of the user database, whatever HOME says."""
     account = _account(os.getuid())
-    return Path(account.pw_dir) if account else Path.home()
+    return _directory(account.pw_dir) if account else Path.home()
 
 
 def local_user() -> str:
     """The name of the local user."""
     account = _account(os.getuid())
     return account.pw_name if account else getpass.getuser()
+
+
+_directory = lru_cache(maxsize=8)(Path)
 
 
 @cache

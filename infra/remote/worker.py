@@ -154,11 +154,15 @@ class Worker:
         held = self._held[on]
         return held.shell or held.session
 
-    def _connect(self, on: int, target: Target, read_only: str) -> tuple[str, str]:
+    def _connect(self, on: int, target: Target, read_only: str, question: int | None) -> tuple[str, str, Any]:
         files = [file and file.expanduser() for file in (target.key, target.known_hosts)]
         session = self._open(replace(target, key=files[0], known_hosts=files[1]), read_only)
         self._held[on] = _Held(session)
-        return session.user, __version__
+        try:
+            return session.user, __version__, None if question is None else self._questions[question](session)
+        except BaseException:
+            self._close(on)
+            raise
 
     def _shell(self, on: int, number: int, app: str, holder: str) -> None:
         session = self._session(on)

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model.shell import ConnectElsewhere
 from infra.model.target import Target
 from infra.model.text import enumeration, quantity
 from infra.remote import identities
@@ -219,6 +220,12 @@ class Workers:
         from infra.remote.distant import DistantSession
 
         return DistantSession(self, target, read_only)
+
+    def connector(self, read_only: str = "") -> ConnectElsewhere:
+        """What opens sessions; with the name of an app, sessions that may only observe it."""
+        from infra.remote.distant import Connector
+
+        return Connector(self, read_only)
 
     def member(self, server: str) -> Member:
         """The worker that has a server."""

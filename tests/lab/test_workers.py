@@ -93,20 +93,25 @@ def test_processes_do_what_one_does(app: Project, fleet: Any) -> None:
 
 
 @contextmanager
-def cluster(directory: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler and workers of Dask on the loopback; the address of the scheduler, and the processes."""
+def cluster(
+    directory: Path, workers: int, settings: Path | None = None
+) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler and workers of Dask on the loopback, with the certificates of ``settings`` if they are given; the
+    address of the scheduler, and the processes."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    address = f"tcp://127.0.0.1:{port}"
+    scheme = "tcp" if settings is None else "tls"
+    address = f"{scheme}://127.0.0.1:{port}"
     running: list[subprocess.Popen[bytes]] = []
+    environment = {**os.environ, **({} if settings is None else {"DASK_CONFIG": str(settings)})}
 
     def start(*argv: str) -> None:
         with (directory / f"dask-{len(running)}.log").open("wb") as log:
-            running.append(subprocess.Popen([DASK, *argv], cwd=directory, stdout=log, stderr=log))
+            running.append(subprocess.Popen([DASK, *argv], cwd=directory, stdout=log, stderr=log, env=environment))
 
     try:
-        start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        start("scheduler", "--protocol", scheme, "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
         for _ in range(workers):
             start("worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard")
 
@@ -145,3 +150,46 @@ def test_a_cluster_does_what_one_process_does(app: Project, fleet: Any, tmp_path
     app.environment.pop(CONTROLLERS)
     done = app.dynoctl("plan", "--controllers", "tcp://192.0.2.1:8786", code=1)
     assert "error: the scheduler tcp://192.0.2.1:8786 is not reached by TLS" in done.stderr
+
+
+def certificates(directory: Path) -> Path:
+    """Dask's settings with an authority and a certificate by it, all new."""
+    directory.mkdir()
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout")
+    for argv in (
+        ("req", "-x509", *new, "ca.key", "-out", "ca.pem", "-subj", "/CN=authority", "-days", "1"),
+        ("req", *new, "me.key", "-out", "me.csr", "-subj", "/CN=controller"),
+        ("x509", "-req", "-in", "me.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-out", "me.pem", "-days", "1"),
+    ):
+        subprocess.run(["openssl", *argv], cwd=directory, check=True, capture_output=True)
+    own = {"cert": str(directory / "me.pem"), "key": str(directory / "me.key")}
+    tls = {"ca-file": str(directory / "ca.pem"), "client": own, "scheduler": own, "worker": own}
+    settings = directory / "dask.yaml"
+    settings.write_text(json.dumps({"distributed": {"comm": {"require-encryption": True, "tls": tls}}}))
+    return settings
+
+
+@pytest.mark.soak
+def test_a_cluster_with_certificates(app: Project, fleet: Any, tmp_path: Path) -> None:
+    """Secrets travel to its workers; who has no certificate of its authority gets no further than an error."""
+    settings, others = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs")
+    with cluster(tmp_path, 2, settings) as (address, _):
+        app.environment |= {CONTROLLERS: address, "DASK_CONFIG": str(settings)}
+        assert plans(app) == plans(app, "--workers", "0")
+        app.apply()
+        app.settled()
+        app.environment["DASK_CONFIG"] = str(others)
+        stranger = app.dynoctl("plan", code=1).stderr
+        app.environment.pop("DASK_CONFIG")
+        nobody = app.dynoctl("plan", code=1).stderr
+        app.environment[CONTROLLERS] = address.replace("tls", "tcp")
+        plain = app.dynoctl("plan", code=1).stderr
+        app.environment |= {CONTROLLERS: address, "DASK_CONFIG": str(settings)}
+        app.dynoctl("destroy", "--auto-approve")
+    for said in (stranger, nobody, plain):
+        assert said.startswith("error: cannot connect to the scheduler ") and said.count("\n") == 2, said
+    assert f"{address}: TLS certificate does not match." in stranger
+    assert f"{address}: it needs a certificate, and none is configured on this machine\n" in nobody
+    for said in (stranger, nobody):
+        assert "hint: check distributed.comm.tls in the configuration of Dask" in said
+    app.environment.pop("DASK_CONFIG")

@@ -30,7 +30,16 @@ from infra.model.answer import InvalidAnswer
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Command
 from infra.model.shared import Shared
-from infra.model.shell import Elsewhere, LockTaken, RemoteBuild, Sections, StepFailed
+from infra.model.shell import (
+    ConnectElsewhere,
+    Elsewhere,
+    LockTaken,
+    RemoteBuild,
+    Sections,
+    StepFailed,
+    ask,
+    connect_and_ask,
+)
 from infra.model.target import Target
 from infra.registry import Everything
 from infra.remote import identities, limits, processes, ssh_config, workers
@@ -351,9 +360,45 @@ def test_an_observation_is_parsed_by_the_worker(pool: Pool) -> None:
     environment = {"web": {"WORD": "one", "KEY": Sensitive(SECRET)}}
     observer = Observer(Everything.providers, Scope("shop", "salt", environment), "/usr/bin/ruby", ())
     fleet = Fleet()
-    observe([Target("grid-1", "grid-1")], observer, fleet, lambda target: pool.connect(target.name))
+    connect: Any = pool.workers.connector()
+    observe([Target("grid-1", "grid-1")], observer, fleet, connect)
     assert isinstance(fleet.unreachable["grid-1"], InvalidAnswer), "the fake says nothing that can be read"
     assert not any(b"begin facts" in message for message in pool.links[0].sent)
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
+def test_a_session_that_is_opened_with_a_question(far: bool) -> None:
+    """By one message, but for a worker of another machine, which may have another version that could not read it."""
+    pool = Pool(1, far=far)
+    connect: Any = pool.workers.connector()
+    assert isinstance(connect, ConnectElsewhere)
+    target = Target("grid-1", "grid-1")
+    session, answer = connect_and_ask(connect, target, _parsed)
+    assert answer == ask(session, _parsed) and session.execute(Command(("true",))) == (0, "true")
+    verbs = [Unpacker().unpack(message).verb for message in pool.links[0].sent]
+    assert [verb for verb in verbs if verb != "question"][:3] == (
+        ["connect", "ask", "ask"] if far else ["connect", "ask", "execute"]
+    )
+    with pytest.raises(KeyError, match="no such section"):
+        connect_and_ask(connect, Target("grid-2", "grid-2"), _unreadable)
+    eventually(lambda: pool.servers["grid-2"].done == ["closed"])
+    assert "closed" not in pool.servers["grid-1"].done
+    with pytest.raises(Unreachable, match="cannot connect to away"):
+        connect_and_ask(connect, Target("away", "away"), _parsed)
+    pool.links[0].kill()
+    with pytest.raises(Unreachable, match="grid-3: connection lost: its worker process ended"):
+        connect_and_ask(connect, Target("grid-3", "grid-3"), _parsed)
+    pool.workers.close()
+
+
+def test_the_question_is_asked_again_of_the_worker_in_place_of_one_that_is_gone() -> None:
+    pool = Pool(1, again=True)
+    pool.connect("grid-1")
+    pool.links[0].kill()
+    connect: Any = pool.workers.connector()
+    session, answer = connect_and_ask(connect, Target("grid-1", "grid-1"), _parsed)
+    assert answer == ask(session, _parsed) and len(pool.links) == 2
+    pool.workers.close()
 
 
 @pytest.mark.parametrize("far", [False, True], ids=["near", "far"])
