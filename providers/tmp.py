@@ -109,6 +109,8 @@ def settings(app: str, name: str, service: str, size: int) -> dict[str, str]:
         f"Unit.{naming.APP}": app,
         "Unit.PartOf": service,  # a restart mounts it anew, and so empties it
         "Unit.StopWhenUnneeded": "yes",
+        # The default limit of five starts in 10 s would leave a dyno that crashes at once without its /tmp.
+        "Unit.StartLimitIntervalSec": "0",
         "Mount.What": "tmpfs",
         "Mount.Where": paths.temporary(app, name),
         "Mount.Type": "tmpfs",

@@ -96,6 +96,10 @@ def test_each_crash_is_counted_and_empties_tmp(mixed: Any, tmp_path: Path) -> No
             eventually(lambda name=name, crash=crash: restarts(shop.ps()[name]) == (crash, "up"))
             assert mixed.exec(server, "ls", "-A", f"/run/dyno/shop/{name}").stdout == ""
         assert "3 restarts" in shop.dynoctl("ps").stdout
+        # More than the five starts in 10 s that systemd allows a unit by default.
+        mixed.exec(server, "sh", "-c", CRASHES, "crashes", service)
+        eventually(lambda name=name: restarts(shop.ps()[name]) == (11, "up"))
+        assert mixed.exec(server, "ls", "-A", f"/run/dyno/shop/{name}").stdout == ""
     shop.manifest["dynos"] = {"web": {"count": 2, "tmp": "24M"}}
     shop.apply()
     shop.settled()
@@ -105,6 +109,15 @@ def test_each_crash_is_counted_and_empties_tmp(mixed: Any, tmp_path: Path) -> No
     shop.destroy()
     for name in mixed.names:
         assert "/run/dyno" not in mixed.exec(name, "cat", "/proc/mounts").stdout
+
+
+CRASHES = """\
+for crash in 1 2 3 4 5 6 7 8; do
+  until systemctl is-active -q "$1"; do sleep 0.1; done
+  systemctl kill -s KILL "$1"
+  while systemctl is-active -q "$1"; do sleep 0.1; done
+done
+"""
 
 
 def restarts(row: dict[str, Any]) -> tuple[int, str]:

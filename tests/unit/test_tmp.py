@@ -33,6 +33,7 @@ def test_it_is_mounted_anew_at_each_start_and_is_no_reason_to_restart_the_dyno_b
     assert FILE not in service["Unit.Requires"] and "Unit.RequiresMountsFor" not in service
     mount = tmp.settings("my-shop", "web.1", "dyno-my-shop-web-1.service", 1 << 20)
     assert (mount["Unit.PartOf"], mount["Mount.LazyUnmount"]) == ("dyno-my-shop-web-1.service", "yes")
+    assert mount["Unit.StartLimitIntervalSec"] == "0", "however often it crashes"
 
 
 def test_a_small_one_has_room_for_some_files() -> None:
