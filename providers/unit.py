@@ -135,8 +135,8 @@ class Unit(Base):
         # Restarting the companion too waits until the dyno is healthy, so the command's status is the dyno's health.
         verb = str(self.effect(change))
         label = f"{verb} {dyno}"
-        if verb == "start":
-            commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
+        # Its restarts count from here. A restart while it crashes resets nothing before version 254 of systemd.
+        commands.append(Command(("sh", "-c", 'systemctl reset-failed "$1" 2>/dev/null; :', "reset", service)))
         if f"Unit.{naming.PORT}" in wanted:
             limit, open_ = _stop_timeout(change.before) + 60, ("sh", "-c", idle.unless(change, _OPEN), "open", unit)
             commands.append(Command(open_, timeout=limit, label=f"open the socket of {dyno}"))

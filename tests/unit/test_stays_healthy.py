@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from infra.model.provider import Scope
 from infra.model.resource import Action, Change, Resource
+from providers import dyno_unit
+from providers.dyno_unit import DynoUnit
 from providers.unit import Unit
 
 SYSTEMCTL = """\
@@ -48,3 +51,14 @@ def test_a_dyno_that_stays_healthy(
     assert command is not None
     done = subprocess.run(command.argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1 if said else 0, said)
+
+
+@pytest.mark.parametrize("action", [Action.UPDATE, Action.RESTART])
+def test_the_restarts_of_the_process_before_do_not_count(action: Action) -> None:
+    """It may crash just as the apply restarts it, and systemd 252 keeps the count of a dyno that is down for a moment."""
+    dyno = DynoUnit("shop", "worker.1", ("x",), {}, "cafe" * 16, cpu=250, memory=1 << 29)
+    after, resource = dyno_unit.attributes(dyno), Resource("grid-1", "unit", "shop-worker.1", {}, "worker.1")
+    change = Change(resource, action, dyno_unit.attributes(replace(dyno, memory=1 << 28)), after)
+    scripts = [" ".join(command.argv) for command in Unit().steps(Scope("shop", "s"), change)]
+    (reset,) = (number for number, script in enumerate(scripts) if "systemctl reset-failed" in script)
+    assert scripts[reset].endswith(" dyno-shop-worker-1.service") and "restart" in scripts[reset + 1]
