@@ -58,7 +58,7 @@ class Base:
     def upstreams(self, change: Change) -> Mapping[str, str]:
         return {}
 
-    def alive(self, scope: Scope, change: Change, seconds: int) -> Command | None:
+    def alive(self, scope: Scope, change: Change) -> Command | None:
         return None
 
     def explain(self, scope: Scope, change: Change) -> Command | None:

@@ -104,6 +104,9 @@ def service(dyno: DynoUnit) -> dict[str, str]:
     unit = naming.user_name(dyno.app, dyno.dyno)
     mount = paths.mount_unit(dyno.app, dyno.slug, dyno.mounts)
     needs = f"{mount} {unit}.socket" if dyno.port else mount
+    # Wanted, not required: the restart of a unit that is required restarts this one in turn, and since version 254
+    # (seen on 257) systemd then forgets how often it has restarted. The launcher checks that it is mounted.
+    temporary = paths.temporary_unit(dyno.app, dyno.dyno)
     web = {f"Unit.{naming.LISTEN}": dyno.listen, f"Unit.{naming.PORT}": str(dyno.port)} if dyno.port else {}
     port = {"PORT": str(dyno.port)} if dyno.port else {}
     # After a boot of the server, its first request starts it.
@@ -116,10 +119,11 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         **web,
         **idling,
         f"Unit.{naming.CPU}": str(dyno.cpu),
-        "Unit.Wants": f"network-online.target {unit}-ready.service",
+        "Unit.Wants": f"network-online.target {unit}-ready.service {temporary}",
         "Unit.Requires": needs,
-        "Unit.After": f"network-online.target {needs}",
-        **file_systems(dyno, dyno.dyno),
+        "Unit.After": f"network-online.target {needs} {temporary}",
+        f"Unit.{naming.TMP}": str(dyno.tmp),
+        **requires_mounts(_volume_paths(dyno)),
         # No start limit: a crash loop is slow, bounded by the CPU quota, and ends when its cause is fixed.
         "Unit.StartLimitIntervalSec": "0",
         "Service.Type": "exec",
@@ -203,11 +207,20 @@ def inside(dyno: DynoUnit, name: str, variables: Mapping[str, str], env_file: st
 
 
 def file_systems(dyno: DynoUnit, name: str) -> dict[str, str]:
-    """The settings that mount the file systems of a dyno or one-off dyno first: its /tmp, and its volumes, which may be
-    disks of their own."""
-    volumes = [volume_path(dyno.app, volume) for volume in sorted(dyno.volumes)]
-    mounts = [paths.temporary(dyno.app, name), *volumes]
-    return {f"Unit.{naming.TMP}": str(dyno.tmp), "Unit.RequiresMountsFor": " ".join(mounts)}
+    """The settings that mount the file systems of a schedule or a one-off dyno first, which systemd never restarts: its
+    /tmp, and its volumes."""
+    own = paths.temporary(dyno.app, name)
+    return {f"Unit.{naming.TMP}": str(dyno.tmp), **requires_mounts([own, *_volume_paths(dyno)])}
+
+
+def requires_mounts(places: Sequence[str]) -> dict[str, str]:
+    """The setting that mounts what is mounted at some paths first."""
+    return {"Unit.RequiresMountsFor": " ".join(places)} if places else {}
+
+
+def _volume_paths(dyno: DynoUnit) -> list[str]:
+    """The paths of its volumes, which may be disks of their own."""
+    return [volume_path(dyno.app, volume) for volume in sorted(dyno.volumes)]
 
 
 def _volumes(dyno: DynoUnit) -> dict[str, str]:

@@ -12,6 +12,14 @@ from infra.model.landlock import LAUNCHER
 SEED = f"{paths.GENERATED}/seed"
 """Where a process sees the slug's own files of a writable directory, which covers them."""
 
+# Without its mount, it is a directory that only root may enter. systemd mounts it again at the next start.
+_TMP = """\
+[ -w /tmp ] || {
+  echo "/tmp is not mounted: see systemctl status 'run-dyno-*.mount' on the server" >&2
+  exit 1
+}
+"""
+
 # SQLite creates a database with mode 0644, which no umask makes writable for the group, and gives its -wal and -shm
 # files the mode of the database. So the file is there before SQLite opens it: an empty file is an empty database. A
 # process type without the volume cannot create it.
@@ -39,4 +47,4 @@ def text(writable: Sequence[Writable], databases: Sequence[str]) -> str:
     prepare = _DATABASES.format(files=" ".join(files)) if files else ""
     if seeds:
         prepare += _SEEDS.format(directories=" ".join(seeds), seed=SEED, app=paths.APP_DIRECTORY)
-    return prepare + LAUNCHER
+    return _TMP + prepare + LAUNCHER

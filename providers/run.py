@@ -130,12 +130,12 @@ class Runs:
         if unset := values.get("UnsetEnvironment", ""):
             values["UnsetEnvironment"] = " ".join(word for word in unset.split() if word not in request.variables)
         # The file systems of its volumes and of its /tmp, which is not that of the dyno.
-        mounts = settings.get("Unit.RequiresMountsFor", "").split()
         size, before = answer.digits(settings.get(f"Unit.{naming.TMP}", "")), paths.temporary(app, base.dyno)
         own = paths.temporary(app, one_off.short(name))
-        size = size if before in mounts else None
+        mounts = [path for path in settings.get("Unit.RequiresMountsFor", "").split() if path != before]
+        size = size if f"{before}:" in values.get("BindPaths", "") else None
         if size:
-            mounts = [own if path == before else path for path in mounts]
+            mounts.insert(0, own)
             values["BindPaths"] = values["BindPaths"].replace(f"{before}:", f"{own}:")
         if mounts:
             values["RequiresMountsFor"] = " ".join(mounts)

@@ -95,14 +95,18 @@ def settings(app: str, name: str, service: str, size: int) -> dict[str, str]:
     return {
         "Unit.Description": f"temporary files of {name} of {app}",
         f"Unit.{naming.APP}": app,
-        "Unit.PartOf": service,  # a restart empties it
+        "Unit.PartOf": service,  # a restart mounts it anew, and so empties it
         "Unit.StopWhenUnneeded": "yes",
+        # The default limit of five starts in 10 s would leave a dyno that crashes at once without its /tmp.
+        "Unit.StartLimitIntervalSec": "0",
         "Mount.What": "tmpfs",
         "Mount.Where": paths.temporary(app, name),
         "Mount.Type": "tmpfs",
         "Mount.Options": f"rw,nosuid,nodev,mode=1777,{limits}",
-        # That of the directories above it, which systemd creates.
+        # That of the directories above it, which systemd creates, and of its own while nothing is mounted.
         "Mount.DirectoryMode": "0700",
+        # Otherwise whoever has a shell in it would keep it mounted, and the next process would find the files.
+        "Mount.LazyUnmount": "yes",
     }
 
 

@@ -199,7 +199,7 @@ def _watch(context: Context, moved: Sequence[Group], seconds: int) -> None:
         return
 
     def look(context: Context, group: Group) -> None:
-        commands = [context.provider(change).alive(context.scope, change, seconds) for change in group.changes]
+        commands = [context.provider(change).alive(context.scope, change) for change in group.changes]
         try:
             context.shells[group.server].run([command for command in commands if command is not None])
         except StepFailed as error:

@@ -165,8 +165,8 @@ class Provider(Protocol):
         """The addresses that it routed to before the change, by dyno."""
         ...
 
-    def alive(self, scope: Scope, change: Change, seconds: int) -> Command | None:
-        """A command that succeeds if the resource's dyno is healthy, and did not restart in the last ``seconds``.
+    def alive(self, scope: Scope, change: Change) -> Command | None:
+        """A command that succeeds if the resource's dyno is healthy, and did not restart by itself since the change.
         None if the resource does not run a dyno."""
         ...
 

@@ -81,9 +81,51 @@ def test_the_main_job_on_a_mixed_fleet(mixed: Any, tmp_path: Path, server: str) 
     assert {name: snapshot(mixed, name) for name in mixed.names} == before
 
 
+def test_each_crash_is_counted_and_empties_tmp(mixed: Any, tmp_path: Path) -> None:
+    """Also where somebody has a shell in it. A change of its size counts at once, and nothing stays mounted."""
+    shop = shop_on(mixed, tmp_path, "thin")
+    shop.apply()
+    homes = {name: row["server"] for name, row in shop.ps().items()}
+    assert set(homes.values()) == set(mixed.names)
+    for name, server in homes.items():
+        mixed.exec(server, "sh", "-c", f"cd /run/dyno/shop/{name} && setsid sleep 10m >/dev/null 2>&1 &")
+        for crash in (1, 2, 3):
+            mixed.exec(server, "touch", f"/run/dyno/shop/{name}/old")
+            service = f"dyno-shop-{name.replace('.', '-')}.service"
+            mixed.exec(server, "systemctl", "kill", "-s", "KILL", service)
+            eventually(lambda name=name, crash=crash: restarts(shop.ps()[name]) == (crash, "up"))
+            assert mixed.exec(server, "ls", "-A", f"/run/dyno/shop/{name}").stdout == ""
+        assert "3 restarts" in shop.dynoctl("ps").stdout
+        # More than the five starts in 10 s that systemd allows a unit by default.
+        mixed.exec(server, "sh", "-c", CRASHES, "crashes", service)
+        eventually(lambda name=name: restarts(shop.ps()[name]) == (11, "up"))
+        assert mixed.exec(server, "ls", "-A", f"/run/dyno/shop/{name}").stdout == ""
+    shop.manifest["dynos"] = {"web": {"count": 2, "tmp": "24M"}}
+    shop.apply()
+    shop.settled()
+    for name, server in homes.items():
+        size = mixed.exec(server, "findmnt", "-bno", "SIZE", f"/run/dyno/shop/{name}").stdout
+        assert (int(size), restarts(shop.ps()[name])) == (24 << 20, (0, "up"))
+    shop.destroy()
+    for name in mixed.names:
+        assert "/run/dyno" not in mixed.exec(name, "cat", "/proc/mounts").stdout
+
+
+CRASHES = """\
+for crash in 1 2 3 4 5 6 7 8; do
+  until systemctl is-active -q "$1"; do sleep 0.1; done
+  systemctl kill -s KILL "$1"
+  while systemctl is-active -q "$1"; do sleep 0.1; done
+done
+"""
+
+
+def restarts(row: dict[str, Any]) -> tuple[int, str]:
+    return row["restarts"], row["state"]
+
+
 @pytest.mark.soak
 def test_a_worker_that_exits_some_seconds_after_its_start_is_no_release(mixed: Any, tmp_path: Path) -> None:
-    """Also where systemd counts no restart of it (257)."""
     shop = shop_on(mixed, tmp_path, "puma")
     shop.apply()
     worker = {"count": 2, "command": "sleep 6; exit 1"}

@@ -206,7 +206,7 @@ class Unit(Base):
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         return [sim("start", unit, "restart", label=f"restart {change.resource.dyno} as it was", timeout=120)]
 
-    def alive(self, scope: Scope, change: Change, seconds: int) -> Command | None:
+    def alive(self, scope: Scope, change: Change) -> Command | None:
         unit = naming.user_name(scope.app, str(change.resource.dyno))
         return None if change.after is None else sim("alive", unit, health=True)
 

@@ -177,9 +177,8 @@ esac
 """)
     (tmp_path / "systemctl").chmod(0o755)
     after = dyno_unit.attributes(replace(IDLE, deadline=300))
-    command = Unit().alive(
-        SCOPE, Change(Resource("g", "unit", "shop-web.1", {}, "web.1"), Action.UPDATE, after, after), 10
-    )
+    resource = Resource("g", "unit", "shop-web.1", {}, "web.1")
+    command = Unit().alive(SCOPE, Change(resource, Action.UPDATE, after, after))
     assert command is not None and command.timeout > 300
     argv = [word.replace(paths.UNITS, str(tmp_path)) for word in command.argv]
     path = f"{tmp_path}:{os.environ['PATH']}"

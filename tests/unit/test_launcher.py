@@ -11,8 +11,10 @@ from infra.model.landlock import LAUNCHER
 from providers import launcher, volume
 
 
-def prepare(app: Path, writable: list[Writable], databases: list[str]) -> subprocess.CompletedProcess[str]:
-    script = launcher.text(writable, databases).replace("/app", str(app))
+def prepare(
+    app: Path, writable: list[Writable], databases: list[str], tmp: str = "/tmp"
+) -> subprocess.CompletedProcess[str]:
+    script = launcher.text(writable, databases).replace("/app", str(app)).replace("-w /tmp", f"-w {tmp}")
     return subprocess.run(
         ["sh", "-c", f"umask 0077; {script}", "launch", "echo", "started"], capture_output=True, text=True, check=False
     )
@@ -22,8 +24,15 @@ def mode(path: Path) -> str:
     return f"{path.stat().st_mode & 0o777:o}"
 
 
-def test_without_both_it_is_the_launcher_alone() -> None:
-    assert launcher.text([Writable("tmp", 1 << 20)], []) == LAUNCHER
+def test_without_both_nothing_is_prepared() -> None:
+    assert launcher.text([Writable("tmp", 1 << 20)], []).endswith(f"\n}}\n{LAUNCHER}")
+
+
+def test_nothing_starts_without_its_tmp(tmp_path: Path) -> None:
+    """systemd starts it although its mount has failed, and has another try at both a second later."""
+    done = prepare(tmp_path, [], [], tmp=str(tmp_path / "not-mounted"))
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert done.stderr == "/tmp is not mounted: see systemctl status 'run-dyno-*.mount' on the server\n"
 
 
 def test_a_database_is_there_and_writable_for_the_group_before_sqlite_opens_it(tmp_path: Path) -> None:

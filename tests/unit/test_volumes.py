@@ -178,17 +178,20 @@ def test_what_runs_with_a_volume_waits_for_its_file_system() -> None:
     dyno = DynoUnit("shop", "web.1", ("x",), {}, "cafe" * 16, cpu=250, memory=1 << 29, volumes={"a": "a", "b": "b"})
     wanted = "/var/lib/dynoctl-volumes/shop/a /var/lib/dynoctl-volumes/shop/b"
     job: Any = schedule.attributes(dyno, JOB)["unit"]
-    units = [dyno_unit.service(dyno), job, candidate.settings(dyno, "1a2b"), release_command.settings(dyno, "1a2b")]
+    units = [job, candidate.settings(dyno, "1a2b"), release_command.settings(dyno, "1a2b")]
     waits = [unit["Unit.RequiresMountsFor"].split(" ", 1) for unit in units]
-    assert [volumes for _, volumes in waits] == [wanted] * 4
-    own = [f"/run/dyno/shop/{name}" for name in ("web.1", "web.1", "candidate.1a2b", "release.1a2b")]
+    assert [volumes for _, volumes in waits] == [wanted] * 3
+    own = [f"/run/dyno/shop/{name}" for name in ("web.1", "candidate.1a2b", "release.1a2b")]
     assert [tmp for tmp, _ in waits] == own, "each has a /tmp of its own"
-    base = Base("web.1", "cafe" * 16, True, {"unit": ini.render(units[0])})
-    argv = run.Runs().argv("shop", base, RunRequest(("true",), "pipe", nonce="7"))
-    assert f"RequiresMountsFor=/run/dyno/shop/run.7 {wanted}" in argv
-    assert "BindPaths=/run/dyno/shop/run.7:/tmp /run/dyno/shop/run.7:/var/tmp" in argv
-    alone = dyno_unit.service(replace(dyno, volumes={}))
-    assert alone["Unit.RequiresMountsFor"] == "/run/dyno/shop/web.1"
+    service = dyno_unit.service(dyno)
+    assert service["Unit.RequiresMountsFor"] == wanted
+    earlier = {**service, "Unit.RequiresMountsFor": f"/run/dyno/shop/web.1 {wanted}"}  # of an earlier version
+    for base in (service, job, earlier):
+        text = {"unit": ini.render(base)}
+        argv = run.Runs().argv("shop", Base("web.1", "cafe" * 16, True, text), RunRequest(("true",), "pipe", nonce="7"))
+        assert f"RequiresMountsFor=/run/dyno/shop/run.7 {wanted}" in argv
+        assert "BindPaths=/run/dyno/shop/run.7:/tmp /run/dyno/shop/run.7:/var/tmp" in argv
+    assert "Unit.RequiresMountsFor" not in dyno_unit.service(replace(dyno, volumes={}))
 
 
 def test_data_is_not_moved() -> None:
