@@ -212,14 +212,15 @@ def _plan_and_apply(
             report = None
             code = exit_code(ready.plan, detailed=False, skip_unreachable=options.skip_unreachable)
             if not ready.plan.errors and ready.records_outdated():
-                report = _run(ready, None, flags, options.quiet)
+                report = _run(ready, None, flags, began, as_json=options.quiet)
                 code = _code(ready, report, options.skip_unreachable)
             elif not ready.plan.errors:
                 remember(ready, ended=True)
             if options.quiet:
-                stream_json.write_report(code, time.monotonic() - began, report)
+                seconds = time.monotonic() - began if report is None else report.seconds
+                stream_json.write_report(code, seconds, report)
             elif report is not None and not report.ok:
-                print_report(ready, report, time.monotonic() - began, verb, verbose=flags.verbose)
+                print_report(ready, report, verb, verbose=flags.verbose)
             raise typer.Exit(code)
         refuse_held(ready.plan)
         if not flags.auto_approve:
@@ -232,12 +233,12 @@ def _plan_and_apply(
         if not options.quiet and sys.stderr.isatty():
             typer.echo(err=True)
         with listener_for(ready.plan, options.quiet, verbose=flags.verbose) as listener:
-            report = _run(ready, listener, flags, options.quiet)
-        code, seconds = _code(ready, report, options.skip_unreachable), time.monotonic() - began
+            report = _run(ready, listener, flags, began, as_json=options.quiet)
+        code = _code(ready, report, options.skip_unreachable)
         if options.quiet:
-            stream_json.write_report(code, seconds, report)
+            stream_json.write_report(code, report.seconds, report)
         else:
-            print_report(ready, report, seconds, verb, verbose=flags.verbose)
+            print_report(ready, report, verb, verbose=flags.verbose)
         raise typer.Exit(code)
 
 
@@ -247,8 +248,14 @@ def _approved(verb: str) -> bool:
 
 
 def _run(
-    ready: Prepared, listener: StreamProgress | PlainProgress | LiveProgress | None, flags: ApplyFlags, as_json: bool
+    ready: Prepared,
+    listener: StreamProgress | PlainProgress | LiveProgress | None,
+    flags: ApplyFlags,
+    began: float,
+    *,
+    as_json: bool,
 ) -> Report:
+    """Carry out the plan. ``began`` is when planning began; the time in which the user was asked does not count."""
     from infra.engine.apply import Applier, ApplyOptions
     from infra.slug.commit import commit_of
 
@@ -256,7 +263,7 @@ def _run(
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     target = None if ready.request.running else ready.stored
     message = flags.message or ("" if target is None else f"rollback to v{target.number}")
-    applier = Applier(ready, listener or (lambda _: None), ApplyOptions(message, commit, flags.lock_timeout))
+    applier = Applier(ready, listener or (lambda _: None), ApplyOptions(message, commit, flags.lock_timeout, began))
     with interruptible(applier.stop, listener.interrupted if listener else (lambda: None), as_json=as_json):
         report = applier.run()
     remember(ready, ended=report.ok)

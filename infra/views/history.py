@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.views.style import Style, one_line
+from infra.views.style import Style, duration, one_line
 from infra.views.table import MESSAGE, fitted, line, padded
 from infra.views.wrapping import wrapped
 
@@ -40,7 +40,7 @@ def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
         release,
         changes,
         str(entry.get("slug", "")),
-        f"{entry.get('seconds', 0)} s",
+        duration(entry.get("seconds", 0)),
         one_line(str(entry.get("message", ""))),
     )
 
