@@ -63,13 +63,18 @@ class ApplyFlags:
 
 Begin = Callable[[], tuple[str, str] | None]
 
+EXAMPLES = """\
+dynoctl apply
+dynoctl apply -d staging --auto-approve -m "Say good afternoon"
+dynoctl apply --target grid-2"""
+
 MAX_PLANS = 5
 """How many times an apply that nobody is asked about may plan before it gives up."""
 
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("apply", short_help="Make the servers match dyno.yaml.")(apply)
+    app.command("apply", short_help="Make the servers match dyno.yaml.", epilog=EXAMPLES)(apply)
 
 
 def apply(

@@ -27,7 +27,8 @@ group = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Register the commands with ``app``."""
     app.add_typer(group, name="releases", short_help="List the releases of the app, or show one.")
-    app.command("rollback", short_help="Roll back to an earlier release.")(rollback)
+    examples = "dynoctl rollback\ndynoctl rollback v7 --auto-approve"
+    app.command("rollback", short_help="Roll back to an earlier release.", epilog=examples)(rollback)
 
 
 @group.callback()

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("restart", short_help="Restart dynos, one batch at a time.")(restart)
+    examples = "dynoctl restart\ndynoctl restart web.2 worker"
+    app.command("restart", short_help="Restart dynos, one batch at a time.", epilog=examples)(restart)
 
 
 def restart(

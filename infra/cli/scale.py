@@ -36,7 +36,8 @@ _CHANGE = re.compile(r"([a-z][a-z0-9]*)([=+-])([0-9]{1,6})")
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("scale", short_help="Change the number of dynos, in dyno.yaml and on the servers.")(scale)
+    says = "Change the number of dynos, in dyno.yaml and on the servers."
+    app.command("scale", short_help=says, epilog="dynoctl scale web=4 worker+1\ndynoctl scale")(scale)
 
 
 def scale(
