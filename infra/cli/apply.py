@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_
 from pathlib import Path
@@ -123,7 +124,7 @@ def apply(
     flags = ApplyFlags(auto_approve, verbose, message, lock_timeout)
     if plan_file is None:
         refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate, forget=forget)
-        refuse_unattended("apply", auto_approve, as_json)
+        refuse_unattended("apply", auto_approve, as_json, at=manifest_options(file, destination))
         carry_out(options, flags)
         return
     chosen = (file, destination, forget, evacuate, force, take_over, over_rollback, trust, with_changes)
@@ -160,14 +161,29 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
     carry_out(options, replace_(flags, auto_approve=True), refuse=refuse)
 
 
-def refuse_unattended(verb: str, auto_approve: bool, as_json: bool, *words: str, plan: str = "dynoctl plan") -> None:
+def refuse_unattended(
+    verb: str, auto_approve: bool, as_json: bool, *words: str, plan: str = "dynoctl plan", at: Sequence[str] = ()
+) -> None:
     """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted. ``words``
-    are the arguments of the command, ``plan`` the command that shows its plan."""
+    are the arguments of the command, ``plan`` the command that shows its plan; "" if only this one does. ``at`` are the
+    options that say which manifest: what is copied from the hint must not change another fleet."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
+        command = " ".join(("dynoctl", verb, *words, *at, "--auto-approve"))
+        shows = " ".join((plan, *at))
         raise DynoctlError(
             f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
-            f"review the plan with {plan}, then: dynoctl {' '.join((verb, *words))} --auto-approve",
+            f"review the plan with {shows}, then: {command}"
+            if plan
+            else f"run it on a terminal to review its plan, or without: {command}",
         )
+
+
+def manifest_options(file: Path | None, destination: str | None) -> list[str]:
+    """The options that say which manifest, unless it is the default. A path that a shell would read as something else
+    is not among them as it is."""
+    plain = file is None or re.fullmatch(r"[\w.,:=/@+-]+", str(file), re.ASCII)
+    named = [] if file is None or file == Path("dyno.yaml") else ["-f", str(file) if plain else "FILE"]
+    return [*named, *(["-d", destination] if destination else [])]
 
 
 def carry_out(
@@ -248,7 +264,8 @@ def _plan_and_apply(
 
 
 def _approved(verb: str) -> bool:
-    typer.echo(f"\nDo you want to {verb}? Only 'yes' is accepted to approve: ", nl=False, err=True)
+    words = "roll back" if verb == "rollback" else verb
+    typer.echo(f"\nDo you want to {words}? Only 'yes' is accepted to approve: ", nl=False, err=True)
     return sys.stdin.readline().strip() == "yes"
 
 

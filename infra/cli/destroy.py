@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out, manifest_options, refuse_unattended
 from infra.cli.grouped_help import LOST, RECORDS
 from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, Trusts, Verbose
 from infra.cli.session import PlanOptions
@@ -57,7 +57,7 @@ def destroy(
     to is kept; with --forget, it ends without that server."""
     if force and not forget:
         raise DynoctlError("--force requires --forget", "dynoctl destroy --forget SERVER --force")
-    refuse_unattended("destroy", auto_approve, as_json)
+    refuse_unattended("destroy", auto_approve, as_json, plan="", at=manifest_options(file, destination))
     options = PlanOptions(
         file,
         destination,

@@ -180,13 +180,18 @@ def plan(
             if out is not None:
                 typer.echo(f"\nSaved the plan. To apply exactly this plan: dynoctl apply {out}")
             elif ready.plan.changes and not ready.plan.errors and not untrusted:
-                typer.echo(f"\nTo apply it: {_next(file, ready.plan.options)}")
+                undoing = ready.plan.held is not None
+                words = "To apply it, which undoes the rollback" if undoing else "To apply it"
+                typer.echo(f"\n{words}: {_next(file, ready.plan.options, undoing=undoing)}")
         raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode, skip_unreachable=skip_unreachable))
 
 
-def _next(file: Path, options: Sequence[str]) -> str:
-    """The command that applies what was planned. ``rebalance`` does not know all options of a plan."""
+def _next(file: Path, options: Sequence[str], *, undoing: bool = False) -> str:
+    """The command that applies what was planned, or what would undo a rollback that is held. ``rebalance`` does not
+    know all options of a plan."""
     verb = "rebalance" if REBALANCE in options else "apply"
+    if undoing and verb == "apply" and "--over-rollback" not in options:
+        options = [*options, "--over-rollback"]
     given = [option for option in options if option != REBALANCE]
     known = ("--destination", "--trust", "--with-changes")
     if verb == "rebalance" and any(word.startswith("--") and word not in known for word in given):
