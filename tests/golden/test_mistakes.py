@@ -243,6 +243,24 @@ MANIFESTS = (
     manifest("host-name-twice", "127.0.0.2", "127.0.0.1", 13, "duplicate host", "servers/0"),
 )
 
+HABITS = (
+    words("heroku-itself", "heroku config:set API_KEY=hunter2", "heroku", "dynoctl config set API_KEY=VALUE"),
+    words("heroku-itself-with-options", "heroku logs --tail", "heroku", "dynoctl logs --follow"),
+    words("heroku-ps-kill", "ps:kill web.1", "ps:kill", "dynoctl restart web.1"),
+    words("heroku-run-inside", "run:inside web.1 bash", "run:inside", "dynoctl run bash"),
+    words("heroku-releases-output", "releases:output v2", "releases:output", "dynoctl releases show v2"),
+    words("heroku-maintenance-option", "maintenance --on", "--on", "dynoctl maintenance on"),
+    words("kamal-itself", "kamal deploy", "kamal", "dynoctl apply"),
+    words("terraform-itself", "terraform import web.1", "terraform", "dynoctl plan"),
+    words("terraform-itself-destroying", "terraform destroy", "terraform", "dynoctl --help"),
+    words("dynoctl-twice", "dynoctl plan", "dynoctl", "dynoctl plan"),
+    words("docker-exec", "exec web.1 bash", "exec", "dynoctl run bash"),
+    words("drift-to-fix", "drift --fix", "--fix", "dynoctl apply"),
+    words("doctor-to-fix", "doctor --fix", "--fix", "its cure beside it"),
+    words("ps-to-watch", "ps -w", "-w", "dynoctl top"),
+    words("lint", "lint", "lint", "dynoctl validate"),
+)
+
 ENV = "env:\n  LOG_LEVEL: info\n"
 DYNOS = "dynos:\n  web: 4\n  worker: {count: 1, command: bin/work}\n"
 APP = "app:\n  name: shop\n  source: .\n"
@@ -336,7 +354,7 @@ YAML = (
     manifest("list-at-the-top", MANIFEST, "- web\n- worker\n", 1, "not a mapping", "version: 1"),
 )
 
-MISTAKES = (*HEROKU, *KAMAL, *TERRAFORM, *ANSIBLE, *ANYBODY, *MANIFESTS, *YAML)
+MISTAKES = (*HEROKU, *KAMAL, *TERRAFORM, *ANSIBLE, *ANYBODY, *MANIFESTS, *HABITS, *YAML)
 
 
 def project(directory: Path, mistake: Mistake) -> Path:
