@@ -103,7 +103,9 @@ def _example(releases: Sequence[Release], running: Release, holders: Mapping[int
         for release in releases
         if release.result == "ok" and release.number in holders and release.number != running.number
     ]
-    return f"v{good[-1].number}" if good else ""
+    if good:
+        return f"v{good[-1].number}"
+    return "VERSION" if any(number < running.number for number in holders) else ""
 
 
 def _cells(release: Release) -> tuple[str, ...]:

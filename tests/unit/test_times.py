@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta, timezone
 
 import pytest
@@ -39,4 +40,6 @@ def test_history_and_releases_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     text = releases.table(known, known[0], {1: ["grid-1"]}, Style(False))
     assert here in text
     assert text.endswith("* current release."), "there is none to roll back to"
+    two = [replace(known[0], number=2)]
+    assert releases.table(two, two[0], {1: ["grid-1"], 2: ["grid-1"]}, Style(False)).endswith("rollback VERSION")
     assert f"{here} by ann@desk" in releases.details(known[0], [], [], ["grid-1"])
