@@ -264,7 +264,10 @@ def _plan_and_apply(
 
 
 def _approved(verb: str) -> bool:
+    from infra.views import echo
+
     words = "roll back" if verb == "rollback" else verb
+    echo.forget()
     typer.echo(f"\nDo you want to {words}? Only 'yes' is accepted to approve: ", nl=False, err=True)
     return sys.stdin.readline().strip() == "yes"
 

@@ -66,6 +66,10 @@ if what.startswith("planning"):
             with identities.alone[-1]():
                 print("asked, echo", echoes(), flush=True)
             print("drawn again, echo", echoes(), flush=True)
+        if what == "planning approval":
+            from infra.cli.apply import _approved
+
+            print("approved", _approved("apply"), flush=True)
         if what == "planning error":
             raise ValueError("an error")
     if what == "planning end":
@@ -208,3 +212,14 @@ def test_a_job_in_the_background_leaves_the_terminal_alone(screen: Screen) -> No
     assert screen.echoes
     screen.go.touch()
     assert screen.end() == 0 and screen.echoes and "status 0" in screen.text, "it was not stopped"
+
+
+@started("planning approval")
+def test_a_plan_is_not_approved_before_it_is_seen(screen: Screen) -> None:
+    screen.type("yes\n")
+    time.sleep(0.3)
+    screen.go.touch()
+    screen.until(lambda: "to approve: " in screen.text)
+    assert "approved" not in screen.text
+    screen.type("no\n")
+    assert screen.end() == 0 and "approved False" in screen.text
