@@ -6,16 +6,34 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from urllib.parse import quote
 
 from infra.errors import DynoctlError
 from infra.model import naming, paths
 from infra.model.provider import Brief, Fragment, Scope
-from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Scalar, fingerprint
+from infra.model.resource import (
+    PLAIN,
+    Attribute,
+    Attributes,
+    Change,
+    Command,
+    Fingerprint,
+    Found,
+    Scalar,
+    fingerprint,
+)
 from infra.sensitive import Sensitive, reveal
 from providers import files
 from providers.base import Base
 
 Variables = Mapping[str, str | Sensitive]
+
+SHOWN = 4096
+"""Characters of the longest value that is recorded, so that a later plan can show it. Of a longer one, it is only
+recorded that it is no secret."""
+
+_UNQUOTED = "/:@,=+ "
+"""What stays as it is in a record: no quotes and no braces, by which ``infra.remote.read_only`` tells where it ends."""
 
 
 class EnvFile(Base):
@@ -69,14 +87,18 @@ class EnvFile(Base):
 
     def recorded(self, attributes: Attributes, salt: str) -> Mapping[str, object]:
         variables = attributes["variables"]
-        digests = {}
+        digests: dict[str, str] = {}
+        plain: dict[str, str] = {}
         if isinstance(variables, Mapping):
             for key, value in variables.items():
                 if isinstance(value, str | Sensitive):
                     digests[key] = fingerprint(salt, record(key, reveal(value)))
+                if isinstance(value, str):
+                    plain[key] = quote(value if len(value) <= SHOWN else "", safe=_UNQUOTED, errors="replace")
         return {
             **super().recorded({k: v for k, v in attributes.items() if k != "variables"}, salt),
             "variables": digests,
+            PLAIN: plain,
         }
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from infra import __version__
+from infra.cli import grouped_help
 from infra.errors import DynoctlError
 
 MODULES = (
@@ -74,6 +75,7 @@ def commands(modules: Sequence[str] = MODULES) -> typer.Typer:
     found.callback()(root)
     for name in modules:
         importlib.import_module(f"infra.cli.{name}").register(found)
+    grouped_help.use(found)
     return found
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_
 from pathlib import Path
@@ -63,13 +64,18 @@ class ApplyFlags:
 
 Begin = Callable[[], tuple[str, str] | None]
 
+EXAMPLES = """\
+dynoctl apply
+dynoctl apply -d staging --auto-approve -m "Say good afternoon"
+dynoctl apply --target grid-2"""
+
 MAX_PLANS = 5
 """How many times an apply that nobody is asked about may plan before it gives up."""
 
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("apply", short_help="Make the servers match dyno.yaml.")(apply)
+    app.command("apply", short_help="Make the servers match dyno.yaml.", epilog=EXAMPLES)(apply)
 
 
 def apply(
@@ -118,7 +124,7 @@ def apply(
     flags = ApplyFlags(auto_approve, verbose, message, lock_timeout)
     if plan_file is None:
         refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate, forget=forget)
-        refuse_unattended("apply", auto_approve, as_json)
+        refuse_unattended("apply", auto_approve, as_json, at=manifest_options(file, destination))
         carry_out(options, flags)
         return
     chosen = (file, destination, forget, evacuate, force, take_over, over_rollback, trust, with_changes)
@@ -155,14 +161,29 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
     carry_out(options, replace_(flags, auto_approve=True), refuse=refuse)
 
 
-def refuse_unattended(verb: str, auto_approve: bool, as_json: bool, *words: str, plan: str = "dynoctl plan") -> None:
+def refuse_unattended(
+    verb: str, auto_approve: bool, as_json: bool, *words: str, plan: str = "dynoctl plan", at: Sequence[str] = ()
+) -> None:
     """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted. ``words``
-    are the arguments of the command, ``plan`` the command that shows its plan."""
+    are the arguments of the command, ``plan`` the command that shows its plan; "" if only this one does. ``at`` are the
+    options that say which manifest: what is copied from the hint must not change another fleet."""
     if not auto_approve and (as_json or not sys.stdin.isatty()):
+        command = " ".join(("dynoctl", verb, *words, *at, "--auto-approve"))
+        shows = " ".join((plan, *at))
         raise DynoctlError(
             f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
-            f"review the plan with {plan}, then: dynoctl {' '.join((verb, *words))} --auto-approve",
+            f"review the plan with {shows}, then: {command}"
+            if plan
+            else f"run it on a terminal to review its plan, or without: {command}",
         )
+
+
+def manifest_options(file: Path | None, destination: str | None) -> list[str]:
+    """The options that say which manifest, unless it is the default. A path that a shell would read as something else
+    is not among them as it is."""
+    plain = file is None or re.fullmatch(r"[\w.,:=/@+-]+", str(file), re.ASCII)
+    named = [] if file is None or file == Path("dyno.yaml") else ["-f", str(file) if plain else "FILE"]
+    return [*named, *(["-d", destination] if destination else [])]
 
 
 def carry_out(
@@ -212,14 +233,15 @@ def _plan_and_apply(
             report = None
             code = exit_code(ready.plan, detailed=False, skip_unreachable=options.skip_unreachable)
             if not ready.plan.errors and ready.records_outdated():
-                report = _run(ready, None, flags, options.quiet)
+                report = _run(ready, None, flags, began, as_json=options.quiet)
                 code = _code(ready, report, options.skip_unreachable)
             elif not ready.plan.errors:
                 remember(ready, ended=True)
             if options.quiet:
-                stream_json.write_report(code, time.monotonic() - began, report)
+                seconds = time.monotonic() - began if report is None else report.seconds
+                stream_json.write_report(code, seconds, report)
             elif report is not None and not report.ok:
-                print_report(ready, report, time.monotonic() - began, verb, verbose=flags.verbose)
+                print_report(ready, report, verb, verbose=flags.verbose)
             raise typer.Exit(code)
         refuse_held(ready.plan)
         if not flags.auto_approve:
@@ -232,23 +254,33 @@ def _plan_and_apply(
         if not options.quiet and sys.stderr.isatty():
             typer.echo(err=True)
         with listener_for(ready.plan, options.quiet, verbose=flags.verbose) as listener:
-            report = _run(ready, listener, flags, options.quiet)
-        code, seconds = _code(ready, report, options.skip_unreachable), time.monotonic() - began
+            report = _run(ready, listener, flags, began, as_json=options.quiet)
+        code = _code(ready, report, options.skip_unreachable)
         if options.quiet:
-            stream_json.write_report(code, seconds, report)
+            stream_json.write_report(code, report.seconds, report)
         else:
-            print_report(ready, report, seconds, verb, verbose=flags.verbose)
+            print_report(ready, report, verb, verbose=flags.verbose)
         raise typer.Exit(code)
 
 
 def _approved(verb: str) -> bool:
-    typer.echo(f"\nDo you want to {verb}? Only 'yes' is accepted to approve: ", nl=False, err=True)
+    from infra.views import echo
+
+    words = "roll back" if verb == "rollback" else verb
+    echo.forget()
+    typer.echo(f"\nDo you want to {words}? Only 'yes' is accepted to approve: ", nl=False, err=True)
     return sys.stdin.readline().strip() == "yes"
 
 
 def _run(
-    ready: Prepared, listener: StreamProgress | PlainProgress | LiveProgress | None, flags: ApplyFlags, as_json: bool
+    ready: Prepared,
+    listener: StreamProgress | PlainProgress | LiveProgress | None,
+    flags: ApplyFlags,
+    began: float,
+    *,
+    as_json: bool,
 ) -> Report:
+    """Carry out the plan. ``began`` is when planning began; the time in which the user was asked does not count."""
     from infra.engine.apply import Applier, ApplyOptions
     from infra.slug.commit import commit_of
 
@@ -256,7 +288,7 @@ def _run(
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     target = None if ready.request.running else ready.stored
     message = flags.message or ("" if target is None else f"rollback to v{target.number}")
-    applier = Applier(ready, listener or (lambda _: None), ApplyOptions(message, commit, flags.lock_timeout))
+    applier = Applier(ready, listener or (lambda _: None), ApplyOptions(message, commit, flags.lock_timeout, began))
     with interruptible(applier.stop, listener.interrupted if listener else (lambda: None), as_json=as_json):
         report = applier.run()
     remember(ready, ended=report.ok)

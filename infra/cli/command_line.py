@@ -16,6 +16,9 @@ _HELP = ("--help", "-h")
 _DYNO = r"[a-z][a-z0-9]*\.[0-9a-z]+"
 _YAML = r".*\.ya?ml"
 
+_PROGRAMS = ("ansible", "ansible-playbook", "cap", "dynoctl", "heroku", "kamal", "terraform", "tofu")
+"""Other tools, whose name may have been typed after ours."""
+
 _SELECTS = {"plan": "--target", "apply": "--target", "run": "--server"}
 """The option of a command that selects a server, a dyno or a process type."""
 
@@ -172,6 +175,8 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
 
     words, typed = load("commands"), " ".join(path)
     summary = f"unknown command: {typed}"
+    if len(path) == 1 and path[0] in _PROGRAMS and rest:
+        return DynoctlError(summary, _without_program(root, rest))
     spaced = f"{typed}:{rest[0]}" if rest else ""  # kamal app exec
     known = words.get(typed)
     if spaced in words:
@@ -187,10 +192,21 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
         summary = f"unknown command: config {_shown(path[1])}"
     if known is None:
         known = _close(group, path, words)
+    if known.startswith("dynoctl run ") and rest and re.fullmatch(_DYNO, rest[0]):
+        rest = rest[1:]  # a one-off dyno is one of its own
     if known.endswith(REST) and known.startswith("dynoctl "):
         arguments = [_shown(word) for word in rest if not word.startswith("-")]
         known = " ".join([known.removesuffix(REST).strip(), *arguments])
     return DynoctlError(summary, known)
+
+
+def _without_program(root: Any, rest: Sequence[str]) -> str:
+    """What to type for a command line of another tool, with its name."""
+    try:
+        read(root, rest)
+    except DynoctlError as error:
+        return error.hint
+    return "dynoctl --help lists the commands" if rest[0] == NEVER else f"dynoctl {' '.join(map(_shown, rest))}"
 
 
 def _similar(word: str, group: Any) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out, manifest_options, refuse_unattended
+from infra.cli.grouped_help import LOST, RECORDS
 from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, Trusts, Verbose
 from infra.cli.session import PlanOptions
 from infra.cli.workers import Controllers, ProcessOptions, Workers
@@ -16,7 +17,8 @@ from infra.errors import DynoctlError
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("destroy", short_help="Remove everything that belongs to this app.")(destroy)
+    examples = "dynoctl destroy\ndynoctl destroy -d staging --auto-approve"
+    app.command("destroy", short_help="Remove everything that belongs to this app.", epilog=examples)(destroy)
 
 
 def destroy(
@@ -27,14 +29,23 @@ def destroy(
     lock_timeout: LockTimeout = None,
     forget: Annotated[
         list[str] | None,
-        typer.Option("--forget", help="Unreachable server that is gone for good (repeatable)", metavar="SERVER"),
+        typer.Option(
+            "--forget",
+            help="Unreachable server that is gone (repeatable)",
+            metavar="SERVER",
+            rich_help_panel=LOST,
+        ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Forget also a server that is up; its dynos may keep running")
+        bool,
+        typer.Option("--force", help="Even if that server is up: its dynos may stay", rich_help_panel=LOST),
     ] = False,
     end_runs: Annotated[bool, typer.Option("--end-runs", help="End one-off dynos that are running")] = False,
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Destroy also what another manifest with this app.name applied")
+        bool,
+        typer.Option(
+            "--take-over", help="Also what another manifest of this app.name applied", rich_help_panel=RECORDS
+        ),
     ] = False,
     trust: Trusts = None,
     workers: Workers = None,
@@ -46,7 +57,7 @@ def destroy(
     to is kept; with --forget, it ends without that server."""
     if force and not forget:
         raise DynoctlError("--force requires --forget", "dynoctl destroy --forget SERVER --force")
-    refuse_unattended("destroy", auto_approve, as_json)
+    refuse_unattended("destroy", auto_approve, as_json, plan="", at=manifest_options(file, destination))
     options = PlanOptions(
         file,
         destination,

@@ -19,7 +19,11 @@ def register(app: typer.Typer) -> None:
 def init(
     directory: Annotated[
         Path,
-        typer.Argument(help="Directory of the app; created if it does not exist", show_default="the current directory"),
+        typer.Argument(
+            help="Directory of the app; created if it does not exist",
+            metavar="DIRECTORY",
+            show_default="the current directory",
+        ),
     ] = Path(),
     framework: Annotated[
         str | None, typer.Option("--framework", help="Create a new app. One of: rails, sinatra, rack", metavar="NAME")

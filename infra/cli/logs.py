@@ -26,7 +26,9 @@ DEFAULT = 100
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("logs", short_help="Show the output of dynos and routers, merged from all servers.")(logs)
+    says = "Show the output of dynos and routers, merged from all servers."
+    examples = "dynoctl logs --follow\ndynoctl logs --since 10m -t worker"
+    app.command("logs", short_help=says, epilog=examples)(logs)
 
 
 def logs(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli import durations
+from infra.cli.grouped_help import FLEETS, LOST, OUTPUT, PARTS, RECORDS
 from infra.errors import DynoctlError
 
 if TYPE_CHECKING:
@@ -27,47 +28,78 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON")]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
-        "--target", "-t", help="Plan only this server, dyno or process type; a pattern (repeatable)", metavar="PATTERN"
+        "--target",
+        "-t",
+        help="Plan only this server, dyno or type (repeatable)",
+        metavar="PATTERN",
+        rich_help_panel=PARTS,
     ),
 ]
 Excludes = Annotated[
     list[str] | None,
     typer.Option(
-        "--exclude", help="Leave out this server, dyno or process type; a pattern (repeatable)", metavar="PATTERN"
+        "--exclude",
+        help="Leave out this server, dyno or type (repeatable)",
+        metavar="PATTERN",
+        rich_help_panel=PARTS,
     ),
 ]
 Replaces = Annotated[
     list[str] | None,
-    typer.Option("--replace", help="Restart this dyno or process type even if unchanged (repeatable)", metavar="NAME"),
+    typer.Option(
+        "--replace",
+        help="Restart this dyno or type in any case (repeatable)",
+        metavar="NAME",
+        rich_help_panel=PARTS,
+    ),
 ]
 Forgets = Annotated[
     list[str] | None,
-    typer.Option("--forget", help="Server no longer in dyno.yaml and gone for good (repeatable)", metavar="SERVER"),
+    typer.Option(
+        "--forget",
+        help="Server that left dyno.yaml and is gone (repeatable)",
+        metavar="SERVER",
+        rich_help_panel=LOST,
+    ),
 ]
 Evacuates = Annotated[
     list[str] | None,
     typer.Option(
-        "--evacuate", help="Start the dynos of this dead server on other servers (repeatable)", metavar="SERVER"
+        "--evacuate",
+        help="Start dynos of a dead server elsewhere (repeatable)",
+        metavar="SERVER",
+        rich_help_panel=LOST,
     ),
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Forget or evacuate also a server that is up; its dynos may run twice")
+    bool,
+    typer.Option("--force", help="Even if that server is up: dynos may run twice", rich_help_panel=LOST),
 ]
 TakeOver = Annotated[
-    bool, typer.Option("--take-over", help="Replace another manifest with the same app.name on these servers")
+    bool,
+    typer.Option("--take-over", help="Replace another manifest with the same app.name", rich_help_panel=RECORDS),
 ]
 Trusts = Annotated[
     list[str] | None,
-    typer.Option("--trust", help="Believe the records of this server alone (repeatable)", metavar="SERVER"),
+    typer.Option(
+        "--trust",
+        help="Believe only this server's records (repeatable)",
+        metavar="SERVER",
+        rich_help_panel=RECORDS,
+    ),
 ]
 WithChanges = Annotated[
-    bool, typer.Option("--with-changes", help="With --evacuate, apply all changes of dyno.yaml and the source")
+    bool,
+    typer.Option("--with-changes", help="With --evacuate, apply also what was edited", rich_help_panel=LOST),
 ]
-OverRollback = Annotated[bool, typer.Option("--over-rollback", help="Release again what was rolled back from")]
+OverRollback = Annotated[
+    bool,
+    typer.Option("--over-rollback", help="Release again what was rolled back from", rich_help_panel=RECORDS),
+]
 AutoApprove = Annotated[bool, typer.Option("--auto-approve", help="Skip the approval prompt")]
 Verbose = Annotated[
     bool,
-    typer.Option("--verbose", "-v", help="Show every change with all attributes, and skipped lines of known_hosts"),
+    typer.Option("--verbose", "-v", help="Show all changes, and what of known_hosts is skipped"),
 ]
 Message = Annotated[
     str, typer.Option("--message", "-m", help="Note to show in dynoctl releases and history", metavar="TEXT")
@@ -79,19 +111,31 @@ LockTimeout = Annotated[
         parser=durations.option("--lock-timeout"),
         help="Time to wait for another apply, such as 10m",
         metavar="TIME",
+        rich_help_panel=RECORDS,
         show_default="0, and 300 for other apps",
     ),
 ]
 Parallelism = Annotated[
-    int, typer.Option("--parallelism", min=1, help="Number of servers to work on at the same time", metavar="N")
+    int,
+    typer.Option(
+        "--parallelism",
+        min=1,
+        help="Servers to work on at the same time",
+        metavar="N",
+        rich_help_panel=FLEETS,
+    ),
 ]
 SkipUnreachable = Annotated[
-    bool, typer.Option("--skip-unreachable", help="Do not exit with 4 if servers are unreachable")
+    bool,
+    typer.Option("--skip-unreachable", help="Do not exit with 4 if servers are unreachable", rich_help_panel=LOST),
 ]
 HtmlTo = Annotated[
-    Path | None, typer.Option("--html", help="Write the plan as a self-contained HTML page", metavar="FILE")
+    Path | None,
+    typer.Option("--html", help="Write the plan as a self-contained HTML page", metavar="FILE", rich_help_panel=OUTPUT),
 ]
-AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print Markdown for a pull request")]
+AsMarkdown = Annotated[
+    bool, typer.Option("--markdown", help="Print Markdown for a pull request", rich_help_panel=OUTPUT)
+]
 
 
 def refuse_unwritable(*paths: Path | None) -> None:

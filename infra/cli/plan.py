@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.drift import drift
+from infra.cli.grouped_help import LOST, OUTPUT, PARTS
 from infra.cli.options import (
     AsJson,
     AsMarkdown,
@@ -39,25 +40,30 @@ from infra.remote.parallel import AT_ONCE
 
 REBALANCE = "--rebalance"
 
+EXAMPLES = """\
+dynoctl plan
+dynoctl plan -d staging --out staging.plan"""
+
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("plan", short_help="Show what would change on the servers.")(plan)
+    app.command("plan", short_help="Show what would change on the servers.", epilog=EXAMPLES)(plan)
 
 
 def plan(
     file: File = Path("dyno.yaml"),
     destination: Destination = None,
     detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 2 if changes are pending")
+        bool, typer.Option("--detailed-exitcode", help="Exit with 2 if changes are pending", rich_help_panel=OUTPUT)
     ] = False,
     refresh_only: Annotated[
-        bool, typer.Option("--refresh-only", help="Show only what was changed by hand, like dynoctl drift")
+        bool,
+        typer.Option(
+            "--refresh-only", help="Show only what was changed by hand, as drift does", rich_help_panel=OUTPUT
+        ),
     ] = False,
     verbose: Verbose = False,
-    diff: Annotated[
-        bool, typer.Option("--diff", help="Show what changes in the files of the app, line by line")
-    ] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what changes in the files of the app")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
     html: HtmlTo = None,
@@ -66,7 +72,8 @@ def plan(
     ] = None,
     evacuate: Evacuates = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Evacuate also a server that is up; its dynos may run twice")
+        bool,
+        typer.Option("--force", help="Even if that server is up: its dynos may run twice", rich_help_panel=LOST),
     ] = False,
     take_over: TakeOver = False,
     target: Targets = None,
@@ -75,11 +82,12 @@ def plan(
     over_rollback: OverRollback = False,
     untrusted: Annotated[
         bool,
-        typer.Option("--untrusted", help="Plan the manifest of a stranger: read no secret, with a read-only login"),
+        typer.Option("--untrusted", help="Plan a stranger's manifest: read no secret", rich_help_panel=PARTS),
     ] = False,
     trust: Trusts = None,
     rebalance: Annotated[
-        bool, typer.Option(REBALANCE, help="Move dynos until they are spread evenly, like dynoctl rebalance")
+        bool,
+        typer.Option(REBALANCE, help="Move dynos until they are spread evenly", rich_help_panel=PARTS),
     ] = False,
     with_changes: WithChanges = False,
     parallelism: Parallelism = AT_ONCE,
@@ -172,13 +180,18 @@ def plan(
             if out is not None:
                 typer.echo(f"\nSaved the plan. To apply exactly this plan: dynoctl apply {out}")
             elif ready.plan.changes and not ready.plan.errors and not untrusted:
-                typer.echo(f"\nTo apply it: {_next(file, ready.plan.options)}")
+                undoing = ready.plan.held is not None
+                words = "To apply it, which undoes the rollback" if undoing else "To apply it"
+                typer.echo(f"\n{words}: {_next(file, ready.plan.options, undoing=undoing)}")
         raise typer.Exit(exit_code(ready.plan, detailed=detailed_exitcode, skip_unreachable=skip_unreachable))
 
 
-def _next(file: Path, options: Sequence[str]) -> str:
-    """The command that applies what was planned. ``rebalance`` does not know all options of a plan."""
+def _next(file: Path, options: Sequence[str], *, undoing: bool = False) -> str:
+    """The command that applies what was planned, or what would undo a rollback that is held. ``rebalance`` does not
+    know all options of a plan."""
     verb = "rebalance" if REBALANCE in options else "apply"
+    if undoing and verb == "apply" and "--over-rollback" not in options:
+        options = [*options, "--over-rollback"]
     given = [option for option in options if option != REBALANCE]
     known = ("--destination", "--trust", "--with-changes")
     if verb == "rebalance" and any(word.startswith("--") and word not in known for word in given):

@@ -146,6 +146,8 @@ def ls(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
             rows.append((preview.name, preview.host, ",".join(preview.servers), when))
         for cells in padded(rows) if found else ():
             typer.echo(wrapped(line(cells), columns(sys.stdout)))
+        if not found and not unreachable:
+            typer.echo("No previews. To start one: dynoctl preview up NAME")
     if code := _unreachable(unreachable):
         raise typer.Exit(code)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out, manifest_options, refuse_unattended
 from infra.cli.options import (
     AsJson,
     AutoApprove,
@@ -50,7 +50,8 @@ def rebalance(
     """Move as few dynos of the running release as make the placement even, such as after a server came back: show the
     plan, ask for approval, apply it. Other changes of dyno.yaml and the source are left out, and named. To see or save
     only the plan: dynoctl plan --rebalance."""
-    refuse_unattended("rebalance", auto_approve, as_json, plan="dynoctl plan --rebalance")
+    at = manifest_options(file, destination)
+    refuse_unattended("rebalance", auto_approve, as_json, plan="dynoctl plan --rebalance", at=at)
     options = PlanOptions(
         file,
         destination,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from infra.remote.session import Session
 
 from infra.cli import fail
-from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out, manifest_options, refuse_unattended
 from infra.cli.options import AsJson, AutoApprove, Destination, File, FileIfGiven, LockTimeout, Message, Trusts, Verbose
 from infra.cli.session import PlanOptions
 from infra.cli.workers import Controllers, ProcessOptions, Workers
@@ -27,7 +27,8 @@ group = typer.Typer(
 def register(app: typer.Typer) -> None:
     """Register the commands with ``app``."""
     app.add_typer(group, name="releases", short_help="List the releases of the app, or show one.")
-    app.command("rollback", short_help="Roll back to an earlier release.")(rollback)
+    examples = "dynoctl rollback\ndynoctl rollback v7 --auto-approve"
+    app.command("rollback", short_help="Roll back to an earlier release.", epilog=examples)(rollback)
 
 
 @group.callback()
@@ -132,7 +133,8 @@ def rollback(
     """Roll back to an earlier release: its slug, layers and config vars become a new release. Counts, limits, servers
     and schedules stay as they are; what dyno.yaml would change of them is left out, and named. Migrations are not
     reverted. During a rollback, complete it."""
-    refuse_unattended("rollback", auto_approve, as_json, *([version] if version else []))
+    words = [version] if version else []
+    refuse_unattended("rollback", auto_approve, as_json, *words, plan="", at=manifest_options(file, destination))
     options = PlanOptions(
         file,
         destination,

@@ -35,7 +35,7 @@ def listener_for(plan: Plan, as_json: bool, *, verbose: bool = False) -> StreamP
     return progress(planned, verbose=verbose)
 
 
-def print_report(ready: Prepared, report: Report, seconds: float, verb: str, *, verbose: bool = False) -> None:
+def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = False) -> None:
     """Print the dynos as ``ps`` does, how it ended, and as the last line what runs now. With ``verbose``, each of many
     dynos has a line."""
     from infra.fleet import site as sites
@@ -46,7 +46,7 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str, *, 
 
     style = Style(wanted(sys.stdout))
     width = columns(sys.stdout)
-    text = wrapped(report_text.render(report, seconds, verb, style), width)
+    text = wrapped(report_text.render(report, report.seconds, verb, style), width)
     if ready.destroy:
         last = outcome.gone(ready.manifest.app.name, ready.plan, report)
     else:
@@ -59,7 +59,7 @@ def print_report(ready: Prepared, report: Report, seconds: float, verb: str, *, 
             wrong = [wrapped(str(problem), width) for problem in sites.of_routers(site)]
             text = "\n".join([table, *wrong, *(["", text] if text else [])])
         last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost)
-    ended = style("green", f"{verb.capitalize()} complete in {duration(seconds)}.")
+    ended = style("green", f"{verb.capitalize()} complete in {duration(report.seconds)}.")
     last = wrapped(f"{ended} {last}" if report.ok else style("red", last), width)
     try:
         typer.echo("\n".join(["", *([text, ""] if text and report.ok else [text] if text else []), last]))

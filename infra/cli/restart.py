@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("restart", short_help="Restart dynos, one batch at a time.")(restart)
+    examples = "dynoctl restart\ndynoctl restart web.2 worker"
+    app.command("restart", short_help="Restart dynos, one batch at a time.", epilog=examples)(restart)
 
 
 def restart(
@@ -75,7 +76,7 @@ def _carry_out(ready: Prepared, lock_timeout: float | None, began: float, *, as_
             stream_json.write_report(code, time.monotonic() - began)
         return code
     with listener_for(plan, as_json) as listener:
-        restarter = Restarter(ready, listener, lock_timeout=lock_timeout)
+        restarter = Restarter(ready, listener, lock_timeout=lock_timeout, began=began)
         with interruptible(restarter.stop, listener.interrupted, as_json=as_json):
             report = restarter.run()
     if any(failure.unreachable for failure in report.failures):
@@ -84,9 +85,8 @@ def _carry_out(ready: Prepared, lock_timeout: float | None, began: float, *, as_
         code = REJECTED if report.halted else ERROR
     else:
         code = UNREACHABLE if plan.unreachable else OK
-    seconds = time.monotonic() - began
     if as_json:
-        stream_json.write_report(code, seconds, report)
+        stream_json.write_report(code, report.seconds, report)
     else:
-        print_report(ready, report, seconds, "restart")
+        print_report(ready, report, "restart")
     return code

@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
     # Everything after the command's first word belongs to the command.
     settings = {"allow_interspersed_args": False}
-    app.command("run", short_help="Run one command in a one-off dyno.", context_settings=settings)(run)
+    examples = "dynoctl run irb\ndynoctl run -e RAILS_ENV=production bundle exec rake db:seed"
+    says = "Run one command in a one-off dyno."
+    app.command("run", short_help=says, epilog=examples, context_settings=settings)(run)
 
 
 def run(

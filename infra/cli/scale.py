@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from infra import manifest
-from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out, manifest_options, refuse_unattended
 from infra.cli.options import (
     AsJson,
     AutoApprove,
@@ -36,7 +36,8 @@ _CHANGE = re.compile(r"([a-z][a-z0-9]*)([=+-])([0-9]{1,6})")
 
 def register(app: typer.Typer) -> None:
     """Register the command with ``app``."""
-    app.command("scale", short_help="Change the number of dynos, in dyno.yaml and on the servers.")(scale)
+    says = "Change the number of dynos, in dyno.yaml and on the servers."
+    app.command("scale", short_help=says, epilog="dynoctl scale web=4 worker+1\ndynoctl scale")(scale)
 
 
 def scale(
@@ -77,7 +78,8 @@ def scale(
         _print(now, as_json)
         return
     counts = wanted(changes, now)
-    refuse_unattended("scale", auto_approve, as_json, *(f"{name}={count}" for name, count in counts.items()))
+    words, at = [f"{name}={count}" for name, count in counts.items()], manifest_options(file, destination)
+    refuse_unattended("scale", auto_approve, as_json, *words, plan="", at=at)
     manifest.read(file, destination, counts)  # reports what is wrong with the new counts before asking
     path = model.files[-1]
     old = path.read_bytes()

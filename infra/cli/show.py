@@ -48,7 +48,9 @@ def show(
         typer.echo(plan_markdown.render(plan, Everything().headlines(), Everything().briefs()), nl=False)
         return
     print_plan(plan, verbose=verbose)
-    words = printable(f"Plan {digest[:12]}, made {saved.when} by {saved.who} from {saved.file}.")
+    from infra.views.times import local
+
+    words = printable(f"Plan {digest[:12]}, made {local(saved.when)} by {saved.who} from {saved.file}.")
     if options := plan_text.options(plan):
         typer.echo(printable(f"\n{options}"))
     typer.echo(f"\n{words} To apply exactly this plan: dynoctl apply {plan_file}")

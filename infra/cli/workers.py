@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infra.cli.grouped_help import FLEETS
 from infra.errors import DynoctlError
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=0,
-        help="Number of processes to work with; 0 is this one alone",
+        help="Processes to work with; 0 is this one alone",
         metavar="N",
+        rich_help_panel=FLEETS,
         show_default="one per core, above 32 servers",
     ),
 ]
@@ -34,6 +36,7 @@ Controllers = Annotated[
         "--controllers",
         help="Dask scheduler whose workers connect to the servers",
         metavar="ADDRESS",
+        rich_help_panel=FLEETS,
     ),
 ]
 

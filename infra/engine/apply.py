@@ -41,11 +41,13 @@ def refuse_held(plan: Plan) -> None:
 @dataclass(frozen=True)
 class ApplyOptions:
     """``message`` and ``commit`` are recorded with a new release; ``lock_timeout`` is the number of seconds to wait for
-    another apply to end, None that of ``infra.fleet.lock``."""
+    another apply to end, None that of ``infra.fleet.lock``. ``began`` is when the user began to wait, by the monotonic
+    clock; None: when the servers were locked."""
 
     message: str = ""
     commit: str = ""
     lock_timeout: float | None = None
+    began: float | None = None
 
 
 NO_OPTIONS = ApplyOptions()
@@ -122,7 +124,7 @@ class Applier:
             clock=self._clock,
             waited=self._waited,
         )
-        began = self._clock.monotonic()
+        began = self._clock.monotonic() if self._options.began is None else self._options.began
         try:
             found = look(prepared, shells)
             self._refuse_stale(found)
@@ -132,7 +134,8 @@ class Applier:
             report = context.ledger.report
             report.interrupted = self.stop.is_set() and bool(report.skipped)
             context.recorder.end()
-            context.recorder.audit(self._clock.monotonic() - began)
+            report.seconds = round(self._clock.monotonic() - began, 1)
+            context.recorder.audit()
         finally:
             each(lambda name: shells[name].close(), shells)
         return report

@@ -69,9 +69,8 @@ def _checked(inputs: Inputs, plan: Plan) -> Plan:
     manifest, fleet = inputs.manifest, inputs.fleet
     rated = inputs.request.rated or manifest.checks.max_exposure is not None
     if inputs.destroy:  # all of it is in the manifest
-        return replace(
-            plan, changes=tuple(replace(c, reason="") if c.reason == NOT_WANTED else c for c in plan.changes)
-        )
+        changes = tuple(replace(c, reason="") if c.reason == NOT_WANTED else c for c in plan.changes)
+        return replace(plan, changes=changes, wanted="")
     units = inputs.registry.units(plan.changes) if rated else {}
     if units:
         able = [name for name, observed in fleet.found.items() if observed.facts.systemd >= exposure.OFFLINE_AT_LEAST]

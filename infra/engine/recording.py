@@ -279,7 +279,7 @@ class Recorder:
             command = records.write(self.prepared.plan.app, [entry])
             self.ledger.settle(each(lambda name: self.shells[name].run([command]), sorted(servers)).items())
 
-    def audit(self, seconds: float) -> None:
+    def audit(self) -> None:
         """Append a line on every reachable server that still has records of the app."""
         slug = "" if self.prepared.slug is None else self.prepared.slug.digest
         plan = self.prepared.plan
@@ -289,7 +289,7 @@ class Recorder:
             self.ledger.report,
             self.identity,
             command="restart" if self.restart else self.prepared.command,
-            seconds=seconds,
+            seconds=self.ledger.report.seconds,
             slug=slug,
             release=number,
             message=self.message,

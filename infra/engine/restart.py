@@ -172,14 +172,22 @@ def _named(dyno: str, patterns: Sequence[str]) -> bool:
 
 
 class Restarter:
-    """One restart. It changes no files, so only a line in the audit log is recorded."""
+    """One restart. It changes no files, so only a line in the audit log is recorded. ``began`` as in
+    ``ApplyOptions``."""
 
     def __init__(
-        self, prepared: Prepared, listener: Listener, lock_timeout: float | None = None, clock: Clock | None = None
+        self,
+        prepared: Prepared,
+        listener: Listener,
+        lock_timeout: float | None = None,
+        clock: Clock | None = None,
+        *,
+        began: float | None = None,
     ) -> None:
         self._prepared = prepared
         self._listener = steady(listener)
         self._lock_timeout = lock_timeout
+        self._began = began
         self._clock = clock or SystemClock()
         self.stop = threading.Event()
 
@@ -203,7 +211,8 @@ class Restarter:
             each(lambda name: shells[name].close(), shells)
 
     def _restart(self, shells: Mapping[str, Shell], identity: Identity) -> Report:
-        prepared, began = self._prepared, self._clock.monotonic()
+        prepared = self._prepared
+        began = self._clock.monotonic() if self._began is None else self._began
         found = look(prepared, shells)
         for change in prepared.plan.changes:
             server, now = change.resource.server, found[change.resource.server].resources.get(change.resource.key)
@@ -233,5 +242,6 @@ class Restarter:
         for phase in RESTART:
             context = phase(context)
         ledger.report.interrupted = self.stop.is_set() and bool(ledger.report.skipped)
-        recorder.audit(self._clock.monotonic() - began)
+        ledger.report.seconds = round(self._clock.monotonic() - began, 1)
+        recorder.audit()
         return ledger.report

@@ -127,6 +127,8 @@ def _compose(text: str, document: Document) -> yaml.Node:
         problem = re.sub(r"(alias|anchor|tag handle)\b.*", r"\1", problem, flags=re.DOTALL)
         if "alias" in problem:
             hint = "put the value in quotes, or define its anchor above: &NAME"
+        if "escape" in problem:
+            hint = "in double quotes, write \\\\ for a backslash, or use single quotes"
         if position.line < len(document.lines) and "\t" in document.lines[position.line]:
             problem, hint = "a tab in place of spaces", "replace the tab on this line: YAML is indented with spaces"
         raise Unusable(at(document, position, f"invalid YAML: {problem}", hint=hint)) from None

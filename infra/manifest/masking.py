@@ -75,10 +75,21 @@ def marks(document: Document) -> Iterator[Mark]:
             yield key
         if isinstance(_value(document.data, path), Mapping | list):
             continue
+        if path == start and _value(document.data, path) is None:
+            yield from _taken_for_comment(document, path)
         text = document.scalars.get(path, "")
         plain = (path[-1] == "url" and is_certain(text)) or (path[-1] == "repository" and "@" not in text)
         if path != start or not plain:
             yield from span(document, mark, document.ends[path])
+
+
+def _taken_for_comment(document: Document, path: Path) -> Iterator[Mark]:
+    """The comment behind a key without a value: it may be a value that begins with #."""
+    key = document.keys.get(path)
+    text = document.lines[key.line] if key is not None and key.line < len(document.lines) else ""
+    at = text.find("#", 0 if key is None else key.column + key.length)
+    if key is not None and at >= 0:
+        yield Mark(key.line, at, len(text) - at)
 
 
 def unparsed(document: Document, line: int) -> Iterator[Mark]:

@@ -69,7 +69,7 @@ class Builder:
                 path,
                 mark_of(node),
                 f"the tag{'' if masking.is_hidden(path) else f' {_short(node.tag)}'} is not allowed",
-                hint="remove the tag",
+                hint="remove the tag, or put the value in quotes: ! starts a tag",
             )
             return None
         if isinstance(node, yaml.ScalarNode):

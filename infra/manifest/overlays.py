@@ -17,7 +17,7 @@ from infra.manifest.load import load
 from infra.manifest.model import Json
 from infra.manifest.nodes import Unusable
 from infra.manifest.paths import is_file, resolve_path
-from infra.manifest.previews import split
+from infra.manifest.previews import OVERLAY, split
 
 _DESTINATION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
@@ -73,6 +73,11 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
         overlay = overlay_of(file, destination)
         if not is_file(overlay):
             others = sorted(file.parent.glob(f"{file.stem}.*{file.suffix}"))
+            if destination == OVERLAY:
+                sample = "preview: {host: preview.example.org}"
+                raise Unusable(
+                    Diagnostic(f"overlay {overlay} not found", hint=f"what previews have in common is in it: {sample}")
+                )
             available = [f"-d {other.stem.removeprefix(f'{file.stem}.')}" for other in others]
             raise Unusable(
                 Diagnostic(

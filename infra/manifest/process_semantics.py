@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -38,9 +39,10 @@ def _environment(document: Document, env: Mapping[str, Any]) -> Iterator[Diagnos
         reason = variables.refused(name)
         if reason:
             yield document.diagnostic(path, f"{name} cannot be set in env", key=True, hint=reason)
-        if value is None:
+        if value is None and ":" not in name:  # of a name with a colon, the schema says that it lacks a space
+            hint = _unquoted(document, path)
             yield document.diagnostic(
-                path, f"missing value for {name}", key=True, expected='a value, or "" for an empty one'
+                path, f"missing value for {name}", key=True, expected='a value, or "" for an empty one', hint=hint
             )
         if isinstance(value, dict | list | None):
             continue
@@ -49,6 +51,16 @@ def _environment(document: Document, env: Mapping[str, Any]) -> Iterator[Diagnos
             yield document.diagnostic(path, problem, key=True, expected=variables.ONE_EXPECTED)
     if problem := variables.too_many(written):
         yield document.diagnostic(("env",), problem, key=True, expected=variables.ALL_EXPECTED)
+
+
+def _unquoted(document: Document, path: Path) -> str:
+    """What to do if a value is empty only because it begins with a character that YAML takes for something else."""
+    written = document.origin(path)
+    mark = written.keys.get(path)
+    text = written.lines[mark.line][mark.column + mark.length :] if mark and mark.line < len(written.lines) else ""
+    found = re.match(r"""["']?\s*:\s+([#&!])\S""", text)
+    starts = {"#": "a comment", "&": "an anchor", "!": "a tag"}
+    return f"put the value in quotes: {found[1]} starts {starts[found[1]]}" if found else ""
 
 
 def _commands(data: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Diagnostic
-from infra.manifest import foreign_keys, masking
+from infra.manifest import foreign_keys, masking, type_hints
 from infra.manifest.document import Document, Path
 from infra.manifest.suggestions import nearest
 from schemas import load
@@ -68,19 +68,21 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             if any(suggested == name for _, suggested in _suggestions(document, error.instance, schema, path)):
                 return  # the error of the unknown key says it
             parent = f" in {'/'.join(map(str, path))}" if path else ""
-            example = _example(schema, name)
+            example = type_hints.example(schema, name)
             yield document.diagnostic(
                 path, f"missing key {name!r}{parent}", key=True, expected=f"{name}: {example}" if example else name
             )
         case "type":
             kinds = rule if isinstance(rule, list) else [rule]
             unit = f", in {schema['x-unit']}" if "x-unit" in schema else ""
-            wanted = expected or " or ".join(_NAMES[kind] for kind in kinds) + unit
+            # What is expected of a section with names of the user's says how those look.
+            names = kinds == ["object"] and bool(_patterns(schema))
+            wanted = (not names and expected) or " or ".join(_NAMES[kind] for kind in kinds) + unit
             yield document.diagnostic(
                 path,
                 _invalid(path, _typed(path, error.instance)),
                 expected=wanted,
-                hint="" if masking.is_hidden(path) else _type_hint(document, path, kinds, error.instance, schema),
+                hint=type_hints.hint(document, path, kinds, error.instance, schema),
             )
         case "anyOf" if path[:1] == ("env",) and error.instance is None:
             return  # semantics reports a variable without a value, with a hint
@@ -112,6 +114,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
                 f"invalid name of an environment variable: {_show(error.instance)}",
                 key=True,
                 expected="letters, digits and underscores, not starting with a digit",
+                hint=type_hints.of_name(str(error.instance)),
             )
         case "minimum" | "maximum":
             yield document.diagnostic(
@@ -119,7 +122,8 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             )
         case "minProperties" | "maxProperties" | "minItems" | "minLength" | "pattern":
             found = "empty" if error.instance in ("", [], {}) else _shown(path, error.instance)
-            yield document.diagnostic(path, _invalid(path, found), expected=expected)
+            hint = "" if masking.is_hidden(path) else type_hints.of_text(path, error.instance)
+            yield document.diagnostic(path, _invalid(path, found), expected=expected, hint=hint)
         case _:
             yield document.diagnostic(
                 path, f"invalid value for {_last(path)}: {_shown(path, error.instance)}", expected=expected
@@ -144,7 +148,8 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
             )
             continue
         if masking.is_hidden(path) and not masking.is_safe_key(key):
-            yield document.diagnostic(path, "unknown key", expected=_choices(allowed))
+            hint = type_hints.of_mapping(path)
+            yield document.diagnostic(path, "unknown key", expected=_choices(allowed), hint=hint)
             continue
         close = suggested.get(key)
         hint = foreign_keys.hint(document.data, path, key, allowed) or (f"did you mean {close}?" if close else "")
@@ -184,9 +189,7 @@ def _branch(document: Document, error: ValidationError, path: Path, expected: st
             for inner in errors:
                 yield from _explain(document, inner, (*path, *inner.path))
             return
-    hint = ""
-    if isinstance(error.instance, str) and error.instance.strip().isdigit() and not masking.is_hidden(path):
-        hint = "remove the quotes and leading zeros of the number"
+    hint = "" if masking.is_hidden(path) else type_hints.of_alternatives(path, error.instance)
     yield document.diagnostic(path, _invalid(path, _typed(path, error.instance)), expected=expected, hint=hint)
 
 
@@ -201,27 +204,8 @@ def newer(document: Document) -> Diagnostic | None:
 def _version(document: Document, found: Any, path: Path) -> Diagnostic:
     if isinstance(found, int) and found > 1:
         return document.diagnostic(path, f"unsupported manifest version {found}", expected="1", hint="upgrade dynoctl")
-    return document.diagnostic(path, f"invalid value for version: {_show(found)}", expected="1")
-
-
-def _type_hint(document: Document, path: Path, kinds: list[str], instance: Any, schema: Mapping[str, Any]) -> str:
-    text = document.scalars.get(path, "")
-    if "boolean" in kinds and text.lower() in ("yes", "no", "on", "off", "y", "n"):
-        return f"use {'true' if text.lower() in ('yes', 'on', 'y') else 'false'}: {text} is a string"
-    fits = re.search(schema.get("pattern", ""), text) is not None
-    if kinds == ["string"] and isinstance(instance, int | float) and fits:
-        return f'quote the value: "{text}"'
-    if {"integer", "number"} & set(kinds) and isinstance(instance, str) and text.strip().isdigit():
-        return "remove the quotes and leading zeros of the number"
-    if "object" in kinds and isinstance(instance, str) and re.fullmatch(r"[\w.-]+\s+\S+", instance):
-        return "add a colon after the key"
-    if "object" in kinds and isinstance(instance, str) and re.fullmatch(r"[\w.-]+:\S+", instance):
-        return "add a space after the colon"
-    if path[:1] == ("servers",) and len(path) == 2 and isinstance(instance, str):
-        return "use a mapping: - {name: grid-1, host: 10.0.0.11}"
-    if path == ("servers",) and isinstance(instance, dict):
-        return "use a list item for each server: - {name: grid-1, host: 10.0.0.11}"
-    return ""
+    hint = type_hints.of_version(found)
+    return document.diagnostic(path, f"invalid value for version: {_show(found)}", expected="1", hint=hint)
 
 
 def _choices(values: list[str]) -> str:
@@ -232,17 +216,6 @@ def _bounds(schema: Mapping[str, Any]) -> str:
     least, most = schema.get("minimum"), schema.get("maximum")
     unit = f" {schema['x-unit']}" if "x-unit" in schema else ""
     return (f"{least} to {most}" if most is not None else f"at least {least}") + unit
-
-
-def _example(schema: Mapping[str, Any], name: str) -> str:
-    import yaml
-
-    examples = schema.get("properties", {}).get(name, {}).get("examples", [])
-    if not examples:
-        return ""
-    return (
-        yaml.safe_dump(examples[0], default_flow_style=True, width=1000, sort_keys=False).removesuffix("...\n").strip()
-    )
 
 
 def _last(path: Path) -> str:

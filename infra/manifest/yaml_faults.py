@@ -43,10 +43,12 @@ def find(lines: list[str], reported: int, parses: Parses, repairs: Sequence[Repa
     of some, one that does not make the whole text valid is none."""
     if sum(map(len, lines)) > LARGEST:
         return None
+    if (fault := _foreign_space(lines, parses)) is not None:
+        return fault
     last = min(reported, len(lines) - 1)
     near = [number for number in range(last, -1, -1) if _matters(lines[number])][: BEFORE + 1]
     better: tuple[int, Fault] | None = None
-    for repair in repairs or (_colon, _space, _comma, _quote, _quote_in_flow, _indent, _dash):
+    for repair in repairs or _REPAIRS:
         valid: list[tuple[float, Fault]] = []
         for number in near:
             for fault, text in repair(lines, number):
@@ -58,6 +60,21 @@ def find(lines: list[str], reported: int, parses: Parses, repairs: Sequence[Repa
         if valid:
             return max(valid, key=lambda one: one[0])[1]  # the first of those that are as likely
     return None if better is None or repairs else better[1]
+
+
+def _foreign_space(lines: list[str], parses: Parses) -> Fault | None:
+    """Spaces of a web page or of a word processor, which look like those that YAML knows."""
+    for number, line in enumerate(lines):
+        found = _SPACES.search(line)
+        if found is not None:
+            if parses(_SPACES.sub(" ", "\n".join(lines)) + "\n") is not None:
+                return None
+            summary = f"the character U+{ord(found[0]):04X} in place of a space"
+            return Fault(number, found.start(), summary, "replace it by a space, here and wherever else it is")
+    return None
+
+
+_SPACES = re.compile("[\u00a0\u2000-\u200b\u202f\u3000]")
 
 
 def _likely(lines: list[str], fault: Fault, text: str) -> float:
@@ -124,17 +141,24 @@ def _comma(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
     if "{" not in above[above.rfind("}") + 1 :] + text:
         return
     starts = {found.start(1): found[2] for found in _NEXT_KEY.finditer(text)}
-    here = {at: key for at, key in starts.items() if key in _known() or _CLOSED.search(text[:at])}
+    here = {
+        at: key
+        for at, key in starts.items()
+        if key in _known() or _VARIABLE.fullmatch(key) or _CLOSED.search(text[:at])
+    }
     below = re.match(r"\s*([A-Za-z_][\w.-]*):(?=\s|$)", lines[number + 1]) if number + 1 < len(lines) else None
     end = {} if below is None else {len(text.rstrip()): below[1]}
     for missing in (*({at: key} for at, key in here.items()), here, end, {**here, **end}):
         for at, key in [*missing.items()][:1]:
             hint = f"add a comma before the key: {key}" if key in _known() else "add a comma before the next key"
+            if _VARIABLE.fullmatch(key) and not _CLOSED.search(text[:at]):
+                hint += ", or put the value in quotes"
             pieces = [text[start:stop] for start, stop in pairwise([0, *missing, len(text)])]
             yield Fault(number, at, "missing comma in a mapping", hint), ",".join(pieces)
 
 
 _NEXT_KEY = re.compile(r"(?<=[^\s,:{\[])(\s+)([A-Za-z_][\w.-]*):(?=\s|$)")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _CLOSED = re.compile(r"""(["'\]}]|: (\d+|true|false))$""")
 
 
@@ -144,7 +168,7 @@ COMMAS = (_comma,)
 def _quote(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
     """A value that only quotes make a string, such as one with ``: `` in it."""
     found = re.match(r"(\s*(?:- )*(?:[\w.-]+:\s+)?)(\S.*)$", lines[number])
-    if found is None or found[2][0] in "'\"{[|>":
+    if found is None or found[2][0] in "'\"{[" or _BLOCK.fullmatch(found[2]):
         return
     fault = Fault(number, found.start(2), _UNQUOTED, "put the value in quotes")
     yield fault, found[1] + "'" + found[2].replace("'", "''") + "'"
@@ -153,10 +177,10 @@ def _quote(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
 def _quote_in_flow(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
     """A value in braces or brackets that only quotes make a string."""
     for found in re.finditer(r"""(?<=: )[^\s'"{}\[\],][^'"{}\[\],]*""", lines[number]):
-        if ": " in found[0]:
-            fault = Fault(
-                number, found.start(), "a value with special characters is not quoted", "put the value in quotes"
-            )
+        special = found[0][0] in "*&!%@`|>"
+        if ": " in found[0] or special:
+            hint = "put the value in quotes" + ("" if special else ", or add a comma before the next key")
+            fault = Fault(number, found.start(), _UNQUOTED, hint)
             yield fault, f"{lines[number][: found.start()]}'{found[0]}'{lines[number][found.end() :]}"
 
 
@@ -187,3 +211,76 @@ def _dash(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
             Fault(number, own, "missing dash before an item of a list", "add a dash and a space: - "),
             " " * own + "- " + text,
         )
+
+
+_BLOCK = re.compile(r"[|>][+-]?[1-9]?[+-]?\s*(#.*)?")
+
+
+def _equals(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """``KEY=value`` or ``key = value``, as in a shell, in Heroku or in Terraform."""
+    found = re.match(r"(\s*(?:- )*)([A-Za-z_][\w.-]*)(\s*=\s*)(?=\S)", lines[number])
+    if found is not None:
+        key = found[2] if found[2] in _known() else "KEY"
+        hint = f"write a colon and a space: {key}: ..."
+        rest = lines[number][found.end() :].replace("'", "''")
+        yield Fault(number, found.end(2), "= in place of a colon", hint), f"{found[1]}{found[2]}: '{rest}'"
+
+
+def _comment(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A comment as in JSON or SQL."""
+    text = lines[number].lstrip(" ")
+    own = len(lines[number]) - len(text)
+    if text.startswith(("//", "/*", "-- ", ";")):
+        mark = text.split(maxsplit=1)[0][:2]
+        yield Fault(number, own, f"{mark} in place of #", "start the comment with #"), " " * own + "#"
+
+
+def _reference(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A reference without its braces, which quotes would turn into a text."""
+    found = re.match(r"(\s*(?:- )*[\w.-]+:\s+)((from_env|from_file|from_command):\s.*)$", lines[number])
+    if found is not None:
+        sample = {"from_env": "NAME", "from_file": "PATH", "from_command": "[argv]"}[found[3]]
+        fault = Fault(number, found.end(1), "a reference without braces", f"put it in braces: {{{found[3]}: {sample}}}")
+        yield fault, f"{found[1]}{{{found[2]}}}"
+
+
+def _after_quote(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """Text after the quote that closes a value, such as in ``'it's'``."""
+    found = re.match(r"""(\s*(?:- )*(?:[\w.-]+:\s+)?)(["'])([^"']*)\2(?=\s*[^\s,#\]}])""", lines[number])
+    if found is not None:
+        whole = lines[number][found.end(1) :].replace("'", "''")
+        hint = "put all of the value in quotes; in single quotes, '' stands for '"
+        yield Fault(number, found.end(), "text after a closing quote", hint), f"{found[1]}'{whole}'"
+
+
+def _dash_space(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A dash without a space after it."""
+    found = re.match(r"(\s*-)(?=[A-Za-z_{][\w.-]*(:\s|$|\w))", lines[number])
+    if found is not None:
+        fault = Fault(number, found.end(), "missing space after a dash", "add a space after the dash")
+        yield fault, f"{found[1]} {lines[number][found.end() :]}"
+
+
+def _block(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """The first line of a text in several lines, which is not right of its key."""
+    above = next((line for line in reversed(lines[:number]) if line.strip()), "")
+    text = lines[number].lstrip(" ")
+    own, key = len(lines[number]) - len(text), len(above) - len(above.lstrip(" "))
+    if own <= key and re.search(r":\s+[|>][+-]?\s*$", above):
+        fault = Fault(number, own, "a line of a text is not right of its key", f"indent the text by {key + 2}")
+        yield fault, " " * (key + 2) + text
+
+
+def _stray(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
+    """A bracket that closes nothing."""
+    text = lines[number].rstrip()
+    for opening, closing in ("{}", "[]"):
+        if text.endswith(closing) and text.count(closing) > text.count(opening):
+            yield Fault(number, len(text) - 1, f"{closing} without {opening}", "remove it"), text[:-1]
+
+
+_REPAIRS: Sequence[Repair] = (
+    *(_comment, _equals, _reference, _block, _colon, _space, _comma, _after_quote),
+    *(_quote, _quote_in_flow, _dash_space, _indent, _dash, _stray),
+)
+"""In the order in which they are tried: the more particular ones first."""

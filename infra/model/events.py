@@ -80,6 +80,8 @@ class Report:
     """Why the slug was sent over SSH to servers that should have pulled it, by server; ``here``: to all of them."""
     release_output: str = ""
     """What the release command printed."""
+    seconds: float = 0
+    """How long it took, in tenths, as in the audit log."""
 
     @property
     def rejected(self) -> bool:

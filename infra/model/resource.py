@@ -47,12 +47,15 @@ class Effect(StrEnum):
 class Fingerprint:
     """A value on a server, known only as ``sha256(salt + encoded value)``; the value itself is never transferred.
 
-    ``encode`` encodes a desired value as the server does, so that both can be compared.
+    ``encode`` encodes a desired value as the server does, so that both can be compared. ``known`` is the value if it is
+    no secret and was recorded; ``secret``: it is one, or was. Both are only for views.
     """
 
     salt: str
     digest: str
     encode: Callable[[str], str] = field(compare=False, repr=False)
+    known: str | None = field(default=None, compare=False, repr=False)
+    secret: bool = field(default=False, compare=False, repr=False)
 
     def fits(self, value: str | Sensitive) -> bool:
         """Whether ``value`` is the value on the server. What was not read is taken for it."""
@@ -65,6 +68,9 @@ def fingerprint(salt: str, text: str) -> str:
     """The sha256 of salt and text in hex, as ``printf %s`` piped to ``sha256sum`` prints it on a server."""
     return hashlib.sha256((salt + text).encode()).hexdigest()
 
+
+PLAIN = "plain"
+"""The key of a record with what is recorded as digests although it is no secret: values by name, quoted as in a URL."""
 
 Scalar = str | int | bool | None | Sensitive | Fingerprint
 Attribute = Scalar | tuple[str, ...] | Mapping[str, Scalar]

@@ -6,11 +6,25 @@ from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 from infra.errors import Diagnostic
 from infra.fleet.observe import Observed
+from infra.manifest.urls import is_secret
 from infra.model.provider import Provider
-from infra.model.resource import Action, Attributes, Change, Fingerprint, Found, Resource, same
+from infra.model.resource import (
+    PLAIN,
+    Action,
+    Attribute,
+    Attributes,
+    Change,
+    Fingerprint,
+    Found,
+    Resource,
+    Scalar,
+    same,
+)
+from infra.sensitive import Sensitive
 
 INTERRUPTED = "an earlier apply was interrupted before the restart"
 BEING_APPLIED = "the apply that is running has not restarted it yet"
@@ -124,9 +138,35 @@ def _compare(
     reasons += [
         f"{resource.dyno or resource.key}: {name} is {found.get(name)}" for name in differing if name in spontaneous
     ]
-    reason = "; ".join(reasons)
+    reason, plain = "; ".join(reasons), applied.get(PLAIN)
     names = tuple(path for name in drifted for path in _names(name, found.get(name), applied.get(name)))
-    return Change(resource, Action.UPDATE, found, wanted, reason, drift=bool(drifted), drifted=names)
+    told = {name: _with_known(value, wanted.get(name), applied.get(name), plain) for name, value in found.items()}
+    return Change(resource, Action.UPDATE, told, wanted, reason, drift=bool(drifted), drifted=names)
+
+
+def _with_known(found: Attribute, wanted: object, applied: object, plain: object) -> Attribute:
+    """An attribute that was found, with the values that are known without being read: those that the last apply
+    recorded as ``plain``, if they are still there. What was secret then or is secret now stays so."""
+    if not isinstance(found, Mapping) or not any(isinstance(value, Fingerprint) for value in found.values()):
+        return found
+    wishes = wanted if isinstance(wanted, Mapping) else {}
+    digests = applied if isinstance(applied, Mapping) else {}
+    texts = plain if isinstance(plain, Mapping) else None
+    told: dict[str, Scalar] = {}
+    for name, value in found.items():
+        told[name] = value
+        if isinstance(value, Fingerprint):
+            kept = digests.get(name) == value.digest
+            text = unquote(str(texts[name])) if texts is not None and name in texts else None
+            if (
+                is_secret(name)
+                or isinstance(wishes.get(name), Sensitive)
+                or (kept and texts is not None and text is None)
+            ):
+                told[name] = replace(value, secret=True)
+            elif text is not None and value.fits(text):
+                told[name] = replace(value, known=text)
+    return told
 
 
 def _names(name: str, found: object, applied: object) -> list[str]:

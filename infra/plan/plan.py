@@ -58,7 +58,7 @@ class Plan:
     fleet: Mapping[str, ServerOverview] = field(default_factory=dict)
     """All servers by name, in the order of the manifest; {} if they are not to be shown."""
     wanted: str = "dyno.yaml"
-    """What the plan applies, as text: the name of the manifest, or the release to roll back to."""
+    """What the plan applies, as text: the name of the manifest, or the release to roll back to; "" for a destroy."""
     slugs: tuple[str, ...] = ()
     """The digests of all slugs that are kept, so that a rollback is possible."""
     build: tuple[str, ...] = ()

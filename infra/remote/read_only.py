@@ -52,6 +52,7 @@ def script(app: str, fragments: Mapping[str, Fragment], plain: frozenset[str]) -
         "s/$secret_salt/-/g",
         "s/^salt [0-9a-f][0-9a-f]*\\$/salt -/",
         's/\\"salt\\": *\\"[^\\"]*\\"/\\"salt\\": \\"-\\"/g',
+        's/\\"plain\\": *{[^}]*}/\\"plain\\": {}/g',
     )
     hide = " ".join(f'-e "{expression}"' for expression in hidden)
     parts.append(f"printf '{_HEAD} %s\\n' \"$nonce\"\nobserve | sed {hide}\n")

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 
 from infra.model.resource import Attribute, Attributes, Fingerprint, Scalar, same
-from infra.sensitive import Sensitive
+from infra.sensitive import REDACTED, Sensitive
 
-HIDDEN = "(on the server)"
-"""Shown for a value of an env file that never left its server."""
+HIDDEN = "(not read)"
+"""Shown for a value that never left its server and is not recorded, such as one that was set by hand."""
 
 Value = Scalar | tuple[str, ...]
 
@@ -41,7 +41,9 @@ def text(value: Attribute) -> str:
     if isinstance(value, Sensitive):
         return str(value)
     if isinstance(value, Fingerprint):
-        return HIDDEN
+        if value.known is None:
+            return REDACTED if value.secret else HIDDEN
+        value = value.known
     if isinstance(value, Mapping):
         return json.dumps({key: text(item) for key, item in value.items()}, ensure_ascii=False)
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
@@ -49,8 +51,10 @@ def text(value: Attribute) -> str:
 
 def plain(value: object) -> object:
     """A value as JSON."""
-    if isinstance(value, Sensitive | Fingerprint):
-        return {"sensitive": True} if isinstance(value, Sensitive) else {"hidden": True}
+    if isinstance(value, Fingerprint):
+        return value.known if value.known is not None else {"sensitive" if value.secret else "hidden": True}
+    if isinstance(value, Sensitive):
+        return {"sensitive": True}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value

@@ -94,6 +94,13 @@ def restore() -> None:
         echo._restore()
 
 
+def forget() -> None:
+    """Drop what was typed so far: it cannot answer a question that was not asked yet, and was not seen."""
+    with suppress(OSError, ValueError, termios.error):
+        if os.isatty(sys.stdin.fileno()) and _in_foreground(sys.stdin.fileno()):
+            termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+
 atexit.register(restore)  # an interrupt may come before there is an end
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra.views.style import Style, one_line
+from infra.views.style import Style, duration, one_line
 from infra.views.table import MESSAGE, fitted, line, padded
+from infra.views.times import local
 from infra.views.wrapping import wrapped
 
 _HEAD = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK", "MESSAGE")
@@ -33,14 +34,14 @@ def table(entries: Sequence[Mapping[str, Any]], style: Style, width: int | None 
 
 def _cells(entry: Mapping[str, Any]) -> tuple[str, ...]:
     changes = f"+{entry.get('added', 0)} ~{entry.get('changed', 0)} -{entry.get('destroyed', 0)}"
-    words = [entry.get(key, "") for key in ("when", "who", "command", "result")]
+    words = [local(str(entry.get("when", ""))), *(entry.get(key, "") for key in ("who", "command", "result"))]
     release = f"v{entry['release']}" if entry.get("release") else ""
     return (
         *(one_line(str(word)) for word in words),
         release,
         changes,
         str(entry.get("slug", "")),
-        f"{entry.get('seconds', 0)} s",
+        duration(entry.get("seconds", 0)),
         one_line(str(entry.get("message", ""))),
     )
 

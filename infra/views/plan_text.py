@@ -85,7 +85,8 @@ def summary(plan: Plan, style: Style) -> str:
             return "No changes to the selected resources."
         if plan.unreachable:
             return "No changes on the reachable servers."
-        return style("green", "No changes.") + f" The servers match {plan.wanted}."
+        match = f"The servers match {plan.wanted}." if plan.wanted else f"There is nothing of {plan.app} to destroy."
+        return f"{style('green', 'No changes.')} {match}"
     counts = plan.counts()
     drifted = sum(change.drift for change in plan.changes)
     drift = f" Drift: {quantity(drifted, 'resource')} changed by hand." if drifted else ""

@@ -174,13 +174,13 @@ class LiveProgress:
 @contextmanager
 def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     """A function that says what is waited for. On a terminal it is shown, with the time, if the block takes longer than
-    a moment, and removed at its end."""
+    a moment, and removed at its end. What is typed meanwhile is not echoed into it."""
     if quiet or not _redraws():
         yield lambda _: None
         return
     text, began, mutex, ended = "", time.monotonic(), threading.Lock(), False
     live: Live | None = None
-    asked = False
+    asked, echo = False, Echo()
 
     def screen() -> RenderableType:
         from rich.spinner import Spinner
@@ -213,27 +213,34 @@ def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
             if live is not None:
                 live.stop()
                 live = None
+        echo.on()
         try:
             yield
         finally:
             with mutex:
                 asked = False
+            if stopped in identities.alone:
+                echo.off()
             show()
 
     timer = threading.Timer(MOMENT, show)
     timer.daemon = True
-    timer.start()
     identities.alone.append(stopped)
     try:
+        echo.off()  # here, as only the main thread can handle the signals that must turn it on again
+        timer.start()
         yield say
     finally:
         identities.alone.remove(stopped)
         timer.cancel()
-        with mutex:
-            ended = True
-            if live is not None:
-                with suppress(OSError, ValueError):
-                    live.stop()
+        try:
+            with mutex:
+                ended = True
+                if live is not None:
+                    with suppress(OSError, ValueError):
+                        live.stop()
+        finally:
+            echo.on()
 
 
 def _redraws() -> bool:

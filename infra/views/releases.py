@@ -9,6 +9,7 @@ from typing import Any
 from infra.model.release import UNFINISHED, Release, current
 from infra.views.style import Style, one_line, printable
 from infra.views.table import MESSAGE, fitted, line, padded
+from infra.views.times import local
 from infra.views.wrapping import wrapped
 
 _HEAD = ("RELEASE", "WHEN", "WHO", "RESULT", "SLUG", "COMMIT", "MESSAGE")
@@ -47,7 +48,7 @@ def table(
         lines.append(line([f"{mark} {cells[0]}", *(cell for cell in cells[1:] if cell)]))
     if now is not None:
         earlier = _example(releases, current(releases) or now, holders)
-        lines.append(f"* current release. To roll back: dynoctl rollback {earlier}")
+        lines.append("* current release." + (f" To roll back: dynoctl rollback {earlier}" if earlier else ""))
     return wrapped("\n".join(lines), width)
 
 
@@ -56,7 +57,7 @@ def details(release: Release, variables: Sequence[str], web: Sequence[str], hold
     where = ", ".join(holders) if holders else "no server, so a rollback to it is not possible"
     fields = {
         "Result": release.result,
-        "Created": f"{release.when} by {release.who}" if release.when else "",
+        "Created": f"{local(release.when)} by {release.who}" if release.when else "",
         "Rollback to": f"v{release.of}" if release.of else "",
         "Message": release.message,
         "Commit": release.commit,
@@ -96,15 +97,18 @@ def as_json(release: Release, holders: Sequence[str]) -> dict[str, Any]:
 
 
 def _example(releases: Sequence[Release], running: Release, holders: Mapping[int, Sequence[str]]) -> str:
+    """A release that can be rolled back to, or ""."""
     good = [
         release
         for release in releases
         if release.result == "ok" and release.number in holders and release.number != running.number
     ]
-    return f"v{good[-1].number}" if good else "VERSION"
+    if good:
+        return f"v{good[-1].number}"
+    return "VERSION" if any(number < running.number for number in holders) else ""
 
 
 def _cells(release: Release) -> tuple[str, ...]:
     message = release.message or (f"rollback to v{release.of}" if release.of else "")
-    words = (release.when, release.who, release.result, release.slug[:12], release.commit, message)
+    words = (local(release.when), release.who, release.result, release.slug[:12], release.commit, message)
     return (f"v{release.number}", *(printable(word) for word in words))

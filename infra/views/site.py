@@ -27,6 +27,7 @@ _VERDICTS = {
     "degraded": "is degraded",
     "maintenance": "is in maintenance mode",
     "down": "is down",
+    "not applied": "is not applied",
     "unknown": "may be up or down",
 }
 
@@ -49,10 +50,12 @@ def headline(app: str, site: Site) -> tuple[str, str, str]:
 
 
 def above(app: str, site: Site, style: Style, width: int | None = None) -> str:
-    """The first lines of ``ps``: who applies what, the verdict, and what is wrong. "" if nothing was applied. They are
-    wrapped to ``width`` columns; None: no limit."""
+    """The first lines of ``ps``: who applies what, the verdict, and what is wrong. They are wrapped to ``width``
+    columns; None: no limit."""
     lines = [style("yellow", line) for line in under_way.sentences(site.applying)]
-    if site.state != "not applied":
+    if site.state == "not applied":
+        lines.append(f"{app} is not applied: nothing of it runs. To start it: dynoctl apply")
+    else:
         verdict, color, numbers = headline(app, site)
         lines.append(f"{style(color, verdict) if color else verdict}: {numbers}")
         for color, words in problems(site):

@@ -85,6 +85,8 @@ def section(name: str, command: Any) -> Iterator[str]:
     yield f"\n## {name}\n"
     yield f"`{' '.join(['dynoctl', name, *words])}`\n"
     yield cell(command.help)
+    if command.epilog:
+        yield f"\n```sh\n{command.epilog}\n```"
     if arguments or options:
         yield "\n| argument, option | meaning |\n|---|---|"
     for one, text in zip(arguments, takes, strict=True):

@@ -118,6 +118,7 @@ def man() -> str:
             for argument in arguments
         )
         lines.append(f".SS {roff(' '.join([*path[1:], takes]))}\n{roff(command.help)}\n")
+        lines += [f".PP\n.B {roff(line)}\n" for line in (command.epilog or "").splitlines()]
         lines += [
             f".TP\n.I {roff(argument.metavar or argument.name.upper())}\n{roff(described(argument))}\n"
             for argument in arguments

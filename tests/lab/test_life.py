@@ -71,7 +71,7 @@ def test_whole_life(shop: Project, fleet: Any) -> None:
     shop.manifest["env"]["LOG_LEVEL"] = "debug"
     shop.manifest["env"]["GREETING"] = 'a "quoted" $HOME `x` \\ line\nand another'
     text = shop.dynoctl("plan").stdout
-    assert 'variables.LOG_LEVEL: (on the server) -> "debug"' in text
+    assert 'variables.LOG_LEVEL: "info" -> "debug"' in text
     assert "2 dynos restart." in text
     old = shop.ps()
     shop.apply()
@@ -125,7 +125,7 @@ def test_drift_is_found_said_and_repaired(shop: Project, fleet: Any) -> None:
     text = shop.dynoctl("plan", "--detailed-exitcode", code=2).stdout
     assert 'unit.Service.MemoryMax: "1G" -> 512 MiB  # by hand: 512 MiB -> "1G"' in text
     assert 'mode: "0644" -> "0600"' in text
-    assert "- variables.EXTRA = (on the server)" in text
+    assert "- variables.EXTRA = (not read)" in text
     assert 'state: "stopped" -> "running"' in text
     assert 'cpu: "80%" -> "25%"' in text
     assert "Drift: 5 resources changed by hand." in text

@@ -170,15 +170,17 @@ class Simulation:
         selection: Selection = EVERYTHING,
         message: str = "",
         lock_timeout: float | None = None,
+        began: float | None = None,
         skip_unreachable: bool = False,
         before: Callable[[], None] = lambda: None,
         stop: Callable[[Event], bool] = lambda _: False,
         **options: Any,
     ) -> Outcome:
         """``dynoctl apply --auto-approve``. ``before`` is called between plan and apply; ``stop`` presses Ctrl-C."""
+        chosen = ApplyOptions(message, "", lock_timeout, began)
         return self._run(
             lambda: self.plan(wanted, selection=selection, **options),
-            lambda ready, listener: Applier(ready, listener, ApplyOptions(message, "", lock_timeout), self.fleet.clock),
+            lambda ready, listener: Applier(ready, listener, chosen, self.fleet.clock),
             skip_unreachable,
             before,
             stop,

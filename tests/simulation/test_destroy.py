@@ -6,6 +6,8 @@ import pytest
 
 from infra.errors import ERROR, OK, UNREACHABLE
 from infra.manifest.model import Server
+from infra.views import plan_text
+from infra.views.style import Style
 from tests.simulation.app import deployed
 from tests.simulation.harness import Outcome, Simulation, manifest
 from tests.simulation.test_manifests import applied
@@ -94,3 +96,12 @@ def test_a_server_that_only_this_computer_knows_is_said() -> None:
         assert "shop was applied from here to s1" in note and note.endswith("dynoctl destroy --forget s1")
     assert fleet.destroy(wanted, forget=frozenset({"s1"})).code == OK
     assert notes(fleet.destroy(wanted)) == []
+
+
+def test_a_destroy_of_nothing_says_that_nothing_is_there() -> None:
+    """It said that the servers match dyno.yaml, in which there are dynos."""
+    fleet = deployed()
+    assert fleet.destroy(manifest()).code == OK
+    ready = fleet.plan(manifest(), destroy=True)
+    ready.fleet.close()
+    assert plan_text.render(ready.plan, {}, Style(False)) == "No changes. There is nothing of shop to destroy."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.simulation.app import BAD, deployed, report, running, slugs
 from tests.simulation.faults import Kind
 from tests.simulation.harness import APP, KILLED, Simulation, manifest
 from tests.simulation.registry import SimRegistry, digest
+from tests.simulation.server import STATE
 
 
 def test_ok() -> None:
@@ -26,6 +28,16 @@ def test_ok() -> None:
     assert outcome.code == OK and report(outcome).ok
     assert running(fleet) == {"web.1": "b", "web.2": "b", "worker.1": "b"}
     assert fleet.pending(manifest(slug="b", worker=1, router=["s1"], schedule=True)) == []
+
+
+def test_the_audit_log_and_the_report_tell_the_same_time() -> None:
+    """``history`` counted from the lock, and the last line of ``apply`` from the plan."""
+    fleet = deployed()
+    began = fleet.fleet.clock.monotonic()
+    fleet.fleet.clock.advance(7.3)  # planning
+    outcome = fleet.apply(manifest(slug="b"), began=began)
+    logged = json.loads(fleet["s1"].files[f"{STATE}/{APP}/audit.jsonl"].splitlines()[-1])
+    assert logged["seconds"] == report(outcome).seconds >= 7.3
 
 
 def test_a_web_dyno_and_a_schedule_with_one_volume_are_on_one_server() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -147,3 +148,25 @@ def test_a_plan_that_goes_stale_is_made_again(
         apply.carry_out(PlanOptions(Path("dyno.yaml")), flags, begin=lambda: begun.append(1))
     assert len(made) == plans
     assert len(begun) == 1, "a database is created once, however often it is planned"
+
+
+@pytest.mark.parametrize(
+    ("typed", "shows", "does"),
+    [
+        ("apply -d staging", "dynoctl plan -d staging", "dynoctl apply -d staging --auto-approve"),
+        ("apply -f dyno.yaml", "dynoctl plan,", "dynoctl apply --auto-approve"),
+        ("apply -f prod/dyno.yaml", "dynoctl plan -f prod/dyno.yaml", "dynoctl apply -f prod/dyno.yaml --auto-approve"),
+        ("apply -f 'my shop.yaml'", "dynoctl plan -f FILE", "dynoctl apply -f FILE --auto-approve"),
+        ("rebalance -d staging", "dynoctl plan --rebalance -d staging", "dynoctl rebalance -d staging --auto-approve"),
+        ("destroy -d staging", "run it on a terminal", "dynoctl destroy -d staging --auto-approve"),
+        ("rollback v3 -d staging", "run it on a terminal", "dynoctl rollback v3 -d staging --auto-approve"),
+    ],
+)
+def test_what_to_do_without_a_terminal_is_for_the_same_manifest(
+    dynoctl: Dynoctl, tmp_path: Path, typed: str, shows: str, does: str
+) -> None:
+    """A command that is copied from the hint must not change production in place of staging."""
+    done = dynoctl.text(*shlex.split(typed), cwd=tmp_path)
+    assert done.returncode == 1
+    hint = next(line for line in done.stderr.splitlines() if line.startswith("hint: "))
+    assert shows in hint and hint.endswith(does)

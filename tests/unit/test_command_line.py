@@ -208,5 +208,8 @@ def test_each_command_is_found_in_the_module_that_is_loaded_for_it() -> None:
 def test_a_plan_names_a_command_that_applies_it(options: Sequence[str], command: str) -> None:
     found = _next(Path("dyno.yaml"), options)
     assert found.startswith(command)
+    undoing = _next(Path("dyno.yaml"), options, undoing=True)
+    assert undoing == found or undoing == f"{found} --over-rollback", "apply would refuse to undo a rollback"
+    assert ("--over-rollback" in undoing) == found.startswith("dynoctl apply")
     if found.startswith("dynoctl "):
         assert read(ROOT, found.split()[1:])

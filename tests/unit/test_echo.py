@@ -28,12 +28,12 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever runs the tests may igno
 def echoes():
     return bool(termios.tcgetattr(0)[3] & termios.ECHO)
 
-if what in ("suspend", "background"):  # a shell with a job
+if what.endswith(("suspend", "background")):  # a shell with a job
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     job = os.fork()
     if job:
         os.setpgid(job, job)
-        if what == "suspend":
+        if what.endswith("suspend"):
             os.tcsetpgrp(0, job)
             _, status = os.waitpid(job, os.WUNTRACED)
             print("stopped", os.WIFSTOPPED(status), "echo", echoes(), flush=True)
@@ -44,16 +44,37 @@ if what in ("suspend", "background"):  # a shell with a job
         sys.exit()
     signal.signal(signal.SIGTTOU, signal.SIG_DFL)
     os.setpgid(0, 0)
-    while what == "suspend" and os.tcgetpgrp(0) != os.getpgrp():
+    while what.endswith("suspend") and os.tcgetpgrp(0) != os.getpgrp():
         pass
 
 from infra.cli.interrupt import interruptible
 from infra.model.events import Event
-from infra.views.progress import progress
+from infra.views.progress import progress, status
 
 def wait():
     while not go.exists():
         time.sleep(0.01)
+
+if what.startswith("planning"):
+    from infra.remote import identities
+
+    with status() as say:
+        say("Observing 2 servers")
+        print("drawn", flush=True)
+        wait()
+        if what == "planning question":
+            with identities.alone[-1]():
+                print("asked, echo", echoes(), flush=True)
+            print("drawn again, echo", echoes(), flush=True)
+        if what == "planning approval":
+            from infra.cli.apply import _approved
+
+            print("approved", _approved("apply"), flush=True)
+        if what == "planning error":
+            raise ValueError("an error")
+    if what == "planning end":
+        print("read", sys.stdin.readline().strip(), flush=True)
+    sys.exit()
 
 with progress({"grid-1": ["web.1"]}) as view:
     view(Event("phase", text="start", total=1))
@@ -129,11 +150,11 @@ def screen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Screen]:
         os.close(shown.slave)
 
 
-def started(what: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("screen", [what], indirect=True)
+def started(*what: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("screen", what, indirect=True)
 
 
-@started("end")
+@started("end", "planning end")
 def test_what_is_typed_is_not_shown_and_not_lost(screen: Screen) -> None:
     assert not screen.echoes
     screen.type("something\n")
@@ -143,14 +164,14 @@ def test_what_is_typed_is_not_shown_and_not_lost(screen: Screen) -> None:
     assert screen.text.count("something") == 1 and "read something" in screen.text
 
 
-@started("error")
+@started("error", "planning error")
 def test_an_error_restores_the_echo(screen: Screen) -> None:
     assert not screen.echoes
     screen.go.touch()
     assert screen.end() == 1 and screen.echoes and "an error" in screen.text
 
 
-@started("plain")
+@started("plain", "planning plain")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_restores_the_echo(screen: Screen, number: int) -> None:
     assert not screen.echoes
@@ -169,14 +190,14 @@ def test_a_second_interrupt_restores_the_echo(screen: Screen) -> None:
     assert screen.end() == 130 and screen.echoes and "Exited." in screen.text
 
 
-@started("question")
+@started("question", "planning question")
 def test_a_question_has_the_echo(screen: Screen) -> None:
     screen.go.touch()
     assert screen.end() == 0 and screen.echoes
     assert "asked, echo True" in screen.text and "drawn again, echo False" in screen.text
 
 
-@started("suspend")
+@started("suspend", "planning suspend")
 def test_a_stopped_job_leaves_the_echo_to_the_shell(screen: Screen) -> None:
     assert not screen.echoes
     screen.type("\x1a")
@@ -186,8 +207,19 @@ def test_a_stopped_job_leaves_the_echo_to_the_shell(screen: Screen) -> None:
     assert screen.end() == 0 and screen.echoes and "status 0" in screen.text
 
 
-@started("background")
+@started("background", "planning background")
 def test_a_job_in_the_background_leaves_the_terminal_alone(screen: Screen) -> None:
     assert screen.echoes
     screen.go.touch()
     assert screen.end() == 0 and screen.echoes and "status 0" in screen.text, "it was not stopped"
+
+
+@started("planning approval")
+def test_a_plan_is_not_approved_before_it_is_seen(screen: Screen) -> None:
+    screen.type("yes\n")
+    time.sleep(0.3)
+    screen.go.touch()
+    screen.until(lambda: "to approve: " in screen.text)
+    assert "approved" not in screen.text
+    screen.type("no\n")
+    assert screen.end() == 0 and "approved False" in screen.text

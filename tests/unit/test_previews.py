@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from infra.cli import preview as command
 from infra.cli.app import app
 from infra.cli.session import PlanOptions
-from infra.errors import DynoctlError
+from infra.errors import DynoctlError, ManifestInvalid
 from infra.manifest import check, read
 from infra.manifest.model import Manifest
 from infra.manifest.previews import destination
@@ -233,6 +233,15 @@ def test_servers_that_lost_their_labels_are_asked_and_cleaned(
     nowhere = OWN.replace("role: preview", "role: nothing")
     (tmp_path / "dyno.preview.yaml").write_text(nowhere)
     assert "big" in CliRunner().invoke(app, ["preview", "ls"]).output, "as all labels are gone"
+
+
+def test_a_missing_overlay_says_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    preview(tmp_path)
+    (tmp_path / "dyno.preview.yaml").unlink()
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["preview", "ls"])
+    assert isinstance(done.exception, ManifestInvalid)
+    assert "preview: {host: preview.example.org}" in done.exception.diagnostics[0].hint
 
 
 def test_what_to_do_without_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

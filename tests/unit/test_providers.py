@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from infra.fleet.applied_records import AppliedRecords
+from infra.fleet.facts import Facts
+from infra.fleet.observe import Observed
 from infra.manifest.model import Writable
-from infra.model.provider import Scope
+from infra.model.provider import Fragment, Scope
 from infra.model.resource import Action, Attributes, Change, Found, Resource, fingerprint, same
+from infra.plan.diff import diff
+from infra.remote import read_only
 from infra.remote.quote import assign
 from infra.sensitive import Sensitive
+from infra.state import records
+from infra.views import plan_json
+from infra.views.plan_text import change_lines
+from infra.views.style import Style
 from providers import candidate, credentials, dyno_unit, env_file, ini, user
 from providers.env_file import EnvFile
 from providers.unit import Unit
@@ -97,9 +108,92 @@ def test_a_strangers_file_is_left_alone(files: Path) -> None:
     assert list(EnvFile().parse(scope, observe(files, scope, files / "none"))) == ["shop-web.1"]
 
 
-def test_what_is_remembered_of_an_env_file_holds_no_value() -> None:
-    kept = EnvFile().recorded(env_file.desired({"A": Sensitive("secret"), "B": "info"}), "salt")
-    assert kept["variables"] == {"A": fingerprint("salt", 'A="secret"'), "B": fingerprint("salt", 'B="info"')}
+def test_what_is_remembered_of_an_env_file_holds_no_secret() -> None:
+    variables = {"A": Sensitive("secret"), "B": 'in"fo', "C": "x" * 5000}
+    kept = EnvFile().recorded(env_file.desired(variables), "salt")
+    digests = kept["variables"]
+    assert isinstance(digests, dict) and digests.keys() == variables.keys()
+    assert (digests["A"], digests["B"]) == (fingerprint("salt", 'A="secret"'), fingerprint("salt", 'B="in\\"fo"'))
+    assert kept["plain"] == {"B": "in%22fo", "C": ""}
+    assert not re.search("secret|xxx", json.dumps(kept))
+
+
+BEFORE: dict[str, str | Sensitive] = {
+    "KEPT": "same",
+    "PLAIN": 'in}"fo\n',
+    "BY_HAND": "debug",
+    "SECRET": Sensitive("hunter2"),
+    "NOW_SECRET": "hunter3",
+    "NOW_PLAIN": Sensitive("hunter4"),
+    "PASSWORD": "hunter8",
+    "GONE": "plain",
+    "GONE_SECRET": Sensitive("hunter5"),
+}
+AFTER: dict[str, str | Sensitive] = {
+    "KEPT": "same",
+    "PLAIN": "new",
+    "BY_HAND": "info",
+    "SECRET": Sensitive("hunter6"),
+    "NOW_SECRET": Sensitive("hunter7"),
+    "NOW_PLAIN": "hello",
+    "PASSWORD": "other",
+}
+
+
+@pytest.mark.parametrize("recorded", ["now", "by an older dynoctl", "never"])
+def test_the_old_value_of_a_plain_variable_is_shown(files: Path, tmp_path: Path, recorded: str) -> None:
+    """It was ``(on the server)``, although it is no secret."""
+    scope = Scope("shop", "salt", {"web": AFTER})
+    on_server = {**BEFORE, "BY_HAND": "trace", "EXTRA": "1"}
+    (files / "web.1.env").write_text(env_file.render(on_server))
+    (files / "web.1.env").chmod(0o600)
+    (tmp_path / "kept").write_text("kept-salt\n")
+    found = EnvFile().parse(scope, observe(files, scope, tmp_path / "kept"))
+    attributes = dict(EnvFile().recorded(env_file.desired(BEFORE), "kept-salt"))
+    if recorded != "now":
+        del attributes["plain"]
+    key = "env_file.shop-web.1"
+    applied = AppliedRecords()
+    wanted = Resource("grid-1", "env_file", "shop-web.1", env_file.desired(AFTER), "web.1")
+    if recorded != "never":
+        _, line = records.applied(Change(wanted, Action.CREATE, None, wanted.attributes), attributes)
+        applied.add(str(line))
+    facts = Facts("m", "a", "10.0.0.1", 2, 252, True, "3.1", frozenset(), frozenset(), (), record=applied)
+    changes, _ = diff("grid-1", [wanted], Observed(facts, {key: found["shop-web.1"]}), {"env_file": EnvFile()})
+    lines = change_lines(changes[0], ("variables",), Style(False), verbose=True)
+    shown = {line.strip()[2:].removeprefix("variables.") for line in lines[1:]}
+    unknown = {
+        'PLAIN: (not read) -> "new"',
+        'BY_HAND: (not read) -> "info"',
+        "SECRET: (sensitive) -> (sensitive)",
+        'PASSWORD: (sensitive) -> "other"',
+        "NOW_SECRET: (sensitive) -> (sensitive)",
+        'NOW_PLAIN: (not read) -> "hello"',
+        "GONE = (not read)",
+        "GONE_SECRET = (not read)",
+        "EXTRA = (not read)",
+    }
+    known = {
+        'PLAIN: "in}\\"fo\\n" -> "new"',
+        'NOW_PLAIN: (sensitive) -> "hello"',
+        'GONE = "plain"',
+        "GONE_SECRET = (sensitive)",
+    }
+    names = {line.partition(":")[0].partition(" ")[0] for line in known}
+    if recorded == "now":
+        unknown = {line for line in unknown if line.partition(":")[0].partition(" ")[0] not in names} | known
+    assert shown == unknown
+    text = json.dumps([plan_json.change(change) for change in changes])
+    assert "hunter" not in text and "trace" not in text
+
+
+def test_a_read_only_login_is_not_told_what_is_recorded(tmp_path: Path) -> None:
+    attributes = EnvFile().recorded(env_file.desired({"A": 'a}b"c', "B": "x"}), "salt")
+    line = json.dumps({"attributes": attributes, "key": "env_file.shop-web.1"}, sort_keys=True)
+    text = read_only.script("shop", {"facts": Fragment("printf '%s\\n' \"$line\"", {"line": line})}, frozenset())
+    printed = subprocess.run(["/bin/sh", "-c", text], capture_output=True, text=True, check=True).stdout
+    sent = next(json.loads(one) for one in printed.splitlines() if one.startswith("{"))
+    assert sent["attributes"]["plain"] == {} and sent["attributes"]["variables"].keys() == {"A", "B"}
 
 
 def test_the_order_of_systemctls_properties_does_not_matter() -> None:

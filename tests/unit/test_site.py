@@ -272,8 +272,11 @@ def test_what_is_wrong_and_its_cure(manifest: Manifest, case: str) -> None:
     found, lost, state, problems = CASES[case]
     site = examine(manifest, found, lost)
     assert (site.state, told(site)) == (state, list(problems))
-    text = view.above("shop", site, Style(False)) + formation.render(manifest, site, Style(False))
-    assert text
+    above = view.above("shop", site, Style(False))
+    assert above.startswith("shop") and formation.render(manifest, site, Style(False))
+    if state == "not applied":
+        assert above == "shop is not applied: nothing of it runs. To start it: dynoctl apply\n"
+        assert view.headline("shop", site)[0] == "shop is not applied"
 
 
 SLOW = "web.2 on grid-2 is slow: {}. To see its log: dynoctl logs --dyno web.2; to restart it: dynoctl restart web.2"
