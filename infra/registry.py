@@ -128,6 +128,7 @@ class Everything:
             sqlite=tuple(sorted({backing.path for backing in databases if backing is not None and backing.path})),
             stop_signal=made.stop.signal,
             stop_seconds=made.stop.seconds,
+            workers=made.app_server.workers(made.options),
             bundle_ruby=gems.ruby,
             bundle_fits=lambda version: not gems.ruby or satisfies(version, gems.ruby),
             cover=seen.cover,

@@ -129,6 +129,7 @@ def unit(release: AppRelease, dyno: Dyno, command: tuple[str, ...]) -> dyno_unit
         },
         stop_signal=stack.stop_signal if dyno.port else "SIGTERM",
         stop_seconds=dyno_type.stop_timeout or stop,
+        workers=stack.workers if dyno.port else 0,
         tmp=dyno_type.tmp,
         shm=dyno_type.shm,
         network=sandbox.network(dyno_type.network, metadata=dyno_type.metadata, ports=dyno_type.bind),

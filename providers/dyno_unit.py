@@ -77,6 +77,8 @@ class DynoUnit:
     """The sizes in bytes of its /tmp and its /dev/shm."""
     stop_signal: str = "SIGTERM"
     stop_seconds: int = STOP_SECONDS
+    workers: int = 0
+    """Its worker processes, of which a master replaces those that end; 0 if it is a single process."""
     ruby: str = "/usr/bin/ruby"
     health: Check = field(default_factory=Check)
     health_command: tuple[str, ...] = ()
@@ -133,6 +135,7 @@ def service(dyno: DynoUnit) -> dict[str, str]:
         **credentials.load(paths.credentials(dyno.app, dyno.dyno), dyno.credentials),
         "Service.ExecStart": exec_line(launched(dyno, dyno.argv)),
         **_health_command(dyno),
+        **_out_of_memory(dyno),
         "Service.Restart": "always",
         "Service.RestartSec": "1",
         "Service.SyslogIdentifier": f"{dyno.app}-{dyno.dyno}",
@@ -147,6 +150,13 @@ UNTIL = (
     '[ "$took" -le 5 ] || took=5; sleep "$((took > 0 ? took : 1))"; done'
 )
 """The shell script that runs its arguments until they succeed."""
+
+
+def _out_of_memory(dyno: DynoUnit) -> dict[str, str]:
+    """The setting by which a dyno outlives a worker that the kernel has killed at the memory limit. Otherwise, on
+    cgroup v2, systemd stops a unit of which any process was killed. If it was the only worker, nothing is lost by that:
+    the dyno restarts, its restart is counted, and its /tmp, which may be what fills the memory, is emptied."""
+    return {"Service.OOMPolicy": "continue"} if dyno.workers > 1 else {}
 
 
 def _health_command(dyno: DynoUnit) -> dict[str, str]:

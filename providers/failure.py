@@ -9,9 +9,11 @@ LINES = 200
 """Lines of the log that are searched for the cause."""
 
 FACTS = f"""\
-{job_failure.SAID}# How a unit ended, as KEY=VALUE lines.
+{job_failure.SAID}# How a unit ended, as KEY=VALUE lines; on cgroup v2 also whether one that runs has lost workers.
 facts() {{
   systemctl show -p Result,ExecMainCode,ExecMainStatus "$1"
+  events=/sys/fs/cgroup$(systemctl show -p ControlGroup --value "$1")/memory.events
+  grep -qs '^oom_kill [1-9]' "$events" && echo OutOfMemory=yes
   said_of "$1" | sed 's/^/Said=/'
 }}
 lines={LINES}

@@ -105,6 +105,10 @@ class AppServer(Protocol):
     @property
     def stop(self) -> Stop: ...
 
+    def workers(self, options: Mapping[str, Json]) -> int:
+        """The number of worker processes, of which its master replaces those that end; 0 if it is a single process."""
+        ...
+
     def config(self, options: Mapping[str, Json]) -> str:
         """The text of the configuration file: constant Ruby, into which only checked numbers and booleans of the
         manifest are inserted. It is the same for all dynos and does not depend on the address."""

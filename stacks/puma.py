@@ -27,6 +27,9 @@ class Puma:
     # TERM stops accepting connections and finishes open requests.
     stop = Stop("SIGTERM", 30)
 
+    def workers(self, options: Mapping[str, Json]) -> int:
+        return int(str(_value(self, options, "workers")))
+
     def config(self, options: Mapping[str, Json]) -> str:
         """All settings except the address. A config/puma.rb of the app is not read: it could bind and write files."""
 

@@ -25,6 +25,9 @@ class Thin:
     # TERM stops accepting connections and finishes open requests.
     stop = Stop("SIGTERM", 30)
 
+    def workers(self, options: Mapping[str, Json]) -> int:
+        return 0
+
     def config(self, options: Mapping[str, Json]) -> str:
         """Thin has no configuration file. This file adds what Thin lacks: a backend for an inherited socket."""
         return _BACKEND

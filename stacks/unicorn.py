@@ -25,6 +25,9 @@ class Unicorn:
     # QUIT stops accepting connections and finishes open requests; TERM would abort them.
     stop = Stop("SIGQUIT", 60)
 
+    def workers(self, options: Mapping[str, Json]) -> int:
+        return int(str(self._of(options, "workers")))
+
     def config(self, options: Mapping[str, Json]) -> str:
         """All settings except the address. Unicorn logs to stderr by default."""
         return (

@@ -112,10 +112,13 @@ def _cause(facts: Mapping[str, Sequence[str]], asked: str, log: Sequence[str], l
     # candidate, too), so its last words may be older than the cause.
     out_of_memory = _one(facts, "Result") == _OOM
     late = late and not out_of_memory
+    out_of_memory = out_of_memory or (late and bool(_one(facts, "OutOfMemory")))
     if asked and asked != _GONE and not out_of_memory and (late or not ended or not asked.startswith(_SILENT)):
         if not late:
             return asked
         return f"{asked}, and no healthy answer came within {limits.time}"
+    if late and _one(facts, "OutOfMemory"):  # its master has replaced the workers that were killed, in vain
+        return f"out of memory: killed at {limits.memory}, and not healthy within {limits.time}"
     if late:
         return f"did not {'become healthy' if limits.key else 'end'} within {limits.time}"
     if ended and asked == _GONE and not ended.startswith(_ABSENT):

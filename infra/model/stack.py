@@ -71,6 +71,8 @@ class Stack:
     stop_signal: str = "SIGTERM"
     stop_seconds: int = 30
     """Seconds that a web dyno has to finish its requests before it is killed."""
+    workers: int = 0
+    """The worker processes of a web dyno; 0 if it is a single process."""
     bundle_ruby: str = ""
     """The requirement for Ruby of the app's bundle, which is enforced when a dyno starts; "" if there is none."""
     bundle_fits: Callable[[str], bool] = lambda version: True

@@ -85,6 +85,7 @@ def pack(
         "health": stack.health,
         "stop_signal": stack.stop_signal,
         "stop_seconds": stack.stop_seconds,
+        "workers": stack.workers,
     }
     return json.dumps(values, sort_keys=True)
 
@@ -167,6 +168,8 @@ def _check(values: Mapping[str, Any]) -> None:
             _check_text("volumes", type_, r"[a-z][a-z0-9]{0,100}")
     if not isinstance(values["stop_seconds"], int) or not 0 < values["stop_seconds"] <= LONGEST_STOP:
         raise ValueError("stop_seconds: invalid number")
+    if type(values.get("workers", 0)) is not int or not 0 <= values.get("workers", 0) < 1 << 54:
+        raise ValueError("workers: invalid number")
 
 
 def _check_text(name: str, value: object, pattern: str) -> None:
@@ -206,6 +209,7 @@ def _stack(values: Mapping[str, Any], fits: Callable[[str, str], bool]) -> Stack
         health=values.get("health", ""),
         stop_signal=str(values["stop_signal"]),
         stop_seconds=int(values["stop_seconds"]),
+        workers=values.get("workers", 0),
     )
 
 

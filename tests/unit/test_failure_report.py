@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from infra.engine import failure_report
@@ -12,6 +16,7 @@ from infra.model.events import Failure, Report
 from infra.model.release import Release, parse
 from infra.views import releases, report_text
 from infra.views.style import Style
+from providers import failure
 
 LIMITS = Limits(60, DEADLINE, DynoType("web", 1))
 RELEASE = Limits(1800, "", DynoType("web", 1))
@@ -58,6 +63,20 @@ def told(facts: str, log: str = "") -> str:
             told("Result=oom-kill ExecMainCode=2 ExecMainStatus=9", "health check: it exited before it answered"),
             LIMITS,
             [f"out of memory: killed at {MEMORY} before it answered a request"],
+        ),
+        (
+            told(
+                "Result=success ExecMainCode=0 OutOfMemory=yes Ready.Result=timeout", "health check: no answer to GET /"
+            ),
+            LIMITS,
+            [f"out of memory: killed at {MEMORY}, and not healthy within 60 s (rollout.healthy_deadline: 60)"],
+        ),
+        (
+            told(
+                "Result=success ExecMainCode=0 OutOfMemory=yes", "health check: GET /up answered 503"
+            ),  # of a worker once
+            LIMITS,
+            ["GET /up answered 503"],
         ),
         *(
             (
@@ -193,3 +212,21 @@ def test_other_answers_and_statuses_are_other_causes(cause: str) -> None:
     """The cause of one of them was shown as that of both."""
     assert failure_log.kind(f"{cause.format(1)}\n[81] up") == failure_log.kind(f"{cause.format(1)}\n[7] up")
     assert failure_log.kind(f"{cause.format(1)}\n[81] up") != failure_log.kind(f"{cause.format(3)}\n[81] up")
+
+
+@pytest.mark.parametrize(
+    ("events", "lost"), [("oom 3\noom_kill 2\n", True), ("oom 0\noom_kill 0\n", False), ("", False)]
+)
+def test_the_workers_that_a_running_dyno_has_lost(tmp_path: Path, events: str, *, lost: bool) -> None:
+    """On cgroup v1, there is no such file."""
+    (tmp_path / "dyno.slice").mkdir()
+    if events:
+        (tmp_path / "dyno.slice/memory.events").write_text(events)
+    said = "case $* in *ControlGroup*) echo /dyno.slice;; *) echo Result=success;; esac"
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{said}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    (tmp_path / "journalctl").symlink_to("/bin/true")
+    script = f"{failure.FACTS.replace('/sys/fs/cgroup', str(tmp_path))}facts x.service\n"
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout == "Result=success\n" + "OutOfMemory=yes\n" * lost

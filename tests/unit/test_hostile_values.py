@@ -150,6 +150,7 @@ BODY: dict[str, Any] = {
     "volumes": [["uploads", "public/uploads", ["web"]]],
     "stop_signal": "SIGTERM",
     "stop_seconds": 30,
+    "workers": 2,
 }
 
 
@@ -161,6 +162,7 @@ BODY: dict[str, Any] = {
             for text in ("SIGTERM\r", "SIGTERM\rExecStartPre=+/x", "15", "", "SIGTERM ", "SIGTERM\n", None, 15)
         ),
         *({"stop_seconds": number} for number in (0, -1, 10**9, "30", 1.5, None)),
+        *({"workers": number} for number in (-1, "2", True, 1.5, 1 << 60, None)),
         *({"program": text} for text in ("ruby", "/usr/bin/ruby\r", "/bin/a b", "/x\x0b", "", "+/bin/sh")),
         *({"slug": text} for text in ("../../etc", "AB", "", "a\n", "a/b", 7)),
         *({"packages": [text]} for text in ("-o", "a b", "a;b", "A", "", "a\n", "--force", "$(id)", 7)),

@@ -214,6 +214,7 @@ STACK = Stack(
     web=("/usr/bin/thin", "start"),
     candidate=lambda path: ("/usr/bin/thin", "-S", f"unix:{path}"),
     commands={"worker": ("/bin/sh", "-c", "work")},
+    workers=2,
 )
 VARIABLES = {"PLAIN": "a\nb", "SECRET": Sensitive("hunter2"), "LOGIN": Sensitive("me", common=True)}
 
@@ -230,6 +231,8 @@ def test_a_body_is_parsed_as_it_was_written() -> None:
     same = replace(stored.stack, ruby_fits=STACK.ruby_fits, candidate=STACK.candidate)
     assert same == STACK
     assert release_body.names(body) == (["LOGIN", "PLAIN", "SECRET"], ["/usr/bin/thin", "start"])
+    earlier = {key: value for key, value in json.loads(body).items() if key != "workers"}
+    assert release_body.unpack(4, json.dumps(earlier), lambda *_: True).stack.workers == 0
 
 
 def test_the_changes_that_make_a_new_release() -> None:

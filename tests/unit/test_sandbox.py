@@ -116,6 +116,13 @@ def test_a_one_off_dyno_outlives_the_process_that_ran_out_of_memory() -> None:
     assert argv[argv.index("OOMPolicy=continue") - 1] == "-p"
 
 
+@pytest.mark.parametrize(("workers", "policy"), [(0, None), (1, None), (2, "continue")])
+def test_a_dyno_outlives_a_worker_that_ran_out_of_memory_if_it_has_others(workers: int, policy: str | None) -> None:
+    many = replace(DYNO, workers=workers)
+    assert dyno_unit.service(many).get("Service.OOMPolicy") == policy
+    assert "Service.OOMPolicy" not in candidate.settings(many, "1"), "it is rejected at once"
+
+
 def test_a_command_that_is_too_long_for_a_variable_is_refused() -> None:
     assert ops.arguments(("x" * 60000,))
     with pytest.raises(DynoctlError, match="the command is too long: 97 KiB of at most 64 KiB"):

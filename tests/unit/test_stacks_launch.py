@@ -328,6 +328,9 @@ def test_an_app_server_can_be_registered() -> None:
         options: Mapping[str, Option] = {"threads": Option("integer", "Threads.", 5)}
         stop = Stop("SIGTERM", 30)
 
+        def workers(self, options: Mapping[str, Json]) -> int:
+            return 0
+
         def config(self, options: Mapping[str, Json]) -> str:
             return ""
 
@@ -339,6 +342,14 @@ def test_an_app_server_can_be_registered() -> None:
     argv = ("/usr/bin/ruby", "/usr/bin/falcon", "-b", "[::1]:9", "-t", "3", "/app/.dynoctl/config.ru")
     assert shop.argv(Tcp("::1", 9)) == argv
     assert shop.programs == ("/usr/bin/falcon",)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "workers"),
+    [("thin", {}, 0), ("puma", {}, 0), ("puma", {"workers": 3}, 3), ("unicorn", {}, 1), ("unicorn", {"workers": 2}, 2)],
+)
+def test_the_worker_processes_of_an_app_server(name: str, options: dict[str, Json], workers: int) -> None:
+    assert STACKS.app_servers[name].workers(options) == workers
 
 
 def test_an_option_as_json_schema() -> None:

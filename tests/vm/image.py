@@ -13,8 +13,8 @@ from infra.errors import DynoctlError
 from infra.lab import rootfs
 from infra.lab.run import run
 
-PACKAGES = (*rootfs.BARE, "linux-image-cloud-amd64", "initramfs-tools", "udev", "thin", "curl")
-"""A bare server of the lab, with what boots a machine and what its app needs."""
+PACKAGES = (*rootfs.BARE, "linux-image-cloud-amd64", "initramfs-tools", "udev", "thin", "puma", "unicorn", "curl")
+"""A bare server of the lab, with what boots a machine and what its apps need."""
 
 SIZE = "4G"
 """The size of the disk. It is sparse: it takes the space of what is on it."""

@@ -64,6 +64,10 @@ class Life:
         url = f"http://{row['listen']}:{row['port']}{path}"
         return str(self.guest.exec(NAME, "curl", "-sS", "--max-time", "60", url, check=False).stdout)
 
+    def children(self, pid: int) -> set[str]:
+        """The child processes of a process."""
+        return set(self.guest.exec(NAME, "cat", f"/proc/{pid}/task/{pid}/children", check=False).stdout.split())
+
     def group(self, dyno: str, file: str) -> str:
         """What a file of the control group of a dyno says."""
         unit = f"dyno-{APP}-{dyno.replace('.', '-')}.service"
@@ -145,6 +149,27 @@ def test_a_new_limit_reaches_the_kernel(life: Life) -> None:
     assert [life.group(name, "memory.max") for name in WEB] == [str(2 * LIMIT << 20)] * 2
     assert {row["memory_max"] for row in life.project.ps().values()} == {2 * LIMIT << 20}
     life.project.settled()
+
+
+def test_a_worker_beyond_the_limit_is_replaced_and_its_dyno_runs_on(life: Life) -> None:
+    life.project.manifest["app_server"] = {"name": "puma", "options": {"workers": 2}}
+    life.project.manifest["dynos"]["web"]["memory"] = f"{2 * LIMIT}M"
+    life.project.apply()
+    before = life.project.ps()["web.1"]
+    workers = life.children(before["pid"])
+    assert len(workers) == 2 and life.get(before, "/eat") == ""
+
+    def replaced() -> bool:
+        now = life.children(before["pid"])
+        return len(now) == 2 and len(now & workers) == 1 and life.get(before) == "web.1 one"
+
+    eventually(replaced, SLOW)
+    after = life.project.ps()["web.1"]
+    assert (after["pid"], after["restarts"], after["state"]) == (before["pid"], 0, "up")
+    assert "oom_kill 1" in life.group("web.1", "memory.events").splitlines()
+    assert "killed by the OOM killer" in life.project.dynoctl("logs", "--dyno", "web.1").stdout
+    life.project.settled()
+    del life.project.manifest["app_server"]
 
 
 def test_a_new_release_is_rolled_out(life: Life) -> None:
