@@ -177,7 +177,10 @@ def plan(
                 typer.echo("\n" + source_diff_view.render(changed, Style(wanted(sys.stdout))))
             if html is not None:
                 typer.echo(f"\nWrote the plan to {html}.")
-            if out is not None:
+            if out is not None and ready.plan.held is not None:
+                words = "Saved the plan to review it. A rollback is held, so this one is refused"
+                typer.echo(f"\n{words}. To save one that undoes it: dynoctl plan --over-rollback --out FILE")
+            elif out is not None:
                 typer.echo(f"\nSaved the plan. To apply exactly this plan: dynoctl apply {out}")
             elif ready.plan.changes and not ready.plan.errors and not untrusted:
                 undoing = ready.plan.held is not None

@@ -104,7 +104,10 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
 
     # dyno.yaml still says the other one, and a plan says so; it is not applied by accident.
     assert app.plan()["new_release"] is True
-    assert app.dynoctl("plan").stdout.startswith("v3, a rollback from v2 to v1 by ")
+    planned = app.dynoctl("plan", "--out", "held.plan").stdout
+    assert planned.startswith("v3, a rollback from v2 to v1 by ")
+    assert "this one is refused. To save one that undoes it: dynoctl plan --over-rollback --out FILE" in planned
+    assert "v3, a rollback from v2 to v1 by " in app.dynoctl("apply", "held.plan", code=1).stderr
     held = app.apply(code=1)
     assert "error: v3, a rollback from v2 to v1 by " in held.stderr and "dynoctl apply --over-rollback" in held.stderr
     assert says(app) == {f"VERSION one {len(SECRET)}"}
