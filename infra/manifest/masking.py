@@ -70,10 +70,10 @@ def marks(document: Document) -> Iterator[Mark]:
         whole = lost or (isinstance(value, str) and section in ("env", "credentials")) or _is_misspelled(section)
         if whole and start in document.values:
             yield from span(document, document.values[start], document.ends[start])
-    for path, key in document.keys.items():
+    for path, name in document.keys.items():
         if len(path) == 2 and path[0] in ("env", "credentials") and (shown := shown_of(str(path[1]))):
-            at = len(shown) + (document.lines[key.line][key.column : key.column + 1] in ("'", '"'))
-            yield Mark(key.line, key.column + at, max(0, key.length - at))
+            at = len(shown) + (document.lines[name.line][name.column : name.column + 1] in ("'", '"'))
+            yield Mark(name.line, name.column + at, max(0, name.length - at))
     for path, mark in document.values.items():
         if not path or not is_hidden(path):
             continue
