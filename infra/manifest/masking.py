@@ -65,11 +65,11 @@ def is_safe_key(key: str) -> bool:
 def marks(document: Document) -> Iterator[Mark]:
     """The positions of everything that may be secret."""
     for section, value in document.data.items() if isinstance(document.data, Mapping) else ():
-        start, lost = (section,), section in _SECTIONS and isinstance(value, str) and _SECRET_WORD.search(value)
+        lost = section in _SECTIONS and isinstance(value, str) and _SECRET_WORD.search(value)
         # A variable, or a password, that has lost its colon; or a section whose key is misspelled.
         whole = lost or (isinstance(value, str) and section in ("env", "credentials")) or _is_misspelled(section)
-        if whole and start in document.values:
-            yield from span(document, document.values[start], document.ends[start])
+        if whole and (section,) in document.values:
+            yield from span(document, document.values[(section,)], document.ends[(section,)])
     for path, name in document.keys.items():
         if len(path) == 2 and path[0] in ("env", "credentials") and (shown := shown_of(str(path[1]))):
             at = len(shown) + (document.lines[name.line][name.column : name.column + 1] in ("'", '"'))
