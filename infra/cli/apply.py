@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace as replace_
 from pathlib import Path
@@ -41,6 +40,7 @@ from infra.cli.options import (
 )
 from infra.cli.report import listener_for, print_report
 from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
+from infra.cli.unattended import manifest_options, refuse_unattended, repeated
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
 from infra.remote.parallel import AT_ONCE
@@ -124,7 +124,14 @@ def apply(
     flags = ApplyFlags(auto_approve, verbose, message, lock_timeout)
     if plan_file is None:
         refuse_without_effect(force=force, with_changes=with_changes, evacuate=evacuate, forget=forget)
-        refuse_unattended("apply", auto_approve, as_json, at=manifest_options(file, destination))
+        lists = (("--target", target), ("--exclude", exclude), ("--replace", replace))
+        servers = (("--evacuate", evacuate), ("--trust", trust))
+        switches = {"--force": force and evacuate, "--take-over": take_over, "--over-rollback": over_rollback}
+        at = manifest_options(file, destination)
+        at += [*repeated("PATTERN", *lists), *repeated("SERVER", *servers)]
+        at += [option for option, given in {**switches, "--with-changes": with_changes}.items() if given]
+        words = [*repeated("SERVER", ("--forget", forget)), *(["--force"] if force and not evacuate else [])]
+        refuse_unattended("apply", auto_approve, as_json, *words, at=at)
         carry_out(options, flags)
         return
     chosen = (file, destination, forget, evacuate, force, take_over, over_rollback, trust, with_changes)
@@ -159,31 +166,6 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
         saved_plan.refuse_changed(plan_file, saved, ready, plan_json.document(ready.plan, {}))
 
     carry_out(options, replace_(flags, auto_approve=True), refuse=refuse)
-
-
-def refuse_unattended(
-    verb: str, auto_approve: bool, as_json: bool, *words: str, plan: str = "dynoctl plan", at: Sequence[str] = ()
-) -> None:
-    """Raise DynoctlError if approval is needed and stdin is not a terminal, before any server is contacted. ``words``
-    are the arguments of the command, ``plan`` the command that shows its plan; "" if only this one does. ``at`` are the
-    options that say which manifest: what is copied from the hint must not change another fleet."""
-    if not auto_approve and (as_json or not sys.stdin.isatty()):
-        command = " ".join(("dynoctl", verb, *words, *at, "--auto-approve"))
-        shows = " ".join((plan, *at))
-        raise DynoctlError(
-            f"{verb} needs approval, and {'--json was given' if as_json else 'stdin is not a terminal'}",
-            f"review the plan with {shows}, then: {command}"
-            if plan
-            else f"run it on a terminal to review its plan, or without: {command}",
-        )
-
-
-def manifest_options(file: Path | None, destination: str | None) -> list[str]:
-    """The options that say which manifest, unless it is the default. A path that a shell would read as something else
-    is not among them as it is."""
-    plain = file is None or re.fullmatch(r"[\w.,:=/@+-]+", str(file), re.ASCII)
-    named = [] if file is None or file == Path("dyno.yaml") else ["-f", str(file) if plain else "FILE"]
-    return [*named, *(["-d", destination] if destination else [])]
 
 
 def carry_out(

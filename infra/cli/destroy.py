@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import ApplyFlags, carry_out, manifest_options, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out
 from infra.cli.grouped_help import LOST, RECORDS
 from infra.cli.options import AsJson, AutoApprove, Destination, File, LockTimeout, Trusts, Verbose
 from infra.cli.session import PlanOptions
+from infra.cli.unattended import manifest_options, refuse_unattended
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import DynoctlError
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infra.cli import fail
-from infra.cli.apply import ApplyFlags, carry_out, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out
 from infra.cli.fail import report
 from infra.cli.options import AsJson, AutoApprove, File, LockTimeout, Message
 from infra.cli.session import PlanOptions
+from infra.cli.unattended import manifest_options, refuse_unattended
 from infra.errors import OK, UNREACHABLE, DynoctlError
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def up(
     """Start a preview of the current checkout, or update it: show the plan, ask for approval, carry it out."""
     from infra.ops.previews import prepare_data
 
-    refuse_unattended("preview up", auto_approve, as_json, name, plan=f"dynoctl plan -d preview:{name}")
+    plan, at = f"dynoctl plan -d preview:{name}", manifest_options(file, None)
+    refuse_unattended("preview up", auto_approve, as_json, name, plan=plan, at=at)
     model = _model(file, name)
 
     def begin() -> None:
@@ -77,7 +79,8 @@ def down(
     words = (["--expired"] if expired else []) + ([] if name is None else [name])
     if len(words) != 1:
         raise DynoctlError("NAME or --expired is required, and not both", "list the previews: dynoctl preview ls")
-    refuse_unattended("preview down", auto_approve, False, *words, plan="dynoctl preview ls")
+    at = manifest_options(file, None)
+    refuse_unattended("preview down", auto_approve, False, *words, plan="dynoctl preview ls", at=at)
     if name is not None:
         # A server that lost the labels may still run it.
         found, _ = previews.running(_overlay(file))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.apply import ApplyFlags, carry_out, manifest_options, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out
 from infra.cli.options import (
     AsJson,
     AutoApprove,
@@ -21,6 +21,7 @@ from infra.cli.options import (
     Verbose,
 )
 from infra.cli.session import PlanOptions
+from infra.cli.unattended import manifest_options, refuse_unattended
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.remote.parallel import AT_ONCE
 

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from infra.remote.session import Session
 
 from infra.cli import fail
-from infra.cli.apply import ApplyFlags, carry_out, manifest_options, refuse_unattended
+from infra.cli.apply import ApplyFlags, carry_out
 from infra.cli.options import AsJson, AutoApprove, Destination, File, FileIfGiven, LockTimeout, Message, Trusts, Verbose
 from infra.cli.session import PlanOptions
+from infra.cli.unattended import manifest_options, refuse_unattended
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import UNREACHABLE
 

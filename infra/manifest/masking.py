@@ -18,6 +18,9 @@ _SECTIONS = frozenset(
 )
 """Keys of the top level that may hold a secret."""
 
+_FOREIGN = ("environment", "secrets", "config_vars")
+"""What other tools call ``env``."""
+
 _SERVICES = {"database": 2, "databases": 3, "cache": 2, "caches": 3}
 """Databases and caches, with the length of a path to their settings."""
 
@@ -61,9 +64,16 @@ def is_safe_key(key: str) -> bool:
 
 def marks(document: Document) -> Iterator[Mark]:
     """The positions of everything that may be secret."""
-    for section in ("env", "credentials"):
-        if isinstance(_value(document.data, (section,)), str):  # a variable that has lost its colon
+    for section, value in document.data.items() if isinstance(document.data, Mapping) else ():
+        lost = section in _SECTIONS and isinstance(value, str) and _SECRET_WORD.search(value)
+        # A variable, or a password, that has lost its colon; or a section whose key is misspelled.
+        whole = lost or (isinstance(value, str) and section in ("env", "credentials")) or _is_misspelled(section)
+        if whole and (section,) in document.values:
             yield from span(document, document.values[(section,)], document.ends[(section,)])
+    for path, name in document.keys.items():
+        if len(path) == 2 and path[0] in ("env", "credentials") and (shown := shown_of(str(path[1]))):
+            at = len(shown) + (document.lines[name.line][name.column : name.column + 1] in ("'", '"'))
+            yield Mark(name.line, name.column + at, max(0, name.length - at))
     for path, mark in document.values.items():
         if not path or not is_hidden(path):
             continue
@@ -81,6 +91,20 @@ def marks(document: Document) -> Iterator[Mark]:
         plain = (path[-1] == "url" and is_certain(text)) or (path[-1] == "repository" and "@" not in text)
         if path != start or not plain:
             yield from span(document, mark, document.ends[path])
+
+
+def shown_of(name: str) -> str:
+    """What can be shown of the name of a variable that holds its value as well, as in ``A:one`` and ``A=one``; "" if
+    it does not."""
+    found = re.match(r"[\w.-]+[:=]", name)
+    return found[0] if found is not None else ""
+
+
+def _is_misspelled(section: object) -> bool:
+    """Whether an unknown key of the top level may stand for one that may hold a secret."""
+    name = str(section)
+    known = name in load("dyno.schema.json")["properties"]
+    return not known and bool(difflib.get_close_matches(name.lower(), [*_SECTIONS, *_FOREIGN], 1, 0.8))
 
 
 def _taken_for_comment(document: Document, path: Path) -> Iterator[Mark]:

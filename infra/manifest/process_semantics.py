@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.errors import Diagnostic
-from infra.manifest import variables
+from infra.manifest import masking, variables
 from infra.manifest.document import Document, Path
 
 
@@ -35,11 +35,13 @@ def _list(value: object) -> list[Any]:
 def _environment(document: Document, env: Mapping[str, Any]) -> Iterator[Diagnostic]:
     written: dict[str, str] = {}
     for name, value in env.items():
+        if masking.shown_of(name):
+            continue  # the schema says that it lacks a space
         path = ("env", name)
         reason = variables.refused(name)
         if reason:
             yield document.diagnostic(path, f"{name} cannot be set in env", key=True, hint=reason)
-        if value is None and ":" not in name:  # of a name with a colon, the schema says that it lacks a space
+        if value is None:
             hint = _unquoted(document, path)
             yield document.diagnostic(
                 path, f"missing value for {name}", key=True, expected='a value, or "" for an empty one', hint=hint

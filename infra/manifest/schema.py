@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -109,13 +110,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "const":
             yield _version(document, error.instance, path)
         case "pattern" if "propertyNames" in list(error.absolute_schema_path):
-            yield document.diagnostic(
-                (*path, str(error.instance)),
-                f"invalid name of an environment variable: {_show(error.instance)}",
-                key=True,
-                expected="letters, digits and underscores, not starting with a digit",
-                hint=type_hints.of_name(str(error.instance)),
-            )
+            yield _invalid_name(document, (*path, str(error.instance)))
         case "minimum" | "maximum":
             yield document.diagnostic(
                 path, f"invalid value for {_last(path)}: {_shown(path, error.instance)}", expected=_bounds(schema)
@@ -199,6 +194,20 @@ def newer(document: Document) -> Diagnostic | None:
     found = data.get("version") if isinstance(data, dict) else None
     later = isinstance(found, int) and not isinstance(found, bool) and found > 1
     return _version(document, found, ("version",)) if later else None
+
+
+def _invalid_name(document: Document, path: Path) -> Diagnostic:
+    """What is wrong with the name of a variable. One that lacks a space has the value in it, which is not shown."""
+    written = str(path[-1])
+    shown = f"{masking.shown_of(written)}..." if masking.shown_of(written) else written
+    found = document.diagnostic(
+        path,
+        f"invalid name of an environment variable: {_show(shown)}",
+        key=True,
+        expected="letters, digits and underscores, not starting with a digit",
+        hint=type_hints.of_name(written),
+    )
+    return replace(found, path="/".join(map(str, (*path[:-1], shown))))
 
 
 def _version(document: Document, found: Any, path: Path) -> Diagnostic:

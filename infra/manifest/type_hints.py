@@ -58,6 +58,8 @@ def of_alternatives(path: Path, instance: Any) -> str:
 
 def of_name(name: str) -> str:
     """What to do about the invalid name of a variable."""
+    if re.match(r"[\w.-]+=", name):
+        return "write a colon and a space: KEY: ..."
     return "add a space after the colon" if ":" in name else ""
 
 

@@ -30,6 +30,9 @@ INTERRUPTED = "an earlier apply was interrupted before the restart"
 BEING_APPLIED = "the apply that is running has not restarted it yet"
 """The reasons of a restart that is due although nothing of the dyno differs any more."""
 
+RECORDED_AS_PLAIN = "recorded as no secret: {}"
+"""The reason of an update of a resource in which nothing differs."""
+
 
 def diff(
     server: str,
@@ -123,7 +126,8 @@ def _compare(
         return Change(resource, Action.CREATE, None, wanted, reason, drift=removed)
     differing = [name for name in wanted if not same(wanted[name], found.get(name))]
     if not differing:
-        return None
+        secret = _recorded_as_plain(wanted, recorded)
+        return Change(resource, Action.UPDATE, found, wanted, RECORDED_AS_PLAIN.format(secret)) if secret else None
     record = recorded()
     applied = (record or {}).get("attributes", {})
     drifted = [
@@ -144,12 +148,28 @@ def _compare(
     return Change(resource, Action.UPDATE, told, wanted, reason, drift=bool(drifted), drifted=names)
 
 
+def _recorded_as_plain(wanted: Attributes, recorded: Callable[[], Mapping[str, Any] | None]) -> str:
+    """The names of values that are secrets now, although a record has them as plain ones. Without an update, it would
+    keep them, and a later plan would show them."""
+    names = [
+        name
+        for value in wanted.values()
+        if isinstance(value, Mapping)
+        for name, text in value.items()
+        if isinstance(text, Sensitive)
+    ]
+    plain = ((recorded() or {}).get("attributes", {}).get(PLAIN) if names else None) or {}
+    return ", ".join(sorted(name for name in names if isinstance(plain, Mapping) and name in plain))
+
+
 def _with_known(found: Attribute, wanted: object, applied: object, plain: object) -> Attribute:
     """An attribute that was found, with the values that are known without being read: those that the last apply
-    recorded as ``plain``, if they are still there. What was secret then or is secret now stays so."""
+    recorded as ``plain``, if they are still there. What was secret then or is secret now stays so, and so does a text
+    with a secret in it that has got a variable of its own."""
     if not isinstance(found, Mapping) or not any(isinstance(value, Fingerprint) for value in found.values()):
         return found
     wishes = wanted if isinstance(wanted, Mapping) else {}
+    secrets = [value.reveal() for value in wishes.values() if isinstance(value, Sensitive) and not value.common]
     digests = applied if isinstance(applied, Mapping) else {}
     texts = plain if isinstance(plain, Mapping) else None
     told: dict[str, Scalar] = {}
@@ -162,6 +182,7 @@ def _with_known(found: Attribute, wanted: object, applied: object, plain: object
                 is_secret(name)
                 or isinstance(wishes.get(name), Sensitive)
                 or (kept and texts is not None and text is None)
+                or (text is not None and any(secret and secret in text for secret in secrets))
             ):
                 told[name] = replace(value, secret=True)
             elif text is not None and value.fits(text):

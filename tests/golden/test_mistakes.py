@@ -273,7 +273,7 @@ YAML = (
     manifest("env-lost-comma", ENV, "env: {A: one B: two}\n", 14, "missing comma", COMMA),
     manifest("env-lost-comma-of-words", ENV, "env: {A: one two B: two}\n", 14, "missing comma", COMMA),
     manifest("env-lost-comma-in-lines", ENV, "env: {\n  A: one\n  B: two\n}\n", 15, "missing comma", COMMA),
-    manifest("env-lost-space", ENV, "env: {A:one}\n", 14, "'A:one'", "add a space after the colon"),
+    manifest("env-lost-space", ENV, "env: {A:one}\n", 14, "'A:...'", "add a space after the colon"),
     manifest("env-of-a-shell", ENV, "env: A=1\n", 14, "env: a string", LINES),
     manifest("env-of-a-shell-in-lines", ENV, "env:\n  A=1\n  B=2\n", 15, "env: a string", LINES),
     manifest("env-of-a-shell-in-one-line", ENV, "env:\n  A: 1\n  B=2\n", 16, "= in place of a colon", "a colon and"),

@@ -158,6 +158,33 @@ def test_a_plan_that_goes_stale_is_made_again(
         ("apply -f prod/dyno.yaml", "dynoctl plan -f prod/dyno.yaml", "dynoctl apply -f prod/dyno.yaml --auto-approve"),
         ("apply -f 'my shop.yaml'", "dynoctl plan -f FILE", "dynoctl apply -f FILE --auto-approve"),
         ("rebalance -d staging", "dynoctl plan --rebalance -d staging", "dynoctl rebalance -d staging --auto-approve"),
+        ("apply -t grid-2", "dynoctl plan --target grid-2,", "dynoctl apply --target grid-2 --auto-approve"),
+        (
+            "apply --exclude worker --replace web.1 --over-rollback",
+            "dynoctl plan --exclude worker --replace web.1 --over-rollback,",
+            "dynoctl apply --exclude worker --replace web.1 --over-rollback --auto-approve",
+        ),
+        ("apply -t 'web.*'", "dynoctl plan --target PATTERN,", "dynoctl apply --target PATTERN --auto-approve"),
+        (
+            "apply -d staging --evacuate grid-2 --force",
+            "dynoctl plan -d staging --evacuate grid-2 --force,",
+            "dynoctl apply -d staging --evacuate grid-2 --force --auto-approve",
+        ),
+        (
+            "apply --forget grid-2 --force -t web",
+            "dynoctl plan --target web,",
+            "dynoctl apply --forget grid-2 --force --target web --auto-approve",
+        ),
+        (
+            "preview up pr-1 -f prod/dyno.yaml",
+            "dynoctl plan -d preview:pr-1 -f prod/dyno.yaml,",
+            "dynoctl preview up pr-1 -f prod/dyno.yaml --auto-approve",
+        ),
+        (
+            "preview down pr-1 -f prod/dyno.yaml",
+            "dynoctl preview ls -f prod/dyno.yaml,",
+            "dynoctl preview down pr-1 -f prod/dyno.yaml --auto-approve",
+        ),
         ("destroy -d staging", "run it on a terminal", "dynoctl destroy -d staging --auto-approve"),
         ("rollback v3 -d staging", "run it on a terminal", "dynoctl rollback v3 -d staging --auto-approve"),
     ],

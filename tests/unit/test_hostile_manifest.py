@@ -283,3 +283,27 @@ def test_what_helps_is_still_shown(project: Path) -> None:
     (project / "dyno.yaml").write_text(BASE + "env: {KEY: {form_env: A}}\nkeeep: 3\n")
     text = said(project / "dyno.yaml")
     assert "did you mean from_env?" in text and "unknown key 'keeep'" in text and "keeep: 3" in text
+
+
+MISWRITTEN = [
+    "env: {A:%s}\n",
+    "env:\n  'A:%s':\n",
+    "env: {A=%s}\n",
+    "env: {B: 1, A=%s}\n",
+    "env: {LD_PRELOAD=%s}\n",
+    "Env: {A: %s}\n",
+    "ENV:\n  A: %s\n  B: {from_env: X\n",
+    "environment: {A: %s}\n",
+    "database: {adapter: redis}\nDatabase: {password: %s}\n",
+    "database: password %s\n",
+    "database:\n  password %s\n",
+    "cache: password=%s\n",
+]
+
+
+@pytest.mark.parametrize("text", MISWRITTEN)
+def test_a_secret_whose_key_is_miswritten_is_not_shown(tmp_path: Path, text: str) -> None:
+    for whole in (BASE + text % POISON, text % POISON + BASE):
+        (tmp_path / "dyno.yaml").write_text(whole)
+        shown = said(tmp_path / "dyno.yaml")
+        assert "error: " in shown and POISON not in shown, shown

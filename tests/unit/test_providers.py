@@ -26,7 +26,7 @@ from infra.views import plan_json
 from infra.views.plan_text import change_lines
 from infra.views.style import Style
 from providers import candidate, credentials, dyno_unit, env_file, ini, user
-from providers.env_file import EnvFile
+from providers.env_file import EnvFile, Variables
 from providers.unit import Unit
 from providers.user import User
 
@@ -185,6 +185,52 @@ def test_the_old_value_of_a_plain_variable_is_shown(files: Path, tmp_path: Path,
     assert shown == unknown
     text = json.dumps([plan_json.change(change) for change in changes])
     assert "hunter" not in text and "trace" not in text
+
+
+def recorded_plan(files: Path, before: Variables, after: Variables) -> tuple[list[Change], str]:
+    """The changes of an env file that was applied and recorded with ``before``, and how a plan shows them."""
+    scope = Scope("shop", "salt", {"web": after})
+    (files / "web.1.env").write_text(env_file.render(before))
+    (files / "web.1.env").chmod(0o600)
+    (files.parent / "kept").write_text("kept-salt\n")
+    found = EnvFile().parse(scope, observe(files, scope, files.parent / "kept"))
+    wanted = Resource("grid-1", "env_file", "shop-web.1", env_file.desired(after), "web.1")
+    attributes = EnvFile().recorded(env_file.desired(before), "kept-salt")
+    _, line = records.applied(Change(wanted, Action.CREATE, None, wanted.attributes), attributes)
+    applied = AppliedRecords()
+    applied.add(str(line))
+    facts = Facts("m", "a", "10.0.0.1", 2, 252, True, "3.1", frozenset(), frozenset(), (), record=applied)
+    observed = Observed(
+        facts,
+        {
+            "env_file.shop-web.1": replace(
+                found["shop-web.1"], attributes={**found["shop-web.1"].attributes, "owner": "root:root"}
+            )
+        },
+    )
+    changes, _ = diff("grid-1", [wanted], observed, {"env_file": EnvFile()})
+    shown = [line for change in changes for line in change_lines(change, ("variables",), Style(False), verbose=True)]
+    return changes, "\n".join(shown) + json.dumps([plan_json.change(change) for change in changes])
+
+
+def test_a_value_that_became_a_secret_leaves_its_record(files: Path) -> None:
+    """Its file is the same, so the record kept it, and a plan without the variable showed it."""
+    [change], shown = recorded_plan(files, {"KEY": "hunter2", "A": "b"}, {"KEY": Sensitive("hunter2"), "A": "b"})
+    assert change.action is Action.UPDATE and not EnvFile().triggers(change) and not change.drift
+    assert change.reason == "recorded as no secret: KEY" and "hunter2" not in shown
+    assert change.after is not None
+    assert EnvFile().recorded(change.after, "kept-salt")["plain"] == {"A": "b"}
+    same_again, _ = recorded_plan(
+        files, {"KEY": Sensitive("hunter2"), "A": "b"}, {"KEY": Sensitive("hunter2"), "A": "b"}
+    )
+    assert same_again == []
+
+
+def test_an_old_value_is_hidden_if_a_secret_was_taken_out_of_it(files: Path) -> None:
+    before = {"URL": "https://api.example.org/?key=hunter2", "TOKEN_1": "hunter2", "A": "b"}
+    after = {"URL": "https://api.example.org/", "KEY": Sensitive("hunter2"), "A": "c"}
+    _, shown = recorded_plan(files, before, after)
+    assert "hunter2" not in shown and '"b" -> "c"' in shown and "URL: (sensitive) ->" in shown
 
 
 def test_a_read_only_login_is_not_told_what_is_recorded(tmp_path: Path) -> None:
