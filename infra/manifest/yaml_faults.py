@@ -9,13 +9,16 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from schemas import load
 
 LARGEST = 1 << 16
 """Characters of a file in which repairs are tried."""
+
+MOST_KEYS = 64
+"""Keys of a line before which a comma is tried."""
 
 BEFORE = 4
 """How many lines before the reported one are tried."""
@@ -140,7 +143,7 @@ def _comma(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
     above = "".join(lines[:number])
     if "{" not in above[above.rfind("}") + 1 :] + text:
         return
-    starts = {found.start(1): found[2] for found in _NEXT_KEY.finditer(text)}
+    starts = {found.start(1): found[2] for found in islice(_NEXT_KEY.finditer(text), MOST_KEYS)}
     here = {
         at: key
         for at, key in starts.items()
