@@ -65,4 +65,4 @@ def explain(changes: Sequence[Change], why: str) -> tuple[Change, ...]:
 
 
 def _differs(change: Change) -> bool:
-    return change.action is Action.UPDATE and not change.drift
+    return change.action is Action.UPDATE and not change.drift and bool(change.differing())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,8 +59,8 @@ def test_records_of_the_first_version_are_recognised() -> None:
 
 
 def change(action: Action, dyno: str | None, kind: str, why: str = "", *, drift: bool = False) -> Change:
-    there = {"x": "y"}
-    return Change(Resource("grid-1", kind, f"shop-{dyno}", there, dyno), action, there, there, why, drift)
+    there, wanted = {"x": "y"}, {"x": "z"}
+    return Change(Resource("grid-1", kind, f"shop-{dyno}", wanted, dyno), action, there, wanted, why, drift)
 
 
 def test_what_is_explained() -> None:
@@ -72,6 +73,7 @@ def test_what_is_explained() -> None:
         change(Action.DELETE, "web.4", "unit", "not in dyno.yaml"),
         change(Action.UPDATE, None, "slice"),
         change(Action.RESTART, None, "router", "asked for"),
+        replace(change(Action.UPDATE, "web.5", "env_file", "recorded as no secret: KEY"), after={"x": "y"}),
     ]
     assert [one.reason for one in explain(changes, "WHY")] == [
         *(
@@ -83,6 +85,7 @@ def test_what_is_explained() -> None:
             "not in dyno.yaml",
             "WHY",
             "asked for",
+            "recorded as no secret: KEY",
         )
     ]
     assert explain(changes, "") == tuple(changes)
