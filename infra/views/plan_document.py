@@ -10,7 +10,7 @@ from infra.model import naming
 from infra.model.formation import CORE, Formation
 from infra.model.lock_holder import Holder
 from infra.model.release import Hold, Release
-from infra.model.resource import Action, Attribute, Attributes, Change, Effect, Fingerprint, Resource
+from infra.model.resource import Action, Attribute, Attributes, Change, Effect, Fingerprint, Resource, Scalar
 from infra.model.source_change import SourceChange
 from infra.plan.overview import ServerOverview
 from infra.plan.plan import Check, Plan
@@ -97,7 +97,7 @@ def _source(values: Mapping[str, Any]) -> SourceChange:
 
 
 def _change(values: Mapping[str, Any]) -> Change:
-    before, after = _attributes(values["before"]), _attributes(values["after"])
+    before, after = _attributes(values["before"], _SECRET_THERE), _attributes(values["after"], Sensitive(""))
     if before is not None and after is not None:
         before = _with_unchanged(before, after, set(values["differs"]))
     resource = Resource(values["server"], values["kind"], values["name"], after or before or {}, values["dyno"])
@@ -114,20 +114,24 @@ def _change(values: Mapping[str, Any]) -> Change:
     )
 
 
-def _attributes(values: Mapping[str, Any] | None) -> Attributes | None:
-    return None if values is None else {name: _attribute(value) for name, value in values.items()}
+_SECRET_THERE = Fingerprint("", "", str, secret=True)
+"""A secret on a server. It is the same as no value, so that a change of it stays one."""
 
 
-def _attribute(value: Any) -> Attribute:
+def _attributes(values: Mapping[str, Any] | None, secret: Scalar) -> Attributes | None:
+    return None if values is None else {name: _attribute(value, secret) for name, value in values.items()}
+
+
+def _attribute(value: Any, secret: Scalar) -> Attribute:
     if isinstance(value, list):
         return tuple(value)
     if not isinstance(value, dict):
         return value  # type: ignore[no-any-return]  # everything else in JSON is a scalar
     if value == {"sensitive": True}:
-        return Sensitive("")
+        return secret
     if value == {"hidden": True}:
         return Fingerprint("", "", str)
-    return {name: _attribute(item) for name, item in value.items()}  # type: ignore[misc]  # one level deep
+    return {name: _attribute(item, secret) for name, item in value.items()}  # type: ignore[misc]  # one level deep
 
 
 def _with_unchanged(before: Attributes, after: Attributes, differs: set[str]) -> Attributes:

@@ -101,6 +101,22 @@ def test_a_plan_is_parsed_as_it_was_written() -> None:
         plan_document.plan({"app": "shop"})
 
 
+def test_a_secret_that_changes_is_a_change_in_a_saved_plan_too() -> None:
+    old = {
+        "variables": {
+            "KEY": Fingerprint("s", "digest", str, secret=True),
+            "WORD": Fingerprint("s", "digest", str, known="one"),
+            "GONE": Fingerprint("s", "digest", str, secret=True),
+        }
+    }
+    new = {"variables": {"KEY": Sensitive(SECRET), "WORD": "two"}}
+    plan = replace(sample(), changes=(change("update", "env_file", "web.1", "grid-1", old, new),))
+    back = plan_document.plan(json.loads(json.dumps(plan_json.document(plan, {"connections": 3, "execs": 6}))))
+    shown = plan_text.render(back, HEADLINES, Style(False), verbose=True)
+    assert shown == plan_text.render(plan, HEADLINES, Style(False), verbose=True)
+    assert all(f"variables.{name}" in shown for name in ("KEY", "WORD", "GONE"))
+
+
 def test_markdown_for_a_pull_request() -> None:
     text = plan_markdown.render(sample(), HEADLINES)
     assert text.startswith("### dynoctl plan: `shop`\n\n**1 to add, 5 to change, 0 to destroy.** ")
