@@ -21,9 +21,9 @@ texts() {
   echo
 }
 """
-"""A shell function that prints the name of each file once, and its lines with a ``=`` before each: they are most of
-what a server answers. (sed would end at a directory, says 2 if a file cannot be read, and adds no newline to the last
-one.)"""
+"""A shell function that prints which files there are, and of each its name once and its lines with a ``=`` before each:
+they are most of what a server answers. (sed would end at a directory, says 2 if a file cannot be read, and adds no
+newline to the last one.)"""
 
 PRELUDE = shown.SHOW + drop_ins.LIST + PRINT
 

@@ -14,7 +14,7 @@ from infra.fleet.facts import Facts
 from infra.model.answer import reading
 from infra.model.provider import Fragment, Provider, Scope
 from infra.model.resource import Attribute, Attributes, Found, digest_of
-from infra.model.shell import Connect, Observable, Sections, Session, ask, connect_and_ask
+from infra.model.shell import Connect, Observable, Sections, Session, answered, ask, connect_and_ask
 from infra.model.target import Target
 from infra.model.text import quantity
 from infra.remote.parallel import each
@@ -160,11 +160,7 @@ def observe(
             session = (sessions or {}).get(target.name)
             if session is None:
                 return connect_and_ask(connect, target, observer.looked)
-            try:
-                return session, observer.look(session)
-            except BaseException:
-                session.close()
-                raise
+            return answered(session, observer.looked)
         finally:
             waiting.discard(target.name)
             say()

@@ -133,6 +133,7 @@ class Session(Observable, Protocol):
 
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Session)
 
 
 @runtime_checkable
@@ -170,7 +171,11 @@ def connect_and_ask(connect: Connect, target: Target, question: Callable[[Any], 
     """A new session and its answer to a question. Raises as ``ConnectElsewhere.asking`` does."""
     if isinstance(connect, ConnectElsewhere):
         return connect.asking(target, question)
-    session = connect(target)
+    return answered(connect(target), question)
+
+
+def answered(session: S, question: Callable[[Any], T]) -> tuple[S, T]:
+    """A session and its answer to a question. It is closed if there is none. Raises what ``ask`` raises."""
     try:
         return session, ask(session, question)
     except BaseException:

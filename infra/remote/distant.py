@@ -14,7 +14,7 @@ from infra import __version__
 from infra.errors import DynoctlError, Unreachable
 from infra.model.provider import Fragment
 from infra.model.resource import Command
-from infra.model.shell import RemoteBuild, Sections
+from infra.model.shell import RemoteBuild, Sections, answered
 from infra.model.target import Target
 from infra.remote.worker import PIECE
 from infra.remote.workers import Gone, Member, Workers, lost
@@ -214,12 +214,7 @@ class Connector:
             answer: T = session.answer
             session.answer = None
             return session, answer
-        session = self(target)  # which first tells the version that would read the question
-        try:
-            return session, session.ask(question)
-        except BaseException:
-            session.close()
-            raise
+        return answered(self(target), question)  # it first tells the version that would read the question
 
 
 def _abroad(target: Target) -> Target:
