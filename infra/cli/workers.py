@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ def working(chosen: ProcessOptions, servers: int, read_only: str = "") -> Iterat
     else:
         from infra.remote.workers import processes
 
-        workers = processes(number)
+        # What the workers are asked is of these modules.
+        modules = sorted(name for name in sys.modules if name.startswith(("infra.fleet.", "providers.")))
+        workers = processes(number, modules)
     with using(workers):
         yield workers.connector(read_only)

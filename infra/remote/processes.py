@@ -1,7 +1,12 @@
-"""Worker processes on this machine: started with a pipe each, and gone when the pipe closes."""
+"""Worker processes on this machine: started with a pipe each, and gone when the pipe closes.
+
+The first of several imports what all need, and then makes the others: they are copies of it, made before it has any
+thread, which costs a tenth of starting each anew, and they share its memory."""
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import signal
 import socket
@@ -9,6 +14,9 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Protocol
@@ -19,7 +27,7 @@ GRACE = 3.0
 """Seconds that a worker has to close its sessions before it is killed."""
 
 # The paths are those of this process: it may run from a checkout.
-_START = "import sys; sys.path[:] = sys.argv[2:]; from infra.remote.processes import main; main(int(sys.argv[1]))"
+_START = "import sys; sys.path[:] = sys.argv[3:]; from infra.remote.processes import main; main(*sys.argv[1:3])"
 
 
 class Link(Protocol):
@@ -45,27 +53,13 @@ class Link(Protocol):
         ...
 
 
-class ProcessLink:
-    """A worker process, and the pipe to it."""
+class _Piped:
+    """The pipe to a worker of this machine."""
 
     near = True
 
-    def __init__(self) -> None:
-        """Start the process. Raises OSError."""
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            argv = [sys.executable, "-P", "-c", _START, str(theirs.fileno()), *sys.path]
-            debug = bool(os.environ.get("DYNOCTL_DEBUG"))
-            # In a session of its own: Ctrl-C and a terminal that closes are the coordinator's to handle.
-            self.process = subprocess.Popen(  # noqa: S603 -- this program itself
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=None if debug else subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-            self._pipe = Connection(ours.detach())
+    def __init__(self, pipe: socket.socket) -> None:
+        self._pipe = Connection(pipe.detach())
 
     def send(self, message: bytes) -> None:
         self._pipe.send_bytes(message)
@@ -73,10 +67,37 @@ class ProcessLink:
     def receive(self) -> bytes:
         return self._pipe.recv_bytes()
 
-    def end(self) -> None:
+    def _shut(self) -> None:
         # Not closed: another thread reads from it until the process is gone.
         with suppress(OSError), socket.socket(fileno=os.dup(self._pipe.fileno())) as pipe:
             pipe.shutdown(socket.SHUT_WR)
+
+
+class ProcessLink(_Piped):
+    """A worker process, and the pipe to it."""
+
+    def __init__(self, modules: Sequence[str] = (), copies: Sequence[socket.socket] = ()) -> None:
+        """Start the process, which imports ``modules`` and copies itself for each pipe of ``copies`` but the first, on
+        which it tells of them. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            passed = [theirs.fileno(), *(copy.fileno() for copy in copies)]
+            numbers = ",".join(map(str, passed))
+            argv = [sys.executable, "-P", "-c", _START, numbers, ",".join(modules), *sys.path]
+            debug = bool(os.environ.get("DYNOCTL_DEBUG"))
+            # In a session of its own: Ctrl-C and a terminal that closes are the coordinator's to handle.
+            self.process = subprocess.Popen(  # noqa: S603 -- this program itself
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=None if debug else subprocess.DEVNULL,
+                pass_fds=passed,
+                start_new_session=True,
+            )
+            super().__init__(ours)
+
+    def end(self) -> None:
+        self._shut()
         try:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
@@ -85,19 +106,140 @@ class ProcessLink:
 
     def why(self) -> str:
         try:
-            status = self.process.wait(GRACE)
+            return _ended(self.process.wait(GRACE))
         except subprocess.TimeoutExpired:
-            return "its worker process does not answer"
-        return f"its worker process ended ({f'signal {-status}' if status < 0 else f'exit status {status}'})"
+            return _SILENT
 
 
-def main(descriptor: int) -> None:
-    """What a worker process does: serve the pipe until it closes."""
+class _CopyLink(_Piped):
+    """A worker that is a copy of the first one, which tells its process and how it ends."""
+
+    def __init__(self, pipe: socket.socket) -> None:
+        super().__init__(pipe)
+        self.process = 0
+        self.ended: Future[str] = Future()
+        """How it ended, in words."""
+        self._gone = threading.Event()
+
+    def receive(self) -> bytes:
+        try:
+            return super().receive()
+        except (EOFError, OSError):
+            self._gone.set()
+            raise
+
+    def end(self) -> None:
+        self._shut()
+        if not self._gone.wait(GRACE) and self.process and not self.ended.done():
+            with suppress(ProcessLookupError):
+                os.kill(self.process, signal.SIGKILL)
+
+    def why(self) -> str:
+        try:
+            return self.ended.result(GRACE)
+        except NotYet:
+            return _SILENT
+
+
+_SILENT = "its worker process does not answer"
+
+
+def _ended(status: int) -> str:
+    return f"its worker process ended ({f'signal {-status}' if status < 0 else f'exit status {status}'})"
+
+
+def several(number: int, modules: Sequence[str] = ()) -> list[Link]:
+    """So many workers, which have imported ``modules``. Raises OSError."""
+    if number < 2 or not hasattr(os, "fork") or sys.platform == "darwin":  # whose libraries may not be copied
+        return [ProcessLink(modules) for _ in range(number)]
+    pairs = [socket.socketpair() for _ in range(number)]
+    try:
+        first = ProcessLink(modules, [theirs for _, theirs in pairs])
+        told, *pipes = (ours for ours, _ in pairs)
+        copies = [_CopyLink(pipe) for pipe in pipes]
+        listen = threading.Thread(target=_listen, args=(Connection(told.detach()), copies), daemon=True, name="copies")
+        listen.start()
+        return [first, *copies]
+    finally:
+        for pair in pairs:
+            for end in pair:
+                end.close()
+
+
+def _listen(told: Connection, copies: Sequence[_CopyLink]) -> None:
+    """Note what the first worker tells of its copies: place and process, and in the end how it ended."""
+    with told, suppress(EOFError, OSError):
+        while True:
+            place, process, words = told.recv()
+            copies[place].process = process
+            if words:
+                copies[place].ended.set_result(words)
+    for copy in copies:
+        if not copy.ended.done():
+            copy.ended.set_result("its worker process ended")
+
+
+def main(descriptors: str, modules: str) -> None:
+    """What a worker process does: import ``modules``, copy itself if it has pipes for others, and serve its own pipe
+    until that closes. The arguments are separated by commas."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    more_open_files()
+    own, *others = map(int, descriptors.split(","))
+    if others:
+        _import(modules.split(","))
+        own = _copied(own, others)
+    _serve(own)
+
+
+def _import(names: Sequence[str]) -> None:
+    import fabric  # noqa: F401
+
+    import infra.remote.read_only
+    import infra.remote.worker  # noqa: F401
+
+    for name in filter(None, names):
+        importlib.import_module(name)
+
+
+def _copied(own: int, others: Sequence[int]) -> int:
+    """Copy this process for each pipe of ``others`` but the first, on which it tells of them. Returns the pipe to
+    serve: its own, or in a copy that of the copy."""
+    tell, *pipes = others
+    gc.freeze()  # what is never touched stays shared
+    made: list[tuple[int, str]] = []
+    while pipes:
+        pipe = pipes.pop(0)
+        try:
+            process = os.fork()
+        except OSError as error:
+            made.append((0, f"its worker process cannot start: {(error.strerror or str(error)).lower()}"))
+        else:
+            if not process:
+                for other in (own, tell, *pipes):  # a pipe closes when nobody has its end any more
+                    os.close(other)
+                return pipe
+            made.append((process, ""))
+        os.close(pipe)
+    told, mutex = Connection(tell), threading.Lock()
+
+    def say(place: int, process: int, words: str) -> None:
+        with mutex, suppress(OSError):
+            told.send((place, process, words))
+
+    def wait(place: int, process: int) -> None:
+        say(place, process, _ended(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])))
+
+    for place, (process, words) in enumerate(made):
+        say(place, process, words)
+        if process:
+            threading.Thread(target=wait, args=(place, process), daemon=True).start()
+    return own
+
+
+def _serve(descriptor: int) -> None:
     from infra.remote.worker import Worker
 
-    more_open_files()
     pipe = Connection(descriptor)
     worker = Worker(pipe.send_bytes)
     worker.ask_for_passphrases()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -14,7 +14,7 @@ from infra.model.shell import ConnectElsewhere
 from infra.model.target import Target
 from infra.model.text import enumeration, quantity
 from infra.remote import identities
-from infra.remote.processes import GRACE, Link, ProcessLink
+from infra.remote.processes import GRACE, Link, several
 from infra.remote.values import HERE, Packer, Reply, Request, Unpacker
 
 ASK_AFTER = 15.0
@@ -284,16 +284,13 @@ def lost(server: str, member: Member) -> Unreachable:
     )
 
 
-def processes(number: int) -> Workers:
-    """Worker processes on this machine. Raises DynoctlError."""
-
-    def start() -> Link:
-        try:
-            return ProcessLink()
-        except OSError as error:
-            raise DynoctlError(
-                f"cannot start a worker process: {(error.strerror or str(error)).lower()}",
-                "work in one process: --workers 0",
-            ) from None
-
-    return Workers(number, start)
+def processes(number: int, modules: Sequence[str] = ()) -> Workers:
+    """Worker processes on this machine, which have imported ``modules``. Raises DynoctlError."""
+    try:
+        links = iter(several(number, modules))
+    except OSError as error:
+        raise DynoctlError(
+            f"cannot start a worker process: {(error.strerror or str(error)).lower()}",
+            "work in one process: --workers 0",
+        ) from None
+    return Workers(number, links.__next__)
