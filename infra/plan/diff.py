@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -124,9 +124,10 @@ def _compare(
         removed = recorded() is not None
         reason = "removed from the server since the last apply" if removed else ""
         return Change(resource, Action.CREATE, None, wanted, reason, drift=removed)
-    differing = [name for name in wanted if not same(wanted[name], found.get(name))]
+    unequal = [name for name, value in wanted.items() if value != found.get(name)]  # most are equal
+    differing = [name for name in unequal if not same(wanted[name], found.get(name))]
     if not differing:
-        secret = _recorded_as_plain(wanted, recorded)
+        secret = _recorded_as_plain([wanted[name] for name in unequal], recorded)
         return Change(resource, Action.UPDATE, found, wanted, RECORDED_AS_PLAIN.format(secret)) if secret else None
     record = recorded()
     applied = (record or {}).get("attributes", {})
@@ -148,12 +149,13 @@ def _compare(
     return Change(resource, Action.UPDATE, told, wanted, reason, drift=bool(drifted), drifted=names)
 
 
-def _recorded_as_plain(wanted: Attributes, recorded: Callable[[], Mapping[str, Any] | None]) -> str:
+def _recorded_as_plain(wanted: Iterable[Attribute], recorded: Callable[[], Mapping[str, Any] | None]) -> str:
     """The names of values that are secrets now, although a record has them as plain ones. Without an update, it would
-    keep them, and a later plan would show them."""
+    keep them, and a later plan would show them. A server never answers with a secret, so that ``wanted`` are the
+    attributes that are not equal as they are."""
     names = [
         name
-        for value in wanted.values()
+        for value in wanted
         if isinstance(value, Mapping)
         for name, text in value.items()
         if isinstance(text, Sensitive)

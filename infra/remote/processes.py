@@ -184,12 +184,14 @@ def main(descriptors: str, modules: str) -> None:
     until that closes. The arguments are separated by commas."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    gc.set_threshold(50_000, 20, 20)  # as of the command itself
     more_open_files()
     own, *others = map(int, descriptors.split(","))
+    copies: list[threading.Thread] = []
     if others:
         _import(modules.split(","))
-        own = _copied(own, others)
-    _serve(own)
+        own, copies = _copied(own, others)
+    _serve(own, copies)
 
 
 def _import(names: Sequence[str]) -> None:
@@ -202,9 +204,9 @@ def _import(names: Sequence[str]) -> None:
         importlib.import_module(name)
 
 
-def _copied(own: int, others: Sequence[int]) -> int:
+def _copied(own: int, others: Sequence[int]) -> tuple[int, list[threading.Thread]]:
     """Copy this process for each pipe of ``others`` but the first, on which it tells of them. Returns the pipe to
-    serve: its own, or in a copy that of the copy."""
+    serve: its own, or in a copy that of the copy; and the threads that wait for its copies."""
     tell, *pipes = others
     gc.freeze()  # what is never touched stays shared
     made: list[tuple[int, str]] = []
@@ -218,7 +220,7 @@ def _copied(own: int, others: Sequence[int]) -> int:
             if not process:
                 for other in (own, tell, *pipes):  # a pipe closes when nobody has its end any more
                     os.close(other)
-                return pipe
+                return pipe, []
             made.append((process, ""))
         os.close(pipe)
     told, mutex = Connection(tell), threading.Lock()
@@ -230,14 +232,16 @@ def _copied(own: int, others: Sequence[int]) -> int:
     def wait(place: int, process: int) -> None:
         say(place, process, _ended(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])))
 
+    waiting: list[threading.Thread] = []
     for place, (process, words) in enumerate(made):
         say(place, process, words)
         if process:
-            threading.Thread(target=wait, args=(place, process), daemon=True).start()
-    return own
+            waiting.append(threading.Thread(target=wait, args=(place, process), daemon=True))
+            waiting[-1].start()
+    return own, waiting
 
 
-def _serve(descriptor: int) -> None:
+def _serve(descriptor: int, copies: Sequence[threading.Thread]) -> None:
     from infra.remote.worker import Worker
 
     pipe = Connection(descriptor)
@@ -255,4 +259,6 @@ def _serve(descriptor: int) -> None:
     # What the sessions leave behind ends with this process, whatever waits.
     threading.Timer(GRACE / 2, os._exit, (status,)).start()
     worker.close()
+    for copy in copies:  # they end as this one does; nobody else waits for them
+        copy.join()
     os._exit(status)

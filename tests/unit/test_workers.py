@@ -45,7 +45,7 @@ from infra.registry import Everything
 from infra.remote import identities, limits, processes, ssh_config, workers
 from infra.remote import session as ssh
 from infra.remote.active_workers import ENOUGH, active, default, using
-from infra.remote.processes import ProcessLink
+from infra.remote.processes import ProcessLink, several
 from infra.remote.values import KEPT, Packer, Unpacker
 from infra.remote.worker import Worker
 from infra.remote.workers import Workers
@@ -633,19 +633,86 @@ def test_a_process_that_cannot_read_a_message_ends_at_once() -> None:
 def test_a_process_does_not_outlive_the_command() -> None:
     """However that ends: nothing is closed here, and no handler runs."""
     code = (
-        "import os, signal; from infra.remote.processes import ProcessLink; link = ProcessLink();"
+        "import os, signal; from infra.remote.processes import ProcessLink, several; link = ProcessLink();"
         "print(link.process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     process = int(done.stdout)
 
-    def gone() -> bool:
-        try:
-            return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        except OSError:
-            return True
+    eventually(lambda: not alive(process))
 
-    eventually(gone)
+
+def several_workers(number: int) -> tuple[Workers, list[int]]:
+    """Workers with a server each, and their processes."""
+    links = several(number, ["infra.fleet.observe"])
+    made = Workers(number, iter(links).__next__)
+    for place in range(number):
+        made.member(f"grid-{place + 1}").call("ping")
+    eventually(lambda: all(getattr(link, "process", 0) for link in links))
+    first, *copies = links
+    return made, [first.process.pid, *(copy.process for copy in copies)]  # type: ignore[attr-defined]
+
+
+def test_several_processes_are_copies_of_one() -> None:
+    made, all_ = several_workers(3)
+    first, *copies = all_
+    assert {int(child) for child in Path(f"/proc/{first}/task/{first}/children").read_text().split()} == {*copies}
+    made.close()
+    assert not any(Path(f"/proc/{process}").exists() for process in all_)
+
+
+@pytest.mark.parametrize("killed", [0, 1, 2])
+def test_a_copy_that_is_killed_is_told_by_its_signal(killed: int) -> None:
+    """The first one as well, and the others go on."""
+    made, all_ = several_workers(3)
+    os.kill(all_[killed], signal.SIGKILL)
+    for place in range(3):
+        name = f"grid-{place + 1}"
+        lost = rf"{name}: connection lost: its worker process ended \(signal 9\)"
+        with pytest.raises(Unreachable, match=lost if place == killed else "connection refused"):
+            made.connect(Target(name, "127.0.0.1", port=1, user="nobody"))
+    made.close()
+    eventually(lambda: not any(alive(process) for process in all_))
+
+
+def test_a_copy_whose_parent_was_killed_before_it_ends_all_the_same() -> None:
+    made, (first, copy) = several_workers(2)
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: not alive(first))
+    os.kill(copy, signal.SIGKILL)
+    eventually(lambda: not alive(copy))
+    with pytest.raises(Unreachable, match=r"grid-2: connection lost: its worker process ended$"):
+        made.connect(Target("grid-2", "127.0.0.1", port=1))
+    made.close()
+
+
+def test_a_copy_that_hangs_is_killed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "GRACE", 0.1)
+    made, all_ = several_workers(2)
+    os.kill(all_[1], signal.SIGSTOP)
+    made.close()
+    eventually(lambda: not any(alive(process) for process in all_))
+
+
+def test_a_copy_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its servers are lost with the reason, and the others are not."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, errno\n\ndef fork():\n    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))\n\nos.fork = fork\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    links = several(2)
+    made = Workers(2, iter(links).__next__)
+    made.member("grid-1").call("ping")
+    with pytest.raises(Unreachable, match="its worker process cannot start: resource temporarily unavailable"):
+        made.connect(Target("grid-2", "127.0.0.1", port=1))
+    made.close()
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
