@@ -100,8 +100,11 @@ done
 for file in "$installing"*; do
   [ -e "$file" ] && flock -n 9 9< "$file" && printf '%s\\n' "$file"
 done
-live=$(readlink "$router/live")
-[ -e "$router/live/apps/$app" ] || [ -z "$live" ] || exit 0
+live=
+if [ -L "$router/live" ]; then
+  [ -e "$router/live/apps/$app" ] || exit 0
+  live=$(readlink "$router/live")
+fi
 for file in "$router"/incoming "$router"/gen.* "$router"/live.new "$router"/loaded.new "$router"/unit.old; do
   { [ -e "$file" ] || [ -L "$file" ]; } && [ "${file##*/}" != "$live" ] && printf '%s\\n' "$file"
 done

@@ -113,14 +113,17 @@ _LOOPS = """\
 loops() {
   # The kernel shows where the file really is.
   case $1 in */) set -- "$(readlink -m "$1")/";; *) set -- "$(readlink -m "$1")";; esac
-  place=$1
-  while [ ! -e "$place" ]; do place=${place%/*}; place=${place:-/}; done
-  place=$(stat -c %d "$place")
-  place=$((place >> 8 & 4095)):$((place & 255 | place >> 12 & 1048320))  # makedev(3)
+  place=
   for set in $(grep -ls "^$1" /sys/block/loop*/loop/backing_file); do
     device=${set%/loop/backing_file}; device=/dev/${device##*/}
     { IFS= read -r image < "$set" && read -r clears < "${set%backing_file}autoclear"; } 2>/dev/null || continue
     [ "$clears" = 0 ] && ! grep -qs "^$device " /proc/mounts || continue
+    if [ -z "$place" ]; then
+      place=$1
+      while [ ! -e "$place" ]; do place=${place%/*}; place=${place:-/}; done
+      place=$(stat -c %d "$place")
+      place=$((place >> 8 & 4095)):$((place & 255 | place >> 12 & 1048320))  # makedev(3)
+    fi
     set -- "$1" $(losetup -ln -O BACK-MAJ:MIN,BACK-INO "$device")
     [ "$2" = "$place" ] && { [ ! -e "$image" ] || [ "$3" -eq "$(stat -c %i "$image")" ]; } || continue
     printf 'loop %s %s\\n' "$device" "$image"
@@ -136,7 +139,8 @@ if [ -L /srv ] || [ -L /srv/dyno ]; then
 fi
 stat -c 'parent %a %U:%G' "$parent" 2>/dev/null
 for path in "$parent"/*; do [ -d "$path" ] && printf 'directory %s\\n' "$path"; done
-while read -r device where type options _; do
+# The shell reads byte by byte, and each dyno of each app has mounts.
+grep -F " $parent/" /proc/mounts | while read -r device where type options _; do
   case $where in "$parent/"*) ;; *) continue;; esac
   missing=
   for option in ro nodev nosuid; do
@@ -144,7 +148,7 @@ while read -r device where type options _; do
   done
   printf 'mounted %s%s\\n' "$where" "$missing"
   stale "$device" "$type" && printf 'stale %s\\n' "$where"
-done < /proc/mounts
+done
 loops "$slugs/"
 :
 """

@@ -121,11 +121,11 @@ def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
         + _SCRIPT
         + system.SCRIPT
         + held_ports.SCRIPT
-        + routing.SCRIPT
         + one_offs.SCRIPT
         + lock_holder.SCRIPT
         + ":\n",
         {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables), "known": ""},
+        {routing.SECTION: routing.fragment()},
     )
 
 
@@ -143,10 +143,10 @@ printf 'cores '; nproc
 # with the shell's read, which reads byte by byte: so short files are read, and long ones are printed with cat.
 _SCRIPT = (
     _MACHINE
+    + system.SYSTEMD
     + """\
 read -r name < /proc/sys/kernel/hostname; printf 'hostname %s\\n' "$name"
 printf 'connection %s\\n' "$connection"
-printf 'systemd '; systemctl --version
 if [ -L /srv ] || [ -L /srv/dyno ]; then printf 'mounts %s\\n' "$(readlink -m /srv/dyno)"; fi
 squashfs=no
 while read -r type more; do
@@ -168,8 +168,8 @@ IFS='
 '
 for program in $programs; do [ -x "$program" ] || printf 'missing %s\\n' "$program"; done
 unset IFS
-grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
-grep -hsB1 -e 'host LOCAL' -e '^[0-9a-f]\\{32\\} ' /proc/net/fib_trie /proc/net/if_inet6
+grep -hsB1 -e ' 0A ' -e 'host LOCAL' -e '^[0-9a-f]\\{32\\} ' /proc/net/tcp /proc/net/tcp6 /proc/net/fib_trie \\
+  /proc/net/if_inet6
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
 """
