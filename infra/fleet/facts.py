@@ -12,11 +12,10 @@ from typing import Any
 
 from infra.fleet import held_ports, known_records, meta_record, system
 from infra.fleet.applied_records import AppliedRecords
-from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
+from infra.model import answer, lock_holder, one_offs, origin, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, IDLE, MARK_LINE, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
-from infra.model.origin import parse as parse_origin
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
 from infra.model.routing import Route
@@ -185,11 +184,9 @@ for file in "$home"/releases/*.commanded; do
   [ -e "$file" ] && { file=${file##*/}; printf 'commanded %s\\n' "${file%.commanded}"; }
 done
 for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${file##*/}"; done
-for file in """
-    + f"{paths.STATE}/*/{paths.ORIGIN}"
-    + """; do
-  [ -r "$file" ] && { IFS= read -r text < "$file"; printf 'origin %s %s\\n' "$file" "$text"; }
-done
+"""
+    + origin.SCRIPT
+    + """\
 [ -e "$home/new" ] && echo 'pending new'  # a record that is not whole
 for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##*/}"; done
 """
@@ -239,8 +236,8 @@ def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyTyp
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
         elif key == "missing":
             missing.add(rest)
-        elif key == "origin" and (origin := parse_origin(answer.record(rest.partition(" ")[2]))):
-            origins[PurePosixPath(rest.partition(" ")[0]).parent.name] = origin
+        elif key == "origin" and (made := origin.parse(answer.record(rest.partition(" ")[2]))):
+            origins[PurePosixPath(rest.partition(" ")[0]).parent.name] = made
         elif key == "pending":
             pending.add(rest)
         elif key == "backup":
