@@ -153,13 +153,13 @@ class ObservedUnits:
         return any(shown.outdated(self.states, name, self.rest) for name in names)
 
     def lines(self, word: str) -> Sequence[str]:
-        """The lines that begin with ``word``, without it."""
-        return answer.lines(f"{self.own}\n{self.rest}", word)
+        """The lines that begin with ``word``, without it: of what the fragment itself printed, if it did."""
+        return answer.lines(self.own or self.rest, word)
 
 
 def read(output: str) -> ObservedUnits:
     """What a shared fragment printed."""
-    at = output.rfind(f"\n{SECTION}\n") + 1
+    at = 0 if output.startswith(f"{SECTION}\n") else output.find(f"\n{SECTION}\n") + 1
     found = _read(output[at:])
     return replace(found, own=output[:at]) if at else found
 
