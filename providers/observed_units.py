@@ -59,14 +59,15 @@ Id=$name
 }}
 """
 
-# The name of an app may begin with that of another one: nothing of shop-admin is printed for shop, which may have a
-# hundred previews. Of a service that runs, systemd keeps a link for journald, also if its file is gone.
+# The name of an app may begin with that of another one: no file of shop-admin is printed for shop, which may have a
+# hundred previews. systemctl stops at the name of a template, which is none of ours. Of a service that runs, systemd
+# keeps a link for journald, also if its file is gone.
 _SCRIPT = """\
 cd /etc/systemd/system || exit
 if [ -L /srv ] || [ -L /srv/dyno ]; then slug=$(systemd-escape -p "$(readlink -m /srv/dyno)")-${slug#srv-dyno-}; fi
 ours() {
   rest=${1#"$prefix"}; rest=${rest%.*}; rest=${rest%-ready}; rest=${rest%-due}
-  case ${rest%-*} in *-*) return 1;; esac
+  case ${rest%-*} in *-*|*@*) return 1;; esac
 }
 set --
 for file in "$slug"*.mount "$tmp"*.mount "$volume"*.mount; do
