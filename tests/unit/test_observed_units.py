@@ -80,7 +80,7 @@ def test_nothing_is_printed_of_an_app_whose_name_begins_with_that_of_the_app(tmp
         (tmp_path / f"dyno-shop-pr-1-web-1.{type_}").write_text("[Unit]\nX-Dynoctl-App=shop-pr-1\n")
     (tmp_path / "dyno-shop-web@.service").write_text("[Unit]\n")
     output = printed(tmp_path)
-    assert "file dyno-shop-web-1.service" in output and "pr-1" not in output and "@." not in output
+    assert "file dyno-shop-web-1.service" in output and "pr-1" not in output and "web@" not in output
 
 
 def test_a_socket_that_no_pattern_finds_is_asked_for_by_name(tmp_path: Path) -> None:
