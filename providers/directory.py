@@ -89,6 +89,13 @@ others() {
   [ $count -eq 0 ] || printf 'kept %s %s %.99s\\n' "$count" "$1" "$(printf %s "$first" | tr -c '[:print:]' '?')"
 }
 nothing() { return 1; }
+table=
+mounted() {  # a mount is listed where it really is
+  place=$1
+  while place=${place%/*}; [ -n "$place" ]; do [ ! -L "$place" ] || { mountpoint -q "$1"; return; }; done
+  [ -n "$table" ] || table=$(cat /proc/mounts)
+  case $table in *" $1 "*) ;; *) return 1;; esac
+}
 slug() { case $name in *[!0-9a-f]*) return 1;; *) [ ${#name} -eq 64 ];; esac; }
 environment() {
   whole=${name%.dynoctl-new}
@@ -99,7 +106,7 @@ look() {
   empty=
   if [ -L "$1" ]; then [ ! -d "$1" ] || printf 'kept link %s -\\n' "$1"
   elif [ ! -d "$1" ]; then :
-  elif mountpoint -q "$1"; then printf 'kept mount %s -\\n' "$1"
+  elif mounted "$1"; then printf 'kept mount %s -\\n' "$1"
   else others "$@"; fi
 }
 look_into() { look "$@"; [ -z "$empty" ] || printf 'empty %s\\n' "$1"; }

@@ -26,15 +26,17 @@ ROOTS = (*_ABOVE, paths.UNITS, *_BELOW)
 LIST = f"""\
 drop_ins() {{
   for root in {" ".join(ROOTS)}; do
-    for file in "$root"/*."$1".d/*.conf "$root/$1".d/*.conf; do
+    for file in "$root"/*.d/*.conf; do
+      type=${{file%.d/*}}
+      case " $* " in *" ${{type##*[./]}} "*) ;; *) continue;; esac
       if [ -s "$file" ]; then printf 'drop-in set %s\\n' "$file"
       elif [ -e "$file" ]; then printf 'drop-in empty %s\\n' "$file"; fi
     done
   done
 }}
 """
-"""A shell function that prints all drop-ins of a type of units, such as ``service``. Those that systemd has not loaded
-yet count, as it loads them at any time."""
+"""A shell function that prints all drop-ins of some types of units, such as ``service``. Those that systemd has not
+loaded yet count, as it loads them at any time."""
 
 # systemctl revert would also remove the unit file. Drop-ins that other units share are not ours to remove: a link to
 # /dev/null of the same name in the unit's own directory masks them for this unit only (systemd.unit(5)).

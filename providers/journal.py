@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.model import naming
+from infra.model import naming, paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import files, ini
+from providers import files, ini, observed_units
 from providers.base import Base
 
 LEFT = "16M"
@@ -30,29 +30,30 @@ class Journal(Base):
     headline = ("limits.Journal.SystemMaxUse", "limits.Journal.RuntimeMaxUse")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"path": file(scope.app), "unit": _service(scope.app)})
+        return observed_units.shared(scope.app)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        lines = output.splitlines()
-        properties = dict(line.partition("=")[::2] for line in lines if not line.startswith("|"))
-        text = [line.removeprefix("|") for line in lines if line.startswith("|")]
-        load = properties.get("LoadState", "")
+        units = observed_units.read(output)
+        service, text = units.state(paths.journal_service(scope.app)), units.texts.get(paths.journal(scope.app))
+        load = service.get("LoadState", "")
         if load != "loaded":
-            why = f"{_service('APP')} is {load or 'unknown'} on the server, and starts the journal of an app"
+            why = (
+                f"{paths.journal_service('APP')} is {load or 'unknown'} on the server, and starts the journal of an app"
+            )
             return {scope.app: Found({}, blocked=why)}
-        if not text:
+        if text is None:
             return {}
-        state = "failed" if properties.get("ActiveState") == "failed" else "ready"
-        attributes: Attributes = {"limits": ini.parse("\n".join(text)), "state": state}
+        state = "failed" if service.get("ActiveState") == "failed" else "ready"
+        attributes: Attributes = {"limits": ini.parse(text), "state": state}
         # A power cut may leave an empty file.
-        foreign = any(text) and f"{_MARK}{scope.app}" not in text
+        foreign = bool(text) and f"{_MARK}{scope.app}" not in text.split("\n")
         return {scope.app: Found(attributes, foreign=foreign)}
 
     def triggers(self, change: Change) -> bool:
         return False
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        path, service = file(scope.app), _service(scope.app)
+        path, service = paths.journal(scope.app), paths.journal_service(scope.app)
         if change.after is None:
             argv = ("sh", "-c", _VACUUM, "vacuum", naming.log_namespace(scope.app), LEFT)
             return [Command(argv, label="shrink the journal"), files.remove(path)]
@@ -62,20 +63,6 @@ class Journal(Base):
         restart = Command(("sh", "-c", _RESTART, "restart", service), label=f"restart {service}")
         return [files.write(path, text, "0644"), restart]
 
-
-def file(app: str) -> str:
-    """The path of the limits of the app's journal."""
-    return f"/etc/systemd/journald@{naming.log_namespace(app)}.conf"
-
-
-def _service(app: str) -> str:
-    return f"systemd-journald@{naming.log_namespace(app)}.service"
-
-
-_SCRIPT = """\
-systemctl show -p LoadState,ActiveState -- "$unit"
-[ ! -e "$path" ] || { echo '|'; sed 's/^/|/' "$path"; }
-"""
 
 # It reads its limits when it starts. What is logged meanwhile waits in its sockets.
 _RESTART = """\

@@ -22,7 +22,8 @@ class LaunchFile(Base):
         self.kind = kind
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(_SCRIPT, {"directory": paths.launch_files(scope.app, self.kind)})
+        files_ = Fragment(_SCRIPT, {"home": paths.home(scope.app)})
+        return Fragment("", {}, {_SECTION: files_})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         modes: dict[str, str] = {}
@@ -30,8 +31,8 @@ class LaunchFile(Base):
         for line in output.splitlines():
             first, _, rest = line.partition(" ")
             path = rest.strip()
-            file = path.rpartition("/")[2].removesuffix(".rb")
-            if not DIGEST.match(file):
+            directory, _, file = path.removesuffix(".rb").rpartition("/")
+            if directory != paths.launch_files(scope.app, self.kind) or not DIGEST.match(file):
                 continue  # not one of our files
             if DIGEST.match(first):
                 found[name(scope.app, file)] = Found({"name": file, "digest": first, "mode": modes.get(file, "")})
@@ -47,11 +48,13 @@ class LaunchFile(Base):
         return [files.write(path, change.resource.content, "0444", label=f"write the {self.kind.replace('_', ' ')}")]
 
 
+_SECTION = "launch_files"
+"""The section in which those of all kinds are printed."""
+
 _SCRIPT = """\
-for file in "$directory"/*.rb; do
-  [ -e "$file" ] && stat -c '%a %n' "$directory"/*.rb && sha256sum "$directory"/*.rb
-  break
-done
+set --
+for file in "$home"/*/*.rb; do [ ! -e "$file" ] || set -- "$@" "$file"; done
+[ $# -eq 0 ] || { stat -c '%a %n' "$@"; sha256sum "$@"; }
 :
 """
 

@@ -11,7 +11,7 @@ from infra.model import paths
 from infra.model.naming import escape
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Change, Command, Found
-from providers import journal, package
+from providers import package
 from providers.base import CUT_OFF, Base
 
 _DYNO = r"[a-z][a-z0-9]*\.[1-9]\d*"
@@ -28,7 +28,7 @@ class Leftover(Base):
     def observe(self, scope: Scope) -> Fragment:
         values = {"app": scope.app, "escaped": escape(scope.app), "home": paths.home(scope.app)}
         values |= {"environments": paths.env_directory(scope.app), "router": paths.ROUTER, "installing": package.MARK}
-        values |= {"journal": journal.file(scope.app), "volumes": f"{paths.VOLUMES}/{scope.app}"}
+        values |= {"journal": paths.journal(scope.app), "volumes": f"{paths.VOLUMES}/{scope.app}"}
         return Fragment(_SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
@@ -63,7 +63,7 @@ def _patterns(app: str) -> list[str]:
         rf"{home}/[a-z_]+/[^/]+{_SUFFIX}",
         rf"{re.escape(paths.ROUTER)}/(incoming|gen\.\w+|live\.new|loaded\.new|unit\.old)",
         rf"({roots})/dyno-{re.escape(escape(app))}\.slice\.d",
-        rf"{re.escape(journal.file(app))}\.dynoctl-new",
+        rf"{re.escape(paths.journal(app))}\.dynoctl-new",
         rf"{re.escape(f'{paths.VOLUMES}/{app}')}/[a-z0-9-]+\.ext4\.dynoctl-new",
         rf"{re.escape(package.MARK)}[a-z0-9][a-z0-9.+-]+",
     ]
@@ -100,8 +100,11 @@ done
 for file in "$installing"*; do
   [ -e "$file" ] && flock -n 9 9< "$file" && printf '%s\\n' "$file"
 done
-live=$(readlink "$router/live")
-[ -e "$router/live/apps/$app" ] || [ -z "$live" ] || exit 0
+live=
+if [ -L "$router/live" ]; then
+  [ -e "$router/live/apps/$app" ] || exit 0
+  live=$(readlink "$router/live")
+fi
 for file in "$router"/incoming "$router"/gen.* "$router"/live.new "$router"/loaded.new "$router"/unit.old; do
   { [ -e "$file" ] || [ -L "$file" ]; } && [ "${file##*/}" != "$live" ] && printf '%s\\n' "$file"
 done

@@ -17,26 +17,20 @@ OPTIONS = "ro,nodev,nosuid"
 _SINCE_BOOT = "InactiveExitTimestampMonotonic"
 """When the mount was first mounted since the server booted; 0: never."""
 
-_SHOWN = f"Id,FragmentPath,DropInPaths,{_SINCE_BOOT}"
-
 
 class Mount(Base):
     kind = "mount"
     headline = ("unit.Mount.Where", "mounted")
 
     def observe(self, scope: Scope) -> Fragment:
-        # The pattern contains the escaped name, so that ``shop`` does not match the mounts of ``shop-admin``.
-        # On a server whose /srv is a link, the script finds out what both are.
-        start = paths.mount_unit(scope.app, "").removesuffix(".mount")
-        directory = f"{paths.home(scope.app)}/slugs"
-        values = {"start": start, "parent": paths.mounts(scope.app), "slugs": directory, "shown": _SHOWN}
-        return Fragment(observed_units.PRELUDE + _SCRIPT, values)
+        # On a server whose /srv is a link, the script finds out what it is.
+        values = {"parent": paths.mounts(scope.app), "slugs": f"{paths.home(scope.app)}/slugs"}
+        return observed_units.shared(scope.app, _SCRIPT, values)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         """Mounts are known by their exact names: nobody else has units, mounts, directories or loop devices of a
         digest there, so what has no mark (any more) is ours as well."""
         found = observed_units.read(output)
-        files_ = {_digest(name.removesuffix(".mount")): name for name in found.texts}
         directories = [path.rpartition("/")[2] for path in found.lines("directory")]
         stale = [path.rpartition("/")[2] for path in found.lines("stale")]
         mounted: dict[str, str] = {}
@@ -49,6 +43,8 @@ class Mount(Base):
             digest = path.removesuffix(" (deleted)").rpartition("/")[2].removesuffix(".squashfs")
             loops.setdefault(digest, []).append(device)
         parent, root = ["", *found.lines("parent")][-1], [paths.MOUNTS, *found.lines("root")][-1]
+        start = paths.mount_unit(scope.app, "", root).removesuffix(".mount")
+        files_ = {_digest(name): f"{name}.mount" for name in found.names(".mount") if name.startswith(start)}
         mounts: dict[str, Found] = {}
         for digest in dict.fromkeys([*files_, *directories, *mounted, *loops]):
             if DIGEST.match(digest):
@@ -117,14 +113,17 @@ _LOOPS = """\
 loops() {
   # The kernel shows where the file really is.
   case $1 in */) set -- "$(readlink -m "$1")/";; *) set -- "$(readlink -m "$1")";; esac
-  place=$1
-  while [ ! -e "$place" ]; do place=${place%/*}; place=${place:-/}; done
-  place=$(stat -c %d "$place")
-  place=$((place >> 8 & 4095)):$((place & 255 | place >> 12 & 1048320))  # makedev(3)
+  place=
   for set in $(grep -ls "^$1" /sys/block/loop*/loop/backing_file); do
     device=${set%/loop/backing_file}; device=/dev/${device##*/}
     { IFS= read -r image < "$set" && read -r clears < "${set%backing_file}autoclear"; } 2>/dev/null || continue
     [ "$clears" = 0 ] && ! grep -qs "^$device " /proc/mounts || continue
+    if [ -z "$place" ]; then
+      place=$1
+      while [ ! -e "$place" ]; do place=${place%/*}; place=${place:-/}; done
+      place=$(stat -c %d "$place")
+      place=$((place >> 8 & 4095)):$((place & 255 | place >> 12 & 1048320))  # makedev(3)
+    fi
     set -- "$1" $(losetup -ln -O BACK-MAJ:MIN,BACK-INO "$device")
     [ "$2" = "$place" ] && { [ ! -e "$image" ] || [ "$3" -eq "$(stat -c %i "$image")" ]; } || continue
     printf 'loop %s %s\\n' "$device" "$image"
@@ -136,18 +135,12 @@ _SCRIPT = f"""\
 {_STALE}{_LOOPS}
 if [ -L /srv ] || [ -L /srv/dyno ]; then
   root=$(readlink -m "${{parent%/*}}") parent=$(readlink -m "${{parent%/*}}")/${{parent##*/}}
-  start=$(systemd-escape -p "$root")-${{start#srv-dyno-}}
   printf 'root %s\\n' "$root"
 fi
-set --
-cd /etc/systemd/system || exit
-for file in "$start"*.mount; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  set -- "$@" "$file"
-done
 stat -c 'parent %a %U:%G' "$parent" 2>/dev/null
 for path in "$parent"/*; do [ -d "$path" ] && printf 'directory %s\\n' "$path"; done
-while read -r device where type options _; do
+# The shell reads byte by byte, and each dyno of each app has mounts.
+grep -F " $parent/" /proc/mounts | while read -r device where type options _; do
   case $where in "$parent/"*) ;; *) continue;; esac
   missing=
   for option in ro nodev nosuid; do
@@ -155,12 +148,8 @@ while read -r device where type options _; do
   done
   printf 'mounted %s%s\\n' "$where" "$missing"
   stale "$device" "$type" && printf 'stale %s\\n' "$where"
-done < /proc/mounts
+done
 loops "$slugs/"
-[ $# -gt 0 ] || exit 0
-texts "$@"
-show "$@"
-drop_ins mount
 :
 """
 

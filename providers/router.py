@@ -12,7 +12,7 @@ from infra.model.provider import Brief, Dyno, Fragment, Scope
 from infra.model.resource import Attribute, Attributes, Change, Command, Fingerprint, Found, Resource, fingerprint
 from infra.model.target import host_port
 from infra.sensitive import Sensitive, reveal
-from providers import drop_ins, shown
+from providers import drop_ins, observed_units
 from providers.base import CUT_OFF, Base
 from providers.routers import KINDS, assembly
 from providers.routers.contract import Site
@@ -27,13 +27,15 @@ class Router(Base):
     def observe(self, scope: Scope) -> Fragment:
         kept = paths.salt(scope.app)
         values = {"app": scope.app, "live": routing.LIVE, "service": assembly.SERVICE, "unit": assembly.UNIT}
-        script = routing.STATE + drop_ins.LIST + _SCRIPT
         mains = " ".join(f"{kind.name}:{kind.main}" for kind in KINDS.values())
-        return Fragment(script, {**values, "kept": kept, "salt": scope.salt, "mains": mains})
+        values |= {"kept": kept, "salt": scope.salt, "mains": mains}
+        units = observed_units.shared(scope.app)
+        return Fragment(_SCRIPT, values, {routing.SECTION: routing.fragment(), **units.shared})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found: dict[str, str] = {}
-        for line in output.splitlines():
+        own, _, _ = output.partition(f"\n{observed_units.SECTION}\n")
+        for line in own.splitlines():
             word, _, rest = line.partition(" ")
             found[word] = rest
         try:
@@ -53,9 +55,9 @@ class Router(Base):
             if name in found:
                 attributes[name] = Fingerprint(found.get("salt", ""), found[name], str)
         attributes["config"] = found.get("config", "")
-        attributes["state"] = found.get("state", "")
-        loaded = shown.parse(output).get(assembly.SERVICE, {})
-        attributes["drop_ins"] = drop_ins.parse(output).of(assembly.SERVICE, loaded)
+        state = found.get("routing", "")
+        attributes["state"] = state if state in routing.DOWN else found.get("state", "")
+        attributes["drop_ins"] = observed_units.read(output).drop_ins(assembly.SERVICE)
         return {scope.app: Found(attributes)}
 
     def spontaneous(self, found: Attributes) -> Collection[str]:
@@ -103,15 +105,21 @@ _TLS = ("certificate", "key")
 _MARKED = ("kind", "hosts", "http", "https", "acme", "timeout", "trusted_proxies", "upstreams")
 
 _SCRIPT = """\
+enabled() {
+  for root in "${unit%/*}" /run/systemd/system; do
+    for link in "$root"/*.wants/"$service" "$root"/*.requires/"$service"; do [ ! -L "$link" ] || return 0; done
+  done
+  return 1
+}
 # Without a live configuration there is no router; what is there is what is left of one.
-cd "$live" 2>/dev/null || {
+cd -P "$live" 2>/dev/null || {
   left=; [ ! -d "${live%/*}" ] && [ ! -e "$unit" ] || left=yes
   for link in "${unit%/*}"/*.wants/"$service"; do [ ! -L "$link" ] || left=yes; done
   [ -z "$left" ] || echo leftover
   exit 0
 }
 state=running loaded=
-[ ! -e ../loaded ] || { read -r loaded < ../loaded; [ "$loaded" = "$(readlink "$live")" ] || state=outdated; }
+[ ! -e ../loaded ] || { read -r loaded < ../loaded; [ "$loaded" = "${PWD##*/}" ] || state=outdated; }
 if [ ! -e "apps/$app/mark.json" ]; then
   # The process still routes to the app if its removal was linked and not loaded.
   [ $state = outdated ] && [ -e "../$loaded/apps/$app/mark.json" ] && cd "../$loaded" || exit 0
@@ -135,12 +143,9 @@ for name in crt key; do
   case $name in crt) word=certificate;; *) word=key;; esac
   printf '%s %s\\n' "$word" "${sum%% *}"
 done
-systemctl is-enabled -q "$service" 2>/dev/null || state=disabled
+[ -s "$unit" ] && enabled || state=disabled
 sha256sum --quiet --status -c sums 2>/dev/null || state=edited
-now=$(router_state); [ "$now" = running ] || state=$now
 printf 'state %s\\n' "$state"
-systemctl show -p Id,FragmentPath,DropInPaths -- "$service"
-drop_ins service
 """
 
 

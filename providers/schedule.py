@@ -16,8 +16,6 @@ from providers.dyno_unit import DynoUnit, exec_line, file_systems, in_service, i
 PATIENCE = 60
 """Seconds that a current run has to finish before the schedule is removed, or cannot move."""
 
-_SHOWN = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
-
 _TAKEN = "a process type with that name runs on the server"
 
 
@@ -28,17 +26,17 @@ class Schedule(Base):
     brief = briefs.SCHEDULE
 
     def observe(self, scope: Scope) -> Fragment:
-        values = {"prefix": f"dyno-{scope.app}-", "mark": naming.SCHEDULE, "shown": _SHOWN}
-        return Fragment(observed_units.PRELUDE + _SCRIPT, {**values, "moving": paths.moving(scope.app)})
+        return observed_units.shared(scope.app)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         units = observed_units.read(output)
         paused = units.lines("paused")
         found: dict[str, Found] = {}
-        for other in units.lines("other"):
+        files_, others = _files(units.texts)
+        for other in others:
             if (dyno := _dyno(scope.app, other.removesuffix(".service"))) is not None:
                 found[f"{scope.app}-{dyno}"] = Found({}, blocked=_TAKEN)
-        for name in dict.fromkeys([*map(_base, units.texts), *shown.orphans(units.states, ".timer")]):
+        for name in dict.fromkeys([*map(_base, files_), *shown.orphans(units.states, ".timer")]):
             if (dyno := _dyno(scope.app, name)) is None:
                 continue
             due = f"{name}-due.service"
@@ -194,6 +192,23 @@ def _due(app: str, name: str) -> dict[str, str]:
     }
 
 
+def _files(texts: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """The files of schedules, and those of services that are none."""
+    ours, others = [], []
+    for file, text in texts.items():
+        if file.endswith((".timer", "-due.service")):
+            ours.append(file)
+        elif not file.endswith(".service") or file.endswith("-ready.service"):
+            continue
+        elif f"\n{naming.SCHEDULE}=" in f"\n{text}":
+            ours.append(file)
+        elif text:
+            others.append(file)
+        elif f"{file.removesuffix('.service')}.timer" in texts:
+            ours.append(file)  # a power cut may have left an empty file; its timer tells what it was
+    return ours, others
+
+
 def _base(file: str) -> str:
     """The unit that a file belongs to, without its suffix."""
     return file.rpartition(".")[0].removesuffix("-due")
@@ -211,36 +226,6 @@ def _state(timer: shown.Unit, *, stale: bool) -> str:
         return "stopped"
     return "outdated" if stale else "waiting"
 
-
-_SCRIPT = """\
-cd /etc/systemd/system 2>/dev/null || exit 0
-scheduled=$(grep -ls "^$mark=" "$prefix"*.service)
-set --
-for file in "$prefix"*.service "$prefix"*.timer; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  case $file in
-    *-ready.service) continue ;;
-    *-due.service|*.timer) ;;
-    *) case "
-$scheduled
-" in *"
-$file
-"*) ;; *)
-      # A power cut may have left an empty file; its timer tells what it was.
-      [ ! -s "$file" ] || { printf 'other %s\\n' "$file"; continue; }
-      [ -e "${file%.service}.timer" ] || continue ;; esac ;;
-  esac
-  set -- "$@" "$file"
-done
-for file in "$moving"/*; do
-  [ -e "$file" ] && printf 'paused %s\\n' "${file##*/}"
-done
-texts "$@"
-show "$@" "$prefix*.timer"
-drop_ins service
-drop_ins timer
-:
-"""
 
 # A current run may finish; no new run starts meanwhile. What stays active is stopped by the next command.
 _STOP = """\

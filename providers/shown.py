@@ -10,20 +10,21 @@ from infra.model import answer
 
 Unit = Mapping[str, str]
 
-_ANY = "init.scope"
+ANY = "init.scope"
 """A unit without a file. If it needs a reload, the manager says so of all units."""
 
 # From version 254 on, a manager that has enabled a unit without a reload says of every unit that it needs one.
-SHOW = f"""\
-show() {{
-  said=$(systemctl show -p "$shown" -- "$@" {_ANY}); printf '%s\\n\\n' "$said"
+SHOW = """\
+show() {
+  said=$(ask "$@"); printf '%s\\n\\n' "$said"
   case $said in *NeedDaemonReload=yes*)
     systemctl show --timestamp=us+utc -p UnitsLoadTimestamp,UnitsLoadFinishTimestamp; echo
     stat -c 'written %.Y %n' -- "$@" 2>/dev/null;;
   esac
-}}
+}
 """
-"""A shell function that shows the properties ``$shown`` of units. Their files are in the working directory."""
+"""A shell function that prints what ``ask`` does, which asks systemd for the properties of units, among them those of
+``ANY``, and if one is outdated also when each was written. Their files are in the working directory."""
 
 
 _PROPERTY = re.compile(r"^([A-Za-z]\w*)=(.*)$", re.MULTILINE)
@@ -51,7 +52,7 @@ def outdated(units: Mapping[str, Unit], name: str, output: str) -> bool:
         return False
     # systemd also says so if it loaded the drop-ins in another order, as it appends those of set-property.
     several = len(words(units[name].get("DropInPaths", ""))) > 1
-    if units.get(_ANY, {}).get("NeedDaemonReload") != "yes" and not several:
+    if units.get(ANY, {}).get("NeedDaemonReload") != "yes" and not several:
         return True
     written = [line.partition(" ")[0] for line in answer.lines(output, "written") if line.endswith(f" {name}")]
     manager = units.get("", {})

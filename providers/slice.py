@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from infra.model import naming, paths
+from infra.model import paths
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Found
-from providers import drop_ins, files, shown
+from providers import drop_ins, files, observed_units
 from providers.base import Base
 
 
@@ -15,14 +15,12 @@ class Slice(Base):
     kind = "slice"
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(drop_ins.LIST + _SCRIPT, {"slice": unit(scope.app), "units": paths.UNITS})
+        return observed_units.shared(scope.app)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        lines, name = output.splitlines(), unit(scope.app)
-        loaded = shown.parse(output).get(name, {})
-        own = f"file {paths.UNITS}/{name}"
-        found = drop_ins.parse(output).of(name, loaded)
-        written = (f"{paths.UNITS}/{name}",) if own in lines else ()
+        units, name = observed_units.read(output), observed_units.slice_unit(scope.app)
+        lines, own, found = units.lines("slice"), f"{paths.UNITS}/{name}", units.drop_ins(name)
+        written = (own,) if own in lines else ()
         attributes: Attributes = {"drop_ins": tuple(sorted({*found, *written}))}
         # A directory with masks is ours. What other slices share stays when the app goes.
         kept = not written and f"{own}.d" not in lines and not any(f"/{name}" in path for path in found)
@@ -32,26 +30,12 @@ class Slice(Base):
         return False
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
-        name = unit(scope.app)
+        name = observed_units.slice_unit(scope.app)
         if change.after is None:
             restored = [files.remove(*files.unit_files(name), label=f"remove what was set on {name}")]
         else:
             restored = [files.remove(f"{paths.UNITS}/{name}"), drop_ins.revert(name)]
         return [*restored, files.systemctl("daemon-reload")]
-
-
-_SCRIPT = """\
-for file in "$units/$slice" "$units/$slice.d"; do
-  { [ ! -e "$file" ] && [ ! -L "$file" ]; } || printf 'file %s\\n' "$file"
-done
-systemctl show -p Id,FragmentPath,DropInPaths -- "$slice"
-drop_ins slice
-"""
-
-
-def unit(app: str) -> str:
-    """The name of the app's slice."""
-    return f"dyno-{naming.escape(app)}.slice"
 
 
 def desired() -> Attributes:

@@ -49,17 +49,20 @@ class Slug(Base):
 WHOLE = """\
 # A squashfs begins with a magic number and says at byte 40 how long it is. A power cut or a full disk leaves less.
 whole() {
-  size=$(stat -c %s "$1" 2>/dev/null) && set -- $(od -An -v -tu8 --endian=little -N48 "$1" 2>/dev/null) &&
+  size=${2:-$(stat -c %s "$1" 2>/dev/null)}
+  [ -n "$size" ] && set -- $(od -An -v -tu8 --endian=little -N48 "$1" 2>/dev/null) &&
     [ $# -eq 6 ] && [ $(($1 % 4294967296)) -eq 1936814952 ] && [ "$size" -ge "$6" ]
 }
 """
 
 _SCRIPT = f"""\
 {WHOLE}
-for image in "$directory"/*.squashfs; do
-  [ -e "$image" ] || continue
-  state=damaged; whole "$image" && state=whole
-  stat -c "$state %a %U:%G %n" "$image"
+set --
+for image in "$directory"/*.squashfs; do [ ! -e "$image" ] || set -- "$@" "$image"; done
+[ $# -gt 0 ] || exit 0
+stat -c '%s %a %U:%G %n' -- "$@" | while read -r size mode owner image; do
+  state=damaged; whole "$image" "$size" && state=whole
+  printf '%s %s %s %s\\n' "$state" "$mode" "$owner" "$image"
 done
 :
 """

@@ -18,22 +18,19 @@ BACKLOG = 1024
 LONGEST_STOP = 660
 """Seconds: one minute more than the longest stop timeout of a dyno."""
 
-_SHOWN = "Id,LoadState,ActiveState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload"
-
 
 class Socket(Base):
     kind = "socket"
     headline = ("unit.Socket.ListenStream", "state")
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(observed_units.PRELUDE + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
+        return observed_units.shared(scope.app)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found = observed_units.read(output)
         open_ = listeners.parse(found.rest)
-        names = [file.removesuffix(".socket") for file in found.texts]
         sockets: dict[str, Found] = {}
-        for file in dict.fromkeys([*names, *shown.orphans(found.states, ".socket")]):
+        for file in dict.fromkeys([*found.names(".socket"), *shown.orphans(found.states, ".socket")]):
             named = naming.UNIT_NAME.match(file)
             if named is None or file != f"dyno-{scope.app}-{named['type']}-{named['number']}":
                 continue
@@ -152,22 +149,6 @@ def desired(app: str, dyno: str, listen: str, port: int, *, defer: bool = False)
     made = settings(app, dyno, listen, port, defer=defer)
     return {"unit": made, "drop_ins": (), "enabled": True, "state": "listening"}
 
-
-_SCRIPT = (
-    """\
-set --
-cd /etc/systemd/system || exit
-for file in "$prefix"*.socket; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  set -- "$@" "$file"
-done
-texts "$@"
-show "$@" "$prefix*.socket"
-drop_ins socket
-"""
-    + listeners.LIST
-    + ":\n"
-)
 
 # systemd cannot open the socket of a service that does not exist yet (the unit's own steps open it then), nor that of a
 # running service, so the service is stopped first, after its open requests.

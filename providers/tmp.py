@@ -16,25 +16,22 @@ from providers.base import CUT_OFF, Base
 PER_FILE = 4096
 """Bytes of its size for each file that it may have."""
 
-_SHOWN = "Id,FragmentPath,DropInPaths"
-
 
 class Tmp(Base):
     kind = "tmp"
     headline = ("unit.Mount.Options",)
 
     def observe(self, scope: Scope) -> Fragment:
-        start = paths.temporary_unit(scope.app, "").removesuffix(".mount")
-        return Fragment(observed_units.PRELUDE + _SCRIPT, {"start": start, "shown": _SHOWN})
+        return observed_units.shared(scope.app)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         units = observed_units.read(output)
         start = paths.temporary_unit(scope.app, "").removesuffix(".mount")
         found: dict[str, Found] = {}
-        for name in units.texts:
-            dyno = name.removesuffix(".mount").removeprefix(start)
+        for dyno in [name.removeprefix(start) for name in units.names(".mount") if name.startswith(start)]:
             if not naming.DYNO_NAME.match(dyno):
                 continue  # not one of our files
+            name = f"{start}{dyno}.mount"
             unit = units.settings(name)
             attributes: Attributes = {"unit": unit, "drop_ins": units.drop_ins(name)}
             # Nobody else has a unit with this name, so an empty one is what a power cut left.
@@ -66,18 +63,6 @@ class Tmp(Base):
             files.systemctl("daemon-reload"),
         ]
 
-
-_SCRIPT = """\
-cd /etc/systemd/system 2>/dev/null || exit 0
-set --
-for file in "$start"*.mount; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  set -- "$@" "$file"
-done
-[ $# -eq 0 ] || { texts "$@"; show "$@"; }
-drop_ins mount
-:
-"""
 
 # systemd unmounts it when its dyno has stopped.
 _UNMOUNT = """\

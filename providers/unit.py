@@ -17,11 +17,6 @@ READY_TIMEOUT = 60
 STOP_TIMEOUT = 90
 """systemd's default for TimeoutStopSec, in seconds."""
 
-_SHOWN = (
-    "Id,LoadState,ActiveState,SubState,Result,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,NRestarts,"
-    "CPUQuotaPerSecUSec"
-)
-
 
 class Unit(Base):
     kind = "unit"
@@ -39,13 +34,12 @@ class Unit(Base):
     brief = briefs.DYNO
 
     def observe(self, scope: Scope) -> Fragment:
-        return Fragment(observed_units.PRELUDE + _SCRIPT, {"prefix": f"dyno-{scope.app}-", "shown": _SHOWN})
+        return observed_units.shared(scope.app)
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         found = observed_units.read(output)
-        timers = found.lines("timer")
         # What runs without a file, and a companion whose service is gone, are ours as well.
-        names = [*(file.removesuffix(".service") for file in found.texts), *shown.orphans(found.states, ".service")]
+        names = [*found.names(".service"), *shown.orphans(found.states, ".service")]
         units: dict[str, Found] = {}
         for file in dict.fromkeys(name.removesuffix("-ready") for name in names):
             named = naming.UNIT_NAME.match(file)
@@ -53,7 +47,7 @@ class Unit(Base):
                 continue
             dyno = f"{named['type']}.{named['number']}"
             settings = found.settings(f"{file}.service")
-            if not settings and file in timers:
+            if not settings and f"{file}.timer" in found.texts:
                 continue  # an empty file of a schedule
             service, companion = f"{file}.service", f"{file}-ready.service"
             state, ready = found.state(service), found.state(companion)
@@ -223,20 +217,6 @@ def _quota(text: str) -> str:
     total = sum(float(number) * units[unit] for number, unit in parts)
     return f"{total / 10:g}%"
 
-
-_SCRIPT = """\
-set --
-cd /etc/systemd/system || exit
-for file in "$prefix"*.service; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  set -- "$@" "$file"; file=${file%.service}
-  [ -e "$file.timer" ] && printf 'timer %s\\n' "$file"
-done
-texts "$@"
-show "$@" "$prefix*.service"
-drop_ins service
-:
-"""
 
 # An open socket stays open, and connections wait in it. A service without one is stopped first.
 _OPEN = f"""\

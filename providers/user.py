@@ -81,14 +81,12 @@ class User(Base):
 
 
 _SCRIPT = """\
-grep "^$prefix" /etc/passwd
-grep -e "^$prefix" -e ":.*:.*:.*$prefix" /etc/group
+grep -h -e "^$prefix" -e ":.*:.*:.*$prefix" /etc/passwd /etc/group
 for path in "$volumes"/*/; do path=${path%/}; [ -d "$path" ] && printf 'volumes %s\\n' "${path##*/}"; done
-grep "^$prefix" /etc/shadow | while IFS=: read -r login hash _; do
-  case $login in "$prefix"*)
-    case $hash in '!'*|'*'*) printf 'locked %s:yes\\n' "$login";; *) printf 'locked %s:no\\n' "$login";; esac;;
-  esac
-done
+# What is printed of a hash is whether it is one.
+sed -n "/^$prefix/{s/^\\([^:]*\\):[!*].*/\\1:yes/;t locked
+s/:.*/:no/;:locked
+s/^/locked /p}" /etc/shadow
 :
 """
 

@@ -50,9 +50,7 @@ class Volume(Base):
     brief = Brief(shown=("size", "mode", "owner"), mechanics=("unit",))
 
     def observe(self, scope: Scope) -> Fragment:
-        start = volume_unit(scope.app, "").removesuffix(".mount")
-        values = {"root": f"{paths.VOLUMES}/{scope.app}", "start": start, "shown": "Id,FragmentPath,DropInPaths"}
-        return Fragment(observed_units.PRELUDE + _SCRIPT, values)
+        return observed_units.shared(scope.app, _SCRIPT, {"root": f"{paths.VOLUMES}/{scope.app}"})
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
         volumes: dict[str, dict[str, Attribute]] = {}
@@ -164,16 +162,6 @@ for file in "$root"/*.ext4; do
   on "${{file%.ext4}}" && [ "$what" = image ] || device=$file
   printf 'image %s %s\\n' "$(size "$(stat -c %s "$file")" "$device")" "$file"
 done
-cd /etc/systemd/system || exit
-set --
-for file in "$start"*.mount; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  set -- "$@" "$file"
-done
-[ $# -gt 0 ] || exit 0
-texts "$@"
-show "$@"
-drop_ins mount
 :
 """
 

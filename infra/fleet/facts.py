@@ -12,11 +12,10 @@ from typing import Any
 
 from infra.fleet import held_ports, known_records, meta_record, system
 from infra.fleet.applied_records import AppliedRecords
-from infra.model import answer, lock_holder, one_offs, paths, release, routing, trusted_program
+from infra.model import answer, lock_holder, one_offs, origin, paths, release, routing, trusted_program
 from infra.model.naming import APP, CPU, DYNO, DYNO_NAME, IDLE, MARK_LINE, PORT, Mark
 from infra.model.one_offs import OneOff
 from infra.model.origin import Origin
-from infra.model.origin import parse as parse_origin
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
 from infra.model.routing import Route
@@ -121,11 +120,11 @@ def fragment(scope: Scope, ruby: str, executables: tuple[str, ...]) -> Fragment:
         + _SCRIPT
         + system.SCRIPT
         + held_ports.SCRIPT
-        + routing.SCRIPT
         + one_offs.SCRIPT
         + lock_holder.SCRIPT
         + ":\n",
         {"app": scope.app, "ruby": ruby, "programs": "\n".join(executables), "known": ""},
+        {routing.SECTION: routing.fragment()},
     )
 
 
@@ -143,10 +142,10 @@ printf 'cores '; nproc
 # with the shell's read, which reads byte by byte: so short files are read, and long ones are printed with cat.
 _SCRIPT = (
     _MACHINE
+    + system.SYSTEMD
     + """\
 read -r name < /proc/sys/kernel/hostname; printf 'hostname %s\\n' "$name"
 printf 'connection %s\\n' "$connection"
-printf 'systemd '; systemctl --version
 if [ -L /srv ] || [ -L /srv/dyno ]; then printf 'mounts %s\\n' "$(readlink -m /srv/dyno)"; fi
 squashfs=no
 while read -r type more; do
@@ -168,8 +167,8 @@ IFS='
 '
 for program in $programs; do [ -x "$program" ] || printf 'missing %s\\n' "$program"; done
 unset IFS
-grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
-grep -hsB1 -e 'host LOCAL' -e '^[0-9a-f]\\{32\\} ' /proc/net/fib_trie /proc/net/if_inet6
+grep -hsB1 -e ' 0A ' -e 'host LOCAL' -e '^[0-9a-f]\\{32\\} ' /proc/net/tcp /proc/net/tcp6 /proc/net/fib_trie \\
+  /proc/net/if_inet6
 set -- /etc/systemd/system/dyno-*.service
 [ -e "$1" ] && grep -H '^X-Dynoctl-' -- "$@"
 """
@@ -185,11 +184,9 @@ for file in "$home"/releases/*.commanded; do
   [ -e "$file" ] && { file=${file##*/}; printf 'commanded %s\\n' "${file%.commanded}"; }
 done
 for file in "$home"/pending/*; do [ -e "$file" ] && printf 'pending %s\\n' "${file##*/}"; done
-for file in """
-    + f"{paths.STATE}/*/{paths.ORIGIN}"
-    + """; do
-  [ -r "$file" ] && { IFS= read -r text < "$file"; printf 'origin %s %s\\n' "$file" "$text"; }
-done
+"""
+    + origin.SCRIPT
+    + """\
 [ -e "$home/new" ] && echo 'pending new'  # a record that is not whole
 for file in "$home"/undo/*; do [ -e "$file" ] && printf 'backup %s\\n' "${file##*/}"; done
 """
@@ -239,8 +236,8 @@ def parse(output: str, app: str = "", known: Mapping[str, str] = MappingProxyTyp
             units.setdefault(match["file"], {})[match["key"]] = match["value"]
         elif key == "missing":
             missing.add(rest)
-        elif key == "origin" and (origin := parse_origin(answer.record(rest.partition(" ")[2]))):
-            origins[PurePosixPath(rest.partition(" ")[0]).parent.name] = origin
+        elif key == "origin" and (made := origin.parse(answer.record(rest.partition(" ")[2]))):
+            origins[PurePosixPath(rest.partition(" ")[0]).parent.name] = made
         elif key == "pending":
             pending.add(rest)
         elif key == "backup":

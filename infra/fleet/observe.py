@@ -88,9 +88,17 @@ class Observer:
     def __init__(self, providers: Sequence[Provider], scope: Scope, ruby: str, executables: tuple[str, ...]) -> None:
         self._providers = providers
         self.scope = scope
-        self._fragments: dict[str, Fragment] = {FACTS: server_facts.fragment(scope, ruby, executables)}
+        self._fragments: dict[str, Fragment] = {}
+        self._sections: dict[str, tuple[str, ...]] = {}
+        """The sections in which the answer to each fragment is, by name."""
+        self._add(FACTS, server_facts.fragment(scope, ruby, executables))
         for provider in providers:
-            self._fragments[provider.kind] = provider.observe(scope)
+            self._add(provider.kind, provider.observe(scope))
+
+    def _add(self, name: str, fragment: Fragment) -> None:
+        own = {name: replace(fragment, shared={})} if fragment.script else {}
+        self._fragments |= {**own, **fragment.shared}
+        self._sections[name] = (*own, *fragment.shared)
 
     @property
     def fragments(self) -> Mapping[str, Fragment]:
@@ -112,14 +120,19 @@ class Observer:
         was told of, by digest. Raises InvalidAnswer."""
         try:
             with reading(server):
-                facts = server_facts.parse(_part(parts, FACTS), self.scope.app, known)
+                facts = server_facts.parse(self._output(parts, FACTS), self.scope.app, known)
                 resources: dict[str, Found] = {}
                 for provider in self._providers:
-                    for name, found in provider.parse(self.scope, _part(parts, provider.kind)).items():
+                    for name, found in provider.parse(self.scope, self._output(parts, provider.kind)).items():
                         resources[f"{provider.kind}.{name}"] = found
                 return Observed(facts, resources)
         except NewerRecords as error:
             raise NewerRecords(f"{server}: {error.summary}", error.hint) from None
+
+    def _output(self, parts: Sections, name: str) -> str:
+        """What was printed for one fragment. It is the same text for all that print nothing but what they share."""
+        first, *others = [_part(parts, section) for section in self._sections[name]]
+        return "\n".join([first, *others]) if others else first
 
 
 def _flags(found: Found) -> _Flags:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from infra.model.naming import escape
+from infra.model.naming import escape, log_namespace
 
 _PATH = r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]{0,60}){1,8}"
 
@@ -135,6 +135,15 @@ def temporary(app: str, name: str) -> str:
 def temporary_unit(app: str, name: str) -> str:
     """The name that systemd requires for the mount unit of that path."""
     return f"run-dyno-{escape(app)}-{name}.mount"
+
+
+def journal(app: str) -> str:
+    """The limits of the app's journal."""
+    return f"/etc/systemd/journald@{log_namespace(app)}.conf"
+
+
+def journal_service(app: str) -> str:
+    return f"systemd-journald@{log_namespace(app)}.service"
 
 
 def env_directory(app: str) -> str:

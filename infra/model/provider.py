@@ -16,7 +16,10 @@ class Fragment:
     """A POSIX sh script for one round trip: constant text, with values passed as shell variables."""
 
     script: str
+    """"" if there is nothing to print but what ``shared`` prints."""
     variables: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, Fragment] = field(default_factory=dict)
+    """By section, what several fragments need and is printed once. Its output follows that of the fragment."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Provider(Protocol):
         ...
 
     def parse(self, scope: Scope, output: str) -> Mapping[str, Found]:
-        """Parse the output of the fragment: this app's resources on the server, by name.
+        """Parse the output of the fragment and of what it shares: this app's resources on the server, by name.
 
         Raises ValueError if the output is invalid."""
         ...

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field, replace
 from infra.errors import Diagnostic
 from infra.manifest.model import Router
 from infra.model import answer, paths
+from infra.model.provider import Fragment
 
 LIVE = f"{paths.ROUTER}/live"
 """The active configuration: a symbolic link to a directory that is replaced as a whole."""
+
+SECTION = "routing"
+"""The section of an observation in which ``SCRIPT`` is run for all that read it."""
 
 ACCESS_LOG = "dynoctl_access"
 """The syslog identifier of the access logs of nginx and HAProxy. Caddy's are a part of its own log."""
@@ -22,30 +26,40 @@ DOWN = ("stopped", "failed", "starting", "not listening")
 WITHOUT_ROUTE = "without a route"
 """The state of a router of the manifest that does not know the app."""
 
-STATE = f"""\
+
+# Prints one line for each app on the router: whether maintenance mode is on (closed), and the app's marker; then the
+# state of the router itself. A process takes a millisecond, and there may be a hundred apps.
+SCRIPT = f"""\
 router_state() {{
   case $(systemctl is-active {paths.ROUTER_SERVICE}) in
     active|reloading) ;; failed) echo failed; return;; activating) echo starting; return;; *) echo stopped; return;;
   esac
+  seen=' ' sockets=$(grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6)
   # A line that somebody wrote into it has no port; that the file was edited is found elsewhere.
-  sed -n 's/ .*//; /^[0-9][0-9]*$/p' {LIVE}/frontends 2>/dev/null | sort -u | while read -r port; do
-    grep -qsi "^ *[0-9]*: [0-9A-F]*:$(printf %04X "$port") [0-9A-F:]* 0A " /proc/net/tcp /proc/net/tcp6 || exit 1
-  done || {{ echo 'not listening'; return; }}
+  for port in $(sed -n 's/ .*//; /^[0-9][0-9]*$/p' {LIVE}/frontends 2>/dev/null); do
+    case $seen in *" $port "*) continue;; esac
+    seen="$seen$port "
+    case $sockets in *":$(printf %04X "$port") "*) ;; *) echo 'not listening'; return;; esac
+  done
   echo running
 }}
-"""
-"""A shell function that prints the state of the router on a server: ``running`` or one of ``DOWN``."""
-
-# Prints one line for each app on the router: whether maintenance mode is on (closed), and the app's marker; then the
-# state of the router itself.
-SCRIPT = f"""\
-{STATE}router=
+routes() {{
+  how=$1; shift
+  [ $# -eq 0 ] || sed "s/^/router $how /" -- "$@"
+}}
+set --
 for mark in {LIVE}/apps/*/mark.json; do
-  [ -r "$mark" ] || continue
-  state=open; [ -e "${{mark%/*}}/page.html" ] && state=closed
-  printf 'router %s ' "$state"; cat "$mark"; router=yes
+  [ -r "$mark" ] && [ ! -e "${{mark%/*}}/page.html" ] && set -- "$@" "$mark"
 done
-[ -z "$router" ] || {{ printf 'routing '; router_state; }}
+routes open "$@"
+router=$#
+set --
+for mark in {LIVE}/apps/*/page.html; do
+  mark=${{mark%/*}}/mark.json
+  [ -r "$mark" ] && set -- "$@" "$mark"
+done
+routes closed "$@"
+[ $((router + $#)) -eq 0 ] || {{ printf 'routing '; router_state; }}
 """
 
 _UPSTREAM = re.compile(r"^(?P<host>[0-9A-Fa-f.:]+|\[[0-9A-Fa-f:.%a-z]+\]):(?P<port>[0-9]{1,5})\Z")
@@ -67,6 +81,11 @@ class Route:
     def lasting(self) -> str:
         """The part of the route that a plan depends on: everything but maintenance mode."""
         return f"{self.app} {self.kind} {self.hosts} {sorted(self.ports.items())} {sorted(self.upstreams.items())}"
+
+
+def fragment() -> Fragment:
+    """What prints the routes of a server for all that read them."""
+    return Fragment(f"{SCRIPT}:\n")
 
 
 def parse(line: str) -> Route | None:

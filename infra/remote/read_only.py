@@ -17,7 +17,7 @@ _OWN = ("salt", "kept", "plain")
 
 _SALT = "dynoctl-observe"
 
-_HEAD = "dynoctl-observe 3"
+_HEAD = "dynoctl-observe 4"
 """What the program prints first. The number changes with what the providers read: an older program would show changes
 that there are not."""
 

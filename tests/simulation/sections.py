@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from infra.model import naming
+from infra.model import naming, routing
 from tests.simulation import programs
 from tests.simulation.providers import KEYS
 from tests.simulation.server import ROUTES, STATE, UNITS, SimServer
@@ -114,4 +114,5 @@ SECTIONS = {
     "sim unit": _units,
     "sim schedule": _schedules,
     "sim router": _routes,
+    routing.fragment().script: lambda server, names: "",  # they are among the facts
 }

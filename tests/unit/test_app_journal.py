@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from infra.model import paths
 from infra.model.provider import Scope
 from infra.model.resource import Action, Change, Resource
-from providers.journal import Journal, desired, file
+from providers.journal import Journal, desired
 
 SCOPE = Scope("shop", "salt")
 PROVIDER = Journal()
-LOADED = "LoadState=loaded\nActiveState=inactive\n"
+FILE = paths.journal("shop")
+LOADED = f"Id={paths.journal_service('shop')}\nLoadState=loaded\nActiveState=inactive\n\n"
 
 
 def change(after: object = desired(), before: object = None) -> Change:
@@ -26,7 +28,8 @@ def written() -> str:
 
 def shown(text: str) -> str:
     """What the server prints of a file with this text."""
-    return "".join(f"|{line}\n" for line in ("", *text.splitlines()))
+    lines = "".join(f"={line}\n" for line in text.splitlines())
+    return f"file {FILE}\n" + (f"{FILE}\n{lines}" if lines else "")
 
 
 def test_what_is_written_is_what_is_found() -> None:
@@ -53,10 +56,10 @@ def test_whose_a_file_is(text: str, foreign: bool) -> None:
 
 @pytest.mark.parametrize("state", ["masked", "not-found", ""])
 def test_a_server_that_starts_no_journal_is_refused_by_name(state: str) -> None:
-    found = PROVIDER.parse(SCOPE, f"LoadState={state}\nActiveState=inactive\n")["shop"]
+    found = PROVIDER.parse(SCOPE, LOADED.replace("=loaded", f"={state}"))["shop"]
     assert f"systemd-journald@dyno-APP.service is {state or 'unknown'}" in found.blocked
 
 
 def test_when_the_app_leaves_its_last_lines_stay() -> None:
     shrink, remove = PROVIDER.steps(SCOPE, change(None, desired()))
-    assert shrink.argv[-2:] == ("dyno-shop", "16M") and file("shop") in remove.argv
+    assert shrink.argv[-2:] == ("dyno-shop", "16M") and FILE in remove.argv

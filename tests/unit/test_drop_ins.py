@@ -15,6 +15,7 @@ from infra.model.resource import Action, Change, Found, Resource
 from infra.plan.diff import diff
 from infra.registry import Everything
 from providers import drop_ins, dyno_unit, ini, schedule, socket
+from providers.observed_units import SECTION
 from providers.routers import KINDS, assembly
 from providers.schedule import Schedule
 from providers.slice import Slice
@@ -134,8 +135,9 @@ def test_every_kind_of_unit_has_them(kind: str, shared: bool) -> None:
     provider = next(one for one in Everything.providers if one.kind == kind)
     (found,) = provider.parse(Scope("shop", ""), "\n".join(lines)).values()
     assert found.attributes["drop_ins"] == (path,)
-    script = provider.observe(Scope("shop", "")).script
-    assert f"drop_ins {type_}\n" in script and "drop_ins() {" in script
+    script = provider.observe(Scope("shop", "")).shared[SECTION].script
+    types = next(line.split()[1:] for line in script.splitlines() if line.startswith("drop_ins "))
+    assert type_ in types and "drop_ins() {" in script
 
 
 def test_the_unit_behind_a_queue_has_them_too() -> None:
@@ -230,7 +232,8 @@ SLICE = "dyno-shop.slice"
 
 def _slice(root: Path) -> Found:
     """The slice as it is observed on a server whose files are below ``root``, before systemd has loaded anything."""
-    fragment = Slice().observe(Scope("shop", ""))
+    (root / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
+    fragment = Slice().observe(Scope("shop", "")).shared[SECTION]
     values = "".join(f"{name}='{value}'; " for name, value in fragment.variables.items())
     output = _sh(root, f"systemctl() {{ :; }}; {values}{fragment.script}").replace(str(root), "")
     return Slice().parse(Scope("shop", ""), output)["shop"]

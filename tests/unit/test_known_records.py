@@ -13,7 +13,7 @@ import pytest
 from infra.fleet import known_records
 from infra.fleet.facts import records_fragment
 from infra.fleet.observe import FACTS, Observer
-from infra.model import paths
+from infra.model import paths, routing
 from infra.model.answer import InvalidAnswer
 from infra.model.provider import Fragment, Scope
 from infra.model.shell import Sections
@@ -78,7 +78,7 @@ class Server:
         same = self._claims or (digest(self._meta) if digest(self._meta) in self.told.split() else "")
         text = f"={same}" if same else self._meta
         self.sent = len(text)
-        return {FACTS: (0, f"machine_id {self.name}\ncores 4\nmeta {text}\n")}
+        return {FACTS: (0, f"machine_id {self.name}\ncores 4\nmeta {text}\n"), routing.SECTION: (0, "")}
 
 
 def observer() -> Observer:

@@ -19,6 +19,7 @@ from infra.remote.quote import assign
 from providers import files, mount, package, slug
 from providers.leftover import Leftover
 from providers.mount import Mount
+from providers.observed_units import SECTION
 from providers.schedule import Schedule
 from providers.socket import Socket
 from providers.unit import Unit
@@ -155,8 +156,7 @@ def test_the_fragment_of_a_mount_runs_here(tmp_path: Path) -> None:
     fragment = Mount().observe(SCOPE)
     values = {**fragment.variables, "parent": str(tmp_path)}
     (tmp_path / DIGEST).mkdir()
-    script = fragment.script.replace("cd /etc/systemd/system", f"cd {tmp_path}")
-    assert list(Mount().parse(SCOPE, sh(script, values, tmp_path))) == [slug.name("shop", DIGEST)]
+    assert list(Mount().parse(SCOPE, sh(fragment.script, values, tmp_path))) == [slug.name("shop", DIGEST)]
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def units(tmp_path: Path) -> Path:
 
 
 def look(provider: Unit | Socket | Schedule, units: Path) -> Mapping[str, object]:
-    fragment = provider.observe(SCOPE)
-    script = fragment.script.replace("/etc/systemd/system", str(units))
+    fragment = provider.observe(SCOPE).shared[SECTION]
+    script = fragment.script.replace("/etc/systemd/system", str(units)).replace("/run/systemd", str(units.parent))
     return provider.parse(SCOPE, sh(script, fragment.variables, units, units.parent / "bin"))
 
 

@@ -14,12 +14,12 @@ from providers.unit import Unit
 OURS = "[Unit]\nX-Dynoctl-App=shop\nX-Dynoctl-Dyno=web.{}\n[Service]\nCPUQuota=25%\n"
 
 
-def printed(root: Path) -> str:
-    """What the script of the provider prints for the unit files in ``root``, with a systemctl that knows one property."""
+def printed(root: Path, systemctl: str = "echo NRestarts=0") -> str:
+    """What the script of the provider prints for the unit files in ``root``, with a systemctl that is a script."""
     (root / "bin").mkdir()
-    (root / "bin/systemctl").write_text("#!/bin/sh\necho NRestarts=0\n")
+    (root / "bin/systemctl").write_text(f"#!/bin/sh\n{systemctl}\n")
     (root / "bin/systemctl").chmod(0o755)
-    fragment = Unit().observe(Scope("shop", ""))
+    fragment = Unit().observe(Scope("shop", "")).shared[observed_units.SECTION]
     script = "".join(f"{name}='{value}'\n" for name, value in fragment.variables.items()) + fragment.script
     script = script.replace("/etc/systemd/system", str(root))
     done = subprocess.run(
@@ -71,3 +71,23 @@ def test_a_sed_that_fails_is_no_server_without_units(tmp_path: Path) -> None:
 def test_many_lines_take_no_memory_for_each(lines: str) -> None:
     units = observed_units.read(f"x.service\n{lines}")
     assert len(units.texts["x.service"]) == len(lines) - lines.count("\n") and units.rest == ""
+
+
+def test_nothing_is_printed_of_an_app_whose_name_begins_with_that_of_the_app(tmp_path: Path) -> None:
+    """A preview of ``shop`` is the app ``shop-pr-1``, and a hundred of them are a megabyte."""
+    (tmp_path / "dyno-shop-web-1.service").write_text(OURS.format(1))
+    for type_ in ("service", "socket"):
+        (tmp_path / f"dyno-shop-pr-1-web-1.{type_}").write_text("[Unit]\nX-Dynoctl-App=shop-pr-1\n")
+    (tmp_path / "dyno-shop-web@.service").write_text("[Unit]\n")
+    output = printed(tmp_path)
+    assert "file dyno-shop-web-1.service" in output and "pr-1" not in output and "web@" not in output
+
+
+def test_a_socket_that_no_pattern_finds_is_asked_for_by_name(tmp_path: Path) -> None:
+    """A unit that is stopped and that no other one needs is not loaded; one that is loaded is shown once."""
+    for number in (1, 2):
+        (tmp_path / f"dyno-shop-web-{number}.socket").write_text("[Socket]\n")
+    words = printed(tmp_path, 'echo "asked $*"; echo Id=dyno-shop-web-1.socket').splitlines()
+    first, second = [line for line in words if line.startswith("asked ")]
+    assert "dyno-shop-*.socket" in first and "web-" not in first
+    assert second.endswith("-- dyno-shop-web-2.socket")

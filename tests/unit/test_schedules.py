@@ -112,7 +112,7 @@ WANTED = schedule.attributes(DYNO, JOB)
 
 def listing(*others: str, **states: str) -> str:
     """What a server with this schedule prints."""
-    lines = [f"other {other}.service" for other in others]
+    lines = [line for other in others for line in (f"file {other}.service", f"{other}.service", "=[Unit]")]
     for suffix, part in ((".service", "unit"), (".timer", "timer"), ("-due.service", "due")):
         settings = cast(Mapping[str, str], WANTED[part])
         name = f"dyno-shop-tick-1{suffix}"
