@@ -247,7 +247,10 @@ def _read_secret(key: str) -> str:
     if sys.stdin.isatty():
         from getpass import getpass
 
-        value = getpass(f"Value of {key}: ")
+        from infra.views.echo import Echo
+
+        with Echo().asking():
+            value = getpass(f"Value of {key}: ")
     else:
         value = sys.stdin.read(LARGEST + 1).removesuffix("\n").removesuffix("\r")
     if not value:

@@ -56,6 +56,23 @@ def wait():
     while not go.exists():
         time.sleep(0.01)
 
+if what.startswith("secret"):
+    from infra.cli import config_vars
+
+    threading.Timer(0.5, lambda: print("drawn", flush=True)).start()
+    print("read", len(config_vars._read_secret("KEY")), flush=True)
+    sys.exit()
+
+if what.startswith("keys"):
+    from infra.cli import top
+
+    with top._keys() as key:
+        print("drawn", flush=True)
+        while key(0.05) != "q":
+            if go.exists():
+                raise ValueError("an error")
+    sys.exit()
+
 if what.startswith("planning"):
     from infra.remote import identities
 
@@ -67,6 +84,10 @@ if what.startswith("planning"):
             with identities.alone[-1]():
                 print("asked, echo", echoes(), flush=True)
             print("drawn again, echo", echoes(), flush=True)
+        if what.startswith("planning passphrase"):
+            asking = threading.Thread(target=lambda: identities._from_terminal(Path("key"), 0))
+            asking.start()
+            asking.join()
         if what == "planning approval":
             from infra.cli.apply import _approved
 
@@ -233,6 +254,56 @@ def test_a_job_in_the_background_leaves_the_terminal_alone(screen: Screen) -> No
     assert screen.echoes
     screen.go.touch()
     assert screen.end() == 0 and screen.echoes and "status 0" in screen.text, "it was not stopped"
+
+
+@started("secret")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_restores_the_echo_while_a_secret_is_asked_for(screen: Screen, number: int) -> None:
+    """``getpass`` restores it after an exception only."""
+    assert not screen.echoes
+    screen.process.send_signal(number)
+    assert screen.end() == -number and screen.echoes
+
+
+@started("planning passphrase")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_restores_the_echo_while_a_passphrase_is_asked_for(screen: Screen, number: int) -> None:
+    screen.go.touch()
+    screen.until(lambda: "Passphrase of key: " in screen.text)
+    assert not screen.echoes
+    screen.process.send_signal(number)
+    assert screen.end() == -number and screen.echoes
+
+
+@started("secret suspend")
+def test_a_secret_is_not_shown_after_a_stop(screen: Screen) -> None:
+    screen.type("\x1a")
+    screen.until(lambda: "stopped True echo True" in screen.text)
+    screen.until(lambda: not screen.echoes)
+    screen.type("hunter2\n")
+    assert screen.end() == 0 and screen.echoes and "read 7" in screen.text and "hunter2" not in screen.text
+
+
+@started("keys")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, None])
+def test_top_restores_the_terminal(screen: Screen, number: int | None) -> None:
+    assert not screen.echoes
+    if number is None:
+        screen.go.touch()
+    else:
+        screen.process.send_signal(number)
+    assert screen.end() != 0 and screen.echoes
+
+
+@started("keys suspend")
+def test_top_leaves_the_terminal_to_the_shell_while_it_is_stopped(screen: Screen) -> None:
+    """The shell had no echo, and the last screen of ``top``."""
+    assert not screen.echoes
+    screen.type("\x1a")
+    screen.until(lambda: "stopped True echo True" in screen.text)
+    screen.until(lambda: not screen.echoes)
+    screen.type("q")
+    assert screen.end() == 0 and screen.echoes and "status 0" in screen.text
 
 
 @started("planning approval")
