@@ -140,14 +140,12 @@ def _live(manifest: Manifest, monitor: Monitor, sort: Sort, *, color: bool) -> N
         return
 
 
-_LEAVE, _ENTER = b"\x1b[?1049l\x1b[?25h", b"\x1b[?1049h\x1b[?25l"
-"""What leaves the screen of a program and shows the cursor, and the reverse."""
-
-
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
     """A function that waits up to a number of seconds for a key. The terminal is restored at the end, even if a signal
     ends the process, and while one stops it."""
+
+    from infra.views.gate import switch_screen
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
@@ -155,13 +153,13 @@ def _keys() -> Iterator[Callable[[float], str]]:
     def stop(number: int, _: object) -> None:
         if file is None or settings is None:
             return
-        os.write(sys.stdout.fileno(), _LEAVE)
+        switch_screen(own=False)
         termios.tcsetattr(file, termios.TCSADRAIN, settings)
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
         signal.signal(number, stop)
         tty.setcbreak(file)
-        os.write(sys.stdout.fileno(), _ENTER)
+        switch_screen(own=True)
 
     ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
     previous = {number: signal.signal(number, end) for number in ends}

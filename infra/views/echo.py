@@ -10,8 +10,8 @@ import signal
 import sys
 import termios
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from getpass import getpass
 from types import FrameType
 from typing import Any
 
@@ -64,12 +64,11 @@ class Echo:
         with self._mutex:
             self._restore()
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """Handle the signals during a block that turns the echo off itself, to ask for a secret."""
+    def ask(self, prompt: str) -> str:
+        """Ask for a secret, which is not shown. Whatever signal ends that, the echo is on again."""
         self._handle()
         try:
-            yield
+            return getpass(prompt)
         finally:
             self.on()
 
@@ -114,6 +113,11 @@ def restore() -> None:
     """Turn the echo on again before the process exits without an end of what is drawn."""
     for echo in [*_hidden]:
         echo._restore()
+
+
+def ask(prompt: str) -> str:
+    """Ask for a secret on the terminal."""
+    return Echo().ask(prompt)
 
 
 def forget() -> None:
