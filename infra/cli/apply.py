@@ -43,6 +43,7 @@ from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
 from infra.cli.unattended import manifest_options, refuse_unattended, repeated
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
+from infra.model.invocation import BY_PLAN, Invocation
 from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class ApplyFlags:
     verbose: bool = False
     message: str = ""
     lock_timeout: float | None = None
+    invocation: Invocation = BY_PLAN
+    """What the audit log says was asked for."""
 
 
 Begin = Callable[[], tuple[str, str] | None]
@@ -270,7 +273,8 @@ def _run(
     commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
     target = None if ready.request.running else ready.stored
     message = flags.message or ("" if target is None else f"rollback to v{target.number}")
-    applier = Applier(ready, listener or (lambda _: None), ApplyOptions(message, commit, flags.lock_timeout, began))
+    options = ApplyOptions(message, commit, flags.lock_timeout, began, flags.invocation)
+    applier = Applier(ready, listener or (lambda _: None), options)
     with interruptible(applier.stop, listener.interrupted if listener else (lambda: None), as_json=as_json):
         report = applier.run()
     remember(ready, ended=report.ok)

@@ -245,9 +245,9 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
 
 def _read_secret(key: str) -> str:
     if sys.stdin.isatty():
-        from getpass import getpass
+        from infra.views.echo import ask
 
-        value = getpass(f"Value of {key}: ")
+        value = ask(f"Value of {key}: ")
     else:
         value = sys.stdin.read(LARGEST + 1).removesuffix("\n").removesuffix("\r")
     if not value:

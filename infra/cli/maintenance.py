@@ -41,12 +41,12 @@ def maintenance(
 ) -> None:
     """Show a page with status 503 instead of the app on all its routers. The dynos keep running."""
     from infra import manifest
+    from infra.model.ranges import ranges
     from infra.ops import maintenance as switching
     from infra.registry import Everything
     from infra.state import last_applied
     from infra.views import outcome
     from infra.views.progress import progress
-    from infra.views.ranges import ranges
 
     if switch is Switch.OFF and page is not None:
         raise DynoctlError("--page cannot be combined with off", "to show the app again: dynoctl maintenance off")

@@ -18,6 +18,7 @@ from infra.cli.options import AsJson, AutoApprove, File, LockTimeout, Message
 from infra.cli.session import PlanOptions
 from infra.cli.unattended import manifest_options, refuse_unattended
 from infra.errors import OK, UNREACHABLE, DynoctlError
+from infra.model.invocation import Invocation
 
 if TYPE_CHECKING:
     from infra.engine.prepared import Prepared
@@ -61,7 +62,10 @@ def up(
         prepare_data(model, model.preview.create if model.preview else None)
 
     options = PlanOptions(file, model.destination, quiet=as_json)
-    carry_out(options, ApplyFlags(auto_approve, message=message, lock_timeout=lock_timeout), begin=begin)
+    asked = Invocation("preview up", (name,))
+    carry_out(
+        options, ApplyFlags(auto_approve, message=message, lock_timeout=lock_timeout, invocation=asked), begin=begin
+    )
 
 
 @app.command("down", short_help="Remove a preview, or all that have expired.")
@@ -119,6 +123,7 @@ def _remove(file: Path, name: str, servers: Sequence[str], flags: ApplyFlags) ->
 
     try:
         options = PlanOptions(file, model.destination, destroy=True, end_runs=True, also=frozenset(servers))
+        flags = replace(flags, invocation=Invocation("preview down", (name,)))
         carry_out(options, flags, verb="destroy", refuse=look)
     except typer.Exit as ended:
         # Without a preview, nobody is asked for approval, and the data with that name may be of something else.

@@ -23,6 +23,7 @@ from infra.cli.options import (
 from infra.cli.session import PlanOptions
 from infra.cli.unattended import manifest_options, refuse_unattended
 from infra.cli.workers import Controllers, ProcessOptions, Workers
+from infra.model.invocation import Invocation
 from infra.remote.parallel import AT_ONCE
 
 
@@ -64,4 +65,5 @@ def rebalance(
         skip_unreachable=skip_unreachable,
         quiet=as_json,
     )
-    carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout), verb="rebalance")
+    flags = ApplyFlags(auto_approve, verbose, message, lock_timeout, Invocation("rebalance"))
+    carry_out(options, flags, verb="rebalance")

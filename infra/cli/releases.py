@@ -19,6 +19,7 @@ from infra.cli.session import PlanOptions
 from infra.cli.unattended import manifest_options, refuse_unattended
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import UNREACHABLE
+from infra.model.invocation import Invocation
 
 group = typer.Typer(
     invoke_without_command=True, help="List the releases of the app, or show one.", rich_markup_mode=None
@@ -145,7 +146,8 @@ def rollback(
         processes=ProcessOptions.of(workers, controllers),
         quiet=as_json,
     )
-    carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout), verb="rollback")
+    asked = Invocation("rollback", ("--with-changes",) if with_changes else ())
+    carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout, asked), verb="rollback")
 
 
 def _close(sessions: Mapping[str, Session]) -> None:

@@ -28,6 +28,7 @@ from infra.cli.unattended import manifest_options, refuse_unattended
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import OK, DynoctlError
 from infra.manifest.rewrite import rewrite
+from infra.model.invocation import Invocation
 
 MOST = 10000
 """The most dynos of one process type; the same limit as in the schema."""
@@ -111,7 +112,8 @@ def scale(
         quiet=as_json,
     )
     try:
-        carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout), begin=begin)
+        asked = Invocation("scale", (*words, *(["--with-changes"] if with_changes else [])))
+        carry_out(options, ApplyFlags(auto_approve, verbose, message, lock_timeout, asked), begin=begin)
     except typer.Exit as end:
         if not begun and end.exit_code == OK:
             edited.write()  # the servers already match

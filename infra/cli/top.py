@@ -143,12 +143,26 @@ def _live(manifest: Manifest, monitor: Monitor, sort: Sort, *, color: bool) -> N
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
     """A function that waits up to a number of seconds for a key. The terminal is restored at the end, even if a signal
-    ends the process."""
+    ends the process, and while one stops it."""
+
+    from infra.views.gate import switch_screen
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def stop(number: int, _: object) -> None:
+        if file is None or settings is None:
+            return
+        switch_screen(own=False)
+        termios.tcsetattr(file, termios.TCSADRAIN, settings)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        signal.signal(number, stop)
+        tty.setcbreak(file)
+        switch_screen(own=True)
+
+    ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    previous = {number: signal.signal(number, end) for number in ends}
     file = sys.stdin.fileno() if sys.stdin.isatty() else None
     settings = None if file is None else termios.tcgetattr(file)
 
@@ -163,6 +177,7 @@ def _keys() -> Iterator[Callable[[float], str]]:
 
     try:
         if file is not None:
+            previous[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, stop)
             tty.setcbreak(file)
         yield key
     finally:

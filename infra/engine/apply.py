@@ -10,6 +10,7 @@ from infra.engine.context import Context
 from infra.engine.explanation import explain_with
 from infra.engine.ledger import Ledger
 from infra.engine.phases import PHASES
+from infra.engine.plan_options import recorded
 from infra.engine.planning import planned_again
 from infra.engine.prepared import Prepared, StalePlan
 from infra.engine.recording import Recorder
@@ -18,6 +19,7 @@ from infra.fleet.lock import Identity, lock_all
 from infra.fleet.observe import Observed
 from infra.model.clock import Clock, SystemClock
 from infra.model.events import Event, Listener, Report, steady
+from infra.model.invocation import BY_PLAN, Invocation
 from infra.model.redact import redactor
 from infra.model.shell import LockTaken, Shell
 from infra.model.text import enumeration
@@ -42,12 +44,13 @@ def refuse_held(plan: Plan) -> None:
 class ApplyOptions:
     """``message`` and ``commit`` are recorded with a new release; ``lock_timeout`` is the number of seconds to wait for
     another apply to end, None that of ``infra.fleet.lock``. ``began`` is when the user began to wait, by the monotonic
-    clock; None: when the servers were locked."""
+    clock; None: when the servers were locked. ``invocation`` is for the audit log."""
 
     message: str = ""
     commit: str = ""
     lock_timeout: float | None = None
     began: float | None = None
+    invocation: Invocation = BY_PLAN
 
 
 NO_OPTIONS = ApplyOptions()
@@ -148,7 +151,8 @@ class Applier:
             found=found,
             identity=identity,
             ledger=Ledger(self._listener, self._redact, prepared.plan.max_failures),
-            message=options.message,
+            invocation=recorded(options.invocation, prepared),
+            message=self._redact(options.message),  # whoever types it may have copied a line of a log
             commit=options.commit,
         )
         return Context.of(

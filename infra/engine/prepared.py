@@ -124,13 +124,6 @@ class Prepared(Inputs):
         return "applying" if self.plan.release is None else f"applying v{self.plan.release.number}"
 
     @property
-    def command(self) -> str:
-        """The command in the audit log."""
-        if self.destroy:
-            return "destroy"
-        return "apply" if self.stored is None or self.request.running else "rollback"
-
-    @property
     def emptied(self) -> frozenset[str]:
         """The draining servers without dynos and routers after the plan. Everything of the app is removed from them,
         records included, as long as other servers have records."""

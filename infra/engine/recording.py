@@ -17,6 +17,7 @@ from infra.fleet.facts import newest_meta
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
 from infra.model import merged_releases, paths, release
+from infra.model.invocation import Invocation
 from infra.model.provider import Provider
 from infra.model.release import Release
 from infra.model.resource import Command
@@ -36,6 +37,7 @@ class Recorder:
     found: Mapping[str, Observed]
     identity: Identity
     ledger: Ledger
+    invocation: Invocation
     message: str = ""
     commit: str = ""
     restart: bool = False
@@ -288,8 +290,7 @@ class Recorder:
             plan,
             self.ledger.report,
             self.identity,
-            command="restart" if self.restart else self.prepared.command,
-            seconds=self.ledger.report.seconds,
+            self.invocation,
             slug=slug,
             release=number,
             message=self.message,

@@ -14,6 +14,7 @@ from infra.engine.context import Context
 from infra.engine.explanation import CautiousExplanation
 from infra.engine.ledger import Ledger
 from infra.engine.phases import RESTART
+from infra.engine.plan_options import restarted
 from infra.engine.prepared import Prepared, Request, StalePlan
 from infra.engine.recording import Recorder
 from infra.errors import DynoctlError
@@ -228,6 +229,7 @@ class Restarter:
             found=found,
             identity=identity,
             ledger=ledger,
+            invocation=restarted(prepared),
             restart=True,
         )
         context = Context.of(

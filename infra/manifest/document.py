@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from infra.errors import Diagnostic, Location
 from infra.manifest.model import Json
-from infra.manifest.urls import SECRET
+from infra.manifest.urls import SECRET, SIGNATURES
 
 Path = tuple[str | int, ...]
 
 _WORD = re.compile(r"[^\s\"']+")
-_OPTION = re.compile(rf"((?:{'|'.join(sorted(SECRET))})=)([^&\s\"']*)", re.IGNORECASE)
+_OPTION = re.compile(rf"((?:{'|'.join(sorted({*SECRET, *SIGNATURES}))})=)([^&\s\"']*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class Document:
             self._shown.pop(mark.line, None)
         self._sorted = len(self.secrets)
         if line not in self._shown:
-            text = _WORD.sub(_star, self.lines[line])
-            characters = list(_OPTION.sub(lambda found: found[1] + "*" * len(found[2]), text))
+            characters = list(masked(self.lines[line]))
             covered = 0
             for mark in sorted(self._secrets.get(line, ()), key=lambda mark: mark.column):
                 end = min(mark.column + mark.length, len(characters))
@@ -94,17 +93,22 @@ class Document:
         self, path: Path, summary: str, *, key: bool = False, expected: str = "", hint: str = ""
     ) -> Diagnostic:
         """A diagnostic at a path."""
-        return Diagnostic(summary, "/".join(map(str, path)), self.locate(path, key=key), expected, hint)
+        where, at = "/".join(map(str, path)), self.locate(path, key=key)
+        return Diagnostic(masked(summary), masked(where), at, expected, masked(hint))
+
+
+def masked(text: str) -> str:
+    """A text with the passwords of all logins, such as ``ann:one@host``, and the options that are secret masked
+    character by character."""
+    return _OPTION.sub(lambda found: found[1] + "*" * len(found[2]), _WORD.sub(_star, text))
 
 
 def _star(match: re.Match[str]) -> str:
-    """A word with the login of a URL masked, up to the last @: a password may contain one, or a slash. A login without
-    a colon is the password of Redis."""
-    scheme, separator, rest = match[0].partition("://")
+    """A word with its login masked, up to the last @: a password may contain one, or a slash. A login without a colon
+    is the password of Redis, or a token of HTTP."""
+    scheme, separator, rest = match[0].rpartition("://") if match[0].count("://") == 1 else ("", "", match[0])
     login, at, host = rest.rpartition("@")
-    if not separator or not at:
-        return match[0]
     user, colon, password = login.partition(":")
-    if scheme.endswith(("redis", "rediss")) and not colon:
+    if scheme.endswith(("redis", "rediss", "http", "https")) and not colon:
         user, password = "", user
-    return f"{scheme}://{user}{colon}{'*' * len(password)}@{host}"
+    return f"{scheme}{separator}{user}{colon}{'*' * len(password)}{at}{host}"

@@ -15,7 +15,7 @@ from infra.manifest import masking, yaml_faults
 from infra.manifest.document import Document, Mark
 from infra.manifest.files import read_regular
 from infra.manifest.missing import not_found
-from infra.manifest.nodes import Builder, Unusable, at, mark_of
+from infra.manifest.nodes import Builder, Unusable, mark_of, unusable
 from schemas import load as schema
 
 LARGEST = 1 << 20
@@ -113,16 +113,13 @@ def _compose(text: str, document: Document) -> yaml.Node:
         position = Mark(mark.line, mark.column) if mark is not None else Mark(0, 0)
         problem = (error.problem or "cannot be parsed").strip()
         if "expected a single document" in (error.context or "") + problem:
-            raise Unusable(
-                at(document, position, "the file contains several documents", "one document", "remove the line ---")
-            ) from None
+            hint = "remove the line ---"
+            raise unusable(document, position, "the file contains several documents", "one document", hint) from None
         hint = ""
         fault = _fault(text, document, error, position)
         if fault is not None:
-            document.secrets += masking.unparsed(document, fault.line)
             found = Mark(fault.line, fault.column)
-            raise Unusable(at(document, found, f"invalid YAML: {fault.summary}", hint=fault.hint)) from None
-        document.secrets += masking.unparsed(document, position.line)
+            raise unusable(document, found, f"invalid YAML: {fault.summary}", hint=fault.hint) from None
         # The name of an alias, an anchor or a tag may be a secret that starts with *, & or !.
         problem = re.sub(r"(alias|anchor|tag handle)\b.*", r"\1", problem, flags=re.DOTALL)
         if "alias" in problem:
@@ -131,16 +128,16 @@ def _compose(text: str, document: Document) -> yaml.Node:
             hint = "in double quotes, write \\\\ for a backslash, or use single quotes"
         if position.line < len(document.lines) and "\t" in document.lines[position.line]:
             problem, hint = "a tab in place of spaces", "replace the tab on this line: YAML is indented with spaces"
-        raise Unusable(at(document, position, f"invalid YAML: {problem}", hint=hint)) from None
+        raise unusable(document, position, f"invalid YAML: {problem}", hint=hint) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position)
-        raise Unusable(at(document, Mark(line, 0), "the file contains a control character", hint="remove it")) from None
+        raise unusable(document, Mark(line, 0), "the file contains a control character", hint="remove it") from None
     except yaml.YAMLError as error:
-        raise Unusable(at(document, Mark(0, 0), f"invalid YAML: {error}")) from None
+        raise unusable(document, Mark(0, 0), f"invalid YAML: {type(error).__name__}") from None
     if node is None:
-        raise Unusable(at(document, Mark(0, 0), "the file is empty", _TOP_LEVEL))
+        raise unusable(document, Mark(0, 0), "the file is empty", _TOP_LEVEL)
     if not isinstance(node, yaml.MappingNode):
-        raise Unusable(at(document, mark_of(node), "the top level of the file is not a mapping", _TOP_LEVEL))
+        raise unusable(document, mark_of(node), "the top level of the file is not a mapping", _TOP_LEVEL)
     return node
 
 
@@ -187,6 +184,6 @@ def _refuse_depth(text: str, document: Document) -> None:
             if depth > DEEPEST:
                 mark = event.start_mark
                 position = Mark(0, 0) if mark is None else Mark(mark.line, mark.column)
-                raise Unusable(at(document, position, f"nested deeper than {DEEPEST} levels", hint="use fewer levels"))
+                raise unusable(document, position, f"nested deeper than {DEEPEST} levels", hint="use fewer levels")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1

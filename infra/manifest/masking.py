@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from infra.manifest import known_keys
 from infra.manifest.document import Document, Mark, Path
+from infra.manifest.suggestions import nearest
 from infra.manifest.urls import SECRET, is_certain, is_secret
-from schemas import load
 
 _REFERENCES = ("from_env", "from_file", "from_command")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -17,6 +18,16 @@ _SECTIONS = frozenset(
     {"env", "credentials", "database", "databases", "cache", "caches", "router", "middleware", "artifacts"}
 )
 """Keys of the top level that may hold a secret."""
+
+_NAMES: Mapping[Path, re.Pattern[str]] = {
+    ("env",): re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[A-Z]+([-. ][A-Z]+)*"),
+    ("credentials",): re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}"),
+    ("rollout", "health", "headers"): re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}"),
+}
+"""What the names of variables, credentials and headers look like, also invalid ones that are no values."""
+
+_WORDS = re.compile(r"[A-Za-z]*[a-z0-9]*([_ -][a-z0-9]+)*|[A-Z][A-Z0-9_]*|x-.*")
+"""What a key may look like, also of another tool."""
 
 _FOREIGN = ("environment", "secrets", "config_vars")
 """What other tools call ``env``."""
@@ -33,6 +44,12 @@ _HIDDEN = (("router", "tls", "certificate"), ("router", "tls", "key"))
 
 _SECRET_WORD = re.compile("|".join(sorted({*SECRET, "url"})), re.IGNORECASE)
 
+_TELLING = re.compile("authorization|cookie|credential|key|secret|signature|token", re.IGNORECASE)
+"""What is in the name of a header whose value is a secret, although everybody on the server can read it."""
+
+_KEY = re.compile(r"""(?:^\s*(?:- +)*|(?<=[{,\[ ])[\s{\["']*)["'{\[ ]*([\w.-]+)["']?\s*:(?=\s|$)""")
+"""A key on a line, perhaps in braces."""
+
 
 def is_hidden(path: Path) -> bool:
     """Whether a path is a value that may be secret, or a part of one."""
@@ -46,15 +63,38 @@ def is_in_secret_section(path: Path) -> bool:
 
 
 def _starts(path: Path) -> bool:
+    if known_keys.is_unknown(path):
+        return len(path) > 1 or not _is_unindented(path)
+    written, path = str(path[-1]), known_keys.meant(path)
     last = str(path[-1])
+    if path[:3] == ("rollout", "health", "headers") and len(path) == 4:
+        return bool(_TELLING.search(last))
     if len(path) == 2 and path[0] in ("env", "credentials"):
         return True
     if len(path) == _SERVICES.get(str(path[0])):
         # The value of an unknown key may be the rest of a password that is not quoted.
-        return last not in _PLAIN
+        return written not in _PLAIN
     if path[0] == "artifacts" and (len(path) == 3 or (len(path) == 4 and path[2] == "read")):
-        return last not in _STORE
+        return written not in _STORE
     return is_secret(last) or path in _HIDDEN
+
+
+def _is_unindented(path: Path) -> bool:
+    """Whether an unknown key of the top level is one of a section, which has lost its indentation, and holds no
+    secret there."""
+    key = str(path[0])
+    return key in known_keys.everywhere() and not (_SECRET_WORD.search(key) or _TELLING.search(key))
+
+
+def is_lost(path: Path, value: object) -> bool:
+    """Whether a text in place of a mapping may be a key with a secret that has lost its colon, as in ``token one``."""
+    if not isinstance(value, str) or not re.search(r"[\s:=]", value) or path[0] == "dynos":
+        return False
+    if not known_keys.is_mapping(path):
+        return False
+    word = re.split(r"[\s:=]", value, maxsplit=1)[0]
+    known = _alike(word, known_keys.everywhere())
+    return not known or bool(_SECRET_WORD.search(known) or _TELLING.search(known))
 
 
 def is_safe_key(key: str) -> bool:
@@ -70,11 +110,17 @@ def marks(document: Document) -> Iterator[Mark]:
         whole = lost or (isinstance(value, str) and section in ("env", "credentials")) or _is_misspelled(section)
         if whole and (section,) in document.values:
             yield from span(document, document.values[(section,)], document.ends[(section,)])
+            yield from _comment_behind(document, document.ends[(section,)])
     for path, name in document.keys.items():
-        if len(path) == 2 and path[0] in ("env", "credentials") and (shown := shown_of(str(path[1]))):
+        if tag := re.match(r"[!&]\S+", document.lines[name.line][name.column :]):
+            yield Mark(name.line, name.column, len(tag[0]))
+        if is_value_as_name(path):
+            shown = shown_of(str(path[-1]))
             at = len(shown) + (document.lines[name.line][name.column : name.column + 1] in ("'", '"'))
             yield Mark(name.line, name.column + at, max(0, name.length - at))
     for path, mark in document.values.items():
+        if path and is_lost(path, document.scalars.get(path)):
+            yield from span(document, mark, document.ends[path])
         if not path or not is_hidden(path):
             continue
         start = next(path[: length + 1] for length in range(len(path)) if _starts(path[: length + 1]))
@@ -91,19 +137,28 @@ def marks(document: Document) -> Iterator[Mark]:
         plain = (path[-1] == "url" and is_certain(text)) or (path[-1] == "repository" and "@" not in text)
         if path != start or not plain:
             yield from span(document, mark, document.ends[path])
+            yield from _comment_behind(document, document.ends[path])
+
+
+def is_value_as_name(path: Path) -> bool:
+    """Whether what stands for a name or an unknown key may be a value: it does not look like one."""
+    name = str(path[-1])
+    if known_keys.is_unknown(path):
+        return _WORDS.fullmatch(name.partition(":")[0]) is None
+    return path[:-1] in _NAMES and _NAMES[path[:-1]].fullmatch(name) is None
 
 
 def shown_of(name: str) -> str:
     """What can be shown of the name of a variable that holds its value as well, as in ``A:one`` and ``A=one``; "" if
     it does not."""
-    found = re.match(r"[\w.-]+[:=]", name)
+    found = re.match(r"(?:[A-Z_][A-Z0-9_]*|[a-z_][a-z0-9_]*)[:=]", name)
     return found[0] if found is not None else ""
 
 
 def _is_misspelled(section: object) -> bool:
     """Whether an unknown key of the top level may stand for one that may hold a secret."""
     name = str(section)
-    known = name in load("dyno.schema.json")["properties"]
+    known = name in known_keys.top()
     return not known and bool(difflib.get_close_matches(name.lower(), [*_SECTIONS, *_FOREIGN], 1, 0.8))
 
 
@@ -117,23 +172,57 @@ def _taken_for_comment(document: Document, path: Path) -> Iterator[Mark]:
 
 
 def unparsed(document: Document, line: int) -> Iterator[Mark]:
-    """What may be secret on a line of a document that cannot be parsed."""
+    """What may be secret on a line of a document that cannot be parsed: all but the known keys at its start, if it is
+    in a section that may hold a secret or none can tell which; else the values of unknown keys."""
     text = document.lines[line] if line < len(document.lines) else ""
     above = [other for other in document.lines[: line + 1] if other.strip() and not other[0].isspace()]
     section = above[-1] if above else ""
     found = re.match(r"""(?:\{\s*)?["']?([a-z_-]+)["']?\s*:""", section) or _top_key(section)
     if not section:  # the line is indented, and no section is above it
         found = _top_key(text.lstrip(" "))
-    if found is None or found[1] in _SECTIONS or _SECRET_WORD.search(text):
+    start = len(text) - len(text.lstrip())
+    name = "" if found is None else _alike(found[1], known_keys.top())
+    if not name or name in _SECTIONS or _SECRET_WORD.search(text) or _TELLING.search(text):
         # A line of a multi-line value may look like a key, so only the key of the section is shown.
-        start = found.end() if found is not None and text == section else len(text) - len(text.lstrip())
-        yield Mark(line, start, len(text) - start)
+        document_start = re.match(r"(---|\.\.\.)(\s+|$)", text)
+        start = found.end() if found is not None and text == section else start
+        start = document_start.end() if document_start is not None else start
+    else:
+        start = _first_unknown(text, start, free=name in ("dynos", "groups"))
+    start += len(text[start:]) - len(text[start:].lstrip())
+    yield Mark(line, start, len(text) - start)
+
+
+def _first_unknown(text: str, start: int, *, free: bool) -> int:
+    """Where on a line of a section without secrets something begins that may be one: behind the first key that no
+    manifest has (unless the first one is ``free``), or at the start, if there is no known key."""
+    keys = [*_KEY.finditer(text)]
+    for number, found in enumerate(keys):
+        if not (free and number == 0) and not _alike(found[1], known_keys.everywhere()):
+            return found.end()
+    first = re.match(r"[\s{\[-]*([\w.]+)", text)
+    if keys or (first is not None and _alike(first[1], known_keys.everywhere())):
+        return len(text)
+    return start
+
+
+def _alike(name: str, known: Collection[str]) -> str:
+    """The known key that a name is, or is almost."""
+    return name if name in known else nearest(name, sorted(known), known_keys.ALIKE)
 
 
 def _top_key(text: str) -> re.Match[str] | None:
     """The key at the start of a line, which may have lost its colon, if it is a key of the top level."""
     found = re.match(r"([a-z_]+)(?=:|\s|$)", text)
-    return found if found is not None and found[1] in load("dyno.schema.json")["properties"] else None
+    return found if found is not None and found[1] in known_keys.top() else None
+
+
+def _comment_behind(document: Document, end: tuple[int, int]) -> Iterator[Mark]:
+    """The comment behind a value: it may be an earlier one, or its rest."""
+    line, column = end
+    text = document.lines[line] if line < len(document.lines) else ""
+    if found := re.match(r"\s+(?=#)", text[column:]):
+        yield Mark(line, column + found.end(), len(text) - column - found.end())
 
 
 def span(document: Document, start: Mark, end: tuple[int, int]) -> Iterator[Mark]:

@@ -6,12 +6,15 @@ import yaml
 
 from infra.errors import Diagnostic
 from infra.manifest import masking
-from infra.manifest.document import Document, Mark, Path
+from infra.manifest.document import Document, Mark, Path, masked
 from infra.manifest.model import Json
 from infra.manifest.scalars import scalar
 
 MOST = 20_000
 """Maximum number of values after all aliases are expanded: an alias bomb has millions."""
+
+_SHORT = 5
+"""Characters of a key such as ``8080`` or ``true``, which is no string and no secret."""
 
 _CORE_NAMES = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "seq", "map")
 _CORE = {f"tag:yaml.org,2002:{name}" for name in _CORE_NAMES}
@@ -27,6 +30,12 @@ class Unusable(Exception):
 
 def at(document: Document, mark: Mark, summary: str, expected: str = "", hint: str = "") -> Diagnostic:
     return Diagnostic(summary, location=document.location(mark), expected=expected, hint=hint)
+
+
+def unusable(document: Document, mark: Mark, summary: str, expected: str = "", hint: str = "") -> Unusable:
+    """The error of a document whose secrets are not known, as it was not built: what may be one is masked."""
+    document.secrets += masking.unparsed(document, mark.line)
+    return Unusable(at(document, mark, summary, expected, hint))
 
 
 def mark_of(node: yaml.Node) -> Mark:
@@ -47,20 +56,18 @@ class Builder:
         """The errors. Call it after ``build``: only then are all secrets known that must be masked."""
         at = self._document.location
         return [
-            Diagnostic(summary, "/".join(map(str, path)), at(mark), hint=hint)
+            Diagnostic(masked(summary), masked("/".join(map(str, path))), at(mark), hint=hint)
             for summary, path, mark, hint in self._found
         ]
 
     def build(self, node: yaml.Node, path: Path) -> Json:
         self._count += 1
         if self._count > MOST:
-            raise Unusable(
-                at(
-                    self._document,
-                    mark_of(node),
-                    f"the aliases expand to more than {MOST} values",
-                    hint="use fewer aliases",
-                )
+            raise unusable(
+                self._document,
+                mark_of(node),
+                f"the aliases expand to more than {MOST} values",
+                hint="use fewer aliases",
             )
         self._document.values.setdefault(path, mark_of(node))
         self._document.ends.setdefault(path, (node.end_mark.line, node.end_mark.column))
@@ -83,9 +90,7 @@ class Builder:
             self._document.scalars[path] = node.value
             return scalar(node)
         if id(node) in self._open:
-            raise Unusable(
-                at(self._document, mark_of(node), "an alias is inside its own anchor", hint="remove the alias")
-            )
+            raise unusable(self._document, mark_of(node), "an alias is inside its own anchor", hint="remove the alias")
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
@@ -103,26 +108,23 @@ class Builder:
                 merges += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
                 continue
             if isinstance(key_node, yaml.MappingNode) and key_node.flow_style:  # {{ NAME }}
-                self._document.secrets += masking.unparsed(self._document, node.start_mark.line)
-                raise Unusable(
-                    at(
-                        self._document,
-                        mark_of(node),
-                        "{{ ... }} is a template, and a manifest has none",
-                        hint="write the value itself, or a reference such as {from_env: NAME}",
-                    )
+                raise unusable(
+                    self._document,
+                    mark_of(node),
+                    "{{ ... }} is a template, and a manifest has none",
+                    hint="write the value itself, or a reference such as {from_env: NAME}",
                 )
             key = scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
+                short = isinstance(key_node, yaml.ScalarNode) and len(key_node.value) <= _SHORT
+                self._hide(value_node if short else key_node, value_node)
                 self._problem(path, mark_of(key_node), "the key is not a string", hint="quote the key")
                 continue
             key_path = (*path, key)
             if key in lines:
-                hidden = masking.is_hidden(path)
+                hidden = masking.is_hidden(path) or masking.is_value_as_name(key_path)
                 if hidden or masking.is_hidden(key_path):
-                    end = (value_node.end_mark.line, value_node.end_mark.column)
-                    start = mark_of(key_node if hidden else value_node)
-                    self._document.secrets += masking.span(self._document, start, end)
+                    self._hide(key_node if hidden else value_node, value_node)
                 self._problem(
                     path if hidden else key_path,
                     mark_of(key_node),
@@ -135,9 +137,7 @@ class Builder:
             found[key] = self.build(value_node, key_path)
         for merged in merges:
             if not isinstance(merged, yaml.MappingNode):
-                if path[:1] in (("env",), ("credentials",)) or masking.is_hidden(path):
-                    end = (merged.end_mark.line, merged.end_mark.column)
-                    self._document.secrets += masking.span(self._document, mark_of(merged), end)
+                self._hide(merged, merged)
                 self._problem(
                     path,
                     mark_of(merged),
@@ -151,9 +151,7 @@ class Builder:
 
     def _merged(self, node: yaml.Node, path: Path) -> dict[str, Json]:
         if id(node) in self._open:
-            raise Unusable(
-                at(self._document, mark_of(node), "an alias is inside its own anchor", hint="remove the alias")
-            )
+            raise unusable(self._document, mark_of(node), "an alias is inside its own anchor", hint="remove the alias")
         self._open.add(id(node))
         # The positions of merged keys must not replace those of the mapping's own keys.
         keys, values, scalars = self._document.keys, self._document.values, self._document.scalars
@@ -168,6 +166,11 @@ class Builder:
                 scalars.setdefault(merged_path, text)
             self._document.keys, self._document.values, self._document.scalars = keys, values, scalars
             self._open.discard(id(node))
+
+    def _hide(self, first: yaml.Node, last: yaml.Node) -> None:
+        """Mask what has no path, from one node to another: nobody can tell what it is."""
+        end = (last.end_mark.line, last.end_mark.column)
+        self._document.secrets += masking.span(self._document, mark_of(first), end)
 
     def _problem(self, path: Path, mark: Mark, summary: str, hint: str = "") -> None:
         self._found.append((summary, path, mark, hint))

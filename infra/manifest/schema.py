@@ -110,7 +110,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "const":
             yield _version(document, error.instance, path)
         case "pattern" if "propertyNames" in list(error.absolute_schema_path):
-            yield _invalid_name(document, (*path, str(error.instance)))
+            yield _invalid_variable(document, (*path, str(error.instance)))
         case "minimum" | "maximum":
             yield document.diagnostic(
                 path, f"invalid value for {_last(path)}: {_shown(path, error.instance)}", expected=_bounds(schema)
@@ -133,14 +133,15 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
         if not _is_unknown(key, schema, path):
             continue
         key_path = (*path, key)
+        shown = _name(key_path)
         if names:
-            yield document.diagnostic(
-                key_path,
-                f"invalid name {_show(key)}",
-                key=True,
-                expected=str(schema.get("x-expected", "")),
-                hint="" if masking.is_hidden(key_path) else foreign_keys.hint(document.data, path, key, ()),
-            )
+            expected = str(schema.get("x-expected", ""))
+            hint = "" if masking.is_hidden(key_path) else foreign_keys.hint(document.data, path, key, ())
+            summary = f"invalid name {_show(shown)}" if shown else "invalid name"
+            yield _at_name(document, key_path, summary, expected=expected, hint=hint)
+            continue
+        if not shown:
+            yield _at_name(document, key_path, "unknown key", expected=_choices(allowed))
             continue
         if masking.is_hidden(path) and not masking.is_safe_key(key):
             hint = type_hints.of_mapping(path)
@@ -196,18 +197,25 @@ def newer(document: Document) -> Diagnostic | None:
     return _version(document, found, ("version",)) if later else None
 
 
-def _invalid_name(document: Document, path: Path) -> Diagnostic:
-    """What is wrong with the name of a variable. One that lacks a space has the value in it, which is not shown."""
+def _invalid_variable(document: Document, path: Path) -> Diagnostic:
+    shown = _name(path)
+    what = "invalid name of an environment variable"
+    summary = f"{what}: {_show(shown)}" if shown else what
+    expected = "letters, digits and underscores, not starting with a digit"
+    return _at_name(document, path, summary, expected=expected, hint=type_hints.of_name(str(path[-1])))
+
+
+def _name(path: Path) -> str:
+    """What can be shown of a name: what stands for that of a variable may be a value, or has one behind it."""
     written = str(path[-1])
-    shown = f"{masking.shown_of(written)}..." if masking.shown_of(written) else written
-    found = document.diagnostic(
-        path,
-        f"invalid name of an environment variable: {_show(shown)}",
-        key=True,
-        expected="letters, digits and underscores, not starting with a digit",
-        hint=type_hints.of_name(written),
-    )
-    return replace(found, path="/".join(map(str, (*path[:-1], shown))))
+    shown = masking.shown_of(written) if masking.is_value_as_name(path) else written
+    return f"{shown}..." if shown and shown != written else shown
+
+
+def _at_name(document: Document, path: Path, summary: str, *, expected: str, hint: str = "") -> Diagnostic:
+    """An error of a name, with no more of it in the path than can be shown."""
+    found = document.diagnostic(path, summary, key=True, expected=expected, hint=hint)
+    return replace(found, path="/".join(map(str, (*path[:-1], _name(path) or "..."))))
 
 
 def _version(document: Document, found: Any, path: Path) -> Diagnostic:
@@ -270,5 +278,6 @@ def _shown(path: Path, value: Any) -> str:
 
 def _typed(path: Path, value: Any) -> str:
     """What is of the wrong type: a text that cannot be a secret, the type of anything else."""
-    shown = isinstance(value, str) and not masking.is_hidden(path) and not masking.is_in_secret_section(path)
+    hidden = masking.is_hidden(path) or masking.is_in_secret_section(path) or masking.is_lost(path, value)
+    shown = isinstance(value, str) and not hidden
     return f"the string {_show(value)}" if shown else _found(value)

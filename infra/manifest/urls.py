@@ -23,6 +23,14 @@ SECRET = frozenset(
 )
 """Options of libpq, mysql2 and redis whose values are secret."""
 
+SIGNATURES = frozenset(
+    {
+        *("x-amz-signature", "x-amz-security-token", "x-amz-credential", "awsaccesskeyid", "x-goog-signature"),
+        *("x-goog-credential", "signature", "sig", "access_token", "api_key", "apikey", "private_token"),
+    }
+)
+"""Options of a presigned URL, or of one with a key in it, whose values are secret."""
+
 _USER = re.compile(r"(?<=://)[^/@\s]*(?=@)|(?<=password=)[^&\s]*", re.IGNORECASE)
 
 _KNOWN = frozenset(
@@ -153,9 +161,10 @@ def masked(text: str, mask: str) -> str:
 
 
 def is_certain(url: str) -> bool:
-    """Whether a URL is known to contain no secret."""
+    """Whether a URL is known to contain no secret. A query of HTTP may be a signature."""
     parts = parse(url)
-    return parts is not None and parts.scheme in _KNOWN and not parts.has_password
+    asks = parts is not None and parts.scheme.startswith("http") and bool(parts.query)
+    return parts is not None and parts.scheme in _KNOWN and not parts.has_password and not asks
 
 
 def has_password(url: str) -> bool:

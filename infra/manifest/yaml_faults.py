@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice, pairwise
-from typing import Any
 
-from schemas import load
+from infra.manifest import known_keys
 
 LARGEST = 1 << 16
 """Characters of a file in which repairs are tried."""
@@ -84,8 +82,8 @@ def _likely(lines: list[str], fault: Fault, text: str) -> float:
     """How likely a repair is: a key of the top level belongs at the margin, and other lines where most lines are."""
     column = len(text) - len(text.lstrip(" "))
     key = re.match(r"([a-z_]+):", text.lstrip(" "))
-    if column == 0 or (key is not None and key[1] in _top()):
-        return 1e9 if column == 0 and key is not None and key[1] in _top() else -1
+    if column == 0 or (key is not None and key[1] in known_keys.top()):
+        return 1e9 if column == 0 and key is not None and key[1] in known_keys.top() else -1
     return sum(len(line) - len(line.lstrip(" ")) == column for line in lines)
 
 
@@ -99,32 +97,15 @@ def _colon(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
     if found is None:
         return
     end = found.end()
-    hint = f"add a colon after the key: {found[2]}:" if found[2] in _known() else "add a colon after the key"
+    hint = (
+        f"add a colon after the key: {found[2]}:"
+        if found[2] in known_keys.everywhere()
+        else "add a colon after the key"
+    )
     yield Fault(number, end, "missing colon after a key", hint), f"{lines[number][:end]}:{lines[number][end:]}"
 
 
 _UNQUOTED = "a value with special characters is not quoted"
-
-
-@cache
-def _top() -> frozenset[str]:
-    """The keys of the top level."""
-    return frozenset(load("dyno.schema.json")["properties"])
-
-
-@cache
-def _known() -> frozenset[str]:
-    """All keys of a manifest. They are no part of a secret value, and so can be shown."""
-    found = {"web", "worker"}
-    waiting: list[Any] = [load("dyno.schema.json")]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            found.update(node["properties"] if isinstance(node.get("properties"), dict) else ())
-            waiting += node.values()
-        elif isinstance(node, list):
-            waiting += node
-    return frozenset(found)
 
 
 def _space(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
@@ -147,13 +128,17 @@ def _comma(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
     here = {
         at: key
         for at, key in starts.items()
-        if key in _known() or _VARIABLE.fullmatch(key) or _CLOSED.search(text[:at])
+        if key in known_keys.everywhere() or _VARIABLE.fullmatch(key) or _CLOSED.search(text[:at])
     }
     below = re.match(r"\s*([A-Za-z_][\w.-]*):(?=\s|$)", lines[number + 1]) if number + 1 < len(lines) else None
     end = {} if below is None else {len(text.rstrip()): below[1]}
     for missing in (*({at: key} for at, key in here.items()), here, end, {**here, **end}):
         for at, key in [*missing.items()][:1]:
-            hint = f"add a comma before the key: {key}" if key in _known() else "add a comma before the next key"
+            hint = (
+                f"add a comma before the key: {key}"
+                if key in known_keys.everywhere()
+                else "add a comma before the next key"
+            )
             if _VARIABLE.fullmatch(key) and not _CLOSED.search(text[:at]):
                 hint += ", or put the value in quotes"
             pieces = [text[start:stop] for start, stop in pairwise([0, *missing, len(text)])]
@@ -223,7 +208,7 @@ def _equals(lines: list[str], number: int) -> Iterator[tuple[Fault, str]]:
     """``KEY=value`` or ``key = value``, as in a shell, in Heroku or in Terraform."""
     found = re.match(r"(\s*(?:- )*)([A-Za-z_][\w.-]*)(\s*=\s*)(?=\S)", lines[number])
     if found is not None:
-        key = found[2] if found[2] in _known() else "KEY"
+        key = found[2] if found[2] in known_keys.everywhere() else "KEY"
         hint = f"write a colon and a space: {key}: ..."
         rest = lines[number][found.end() :].replace("'", "''")
         yield Fault(number, found.end(2), "= in place of a colon", hint), f"{found[1]}{found[2]}: '{rest}'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from infra.manifest.files import read_regular
 from infra.manifest.model import Manifest
 from infra.model import routing
 from infra.model.events import Event, Listener
+from infra.model.invocation import Invocation
 from infra.model.resource import Command
 from infra.model.shell import LockTaken, Shell
 from infra.model.stack import Registry
@@ -26,6 +28,7 @@ from infra.plan import preconditions
 from infra.plan.unseen import unseen_routers
 from infra.remote.parallel import each
 from infra.remote.session import Session
+from infra.state import audit_log
 
 LARGEST = {"haproxy": 15 * 1024}
 """Maximum size of a page in bytes, by kind of router; LARGEST_ELSE for all others."""
@@ -180,7 +183,8 @@ def _switch(
     stop: threading.Event | None = None,
 ) -> dict[str, DynoctlError | None]:
     """Switch every router that can be; one that fails keeps none of the others from it."""
-    identity = Identity.current(doing=f"switching maintenance mode {'off' if page is None else 'on'}")
+    to, began = "off" if page is None else "on", time.monotonic()
+    identity = Identity.current(doing=f"switching maintenance mode {to}")
 
     def waits(taken: LockTaken) -> None:
         listener(Event("note", taken.server, "lock", f"{taken.what}; waiting for it to end"))
@@ -200,8 +204,18 @@ def _switch(
 
     try:
         results = each(work, shells)
-        failed = {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}
-        return {**failed, **errors}
+        answers = {name: answer if isinstance(answer, DynoctlError) else None for name, answer in results.items()}
+        failed = {name for name, answer in {**answers, **errors}.items() if answer is not None}
+        entry = audit_log.switched(
+            identity,
+            Invocation("maintenance", (to,)),
+            seconds=time.monotonic() - began,
+            done=answers.keys() - failed,
+            failed=failed,
+        )
+        told = [name for name in shells if not isinstance(answers[name], Unreachable)]
+        each(lambda name: shells[name].run([audit_log.append(app, entry)]), told)
+        return {**answers, **errors}
     finally:
         each(lambda name: shells[name].close(), shells)
 

@@ -1,16 +1,18 @@
-"""The audit log: one JSON line for each apply, on each server, with who ran it and how it ended."""
+"""The audit log: one JSON line for each command that changed servers, on each of them, with who ran it and how it
+ended."""
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from infra.fleet.ask import ask_servers, summaries
 from infra.fleet.lock import Identity
 from infra.model import answer, lock_holder, paths
 from infra.model.events import Report
+from infra.model.invocation import Invocation
 from infra.model.resource import Command, count
 from infra.model.target import Target
 from infra.plan.plan import Plan
@@ -41,33 +43,53 @@ def entry(
     plan: Plan,
     report: Report,
     identity: Identity,
+    invocation: Invocation,
     *,
-    command: str,
-    seconds: float,
     slug: str,
     release: int,
     message: str = "",
 ) -> str:
     """One line of the log. It contains no secrets: the failures are those of the report, redacted."""
     counts = count(report.done)
-    return json.dumps(
-        {
-            "id": secrets.token_hex(8),
-            "when": identity.when,
-            "who": identity.who,
-            "command": command,
-            "result": result(report),
-            "release": release,
-            "seconds": round(seconds, 1),
-            "slug": slug[:12],
-            "added": counts.add,
-            "changed": counts.change,
-            "destroyed": counts.destroy,
-            "message": message,
-            "servers": sorted(plan.servers),
-            "failures": [failure.summary for failure in report.failures],
-        }
+    return _line(
+        identity,
+        invocation,
+        result=result(report),
+        seconds=round(report.seconds, 1),
+        release=release,
+        slug=slug[:12],
+        added=counts.add,
+        changed=counts.change,
+        destroyed=counts.destroy,
+        message=message,
+        servers=sorted(plan.servers),
+        failures=[failure.summary for failure in report.failures],
     )
+
+
+def switched(
+    identity: Identity, invocation: Invocation, *, seconds: float, done: Collection[str], failed: Collection[str]
+) -> str:
+    """The line of a switch of maintenance mode, with the servers whose routers were switched and those whose were not.
+    Why is not in it: what a router says is not redacted."""
+    return _line(
+        identity,
+        invocation,
+        result="failed" if failed else "ok",
+        seconds=round(seconds, 1),
+        changed=len(done),
+        servers=sorted([*done, *failed]),
+        failures=[f"the router on {server} was not switched" for server in sorted(failed)],
+    )
+
+
+def _line(identity: Identity, invocation: Invocation, **fields: object) -> str:
+    """A line with all fields, as an older dynoctl expects them. It prints the command without its arguments, which it
+    does not know."""
+    asked = {"command": invocation.command, "arguments": list(invocation.arguments)}
+    counts = dict.fromkeys(_NUMBERS, 0)
+    own = {"id": secrets.token_hex(8), "when": identity.when, "who": identity.who, "slug": "", "message": ""}
+    return json.dumps({**own, **asked, **counts, **fields})
 
 
 def append(app: str, line: str) -> Command:
@@ -79,7 +101,7 @@ def append(app: str, line: str) -> Command:
 def read(
     app: str, targets: Sequence[Target], holders: dict[str, str] | None = None
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    """The applies in the logs of all servers, oldest first, and why some servers are unreachable. Who holds the app's
+    """The entries in the logs of all servers, oldest first, and why some servers are unreachable. Who holds the app's
     lock on each server is added to ``holders``."""
     command = Command(("cat", paths.audit_log(app)))
     holder = Command(("sh", "-c", _HOLDER, "holder", app))
@@ -107,7 +129,7 @@ def parse(text: str) -> list[Mapping[str, Any]]:
 
 _TEXTS = ("id", "when", "who", "command", "result", "slug", "message")
 _NUMBERS = ("release", "added", "changed", "destroyed")
-_LISTS = ("servers", "failures")
+_LISTS = ("arguments", "servers", "failures")
 
 
 def _entry(logged: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from infra.model.dyno_status import SERVING, UNKNOWN, WELL, Row
+from infra.model.ranges import shortened
 from infra.model.text import quantity
-from infra.views.ranges import shortened
 from infra.views.style import Style, one_line
 
 MANY = 40

@@ -11,7 +11,9 @@ import sys
 import termios
 import threading
 from contextlib import suppress
+from getpass import getpass
 from types import FrameType
+from typing import Any
 
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end the process, unless something else handles them."""
@@ -56,6 +58,20 @@ class Echo:
                 if signal.getsignal(number) == self._signalled:
                     signal.signal(number, signal.SIG_DFL)
 
+    def pause(self) -> None:
+        """Turn the echo on for a question. The signals are handled on: one that asks for a passphrase turns it off
+        itself."""
+        with self._mutex:
+            self._restore()
+
+    def ask(self, prompt: str) -> str:
+        """Ask for a secret, which is not shown. Whatever signal ends that, the echo is on again."""
+        self._handle()
+        try:
+            return getpass(prompt)
+        finally:
+            self.on()
+
     def _restore(self) -> None:
         file, self._file = self._file, -1
         if self in _hidden:
@@ -77,12 +93,17 @@ class Echo:
     def _signalled(self, number: int, _: FrameType | None) -> None:
         """Restore the echo, let the signal do what it does, and go on if that was a stop."""
         hidden = self._file != -1
+        modes = None if hidden else _without_echo()
         self._restore()
+        if modes is not None:
+            _set([*modes[:_FLAGS], modes[_FLAGS] | termios.ECHO, *modes[_FLAGS + 1 :]])
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
         signal.signal(number, self._signalled)
         if hidden:
             self.off()
+        elif modes is not None:
+            _set(modes)
 
 
 _hidden: list[Echo] = []
@@ -94,6 +115,11 @@ def restore() -> None:
         echo._restore()
 
 
+def ask(prompt: str) -> str:
+    """Ask for a secret on the terminal."""
+    return Echo().ask(prompt)
+
+
 def forget() -> None:
     """Drop what was typed so far: it cannot answer a question that was not asked yet, and was not seen."""
     with suppress(OSError, ValueError, termios.error):
@@ -102,6 +128,21 @@ def forget() -> None:
 
 
 atexit.register(restore)  # an interrupt may come before there is an end
+
+
+def _without_echo() -> list[Any] | None:
+    """The modes of stdin's terminal, if a question for a secret has turned its echo off."""
+    with suppress(OSError, ValueError, termios.error):
+        file = sys.stdin.fileno()
+        modes = termios.tcgetattr(file) if os.isatty(file) and _in_foreground(file) else None
+        return None if modes is None or modes[_FLAGS] & termios.ECHO else modes
+    return None
+
+
+def _set(modes: list[Any]) -> None:
+    with suppress(OSError, ValueError, termios.error):
+        if _in_foreground(sys.stdin.fileno()):
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, modes)
 
 
 def _in_foreground(file: int) -> bool:

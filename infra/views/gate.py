@@ -6,7 +6,9 @@ these streams."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any
 
@@ -51,6 +53,12 @@ def behind(stream: Any) -> IO[str]:
     """The stream behind a gate, for a view that moves the cursor, and has a gate of its own."""
     found: IO[str] = stream.behind if isinstance(stream, Gate) else stream
     return found
+
+
+def switch_screen(*, own: bool) -> None:
+    """Go to the screen of this program, without a cursor, or back to that of the shell, past all buffers, as a signal
+    handler has to."""
+    os.write(sys.stdout.fileno(), b"\x1b[?1049h\x1b[?25l" if own else b"\x1b[?1049l\x1b[?25h")
 
 
 def console(*, hides_cursor: bool = True, **options: Any) -> Console:

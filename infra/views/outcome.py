@@ -9,10 +9,10 @@ from infra.manifest.model import Manifest
 from infra.model import naming
 from infra.model.dyno_status import WELL, Row
 from infra.model.events import Report
+from infra.model.ranges import ranges, shortened
 from infra.model.target import host_port
 from infra.model.text import quantity
 from infra.plan.plan import Plan
-from infra.views.ranges import ranges, shortened
 from infra.views.style import one_line
 
 

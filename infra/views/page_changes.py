@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.model.provider import Brief
+from infra.model.ranges import ranges
 from infra.model.resource import Action, Change, Effect
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat
 from infra.views.plan_screen import is_cleanup, resource_name, within
 from infra.views.plan_text import value_words
-from infra.views.ranges import ranges
 
 MINUS = "\N{MINUS SIGN}"
 

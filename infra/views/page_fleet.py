@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from infra.model import naming
 from infra.model.formation import CORE
+from infra.model.ranges import ranges
 from infra.model.resource import Effect
 from infra.model.text import quantity
 from infra.plan.overview import ServerOverview
 from infra.plan.plan import Plan
 from infra.views.page_changes import EFFECTS, Group, Values
-from infra.views.ranges import ranges
 
 MOST = 40
 """Servers that have a card each; of more, those that are alike share one."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from infra.model import naming
+from infra.model.ranges import ranges
 from infra.model.resource import Effect
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.page_changes import EFFECTS, Values
-from infra.views.ranges import ranges
 
 MOST_DYNOS, MOST_STEPS = 32, 28
 """Dynos that have a lane each, and steps that have a column each; of more, it is drawn how many run what."""

@@ -11,12 +11,12 @@ from types import MappingProxyType
 
 from infra.model import naming
 from infra.model.provider import Brief
+from infra.model.ranges import shortened
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views import plan_screen, unreachable
 from infra.views.plan_screen import FLEET
 from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, options, release_lines, summary
-from infra.views.ranges import shortened
 from infra.views.style import Style, clean, one_line
 from infra.views.under_way import above
 

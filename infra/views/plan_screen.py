@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from infra.model import naming
 from infra.model.provider import Brief
+from infra.model.ranges import shortened
 from infra.model.resource import Action, Change, Effect, count
 from infra.model.text import quantity
 from infra.plan.plan import Plan
@@ -23,7 +24,6 @@ from infra.views.plan_text import (
     release_lines,
     summary,
 )
-from infra.views.ranges import shortened
 from infra.views.style import Style, clean, one_line
 from infra.views.under_way import above
 from infra.views.unreachable import lines as unreachable_lines

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 
 from infra.model import naming
+from infra.model.ranges import ranges, shortened
 from infra.model.resource import Action, Change
 from infra.model.source_change import SourceChange
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views import unreachable
 from infra.views.attributes import Value, differences, flat, text
-from infra.views.ranges import ranges, shortened
 from infra.views.style import Style, clean, one_line, size
 from infra.views.under_way import above
 

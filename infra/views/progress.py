@@ -97,7 +97,7 @@ class LiveProgress:
         live = self._live
         if live is not None:
             live.stop()
-        self._echo.on()
+        self._echo.pause()
         try:
             yield
         finally:
@@ -213,7 +213,7 @@ def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
             if live is not None:
                 live.stop()
                 live = None
-        echo.on()
+        echo.pause()
         try:
             yield
         finally:

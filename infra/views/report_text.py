@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from infra.model import failure_log
 from infra.model.events import HERE, Failure, Report
+from infra.model.ranges import shortened
 from infra.model.resource import Change, count
 from infra.model.text import enumeration
 from infra.views.plan_text import NAMED, SYMBOLS
-from infra.views.ranges import shortened
 from infra.views.style import Style, duration, one_line
 
 MANY = 24

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.model.events import Event
+from infra.model.ranges import ranges
 from infra.model.text import quantity
-from infra.views.ranges import ranges
 from infra.views.style import Style, clean, duration, one_line
 
 NAME = 15

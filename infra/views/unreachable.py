@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.model import naming
+from infra.model.ranges import shortened
 from infra.model.text import quantity
 from infra.plan.plan import Plan
-from infra.views.ranges import shortened
 from infra.views.style import Style, one_line
 
 ALIKE = 6

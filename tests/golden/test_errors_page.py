@@ -44,7 +44,7 @@ PARTS = {
 }
 """The parts of the page, and where their errors come from."""
 
-ERRORS = {"Diagnostic": ("hint", "expected"), "diagnostic": ("hint", "expected"), "at": ("hint", "expected")}
+ERRORS = dict.fromkeys(("Diagnostic", "diagnostic", "at", "unusable", "_at_name"), ("hint", "expected"))
 """By function that makes a diagnostic, the keywords of the cure; its message is the first text of its arguments."""
 
 DEPENDS = "(see the message)"

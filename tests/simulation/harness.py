@@ -28,6 +28,7 @@ from infra.fleet.inventory import targets
 from infra.manifest.model import App, DynoType, Manifest, Rollout, Schedule, Server
 from infra.manifest.model import Router as Routing
 from infra.model.events import Event, Listener, Report
+from infra.model.invocation import BY_PLAN, Invocation
 from infra.model.origin import Origin
 from infra.plan.plan import Plan
 from infra.plan.selection import EVERYTHING, Selection
@@ -171,13 +172,14 @@ class Simulation:
         message: str = "",
         lock_timeout: float | None = None,
         began: float | None = None,
+        invocation: Invocation = BY_PLAN,
         skip_unreachable: bool = False,
         before: Callable[[], None] = lambda: None,
         stop: Callable[[Event], bool] = lambda _: False,
         **options: Any,
     ) -> Outcome:
         """``dynoctl apply --auto-approve``. ``before`` is called between plan and apply; ``stop`` presses Ctrl-C."""
-        chosen = ApplyOptions(message, "", lock_timeout, began)
+        chosen = ApplyOptions(message, "", lock_timeout, began, invocation)
         return self._run(
             lambda: self.plan(wanted, selection=selection, **options),
             lambda ready, listener: Applier(ready, listener, chosen, self.fleet.clock),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -14,7 +16,9 @@ from infra.errors import ERROR, OK, REJECTED, DynoctlError
 from infra.fleet.inventory import targets
 from infra.manifest.model import Packages, Reference, Router
 from infra.model import answer, release
+from infra.model.invocation import Invocation
 from infra.plan import preconditions
+from infra.plan.selection import Selection
 from infra.state import audit_log
 from infra.state.release_body import unpack
 from infra.views import plan_json
@@ -96,6 +100,43 @@ def test_the_audit_log_knows_every_apply_once() -> None:
     assert [(entry["command"], entry["result"]) for entry in entries] == [("apply", "ok"), ("apply", "reverted")]
     assert list(lost) == ["s2"]
     assert SECRET not in str(entries)
+
+
+def logged(fleet: Simulation) -> Mapping[str, Any]:
+    """The newest entry of the audit log of a server."""
+    return audit_log.parse(fleet["s1"].files[f"{STATE}/{APP}/audit.jsonl"])[-1]
+
+
+def words(fleet: Simulation) -> str:
+    entry = logged(fleet)
+    return " ".join([entry["command"], *entry["arguments"]])
+
+
+def test_each_command_has_its_own_name_in_the_audit_log() -> None:
+    """Whoever reads the history must see who scaled, and which dynos a restart was of; all was ``apply``."""
+    fleet = deployed()
+    assert words(fleet) == "apply"
+    assert fleet.restart(manifest(env=KEY), "web.1").code == OK
+    assert words(fleet) == "restart web.1"
+    scaled = manifest(env=KEY, web=3)
+    assert fleet.apply(scaled, invocation=Invocation("scale", ("web=3",))).code == OK
+    assert words(fleet) == "scale web=3"
+    assert fleet.restart(scaled).code == OK
+    assert words(fleet) == "restart web.[1-3]"
+    assert fleet.apply(scaled, selection=Selection(replaces=("web.2",))).code == OK
+    assert words(fleet) == "apply --replace web.2"
+    assert fleet.apply(manifest(env=KEY, web=3, slug="b")).code == OK
+    assert fleet.rollback(scaled, "v1").code == OK
+    assert words(fleet) == "rollback v1"
+
+
+def test_a_secret_in_a_message_is_not_recorded() -> None:
+    """A line of a log that was copied, such as why something is rolled back."""
+    fleet = deployed()
+    assert fleet.apply(manifest(env=KEY, slug="b"), message=f"rotate {SECRET} away").code == OK
+    assert logged(fleet)["message"] == "rotate (sensitive) away"
+    told = {path: text for path, text in fleet["s1"].files.items() if SECRET in text and not path.endswith(".body")}
+    assert not [path for path in told if path.startswith(STATE)], "neither in the record of the release"
 
 
 def document(ready: Prepared) -> dict[str, object]:

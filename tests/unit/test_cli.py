@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from infra.cli import apply
+from infra.cli import app, apply
 from infra.cli.session import PlanOptions
 from infra.engine.prepared import StalePlan
+from infra.model.invocation import Invocation
 from tests.command import SCRIPT, Dynoctl
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -148,6 +149,41 @@ def test_a_plan_that_goes_stale_is_made_again(
         apply.carry_out(PlanOptions(Path("dyno.yaml")), flags, begin=lambda: begun.append(1))
     assert len(made) == plans
     assert len(begun) == 1, "a database is created once, however often it is planned"
+
+
+@pytest.mark.parametrize(
+    ("typed", "command", "arguments"),
+    [
+        ("scale web=3 --auto-approve", "scale", ("web=3",)),
+        ("scale web+1 --auto-approve --with-changes", "scale", ("web=2", "--with-changes")),
+        ("rollback v7 --with-changes --auto-approve", "rollback", ("--with-changes",)),
+        ("rebalance --auto-approve", "rebalance", ()),
+        ("preview up pr-12 --auto-approve", "preview up", ("pr-12",)),
+        ("apply --auto-approve", "", ()),
+        ("destroy --auto-approve", "", ()),
+    ],
+)
+def test_a_command_tells_its_name_to_the_audit_log(
+    typed: str, command: str, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one, it is what the plan is: apply, rollback or destroy."""
+    asked: list[Invocation] = []
+
+    def plan(_options: object, flags: apply.ApplyFlags, *_: object) -> None:
+        asked.append(flags.invocation)
+        raise typer.Exit(1)
+
+    monkeypatch.setattr(apply, "_plan_and_apply", plan)
+    (tmp_path / "dyno.yaml").write_text(
+        "version: 1\napp: {name: shop, source: .}\nframework: {name: rack, app: Shop}\ndynos: {web: 1}\n"
+        "servers: [{name: grid-1, host: 10.0.0.11}]\n"
+    )
+    (tmp_path / "dyno.preview.yaml").write_text(
+        "preview: {host: preview.example.org}\nrouter: {kind: nginx, servers: [grid-1]}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    app.run(typed.split())
+    assert asked == [Invocation(command, arguments)]
 
 
 @pytest.mark.parametrize(

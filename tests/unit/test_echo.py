@@ -23,7 +23,8 @@ from pathlib import Path
 
 what, go = sys.argv[1], Path(sys.argv[2])
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is that of this session
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever runs the tests may ignore it
+for number in (signal.SIGHUP, signal.SIGQUIT):  # whatever runs the tests may ignore them
+    signal.signal(number, signal.SIG_DFL)
 
 def echoes():
     return bool(termios.tcgetattr(0)[3] & termios.ECHO)
@@ -55,6 +56,23 @@ def wait():
     while not go.exists():
         time.sleep(0.01)
 
+if what.startswith("secret"):
+    from infra.cli import config_vars
+
+    threading.Timer(0.5, lambda: print("drawn", flush=True)).start()
+    print("read", len(config_vars._read_secret("KEY")), flush=True)
+    sys.exit()
+
+if what.startswith("keys"):
+    from infra.cli import top
+
+    with top._keys() as key:
+        print("drawn", flush=True)
+        while key(0.05) != "q":
+            if go.exists():
+                raise ValueError("an error")
+    sys.exit()
+
 if what.startswith("planning"):
     from infra.remote import identities
 
@@ -66,6 +84,10 @@ if what.startswith("planning"):
             with identities.alone[-1]():
                 print("asked, echo", echoes(), flush=True)
             print("drawn again, echo", echoes(), flush=True)
+        if what.startswith("planning passphrase"):
+            asking = threading.Thread(target=lambda: identities._from_terminal(Path("key"), 0))
+            asking.start()
+            asking.join()
         if what == "planning approval":
             from infra.cli.apply import _approved
 
@@ -79,17 +101,19 @@ if what.startswith("planning"):
 with progress({"grid-1": ["web.1"]}) as view:
     view(Event("phase", text="start", total=1))
     view(Event("step", "grid-1", "web.1", "start web.1"))
-    if what != "interrupts":
+    if not what.startswith("interrupts"):
         print("drawn", flush=True)
     if what == "question":
         wait()
         with view._stopped():
             print("asked, echo", echoes(), flush=True)
         print("drawn again, echo", echoes(), flush=True)
-    elif what == "interrupts":
+    elif what.startswith("interrupts"):
         with interruptible(threading.Event(), view.interrupted, as_json=False):
             print("drawn", flush=True)
             wait()
+            if what == "interrupts error":
+                raise ValueError("an error")
     else:
         wait()
     if what == "error":
@@ -164,7 +188,7 @@ def test_what_is_typed_is_not_shown_and_not_lost(screen: Screen) -> None:
     assert screen.text.count("something") == 1 and "read something" in screen.text
 
 
-@started("error", "planning error")
+@started("error", "planning error", "interrupts error")
 def test_an_error_restores_the_echo(screen: Screen) -> None:
     assert not screen.echoes
     screen.go.touch()
@@ -172,7 +196,7 @@ def test_an_error_restores_the_echo(screen: Screen) -> None:
 
 
 @started("plain", "planning plain")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_restores_the_echo(screen: Screen, number: int) -> None:
     assert not screen.echoes
     screen.process.send_signal(number)
@@ -190,6 +214,24 @@ def test_a_second_interrupt_restores_the_echo(screen: Screen) -> None:
     assert screen.end() == 130 and screen.echoes and "Exited." in screen.text
 
 
+@started("interrupts")
+def test_a_second_sigterm_restores_the_echo(screen: Screen) -> None:
+    screen.process.terminate()
+    screen.until(lambda: "Press Ctrl-C again" in screen.text)
+    assert not screen.echoes
+    screen.process.terminate()
+    assert screen.end() == 130 and screen.echoes
+
+
+@started("interrupts")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_while_servers_are_changed_restores_the_echo(screen: Screen, number: int) -> None:
+    """These end the process at once; the servers notice that the sessions end."""
+    assert not screen.echoes
+    screen.process.send_signal(number)
+    assert screen.end() == -number and screen.echoes
+
+
 @started("question", "planning question")
 def test_a_question_has_the_echo(screen: Screen) -> None:
     screen.go.touch()
@@ -197,7 +239,7 @@ def test_a_question_has_the_echo(screen: Screen) -> None:
     assert "asked, echo True" in screen.text and "drawn again, echo False" in screen.text
 
 
-@started("suspend", "planning suspend")
+@started("suspend", "planning suspend", "interrupts suspend")
 def test_a_stopped_job_leaves_the_echo_to_the_shell(screen: Screen) -> None:
     assert not screen.echoes
     screen.type("\x1a")
@@ -212,6 +254,56 @@ def test_a_job_in_the_background_leaves_the_terminal_alone(screen: Screen) -> No
     assert screen.echoes
     screen.go.touch()
     assert screen.end() == 0 and screen.echoes and "status 0" in screen.text, "it was not stopped"
+
+
+@started("secret")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_restores_the_echo_while_a_secret_is_asked_for(screen: Screen, number: int) -> None:
+    """``getpass`` restores it after an exception only."""
+    assert not screen.echoes
+    screen.process.send_signal(number)
+    assert screen.end() == -number and screen.echoes
+
+
+@started("planning passphrase")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_restores_the_echo_while_a_passphrase_is_asked_for(screen: Screen, number: int) -> None:
+    screen.go.touch()
+    screen.until(lambda: "Passphrase of key: " in screen.text)
+    assert not screen.echoes
+    screen.process.send_signal(number)
+    assert screen.end() == -number and screen.echoes
+
+
+@started("secret suspend")
+def test_a_secret_is_not_shown_after_a_stop(screen: Screen) -> None:
+    screen.type("\x1a")
+    screen.until(lambda: "stopped True echo True" in screen.text)
+    screen.until(lambda: not screen.echoes)
+    screen.type("hunter2\n")
+    assert screen.end() == 0 and screen.echoes and "read 7" in screen.text and "hunter2" not in screen.text
+
+
+@started("keys")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, None])
+def test_top_restores_the_terminal(screen: Screen, number: int | None) -> None:
+    assert not screen.echoes
+    if number is None:
+        screen.go.touch()
+    else:
+        screen.process.send_signal(number)
+    assert screen.end() != 0 and screen.echoes
+
+
+@started("keys suspend")
+def test_top_leaves_the_terminal_to_the_shell_while_it_is_stopped(screen: Screen) -> None:
+    """The shell had no echo, and the last screen of ``top``."""
+    assert not screen.echoes
+    screen.type("\x1a")
+    screen.until(lambda: "stopped True echo True" in screen.text)
+    screen.until(lambda: not screen.echoes)
+    screen.type("q")
+    assert screen.end() == 0 and screen.echoes and "status 0" in screen.text
 
 
 @started("planning approval")

@@ -257,6 +257,7 @@ AUDIT = {
     "when": "2026-11-28T10:00:00Z",
     "who": "ann@laptop",
     "command": "apply",
+    "arguments": ["--evacuate", "grid-2"],
     "result": "failed",
     "release": 2,
     "seconds": 12.5,

@@ -264,7 +264,7 @@ def test_an_entry_of_the_audit_log_has_the_types_of_ours(line: str) -> None:
     for entry in audit_log.parse(line):
         assert all(isinstance(entry[key], str) for key in ("id", "when", "who", "command", "result", "slug", "message"))
         assert all(isinstance(entry[key], int) for key in ("release", "added", "changed", "destroyed"))
-        assert all(isinstance(text, str) for text in entry["failures"])
+        assert all(isinstance(text, str) for text in (*entry["failures"], *entry["arguments"]))
         assert isinstance(entry["seconds"], int | float)
 
 

@@ -19,6 +19,7 @@ from infra.model.shell import LockTaken, StepFailed
 from infra.model.target import Target
 from infra.ops import maintenance
 from infra.registry import Everything
+from infra.state import audit_log
 
 MANIFEST = """\
 version: 1
@@ -170,6 +171,11 @@ class Shell:
         mark = MARK.replace("nginx", "haproxy") if self.broken == "haproxy" else MARK
         return "" if self.broken == "no route" else f"router closed {mark}"
 
+    def logged(self) -> list[Mapping[str, Any]]:
+        """The entries of the audit log that were written here."""
+        appended = audit_log.append("shop", "").argv
+        return [logged for one in self.ran if one.argv == appended for logged in audit_log.parse(one.stdin.decode())]
+
     def close(self) -> None:
         self.closed = True
 
@@ -182,6 +188,10 @@ def test_a_router_that_fails_keeps_none_of_the_others_from_switching(broken: str
     assert errors["grid-2"] is None and len(shells["grid-2"].ran) > 1
     assert "grid-1" in str(errors["grid-1"])
     assert all(shell.closed for shell in shells.values() if shell.broken != "shell")
+    (logged,) = shells["grid-2"].logged()
+    assert (logged["command"], logged["arguments"]) == ("maintenance", ["off" if page is None else "on"])
+    assert (logged["result"], logged["changed"], logged["servers"]) == ("failed", 1, ["grid-1", "grid-2"])
+    assert logged["failures"] == ["the router on grid-1 was not switched"]
 
 
 def test_nothing_is_switched_while_an_apply_runs() -> None:
@@ -208,7 +218,7 @@ def test_a_page_must_fit_the_router_that_runs() -> None:
     """The manifest may name another kind already."""
     shells: dict[str, Any] = {name: Shell(name, "haproxy" if name == "grid-1" else "") for name in ("grid-1", "grid-2")}
     errors = maintenance._switch(shells, Everything(), "shop", "x" * 20_000)
-    assert errors["grid-2"] is None and len(shells["grid-1"].ran) == 1
+    assert errors["grid-2"] is None and maintenance.LOOK in shells["grid-1"].ran and len(shells["grid-1"].ran) == 2
     assert (
         str(errors["grid-1"])
         == "cannot show the page on grid-1: 20000 bytes; with haproxy, a page has 1 to 15360 bytes"

@@ -21,6 +21,7 @@ from infra.errors import Diagnostic, DynoctlError, Unreachable
 from infra.fleet import logins
 from infra.model import release
 from infra.model.formation import Formation
+from infra.model.ranges import ranges
 from infra.model.resource import Action, Attributes, Change, Fingerprint, Resource
 from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.plan.plan import Plan
@@ -36,7 +37,6 @@ from infra.views import (
     plan_text,
     source_diff,
 )
-from infra.views.ranges import ranges
 from infra.views.style import Style
 
 SECRET = "hunter2-hunter2"

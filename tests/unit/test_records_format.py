@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,9 @@ from infra.fleet.observe import Fleet, Observer, observe
 from infra.model.provider import Fragment, Scope
 from infra.model.shell import Session
 from infra.model.target import Target
-from infra.state import records, release_body
+from infra.state import audit_log, records, release_body
+from infra.views import history
+from infra.views.style import Style
 
 META = {"serial": 7, "dynos": {"web.1": "m1"}, "servers": {"m1": {"name": "grid-1"}}, "environment": "default"}
 
@@ -99,6 +101,33 @@ def test_nothing_is_planned_around_a_server_with_newer_records() -> None:
     assert set(fleet.unreachable) == {"grid-3"}
     fleet.close()
     assert [server.closed for server in servers.values()] == [True, True, True], "no connection is left open"
+
+
+ENTRY = {
+    "id": "a1",
+    "when": "2026-11-29T10:44:00Z",
+    "who": "ann@vm",
+    "command": "apply",
+    "result": "ok",
+    "seconds": 2.4,
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "arguments"),
+    [
+        (ENTRY, []),
+        ({**ENTRY, "arguments": ["--evacuate", "grid-2"]}, ["--evacuate", "grid-2"]),
+        ({**ENTRY, "arguments": ["web=3", 7, None, ["x"]], "of a later version": {"a": [1]}}, ["web=3"]),
+        ({**ENTRY, "arguments": "web=3"}, []),
+    ],
+    ids=["of 0.1.0", "of today", "of a later version", "damaged"],
+)
+def test_the_audit_log_of_another_version_is_read(line: Mapping[str, Any], arguments: Sequence[str]) -> None:
+    (entry,) = audit_log.parse(json.dumps(line))
+    assert entry["arguments"] == arguments
+    assert {name: entry[name] for name in ENTRY} == ENTRY and "of a later version" not in entry
+    assert " ".join(["apply", *arguments]) in history.table([entry], Style(False))
 
 
 def test_a_newer_release_is_refused_with_both_versions() -> None:
