@@ -142,10 +142,10 @@ printf 'cores '; nproc
 # with the shell's read, which reads byte by byte: so short files are read, and long ones are printed with cat.
 _SCRIPT = (
     _MACHINE
-    + system.SYSTEMD
     + """\
 read -r name < /proc/sys/kernel/hostname; printf 'hostname %s\\n' "$name"
 printf 'connection %s\\n' "$connection"
+printf 'systemd '; systemctl --version
 if [ -L /srv ] || [ -L /srv/dyno ]; then printf 'mounts %s\\n' "$(readlink -m /srv/dyno)"; fi
 squashfs=no
 while read -r type more; do

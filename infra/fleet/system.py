@@ -1,4 +1,4 @@
-"""Which distribution a server has, in the words of os-release(5), and which version of systemd."""
+"""Which distribution a server has, in the words of os-release(5)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ if [ -r /etc/os-release ]; then
   done < /etc/os-release
 fi
 """
-
-# systemctl takes 4 ms to say it. Its library has the version in its name; there are two of them during an upgrade.
-SYSTEMD = """\
-set -- /usr/lib/systemd/libsystemd-shared-*.so /usr/lib/*/systemd/libsystemd-shared-*.so
-version=
-for file; do [ -e "$file" ] && version="$version ${file##*/libsystemd-shared-}"; done
-version=${version# }
-case $version in
-  *' '*) printf 'systemd '; systemctl --version;;
-  [1-9][0-9][0-9].*) printf 'systemd systemd %.3s\\n' "$version";;
-  *) printf 'systemd '; systemctl --version;;
-esac
-"""
-"""Shell code that prints the version of systemd after ``systemd``."""
 
 _LINE = re.compile(r"^system (ID|VERSION_ID)=(.{0,100})", re.MULTILINE)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from infra.fleet import system
 from infra.fleet.observe import Observer
 from infra.model import origin, paths, routing
 from infra.model.provider import Fragment, Scope
@@ -70,26 +69,6 @@ def test_each_route_is_printed_with_whether_it_is_closed(tmp_path: Path, closed:
 
 def test_without_a_route_systemd_is_not_asked(tmp_path: Path) -> None:
     assert _sh(f"systemctl() {{ echo asked; }}\n{routing.SCRIPT}", tmp_path, paths.ROUTER) == ""
-
-
-@pytest.mark.parametrize(
-    ("libraries", "said"),
-    [
-        (("x86_64-linux-gnu/systemd/libsystemd-shared-252.so",), "systemd 252"),
-        (("systemd/libsystemd-shared-257.9-1.fc42.so",), "systemd 257"),
-        (("x86_64-linux-gnu/systemd/libsystemd-shared-252.so", "systemd/libsystemd-shared-257.so"), "asked"),
-        (("systemd/libsystemd-shared-new.so",), "asked"),
-        ((), "asked"),
-    ],
-)
-def test_the_version_of_systemd_is_that_of_its_only_library(
-    tmp_path: Path, libraries: tuple[str, ...], said: str
-) -> None:
-    for library in libraries:
-        file = tmp_path / "usr/lib" / library
-        file.parent.mkdir(parents=True)
-        file.touch()
-    assert _sh(f"systemctl() {{ echo asked; }}\n{system.SYSTEMD}", tmp_path, "/usr/lib/") == f"systemd {said}\n"
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 9, 30])
