@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from infra.errors import DynoctlError
@@ -15,6 +16,10 @@ _ONE_DASH = r"-([A-Za-z][A-Za-z-]*[A-Za-z])(=(?s:.*))?"
 _HELP = ("--help", "-h")
 _DYNO = r"[a-z][a-z0-9]*\.[0-9a-z]+"
 _YAML = r".*\.ya?ml"
+_OFTEN = ("apply", "plan", "validate")
+"""Commands that are typed in one line with others."""
+_VERSION = re.compile(r"v[0-9]+")
+_DESTINATION = re.compile(r"[a-z0-9-]+")
 
 _PROGRAMS = ("ansible", "ansible-playbook", "cap", "dynoctl", "heroku", "kamal", "terraform", "tofu")
 """Other tools, whose name may have been typed after ours."""
@@ -27,7 +32,7 @@ def read(root: Any, argv: Sequence[str]) -> list[str]:
     """The command line for the parser. ``root`` is the group of all commands.
 
     Raises DynoctlError for a command or an option that does not exist, and for a long option with one dash."""
-    words, taken = _habits(list(argv)), 0
+    words, taken, given = _habits(list(argv)), 0, set[str]()
     command, path = root, ["dynoctl"]
     options = _options(command)
     while taken < len(words):
@@ -38,6 +43,8 @@ def read(root: Any, argv: Sequence[str]) -> list[str]:
         if word.startswith("-") and word != "-":
             parameter = _option(word, options, path, words, taken, root)
             long = word.startswith("--")
+            if parameter is not None:
+                _once(parameter, word, path, given)
             if parameter is not None and _takes_value(parameter) and ("=" not in word if long else len(word) == 2):
                 if taken == len(words):
                     takes = parameter.metavar or "VALUE"
@@ -54,6 +61,25 @@ def read(root: Any, argv: Sequence[str]) -> list[str]:
         elif not command.context_settings.get("allow_interspersed_args", True):
             break  # the rest belongs to the command that is run
     return words
+
+
+def _once(parameter: Any, word: str, path: Sequence[str], given: set[str]) -> None:
+    """Refuse a value for a flag, and a second value of an option that has one: the parser would take the last."""
+    name, equals, value = word.partition("=")
+    here = " ".join(path)
+    if not _takes_value(parameter):
+        if word.startswith("--") and equals:
+            off = value.lower() in ("false", "no", "off", "0")
+            hint = f"leave out {word}" if off else f"leave out {equals}{value}: {here} {name}"
+            raise DynoctlError(f"option {name} of {here} takes no value: {word}", hint)
+        return
+    if parameter.name in given and not parameter.multiple:
+        if parameter.name == "file":
+            hint = "dynoctl reads one manifest; overlays are for differences: -d NAME applies dyno.NAME.yaml"
+        else:
+            hint = f"{here} takes one {parameter.metavar or 'VALUE'}: remove the others"
+        raise DynoctlError(f"option {name} of {here} is given twice", hint)
+    given.add(parameter.name)
 
 
 def _habits(words: list[str]) -> list[str]:
@@ -222,7 +248,7 @@ def _close(group: Any, path: Sequence[str], words: Mapping[str, str]) -> str:
     import difflib
 
     here = " ".join(["dynoctl", *path[:-1]])
-    close = _similar(path[-1], group)
+    close = _similar(path[-1].lower(), group)
     names = [name for name, command in group.commands.items() if not command.hidden and name != NEVER]
     if close and close[0] != NEVER:
         return f"did you mean {here} {close[0]}?"
@@ -247,6 +273,21 @@ def unexpected(path: str, word: str) -> tuple[str, str]:
     summary = f"unexpected argument of {path}: {_shown(word)}"
     if re.fullmatch(_YAML, word):
         return summary, f"{path} -f {word}"
+    if word in ("help", "-h", "usage"):
+        return summary, f"{path} --help"
+    if word in ("&", "&&", ";", "then", "and", *_OFTEN):
+        return summary, f"one command at a time: {path}" + (f", then: dynoctl {word}" if word in _OFTEN else "")
+    if _VERSION.fullmatch(word) and command not in ("rollback", "show"):
+        return summary, f"to run an earlier release: dynoctl rollback {word}; to see it: dynoctl releases show {word}"
+    if _DESTINATION.fullmatch(word) and Path(f"dyno.{word}.yaml").is_file():
+        return summary, f"{path} -d {word}"
+    if command == "plan" and (word.endswith((".plan", ".json", ".tfplan")) or Path(word).is_file()):
+        return summary, f"for a saved plan: dynoctl show {word}; to save one: dynoctl plan --out {word}"
+    if command in ("plan", "apply") and ("/" in word or Path(word).is_dir()):
+        return summary, f"for a manifest in another directory: {path} -f {word.rstrip('/')}/dyno.yaml"
+    if command in ("plan", "show") and word.endswith((".md", ".html", ".txt")):
+        html = word.endswith(".html")
+        return summary, f"{path} --html {word}" if html else f"{path} --markdown > {word}"
     if command == "logs":
         if re.fullmatch(_DYNO, word):
             return summary, f"{path} --dyno {word}"

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +131,9 @@ def read(path: Path) -> Saved:
             raise DynoctlError(f"invalid plan file {path}: larger than {LARGEST >> 20} MiB", hint)
         values = json.loads(data.decode())
     except FileNotFoundError:
+        release = re.fullmatch(r"v[0-9]+", str(path)) is not None
+        if release:
+            raise DynoctlError(f"saved plan {path} not found", f"dynoctl releases show {path}") from None
         raise DynoctlError(f"saved plan {path} not found", f"dynoctl plan --out {path}") from None
     except OSError as error:
         raise DynoctlError(f"cannot read {path}: {error.strerror}", hint) from None
@@ -179,7 +183,24 @@ def refuse_unwritable(path: Path) -> None:
     except OSError:
         usable = False
     if not usable:
-        raise DynoctlError(f"cannot write the plan to {path}: not a file in an existing directory")
+        raise DynoctlError(
+            f"cannot write the plan to {path}: not a file in an existing directory",
+            "a file name in a directory that exists, such as --out plan.json",
+        )
+    if not _replaceable(path):
+        raise DynoctlError(
+            f"cannot write the plan to {path}: it exists, and is not a plan", "choose another name, such as plan.json"
+        )
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether a file is none that somebody wrote, such as a manifest: a saved plan, a page of one, empty, or none."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(80).lstrip().lower()
+    except OSError:
+        return True
+    return not start or start.startswith(b"<!doctype html") or (start[:1] == b"{" and b'"format_version"' in start)
 
 
 def refuse_changed(path: Path, saved: Saved, ready: Prepared, document: Mapping[str, Any]) -> None:

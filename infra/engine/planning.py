@@ -162,7 +162,8 @@ def _plan(inputs: Inputs, found: Mapping[str, Observed]) -> Plan:
     if inputs.stored is None and (missing := credential_note.of(manifest, inputs.slug.left_out)):
         planned = replace(planned, notes=(*planned.notes, missing))
     plan = replace(planned, evacuated=tuple(sorted(inputs.request.evacuate)))
-    inputs.request.selection.check_patterns([*unreachable, *found], {**formation.before, **formation.homes})
+    dynos = {**formation.before, **formation.homes}
+    inputs.request.selection.check_patterns([*unreachable, *found], dynos, manifest.dynos if unreachable else ())
     inputs.request.selection.check_replaced(plan.changes, _not_restarted(inputs, formation))
     if plan.left_out:
         many = "1 more change is" if plan.left_out == 1 else f"{plan.left_out} more changes are"

@@ -41,7 +41,7 @@ def check(
     also: Collection[str] = (),
 ) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
     """The manifest and (), or None and every error, in the order of the file."""
-    from infra.manifest import overlays, previews, schema, semantics, warnings
+    from infra.manifest import causes, overlays, previews, schema, semantics, warnings
     from infra.manifest.build import build
     from infra.manifest.nodes import Unusable
     from infra.manifest.paths import is_file
@@ -59,13 +59,14 @@ def check(
         from infra.manifest.counts import recount
 
         recount(document.data, counts)
-    problems += islice(schema.check(document), MOST + 1)
+    invalid, meant = list(islice(schema.check(document), MOST + 1)), list[Diagnostic]()
     overlays.expand(document.data)
-    if preview and not problems:
+    if preview and not (problems or invalid):
         taken = is_file(overlays.overlay_of(file, preview))
         problems += previews.derive(document, preview, taken=taken, also=also)
-    if not (preview and problems):  # what is merged, and not derived, has errors that no preview has
-        problems += islice(semantics.check(document, file.resolve().parent), MOST + 1)
+    if not (preview and (problems or invalid)):  # what is merged, and not derived, has errors that no preview has
+        meant += islice(semantics.check(document, file.resolve().parent), MOST + 1)
+    problems += causes.distinct(invalid, meant)
     if len(problems) > MOST:
         problems[MOST:] = [Diagnostic(f"more than {MOST} errors, and the others are not shown")]
     if problems:

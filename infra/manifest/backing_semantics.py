@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.errors import Diagnostic
+from infra.manifest import addresses
 from infra.manifest.document import Document, Path
-from infra.manifest.urls import check_url
+from infra.manifest.urls import SCHEMES, check_url, parse
 
 _PARTS = ("host", "port", "name", "user", "password", "options")
 
@@ -27,8 +29,8 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
 
 def _backing(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterator[Diagnostic]:
     adapter, url = entry.get("adapter"), entry.get("url")
-    if not isinstance(adapter, str):
-        return
+    if not isinstance(adapter, str) or adapter not in (*SCHEMES, "sqlite", "sqlite3"):
+        return  # the schema reports it
     if adapter in ("sqlite", "sqlite3"):
         yield from _sqlite(document, path, entry)
         return
@@ -42,6 +44,9 @@ def _backing(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterat
             )
         if isinstance(url, str) and (problem := check_url(url, adapter)) is not None:
             yield document.diagnostic((*path, "url"), problem.summary, expected=problem.expected, hint=problem.hint)
+        elif isinstance(url, str) and adapter == "redis" and not _is_redis_name(url):
+            summary = "invalid redis URL: the path is not the number of a database"
+            yield document.diagnostic((*path, "url"), summary, expected="redis://host:port/0")
         return
     if "host" not in entry:
         yield document.diagnostic(
@@ -59,6 +64,10 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
         yield document.diagnostic(
             (*path, "host"), f"{adapter} supports a single host only", expected="an IP address or a host name"
         )
+    if isinstance(host, str) and re.fullmatch(r"[^:,]+:[0-9]{1,5}", host):
+        hint = addresses.hint((*path, "host"), host)
+        summary = f"invalid value for host: {host!r}"
+        yield document.diagnostic((*path, "host"), summary, expected="an IP address or a host name", hint=hint)
     if adapter == "memcached":
         for key in ("name", "options"):
             if key in entry:
@@ -76,6 +85,12 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
         )
 
 
+def _is_redis_name(url: str) -> bool:
+    """Whether the path of a URL of Redis is a number, or none; a path of unix:// is that of a socket."""
+    parts = parse(url)
+    return parts is None or parts.scheme == "unix" or parts.path.isdigit() or not parts.path
+
+
 def _unsupported(document: Document, path: Path, adapter: str, key: str) -> Diagnostic:
     return document.diagnostic((*path, key), f"{adapter} does not support {key}", key=True, hint=f"remove {key}")
 
@@ -84,7 +99,13 @@ def _sqlite(document: Document, path: Path, entry: Mapping[str, Any]) -> Iterato
     """A SQLite database is a file in a volume: everything else in a dyno is read-only, or lost when it stops."""
     for key in ("url", *_PARTS):
         if key in entry:
-            yield _unsupported(document, path, "sqlite", key)
+            hint = f"use path: {_FILE.rpartition(' ')[2]} in place of {key}"
+            summary = f"sqlite does not support {key}"
+            yield document.diagnostic(
+                (*path, key), summary, key=True, hint=f"remove {key}" if "path" in entry else hint
+            )
+            if "path" not in entry:
+                return
     file, data = entry.get("path"), document.data
     if "path" not in entry:
         yield document.diagnostic(

@@ -29,12 +29,31 @@ def hint(data: Any, path: tuple[str | int, ...], key: str, allowed: Collection[s
     if first != key and (first in allowed or not allowed):
         return f"add a colon after {first}"
     if path:
-        known = _answers("nested").get(f"{path[0]}.{key}", "")
-        return known or (f"remove its indentation: {key} is a key of the top level" if key in top else "")
+        named = [part for part in path if isinstance(part, str)]
+        # Names of the user's, such as those of process types, are no part of the key.
+        tables = {".".join((*named, key)), f"{named[0]}.{key}"}
+        known = next(
+            (answer for name in sorted(tables, key=len, reverse=True) if (answer := _answers("nested").get(name))), ""
+        )
+        if known == "" and path[0] == "servers" and isinstance(path[-1], int) and ("name" not in _at(data, path)):
+            known = f"use name: {key} and host: ..., side by side" if isinstance(_at(data, path)[key], dict) else ""
+        return known or (f"{key} is a key of the top level: write it there, without indentation" if key in top else "")
     owners = [section for section, schema in top.items() if data.get(section, "") is None and _owns(schema, key)]
     if len(owners) == 1:
         return f"indent it below {owners[0]}"
     return _answers("top").get(key, "")
+
+
+def _at(data: Any, path: tuple[str | int, ...]) -> Any:
+    """The mapping at a path."""
+    for part in path:
+        data = data[part]
+    return data
+
+
+def replaces(answer: str) -> frozenset[str]:
+    """The keys that an answer says to use instead."""
+    return frozenset(re.findall(r"(?:^use | and |did you mean )([a-z_]+)(?=: |,|\?|$)", answer))
 
 
 def _owns(schema: Any, key: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from infra.errors import Diagnostic
 from infra.manifest.document import Document, Path
 from infra.manifest.schedule_semantics import entries
+from infra.manifest.suggestions import nearest
 
 NAMED = 8
 """How many servers an error lists."""
@@ -30,16 +31,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     defaults of servers must be expanded."""
     listing = data.get("servers")
     for section, key in (("placement", "spread"), ("rollout", "by")):
-        settings = data.get(section)
-        label = settings.get(key) if isinstance(settings, dict) else None
-        for index, server in enumerate(listing if isinstance(label, str) and isinstance(listing, list) else ()):
-            labels = server.get("labels") if isinstance(server, dict) else None
-            if isinstance(server, dict) and label not in (labels if isinstance(labels, dict) else {}):
-                yield document.diagnostic(
-                    ("servers", index),
-                    f"missing label {label}, which {section}.{key} requires",
-                    expected=f"labels: {{{label}: ...}}",
-                )
+        yield from _everywhere(document, data, section, key)
     servers = {
         str(server.get("name")): _texts(server.get("labels"))
         for server in (listing if isinstance(listing, list) else ())
@@ -74,6 +66,35 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                     f"{type_}, which uses it ({shown(others)})",
                     expected=listed(servers),
                 )
+
+
+def _everywhere(document: Document, data: Mapping[str, Any], section: str, key: str) -> Iterator[Diagnostic]:
+    """A label of which every server must have a value, and does not."""
+    settings, listing = data.get(section), data.get("servers")
+    label = settings.get(key) if isinstance(settings, dict) else None
+    if not isinstance(label, str) or not isinstance(listing, list):
+        return
+    servers = [server if isinstance(server, dict) else {} for server in listing]
+    lacking = [index for index, server in enumerate(servers) if label not in _map(server.get("labels"))]
+    if len(lacking) == len(servers) > 1:
+        keys = sorted({str(name) for server in servers for name in _map(server.get("labels"))})
+        close = nearest(label, keys)
+        yield document.diagnostic(
+            (section, key),
+            f"no server has the label {label}",
+            expected=f"one of: {', '.join(keys)}"
+            if keys
+            else f"a label of the servers, such as labels: {{{label}: a}}",
+            hint=f"did you mean {close}?" if close else f"add labels: {{{label}: ...}} to each server",
+        )
+        return
+    for index in lacking:
+        summary = f"missing label {label}, which {section}.{key} requires"
+        yield document.diagnostic(("servers", index), summary, expected=f"labels: {{{label}: ...}}")
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _found(

@@ -16,6 +16,7 @@ from infra.manifest.document import Document, Mark
 from infra.manifest.files import read_regular
 from infra.manifest.missing import not_found
 from infra.manifest.nodes import Builder, Unusable, mark_of, unusable
+from infra.manifest.paths import is_file
 from schemas import load as schema
 
 LARGEST = 1 << 20
@@ -80,12 +81,15 @@ def _text(file: File, document: Document) -> str:
     start = Location(document.file, 1, 1)
     try:
         if file.is_dir():
-            raise Unusable(Diagnostic(f"{file} is a directory", location=start, hint="specify a file: -f dyno.yaml"))
+            inside = file / "dyno.yaml"
+            hint = f"specify the file in it: -f {inside}" if is_file(inside) else "specify a file: -f FILE"
+            raise Unusable(Diagnostic(f"{file} is a directory", hint=hint))
         data = read_regular(file, LARGEST)
     except FileNotFoundError:
         raise Unusable(not_found(file)) from None
     except OSError as error:
-        raise Unusable(Diagnostic(f"cannot read {file}: {error.strerror}", location=start)) from None
+        hint = "a manifest must be a regular file that you may read: ls -l " + str(file)
+        raise Unusable(Diagnostic(f"cannot read {file}: {error.strerror}", hint=hint)) from None
     document.sha256 = hashlib.sha256(data).hexdigest()
     if len(data) > LARGEST:
         raise Unusable(Diagnostic("the file is larger than 1 MiB", location=start, expected="at most 1 MiB"))
@@ -122,9 +126,13 @@ def _compose(text: str, document: Document) -> yaml.Node:
             raise unusable(document, found, f"invalid YAML: {fault.summary}", hint=fault.hint) from None
         # The name of an alias, an anchor or a tag may be a secret that starts with *, & or !.
         problem = re.sub(r"(alias|anchor|tag handle)\b.*", r"\1", problem, flags=re.DOTALL)
+        if "alphabetic or numeric" in problem or "cannot start any token" in problem or "node content" in problem:
+            problem = "a value with special characters is not quoted"
+            hint = "put the value in quotes"
         if "alias" in problem:
             hint = "put the value in quotes, or define its anchor above: &NAME"
-        if "escape" in problem:
+        if "escape" in problem or "hexdec" in problem:
+            problem = "an unknown escape sequence in double quotes"
             hint = "in double quotes, write \\\\ for a backslash, or use single quotes"
         if position.line < len(document.lines) and "\t" in document.lines[position.line]:
             problem, hint = "a tab in place of spaces", "replace the tab on this line: YAML is indented with spaces"
@@ -137,7 +145,8 @@ def _compose(text: str, document: Document) -> yaml.Node:
     if node is None:
         raise unusable(document, Mark(0, 0), "the file is empty", _TOP_LEVEL)
     if not isinstance(node, yaml.MappingNode):
-        raise unusable(document, mark_of(node), "the top level of the file is not a mapping", _TOP_LEVEL)
+        summary = "the top level of the file is not a mapping"
+        raise unusable(document, mark_of(node), summary, _TOP_LEVEL, "for a manifest to start with: dynoctl init")
     return node
 
 

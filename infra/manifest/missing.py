@@ -11,7 +11,8 @@ from infra.manifest.paths import exists, is_file
 HIGHEST = 20
 """How many parents are looked into."""
 
-_SIMILAR = ("dyno.yaml", "dyno.yml", "dynos.yaml", "dynos.yml")
+_SIMILAR = ("dyno.yaml", "dyno.yml", "dynos.yaml", "dynos.yml", "Dyno.yaml", "dynoctl.yaml", "dynoctl.yml", "dynofile")
+_ELSEWHERE = ("dyno.yaml.txt", "dyno.yaml.example", "config/dyno.yaml", "deploy/dyno.yaml")
 _APPS = ("config.ru", "Gemfile", "Procfile", "config/deploy.yml", "app.rb")
 """Files that an app has which ``dynoctl init`` can describe."""
 
@@ -26,10 +27,13 @@ def not_found(file: Path) -> Diagnostic:
 
 
 def _hint(file: Path, directory: Path) -> str:
-    for name in _SIMILAR:
+    if str(file) == "-":
+        return "write the manifest to a file: -f FILE"
+    for name in (*_SIMILAR, *_ELSEWHERE):
         other = directory / name
         if other != file and is_file(other):
-            return f"{name} is there: use -f {other}"
+            rename = "" if other.suffix in (".yaml", ".yml") else f", or rename it: mv {other} {file}"
+            return f"{name} is there: use -f {other}{rename}"
     above = _above(file)
     if above is not None:
         return f"{above} is the next one above: use -f {above}, or run dynoctl in {above.parent}"

@@ -147,7 +147,9 @@ def _add(
             )
         chain = (*extended_by, file.resolve())
         if base.resolve() in chain:
-            raise Unusable(Diagnostic(f"{name} extends itself through {file.name}", "extends", location))
+            raise Unusable(
+                Diagnostic(f"{name} extends itself through {file.name}", "extends", location, hint=f"remove {name}")
+            )
         if len(chain) > DEEPEST:
             raise Unusable(Diagnostic(f"extends is nested deeper than {DEEPEST} files", "extends", location))
         if not is_file(base):

@@ -20,6 +20,16 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
             continue  # the schema reports it
         if words and not words[0]:
             yield document.diagnostic(path, "the command has no program", expected="a program, then its arguments")
+        elif isinstance(command, list) and words and " " in words[0]:
+            shown = f" {words[0]!r}" if len(words[0]) <= 60 and words[0].isprintable() else ""
+            yield document.diagnostic(
+                (*path, 0),
+                f"invalid program{shown}: a list is one program and its arguments",
+                expected=f"such as [{', '.join(words[0].split()[:3])}]",
+                hint=f"for a shell command line, without brackets or a dash: {path[-1]}: {' && '.join(words)}"
+                if shown and sum(map(len, words)) <= 100
+                else "for a shell command line: a text, without brackets or a dash",
+            )
         if problem := variables.command_too_large(command):
             yield document.diagnostic(path, problem, expected=variables.COMMAND_EXPECTED)
 

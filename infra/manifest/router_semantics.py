@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.errors import Diagnostic
+from infra.manifest import addresses
 from infra.manifest.document import Document
 from infra.manifest.host_names import InvalidHost, ascii_form, link_local
 from infra.manifest.suggestions import nearest
@@ -24,7 +25,8 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     if not isinstance(router, dict):
         return
     names = [str(server.get("name")) for server in servers]
-    yield from _servers(document, router, names)
+    hosts = {str(server.get("host")): str(server.get("name")) for server in servers}
+    yield from _servers(document, router, names, hosts)
     yield from _reachable(document, router, servers)
     yield from _hosts(document, router)
     yield from _proxies(document, router)
@@ -45,7 +47,7 @@ def _hosts(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic
         try:
             host = ascii_form(text)
         except InvalidHost as error:
-            hint = "without router.hosts, the app gets every host name" if text == "*" else ""
+            hint = "without router.hosts, the app gets every host name" if text == "*" else _plain(text)
             expected = "a host name without a port, such as shop.example.org or *.example.org"
             yield document.diagnostic(path, f"invalid host {text!a}: {error}", expected=expected, hint=hint)
             continue
@@ -61,14 +63,26 @@ def _hosts(document: Document, router: Mapping[str, Any]) -> Iterator[Diagnostic
             )
 
 
-def _servers(document: Document, router: Mapping[str, Any], names: list[str]) -> Iterator[Diagnostic]:
+def _plain(text: str) -> str:
+    """What to write for a URL or an address with a port, or for a name with an underscore."""
+    found = addresses.parts(text)
+    try:
+        name = "" if found is None else ascii_form(found.host.replace("_", "-"))
+    except InvalidHost:
+        return ""
+    return f"use {name}" if name and name != text else ""
+
+
+def _servers(
+    document: Document, router: Mapping[str, Any], names: list[str], hosts: Mapping[str, str]
+) -> Iterator[Diagnostic]:
     chosen = _list(router.get("servers"))
     for index, name in enumerate(chosen):
         path = ("router", "servers", index)
         if not isinstance(name, str):
             continue
         if name not in names:
-            suggestion = nearest(name, names)
+            suggestion = hosts.get(name) or nearest(name, names)
             hint = f"did you mean {suggestion}?" if suggestion else f"add {name} to servers"
             known = f"one of: {', '.join(names)}" if names else "a name in servers"
             yield document.diagnostic(path, f"unknown server {name}", expected=known, hint=hint)

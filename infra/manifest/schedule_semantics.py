@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from infra.errors import Diagnostic
-from infra.manifest.cron import CronError, calendar, every
+from infra.manifest import conversions
+from infra.manifest.cron import SHORTHANDS, CronError, calendar, every
 from infra.manifest.document import Document
 
 
@@ -37,7 +39,9 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 try:
                     read(text)
                 except CronError as error:
-                    yield document.diagnostic((*path, key), f"invalid value for {key}: {error}", expected=expected)
+                    yield document.diagnostic(
+                        (*path, key), f"invalid value for {key}: {error}", expected=expected, hint=_instead(key, text)
+                    )
         if "cron" in entry and "every" in entry:
             yield document.diagnostic(
                 (*path, "every"), "cron and every cannot be combined", hint="remove cron or every"
@@ -46,6 +50,33 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
             yield document.diagnostic(
                 path, f"missing key 'cron' or 'every' in schedule/{index}", expected="cron or every"
             )
+
+
+def _instead(key: str, text: str) -> str:
+    """What to write for a time in another notation, or ""."""
+    if key == "every":
+        meant = conversions.convert(text, {"x-unit": "seconds", "minimum": 1, "maximum": 86400})
+        return f"use {meant}" if meant and meant != text and _is_valid(every, meant) else ""
+    if f"@{text.strip('@').lower()}" in SHORTHANDS:
+        return f"use @{text.strip('@').lower()}"
+    if "TZ=" in text:
+        return "remove the time zone, and convert the hour: cron is in UTC"
+    if len(text.split()) == 6:
+        return f"without seconds: {' '.join(text.split()[1:])}" if text.split()[0] == "0" else ""
+    return f"use {short}" if (short := _short_days(text)) != text else ""
+
+
+def _is_valid(read: Callable[[str], object], text: str) -> bool:
+    try:
+        read(text)
+    except CronError:
+        return False
+    return True
+
+
+def _short_days(text: str) -> str:
+    """An expression with the names of days and months in three letters."""
+    return re.sub(r"\b(mon|tue|wed|thu|fri|sat|sun)[a-z]*day\b", r"\1", text.lower())
 
 
 def entries(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:

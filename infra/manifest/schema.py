@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import Diagnostic
-from infra.manifest import foreign_keys, masking, type_hints
+from infra.manifest import foreign_keys, masking, spellings, type_hints
 from infra.manifest.document import Document, Path
 from infra.manifest.suggestions import nearest
 from schemas import load
@@ -66,8 +66,6 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
         case "required":
             missing = re.match(r"'(.+)' is a required", error.message)
             name = missing[1] if missing else "?"
-            if any(suggested == name for _, suggested in _suggestions(document, error.instance, schema, path)):
-                return  # the error of the unknown key says it
             parent = f" in {'/'.join(map(str, path))}" if path else ""
             example = type_hints.example(schema, name)
             yield document.diagnostic(
@@ -78,7 +76,8 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             unit = f", in {schema['x-unit']}" if "x-unit" in schema else ""
             # What is expected of a section with names of the user's says how those look.
             names = kinds == ["object"] and bool(_patterns(schema))
-            wanted = (not names and expected) or " or ".join(_NAMES[kind] for kind in kinds) + unit
+            one_of = _choices([str(one) for one in schema["enum"]]) if "enum" in schema else ""
+            wanted = one_of or (not names and expected) or " or ".join(_NAMES[kind] for kind in kinds) + unit
             yield document.diagnostic(
                 path,
                 _invalid(path, _typed(path, error.instance)),
@@ -99,7 +98,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             yield from _branch(document, error, path, expected)
         case "enum":
             choices = [str(choice) for choice in rule]
-            close = nearest(str(error.instance), choices)
+            close = nearest(str(error.instance).lower(), choices)
             hint = f"did you mean {close}?" if close else ""
             yield document.diagnostic(
                 path,
@@ -117,7 +116,7 @@ def _explain(document: Document, error: ValidationError, path: Path) -> Iterator
             )
         case "minProperties" | "maxProperties" | "minItems" | "minLength" | "pattern":
             found = "empty" if error.instance in ("", [], {}) else _shown(path, error.instance)
-            hint = "" if masking.is_hidden(path) else type_hints.of_text(path, error.instance)
+            hint = "" if masking.is_hidden(path) else type_hints.of_text(path, error.instance, schema)
             yield document.diagnostic(path, _invalid(path, found), expected=expected, hint=hint)
         case _:
             yield document.diagnostic(
@@ -136,7 +135,7 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
         shown = _name(key_path)
         if names:
             expected = str(schema.get("x-expected", ""))
-            hint = "" if masking.is_hidden(key_path) else foreign_keys.hint(document.data, path, key, ())
+            hint = "" if masking.is_hidden(key_path) or not shown else _named(document, path, key, names)
             summary = f"invalid name {_show(shown)}" if shown else "invalid name"
             yield _at_name(document, key_path, summary, expected=expected, hint=hint)
             continue
@@ -151,6 +150,12 @@ def _unknown(document: Document, instance: Any, schema: Mapping[str, Any], path:
         hint = foreign_keys.hint(document.data, path, key, allowed) or (f"did you mean {close}?" if close else "")
         known = "" if hint and len(allowed) > MANY else _choices(allowed)
         yield document.diagnostic(key_path, f"unknown key {_show(key)}", key=True, expected=known, hint=hint)
+
+
+def _named(document: Document, path: Path, key: str, patterns: list[str]) -> str:
+    """What to do about a name of the user's that no pattern accepts."""
+    meant = next((one for pattern in patterns if (one := spellings.nearest(key, "name", pattern))), "")
+    return foreign_keys.hint(document.data, path, key, ()) or (f"use {meant}" if meant else "")
 
 
 def _suggestions(document: Document, instance: Any, schema: Mapping[str, Any], path: Path) -> Iterator[tuple[str, str]]:
@@ -183,9 +188,14 @@ def _branch(document: Document, error: ValidationError, path: Path, expected: st
     for errors in alternatives.values():
         if not any(inner.validator == "type" and not inner.path for inner in errors):
             for inner in errors:
-                yield from _explain(document, inner, (*path, *inner.path))
+                whole = expected and inner.validator == "pattern" and not inner.path
+                for found in _explain(document, inner, (*path, *inner.path)):
+                    yield replace(found, expected=expected) if whole else found
             return
     hint = "" if masking.is_hidden(path) else type_hints.of_alternatives(path, error.instance)
+    kinds = [str(one.validator_value) for errors in alternatives.values() for one in errors if one.validator == "type"]
+    schema = error.schema if isinstance(error.schema, Mapping) else {}
+    hint = hint or type_hints.of_container(path, kinds, error.instance, schema)
     yield document.diagnostic(path, _invalid(path, _typed(path, error.instance)), expected=expected, hint=hint)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -21,12 +20,12 @@ from infra.manifest import (
     rollout_semantics,
     router_semantics,
     schedule_semantics,
+    server_semantics,
     volume_semantics,
 )
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
 from infra.manifest.paths import exists, is_directory, is_file, resolve_path, resolved
-from infra.manifest.suggestions import nearest
 from schemas import load
 
 LONGEST_USER = 32
@@ -45,7 +44,7 @@ _WRITTEN = re.compile(r"/(?:srv/dyno|var/lib/dynoctl[^/]*|dev|proc)(?=/)")
 def check(document: Document, base: File) -> Iterator[Diagnostic]:
     """Every error that involves several keys, or files next to the manifest."""
     data = document.data if isinstance(document.data, dict) else {}
-    yield from _servers(document, data)
+    yield from server_semantics.check(document, data)
     yield from _names(document, data)
     yield from _app(document, data, base)
     yield from _middleware(document, data, base)
@@ -75,69 +74,15 @@ def _list(value: Json) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _servers(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    groups = _map(data.get("groups"))
-    names: dict[str, int] = {}
-    hosts: dict[tuple[str, int], int] = {}
-    for index, server in enumerate(_list(data.get("servers"))):
-        server = _map(server)
-        path: Path = ("servers", index)
-        name, host, port = server.get("name"), server.get("host"), server.get("port", 22)
-        if isinstance(name, str) and names.setdefault(name, index) != index:
-            yield document.diagnostic(
-                (*path, "name"),
-                f"duplicate server name {name}",
-                hint=f"rename it: servers/{names[name]} has the same name",
-            )
-        if isinstance(host, str) and isinstance(port, int) and hosts.setdefault((host, port), index) != index:
-            yield document.diagnostic(
-                (*path, "host"),
-                f"duplicate host {host}",
-                hint=f"remove it: servers/{hosts[(host, port)]} has the same host and port",
-            )
-        for number, group in enumerate(_list(server.get("groups"))):
-            if isinstance(group, str) and group not in groups:
-                suggestion = nearest(group, [*groups])
-                yield document.diagnostic(
-                    (*path, "groups", number),
-                    f"unknown group {group}",
-                    hint=f"did you mean {suggestion}?" if suggestion else f"add {group} to groups",
-                )
-        listen = server.get("listen")
-        if isinstance(listen, str) and listen and not _is_address(listen):
-            yield document.diagnostic(
-                (*path, "listen"), f"invalid value for listen: {listen!r}", expected="an IP address of the server"
-            )
-
-
-def _is_address(text: str) -> bool:
-    if not text.isprintable():
-        return False  # ipaddress accepts any text after the % of an IPv6 address
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _names(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     app = _map(data.get("app")).get("name")
+    users: list[str] = []
     for type_, value in _map(data.get("dynos")).items():
         entry = _map(value)
         count = value if isinstance(value, int) else entry.get("count", 1 if "command" in entry else None)
         if not isinstance(count, int) or isinstance(count, bool):
             continue
-        if isinstance(app, str):
-            user = f"dyno-{app}-{type_}-{max(count, 1)}"
-            over = len(user) - LONGEST_USER
-            if over > 0:
-                yield document.diagnostic(
-                    ("app", "name"),
-                    f"the user name {user} is too long: {len(user)} characters, and Linux allows {LONGEST_USER}",
-                    expected=f"an app name of at most {len(app) - over} character{'' if len(app) - over == 1 else 's'}"
-                    if over < len(app)
-                    else "a shorter name",
-                )
+        users.append(f"dyno-{app}-{type_}-{max(count, 1)}")
         port = entry.get("port", 5000)
         if count > MOST:
             continue  # the schema reports it
@@ -147,6 +92,15 @@ def _names(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 f"ports out of range: {count} dynos from port {port} on need ports up to {port + count - 1}",
                 expected=f"at most {65536 - count}",
             )
+    user = max(users, key=len, default="")
+    over = len(user) - LONGEST_USER
+    if isinstance(app, str) and over > 0:
+        at_most = f"an app name of at most {len(app) - over} character{'' if len(app) - over == 1 else 's'}"
+        yield document.diagnostic(
+            ("app", "name"),
+            f"the user name {user} is too long: {len(user)} characters, and Linux allows {LONGEST_USER}",
+            expected=at_most if over < len(app) else "a shorter name",
+        )
 
 
 def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
@@ -168,7 +122,7 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
                     key=True,
                     hint=f"remove framework.{key} or rackup",
                 )
-    elif isinstance(framework, dict) and "app" not in entry and str(entry.get("name")) not in _known_apps():
+    elif entry.get("name") in _frameworks() and "app" not in entry and entry["name"] not in _known_apps():
         yield document.diagnostic(
             ("framework",),
             "missing key 'app' in framework",
@@ -187,6 +141,11 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
         elif "require" not in entry:
             yield from _required(document, ("framework",), source, _known_apps().get(str(entry.get("name"))))
         yield from _required(document, ("framework", "require"), source, entry.get("require"))
+
+
+def _frameworks() -> list[str]:
+    names: list[str] = load("dyno.schema.json")["properties"]["framework"]["properties"]["name"]["enum"]
+    return names
 
 
 def _known_apps() -> Mapping[str, str]:
@@ -232,8 +191,14 @@ def _close_file(path: File) -> str:
 
 def _required(document: Document, path: Path, source: File, name: Json) -> Iterator[Diagnostic]:
     """Check a require. A path that starts with ./ is a file of the slug, anything else a library on the server."""
-    if isinstance(name, str) and name.startswith(("./", "../")):
-        yield from _inside(document, path, source, name if name.endswith(".rb") else f"{name}.rb", "file")
+    if not isinstance(name, str):
+        return
+    file = name if name.endswith(".rb") else f"{name}.rb"
+    if name.startswith(("./", "../")):
+        yield from _inside(document, path, source, file, "file")
+    elif path[0] == "framework" and not name.startswith("/") and is_file(source / file):
+        summary = f"{name} is a library, and app.source has a file of this name"
+        yield document.diagnostic(path, summary, expected="a path that starts with ./ for a file", hint=f"use ./{name}")
 
 
 def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -307,5 +272,15 @@ def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iter
 def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
     for key in ("key", "known_hosts"):
         name = _map(data.get("ssh")).get(key)
-        if isinstance(name, str) and name and not is_file(resolve_path(base, name)):
-            yield document.diagnostic(("ssh", key), f"file {name} not found", expected="an existing file")
+        if not isinstance(name, str) or not name or is_file(resolve_path(base, name)):
+            continue
+        hint = "without ssh.key, dynoctl uses the keys of ssh_config and of the SSH agent" if key == "key" else ""
+        if not name.isprintable() or "-----" in name:  # the key itself: it is a secret
+            summary, hint = (
+                f"{key} is not a path",
+                "put the text into a file that only you can read, and write its path",
+            )
+        else:
+            found = is_directory(resolve_path(base, name))
+            summary = f"{name} is a directory" if found else f"file {name} not found"
+        yield document.diagnostic(("ssh", key), summary, expected="an existing file", hint=hint)

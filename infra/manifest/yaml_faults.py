@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from infra.manifest import known_keys
+from infra.manifest import known_keys, yaml_leftovers
 
 LARGEST = 1 << 16
 """Characters of a file in which repairs are tried."""
@@ -44,8 +44,8 @@ def find(lines: list[str], reported: int, parses: Parses, repairs: Sequence[Repa
     of some, one that does not make the whole text valid is none."""
     if sum(map(len, lines)) > LARGEST:
         return None
-    if (fault := _foreign_space(lines, parses)) is not None:
-        return fault
+    if (found := yaml_leftovers.find(lines, parses)) is not None:
+        return Fault(*found)
     last = min(reported, len(lines) - 1)
     near = [number for number in range(last, -1, -1) if _matters(lines[number])][: BEFORE + 1]
     better: tuple[int, Fault] | None = None
@@ -61,21 +61,6 @@ def find(lines: list[str], reported: int, parses: Parses, repairs: Sequence[Repa
         if valid:
             return max(valid, key=lambda one: one[0])[1]  # the first of those that are as likely
     return None if better is None or repairs else better[1]
-
-
-def _foreign_space(lines: list[str], parses: Parses) -> Fault | None:
-    """Spaces of a web page or of a word processor, which look like those that YAML knows."""
-    for number, line in enumerate(lines):
-        found = _SPACES.search(line)
-        if found is not None:
-            if parses(_SPACES.sub(" ", "\n".join(lines)) + "\n") is not None:
-                return None
-            summary = f"the character U+{ord(found[0]):04X} in place of a space"
-            return Fault(number, found.start(), summary, "replace it by a space, here and wherever else it is")
-    return None
-
-
-_SPACES = re.compile("[\u00a0\u2000-\u200b\u202f\u3000]")
 
 
 def _likely(lines: list[str], fault: Fault, text: str) -> float:

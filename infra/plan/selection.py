@@ -33,9 +33,9 @@ class Selection:
         options = (("--target", self.targets), ("--exclude", self.excludes), ("--replace", self.replaces))
         return " ".join(f"{option} {pattern}" for option, patterns in options for pattern in patterns)
 
-    def check_patterns(self, servers: Iterable[str], dynos: Iterable[str]) -> None:
-        """Raise DynoctlError if a pattern matches nothing."""
-        servers, dynos = list(servers), list(dynos)
+    def check_patterns(self, servers: Iterable[str], dynos: Iterable[str], declared: Iterable[str] = ()) -> None:
+        """Raise DynoctlError if a pattern matches nothing. ``declared`` are the process types of the manifest."""
+        servers, dynos, declared = list(servers), list(dynos), list(declared)
         types = sorted({naming.parse_dyno(dyno)[0] for dyno in dynos})
         for option, patterns, names in (
             ("--target", self.targets, [*servers, *dynos, *types]),
@@ -46,6 +46,11 @@ class Selection:
                 if not any(fnmatchcase(name, pattern) for name in names):
                     names_shown = ", ".join([*servers[:5], *types, *dynos[:5]])
                     kinds = "dyno or process type" if option == "--replace" else "server, dyno or process type"
+                    if any(fnmatchcase(name, pattern.partition(".")[0]) for name in declared):
+                        raise DynoctlError(
+                            f"{option} {pattern} matches no dyno that runs or can be placed",
+                            "the servers of its dynos are unreachable: dynoctl doctor checks the connections",
+                        )
                     raise DynoctlError(
                         f"{option} {pattern} matches no {kinds} of this app",
                         f"use shell patterns such as 'web.*'; available: {names_shown}",
