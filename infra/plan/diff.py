@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -32,6 +32,9 @@ BEING_APPLIED = "the apply that is running has not restarted it yet"
 
 RECORDED_AS_PLAIN = "recorded as no secret: {}"
 """The reason of an update of a resource in which nothing differs."""
+
+_ORDINARY = frozenset((str, bool, int, type(None)))
+"""The types of values that are no secret."""
 
 
 def diff(
@@ -127,7 +130,7 @@ def _compare(
     unequal = [name for name, value in wanted.items() if value != found.get(name)]  # most are equal
     differing = [name for name in unequal if not same(wanted[name], found.get(name))]
     if not differing:
-        secret = _recorded_as_plain([wanted[name] for name in unequal], recorded)
+        secret = _recorded_as_plain(wanted, recorded)
         return Change(resource, Action.UPDATE, found, wanted, RECORDED_AS_PLAIN.format(secret)) if secret else None
     record = recorded()
     applied = (record or {}).get("attributes", {})
@@ -149,14 +152,13 @@ def _compare(
     return Change(resource, Action.UPDATE, told, wanted, reason, drift=bool(drifted), drifted=names)
 
 
-def _recorded_as_plain(wanted: Iterable[Attribute], recorded: Callable[[], Mapping[str, Any] | None]) -> str:
+def _recorded_as_plain(wanted: Attributes, recorded: Callable[[], Mapping[str, Any] | None]) -> str:
     """The names of values that are secrets now, although a record has them as plain ones. Without an update, it would
-    keep them, and a later plan would show them. A server never answers with a secret, so that ``wanted`` are the
-    attributes that are not equal as they are."""
+    keep them, and a later plan would show them."""
     names = [
         name
-        for value in wanted
-        if isinstance(value, Mapping)
+        for value in wanted.values()
+        if isinstance(value, Mapping) and not _ORDINARY.issuperset(map(type, value.values()))  # nearly all
         for name, text in value.items()
         if isinstance(text, Sensitive)
     ]
