@@ -16,7 +16,7 @@ _LINES = (
         "resolve the conflict, and remove the lines that start with <<<<<<<, ======= and >>>>>>>",
     ),
     (re.compile(r"```"), "a fence of Markdown", "remove the lines that start with ```"),
-    (re.compile(r"[$%#>] [a-z]+ \S+\.ya?ml"), "a command line of a shell", "remove this line"),
+    (re.compile(r"[$%>] [a-z]+ \S+\.ya?ml"), "a command line of a shell", "remove this line"),
 )
 _COLUMNS = (
     (re.compile(r"\+"), "a + at the start of each line, as in a diff", "remove the + from all lines"),
@@ -46,7 +46,7 @@ def find(lines: list[str], parses: Callable[[str], int | None]) -> Found | None:
         for pattern, summary, hint in _LINES:
             if pattern.match(line):
                 return number, 0, summary, hint
-        if (found := _PEM.match(line)) is not None:
+        if (found := _PEM.match(line)) is not None and "-----END " not in line:
             hint = "write | after the key, and the whole text below it, indented by 2 more than the key"
             return number, found.end(1), "a text of several lines without |", hint
     written = [line for line in lines if line.strip()]
@@ -57,15 +57,28 @@ def find(lines: list[str], parses: Callable[[str], int | None]) -> Found | None:
 
 
 def _lookalike(lines: list[str], parses: Callable[[str], int | None]) -> Found | None:
-    """The first character that only looks like one of YAML, if the file is valid with the right one."""
-    for number, line in enumerate(lines):
-        found = _LOOKALIKE.search(line)
-        if found is None:
-            continue
-        if parses("\n".join(lines).translate(_TABLE) + "\n") is not None:
-            return None
-        right = _LOOKALIKES[found[0]]
-        name = "a space" if right == " " else right
-        summary = f"the character U+{ord(found[0]):04X} in place of {name}"
-        return number, found.start(), summary, f"replace it by {name}, here and wherever else it is"
-    return None
+    """The first character that only looks like one of YAML, if the file is valid with the right one, and is not
+    without: those of comments and of texts stay as they are."""
+    right = [line.translate(_TABLE) for line in lines]
+    wrong = [number for number, line in enumerate(lines) if line != right[number]]
+    if not wrong or parses("\n".join(right) + "\n") is not None:
+        return None
+    valid, invalid = 0, len(wrong)  # how many of these lines stay as they are
+    while invalid - valid > 1:
+        middle = (valid + invalid) // 2
+        tried = [*lines[: wrong[middle]], *right[wrong[middle] :]]
+        if parses("\n".join(tried) + "\n") is None:
+            valid = middle
+        else:
+            invalid = middle
+    return _first(lines[wrong[valid]], wrong[valid])
+
+
+def _first(line: str, number: int) -> Found | None:
+    found = _LOOKALIKE.search(line)
+    if found is None:
+        return None
+    right = _LOOKALIKES[found[0]]
+    name = "a space" if right == " " else right
+    summary = f"the character U+{ord(found[0]):04X} in place of {name}"
+    return number, found.start(), summary, f"replace it by {name}, here and wherever else it is"
