@@ -9,7 +9,7 @@ from dataclasses import dataclass
 _ADDRESS = re.compile(
     r"(?:[a-z][a-z0-9+.-]*://)?(?:([A-Za-z_][\w.-]*)@)?(?:\[([0-9A-Fa-f:.]+)\]|([^@:/\s\[\],]+))(?::([0-9]{1,5}))?(?:/\S*)?"
 )
-_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)*\.?")
+_NUMBERS = re.compile(r"[0-9]+(\.[0-9]+)+\.?")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def hint(path: tuple[str | int, ...], text: str, pattern: str = "") -> str:
 
 
 def is_no_ipv4(text: str) -> bool:
-    """Whether a host is of numbers and dots, and no IPv4 address: programs take ``10.1`` for 10.0.0.1."""
+    """Whether a host is of numbers and dots, and no IPv4 address: programs take ``10.1`` for 10.0.0.1. A number without
+    a dot may be a Host of ssh_config."""
     if not _NUMBERS.fullmatch(text):
         return False
     try:

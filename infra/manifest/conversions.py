@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,6})?)"
-_SIZE = re.compile(rf"{_NUMBER}\s*([KMGT])(?:i?b|i|b/s|bps)?(?:ytes)?", re.IGNORECASE)
+_SIZE = re.compile(rf"{_NUMBER}\s*([KMGT])(?:i?b|i|(?-i:B)/s)?(?:ytes)?", re.IGNORECASE)
 _PART = re.compile(rf"{_NUMBER}\s*(ms|[smhdw]|sec|min|hr|(?:second|minute|hour|day|week|sec|min|hr)s?)\b\s*")
 _CORES = re.compile(rf"{_NUMBER}\s*(m|%|cpus?|cores?|vcpus?)?", re.IGNORECASE)
 _SIZES = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}

@@ -94,7 +94,7 @@ class Document:
     ) -> Diagnostic:
         """A diagnostic at a path."""
         where, at = "/".join(map(str, path)), self.locate(path, key=key)
-        return Diagnostic(masked(summary), masked(where), at, expected, masked(hint))
+        return Diagnostic(masked(summary), masked(where), at, masked(expected), masked(hint))
 
 
 def masked(text: str) -> str:

@@ -4,34 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path as File
 from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest import masking, variables
 from infra.manifest.document import Document, Path
+from infra.manifest.paths import is_file, resolve_path
 
 
-def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
+def check(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
     """Every error in ``env`` and in commands. Values of references are checked when they are read."""
     yield from _environment(document, _map(data.get("env")))
+    source = resolve_path(base, str(_map(data.get("app")).get("source", ".")))
     for path, command in _commands(data):
         words = command if isinstance(command, list) else [command]
         if not all(isinstance(word, str) for word in words):
             continue  # the schema reports it
         if words and not words[0]:
             yield document.diagnostic(path, "the command has no program", expected="a program, then its arguments")
-        elif isinstance(command, list) and words and " " in words[0]:
-            shown = f" {words[0]!r}" if len(words[0]) <= 60 and words[0].isprintable() else ""
-            yield document.diagnostic(
-                (*path, 0),
-                f"invalid program{shown}: a list is one program and its arguments",
-                expected=f"such as [{', '.join(words[0].split()[:3])}]",
-                hint=f"for a shell command line, without brackets or a dash: {path[-1]}: {' && '.join(words)}"
-                if shown and sum(map(len, words)) <= 100
-                else "for a shell command line: a text, without brackets or a dash",
-            )
+        elif isinstance(command, list) and words and _is_command_line(words[0], source):
+            yield _no_program(document, path, words)
         if problem := variables.command_too_large(command):
             yield document.diagnostic(path, problem, expected=variables.COMMAND_EXPECTED)
+
+
+def _is_command_line(program: str, source: File) -> bool:
+    """Whether the first word of a list is a whole command line, and not a program whose path has a space."""
+    return " " in program and not program.startswith("/") and not is_file(source / program)
+
+
+def _no_program(document: Document, path: Path, words: list[str]) -> Diagnostic:
+    shown = f" {words[0]!r}" if len(words[0]) <= 60 and words[0].isprintable() else ""
+    # Several command lines, or one that was split in the wrong places.
+    line = (" && " if all(" " in word for word in words) else " ").join(word.strip() for word in words)
+    return document.diagnostic(
+        (*path, 0),
+        f"invalid program{shown}: a list is one program and its arguments",
+        expected=f"such as [{', '.join(words[0].split()[:3])}]",
+        hint=f"for a shell command line, without brackets or a dash: {path[-1]}: {line}"
+        if shown and len(line) <= 100
+        else "for a shell command line: a text, without brackets or a dash",
+    )
 
 
 def _map(value: object) -> Mapping[str, Any]:

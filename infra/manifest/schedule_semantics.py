@@ -61,9 +61,10 @@ def _instead(key: str, text: str) -> str:
         return f"use @{text.strip('@').lower()}"
     if "TZ=" in text:
         return "remove the time zone, and convert the hour: cron is in UTC"
-    if len(text.split()) == 6:
-        return f"without seconds: {' '.join(text.split()[1:])}" if text.split()[0] == "0" else ""
-    return f"use {short}" if (short := _short_days(text)) != text else ""
+    seconds, _, rest = " ".join(text.split()).partition(" ")
+    if len(rest.split()) == 5:
+        return f"without seconds: {rest}" if seconds == "0" and _is_valid(calendar, rest) else ""
+    return f"use {short}" if _is_valid(calendar, short := _short_days(text)) else ""
 
 
 def _is_valid(read: Callable[[str], object], text: str) -> bool:

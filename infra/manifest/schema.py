@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import Diagnostic
 from infra.manifest import foreign_keys, masking, spellings, type_hints
-from infra.manifest.document import Document, Path
+from infra.manifest.document import Document, Path, masked
 from infra.manifest.suggestions import nearest
 from schemas import load
 
@@ -225,7 +225,7 @@ def _name(path: Path) -> str:
 def _at_name(document: Document, path: Path, summary: str, *, expected: str, hint: str = "") -> Diagnostic:
     """An error of a name, with no more of it in the path than can be shown."""
     found = document.diagnostic(path, summary, key=True, expected=expected, hint=hint)
-    return replace(found, path="/".join(map(str, (*path[:-1], _name(path) or "..."))))
+    return replace(found, path=masked("/".join(map(str, (*path[:-1], _name(path) or "...")))))
 
 
 def _version(document: Document, found: Any, path: Path) -> Diagnostic:

@@ -48,7 +48,7 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from _names(document, data)
     yield from _app(document, data, base)
     yield from _middleware(document, data, base)
-    yield from process_semantics.check(document, data)
+    yield from process_semantics.check(document, data, base)
     yield from _runtime(document, data)
     yield from backing_semantics.check(document, data)
     yield from router_semantics.check(document, data)
@@ -196,9 +196,15 @@ def _required(document: Document, path: Path, source: File, name: Json) -> Itera
     file = name if name.endswith(".rb") else f"{name}.rb"
     if name.startswith(("./", "../")):
         yield from _inside(document, path, source, file, "file")
-    elif path[0] == "framework" and not name.startswith("/") and is_file(source / file):
+    elif path[0] == "framework" and not (name.startswith("/") or _has_load_path(document)) and is_file(source / file):
         summary = f"{name} is a library, and app.source has a file of this name"
         yield document.diagnostic(path, summary, expected="a path that starts with ./ for a file", hint=f"use ./{name}")
+
+
+def _has_load_path(document: Document) -> bool:
+    """Whether ``env`` may add directories in which Ruby looks for libraries, such as that of the app."""
+    data = document.data if isinstance(document.data, dict) else {}
+    return not {"RUBYLIB", "RUBYOPT"}.isdisjoint(_map(data.get("env")))
 
 
 def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:

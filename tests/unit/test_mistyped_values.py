@@ -32,7 +32,7 @@ def test_notations(text: str, schema: dict[str, object], meant: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "is_wrong"),
-    [("10.0.0.1", False), ("10.0.0", True), ("10.0.0.256", True), ("167772161", True), ("a.1", False), ("::1", False)],
+    [("10.0.0.1", False), ("10.0.0", True), ("10.0.0.256", True), ("7", False), ("a.1", False), ("::1", False)],
 )
 def test_ipv4(text: str, is_wrong: bool) -> None:
     assert addresses.is_no_ipv4(text) is is_wrong
