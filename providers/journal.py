@@ -46,7 +46,7 @@ class Journal(Base):
         state = "failed" if service.get("ActiveState") == "failed" else "ready"
         attributes: Attributes = {"limits": ini.parse(text), "state": state}
         # A power cut may leave an empty file.
-        foreign = bool(text) and f"{_MARK}{scope.app}" not in text.split("\n")
+        foreign = bool(text.strip()) and f"{_MARK}{scope.app}" not in text.split("\n")
         return {scope.app: Found(attributes, foreign=foreign)}
 
     def triggers(self, change: Change) -> bool:

@@ -60,19 +60,18 @@ Id=$name
 """
 
 # The name of an app may begin with that of another one: no file of shop-admin is printed for shop, which may have a
-# hundred previews. systemctl stops at the name of a template, which is none of ours. Of a service that runs, systemd
-# keeps a link for journald, also if its file is gone.
+# hundred previews. Of a service that runs, systemd keeps a link for journald, also if its file is gone.
 _SCRIPT = """\
 cd /etc/systemd/system || exit
 if [ -L /srv ] || [ -L /srv/dyno ]; then slug=$(systemd-escape -p "$(readlink -m /srv/dyno)")-${slug#srv-dyno-}; fi
 ours() {
   rest=${1#"$prefix"}; rest=${rest%.*}; rest=${rest%-ready}; rest=${rest%-due}
-  case ${rest%-*} in *-*|*@*) return 1;; esac
+  case ${rest%-*} in *-*) return 1;; esac
+  named "$1"
 }
 set --
 for file in "$slug"*.mount "$tmp"*.mount "$volume"*.mount; do
-  [ -e "$file" ] || [ -L "$file" ] || continue
-  set -- "$@" "$file"
+  { [ -e "$file" ] || [ -L "$file" ]; } && named "$file" && set -- "$@" "$file"
 done
 for file in "$prefix"*.service "$prefix"*.socket "$prefix"*.timer; do
   { [ -e "$file" ] || [ -L "$file" ]; } && ours "$file" && set -- "$@" "$file"
@@ -109,7 +108,7 @@ def shared(app: str, script: str = "", variables: Mapping[str, str] = MappingPro
         "moving": paths.moving(app),
         "shown": _SHOWN,
     }
-    text = f"echo {SECTION}\n{shown.SHOW}{_ASK}{drop_ins.LIST}{PRINT}{_SCRIPT}{listeners.LIST}:\n"
+    text = f"echo {SECTION}\n{shown.NAMED}{shown.SHOW}{_ASK}{drop_ins.LIST}{PRINT}{_SCRIPT}{listeners.LIST}:\n"
     return Fragment(script, variables, {SECTION: Fragment(text, values)})
 
 

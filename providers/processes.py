@@ -245,12 +245,13 @@ def _state(service: shown.Unit, ready: shown.Unit, *, listening: bool, idles: bo
 # CPU time and memory come from systemd. If it does not account them (control groups v1), they come from /proc, read by
 # a single grep, which is faster than reading in the shell.
 _SCRIPT = (
-    """\
+    shown.NAMED
+    + """\
 read -r now _ < /proc/uptime; printf 'now %s\\n' "$now"
 grep -Hs '^X-Dynoctl-' /etc/systemd/system/"$prefix"*.service || exit 0
 set --
 for file in /etc/systemd/system/"$prefix"*.service /etc/systemd/system/"$prefix"*.timer; do
-  [ -e "$file" ] && set -- "$@" "${file##*/}"
+  [ -e "$file" ] && named "$file" && set -- "$@" "${file##*/}"
 done
 case $* in *.timer*) printf 'clock '; date +%s ;; esac
 TZ=UTC systemctl show -p "$properties" -- "$@"

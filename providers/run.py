@@ -168,7 +168,7 @@ def _variables(lines: str) -> dict[str, str]:
 _SCRIPT = """\
 set --
 for file in $(grep -lsx "X-Dynoctl-App=$app" /etc/systemd/system/dyno-*.service); do
-  case $file in *-ready.service) ;; *) set -- "$@" "${file##*/}" ;; esac
+  case $file in *-ready.service|*@*) ;; *) set -- "$@" "${file##*/}" ;; esac
 done
 [ $# -gt 0 ] || exit 0
 systemctl --version

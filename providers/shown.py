@@ -26,6 +26,11 @@ show() {
 """A shell function that prints what ``ask`` does, which asks systemd for the properties of units, among them those of
 ``ANY``, and if one is outdated also when each was written. Their files are in the working directory."""
 
+NAMED = """\
+named() { case ${1##*/} in *[!A-Za-z0-9:._\\\\-]*) return 1;; esac; }
+"""
+"""A shell function that tells whether a file may be a unit of ours. systemctl says nothing of the units after one with
+another name: that of a template, or one that is too long once its blanks are escaped."""
 
 _PROPERTY = re.compile(r"^([A-Za-z]\w*)=(.*)$", re.MULTILINE)
 

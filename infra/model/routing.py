@@ -49,14 +49,14 @@ routes() {{
 }}
 set --
 for mark in {LIVE}/apps/*/mark.json; do
-  [ -r "$mark" ] && [ ! -e "${{mark%/*}}/page.html" ] && set -- "$@" "$mark"
+  [ -f "$mark" ] && [ -r "$mark" ] && [ ! -e "${{mark%/*}}/page.html" ] && set -- "$@" "$mark"
 done
 routes open "$@"
 router=$#
 set --
 for mark in {LIVE}/apps/*/page.html; do
   mark=${{mark%/*}}/mark.json
-  [ -r "$mark" ] && set -- "$@" "$mark"
+  [ -f "$mark" ] && [ -r "$mark" ] && set -- "$@" "$mark"
 done
 routes closed "$@"
 [ $((router + $#)) -eq 0 ] || {{ printf 'routing '; router_state; }}

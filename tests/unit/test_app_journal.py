@@ -48,7 +48,7 @@ def test_a_limit_that_was_changed_and_a_journal_that_failed_are_drift() -> None:
 
 @pytest.mark.parametrize(
     ("text", "foreign"),
-    [("", False), ("[Journal]\nSystemMaxUse=1G\n", True), ("# dynoctl: the journal of other\n", True)],
+    [("", False), ("\n", False), ("[Journal]\nSystemMaxUse=1G\n", True), ("# dynoctl: the journal of other\n", True)],
 )
 def test_whose_a_file_is(text: str, foreign: bool) -> None:
     assert PROVIDER.parse(SCOPE, LOADED + shown(text))["shop"].foreign is foreign

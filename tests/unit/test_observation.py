@@ -67,6 +67,17 @@ def test_each_route_is_printed_with_whether_it_is_closed(tmp_path: Path, closed:
     assert output.endswith("routing running\n")
 
 
+def test_a_marker_that_cannot_be_read_hides_no_other_one(tmp_path: Path) -> None:
+    """sed would end at a directory."""
+    for app in ("blog", "shop"):
+        directory = tmp_path / f"{routing.LIVE}/apps/{app}".removeprefix("/")
+        (directory / "mark.json").mkdir(parents=True)
+    (directory / "mark.json").rmdir()
+    (directory / "mark.json").write_text(MARK.format("shop"))
+    output = _sh(f"systemctl() {{ echo active; }}\n{routing.SCRIPT}", tmp_path, paths.ROUTER)
+    assert [route.app for route in routing.read(output)] == ["shop"]
+
+
 def test_without_a_route_systemd_is_not_asked(tmp_path: Path) -> None:
     assert _sh(f"systemctl() {{ echo asked; }}\n{routing.SCRIPT}", tmp_path, paths.ROUTER) == ""
 

@@ -9,6 +9,7 @@ import pytest
 
 from infra.model.provider import Scope
 from providers import observed_units
+from providers.processes import Processes
 from providers.unit import Unit
 
 OURS = "[Unit]\nX-Dynoctl-App=shop\nX-Dynoctl-Dyno=web.{}\n[Service]\nCPUQuota=25%\n"
@@ -81,6 +82,35 @@ def test_nothing_is_printed_of_an_app_whose_name_begins_with_that_of_the_app(tmp
     (tmp_path / "dyno-shop-web@.service").write_text("[Unit]\n")
     output = printed(tmp_path)
     assert "file dyno-shop-web-1.service" in output and "pr-1" not in output and "web@" not in output
+
+
+STRANGE = ("web-1@.service", "web-1@.socket", "web-1@.timer", "web-1@a.service", "web-1 .service", "web-1\nx.service")
+
+
+def test_systemd_is_asked_for_no_name_at_which_it_would_stop(tmp_path: Path) -> None:
+    """It says nothing of the names after a template, or one that is too long once its blanks are escaped."""
+    good = ("dyno-shop-web-1.service", "srv-dyno-shop-aa.mount", "run-dyno-shop-web.1.mount")
+    starts = ("srv-dyno-shop-aa", "run-dyno-shop-web.1", "var-lib-dynoctl\\x2dvolumes-shop-a\\x2db")
+    volume = f"{starts[2]}.mount"
+    for name in (*good, volume, *(f"dyno-shop-{name}" for name in STRANGE), *(f"{name}@.mount" for name in starts)):
+        (tmp_path / name).write_text("[Unit]\n")
+    output = printed(tmp_path, 'for name; do printf "asked <%s>\\n" "$name"; done')
+    asked = [line for line in output.splitlines() if line.startswith("asked <") and "*" not in line]
+    assert {f"asked <{name}>" for name in (*good, volume)} <= {*asked}
+    assert not [line for line in asked if "@.mount" in line or "web-1@" in line or "web-1 " in line]
+    assert "\nx.service>" not in output
+
+
+def test_the_dynos_are_listed_beside_names_at_which_systemctl_would_stop(tmp_path: Path) -> None:
+    for name in ("web-1.service", "tidy-1.timer", *STRANGE):
+        (tmp_path / f"dyno-shop-{name}").write_text("[Unit]\nX-Dynoctl-App=shop\n")
+    fragment = Processes().observe(Scope("shop", ""))
+    fake = 'systemctl() { shift 4; printf "asked <%s>\\n" "$@"; }\n'
+    script = fake + "".join(f"{name}='{value}'\n" for name, value in fragment.variables.items()) + fragment.script
+    script = script.replace("/etc/systemd/system", str(tmp_path))
+    done = subprocess.run(["sh", "-c", script], check=True, capture_output=True, text=True)
+    asked = [line for line in done.stdout.splitlines() if line.startswith("asked <")]
+    assert asked == ["asked <dyno-shop-web-1.service>", "asked <dyno-shop-tidy-1.timer>"]
 
 
 def test_a_socket_that_no_pattern_finds_is_asked_for_by_name(tmp_path: Path) -> None:
