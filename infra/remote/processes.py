@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -117,22 +118,23 @@ class _CopyLink(_Piped):
     def __init__(self, pipe: socket.socket) -> None:
         super().__init__(pipe)
         self.process = 0
+        """0 before it is told, and once it is told how it ended."""
         self.ended: Future[str] = Future()
         """How it ended, in words."""
-        self._gone = threading.Event()
-
-    def receive(self) -> bytes:
-        try:
-            return super().receive()
-        except (EOFError, OSError):
-            self._gone.set()
-            raise
 
     def end(self) -> None:
         self._shut()
-        if not self._gone.wait(GRACE) and self.process and not self.ended.done():
+        # Only the copy has the other end of its pipe. So while that is open, its number is that of no other process,
+        # even if the first one is gone and nobody tells any more.
+        if not self._closed(GRACE) and self.process:
             with suppress(ProcessLookupError):
                 os.kill(self.process, signal.SIGKILL)
+
+    def _closed(self, seconds: float) -> bool:
+        """Whether the other end is closed within ``seconds``. What was sent before that may still be unread."""
+        ends = select.poll()
+        ends.register(self._pipe.fileno(), 0)
+        return bool(ends.poll(seconds * 1000))
 
     def why(self) -> str:
         try:
@@ -171,7 +173,7 @@ def _listen(told: Connection, copies: Sequence[_CopyLink]) -> None:
     with told, suppress(EOFError, OSError):
         while True:
             place, process, words = told.recv()
-            copies[place].process = process
+            copies[place].process = 0 if words else process
             if words:
                 copies[place].ended.set_result(words)
     for copy in copies:
@@ -184,6 +186,8 @@ def main(descriptors: str, modules: str) -> None:
     until that closes. The arguments are separated by commas."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Who started the command may ignore it, and then nobody can wait for a child.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.set_threshold(50_000, 20, 20)  # as of the command itself
     more_open_files()
     own, *others = map(int, descriptors.split(","))

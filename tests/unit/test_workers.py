@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
@@ -686,12 +687,36 @@ def test_a_copy_whose_parent_was_killed_before_it_ends_all_the_same() -> None:
     made.close()
 
 
-def test_a_copy_that_hangs_is_killed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "GRACE", 0.1)
+@pytest.mark.parametrize(
+    ("grace", "killed"), [(0.1, False), (2.0, False), (0.1, True)], ids=["before", "after", "killed"]
+)
+def test_a_copy_that_hangs_is_killed_in_the_end(monkeypatch: pytest.MonkeyPatch, grace: float, killed: bool) -> None:
+    """Also if the first one ended before, or it would keep its locks."""
     made, all_ = several_workers(2)
+    monkeypatch.setattr(processes, "GRACE", grace)
     os.kill(all_[1], signal.SIGSTOP)
+    if killed:
+        os.kill(all_[0], signal.SIGKILL)
+        eventually(lambda: not alive(all_[0]))
+    try:
+        made.close()
+        eventually(lambda: not any(alive(process) for process in all_))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(all_[1], signal.SIGKILL)
+
+
+def test_a_copy_is_waited_for_where_children_are_not() -> None:
+    """A program that ignores SIGCHLD hands that on to what it starts."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        made, all_ = several_workers(2)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    os.kill(all_[1], signal.SIGKILL)
+    with pytest.raises(Unreachable, match=r"its worker process ended \(signal 9\)"):
+        made.connect(Target("grid-2", "127.0.0.1", port=1))
     made.close()
-    eventually(lambda: not any(alive(process) for process in all_))
 
 
 def test_a_copy_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
