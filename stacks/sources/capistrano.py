@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from infra.manifest.addresses import is_no_ipv4
 from stacks.sources.found import Found, Login, Machine, Note, Process, Secret, Setting, Volume, shortened
 from stacks.sources.gemfile import minor, requirement
 from stacks.sources.paths import in_app, volume_name
@@ -183,7 +184,7 @@ def _machines(statement: Statement, file: str, machines: dict[str, Machine], not
         found = re.fullmatch(
             r"(?:([a-z_][a-z0-9_.-]{0,31})@)?([A-Za-z0-9][A-Za-z0-9._-]{0,252})(?::(\d{1,5}))?", str(entry)
         )
-        if found is None or isinstance(entry, Unknown):
+        if found is None or isinstance(entry, Unknown) or is_no_ipv4(found[2]):
             text = "a server is computed, or invalid, and not carried over: add it to servers"
             notes.append(Note(text, file, statement.line))
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from infra.manifest.addresses import is_no_ipv4
 from stacks.sources import kamal_services
 from stacks.sources.documents import Data, Document, computed, from_yaml, listed, mapping, text_of
 from stacks.sources.found import Found, Login, Machine, Note, Process, Secret, seconds, shortened, size
@@ -133,7 +134,7 @@ def _hosts(document: Document, value: Data, path: tuple[str, ...], notes: list[N
         host = next(iter(mapping(entry)), "") if isinstance(entry, dict) else text_of(entry)
         if computed(host) is not None:
             notes.append(document.note("a host is computed, and not carried over: add it to servers", *path))
-        elif re.fullmatch(r"[A-Za-z0-9:][A-Za-z0-9._:%-]{0,252}", host):
+        elif re.fullmatch(r"[A-Za-z0-9:][A-Za-z0-9._:%-]{0,252}", host) and not is_no_ipv4(host):
             found.append(host)
         elif host:
             notes.append(document.note(f"host {shortened(host)} is not carried over: it is invalid", *path))

@@ -39,7 +39,7 @@ LONGEST_CHAIN = 10
 IO = {"paramiko", "fabric", "subprocess", "socket", "os", "pathlib", "shutil", "requests", "urllib.request"}
 
 VALUES = re.compile(
-    r"infra\.(errors|sensitive|manifest\.(apps|artifacts|model|rollouts|values)|model(\..+)?)|(providers|stacks)(\..+)?"
+    r"infra\.(errors|sensitive|manifest\.(addresses|apps|artifacts|model|rollouts|values)|model(\..+)?)|(providers|stacks)(\..+)?"
 )
 """The modules that providers and stacks may import, directly or not."""
 
