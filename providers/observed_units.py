@@ -122,7 +122,7 @@ _FILE = re.compile(r"^([^ =\n]+)\n((?:=.*(?:\n|\Z))++)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ObservedUnits:
-    """The units of a type on a server, by names with a suffix."""
+    """The units of an app on a server, by names with a suffix."""
 
     texts: Mapping[str, str]
     """The text of each file; "" of one that is empty or cannot be read."""

@@ -131,8 +131,7 @@ def read(path: Path) -> Saved:
             raise DynoctlError(f"invalid plan file {path}: larger than {LARGEST >> 20} MiB", hint)
         values = json.loads(data.decode())
     except FileNotFoundError:
-        release = re.fullmatch(r"v[0-9]+", str(path)) is not None
-        if release:
+        if re.fullmatch(r"v[0-9]+", str(path)):  # the name of a release
             raise DynoctlError(f"saved plan {path} not found", f"dynoctl releases show {path}") from None
         raise DynoctlError(f"saved plan {path} not found", f"dynoctl plan --out {path}") from None
     except OSError as error:

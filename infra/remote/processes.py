@@ -78,8 +78,8 @@ class ProcessLink(_Piped):
     """A worker process, and the pipe to it."""
 
     def __init__(self, modules: Sequence[str] = (), copies: Sequence[socket.socket] = ()) -> None:
-        """Start the process, which imports ``modules`` and copies itself for each pipe of ``copies`` but the first, on
-        which it tells of them. Raises OSError."""
+        """Start the process. With ``copies``, it imports ``modules`` and copies itself for each of these pipes but the
+        first, on which it tells of the copies. Raises OSError."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             passed = [theirs.fileno(), *(copy.fileno() for copy in copies)]
@@ -125,7 +125,7 @@ class _CopyLink(_Piped):
     def end(self) -> None:
         self._shut()
         # Only the copy has the other end of its pipe. So while that is open, its number is that of no other process,
-        # even if the first one is gone and nobody tells any more.
+        # even if the first one is gone and does not tell how it ends.
         if not self._closed(GRACE) and self.process:
             with suppress(ProcessLookupError):
                 os.kill(self.process, signal.SIGKILL)
@@ -151,9 +151,9 @@ def _ended(status: int) -> str:
 
 
 def several(number: int, modules: Sequence[str] = ()) -> list[Link]:
-    """So many workers, which have imported ``modules``. Raises OSError."""
+    """So many workers. If they are copies of one, it has imported ``modules`` before. Raises OSError."""
     if number < 2 or not hasattr(os, "fork") or sys.platform == "darwin":  # whose libraries may not be copied
-        return [ProcessLink(modules) for _ in range(number)]
+        return [ProcessLink() for _ in range(number)]
     pairs = [socket.socketpair() for _ in range(number)]
     try:
         first = ProcessLink(modules, [theirs for _, theirs in pairs])
@@ -186,7 +186,7 @@ def main(descriptors: str, modules: str) -> None:
     until that closes. The arguments are separated by commas."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # Who started the command may ignore it, and then nobody can wait for a child.
+    # If the parent of the command ignores it, a process cannot wait for its children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.set_threshold(50_000, 20, 20)  # as of the command itself
     more_open_files()
@@ -222,7 +222,7 @@ def _copied(own: int, others: Sequence[int]) -> tuple[int, list[threading.Thread
             made.append((0, f"its worker process cannot start: {(error.strerror or str(error)).lower()}"))
         else:
             if not process:
-                for other in (own, tell, *pipes):  # a pipe closes when nobody has its end any more
+                for other in (own, tell, *pipes):  # a pipe closes when no process has its end
                     os.close(other)
                 return pipe, []
             made.append((process, ""))
@@ -263,6 +263,6 @@ def _serve(descriptor: int, copies: Sequence[threading.Thread]) -> None:
     # What the sessions leave behind ends with this process, whatever waits.
     threading.Timer(GRACE / 2, os._exit, (status,)).start()
     worker.close()
-    for copy in copies:  # they end as this one does; nobody else waits for them
+    for copy in copies:  # they end as this one does, and no other process waits for them
         copy.join()
     os._exit(status)

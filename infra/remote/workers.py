@@ -285,7 +285,7 @@ def lost(server: str, member: Member) -> Unreachable:
 
 
 def processes(number: int, modules: Sequence[str] = ()) -> Workers:
-    """Worker processes on this machine, which have imported ``modules``. Raises DynoctlError."""
+    """Worker processes on this machine. ``modules`` are what they need for their questions. Raises DynoctlError."""
     try:
         links = iter(several(number, modules))
     except OSError as error:
