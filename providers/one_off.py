@@ -159,6 +159,7 @@ find /run/systemd/system -maxdepth 1 -name '*.mount' $old | while read -r unit; 
   case $own in "$mounts"run.*|"$mounts"candidate.*|"$mounts"release.*) ;; *) continue ;; esac
   [ -z "$stop" ] || systemctl stop "$own" 2>/dev/null
   systemctl -q is-active "$own" && continue
+  systemctl reset-failed "$own" 2>/dev/null
   own=${own#"$mounts"}
   rm -f "$unit"; rmdir "/run/dyno/$app/${own%.mount}" "/run/dyno/$app" /run/dyno 2>/dev/null
 done
@@ -193,7 +194,7 @@ _RUN = f"""\
   systemctl kill -s KILL "$unit" 2>/dev/null; systemctl stop "$unit" 2>/dev/null
   rm -rf "/run/systemd/system/$unit" "/run/systemd/system/$last" "$variables" "$given"
   systemctl stop "${{mount##*/}}" 2>/dev/null; rm -f "$mount"; rmdir "$tmp" "${{tmp%/*}}" "${{tmp%/*/*}}" 2>/dev/null
-  systemctl reset-failed "$unit" "$last" 2>/dev/null
+  systemctl reset-failed "$unit" "$last" "${{mount##*/}}" 2>/dev/null
 }}
 unit=$1.service last=$2.service variables=$3 given=$4 namespace=$5 mount=$6 tmp=$7 identifier=$1
 trap clean EXIT

@@ -157,6 +157,22 @@ def test_the_terminal_is_put_back(oneoff: Project, fleet: Any, terminal: Any) ->
     assert one.end()[1] == 1
 
 
+def test_it_is_ended_before_its_tmp_is_mounted(oneoff: Project, fleet: Any, terminal: Any) -> None:
+    slow = "cat > /usr/bin/mount && chmod 755 /usr/bin/mount"
+    fleet.exec(ON, "mv", "/usr/bin/mount", "/usr/bin/mount.real")
+    try:
+        fleet.exec(ON, "sh", "-c", slow, input='#!/bin/sh\nsleep 2\nexec /usr/bin/mount.real "$@"\n')
+        one = terminal("sleep", "100")
+        eventually(one.raw)
+        eventually(lambda: "run-dyno-oneoff-run." in fleet.exec(ON, "systemctl", "list-jobs", "--no-legend").stdout)
+        os.kill(one.pid, signal.SIGTERM)
+        assert one.end()[1] == 143
+        gone(fleet)
+        assert "failed" not in fleet.exec(ON, "systemctl", "list-units", "--all", "--no-legend", "run-dyno*").stdout
+    finally:
+        fleet.exec(ON, "mv", "/usr/bin/mount.real", "/usr/bin/mount")
+
+
 def test_ctrl_c_without_a_terminal(oneoff: Project, fleet: Any) -> None:
     """It is the program's, which may do with it what it wants."""
     process = oneoff.start(
