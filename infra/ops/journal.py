@@ -85,9 +85,11 @@ EVERYTHING = Wanted()
 
 
 class Reader:
-    """Parses the journal of one server, as ``journalctl -o json`` prints it."""
+    """Parses the journals of one server, as ``journalctl -o json`` prints them. ``own`` is the cursor of the last entry
+    of the app's journal, and ``systems`` of the server's."""
 
     def __init__(self, app: str, server: str) -> None:
+        self.own = self.systems = ""
         self._server = server
         self._app = app
         self._dyno = re.compile(rf"dyno-{re.escape(app)}-{_DYNO}\.service")
@@ -103,10 +105,14 @@ class Reader:
         if not isinstance(entry, dict):
             return None
         unit = _string(entry.get("_SYSTEMD_UNIT"))
+        by_systemd, cursor = _string(entry.get("_PID")) == "1", _cursor(entry)
+        if by_systemd or unit == ROUTER_SERVICE:
+            self.systems = cursor or self.systems
+        else:
+            self.own = cursor or self.own
         if unit == ROUTER_SERVICE:
             line = router_log.read(self._app, _string(entry.get("SYSLOG_IDENTIFIER")), message)
             return None if line is None else self._line(entry, ROUTER, "dynoctl", line)
-        by_systemd = _string(entry.get("_PID")) == "1"
         named = self._named(_string(entry.get("UNIT")) if by_systemd else unit)
         if named is None:
             return None
@@ -119,14 +125,13 @@ class Reader:
         time, priority = _string(entry.get("__REALTIME_TIMESTAMP")), _string(entry.get("PRIORITY"))
         if not _MICROSECONDS.fullmatch(time):
             return None
-        cursor = _string(entry.get("__CURSOR"))
         return Line(
             time=int(time),
             server=self._server,
             dyno=dyno,
             source=source,
             message=message,
-            cursor=cursor if len(cursor) < LONGEST_CURSOR else "",
+            cursor=_cursor(entry),
             priority=int(priority) if priority in _PRIORITIES else 6,
         )
 
@@ -141,6 +146,11 @@ class Reader:
         if (found := self._one_off.fullmatch(unit)) and found["of"] == self._app:
             return f"{found['kind']}.{found['nonce']}", "app"
         return None
+
+
+def _cursor(entry: Mapping[str, Any]) -> str:
+    cursor = _string(entry.get("__CURSOR"))
+    return cursor if len(cursor) < LONGEST_CURSOR else ""
 
 
 def _string(value: object) -> str:

@@ -177,10 +177,11 @@ def values(query: Query) -> dict[str, str]:
     }
 
 
-# The app's journal, and the server's own: it has what systemd says of the units, and older lines of the app.
+# The app's journal, and the server's own: it has what systemd says of the units, and older lines of the app. The
+# variable ``journal`` selects one of them.
 SHOW = """\
 show() {
-  journalctl -q --no-pager --all --namespace="+$namespace" -o json \\
+  journalctl -q --no-pager --all --namespace="${journal-+$namespace}" -o json \\
     --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,UNIT,_PID,_SYSTEMD_UNIT "$@"
 }
 """

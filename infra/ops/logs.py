@@ -5,25 +5,28 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from infra.errors import Unreachable
+from infra.errors import DynoctlError, Unreachable
 from infra.fleet.reconnect import stay_connected
 from infra.model.target import Target
 from infra.ops.journal import Line, Merger, Reader
 from infra.ops.log_history import SHOW, Found, Query, values
 from infra.remote import limits
+from infra.remote.quote import PRELUDE, assign
 from infra.remote.session import Session
 from infra.remote.stream import Stream
 
 AHEAD = 4 << 20
 """Bytes of lines that may wait for the reader of ``follow``; about 10,000 lines."""
 
-RECENT = 64
+RECENT = 1024
 """Last lines of a server that are remembered: journalctl may print a line twice when the journal is rotated."""
+
+PAUSE = 5
+"""Seconds without a line after which a server is asked for lines that journalctl missed."""
 
 
 @dataclass(frozen=True)
@@ -117,25 +120,45 @@ def _listen(query: Query, target: Target, session: Session | None, start: str, w
     def read_lines(session: Session, answers: Callable[[], None]) -> None:
         nonlocal start, unreachable
         stream = Stream(session, SHOW + _FOLLOW, values(query) | {"start": start})
-        reader, recent = Reader(query.app, target.name), deque([start], RECENT)
-        for text in stream.lines():
+        reader, recent, first = Reader(query.app, target.name), dict.fromkeys([start]), start
+
+        def take(text: bytes) -> None:
+            nonlocal start
+            if (line := reader.read(text)) is None or line.cursor in recent:
+                return
+            start = line.cursor or start
+            recent[start] = None
+            if len(recent) > RECENT:
+                del recent[next(iter(recent))]
+            if line.dyno in query.wanted:
+                events.put(line)
+
+        for text in stream.lines(pause=PAUSE):
             if text == b"listening":
                 if unreachable:
                     events.put(Reconnected(target.name))
                 unreachable = False
                 answers()
+            elif text == b"":
+                places = {"own": reader.own or first, "systems": reader.systems or first}
+                with suppress(DynoctlError):  # the stream reports it if the connection is lost
+                    missed = session.run(missed_script(values(query) | places), what="the last lines").stdout
+                    for row in missed.encode().splitlines():
+                        take(row)
             elif len(text) >= limits.LINE:
                 events.put(TooLong(target.name))
-            elif (line := reader.read(text)) is not None and line.cursor not in recent:
-                start = line.cursor or start
-                recent.append(start)
-                if line.dyno in query.wanted:
-                    events.put(line)
+            else:
+                take(text)
         raise Unreachable(f"the journal of {target.name} ended")
 
     if why:
         events.put(Lost(target.name, why))
     stay_connected(target, read_lines, lost, threading.Event(), session)
+
+
+def missed_script(variables: Mapping[str, str]) -> str:
+    """A script that prints what came after the places that were read."""
+    return PRELUDE + assign(variables) + SHOW + _MISSED
 
 
 # Dynos may be added while it follows: so all lines of the app are sent, and filtered locally.
@@ -145,4 +168,18 @@ echo listening
 set -- _PID=1 + "_SYSTEMD_SLICE=$slice"
 [ -z "$router" ] || set -- "$@" + "_SYSTEMD_UNIT=$router"
 show --follow --no-tail "$from" "$@"
+"""
+
+# journald counts an entry before it links it to its fields, by which journalctl selects it. One that is read in between
+# is passed over until the next entry of the same journal is written. Each journal is read from its own last entry.
+_MISSED = f"""\
+after() {{
+  case $1 in @*) from="--since=$1" ;; *) from="--after-cursor=$1" ;; esac
+  shift
+  show "$from" "$@" | head -n {RECENT // 2}
+}}
+journal=$namespace after "$own" "_SYSTEMD_SLICE=$slice"
+set -- _PID=1
+[ -z "$router" ] || set -- "$@" + "_SYSTEMD_UNIT=$router"
+journal= after "$systems" "$@"
 """

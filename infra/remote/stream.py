@@ -48,16 +48,20 @@ class Stream:
         except broken() as error:
             raise session.ended(self._channel, error=error) from None
 
-    def lines(self, patience: float | None = None) -> Iterator[bytes]:
+    def lines(self, patience: float | None = None, pause: float | None = None) -> Iterator[bytes]:
         """The script's output by line, until it ends or is closed. Of a line of more than ``limits.LINE`` bytes, only
-        the beginning is returned. Raises Unreachable if the connection is lost, or if no line came for ``patience``
-        seconds (None: that is no error)."""
+        the beginning is returned. An empty line is also returned once no line came for ``pause`` seconds. Raises
+        Unreachable if the connection is lost, or if no line came for ``patience`` seconds (None: that is no error)."""
         marker, end = f"{self._nonce}\n".encode(), f"{self._nonce} end".encode()
-        rest, cut = b"", False
+        rest, cut, paused = b"", False, False
         began = time.monotonic()
         for piece in self._pieces():
-            if patience is not None and time.monotonic() - began > patience:
+            silent = time.monotonic() - began
+            if patience is not None and silent > patience:
                 raise self._session.lost(EOFError(f"no output for {patience:.0f} s"))
+            if pause is not None and silent > pause and self._listening and not paused:
+                paused = True
+                yield b""
             rest += piece
             if not self._listening:  # a login shell may print something first
                 if marker not in rest:
@@ -72,7 +76,7 @@ class Stream:
                     return
                 if not cut:
                     yield line
-                cut = False
+                cut = paused = False
                 began = time.monotonic()
             if len(rest) > limits.LINE:
                 if not cut:

@@ -247,3 +247,29 @@ def test_a_server_that_is_away_is_named(talk: Project) -> None:
     finally:
         talk.manifest["servers"] = servers
     assert done.stdout.count("\n") == 1 and done.stderr.startswith("error: cannot connect to grid-1 (127.0.0.1:1): ")
+
+
+def test_a_line_that_journalctl_passed_over_is_shown_after_a_pause(talk: Project, fleet: Any) -> None:
+    """It does so if it reads an entry that journald is just writing. Here it always does."""
+    server = talk.ps()["worker.2"]["server"]
+    own = "/usr/local/sbin/journalctl"
+    wrapper = '#!/bin/sh\ncase "$*" in *--follow*) /usr/bin/journalctl "$@" | grep --line-buffered -v "ready" ;;\n'
+    fleet.exec(
+        server,
+        "sh",
+        "-c",
+        f"cat > {own} && chmod 755 {own}",
+        input=f'{wrapper}*) exec /usr/bin/journalctl "$@" ;; esac\n',
+    )
+    try:
+        with Following(talk, "-n", "0", "-d", "worker.2", "--json") as following:
+            eventually(lambda: fleet.exec(server, "pgrep", "-f", "journalctl.*--follow", check=False).stdout)
+            fleet.exec(server, "systemctl", "restart", "dyno-talk-worker-2.service")
+            said: list[str] = []
+            while not said or not said[-1].startswith("ready"):
+                said.append(json.loads(following.lines.get(timeout=60))["message"])
+            assert any(message.startswith("Started") for message in said)
+            with pytest.raises(queue.Empty):
+                following.lines.get(timeout=8)  # and only once
+    finally:
+        fleet.exec(server, "rm", own)
