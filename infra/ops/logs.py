@@ -161,9 +161,10 @@ def missed_script(variables: Mapping[str, str]) -> str:
     return PRELUDE + assign(variables) + SHOW + _MISSED
 
 
-# Dynos may be added while it follows: so all lines of the app are sent, and filtered locally.
+# Dynos may be added while it follows: so all lines of the app are sent, and filtered locally. If the entry of a cursor
+# is gone or not selected, --after-cursor of systemd 252 leaves out another. --cursor begins with the one that was read.
 _FOLLOW = """\
-case $start in @*) from="--since=$start" ;; *) from="--after-cursor=$start" ;; esac
+case $start in @*) from="--since=$start" ;; *) from="--cursor=$start" ;; esac
 echo listening
 set -- _PID=1 + "_SYSTEMD_SLICE=$slice"
 [ -z "$router" ] || set -- "$@" + "_SYSTEMD_UNIT=$router"
@@ -174,7 +175,7 @@ show --follow --no-tail "$from" "$@"
 # is passed over until the next entry of the same journal is written. Each journal is read from its own last entry.
 _MISSED = f"""\
 after() {{
-  case $1 in @*) from="--since=$1" ;; *) from="--after-cursor=$1" ;; esac
+  case $1 in @*) from="--since=$1" ;; *) from="--cursor=$1" ;; esac
   shift
   show "$from" "$@" | head -n {RECENT // 2}
 }}
