@@ -10,15 +10,19 @@ MOST = 20
 
 @dataclass(frozen=True)
 class SourceChange:
-    """``commits`` are subjects, newest first; ``files`` are pairs of ``A``, ``M`` or ``D`` and a path in the source. At
-    most ``MOST`` of each; ``more_commits`` and ``more_files`` are the others. ``dirty``: files differ from the newest
-    commit, or did from the one that was released, so these are not all changes."""
+    """``commits`` are subjects, newest first; ``files`` are pairs of ``A``, ``M`` or ``D`` and a path in the source, of
+    what was committed since; ``uncommitted`` are those that differ from the newest commit. At most ``MOST`` of each;
+    ``more_commits``, ``more_files`` and ``more_uncommitted`` are the others. ``released_dirty``: files that were
+    released differed from their commit, and which is not known. ``dirty``: either, so ``files`` are not all changes."""
 
     commits: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     more_commits: int = 0
     more_files: int = 0
     dirty: bool = False
+    uncommitted: tuple[tuple[str, str], ...] = ()
+    more_uncommitted: int = 0
+    released_dirty: bool = False
 
 
 @dataclass(frozen=True)

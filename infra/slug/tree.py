@@ -17,17 +17,10 @@ from pathlib import Path
 from infra.errors import DynoctlError
 from infra.manifest.files import read_regular
 from infra.slug import credentials, ignore
+from infra.slug.own_files import IGNORE_FILE, RESERVED, is_own
 
-IGNORE_FILE = ".slugignore"
 LARGEST_RULES = 1 << 20
 """Maximum size of ``.slugignore``, in bytes."""
-
-RESERVED = b".dynoctl"
-"""The directory of dynoctl in every slug. The generated rackup file is bound over a file in it."""
-
-MANIFESTS = (b"dyno.yaml",)
-OVERLAY = re.compile(rb"dyno\.[a-z0-9-]+\.yaml")
-"""Manifests at the root of the source are not in the slug: otherwise every edit of them would change it."""
 
 PLAN = re.compile(
     rb"\{\s*\"format_version\": \d+,\s*\"(?:dynoctl\"|app\": \"[^\"]*\",\s*\"changes\")"
@@ -161,8 +154,7 @@ def excluded(tree: Tree) -> Callable[[bytes], bool]:
 
     def left_out(path: bytes) -> bool:
         parts = path.split(b"/")
-        own = (RESERVED, *MANIFESTS, os.fsencode(IGNORE_FILE))
-        if parts[0] in own or OVERLAY.fullmatch(path) or any(part in NEVER for part in parts):
+        if is_own(path) or any(part in NEVER for part in parts):
             return True
         for depth in range(1, len(parts) + 1):
             part, is_directory = b"/".join(parts[:depth]), depth < len(parts)
@@ -223,7 +215,7 @@ def _walk(root: bytes, folder: bytes, choice: _Choice) -> Iterator[Entry]:
     for child in children:
         path = folder + b"/" + child.name if folder else child.name
         is_directory = child.is_dir(follow_symlinks=False)
-        if child.name in NEVER or path in (RESERVED, *MANIFESTS, os.fsencode(IGNORE_FILE)) or OVERLAY.fullmatch(path):
+        if child.name in NEVER or is_own(path):
             continue
         if path in choice.without:
             continue

@@ -86,13 +86,18 @@ def _server(values: Mapping[str, Any]) -> ServerOverview:
 
 
 def _source(values: Mapping[str, Any]) -> SourceChange:
-    files = tuple((str(status), str(path)) for status, path in values["files"])
+    files, uncommitted = (
+        tuple((str(status), str(path)) for status, path in values.get(key, ())) for key in ("files", "uncommitted")
+    )
     return SourceChange(
         tuple(map(str, values["commits"])),
         files,
         int(values["more_commits"]),
         int(values["more_files"]),
         bool(values["dirty"]),
+        uncommitted,
+        int(values.get("more_uncommitted", 0)),
+        bool(values.get("released_dirty", False)),
     )
 
 

@@ -23,7 +23,7 @@ from infra.views import unreachable
 from infra.views.page_changes import MINUS, Group, Values, groups
 from infra.views.page_fleet import cards
 from infra.views.page_rollout import least_up, rollout
-from infra.views.plan_text import dynos_that, gates, options, summary
+from infra.views.plan_text import dynos_that, gates, options, summary, uncommitted
 from infra.views.style import Style, printable
 from infra.views.under_way import above
 
@@ -65,7 +65,7 @@ def render(plan: Plan, briefs: Mapping[str, Brief], made: Made, diff: SourceDiff
         alerts=list(_alerts(plan)),
         checks=list(_checks(plan)),
         notes=[*([words] if (words := options(plan)) else []), *(f"{note}." for note in plan.notes)],
-        source=_source(plan.source, diff),
+        source=_source(plan, diff),
         servers=cards(plan, changes),
         rollout=rollout(plan),
         gates=gates(plan),
@@ -203,11 +203,12 @@ def _checks(plan: Plan) -> Iterator[Values]:
         yield {"symbol": "", "class": "", "name": f"exposure/{type_}", "word": score, "detail": detail}
 
 
-def _source(source: SourceChange | None, diff: SourceDiff | None) -> Values | None:
+def _source(plan: Plan, diff: SourceDiff | None) -> Values | None:
     """What changes in the files of the app: commits, and files with their lines if there is a diff."""
-    if source is None and diff is None:
+    if plan.source is None and diff is None:
         return None
-    source, diff = source or SourceChange(), diff or SourceDiff()
+    source, diff = plan.source or SourceChange(), diff or SourceDiff()
+    released = 0 if plan.running is None else plan.running.number
     files = diff.files or tuple(FileDiff(status, path) for status, path in source.files)
     whole = sum(len(file.text) for file in files) <= LARGEST
     return {
@@ -216,7 +217,7 @@ def _source(source: SourceChange | None, diff: SourceDiff | None) -> Values | No
         "more_commits": source.more_commits,
         "files": [_file(file, whole=whole) for file in files],
         "more_files": diff.more if diff.files else source.more_files,
-        "dirty": source.dirty,
+        "uncommitted": uncommitted(source, released),
     }
 
 

@@ -13,6 +13,7 @@ from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views import unreachable
 from infra.views.attributes import Value, differences, flat, text
+from infra.views.long_values import beginning, differing
 from infra.views.style import Style, clean, one_line, size
 from infra.views.under_way import above
 
@@ -58,7 +59,7 @@ def check_lines(plan: Plan, style: Style) -> list[str]:
     lines = []
     for type_, (was, will) in plan.exposure.items():
         words = [f"{score:g}" if score is not None else "unknown" for score in (was, will)]
-        change = words[1] if was is None else f"{words[0]} -> {words[1]}"
+        change = words[1] if was in (None, will) else f"{words[0]} -> {words[1]}"
         lines.append(f"Exposure of {type_}: {change} {style('dim', '(systemd-analyze security; 0 is best, 10 worst)')}")
     for check in plan.checks:
         mark = style("green", "passed") if check.passed else style("red", "FAILED")
@@ -122,7 +123,7 @@ def change_lines(
     elif change.action is Action.UPDATE:
         for name, old, new in differences(change.before or {}, change.after or {}):
             if only is None or name in only or name.partition(".")[0] in only:
-                lines += difference(name, old, new, style)
+                lines += difference(name, old, new, style, whole=verbose)
     return [clean(line) for line in lines]
 
 
@@ -130,26 +131,40 @@ def _named(name: str, headline: Sequence[str]) -> bool:
     return name in headline or name.partition(".")[0] in headline
 
 
-def difference(name: str, old: Value, new: Value, style: Style, *, drift: bool = False) -> list[str]:
-    """An attribute before and after. ``drift``: it was changed by hand, to what it is before."""
+def difference(
+    name: str, old: Value, new: Value, style: Style, *, drift: bool = False, whole: bool = False
+) -> list[str]:
+    """An attribute before and after, with long values shortened unless they are shown ``whole``. ``drift``: it was
+    changed by hand, to what it is before, and is never shortened."""
     had, has = value_words(name, old), value_words(name, new)
+    whole = whole or drift
     note = f"  {style('dim', '#')} {style('red', 'by hand:')} {has} -> {had}" if drift else ""
     if old is None:
         return [
-            f"    {style('green', '+')} {name} = {has}"
+            f"    {style('green', '+')} {name} = {has if whole else beginning(has)}"
             + (f"  {style('dim', '#')} {style('red', 'removed by hand')}" * drift)
         ]
     if new is None:
         return [
-            f"    {style('red', '-')} {name} = {had}"
+            f"    {style('red', '-')} {name} = {had if whole else beginning(had)}"
             + (f"  {style('dim', '#')} {style('red', 'added by hand')}" * drift)
         ]
     if isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
         # A directive that occurs several times, such as Environment=: show only the lines that differ.
         lines, wanted = old.split("\n"), new.split("\n")
-        gone = [f"        {style('red', '-')} {value_words(name, line)}" for line in lines if line not in wanted]
-        come = [f"        {style('green', '+')} {value_words(name, line)}" for line in wanted if line not in lines]
-        return [f"    {style('yellow', '~')} {name}:", *gone, *come]
+        gone = [value_words(name, line) for line in lines if line not in wanted]
+        come = [value_words(name, line) for line in wanted if line not in lines]
+        if not whole and len(gone) == len(come) == 1:
+            gone[0], come[0] = differing(gone[0], come[0])
+        elif not whole:
+            gone, come = [*map(beginning, gone)], [*map(beginning, come)]
+        return [
+            f"    {style('yellow', '~')} {name}:",
+            *(f"        {style('red', '-')} {line}" for line in gone),
+            *(f"        {style('green', '+')} {line}" for line in come),
+        ]
+    if not whole:
+        had, has = differing(had, has)
     return [f"    {style('yellow', '~')} {name}: {had} {style('dim', '->')} {has}{note}"]
 
 
@@ -193,23 +208,35 @@ def release_lines(plan: Plan) -> list[str]:
         return [f"{new}."]
     after = f"{new} after v{plan.running.number}"
     if plan.source is not None:
-        return [f"{after}: {_changed(plan.source)}."]
+        return [f"{after}: {_changed(plan.source, plan.running.number)}."]
     # Without git, only that they changed is known before they are compared.
     other = plan.release.slug != plan.running.slug
     return [f"{after}: the files of the app changed; to see how: dynoctl plan --diff" if other else f"{after}."]
 
 
-def _changed(source: SourceChange) -> str:
-    marks = {"A": "+ ", "D": "- "}
-    files = [f"{marks.get(status, '')}{one_line(path)}" for status, path in source.files]
+def _changed(source: SourceChange, released: int) -> str:
+    said = [_first(_paths(source.files), FILES, source.more_files)] if source.files else []
     subjects = [f'"{one_line(subject)}"' for subject in source.commits]
     commits = len(subjects) + source.more_commits
-    said = [_first(files, FILES, source.more_files)] if files else []
     if commits:
         said.append(f"{quantity(commits, 'commit')}: {_first(subjects, COMMITS, source.more_commits)}")
-    if source.dirty:
-        said.append("not all of it is committed" if said else "what is not committed")
-    return "; ".join(said) or "what git does not see"
+    said += uncommitted(source, released)
+    return "; ".join(said) or "nothing that git tracks; to see what: dynoctl plan --diff"
+
+
+def uncommitted(source: SourceChange, released: int) -> list[str]:
+    """What is not committed of the source, and whether the release that runs was."""
+    said = []
+    if source.uncommitted:
+        said.append(f"uncommitted changes in {_first(_paths(source.uncommitted), FILES, source.more_uncommitted)}")
+    if source.released_dirty:
+        said.append(f"v{released} had uncommitted changes")
+    return said or ["not all of it is committed"] * source.dirty  # a plan that an earlier version saved
+
+
+def _paths(files: Sequence[tuple[str, str]]) -> list[str]:
+    marks = {"A": "+ ", "D": "- "}
+    return [f"{marks.get(status, '')}{one_line(path)}" for status, path in files]
 
 
 def _first(words: Sequence[str], most: int, more: int) -> str:

@@ -439,8 +439,11 @@ def test_what_changed_since_a_release(home: Path) -> None:
     files = (("M", "a.rb"), ("D", "b.rb"), ("A", "é\n.rb"))
     assert changed_since(source, released) == SourceChange(("a commit",), files)
     (source / "a.rb").write_text("3\n")
-    for then in (released, f"{released}-dirty"):
-        assert changed_since(source, then) == SourceChange(("a commit",), files, dirty=True)
+    hand = (("M", "a.rb"),)
+    assert changed_since(source, released) == SourceChange(("a commit",), files, dirty=True, uncommitted=hand)
+    then = f"{released}-dirty"
+    found = SourceChange(("a commit",), files, dirty=True, uncommitted=hand, released_dirty=True)
+    assert changed_since(source, then) == found
     for unknown in ("", "0" * 12, "-dirty", "--output=x", "HEAD"):
         assert changed_since(source, unknown) is None
     for number in range(25):
@@ -449,3 +452,36 @@ def test_what_changed_since_a_release(home: Path) -> None:
     found = changed_since(source, released)
     assert found is not None and (len(found.commits), found.more_commits) == (20, 6)
     assert (len(found.files), found.more_files) == (20, 8)
+
+
+def test_uncommitted_changes_are_named_and_what_is_in_no_slug_is_not(home: Path) -> None:
+    repository = Repository(home)
+    source = repository.top / "app"
+    source.mkdir()
+    for name in ("a.rb", "b.rb"):
+        (source / name).write_text("1\n")
+    repository.commit()
+    released = commit_of(source)
+    for name in ("dyno.yaml", "dyno.staging.yaml", ".slugignore"):
+        (source / name).write_text("1\n")
+    repository.commit()
+    committed = SourceChange(("a commit",))
+    assert changed_since(source, released) == committed, "dyno.yaml is not in the slug"
+    (repository.top / "elsewhere.rb").write_text("1\n")
+    repository.commit()
+    (repository.top / "elsewhere.rb").write_text("2\n")
+    (source / "dyno.yaml").write_text("2\n")
+    assert commit_of(source).endswith("-dirty")
+    assert changed_since(source, released) == committed, "all of the app is committed"
+    (source / "a.rb").write_text("2\n")
+    (source / "b.rb").unlink()
+    (source / "é\n.rb").write_text("1\n")
+    repository.git("add", "é\n.rb", at=source)
+    found = changed_since(source, released)
+    assert found is not None and found.dirty and not found.released_dirty
+    assert sorted(found.uncommitted) == [("A", "é\n.rb"), ("D", "b.rb"), ("M", "a.rb")]
+    for number in range(25):
+        (source / f"more-{number:02}.rb").write_text("1\n")
+    repository.git("add", ".", at=source)
+    found = changed_since(source, released)
+    assert found is not None and (len(found.uncommitted), found.more_uncommitted) == (20, 8)

@@ -153,6 +153,9 @@ MORE = {
         "more_commits": 1,
         "more_files": 1,
         "dirty": True,
+        "uncommitted": [["M", "lib/cache.rb"]],
+        "more_uncommitted": 1,
+        "released_dirty": True,
     },
     "applying": [{"who": "me@here", "when": "2026-11-29T00:00:00Z", "command": "apply"}],
 }

@@ -430,8 +430,16 @@ def test_restarts_for_the_same_reason_are_one_line() -> None:
     ("source", "says"),
     [
         (None, ": the files of the app changed; to see how: dynoctl plan --diff"),
-        (SourceChange(), ": what git does not see."),
-        (SourceChange(dirty=True), ": what is not committed."),
+        (SourceChange(), ": nothing that git tracks; to see what: dynoctl plan --diff."),
+        (SourceChange(dirty=True, uncommitted=(("M", "app.rb"),)), ": uncommitted changes in app.rb."),
+        (
+            SourceChange(("Say hey",), (("M", "app.rb"),), dirty=True, released_dirty=True),
+            ': app.rb; 1 commit: "Say hey"; v6 had uncommitted changes.',
+        ),
+        (
+            SourceChange(dirty=True, uncommitted=(("A", "f"),) * 9, more_uncommitted=2, released_dirty=True),
+            ": uncommitted changes in + f, + f, + f, + f, + f, + f, 5 more; v6 had uncommitted changes.",
+        ),
         (
             SourceChange(files=(("D", "a.rb"), ("A", "b.rb")), dirty=True),
             ": - a.rb, + b.rb; not all of it is committed.",
@@ -595,3 +603,13 @@ def test_a_plan_as_json_takes_no_more_memory_than_the_plan() -> None:
     whole = peak(lambda: json_text.indented(plan_json.document(plan, trips)))
     parts = peak(lambda: [len(part) for part in plan_json.chunks(plan, trips)])
     assert parts < whole / 5
+
+
+def test_an_exposure_that_stays_is_said_once() -> None:
+    plan = replace(released(), exposure={"web": (1.1, 1.1), "worker": (1.1, 2.0), "mail": (None, 3.0)})
+    lines = [line for line in plan_screen.render(plan, BRIEFS, Style(False)).splitlines() if "Exposure" in line]
+    assert [line.split(" (")[0] for line in lines] == [
+        "Exposure of web: 1.1",
+        "Exposure of worker: 1.1 -> 2",
+        "Exposure of mail: 3",
+    ]

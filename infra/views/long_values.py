@@ -1,0 +1,51 @@
+"""Long values, such as the program of a health check, shortened for a plan that is read on one screen."""
+
+from __future__ import annotations
+
+LONG = 160
+"""Characters of a value that is shown whole."""
+
+START = 60
+"""Characters that are shown of the beginning of what is longer."""
+
+MORE = "(shortened; see --verbose)"
+
+
+def beginning(value: str) -> str:
+    """A value as text; the first words of one that is long."""
+    if len(value) <= LONG:
+        return value
+    quote, inner = _unquoted(value)
+    end = inner.rfind(" ", 0, START)
+    return f"{quote}{inner[: end if end > 0 else START]} ...{quote} {MORE}"
+
+
+def differing(old: str, new: str) -> tuple[str, str]:
+    """A value before and after; of long ones only the words that differ, with the one before them."""
+    if max(len(old), len(new)) <= LONG:
+        return old, new
+    quote, was = _unquoted(old)
+    other, will = _unquoted(new)
+    if quote != other:
+        return beginning(old), beginning(new)
+    start = _words_alike(was, will)
+    end = min(_words_alike(was[::-1], will[::-1]), len(was) - start, len(will) - start)
+    start = was.rfind(" ", 0, max(start - 1, 0)) + 1
+    before, after = "... " * (start > 0), " ..." * (end > 0)
+    first, second = (
+        beginning(f"{quote}{before}{text[start : len(text) - end].rstrip()}{after}{quote}") for text in (was, will)
+    )
+    # Blanks alone may differ, and they are not words.
+    return (first, second) if first != second else (beginning(old), beginning(new))
+
+
+def _unquoted(value: str) -> tuple[str, str]:
+    return ('"', value[1:-1]) if len(value) > 1 and value[0] == value[-1] == '"' else ("", value)
+
+
+def _words_alike(one: str, other: str) -> int:
+    """How many characters both begin with, up to the end of a word."""
+    alike = next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    return one.rfind(" ", 0, alike) + 1
