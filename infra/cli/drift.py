@@ -32,6 +32,7 @@ def drift(
     from infra.fleet.logins import since
     from infra.views import drift as view
     from infra.views.style import Style, wanted
+    from infra.views.wrapping import columns, wrapped
 
     with prepared(PlanOptions(file, destination, quiet=as_json)) as ready:
         plan = ready.plan
@@ -44,7 +45,8 @@ def drift(
 
             typer.echo(json_text.indented(view.document(plan, logins, moment)))
         else:
-            typer.echo(view.render(plan, logins, moment, Style(wanted(sys.stdout))))
+            text = view.render(plan, logins, moment, Style(wanted(sys.stdout)))
+            typer.echo(wrapped(text, columns(sys.stdout), 4))
         if plan.errors:
             fail.diagnose(plan.errors)
             raise typer.Exit(ERROR)

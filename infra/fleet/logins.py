@@ -16,7 +16,7 @@ MOST = 500
 
 # Any process may log as sshd. journald says as which user it ran, and no process of an app runs as root.
 _SCRIPT = """\
-journalctl -q --no-pager -o short-iso -n "$2" --since "$1" -t sshd -t sshd-session -g '^Accepted ' _UID=0 2>/dev/null
+journalctl -q --no-pager -o short-iso -r -n "$2" --since "$1" -t sshd -t sshd-session -g '^Accepted ' _UID=0 2>/dev/null
 :
 """
 
@@ -42,11 +42,11 @@ def since(moment: str, sessions: Mapping[str, Session], servers: Iterable[str]) 
 
 
 def parse(journal: str) -> list[Login]:
-    """Parse the logins in the lines of a journal."""
+    """Parse the logins in the lines of a journal, newest first."""
     found: dict[tuple[str, str], Login] = {}
     for line in journal.splitlines():
         if match := _LINE.match(line):
             key = (match["who"], match["where"])
-            times = found[key].times if key in found else 0
-            found[key] = Login(*key, times + 1, match["when"])
+            known = found.get(key, Login(*key, 0, match["when"]))
+            found[key] = Login(*key, known.times + 1, known.last)
     return sorted(found.values(), key=lambda login: login.last, reverse=True)

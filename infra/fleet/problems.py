@@ -85,7 +85,7 @@ def ill(rows: Sequence[Row]) -> Iterator[Problem]:
     for state, words in _STATES.items():
         found = [row for row in rows if row.state == state]
         logs = f"To see why: dynoctl logs --dyno {found[0].dyno}" if found else ""
-        cure = "To start it: dynoctl apply" if state in ("down", "stopped", "not listening") else logs
+        cure = _start(found) if state in ("down", "stopped", "not listening") else logs
         yield from _about(found, words, cure, degrades=True)
     near = [row for row in rows if row.memory and row.memory_max and row.memory >= NEAR * row.memory_max]
     if len(near) > SEVERAL:
@@ -97,6 +97,13 @@ def ill(rows: Sequence[Row]) -> Iterator[Problem]:
             words = f"uses {row.memory / row.memory_max:.0%} of its memory limit of {row.memory_max >> 20} MiB"
             cure = f"To raise it: dynos.{row.dyno.partition('.')[0]}.memory in dyno.yaml, then dynoctl apply"
             yield from _about([row], words, cure, note="memory")
+
+
+def _start(rows: Sequence[Row]) -> str:
+    """How to start dynos that are stopped: ``restart`` changes nothing else, and works while a rollback is held."""
+    if len(rows) > SEVERAL:
+        return "To start them: dynoctl apply"
+    return f"To start {'it' if len(rows) == 1 else 'them'}: dynoctl restart {' '.join(row.dyno for row in rows)}"
 
 
 def slow(rows: Sequence[Row], rates: Mapping[str, Rates]) -> Iterator[Problem]:

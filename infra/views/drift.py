@@ -11,6 +11,7 @@ from infra.plan.plan import Plan
 from infra.views import plan_json, under_way
 from infra.views.plan_text import change_lines
 from infra.views.style import Style, one_line
+from infra.views.times import local
 from infra.views.unreachable import lines as unreachable_lines
 
 
@@ -28,14 +29,17 @@ def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style
     for server, found in logins.items():
         who = "; ".join(
             f"{one_line(login.who)} from {one_line(login.where)}, {login.times} "
-            f"time{'' if login.times == 1 else 's'}, last {login.last}"
+            f"time{'' if login.times == 1 else 's'}, last {one_line(local(login.last))}"
             for login in found
         )
-        when = one_line(moment)
+        when = one_line(local(moment))
         lines.append(f"Logins on {server} since the last apply ({when}): {who or 'none in its journal'}.")
     lines += unreachable_lines(plan, style)
     if plan.applying:
         lines.append("Drift cannot be told from what that apply has not finished. Run this again when it has ended.")
+        return "\n".join(lines)
+    if not (changes or moment or plan.unreachable):
+        lines.append(style("green", "No drift.") + f" Nothing of {plan.app} is applied yet. To apply it: dynoctl apply")
         return "\n".join(lines)
     if not changes:
         where = " on the reachable servers" if plan.unreachable else ""
@@ -44,7 +48,13 @@ def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style
     servers = len({change.resource.server for change in changes})
     resources = f"{len(changes)} resource{'' if len(changes) == 1 else 's'} changed by hand"
     what = f"{resources} on {servers} {'server' if servers == 1 else 'servers'}."
-    lines.append(f"{style('bold', 'Drift:')} {what} To restore what dyno.yaml says: dynoctl apply")
+    held = plan.held  # apply is refused while a rollback is
+    cure = (
+        "To restore what dyno.yaml says: dynoctl apply"
+        if held is None
+        else f"To restore v{held.number}, a rollback that is held: dynoctl rollback v{held.of}"
+    )
+    lines.append(f"{style('bold', 'Drift:')} {what} {cure}")
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from infra.model.text import quantity
 from infra.model.traffic import Rates
 from infra.views import under_way
 from infra.views.style import Style, one_line
+from infra.views.wrapping import wrapped
 
 _COLORS = {
     "up": "green",
@@ -57,12 +58,10 @@ def above(app: str, site: Site, style: Style, width: int | None = None) -> str:
         lines.append(f"{app} is not applied: nothing of it runs. To start it: dynoctl apply")
     else:
         verdict, color, numbers = headline(app, site)
-        lines.append(f"{style(color, verdict) if color else verdict}: {numbers}")
+        lines.append(wrapped(f"{style(color, verdict) if color else verdict}: {numbers}", width))
         for color, words in problems(site):
-            wrapped = wrap(words, width - 4) if width is not None and width > 40 else [words]
-            lines += [
-                f"  {style(color, part)}" if part is wrapped[0] else f"    {style(color, part)}" for part in wrapped
-            ]
+            parts = wrap(words, width - 4) if width is not None and width > 40 else [words]
+            lines += [f"  {style(color, part)}" if part is parts[0] else f"    {style(color, part)}" for part in parts]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from infra.fleet import logins
 from infra.model import release
 from infra.model.formation import Formation
 from infra.model.ranges import ranges
+from infra.model.release import Hold
 from infra.model.resource import Action, Attributes, Change, Fingerprint, Resource
 from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.plan.plan import Plan
@@ -218,11 +220,12 @@ def test_an_invalid_plan_file(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_logins_from_a_journal() -> None:
+    # Newest first: so journalctl prints what it searches with --grep and --lines.
     journal = """\
-2026-11-23T15:00:01+0000 grid-1 sshd[12]: Accepted publickey for root from 10.0.0.1 port 1 ssh2: ED25519 SHA256:x
-2026-11-23T15:00:02+0000 grid-1 sshd-session[13]: Accepted password for bob from 10.0.0.2 port 2 ssh2
-2026-11-23T15:00:03+0000 grid-1 sshd[14]: Accepted publickey for root from 10.0.0.1 port 3 ssh2
 2026-11-23T15:00:04+0000 grid-1 sshd[15]: Failed password for eve from 10.0.0.3 port 3 ssh2
+2026-11-23T15:00:03+0000 grid-1 sshd[14]: Accepted publickey for root from 10.0.0.1 port 3 ssh2
+2026-11-23T15:00:02+0000 grid-1 sshd-session[13]: Accepted password for bob from 10.0.0.2 port 2 ssh2
+2026-11-23T15:00:01+0000 grid-1 sshd[12]: Accepted publickey for root from 10.0.0.1 port 1 ssh2: ED25519 SHA256:x
 """
     found = logins.parse(journal)
     assert [(one.who, one.where, one.times, one.last[11:19]) for one in found] == [
@@ -238,6 +241,21 @@ def test_only_drift_is_shown_as_drift() -> None:
     assert "socket.shop-web.1" in text and "env_file" not in text and "Unreachable: grid-0" in text
     document = json.dumps(drift.document(plan, {}, ""))
     assert SECRET not in document and document.count('"address"') == 1
+
+
+def test_drift_says_when_and_the_command_that_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    who = {"grid-1": [logins.Login("root", "10.0.0.1", 2, "2026-11-23T15:00:03+0000")]}
+    plan = replace(sample(), unreachable={})
+    text = drift.render(plan, who, "2026-11-23T14:00:00Z", Style(False))
+    assert "(2026-11-23 14:00 UTC): root from 10.0.0.1, 2 times, last 2026-11-23 15:00 UTC." in text
+    assert text.endswith("To restore what dyno.yaml says: dynoctl apply")
+    held = replace(plan, held=Hold(5, 3, 4, "me@here", "2026-11-23T14:00:00Z"))
+    text = drift.render(held, who, "2026-11-23T14:00:00Z", Style(False))
+    assert text.endswith("To restore v5, a rollback that is held: dynoctl rollback v3")
+    never = drift.render(replace(plan, changes=()), {}, "", Style(False))
+    assert never == "No drift. Nothing of shop is applied yet. To apply it: dynoctl apply"
 
 
 def test_the_json_is_valid_by_its_schema() -> None:

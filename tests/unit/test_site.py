@@ -86,6 +86,9 @@ def test_an_app_that_is_well(manifest: Manifest) -> None:
     assert view.above("shop", site, Style(False)) == (
         "shop is up: 4 of 4 dynos and 1 of 1 router up, 3.0 req/s, p95 20 ms\n"
     )
+    assert view.above("shop", site, Style(False), 60) == (
+        "shop is up: 4 of 4 dynos and 1 of 1 router up, 3.0 req/s,\n  p95 20 ms\n"
+    )
     assert formation.render(manifest, site, Style(False)).splitlines()[:6] == [
         "=== router (1 of 1 up): nginx: shop.example.org",
         "grid-1:  up  3.0 req/s  p95 20 ms  0% failed",
@@ -140,7 +143,7 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         with_rows(row("web.1", state="down")),
         {},
         "degraded",
-        [f"web.1 on grid-1 is stopped. To start it: {APPLY}"],
+        ["web.1 on grid-1 is stopped. To start it: dynoctl restart web.1"],
     ),
     "all crashed": (
         with_rows(row("web.1", state="crashed"), *(row(name, "grid-2", state="crashed") for name in DYNOS[1:])),
