@@ -53,7 +53,7 @@ from stacks import bundle, detect
 from stacks.contract import Inherited, StackError, Unix
 from stacks.launch import files as reads
 from stacks.launch import launch, look
-from stacks.manifest_text import app_name, notes_of, render
+from stacks.manifest_text import app_name, lacks_servers, notes_of, render
 from stacks.requirement import satisfies
 from stacks.sources import heroku
 from stacks.starter import DEFAULT, SLUGIGNORE, STARTERS
@@ -285,6 +285,9 @@ class Everything:
 
     def notes(self, text: str) -> Sequence[str]:
         return notes_of(text)
+
+    def lacks_servers(self, text: str) -> bool:
+        return lacks_servers(text)
 
     def unusable(self, name: str, text: str) -> str:
         return heroku.problem(name, text)

@@ -12,6 +12,7 @@ LONGEST_NAME = 16
 LONGEST_USER = 32
 """Characters of a user name, which is ``dyno-APP-TYPE-NUMBER``."""
 
+_PLACE = "  - {name: server-1, host: 192.0.2.11}"
 _EXAMPLE = (Machine("192.0.2.11"), Machine("192.0.2.12"))
 _WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n", ".inf", ".nan"}
 
@@ -44,6 +45,11 @@ def render(suggestion: Suggestion, name: str, *, ready: bool) -> str:
         instead = plain(suggestion.name[:80]) or wanted
         notes.append(f"app.name is {fits} instead of {instead}: it is a part of user names, which are short")
     return "\n".join(_lines(suggestion, fits, notes, ready=ready)) + "\n"
+
+
+def lacks_servers(text: str) -> bool:
+    """Whether the servers in a rendered text are those of the example."""
+    return _PLACE in text.splitlines()
 
 
 def notes_of(text: str) -> list[str]:
@@ -235,7 +241,7 @@ def _servers(suggestion: Suggestion) -> Iterator[str]:
             keys.append(f"port: {port}")
         yield f"  - {{{', '.join(keys)}}}"
     if not suggestion.machines:
-        yield "  - {name: server-1, host: 192.0.2.11}"
+        yield _PLACE
         yield "  # - {name: server-2, host: 192.0.2.12}"
     ssh = [f"user: {word(user)}"]
     if login.gateway:

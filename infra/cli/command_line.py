@@ -47,10 +47,7 @@ def read(root: Any, argv: Sequence[str]) -> list[str]:
                 _once(parameter, word, path, given)
             if parameter is not None and _takes_value(parameter) and ("=" not in word if long else len(word) == 2):
                 if taken == len(words):
-                    takes = parameter.metavar or "VALUE"
-                    raise DynoctlError(
-                        f"option {word} of {' '.join(path)} requires a value", f"{' '.join(path)} {word} {takes}"
-                    )
+                    raise _without_value(parameter, word, path)
                 taken += 1  # the value may start with a dash
         elif getattr(command, "commands", None) is not None:
             if word not in command.commands:
@@ -104,6 +101,15 @@ def _habits(words: list[str]) -> list[str]:
         else:
             found.append(word)
     return found
+
+
+def _without_value(parameter: Any, word: str, path: Sequence[str]) -> DynoctlError:
+    from infra.cli import words
+
+    here = " ".join(path)
+    other = words.load("without_value").get(f"{' '.join(path[1:])} {word}")  # what it is called elsewhere
+    hint = f"{here} {word} {parameter.metavar or 'VALUE'}"
+    return DynoctlError(f"option {word} of {here} requires a value", f"{hint}; {other}" if other else hint)
 
 
 def _options(command: Any) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def init(
     for note in begun.notes:
         fail.say(f"note: {note}")
     step = "" if directory == Path() else f"cd {directory}, "
-    what = "check dyno.yaml" if begun.notes else "add your servers to dyno.yaml"
+    what = "check dyno.yaml" if begun.servers else "add your servers to dyno.yaml"
     next_ = f"Next: {step}{what}, then: dynoctl doctor, dynoctl plan, dynoctl apply."
     typer.echo("\n" + wrapped(next_, columns(sys.stdout)))
 

@@ -91,9 +91,12 @@ def logs(
     try:
         if not found.lost or not follow:
             _refuse_unknown(chosen, model, found.dynos)
-        for line in found.lines:
+        shown = 0
+        for shown, line in enumerate(found.lines, 1):  # noqa: B007 - how many there were
             show(line)
         sys.stdout.flush()
+        if not (shown or follow or found.lost or as_json):
+            typer.echo(_nothing(model.app.name, found.dynos), err=True)
         for name, count in found.long.items():
             entries = "1 log entry" if count == 1 else f"{count} log entries"
             typer.echo(f"warning: {name}: {entries} of more than 1 MiB left out", err=True)
@@ -118,6 +121,13 @@ def logs(
         fail.complain(summary)
     if found.lost:
         raise typer.Exit(UNREACHABLE)
+
+
+def _nothing(app: str, dynos: Collection[str]) -> str:
+    """Why there are no lines. ``dynos`` are those of which the servers know."""
+    if dynos:
+        return "No log lines to show."
+    return f"No log lines: no dyno of {app} runs. To start those of dyno.yaml: dynoctl apply"
 
 
 def _types(types: Sequence[str]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Name = Annotated[str, typer.Argument(help="Name of the preview, such as pr-12", metavar="NAME")]
 
 app = typer.Typer(
-    no_args_is_help=True, help="Run copies of the app beside production, such as one per branch.", rich_markup_mode=None
+    no_args_is_help=True, help="Run copies of the app, such as one for each branch.", rich_markup_mode=None
 )
 
 
@@ -136,6 +136,7 @@ def _remove(file: Path, name: str, servers: Sequence[str], flags: ApplyFlags) ->
 @app.command("ls", short_help="List the previews.")
 def ls(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
     """List the previews that run, with their hosts, their servers and when they expire."""
+    from infra.model.ranges import shortened
     from infra.ops import previews
     from infra.views import json_text
     from infra.views.dynos import span
@@ -151,7 +152,7 @@ def ls(file: File = Path("dyno.yaml"), as_json: AsJson = False) -> None:
         for preview in found:
             left = preview.expires - time.time()
             when = f"in {span(int(left))}" if left > 0 else "expired"
-            rows.append((preview.name, preview.host, ",".join(preview.servers), when))
+            rows.append((preview.name, preview.host, shortened(preview.servers, "server"), when))
         for cells in padded(rows) if found else ():
             typer.echo(wrapped(line(cells), columns(sys.stdout)))
         if not found and not unreachable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -49,8 +50,10 @@ def show(
         return
     print_plan(plan, verbose=verbose)
     from infra.views.times import local
+    from infra.views.wrapping import columns, wrapped
 
     words = printable(f"Plan {digest[:12]}, made {local(saved.when)} by {saved.who} from {saved.file}.")
     if options := plan_text.options(plan):
         typer.echo(printable(f"\n{options}"))
-    typer.echo(f"\n{words} To apply exactly this plan: dynoctl apply {plan_file}")
+    text = f"{words} To apply exactly this plan: dynoctl apply {plan_file}"
+    typer.echo("\n" + wrapped(text, columns(sys.stdout)))

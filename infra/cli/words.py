@@ -13,6 +13,7 @@ REST = "..."
 
 @cache
 def load(table: str) -> Mapping[str, str]:
-    """The answer for each word of a table: ``commands``, ``options`` or ``options_of`` (``COMMAND --option``)."""
+    """The answer for each word of a table: ``commands``, ``options``, or ``options_of`` and ``without_value``, of which
+    the words are ``COMMAND --option``."""
     text = files("infra.cli").joinpath("words.toml").read_text(encoding="utf-8")
     return {word: answer for words, answer in tomllib.loads(text)[table].items() for word in words.split(", ")}

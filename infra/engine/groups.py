@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from infra.model.resource import Change, Effect
+from infra.model.resource import Action, Change, Effect
 from infra.plan.plan import Plan
 
 _VERBS = {Effect.START: "started", Effect.RESTART: "restarted", Effect.STOP: "stopped"}
@@ -47,7 +47,8 @@ class Group:
         effects = [change.effect for change in self.changes if change.effect]
         if effects:
             return _VERBS[effects[0]]
-        return "removed" if self.leaves else "made"
+        updated = all(change.action is Action.UPDATE for change in self.changes)
+        return "removed" if self.leaves else "changed" if updated else "made"
 
 
 def group(plan: Plan) -> list[Group]:

@@ -228,7 +228,9 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         found.append("the manifest changed")
     if was.get("slug") != now["slug"]:
         found.append(f"the source changed: slug {str(was.get('slug'))[:12]} became {str(now['slug'])[:12]}")
-    for key, what in (("environment", "the value of {}"), ("layers", "{}")):
+    # The layers name the slug, so they also differ if the source does.
+    compared = {"environment": "the value of {}", **({} if found else {"layers": "{}"})}
+    for key, what in compared.items():
         found += _changed(was.get(key, {}), now[key], what + " changed", what + " was removed", what + " is new")
     found += _changed(was.get("servers", {}), now["servers"], "{} changed", "{} is unreachable", "{} is reachable now")
     return found

@@ -76,7 +76,9 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
             if destination == OVERLAY:
                 sample = "preview: {host: preview.example.org}"
                 raise Unusable(
-                    Diagnostic(f"overlay {overlay} not found", hint=f"what previews have in common is in it: {sample}")
+                    Diagnostic(
+                        f"overlay {overlay} not found", hint=f"create it with what all previews have, such as: {sample}"
+                    )
                 )
             available = [f"-d {other.stem.removeprefix(f'{file.stem}.')}" for other in others]
             raise Unusable(

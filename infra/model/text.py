@@ -24,3 +24,13 @@ def enumeration(names: Sequence[str], most: int = 3) -> str:
     """``web.1, web.2, web.3 and 5 more``: the first of some names, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def size(number: int) -> str:
+    """``512 MiB``, ``1.5 GiB``, ``12 B``: bytes in the largest unit of which there is at least one."""
+    value, unit = float(number), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # the last one is used
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{value:.4g} {unit}"

@@ -58,6 +58,10 @@ class Starters(Protocol):
         """The notes in a dyno.yaml: what was not carried over, and what to do."""
         ...
 
+    def lacks_servers(self, text: str) -> bool:
+        """Whether the servers in a rendered text are those of the example."""
+        ...
+
     def unusable(self, name: str, text: str) -> str:
         """Why a text is not the output of a command; "" if it is."""
         ...
@@ -77,10 +81,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class Begun:
-    """The files that were created, dyno.yaml first, and the notes for the user."""
+    """The files that were created, dyno.yaml first, and the notes for the user. ``servers``: some are known already."""
 
     files: Sequence[str]
     notes: Sequence[str] = ()
+    servers: bool = False
 
 
 def begin(directory: Path, framework: str | None, starters: Starters, origin: Origin = Origin()) -> Begun:
@@ -151,7 +156,7 @@ def _existing(directory: Path, name: str, starters: Starters, origin: Origin) ->
     if not (directory / ".slugignore").exists():
         (directory / ".slugignore").write_text(starters.slugignore, encoding="utf-8")
         written.append(".slugignore")
-    return Begun(written, starters.notes(text))
+    return Begun(written, starters.notes(text), servers=not starters.lacks_servers(text))
 
 
 def _texts(directory: Path, names: Sequence[str]) -> dict[str, str]:

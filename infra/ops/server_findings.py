@@ -11,7 +11,7 @@ from infra.model import paths, routing
 from infra.model.dyno_status import WELL, Row
 from infra.model.formation import Formation
 from infra.model.stack import Stack
-from infra.model.text import quantity
+from infra.model.text import quantity, size
 from infra.ops import system_findings
 from infra.ops.connectivity import Answer
 from infra.ops.finding import Finding, Result, from_problems
@@ -116,12 +116,12 @@ def _disks(name: str, health: Checkup) -> Iterator[Finding]:
                 f"check if it is mounted read-only: findmnt -T {disk.path}",
             )
         elif disk.path in ("/var/lib", paths.STATE, "/srv"):
-            free.append(f"{disk.path} {disk.free // MIB} MiB")
+            free.append(f"{disk.path} {size(disk.free)}")
             low = disk.free < LOW or (disk.inodes is not None and disk.inodes < INODES)
             none = disk.free < FULL or (disk.inodes is not None and disk.inodes < INODES // 10)
             if low:
                 inodes = "" if disk.inodes is None else f" and {disk.inodes} inodes"
-                message = f"{disk.path} has {disk.free // MIB} MiB{inodes} free"
+                message = f"{disk.path} has {size(disk.free)}{inodes} free"
                 hint = f"free disk space: du -x -d 2 {disk.path}, journalctl --vacuum-size=200M, apt-get clean"
                 yield Finding(name, "disk", "failed" if none else "warning", message, hint)
                 free = []
@@ -155,8 +155,8 @@ _SYNC = "set up time synchronisation: systemctl enable --now systemd-timesyncd; 
 
 def _memory(name: str, manifest: Manifest, health: Checkup, formation: Formation) -> Iterator[Finding]:
     types = [dyno.rpartition(".")[0] for dyno, home in formation.homes.items() if home == name]
-    most = sum(manifest.types[type_].memory for type_ in types if type_ in manifest.types) // MIB
-    message = f"{quantity(len(types), 'dyno')} may use {most} of {health.memory} MiB"
+    most = sum(manifest.types[type_].memory for type_ in types if type_ in manifest.types)
+    message = f"{quantity(len(types), 'dyno')} may use {size(most)} of {size(health.memory * MIB)}"
     hint = "lower dynos.TYPE.memory or add a server, or the kernel may kill dynos when all use their limit"
-    over = most > health.memory
+    over = most // MIB > health.memory
     yield Finding(name, "memory", "warning" if over else "ok", message, hint if over else "")

@@ -31,6 +31,9 @@ FULL = frozenset({errno.EMFILE, errno.ENFILE})
 
 MORE_FILES = "raise the limit of open files of this machine, to one for each server and 100 more: see ulimit -Hn"
 
+EXAMPLE = "192.0.2."
+"""How the addresses begin that are in examples only (RFC 5737), as in the dyno.yaml that ``init`` writes."""
+
 _GRACE = 1.0
 """Seconds that a ProxyCommand has to end."""
 
@@ -85,6 +88,8 @@ def dial(settings: Settings, seconds: float) -> socket.socket:
     last = (spoke or failed)[-1]
     text = f"timed out after {seconds:.0f} s" if isinstance(last, TimeoutError) and not last.errno else _words(last)
     hint = "check that the server is up, that sshd runs on it, and that its address and port are correct"
+    if settings.host.startswith(EXAMPLE):
+        hint = f"{settings.host} is an example address: write the address of your server in dyno.yaml"
     raise DialFailed(text, MORE_FILES if last.errno in FULL else hint, silent=not spoke) from None
 
 

@@ -23,9 +23,8 @@ from infra.errors import DynoctlError
 from infra.model import failure_log
 from infra.model.shell import RemoteBuild, Session
 from infra.model.slug_digest import on_builder
-from infra.slug.own_files import IGNORE_FILE
 from infra.slug.squashfs import SourceChangedError, stream
-from infra.slug.tree import Kind, Tree, scan
+from infra.slug.tree import IGNORE_FILE, Kind, Tree, scan
 from infra.slug.untar import unpack
 
 TIMEOUT = 1800

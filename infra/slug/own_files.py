@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-
-IGNORE_FILE = ".slugignore"
 
 RESERVED = b".dynoctl"
 """The directory of dynoctl in every slug. The generated rackup file is bound over a file in it."""
 
-_NAMES = (RESERVED, b"dyno.yaml", os.fsencode(IGNORE_FILE))
+_NAMES = (RESERVED, b"dyno.yaml", b".slugignore")
 _OVERLAY = re.compile(rb"dyno\.[a-z0-9-]+\.yaml")
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from infra.errors import DynoctlError
 from infra.manifest.files import read_regular
 from infra.slug import credentials, ignore
-from infra.slug.own_files import IGNORE_FILE, RESERVED, is_own
+from infra.slug.own_files import RESERVED, is_own
 
+IGNORE_FILE = ".slugignore"
 LARGEST_RULES = 1 << 20
 """Maximum size of ``.slugignore``, in bytes."""
 

@@ -9,12 +9,12 @@ from infra.model import naming
 from infra.model.ranges import ranges, shortened
 from infra.model.resource import Action, Change
 from infra.model.source_change import SourceChange
-from infra.model.text import quantity
+from infra.model.text import quantity, size
 from infra.plan.plan import Plan
 from infra.views import unreachable
 from infra.views.attributes import Value, differences, flat, text
 from infra.views.long_values import beginning, differing
-from infra.views.style import Style, clean, one_line, size
+from infra.views.style import Style, clean, one_line
 from infra.views.under_way import above
 
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "restart": "↻"}
@@ -84,6 +84,8 @@ def summary(plan: Plan, style: Style) -> str:
     if not plan.changes:
         if plan.left_out:
             return "No changes to the selected resources."
+        if plan.fleet and plan.fleet.keys() <= plan.unreachable.keys():
+            return "No changes are known, as no server can be reached."
         if plan.unreachable:
             return "No changes on the reachable servers."
         match = f"The servers match {plan.wanted}." if plan.wanted else f"There is nothing of {plan.app} to destroy."

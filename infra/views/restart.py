@@ -18,5 +18,5 @@ def render(plan: Plan, style: Style) -> str:
         *unreachable_lines(plan, style),
     ]
     if not plan.changes:
-        lines.append("No dynos to restart.")
+        lines.append("No dynos to restart. To see what runs: dynoctl ps")
     return "\n".join(lines)

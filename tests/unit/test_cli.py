@@ -59,6 +59,8 @@ def test_alone_it_shows_its_help(tmp_path: Path, run: Run) -> None:
     [
         (["bogus"], 1, "unknown command: bogus"),
         (["plan", "--nope"], 1, "unknown option of dynoctl plan: --nope"),
+        (["logs", "-t"], 1, "hint: dynoctl logs -t TYPE; to keep printing new lines: dynoctl logs --follow"),
+        (["logs", "-n"], 1, "hint: dynoctl logs -n N\n"),
         (["plan"], 3, "dyno.yaml not found"),
         (["validate", "-f", "/"], 3, "/ is a directory"),
         (["apply"], 1, "apply needs approval, and stdin is not a terminal"),
@@ -84,6 +86,10 @@ def test_errors(tmp_path: Path, run: Run, argv: list[str], code: int, says: str)
     done = run(*argv, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
+
+
+def test_the_list_of_commands_is_not_cut(tmp_path: Path, run: Run) -> None:
+    assert "..." not in run("--help", cwd=tmp_path).stdout.partition("Commands:")[2]
 
 
 def test_validate(project: Path, run: Run) -> None:

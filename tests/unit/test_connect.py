@@ -204,6 +204,18 @@ def test_only_a_server_that_does_not_answer_is_silent(
     assert caught.value.summary == f"cannot connect to grid-1 (127.0.0.1:22): {text}"
 
 
+def test_the_address_that_init_writes_is_called_an_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(SteadySocket):
+        def connect(self, address: Any) -> None:
+            raise OSError(113, "No route to host")
+
+    (tmp_path / "config").write_text("")
+    monkeypatch.setattr(dial, "SteadySocket", Failing)
+    with pytest.raises(Unreachable) as caught:
+        connect(Target("server-1", "192.0.2.11"), tmp_path / "config")
+    assert caught.value.hint == "192.0.2.11 is an example address: write the address of your server in dyno.yaml"
+
+
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 300, "a..b", "\udcff"])
 def test_a_name_that_is_no_host(host: str, tmp_path: Path) -> None:
     (tmp_path / "config").write_text("")

@@ -125,6 +125,18 @@ def test_the_file_system_of_the_slugs_is_looked_at() -> None:
     assert "/var/lib/dynoctl has 1 MiB and 999999 inodes free" in found
 
 
+def test_sizes_have_units_that_people_read() -> None:
+    text = SAID.replace("disk /var/lib 1024000 5000", "disk /var/lib 80477184 999999").replace("disk /srv 512 -", "")
+    (found,) = server_findings._disks("grid-1", server_checks.parse(text.replace("2048000", "24683520")))
+    assert found.message == "/var/lib 76.75 GiB free"
+    homes = SimpleNamespace(homes={"web.1": "grid-1", "web.2": "grid-1", "web.3": "grid-2"})
+    manifest = SimpleNamespace(types={"web": SimpleNamespace(memory=512 * MIB)})
+    for memory, result, says in ((24105, "ok", "1 GiB of 23.54 GiB"), (900, "warning", "1 GiB of 900 MiB")):
+        health = SimpleNamespace(memory=memory)
+        (found,) = server_findings._memory("grid-1", cast(Any, manifest), cast(Any, health), cast(Any, homes))
+        assert (found.result, found.message) == (result, f"2 dynos may use {says}")
+
+
 def test_the_script_prints_what_is_parsed() -> None:
     text = subprocess.run(
         ["sh", "-s"],

@@ -183,11 +183,11 @@ def test_changes_since_a_plan_was_saved_are_listed() -> None:
         "the value of KEY changed",
         "the value of GONE was removed",
         "the value of NEW is new",
-        "it changed",
         "grid-1 changed",
         "grid-2 is unreachable",
         "grid-3 is reachable now",
     ]
+    assert plan_file.differences(was, {**was, "layers": {"it": "2"}}) == ["it changed"], "with the source, they follow"
 
 
 @pytest.mark.parametrize(
@@ -631,3 +631,14 @@ def test_an_exposure_that_stays_is_said_once() -> None:
         "Exposure of worker: 1.1 -> 2",
         "Exposure of mail: 3",
     ]
+
+
+def test_a_plan_without_any_server_does_not_speak_of_reachable_ones() -> None:
+    plan = replace(sample(), changes=())
+    names = [*plan.unreachable]
+    assert plan_text.summary(replace(plan, fleet=dict.fromkeys([*names, "grid-9"])), Style(False)) == (
+        "No changes on the reachable servers."
+    )
+    assert plan_text.summary(replace(plan, fleet=dict.fromkeys(names)), Style(False)) == (
+        "No changes are known, as no server can be reached."
+    )

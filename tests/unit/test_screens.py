@@ -17,6 +17,8 @@ import pytest
 
 from infra.cli import fail, lab
 from infra.cli.init import init
+from infra.cli.logs import _nothing
+from infra.engine.groups import Group
 from infra.errors import Diagnostic, DynoctlError, Location, ManifestInvalid
 from infra.fleet import site as sites
 from infra.fleet.observe import Observed
@@ -27,7 +29,7 @@ from infra.model import release
 from infra.model.dyno_status import Row
 from infra.model.events import Event, Report
 from infra.model.provider import Scope
-from infra.model.resource import Upload
+from infra.model.resource import Action, Upload
 from infra.model.routing import Route
 from infra.model.stack import Slug
 from infra.ops.finding import Finding
@@ -310,13 +312,22 @@ def test_a_long_error_breaks_between_words(monkeypatch: pytest.MonkeyPatch) -> N
     assert " ".join(screen.getvalue().split()).count(LONG) == 5
 
 
+def next_step(screen: Terminal) -> str:
+    return " ".join("\n".join(lines_of(screen)).rpartition("\n\n")[2].split())
+
+
 def test_the_next_steps_after_init_fit_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are those of the tutorial, and none of the commands is cut in two."""
     monkeypatch.chdir(tmp_path)
     screen = terminal(monkeypatch)
     init(Path("shop"), None, None, None, None)
-    last = " ".join("\n".join(lines_of(screen)).rpartition("\n\n")[2].split())
-    assert last.endswith("add your servers to dyno.yaml, then: dynoctl doctor, dynoctl plan, dynoctl apply.")
+    steps = "add your servers to dyno.yaml, then: dynoctl doctor, dynoctl plan, dynoctl apply."
+    assert next_step(screen).endswith(steps)
+    (tmp_path / "config.ru").write_text("run ->(env) { [200, {}, []] }\n")
+    (tmp_path / "Gemfile").write_text('source "https://rubygems.org"\ngem "rack"\n')
+    init(Path(), None, None, None, None)
+    assert "note: Gemfile" in "\n".join(lines_of(screen)), "of a note, too, the servers are what is missing"
+    assert next_step(screen).endswith(steps)
     assert wrapped("then: dynoctl doctor, dynoctl plan, dynoctl apply.", 30).splitlines() == [
         "then: dynoctl doctor,",
         "  dynoctl plan, dynoctl apply.",
@@ -350,3 +361,15 @@ def test_the_time_limit_of_a_step_is_never_cut(columns: int, monkeypatch: pytest
     assert any("package.ruby: install ruby: 3 s of at most 600 s" in line for line in shown)
     assert all(len(line) <= columns - 3 for line in shown if "package" in line)
     assert all(len(line) <= columns for line in shown)
+
+
+def test_no_log_lines_say_why() -> None:
+    assert _nothing("shop", ()) == "No log lines: no dyno of shop runs. To start those of dyno.yaml: dynoctl apply"
+    assert _nothing("shop", {"web.1"}) == "No log lines to show."
+
+
+def test_a_dyno_of_which_only_a_file_changes_was_not_made(manifest: Manifest) -> None:
+    plan = first(manifest)
+    (one, *_) = [change for change in plan.changes if change.resource.dyno == "web.1" and change.effect is None]
+    assert Group("grid-1", "web.1", (one,)).verb == "made"
+    assert Group("grid-1", "web.1", (replace(one, action=Action.UPDATE, before=one.after),)).verb == "changed"
