@@ -208,7 +208,9 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
     words, typed = load("commands"), " ".join(path)
     summary = f"unknown command: {typed}"
     if len(path) == 1 and path[0] in _PROGRAMS and rest:
-        return DynoctlError(summary, _without_program(root, rest))
+        stage = rest[0] if path == ["cap"] and len(rest) > 1 else ""  # cap production deploy
+        hint = _without_program(root, rest[1:] if stage else rest)
+        return DynoctlError(summary, f"{hint}; with the overlay dyno.{stage}.yaml: -d {stage}" if stage else hint)
     spaced = f"{typed}:{rest[0]}" if rest else ""  # kamal app exec
     known = words.get(typed)
     if spaced in words:
@@ -228,8 +230,16 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
         rest = rest[1:]  # a one-off dyno is one of its own
     if known.endswith(REST) and known.startswith("dynoctl "):
         arguments = [_shown(word) for word in rest if not word.startswith("-")]
-        known = " ".join([known.removesuffix(REST).strip(), *arguments])
+        known = known.removesuffix(REST).strip()
+        known = " ".join([known, *(arguments or _needed(root, known.split()[1:]))])
     return DynoctlError(summary, known)
+
+
+def _needed(root: Any, path: Sequence[str]) -> list[str]:
+    """The names of the arguments that a command requires."""
+    for word in path:
+        root = getattr(root, "commands", {}).get(word, root)
+    return [str(one.metavar) for one in root.params if one.param_type_name == "argument" and one.required]
 
 
 def _without_program(root: Any, rest: Sequence[str]) -> str:

@@ -18,16 +18,16 @@ _HEADER = re.compile(r"commit [0-9a-f]{40,64}")
 
 
 def commit_of(source: Path) -> str:
-    """The first 12 digits of the current commit, with ``-dirty`` if files differ from it; "" without a repository or
-    without git.
+    """The first 12 digits of the current commit, with ``-dirty`` if files of the source differ from it, dynoctl's own
+    aside, which are in no slug; "" without a repository or without git.
 
     A file that a filter of git changes, as git-lfs does, may count as different: filters are not run. Changes inside a
     submodule do not count, only another commit of it does."""
     commit = _git(source, "rev-parse", "--short=12", "--verify", "--quiet", "HEAD")
     if not commit:
         return ""
-    status = git(source, "status", *_STATUS)
-    return "" if status.status != 0 else f"{commit}-dirty" if status.output else commit
+    uncommitted = _uncommitted(source)
+    return "" if uncommitted is None else f"{commit}-dirty" if uncommitted else commit
 
 
 def changed_since(source: Path, released: str) -> SourceChange | None:
