@@ -34,7 +34,9 @@ def table(entries: Sequence[Mapping[str, Any]], style: Style, width: int | None 
     if not entries:
         return "No applies are recorded on the servers."
     rows = [_cells(entry) for entry in entries]
-    for without in _NARROWER:
+    told = any(row["MESSAGE"] for row in rows)
+    for narrower in _NARROWER:
+        without = narrower if told else ("MESSAGE", *narrower)
         head, *lines = _lines(rows, without)
         if width is None or max(len(line(cells)) for cells in (head, *lines)) <= width:
             break

@@ -28,14 +28,16 @@ def table(
 ) -> str:
     """One line per release, for a terminal of ``width`` columns (None: no limit). A star marks the current release: the
     newest that was rolled out completely. With ``under_way``, an apply is running at this moment, so that the newest
-    release is not left unfinished, but in progress."""
+    release is not left unfinished, but in progress. Without any message, their column is left out."""
     if not releases:
         return "No releases are recorded on the servers."
     if under_way and releases[-1].result == UNFINISHED:
         releases = [*releases[:-1], replace(releases[-1], result="in progress")]
     rows = [_HEAD, *(_cells(release) for release in releases)]
+    told = any(row[-1] for row in rows[1:])
+    aligned = padded(rows) if told else [[*cells[:-1], ""] for cells in padded(rows)]
     # The mark before each line takes two columns.
-    cells_of = fitted(padded(rows), None if width is None else width - 2, _LEAST, message=MESSAGE)
+    cells_of = fitted(aligned, None if width is None else width - 2, _LEAST, message=MESSAGE if told else None)
     lines = []
     for number, (_, cells) in enumerate(zip(rows, cells_of, strict=True)):
         mark = " "

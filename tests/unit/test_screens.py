@@ -373,3 +373,16 @@ def test_a_dyno_of_which_only_a_file_changes_was_not_made(manifest: Manifest) ->
     (one, *_) = [change for change in plan.changes if change.resource.dyno == "web.1" and change.effect is None]
     assert Group("grid-1", "web.1", (one,)).verb == "made"
     assert Group("grid-1", "web.1", (replace(one, action=Action.UPDATE, before=one.after),)).verb == "changed"
+
+
+def test_a_column_of_messages_without_any_takes_no_room() -> None:
+    new = release.new(1, "ab" * 32, "{}", manifest="cd" * 6)
+    new = replace(new, when="2026-11-29T15:00:00Z", who="me@here", commit="ef" * 6)
+    known = [new, replace(new, number=2)]
+    text = releases.table(known, known[1], {1: ["grid-1"]}, PLAIN, width=80)
+    assert "COMMIT" in text and "MESSAGE" not in text
+    assert "MESSAGE" in releases.table([known[0], replace(known[1], message="x")], known[1], {}, PLAIN, width=80)
+    entry = {"when": "2026-11-29T15:00:00Z", "who": "me@here", "command": "apply", "result": "ok", "seconds": 1.0}
+    for width in (80, None):
+        assert "MESSAGE" not in history.table([entry], PLAIN, width)
+    assert "MESSAGE" in history.table([{**entry, "message": "x"}], PLAIN, None)
