@@ -29,7 +29,8 @@ def register(app: typer.Typer) -> None:
 
 def maintenance(
     switch: Annotated[
-        Switch, typer.Argument(help="on shows the maintenance page, off shows the app", metavar="on|off")
+        Switch,
+        typer.Argument(help="on shows the maintenance page, off the app; dynoctl ps shows which", metavar="on|off"),
     ],
     file: File = Path("dyno.yaml"),
     destination: Destination = None,

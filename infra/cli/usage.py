@@ -30,7 +30,10 @@ def explain(error: Any) -> tuple[str, str]:
     )
     if type(error).__name__ == "MissingParameter":
         summary = f"missing argument {name} of {path}"
-        return summary, f"{path} {'|'.join(choices)}" if choices else f"{path} {name}; {meaning}"
+        if choices:
+            about = f"; {_lower(parameter.help)}" if getattr(parameter, "help", None) else ""
+            return summary, f"{path} {'|'.join(choices)}{about}"
+        return summary, f"{path} {name}; {meaning}"
     summary = f"invalid value for {name} of {path}: {_reason(str(error.message), choices)}"
     if choices:
         typed = re.match(r"'([^']*)'", str(error.message))

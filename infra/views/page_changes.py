@@ -14,8 +14,8 @@ from infra.model.resource import Action, Change, Effect
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat
-from infra.views.plan_screen import is_cleanup, resource_name, within
-from infra.views.plan_text import value_words
+from infra.views.plan_screen import resource_name, within
+from infra.views.plan_text import is_cleanup, value_words
 
 MINUS = "\N{MINUS SIGN}"
 

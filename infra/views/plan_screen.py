@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,15 @@ from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import differences, flat
 from infra.views.plan_text import (
+    CLEANUP,
     COLORS,
+    OF_RELEASE,
     SYMBOLS,
     batch_lines,
     check_lines,
     difference,
     gates,
+    is_cleanup,
     release_lines,
     summary,
 )
@@ -43,9 +45,6 @@ FLEET = 24
 NOTES = 12
 """Notes that are shown; more are counted."""
 
-_DIGEST = re.compile(r"@([0-9a-f]{12,64})$")
-"""The end of the name of what belongs to a release, and not to a dyno."""
-
 _MARKS = {Effect.START: ("+", "green"), Effect.RESTART: ("↻", "cyan"), Effect.STOP: ("-", "red")}
 
 
@@ -67,11 +66,6 @@ def render(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> str:
     checks = [line for line in check_lines(plan, style) if line]
     blocks.append([*checks, *_notes(plan, style), *unreachable_lines(plan, style)])
     return "\n\n".join("\n".join(map(clean, lines)) for lines in blocks if lines)
-
-
-def is_cleanup(change: Change) -> bool:
-    """Whether a change only removes what belongs to a release that no dyno needs."""
-    return change.action is Action.DELETE and not change.drift and bool(_DIGEST.search(change.resource.name))
 
 
 def _notes(plan: Plan, style: Style) -> list[str]:
@@ -174,7 +168,7 @@ def folded(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
     removed = Counter(change.resource.kind for change in plan.changes if is_cleanup(change))
     if removed:
         what = ", ".join(quantity(many, kind.replace("_", " ")) for kind, many in removed.items())
-        found.append(_head(Action.DELETE, what, "", "cleanup: no dyno needs them any more", style))
+        found.append(_head(Action.DELETE, what, "", f"cleanup: {CLEANUP}", style))
     return found
 
 
@@ -194,7 +188,7 @@ def _reason(change: Change) -> str:
 def resource_name(change: Change) -> str:
     """What a resource is called beside its dynos or servers: ``unit``, ``slug 9f2c...``, ``package.ruby``."""
     resource = change.resource
-    digest = _DIGEST.search(resource.name)
+    digest = OF_RELEASE.search(resource.name)
     if digest is not None and resource.kind == "slug":
         return f"slug {digest[1]}"
     return resource.kind if resource.dyno or digest else resource.key

@@ -20,6 +20,12 @@ from infra.views.under_way import above
 SYMBOLS = {"create": "+", "update": "~", "delete": "-", "restart": "↻"}
 COLORS = {"create": "green", "update": "yellow", "delete": "red", "restart": "cyan"}
 _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+OF_RELEASE = re.compile(r"@([0-9a-f]{12,64})$")
+"""The end of the name of what belongs to a release, and not to a dyno."""
+
+CLEANUP = "no dyno needs them any more"
+"""Why what belongs to a release is removed."""
+
 NAMED = 6
 """Servers that are named one by one."""
 
@@ -110,9 +116,8 @@ def change_lines(
 ) -> list[str]:
     """A change with its attributes. ``only`` limits the differing ones to these dotted names."""
     color = COLORS[change.action]
-    says = [
-        word for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", change.reason) if word
-    ]
+    reason = CLEANUP.replace("them", "it") if is_cleanup(change) else change.reason
+    says = [word for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", reason) if word]
     drift = style("red", "drift: ") if change.drift else ""
     note = f"  {style('dim', '#')} {drift}{'; '.join(says)}" if says else ""
     lines = [f"{style(color, SYMBOLS[change.action])} {style('bold', change.address)}{note}"]
@@ -127,6 +132,11 @@ def change_lines(
             if only is None or name in only or name.partition(".")[0] in only:
                 lines += difference(name, old, new, style, whole=verbose)
     return [clean(line) for line in lines]
+
+
+def is_cleanup(change: Change) -> bool:
+    """Whether a change only removes what belongs to a release that no dyno needs."""
+    return change.action is Action.DELETE and not change.drift and bool(OF_RELEASE.search(change.resource.name))
 
 
 def _named(name: str, headline: Sequence[str]) -> bool:

@@ -66,6 +66,7 @@ def test_alone_it_shows_its_help(tmp_path: Path, run: Run) -> None:
         (["cap", "staging", "logs"], 1, "hint: dynoctl logs; with the overlay dyno.staging.yaml: -d staging\n"),
         (["cap", "deploy"], 1, "then: dynoctl apply\n"),
         (["config", "--shell"], 1, "hint: dynoctl config get prints NAME=VALUE lines\n"),
+        (["maintenance"], 1, "on|off; on shows the maintenance page, off the app; dynoctl ps shows which\n"),
         (["logs", "-n"], 1, "hint: dynoctl logs -n N\n"),
         (["plan"], 3, "dyno.yaml not found"),
         (["validate", "-f", "/"], 3, "/ is a directory"),

@@ -642,3 +642,15 @@ def test_a_plan_without_any_server_does_not_speak_of_reachable_ones() -> None:
     assert plan_text.summary(replace(plan, fleet=dict.fromkeys(names)), Style(False)) == (
         "No changes are known, as no server can be reached."
     )
+
+
+def test_what_is_cleaned_up_is_not_said_to_have_left_the_manifest() -> None:
+    had: Attributes = {"mounted": True}
+    gone = Change(Resource("grid-1", "mount", f"shop@{'a' * 12}", had), Action.DELETE, had, None, "not in dyno.yaml")
+    plan = replace(sample(), changes=(gone,), unreachable={})
+    for text in (
+        plan_text.render(plan, HEADLINES, Style(False), verbose=True),
+        plan_markdown.render(plan, HEADLINES),
+    ):
+        assert f"- grid-1/mount.shop@{'a' * 12}" in text and "# no dyno needs it any more" in text
+        assert "not in dyno.yaml" not in text
