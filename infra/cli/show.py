@@ -49,7 +49,7 @@ def show(
         typer.echo(plan_markdown.render(plan, Everything().headlines(), Everything().briefs()), nl=False)
         return
     print_plan(plan, verbose=verbose)
-    from infra.views.times import local
+    from infra.model.moment import local
     from infra.views.wrapping import columns, wrapped
 
     words = printable(f"Plan {digest[:12]}, made {local(saved.when)} by {saved.who} from {saved.file}.")

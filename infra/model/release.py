@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from infra.model import answer
+from infra.model.moment import local
 from infra.model.slug_digest import same_source
 
 UNFINISHED = "unfinished"
@@ -147,7 +148,7 @@ class Hold:
     when: str
 
     def __str__(self) -> str:
-        by = f" by {self.who} at {self.when}" if self.who else ""
+        by = f" by {self.who} at {local(self.when)}" if self.who else ""
         return f"v{self.number}, a rollback from v{self.over} to v{self.of}{by}, is held"
 
 

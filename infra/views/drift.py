@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from infra.fleet.logins import Login
+from infra.model.moment import local
 from infra.model.resource import Change
 from infra.plan.plan import Plan
 from infra.views import plan_json, under_way
 from infra.views.plan_text import change_lines
 from infra.views.style import Style, one_line
-from infra.views.times import local
 from infra.views.unreachable import lines as unreachable_lines
 
 

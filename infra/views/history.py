@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from infra.model.moment import local
 from infra.views.style import Style, duration, one_line
 from infra.views.table import line, padded
-from infra.views.times import local
 from infra.views.wrapping import wrapped
 
 _COLUMNS = ("WHEN", "WHO", "COMMAND", "RESULT", "RELEASE", "CHANGES", "SLUG", "TOOK", "MESSAGE")

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from infra.model.moment import local
 from infra.model.release import UNFINISHED, Release, current
 from infra.views.style import Style, one_line, printable
 from infra.views.table import MESSAGE, fitted, line, padded
-from infra.views.times import local
 from infra.views.wrapping import wrapped
 
 _HEAD = ("RELEASE", "WHEN", "WHO", "RESULT", "SLUG", "COMMIT", "MESSAGE")

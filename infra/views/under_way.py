@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from infra.model.lock_holder import Holder
 from infra.plan.plan import Plan
 from infra.views.style import Style, one_line
-from infra.views.times import local
 
 
 def sentences(holders: Iterable[Holder]) -> list[str]:
@@ -31,7 +30,7 @@ def above(plan: Plan) -> list[str]:
     lines = sentences(plan.applying)
     lines = [f"{line} What it has not finished is shown as changes." for line in lines]
     if plan.held is not None:
-        held = one_line(str(replace(plan.held, when=local(plan.held.when))))
+        held = one_line(str(plan.held))
         lines.append(
             f"{held}: {plan.wanted} and the source are still those of v{plan.held.over}. To undo "
             "the rollback: dynoctl apply --over-rollback."

@@ -8,9 +8,9 @@ from datetime import timedelta, timezone
 import pytest
 
 from infra.model import release
+from infra.model.moment import local
 from infra.views import history, releases
 from infra.views.style import Style
-from infra.views.times import local
 
 CET = timezone(timedelta(hours=1), "CET")
 
@@ -42,4 +42,5 @@ def test_history_and_releases_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text.endswith("* current release."), "there is none to roll back to"
     two = [replace(known[0], number=2)]
     assert releases.table(two, two[0], {1: ["grid-1"], 2: ["grid-1"]}, Style(False)).endswith("rollback VERSION")
+    assert f" by ann@desk at {here}, is held" in str(release.Hold(5, 3, 4, "ann@desk", when))
     assert f"{here} by ann@desk" in releases.details(known[0], [], [], ["grid-1"])
