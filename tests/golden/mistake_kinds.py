@@ -153,6 +153,18 @@ LEFTOVERS = (
 )
 
 LINES_OF_COMMANDS = (
+    words("set-with-commas", "config set A=hunter2, B=2", "a comma after the value of A", "A=VALUE B=VALUE"),
+    words("set-with-semicolons", "config set 'A=hunter2;' B=2", "a semicolon after the value of A", "A=VALUE B=VALUE"),
+    words("set-with-a-lone-comma", "config set A=1 , B=2", "a comma between variables", "A=VALUE B=VALUE"),
+    words("set-in-one-word", "config set A=hunter2,B=2 --no-plan", "value of A contains B=", "A=VALUE B=VALUE"),
+    words("set-with-spaces", "config set A = hunter2", "spaces around =", "dynoctl config set A=VALUE"),
+    words("set-with-a-space", "config set A= hunter2", "spaces around =", "dynoctl config set A=VALUE"),
+    words("set-with-a-colon", "config set 'A: hunter2'", "a colon in place of = after A", "dynoctl config set A=VALUE"),
+    words("set-not-quoted", "config set A=my hunter2", "argument 2 has no =", "in quotes"),
+    words("set-as-in-a-shell", "config set export A=1", "export is not", "dynoctl config set A=VALUE"),
+    words("set-twice", "config set A=1 A=2", "A is set twice", "remove one of them"),
+    words("trust-an-unknown-server", "plan --trust grid-11", "no such server in dyno.yaml", "did you mean grid-1?"),
+    words("trust-a-host", "plan --trust 127.0.0.2", "cannot trust 127.0.0.2", "did you mean grid-2?"),
     words("value-of-a-flag", "apply --auto-approve=true", "--auto-approve=true", "dynoctl apply --auto-approve"),
     words("two-manifests", "plan -f dyno.yaml -f prod.yaml", "-f", "dynoctl reads one manifest"),
     words("destination-as-argument", "plan staging", "staging", "dynoctl plan -d staging"),
