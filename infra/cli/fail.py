@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import typer
 
@@ -75,6 +76,8 @@ def _words(error: BaseException) -> tuple[str, str]:
     """What a program is told about an error: its summary, and a hint or the output of a failed command."""
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted", ""
+    if isinstance(error, FileNotFoundError) and not _has_directory():
+        return _GONE
     if isinstance(error, ManifestInvalid):
         return error.summary, "; ".join(one.summary for one in error.diagnostics)
     if isinstance(error, DynoctlError):
@@ -84,6 +87,17 @@ def _words(error: BaseException) -> tuple[str, str]:
 
         return explain(error)
     return str(error) or type(error).__name__, ""
+
+
+_GONE = ("the current directory was deleted", "change to another one, such as: cd ~")
+
+
+def _has_directory() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 def _report(error: BaseException) -> int:
@@ -99,6 +113,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         streams.discard(sys.stdout)
         complain("no space left on device: the output is incomplete")
+        return ERROR
+    if isinstance(error, FileNotFoundError) and not _has_directory():
+        complain(*_GONE)
         return ERROR
     if isinstance(error, ManifestInvalid):
         diagnose(error.diagnostics)

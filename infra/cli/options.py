@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from infra.model.target import Target
     from infra.plan.selection import Selection
 
-File = Annotated[Path, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE")]
+# readable=False: Click does not check it, and the error is that of reading the file.
+File = Annotated[Path, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE", readable=False)]
 FileIfGiven = Annotated[
-    Path | None, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE", show_default="dyno.yaml")
+    Path | None,
+    typer.Option("--file", "-f", help="Manifest to read", metavar="FILE", show_default="dyno.yaml", readable=False),
 ]
 Destination = Annotated[
     str | None,

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    plan_file: Annotated[Path, typer.Argument(help="Plan saved by dynoctl plan --out", metavar="PLAN")],
+    plan_file: Annotated[Path, typer.Argument(help="Plan saved by dynoctl plan --out", metavar="PLAN", readable=False)],
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every change, with all attributes")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,

@@ -16,7 +16,7 @@ from infra.manifest.document import Document, Mark
 from infra.manifest.files import read_regular
 from infra.manifest.missing import not_found
 from infra.manifest.nodes import Builder, Unusable, mark_of, unusable
-from infra.manifest.paths import is_file
+from infra.manifest.paths import is_directory, is_file
 from schemas import load as schema
 
 LARGEST = 1 << 20
@@ -80,7 +80,7 @@ def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Docume
 def _text(file: File, document: Document) -> str:
     start = Location(document.file, 1, 1)
     try:
-        if file.is_dir():
+        if is_directory(file):
             inside = file / "dyno.yaml"
             hint = f"specify the file in it: -f {inside}" if is_file(inside) else "specify a file: -f FILE"
             raise Unusable(Diagnostic(f"{file} is a directory", hint=hint))

@@ -16,7 +16,7 @@ from infra.manifest.files import ALLOWED, SUFFIXES, inside, roots
 from infra.manifest.load import load
 from infra.manifest.model import Json
 from infra.manifest.nodes import Unusable
-from infra.manifest.paths import is_file, resolve_path
+from infra.manifest.paths import exists, is_file, is_link, resolve_path
 from infra.manifest.previews import OVERLAY, split
 
 _DESTINATION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -105,12 +105,14 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
 
 def _refuse_link(file: File, allowed: tuple[File, ...]) -> None:
     """Refuse a manifest that is a link to a file elsewhere: a pull request could so read any file of this machine."""
-    if file.is_symlink() and file.exists() and not (inside(file, allowed) and file.resolve().suffix in SUFFIXES):
+    if is_link(file) and exists(file) and not (inside(file, allowed) and file.resolve().suffix in SUFFIXES):
+        real = file.resolve()
+        copy = f"copy it to a file: cat {file} > dyno.yaml"
         raise Unusable(
             Diagnostic(
                 f"{file} is a link to a file outside of the repository, or to one that is not YAML",
                 location=Location(str(file), 1, 1),
-                hint=f"specify the file itself: -f {file.resolve()}",
+                hint=f"specify the file itself: -f {real}" if is_file(real) else copy,
             )
         )
 

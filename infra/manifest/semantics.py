@@ -292,6 +292,8 @@ def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
             sample = "~/.ssh/known_hosts" if key == "known_hosts" else "~/.ssh/id_ed25519"
             summary, hint = f"the file of ssh.{key} was not found", f"write its path, such as {key}: {sample}"
         else:
-            summary = f"{name} is a directory" if is_directory(resolve_path(base, name)) else f"file {name} not found"
+            file = resolve_path(base, name)
+            found = f"{name} is {'a directory' if is_directory(file) else 'not a regular file'}"
+            summary = found if exists(file) else f"file {name} not found"
             hint = "without ssh.key, dynoctl uses the keys of ssh_config and of the SSH agent" if key == "key" else ""
         yield document.diagnostic(("ssh", key), summary, expected="an existing file", hint=hint)
