@@ -244,7 +244,7 @@ def _read_secret(key: str) -> str:
     if not value:
         raise DynoctlError(f"the value of {key} is empty", "type it, or pass it on stdin")
     if len(value.encode(errors="replace")) > LARGEST:
-        raise DynoctlError(f"the value of {key} is larger than 1 MiB")
+        raise DynoctlError(f"the value of {key} is larger than 1 MiB", "keep it in a file: {from_file: PATH}")
     return value
 
 

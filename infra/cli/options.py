@@ -155,7 +155,8 @@ def write_page(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DynoctlError(f"cannot write {path}: {error.strerror}") from None
+        hint = f"choose a directory that you may write to, such as ~/{path.name}"
+        raise DynoctlError(f"cannot write {path}: {error.strerror}", hint) from None
 
 
 def selection(targets: list[str] | None, excludes: list[str] | None, replaces: list[str] | None) -> Selection:

@@ -31,7 +31,7 @@ def show(
     from infra.views.style import printable
 
     if as_json and as_markdown:
-        raise DynoctlError("--json and --markdown cannot be combined")
+        raise DynoctlError("--json and --markdown cannot be combined", "remove one of them")
     saved = saved_plan.read(plan_file)
     if as_json:
         from infra.views import json_text

@@ -26,6 +26,7 @@ DEEPEST = 40
 """Maximum depth of nesting."""
 
 _TOP_LEVEL = "a mapping that starts with version: 1"
+_START = "for a manifest to start with, rename this file, then: dynoctl init"
 _TOP_LEVEL_KEYS = "a mapping with keys of a manifest, such as servers: or env:"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -67,7 +68,8 @@ def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Docume
         document.data = {}
         return document, []
     if not text.strip():
-        raise Unusable(Diagnostic("the file is empty", location=Location(document.file, 1, 1), expected=_TOP_LEVEL))
+        start = Location(document.file, 1, 1)
+        raise Unusable(Diagnostic("the file is empty", location=start, expected=_TOP_LEVEL, hint=_START))
     node = _compose(text, document)
     builder = Builder(document)
     document.data = builder.build(node, ())
@@ -117,8 +119,8 @@ def _compose(text: str, document: Document) -> yaml.Node:
         position = Mark(mark.line, mark.column) if mark is not None else Mark(0, 0)
         problem = (error.problem or "cannot be parsed").strip()
         if "expected a single document" in (error.context or "") + problem:
-            hint = "remove the line ---"
-            raise unusable(document, position, "the file contains several documents", "one document", hint) from None
+            summary = "the file contains several documents"
+            raise unusable(document, position, summary, expected="one document", hint="remove the line ---") from None
         hint = ""
         fault = _fault(text, document, error, position)
         if fault is not None:
@@ -143,10 +145,10 @@ def _compose(text: str, document: Document) -> yaml.Node:
     except yaml.YAMLError as error:
         raise unusable(document, Mark(0, 0), f"invalid YAML: {type(error).__name__}") from None
     if node is None:
-        raise unusable(document, Mark(0, 0), "the file is empty", _TOP_LEVEL)
+        raise unusable(document, Mark(0, 0), "the file is empty", expected=_TOP_LEVEL, hint=_START)
     if not isinstance(node, yaml.MappingNode):
         summary = "the top level of the file is not a mapping"
-        raise unusable(document, mark_of(node), summary, _TOP_LEVEL, "for a manifest to start with: dynoctl init")
+        raise unusable(document, mark_of(node), summary, expected=_TOP_LEVEL, hint=_START)
     return node
 
 

@@ -161,7 +161,7 @@ def _not_a_base(
     if base.resolve() in chain:
         return document.diagnostic(path, f"{name} extends itself through {file}", hint=f"remove {name}")
     if len(chain) > DEEPEST:
-        return document.diagnostic(path, f"extends is nested deeper than {DEEPEST} files")
+        return document.diagnostic(path, f"extends is nested deeper than {DEEPEST} files", hint="extend fewer files")
     if not is_file(base):
         return document.diagnostic(path, f"{base} not found", hint=f"use a path relative to {file}")
     if base.resolve().suffix not in SUFFIXES:
