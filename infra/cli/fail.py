@@ -76,8 +76,8 @@ def _words(error: BaseException) -> tuple[str, str]:
     """What a program is told about an error: its summary, and a hint or the output of a failed command."""
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted", ""
-    if isinstance(error, FileNotFoundError) and not _has_directory():
-        return _GONE
+    if (place := _missing_place(error)) is not None:
+        return place
     if isinstance(error, ManifestInvalid):
         return error.summary, "; ".join(one.summary for one in error.diagnostics)
     if isinstance(error, DynoctlError):
@@ -90,14 +90,20 @@ def _words(error: BaseException) -> tuple[str, str]:
 
 
 _GONE = ("the current directory was deleted", "change to another one, such as: cd ~")
+_NO_TEMPORARY = ("no temporary directory can be written to", "name one that can: export TMPDIR=DIRECTORY")
 
 
-def _has_directory() -> bool:
+def _missing_place(error: BaseException) -> tuple[str, str] | None:
+    """What to say of a directory that any part of a command may need, and that is not there."""
+    if not isinstance(error, FileNotFoundError):
+        return None
+    if "No usable temporary directory" in str(error):  # of tempfile
+        return _NO_TEMPORARY
     try:
         Path.cwd()
     except OSError:
-        return False
-    return True
+        return _GONE
+    return None
 
 
 def _report(error: BaseException) -> int:
@@ -114,8 +120,8 @@ def _report(error: BaseException) -> int:
         streams.discard(sys.stdout)
         complain("no space left on device: the output is incomplete")
         return ERROR
-    if isinstance(error, FileNotFoundError) and not _has_directory():
-        complain(*_GONE)
+    if (place := _missing_place(error)) is not None:
+        complain(*place)
         return ERROR
     if isinstance(error, ManifestInvalid):
         diagnose(error.diagnostics)

@@ -130,6 +130,32 @@ def test_a_current_directory_that_was_deleted(words: str, tmp_path: Path) -> Non
     assert "error: the current directory was deleted\nhint: change to another one, such as: cd ~\n" in done.stderr
 
 
+def _read_only(project: Path, words: str) -> str:
+    """What a command says on a machine on which nothing can be written."""
+    mounts = [f"mount -t tmpfs -o ro none {place}" for place in ("/var/tmp", "/usr/tmp") if Path(place).is_dir()]
+    script = "\n".join(
+        [
+            *mounts,
+            f"mount --bind {project} /mnt && mount -o remount,bind,ro /mnt && cd /mnt || exit 9",
+            "mount -o remount,bind,ro /tmp 2>/dev/null || { mount --bind /tmp /tmp && mount -o remount,bind,ro /tmp; }",
+            f"unset TMPDIR; exec '{SCRIPT}' {words}",
+        ]
+    )
+    argv = ["unshare", "--mount", "sh", "-c", script]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts file systems")
+def test_a_read_only_machine(project: Path) -> None:
+    said = _read_only(project, "plan")
+    cure = "hint: name one that can: export TMPDIR=DIRECTORY\n"
+    assert said.startswith("error: no temporary directory can be written to\n" + cure)
+    said = _read_only(project, "config set A=1")
+    assert said.startswith(
+        "error: cannot write dyno.yaml: Read-only file system\nhint: make the file and its directory"
+    )
+
+
 def test_a_manifest_in_a_pipe_has_no_path_of_its_own(project: Path) -> None:
     argv = ["bash", "-c", f"'{SCRIPT}' validate -f <(cat dyno.yaml)"]
     done = subprocess.run(argv, cwd=project, capture_output=True, text=True, check=False)
