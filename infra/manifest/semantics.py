@@ -295,5 +295,6 @@ def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
             file = resolve_path(base, name)
             found = f"{name} is {'a directory' if is_directory(file) else 'not a regular file'}"
             summary = found if exists(file) else f"file {name} not found"
-            hint = "without ssh.key, dynoctl uses the keys of ssh_config and of the SSH agent" if key == "key" else ""
+            others = "the keys of ssh_config and of the SSH agent" if key == "key" else "the known_hosts of ssh_config"
+            hint = f"without ssh.{key}, dynoctl uses {others}"
         yield document.diagnostic(("ssh", key), summary, expected="an existing file", hint=hint)

@@ -144,6 +144,7 @@ NUMBERS = (
         "no server that runs dynos has this label",
         "add labels: {rack: ...}",
     ),
+    section("canary-over-the-count", "rollout: {canary: 75}", "the app has only 5", "such as canary: 1"),
     section("gateway-with-no-port", "ssh: {gateway: 'jump:99999'}", "jump:99999", "jump:PORT (1 to 65535)"),
     host("host-with-no-port", "127.0.0.1:99999", "'127.0.0.1:99999'", "host: 127.0.0.1, port: PORT (1 to 65535)"),
     section("servers-as-all", "router: {kind: nginx, servers: all}", "servers", "such as servers: [grid-1, grid-2]"),
