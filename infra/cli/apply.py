@@ -43,6 +43,7 @@ from infra.cli.session import PlanOptions, exit_code, prepared, remember, show
 from infra.cli.unattended import manifest_options, refuse_unattended, repeated
 from infra.cli.workers import Controllers, ProcessOptions, Workers
 from infra.errors import ERROR, OK, REJECTED, UNREACHABLE, DynoctlError
+from infra.manifest.paths import exists
 from infra.model.invocation import BY_PLAN, Invocation
 from infra.remote.parallel import AT_ONCE
 
@@ -83,7 +84,8 @@ def register(app: typer.Typer) -> None:
 
 def apply(
     plan_file: Annotated[
-        Path | None, typer.Argument(help="Saved plan to apply, without asking for approval", metavar="PLAN")
+        Path | None,
+        typer.Argument(help="Saved plan to apply, without asking for approval", metavar="PLAN", readable=False),
     ] = None,
     file: FileIfGiven = None,
     destination: Destination = None,
@@ -155,7 +157,7 @@ def _apply_saved(plan_file: Path, options: PlanOptions, flags: ApplyFlags) -> No
     try:
         saved = saved_plan.read(plan_file)
     except DynoctlError as error:
-        if not plan_file.suffix and plan_file.parent == Path() and not plan_file.exists():
+        if not plan_file.suffix and plan_file.parent == Path() and not exists(plan_file):
             hint = f"to apply only {plan_file}: dynoctl apply --target {plan_file}; to save a plan: {error.hint}"
             raise DynoctlError(error.summary, hint) from None
         if plan_file.suffix not in (".yaml", ".yml"):

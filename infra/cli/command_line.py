@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import DynoctlError
+from infra.manifest.paths import is_directory, is_file
 
 NEVER = "destroy"
 """The command that removes everything. It is typed on purpose or not at all: no error suggests it for another word."""
@@ -295,11 +296,11 @@ def unexpected(path: str, word: str) -> tuple[str, str]:
         return summary, f"one command at a time: {path}" + (f", then: dynoctl {word}" if word in _OFTEN else "")
     if _VERSION.fullmatch(word) and command not in ("rollback", "show"):
         return summary, f"to run an earlier release: dynoctl rollback {word}; to see it: dynoctl releases show {word}"
-    if _DESTINATION.fullmatch(word) and Path(f"dyno.{word}.yaml").is_file():
+    if _DESTINATION.fullmatch(word) and is_file(Path(f"dyno.{word}.yaml")):
         return summary, f"{path} -d {word}"
-    if command == "plan" and (word.endswith((".plan", ".json", ".tfplan")) or Path(word).is_file()):
+    if command == "plan" and (word.endswith((".plan", ".json", ".tfplan")) or is_file(Path(word))):
         return summary, f"for a saved plan: dynoctl show {word}; to save one: dynoctl plan --out {word}"
-    if command in ("plan", "apply") and ("/" in word or Path(word).is_dir()):
+    if command in ("plan", "apply") and ("/" in word or is_directory(Path(word))):
         return summary, f"for a manifest in another directory: {path} -f {word.rstrip('/')}/dyno.yaml"
     if command in ("plan", "show") and word.endswith((".md", ".html", ".txt")):
         html = word.endswith(".html")

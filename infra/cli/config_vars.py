@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.cli import fail
+from infra.cli import assignments, fail
 from infra.cli.options import AsJson, Destination, FileIfGiven
 from infra.errors import DynoctlError, ManifestInvalid
 from infra.manifest.suggestions import nearest
@@ -20,7 +20,6 @@ LARGEST = 1 << 20
 
 NoPlan = Annotated[bool, typer.Option("--no-plan", help="Edit the file and contact no server")]
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _SENSITIVE = r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|(?:API|ACCESS|MASTER|ENCRYPTION)_?KEY"
 
 
@@ -99,8 +98,13 @@ def set_(
     if secret or generate:
         entries = _secret(variables, file, destination, generate=generate)
     else:
-        values = dict(_pair(word, variables) for word in variables)
+        values = assignments.pairs(variables)
+        for key in values:
+            _refuse_name(key)
         _refuse_references(values, file, destination)
+        for summary, hint in assignments.warnings(values):
+            fail.say(f"warning: {summary}")
+            fail.say(f"hint: {hint}")
         for key in values:
             if re.search(_SENSITIVE, key, re.IGNORECASE):
                 typer.echo(f"warning: {key} is in {file.name} as plain text", err=True)
@@ -172,23 +176,10 @@ def _known(keys: Sequence[str], found: Mapping[str, Any], file: Path, destinatio
     return keys
 
 
-def _pair(word: str, words: Sequence[str]) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        if len(words) == 2 and "=" not in "".join(words):
-            raise DynoctlError(f"missing = between {key} and its value", f"dynoctl config set {key}=VALUE")
-        raise DynoctlError(
-            f"missing value for {key}",
-            f"dynoctl config set {key}=VALUE, or for a secret: dynoctl config set {key} --secret",
-        )
-    _refuse_name(key)
-    return key, value
-
-
 def _refuse_name(key: str) -> None:
     from infra.manifest.variables import refused
 
-    if not re.fullmatch(_NAME, key):
+    if not re.fullmatch(assignments.NAME, key):
         raise DynoctlError(
             f"invalid name of a variable: {key!r}", "use letters, digits and underscores, not starting with a digit"
         )
@@ -253,7 +244,7 @@ def _read_secret(key: str) -> str:
     if not value:
         raise DynoctlError(f"the value of {key} is empty", "type it, or pass it on stdin")
     if len(value.encode(errors="replace")) > LARGEST:
-        raise DynoctlError(f"the value of {key} is larger than 1 MiB")
+        raise DynoctlError(f"the value of {key} is larger than 1 MiB", "keep it in a file: {from_file: PATH}")
     return value
 
 

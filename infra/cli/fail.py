@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import typer
 
@@ -75,6 +76,8 @@ def _words(error: BaseException) -> tuple[str, str]:
     """What a program is told about an error: its summary, and a hint or the output of a failed command."""
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return "interrupted", ""
+    if (place := _missing_place(error)) is not None:
+        return place
     if isinstance(error, ManifestInvalid):
         return error.summary, "; ".join(one.summary for one in error.diagnostics)
     if isinstance(error, DynoctlError):
@@ -84,6 +87,23 @@ def _words(error: BaseException) -> tuple[str, str]:
 
         return explain(error)
     return str(error) or type(error).__name__, ""
+
+
+_GONE = ("the current directory was deleted", "change to another one, such as: cd ~")
+_NO_TEMPORARY = ("no temporary directory can be written to", "name one that can: export TMPDIR=DIRECTORY")
+
+
+def _missing_place(error: BaseException) -> tuple[str, str] | None:
+    """What to say of a directory that any part of a command may need, and that is not there."""
+    if not isinstance(error, FileNotFoundError):
+        return None
+    if "No usable temporary directory" in str(error):  # of tempfile
+        return _NO_TEMPORARY
+    try:
+        Path.cwd()
+    except OSError:
+        return _GONE
+    return None
 
 
 def _report(error: BaseException) -> int:
@@ -99,6 +119,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         streams.discard(sys.stdout)
         complain("no space left on device: the output is incomplete")
+        return ERROR
+    if (place := _missing_place(error)) is not None:
+        complain(*place)
         return ERROR
     if isinstance(error, ManifestInvalid):
         diagnose(error.diagnostics)

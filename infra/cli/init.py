@@ -80,7 +80,7 @@ def _text(file: Path | None) -> str | None:
             with file.open("rb") as stream:  # also a pipe: --config <(heroku config --json)
                 data = stream.read(LARGEST + 1)
     except OSError as error:
-        raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
+        raise DynoctlError(f"cannot read {file}: {error.strerror}", "name a file that you can read, or -") from None
     if len(data) > LARGEST:
-        raise DynoctlError(f"{file} is larger than 1 MiB")
+        raise DynoctlError(f"{file} is larger than 1 MiB", "give the output of heroku with --json")
     return data.decode(errors="replace")

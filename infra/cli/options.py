@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from infra.model.target import Target
     from infra.plan.selection import Selection
 
-File = Annotated[Path, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE")]
+# readable=False: Click does not check it, and the error is that of reading the file.
+File = Annotated[Path, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE", readable=False)]
 FileIfGiven = Annotated[
-    Path | None, typer.Option("--file", "-f", help="Manifest to read", metavar="FILE", show_default="dyno.yaml")
+    Path | None,
+    typer.Option("--file", "-f", help="Manifest to read", metavar="FILE", show_default="dyno.yaml", readable=False),
 ]
 Destination = Annotated[
     str | None,
@@ -153,7 +155,8 @@ def write_page(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DynoctlError(f"cannot write {path}: {error.strerror}") from None
+        hint = f"choose a directory that you may write to, such as ~/{path.name}"
+        raise DynoctlError(f"cannot write {path}: {error.strerror}", hint) from None
 
 
 def selection(targets: list[str] | None, excludes: list[str] | None, replaces: list[str] | None) -> Selection:

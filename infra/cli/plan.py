@@ -118,7 +118,7 @@ def plan(
     from infra.cli.session import PlanOptions, exit_code, prepared, show
 
     if as_json and as_markdown:
-        raise DynoctlError("--json and --markdown cannot be combined")
+        raise DynoctlError("--json and --markdown cannot be combined", "remove one of them")
     if diff and as_markdown:
         raise DynoctlError("--diff cannot be combined with --markdown", "dynoctl plan --diff --html FILE")
     options = PlanOptions(

@@ -177,12 +177,13 @@ def wanted(changes: list[str], now: Mapping[str, int]) -> dict[str, int]:
             available = " ".join(f"{type_}={count}" for type_, count in now.items())
             raise DynoctlError(f"no such process type: {name}", f"available: {available}")
         if name in counts:
-            raise DynoctlError(f"duplicate process type: {name}")
+            raise DynoctlError(f"duplicate process type: {name}", f"give one count: dynoctl scale {name}=N")
         count = {"=": number, "+": now[name] + number, "-": now[name] - number}[sign]
         if count < 0:
             raise DynoctlError(f"invalid count: {word} would be {count}; there are {now[name]}", f"for none: {name}=0")
         if count > MOST:
-            raise DynoctlError(f"invalid count: {word} would be {count}; at most {MOST} dynos of a type are allowed")
+            summary = f"invalid count: {word} would be {count}; at most {MOST} dynos of a type are allowed"
+            raise DynoctlError(summary, f"such as {name}={MOST}")
         counts[name] = count
     return counts
 

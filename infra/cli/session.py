@@ -13,7 +13,8 @@ import typer
 
 from infra.cli import fail
 from infra.cli.workers import BY_DEFAULT, ProcessOptions, working
-from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE
+from infra.errors import CHANGES_PENDING, ERROR, OK, UNREACHABLE, DynoctlError
+from infra.model.text import enumeration
 from infra.remote.parallel import AT_ONCE
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from infra.plan.selection import Selection
     from infra.registry import Everything
     from infra.remote.session import Session
+
+NAMED = 8
+"""Servers that a hint names."""
 
 
 def _everything() -> Selection:
@@ -103,6 +107,7 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
     model = manifest.read(options.file, options.destination, options.counts, options.also)
     if not options.quiet:
         warn(model)
+    _refuse_unknown(model, options.trust)
     if options.untrusted:
         model = restricted(model)
     request = Request(
@@ -191,6 +196,20 @@ def _rolled_back(
     if options.with_changes:
         return model, replace(request, stored=stored)
     return running.rollback(model, stored, meta, request)
+
+
+def _refuse_unknown(model: Manifest, trust: frozenset[str]) -> None:
+    """Raise DynoctlError for a server to trust that is not in the manifest, and so has no effect."""
+    from infra.manifest.suggestions import nearest
+
+    hosts = {server.host: server.name for server in model.servers}
+    names = [server.name for server in model.servers]
+    for name in sorted(trust - {*names}):
+        close = hosts.get(name) or nearest(name, names)
+        raise DynoctlError(
+            f"cannot trust {name}: no such server in {model.file.name}",
+            f"did you mean {close}?" if close else f"available: {enumeration(names, NAMED)}",
+        )
 
 
 def warn(model: Manifest) -> None:

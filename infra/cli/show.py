@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    plan_file: Annotated[Path, typer.Argument(help="Plan saved by dynoctl plan --out", metavar="PLAN")],
+    plan_file: Annotated[Path, typer.Argument(help="Plan saved by dynoctl plan --out", metavar="PLAN", readable=False)],
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every change, with all attributes")] = False,
     as_json: AsJson = False,
     as_markdown: AsMarkdown = False,
@@ -32,7 +32,7 @@ def show(
     from infra.views.style import printable
 
     if as_json and as_markdown:
-        raise DynoctlError("--json and --markdown cannot be combined")
+        raise DynoctlError("--json and --markdown cannot be combined", "remove one of them")
     saved = saved_plan.read(plan_file)
     if as_json:
         from infra.views import json_text

@@ -33,7 +33,7 @@ def sudoers(
 
     if not read_only:
         if program:
-            raise DynoctlError("--program requires --read-only")
+            raise DynoctlError("--program requires --read-only", "dynoctl sudoers --read-only --program")
         typer.echo(rule(user), nl=False)
         return
     from infra import manifest

@@ -115,7 +115,8 @@ def write(path: Path, ready: Prepared, document: Mapping[str, Any]) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise DynoctlError(f"cannot write the plan to {path}: {error.strerror}") from None
+        hint = f"choose a directory that you may write to, such as --out ~/{path.name}"
+        raise DynoctlError(f"cannot write the plan to {path}: {error.strerror}", hint) from None
 
 
 def read(path: Path) -> Saved:
@@ -137,10 +138,16 @@ def read(path: Path) -> Saved:
     except OSError as error:
         raise DynoctlError(f"cannot read {path}: {error.strerror}", hint) from None
     except (ValueError, RecursionError):
-        raise DynoctlError(f"invalid plan file {path}: not a saved plan", hint) from None
+        what = "the file is empty" if not data.strip() else "not a saved plan"
+        if data.lstrip()[:1] == b"{" and b'"format_version"' in data[:80]:
+            what = "the file is damaged, or its end is missing"
+        raise DynoctlError(f"invalid plan file {path}: {what}", hint) from None
     if not isinstance(values, dict) or "format_version" not in values or "bound" not in values:
         raise DynoctlError(f"invalid plan file {path}: not a saved plan", hint)
     digest = code_digest()
+    if values["format_version"] != FORMAT_VERSION and values.get("code") == digest:
+        what = f"its format_version is not {FORMAT_VERSION}, so the file was edited"
+        raise DynoctlError(f"invalid plan file {path}: {what}", hint)
     if values["format_version"] != FORMAT_VERSION or values.get("code") != digest:
         made = f"dynoctl {values.get('dynoctl')!s} (code {str(values.get('code'))[:12]})"
         raise DynoctlError(
@@ -150,15 +157,14 @@ def read(path: Path) -> Saved:
     try:
         wrong = next(Draft202012Validator(load("plan.schema.json")).iter_errors(values["plan"]), None)
         if wrong is not None:
-            raise DynoctlError(
-                f"invalid plan file {path}: invalid value at {'/'.join(map(str, wrong.absolute_path))}", hint
-            )
+            where = "/".join(map(str, ("plan", *wrong.absolute_path)))
+            raise DynoctlError(f"invalid plan file {path}: invalid value at {where}", hint)
         targets, excludes, replaces = (tuple(map(str, values.get("selection", {}).get(name, ()))) for name in SELECTED)
         return Saved(
             file=Path(values["file"]),
             who=str(values["who"]),
             when=str(values["when"]),
-            bound=dict(values["bound"]),
+            bound=_read_bound(values["bound"]),
             document=dict(values["plan"]),
             selection=Selection(targets, excludes, replaces),
             destination=None if values.get("destination") is None else str(values["destination"]),
@@ -171,12 +177,21 @@ def read(path: Path) -> Saved:
             rebalance=values.get("rebalance") is True,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-        raise DynoctlError(f"invalid plan file {path}", hint) from None
+        raise DynoctlError(f"invalid plan file {path}: the file was edited", hint) from None
+
+
+def _read_bound(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the plan was made from. Raises TypeError or KeyError if it is not as it was written."""
+    found = {name: str(values[name]) for name in ("key", "manifest", "slug")}
+    tables = {name: dict(values[name]) for name in ("environment", "layers", "servers")}
+    return found | {name: {str(key): str(text) for key, text in table.items()} for name, table in tables.items()}
 
 
 def refuse_unwritable(path: Path) -> None:
     """Raise DynoctlError if no file can be written at ``path``. To be called before the servers are observed. Only
     regular files are overwritten."""
+    if str(path) == "-":
+        raise DynoctlError("a saved plan is a file", "name one, such as --out x.plan; for JSON on stdout: --json")
     try:
         usable = path.name not in ("", "..") and path.parent.is_dir() and (path.is_file() or not path.exists())
     except OSError:

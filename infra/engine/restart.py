@@ -163,7 +163,7 @@ def _check_restarted(
             why = f"{jobs[0]} is a schedule, which starts anew at each of its times" if jobs else "it has no dyno"
             missing = [f"{dyno} {left[dyno]}" for dyno in matched if dyno in left]
             if missing:
-                raise DynoctlError(f"cannot restart {pattern}: {missing[0]}")
+                raise DynoctlError(f"cannot restart {pattern}: {missing[0]}", "see what runs: dynoctl ps")
             raise DynoctlError(f"cannot restart {pattern}: {why}", "list the dynos and their states: dynoctl ps")
 
 

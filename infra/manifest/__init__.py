@@ -66,7 +66,7 @@ def check(
         problems += previews.derive(document, preview, taken=taken, also=also)
     if not (preview and (problems or invalid)):  # what is merged, and not derived, has errors that no preview has
         meant += islice(semantics.check(document, file.resolve().parent), MOST + 1)
-    problems += causes.distinct(invalid, meant)
+    problems += causes.distinct(invalid, meant, document.unread)
     if len(problems) > MOST:
         problems[MOST:] = [Diagnostic(f"more than {MOST} errors, and the others are not shown")]
     if problems:

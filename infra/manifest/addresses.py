@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _ADDRESS = re.compile(
     r"(?:[a-z][a-z0-9+.-]*://)?(?:([A-Za-z_][\w.-]*)@)?(?:\[([0-9A-Fa-f:.]+)\]|([^@:/\s\[\],]+))(?::([0-9]{1,5}))?(?:/\S*)?"
@@ -36,12 +36,19 @@ def hint(path: tuple[str | int, ...], text: str, pattern: str = "") -> str:
     found, key = parts(text), path[-1]
     if found is None or not re.search(pattern, found.user if key == "user" else found.host):
         return ""
+    if found.port:
+        found = replace(found, port=found.port.lstrip("0") if is_port(found.port) else "PORT (1 to 65535)")
     if key == "gateway":
         return f"use {f'{found.user}@' if found.user else ''}{found.host}{f':{found.port}' if found.port else ''}"
     if key == "user" or path[0] not in _OWN_KEYS or not (found.user or found.port):
         return f"use {found.user if key == 'user' else found.host}"
     written = [f"{name}: {value}" for name, value in vars(found).items() if value]
     return f"write each in a key of its own: {', '.join(written)}"
+
+
+def is_port(text: str) -> bool:
+    """Whether a number is that of a TCP port."""
+    return 0 < int(text) < 65536
 
 
 def is_no_ipv4(text: str) -> bool:

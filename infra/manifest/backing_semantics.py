@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest import addresses
+from infra.manifest.backings import PORTS
 from infra.manifest.document import Document, Path
 from infra.manifest.urls import SCHEMES, check_url, parse
 
@@ -64,6 +65,13 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
         yield document.diagnostic(
             (*path, "host"), f"{adapter} supports a single host only", expected="an IP address or a host name"
         )
+    if adapter == "memcached" and isinstance(host, str) and "," in host and (found := _ports(host)):
+        yield document.diagnostic(
+            (*path, "host"),
+            "host has the ports of its servers",
+            expected="host names, separated by commas, with one port for all",
+            hint=found,
+        )
     if isinstance(host, str) and re.fullmatch(r"[^:,]+:[0-9]{1,5}", host):
         hint = addresses.hint((*path, "host"), host)
         summary = f"invalid value for host: {host!r}"
@@ -83,6 +91,18 @@ def _adapter(document: Document, path: Path, entry: Mapping[str, Any], adapter: 
         yield document.diagnostic(
             path, f"missing key 'name' in {'/'.join(map(str, path))}", key=True, expected="the name of the database"
         )
+
+
+def _ports(host: str) -> str:
+    """What to write for a list of servers of which some have a port; "" if none has."""
+    servers = [one.rpartition(":") if one.count(":") == 1 else (one, "", "") for one in host.split(",")]
+    ports = {port or str(PORTS["memcached"]) for _, _, port in servers}
+    if not any(colon for _, colon, _ in servers):
+        return ""
+    if len(ports) == 1:
+        return f'write host: "{",".join(name for name, _, _ in servers)}", port: {ports.pop()}'
+    whole = ",".join(f"{name}:{port or PORTS['memcached']}" for name, _, port in servers)
+    return f'for servers with other ports, in place of cache, env: {{MEMCACHE_SERVERS: "{whole}"}}'
 
 
 def _is_redis_name(url: str) -> bool:

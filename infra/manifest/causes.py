@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from infra.errors import Diagnostic, Location
+from infra.manifest.document import Path
 from infra.manifest.foreign_keys import replaces
 
 _MISSING = "missing key"
@@ -15,11 +16,14 @@ MOST_OF_THEM = 3
 """Missing keys of the top level that are one error."""
 
 
-def distinct(by_schema: Sequence[Diagnostic], by_meaning: Iterable[Diagnostic]) -> list[Diagnostic]:
+def distinct(
+    by_schema: Sequence[Diagnostic], by_meaning: Iterable[Diagnostic], unread: Collection[Path] = ()
+) -> list[Diagnostic]:
     """The errors, without a second one of the same value, and without a missing key that is there by another name.
 
     ``by_schema`` are those of the form of single values; ``by_meaning``, of what they mean together, is reported only
-    for values that have the right form."""
+    for values that have the right form. Values that are ``unread`` have an error already."""
+    known = {"/".join(map(str, path)) for path in unread}
     invalid = {one.path for one in by_schema if one.path and not one.summary.startswith((_MISSING, *_UNKNOWN))}
     renamed = {
         (one.path.rpartition("/")[0], key)
@@ -31,6 +35,7 @@ def distinct(by_schema: Sequence[Diagnostic], by_meaning: Iterable[Diagnostic]) 
     for one in sorted(by_schema, key=lambda one: not one.summary.startswith(_UNKNOWN)):
         found.setdefault((one.summary if one.summary.startswith(_MISSING) else one.path, one.location), one)
     together = [*found.values(), *(one for one in by_meaning if one.path not in invalid)]
+    together = [one for one in together if not one.path or one.path not in known]
     return _without_start([one for one in together if not any((one.path, key) in renamed for key in _missing(one))])
 
 

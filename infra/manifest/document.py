@@ -38,6 +38,8 @@ class Document:
     ends: dict[Path, tuple[int, int]] = field(default_factory=dict)
     """The line and column, from 0, at which each value ends."""
     scalars: dict[Path, str] = field(default_factory=dict)
+    unread: set[Path] = field(default_factory=set)
+    """Values with an error of YAML, which are None in the data."""
     secrets: list[Mark] = field(default_factory=list)
     """Positions of values that may be secret and are never shown."""
     _secrets: dict[int, list[Mark]] = field(default_factory=dict, repr=False)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from infra.manifest.paths import exists
+
 ALLOWED = "DYNOCTL_EXTENDS_FROM"
 """Variable of the user: directories outside of the repository that ``extends`` may read from, separated by colons."""
 
@@ -44,7 +46,7 @@ def repository(directory: Path) -> Path:
 
     git is not asked: the config of a repository can name any directory as its top."""
     here = directory.resolve()
-    return next((place for place in (here, *here.parents) if (place / ".git").exists()), here)
+    return next((place for place in (here, *here.parents) if exists(place / ".git")), here)
 
 
 def roots(directory: Path) -> tuple[Path, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
@@ -46,11 +46,31 @@ def is_unknown(path: Path) -> bool:
     return str(path[0]).startswith("x-") or _schemas(path) == () if path else False
 
 
-def is_mapping(path: Path) -> bool:
-    """Whether the schema wants a mapping or a list at a path, and no text."""
+@cache
+def choices() -> frozenset[str]:
+    """The words of all lists of choices, such as ``redis`` and ``nginx``. They are no secrets, wherever they are."""
+    found: set[str] = set()
+    waiting: list[Any] = [load("dyno.schema.json")]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            found.update(word for word in node.get("enum", ()) if isinstance(word, str))
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return frozenset(found)
+
+
+def is_mapping(path: Path, kinds: Collection[str] = ("object", "array")) -> bool:
+    """Whether the schema wants a mapping or a list at a path, or only one of the ``kinds``, and no text."""
     schemas = _schemas(path) or ()
-    kinds = {kind for node in schemas for schema in _alternatives(node) for kind in _kinds(schema)}
-    return bool(kinds) and kinds <= {"object", "array"}
+    wanted = {kind for node in schemas for schema in _alternatives(node) for kind in _kinds(schema)}
+    return bool(wanted) and wanted <= {*kinds}
+
+
+def takes_reference(path: Path) -> bool:
+    """Whether the value at a path can be a reference, such as ``{from_env: NAME}``."""
+    return any("from_env" in schema.get("properties", {}) for schema in _schemas_of(meant(path)))
 
 
 @lru_cache(maxsize=4096)

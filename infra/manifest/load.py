@@ -16,7 +16,7 @@ from infra.manifest.document import Document, Mark
 from infra.manifest.files import read_regular
 from infra.manifest.missing import not_found
 from infra.manifest.nodes import Builder, Unusable, mark_of, unusable
-from infra.manifest.paths import is_file
+from infra.manifest.paths import is_directory, is_file
 from schemas import load as schema
 
 LARGEST = 1 << 20
@@ -26,6 +26,7 @@ DEEPEST = 40
 """Maximum depth of nesting."""
 
 _TOP_LEVEL = "a mapping that starts with version: 1"
+_START = "for a manifest to start with, rename this file, then: dynoctl init"
 _TOP_LEVEL_KEYS = "a mapping with keys of a manifest, such as servers: or env:"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -67,7 +68,8 @@ def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Docume
         document.data = {}
         return document, []
     if not text.strip():
-        raise Unusable(Diagnostic("the file is empty", location=Location(document.file, 1, 1), expected=_TOP_LEVEL))
+        start = Location(document.file, 1, 1)
+        raise Unusable(Diagnostic("the file is empty", location=start, expected=_TOP_LEVEL, hint=_START))
     node = _compose(text, document)
     builder = Builder(document)
     document.data = builder.build(node, ())
@@ -80,7 +82,7 @@ def parse(text: str, document: Document, *, empty: bool = False) -> tuple[Docume
 def _text(file: File, document: Document) -> str:
     start = Location(document.file, 1, 1)
     try:
-        if file.is_dir():
+        if is_directory(file):
             inside = file / "dyno.yaml"
             hint = f"specify the file in it: -f {inside}" if is_file(inside) else "specify a file: -f FILE"
             raise Unusable(Diagnostic(f"{file} is a directory", hint=hint))
@@ -117,8 +119,8 @@ def _compose(text: str, document: Document) -> yaml.Node:
         position = Mark(mark.line, mark.column) if mark is not None else Mark(0, 0)
         problem = (error.problem or "cannot be parsed").strip()
         if "expected a single document" in (error.context or "") + problem:
-            hint = "remove the line ---"
-            raise unusable(document, position, "the file contains several documents", "one document", hint) from None
+            summary = "the file contains several documents"
+            raise unusable(document, position, summary, expected="one document", hint="remove the line ---") from None
         hint = ""
         fault = _fault(text, document, error, position)
         if fault is not None:
@@ -143,10 +145,10 @@ def _compose(text: str, document: Document) -> yaml.Node:
     except yaml.YAMLError as error:
         raise unusable(document, Mark(0, 0), f"invalid YAML: {type(error).__name__}") from None
     if node is None:
-        raise unusable(document, Mark(0, 0), "the file is empty", _TOP_LEVEL)
+        raise unusable(document, Mark(0, 0), "the file is empty", expected=_TOP_LEVEL, hint=_START)
     if not isinstance(node, yaml.MappingNode):
         summary = "the top level of the file is not a mapping"
-        raise unusable(document, mark_of(node), summary, _TOP_LEVEL, "for a manifest to start with: dynoctl init")
+        raise unusable(document, mark_of(node), summary, expected=_TOP_LEVEL, hint=_START)
     return node
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.manifest import known_keys
 from infra.manifest.document import Document, Mark, Path
+from infra.manifest.replaced_values import is_password, is_replaced, may_be_replaced
 from infra.manifest.suggestions import nearest
 from infra.manifest.urls import SECRET, is_certain, is_secret
 
@@ -44,6 +45,9 @@ _HIDDEN = (("router", "tls", "certificate"), ("router", "tls", "key"))
 
 _SECRET_WORD = re.compile("|".join(sorted({*SECRET, "url"})), re.IGNORECASE)
 
+_OF_LOGIN = re.compile(r"\buser\w?\b.*:\S|known_hosts", re.IGNORECASE)
+"""What is on a line that may have such a user, or a text in place of a file."""
+
 _TELLING = re.compile("authorization|cookie|credential|key|secret|signature|token", re.IGNORECASE)
 """What is in the name of a header whose value is a secret, although everybody on the server can read it."""
 
@@ -68,7 +72,7 @@ def _starts(path: Path) -> bool:
     written, path = str(path[-1]), known_keys.meant(path)
     last = str(path[-1])
     if path[:3] == ("rollout", "health", "headers") and len(path) == 4:
-        return bool(_TELLING.search(last))
+        return bool(_TELLING.search(last)) or is_value_as_name(path)
     if len(path) == 2 and path[0] in ("env", "credentials"):
         return True
     if len(path) == _SERVICES.get(str(path[0])):
@@ -86,6 +90,16 @@ def _is_unindented(path: Path) -> bool:
     return key in known_keys.everywhere() and not (_SECRET_WORD.search(key) or _TELLING.search(key))
 
 
+def is_shown(path: Path, value: object) -> bool:
+    """Whether the value at a path can be shown: neither its place nor what it looks like tells of a secret."""
+    return not (is_hidden(path) or is_lost(path, value) or is_replaced(path, value))
+
+
+def may_be_secret(path: Path) -> bool:
+    """Whether the value at a path may be secret, whatever it looks like."""
+    return is_hidden(path) or may_be_replaced(path)
+
+
 def is_lost(path: Path, value: object) -> bool:
     """Whether a text in place of a mapping may be a key with a secret that has lost its colon, as in ``token one``."""
     if not isinstance(value, str) or not re.search(r"[\s:=]", value) or path[0] == "dynos":
@@ -94,7 +108,7 @@ def is_lost(path: Path, value: object) -> bool:
         return False
     word = re.split(r"[\s:=]", value, maxsplit=1)[0]
     known = _alike(word, known_keys.everywhere())
-    return not known or bool(_SECRET_WORD.search(known) or _TELLING.search(known))
+    return not known or any(word.search(known) for word in (_SECRET_WORD, _TELLING)) or bool(_OF_LOGIN.search(value))
 
 
 def is_safe_key(key: str) -> bool:
@@ -119,8 +133,13 @@ def marks(document: Document) -> Iterator[Mark]:
             at = len(shown) + (document.lines[name.line][name.column : name.column + 1] in ("'", '"'))
             yield Mark(name.line, name.column + at, max(0, name.length - at))
     for path, mark in document.values.items():
-        if path and is_lost(path, document.scalars.get(path)):
+        if path and (is_lost(path, document.scalars.get(path)) or is_replaced(path, _value(document.data, path))):
             yield from span(document, mark, document.ends[path])
+            yield from _comment_behind(document, document.ends[path])
+        if may_be_replaced(path) and _value(document.data, path) is None:
+            if path in document.unread:
+                yield from span(document, mark, document.ends[path])
+            yield from _taken_for_comment(document, path)
         if not path or not is_hidden(path):
             continue
         start = next(path[: length + 1] for length in range(len(path)) if _starts(path[: length + 1]))
@@ -144,7 +163,7 @@ def is_value_as_name(path: Path) -> bool:
     """Whether what stands for a name or an unknown key may be a value: it does not look like one."""
     name = str(path[-1])
     if known_keys.is_unknown(path):
-        return _WORDS.fullmatch(name.partition(":")[0]) is None
+        return is_password(path) or _WORDS.fullmatch(name.partition(":")[0]) is None
     return path[:-1] in _NAMES and _NAMES[path[:-1]].fullmatch(name) is None
 
 
@@ -182,25 +201,36 @@ def unparsed(document: Document, line: int) -> Iterator[Mark]:
         found = _top_key(text.lstrip(" "))
     start = len(text) - len(text.lstrip())
     name = "" if found is None else _alike(found[1], known_keys.top())
-    if not name or name in _SECTIONS or _SECRET_WORD.search(text) or _TELLING.search(text):
+    if not name or name in _SECTIONS or any(word.search(text) for word in (_SECRET_WORD, _TELLING, _OF_LOGIN)):
         # A line of a multi-line value may look like a key, so only the key of the section is shown.
         document_start = re.match(r"(---|\.\.\.)(\s+|$)", text)
         start = found.end() if found is not None and text == section else start
         start = document_start.end() if document_start is not None else start
     else:
-        start = _first_unknown(text, start, free=name in ("dynos", "groups"))
+        goes_on = _goes_on(document.lines[:line], start)
+        start = _first_unknown(text, start, free=name in ("dynos", "groups"), goes_on=goes_on)
     start += len(text[start:]) - len(text[start:].lstrip())
     yield Mark(line, start, len(text) - start)
 
 
-def _first_unknown(text: str, start: int, *, free: bool) -> int:
+def _goes_on(above: list[str], column: int) -> bool:
+    """Whether a line at a column may belong to the value of a key above it, which began on the line of the key."""
+    last = next((line for line in reversed(above) if line.strip()), "")
+    return len(last) - len(last.lstrip()) < column and re.search(r":\s+[^\s#]", last) is not None
+
+
+def _first_unknown(text: str, start: int, *, free: bool, goes_on: bool) -> int:
     """Where on a line of a section without secrets something begins that may be one: behind the first key that no
-    manifest has (unless the first one is ``free``), or at the start, if there is no known key."""
+    manifest has (unless the first one is ``free``) or that begins a section with secrets, or at the start, if there is
+    no known key. An unknown key at the start of a line that ``goes_on`` with a value may be a part of it."""
     keys = [*_KEY.finditer(text)]
     for number, found in enumerate(keys):
-        if not (free and number == 0) and not _alike(found[1], known_keys.everywhere()):
+        known = _alike(found[1], known_keys.everywhere())
+        if goes_on and number == 0 and not known:
+            return start
+        if (not known and not (free and number == 0)) or found[1] in _SECTIONS:
             return found.end()
-    first = re.match(r"[\s{\[-]*([\w.]+)", text)
+    first = re.match(r"[\s{\[-]*([\w.]+)(?![\w.]*:/)", text)
     if keys or (first is not None and _alike(first[1], known_keys.everywhere())):
         return len(text)
     return start

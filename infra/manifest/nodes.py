@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from infra.errors import Diagnostic
-from infra.manifest import masking
+from infra.manifest import masking, tags
 from infra.manifest.document import Document, Mark, Path, masked
 from infra.manifest.model import Json
 from infra.manifest.scalars import scalar
@@ -72,20 +72,16 @@ class Builder:
         self._document.values.setdefault(path, mark_of(node))
         self._document.ends.setdefault(path, (node.end_mark.line, node.end_mark.column))
         if node.tag not in _CORE:
-            self._problem(
-                path,
-                mark_of(node),
-                f"the tag{'' if masking.is_hidden(path) else f' {_short(node.tag)}'} is not allowed",
-                hint="remove the tag, or put the value in quotes: ! starts a tag",
-            )
+            shown, hint = tags.explain(node.tag, path)
+            self._unread(path, node, f"the tag{f' {shown}' if shown else ''} is not allowed", hint=hint)
             return None
         if isinstance(node, yaml.ScalarNode):
             if any("\ud800" <= character <= "\udfff" for character in node.value):  # only some loaders reject them
-                self._problem(path, mark_of(node), "invalid character: an unpaired surrogate", hint="remove it")
+                self._unread(path, node, "invalid character: an unpaired surrogate", hint="remove it")
                 return None
             # Paths, variables and arguments cannot contain a NUL; arguments of a middleware can.
             if "\0" in node.value and path[:1] != ("middleware",):
-                self._problem(path, mark_of(node), "the value contains a NUL character", hint="remove it")
+                self._unread(path, node, "the value contains a NUL character", hint="remove it")
                 return None
             self._document.scalars[path] = node.value
             return scalar(node)
@@ -123,7 +119,7 @@ class Builder:
             key_path = (*path, key)
             if key in lines:
                 hidden = masking.is_hidden(path) or masking.is_value_as_name(key_path)
-                if hidden or masking.is_hidden(key_path):
+                if hidden or masking.may_be_secret(key_path):
                     self._hide(key_node if hidden else value_node, value_node)
                 self._problem(
                     path if hidden else key_path,
@@ -142,7 +138,9 @@ class Builder:
                     path,
                     mark_of(merged),
                     "<< can only merge mappings",
-                    hint="use an alias of a mapping",
+                    hint="use an alias of a mapping"
+                    if merged.tag in _CORE
+                    else "to merge another manifest: extends: FILE, as a key of the top level",
                 )
                 continue
             for key, value in self._merged(merged, path).items():
@@ -172,9 +170,10 @@ class Builder:
         end = (last.end_mark.line, last.end_mark.column)
         self._document.secrets += masking.span(self._document, mark_of(first), end)
 
+    def _unread(self, path: Path, node: yaml.Node, summary: str, hint: str) -> None:
+        """An error of a value that is None in the data, as if it were empty."""
+        self._document.unread.add(path)
+        self._problem(path, mark_of(node), summary, hint)
+
     def _problem(self, path: Path, mark: Mark, summary: str, hint: str = "") -> None:
         self._found.append((summary, path, mark, hint))
-
-
-def _short(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")

@@ -16,7 +16,7 @@ from infra.manifest.files import ALLOWED, SUFFIXES, inside, roots
 from infra.manifest.load import load
 from infra.manifest.model import Json
 from infra.manifest.nodes import Unusable
-from infra.manifest.paths import is_file, resolve_path
+from infra.manifest.paths import exists, is_file, is_link, resolve_path
 from infra.manifest.previews import OVERLAY, split
 
 _DESTINATION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -101,17 +101,20 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
         merged.keys |= part.keys
         merged.values |= part.values
         merged.scalars |= part.scalars
+        merged.unread |= part.unread
     return merged, problems, tuple(path for _, path in parts)
 
 
 def _refuse_link(file: File, allowed: tuple[File, ...]) -> None:
     """Refuse a manifest that is a link to a file elsewhere: a pull request could so read any file of this machine."""
-    if file.is_symlink() and file.exists() and not (inside(file, allowed) and file.resolve().suffix in SUFFIXES):
+    if is_link(file) and exists(file) and not (inside(file, allowed) and file.resolve().suffix in SUFFIXES):
+        real = file.resolve()
+        copy = f"copy it to a file: cat {file} > dyno.yaml"
         raise Unusable(
             Diagnostic(
                 f"{file} is a link to a file outside of the repository, or to one that is not YAML",
                 location=Location(str(file), 1, 1),
-                hint=f"specify the file itself: -f {file.resolve()}",
+                hint=f"specify the file itself: -f {real}" if is_file(real) else copy,
             )
         )
 
@@ -128,45 +131,45 @@ def _add(
     shorthands.expand(document)
     data: Any = document.data
     bases = data.pop("extends", [])
-    location = document.locate(("extends",))
     if isinstance(bases, str):
         bases = [bases]
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
-        raise Unusable(
-            Diagnostic("invalid value for extends", "extends", location, expected="a file, or a list of files")
-        )
+        expected = "a file, or a list of files"
+        raise Unusable(document.diagnostic(("extends",), "invalid value for extends", expected=expected))
     for name in bases:
-        base = resolve_path(file.resolve().parent, name)
-        if not inside(base, allowed):
-            raise Unusable(
-                Diagnostic(
-                    f"{name} is outside of {allowed[0]}",
-                    "extends",
-                    location,
-                    expected="a file in the repository of the manifest",
-                    hint=f"to allow the directory: export {ALLOWED}=DIRECTORY",
-                )
-            )
-        chain = (*extended_by, file.resolve())
-        if base.resolve() in chain:
-            raise Unusable(
-                Diagnostic(f"{name} extends itself through {file.name}", "extends", location, hint=f"remove {name}")
-            )
-        if len(chain) > DEEPEST:
-            raise Unusable(Diagnostic(f"extends is nested deeper than {DEEPEST} files", "extends", location))
-        if not is_file(base):
-            raise Unusable(
-                Diagnostic(f"{base} not found", "extends", location, hint=f"use a path relative to {file.name}")
-            )
-        if base.resolve().suffix not in SUFFIXES:
-            raise Unusable(
-                Diagnostic(
-                    f"cannot extend {name}", "extends", location, expected=f"a file named *{' or *'.join(SUFFIXES)}"
-                )
-            )
+        base, chain = resolve_path(file.resolve().parent, name), (*extended_by, file.resolve())
+        if (problem := _not_a_base(document, name, base, chain, allowed)) is not None:
+            raise Unusable(problem)
         if all(base.resolve() != other.resolve() for _, other in parts):  # a base of two files is merged once
             _add(base, parts, problems, chain, allowed)
     parts.append((document, file))
+
+
+def _not_a_base(
+    document: Document, name: str, base: File, chain: tuple[File, ...], allowed: tuple[File, ...]
+) -> Diagnostic | None:
+    """Why the file of a name cannot be extended, or None."""
+    path, file = ("extends",), chain[-1].name
+    if "://" in name:  # its path may be a token
+        hint = f"copy the file beside {file}, or add its repository as a submodule of git"
+        return document.diagnostic(path, "cannot extend a URL", expected="a file", hint=hint)
+    if not inside(base, allowed):
+        return document.diagnostic(
+            path,
+            f"{name} is outside of {allowed[0]}",
+            expected="a file in the repository of the manifest",
+            hint=f"to allow the directory: export {ALLOWED}=DIRECTORY",
+        )
+    if base.resolve() in chain:
+        return document.diagnostic(path, f"{name} extends itself through {file}", hint=f"remove {name}")
+    if len(chain) > DEEPEST:
+        return document.diagnostic(path, f"extends is nested deeper than {DEEPEST} files", hint="extend fewer files")
+    if not is_file(base):
+        return document.diagnostic(path, f"{base} not found", hint=f"use a path relative to {file}")
+    if base.resolve().suffix not in SUFFIXES:
+        named = f"a file named *{' or *'.join(SUFFIXES)}"
+        return document.diagnostic(path, f"cannot extend {name}", expected=named)
+    return None
 
 
 def merge(base: Json, overlay: Json) -> Json:

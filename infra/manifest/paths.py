@@ -29,6 +29,11 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def is_link(path: Path) -> bool:
+    """Whether ``path`` is a symbolic link; False as for ``is_file``."""
+    return os.path.islink(path)  # noqa: PTH114
+
+
 def resolved(path: Path) -> Path:
     """``path`` without symbolic links, as far as they can be followed. A loop of links is not an error."""
     return Path(os.path.realpath(path))

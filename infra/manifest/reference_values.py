@@ -22,6 +22,9 @@ COMMAND_TIMEOUT = 30
 """Timeout of a ``from_command``, in seconds."""
 
 
+_INSTALL = "install the program, or give its path; arguments are items of their own: [op, read, NAME]"
+
+
 class Unresolved(Exception):
     """A reference cannot be resolved. The message says why, and never what was read."""
 
@@ -47,7 +50,7 @@ def resolve(value: Reference, base: Path, secret: Callable[[str], str | None]) -
     else:
         text = _from_command([source] if isinstance(source, str) else list(source), base)
     if "\0" in text:
-        raise Unresolved(f"{value.kind}: the value contains a NUL character")
+        raise Unresolved(f"{value.kind}: the value contains a NUL character", "encode it, as in base64")
     return Sensitive(text)
 
 
@@ -62,7 +65,7 @@ def _from_env(name: str, secret: Callable[[str], str | None]) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Unresolved(f"environment variable {name} is not valid UTF-8") from None
+        raise Unresolved(f"environment variable {name} is not valid UTF-8", "encode it, as in base64") from None
     return text
 
 
@@ -70,7 +73,8 @@ def _from_file(path: Path) -> str:
     try:
         data = read_regular(path, LARGEST)
     except OSError as error:
-        hint = "create it, or copy it from who has it" if error.errno == errno.ENOENT else ""
+        missing = "create it, or copy it from who has it"
+        hint = missing if error.errno == errno.ENOENT else f"make it a file that you can read: ls -ld {path}"
         raise Unresolved(f"from_file: cannot read {path}: {error.strerror}", hint) from None
     return _text(data, f"from_file: {path}")
 
@@ -79,7 +83,7 @@ def _from_command(argv: list[str], base: Path) -> str:
     name = argv[0]
     program = programs.find(name)
     if program is None:
-        raise Unresolved(f"from_command: cannot run {name}: {os.strerror(errno.ENOENT)}")
+        raise Unresolved(f"from_command: cannot run {name}: {os.strerror(errno.ENOENT)}", _INSTALL)
     try:
         process = subprocess.Popen(  # noqa: S603  # the manifest's owner names the program; no shell
             argv,
@@ -91,10 +95,10 @@ def _from_command(argv: list[str], base: Path) -> str:
             start_new_session=True,
         )
     except OSError as error:
-        raise Unresolved(f"from_command: cannot run {name}: {error.strerror}") from None
+        raise Unresolved(f"from_command: cannot run {name}: {error.strerror}", _INSTALL) from None
     data, status = read_output(process, LARGEST, COMMAND_TIMEOUT)
     if status is None:
-        raise Unresolved(f"from_command: {name} timed out after {COMMAND_TIMEOUT} s")
+        raise Unresolved(f"from_command: {name} timed out after {COMMAND_TIMEOUT} s", "run it, and see why it waits")
     if status != 0 and len(data) <= LARGEST:
         # The output is not shown: it may be a part of the secret.
         raise Unresolved(f"from_command: {name} failed with exit status {status}", "Run the command to see its output.")
@@ -103,8 +107,8 @@ def _from_command(argv: list[str], base: Path) -> str:
 
 def _text(data: bytes, source: str) -> str:
     if len(data) > LARGEST:
-        raise Unresolved(f"{source}: the value is larger than 1 MiB")
+        raise Unresolved(f"{source}: the value is larger than 1 MiB", "a value is at most 1 MiB")
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise Unresolved(f"{source}: the value is not valid UTF-8") from None
+        raise Unresolved(f"{source}: the value is not valid UTF-8", "encode it, as in base64") from None

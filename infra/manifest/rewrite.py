@@ -29,6 +29,8 @@ def rewrite(path: Path, old: bytes, new: bytes) -> None:
             os.fsync(number)
         temporary.replace(file)
     except OSError as error:
-        raise DynoctlError(f"cannot write {path}: {error.strerror}") from None
+        hint = f"make the file and its directory writable: ls -ld {file.parent} {file}"
+        raise DynoctlError(f"cannot write {path}: {error.strerror}", hint) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a read-only file system, too
+            temporary.unlink(missing_ok=True)

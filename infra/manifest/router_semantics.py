@@ -83,7 +83,13 @@ def _servers(
             continue
         if name not in names:
             suggestion = hosts.get(name) or nearest(name, names)
-            hint = f"did you mean {suggestion}?" if suggestion else f"add {name} to servers"
+            hint = (
+                f"name each server: [{', '.join(names)}]"
+                if name == "all" or "*" in name
+                else f"did you mean {suggestion}?"
+                if suggestion
+                else f"add {name} to servers"
+            )
             known = f"one of: {', '.join(names)}" if names else "a name in servers"
             yield document.diagnostic(path, f"unknown server {name}", expected=known, hint=hint)
         elif name in chosen[:index]:

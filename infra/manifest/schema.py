@@ -190,7 +190,8 @@ def _branch(document: Document, error: ValidationError, path: Path, expected: st
             for inner in errors:
                 whole = expected and inner.validator == "pattern" and not inner.path
                 for found in _explain(document, inner, (*path, *inner.path)):
-                    yield replace(found, expected=expected) if whole else found
+                    hint = found.hint or type_hints.of_alternatives(path, error.instance)
+                    yield replace(found, expected=expected, hint=hint) if whole else found
             return
     hint = "" if masking.is_hidden(path) else type_hints.of_alternatives(path, error.instance)
     kinds = [str(one.validator_value) for errors in alternatives.values() for one in errors if one.validator == "type"]
@@ -283,11 +284,10 @@ def _show(value: Any) -> str:
 
 def _shown(path: Path, value: Any) -> str:
     """As ``_show``; only the type of a value that may be secret."""
-    return _found(value) if masking.is_hidden(path) else _show(value)
+    return _show(value) if masking.is_shown(path, value) else _found(value)
 
 
 def _typed(path: Path, value: Any) -> str:
     """What is of the wrong type: a text that cannot be a secret, the type of anything else."""
-    hidden = masking.is_hidden(path) or masking.is_in_secret_section(path) or masking.is_lost(path, value)
-    shown = isinstance(value, str) and not hidden
+    shown = isinstance(value, str) and not masking.is_in_secret_section(path) and masking.is_shown(path, value)
     return f"the string {_show(value)}" if shown else _found(value)

@@ -24,7 +24,8 @@ def write(base: Path, destination: str | None, name: str, value: str) -> Path:
         secrets_file.read(base, destination)  # refuses a file that others can read, or with an invalid line
         old = file.read_bytes()
     except OSError as error:
-        raise DynoctlError(f"cannot write {file}: {error.strerror}") from None
+        hint = f"make the file and its directory writable: ls -ld {file.parent} {file}"
+        raise DynoctlError(f"cannot write {file}: {error.strerror}", hint) from None
     rewrite(file, old, edited(old.decode(), name, value).encode())
     return file
 

@@ -33,7 +33,7 @@ def own(base: Path, destination: str | None) -> dict[str, str]:
     try:
         exists = file.is_file()
     except OSError as error:
-        raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
+        raise _unreadable(file, error) from None
     return _read(file) if exists else {}
 
 
@@ -47,9 +47,9 @@ def _read(file: Path) -> dict[str, str]:
             raise DynoctlError(f"{file} is larger than 1 MiB", "keep only lines of NAME=value")
         bindings = list(parse_stream(StringIO(data.decode("utf-8-sig"), newline="")))
     except OSError as error:
-        raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
+        raise _unreadable(file, error) from None
     except UnicodeDecodeError:
-        raise DynoctlError(f"{file} is not valid UTF-8") from None
+        raise DynoctlError(f"{file} is not valid UTF-8", "save it as UTF-8") from None
     found: dict[str, str] = {}
     for binding in bindings:
         text = binding.original.string
@@ -64,6 +64,10 @@ def _read(file: Path) -> dict[str, str]:
             raise DynoctlError(f"{file}:{line}: duplicate variable {binding.key}", "remove one of the lines")
         found[binding.key] = str(binding.value)
     return found
+
+
+def _unreadable(file: Path, error: OSError) -> DynoctlError:
+    return DynoctlError(f"cannot read {file}: {error.strerror}", f"make it a file that you can read: ls -ld {file}")
 
 
 def _refuse_shared(file: Path) -> None:

@@ -12,9 +12,12 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest import (
+    addresses,
     artifact_semantics,
     backing_semantics,
+    check_semantics,
     label_semantics,
+    masking,
     package_semantics,
     process_semantics,
     rollout_semantics,
@@ -23,6 +26,7 @@ from infra.manifest import (
     server_semantics,
     volume_semantics,
 )
+from infra.manifest.addresses import is_port
 from infra.manifest.document import Document, Path
 from infra.manifest.model import Json
 from infra.manifest.paths import exists, is_directory, is_file, resolve_path, resolved
@@ -59,11 +63,7 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from rollout_semantics.check(document, data)
     yield from artifact_semantics.check(document, data)
     yield from _ssh(document, data, base)
-    for type_ in _map(_map(data.get("checks")).get("min_healthy")):
-        if type_ not in (_map(data.get("dynos")) or ("web",)):
-            yield document.diagnostic(
-                ("checks", "min_healthy", type_), f"unknown process type {type_}", key=True, expected="a key of dynos"
-            )
+    yield from check_semantics.check(document, data)
 
 
 def _map(value: Json) -> dict[str, Any]:
@@ -276,17 +276,25 @@ def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iter
 
 
 def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
+    gateway = _map(data.get("ssh")).get("gateway")
+    if isinstance(gateway, str) and (port := re.search(r":([0-9]{1,20})$", gateway)) and not is_port(port[1]):
+        summary, expected = f"invalid value for gateway: {gateway!r}", "[user@]host[:port], with a port of 1 to 65535"
+        hint = addresses.hint(("ssh", "gateway"), gateway)
+        yield document.diagnostic(("ssh", "gateway"), summary, expected=expected, hint=hint)
     for key in ("key", "known_hosts"):
         name = _map(data.get("ssh")).get(key)
         if not isinstance(name, str) or not name or is_file(resolve_path(base, name)):
             continue
-        hint = "without ssh.key, dynoctl uses the keys of ssh_config and of the SSH agent" if key == "key" else ""
         if not name.isprintable() or "-----" in name:  # the key itself: it is a secret
-            summary, hint = (
-                f"{key} is not a path",
-                "put the text into a file that only you can read, and write its path",
-            )
+            summary = f"{key} is not a path"
+            hint = "put the text into a file that only you can read, and write its path"
+        elif not masking.is_shown(("ssh", key), name):
+            sample = "~/.ssh/known_hosts" if key == "known_hosts" else "~/.ssh/id_ed25519"
+            summary, hint = f"the file of ssh.{key} was not found", f"write its path, such as {key}: {sample}"
         else:
-            found = is_directory(resolve_path(base, name))
-            summary = f"{name} is a directory" if found else f"file {name} not found"
+            file = resolve_path(base, name)
+            found = f"{name} is {'a directory' if is_directory(file) else 'not a regular file'}"
+            summary = found if exists(file) else f"file {name} not found"
+            others = "the keys of ssh_config and of the SSH agent" if key == "key" else "the known_hosts of ssh_config"
+            hint = f"without ssh.{key}, dynoctl uses {others}"
         yield document.diagnostic(("ssh", key), summary, expected="an existing file", hint=hint)

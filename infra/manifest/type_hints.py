@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.manifest import addresses, conversions, masking, spellings
 from infra.manifest.document import Document, Path
+from infra.manifest.replaced_values import is_replaced
 from schemas import load
 
 
@@ -64,12 +65,14 @@ def of_container(path: Path, kinds: list[str], instance: Any, schema: Mapping[st
     if "object" in kinds and isinstance(instance, list) and all(isinstance(item, dict) for item in instance):
         return f"remove the dashes or brackets{f': {sample}' if sample else ''}"
     of_words = isinstance(instance, str) and _map(schema.get("items")).get("type") != "object"
-    words = instance.split(",") if of_words else []
+    words = instance.split(",") if of_words and instance != "all" else []
     if "array" in kinds and words and all(re.fullmatch(r" *[A-Za-z0-9_./][A-Za-z0-9_./ -]*", word) for word in words):
         return f"such as {path[-1]}: [{', '.join(word.strip() for word in words)}]"
     if isinstance(instance, list) and len(instance) == 1 and "string" in kinds:
         return "remove the dash or the brackets"
-    said = "such as" in str(schema.get("x-expected", "")) and len(path) > 1
+    if path[0] in ("cache", "caches") and path[-1] == "host" and isinstance(instance, list):
+        return 'several servers of memcached are one text: host: "10.0.0.20,10.0.0.21"'
+    said = "such as" in str(schema.get("x-expected", "")) and len(path) > 1 and "patternProperties" not in schema
     return f"such as {sample}" if sample and not said else ""
 
 
@@ -119,6 +122,11 @@ def of_text(path: Path, instance: Any, schema: Mapping[str, Any]) -> str:
         return ""
     if hint := of_notation(instance, schema):
         return hint
+    if path[0] in ("cache", "caches") and path[-1] == "host" and re.search(r"\S[\s;,]+\S", instance):
+        several = re.sub(r"[\s;,]+", ",", instance.strip())
+        return f'use "{several}"' if re.search(str(schema.get("pattern", "")), several) else ""
+    if path[-1] == "user" and is_replaced(path, instance):
+        return "write the user alone: dynoctl logs in with keys, and has no password"
     if path[-1] in ("host", "gateway", "user"):
         return addresses.hint(path, instance, str(schema.get("pattern", "")))
     meant = spellings.nearest(instance, str(path[-1]), str(schema.get("pattern", "")))

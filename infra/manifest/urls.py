@@ -107,6 +107,9 @@ def _why(url: str, adapter: str, example: str) -> Problem:
     port = re.search(r":([0-9]*)$", authority)
     if "@" in rest or not _CHARACTERS.fullmatch(rest) or "%" in rest or "+" in rest:
         return Problem(f"invalid {adapter} URL: it is not percent-encoded", ENCODE, ENCODE_HINT)
+    if adapter == "memcached" and "," in authority:
+        hint = 'with one port for all: host: "10.0.0.20,10.0.0.21", port: 11211; else env: MEMCACHE_SERVERS'
+        return Problem(f"invalid {adapter} URL: several servers with ports", example, f"in place of url, {hint}")
     if port is not None:
         return Problem(f"invalid {adapter} URL: the port is not 1 to 65535", example)
     return Problem(f"invalid {adapter} URL", example)

@@ -31,6 +31,7 @@ def check(document: Document) -> Iterator[Diagnostic]:
     data = document.data if isinstance(document.data, dict) else {}
     yield from _router(document, data.get("router"))
     yield from _types(document, data.get("dynos"))
+    yield from _canary(document, data.get("rollout"), data.get("dynos"))
     variables = data.get("env")
     for name, value in variables.items() if isinstance(variables, dict) else ():
         if not isinstance(value, str):
@@ -80,6 +81,22 @@ def _types(document: Document, types: object) -> Iterator[Diagnostic]:
                 "dynos of the process type release run all the time, and restart when their command ends",
                 key=True,
                 hint="for a command that runs once: release_command",
+            )
+        )
+
+
+def _canary(document: Document, rollout: object, types: object) -> Iterator[Diagnostic]:
+    """A canary of more dynos than the app has, which may be meant as a percentage: it protects none."""
+    canary = rollout.get("canary") if isinstance(rollout, dict) else None
+    values = types.values() if isinstance(types, dict) else ()
+    counts = [value.get("count", 1) if isinstance(value, dict) else value for value in values]
+    total = sum(count for count in counts if isinstance(count, int)) or 1
+    if isinstance(canary, int) and canary > total:
+        yield _warning(
+            document.diagnostic(
+                ("rollout", "canary"),
+                f"the canary is {canary} dynos, and the app has only {total}",
+                hint="a canary is a number of dynos, such as canary: 1",
             )
         )
 

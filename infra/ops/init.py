@@ -95,7 +95,8 @@ def begin(directory: Path, framework: str | None, starters: Starters, origin: Or
             sorted(path.name for path in directory.iterdir() if path.name != ".git") if directory.exists() else []
         )
     except OSError as error:
-        raise DynoctlError(f"cannot read {directory}: {error.strerror}") from None
+        hint = f"name a directory that you can read: ls -ld {directory}"
+        raise DynoctlError(f"cannot read {directory}: {error.strerror}", hint) from None
     if "dyno.yaml" in existing:
         raise DynoctlError(f"{directory / 'dyno.yaml'} already exists", "edit it; init does not overwrite files")
     if origin.platform and origin.platform not in starters.platforms:
@@ -115,7 +116,8 @@ def begin(directory: Path, framework: str | None, starters: Starters, origin: Or
             raise DynoctlError(f"no app found in {directory}", "run init in the directory of the app's source")
         return Begun(_new(directory, framework or starters.default_starter, name, starters))
     except OSError as error:
-        raise DynoctlError(f"cannot write {error.filename}: {error.strerror}") from None
+        hint = f"name a directory that you may write to: ls -ld {directory}"
+        raise DynoctlError(f"cannot write {error.filename}: {error.strerror}", hint) from None
 
 
 def origin_of(platform: str | None, texts: Sequence[tuple[str, str | None]], starters: Starters) -> Origin:

@@ -59,7 +59,8 @@ def read_page(file: Path | None, kind: str) -> str:
         data = read_regular(file, LARGEST_ELSE)
         text = data.decode(errors="replace" if len(data) > LARGEST_ELSE else "strict")  # it may be cut in a character
     except OSError as error:
-        raise DynoctlError(f"cannot read {file}: {error.strerror}") from None
+        hint = f"a page is one HTML file that you can read: ls -l {file}"
+        raise DynoctlError(f"cannot read {file}: {error.strerror}", hint) from None
     except UnicodeDecodeError:
         raise DynoctlError(
             f"invalid page {file}: not UTF-8", "a page is one HTML file with its images embedded"

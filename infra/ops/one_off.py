@@ -48,13 +48,13 @@ def variables(given: Sequence[str], own: Mapping[str, str]) -> dict[str, str]:
                 "invalid variable name in -e", "write -e NAME=VALUE, or -e NAME to pass on your own value"
             )
         if why := refused(name):
-            raise DynoctlError(f"-e {name} cannot be set: {why}")
+            raise DynoctlError(f"-e {name} cannot be set: {why}", f"leave out -e {name}")
         if not equals:
             if name not in own:
                 raise DynoctlError(f"-e {name}: the variable is not set locally", f"write -e {name}=VALUE")
             value = own[name]
         if not _printable(value):
-            raise DynoctlError(f"-e {name}: invalid value: not UTF-8, or with a NUL byte")
+            raise DynoctlError(f"-e {name}: invalid value: not UTF-8, or with a NUL byte", "pass it on standard input")
         if why := too_large(name, value):
             raise DynoctlError(
                 f"-e {why}", f"at most {LARGEST >> 10} KiB, the limit of Linux; pass it on standard input"
@@ -68,7 +68,7 @@ def variables(given: Sequence[str], own: Mapping[str, str]) -> dict[str, str]:
 def arguments(given: Sequence[str]) -> tuple[str, ...]:
     """The arguments of the command. Raises DynoctlError if they cannot be sent to a server."""
     if not all(_printable(argument) for argument in given):
-        raise DynoctlError("invalid command: not UTF-8, or with a NUL byte")
+        raise DynoctlError("invalid command: not UTF-8, or with a NUL byte", "pass such data on standard input")
     if (size := sum(len(argument.encode()) + 1 for argument in given)) > LONGEST:
         raise DynoctlError(
             f"the command is too long: {size >> 10} KiB of at most {LONGEST >> 10} KiB", "pass data on standard input"

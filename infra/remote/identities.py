@@ -117,10 +117,19 @@ def identities(settings: Settings, agent: Agent | None) -> tuple[list[Identity],
         skipped.append(
             Unusable(
                 f"{identity.name}: only the public half of the key is there, and the agent does not hold it",
-                "load the private key into the agent: ssh-add",
+                _private_of(Path(identity.name)),
             )
         )
     return usable, skipped
+
+
+def _private_of(file: Path) -> str:
+    """What to do about a public key, or the only half of one, that is named as a key."""
+    if file.suffix == ".pub" and file.with_suffix("").is_file():
+        return f"{file} is the public key; the private one is {file.with_suffix('')}"
+    if file.suffix != ".pub" and file.is_file():
+        return f"{file} is the public key; ssh.key and IdentityFile take the private one"
+    return "load the private key into the agent: ssh-add"
 
 
 def _files(settings: Settings, held: set[bytes], skipped: list[Unusable]) -> Sequence[Identity]:
@@ -240,7 +249,7 @@ def _opened(file: Path, ask: Callable[[Path, int], str] | None) -> Any:
             except Encrypted:
                 forget_passphrase(file, given)
     except NotAKey as error:
-        raise Unusable(f"{file}: {error}") from None
+        raise Unusable(f"{file}: {error}", error.hint) from None
     raise Unusable(f"{file}: the passphrase is wrong", f"load it into the agent: ssh-add {file}")
 
 

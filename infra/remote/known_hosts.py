@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import hashlib
 import hmac
+import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +20,11 @@ REVOKED = "@revoked"
 
 _MOST = 64 << 20
 """Bytes of a file that are read."""
+
+_START = 4096
+"""Characters in which a file that is not text has a NUL."""
+
+_MARK = codecs.BOM_UTF8.decode("latin-1")
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,13 @@ class KnownHosts:
         self.broken: list[tuple[str, str]] = []
         """The lines that cannot be read, and why: as OpenSSH, they are skipped."""
 
+        self.fault = ""
+        """Why all of the file, or its first line, is of no use; "" if it is a text, or missing."""
+
+        if "\0" in text[:_START]:
+            self.fault = "is not a text file"
+        elif text.startswith(_MARK):
+            self.fault = "begins with a byte order mark, which is not a part of a host name"
         for number, line in enumerate(text.split("\n"), 1):
             line = line.strip(" \t\r")
             if line and not line.startswith("#"):
@@ -180,14 +194,24 @@ def read(file: Path) -> KnownHosts:
         key = (file, about.st_ino, about.st_size, about.st_mtime_ns)
         with _reading:
             if key not in _files:
-                text = ""
-                if not file.is_dir():
-                    with file.open("rb") as stream:
-                        text = stream.read(_MOST).decode("latin-1")  # any bytes; names and keys are ASCII
+                with open(file, "rb", opener=_without_waiting) as stream:
+                    text = stream.read(_MOST).decode("latin-1")  # any bytes; names and keys are ASCII
                 _files[key] = KnownHosts(file, text)
             return _files[key]
-    except OSError:
+    except FileNotFoundError:
         return KnownHosts(file, "")
+    except OSError as error:
+        hosts = KnownHosts(file, "")
+        why = (error.strerror or str(error)).lower()
+        hosts.fault = "is a directory" if isinstance(error, IsADirectoryError) else f"cannot be read: {why}"
+        return hosts
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe that nobody writes to is empty."""
+    number = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(number, True)
+    return number
 
 
 def skipped() -> list[tuple[str, str]]:

@@ -271,6 +271,8 @@ class Login:
             return "name the one key of this server: ssh.key in dyno.yaml, or IdentitiesOnly yes in ssh_config"
         if hints:
             return hints[0]
+        if not self.offered and any(str(why).startswith("the agent at") for why in self._skipped):
+            return 'no agent runs there; start one: eval "$(ssh-agent)" && ssh-add; or set ssh.key in dyno.yaml'
         if not self.offered:
             return "set ssh.key in dyno.yaml, or load a key into the agent: ssh-add"
         if methods and "publickey" not in methods:

@@ -14,7 +14,11 @@ _BEGIN = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 
 
 class NotAKey(Exception):
-    """A file has no private key that can be used. Says why."""
+    """A file has no private key that can be used. Says why; ``hint`` says what to do."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 class Encrypted(Exception):
@@ -27,8 +31,7 @@ def load(data: bytes, passphrase: bytes | None) -> Any:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
 
-    if b"-----BEGIN" not in data:
-        raise NotAKey("not a private key")
+    _refuse_others(data)
     header = _header(data)
     if header is not None and header[1][4:7] == b"sk-":
         raise NotAKey("a security key, which only the agent can use; load it: ssh-add")
@@ -41,10 +44,31 @@ def load(data: bytes, passphrase: bytes | None) -> Any:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         if encrypted and passphrase is not None and not isinstance(error, UnsupportedAlgorithm):
             raise Encrypted from None
-        raise NotAKey(f"not a private key that can be used: {str(error)[:120]}") from None
+        if isinstance(error, UnsupportedAlgorithm):
+            raise NotAKey(f"not a private key that can be used: {str(error)[:120]}", _FORMAT) from None
+        raise NotAKey("a private key that is damaged, or a part of it is missing", "copy it again, whole") from None
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise NotAKey("a key of a type that is not supported")
     return key
+
+
+_FORMAT = "a private key begins with -----BEGIN OPENSSH PRIVATE KEY----- or with that of PEM"
+_PUTTYGEN = "convert it: puttygen KEY -O private-openssh -o NEW, and name the new file"
+
+
+def _refuse_others(data: bytes) -> None:
+    """Raise NotAKey for what people give in place of a private key."""
+    text = data.strip()
+    if not text:
+        raise NotAKey("the file is empty", "copy the private key into it, or name another file")
+    if text.startswith(b"PuTTY-User-Key-File"):
+        raise NotAKey("a key in the format of PuTTY", _PUTTYGEN)
+    if b"BEGIN SSH2 PUBLIC KEY" in data or (b"PUBLIC KEY-----" in data and b"PRIVATE KEY-----" not in data):
+        raise NotAKey("a public key", _FORMAT)
+    if b"BEGIN CERTIFICATE" in data and b"PRIVATE KEY-----" not in data:
+        raise NotAKey("a certificate", _FORMAT)
+    if b"-----BEGIN" not in data:
+        raise NotAKey("not a private key", _FORMAT)
 
 
 def _header(data: bytes) -> tuple[bool, bytes] | None:

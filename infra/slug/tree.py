@@ -16,6 +16,7 @@ from pathlib import Path
 
 from infra.errors import DynoctlError
 from infra.manifest.files import read_regular
+from infra.manifest.paths import is_link
 from infra.slug import credentials, ignore
 from infra.slug.own_files import RESERVED, is_own
 
@@ -142,7 +143,8 @@ def scan(
         for path in (b"/".join(parts[: depth + 1]) for depth in range(len(parts))):
             found = by_path.setdefault(path, Entry(path, Kind.DIRECTORY))
             if found.kind is not Kind.DIRECTORY:
-                raise DynoctlError(f"{source / name} cannot be writable: {os.fsdecode(path)} is not a directory")
+                summary = f"{source / name} cannot be writable: {os.fsdecode(path)} is not a directory"
+                raise DynoctlError(summary, "name a directory in app.writable")
     entries = list(by_path.values())
     # Sort by components: "a/b" comes before "a-b", so a directory is followed by its content.
     entries.sort(key=lambda entry: entry.path.split(b"/"))
@@ -182,14 +184,15 @@ def digest(entries: Sequence[Entry]) -> str:
 
 def _ignore_file(source: Path) -> bytes:
     path = source / IGNORE_FILE
-    if path.is_symlink():  # git does not follow a link named .gitignore either
+    if is_link(path):  # git does not follow a link named .gitignore either
         raise DynoctlError(f"{path} is a link, which may lead to any file of this computer", "copy the rules into it")
     try:
         rules = read_regular(path, LARGEST_RULES)
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise DynoctlError(f"cannot read {path}: {error.strerror}") from error
+        hint = f"make it a file that you can read: ls -ld {path}"
+        raise DynoctlError(f"cannot read {path}: {error.strerror}", hint) from error
     if len(rules) > LARGEST_RULES:
         raise DynoctlError(f"{path} is larger than 1 MiB", "ignore directories instead of each file in them")
     if len(ignore.patterns(rules)) > ignore.MOST:

@@ -150,8 +150,8 @@ def _trusted(surveyed: Survey, trust: Trust) -> Survey:
     unknown = trust.servers - surveyed.records.keys()
     if unknown:
         raise DynoctlError(
-            f"cannot trust {', '.join(sorted(unknown))}: not a reachable server of the manifest",
-            f"available: {', '.join(surveyed.records)}",
+            f"cannot trust {', '.join(sorted(unknown))}: unreachable, or without records of the app",
+            f"available: {', '.join(surveyed.records)}" if surveyed.records else "see which servers answer: dynoctl ps",
         )
     if not trust.servers:
         return surveyed

@@ -116,6 +116,61 @@ KINDS = (
     manifest("quotes-of-a-word-processor", "info", "\u201cinfo\u201d", 15, "typographic quotes", "the quotes of YAML"),
 )
 
+TAGS = (
+    manifest("tag-for-a-reference", "info", "!from_env LEVEL", 15, "!from_env is not allowed", "{from_env: NAME}"),
+    manifest("tag-for-a-secret", "info", "!secret level", 15, "!secret is not allowed", "in .dyno/secrets"),
+    manifest("tag-for-a-file", "info", "!file level.txt", 15, "!file is not allowed", "{from_file: PATH}"),
+    manifest("tag-of-ansible", "info", "!vault |\n    $ANSIBLE_VAULT;1.1", 15, "!vault is not", "{from_env: NAME}"),
+    host("tag-without-a-reference", "!env HOST", "!env is not allowed", "host takes no reference"),
+    manifest("tag-to-include", "LOG_LEVEL: info", "<<: !include a", 15, "<< can only merge", "extends: FILE"),
+    section("tag-of-a-section", "router: !include router.yaml", "!include is not allowed", "extends: FILE"),
+)
+
+REPLACED = (
+    section("key-as-a-word", "ssh: {key: hunter2}", "ssh.key was not found", "such as key: ~/.ssh/id_ed25519"),
+    section("user-with-a-password", "ssh: {user: 'me:hunter2'}", "invalid value for user", "logs in with keys"),
+    section("store-as-a-word", "artifacts: {http: hunter2}", "invalid value for http", "such as http: {url:"),
+    section("extends-a-url", "extends: https://me:hunter2@h/base.yaml", "cannot extend a URL", "copy the file"),
+)
+
+NUMBERS = (
+    section("healthy-over-the-count", "checks: {min_healthy: {web: 5}}", "web has 4 dynos", "add dynos, or lower it"),
+    section("healthy-in-percent", "checks: {min_healthy: {web: 75}}", "web has 4 dynos", "did you mean 75%?"),
+    section("healthy-without-a-type", "checks: {min_healthy: 75%}", "min_healthy", "min_healthy: {web: 3}"),
+    section("healthy-in-quotes", "checks: {min_healthy: {web: '3'}}", "'3'", "remove the quotes"),
+    section(
+        "spread-over-no-label",
+        "checks: {min_spread: {rack: 2}}",
+        "no server that runs dynos has this label",
+        "add labels: {rack: ...}",
+    ),
+    section("canary-over-the-count", "rollout: {canary: 75}", "the app has only 5", "such as canary: 1"),
+    section("gateway-with-no-port", "ssh: {gateway: 'jump:99999'}", "jump:99999", "jump:PORT (1 to 65535)"),
+    host("host-with-no-port", "127.0.0.1:99999", "'127.0.0.1:99999'", "host: 127.0.0.1, port: PORT (1 to 65535)"),
+    section("servers-as-all", "router: {kind: nginx, servers: all}", "servers", "such as servers: [grid-1, grid-2]"),
+    section("server-as-all", "router: {kind: nginx, servers: [all]}", "unknown server all", "name each server"),
+    section("server-as-a-star", "router: {kind: nginx, servers: ['grid-*']}", "server grid-*", "name each server"),
+    section(
+        "memcached-with-a-port-each",
+        "cache: {adapter: memcached, host: 'a:11211,b:11212'}",
+        "host has the ports",
+        'env: {MEMCACHE_SERVERS: "a:11211,b:11212"}',
+    ),
+    section(
+        "memcached-with-one-port",
+        "cache: {adapter: memcached, host: 'a:11213,b:11213'}",
+        "host has the ports",
+        'host: "a,b", port: 11213',
+    ),
+    section(
+        "memcached-in-a-list", "cache: {adapter: memcached, host: [a, b]}", "a list", 'host: "10.0.0.20,10.0.0.21"'
+    ),
+    section("memcached-with-spaces", "cache: {adapter: memcached, host: 'a, b'}", "'a, b'", 'use "a,b"'),
+    section(
+        "memcached-as-a-url", "cache: {adapter: memcached, url: 'memcached://a:1,b:2'}", "several servers", "host:"
+    ),
+)
+
 FOREIGN = (
     web("key-limits", "limits: {memory: 1G}", "limits", "use cpu: 0.5 and memory: 512M"),
     manifest("key-scale", WEB, "web: {scale: 4}", 7, "scale", "use count: 4"),
@@ -153,6 +208,18 @@ LEFTOVERS = (
 )
 
 LINES_OF_COMMANDS = (
+    words("set-with-commas", "config set A=hunter2, B=2", "a comma after the value of A", "A=VALUE B=VALUE"),
+    words("set-with-semicolons", "config set 'A=hunter2;' B=2", "a semicolon after the value of A", "A=VALUE B=VALUE"),
+    words("set-with-a-lone-comma", "config set A=1 , B=2", "a comma between variables", "A=VALUE B=VALUE"),
+    words("set-in-one-word", "config set A=hunter2,B=2 --no-plan", "value of A contains B=", "A=VALUE B=VALUE"),
+    words("set-with-spaces", "config set A = hunter2", "spaces around =", "dynoctl config set A=VALUE"),
+    words("set-with-a-space", "config set A= hunter2", "spaces around =", "dynoctl config set A=VALUE"),
+    words("set-with-a-colon", "config set 'A: hunter2'", "a colon in place of = after A", "dynoctl config set A=VALUE"),
+    words("set-not-quoted", "config set A=my hunter2", "argument 2 has no =", "in quotes"),
+    words("set-as-in-a-shell", "config set export A=1", "export is not", "dynoctl config set A=VALUE"),
+    words("set-twice", "config set A=1 A=2", "A is set twice", "remove one of them"),
+    words("trust-an-unknown-server", "plan --trust grid-11", "no such server in dyno.yaml", "did you mean grid-1?"),
+    words("trust-a-host", "plan --trust 127.0.0.2", "cannot trust 127.0.0.2", "did you mean grid-2?"),
     words("value-of-a-flag", "apply --auto-approve=true", "--auto-approve=true", "dynoctl apply --auto-approve"),
     words("two-manifests", "plan -f dyno.yaml -f prod.yaml", "-f", "dynoctl reads one manifest"),
     words("destination-as-argument", "plan staging", "staging", "dynoctl plan -d staging"),

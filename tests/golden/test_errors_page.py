@@ -230,3 +230,14 @@ def test_every_way_to_make_an_error_is_found() -> None:
     assert rows["no such server: NAME"].startswith("available: ")
     assert len(rows) > 300
     assert sum(bool(cure) for cure in rows.values()) > 0.7 * len(rows)
+
+
+MUTE = ("COUNT errors in the manifest", "more than 1000 errors, and the others are not shown")
+"""Messages that count errors which have cures of their own."""
+
+
+def test_every_error_of_what_the_user_typed_has_a_cure() -> None:
+    parts = re.split(r"^## ", "\n".join(page()), flags=re.MULTILINE)
+    typed = [part for part in parts if part.startswith(("Command line\n", "dyno.yaml\n"))]
+    lacking = re.findall(r"^\| `(.*)` \|  \|$", "".join(typed), re.MULTILINE)
+    assert len(typed) == 2 and [row for row in lacking if row not in MUTE] == []

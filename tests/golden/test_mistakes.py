@@ -29,7 +29,17 @@ from tests.golden.mistake_cases import (
     TERRAFORM,
     Mistake,
 )
-from tests.golden.mistake_kinds import ADDRESSES, FOREIGN, KINDS, LEFTOVERS, LINES_OF_COMMANDS, NOTATIONS
+from tests.golden.mistake_kinds import (
+    ADDRESSES,
+    FOREIGN,
+    KINDS,
+    LEFTOVERS,
+    LINES_OF_COMMANDS,
+    NOTATIONS,
+    NUMBERS,
+    REPLACED,
+    TAGS,
+)
 from tests.golden.mistake_yaml import YAML
 
 ANSWERS = Path(__file__).parent / "mistakes"
@@ -39,6 +49,7 @@ ROOT: Any = typer.main.get_command(app)
 MISTAKES = (
     *(*HEROKU, *KAMAL, *TERRAFORM, *ANSIBLE, *ANYBODY, *MANIFESTS, *HABITS, *YAML),
     *(*NOTATIONS, *ADDRESSES, *KINDS, *FOREIGN, *LEFTOVERS, *LINES_OF_COMMANDS),
+    *(*TAGS, *REPLACED, *NUMBERS),
 )
 
 

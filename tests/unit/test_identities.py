@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import socket
 import subprocess
@@ -80,6 +81,34 @@ def test_files_that_are_no_private_keys(tmp_path: Path, make: Callable[..., Path
         assert not usable and len(skipped) == 1 and str(file) in skipped[0]
     usable, skipped = found(tmp_path / "missing", tmp_path)
     assert not usable and not skipped
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "cure"),
+    [
+        ("", "the file is empty", "copy the private key into it"),
+        ("PuTTY-User-Key-File-3: ssh-ed25519\n", "a key in the format of PuTTY", "puttygen"),
+        ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n", "a public key", "-----BEGIN OPENSSH PRIVATE KEY-----"),
+        ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "a public key", "-----BEGIN OPENSSH"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "a certificate", "-----BEGIN OPENSSH"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "a private key that is damaged", "copy it again"),
+        ("hello", "not a private key", "-----BEGIN OPENSSH"),
+    ],
+)
+def test_what_is_no_private_key_is_named_with_its_cure(text: str, what: str, cure: str, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(text)
+    file.chmod(0o600)
+    assert re.fullmatch(rf"{re.escape(str(file))}: {what}.* / .*{cure}.*", found(file)[1][0])
+
+
+def test_a_public_key_in_place_of_the_private_one(make: Callable[..., Path]) -> None:
+    file = make("both")
+    _, skipped = found(Path(f"{file}.pub"))
+    assert skipped[0].endswith(f" / {file}.pub is the public key; the private one is {file}")
+    shutil.copy(f"{file}.pub", file)
+    _, skipped = found(file)
+    assert skipped[0].endswith(f" / {file} is the public key; ssh.key and IdentityFile take the private one")
 
 
 def test_keys_that_are_left_out_say_why(make: Callable[..., Path], tmp_path: Path) -> None:

@@ -109,6 +109,46 @@ def test_lines_that_cannot_be_read_are_named_where_a_host_is_not_found(
     assert f"2 lines cannot be read, such as {tmp_path}/known hosts:1: no key" in error.summary
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\0\1binary\n", "is not a text file"),
+        ("a.example".encode("utf-16"), "is not a text file"),
+        (b"\xef\xbb\xbfa.example x y\n", "begins with a byte order mark"),
+        (None, "is a directory"),
+    ],
+)
+def test_a_file_that_is_none_of_ssh_is_named(
+    content: bytes | None, why: str, keys: Callable[..., HostKeys], tmp_path: Path
+) -> None:
+    found, file = keys(), tmp_path / "known hosts"
+    if content is None:
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    error = rejected(found, key(1))
+    assert f"; {file} {why}" in error.summary and str(file) in error.hint and "ssh-keyscan" not in error.hint
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    keys: Callable[..., HostKeys], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, *_: object) -> int:
+        raise PermissionError(13, "Permission denied", path)
+
+    found = keys()
+    monkeypatch.setattr(known_hosts, "_without_waiting", refuse)
+    error = rejected(found, key(1))
+    assert f"; {tmp_path}/known hosts cannot be read: permission denied" in error.summary
+    assert error.hint.startswith("make it readable")
+
+
+def test_a_pipe_without_a_writer_is_empty(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert list(known_hosts.entries([tmp_path / "pipe"], "a")) == []
+
+
 def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "known"
     file.write_text(line("a", key(1)) + "\n")

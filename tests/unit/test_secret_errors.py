@@ -13,7 +13,7 @@ from infra.errors import DynoctlError, ManifestInvalid
 from infra.manifest.references import resolve_environment
 from infra.views.diagnostics import render
 
-SECRET = "hunter2-SECRET"
+SECRET = "hunter2-XQZ"
 
 BASE = """\
 version: 1
@@ -43,6 +43,21 @@ FIELDS: Mapping[str, tuple[str, str]] = {
     "user of a server": ("servers:\n  - name: grid-1\n    host: grid-1\n    user: {}\n", LOGIN),
     "listen": ("servers:\n  - name: grid-1\n    host: grid-1\n    listen: {}\n", LOGIN),
     "gateway": ("ssh:\n  gateway: {}\n", LOGIN),
+    "login of SSH": ("ssh:\n  user: {}\n", f"ann:{SECRET}"),
+    "login of a server": ("servers:\n  - name: grid-1\n    host: grid-1\n    user: {}\n", f"ann:{SECRET}"),
+    "key of SSH": ("ssh:\n  key: {}\n", SECRET),
+    "key of SSH in base64": ("ssh:\n  key: {}\n", f"b3BlbnNzaC1rZXktdjE/AAAA/{SECRET}"),
+    "known_hosts": ("ssh:\n  known_hosts: {}\n", SECRET),
+    "extended URL": ("extends: {}\n", f"https://ann:{SECRET}@h/base.yaml"),
+    "extended token": ("extends: {}\n", f"https://{SECRET}@h/base.yaml"),
+    "extended signed URL": ("extends: {}\n", f"https://h/base.yaml?sig={SECRET}"),
+    "store": ("artifacts:\n  http: {}\n", SECRET),
+    "registry": ("artifacts:\n  oci: {}\n", SECRET),
+    "all artifacts": ("artifacts: {}\n", SECRET),
+    "database as a text": ("database: {}\n", SECRET),
+    "named database as a text": ("databases:\n  main: {}\n", SECRET),
+    "router as a text": ("router: {}\n", SECRET),
+    "TLS of a router as a text": ("router:\n  kind: nginx\n  servers: [grid-1]\n  tls: {}\n", SECRET),
     "host of a router": ("router:\n  kind: nginx\n  servers: [grid-1]\n  hosts:\n    - {}\n", LOGIN),
     "key of a router": ("router:\n  kind: nginx\n  servers: [grid-1]\n  tls:\n    key: {}\n", f"-----BEGIN{SECRET}"),
     "host of previews": ("preview:\n  host: {}\n", LOGIN),
