@@ -70,12 +70,18 @@ class Socket(Base):
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
         name = naming.user_name(scope.app, str(change.resource.dyno))
+        if _stays_open(change):
+            return [files.systemctl("daemon-reload")]
         script = _CLOSE if change.before is None else _OPEN
         return [files.systemctl("daemon-reload"), Command(("sh", "-c", script, "undo", name), timeout=LONGEST_STOP)]
 
     def effect(self, change: Change) -> Effect | None:
         """None: a process keeps its socket, so the effect on the dyno is that of its own unit."""
         return None
+
+    def triggers(self, change: Change) -> bool:
+        """To open a socket anew, its process ends."""
+        return not _stays_open(change)
 
     def steps(self, scope: Scope, change: Change) -> Sequence[Command]:
         name = naming.user_name(scope.app, str(change.resource.dyno))
@@ -89,14 +95,20 @@ class Socket(Base):
             ]
         wanted = change.after["unit"]
         assert isinstance(wanted, Mapping)  # noqa: S101  # for mypy
+        open_ = Command(("sh", "-c", _OPEN, "open", name), timeout=LONGEST_STOP, label=f"open {socket}")
         return [
             drop_ins.revert(socket),
             files.write(file, ini.render({key: str(value) for key, value in wanted.items()}), "0644"),
             # Enabled first: since version 254 systemd says of every unit that it is outdated until the next reload.
             files.systemctl("--no-reload", "enable", socket, label=f"enable {socket}"),
             files.systemctl("daemon-reload"),
-            Command(("sh", "-c", _OPEN, "open", name), timeout=LONGEST_STOP, label=f"open {socket}"),
+            *([] if _stays_open(change) else [open_]),
         ]
+
+
+def _stays_open(change: Change) -> bool:
+    """Whether a socket that listens only has to be enabled again for the next boot."""
+    return change.before is not None and change.after is not None and set(change.differing()) <= {"enabled"}
 
 
 def _state(state: shown.Unit, *, listening: bool, stale: bool) -> str:

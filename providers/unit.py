@@ -73,7 +73,7 @@ class Unit(Base):
         if change.after is None:
             return Effect.STOP
         running = change.before is not None and change.before.get("state") in ("running", "outdated", "not answering")
-        if change.action is not Action.RESTART and running and _needs_no_restart(change):
+        if change.action is not Action.RESTART and not change.triggered and running and _needs_no_restart(change):
             return None
         return Effect.RESTART if running else Effect.START
 

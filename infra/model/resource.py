@@ -185,6 +185,8 @@ class Change:
     """The dotted names of the attributes that were changed by hand; () if the resource was removed."""
     effect: Effect | None = None
     """The effect on the dyno of the resource, if it has one."""
+    triggered: bool = False
+    """Whether the dyno restarts for something else too: what it depends on changes, or somebody requested it."""
 
     @property
     def restarts(self) -> bool:

@@ -48,7 +48,7 @@ def diff(
     """The changes from ``observed`` to ``desired``, in no particular order, and the conflicts that prevent them.
 
     ``kept`` are the keys of resources that are kept although they are no longer desired. ``restarts`` returns the
-    restarts that the user requested; they apply to resources that do not change otherwise."""
+    restarts that the user requested. What changes and does not restart for that restarts as well."""
     changes: list[Change] = []
     errors: list[Diagnostic] = []
     record = observed.facts.record
@@ -74,16 +74,19 @@ def diff(
     pulling = {change.resource.key for change in changes if providers[change.resource.kind].triggers(change)}
     # The last resource of a dyno is the one that runs it.
     runs = {resource.dyno: key for key, resource in wanted.items()}
+    due: dict[str, Change] = {}
     for key, resource in wanted.items():
         causes = [trigger for trigger in resource.triggers if trigger in pulling]
         cut_off = resource.dyno in observed.facts.pending and runs[resource.dyno] == key
-        if (causes or cut_off) and key not in changed and key in observed.resources:
+        if (causes or cut_off) and key in observed.resources:
             reasons = [f"{', '.join(causes)} {'change' if len(causes) > 1 else 'changes'}"] if causes else []
             reasons += [INTERRUPTED] if cut_off else []
             before = observed.resources[key].attributes
-            changes.append(Change(resource, Action.RESTART, before, resource.attributes, "; ".join(reasons)))
-    touched = {change.resource.key for change in changes}
-    changes += [change for change in restarts(desired, observed.resources) if change.resource.key not in touched]
+            due[key] = Change(resource, Action.RESTART, before, resource.attributes, "; ".join(reasons))
+    requested = {change.resource.key: change for change in restarts(desired, observed.resources)}
+    due = {**requested, **due}
+    changes = [_also_restarted(change, due.get(change.resource.key), providers) for change in changes]
+    changes += [change for key, change in due.items() if key not in changed]
     for key, found in observed.resources.items():
         stays = found.kept or (key in kept and not found.damaged)
         if key in wanted or stays or (not found.managed and key not in record):
@@ -107,6 +110,14 @@ def _dyno_of(name: str) -> str | None:
     """``web.1`` for ``shop-web.1``: app names have no dots, so the dyno is what follows the last dash."""
     dyno = name.rpartition("-")[2]
     return dyno if "." in dyno and not name.startswith("/") else None
+
+
+def _also_restarted(change: Change, restart: Change | None, providers: Mapping[str, Provider]) -> Change:
+    """A change, and the restart that is due besides: what a running dyno takes over as it is does not restart it."""
+    if restart is None or providers[change.resource.kind].effect(change) is not None:
+        return change
+    reason = "; ".join(reason for reason in (change.reason, restart.reason) if reason)
+    return replace(change, triggered=True, reason=reason)
 
 
 def _with_effect(change: Change, providers: Mapping[str, Provider]) -> Change:
