@@ -123,7 +123,7 @@ class Recorder:
         if self.restart:
             return []
         entries: list[Entry] = []
-        for change in group.changes:
+        for change in [one for made in group.changes for one in (*made.settled, made)]:
             provider = providers[change.resource.kind]
             if provider.first:
                 continue  # it is never removed, so it needs no record

@@ -187,6 +187,8 @@ class Change:
     """The effect on the dyno of the resource, if it has one."""
     triggered: bool = False
     """Whether the dyno restarts for something else too: what it depends on changes, or somebody requested it."""
+    settled: tuple[Change, ...] = field(default=(), compare=False, repr=False)
+    """What an interrupted apply had already changed of its dyno, and may not have recorded."""
 
     @property
     def restarts(self) -> bool:

@@ -87,6 +87,11 @@ def diff(
     due = {**requested, **due}
     changes = [_also_restarted(change, due.get(change.resource.key), providers) for change in changes]
     changes += [change for key, change in due.items() if key not in changed]
+    settled = [one for key, one in wanted.items() if one.dyno in observed.facts.pending and key not in changed]
+    changes = [
+        _with_settled(change, settled) if runs.get(change.resource.dyno) == change.resource.key else change
+        for change in changes
+    ]
     for key, found in observed.resources.items():
         stays = found.kept or (key in kept and not found.damaged)
         if key in wanted or stays or (not found.managed and key not in record):
@@ -118,6 +123,13 @@ def _also_restarted(change: Change, restart: Change | None, providers: Mapping[s
         return change
     reason = "; ".join(reason for reason in (change.reason, restart.reason) if reason)
     return replace(change, triggered=True, reason=reason)
+
+
+def _with_settled(change: Change, settled: Sequence[Resource]) -> Change:
+    """The change that completes a dyno after an interrupted apply, with what that apply had already made of it."""
+    own = [one for one in settled if one.dyno == change.resource.dyno and one.key != change.resource.key]
+    made = tuple(Change(one, Action.UPDATE, one.attributes, one.attributes) for one in own)
+    return replace(change, settled=made) if made else change
 
 
 def _with_effect(change: Change, providers: Mapping[str, Provider]) -> Change:

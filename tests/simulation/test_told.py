@@ -24,7 +24,7 @@ from infra.state.release_body import unpack
 from infra.views import plan_json
 from infra.views.stages import Stages
 from tests.simulation.faults import Kind
-from tests.simulation.harness import APP, REGISTRY, Outcome, Simulation, in_order, manifest
+from tests.simulation.harness import APP, KILLED, REGISTRY, Outcome, Simulation, in_order, manifest
 from tests.simulation.server import STATE
 
 SECRET = "correct-horse"
@@ -247,6 +247,18 @@ def test_a_drift_says_what_was_changed_by_hand() -> None:
     fleet["s1"].write(path, f"COLOUR=green\nKEY={SECRET}\n")
     change = next(change for change in fleet.plan(manifest(env=KEY)).plan.changes if change.resource.kind == "config")
     assert change.drift and change.drifted == ("variables.COLOUR",)
+
+
+@pytest.mark.parametrize("killed", [Kind.KILL_BEFORE, Kind.KILL_HALF, Kind.KILL_AFTER])
+def test_what_an_interrupted_apply_wrote_was_not_changed_by_hand(killed: Kind) -> None:
+    """It had no record, and what completed the dyno did not change it, so the next change was told as drift."""
+    fleet = deployed()
+    second = manifest(env={**KEY, "COLOUR": "green"})
+    fleet.fault("sim start", killed)
+    assert fleet.apply(second).code == KILLED
+    assert fleet.apply(second).code == OK and fleet.pending(second) == []
+    changes = fleet.plan(manifest(env={**KEY, "COLOUR": "blue"})).plan.changes
+    assert changes and not any(change.drift for change in changes)
 
 
 def test_numbers_of_releases_are_given_once() -> None:
