@@ -41,7 +41,7 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
     from infra.fleet import site as sites
     from infra.fleet.status import list_dynos
     from infra.views import formation, outcome, report_text
-    from infra.views.style import Style, duration, wanted
+    from infra.views.style import Style, duration, one_line, wanted
     from infra.views.wrapping import columns, wrapped
 
     style = Style(wanted(sys.stdout))
@@ -52,13 +52,15 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
     else:
         found, lost = _observed(ready, {failure.server for failure in report.failures if failure.unreachable})
         rows = None if found is None else list_dynos(found)
-        if found is not None and rows is not None:
+        down: Collection[str] = ()
+        if found and rows is not None:  # of servers that do not answer, the last line says what that means
             site = sites.examine(ready.manifest, found, {})
+            down = site.down
             table = formation.render(ready.manifest, site, style, width=width, brief=not verbose)
             table = table.replace("\n\n", "\n")
-            wrong = [wrapped(str(problem), width) for problem in sites.of_routers(site)]
+            wrong = [wrapped(one_line(str(problem)), width) for problem in site.problems if problem.degrades]
             text = "\n".join([table, *wrong, *(["", text] if text else [])])
-        last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost)
+        last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost, down)
     ended = style("green", f"{verb.capitalize()} complete in {duration(report.seconds)}.")
     last = wrapped(f"{ended} {last}" if report.ok else style("red", last), width)
     try:

@@ -16,16 +16,27 @@ from infra.plan.plan import Plan
 from infra.views.style import one_line
 
 
-def sentence(manifest: Manifest, plan: Plan, report: Report, rows: Sequence[Row] | None, lost: Collection[str]) -> str:
+def sentence(
+    manifest: Manifest,
+    plan: Plan,
+    report: Report,
+    rows: Sequence[Row] | None,
+    lost: Collection[str],
+    down: Collection[str] = (),
+) -> str:
     """What became of the release, and what runs. ``rows`` are the dynos that were observed afterwards, None if they
-    could not be; ``lost`` are the servers that did not answer."""
+    could not be; ``lost`` are the servers that did not answer, and ``down`` those of routers that do not work."""
     verdict = _verdict(plan, report)
-    if rows is None:
+    if rows is None or (not rows and any(home in lost for home in plan.formation.homes.values())):
         running = "What runs now is unknown; see dynoctl ps."
     else:
         running = _running(plan, rows, lost, brief=bool(verdict))
-        where = address(manifest, rows)
-        running += f" {where}" if where else ""
+        routers = manifest.router.servers if manifest.router is not None else ()
+        if routers and {*down}.issuperset(routers):
+            running += " The app is down: no router is up."
+        elif not routers or not {*down, *lost}.issuperset(routers):
+            where = address(manifest, rows, {*down, *lost})
+            running += f" {where}" if where else ""
     return one_line(f"{verdict} {running}" if verdict else running)
 
 
@@ -37,21 +48,22 @@ def gone(app: str, plan: Plan, report: Report) -> str:
     return f"{app} is NOT GONE{silent}. To see what is left: dynoctl destroy"
 
 
-def address(manifest: Manifest, rows: Sequence[Row]) -> str:
-    """The URL under which the app is reached: that of its router, else that of a web dyno; "" if no web dyno is up."""
+def address(manifest: Manifest, rows: Sequence[Row], down: Collection[str] = ()) -> str:
+    """The URL under which the app is reached: that of a router that is not ``down``, else that of a web dyno; "" if no
+    web dyno is up."""
     web = [row for row in rows if row.state in WELL and row.port and naming.parse_dyno(row.dyno)[0] == "web"]
     if not web:
         return ""
-    return router_address(manifest) or f"http://{host_port(web[0].listen, web[0].port)}"
+    return router_address(manifest, down) or f"http://{host_port(web[0].listen, web[0].port)}"
 
 
-def router_address(manifest: Manifest) -> str:
-    """The URL under which the routers of the app are reached; "" without any."""
+def router_address(manifest: Manifest, down: Collection[str] = ()) -> str:
+    """The URL under which the routers of the app are reached, other than those that are ``down``; "" without any."""
     router = manifest.router
     if router is None:
         return ""
     hosts = [host for host in router.hosts if not host.startswith("*")]
-    servers = [server.host for server in manifest.servers if server.name in router.servers]
+    servers = [server.host for server in manifest.servers if server.name in {*router.servers} - {*down}]
     tls = router.certificate is not None or router.acme is not None
     scheme, port, usual = ("https", router.https, 443) if tls else ("http", router.http, 80)
     host = [*hosts, *servers][0]

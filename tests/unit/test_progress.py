@@ -435,6 +435,12 @@ ALL = [row(dyno) for dyno in HOMES]
             "INTERRUPTED. v3 runs on. http",
         ),
         (Report(interrupted=True), None, (), "INTERRUPTED. What runs now is unknown; see dynoctl ps."),
+        (
+            Report(failures=[Failure("grid-1", "web.1", "lost", unreachable=True)]),
+            [],
+            {"grid-1", "grid-2"},
+            "INCOMPLETE. What runs now is unknown; see dynoctl ps.",
+        ),
     ],
 )
 def test_the_last_line_is_what_runs(
@@ -458,3 +464,19 @@ def test_the_address_is_that_of_the_router(model: Manifest, router: dict[str, ob
     routed = replace(model, router=Router("nginx", ("grid-1",), **router))  # type: ignore[arg-type]
     assert outcome.address(routed, ALL) == says
     assert outcome.address(routed, [row("worker.1")]) == ""
+
+
+def test_an_app_whose_routers_are_down_has_no_address(model: Manifest) -> None:
+    """The last line of an apply that could not start the router named the address at which nothing answered."""
+    servers = tuple(replace(model.servers[0], name=f"grid-{n}", host=f"10.0.0.1{n}") for n in (1, 2))
+    routed = replace(model, servers=servers, router=Router("nginx", ("grid-1", "grid-2")))
+    made = Plan("shop", (), Formation((), HOMES, HOMES), (), {}, (), (), (), "", release=Release(3, "", "", ""))
+    failed = Report(failures=[Failure("grid-1", "router.shop", "no")])
+
+    def last(*down: str, lost: Sequence[str] = ()) -> str:
+        return outcome.sentence(routed, made, failed, ALL, lost, down)
+
+    assert last() == "INCOMPLETE. v3 runs on. http://10.0.0.11"
+    assert last("grid-1") == "INCOMPLETE. v3 runs on. http://10.0.0.12"
+    assert last(lost=["grid-1", "grid-2"]) == "INCOMPLETE. v3 runs on."
+    assert last("grid-1", "grid-2") == "INCOMPLETE. v3 runs on. The app is down: no router is up."
