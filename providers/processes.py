@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from infra.model import answer, merged_releases, naming, paths, release
-from infra.model.dyno_status import Job, Row
+from infra.model.dyno_status import REMOVED, Job, Row, unknown
 from infra.model.provider import Fragment, Scope
 from infra.model.release import Release
 from providers import listeners, shown
@@ -51,6 +51,7 @@ class _Parsed:
     written: dict[str, float] = field(default_factory=dict)
     releases: list[Release] = field(default_factory=list)
     properties: list[str] = field(default_factory=list)
+    applied: set[str] = field(default_factory=set)
 
     def read(self, line: str) -> None:
         word, _, rest = line.partition(" ")
@@ -58,6 +59,8 @@ class _Parsed:
             self.now = answer.decimal(rest)
         elif word == "clock":
             self.clock = answer.decimal(rest)
+        elif word == "applied":
+            self.applied.add(rest)
         elif mark := _MARK.match(line):
             self.marks[(mark["unit"], mark["key"])] = mark["value"]
         elif process := _PROCESS.match(line):
@@ -125,6 +128,10 @@ class Processes:
             timer = units.get(unit.replace(".service", ".timer"), {})
             dyno = f"{named['type']}.{named['number']}"
             found.append(_row(scope.app, server, dyno, unit, service=service, ready=ready, timer=timer, parsed=parsed))
+        seen = {row.dyno for row in found}
+        recorded = {name.removeprefix(f"{scope.app}-") for name in parsed.applied}
+        gone = [dyno for dyno in recorded - seen if naming.DYNO_NAME.match(dyno)]
+        found += [unknown(dyno, server, REMOVED) for dyno in gone]
         return sorted(found, key=lambda row: naming.dyno_order(row.dyno))
 
 
@@ -248,6 +255,12 @@ _SCRIPT = (
     shown.NAMED
     + """\
 read -r now _ < /proc/uptime; printf 'now %s\\n' "$now"
+"""
+    + f"home={paths.STATE}/$app\n"
+    + """\
+for file in "$home"/applied/unit.*.json; do
+  [ -e "$file" ] && { file=${file##*/unit.}; printf 'applied %s\\n' "${file%.json}"; }
+done
 grep -Hs '^X-Dynoctl-' /etc/systemd/system/"$prefix"*.service || exit 0
 set --
 for file in /etc/systemd/system/"$prefix"*.service /etc/systemd/system/"$prefix"*.timer; do
@@ -266,7 +279,6 @@ done 2>/dev/null
 [ $# -eq 0 ] || grep -Hs -e '^VmRSS:' -e ') [A-Za-z] ' "$@"
 """
     + listeners.LIST
-    + f"home={paths.STATE}/$app\n"
     + """\
 cat "$home"/releases/*.json 2>/dev/null
 stat -c 'written %.Y %n' /etc/systemd/system/"$prefix"*.service /etc/dyno/"$app"/* "$home"/releases/*.body 2>/dev/null

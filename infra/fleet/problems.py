@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.manifest.model import Manifest
 from infra.model import naming
-from infra.model.dyno_status import SERVING, UNKNOWN, Row
-from infra.model.text import enumeration
+from infra.model.dyno_status import REMOVED, SERVING, UNKNOWN, Row
+from infra.model.text import enumeration, quantity
 from infra.model.traffic import Rates
 
 NEAR = 0.9
@@ -24,6 +24,9 @@ FEW, MANY = 5, 50
 SEVERAL = 8
 """Servers or dynos with the same problem that have a line each."""
 
+LATELY = 600
+"""Seconds for which it is told that a dyno ended by itself."""
+
 TIMES, MORE = 3, 100
 """A slow dyno takes so many times as long as the others, and so many milliseconds more."""
 
@@ -34,6 +37,7 @@ _STATES = {
     "not listening": "runs, and its socket does not listen",
     "down": "is stopped",
     "stopped": "is stopped",
+    REMOVED: "has no unit any more, and was not removed by an apply",
 }
 """What is wrong with a dyno in this state. One that starts or stops is not wrong yet."""
 
@@ -86,6 +90,7 @@ def ill(rows: Sequence[Row]) -> Iterator[Problem]:
         found = [row for row in rows if row.state == state]
         logs = f"To see why: dynoctl logs --dyno {found[0].dyno}" if found else ""
         cure = _start(found) if state in ("down", "stopped", "not listening") else logs
+        cure = "To repair it: dynoctl apply" if state == REMOVED else cure
         yield from _about(found, words, cure, degrades=True)
     near = [row for row in rows if row.memory and row.memory_max and row.memory >= NEAR * row.memory_max]
     if len(near) > SEVERAL:
@@ -104,6 +109,31 @@ def _start(rows: Sequence[Row]) -> str:
     if len(rows) > SEVERAL:
         return "To start them: dynoctl apply"
     return f"To start {'it' if len(rows) == 1 else 'them'}: dynoctl restart {' '.join(row.dyno for row in rows)}"
+
+
+def restarting(rows: Sequence[Row]) -> Iterator[Problem]:
+    """Dynos that ended a short time ago, and that systemd started again: killed at their memory limit, or crashed."""
+    again = [row for row in rows if row.job is None and row.restarts and row.state in (*SERVING, "starting")]
+    found = [row for row in again if row.state == "starting" or (row.uptime is not None and row.uptime < LATELY)]
+    if found:
+        most = max(found, key=lambda row: row.restarts)
+        often = f"{'' if len(found) == 1 else f', {most.dyno}'} {quantity(most.restarts, 'time')}"
+        words = f"ended by itself and was started again{often}"
+        cure = f"To see why: dynoctl logs --dyno {most.dyno}; if its release is bad: dynoctl rollback"
+        starting = any(row.state == "starting" for row in found)
+        yield from _besides(_about(found, words, cure, degrades=starting))
+
+
+def behind(rows: Sequence[Row]) -> Iterator[Problem]:
+    """Dynos that run an earlier release than others, although nobody is applying one."""
+    known = [row for row in rows if row.job is None and row.release and row.state != UNKNOWN]
+    newest = max((row.release for row in known), default=0)
+    found = [row for row in known if row.release < newest]
+    if found:
+        oldest, latest = min(row.release for row in found), max(row.release for row in found)
+        words = f"runs v{latest}" if oldest == latest else f"runs a release from v{oldest} to v{latest}"
+        cure = "To finish what was interrupted: dynoctl apply; after a rollback: dynoctl rollback"
+        yield from _besides(_about(found, f"{words}, and others run v{newest}", cure))
 
 
 def slow(rows: Sequence[Row], rates: Mapping[str, Rates]) -> Iterator[Problem]:
@@ -167,6 +197,11 @@ def _about(rows: Sequence[Row], words: str, cure: str, *, degrades: bool = False
         several = f"Each of {enumeration([row.dyno for row in rows])}"
         name = f"{rows[0].dyno} on {rows[0].server}" if len(rows) == 1 else several
         yield Problem(f"{name} {words}", cure, degrades, _keys(rows), note)
+
+
+def _besides(problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Problems that a dyno may have besides others, and that show in a column of their own."""
+    yield from (replace(problem, dynos=()) for problem in problems)
 
 
 def _keys(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from infra.fleet.problems import Problem
 from infra.fleet.status import ServerStatus, list_dynos
 from infra.manifest.model import Manifest
 from infra.model import lock_holder, naming, routing, traffic
-from infra.model.dyno_status import UNKNOWN, WELL, Row, unknown
+from infra.model.dyno_status import REMOVED, UNKNOWN, WELL, Row, unknown
 from infra.model.lock_holder import Holder
 from infra.model.one_offs import OneOff
 from infra.model.traffic import Rates
@@ -80,7 +80,7 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
     said before may be in ``found``."""
     app = manifest.app.name
     here = {name: status for name, status in found.items() if name not in lost}
-    rows = [*list_dynos(here), *_unknown(manifest, found, lost)]
+    rows = [*_expected(manifest, list_dynos(here)), *_unknown(manifest, found, lost)]
     rows.sort(key=lambda row: (naming.dyno_order(row.dyno), row.server))
     read = [status.traffic for status in here.values() if status.traffic is not None]
     total, rates = traffic.rates(read)
@@ -108,6 +108,8 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
         *wrong.not_applied(planned),
         *wrong.unreachable(lost),
         *wrong.ill(rows),
+        *wrong.restarting(rows),
+        *(() if holders else wrong.behind(rows)),
         *wrong.slow(rows, rates),
     ]
     problems += wrong.misplaced(manifest, rows, complete=all(lost.values()))
@@ -168,6 +170,13 @@ def _routers(
             yield RouterStatus(name, kind, hosts, route.state, route.closed, rates)
         elif name in wanted and applied and status.routed:
             yield RouterStatus(name, kind, hosts, routing.WITHOUT_ROUTE)
+
+
+def _expected(manifest: Manifest, rows: Sequence[Row]) -> list[Row]:
+    """The dynos, without those that are removed, as they were to be: what is left of one is its record."""
+    there = {row.dyno for row in rows if row.state != REMOVED}
+    due = {f"{name}.{number}" for name, type_ in manifest.types.items() for number in range(1, type_.count + 1)} - there
+    return [row for row in rows if row.state != REMOVED or row.dyno in due]
 
 
 def _unknown(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping[str, str]) -> Iterator[Row]:

@@ -17,6 +17,9 @@ LEFT_IDLE = "left idle"
 WELL = (*SERVING, "waiting", "running")
 """The states of healthy dynos and schedules."""
 
+REMOVED = "removed"
+"""The state of a dyno that was applied on a server and has no unit there any more."""
+
 UNKNOWN = "unknown"
 """The state of what is on a server that does not answer."""
 
@@ -59,14 +62,15 @@ class Row:
     """The runs of a schedule; None for dynos that run permanently."""
 
 
-def unknown(dyno: str, server: str) -> Row:
-    """The status of a dyno that may be on a server that does not answer."""
+def unknown(dyno: str, server: str, state: str = UNKNOWN) -> Row:
+    """The status of a dyno of which nothing is known but its ``state``, such as one that may be on a server that does
+    not answer."""
     return Row(
         dyno,
         server,
         "",
         0,
-        UNKNOWN,
+        state,
         "",
         pid=None,
         uptime=None,

@@ -16,7 +16,7 @@ from infra.fleet.status import ServerStatus
 from infra.fleet.vitals import Vitals
 from infra.manifest import read
 from infra.manifest.model import Manifest
-from infra.model.dyno_status import Row
+from infra.model.dyno_status import Row, unknown
 from infra.model.provider import Scope
 from infra.model.release import new
 from infra.ops.monitor import Sample, used
@@ -75,6 +75,13 @@ def test_a_dyno_is_parsed_without_accounting_by_systemd() -> None:
     (row,) = Processes().parse(Scope("shop", ""), "grid-1", said())
     assert (row.state, row.uptime, row.memory, row.memory_max) == ("up", 200, 1 << 20, None)
     assert (row.cpu_seconds, row.share, row.waiting, row.restarts, row.release) == (1.5, 250, 3, 2, 0)
+
+
+def test_a_dyno_without_a_unit_is_known_by_its_record() -> None:
+    """Its unit file was removed by hand, and ``ps`` said that all dynos are up."""
+    records = ("applied shop-web.1", "applied shop-web.2", "applied shop-admin-web.3", "applied x")
+    one, two = Processes().parse(Scope("shop", ""), "grid-1", said(*records))
+    assert (one.dyno, one.state, two) == ("web.1", "up", unknown("web.2", "grid-1", "removed"))
 
 
 def test_a_dyno_whose_socket_does_not_listen_is_not_up() -> None:

@@ -19,7 +19,7 @@ from infra.fleet.status import ServerStatus
 from infra.manifest import read
 from infra.manifest.model import Manifest
 from infra.model import paths, routing, traffic
-from infra.model.dyno_status import Row
+from infra.model.dyno_status import Row, unknown
 from infra.model.one_offs import OneOff
 from infra.model.routing import ACCESS_LOG, Route
 from infra.model.traffic import Rates, Traffic, rates
@@ -130,6 +130,8 @@ def test_a_line_ends_with_what_is_known(manifest: Manifest) -> None:
 
 LOGS = "To see why: dynoctl logs --dyno web.1"
 APPLY = "dynoctl apply"
+BAD = "if its release is bad: dynoctl rollback"
+FINISH = "To finish what was interrupted: dynoctl apply; after a rollback: dynoctl rollback"
 GONE = "{} is unreachable. To see what is wrong: dynoctl doctor; if it is gone for good: dynoctl apply --evacuate {}"
 CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Sequence[str]]] = {
     "crashed": (with_rows(row("web.1", state="crashed")), {}, "degraded", [f"web.1 on grid-1 crashed. {LOGS}"]),
@@ -267,6 +269,43 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
     "nothing applied": ({"grid-1": ServerStatus(), "grid-2": ServerStatus()}, {}, "not applied", []),
     "not asked yet": ({}, {"grid-1": "", "grid-2": ""}, "unknown", []),
     "starting": (with_rows(row("web.1", state="starting")), {}, "up", []),
+    "out of memory now and then": (
+        with_rows(row("web.1", restarts=2, uptime=30), row("web.2", "grid-2", restarts=1, uptime=599)),
+        {},
+        "up",
+        [f"Each of web.1, web.2 ended by itself and was started again, web.1 2 times. {LOGS}; {BAD}"],
+    ),
+    "out of memory, and starting again": (
+        with_rows(row("web.1", restarts=1, state="starting", uptime=None)),
+        {},
+        "degraded",
+        [f"web.1 on grid-1 ended by itself and was started again 1 time. {LOGS}; {BAD}"],
+    ),
+    "out of memory some time ago": (with_rows(row("web.1", restarts=2, uptime=600)), {}, "up", []),
+    "an apply that was cut off": (
+        with_rows(row("web.2", "grid-2", release=6), row("worker.1", release=0)),
+        {},
+        "up",
+        [f"web.2 on grid-2 runs v6, and others run v7. {FINISH}"],
+    ),
+    "two that were cut off": (
+        with_rows(row("web.2", "grid-2", release=6), row("web.1", release=4)),
+        {},
+        "up",
+        [f"Each of web.1, web.2 runs a release from v4 to v6, and others run v7. {FINISH}"],
+    ),
+    "a unit removed by hand": (
+        with_rows(unknown("web.2", "grid-2", "removed")),
+        {},
+        "degraded",
+        [f"web.2 on grid-2 has no unit any more, and was not removed by an apply. To repair it: {APPLY}"],
+    ),
+    "what is left of an interrupted removal": (
+        with_rows(unknown("web.4", "grid-2", "removed"), unknown("web.2", "grid-1", "removed")),
+        {},
+        "up",
+        [],
+    ),
 }
 
 
@@ -330,7 +369,9 @@ def test_a_drained_server_and_one_off_dynos(manifest: Manifest) -> None:
 
 
 def test_who_applies_comes_first(manifest: Manifest) -> None:
-    site = examine(manifest, with_rows(holder="root@vm since 2026-11-28T17:30:00Z (pid 7), applying v2"), {})
+    half = row("web.2", "grid-2", release=6)  # what it has not finished is not wrong
+    site = examine(manifest, with_rows(half, holder="root@vm since 2026-11-28T17:30:00Z (pid 7), applying v2"), {})
+    assert site.problems == ()
     words = under_way.sentences(site.applying)[0]
     assert words.startswith("root@vm is applying v2 since ")
     assert view.above("shop", site, Style(False)).startswith(words)
