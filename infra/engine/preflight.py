@@ -81,8 +81,9 @@ def _check(context: Context, server: str, own: Sequence[Group]) -> None:
             if failed is None:
                 raise
             group = failed[0]
-            summary = f"{server}: cannot start {group.subject}: {error.output or error.summary}"
-            context.ledger.exclude([group.subject], Failure(server, group.subject, summary, HINT))
+            cause, *more = error.output.splitlines() or [error.summary]
+            summary = f"{server}: cannot start {group.subject}: {cause}"
+            context.ledger.exclude([group.subject], Failure(server, group.subject, summary, "\n".join([*more, HINT])))
             waiting = [pair for pair in waiting if pair[0] is not group]
     lacking = list(room.parse(output).lacks(context.app, _slug(context, own), _processes(context, groups, server)))
     if lacking:

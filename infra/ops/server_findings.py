@@ -97,11 +97,36 @@ def _serving(name: str, manifest: Manifest, results: Results) -> Iterator[Findin
     routes = {name: results.observed.facts.routes}
     applied = ["router", manifest.app.name] in [key.split(".", 1) for key in results.observed.facts.record]
     for state in routing.down(manifest.app.name, routers if applied else (), routes).values():
-        yield Finding(name, "router", "failed", state, "dynoctl apply")
+        own = [port for route in results.observed.facts.routes for port in route.ports if state in _ENDED]
+        yield _down(name, "router", state, _taken(results, own), "dynoctl apply")
     for row in results.rows:
         if row.state not in (*WELL, "starting"):
+            own_name, found = f"{manifest.app.name}-{row.dyno}", results.observed.resources
+            parts = [part for key, part in found.items() if key.partition(".")[2] == own_name]
+            closed = all(part.attributes.get("state") not in _LISTENS for part in parts)
             hint = f"dynoctl logs --dyno {row.dyno}; to repair what was changed by hand: dynoctl apply"
-            yield Finding(name, row.dyno, "failed", row.state, hint)
+            yield _down(name, row.dyno, row.state, _taken(results, [row.port] if closed else []), hint)
+
+
+_ENDED = ("stopped", "failed", "starting")
+"""The states of a router that has no listener of its own."""
+
+
+_LISTENS = ("listening", "outdated")
+"""The states of what holds the port of a dyno."""
+
+
+def _taken(results: Results, ports: Sequence[int]) -> int:
+    """The first of the ports, which should be free, that another program listens on; 0 if there is none."""
+    return next((port for port in ports if port in results.observed.facts.ports), 0)
+
+
+def _down(name: str, what: str, state: str, taken: int, hint: str) -> Finding:
+    """What does not do its work, and whether it cannot, as ``taken``, its port, is."""
+    if not taken:
+        return Finding(name, what, "failed", state, hint)
+    find = f"find the program with: ss -ltnp sport = :{taken}; stop it, then: dynoctl apply"
+    return Finding(name, what, "failed", f"{state}; another program listens on its port {taken}", find)
 
 
 def _disks(name: str, health: Checkup) -> Iterator[Finding]:

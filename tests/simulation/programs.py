@@ -85,7 +85,8 @@ def alive(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
 def free(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:
     yield
     taken = int(argv[0]) in server.listeners
-    return (1, f"port {argv[0]} is already in use") if taken else (0, "")
+    listener = f'LISTEN 0 128 0.0.0.0:{argv[0]} 0.0.0.0:* users:(("ruby",pid=7,fd=5))'
+    return (1, f"port {argv[0]} is already in use\n{listener}") if taken else (0, "")
 
 
 def journal(server: SimServer, argv: tuple[str, ...], stdin: str) -> Steps:

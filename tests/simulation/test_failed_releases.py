@@ -362,7 +362,9 @@ def test_a_port_that_is_taken_is_named_before_anything_changes() -> None:
     fleet = deployed()
     squat(fleet, "web.1")
     outcome = fleet.apply(manifest(slug="b"))
-    assert outcome.code == ERROR and "cannot start web.1: port 5000 is already in use" in outcome.said
+    taken = next(one for one in report(outcome).failures if one.subject == "web.1")
+    assert outcome.code == ERROR and taken.summary.endswith(": cannot start web.1: port 5000 is already in use")
+    assert 'users:(("ruby",pid=7,fd=5))' in taken.detail.splitlines()[0]
     assert running(fleet) == {"web.2": "a"} and fleet.fleet.count
 
 

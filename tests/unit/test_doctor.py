@@ -12,6 +12,9 @@ from typing import Any, cast
 import pytest
 
 from infra.manifest.backings import Service
+from infra.model.dyno_status import Row
+from infra.model.resource import Found
+from infra.model.routing import Route
 from infra.ops import connectivity, observer_program, server_checks, server_findings, system_findings
 from infra.ops.doctor import Report
 from infra.ops.finding import Finding
@@ -273,3 +276,33 @@ def test_a_service_that_nobody_could_ask_yet_is_no_failure() -> None:
     results = [finding.result for finding in server_findings.services("grid-1", manifest, [bare, wrong])]
     hints = [finding.hint for finding in server_findings.services("grid-1", manifest, [bare, wrong])]
     assert results == ["warning", "failed"] and not hints[0] and "check database in dyno.yaml" in hints[1]
+
+
+@pytest.mark.parametrize(
+    ("listening", "socket", "router", "says"),
+    [
+        (set(), "stopped", "starting", ["starting", "down"]),
+        ({5000, 8080}, "stopped", "starting", ["port 8080", "port 5000"]),
+        ({5000, 8080}, "listening", "not listening", ["not listening", "down"]),
+    ],
+    ids=["free", "taken by others", "their own"],
+)
+def test_whose_port_another_program_has_is_told(listening: set[int], socket: str, router: str, says: list[str]) -> None:
+    """The hint was an apply, which fails as long as the other program has the port."""
+    facts = SimpleNamespace(
+        ports=frozenset(listening),
+        routes=(Route("shop", "nginx", (), {8080: "plain"}, {}, False, router),),
+        record={"router.shop": {}},
+    )
+    observed = SimpleNamespace(facts=facts, resources={"socket.shop-web.2": Found({"state": socket})})
+    row = Row("web.2", "grid-1", "10.0.0.11", 5000, "down", "", pid=None, uptime=None, memory=None, restarts=0)
+    results = cast(Any, SimpleNamespace(observed=observed, rows=[row]))
+    app, routed = SimpleNamespace(name="shop"), SimpleNamespace(servers=("grid-1",))
+    manifest = cast(Any, SimpleNamespace(app=app, router=routed))
+    found = list(server_findings._serving("grid-1", manifest, results))
+    assert [finding.result for finding in found] == ["failed", "failed"]
+    for finding, words in zip(found, says, strict=True):
+        assert finding.message.endswith(words)
+        taken = words.startswith("port")
+        assert (f"ss -ltnp sport = :{words.removeprefix('port ')}; stop it" in finding.hint) == taken
+        assert "dynoctl apply" in finding.hint
