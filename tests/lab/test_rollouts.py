@@ -125,6 +125,20 @@ def test_a_bad_release_goes_back(app: Project, source: str, rollout: dict[str, A
     app.manifest.pop("schedule")
 
 
+def test_what_a_running_dyno_takes_over_hides_no_restart_and_causes_none(app: Project) -> None:
+    """A new health check, and a socket that is enabled again, change while the dyno runs."""
+    app.manifest["env"]["WORD"] = "second"
+    app.manifest["rollout"] = {"max_parallel": 4, "health": {"path": "/up", "status": 200}}
+    app.apply()
+    assert words(app) == {"second"}
+    before = app.ps()
+    units = ("dyno-rolls-web-1.socket", "dyno-rolls-web-1.service")
+    app.fleet.exec(before["web.1"]["server"], "systemctl", "disable", *units)
+    app.apply()
+    assert {name: row["pid"] for name, row in app.ps().items()} == {name: row["pid"] for name, row in before.items()}
+    app.settled()
+
+
 def test_a_port_that_another_program_took(app: Project) -> None:
     row = app.ps()["web.2"]
     app.manifest["env"]["WORD"] = "second"
