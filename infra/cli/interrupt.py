@@ -11,7 +11,10 @@ from contextlib import contextmanager, suppress
 from infra.cli.fail import INTERRUPTED
 from infra.views import echo
 
-_EXITED = b"\nExited. A step that was running may still finish on its server.\nTo continue, run this again.\n"
+_EXITED = b"""
+Exited. A step that was running may still finish on its server.
+To see what runs now: dynoctl ps. To continue, run this again.
+"""
 
 
 @contextmanager
