@@ -128,7 +128,8 @@ def behind(rows: Sequence[Row]) -> Iterator[Problem]:
     """Dynos that run an earlier release than others, although nobody is applying one."""
     known = [row for row in rows if row.job is None and row.release and row.state != UNKNOWN]
     newest = max((row.release for row in known), default=0)
-    found = [row for row in known if row.release < newest]
+    ahead = {row.dyno for row in known if row.release == newest}  # one that runs twice is told as that
+    found = [row for row in known if row.release < newest and row.dyno not in ahead]
     if found:
         oldest, latest = min(row.release for row in found), max(row.release for row in found)
         words = f"runs v{latest}" if oldest == latest else f"runs a release from v{oldest} to v{latest}"

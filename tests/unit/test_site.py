@@ -72,6 +72,12 @@ def with_rows(*rows: Row, **changes: Any) -> dict[str, ServerStatus]:
     return statuses | {"grid-1": replace(statuses["grid-1"], **changes)}
 
 
+def _eighth(*dynos: str) -> list[Row]:
+    """Dynos where they are, of release 8."""
+    homes = {one.dyno: one.server for status in WELL.values() for one in status.rows}
+    return [row(dyno, homes[dyno], release=8) for dyno in dynos]
+
+
 def slow(*answers: tuple[str, int, int], count: int = 5) -> dict[str, ServerStatus]:
     return with_rows(traffic=Traffic(60, REQUESTS | dict.fromkeys(answers, count)))
 
@@ -293,6 +299,12 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         {},
         "up",
         [f"Each of web.1, web.2 runs a release from v4 to v6, and others run v7. {FINISH}"],
+    ),
+    "a server that comes back after its evacuation": (
+        with_rows(row("web.2", release=8), row("web.2", "grid-2", release=7), *_eighth("web.1", "web.3", "worker.1")),
+        {},
+        "up",
+        [f"web.2 runs 2 times: on grid-1, grid-2. To remove one of them: {APPLY}"],
     ),
     "a unit removed by hand": (
         with_rows(unknown("web.2", "grid-2", "removed")),
