@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 import threading
@@ -13,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from infra.remote import prompt
 from infra.remote.agent import Agent
 from infra.remote.host_certificate import USER, parse
 from infra.remote.known_hosts import fingerprint, key_blob
@@ -269,7 +269,7 @@ def _from_terminal(file: Path, attempt: int) -> str:
         with ExitStack() as stack:
             for stop in alone:
                 stack.enter_context(stop())
-            return getpass.getpass(f"{again}Passphrase of {file}: ")
+            return prompt.ask(f"{again}Passphrase of {file}: ")
     except (EOFError, OSError):
         raise Unusable(f"{file}: no passphrase was given", f"load it into the agent: ssh-add {file}") from None
     except UnicodeError:

@@ -43,7 +43,7 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         return {key: attempt(key) for key in keys}
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool:
+    with ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool, _interruptible():
         return dict(zip(keys, pool.map(attempt, keys), strict=True))
 
 
@@ -58,4 +58,18 @@ def meanwhile(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        yield pool.submit(work).result
+        running = pool.submit(work)
+        with _interruptible():
+            yield running.result
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let no thread wait for a passphrase once Ctrl-C ended the block: the pool waits for its threads."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from infra.remote import prompt
+
+        prompt.end()
+        raise

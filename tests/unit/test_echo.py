@@ -88,6 +88,28 @@ if what.startswith("planning"):
             asking = threading.Thread(target=lambda: identities._from_terminal(Path("key"), 0))
             asking.start()
             asking.join()
+        if what.startswith("planning servers"):  # two threads connect, and a third one as those of logs do
+            from infra.remote.parallel import each, meanwhile
+
+            import resource
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 2048), most))
+            held = [os.dup(0) for _ in range(1100)] if most > 1200 else []  # connections of a large fleet
+
+            def ask(name):
+                try:
+                    return identities.passphrase(Path(name), 0)
+                except identities.Unusable as why:
+                    return str(why)
+
+            if what.endswith("behind"):
+                threading.Thread(target=ask, args=("key",), daemon=True).start()
+                threading.Event().wait()
+            elif what.endswith("meanwhile"):
+                with meanwhile(lambda: ask("key")) as result:
+                    print("found", result(), flush=True)
+            else:
+                print("found", *each(ask, ["key", "key2"]).values(), flush=True)
         if what == "planning approval":
             from infra.cli.apply import _approved
 
@@ -273,6 +295,27 @@ def test_a_signal_restores_the_echo_while_a_passphrase_is_asked_for(screen: Scre
     assert not screen.echoes
     screen.process.send_signal(number)
     assert screen.end() == -number and screen.echoes
+
+
+@started("planning servers", "planning servers meanwhile", "planning servers behind")
+def test_ctrl_c_ends_a_question_for_a_passphrase(screen: Screen) -> None:
+    """A thread asks it, and only the main thread notices."""
+    screen.go.touch()
+    screen.until(lambda: "Passphrase of key" in screen.text)
+    assert not screen.echoes
+    screen.type("\x03")
+    assert screen.end() != 0 and screen.echoes and "found" not in screen.text
+
+
+@started("planning servers")
+def test_a_passphrase_is_read_without_an_echo(screen: Screen) -> None:
+    screen.go.touch()
+    for name in ("key", "key2"):
+        screen.until(lambda name=name: f"Passphrase of {name}: " in screen.text)  # type: ignore[misc]
+        assert not screen.echoes
+        screen.type(f"of {name}\n")
+        screen.until(lambda name=name: f"Passphrase of {name}: \r\n" in screen.text)  # type: ignore[misc]
+    assert screen.end() == 0 and screen.echoes and "found of key of key2" in screen.text
 
 
 @started("secret suspend")

@@ -134,7 +134,7 @@ def test_an_encrypted_key_is_asked_for_once(make: Callable[..., Path], monkeypat
         return answers.pop(0)
 
     monkeypatch.setattr(keys, "_passphrases", {})
-    monkeypatch.setattr(keys.getpass, "getpass", getpass)
+    monkeypatch.setattr(keys.prompt, "ask", getpass)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     for _ in range(2):
         (identity,), _ = found(file)
@@ -145,7 +145,7 @@ def test_an_encrypted_key_is_asked_for_once(make: Callable[..., Path], monkeypat
     keys._passphrases.clear()
     with pytest.raises(Unusable, match="the passphrase is wrong"):
         found(file)[0][0].open()
-    monkeypatch.setattr(keys.getpass, "getpass", lambda prompt: b"secret\xff".decode())  # of a terminal with Latin-1
+    monkeypatch.setattr(keys.prompt, "ask", lambda prompt: b"secret\xff".decode())  # of a terminal with Latin-1
     with pytest.raises(Unusable, match="the passphrase is not valid text"):
         found(file)[0][0].open()
 

@@ -362,7 +362,7 @@ def test_a_question_is_not_drawn_over(
             time.sleep(0.01)
         return len(screen.getvalue()) > written
 
-    monkeypatch.setattr("getpass.getpass", getpass)
+    monkeypatch.setattr(identities.prompt, "ask", getpass)
     with drawing():
         assert grown(0)
         thread = threading.Thread(target=identities.passphrase, args=(Path("key"), 0))
