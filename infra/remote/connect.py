@@ -15,7 +15,16 @@ from infra.model.target import Target, host_port
 from infra.remote.bare_connection import bare
 from infra.remote.busy import REFUSED, Dropped, patiently
 from infra.remote.channel import notice_silence
-from infra.remote.dial import FULL, MORE_FILES, SILENCE, DialFailed, ProxySocket, dial, more_open_files
+from infra.remote.dial import (
+    MORE_FILES,
+    SILENCE,
+    DialFailed,
+    ProxySocket,
+    dial,
+    is_full,
+    more_open_files,
+    refuse_without_files,
+)
 from infra.remote.gateways import Gateways
 from infra.remote.host_keys import HostKeyRejected, HostKeys
 from infra.remote.login import Login, LoginRefused, transport
@@ -33,10 +42,11 @@ def connect(target: Target, config: Path | None = None) -> fabric.Connection:
     ``ssh -F``. Raises Unreachable with the cause and a hint."""
     more_open_files()
     failure = f"cannot connect to {target.name} ({target.host})"
-    for named in (target.key, target.known_hosts):
-        if named is not None and named.exists() and not named.is_file():
-            raise Unreachable(f"{failure}: {named} is not a regular file", "check ssh in dyno.yaml")
     try:
+        for named in (target.key, target.known_hosts):
+            if named is not None and _is_irregular(named):
+                raise Unreachable(f"{failure}: {named} is not a regular file", "check ssh in dyno.yaml")
+        refuse_without_files()
         hops = route(target, config)
         return _connected(target, hops)
     except Unreachable:
@@ -44,9 +54,16 @@ def connect(target: Target, config: Path | None = None) -> fabric.Connection:
     except ConfigError as error:
         raise Unreachable(f"{failure}: {error.summary}", error.hint) from None
     except Exception as error:  # whatever a library or the system raises: nobody else knows what it means
-        full = isinstance(error, OSError) and error.errno in FULL
-        hint = MORE_FILES if full else f"check that ssh can connect: ssh -v {target.host}"
+        hint = MORE_FILES if is_full(error) else f"check that ssh can connect: ssh -v {target.host}"
         raise Unreachable(f"{failure}: {_text(error)}", hint) from None
+
+
+def _is_irregular(file: Path) -> bool:
+    """Whether a path of the manifest is something else than a file. Raises ConfigError if nobody can tell."""
+    try:
+        return file.exists() and not file.is_file()
+    except OSError as error:
+        raise ConfigError(f"{file}: {_text(error)}", "check ssh in dyno.yaml") from None
 
 
 def _connected(target: Target, hops: tuple[Settings, ...]) -> fabric.Connection:
@@ -227,7 +244,7 @@ def _translated(
             ) from None
         if isinstance(error, OSError | EOFError):
             hint = "check that sshd runs on the server, and that its address and port are correct"
-            raise Unreachable(f"{failure}: {text}", hint) from None
+            raise Unreachable(f"{failure}: {text}", MORE_FILES if is_full(error) else hint) from None
         hint = "check sshd on the server: journalctl -u ssh"
         if isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
             hint = _one_more(text)

@@ -29,10 +29,15 @@ OPEN_FILES = 65536
 FULL = frozenset({errno.EMFILE, errno.ENFILE})
 """Errors of a process, or a machine, that may open no more files."""
 
+TOO_MANY = os.strerror(errno.EMFILE).lower()
+
 MORE_FILES = "raise the limit of open files of this machine, to one for each server and 100 more: see ulimit -Hn"
 
 EXAMPLE = "192.0.2."
 """How the addresses begin that are in examples only (RFC 5737), as in the dyno.yaml that ``init`` writes."""
+
+SPARE = 8
+"""Files that are opened for a connection at most, such as by a ProxyCommand; most are closed at once."""
 
 _GRACE = 1.0
 """Seconds that a ProxyCommand has to end."""
@@ -58,6 +63,27 @@ def more_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+_checking = threading.Lock()
+
+
+def refuse_without_files() -> None:
+    """Raise OSError if this process cannot open the files that a connection takes. If that fails in the middle, the
+    error may be another one: a user is unknown, as /etc/passwd cannot be opened."""
+    held: list[int] = []
+    with _checking:
+        try:
+            while len(held) < SPARE:
+                held += os.pipe()
+        finally:
+            for file in held:
+                os.close(file)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error is that no more files may be opened."""
+    return isinstance(error, OSError) and error.errno in FULL
+
+
 def dial(settings: Settings, seconds: float) -> socket.socket:
     """A connection to the host of ``settings``. Raises DialFailed."""
     if settings.proxy_command:
@@ -66,7 +92,8 @@ def dial(settings: Settings, seconds: float) -> socket.socket:
     try:
         found = socket.getaddrinfo(settings.host, port, settings.address_family, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise DialFailed(_words(error), "check the host name, and that this machine can resolve it") from None
+        hint = MORE_FILES if is_full(error) else "check the host name, and that this machine can resolve it"
+        raise DialFailed(_words(error), hint) from None
     failed: list[OSError] = []
     for family, kind, protocol, _, address in found:
         try:
@@ -90,7 +117,7 @@ def dial(settings: Settings, seconds: float) -> socket.socket:
     hint = "check that the server is up, that sshd runs on it, and that its address and port are correct"
     if settings.host.startswith(EXAMPLE):
         hint = f"{settings.host} is an example address: write the address of your server in dyno.yaml"
-    raise DialFailed(text, MORE_FILES if last.errno in FULL else hint, silent=not spoke) from None
+    raise DialFailed(text, MORE_FILES if is_full(last) else hint, silent=not spoke) from None
 
 
 def _is_silent(error: OSError) -> bool:
@@ -161,7 +188,8 @@ def _through(command: str) -> ProxySocket:
         )
     except OSError as error:
         ours.close()
-        raise DialFailed(f"ProxyCommand: {shell}: {_words(error)}", "check the environment variable SHELL") from None
+        hint = MORE_FILES if is_full(error) else "check the environment variable SHELL"
+        raise DialFailed(f"ProxyCommand: {shell}: {_words(error)}", hint) from None
     finally:
         theirs.close()
     piped = ProxySocket(fileno=ours.detach())

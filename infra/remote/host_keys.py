@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.remote import known_hosts
+from infra.remote.dial import MORE_FILES, TOO_MANY
 from infra.remote.host_certificate import SUFFIX, Certificate, parse
 from infra.remote.known_hosts import AUTHORITY, REVOKED, Entry, fingerprint
 from infra.remote.ssh_settings import SSH_PORT, Settings
@@ -226,6 +227,8 @@ class HostKeys:
 def _mended(file: Path, fault: str) -> str:
     """What to do about a file that is of no use as it is."""
     path = shlex.quote(str(file))
+    if fault.endswith(TOO_MANY):
+        return MORE_FILES
     if fault.startswith("cannot be read"):
         return f"make it readable: ls -l {path}"
     if fault == "is a directory":

@@ -14,6 +14,7 @@ from typing import Any
 
 from infra.remote import prompt
 from infra.remote.agent import Agent
+from infra.remote.dial import MORE_FILES, is_full
 from infra.remote.host_certificate import USER, parse
 from infra.remote.known_hosts import fingerprint, key_blob
 from infra.remote.private_keys import Encrypted, NotAKey, load, public_half, sign
@@ -208,7 +209,9 @@ def read(file: Path) -> bytes | None:
         with file.open("rb") as stream:
             return stream.read(MOST)
     except OSError as error:
-        raise Unusable(f"{file}: {(error.strerror or str(error)).lower()}") from None
+        raise Unusable(
+            f"{file}: {(error.strerror or str(error)).lower()}", MORE_FILES if is_full(error) else ""
+        ) from None
 
 
 def _certificate(file: Path, skipped: list[Unusable]) -> Identity | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import builtins
 import copy
+import errno
 import inspect
 import socket
 import struct
@@ -25,9 +26,10 @@ import pytest
 
 from infra.errors import Unreachable
 from infra.model.target import Target
-from infra.remote import bare_connection, dial, host_keys, known_hosts, login, ssh_config
+from infra.remote import bare_connection, dial, host_keys, identities, known_hosts, login, ssh_config
 from infra.remote import connect as connecting
 from infra.remote.connect import connect
+from infra.remote.dial import MORE_FILES
 from infra.remote.ssh_settings import Settings
 from infra.remote.steady_socket import SteadySocket
 
@@ -121,19 +123,22 @@ CALLS: dict[str, tuple[Any, str]] = {
 
 OPEN_FILES = """
 import os, resource, sys
-soft, hard = map(int, sys.argv[1:])
+soft, hard = map(int, sys.argv[1:3])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 from infra.errors import Unreachable
 from infra.model.target import Target
 from infra.remote.connect import connect
+from infra.remote.dial import MORE_FILES
 from infra.remote.ssh_settings import Settings
 import fabric
 while True:
     try:
         last = os.dup(0)
     except OSError:
-        os.close(last)
         break
+for _ in range(int(sys.argv[3])):
+    os.close(last)
+    last -= 1
 try:
     connect(Target("grid-1", "127.0.0.1", "root", 1))
 except Unreachable as error:
@@ -142,13 +147,61 @@ except Unreachable as error:
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "said"),
-    [(64, 200, "200 cannot connect to grid-1 (127.0.0.1:1): connection refused"), (64, 64, "ulimit -Hn")],
+    ("soft", "hard", "free", "said"),
+    [
+        (64, 200, 0, "200 cannot connect to grid-1 (127.0.0.1:1): connection refused"),
+        *(
+            (64, 64, free, f"64 cannot connect to grid-1 (127.0.0.1): too many open files {MORE_FILES}")
+            for free in range(6)
+        ),
+    ],
 )
-def test_the_limit_of_open_files_is_raised_or_named(soft: int, hard: int, said: str) -> None:
-    argv = [sys.executable, "-c", OPEN_FILES, str(soft), str(hard)]
+def test_the_limit_of_open_files_is_raised_or_named(soft: int, hard: int, free: int, said: str) -> None:
+    """At any point where it may be reached: a user is unknown, and a key unusable, if its file cannot be opened."""
+    argv = [sys.executable, "-c", OPEN_FILES, str(soft), str(hard), str(free)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert said in done.stdout, done
+    assert done.stdout.startswith(said), done
+
+
+def test_a_file_in_a_directory_that_cannot_be_searched_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", denied)
+    with pytest.raises(Unreachable, match=f"{tmp_path}/known: permission denied") as caught:
+        connect(Target("grid-1", "127.0.0.1", known_hosts=tmp_path / "known"))
+    assert caught.value.hint == "check ssh in dyno.yaml"
+
+
+NO_FILES = OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize("call", ["getaddrinfo", "socketpair", "Popen"])
+def test_whatever_cannot_be_opened_names_the_limit(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text("Host grid\n  HostName a.example\nHost proxy\n  ProxyCommand cat\n")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise NO_FILES
+
+    ssh_config.resolve(ssh_config.Question("proxy", config=tmp_path / "config"))
+    monkeypatch.setattr(subprocess if call == "Popen" else socket, call, fail)
+    host = "grid" if call == "getaddrinfo" else "proxy"
+    with pytest.raises(Unreachable, match="too many open files") as caught:
+        connect(Target("grid-1", host), tmp_path / "config")
+    assert caught.value.hint == MORE_FILES
+
+
+def test_a_key_that_cannot_be_opened_names_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise NO_FILES
+
+    (tmp_path / "key").write_text("key")
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(identities.Unusable, match="too many open files") as caught:
+        identities.read(tmp_path / "key")
+    assert caught.value.hint == MORE_FILES
 
 
 def test_the_server_of_this_test_can_be_connected_to(server: Target, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from infra.remote import known_hosts
+from infra.remote.dial import MORE_FILES
 from infra.remote.host_keys import HostKeyRejected, HostKeys
 from infra.remote.known_hosts import fingerprint
 from infra.remote.ssh_settings import Settings
@@ -142,6 +144,14 @@ def test_a_file_that_may_not_be_read_is_named(
     error = rejected(found, key(1))
     assert f"; {tmp_path}/known hosts cannot be read: permission denied" in error.summary
     assert error.hint.startswith("make it readable")
+
+    def full(path: str, *_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+
+    monkeypatch.setattr(known_hosts, "_without_waiting", full)
+    error = rejected(found, key(1))
+    assert f"; {tmp_path}/known hosts cannot be read: too many open files" in error.summary
+    assert error.hint == MORE_FILES
 
 
 def test_a_pipe_without_a_writer_is_empty(tmp_path: Path) -> None:
