@@ -52,9 +52,11 @@ class ProcessOptions:
 
     @classmethod
     def of(cls, workers: int | None, controllers: str | None) -> ProcessOptions:
-        """The options of a command line. Raises DynoctlError if they contradict each other."""
+        """The options of a command line. Raises DynoctlError if they contradict each other, or name no scheduler."""
         if workers is not None and controllers is not None:
             raise DynoctlError("--workers and --controllers cannot be combined", "a scheduler has workers of its own")
+        if controllers == "":  # such as of a variable that is not set: not the same as to connect from here
+            raise DynoctlError("--controllers is empty", "give it the address of the scheduler, or leave it out")
         return cls(workers, controllers)
 
     def or_environment(self) -> ProcessOptions:

@@ -8,6 +8,7 @@ import ipaddress
 import itertools
 import logging
 import os
+import re
 import threading
 import time
 import warnings
@@ -39,6 +40,9 @@ AGAIN = 20.0
 
 RUNNING = "running"
 """The status of a client that has its scheduler."""
+
+_ADDRESS = re.compile(r"[a-z]+://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
+"""Scheme, host and port."""
 
 _HOW = "start one: dask scheduler, and on each controller: dask worker ADDRESS"
 
@@ -157,6 +161,7 @@ def controllers(address: str) -> Workers:
     Raises DynoctlError if there is none, if it has no workers or those of another version, or if secrets would travel
     without TLS."""
     address = address if "://" in address else f"tcp://{address}"
+    _refuse_invalid(address)
     _refuse_plain("the scheduler", [address])
     client = _client(address)
     try:
@@ -244,6 +249,15 @@ def _question() -> Callable[[], str]:
         return str(__version__)
 
     return version
+
+
+def _refuse_invalid(address: str) -> None:
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not 0 < int(found[1]) < 65536:
+        raise DynoctlError(
+            f"invalid address of a scheduler: {address[:80]!r}",
+            "tls://HOST:PORT, or on this machine 127.0.0.1:8786; the scheduler prints it when it starts",
+        )
 
 
 def _refuse_plain(what: str, addresses: Any) -> None:

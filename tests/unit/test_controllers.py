@@ -4,6 +4,7 @@ gone. Dask itself is a fake here that runs actors in this process; ``tests/lab/t
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from infra import __version__
+from infra.cli.workers import ProcessOptions
 from infra.errors import DynoctlError, Unreachable
 from infra.model.target import Target
 from infra.remote import controllers as module
@@ -118,6 +120,23 @@ def test_secrets_do_not_travel_in_plain_text(address: str, cluster: Client) -> N
     with pytest.raises(DynoctlError, match=r"the scheduler .* is not reached by TLS"):
         controllers(address)
     assert not cluster.closed, "nobody was asked"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "localhost", "tcp://", "tls://a.example", "127.0.0.1:x", "127.0.0.1:99999", "tls://:1", "a b:1"],
+)
+def test_an_address_that_is_none_is_named(address: str, cluster: Client) -> None:
+    with pytest.raises(DynoctlError, match="invalid address of a scheduler: .*" + re.escape(address)) as error:
+        controllers(address)
+    assert error.value.hint.startswith("tls://HOST:PORT") and not cluster.closed
+
+
+def test_no_address_is_not_the_same_as_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DynoctlError, match="--controllers is empty"):
+        ProcessOptions.of(None, "")
+    monkeypatch.setenv("DYNOCTL_CONTROLLERS", "")
+    assert ProcessOptions.of(None, None).or_environment() == ProcessOptions(), "as any variable that is empty"
 
 
 def test_nor_between_the_scheduler_and_its_workers(cluster: Client) -> None:
