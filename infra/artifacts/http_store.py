@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from infra.artifacts.failures import cut_off, read_by_servers, refused
+from infra.artifacts.recent_failure import RecentFailure
 from infra.artifacts.source import ANYBODY, Access, Source, StoreError
 from infra.artifacts.web import Answer, Web, origin
 from infra.manifest.model import Artifacts, Reference
@@ -31,6 +32,7 @@ class HttpStore:
         self._web = web
         self._urls: dict[str, tuple[str, float]] = {}
         self._mutex = threading.Lock()
+        self._failure = RecentFailure()
 
     @property
     def name(self) -> str:
@@ -71,7 +73,7 @@ class HttpStore:
         with self._mutex:
             url, until = self._urls.get(method, ("", 0.0))
             if time.monotonic() > until:
-                url = self._presigned((*self._artifacts.presign, method, key))
+                url = self._failure.attempt(lambda: self._presigned((*self._artifacts.presign, method, key)))
                 self._urls[method] = url, time.monotonic() + REUSED
         return url
 

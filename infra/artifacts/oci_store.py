@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from infra.artifacts.challenge import Challenge, parse
 from infra.artifacts.failures import cut_off, read_by_servers, refused
+from infra.artifacts.recent_failure import RecentFailure
 from infra.artifacts.source import ANYBODY, Access, Source, StoreError
 from infra.artifacts.web import Answer, Web, origin
 from infra.manifest.model import Artifacts
@@ -62,6 +63,7 @@ class OciStore:
         self._tokens: dict[str, _Token] = {}
         self._challenge: Challenge | None = None
         self._mutex = threading.Lock()
+        self._failure = RecentFailure()
 
     @property
     def name(self) -> str:
@@ -95,7 +97,7 @@ class OciStore:
 
     def source(self, image: Upload) -> Source:
         with self._mutex:
-            access = self._access("pull")
+            access = self._failure.attempt(lambda: self._access("pull"))
         return Source(f"{self._url}/blobs/sha256:{image.sha256}", access, insecure=self._url.startswith("http:"))
 
     def check(self) -> str:

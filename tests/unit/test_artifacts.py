@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from infra.artifacts import pull
+from infra.artifacts import pull, web
 from infra.artifacts.challenge import parse
 from infra.artifacts.oci_store import ARTIFACT, LAYER
 from infra.artifacts.source import Access, Source, StoreError
@@ -318,6 +318,15 @@ def test_a_command_that_prints_no_url(image: Upload, tmp_path: Path, line: str, 
     assert "hunter2" not in f"{caught.value.summary}{caught.value.hint}"
 
 
+def test_a_command_that_fails_is_not_run_for_each_server(image: Upload, tmp_path: Path) -> None:
+    with serving(Store()) as store:
+        made = make(store, tmp_path, url="", presign=presign(tmp_path, store, "exit 3"), insecure=True)
+        for _ in range(4):  # as servers do one after the other
+            with pytest.raises(StoreError, match="presign failed with exit status 3"):
+                made.source(image)
+    assert len((tmp_path / "asked").read_text().splitlines()) == 1
+
+
 def test_no_error_shows_a_url() -> None:
     """A redirect, too, may be to a presigned URL."""
     for url in ("https://x:99999/?sig=hunter2", "https://hunter2 x/", "https://[x/?sig=hunter2"):
@@ -441,6 +450,24 @@ def test_no_token_lasts_for_ever(image: Upload, lasts: str) -> None:
         made = make(store, push=CI)
         made.push(image)
     assert all(token.until < time.monotonic() + 7200 for token in made._tokens.values()) and made._tokens
+
+
+def test_a_registry_that_gives_no_more_tokens_is_not_asked_for_each_server(image: Upload) -> None:
+    """One that is silent would take two minutes for each, one server after the other."""
+    with serving(Registry()) as store:
+        made = make(store, push=CI)
+        made.push(image)
+        made._tokens.clear()  # they lived for a minute
+        store.requests.clear()
+        store.faults = [Fault("GET", 503, times=99)]
+        for _ in range(4):
+            with pytest.raises(StoreError, match="answers 503") as error:
+                made.source(image)
+            assert error.value.hint
+        assert len(store.requests) == web.TRIES
+        store.faults.clear()
+        made._failure._until = 0.0
+        assert reveal(made.source(image).access.token) == "T-pull", "it is asked again later"
 
 
 def test_challenges() -> None:
