@@ -50,7 +50,10 @@ class StreamProgress:
 
 def write_plan(plan: Plan, round_trips: dict[str, int]) -> None:
     """Write the first line: the plan, and how many connections and execs it took."""
+    global _unfinished  # a signal handler asks
+    _unfinished = True
     _write(plan_json.line_chunks(_head("plan"), plan, round_trips), "\n")
+    _unfinished = False
 
 
 def write_report(code: int, seconds: float, report: Report | None = None) -> None:
@@ -69,12 +72,23 @@ def write_abandoned(code: int) -> None:
     """Write the last line of a command that exits in the middle of a step. For a signal handler, so past the buffer."""
     values = {"exit_code": code, "seconds": None, "ok": False, "interrupted": True}
     with suppress(OSError, ValueError):
-        os.write(sys.stdout.fileno(), _line("report", values).encode())
+        os.write(sys.stdout.fileno(), f"{_begin()}{_line('report', values)}".encode())
 
 
 def write(kind: str, values: Mapping[str, object]) -> None:
     """Write one line and flush it, so that a reader can follow. If the reader exits, the apply goes on without it."""
-    _write([_line(kind, values)])
+    _write([_begin(), _line(kind, values)])
+
+
+_unfinished = False
+"""Whether the line of the plan, which is written in parts, was begun and has no end yet."""
+
+
+def _begin() -> str:
+    """What ends a line that an interrupt cut off, so that the next one can be read."""
+    global _unfinished
+    was, _unfinished = _unfinished, False
+    return "\n" if was else ""
 
 
 def _write(parts: Iterable[str], *more: str) -> None:

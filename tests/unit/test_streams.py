@@ -157,3 +157,32 @@ def test_json_output_ends_with_a_report_after_a_signal(project: Path, tmp_path: 
     last = json.loads(out.splitlines()[-1])
     assert (last["type"], last["exit_code"]) == ("report", process.returncode)
     assert process.returncode == 128 + number and "Traceback" not in err
+
+
+LONG = """
+import sys
+from infra.cli import fail, streams
+from infra.views import plan_json, stream_json
+
+argv = ["apply", "--json"]
+streams.prepare()
+fail.report_signals(argv)
+plan_json.line_chunks = lambda *_: ("x" * 50_000 for _ in range(100))
+try:
+    stream_json.write_plan(None, {})
+except BaseException as error:
+    sys.exit(streams.finish(fail.report(error, argv)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_report_is_a_line_of_its_own_if_a_signal_cuts_the_plan_off(number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None and process.stdout.read(1000) == "x" * 1000
+    process.send_signal(number)  # the plan does not fit into the pipe, so it waits in the middle of it
+    out, _ = process.communicate(timeout=60)
+    cut, last = out.splitlines()
+    assert set(cut) == {"x"}
+    assert json.loads(last)["exit_code"] == process.returncode == 128 + number
