@@ -154,6 +154,7 @@ def several(number: int, modules: Sequence[str] = ()) -> list[Link]:
     """So many workers. If they are copies of one, it has imported ``modules`` before. Raises OSError."""
     if number < 2 or not hasattr(os, "fork") or sys.platform == "darwin":  # whose libraries may not be copied
         return [ProcessLink() for _ in range(number)]
+    more_open_files()
     pairs = [socket.socketpair() for _ in range(number)]
     try:
         first = ProcessLink(modules, [theirs for _, theirs in pairs])

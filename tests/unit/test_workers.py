@@ -662,6 +662,21 @@ def test_several_processes_are_copies_of_one() -> None:
     assert not any(Path(f"/proc/{process}").exists() for process in all_)
 
 
+MANY = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+from infra.remote.processes import several
+links = several(60)
+print(len(links))
+"""
+
+
+def test_many_processes_raise_the_limit_of_open_files() -> None:
+    """Each has a pipe, and many systems begin with 256 files, or 1024."""
+    done = subprocess.run([sys.executable, "-c", MANY], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "60\n", done.stderr
+
+
 @pytest.mark.parametrize("killed", [0, 1, 2])
 def test_a_copy_that_is_killed_is_told_by_its_signal(killed: int) -> None:
     """The first one as well, and the others go on."""
