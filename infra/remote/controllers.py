@@ -281,7 +281,14 @@ def _is_loopback(place: str) -> bool:
 def _refuse_others(address: str, versions: Mapping[str, Any]) -> None:
     if not versions:
         raise DynoctlError(f"the scheduler {address} has no workers", f"dask worker {address}")
-    without = [worker for worker, version in versions.items() if not isinstance(version, str) or not version]
+    failed = {worker: version for worker, version in versions.items() if not isinstance(version, str)}
+    if failed:  # what is sent is code, which another version of Python or of Dask cannot read
+        words = enumeration([f"{worker}: {_words(error)}" for worker, error in failed.items()])
+        raise DynoctlError(
+            f"{quantity(len(failed), 'controller')} cannot be asked for its version of dynoctl: {words}",
+            "install the same versions of Python, Dask and dynoctl on all controllers",
+        )
+    without = [worker for worker, version in versions.items() if not version]
     if without:
         raise DynoctlError(
             f"{quantity(len(without), 'controller')} without dynoctl: {enumeration(without)}",

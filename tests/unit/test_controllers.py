@@ -171,7 +171,10 @@ def test_a_controller_that_does_not_answer_is_an_error(cluster: Client, monkeypa
     [
         ({}, "has no workers"),
         ({"tls://a:1": ""}, "1 controller without dynoctl: tls://a:1"),
-        ({"tls://a:1": OSError("x"), "tls://b:1": __version__}, "1 controller without dynoctl"),
+        (
+            {"tls://a:1": TypeError("code() argument 13 must be str, not int"), "tls://b:1": __version__},
+            "1 controller cannot be asked for its version of dynoctl: tls://a:1: code.. argument 13 must be str",
+        ),
         (
             {"tls://a:1": "0.1.0", "tls://b:1": __version__},
             rf"this is dynoctl {__version__}, .*: tls://a:1 has 0\.1\.0$",
