@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,9 +29,12 @@ class Group:
 def grouped(errors: Mapping[str, tuple[str, str]]) -> list[Group]:
     """The servers by what is wrong, in their order. ``errors`` are the summary and the hint by server. Up to ``ALIKE``
     servers with the same error stay apart."""
+    hints = Counter(hint for _, hint in errors.values())
     alike: dict[tuple[str, str], list[str]] = {}
     for server, (summary, hint) in errors.items():
-        alike.setdefault((_without(server, summary), _without(server, hint)), []).append(server)
+        # A hint that several have is about none of them, also if it names some, as that of a worker that is gone.
+        own = hint if hints[hint] > 1 else _without(server, hint)
+        alike.setdefault((_without(server, summary), own), []).append(server)
     groups = []
     for (summary, hint), servers in alike.items():
         if len(servers) <= ALIKE:

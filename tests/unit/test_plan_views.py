@@ -592,6 +592,15 @@ def test_servers_that_are_unreachable_alike_are_one_line() -> None:
     assert "cannot connect to grid-7 (10.0.0.7:22): timed out" in verbose and verbose.count("Unreachable: ") == 201
 
 
+def test_the_servers_of_a_worker_that_is_gone_are_one_line() -> None:
+    """Its hint names the first of them."""
+    hint = "it had 100 servers (grid-1, grid-2, grid-3 and 97 more); run the command again"
+    lost = {f"grid-{number}": Unreachable(f"grid-{number}: connection lost: why", hint) for number in range(1, 101)}
+    text = plan_screen.render(replace(installed(150), unreachable=lost), BRIEFS, Style(False))
+    assert f"Unreachable: grid-[1-100]: connection lost: why\n  hint: {hint}\n" in text
+    assert text.count("Unreachable: ") == 1
+
+
 @pytest.mark.parametrize("changes", [0, 1, 300])
 def test_a_plan_is_written_in_parts_as_it_would_be_as_a_whole(changes: int) -> None:
     plan = replace(sample(200), unreachable={})
