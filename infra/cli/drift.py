@@ -48,7 +48,9 @@ def drift(
             text = view.render(plan, logins, moment, Style(wanted(sys.stdout)))
             typer.echo(wrapped(text, columns(sys.stdout), 4))
         if plan.errors:
-            fail.diagnose(plan.errors)
+            from infra.views import alike_errors
+
+            fail.diagnose(alike_errors.folded(plan))
             raise typer.Exit(ERROR)
         if plan.unreachable:
             raise typer.Exit(UNREACHABLE)

@@ -227,7 +227,9 @@ def show(ready: Prepared, *, verbose: bool = False) -> None:
         typer.echo(f"Note: {where}: {printable(why)}: the line is skipped.", err=True)
     print_plan(ready.plan, verbose=verbose)
     if ready.plan.errors:
-        fail.diagnose(ready.plan.errors)
+        from infra.views import alike_errors
+
+        fail.diagnose(ready.plan.errors if verbose else alike_errors.folded(ready.plan))
 
 
 def print_plan(plan: Plan, *, verbose: bool = False) -> None:

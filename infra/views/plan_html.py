@@ -19,7 +19,7 @@ from infra.model.provider import Brief
 from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.model.text import quantity
 from infra.plan.plan import Plan
-from infra.views import unreachable
+from infra.views import alike_errors, unreachable
 from infra.views.page_changes import MINUS, Group, Values, groups
 from infra.views.page_fleet import cards
 from infra.views.page_rollout import least_up, rollout
@@ -173,7 +173,7 @@ def _moment(when: str) -> str:
 
 
 def _alerts(plan: Plan) -> Iterator[Values]:
-    for diagnostic in plan.errors:
+    for diagnostic in alike_errors.folded(plan):
         yield {"class": "gone", "kind": "Error", "words": diagnostic.summary, "hint": diagnostic.hint}
     stuck = unreachable.stuck_dynos(plan)
     for group in unreachable.grouped({name: (one.summary, one.hint) for name, one in plan.unreachable.items()}):

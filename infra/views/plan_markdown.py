@@ -14,7 +14,7 @@ from infra.model.provider import Brief
 from infra.model.ranges import shortened
 from infra.model.text import quantity
 from infra.plan.plan import Plan
-from infra.views import plan_screen, unreachable
+from infra.views import alike_errors, plan_screen, unreachable
 from infra.views.plan_screen import FLEET
 from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, options, release_lines, summary
 from infra.views.style import Style, clean, one_line
@@ -119,7 +119,7 @@ def _summary(plan: Plan) -> str:
 
 def _alerts(plan: Plan) -> list[str]:
     lines: list[str] = []
-    for error in plan.errors:
+    for error in alike_errors.folded(plan):
         lines += ["", "> [!CAUTION]", f"> {_text(error.summary)}", *([f"> {_text(error.hint)}"] if error.hint else [])]
     for group in unreachable.grouped({name: (one.summary, "") for name, one in plan.unreachable.items()}):
         lines += ["", "> [!WARNING]", f"> Unreachable: {_text(group.summary)}"]

@@ -33,8 +33,8 @@ def grouped(errors: Mapping[str, tuple[str, str]]) -> list[Group]:
     alike: dict[tuple[str, str], list[str]] = {}
     for server, (summary, hint) in errors.items():
         # A hint that several have is about none of them, also if it names some, as that of a worker that is gone.
-        own = hint if hints[hint] > 1 else _without(server, hint)
-        alike.setdefault((_without(server, summary), own), []).append(server)
+        own = hint if hints[hint] > 1 else without(server, hint)
+        alike.setdefault((without(server, summary), own), []).append(server)
     groups = []
     for (summary, hint), servers in alike.items():
         if len(servers) <= ALIKE:
@@ -45,7 +45,7 @@ def grouped(errors: Mapping[str, tuple[str, str]]) -> list[Group]:
     return groups
 
 
-def _without(server: str, text: str) -> str:
+def without(server: str, text: str) -> str:
     """A text with a place for the name of its server, and for the address behind it."""
     return re.sub(rf"(?<![\w.-]){re.escape(server)}(?![\w-])( \([^()]*\))?", "\0", text.replace("\0", ""))
 

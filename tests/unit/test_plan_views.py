@@ -30,9 +30,11 @@ from infra.plan.plan import Plan
 from infra.registry import Everything
 from infra.sensitive import Sensitive
 from infra.views import (
+    alike_errors,
     drift,
     json_text,
     plan_document,
+    plan_html,
     plan_json,
     plan_markdown,
     plan_screen,
@@ -599,6 +601,35 @@ def test_the_servers_of_a_worker_that_is_gone_are_one_line() -> None:
     text = plan_screen.render(replace(installed(150), unreachable=lost), BRIEFS, Style(False))
     assert f"Unreachable: grid-[1-100]: connection lost: why\n  hint: {hint}\n" in text
     assert text.count("Unreachable: ") == 1
+
+
+def test_errors_that_many_servers_have_are_one() -> None:
+    plan = installed(200)
+    missing = tuple(
+        Diagnostic(f"grid-{number}: no MRI Ruby found at /usr/bin/ruby", "ruby", hint="apt-get install ruby")
+        for number in range(1, 101)
+    )
+    twins = tuple(
+        Diagnostic(f"grid-{number} and grid-1 are the same machine", hint=f"remove grid-{number} or grid-1")
+        for number in range(2, 9)
+    )
+    few = tuple(Diagnostic(f"grid-{number}/unit.x cannot be created: {number % 2}") for number in range(1, 9))
+    other = tuple(Diagnostic(f"web.{number}: wrong") for number in range(20))
+    plan = replace(plan, errors=(few[0], *missing, *twins, *few[1:], *other))
+    errors = alike_errors.folded(plan)
+    assert [error.summary for error in errors] == [
+        few[0].summary,
+        "grid-[1-100]: no MRI Ruby found at /usr/bin/ruby",
+        "grid-[2-8] and grid-1 are the same machine",
+        *(error.summary for error in (*few[1:], *other)),
+    ]
+    assert (errors[1].path, errors[1].hint) == ("ruby", "apt-get install ruby")
+    assert errors[2].hint == "remove SERVER or grid-1"
+    markdown = plan_markdown.render(plan, HEADLINES)
+    assert markdown.count("> [!CAUTION]") == len(errors) and "> grid-\\[1-100\\]: no MRI Ruby" in markdown
+    html = plan_html.render(plan, BRIEFS, plan_html.Made("me", "2026-01-01T00:00:00Z", "dyno.yaml", "0" * 64))
+    assert "grid-[1-100]: no MRI Ruby" in html and "grid-7: no MRI Ruby" not in html
+    assert len(plan_json.document(plan, {})["errors"]) == len(plan.errors)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("changes", [0, 1, 300])
