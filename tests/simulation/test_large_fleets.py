@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from infra.errors import OK, REJECTED, UNREACHABLE
+from infra.errors import ERROR, OK, REJECTED, UNREACHABLE
 from infra.manifest.model import Rollout, Server
-from infra.model.events import Report
+from infra.model.events import Event, Report
 from infra.model.paths import home
 from tests.simulation.faults import Kind
 from tests.simulation.harness import APP, Outcome, Simulation, manifest
@@ -112,6 +112,62 @@ def test_waves_stop_at_the_rack_in_which_the_budget_ends(fleet: Simulation) -> N
     assert report(outcome).halted
     assert {racks[host] for host in started} == set(order[:2]), "the other racks are never touched"
     assert [event.text for event in outcome.events if event.kind == "note"] == [f"wait 300 s before rack {order[1]}"]
+
+
+def paused(event: Event) -> bool:
+    return event.kind == "wait"
+
+
+def test_ctrl_c_in_a_pause_keeps_the_racks_that_moved_and_the_next_apply_goes_on(fleet: Simulation) -> None:
+    options = {"max_parallel": "10%", "max_failures": "2%", "by": "rack", "pause": 300}
+    outcome = fleet.apply(wanted("b", **options), stop=paused)
+    assert outcome.code == ERROR and report(outcome).interrupted and not report(outcome).halted
+    assert releases(fleet) == {"b": SERVERS // RACKS, "a": SERVERS - SERVERS // RACKS}
+    assert fleet.apply(wanted("b", **options)).code == OK
+    assert releases(fleet) == {"b": SERVERS}
+
+
+def test_dynos_that_die_in_a_pause_stop_the_rollout_if_they_are_more_than_may(fleet: Simulation) -> None:
+    racks = {server.name: server.labels["rack"] for server in FLEET}
+    first = [number for number in range(1, SERVERS + 1) if racks[home_of(fleet, number)] == FLEET[0].labels["rack"]]
+
+    def die(many: int) -> Callable[[Event], bool]:
+        dying = first[:many]
+
+        def strike(event: Event) -> bool:
+            while event.kind == "wait" and dying:
+                number = dying.pop()
+                fleet[home_of(fleet, number)].stop(f"dyno-{APP}-web-{number}")
+            return False
+
+        return strike
+
+    options = {"max_parallel": "10%", "max_failures": "2%", "by": "rack", "pause": 300}
+    outcome = fleet.apply(wanted("b", **options), stop=die(3))
+    assert outcome.code == REJECTED and report(outcome).halted, report(outcome)
+    assert releases(fleet)["b"] == 0
+    assert fleet.apply(wanted("a", **options)).code == OK
+    outcome = fleet.apply(wanted("c", **options), stop=die(2))
+    assert outcome.code == ERROR and report(outcome).tolerated == sorted(f"web.{n}" for n in first[:2])
+    assert releases(fleet)["c"] >= SERVERS - 2
+
+
+@pytest.mark.parametrize("servers", [1, 2, 3])
+@pytest.mark.parametrize("web", [1, 2, 7, 15])
+def test_shares_and_waves_of_few_servers_and_odd_numbers(servers: int, web: int) -> None:
+    few = [Server(f"s{number}", f"s{number}", labels={"rack": f"r{number}"}) for number in range(1, servers + 1)]
+    made = Simulation(*(server.host for server in few))
+    rollout = Rollout(max_parallel="10%", max_failures="10%", by="rack", pause=5, canary=2)
+    for slug in ("a", "b"):
+        outcome = made.apply(manifest(*few, web=web, slug=slug, rollout=rollout))
+        assert outcome.code == OK, outcome.said
+    plan = outcome.plan
+    assert plan is not None and plan.max_failures == web // 10
+    assert sorted(dyno for batch in plan.batches for dyno in batch) == sorted(f"web.{n}" for n in range(1, web + 1))
+    assert all(len({plan.formation.homes[dyno] for dyno in batch}) == 1 for batch in plan.batches)
+    assert all(len(batch) == 1 for batch in plan.batches[1:]) and 1 <= len(plan.batches[0]) <= 2
+    assert sum(count for _, count in plan.waves) == len(plan.batches)
+    assert [value for value, _ in plan.waves] == [f"r{number}" for number in range(1, min(servers, web) + 1)]
 
 
 @pytest.mark.parametrize(
