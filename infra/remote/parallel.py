@@ -14,6 +14,9 @@ K = TypeVar("K")
 AT_ONCE = 32
 """Default number of servers worked on at the same time."""
 
+interrupted: list[Callable[[], None]] = []
+"""Told when Ctrl-C ends the work on many servers: those that are being worked on are still waited for."""
+
 _limit = AT_ONCE
 
 
@@ -65,11 +68,14 @@ def meanwhile(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let no thread wait for a passphrase once Ctrl-C ended the block: the pool waits for its threads."""
+    """Once Ctrl-C ended the block, let no thread wait for a passphrase, as the pool waits for its threads; and tell of
+    that."""
     try:
         yield
     except KeyboardInterrupt:
         from infra.remote import prompt
 
         prompt.end()
+        for tell in interrupted:
+            tell()
         raise

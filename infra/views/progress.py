@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from infra.model.events import Event
-from infra.remote import identities
+from infra.remote import identities, parallel
 from infra.views.echo import Echo
 from infra.views.stages import STILL, Stages
 from infra.views.style import Style, duration, one_line, wanted
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 HARDER = "Press Ctrl-C again to exit at once; a step that is running may then still finish on its server."
+
+LEAVE = "Interrupted. Press Ctrl-C again to exit at once."
 
 MOMENT = 0.4
 """Seconds after which it is shown what is waited for."""
@@ -180,12 +182,13 @@ def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
         return
     text, began, mutex, ended = "", time.monotonic(), threading.Lock(), False
     live: Live | None = None
-    asked, echo = False, Echo()
+    asked, stopping, echo = False, False, Echo()
 
     def screen() -> RenderableType:
         from rich.spinner import Spinner
 
-        spinner = Spinner(_symbols()[0], f"{one_line(text)}  {duration(time.monotonic() - began)}", style="cyan")
+        words = f"{one_line(text)}  {duration(time.monotonic() - began)}{'  ' * stopping}{LEAVE * stopping}"
+        spinner = Spinner(_symbols()[0], words, style="cyan")
         spinner.start_time = 0
         return spinner
 
@@ -204,6 +207,10 @@ def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     def say(words: str) -> None:
         nonlocal text
         text = words
+
+    def stop() -> None:
+        nonlocal stopping
+        stopping = True
 
     @contextmanager
     def stopped() -> Iterator[None]:
@@ -226,12 +233,14 @@ def status(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     timer = threading.Timer(MOMENT, show)
     timer.daemon = True
     identities.alone.append(stopped)
+    parallel.interrupted.append(stop)
     try:
         echo.off()  # here, as only the main thread can handle the signals that must turn it on again
         timer.start()
         yield say
     finally:
         identities.alone.remove(stopped)
+        parallel.interrupted.remove(stop)
         timer.cancel()
         try:
             with mutex:

@@ -79,7 +79,8 @@ if what.startswith("planning"):
     with status() as say:
         say("Observing 2 servers")
         print("drawn", flush=True)
-        wait()
+        if what != "planning slow":
+            wait()
         if what == "planning question":
             with identities.alone[-1]():
                 print("asked, echo", echoes(), flush=True)
@@ -110,6 +111,10 @@ if what.startswith("planning"):
                     print("found", result(), flush=True)
             else:
                 print("found", *each(ask, ["key", "key2"]).values(), flush=True)
+        if what == "planning slow":
+            from infra.remote.parallel import each
+
+            each(lambda _: wait(), ["grid-1", "grid-2"])
         if what == "planning approval":
             from infra.cli.apply import _approved
 
@@ -305,6 +310,16 @@ def test_ctrl_c_ends_a_question_for_a_passphrase(screen: Screen) -> None:
     assert not screen.echoes
     screen.type("\x03")
     assert screen.end() != 0 and screen.echoes and "found" not in screen.text
+
+
+@started("planning slow")
+def test_ctrl_c_says_that_servers_are_waited_for(screen: Screen) -> None:
+    """Those that are being asked: nothing is said to them any more, and their answers may take a minute."""
+    screen.until(lambda: "Observing 2 servers" in screen.text)
+    screen.type("\x03")
+    screen.until(lambda: "Interrupted." in screen.text)
+    screen.go.touch()  # they have answered
+    assert screen.end() != 0 and screen.echoes
 
 
 @started("planning servers")
