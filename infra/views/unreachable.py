@@ -32,22 +32,37 @@ def grouped(errors: Mapping[str, tuple[str, str]]) -> list[Group]:
     hints = Counter(hint for _, hint in errors.values())
     alike: dict[tuple[str, str], list[str]] = {}
     for server, (summary, hint) in errors.items():
+        host = _host(server, summary)
         # A hint that several have is about none of them, also if it names some, as that of a worker that is gone.
-        own = hint if hints[hint] > 1 else without(server, hint)
-        alike.setdefault((without(server, summary), own), []).append(server)
+        own = hint if hints[hint] > 1 else without(server, hint, host)
+        alike.setdefault((without(server, summary, host), own), []).append(server)
     groups = []
     for (summary, hint), servers in alike.items():
         if len(servers) <= ALIKE:
             groups += [Group(*errors[server], (server,)) for server in servers]
         else:
             names = shortened(servers, "server")
-            groups.append(Group(summary.replace("\0", names), hint.replace("\0", "SERVER"), tuple(servers)))
+            summary, hint = summary.replace("\0", names), hint.replace("\0", "SERVER")
+            groups.append(Group(summary.replace("\1", "HOST"), hint.replace("\1", "HOST"), tuple(servers)))
     return groups
 
 
-def without(server: str, text: str) -> str:
-    """A text with a place for the name of its server, and for the address behind it."""
-    return re.sub(rf"(?<![\w.-]){re.escape(server)}(?![\w-])( \([^()]*\))?", "\0", text.replace("\0", ""))
+def without(server: str, text: str, host: str = "") -> str:
+    """A text with a place for the name of its server with the address behind it, and others for its ``host`` alone."""
+    for word, place, behind in ((server, "\0", r"( \([^()]*\))?"), (host, "\1", "")):
+        text = text.replace(place, "")
+        if word:
+            text = re.sub(rf"(?<![\w.-]){re.escape(word)}(?![\w-]){behind}", place, text)
+    return text
+
+
+def _host(server: str, summary: str) -> str:
+    """The host of a server, if the summary has it behind the name: ``grid-1 (10.0.0.11:22)``."""
+    found = re.search(rf"(?<![\w.-]){re.escape(server)} \(([^()]+)\)", summary)
+    place = "" if found is None else found[1]
+    if place.startswith("["):
+        return place[1:].partition("]")[0]
+    return place.partition(":")[0] if place.count(":") == 1 else place
 
 
 def lines(plan: Plan, style: Style, *, each: bool = False) -> list[str]:

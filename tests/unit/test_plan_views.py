@@ -603,6 +603,36 @@ def test_the_servers_of_a_worker_that_is_gone_are_one_line() -> None:
     assert text.count("Unreachable: ") == 1
 
 
+def test_an_ssh_config_that_is_wrong_for_all_servers_is_one_line() -> None:
+    """The hints have their hosts."""
+    why = "ssh_config: /home/me/.ssh/config: line 3: Bad configuration option: prot"
+    wrong = {
+        f"grid-{number}": Unreachable(
+            f"cannot connect to grid-{number} (10.0.0.{number}): {why} for 10.0.0.{number}",
+            f"correct it, and check: ssh -G 10.0.0.{number}",
+        )
+        for number in range(1, 101)
+    }
+    down = {
+        f"ipv6-{number}": Unreachable(
+            f"cannot connect to ipv6-{number} ([2001:db8::{number}]:22): refused", f"ssh -v 2001:db8::{number}"
+        )
+        for number in range(1, 9)
+    }
+    down |= {
+        f"bare-{number}": Unreachable(
+            f"cannot connect to bare-{number} (2001:db8::{number}): no", f"2001:db8::{number}"
+        )
+        for number in range(1, 9)
+    }
+    text = plan_screen.render(replace(installed(150), unreachable={**wrong, **down}), BRIEFS, Style(False))
+    assert f"Unreachable: cannot connect to grid-[1-100]: {why} for HOST\n" in text
+    assert "  hint: correct it, and check: ssh -G HOST\n" in text
+    assert "Unreachable: cannot connect to ipv6-[1-8]: refused\n  hint: ssh -v HOST" in text
+    assert "Unreachable: cannot connect to bare-[1-8]: no\n  hint: HOST" in text
+    assert text.count("Unreachable: ") == 3
+
+
 def test_errors_that_many_servers_have_are_one() -> None:
     plan = installed(200)
     missing = tuple(
