@@ -143,7 +143,7 @@ _groups = Groups()
 @_thread_safe_cache
 def _once(question: Question) -> Settings:
     files = [question.config] if question.config else [home() / ".ssh/config", SYSTEM_CONFIG]
-    files = [path for path in files if question.config or path.is_file()]
+    files = [path for path in files if question.config or _is_there(path)]
     raw: Raw
     if not files:
         raw = ssh_config_file.read([], question.host, question.user, question.port, question.jump)
@@ -159,6 +159,18 @@ def _once(question: Question) -> Settings:
                 "install OpenSSH's client: apt-get install openssh-client",
             ) from None
     return settings(question.host, raw)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file that is read without being named. Raises ConfigError if it may not be read: OpenSSH
+    passes over it, and would connect to another host, or on another way, than the user wrote."""
+    try:
+        found = path.is_file()
+    except OSError:  # its directory may not be searched, so nobody can tell
+        return False
+    if found and not os.access(path, os.R_OK):
+        raise ConfigError(f"{path} cannot be read: permission denied", f"make {path} readable, or remove it")
+    return found
 
 
 @cache  # by PATH, which does not change in a command

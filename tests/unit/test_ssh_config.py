@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -47,6 +48,31 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
 
 def test_openssh_is_not_asked_without_ssh_config(client: list[list[str]], tmp_path: Path) -> None:
     assert route(Target("grid-1", "here.example"))[0].host == "here.example"
+    assert client == []
+
+
+def test_a_file_that_may_not_be_read_is_an_error(
+    client: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenSSH passes over it, and so would connect to another host than the user wrote."""
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text("HostName elsewhere.example\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(ssh_config.os, "access", lambda path, mode: False)
+        with pytest.raises(ConfigError, match=r"/\.ssh/config cannot be read: permission denied") as error:
+            route(Target("grid-1", "unread.example"))
+    assert error.value.hint.startswith("make ") and client == []
+    assert route(Target("grid-1", "unread.example"))[0].host == "there", "it is read once it can be"
+
+
+def test_a_directory_that_may_not_be_searched_has_no_file(
+    client: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", denied)
+    assert route(Target("grid-1", "unsearched.example"))[0].host == "unsearched.example"
     assert client == []
 
 
