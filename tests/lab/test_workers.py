@@ -143,11 +143,15 @@ def test_a_cluster_does_what_one_process_does(app: Project, fleet: Any, tmp_path
         assert len(lost) == 1, "each worker has one server"
         assert "its controller tcp://127.0.0.1:" in next(iter(lost.values())), lost
         recovers(app, fleet)
-        running[0].kill()
+        app.manifest["env"]["WORD"] = "third"
+        report = killed_midway(app, lambda _: running[0].pid)
+        why = {failure["summary"].partition(": ")[2] for failure in report["failures"]}
+        assert why == {"connection lost: the scheduler of its controller is gone"}, report["failures"]
         done = app.dynoctl("plan", code=1)
         assert f"error: cannot connect to the scheduler {address}: " in done.stderr
         assert "hint: start one: dask scheduler" in done.stderr
-    app.environment.pop(CONTROLLERS)
+        app.environment.pop(CONTROLLERS)
+        recovers(app, fleet)
     done = app.dynoctl("plan", "--controllers", "tcp://192.0.2.1:8786", code=1)
     assert "error: the scheduler tcp://192.0.2.1:8786 is not reached by TLS" in done.stderr
 
