@@ -81,6 +81,25 @@ def test_a_process_that_is_killed_takes_only_its_own_servers_along(app: Project,
     recovers(app, fleet)
 
 
+def test_ctrl_c_lets_all_processes_finish_and_ends_them(app: Project, fleet: Any) -> None:
+    app.apply()
+    app.manifest["env"]["WORD"] = "second"
+    process = app.start("apply", "--auto-approve", "--json", "--workers", "3")
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event.get("event") == "step" and event.get("subject", "").startswith("web."):
+            break
+    workers = children(process.pid)
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=180)
+    report = json.loads(rest.splitlines()[-1])
+    assert process.returncode == 1 and report["interrupted"] and not report["failures"], (report, errors)
+    assert len(workers) == 3 and "Traceback" not in errors
+    eventually(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    recovers(app, fleet)
+
+
 @pytest.mark.soak
 def test_processes_do_what_one_does(app: Project, fleet: Any) -> None:
     assert plans(app, "--workers", "2") == plans(app, "--workers", "0"), "the first plan"
