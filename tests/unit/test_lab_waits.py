@@ -21,6 +21,7 @@ SHORT = {
     ("test_poison.py", "wait", 0.005): "the pause between two looks of a watcher",
     ("test_layers.py", "seconds", 0.8): "a measurement, which only prints",
     ("test_health_check.py", "timeout", 1): "how long the product waits for an answer, which is to run out",
+    ("test_logs.py", "timeout", 8): "a line that must not come again",
     ("test_faults.py", "PATIENCE", 8): "how long the product waits for a heartbeat, which is what is tested",
 }
 """Waits that are to run out, and times that are no waits."""
