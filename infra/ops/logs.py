@@ -22,8 +22,12 @@ from infra.remote.stream import Stream
 AHEAD = 4 << 20
 """Bytes of lines that may wait for the reader of ``follow``; about 10,000 lines."""
 
-RECENT = 1024
-"""Last lines of a server that are remembered: journalctl may print a line twice when the journal is rotated."""
+RECENT = 256
+"""Last lines of a server that are remembered, as journalctl may print a line twice when the journal is rotated. Each
+takes about 300 bytes, which count with a thousand servers."""
+
+MISSED = RECENT // 4
+"""Lines of a journal that are asked for after a pause. journalctl misses one; those after it may also still come."""
 
 PAUSE = 5
 """Seconds without a line after which a server is asked for lines that journalctl missed."""
@@ -107,6 +111,36 @@ def follow(
         yield from merger.due(time.monotonic())
 
 
+class Progress:
+    """How far the journals of one server are read. ``start`` is the place of the last line, from which a lost
+    connection goes on; at first it is a cursor or a time."""
+
+    def __init__(self, reader: Reader, start: str) -> None:
+        self.start = start
+        self._reader = reader
+        self._first = start
+        self._recent = dict.fromkeys([start])
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Where to go on in each journal: with its last entry, or from the start."""
+        return {"own": self._reader.own or self._first, "systems": self._reader.systems or self._first}
+
+    def new(self, text: bytes) -> Line | None:
+        """Parse a line of journalctl; None if it is not a line of the app, or was read before."""
+        # The last entry of the quieter journal may be older than what is remembered.
+        last = (self._reader.own, self._reader.systems)
+        line = self._reader.read(text)
+        if line is None or (line.cursor and (line.cursor in self._recent or line.cursor in last)):
+            return None
+        if line.cursor:
+            self.start = line.cursor
+            self._recent[line.cursor] = None
+            if len(self._recent) > RECENT:
+                del self._recent[next(iter(self._recent))]
+        return line
+
+
 def _listen(query: Query, target: Target, session: Session | None, start: str, why: str, events: _Ahead) -> None:
     """Follow one server until the process ends; runs in a thread of its own."""
     unreachable = bool(why)
@@ -117,22 +151,17 @@ def _listen(query: Query, target: Target, session: Session | None, start: str, w
             events.put(Lost(target.name, reason))
         unreachable = True
 
+    progress = Progress(Reader(query.app, target.name), start)
+
+    def take(text: bytes) -> None:
+        if len(text) >= limits.LINE:
+            events.put(TooLong(target.name))
+        elif (line := progress.new(text)) is not None and line.dyno in query.wanted:
+            events.put(line)
+
     def read_lines(session: Session, answers: Callable[[], None]) -> None:
-        nonlocal start, unreachable
-        stream = Stream(session, SHOW + _FOLLOW, values(query) | {"start": start})
-        reader, recent, first = Reader(query.app, target.name), dict.fromkeys([start]), start
-
-        def take(text: bytes) -> None:
-            nonlocal start
-            if (line := reader.read(text)) is None or line.cursor in recent:
-                return
-            start = line.cursor or start
-            recent[start] = None
-            if len(recent) > RECENT:
-                del recent[next(iter(recent))]
-            if line.dyno in query.wanted:
-                events.put(line)
-
+        nonlocal unreachable
+        stream = Stream(session, SHOW + _FOLLOW, values(query) | {"start": progress.start})
         for text in stream.lines(pause=PAUSE):
             if text == b"listening":
                 if unreachable:
@@ -140,13 +169,11 @@ def _listen(query: Query, target: Target, session: Session | None, start: str, w
                 unreachable = False
                 answers()
             elif text == b"":
-                places = {"own": reader.own or first, "systems": reader.systems or first}
                 with suppress(DynoctlError):  # the stream reports it if the connection is lost
-                    missed = session.run(missed_script(values(query) | places), what="the last lines").stdout
+                    missed = session.run(missed_script(values(query) | progress.places), what="the last lines").stdout
                     for row in missed.encode().splitlines():
-                        take(row)
-            elif len(text) >= limits.LINE:
-                events.put(TooLong(target.name))
+                        if len(row) < limits.LINE:  # the stream has told of it
+                            take(row)
             else:
                 take(text)
         raise Unreachable(f"the journal of {target.name} ended")
@@ -177,7 +204,7 @@ _MISSED = f"""\
 after() {{
   case $1 in @*) from="--since=$1" ;; *) from="--cursor=$1" ;; esac
   shift
-  show "$from" "$@" | head -n {RECENT // 2}
+  show "$from" "$@" | head -n {MISSED}
 }}
 journal=$namespace after "$own" "_SYSTEMD_SLICE=$slice"
 set -- _PID=1
