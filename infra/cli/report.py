@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from infra.cli.fail import note
 if TYPE_CHECKING:
     from infra.engine.prepared import Prepared
     from infra.fleet.status import ServerStatus
+    from infra.model.dyno_status import Row
     from infra.model.events import Report
     from infra.plan.plan import Plan
     from infra.views.progress import LiveProgress, PlainProgress
@@ -51,10 +52,11 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
         last = outcome.gone(ready.manifest.app.name, ready.plan, report)
     else:
         found, lost = _observed(ready, {failure.server for failure in report.failures if failure.unreachable})
-        rows = None if found is None else list_dynos(found)
+        rows: Sequence[Row] | None = None if found is None else list_dynos(found)
         down: Collection[str] = ()
         if found and rows is not None:  # of servers that do not answer, the last line says what that means
             site = sites.examine(ready.manifest, found, {})
+            rows = site.rows
             down = site.down
             table = formation.render(ready.manifest, site, style, width=width, brief=not verbose)
             table = table.replace("\n\n", "\n")

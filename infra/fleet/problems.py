@@ -106,9 +106,10 @@ def ill(rows: Sequence[Row]) -> Iterator[Problem]:
 
 def _start(rows: Sequence[Row]) -> str:
     """How to start dynos that are stopped: ``restart`` changes nothing else, and works while a rollback is held."""
-    if len(rows) > SEVERAL:
-        return "To start them: dynoctl apply"
-    return f"To start {'it' if len(rows) == 1 else 'them'}: dynoctl restart {' '.join(row.dyno for row in rows)}"
+    start = f"To start {'it' if len(rows) == 1 else 'them'}"
+    if len(rows) > SEVERAL or any(row.job is not None for row in rows):  # a schedule is not restarted
+        return f"{start}: dynoctl apply"
+    return f"{start}: dynoctl restart {' '.join(row.dyno for row in rows)}"
 
 
 def restarting(rows: Sequence[Row]) -> Iterator[Problem]:
@@ -133,7 +134,7 @@ def behind(rows: Sequence[Row]) -> Iterator[Problem]:
     if found:
         oldest, latest = min(row.release for row in found), max(row.release for row in found)
         words = f"runs v{latest}" if oldest == latest else f"runs a release from v{oldest} to v{latest}"
-        cure = "To finish what was interrupted: dynoctl apply; after a rollback: dynoctl rollback"
+        cure = "To finish the rollout: dynoctl apply; after a rollback: dynoctl rollback"
         yield from _besides(_about(found, f"{words}, and others run v{newest}", cure))
 
 

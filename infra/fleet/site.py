@@ -80,7 +80,7 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
     said before may be in ``found``."""
     app = manifest.app.name
     here = {name: status for name, status in found.items() if name not in lost}
-    rows = [*_expected(manifest, list_dynos(here)), *_unknown(manifest, found, lost)]
+    rows = _expected(manifest, [*list_dynos(here), *_unknown(manifest, found, lost)])
     rows.sort(key=lambda row: (naming.dyno_order(row.dyno), row.server))
     read = [status.traffic for status in here.values() if status.traffic is not None]
     total, rates = traffic.rates(read)
@@ -173,7 +173,8 @@ def _routers(
 
 
 def _expected(manifest: Manifest, rows: Sequence[Row]) -> list[Row]:
-    """The dynos, without those that are removed, as they were to be: what is left of one is its record."""
+    """The dynos, without those that are removed, as they were to be, or are elsewhere: what is left of one is its
+    record."""
     there = {row.dyno for row in rows if row.state != REMOVED}
     due = {f"{name}.{number}" for name, type_ in manifest.types.items() for number in range(1, type_.count + 1)} - there
     return [row for row in rows if row.state != REMOVED or row.dyno in due]
@@ -182,7 +183,8 @@ def _expected(manifest: Manifest, rows: Sequence[Row]) -> list[Row]:
 def _unknown(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping[str, str]) -> Iterator[Row]:
     """A row for each dyno that may be on a server that does not answer. Where it is, a router knows, or what the server
     said before."""
-    seen = {row.dyno for name, status in found.items() if name not in lost for row in status.rows}
+    rows = [row for name, status in found.items() if name not in lost for row in status.rows]
+    seen = {row.dyno for row in rows if row.state != REMOVED}
     for name in lost:
         for row in found[name].rows if name in found else ():
             seen.add(row.dyno)
@@ -196,8 +198,9 @@ def _unknown(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mappin
         for dyno, address in route.upstreams.items()
         if naming.DYNO_NAME.match(dyno) and (place := routing.split(address)) and homes.get(place[0]) in lost
     }
+    gone = {row.dyno for row in rows if row.state == REMOVED}
     wanted = [f"{name}.{number}" for name, type_ in manifest.types.items() for number in range(1, type_.count + 1)]
     alone = next(iter(lost)) if len(lost) == 1 else ""
     for dyno in dict.fromkeys([*wanted, *routed]) if any(lost.values()) and (seen or routed) else ():
-        if dyno not in seen:
+        if dyno not in seen and (dyno not in gone or dyno in routed):
             yield unknown(dyno, routed.get(dyno, alone))

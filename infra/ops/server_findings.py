@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
 from infra.model import paths, routing
-from infra.model.dyno_status import WELL, Row
+from infra.model.dyno_status import REMOVED, WELL, Row
 from infra.model.formation import Formation
 from infra.model.stack import Stack
 from infra.model.text import quantity, size
@@ -76,7 +76,7 @@ def about(
     conflicts = list(routing.conflicts(manifest.app.name, manifest.router, around))
     yield from from_problems(name, "ports", conflicts, ", ".join(ports) or "none needed")
     yield from system_findings.outgoing(name, health, list(own.values()))
-    yield from _serving(name, manifest, results)
+    yield from _serving(name, manifest, results, formation.homes)
     yield from services(name, manifest, results.answers)
 
 
@@ -91,8 +91,9 @@ def services(name: str, manifest: Manifest, answers: Sequence[Answer]) -> Iterat
         yield Finding(name, answer.service, result, f"{answer.adapter}: {answer.message}", wrong)
 
 
-def _serving(name: str, manifest: Manifest, results: Results) -> Iterator[Finding]:
-    """Whether the router and the dynos that are on this server do their work."""
+def _serving(name: str, manifest: Manifest, results: Results, homes: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the router and the dynos that are on this server do their work. ``homes`` are the servers on which the
+    dynos are to be: of one that is removed and due elsewhere, or nowhere, only the record is left."""
     routers = manifest.router.servers if manifest.router is not None else ()
     routes = {name: results.observed.facts.routes}
     applied = ["router", manifest.app.name] in [key.split(".", 1) for key in results.observed.facts.record]
@@ -100,7 +101,8 @@ def _serving(name: str, manifest: Manifest, results: Results) -> Iterator[Findin
         own = [port for route in results.observed.facts.routes for port in route.ports if state in _ENDED]
         yield _down(name, "router", state, _taken(results, own), "dynoctl apply")
     for row in results.rows:
-        if row.state not in (*WELL, "starting"):
+        left = row.state == REMOVED and homes.get(row.dyno) != name
+        if not left and row.state not in (*WELL, "starting"):
             own_name, found = f"{manifest.app.name}-{row.dyno}", results.observed.resources
             parts = [part for key, part in found.items() if key.partition(".")[2] == own_name]
             closed = all(part.attributes.get("state") not in _LISTENS for part in parts)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from infra.manifest.backings import Service
-from infra.model.dyno_status import Row
+from infra.model.dyno_status import REMOVED, Row, unknown
 from infra.model.resource import Found
 from infra.model.routing import Route
 from infra.ops import connectivity, observer_program, server_checks, server_findings, system_findings
@@ -299,10 +299,20 @@ def test_whose_port_another_program_has_is_told(listening: set[int], socket: str
     results = cast(Any, SimpleNamespace(observed=observed, rows=[row]))
     app, routed = SimpleNamespace(name="shop"), SimpleNamespace(servers=("grid-1",))
     manifest = cast(Any, SimpleNamespace(app=app, router=routed))
-    found = list(server_findings._serving("grid-1", manifest, results))
+    found = list(server_findings._serving("grid-1", manifest, results, {}))
     assert [finding.result for finding in found] == ["failed", "failed"]
     for finding, words in zip(found, says, strict=True):
         assert finding.message.endswith(words)
         taken = words.startswith("port")
         assert (f"ss -ltnp sport = :{words.removeprefix('port ')}; stop it" in finding.hint) == taken
         assert "dynoctl apply" in finding.hint
+
+
+def test_a_record_without_a_unit_is_a_finding_only_where_the_dyno_is_to_be() -> None:
+    """An interrupted removal leaves the record of a dyno that is elsewhere, or no longer wanted."""
+    facts = SimpleNamespace(ports=frozenset(), routes=(), record={})
+    rows = [unknown(dyno, "grid-1", REMOVED) for dyno in ("web.1", "web.2", "web.9")]
+    results = cast(Any, SimpleNamespace(observed=SimpleNamespace(facts=facts, resources={}), rows=rows))
+    manifest = cast(Any, SimpleNamespace(app=SimpleNamespace(name="shop"), router=None))
+    found = list(server_findings._serving("grid-1", manifest, results, {"web.1": "grid-1", "web.2": "grid-2"}))
+    assert [(finding.check, finding.message) for finding in found] == [("web.1", "removed")]

@@ -19,7 +19,7 @@ from infra.fleet.status import ServerStatus
 from infra.manifest import read
 from infra.manifest.model import Manifest
 from infra.model import paths, routing, traffic
-from infra.model.dyno_status import Row, unknown
+from infra.model.dyno_status import Job, Row, unknown
 from infra.model.one_offs import OneOff
 from infra.model.routing import ACCESS_LOG, Route
 from infra.model.traffic import Rates, Traffic, rates
@@ -137,7 +137,7 @@ def test_a_line_ends_with_what_is_known(manifest: Manifest) -> None:
 LOGS = "To see why: dynoctl logs --dyno web.1"
 APPLY = "dynoctl apply"
 BAD = "if its release is bad: dynoctl rollback"
-FINISH = "To finish what was interrupted: dynoctl apply; after a rollback: dynoctl rollback"
+FINISH = "To finish the rollout: dynoctl apply; after a rollback: dynoctl rollback"
 GONE = "{} is unreachable. To see what is wrong: dynoctl doctor; if it is gone for good: dynoctl apply --evacuate {}"
 CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Sequence[str]]] = {
     "crashed": (with_rows(row("web.1", state="crashed")), {}, "degraded", [f"web.1 on grid-1 crashed. {LOGS}"]),
@@ -152,6 +152,15 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         {},
         "degraded",
         ["web.1 on grid-1 is stopped. To start it: dynoctl restart web.1"],
+    ),
+    "a schedule without its timer": (
+        with_rows(row("report.1", state="stopped", job=Job("daily")), row("web.1", state="stopped")),
+        {},
+        "degraded",
+        [
+            "Each of report.1, web.1 is stopped. To start them: dynoctl apply",
+            "report.1 on grid-1 is no longer in dyno.yaml. To remove it: dynoctl apply",
+        ],
     ),
     "all crashed": (
         with_rows(row("web.1", state="crashed"), *(row(name, "grid-2", state="crashed") for name in DYNOS[1:])),
@@ -311,6 +320,12 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         {},
         "degraded",
         [f"web.2 on grid-2 has no unit any more, and was not removed by an apply. To repair it: {APPLY}"],
+    ),
+    "removed on one server, and on another that is silent": (
+        {"grid-1": with_rows(unknown("web.2", "grid-1", "removed"))["grid-1"]},
+        {"grid-2": "timed out"},
+        "degraded",
+        [GONE.format("grid-2", "grid-2")],
     ),
     "what is left of an interrupted removal": (
         with_rows(unknown("web.4", "grid-2", "removed"), unknown("web.2", "grid-1", "removed")),
