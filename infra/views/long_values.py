@@ -8,6 +8,9 @@ LONG = 160
 START = 60
 """Characters that are shown of the beginning of what is longer."""
 
+BEFORE = 20
+"""Characters that are shown before those that differ, if there are no words."""
+
 MORE = "(shortened; see --verbose)"
 
 
@@ -35,8 +38,15 @@ def differing(old: str, new: str) -> tuple[str, str]:
     first, second = (
         beginning(f"{quote}{before}{text[start : len(text) - end].rstrip()}{after}{quote}") for text in (was, will)
     )
-    # Blanks alone may differ, and they are not words.
-    return (first, second) if first != second else (beginning(old), beginning(new))
+    # A word may be as long as a list of hosts, and blanks alone may differ, which are no words.
+    return (first, second) if first != second else (_around(quote, was, will), _around(quote, will, was))
+
+
+def _around(quote: str, text: str, other: str) -> str:
+    """A text from a few characters before the first one that differs from ``other``."""
+    start = max(_alike(text, other) - BEFORE, 0)
+    before, after = "... " * (start > 0), " ..." * (len(text) > start + START)
+    return f"{quote}{before}{text[start : start + START]}{after}{quote} {MORE}"
 
 
 def _unquoted(value: str) -> tuple[str, str]:
@@ -45,7 +55,10 @@ def _unquoted(value: str) -> tuple[str, str]:
 
 def _words_alike(one: str, other: str) -> int:
     """How many characters both begin with, up to the end of a word."""
-    alike = next(
-        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-    return one.rfind(" ", 0, alike) + 1
+    return one.rfind(" ", 0, _alike(one, other)) + 1
+
+
+def _alike(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -166,8 +166,9 @@ def difference(
         lines, wanted = old.split("\n"), new.split("\n")
         gone = [value_words(name, line) for line in lines if line not in wanted]
         come = [value_words(name, line) for line in wanted if line not in lines]
-        if not whole and len(gone) == len(come) == 1:
-            gone[0], come[0] = differing(gone[0], come[0])
+        if not whole and len(gone) == len(come):
+            pairs = [differing(had, has) for had, has in zip(gone, come, strict=True)]
+            gone, come = [had for had, _ in pairs], [has for _, has in pairs]
         elif not whole:
             gone, come = [*map(beginning, gone)], [*map(beginning, come)]
         return [
