@@ -104,7 +104,7 @@ class Schedule(Base):
                 commands.append(files.remove(path))
         commands.append(files.systemctl("daemon-reload"))
         # A restart is of a change that was cut off: its files may be in place and its timer not.
-        cut_off = change.action is Action.RESTART
+        cut_off = change.action is Action.RESTART or change.triggered
         if cut_off or set(change.differing()) - {"unit", "due", "drop_ins"} or before.get("state") != "waiting":
             commands.append(timer_moves.start(scope, change))
         return commands

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,11 @@ def test_a_restart_of_a_schedule_starts_its_timer() -> None:
     resource = Resource("grid-1", "schedule", "shop-nightly.1", attributes, "nightly.1")  # type: ignore[arg-type]
     change = Change(resource, Action.RESTART, resource.attributes, resource.attributes)
     assert Schedule().steps(SCOPE, change)[-1].label == "start dyno-shop-nightly-1.timer"
+    before = {**resource.attributes, "unit": {"A.B": "another release"}}
+    released = Change(resource, Action.UPDATE, before, resource.attributes)
+    assert not any("start" in step.label for step in Schedule().steps(SCOPE, released))
+    besides = replace(released, triggered=True)
+    assert Schedule().steps(SCOPE, besides)[-1].label == "start dyno-shop-nightly-1.timer"
 
 
 def test_a_group_without_its_user_is_seen() -> None:
