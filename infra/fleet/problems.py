@@ -120,7 +120,8 @@ def restarting(rows: Sequence[Row]) -> Iterator[Problem]:
         most = max(found, key=lambda row: row.restarts)
         often = f"{'' if len(found) == 1 else f', {most.dyno}'} {quantity(most.restarts, 'time')}"
         words = f"ended by itself and was started again{often}"
-        cure = f"To see why: dynoctl logs --dyno {most.dyno}; if its release is bad: dynoctl rollback"
+        cure = f"To see why: dynoctl logs --dyno {most.dyno}"
+        cure += "; if its release is bad: dynoctl rollback" if most.release > 1 else ""  # v1 has nothing to go back to
         starting = any(row.state == "starting" for row in found)
         yield from _besides(_about(found, words, cure, degrades=starting))
 
@@ -134,7 +135,8 @@ def behind(rows: Sequence[Row]) -> Iterator[Problem]:
     if found:
         oldest, latest = min(row.release for row in found), max(row.release for row in found)
         words = f"runs v{latest}" if oldest == latest else f"runs a release from v{oldest} to v{latest}"
-        cure = "To finish the rollout: dynoctl apply; after a rollback: dynoctl rollback"
+        cure = "To finish the rollout: dynoctl apply"
+        cure += "; after a rollback: dynoctl rollback" if newest > 2 else ""  # the first rollback is v3
         yield from _besides(_about(found, f"{words}, and others run v{newest}", cure))
 
 

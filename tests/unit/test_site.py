@@ -72,10 +72,10 @@ def with_rows(*rows: Row, **changes: Any) -> dict[str, ServerStatus]:
     return statuses | {"grid-1": replace(statuses["grid-1"], **changes)}
 
 
-def _eighth(*dynos: str) -> list[Row]:
-    """Dynos where they are, of release 8."""
+def _of(release: int, *dynos: str) -> list[Row]:
+    """Dynos of a release where they are."""
     homes = {one.dyno: one.server for status in WELL.values() for one in status.rows}
-    return [row(dyno, homes[dyno], release=8) for dyno in dynos]
+    return [row(dyno, homes[dyno], release=release) for dyno in dynos]
 
 
 def slow(*answers: tuple[str, int, int], count: int = 5) -> dict[str, ServerStatus]:
@@ -296,6 +296,18 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         "degraded",
         [f"web.1 on grid-1 ended by itself and was started again 1 time. {LOGS}; {BAD}"],
     ),
+    "out of memory, with nothing to go back to": (
+        with_rows(row("web.1", restarts=2, uptime=30, release=1), *_of(1, "web.2", "web.3", "worker.1")),
+        {},
+        "up",
+        [f"web.1 on grid-1 ended by itself and was started again 2 times. {LOGS}"],
+    ),
+    "a second release that was cut off": (
+        with_rows(row("web.1", release=2), *_of(1, "web.2", "web.3", "worker.1")),
+        {},
+        "up",
+        ["Each of web.2, web.3, worker.1 runs v1, and others run v2. To finish the rollout: dynoctl apply"],
+    ),
     "out of memory some time ago": (with_rows(row("web.1", restarts=2, uptime=600)), {}, "up", []),
     "an apply that was cut off": (
         with_rows(row("web.2", "grid-2", release=6), row("worker.1", release=0)),
@@ -310,7 +322,7 @@ CASES: Mapping[str, tuple[dict[str, ServerStatus], Mapping[str, str], str, Seque
         [f"Each of web.1, web.2 runs a release from v4 to v6, and others run v7. {FINISH}"],
     ),
     "a server that comes back after its evacuation": (
-        with_rows(row("web.2", release=8), row("web.2", "grid-2", release=7), *_eighth("web.1", "web.3", "worker.1")),
+        with_rows(row("web.2", release=8), row("web.2", "grid-2", release=7), *_of(8, "web.1", "web.3", "worker.1")),
         {},
         "up",
         [f"web.2 runs 2 times: on grid-1, grid-2. To remove one of them: {APPLY}"],
