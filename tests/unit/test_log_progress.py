@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,8 @@ from infra.ops import logs
 from infra.ops.journal import Line, Reader
 from infra.ops.log_history import Query
 from infra.ops.logs import MISSED, RECENT, Progress
-from infra.remote import limits
+from infra.remote import limits, stream
+from infra.remote.stream import Stream
 
 
 def entry(number: int, message: str = "", **fields: str) -> bytes:
@@ -94,3 +97,20 @@ def test_a_line_that_is_too_long_is_told_once(monkeypatch: pytest.MonkeyPatch) -
     session = Answering(entry(1), long)
     events = followed(monkeypatch, session, [b"listening", entry(1), long[: limits.LINE], b""])
     assert [type(event) for event in events] == [Line, logs.TooLong]
+
+
+def test_a_pause_is_told_once_until_the_next_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each asks a server for lines that were missed, so one that is silent must not be asked for ever."""
+    clock: Any = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(stream, "time", clock)
+    reader = object.__new__(Stream)
+    reader._nonce, reader._listening, reader._closed = "n", True, threading.Event()
+
+    def pieces() -> Iterator[bytes]:
+        for piece in (b"one\n", *[b""] * 20, b"t", b"wo\n", *[b""] * 20, b"\nn end\n"):
+            clock.now += 1
+            yield piece
+
+    monkeypatch.setattr(reader, "_pieces", pieces)
+    assert list(reader.lines(pause=5)) == [b"one", b"", b"two", b"", b""]
