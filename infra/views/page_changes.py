@@ -14,7 +14,7 @@ from infra.model.resource import Action, Change, Effect
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat
-from infra.views.plan_screen import resource_name, within
+from infra.views.plan_screen import resource_name, shared_reason, within
 from infra.views.plan_text import is_cleanup, value_words
 
 MINUS = "\N{MINUS SIGN}"
@@ -134,8 +134,7 @@ def _shape(change: Change, rows: Sequence[Row]) -> tuple[object, ...]:
 
 def _reason(change: Change) -> str:
     """The reason without the name of the dyno and of its own resources: ``env_file changes``."""
-    resource = change.resource
-    return _generic(change.reason.replace(f".{resource.name} ", " "), resource.dyno) if resource.dyno else change.reason
+    return _generic(shared_reason(change), change.resource.dyno)
 
 
 def _generic(text: str, dyno: str | None) -> str:

@@ -145,7 +145,8 @@ def folded(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
             lines = _lines(change, briefs.get(resource.kind, Brief()), style)
             name = "" if resource.dyno else resource.name
             group = groups.setdefault(
-                (change.action, resource.kind, name, _reason(change), change.drift, *lines), _Group(change, lines)
+                (change.action, resource.kind, name, one_line(shared_reason(change)), change.drift, *lines),
+                _Group(change, lines),
             )
             group.servers.append(resource.server)
             group.dynos += [resource.dyno] if resource.dyno else []
@@ -153,7 +154,7 @@ def folded(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
     silent: dict[tuple[Action, str, str], list[str]] = {}
     for group in groups.values():
         change, where = group.first, _where(group)
-        note = _reason(change)
+        note = one_line(shared_reason(change))
         if not group.lines and not change.drift:
             silent.setdefault((change.action, where, note), []).append(resource_name(change))
         else:
@@ -179,10 +180,13 @@ def _head(action: Action, what: str, where: str, note: str, style: Style) -> str
     )
 
 
-def _reason(change: Change) -> str:
-    """The reason, without the name of the dyno's own resources: ``env_file changes``."""
-    resource = change.resource
-    return one_line(change.reason.replace(f".{resource.name} ", " ") if resource.dyno else change.reason)
+def shared_reason(change: Change) -> str:
+    """The reason, without the names of the dyno and of its own resources, so that it is the same for all dynos to which
+    the same happens: ``env_file, credentials change``, ``state is crashing``."""
+    name, dyno = change.resource.name, change.resource.dyno
+    if not dyno:
+        return change.reason
+    return change.reason.replace(f".{name} ", " ").replace(f".{name}, ", ", ").replace(f"{dyno}: ", "")
 
 
 def resource_name(change: Change) -> str:

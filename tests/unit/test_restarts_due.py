@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from infra.fleet.facts import Facts
 from infra.fleet.observe import Observed
 from infra.model.provider import Scope
-from infra.model.resource import Action, Attributes, Change, Found, Resource
+from infra.model.resource import Action, Attributes, Change, Effect, Found, Resource
 from infra.plan.diff import INTERRUPTED, diff
 from infra.registry import Everything
+from infra.views import page_changes, plan_screen
+from infra.views.style import Style
 from providers import socket, user
+from tests.unit.test_plan_views import released
 
 PROVIDERS = {provider.kind: provider for provider in Everything.providers}
 SCOPE = Scope("shop", "")
@@ -103,3 +108,17 @@ def test_a_socket_that_is_opened_anew_restarts_its_dyno(other: Attributes) -> No
     assert labels(made["socket"])[-1] == "open dyno-shop-web-1.socket"
     assert (made["unit"].effect, made["unit"].reason) == ("restart", "socket.shop-web.1 changes")
     assert labels(made["unit"])[-1] == "restart web.1"
+
+
+def test_restarts_for_the_same_reasons_are_one_line_of_a_plan() -> None:
+    """Of two causes, the first had the name of its dyno, so that each of a thousand dynos had a line."""
+    again = []
+    for number in (1, 2, 3):
+        name = f"shop-web.{number}"
+        resource = replace(UNIT, server=f"grid-{number}", name=name, dyno=f"web.{number}")
+        why = f"user.{name}, socket.{name} change; web.{number}: state is crashing"
+        again.append(Change(resource, Action.RESTART, WANTED, WANTED, why, effect=Effect.RESTART))
+    shown = plan_screen.folded(replace(released(), changes=tuple(again)), Everything().briefs(), Style(False))
+    assert shown == ["↻ unit of web.[1-3]  # user, socket change; state is crashing"]
+    (same,) = page_changes.groups(replace(released(), changes=tuple(again)), Everything().briefs())
+    assert len(same.members) == 3
