@@ -31,6 +31,7 @@ def status(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     from infra import manifest
     from infra.fleet.inventory import targets
     from infra.fleet.lock import holders
+    from infra.model.lock_holder import words
     from infra.views.style import printable
 
     model = manifest.read(file, destination)
@@ -44,7 +45,7 @@ def status(file: File = Path("dyno.yaml"), destination: Destination = None, as_j
     else:
         width = max(len(name) for name in found)
         for name, holder in held.items():
-            typer.echo(f"{name:<{width}}  {'free' if holder is None else f'held by {printable(holder)}'}")
+            typer.echo(f"{name:<{width}}  {'free' if holder is None else f'held by {printable(words(holder))}'}")
         for summary in lost.values():
             fail.complain(summary)
     if lost:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
 from infra.model import paths
+from infra.model.moment import local
 
 SCRIPT = (
     f"file={paths.RUN}/$app.lock\n"
@@ -47,6 +48,15 @@ def parse(text: str) -> Holder:
     """The holder from its own words. Those of an older dynoctl do not say what it is doing."""
     found = _HOLDER.fullmatch(text)
     return Holder(text) if found is None else Holder(text, found["who"], found["when"], found["doing"] or "applying")
+
+
+def words(text: str, zone: tzinfo | None = None) -> str:
+    """The holder in its own words, with the time in the zone of this computer."""
+    found = _HOLDER.fullmatch(text)
+    if found is None:
+        return text
+    start, end = found.span("when")
+    return f"{text[:start]}{local(found['when'], zone)}{text[end:]}"
 
 
 def read(output: str) -> str:

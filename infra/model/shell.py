@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar, runtime_checkable
 
 from infra.errors import DynoctlError
+from infra.model.lock_holder import words
 from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.target import Target
@@ -33,6 +34,7 @@ class LockTaken(DynoctlError):
 
     def __init__(self, server: str, holder: str, app: str = "") -> None:
         what = f"an apply of {app}" if app else "another apply"
+        holder = words(holder)
         self.what = f"{what} is running: {holder or 'unknown holder'}"
         super().__init__(
             f"{server}: {self.what}",

@@ -9,6 +9,7 @@ import pytest
 from infra.engine import plan_file
 from infra.errors import ERROR, OK, DynoctlError
 from infra.fleet import lock
+from infra.model import lock_holder
 from infra.model.resource import Action
 from infra.views import plan_json
 from tests.simulation.app import deployed
@@ -93,7 +94,7 @@ def test_another_apps_apply_is_waited_for_and_named() -> None:
     waited = fleet.fleet.clock.monotonic() - began
     assert 5 < waited < lock.OTHERS
     notes = [event.text for event in outcome.events if event.kind == "note"]
-    assert notes == [f"an apply of blog is running: {HOLDER}; waiting for it to end"]
+    assert notes == [f"an apply of blog is running: {lock_holder.words(HOLDER)}; waiting for it to end"]
 
 
 @pytest.mark.parametrize("timeout", [0, 40, None])
@@ -102,7 +103,9 @@ def test_another_apps_apply_is_waited_for_as_long_as_the_lock_timeout_is(timeout
     fleet["s2"].locks[BLOG] = HOLDER
     began = fleet.fleet.clock.monotonic()
     outcome = fleet.apply(manifest(slug="b"), lock_timeout=timeout)
-    assert outcome.code == ERROR and f"s2: an apply of blog is running: {HOLDER}" in str(outcome.error)
+    assert outcome.code == ERROR and f"s2: an apply of blog is running: {lock_holder.words(HOLDER)}" in str(
+        outcome.error
+    )
     limit = lock.OTHERS if timeout is None else timeout
     assert limit <= fleet.fleet.clock.monotonic() - began < limit + 5
     assert not fleet["s1"].locks, "whoever waits holds nothing"

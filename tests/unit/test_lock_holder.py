@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import subprocess
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -58,6 +58,12 @@ def test_a_holder_is_a_sentence() -> None:
 )
 def test_words_of_others_are_told_as_they_are(text: str, says: str) -> None:
     assert lock_holder.parse(text).sentence(UTC, NOW) == says
+
+
+def test_the_time_is_that_of_the_reader() -> None:
+    zone = timezone(timedelta(hours=1), "CET")
+    assert lock_holder.words(str(IDENTITY), zone) == "root@vm since 2026-11-28 18:30 CET (pid 7), applying v2"
+    assert lock_holder.words("somebody since noon", zone) == "somebody since noon"
 
 
 def test_each_holder_is_named_once() -> None:
