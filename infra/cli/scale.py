@@ -82,7 +82,7 @@ def scale(
     counts = wanted(changes, now)
     words, at = [f"{name}={count}" for name, count in counts.items()], manifest_options(file, destination)
     refuse_unattended("scale", auto_approve, as_json, *words, plan="", at=at)
-    manifest.read(file, destination, counts)  # reports what is wrong with the new counts before asking
+    manifest.refuse_impossible(manifest.read(file, destination, counts))  # says what is wrong before asking
     path = model.files[-1]
     old = path.read_bytes()
     mark = b"\xef\xbb\xbf" if old.startswith(b"\xef\xbb\xbf") else b""

@@ -86,6 +86,11 @@ class PlanOptions:
         """Whether the release and the settings that are in force stay as they are."""
         return bool(self.counts or self.evacuate or self.rebalance) and not self.with_changes
 
+    @property
+    def as_written(self) -> bool:
+        """Whether what the manifest says is planned."""
+        return not (self.destroy or self.as_running or (self.rollback_to is not None and not self.with_changes))
+
 
 @contextmanager
 def prepared(options: PlanOptions) -> Iterator[Prepared]:
@@ -105,6 +110,8 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
 
         refuse_linked(options.file)
     model = manifest.read(options.file, options.destination, options.counts, options.also)
+    if options.as_written:
+        manifest.refuse_impossible(model)
     if not options.quiet:
         warn(model)
     _refuse_unknown(model, options.trust)

@@ -37,6 +37,9 @@ def validate(
     from infra.registry import Everything
 
     manifest, diagnostics = check(file, destination)
+    if manifest is not None and manifest.impossible:
+        diagnostics = manifest.impossible
+        manifest = None
     program = ""
     if manifest is not None:
         try:

@@ -41,7 +41,7 @@ def check(
     also: Collection[str] = (),
 ) -> tuple[Manifest | None, tuple[Diagnostic, ...]]:
     """The manifest and (), or None and every error, in the order of the file."""
-    from infra.manifest import causes, overlays, previews, schema, semantics, warnings
+    from infra.manifest import causes, check_semantics, overlays, previews, schema, semantics, warnings
     from infra.manifest.build import build
     from infra.manifest.nodes import Unusable
     from infra.manifest.paths import is_file
@@ -72,7 +72,14 @@ def check(
     if problems:
         return None, tuple(sorted(dict.fromkeys(problems), key=_position))
     manifest = build(document, file, destination, files)
-    return replace(manifest, warnings=tuple(warnings.check(document))), ()
+    impossible = tuple(sorted(check_semantics.impossible(document), key=_position))
+    return replace(manifest, warnings=tuple(warnings.check(document)), impossible=impossible), ()
+
+
+def refuse_impossible(manifest: Manifest) -> None:
+    """Raise ManifestInvalid for a manifest that no plan can carry out."""
+    if manifest.impossible:
+        raise ManifestInvalid(manifest.impossible)
 
 
 def _position(diagnostic: Diagnostic) -> tuple[str, int, int]:

@@ -1,4 +1,4 @@
-"""Checks of ``checks`` that a schema cannot express: rules that no plan can pass."""
+"""Checks of ``checks`` that a schema cannot express."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ NAMED = 8
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Every rule for an unknown process type or label, or with a number that the manifest cannot reach."""
+    """Every rule for an unknown process type."""
+    counts = _counts(data.get("dynos"))
+    for type_ in _map(_map(data.get("checks")).get("min_healthy")):
+        if type_ not in counts:
+            path = ("checks", "min_healthy", type_)
+            yield document.diagnostic(path, f"unknown process type {type_}", key=True, expected="a key of dynos")
+
+
+def impossible(document: Document) -> Iterator[Diagnostic]:
+    """Every rule of a valid manifest for an unknown label, or with a number that the manifest cannot reach: no plan can
+    pass it. Whatever needs no such plan works all the same, as to look at what runs or to remove it."""
+    data = _map(document.data)
     checks, counts = _map(data.get("checks")), _counts(data.get("dynos"))
     for type_, least in _map(checks.get("min_healthy")).items():
-        path = ("checks", "min_healthy", type_)
-        if type_ not in counts:
-            yield document.diagnostic(path, f"unknown process type {type_}", key=True, expected="a key of dynos")
-            continue
-        count = counts[type_]
+        path, count = ("checks", "min_healthy", type_), counts[type_]
         if _is_number(least) and count is not None and least > count:
             percentage = _LIKELY <= least <= 100
             yield document.diagnostic(

@@ -236,6 +236,8 @@ class Manifest:
     preview: Preview | None = None
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
     """What is valid, and probably not meant."""
+    impossible: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    """Rules of ``checks`` that no plan can pass."""
 
     @property
     def types(self) -> Mapping[str, DynoType]:

@@ -115,6 +115,18 @@ def test_validate(project: Path, run: Run) -> None:
     assert document["diagnostics"][0]["location"]["line"] == 5
 
 
+def test_a_check_that_no_plan_can_pass_stops_plans_alone(project: Path, run: Run) -> None:
+    (project / "dyno.yaml").write_text(GOOD + "ssh: {connect_timeout: 1}\nchecks: {min_healthy: {web: 5}}\n")
+    for argv in (["validate"], ["plan"], ["apply", "--auto-approve"], ["scale", "web=3", "--auto-approve"]):
+        done = run(*argv, cwd=project)
+        assert (done.returncode, "min_healthy of web is 5" in done.stderr) == (3, True), argv
+    for argv in (["ps"], ["destroy", "--auto-approve"], ["scale"], ["config", "get"]):
+        done = run(*argv, cwd=project)
+        assert (done.returncode in (0, 4), "min_healthy" in done.stderr) == (True, False), (argv, done.stderr)
+    done = run("scale", "web=5", "--auto-approve", cwd=project)  # what cures it
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "dyno.yaml: web 4 -> 5"), done.stderr
+
+
 def test_an_app_that_cannot_be_read_is_said(project: Path, run: Run) -> None:
     import os
 
