@@ -13,7 +13,9 @@ from infra.model.text import enumeration
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 
 _SET = "dynoctl config set"
-_NEXT = re.compile(rf"[,;\s]\s*({NAME})=")
+_NEXT = re.compile(rf"[,;\s]\s*({NAME})=(?=[^=\s])")
+"""The next variable. Base64, as of a private key, has = at the end of a line only."""
+
 _MARKS = {",": "comma", ";": "semicolon"}
 _NAMED = 5
 """Variables that a hint names."""
@@ -69,10 +71,11 @@ def _refuse_other_forms(words: Sequence[str], command: str) -> None:
 
 
 def warnings(found: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """What is wrong with values that look like several variables, and what to do. They are valid."""
+    """What is wrong with values that look like several variables, and what to do. They are valid. A value that begins
+    with a name itself, such as ``host=10.0.0.1 port=5432``, is a list of settings."""
     for key, value in found.items():
         others = [name for name in _NEXT.findall(value) if name.isupper() == key.isupper()]
-        if others:
+        if others and "=" not in re.split(r"[,;\s]", value, maxsplit=1)[0]:
             assignments = " ".join(f"{name}=VALUE" for name in (key, *others[:_NAMED]))
             names = enumeration([f"{name}=" for name in others], _NAMED)
             yield f"the value of {key} contains {names}", f"for several variables: {_SET} {assignments}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.cli import assignments
 from infra.errors import DynoctlError
 from infra.manifest import check, secrets_file
 from infra.manifest.env_edit import scalar, set_variable, unset_variable
@@ -38,6 +39,25 @@ def run(tmp_path: Path, dynoctl: Dynoctl) -> Run:
     (tmp_path / "dyno.staging.yaml").write_text("# nothing yet\n")
     (tmp_path / "config.ru").write_text("run Shop\n")
     return lambda *argv, **options: dynoctl.text("config", *argv, cwd=tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "names"),
+    [
+        ("A", "1,B=2", "B="),
+        ("A", "1; B=2 C=3", "B=, C="),
+        ("A", "one\nB=two", "B="),
+        ("A", "1,b=2", ""),
+        ("PEM", "-----BEGIN\nMIIabc+/\nQIDAQAB=\n-----END", ""),  # a private key, which is not shown
+        ("pem", "-----BEGIN\nMIIabc+/\nhunter2==\n-----END", ""),
+        ("DSN", "SERVER=h;DATABASE=d;PWD=p", ""),
+        ("dsn", "host=h port=1 password=p", ""),
+        ("URL", "https://h/?a=1;B=2", ""),
+    ],
+)
+def test_a_value_that_looks_like_several_variables(key: str, value: str, names: str) -> None:
+    said = [summary for summary, _ in assignments.warnings({key: value})]
+    assert said == ([f"the value of {key} contains {names}"] if names else [])
 
 
 @pytest.mark.parametrize(
