@@ -41,7 +41,7 @@ AGAIN = 20.0
 RUNNING = "running"
 """The status of a client that has its scheduler."""
 
-_ADDRESS = re.compile(r"[a-z]+://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
+_ADDRESS = re.compile(r"[a-z]+://(?:\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]+):([0-9]{1,5})")
 """Scheme, host and port."""
 
 _HOW = "start one: dask scheduler, and on each controller: dask worker ADDRESS"

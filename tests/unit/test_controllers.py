@@ -132,6 +132,15 @@ def test_an_address_that_is_none_is_named(address: str, cluster: Client) -> None
     assert error.value.hint.startswith("tls://HOST:PORT") and not cluster.closed
 
 
+@pytest.mark.parametrize(
+    "address", [HERE, "tls://[fe80::1%eth0]:8786", "tls://sch\u00e9d.example:8786", "ucx://h:8786"]
+)
+def test_an_address_of_a_scheduler(address: str) -> None:
+    from infra.remote.controllers import _refuse_invalid
+
+    _refuse_invalid(address)
+
+
 def test_no_address_is_not_the_same_as_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DynoctlError, match="--controllers is empty"):
         ProcessOptions.of(None, "")
