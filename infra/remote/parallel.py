@@ -46,7 +46,9 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         return {key: attempt(key) for key in keys}
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool, _interruptible():
+    from infra.remote import prompt
+
+    with prompt.restored(), ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool, _interruptible():
         return dict(zip(keys, pool.map(attempt, keys), strict=True))
 
 

@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
 import termios
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 LOOK = 0.1
 """Seconds within which a question notices that it was ended."""
 
+_ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end the process, unless something else handles them."""
+
 _FLAGS = 3
 """The index of the local modes in what ``tcgetattr`` returns."""
 
 _ended = threading.Event()
-_mutex = threading.Lock()
+_mutex = threading.RLock()  # a signal handler may interrupt its owner
 _open: dict[int, list[Any]] = {}
 """The modes to restore, by the descriptor of the terminal."""
 
@@ -30,13 +35,14 @@ def ask(words: str) -> str:
     UnicodeError."""
     terminal = _terminal()
     try:
-        _hide(terminal)
-        try:
-            os.write(terminal, words.encode(errors="replace"))
-            return _line(terminal).decode(sys.stdin.encoding or "utf-8")
-        finally:
-            _restore(terminal)
-            os.write(terminal, b"\n")
+        with restored():
+            _hide(terminal)
+            try:
+                os.write(terminal, words.encode(errors="replace"))
+                return _line(terminal).decode(sys.stdin.encoding or "utf-8")
+            finally:
+                _restore(terminal)
+                os.write(terminal, b"\n")
     except termios.error as error:
         raise OSError(*error.args) from None
     finally:
@@ -51,6 +57,31 @@ def end() -> None:
 
 
 atexit.register(end)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """In the block, turn the echo on again also if a signal ends the process. Only the main thread can do that, for all
+    threads that may ask meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handled = [number for number in _ENDS if signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, signalled)
+    try:
+        yield
+    finally:
+        for number in handled:
+            if signal.getsignal(number) is signalled:
+                signal.signal(number, signal.SIG_DFL)
+
+
+def signalled(number: int, _: object) -> None:
+    """Restore the echo, and let the signal do what it does."""
+    end()
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def _terminal() -> int:

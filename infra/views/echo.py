@@ -15,6 +15,8 @@ from getpass import getpass
 from types import FrameType
 from typing import Any
 
+from infra.remote import prompt
+
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end the process, unless something else handles them."""
 
@@ -64,11 +66,11 @@ class Echo:
         with self._mutex:
             self._restore()
 
-    def ask(self, prompt: str) -> str:
+    def ask(self, words: str) -> str:
         """Ask for a secret, which is not shown. Whatever signal ends that, the echo is on again."""
         self._handle()
         try:
-            return getpass(prompt)
+            return getpass(words)
         finally:
             self.on()
 
@@ -86,7 +88,7 @@ class Echo:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTSTP, *_ENDS):
-            if signal.getsignal(number) is signal.SIG_DFL:
+            if signal.getsignal(number) in (signal.SIG_DFL, prompt.signalled):
                 signal.signal(number, self._signalled)
                 self._handled.append(number)
 
@@ -115,9 +117,9 @@ def restore() -> None:
         echo._restore()
 
 
-def ask(prompt: str) -> str:
+def ask(words: str) -> str:
     """Ask for a secret on the terminal."""
-    return Echo().ask(prompt)
+    return Echo().ask(words)
 
 
 def forget() -> None:

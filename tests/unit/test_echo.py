@@ -73,6 +73,15 @@ if what.startswith("keys"):
                 raise ValueError("an error")
     sys.exit()
 
+if what.startswith("bare"):  # nothing is drawn, as by ps
+    from infra.remote import identities
+    from infra.remote.parallel import each
+
+    print("drawn", flush=True)
+    wait()
+    each(lambda name: identities.passphrase(Path(name), 0), what.split()[1:])
+    sys.exit()
+
 if what.startswith("planning"):
     from infra.remote import identities
 
@@ -292,7 +301,7 @@ def test_a_signal_restores_the_echo_while_a_secret_is_asked_for(screen: Screen, 
     assert screen.end() == -number and screen.echoes
 
 
-@started("planning passphrase")
+@started("planning passphrase", "bare key", "bare key key2")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_restores_the_echo_while_a_passphrase_is_asked_for(screen: Screen, number: int) -> None:
     screen.go.touch()
