@@ -62,10 +62,8 @@ def meanwhile(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        running = pool.submit(work)
-        with _interruptible():
-            yield running.result
+    with ThreadPoolExecutor(max_workers=1) as pool, _interruptible():
+        yield pool.submit(work).result
 
 
 @contextmanager
