@@ -34,8 +34,10 @@ if [ "${{restarts:-0}}" != 0 ]; then set -- "_SYSTEMD_UNIT=$service"
 elif [ -n "$id" ]; then
   set -- "_SYSTEMD_INVOCATION_ID=$id"
   # journald may not find out the invocation of a process that has ended at once, but it knows the process.
-  pid=$(systemctl show -p ExecMainPID --value "$service")
-  [ "${{pid:-0}}" = 0 ] || set -- "$@" + "_SYSTEMD_UNIT=$service" "_PID=$pid"
+  for pid in $(systemctl show -p ExecMainPID,ExecStartPre,ExecStartPost "$service" |
+    sed -n -e 's/^ExecMainPID=//p' -e 's/.* ; pid=\\([0-9]*\\) .*/\\1/p'); do
+    [ "$pid" = 0 ] || set -- "$@" + "_SYSTEMD_UNIT=$service" "_PID=$pid"
+  done
 else exit 0; fi
 check=$(systemctl show -p InvocationID --value "$ready")
 [ -z "$check" ] || set -- "$@" + "_SYSTEMD_INVOCATION_ID=$check"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from infra.model.failure_log import exception, shown
+from providers import failure
 
 GEMS = "/usr/share/rubygems-integration/all/gems"
 
@@ -106,3 +109,33 @@ def test_hostile_lines_take_no_time() -> None:
     began = time.process_time()
     exception(lines * 5)
     assert time.process_time() - began < 5
+
+
+STUB = """\
+#!/bin/sh
+case "$*" in
+  *InvocationID*-ready*) ;;
+  *InvocationID*) echo abc ;;
+  *ExecStartPre*) printf '%s\\n' ExecMainPID=0 \\
+    'ExecStartPre={ path=/bin/sh ; argv[]=/bin/sh -c echo ; ignore_errors=no ; pid=41 ; code=exited ; status=1 }' \\
+    'ExecStartPost={ path=/bin/sh ; argv[]=/bin/sh -c echo ; ignore_errors=no ; pid=0 ; code=(null) ; status=0/0 }' ;;
+esac
+"""
+
+
+def test_what_ran_before_the_program_is_found_by_its_process(tmp_path: Path) -> None:
+    """journald may not know the invocation of a process that ended at once."""
+    for name, text in {
+        "systemctl": STUB,
+        "journalctl": '#!/bin/sh\n[ "$2" = --sync ] || printf "%s\\n" "$@"\n',
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    argv = failure.read("shop", "dyno-shop-web-1").argv
+    done = subprocess.run(argv, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-4:] == [
+        "_SYSTEMD_INVOCATION_ID=abc",
+        "+",
+        "_SYSTEMD_UNIT=dyno-shop-web-1.service",
+        "_PID=41",
+    ]
