@@ -29,8 +29,6 @@ OPEN_FILES = 65536
 FULL = frozenset({errno.EMFILE, errno.ENFILE})
 """Errors of a process, or a machine, that may open no more files."""
 
-TOO_MANY = os.strerror(errno.EMFILE).lower()
-
 MORE_FILES = "raise the limit of open files of this machine, to one for each server and 100 more: see ulimit -Hn"
 
 EXAMPLE = "192.0.2."

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.remote import known_hosts
-from infra.remote.dial import MORE_FILES, TOO_MANY
 from infra.remote.host_certificate import SUFFIX, Certificate, parse
 from infra.remote.known_hosts import AUTHORITY, REVOKED, Entry, fingerprint
 from infra.remote.ssh_settings import SSH_PORT, Settings
@@ -195,13 +194,13 @@ class HostKeys:
             lines = f"{len(broken)} line{'' if len(broken) == 1 else 's'}"
             notes += f"; {lines} cannot be read, such as {broken[0][0]}: {broken[0][1]}"
         faults = [(file, fault) for file in self.files if (fault := known_hosts.read(file).fault)]
-        notes += "".join(f"; {file} {fault}" for file, fault in faults)
+        notes += "".join(f"; {file} {fault.what}" for file, fault in faults)
         notes += "".join(
             f"; {setting} of ssh_config is not used" for setting in self.settings.not_used if "Host" in setting
         )
         return HostKeyRejected(
             f"unknown host key: {name} is not in {files}; the server has {shown}{notes}",
-            _mended(*faults[0]) if faults else self._add(key),
+            faults[0][1].cure if faults else self._add(key),
         )
 
     def _remove(self, entry: Entry) -> str:
@@ -222,15 +221,3 @@ class HostKeys:
             line = f"{self.settings.known_name} {kind} {base64.b64encode(key).decode()}"
             command = f"echo {shlex.quote(line)} >> {file}"
         return f"compare the fingerprint with the server's, then add the key: {command}"
-
-
-def _mended(file: Path, fault: str) -> str:
-    """What to do about a file that is of no use as it is."""
-    path = shlex.quote(str(file))
-    if fault.endswith(TOO_MANY):
-        return MORE_FILES
-    if fault.startswith("cannot be read"):
-        return f"make it readable: ls -l {path}"
-    if fault == "is a directory":
-        return f"set ssh.known_hosts to a file; to see what is in it: ls {path}"
-    return f"save {path} as plain text in UTF-8 without a byte order mark"

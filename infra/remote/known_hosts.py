@@ -9,11 +9,14 @@ import hashlib
 import hmac
 import os
 import re
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from infra.remote.dial import MORE_FILES, is_full
 
 AUTHORITY = "@cert-authority"
 REVOKED = "@revoked"
@@ -79,6 +82,14 @@ def fingerprint(blob: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a file, as the end of a sentence about it, and what to do."""
+
+    what: str
+    cure: str
+
+
 class KnownHosts:
     """The lines of one file. Keys are decoded when a host asks for them: a file may have thousands of lines."""
 
@@ -90,13 +101,14 @@ class KnownHosts:
         self.broken: list[tuple[str, str]] = []
         """The lines that cannot be read, and why: as OpenSSH, they are skipped."""
 
-        self.fault = ""
-        """Why all of the file, or its first line, is of no use; "" if it is a text, or missing."""
+        self.fault: Fault | None = None
+        """Why all of the file, or its first line, is of no use; None if it is a text, or missing."""
 
+        save = f"save {shlex.quote(str(file))} as plain text in UTF-8 without a byte order mark"
         if "\0" in text[:_START]:
-            self.fault = "is not a text file"
+            self.fault = Fault("is not a text file", save)
         elif text.startswith(_MARK):
-            self.fault = "begins with a byte order mark, which is not a part of a host name"
+            self.fault = Fault("begins with a byte order mark, which is not a part of a host name", save)
         for number, line in enumerate(text.split("\n"), 1):
             line = line.strip(" \t\r")
             if line and not line.startswith("#"):
@@ -202,9 +214,16 @@ def read(file: Path) -> KnownHosts:
         return KnownHosts(file, "")
     except OSError as error:
         hosts = KnownHosts(file, "")
-        why = (error.strerror or str(error)).lower()
-        hosts.fault = "is a directory" if isinstance(error, IsADirectoryError) else f"cannot be read: {why}"
+        hosts.fault = _unreadable(file, error)
         return hosts
+
+
+def _unreadable(file: Path, error: OSError) -> Fault:
+    path = shlex.quote(str(file))
+    if isinstance(error, IsADirectoryError):
+        return Fault("is a directory", f"set ssh.known_hosts to a file; to see what is in it: ls {path}")
+    why = (error.strerror or str(error)).lower()
+    return Fault(f"cannot be read: {why}", MORE_FILES if is_full(error) else f"make it readable: ls -l {path}")
 
 
 def _without_waiting(path: str, flags: int) -> int:
