@@ -40,7 +40,6 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
     """Print the dynos as ``ps`` does, how it ended, and as the last line what runs now. With ``verbose``, each of many
     dynos has a line."""
     from infra.fleet import site as sites
-    from infra.fleet.status import list_dynos
     from infra.views import formation, outcome, report_text
     from infra.views.style import Style, duration, one_line, wanted
     from infra.views.wrapping import columns, wrapped
@@ -52,12 +51,11 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
         last = outcome.gone(ready.manifest.app.name, ready.plan, report)
     else:
         found, lost = _observed(ready, {failure.server for failure in report.failures if failure.unreachable})
-        rows: Sequence[Row] | None = None if found is None else list_dynos(found)
+        rows: Sequence[Row] | None = None if found is None else ()
         down: Collection[str] = ()
-        if found and rows is not None:  # of servers that do not answer, the last line says what that means
+        if found:  # of servers that do not answer, the last line says what that means
             site = sites.examine(ready.manifest, found, {})
-            rows = site.rows
-            down = site.down
+            rows, down = site.rows, site.down
             table = formation.render(ready.manifest, site, style, width=width, brief=not verbose)
             table = table.replace("\n\n", "\n")
             wrong = [wrapped(one_line(str(problem)), width) for problem in site.problems if problem.degrades]
