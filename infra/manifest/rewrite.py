@@ -29,8 +29,13 @@ def rewrite(path: Path, old: bytes, new: bytes) -> None:
             os.fsync(number)
         temporary.replace(file)
     except OSError as error:
-        hint = f"make the file and its directory writable: ls -ld {file.parent} {file}"
-        raise DynoctlError(f"cannot write {path}: {error.strerror}", hint) from None
+        raise unwritable(path, file, error) from None
     finally:
         with suppress(OSError):  # of a read-only file system, too
             temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, file: Path, error: OSError) -> DynoctlError:
+    """That ``path``, which is ``file`` if it is a link, cannot be written."""
+    hint = f"make the file and its directory writable: ls -ld {file.parent} {file}"
+    return DynoctlError(f"cannot write {path}: {error.strerror}", hint)

@@ -6,9 +6,8 @@ import os
 from io import StringIO
 from pathlib import Path
 
-from infra.errors import DynoctlError
 from infra.manifest import secrets_file
-from infra.manifest.rewrite import rewrite
+from infra.manifest.rewrite import rewrite, unwritable
 
 
 def write(base: Path, destination: str | None, name: str, value: str) -> Path:
@@ -24,8 +23,7 @@ def write(base: Path, destination: str | None, name: str, value: str) -> Path:
         secrets_file.read(base, destination)  # refuses a file that others can read, or with an invalid line
         old = file.read_bytes()
     except OSError as error:
-        hint = f"make the file and its directory writable: ls -ld {file.parent} {file}"
-        raise DynoctlError(f"cannot write {file}: {error.strerror}", hint) from None
+        raise unwritable(file, file, error) from None
     rewrite(file, old, edited(old.decode(), name, value).encode())
     return file
 
