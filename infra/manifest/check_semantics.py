@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.errors import Diagnostic
-from infra.manifest.document import Document
+from infra.manifest.document import Document, list_of, map_of
 from infra.manifest.suggestions import nearest
 
 NAMED = 8
@@ -15,8 +15,8 @@ NAMED = 8
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Every rule for an unknown process type."""
-    counts = _counts(data.get("dynos"))
-    for type_ in _map(_map(data.get("checks")).get("min_healthy")):
+    counts = counts_of(data.get("dynos"))
+    for type_ in map_of(map_of(data.get("checks")).get("min_healthy")):
         if type_ not in counts:
             path = ("checks", "min_healthy", type_)
             yield document.diagnostic(path, f"unknown process type {type_}", key=True, expected="a key of dynos")
@@ -25,9 +25,9 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
 def impossible(document: Document) -> Iterator[Diagnostic]:
     """Every rule of a valid manifest for an unknown label, or with a number that the manifest cannot reach: no plan can
     pass it. Whatever needs no such plan works all the same, as to look at what runs or to remove it."""
-    data = _map(document.data)
-    checks, counts = _map(data.get("checks")), _counts(data.get("dynos"))
-    for type_, least in _map(checks.get("min_healthy")).items():
+    data = map_of(document.data)
+    checks, counts = map_of(data.get("checks")), counts_of(data.get("dynos"))
+    for type_, least in map_of(checks.get("min_healthy")).items():
         path, count = ("checks", "min_healthy", type_), counts[type_]
         if _is_number(least) and count is not None and least > count:
             percentage = _LIKELY <= least <= 100
@@ -37,7 +37,7 @@ def impossible(document: Document) -> Iterator[Diagnostic]:
                 expected=f"0 to {count}, or a percentage such as 75%",
                 hint=f"did you mean {least}%?" if percentage else "no plan can pass this check: add dynos, or lower it",
             )
-    yield from _spread(document, data, _map(checks.get("min_spread")), counts)
+    yield from _spread(document, data, map_of(checks.get("min_spread")), counts)
 
 
 _LIKELY = 20
@@ -48,9 +48,8 @@ def _spread(
     document: Document, data: Mapping[str, Any], wanted: Mapping[str, Any], counts: Mapping[str, int | None]
 ) -> Iterator[Diagnostic]:
     """Every label with fewer values than the dynos of a type must be spread over. Groups must be expanded."""
-    listing = data.get("servers")
-    servers = [_map(server) for server in (listing if isinstance(listing, list) else ())]
-    labels = [_map(server.get("labels")) for server in servers if server.get("dynos", True) is not False]
+    servers = [map_of(server) for server in list_of(data.get("servers"))]
+    labels = [map_of(server.get("labels")) for server in servers if server.get("dynos", True) is not False]
     for label, least in wanted.items():
         values = sorted({str(has[label]) for has in labels if label in has})
         known = sorted({str(name) for has in labels for name in has})
@@ -68,10 +67,10 @@ def _spread(
         )
 
 
-def _counts(dynos: object) -> dict[str, int | None]:
-    """The number of dynos of each process type; None if it is not known."""
+def counts_of(dynos: object) -> dict[str, int | None]:
+    """The number of dynos of each process type in ``dynos``; None if it is not known."""
     found: dict[str, int | None] = {}
-    for type_, value in (_map(dynos) or {"web": None}).items():
+    for type_, value in (map_of(dynos) or {"web": None}).items():
         count = value.get("count", 1) if isinstance(value, dict) else value
         found[str(type_)] = count if _is_number(count) else None
     return found
@@ -79,7 +78,3 @@ def _counts(dynos: object) -> dict[str, int | None]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from infra.errors import Diagnostic, Location
 from infra.manifest.model import Json
@@ -114,3 +115,13 @@ def _star(match: re.Match[str]) -> str:
     if scheme.endswith(("redis", "rediss", "http", "https")) and not colon:
         user, password = "", user
     return f"{scheme}{separator}{user}{colon}{'*' * len(password)}{at}{host}"
+
+
+def map_of(value: object) -> dict[str, Any]:
+    """A value of the data that should be a mapping; an empty one if it is not."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: object) -> list[Any]:
+    """A value of the data that should be a list; an empty one if it is not."""
+    return value if isinstance(value, list) else []

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from infra.errors import Diagnostic
-from infra.manifest.document import Document, Path
+from infra.manifest.document import Document, Path, map_of
 from infra.manifest.schedule_semantics import entries
 from infra.manifest.suggestions import nearest
 
@@ -75,9 +75,9 @@ def _everywhere(document: Document, data: Mapping[str, Any], section: str, key: 
     if not isinstance(label, str) or not isinstance(listing, list):
         return
     servers = [server if isinstance(server, dict) else {} for server in listing]
-    lacking = [index for index, server in enumerate(servers) if label not in _map(server.get("labels"))]
+    lacking = [index for index, server in enumerate(servers) if label not in map_of(server.get("labels"))]
     if len(lacking) == len(servers) > 1:
-        keys = sorted({str(name) for server in servers for name in _map(server.get("labels"))})
+        keys = sorted({str(name) for server in servers for name in map_of(server.get("labels"))})
         close = nearest(label, keys)
         yield document.diagnostic(
             (section, key),
@@ -91,10 +91,6 @@ def _everywhere(document: Document, data: Mapping[str, Any], section: str, key: 
     for index in lacking:
         summary = f"missing label {label}, which {section}.{key} requires"
         yield document.diagnostic(("servers", index), summary, expected=f"labels: {{{label}: ...}}")
-
-
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _found(

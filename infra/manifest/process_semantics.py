@@ -9,14 +9,14 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest import masking, variables
-from infra.manifest.document import Document, Path
+from infra.manifest.document import Document, Path, list_of, map_of
 from infra.manifest.paths import is_file, resolve_path
 
 
 def check(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
     """Every error in ``env`` and in commands. Values of references are checked when they are read."""
-    yield from _environment(document, _map(data.get("env")))
-    source = resolve_path(base, str(_map(data.get("app")).get("source", ".")))
+    yield from _environment(document, map_of(data.get("env")))
+    source = resolve_path(base, str(map_of(data.get("app")).get("source", ".")))
     for path, command in _commands(data):
         words = command if isinstance(command, list) else [command]
         if not all(isinstance(word, str) for word in words):
@@ -46,14 +46,6 @@ def _no_program(document: Document, path: Path, words: list[str]) -> Diagnostic:
         if shown and len(line) <= 100
         else "for a shell command line: a text, without brackets or a dash",
     )
-
-
-def _map(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _environment(document: Document, env: Mapping[str, Any]) -> Iterator[Diagnostic]:
@@ -91,12 +83,12 @@ def _unquoted(document: Document, path: Path) -> str:
 
 def _commands(data: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
     """Every command, with its path. Those of a build are lines for a shell."""
-    app = _map(data.get("app"))
-    yield from ((("app", "build", index), line) for index, line in enumerate(_list(app.get("build"))) if line)
+    app = map_of(data.get("app"))
+    yield from ((("app", "build", index), line) for index, line in enumerate(list_of(app.get("build"))) if line)
     if data.get("release_command"):
         yield ("release_command",), data["release_command"]
-    types, schedules = _map(data.get("dynos")), _list(data.get("schedule"))
+    types, schedules = map_of(data.get("dynos")), list_of(data.get("schedule"))
     for section, entries in (("dynos", types.items()), ("schedule", enumerate(schedules))):
         for key, entry in entries:
-            if _map(entry).get("command"):
+            if map_of(entry).get("command"):
                 yield (section, key, "command"), entry["command"]

@@ -27,7 +27,7 @@ from infra.manifest import (
     volume_semantics,
 )
 from infra.manifest.addresses import is_port
-from infra.manifest.document import Document, Path
+from infra.manifest.document import Document, Path, list_of, map_of
 from infra.manifest.model import Json
 from infra.manifest.paths import exists, is_directory, is_file, resolve_path, resolved
 from schemas import load
@@ -66,19 +66,11 @@ def check(document: Document, base: File) -> Iterator[Diagnostic]:
     yield from check_semantics.check(document, data)
 
 
-def _map(value: Json) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Json) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _names(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    app = _map(data.get("app")).get("name")
+    app = map_of(data.get("app")).get("name")
     users: list[str] = []
-    for type_, value in _map(data.get("dynos")).items():
-        entry = _map(value)
+    for type_, value in map_of(data.get("dynos")).items():
+        entry = map_of(value)
         count = value if isinstance(value, int) else entry.get("count", 1 if "command" in entry else None)
         if not isinstance(count, int) or isinstance(count, bool):
             continue
@@ -112,7 +104,7 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
             "missing key 'framework' or 'rackup'",
             expected=f"framework: {{{_example()}}}, or rackup: config.ru",
         )
-    entry = _map(framework)
+    entry = map_of(framework)
     if rackup is not None:
         for key in ("require", "app"):
             if key in entry:
@@ -161,7 +153,7 @@ def _example() -> str:
 
 
 def _source(data: Mapping[str, Any], base: File) -> File | None:
-    source = _map(data.get("app")).get("source")
+    source = map_of(data.get("app")).get("source")
     return resolve_path(base, source) if isinstance(source, str) and source else None
 
 
@@ -204,11 +196,11 @@ def _required(document: Document, path: Path, source: File, name: Json) -> Itera
 def _has_load_path(document: Document) -> bool:
     """Whether ``env`` may add directories in which Ruby looks for libraries, such as that of the app."""
     data = document.data if isinstance(document.data, dict) else {}
-    return not {"RUBYLIB", "RUBYOPT"}.isdisjoint(_map(data.get("env")))
+    return not {"RUBYLIB", "RUBYOPT"}.isdisjoint(map_of(data.get("env")))
 
 
 def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    program = _map(data.get("ruby")).get("path")
+    program = map_of(data.get("ruby")).get("path")
     if isinstance(program, str):
         whole = posixpath.normpath(program)
         written = _WRITTEN.match(whole)
@@ -226,14 +218,14 @@ def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
                 expected=f"a path outside of {', '.join(_HIDDEN[:-1])} and {_HIDDEN[-1]}, such as /opt/ruby/bin/ruby",
             )
     builder = data.get("builder")
-    names = [_map(server).get("name") for server in _list(data.get("servers"))]
+    names = [map_of(server).get("name") for server in list_of(data.get("servers"))]
     if isinstance(builder, str) and builder and builder not in names:
         yield document.diagnostic(
             ("builder",),
             f"unknown server {builder}",
             expected=f"one of: {', '.join(str(name) for name in names)}",
         )
-    elif isinstance(builder, str) and not _map(data.get("app")).get("build"):
+    elif isinstance(builder, str) and not map_of(data.get("app")).get("build"):
         yield document.diagnostic(
             ("builder",), "builder requires app.build", key=True, expected="commands in app.build"
         )
@@ -242,8 +234,8 @@ def _runtime(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic
 def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
     source = _source(data, base)
     mapped: dict[str, int] = {}
-    for index, entry in enumerate(_list(data.get("middleware"))):
-        entry = _map(entry)
+    for index, entry in enumerate(list_of(data.get("middleware"))):
+        entry = map_of(entry)
         path: Path = ("middleware", index)
         if ("use" in entry) == ("map" in entry):
             summary = (
@@ -276,13 +268,13 @@ def _middleware(document: Document, data: Mapping[str, Any], base: File) -> Iter
 
 
 def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Diagnostic]:
-    gateway = _map(data.get("ssh")).get("gateway")
+    gateway = map_of(data.get("ssh")).get("gateway")
     if isinstance(gateway, str) and (port := re.search(r":([0-9]{1,20})$", gateway)) and not is_port(port[1]):
         summary, expected = f"invalid value for gateway: {gateway!r}", "[user@]host[:port], with a port of 1 to 65535"
         hint = addresses.hint(("ssh", "gateway"), gateway)
         yield document.diagnostic(("ssh", "gateway"), summary, expected=expected, hint=hint)
     for key in ("key", "known_hosts"):
-        name = _map(data.get("ssh")).get(key)
+        name = map_of(data.get("ssh")).get(key)
         if not isinstance(name, str) or not name or is_file(resolve_path(base, name)):
             continue
         if not name.isprintable() or "-----" in name:  # the key itself: it is a secret

@@ -8,17 +8,17 @@ from typing import Any
 
 from infra.errors import Diagnostic
 from infra.manifest import addresses
-from infra.manifest.document import Document, Path
+from infra.manifest.document import Document, Path, list_of, map_of
 from infra.manifest.suggestions import nearest
 
 
 def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Every error in the names, addresses and groups of ``servers``."""
-    groups = _map(data.get("groups"))
+    groups = map_of(data.get("groups"))
     names: dict[str, int] = {}
     hosts: dict[tuple[str, int], int] = {}
-    for index, server in enumerate(_list(data.get("servers"))):
-        server = _map(server)
+    for index, server in enumerate(list_of(data.get("servers"))):
+        server = map_of(server)
         path: Path = ("servers", index)
         name, host, port = server.get("name"), server.get("host"), server.get("port", 22)
         if isinstance(name, str) and names.setdefault(name, index) != index:
@@ -33,7 +33,7 @@ def check(document: Document, data: Mapping[str, Any]) -> Iterator[Diagnostic]:
                 f"duplicate host {host}",
                 hint=f"remove it: servers/{hosts[(host, port)]} has the same host and port",
             )
-        for number, group in enumerate(_list(server.get("groups"))):
+        for number, group in enumerate(list_of(server.get("groups"))):
             if isinstance(group, str) and group not in groups:
                 suggestion = nearest(group, [*groups])
                 yield document.diagnostic(
@@ -63,11 +63,3 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _map(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []

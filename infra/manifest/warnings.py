@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from infra.errors import Diagnostic
+from infra.manifest.check_semantics import counts_of
 from infra.manifest.document import Document, Path
 
 _EXPANDED = (
@@ -88,9 +89,7 @@ def _types(document: Document, types: object) -> Iterator[Diagnostic]:
 def _canary(document: Document, rollout: object, types: object) -> Iterator[Diagnostic]:
     """A canary of more dynos than the app has, which may be meant as a percentage: it protects none."""
     canary = rollout.get("canary") if isinstance(rollout, dict) else None
-    values = types.values() if isinstance(types, dict) else ()
-    counts = [value.get("count", 1) if isinstance(value, dict) else value for value in values]
-    total = sum(count for count in counts if isinstance(count, int)) or 1
+    total = sum(count or 0 for count in counts_of(types).values()) or 1
     if isinstance(canary, int) and canary > total:
         yield _warning(
             document.diagnostic(
