@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from infra.errors import DynoctlError, Unreachable
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 AT_ONCE = 32
 """Default number of servers worked on at the same time."""
+
+NOTICE = 0.5
+"""Seconds within which the main thread notices a signal while others work. One that comes when it is about to wait, or
+to another thread, does not wake it: https://docs.python.org/3/library/signal.html#execution-of-python-signal-handlers
+says that a handler runs at a later point of the main thread."""
 
 interrupted: list[Callable[[], None]] = []
 """Told when Ctrl-C ends the work on many servers: those that are being worked on are still waited for."""
@@ -49,7 +57,13 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
     from infra.remote import prompt
 
     with prompt.restored(), ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool, _interruptible():
-        return dict(zip(keys, pool.map(attempt, keys), strict=True))
+        futures = [pool.submit(attempt, key) for key in keys]
+        try:
+            return {key: _result(future) for key, future in zip(keys, futures, strict=True)}
+        except BaseException:
+            for future in futures:  # the pool waits for those that have begun
+                future.cancel()
+            raise
 
 
 @contextmanager
@@ -63,7 +77,16 @@ def meanwhile(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(max_workers=1) as pool, _interruptible():
-        yield pool.submit(work).result
+        future = pool.submit(work)
+        yield lambda: _result(future)
+
+
+def _result(future: Future[T]) -> T:
+    from concurrent.futures import wait
+
+    while not future.done():
+        wait([future], NOTICE)
+    return future.result()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -24,7 +25,9 @@ _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FLAGS = 3
 """The index of the local modes in what ``tcgetattr`` returns."""
 
-_ended = threading.Event()
+_ended = False
+"""Not an Event: a signal handler must not wait for a lock that the thread it interrupts holds."""
+
 _mutex = threading.RLock()  # a signal handler may interrupt its owner
 _open: dict[int, list[Any]] = {}
 """The modes to restore, by the descriptor of the terminal."""
@@ -51,7 +54,8 @@ def ask(words: str) -> str:
 
 def end() -> None:
     """End the question that is open, and all later ones: nobody is left to answer, as the command ends."""
-    _ended.set()
+    global _ended  # for the rest of this process
+    _ended = True
     for terminal in list(_open):
         _restore(terminal)
 
@@ -95,7 +99,7 @@ def _hide(terminal: int) -> None:
     modes = termios.tcgetattr(terminal)
     hidden = [*modes[:_FLAGS], modes[_FLAGS] & ~termios.ECHO, *modes[_FLAGS + 1 :]]
     with _mutex:
-        if _ended.is_set():
+        if _ended:
             raise EOFError
         _open[terminal] = modes
         termios.tcsetattr(terminal, termios.TCSAFLUSH, hidden)
@@ -116,7 +120,8 @@ def _line(terminal: int) -> bytes:
             try:
                 piece = os.read(terminal, 4096)
             except BlockingIOError:
-                if _ended.wait(LOOK):
+                time.sleep(LOOK)
+                if _ended:
                     raise EOFError from None
                 continue
             if not piece:

@@ -75,11 +75,23 @@ if what.startswith("keys"):
 
 if what.startswith("bare"):  # nothing is drawn, as by ps
     from infra.remote import identities
-    from infra.remote.parallel import each
+    from infra.remote.parallel import each, meanwhile
 
     print("drawn", flush=True)
     wait()
-    each(lambda name: identities.passphrase(Path(name), 0), what.split()[1:])
+
+    def ask(name):
+        if name.isdigit():
+            time.sleep(0.3)  # the main thread waits
+            signal.pthread_kill(threading.get_ident(), int(name))
+        else:
+            identities.passphrase(Path(name), 0)
+
+    if what.endswith("meanwhile"):
+        with meanwhile(lambda: [ask(name) for name in what.split()[1:-1]]) as result:
+            result()
+    else:
+        each(ask, what.split()[1:])
     sys.exit()
 
 if what.startswith("planning"):
@@ -97,7 +109,8 @@ if what.startswith("planning"):
         if what.startswith("planning passphrase"):
             asking = threading.Thread(target=lambda: identities._from_terminal(Path("key"), 0))
             asking.start()
-            asking.join()
+            while asking.is_alive():
+                asking.join(0.1)
         if what.startswith("planning servers"):  # two threads connect, and a third one as those of logs do
             from infra.remote.parallel import each, meanwhile
 
@@ -114,7 +127,8 @@ if what.startswith("planning"):
 
             if what.endswith("behind"):
                 threading.Thread(target=ask, args=("key",), daemon=True).start()
-                threading.Event().wait()
+                while not threading.Event().wait(0.1):
+                    pass
             elif what.endswith("meanwhile"):
                 with meanwhile(lambda: ask("key")) as result:
                     print("found", result(), flush=True)
@@ -309,6 +323,19 @@ def test_a_signal_restores_the_echo_while_a_passphrase_is_asked_for(screen: Scre
     assert not screen.echoes
     screen.process.send_signal(number)
     assert screen.end() == -number and screen.echoes
+
+
+@started("bare key 15")
+def test_a_signal_that_does_not_wake_the_main_thread_ends_a_question(screen: Screen) -> None:
+    """It came when that was about to wait, or to another thread."""
+    screen.go.touch()
+    assert screen.end() == -signal.SIGTERM and screen.echoes
+
+
+@started("bare key 2", "bare 2 key meanwhile")
+def test_ctrl_c_that_does_not_wake_the_main_thread_ends_a_question(screen: Screen) -> None:
+    screen.go.touch()
+    assert screen.end() != 0 and screen.echoes
 
 
 @started("planning servers", "planning servers meanwhile", "planning servers behind")
