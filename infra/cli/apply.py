@@ -251,7 +251,7 @@ def _plan_and_apply(
 
 
 def _approved(verb: str) -> bool:
-    from infra.views import echo
+    from infra.remote import echo
 
     words = "roll back" if verb == "rollback" else verb
     echo.forget()

@@ -236,9 +236,14 @@ def _secret(words: Sequence[str], file: Path, destination: str | None, *, genera
 
 def _read_secret(key: str) -> str:
     if sys.stdin.isatty():
-        from infra.views.echo import ask
+        from infra.remote.prompt import ask
 
-        value = ask(f"Value of {key}: ")
+        try:
+            value = ask(f"Value of {key}: ")
+        except EOFError:  # Ctrl-D
+            value = ""
+        except UnicodeError:
+            raise DynoctlError(f"the value of {key} is not text", "keep it in a file: {from_file: PATH}") from None
     else:
         value = sys.stdin.read(LARGEST + 1).removesuffix("\n").removesuffix("\r")
     if not value:

@@ -51,10 +51,10 @@ def report_signals(argv: Sequence[str]) -> None:
         return
 
     def leave(number: int, _: object) -> None:
-        from infra.remote import prompt
+        from infra.remote import echo
         from infra.views import stream_json
 
-        prompt.end()
+        echo.end()
         stream_json.write_abandoned(128 + number)
         os._exit(128 + number)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from infra.cli.fail import INTERRUPTED
-from infra.views import echo
+from infra.remote import echo
 
 _EXITED = b"""
 Exited. A step that was running may still finish on its server.
@@ -39,7 +39,7 @@ def interruptible(stop: threading.Event, tell: Callable[[], None], *, as_json: b
 
     def leave(*_: object) -> None:
         # An orderly exit would wait for threads that wait for servers. The servers notice that the sessions end.
-        echo.restore()
+        echo.end()
         with suppress(OSError):
             os.write(2, _EXITED)
         if as_json:

@@ -54,9 +54,9 @@ def each(work: Callable[[K], T], items: Iterable[K]) -> Mapping[K, T | DynoctlEr
         return {key: attempt(key) for key in keys}
     from concurrent.futures import ThreadPoolExecutor
 
-    from infra.remote import prompt
+    from infra.remote import echo
 
-    with prompt.restored(), ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool, _interruptible():
+    with echo.guarded(), ThreadPoolExecutor(max_workers=min(_limit, len(keys))) as pool, _interruptible():
         futures = [pool.submit(attempt, key) for key in keys]
         try:
             return {key: _result(future) for key, future in zip(keys, futures, strict=True)}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from infra.model.events import Event
 from infra.remote import identities, parallel
-from infra.views.echo import Echo
+from infra.remote.echo import Echo
 from infra.views.stages import STILL, Stages
 from infra.views.style import Style, duration, one_line, wanted
 from infra.views.wrapping import wrapped

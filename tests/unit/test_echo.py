@@ -22,7 +22,8 @@ import fcntl, os, signal, sys, termios, threading, time
 from pathlib import Path
 
 what, go = sys.argv[1], Path(sys.argv[2])
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is that of this session
+if not what.startswith("foreign"):
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal is that of this session
 for number in (signal.SIGHUP, signal.SIGQUIT):  # whatever runs the tests may ignore them
     signal.signal(number, signal.SIG_DFL)
 
@@ -73,25 +74,26 @@ if what.startswith("keys"):
                 raise ValueError("an error")
     sys.exit()
 
-if what.startswith("bare"):  # nothing is drawn, as by ps
+if what.startswith(("bare", "foreign")):  # nothing is drawn, as by ps
     from infra.remote import identities
     from infra.remote.parallel import each, meanwhile
 
     print("drawn", flush=True)
     wait()
 
+    names = [name for name in what.split()[1:] if name not in ("meanwhile", "suspend")]
+
     def ask(name):
-        if name.isdigit():
-            time.sleep(0.3)  # the main thread waits
-            signal.pthread_kill(threading.get_ident(), int(name))
-        else:
-            identities.passphrase(Path(name), 0)
+        if not name.isdigit():
+            return len(identities.passphrase(Path(name), 0))
+        time.sleep(0.3)  # the main thread waits
+        signal.pthread_kill(threading.get_ident(), int(name))
 
     if what.endswith("meanwhile"):
-        with meanwhile(lambda: [ask(name) for name in what.split()[1:-1]]) as result:
+        with meanwhile(lambda: [ask(name) for name in names]) as result:
             result()
     else:
-        each(ask, what.split()[1:])
+        print("read", *each(ask, names).values(), flush=True)
     sys.exit()
 
 if what.startswith("planning"):
@@ -178,7 +180,7 @@ class Screen:
 
     def __init__(self, what: str, go: Path) -> None:
         self.master, slave = pty.openpty()
-        self.go, self.text = go, ""
+        self.what, self.go, self.text = what, go, ""
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, what, go],
             cwd=ROOT,
@@ -315,7 +317,7 @@ def test_a_signal_restores_the_echo_while_a_secret_is_asked_for(screen: Screen, 
     assert screen.end() == -number and screen.echoes
 
 
-@started("planning passphrase", "bare key", "bare key key2")
+@started("planning passphrase", "bare key", "bare key key2", "foreign key", "foreign key key2")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_restores_the_echo_while_a_passphrase_is_asked_for(screen: Screen, number: int) -> None:
     screen.go.touch()
@@ -369,12 +371,25 @@ def test_a_passphrase_is_read_without_an_echo(screen: Screen) -> None:
     assert screen.end() == 0 and screen.echoes and "found of key of key2" in screen.text
 
 
-@started("secret suspend")
+@started("secret")
+@pytest.mark.parametrize(("keys", "error"), [("\x04", "is empty"), ("\n", "is empty"), ("\x03", "Interrupt")])
+def test_an_end_of_a_secret_restores_the_echo(screen: Screen, keys: str, error: str) -> None:
+    assert not screen.echoes
+    screen.type(keys)
+    assert screen.end() != 0 and screen.echoes and error in screen.text
+
+
+@started("secret suspend", "bare key suspend", "bare key key2 suspend")
 def test_a_secret_is_not_shown_after_a_stop(screen: Screen) -> None:
+    screen.go.touch()
+    screen.until(lambda: "Value of" in screen.text or "Passphrase of key: " in screen.text)
     screen.type("\x1a")
     screen.until(lambda: "stopped True echo True" in screen.text)
     screen.until(lambda: not screen.echoes)
     screen.type("hunter2\n")
+    if "key2" in screen.what:
+        screen.until(lambda: "Passphrase of key2: " in screen.text)
+        screen.type("hunter22\n")
     assert screen.end() == 0 and screen.echoes and "read 7" in screen.text and "hunter2" not in screen.text
 
 
