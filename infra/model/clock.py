@@ -6,6 +6,11 @@ import time
 from threading import Event
 from typing import Protocol
 
+NOTICE = 0.5
+"""Seconds within which the main thread notices a signal while it waits. One that comes when it is about to wait, or to
+another thread, does not wake it: https://docs.python.org/3/library/signal.html#execution-of-python-signal-handlers
+says that a handler runs at a later point of the main thread."""
+
 
 class Clock(Protocol):
     """A source of time."""
@@ -33,4 +38,8 @@ class SystemClock:
         return time.monotonic()
 
     def wait(self, stop: Event, seconds: float) -> bool:
-        return stop.wait(seconds)
+        end = time.monotonic() + seconds
+        while not stop.wait(max(0.0, min(NOTICE, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return False
+        return True

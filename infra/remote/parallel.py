@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from infra.errors import DynoctlError, Unreachable
+from infra.model.clock import NOTICE
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -16,11 +17,6 @@ K = TypeVar("K")
 
 AT_ONCE = 32
 """Default number of servers worked on at the same time."""
-
-NOTICE = 0.5
-"""Seconds within which the main thread notices a signal while others work. One that comes when it is about to wait, or
-to another thread, does not wake it: https://docs.python.org/3/library/signal.html#execution-of-python-signal-handlers
-says that a handler runs at a later point of the main thread."""
 
 interrupted: list[Callable[[], None]] = []
 """Told when Ctrl-C ends the work on many servers: those that are being worked on are still waited for."""

@@ -169,7 +169,7 @@ def folded(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
     removed = Counter(change.resource.kind for change in plan.changes if is_cleanup(change))
     if removed:
         what = ", ".join(quantity(many, kind.replace("_", " ")) for kind, many in removed.items())
-        found.append(_head(Action.DELETE, what, "", f"cleanup: {CLEANUP}", style))
+        found.append(_head(Action.DELETE, what, "", f"cleanup: {CLEANUP.format('them')}", style))
     return found
 
 

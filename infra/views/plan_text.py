@@ -23,8 +23,8 @@ _DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 OF_RELEASE = re.compile(r"@([0-9a-f]{12,64})$")
 """The end of the name of what belongs to a release, and not to a dyno."""
 
-CLEANUP = "no dyno needs them any more"
-"""Why what belongs to a release is removed."""
+CLEANUP = "no dyno needs {} any more"
+"""Why what belongs to a release, it or them, is removed."""
 
 NAMED = 6
 """Servers that are named one by one."""
@@ -116,7 +116,7 @@ def change_lines(
 ) -> list[str]:
     """A change with its attributes. ``only`` limits the differing ones to these dotted names."""
     color = COLORS[change.action]
-    reason = CLEANUP.replace("them", "it") if is_cleanup(change) else change.reason
+    reason = CLEANUP.format("it") if is_cleanup(change) else change.reason
     says = [word for word in (change.effect and f"{change.resource.dyno} {EFFECTS[change.effect]}", reason) if word]
     drift = style("red", "drift: ") if change.drift else ""
     note = f"  {style('dim', '#')} {drift}{'; '.join(says)}" if says else ""
