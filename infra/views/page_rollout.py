@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from infra.model import naming
@@ -14,20 +15,32 @@ from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.page_changes import EFFECTS, Values
 
-MOST_DYNOS, MOST_STEPS = 32, 28
-"""Dynos that have a lane each, and steps that have a column each; of more, it is drawn how many run what."""
+FEW = 12
+"""Dynos that have a lane each; of more, those to which the same happens at the same step share one."""
+
+MOST_LANES, MOST_STEPS = 32, 28
+"""Lanes, and steps that have a column each; of more, it is drawn how many run what."""
+
+LONGEST = 24
+"""Characters of a list of dynos or servers beside a lane; of more, how many they are."""
+
+_PARTS = re.compile(r"[^,]+,?")
 
 
 @dataclass(frozen=True)
 class _Lane:
-    """What happens to a dyno on its server, and at which step."""
+    """What happens to dynos on their servers, and at which step."""
 
-    dyno: str
-    server: str
+    dynos: tuple[str, ...]
+    servers: tuple[str, ...]
     effect: Effect
     step: int
     down: bool
-    """Whether it does not run before."""
+    """Whether they do not run before."""
+
+    @property
+    def type(self) -> str:
+        return naming.parse_dyno(self.dynos[0])[0]
 
 
 def rollout(plan: Plan) -> Values | None:
@@ -37,13 +50,18 @@ def rollout(plan: Plan) -> Values | None:
         return None
     gates = _gates(plan)
     old, new = _releases(plan)
-    whole = len(lanes) <= MOST_DYNOS and len(steps) <= MOST_STEPS
+    drawn = lanes if len(lanes) <= FEW else _together(lanes)
+    whole = len(drawn) <= MOST_LANES and len(steps) <= MOST_STEPS
     return {
         "gates": gates,
         "steps": steps,
+        "columns": len(gates) + len(steps),
+        "up": list(_up(steps)),
+        "stopped": any(lane.down for lane in lanes),
+        "stops": any(lane.effect is Effect.STOP for lane in lanes),
         "old": old or "before",
         "new": new or "after",
-        "lanes": [_cells(lane, len(steps), old, new) for lane in lanes] if whole else [],
+        "lanes": [_cells(lane, len(steps), old, new) for lane in drawn] if whole else [],
         "areas": [] if whole else list(_areas(lanes, len(steps))),
     }
 
@@ -90,13 +108,38 @@ def _steps(plan: Plan) -> tuple[list[Values], list[_Lane]]:
     lanes = []
     for (server, dyno), effect in sorted(effects.items(), key=lambda item: (naming.dyno_order(item[0][1]), item[0][0])):
         step = {Effect.START: canaries, Effect.STOP: len(steps) - 1}.get(effect, at.get(dyno, 0))
-        lanes.append(_Lane(dyno, server, effect, step, effect is Effect.START and before.get(dyno) == server))
+        down = effect is Effect.START and before.get(dyno) == server
+        lanes.append(_Lane((dyno,), (server,), effect, step, down))
     return steps, lanes
 
 
+def _together(lanes: Sequence[_Lane]) -> list[_Lane]:
+    """The lanes with those of a process type to which the same happens at the same step as one, in the order of the
+    steps."""
+    found: dict[tuple[object, ...], list[_Lane]] = {}
+    for lane in lanes:
+        found.setdefault((lane.type, lane.effect, lane.step, lane.down), []).append(lane)
+    joined = [
+        replace(
+            same[0],
+            dynos=tuple(lane.dynos[0] for lane in same),
+            servers=tuple(sorted({lane.servers[0] for lane in same})),
+        )
+        for same in found.values()
+    ]
+    types = list(dict.fromkeys(lane.type for lane in lanes))
+    return sorted(joined, key=lambda lane: (types.index(lane.type), lane.step))
+
+
 def _step(name: str, title: str, dynos: Sequence[str], left: Mapping[str, tuple[int, int]]) -> Values:
-    up = [f"{have} of {whole} {type_}" for type_, (have, whole) in left.items()]
-    return {"name": name, "title": title, "dynos": ranges(dynos), "up": up}
+    return {"name": name, "title": title, "dynos": ranges(dynos), "up": left}
+
+
+def _up(steps: Sequence[Values]) -> Iterator[Values]:
+    """By process type, how many dynos stay up during each step, "" where none of it moves."""
+    wholes = {type_: whole for step in steps for type_, (_, whole) in step["up"].items()}
+    for type_, whole in wholes.items():
+        yield {"type": type_, "whole": whole, "cells": [step["up"].get(type_, ("",))[0] for step in steps]}
 
 
 def _cells(lane: _Lane, steps: int, old: str, new: str) -> Values:
@@ -113,13 +156,19 @@ def _cells(lane: _Lane, steps: int, old: str, new: str) -> Values:
         {"class": f"step {lane.effect}", "span": 1, "text": symbol, "word": word},
         {"class": last, "span": steps - lane.step - 1, "text": words[last], "word": ""},
     ]
-    return {"dyno": lane.dyno, "server": lane.server, "first": first, "cells": [cell for cell in cells if cell["span"]]}
+    dynos, servers = ranges(lane.dynos), ranges(lane.servers)
+    return {
+        "dynos": _PARTS.findall(dynos if len(dynos) <= LONGEST else f"{len(lane.dynos)} {lane.type}"),
+        "servers": servers if len(servers) <= LONGEST else quantity(len(lane.servers), "server"),
+        "first": first,
+        "cells": [cell for cell in cells if cell["span"]],
+    }
 
 
 def _areas(lanes: Sequence[_Lane], steps: int) -> Iterator[Values]:
     """By process type, how many dynos run what: before, at each step, and after. The areas lie on top of each other."""
-    for type_ in dict.fromkeys(naming.parse_dyno(lane.dyno)[0] for lane in lanes):
-        own = [lane for lane in lanes if naming.parse_dyno(lane.dyno)[0] == type_]
+    for type_ in dict.fromkeys(lane.type for lane in lanes):
+        own = [lane for lane in lanes if lane.type == type_]
         done, busy, left = Counter[int](), Counter[int](), Counter[int]()
         for lane in own:
             busy[lane.step] += 1

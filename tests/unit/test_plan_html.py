@@ -75,7 +75,7 @@ def test_the_page_says_what_the_plan_says() -> None:
     assert "This plan cannot be applied: 1 error." in page.texts["p"]
     assert "Never fewer up than 2 of 3 web." in page.texts["p"]
     assert page.texts["h3"] == ["grid-1", "grid-2", "grid-0"] and "unreachable" in page.texts["span"]
-    assert [words for words in page.texts["span"] if " of " in words] == ["2 of 3 web", "2 of 3 web"]
+    assert [words for words in page.texts["td"] if " of " in words] == ["2 of 3 web", "2 of 3 web"]
     assert page.texts["i"] == ["restarts", "restarts"]
     assert len(page.ids) == len(set(page.ids))
     assert {link.removeprefix("#") for link in page.links} <= set(page.ids), "a link that leads nowhere"
@@ -188,12 +188,12 @@ def test_the_timeline_of_a_rollout() -> None:
     plan = replace(plan, waves=(("rack a", 1), ("rack b", 1)))
     page = rendered(plan)
     table = page.partition('<table class="lanes">')[2].partition("</table>")[0]
-    names = re.findall(r'<th scope="col"[^>]*>(?:<span>)?(.*?)<', table)
+    names = [re.sub("<.*?>", "", name) for name in re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)]
     assert names == ["Dyno", "candidate", "canary", "start", "batch 2", "stop"]
     assert 'title="Batch 1, rack a, canary"' in table and 'title="Batch 2, rack b"' in table
     lanes = {
         row[0]: re.findall(r'<td class="([^"]+)"(?: colspan="(\d)")?', row[1])
-        for row in re.findall(r'<tr><th scope="row">(web\S+) (.*?)</tr>', table, re.DOTALL)
+        for row in re.findall(r'<tr><th scope="row"><b>(web\S+)</b> (.*?)</tr>', table, re.DOTALL)
     }
     gate = ("old", "1")
     assert lanes["web.1"] == [gate, ("step restart", ""), ("new", "3")]
@@ -201,6 +201,18 @@ def test_the_timeline_of_a_rollout() -> None:
     assert lanes["web.7"] == [("down", "1"), ("down", ""), ("step start", ""), ("new", "2")]
     assert [cell for cell in lanes["web.9"] if cell[0]] == [("step start", ""), ("new", "2")]
     assert lanes["web.8"] == [gate, ("old", "3"), ("step stop", "")]
+
+
+def test_dynos_to_which_the_same_happens_at_the_same_step_share_a_lane() -> None:
+    plan = replace(sample(32), batches=tuple(tuple(f"web.{4 * n + m}" for m in range(1, 5)) for n in range(8)))
+    page = rendered(plan)
+    table = page.partition('<table class="lanes')[2].partition("</table>")[0]
+    lanes = re.findall(r'<tr><th scope="row">(?!web still)(.*?)</th>', table)
+    named = [re.sub("<.*?>", "", lane) for lane in lanes]
+    assert named == [f"web.[{n}-{n + 3}] grid-[{n}-{n + 3}]" for n in range(1, 33, 4)]
+    foot = table.partition("<tfoot>")[2]
+    assert re.findall(r"<td>(\d*)</td>", foot) == ["", *["28"] * 8], "how many stay up, below each step"
+    assert all(f"<td>web.[{n}-{n + 3}]</td>" in page for n in range(1, 33, 4)), "each step has all of its dynos"
 
 
 def test_the_page_of_a_thousand_servers() -> None:
