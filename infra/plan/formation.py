@@ -14,6 +14,7 @@ from infra.manifest.model import Manifest, Volume
 from infra.model import naming, routing
 from infra.model.formation import CORE, Formation
 from infra.model.provider import Dyno
+from infra.model.ranges import shortened
 from infra.plan import room
 from infra.plan.balance import even
 from infra.plan.placement import DesiredDyno, Placement, ServerCapacity, Together, place
@@ -171,8 +172,13 @@ def _moves(server: str, before: Mapping[str, str], homes: Mapping[str, str]) -> 
     """The dynos that move from a server to others, as text."""
     moving = [dyno for dyno, home in before.items() if home == server and homes.get(dyno, server) != server]
     moving.sort(key=naming.dyno_order)
-    moves = [f"{dyno} moves to {homes[dyno]}" for dyno in moving[:NAMED]]
-    return ", ".join([*moves, *([f"and {len(moving) - NAMED} more"] if len(moving) > NAMED else [])])
+    there: dict[str, list[str]] = {}
+    for dyno in moving:
+        there.setdefault(homes[dyno], []).append(dyno)
+    named = list(there.items())[:NAMED]
+    moves = [f"{shortened(dynos, 'dyno')} {'move' if dynos[1:] else 'moves'} to {home}" for home, dynos in named]
+    more = len(moving) - sum(len(dynos) for _, dynos in named)
+    return ", ".join([*moves, *([f"and {more} more"] if more else [])])
 
 
 def _unreachable(app: str, found: Mapping[str, Facts], homes: Mapping[str, str]) -> tuple[Dyno, ...]:

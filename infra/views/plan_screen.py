@@ -186,7 +186,8 @@ def shared_reason(change: Change) -> str:
     name, dyno = change.resource.name, change.resource.dyno
     if not dyno:
         return change.reason
-    return change.reason.replace(f".{name} ", " ").replace(f".{name}, ", ", ").replace(f"{dyno}: ", "")
+    reason = change.reason.removeprefix(f"{dyno} ")
+    return reason.replace(f".{name} ", " ").replace(f".{name}, ", ", ").replace(f"{dyno}: ", "")
 
 
 def resource_name(change: Change) -> str:

@@ -9,6 +9,8 @@ import pytest
 
 from infra.errors import ERROR, OK
 from infra.manifest.model import Manifest, Server
+from infra.model import naming
+from infra.model.ranges import ranges
 from tests.simulation.app import deployed
 from tests.simulation.as_running import act
 from tests.simulation.harness import Simulation, manifest
@@ -59,7 +61,10 @@ def test_any_fleet(seed: int) -> None:
     assert after.items() <= outcome.plan.formation.homes.items()
     moved = {dyno for dyno in before if after[dyno] != before[dyno]}
     assert {change.resource.dyno for change in outcome.plan.changes if change.resource.dyno} >= moved
-    assert all(f"{dyno} moves to {after[dyno]}" in " ".join(outcome.plan.notes) for dyno in moved)
+    for way in {(before[dyno], after[dyno]) for dyno in moved}:
+        dynos = sorted((dyno for dyno in moved if (before[dyno], after[dyno]) == way), key=naming.dyno_order)
+        said = f"{ranges(dynos)} {'move' if dynos[1:] else 'moves'} to {way[1]}"
+        assert any(f"from {way[0]}: " in note and said in note for note in outcome.plan.notes)
     again = act(fleet, tree, rebalance=True)
     assert again.code == OK and again.plan is not None and again.plan.changes == ()
     assert fleet.pending(tree) == [] and homes(fleet) == after

@@ -326,6 +326,12 @@ def test_a_schedule_without_a_quota_fits_on_full_servers() -> None:
     assert (error.path, "cpu of the schedule nightly" in error.hint) == ("schedule/0/cpu", True)
 
 
+def test_dynos_that_move_to_the_same_server_are_named_together() -> None:
+    homes = {**{f"web.{number}": "s2" for number in (1, 2, 3, 5)}, "worker.1": "s2", "web.4": "s3"}
+    made = formed(manifest(3, 5, ("s2",)), homes)
+    assert made.notes == ("s2 is draining: web.[1-2,5] move to s1, web.3, worker.1 move to s3",)
+
+
 def test_a_rebalance_moves_dynos_to_a_server_that_came_back() -> None:
     homes = {**{f"web.{number}": f"s{1 + number % 2}" for number in range(1, 7)}, "worker.1": "s1"}
     one, meta = manifest(3, 6), known(homes)

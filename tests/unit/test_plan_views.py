@@ -418,6 +418,18 @@ def test_what_was_changed_by_hand_is_never_folded_away() -> None:
     assert "~ unit of web.2  # drift: \n" in text and "+ socket of web.3  # drift: it was removed\n" in text
 
 
+def test_dynos_that_leave_a_server_for_the_same_one_are_one_line() -> None:
+    names = ("web.2", "web.7", "worker.1")
+    gone = [
+        change(
+            "delete", "unit", name, "grid-3", {"unit": {}}, None, reason=f"{name} moves to grid-{5 + (name[1] == 'o')}"
+        )
+        for name in names
+    ]
+    text = plan_screen.render(replace(released(), changes=tuple(gone)), BRIEFS, Style(False))
+    assert "- unit of web.[2,7]  # moves to grid-5" in text and "- unit of worker.1  # moves to grid-6" in text
+
+
 def test_a_large_fleet_is_folded_and_small_differences_are_not() -> None:
     plan = released(4000, 1000)
     text = plan_screen.render(plan, BRIEFS, Style(False))
