@@ -23,17 +23,21 @@ PLACE = CORE // 4
 DRAWN = 32
 """Places of a server that are drawn one by one."""
 
+RUN = 4
+"""Dynos of a server to which the same happens that have it said once for all; of fewer, each says it."""
+
 
 def cards(plan: Plan, groups: Sequence[Group]) -> list[Values]:
     """A card per server, or per kind of server if there are more than ``MOST``."""
     found = _Servers(plan, groups).cards()
     if len(found) <= MOST:
-        return found
+        return [{**card, **_runs(card["dynos"])} for card in found]
     alike: dict[str, list[Values]] = {}
     for card in found:
         dynos = sorted((dyno["type"], dyno["symbol"], dyno["note"]) for dyno in card["dynos"])
         alike.setdefault(f"{card['tags']} {card['shared']} {dynos}", []).append(card)
-    return [_folded(same) if len(same) > 1 else same[0] for same in alike.values()]
+    folded = (_folded(same) if len(same) > 1 else same[0] for same in alike.values())
+    return [{**card, **_runs(card["dynos"])} for card in folded]
 
 
 class _Servers:
@@ -83,6 +87,7 @@ class _Servers:
             "away": server in plan.unreachable,
             "dynos": [self._dyno(server, dyno) for dyno in dynos],
             "shared": [_shared(group) for group in self._shared.get(server, ())],
+            "none": "not observed" if server in plan.unreachable else "no dyno",
             "count": quantity(has, "dyno") if had == has else f"{had} → {quantity(has, 'dyno')}",
             **_places(known),
             "each": (),
@@ -111,6 +116,26 @@ class _Servers:
         if effect is Effect.STOP and home != server:
             return f"to {home}"
         return "stopped" if dyno in self._plan.idle else ""
+
+
+def _runs(dynos: Sequence[Values]) -> Values:
+    """The dynos of a card: each run of at least ``RUN`` to which the same happens, with one heading, and the rest."""
+    alike: dict[tuple[str, str], list[Values]] = {}
+    for dyno in dynos:
+        alike.setdefault((dyno["symbol"], dyno["note"]), []).append(dyno)
+    plural = {symbol: verb for symbol, _, _, verb in EFFECTS.values()}
+    runs = [
+        {
+            "symbol": symbol,
+            "class": same[0]["class"],
+            "words": f"{len(same)} {'move' if note else plural[symbol]}{note and f' {note}'}",
+            "dynos": [{**dyno, "note": ""} for dyno in same],
+        }
+        for (symbol, note), same in alike.items()
+        if symbol and len(same) >= RUN and note.partition(" ")[0] in ("", "from", "to")
+    ]
+    told = {dyno["name"] for run in runs for dyno in run["dynos"]}
+    return {"runs": runs, "dynos": [dyno for dyno in dynos if dyno["name"] not in told]}
 
 
 def _shared(group: Group) -> Values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from infra.errors import Diagnostic, DynoctlError, Unreachable
+from infra.errors import Diagnostic, DynoctlError, Location, Unreachable
 from infra.model import naming
 from infra.model.formation import CORE, Formation
 from infra.model.lock_holder import Holder
@@ -36,10 +36,6 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         if not naming.DYNO_NAME.fullmatch(dyno):
             raise ValueError(f"invalid dyno name {dyno!r}")
     number, running, source = document["release"], document.get("running"), document.get("source")
-    errors = [
-        Diagnostic(str(error["summary"]), hint=str(error["hint"]), expected=str(error["expected"]))
-        for error in document["errors"]
-    ]
     return Plan(
         app=str(document["app"]),
         changes=tuple(_change(values) for values in document["changes"]),
@@ -48,7 +44,7 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         waves=tuple((str(wave["value"]), int(wave["batches"])) for wave in document.get("waves", ())),
         unreachable={name: Unreachable(str(why)) for name, why in document["unreachable"].items()},
         leaving=tuple(document["leaving"]),
-        errors=tuple(errors),
+        errors=tuple(map(_error, document["errors"])),
         notes=tuple(document["notes"]),
         fingerprint=str(document["fingerprint"]).__str__,
         candidates=tuple(document["candidates"]),
@@ -72,6 +68,15 @@ def _plan(document: Mapping[str, Any]) -> Plan:
         options=tuple(map(str, document.get("options", ()))),
         applying=tuple(Holder(**holder) for holder in document.get("applying", ())),
     )
+
+
+def _error(values: Mapping[str, Any]) -> Diagnostic:
+    at = values.get("location")
+    location = None
+    if at is not None:
+        location = Location(str(at["file"]), int(at["line"]), int(at["column"]), str(at["text"]))
+    summary, expected, hint = (str(values[name]) for name in ("summary", "expected", "hint"))
+    return Diagnostic(summary, str(values.get("path", "")), location, expected, hint)
 
 
 def _running(values: Mapping[str, Any]) -> Release:

@@ -31,6 +31,9 @@ _PLAIN = Style(False)
 LARGEST = 1 << 20
 """Characters of all diffs of files that are shown; of more, only what the files are."""
 
+SHORT = 60
+"""Lines of all diffs of files that are open at once; more are folded."""
+
 _LINES = {"+": "add", "-": "gone", "@": "soft"}
 _FILES = {"A": ("+", "add"), "D": (MINUS, "gone")}
 
@@ -174,7 +177,14 @@ def _moment(when: str) -> str:
 
 def _alerts(plan: Plan) -> Iterator[Values]:
     for diagnostic in alike_errors.folded(plan):
-        yield {"class": "gone", "kind": "Error", "words": diagnostic.summary, "hint": diagnostic.hint}
+        at = diagnostic.location
+        yield {
+            "class": "gone",
+            "kind": "Error",
+            "words": diagnostic.summary,
+            "place": diagnostic.path if at is None else f"{at.file}:{at.line}:{at.column}",
+            "more": [diagnostic.expected and f"Expected: {diagnostic.expected}", diagnostic.hint],
+        }
     stuck = unreachable.stuck_dynos(plan)
     for group in unreachable.grouped({name: (one.summary, one.hint) for name, one in plan.unreachable.items()}):
         dynos = sum(len(stuck.get(server, ())) for server in group.servers)
@@ -182,13 +192,13 @@ def _alerts(plan: Plan) -> Iterator[Values]:
         on = f"of {group.servers[0]}" if many == 1 else f"on {quantity(many, 'server')}"
         stay = f"{quantity(dynos, 'dyno')} {on} {'stays' if dynos == 1 else 'stay'} unchanged." if dynos else ""
         hint = " ".join(filter(None, (group.hint and f"{group.hint}.", stay)))
-        yield {"class": "change", "kind": "Unreachable", "words": group.summary, "hint": hint}
+        yield {"class": "change", "kind": "Unreachable", "words": group.summary, "place": "", "more": [hint]}
     for words in above(plan):
-        yield {"class": "change", "kind": "Attention", "words": words, "hint": ""}
+        yield {"class": "change", "kind": "Attention", "words": words, "place": "", "more": []}
 
 
 def _checks(plan: Plan) -> Iterator[Values]:
-    for check in plan.checks:
+    for check in sorted(plan.checks, key=lambda check: check.passed):
         yield {
             "symbol": "✓" if check.passed else "✗",
             "class": "add" if check.passed else "gone",
@@ -211,13 +221,18 @@ def _source(plan: Plan, diff: SourceDiff | None) -> Values | None:
     released = 0 if plan.running is None else plan.running.number
     files = diff.files or tuple(FileDiff(status, path) for status, path in source.files)
     whole = sum(len(file.text) for file in files) <= LARGEST
+    shown = [_file(file, whole=whole) for file in files]
+    more = diff.more if diff.files else source.more_files
+    words = uncommitted(source, released)
     return {
         "reason": diff.reason,
         "commits": source.commits,
         "more_commits": source.more_commits,
-        "files": [_file(file, whole=whole) for file in files],
-        "more_files": diff.more if diff.files else source.more_files,
-        "uncommitted": uncommitted(source, released),
+        "files": shown,
+        "listed": bool(more or words or not all(file["lines"] for file in shown)),
+        "short": sum(file.text.count("\n") + 1 for file in files if file.text) <= SHORT,
+        "more_files": more,
+        "uncommitted": words,
     }
 
 

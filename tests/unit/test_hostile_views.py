@@ -121,7 +121,15 @@ KEYS: set[str] = set()
 MORE = {
     "build": ["bundle install"],
     "builder": "grid-1",
-    "errors": [{"summary": "an error", "hint": "a hint", "expected": "something"}],
+    "errors": [
+        {
+            "summary": "an error",
+            "path": "dynos/web",
+            "location": {"file": "dyno.yaml", "line": 3, "column": 1, "text": "dynos:"},
+            "hint": "a hint",
+            "expected": "something",
+        }
+    ],
     "unreachable": {"grid-9": "timed out"},
     "notes": ["a note"],
     "release_on": "grid-1",
@@ -166,6 +174,7 @@ def documents(poison: str) -> Iterator[tuple[str, dict[str, Any]]]:
     whole = {**PLAN, **{key: value for key, value in MORE.items() if key != "applying"}}
     first = {**whole, "changes": whole["changes"][:2]}
     KEYS.update(whole, *(change for change in first["changes"]), "after", "before", "web", *MORE["errors"][0], "passed")
+    KEYS.update(MORE["errors"][0]["location"])
     KEYS.update(("fleet", "running", "commit", "source", *MORE["fleet"]["grid-1"], *MORE["running"], *MORE["source"]))
     KEYS.update(("name", "detail", "dyno", "unit", "mode", "state", "variables", "sensitive", "hidden"))
     for path, document in poisoned(first, poison):

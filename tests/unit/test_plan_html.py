@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -13,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import Unreachable
+from infra.errors import Diagnostic, Location, Unreachable
 from infra.model import release
 from infra.model.formation import Formation
 from infra.model.resource import Change, Effect
 from infra.model.source_change import FileDiff, SourceChange, SourceDiff
 from infra.plan.overview import ServerOverview
 from infra.plan.plan import Check, Plan
-from infra.views import plan_html
+from infra.views import plan_document, plan_html, plan_json
 from infra.views.page_changes import MINUS
 from tests.unit.test_plan_views import BRIEFS, SECRET, change, sample
 
@@ -119,12 +120,32 @@ def test_what_changed_in_the_app() -> None:
     )
 
 
+def test_a_short_diff_is_open_and_a_long_one_is_not() -> None:
+    for many, opened in ((3, True), (plan_html.SHORT + 1, False)):
+        diff = SourceDiff((FileDiff("M", "app.rb", "\n".join(["+x"] * many)),))
+        text = plan_html.render(sample(), BRIEFS, MADE, diff)
+        assert ('<details class="group card" open>' in text) is opened
+        assert '<ul class="files">' not in text, "nothing is listed that is shown below"
+
+
+def test_an_error_is_above_all_else_and_says_where() -> None:
+    at = Location("dyno.yaml", 18, 1, "schedule:")
+    error = Diagnostic("no capacity for 1 dyno", "schedule/0/cpu", at, "free places of 0.25 CPU", "add a server")
+    plan = replace(sample(), errors=(error,), checks=(Check("min_spread/rack", True, "2 of 2"),))
+    for one in (plan, plan_document.plan(json.loads(json.dumps(plan_json.document(plan, {}))))):
+        alert = rendered(one).partition('<ul class="alerts"')[2].partition("</li>")[0]
+        for words in ("no capacity for 1 dyno", "dyno.yaml:18:1", "Expected: free places of 0.25 CPU", "add a server"):
+            assert words in alert
+    text = rendered(plan)
+    assert text.index('class="alerts"') < text.index('class="facts"') < text.index('class="checks"')
+
+
 def test_checks_are_badges_and_apart_from_notes() -> None:
     checks = (Check("min_healthy/web", True, "2 of 3"), Check("max_exposure", False, "3 is too much"))
     text = rendered(replace(sample(), checks=checks, exposure={"web": (2.5, 1.3)}))
     badges, notes = (text.partition(f'aria-label="{name}"')[2].partition("</ul>")[0] for name in ("Checks", "Notes"))
     said = [" ".join(re.sub("<[^>]*>", " ", item).split()) for item in re.findall("<li.*?</li>", badges)]
-    assert said[:2] == ["✓ min_healthy/web passed 2 of 3", "✗ max_exposure failed 3 is too much"]
+    assert said[:2] == ["✗ max_exposure failed 3 is too much", "✓ min_healthy/web passed 2 of 3"]
     assert said[2].startswith("exposure/web 2.5 → 1.3")
     assert "min_healthy" not in notes and "something `odd`" in notes
 
@@ -147,6 +168,26 @@ def test_a_server_with_everything_that_is_known_of_it() -> None:
     assert "unreachable" in cards["grid-0"] and "places" not in cards["grid-0"]
     assert "draining" in cards["spare"] and "no dyno" in cards["spare"] and "4 of 4 places free" in cards["spare"]
     assert "64 of 256 places free" in cards["large"] and len(cards["large"]) < 2000, "not a shape for each place"
+
+
+def test_what_happens_to_many_dynos_of_a_server_is_said_once() -> None:
+    dynos = {f"web.{number}": "grid-1" for number in range(1, 10)}
+    changes = [
+        change("delete", "unit", name, "grid-1", {"unit": {}}, None, effect=Effect.STOP) for name in list(dynos)[:7]
+    ]
+    moved = {f"web.{number}": "grid-2" for number in range(1, 5)}
+    formation = Formation((), {**moved, "web.8": "grid-1", "web.9": "grid-1"}, dynos)
+    text = rendered(replace(sample(), changes=tuple(changes), formation=formation, batches=()))
+    card = text.partition("<h3>grid-1</h3>")[2].partition("</li>\n</ul>\n<footer>")[0]
+    assert "</span> 4 move to grid-2</p>" in card
+    run = card.partition('aria-label="4 move to grid-2"')[2].partition("</ul>")[0]
+    assert run.count('<i class="spoken">stops</i>') == 4, "each link says what it leads to"
+    alone = card.partition('<ul class="dynos">')[2].partition("</ul>")[0]
+    assert re.findall(r"<b>(.*?)</b>(?: <i>(.*?)</i>)?", alone) == [
+        *((f"web.{number}", "stops") for number in (5, 6, 7)),
+        ("web.8", ""),
+        ("web.9", ""),
+    ]
 
 
 def started(number: int, port: int, server: str = "") -> Change:
