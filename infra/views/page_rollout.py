@@ -156,10 +156,10 @@ def _cells(lane: _Lane, steps: int, old: str, new: str) -> Values:
         {"class": f"step {lane.effect}", "span": 1, "text": symbol, "word": word},
         {"class": last, "span": steps - lane.step - 1, "text": words[last], "word": ""},
     ]
-    dynos, servers = ranges(lane.dynos), ranges(lane.servers)
+    dynos, servers, many = ranges(lane.dynos), ranges(lane.servers), len(lane.servers)
     return {
         "dynos": _PARTS.findall(dynos if len(dynos) <= LONGEST else f"{len(lane.dynos)} {lane.type}"),
-        "servers": servers if len(servers) <= LONGEST else quantity(len(lane.servers), "server"),
+        "servers": servers if many == 1 or len(servers) <= LONGEST else quantity(many, "server"),
         "first": first,
         "cells": [cell for cell in cells if cell["span"]],
     }

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.errors import Diagnostic, Location, Unreachable
+from infra.model import release
+from infra.model.source_change import FileDiff, SourceChange, SourceDiff
+from infra.plan.overview import ServerOverview
+from infra.plan.plan import Check
+from infra.views import plan_html
 from tests.lab.browser import Browser
 from tests.lab.support import Project
+from tests.unit.test_plan_views import BRIEFS, sample
 
 APP = 'App = ->(env) { [200, { "content-type" => "text/plain" }, ["#{ENV["WORD"]}"]] }\n'
 SECRET = "hunter2-on-no-page"
@@ -43,6 +51,32 @@ CONTRAST = """
   return worst;
 })()
 """
+
+
+def overlong() -> str:
+    """The page of a plan of which everything is longer than the page is wide."""
+    long = "x" * 300 + "שלום"
+    plan = sample(1)
+    first, restart, *_ = plan.changes
+    changed = replace(first, before={"variables": {long: long}}, after={"variables": {long: f"{long}2"}}, reason=long)
+    plan = replace(
+        plan,
+        app=long,
+        changes=(changed, replace(restart, reason=long)),
+        errors=(Diagnostic(long, long, Location(long, 1, 1), long, long),),
+        notes=(long,),
+        unreachable={long: Unreachable(long, long)},
+        checks=(Check(long, True, long),),
+        fleet={"grid-1": ServerOverview(long, {long: long}, 4, 0, long), long: ServerOverview(long)},
+        running=replace(release.new(6, "a", "{}", manifest="m"), commit=long, who=long, when=long),
+        commit=long,
+        source=SourceChange((long,), (("A", long),)),
+        release_on=long,
+        waves=((long, 2),),
+        batches=(("web.1",), ("web.9",)),
+    )
+    diff = SourceDiff((FileDiff("M", long, f"@@ -1 +1 @@\n-{long}\n+{long}"), FileDiff("A", long, note=long)))
+    return plan_html.render(plan, BRIEFS, plan_html.Made(long, long, long, long, long), diff)
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +202,15 @@ def test_what_a_screen_reader_is_told(page: Path, browser: Browser) -> None:
     assert all(name for role, name in tree if role in ("link", "heading", "DisclosureTriangle"))
     assert browser.ask("document.documentElement.lang") == "en"
     assert browser.ask("document.title").startswith("Plan for page: ")
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_no_value_is_wider_than_the_page(browser: Browser, tmp_path: Path, width: int) -> None:
+    """Names, commits, errors and values of any length, without a space, and from right to left."""
+    (tmp_path / "hostile.html").write_text(overlong())
+    browser.open((tmp_path / "hostile.html").as_uri(), width=width)
+    browser.ask("document.getElementById('expand').click()")
+    assert browser.ask("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
