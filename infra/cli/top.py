@@ -80,7 +80,7 @@ def top(
     from infra.views.style import wanted
 
     model = manifest.read(file, destination)
-    single = once or as_json or not sys.stdout.isatty()
+    single = once or as_json or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
     monitor = Monitor(model.app.name, Everything.processes, targets(model), ONCE if single else interval)
     with monitor:
         if not single:

@@ -48,4 +48,4 @@ def text(rows: Sequence[Row], note: str, style: Style) -> str:
         parts.append(f"{low} MiB" if low == high else f"{low} to {high} MiB")
     if first.state != UNKNOWN:
         parts.append(quantity(sum(row.restarts for row in rows), "restart"))
-    return "  ".join([*parts, *([style("yellow", note)] if note else [])])
+    return "  ".join([*parts, *([style("bold", note)] if note else [])])

@@ -15,7 +15,7 @@ def render(report: Report, style: Style, columns: int | None = None) -> str:
     """One line per finding, with its fix below, and a summary. ``columns`` are those of the terminal; None: no
     limit."""
     width = max(len(finding.check) for finding in report.findings)
-    lines = [style("yellow", words) for words in under_way.sentences(report.applying)]
+    lines = [style("bold", words) for words in under_way.sentences(report.applying)]
     server = None
     for finding in report.findings:
         if finding.server != server:

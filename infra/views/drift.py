@@ -23,7 +23,7 @@ def drifted(plan: Plan) -> list[Change]:
 def render(plan: Plan, logins: Mapping[str, Sequence[Login]], moment: str, style: Style) -> str:
     """Every drifted resource with what was found and what the manifest says, and the logins since ``moment``."""
     changes = drifted(plan)
-    lines = [style("yellow", words) for words in under_way.sentences(plan.applying)]
+    lines = [style("bold", words) for words in under_way.sentences(plan.applying)]
     for change in changes:
         lines += change_lines(change, (), style, verbose=True, only=change.drifted or None)
     for server, found in logins.items():

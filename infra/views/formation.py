@@ -101,7 +101,7 @@ def _colored(row: Row, texts: list[str], style: Style) -> list[str]:
     texts[_STATE] = style(color, texts[_STATE])
     if heat := sites.memory_heat(row):
         texts[_MEMORY] = style(heat, texts[_MEMORY])
-    texts[_NOTE] = style("yellow", texts[_NOTE].rstrip())
+    texts[_NOTE] = style("bold", texts[_NOTE].rstrip())
     return [text for text in texts if text]
 
 

@@ -60,7 +60,7 @@ class _Group:
 
 def render(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> str:
     """The plan. ``briefs`` says, by kind, which attributes are worth a line."""
-    blocks = [[style("yellow", line) for line in above(plan)], [summary(plan, style), *release_lines(plan)]]
+    blocks = [[style("bold", line) for line in above(plan)], [summary(plan, style), *release_lines(plan)]]
     if plan.changes:
         blocks += [server_lines(plan, style), folded(plan, briefs, style), [*gates(plan), *batch_line(plan, style)]]
     checks = [line for line in check_lines(plan, style) if line]
@@ -81,9 +81,9 @@ def server_lines(plan: Plan, style: Style) -> list[str]:
     rows: dict[str, list[str]] = {}
     for server, dyno in _places(plan):
         effect, was = effects.get((server, dyno)), formation.before.get(dyno)
-        mark, color = _MARKS[effect] if effect else (" ", "dim")
+        mark, color = _MARKS[effect] if effect else (" ", "")
         origin = f" (from {was})" if effect is Effect.START and was not in (None, server) else ""
-        rows.setdefault(server, []).append(style(color, f"{mark} {dyno}{origin}"))
+        rows.setdefault(server, []).append(f"{style(color, mark)} {dyno}{origin}")
     if len(rows.keys() | plan.by_server.keys()) > FLEET:
         return [_kind_line(kind, style) for kind in kinds(plan)]
     width = max(map(len, rows), default=0)

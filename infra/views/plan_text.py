@@ -41,7 +41,7 @@ EFFECTS = {"start": "starts", "restart": "restarts", "stop": "stops"}
 
 def render(plan: Plan, headlines: Mapping[str, Sequence[str]], style: Style, *, verbose: bool = False) -> str:
     """The whole plan. ``headlines`` holds, by kind, the attributes to show of a new resource."""
-    lines = [style("yellow", line) for line in above(plan)]
+    lines = [style("bold", line) for line in above(plan)]
     lines += [""] if lines else []
     for change in plan.changes:
         lines += change_lines(change, headlines.get(change.resource.kind, ()), style, verbose=verbose)

@@ -152,7 +152,7 @@ class LiveProgress:
         head = Table.grid(padding=(0, 1))
         spinner = Spinner(self._spinner, style="cyan")
         spinner.start_time = 0
-        head.add_row(spinner, Text(name, style="bold"), Text(times), Text(self._stopping, style="yellow"))
+        head.add_row(spinner, Text(name, style="bold"), Text(times), Text(self._stopping, style="bold"))
         summary, rows = self._stages.servers(min(MOST, max(2, self._live.console.height - 6)))
         # A terminal whose echo is on shows ^C behind the last line, which must not wrap.
         table = Table.grid(padding=(0, 1), expand=True)

@@ -53,7 +53,7 @@ def headline(app: str, site: Site) -> tuple[str, str, str]:
 def above(app: str, site: Site, style: Style, width: int | None = None) -> str:
     """The first lines of ``ps``: who applies what, the verdict, and what is wrong. They are wrapped to ``width``
     columns; None: no limit."""
-    lines = [style("yellow", line) for line in under_way.sentences(site.applying)]
+    lines = [style("bold", line) for line in under_way.sentences(site.applying)]
     if site.state == "not applied":
         lines.append(f"{app} is not applied: nothing of it runs. To start it: dynoctl apply")
     else:
@@ -67,7 +67,7 @@ def above(app: str, site: Site, style: Style, width: int | None = None) -> str:
 
 def problems(site: Site) -> list[tuple[str, str]]:
     """What is wrong and its cure, each with a colour."""
-    return [("red" if problem.degrades else "yellow", one_line(str(problem))) for problem in site.problems]
+    return [("red" if problem.degrades else "bold", one_line(str(problem))) for problem in site.problems]
 
 
 def _up(rows: Sequence[Row]) -> str:

@@ -20,7 +20,9 @@ def wanted(stream: IO[str]) -> bool:
 
 
 class Style:
-    """Colours text, or returns it unchanged if colour is off."""
+    """Colours text, or returns it unchanged if colour is off.
+
+    Yellow and cyan are hard to read on a light background: they are for marks and states, and sentences are bold."""
 
     def __init__(self, color: bool) -> None:
         self.color = color

@@ -79,7 +79,7 @@ def screen(
     head = Text.assemble((verdict, f"bold {color}".strip()), f": {numbers}")
     head.truncate(width)
     keys = Text(f"{now:%H:%M:%S}  {HELP}"[:width], "dim")
-    above = [Text(words, "yellow") for words in under_way.sentences(site.applying)]
+    above = [Text(words, "bold") for words in under_way.sentences(site.applying)]
     said = [Text(part, style) for style, words in sites.problems(site) for part in wrap(words, width)]
     said, others = _clipped(said, max(3, height // 4))
     above += [*said, *others]
@@ -128,7 +128,7 @@ def plain(
     site = site_of(manifest, samples)
     with console.capture() as captured:
         for words in under_way.sentences(site.applying):
-            console.print(words, highlight=False, markup=False, style="yellow")
+            console.print(words, highlight=False, markup=False, style="bold")
         verdict, color, numbers = sites.headline(manifest.app.name, site)
         text = f"{verdict}: {numbers}"
         time = f"  {now:%H:%M:%S}"

@@ -20,7 +20,14 @@ from tests.lab.support import DYNOCTL, WAIT, Project
 class Terminal:
     """One command of a project, run in a terminal of its own."""
 
-    def __init__(self, project: Project, *argv: str, size: tuple[int, int] = (80, 24), program: Path = DYNOCTL) -> None:
+    def __init__(
+        self,
+        project: Project,
+        *argv: str,
+        size: tuple[int, int] = (80, 24),
+        kind: str = "xterm-256color",
+        program: Path = DYNOCTL,
+    ) -> None:
         project.write()
         self._master, slave = pty.openpty()
         self.resize(*size)
@@ -28,7 +35,7 @@ class Terminal:
         self._process = subprocess.Popen(
             [program, *argv],
             cwd=project.directory,
-            env={**_without_size(os.environ), **project.environment, "TERM": "xterm-256color"},
+            env={**_without_size(os.environ), **project.environment, "TERM": kind},
             stdin=slave,
             stdout=slave,
             stderr=slave,

@@ -97,6 +97,17 @@ def test_ps_says_which_release_a_dyno_runs(busy: Project) -> None:
     assert document["types"]["worker"] == {"command": "sleep 1d", "wanted": 1, "up": 1}
 
 
+def test_a_terminal_that_cannot_be_redrawn_gets_one_table(busy: Project) -> None:
+    """Such as a shell in Emacs, which showed nothing until q was pressed."""
+    terminal = Terminal(busy, "top", kind="dumb")
+    try:
+        text, code = terminal.end()
+    finally:
+        terminal.kill()
+    assert code == 0 and "\x1b" not in text
+    assert re.search(r"^web\.2 +\S+ +up +\d+% of 25% ", text, re.MULTILINE)
+
+
 @pytest.mark.parametrize("way", ["q", "interrupt", "kill"])
 def test_a_terminal_is_given_back_and_nothing_stays(busy: Project, fleet: Any, way: str) -> None:
     terminal = Terminal(busy, "top", "-i", "0.5", size=(120, 30))

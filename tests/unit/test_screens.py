@@ -28,6 +28,7 @@ from infra.manifest.model import Manifest
 from infra.model import release
 from infra.model.dyno_status import Row
 from infra.model.events import Event, Report
+from infra.model.lock_holder import Holder
 from infra.model.provider import Scope
 from infra.model.resource import Action, Upload
 from infra.model.routing import Route
@@ -38,7 +39,7 @@ from infra.plan.build import build
 from infra.plan.formation import form
 from infra.plan.plan import Plan
 from infra.registry import Everything
-from infra.views import doctor, formation, history, outcome, plan_screen, releases, top
+from infra.views import doctor, drift, formation, history, outcome, plan_screen, releases, top
 from infra.views import site as site_view
 from infra.views.gate import console
 from infra.views.progress import LiveProgress
@@ -373,6 +374,15 @@ def test_a_dyno_of_which_only_a_file_changes_was_not_made(manifest: Manifest) ->
     (one, *_) = [change for change in plan.changes if change.resource.dyno == "web.1" and change.effect is None]
     assert Group("grid-1", "web.1", (one,)).verb == "made"
     assert Group("grid-1", "web.1", (replace(one, action=Action.UPDATE, before=one.after),)).verb == "changed"
+
+
+def test_sentences_and_names_are_readable_on_a_light_background(manifest: Manifest) -> None:
+    """Yellow and cyan on white have a contrast of less than 2 in many terminals: they are for marks and states."""
+    plan = replace(first(manifest), applying=(Holder("anna@laptop", "2026-11-29T10:22:08Z", "apply"),))
+    faint = re.compile(r"\x1b\[3[36]m(.*?)\x1b\[0m")
+    text = plan_screen.render(plan, Everything().briefs(), Style(True)) + drift.render(plan, {}, "", Style(True))
+    assert not [words for words in faint.findall(text) if len(words) > 1]
+    assert "\x1b[32m+\x1b[0m web.1" in text
 
 
 def test_a_column_of_messages_without_any_takes_no_room() -> None:
