@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from infra.model.moment import local
-from infra.views.style import Style, duration, one_line
+from infra.views.style import Style, duration, one_line, text_width
 from infra.views.table import line, padded
 from infra.views.wrapping import wrapped
 
@@ -38,12 +38,12 @@ def table(entries: Sequence[Mapping[str, Any]], style: Style, width: int | None 
     for narrower in _NARROWER:
         without = narrower if told else ("MESSAGE", *narrower)
         head, *lines = _lines(rows, without)
-        if width is None or max(len(line(cells)) for cells in (head, *lines)) <= width:
+        if width is None or max(text_width(line(row)) for row in (head, *lines)) <= width:
             break
     text, result = [line(head)], head.index(next(cell for cell in head if cell.strip() == "RESULT"))
-    for entry, row, cells in zip(entries, rows, lines, strict=True):
-        cells[result] = style("green" if row["RESULT"] == "ok" else "red", cells[result])
-        text.append(line(cells))
+    for entry, row, shown in zip(entries, rows, lines, strict=True):
+        shown[result] = style("green" if row["RESULT"] == "ok" else "red", shown[result])
+        text.append(line(shown))
         text += [f"    {words}" for words in _below(row, without)]
         text += [f"    {one_line(str(failure))}" for failure in entry.get("failures", ())]
     return wrapped("\n".join(text), width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from typing import IO
+from unicodedata import category, east_asian_width
 
 _CODES = {"green": "32", "yellow": "33", "red": "31", "cyan": "36", "bold": "1", "dim": "2"}
 
@@ -52,6 +53,18 @@ def _escaped(number: int) -> str:
 def one_line(text: str) -> str:
     """``text`` in one line, with control characters escaped, line ends and tabs too."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def text_width(text: str) -> int:
+    """The columns of a terminal that a text without colours takes: East Asian characters and emoji take two, and
+    marks on another character none."""
+    return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def _columns(character: str) -> int:
+    if category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if east_asian_width(character) in "WF" else 1
 
 
 def duration(seconds: float) -> str:

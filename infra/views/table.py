@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra.views.style import one_line
+from infra.views.style import one_line, text_width
 
 MESSAGE = 24
 """Characters of a message in the last column that are worth the room of another one."""
@@ -16,8 +16,8 @@ def padded(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     Cells are padded before they are coloured, because colours add characters without width. A cell may come from a
     server, so its control characters are escaped."""
     rows = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [[f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)] for row in rows]
+    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
+    return [[cell + " " * (width - text_width(cell)) for cell, width in zip(row, widths, strict=True)] for row in rows]
 
 
 def fitted(
@@ -34,10 +34,10 @@ def fitted(
 
 
 def _width(row: Sequence[str], message: int | None) -> int:
-    cells = [cell for cell in row if cell]
-    return len(line(cells if message is None else [*cells[:-1], cells[-1][:message]]))
+    shown = [cell for cell in row if cell]
+    return text_width(line(shown if message is None else [*shown[:-1], shown[-1][:message]]))
 
 
-def line(cells: Sequence[str]) -> str:
+def line(row: Sequence[str]) -> str:
     """One line of a table."""
-    return "  ".join(cells).rstrip()
+    return "  ".join(row).rstrip()

@@ -6,7 +6,7 @@ import re
 import shutil
 from typing import IO
 
-from infra.views.style import PAINT
+from infra.views.style import PAINT, text_width
 
 _WORD = re.compile(r"( *)((?:(?:\x1b\[\d+m)?[+~↻-](?:\x1b\[0m)? )?[^ ]+)")
 """Blanks and a word; what becomes of a dyno or a resource stays beside its name."""
@@ -34,7 +34,7 @@ def wrapped(text: str, width: int | None, hang: int | None = None) -> str:
 
 def _wrapped(line: str, width: int, hang: int | None) -> str:
     plain = PAINT.sub("", line)
-    if len(plain) <= width:
+    if text_width(plain) <= width:
         return line
     if hang is None:
         gap = _GAP.search(plain)
@@ -42,7 +42,7 @@ def _wrapped(line: str, width: int, hang: int | None) -> str:
         hang = gap.end() if gap is not None and gap.end() <= width // 2 else indent + 2
     lines, column = [""], 0
     for before, text in _pieces(line):
-        blanks, word = len(before), len(PAINT.sub("", text))
+        blanks, word = len(before), text_width(PAINT.sub("", text))
         if column > hang and column + blanks + word > width:
             lines.append(" " * hang + text)
             column = hang + word

@@ -44,7 +44,8 @@ from infra.views import site as site_view
 from infra.views.gate import console
 from infra.views.progress import LiveProgress
 from infra.views.stages import Stages
-from infra.views.style import PAINT, Style
+from infra.views.style import PAINT, Style, text_width
+from infra.views.table import padded
 from infra.views.wrapping import wrapped
 from tests.unit.test_engine import facts
 
@@ -374,6 +375,16 @@ def test_a_dyno_of_which_only_a_file_changes_was_not_made(manifest: Manifest) ->
     (one, *_) = [change for change in plan.changes if change.resource.dyno == "web.1" and change.effect is None]
     assert Group("grid-1", "web.1", (one,)).verb == "made"
     assert Group("grid-1", "web.1", (replace(one, action=Action.UPDATE, before=one.after),)).verb == "changed"
+
+
+def test_characters_of_two_columns_count_twice() -> None:
+    """And marks on another character not at all, so that columns stay aligned and lines fit."""
+    text = wrapped("Creates release v2 after v1: " + "你好 " * 30, 80)
+    assert len(text.splitlines()) > 1 and all(text_width(line) <= 80 for line in text.splitlines())
+    (one, _), (two, _), (three, _) = padded(
+        [["发布新版本", "x"], ["ship it \N{ROCKET}", "x"], ["re\u0301sume\u0301", "x"]]
+    )
+    assert text_width(one) == text_width(two) == text_width(three) == 10
 
 
 def test_sentences_and_names_are_readable_on_a_light_background(manifest: Manifest) -> None:
