@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from infra.model import naming
 from infra.model.events import Event
 from infra.model.ranges import ranges
 from infra.model.text import quantity
@@ -196,7 +197,7 @@ class Stages:
             dynos = [subject for _, subject in places if _DYNO.fullmatch(subject)]
             others = [place for place in places if not _DYNO.fullmatch(place[1])]
             if dynos:
-                words.append(f"{_names(dynos, 'dyno')} {verb}")
+                words.append(f"{_names(sorted(dynos, key=naming.dyno_order), 'dyno')} {verb}")
             if others and others[0][1] == stage.name:  # a candidate, the release command
                 words.append(f"{verb} on {_servers(others)}")
             elif others:
@@ -218,7 +219,7 @@ class Stages:
                 mean = sum(self._batches) / len(self._batches)
                 left = mean * (stage.total - stage.number + 1) - (now - stage.since)
                 if left >= 1:
-                    words.append(f"about {duration(float(round(left)))} left")
+                    words.append(f"about {_estimate(left)} left")
             return stage.name, "  ".join(words)
 
     def servers(self, most: int) -> tuple[str, list[tuple[str, Progress]]]:
@@ -262,6 +263,13 @@ class Stages:
         limit = max((row.limit - (now - row.since) for _, row in busy if row.limit), default=0)
         most = f" (at most {max(limit, 1):.0f} s)" if limit else ""
         return one_line(f"Interrupted: finishing {steps}{most}, and what belongs to it; nothing else is started.")
+
+
+def _estimate(seconds: float) -> str:
+    """A time that is only guessed: ``36 s``, ``3m 20s``, ``33m``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return duration(float(round(seconds, -1))) if seconds < 600 else duration(seconds).rpartition(" ")[0]
 
 
 def _names(names: Sequence[str], noun: str) -> str:

@@ -130,7 +130,7 @@ def test_what_is_under_way_says_how_long_it_takes() -> None:
         (0, Event("step", "grid-2", "web.3", "restart web.3", seconds=90)),
     )
     clock.now += 4
-    assert stages.heading() == ("batch 2 of 5", "web.3  4.0 s  about 36.0 s left")
+    assert stages.heading() == ("batch 2 of 5", "web.3  4.0 s  about 36 s left")
     summary, rows = stages.servers(9)
     assert summary == "" and [(name, row.count, len(row.planned)) for name, row in rows] == [
         ("grid-1", 1, 2),
@@ -192,13 +192,24 @@ def test_a_batch_that_fails_among_many_is_named() -> None:
     assert "✓ batch 31-55 of 1000  25.0 s  web.[31-55] restarted" in lines
 
 
+def test_the_dynos_of_a_batch_are_named_in_order() -> None:
+    """Whichever restarted first."""
+    clock = Clock()
+    stages = Stages(clock=clock)
+    lines = told(stages, clock, (0, Event("batch", text="web.9, web.10, worker.1", number=7, total=9)))
+    for dyno in ("worker.1", "web.10", "web.9"):
+        lines += told(stages, clock, (1, Event("done", "grid-1", dyno, "restarted")))
+    lines += told(stages, clock, (0, Event("phase", text="remove", total=1)))
+    assert "✓ batch 7 of 9      3.0 s  web.[9-10], worker.1 restarted" in lines
+
+
 def test_how_long_many_batches_still_take() -> None:
     clock = Clock()
     stages = Stages(clock=clock)
     told(stages, clock, (0, Event("phase", text="restart", total=1000)))
     for number in range(1, 11):
         told(stages, clock, (2, Event("batch", text=f"web.{number}", number=number, total=1000)))
-    assert stages.heading() == ("batch 10 of 1000", "web.10  0 ms  about 33m 2s left")
+    assert stages.heading() == ("batch 10 of 1000", "web.10  0 ms  about 33m left")
 
 
 def test_what_is_skipped_is_not_done() -> None:
