@@ -204,6 +204,23 @@ def test_what_a_screen_reader_is_told(page: Path, browser: Browser) -> None:
     assert browser.ask("document.title").startswith("Plan for page: ")
 
 
+# What can be touched, with its lower height or width where that is too little (WCAG 2.5.8 asks for 24 pixels).
+SMALL = """
+[...document.querySelectorAll("a[href], summary, label")].filter((one) => one.checkVisibility()).map((one) => {
+  const box = one.getBoundingClientRect();
+  return [one.textContent.trim(), Math.min(box.height, box.width)];
+}).filter(([words, size]) => size < 24)
+"""
+
+
+def test_everything_can_be_touched_and_no_word_is_cut_on_a_phone(page: Path, browser: Browser) -> None:
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    browser.open(page.as_uri(), width=360)
+    assert [one for one in browser.ask(SMALL) if one[0] != "Skip to the changes"] == []
+    wide = "[...document.querySelectorAll('.lanes')].map((one) => one.scrollWidth - one.parentElement.clientWidth)"
+    assert browser.ask(wide) == [0], "the whole rollout is seen at once"
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 def test_no_value_is_wider_than_the_page(browser: Browser, tmp_path: Path, width: int) -> None:
     """Names, commits, errors and values of any length, without a space, and from right to left."""
