@@ -32,7 +32,7 @@ from infra.model.resource import Action, Change, Resource
 from infra.model.shell import Connect, Shell
 from infra.model.stack import Registry
 from infra.plan import preconditions
-from infra.plan.batches import batches, share, values_of, waves
+from infra.plan.batches import batches, canary_notes, share, values_of, waves
 from infra.plan.build import fingerprint
 from infra.plan.formation import current_homes, recorded_homes
 from infra.plan.plan import Plan
@@ -133,7 +133,7 @@ def _plan(
         },
         leaving=(),
         errors=(),
-        notes=tuple(notes),
+        notes=(*notes, *canary_notes(made, manifest.rollout, values)),
         fingerprint=lambda: fingerprint(fleet.found),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from infra.manifest.model import Rollout, Server
+from infra.model.text import quantity
 
 Batches = tuple[tuple[str, ...], ...]
 
@@ -42,6 +43,20 @@ def waves(made: Batches, values: Mapping[str, str]) -> tuple[tuple[str, int], ..
     """The value of each wave, and its number of batches; () if there are no waves."""
     named = (values.get(batch[0], "") for batch in made) if values else ()
     return tuple((value, sum(1 for _ in group)) for value, group in groupby(named))
+
+
+def canary_notes(made: Batches, rollout: Rollout, values: Mapping[str, str]) -> list[str]:
+    """A note if the canary is smaller than the manifest says, because no batch has dynos of two waves."""
+    moving = sum(map(len, made))
+    if not values or not made or len(made[0]) >= min(rollout.canary, moving):
+        return []
+    value = values.get(made[0][0], "")
+    wave = f"{rollout.by} {value}" if value else f"the servers without the label {rollout.by}"
+    has = "1 dyno that restarts" if len(made[0]) == 1 else f"{len(made[0])} dynos that restart"
+    return [
+        f"the canary is {quantity(len(made[0]), 'dyno')}, not {rollout.canary} as rollout.canary says: the first wave, "
+        f"{wave}, has only {has}"
+    ]
 
 
 def share(most: int | str, count: int) -> int:

@@ -13,7 +13,7 @@ from infra.model import naming
 from infra.model.formation import Formation
 from infra.model.provider import Provider
 from infra.model.resource import Action, Change, Effect, Resource
-from infra.plan.batches import batches, share, values_of, waves
+from infra.plan.batches import batches, canary_notes, share, values_of, waves
 from infra.plan.diff import diff
 from infra.plan.plan import Plan, effects
 from infra.plan.selection import EVERYTHING, Selection
@@ -81,7 +81,7 @@ def build(
         unreachable=dict(unreachable),
         leaving=tuple(leaving),
         errors=tuple(problems),
-        notes=(*notes, *held.notes, *_staying(wanted, found)),
+        notes=(*notes, *held.notes, *canary_notes(made, rollout, values), *_staying(wanted, found)),
         fingerprint=lambda: fingerprint(found),
         candidates=tuple(server for server in proving if server in booting),
         build=build_with if any(change.action is Action.CREATE and change.resource.local for change in changes) else (),

@@ -92,6 +92,16 @@ def test_a_rack_moves_once_the_one_before_it_has_stayed_healthy(canary: int) -> 
     assert set(running(fleet).values()) == {"b"}
 
 
+def test_the_plan_says_that_the_first_rack_has_fewer_dynos_than_the_canary() -> None:
+    fleet = Simulation(*(server.host for server in RACKS))
+    assert fleet.apply(manifest(*RACKS, web=8)).code == OK
+    plan = fleet.plan(manifest(*RACKS, web=8, slug="b", rollout=Rollout(by="rack", canary=6))).plan
+    words = (
+        "the canary is 4 dynos, not 6 as rollout.canary says: the first wave, rack r0, has only 4 dynos that restart"
+    )
+    assert plan.canary and len(plan.batches[0]) == 4 and words in plan.notes
+
+
 def test_a_dyno_that_fails_during_the_pause_stops_the_next_rack() -> None:
     fleet, outcome, started = waves()
     assert outcome.code == REJECTED and report(outcome).fully_reverted

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from infra.manifest.model import Rollout
-from infra.plan.batches import batches, waves
+from infra.plan.batches import batches, canary_notes, waves
 from infra.plan.placement import DesiredDyno, ServerCapacity, place
 
 
@@ -173,3 +174,27 @@ def test_no_batch_of_a_rollout_is_in_two_waves() -> None:
     assert made == (("web.2",), ("web.4",), ("web.1", "web.3"), ("web.5",))
     assert waves(made, values) == (("north", 2), ("south", 2))
     assert batches(dynos, Rollout(by="row", canary=3), values)[0] == ("web.2", "web.4"), "canaries are of one wave"
+
+
+@pytest.mark.parametrize(
+    ("canary", "value", "note"),
+    [
+        (0, "north", ""),
+        (1, "north", ""),
+        (2, "north", "the canary is 1 dyno, not 2 as rollout.canary says: the first wave, row north, has only 1 dyno"),
+        (
+            9,
+            "",
+            "the canary is 1 dyno, not 9 as rollout.canary says: the first wave, the servers without the label row",
+        ),
+    ],
+)
+def test_a_canary_that_the_first_wave_makes_smaller_is_noted(canary: int, value: str, note: str) -> None:
+    """Who asked for 3 canaries and gets 1 is told before the rollout, not by what it breaks."""
+    values = {"web.2": value, "web.1": "south", "web.3": "south"}
+    rollout = Rollout(by="row", canary=canary)
+    notes = canary_notes(batches(sorted(values), rollout, values), rollout, values)
+    assert [text[: len(note)] for text in notes] == ([note] if note else [])
+    alone = {"web.1": "north"}
+    assert canary_notes(batches(["web.1"], rollout, alone), rollout, alone) == [], "all that restarts is the canary"
+    assert canary_notes(batches(sorted(values), replace(rollout, by=""), {}), replace(rollout, by=""), {}) == []
