@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from infra.manifest.model import Manifest
 from infra.model import naming
 from infra.model.dyno_status import REMOVED, SERVING, UNKNOWN, Row
+from infra.model.release import Hold
 from infra.model.text import enumeration, quantity
 from infra.model.traffic import Rates
 
@@ -26,6 +27,9 @@ SEVERAL = 8
 
 LATELY = 600
 """Seconds for which it is told that a dyno ended by itself."""
+
+BACK = "; if its release is bad: dynoctl rollback"
+AFTER_ROLLBACK = "; after a rollback: dynoctl rollback"
 
 TIMES, MORE = 3, 100
 """A slow dyno takes so many times as long as the others, and so many milliseconds more."""
@@ -55,6 +59,24 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.what}. {self.cure}"
+
+
+def rollback_held(held: Hold) -> Problem:
+    """A rollback that is held: the next apply is refused, and nobody who looks at the dynos alone knows why."""
+    what = f"{held}: apply is refused until dyno.yaml or the source is no longer that of v{held.over}"
+    return Problem(what, "To undo the rollback: dynoctl apply --over-rollback")
+
+
+def while_held(problems: Iterable[Problem], held: Hold) -> Iterator[Problem]:
+    """The problems with the cures that work while a rollback is held. ``apply`` is refused, and a dyno.yaml that was
+    edited would bring back what was rolled back from. ``rollback`` without a version repairs the rollback, so it does
+    not leave a bad release."""
+    repair = f"dynoctl rollback v{held.of}"
+    for problem in problems:
+        cure = problem.cure.replace("then dynoctl apply", f"then {repair} --with-changes")
+        cure = cure.replace(f"dynoctl apply{AFTER_ROLLBACK}", repair)
+        cure = cure.removesuffix("dynoctl apply") + repair if cure.endswith(": dynoctl apply") else cure
+        yield replace(problem, cure=cure.replace(BACK, "; if its release is bad, choose another: dynoctl releases"))
 
 
 def unreachable(lost: Mapping[str, str]) -> Iterator[Problem]:
@@ -121,7 +143,7 @@ def restarting(rows: Sequence[Row]) -> Iterator[Problem]:
         often = f"{'' if len(found) == 1 else f', {most.dyno}'} {quantity(most.restarts, 'time')}"
         words = f"ended by itself and was started again{often}"
         cure = f"To see why: dynoctl logs --dyno {most.dyno}"
-        cure += "; if its release is bad: dynoctl rollback" if most.release > 1 else ""  # v1 has nothing to go back to
+        cure += BACK if most.release > 1 else ""  # v1 has nothing to go back to
         starting = any(row.state == "starting" for row in found)
         yield from _besides(_about(found, words, cure, degrades=starting))
 
@@ -136,7 +158,7 @@ def behind(rows: Sequence[Row]) -> Iterator[Problem]:
         oldest, latest = min(row.release for row in found), max(row.release for row in found)
         words = f"runs v{latest}" if oldest == latest else f"runs a release from v{oldest} to v{latest}"
         cure = "To finish the rollout: dynoctl apply"
-        cure += "; after a rollback: dynoctl rollback" if newest > 2 else ""  # the first rollback is v3
+        cure += AFTER_ROLLBACK if newest > 2 else ""  # the first rollback is v3
         yield from _besides(_about(found, f"{words}, and others run v{newest}", cure))
 
 

@@ -10,10 +10,11 @@ from infra.fleet import problems as wrong
 from infra.fleet.problems import Problem
 from infra.fleet.status import ServerStatus, list_dynos
 from infra.manifest.model import Manifest
-from infra.model import lock_holder, naming, routing, traffic
+from infra.model import lock_holder, merged_releases, naming, routing, traffic
 from infra.model.dyno_status import REMOVED, UNKNOWN, WELL, Row, unknown
 from infra.model.lock_holder import Holder
 from infra.model.one_offs import OneOff
+from infra.model.release import Hold, hold
 from infra.model.traffic import Rates
 
 State = Literal["up", "degraded", "down", "maintenance", "unknown", "not applied"]
@@ -58,6 +59,8 @@ class Site:
     rates: Mapping[str, Rates]
     applying: tuple[Holder, ...]
     lost: Mapping[str, str]
+    held: Hold | None = None
+    """The rollback because of which an apply of this manifest is refused, if the source is the same, too."""
 
     @property
     def closed(self) -> list[str]:
@@ -97,6 +100,7 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
         rates=rates,
         applying=holders,
         lost=lost,
+        held=hold(merged_releases.merge(status.releases for status in here.values()), None, manifest.digest),
     )
     planned = [
         name
@@ -122,6 +126,8 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
         known = {key for problem in problems if problem.note != "memory" for key in problem.dynos}
         others = [row for row in rows if working and (row.dyno, row.server) not in known]
         problems += wrong.not_routed(others, routed)
+    if site.held is not None:
+        problems = [wrong.rollback_held(site.held), *wrong.while_held(problems, site.held)]
     return replace(site, problems=tuple(problems), state=_state(manifest, site, problems))
 
 

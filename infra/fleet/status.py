@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from infra.errors import Unreachable
+from infra.fleet import latest_releases
 from infra.fleet.ask import ask_servers, by_outcome, summaries
 from infra.model import lock_holder, naming, one_offs, paths, routing, traffic
 from infra.model.answer import reading
 from infra.model.dyno_status import Reader, Row
 from infra.model.one_offs import OneOff
 from infra.model.provider import Fragment, Scope
+from infra.model.release import Release
 from infra.model.routing import Route
 from infra.model.shell import Observable, Session, ask
 from infra.model.target import Target
@@ -32,6 +34,8 @@ class ServerStatus:
     one_offs: tuple[OneOff, ...] = ()
     routed: bool = False
     """Whether an apply has made a router of the app there, by its records."""
+    releases: tuple[Release, ...] = ()
+    """The latest ones, as ``latest_releases`` reads them."""
 
 
 _ROUTED = f"""\
@@ -47,6 +51,7 @@ def fragments(app: str, reader: Reader) -> dict[str, Fragment]:
         "lock": Fragment(f"{lock_holder.SCRIPT}:\n", {"app": app}),
         "traffic": Fragment(f"{traffic.SCRIPT}:\n", {"app": app}),
         "one_offs": Fragment(f"{one_offs.SCRIPT}:\n", {"app": app}),
+        "releases": Fragment(f"{latest_releases.SCRIPT}:\n", {"app": app}),
     }
 
 
@@ -62,6 +67,7 @@ def parse(app: str, reader: Reader, server: str, parts: Mapping[str, tuple[int, 
         traffic.read(parts.get("traffic", (1, ""))[1]),
         one_offs.read(parts.get("one_offs", (1, ""))[1], app),
         "routed" in parts.get("routes", (1, ""))[1].splitlines(),
+        releases=latest_releases.read(parts.get("releases", (1, ""))[1]),
     )
 
 

@@ -152,16 +152,22 @@ class Hold:
         return f"v{self.number}, a rollback from v{self.over} to v{self.of}{by}, is held"
 
 
-def hold(releases: Sequence[Release], slug: str, manifest: str) -> Hold | None:
+def hold(releases: Sequence[Release], slug: str | None, manifest: str) -> Hold | None:
     """The rollback that holds back a release of ``slug`` and ``manifest`` (its sha256), because those are what was
     rolled back from, or at hand at that time; whatever else differs, such as a secret. A release that was applied after
-    it ends it."""
+    it ends it. ``slug`` None: who only looks does not read the source, so it is taken for the one that was released
+    last, unless that runs again."""
     ran = [release for release in releases if release.ran]
     for earlier, later in zip(reversed(ran[:-1]), reversed(ran[1:]), strict=True):
         if not later.of:
             return None
-        if same_source(earlier.slug, slug) and manifest[:12] in (earlier.manifest, later.manifest):
-            now = ran[-1]
+        now = ran[-1]
+        same = (
+            not earlier.of and origin(now, releases) != earlier.number
+            if slug is None
+            else same_source(earlier.slug, slug)
+        )
+        if same and manifest[:12] in (earlier.manifest, later.manifest):
             return Hold(now.number, now.of, earlier.number, now.who, now.when)
     return None
 

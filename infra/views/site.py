@@ -121,6 +121,7 @@ def document(site: Site) -> dict[str, object]:
         "routers": site.down,
         "maintenance": site.closed,
         "applying": under_way.document(site.applying),
+        "held": None if site.held is None else asdict(site.held),
         "unreachable": {server: why for server, why in site.lost.items() if why},
     }
 

@@ -109,6 +109,10 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
     assert "this one is refused. To save one that undoes it: dynoctl plan --over-rollback --out FILE" in planned
     assert "v3, a rollback from v2 to v1 by " in app.dynoctl("apply", "held.plan", code=1).stderr
     held = app.apply(code=1)
+    for looks in (("ps",), ("top", "--once")):
+        seen = app.dynoctl(*looks).stdout
+        assert "v3, a rollback from v2 to v1 by " in seen and "dynoctl apply --over-rollback" in seen, seen
+    assert json.loads(app.dynoctl("ps", "--json").stdout)["held"]["over"] == 2
     assert "error: v3, a rollback from v2 to v1 by " in held.stderr and "dynoctl apply --over-rollback" in held.stderr
     assert says(app) == {f"VERSION one {len(SECRET)}"}
     app.manifest["dynos"]["web"], edited = 1, app.manifest["dynos"]["web"]
@@ -119,6 +123,7 @@ def test_releases_and_the_way_back(app: Project, fleet: Any) -> None:
     assert len(app.ps()) == 4, "what is edited in the tree stays there"
     app.manifest["dynos"]["web"] = edited
     assert says(app) == {"second two 5"}
+    assert json.loads(app.dynoctl("ps", "--json").stdout)["held"] is None
     app.settled()
 
     for text in (shown, table, done.stdout, app.dynoctl("releases", "--json").stdout):

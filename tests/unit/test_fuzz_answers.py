@@ -21,7 +21,7 @@ import pytest
 
 from infra.errors import DynoctlError
 from infra.fleet import facts as server_facts
-from infra.fleet import identity, inventory, lock, logins, room, vitals
+from infra.fleet import identity, inventory, latest_releases, lock, logins, room, vitals
 from infra.fleet.facts import Facts
 from infra.fleet.observe import Observed
 from infra.fleet.site import examine
@@ -450,6 +450,13 @@ PARSERS = {
         lambda found: use_status(ServerStatus(one_offs=found)),
         prefixed(
             "one-off", f"Id=dynoctl-run-shop.1.service\nActiveState=active\nBindReadOnlyPaths=/srv/dyno/a/{SLUG}:/app"
+        ),
+    ),
+    "latest releases": Parser(
+        latest_releases.read,
+        lambda found: use_status(ServerStatus(releases=found)),
+        prefixed(
+            "release", json.dumps({"number": 2, "slug": "ab", "digest": "cd", "salt": "ef", "of": 1, "moved": True})
         ),
     ),
     "sections": Parser(
