@@ -26,7 +26,9 @@ def drift(
     detailed_exitcode: Detailed = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was changed by hand on the servers since the last apply, and who has logged in since then."""
+    """Show what was changed by hand on the servers since the last apply, and who has logged in since then. The checks
+    of dyno.yaml are about plans, so none of them is run. Exits with 1 if no plan can be made for another reason, which
+    is shown."""
     from infra.cli.session import PlanOptions, prepared
     from infra.fleet.facts import newest_meta
     from infra.fleet.logins import since
@@ -34,7 +36,7 @@ def drift(
     from infra.views.style import Style, wanted
     from infra.views.wrapping import columns, wrapped
 
-    with prepared(PlanOptions(file, destination, quiet=as_json)) as ready:
+    with prepared(PlanOptions(file, destination, drift=True, quiet=as_json)) as ready:
         plan = ready.plan
         found = view.drifted(plan)
         servers = list(dict.fromkeys(change.resource.server for change in found))

@@ -78,6 +78,8 @@ class PlanOptions:
     """Whether dynos move until the placement is even."""
     also: frozenset[str] = frozenset()
     """Servers that a preview has without dynos, as they lost its labels and may still run it."""
+    drift: bool = False
+    """Whether only what was changed by hand is looked for."""
     quiet: bool = False
     """Whether stdout is for a program, so that only the document is printed."""
 
@@ -89,7 +91,9 @@ class PlanOptions:
     @property
     def as_written(self) -> bool:
         """Whether what the manifest says is planned."""
-        return not (self.destroy or self.as_running or (self.rollback_to is not None and not self.with_changes))
+        return not (
+            self.destroy or self.drift or self.as_running or (self.rollback_to is not None and not self.with_changes)
+        )
 
 
 @contextmanager
@@ -133,6 +137,7 @@ def prepared(options: PlanOptions) -> Iterator[Prepared]:
         known=last_applied.known(model),
         trust=options.trust,
         rebalance=options.rebalance,
+        drift=options.drift,
     )
     registry = Everything()
     opened: dict[str, Session] = {}

@@ -67,6 +67,8 @@ def _under_way(plan: Plan, facts: Mapping[str, Facts]) -> Plan:
 def _checked(inputs: Inputs, plan: Plan) -> Plan:
     """The plan with the results of its checks. A failed check is an error of the plan."""
     manifest, fleet = inputs.manifest, inputs.fleet
+    if inputs.request.drift:
+        return plan
     rated = inputs.request.rated or manifest.checks.max_exposure is not None
     if inputs.destroy:  # all of it is in the manifest
         changes = tuple(replace(c, reason="") if c.reason == NOT_WANTED else c for c in plan.changes)

@@ -65,6 +65,9 @@ class Request:
     """Whether dynos move until the placement is even."""
     untrusted: bool = False
     """Whether the manifest is a stranger's: no secret of it is read."""
+    drift: bool = False
+    """Whether only what was changed by hand is looked for. Nothing is to be applied, so no check of the manifest
+    counts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,13 @@ def test_a_check_that_fails_stands_in_the_way() -> None:
     assert sum(not check.passed for check in outcome.plan.checks) == 3
 
 
+def test_a_check_is_about_plans_and_not_about_drift() -> None:
+    """Whoever looks for drift gets it, also from a dyno.yaml whose plan is refused."""
+    fleet = deployed()
+    plan = fleet.plan(manifest(slug="b", checks=Checks(min_healthy={"web": 2})), drift=True).plan
+    assert plan.errors == () and plan.checks == ()
+
+
 def test_a_package_that_cannot_be_installed_takes_its_server_out() -> None:
     fleet = Simulation("s1", "s2")
     fleet.fault("sim install", Kind.FAIL, host="s2")

@@ -258,3 +258,15 @@ def test_what_to_do_without_a_terminal_is_for_the_same_manifest(
     assert done.returncode == 1
     hint = next(line for line in done.stderr.splitlines() if line.startswith("hint: "))
     assert shows in hint and hint.endswith(does)
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+def test_drift_is_not_refused_for_a_check_that_no_plan_can_pass(project: Path, run: Run, json_: list[str]) -> None:
+    """It plans nothing, so it goes as far as the servers: the one of this manifest is unreachable."""
+    text = GOOD.replace("one, host", "one, labels: {rack: a}, host") + "checks: {min_healthy: {web: 5}}\n"
+    (project / "dyno.yaml").write_text(text)
+    assert run("plan", *json_, cwd=project).returncode == 3
+    for argv in (("drift",), ("drift", "--detailed-exitcode"), ("plan", "--refresh-only")):
+        assert run(*argv, *json_, cwd=project).returncode == 4, argv
+    (project / "dyno.yaml").write_text(f"{text}unknown: 1\n")
+    assert run("drift", *json_, cwd=project).returncode == 3
