@@ -138,7 +138,7 @@ class Applier:
             report.interrupted = self.stop.is_set() and bool(report.skipped)
             context.recorder.end()
             report.seconds = round(self._clock.monotonic() - began, 1)
-            context.recorder.audit()
+            context.recorder.audit(self._listener)
         finally:
             each(lambda name: shells[name].close(), shells)
         return report

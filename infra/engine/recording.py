@@ -17,6 +17,7 @@ from infra.fleet.facts import newest_meta
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
 from infra.model import merged_releases, paths, release
+from infra.model.events import Event, Listener
 from infra.model.invocation import Invocation
 from infra.model.provider import Provider
 from infra.model.release import Release
@@ -281,23 +282,20 @@ class Recorder:
             command = records.write(self.prepared.plan.app, [entry])
             self.ledger.settle(each(lambda name: self.shells[name].run([command]), sorted(servers)).items())
 
-    def audit(self) -> None:
-        """Append a line on every reachable server that still has records of the app."""
+    def audit(self, listener: Listener) -> None:
+        """Append a line on every reachable server that still has records of the app, and tell where that failed."""
         slug = "" if self.prepared.slug is None else self.prepared.slug.digest
         plan = self.prepared.plan
         number = 0 if self._release is None else self._release.number
         line = audit_log.entry(
-            plan,
-            self.ledger.report,
-            self.identity,
-            self.invocation,
-            slug=slug,
-            release=number,
-            message=self.message,
+            plan, self.ledger.report, self.identity, self.invocation, slug=slug, release=number, message=self.message
         )
         commands = [backups.forget(plan.app), audit_log.append(plan.app, line)]
         servers = [name for name in self.shells if name not in self._emptied]
-        each(lambda name: self.shells[name].run(commands), servers)  # failures are already in the report
+        for name, error in each(lambda name: self.shells[name].run(commands), servers).items():
+            if isinstance(error, StepFailed) and name not in self.ledger.lost:  # the report has no failure of it
+                why = error.output.strip().partition("\n")[0]
+                listener(Event("note", name, "record", f"not in the history of this server: {why}"))
 
     def _formation(self, *, settled: bool, in_force: bool = False, homes: Mapping[str, str] | None = None) -> Entry:
         prepared, identity = self.prepared, self.identity

@@ -245,5 +245,5 @@ class Restarter:
             context = phase(context)
         ledger.report.interrupted = self.stop.is_set() and bool(ledger.report.skipped)
         ledger.report.seconds = round(self._clock.monotonic() - began, 1)
-        recorder.audit()
+        recorder.audit(self._listener)
         return ledger.report

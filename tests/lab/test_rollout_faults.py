@@ -197,7 +197,11 @@ def test_the_disk_is_full(app: Project, fleet: Any, room: int) -> None:
         assert f"Failed: {row['server']}: " in done.stdout
         now = app.ps()["web.2"]
         assert (now["pid"], app.get(now)) == (row["pid"], "web.2 first"), "it goes on as it was"
+        fleet.exec(row["server"], "sh", "-c", "cat /dev/zero > /root/small/more 2>/dev/null; sync /root/small")
+        app.dynoctl("restart", "web.2")
+        assert app.ps()["web.2"]["pid"] != row["pid"], "a restart needs no disk"
     finally:
+        fleet.exec(row["server"], "rm", "-f", "/root/small/more")
         undo()
     converges(app, fleet)
 

@@ -75,3 +75,16 @@ def test_another_destination_is_not_restarted() -> None:
     outcome = fleet.restart(replace(manifest(web=2), destination="staging"))
     assert outcome.code == ERROR and "runs shop for the destination default, not staging" in outcome.said
     assert {unit: one.since for host in ("s1", "s2") for unit, one in fleet[host].processes.items()} == began
+
+
+def test_a_restart_needs_no_disk() -> None:
+    """It changes no files, so it keeps no copy of any. A full disk is when dynos are restarted in need."""
+    fleet = deployed("s1", "s2", web=2)
+    began = {process.dyno: process.since for server in ("s1", "s2") for process in fleet[server].processes.values()}
+    fleet["s1"].full = fleet["s2"].full = True
+    outcome = fleet.restart(manifest("s1", "s2", web=2))
+    assert outcome.code == OK, outcome.said
+    since = {process.dyno: process.since for server in ("s1", "s2") for process in fleet[server].processes.values()}
+    assert since.keys() == began.keys() and all(since[dyno] > began[dyno] for dyno in began)
+    told = [event.text for event in outcome.events if event.kind == "note"]
+    assert told == ["not in the history of this server: no space left on device"] * 2
