@@ -79,6 +79,11 @@ class _Parsed:
         else:
             self.properties.append(line)
 
+    def since(self, moment: float) -> int:
+        """Seconds since a moment. The time is the first thing that a server says, and what it is slow to say may have
+        begun since."""
+        return max(0, int(self.now - moment))
+
     def release_of(self, app: str, unit: str, dyno: str, slug: str) -> int:
         """The number of the release that a dyno runs: the newest with its slug, or 0 if none is known.
 
@@ -173,7 +178,7 @@ def _row(
         else _schedule_state(service, timer),
         slug=slug,
         pid=(answer.digits(pid) or None) if running else None,
-        uptime=int(parsed.now - started) if running else None,
+        uptime=parsed.since(started) if running else None,
         memory=(parsed.resident.get(pid) if (size := answer.digits(memory)) is None else size) if running else None,
         restarts=_whole(service.get("NRestarts")),
         release=parsed.release_of(app, unit, dyno, slug),
@@ -194,7 +199,7 @@ def _job(when: str, service: shown.Unit, timer: shown.Unit, parsed: _Parsed) -> 
         next_ = 0 if next_run is None else max(0, int(next_run - parsed.clock))
     if not ended or ended < began:  # it has not run yet, or runs for the first time
         return Job(when, next=next_)
-    return Job(when, _result(service), int(parsed.now - ended), int(ended - began), next_)
+    return Job(when, _result(service), parsed.since(ended), int(ended - began), next_)
 
 
 def _result(service: shown.Unit) -> str:

@@ -24,13 +24,14 @@ _UNIT = f"_SYSTEMD_UNIT={ROUTER_SERVICE}"
 # Prints each kind of line once, with its number: "at" and a second for the lines of all apps, and status, duration and
 # dyno for those of this app. "all" and the seconds stand at the end of the log if it was read completely. Of nginx and
 # HAProxy, what clients send has its quotes escaped and comes before the dyno, so the end of a line is the router's own;
-# of Caddy, it is JSON. A route changes with its directory, and is in use once the router has loaded it.
+# of Caddy, it is JSON. A route changes with its directory, and is in use once the router has loaded it. What is of the
+# future is from before the clock was set back.
 SCRIPT = f"""\
 if [ -e {LIVE}/apps/"$app"/mark.json ]; then
   now=$(date +%s); begin=$((now - {WINDOW}))
   changed=$(stat -c %Y {LIVE}/apps/"$app" || echo 0); loaded=$(stat -c %.3Y {ROUTER}/loaded 2>/dev/null || echo 0)
-  [ "$changed" -le $begin ] || [ "${{loaded%.*}}" -le $begin ] || begin=$loaded
-  {{ journalctl -q --no-pager --all -r -o short-unix --since=@$begin \\
+  [ "$changed" -le $begin ] || [ "${{loaded%.*}}" -le $begin ] || [ "${{loaded%.*}}" -gt $now ] || begin=$loaded
+  {{ journalctl -q --no-pager --all -r -o short-unix --since=@$begin --until=@$((now + 1)) \\
     {_UNIT} SYSLOG_IDENTIFIER={ACCESS_LOG} + {_UNIT} SYSLOG_IDENTIFIER=caddy &&
     echo all $((now - ${{begin%.*}})); }} 2>/dev/null |
   head -c {BYTES} | sed -n -e '/^all [0-9]*$/{{p;d;}}' -e h -e 's/^\\([0-9]*\\)\\.[0-9]* .*/at \\1/p' -e g \\

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def span(seconds: int) -> str:
-    """A number of seconds in its two largest units, such as ``3d 4h``."""
+    """A number of seconds in its two largest units, such as ``3d 4h``; a negative one is none."""
+    seconds = max(0, seconds)
     units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
     parts: list[str] = []
     for name, size in units:

@@ -21,6 +21,7 @@ from infra.model.provider import Scope
 from infra.model.release import new
 from infra.ops.monitor import Sample, used
 from infra.views import formation, top
+from infra.views.dynos import span
 from infra.views.style import Style
 from providers.processes import Processes
 
@@ -75,6 +76,20 @@ def test_a_dyno_is_parsed_without_accounting_by_systemd() -> None:
     (row,) = Processes().parse(Scope("shop", ""), "grid-1", said())
     assert (row.state, row.uptime, row.memory, row.memory_max) == ("up", 200, 1 << 20, None)
     assert (row.cpu_seconds, row.share, row.waiting, row.restarts, row.release) == (1.5, 250, 3, 2, 0)
+
+
+def test_a_dyno_that_started_while_it_was_looked_at_has_no_negative_age() -> None:
+    """A busy server takes seconds to answer, and tells the time first: ``ps`` said ``up -1d 23h``."""
+    text = said().replace("TimestampMonotonic=800500000", "TimestampMonotonic=1003500000")
+    (row,) = Processes().parse(Scope("shop", ""), "grid-1", text)
+    assert row.uptime == 0
+    job = f"/etc/systemd/system/dyno-shop-web-1.service:X-Dynoctl-Schedule=daily\n{text}".replace(
+        "NRestarts=2",
+        "Result=success\nExecMainStartTimestampMonotonic=999000000\nExecMainExitTimestampMonotonic=1003500000",
+    ).replace("ActiveState=active\nSubState=running", "ActiveState=inactive\nSubState=dead")
+    (row,) = Processes().parse(Scope("shop", ""), "grid-1", job)
+    assert row.job is not None and (row.job.result, row.job.ended, row.job.took) == ("ok", 0, 4)
+    assert (span(0), span(-3), span(-90_000)) == ("0s", "0s", "0s")
 
 
 def test_a_dyno_without_a_unit_is_known_by_its_record() -> None:

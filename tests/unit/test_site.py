@@ -509,6 +509,14 @@ def test_requests_before_the_route_changed_do_not_count(
     assert f"--since=@{since} " in (tmp_path / "asked").read_text()
 
 
+def test_a_clock_that_was_set_back_does_not_hide_requests(tmp_path: Path) -> None:
+    """The router was loaded in what is now the future: until then there would be no requests. Those of the hours that
+    come again are none of the last minute."""
+    found = log(tmp_path, entry(NGINX, second=999), changed=9000, loaded=9001.5)
+    assert found == Traffic(60, {("web.2", 200, 18): 1})
+    assert "--since=@940 --until=@1001 " in (tmp_path / "asked").read_text()
+
+
 def test_a_log_without_requests_and_one_that_cannot_be_read(tmp_path: Path) -> None:
     assert log(tmp_path) == Traffic(60, {})
     assert log(tmp_path, ends=False) is None
