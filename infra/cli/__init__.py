@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 
+from infra import GARBAGE_THRESHOLDS
+
 
 def main() -> None:
     """The console script ``dynoctl``."""
-    # Nearly all that is made while modules are imported stays. By default, Python looks through it 150 times for what
-    # may go, which is a tenth of the time that a command needs to start.
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(*GARBAGE_THRESHOLDS)  # before most is imported
     from infra.cli.app import run
 
     sys.exit(run(sys.argv[1:]))

@@ -22,6 +22,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Protocol
 
+from infra import GARBAGE_THRESHOLDS
 from infra.remote.dial import more_open_files
 
 GRACE = 3.0
@@ -189,7 +190,7 @@ def main(descriptors: str, modules: str) -> None:
         signal.signal(number, signal.SIG_IGN)
     # If the parent of the command ignores it, a process cannot wait for its children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    gc.set_threshold(50_000, 20, 20)  # as of the command itself
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     more_open_files()
     own, *others = map(int, descriptors.split(","))
     copies: list[threading.Thread] = []
