@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from ipaddress import ip_address
 
-from infra.model import naming, paths, routing
+from infra.model import listening, naming, paths, routing
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Effect, Found
 from infra.model.target import host_port
@@ -43,7 +42,7 @@ class Socket(Base):
                 "enabled": found.state(name).get("UnitFileState") == "enabled",
                 "state": _state(
                     found.state(name),
-                    listening=_listens(settings_.get("Socket.ListenStream", ""), open_),
+                    listens=_listens(settings_.get("Socket.ListenStream", ""), open_),
                     stale=found.outdated(name),
                 ),
             }
@@ -65,7 +64,7 @@ class Socket(Base):
         if address is None:
             return None
         name, (host, port) = naming.user_name(scope.app, str(change.resource.dyno)), address
-        argv = ("sh", "-c", _FREE, "free", name, f"{port}", f"{port:04X}", *_taken_by(host))
+        argv = ("sh", "-c", _FREE, "free", name, f"{port}", f"{port:04X}", *listening.taken_by(host))
         return Command(argv, quiet=True, label=f"check port {port}")
 
     def undo(self, scope: Scope, change: Change) -> Sequence[Command]:
@@ -111,11 +110,11 @@ def _stays_open(change: Change) -> bool:
     return change.before is not None and change.after is not None and set(change.differing()) <= {"enabled"}
 
 
-def _state(state: shown.Unit, *, listening: bool, stale: bool) -> str:
+def _state(state: shown.Unit, *, listens: bool, stale: bool) -> str:
     if state.get("ActiveState") != "active":
         return "failed" if state.get("ActiveState") == "failed" else "stopped"
     # For systemd a socket that its process has shut down is active for ever.
-    if not listening:
+    if not listens:
         return "not listening"
     return "outdated" if stale else "listening"
 
@@ -123,20 +122,6 @@ def _state(state: shown.Unit, *, listening: bool, stale: bool) -> str:
 def _listens(stream: str, open_: listeners.Listeners) -> bool:
     place = routing.split(stream)
     return place is None or (listeners.address(place[0]), place[1]) in open_
-
-
-def _taken_by(host: str) -> list[str]:
-    """Patterns for the listeners that prevent one on ``host``, with addresses as /proc/net/tcp has them."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return ["[0-9A-F]+"]
-    if address.is_unspecified:
-        return ["[0-9A-F]+"]
-    words = [address.packed[start : start + 4] for start in range(0, len(address.packed), 4)]
-    text = "".join(f"{int.from_bytes(word, 'little'):08X}" for word in words)
-    mapped = [f"0000000000000000FFFF0000{text}", "0" * 8] if address.version == 4 else []
-    return [text, *mapped, "0" * 32]
 
 
 def settings(app: str, dyno: str, listen: str, port: int, *, defer: bool = False) -> dict[str, str]:

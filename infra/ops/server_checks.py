@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from infra.model import answer
+from infra.model.listening import LISTENER
 from infra.model.provider import Fragment
 from infra.ops.sudoers_rules import DIGESTS
 from infra.remote.read_only import PATH as OBSERVER
@@ -68,6 +69,8 @@ class Checkup:
     """The first and last port that the kernel gives to outgoing connections; None if that is not known."""
     reserved: tuple[tuple[int, int], ...] = ()
     """The ranges of ports within ``outgoing`` that it never gives to them."""
+    listeners: tuple[tuple[str, int], ...] = ()
+    """The address, as ``infra.model.listening`` has it, and the port of each TCP socket that listens."""
 
 
 def fragment(app: str, user: str = "root") -> Fragment:
@@ -123,6 +126,7 @@ printf 'reserved %s\\n' "$(cat /proc/sys/net/ipv4/ip_local_reserved_ports 2>/dev
 if [ "$(systemd-detect-virt -c 2>/dev/null)" = none ]; then
   printf 'ntp '; timeout 5 timedatectl show -p NTPSynchronized --value 2>/dev/null || echo
 fi
+grep -hs ' 0A ' /proc/net/tcp /proc/net/tcp6
 set -- $connection
 if [ $# -eq 4 ]; then
   timeout 5 sshd -T -C "user=$login,host=$1,addr=$1,laddr=$3,lport=$4" 2>/dev/null |
@@ -158,12 +162,15 @@ def parse(output: str) -> Checkup:
     read_only: set[str] = set()
     enforcing: list[str] = []
     rules: list[str] = []
+    listeners: dict[tuple[str, int], None] = {}
     for line in output.splitlines():
         if found := _DISK.fullmatch(line):
             inodes = None if found["inodes"] == "-" else int(found["inodes"])
             disks.append(Disk(found["path"], int(found["free"]) * 1024, inodes, found["may"] == "yes"))
         key, _, rest = line.partition(" ")
-        if key == "link":
+        if listener := LISTENER.match(line):
+            listeners[listener["address"], int(listener["port"], 16)] = None
+        elif key == "link":
             path, _, target = rest.partition(" ")
             links[path] = target
         elif key == "read-only":
@@ -196,6 +203,7 @@ def parse(output: str) -> Checkup:
         rules=tuple(rules),
         outgoing=next(_ranges("-".join(values.get("outgoing", "").split())), None),
         reserved=tuple(_ranges(values.get("reserved", ""))),
+        listeners=tuple(listeners),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from infra.fleet.observe import Observed
 from infra.manifest.model import Manifest
-from infra.model import paths, routing
+from infra.model import listening, paths, routing
 from infra.model.dyno_status import REMOVED, WELL, Row
 from infra.model.formation import Formation
 from infra.model.stack import Stack
@@ -99,7 +99,7 @@ def _serving(name: str, manifest: Manifest, results: Results, homes: Mapping[str
     applied = ["router", manifest.app.name] in [key.split(".", 1) for key in results.observed.facts.record]
     for state in routing.down(manifest.app.name, routers if applied else (), routes).values():
         own = [port for route in results.observed.facts.routes for port in route.ports if state in _ENDED]
-        yield _down(name, "router", state, _taken(results, own), "dynoctl apply")
+        yield _down(name, "router", state, _taken(results, "", own), "dynoctl apply")
     for row in results.rows:
         left = row.state == REMOVED and homes.get(row.dyno) != name
         if not left and row.state not in (*WELL, "starting"):
@@ -107,7 +107,7 @@ def _serving(name: str, manifest: Manifest, results: Results, homes: Mapping[str
             parts = [part for key, part in found.items() if key.partition(".")[2] == own_name]
             closed = all(part.attributes.get("state") not in _LISTENS for part in parts)
             hint = f"dynoctl logs --dyno {row.dyno}; to repair what was changed by hand: dynoctl apply"
-            yield _down(name, row.dyno, row.state, _taken(results, [row.port] if closed else []), hint)
+            yield _down(name, row.dyno, row.state, _taken(results, row.listen, [row.port] if closed else []), hint)
 
 
 _ENDED = ("stopped", "failed", "starting")
@@ -118,17 +118,25 @@ _LISTENS = ("listening", "outdated")
 """The states of what holds the port of a dyno."""
 
 
-def _taken(results: Results, ports: Sequence[int]) -> int:
-    """The first of the ports, which should be free, that another program listens on; 0 if there is none."""
-    return next((port for port in ports if port in results.observed.facts.ports), 0)
+Listener = tuple[str, int]
+"""An address and a port."""
 
 
-def _down(name: str, what: str, state: str, taken: int, hint: str) -> Finding:
-    """What does not do its work, and whether it cannot, as ``taken``, its port, is."""
-    if not taken:
+def _taken(results: Results, host: str, ports: Sequence[int]) -> Listener | None:
+    """The first listener of another program that prevents one on ``host`` ("": all addresses) and one of the ports,
+    which should be free. One on another address of the server does not."""
+    found = (one for port in ports for one in results.checkup.listeners if one[1] == port)
+    return next((one for one in found if listening.prevents(one[0], host)), None)
+
+
+def _down(name: str, what: str, state: str, taken: Listener | None, hint: str) -> Finding:
+    """What does not do its work, and whether it cannot, as ``taken`` listens where it should."""
+    if taken is None:
         return Finding(name, what, "failed", state, hint)
-    find = f"find the program with: ss -ltnp sport = :{taken}; stop it, then: dynoctl apply"
-    return Finding(name, what, "failed", f"{state}; another program listens on its port {taken}", find)
+    address, port = taken
+    where = f"{listening.readable(address)}:{port}"
+    find = f"find the program with: ss -ltnp sport = :{port}; stop it, then: dynoctl apply"
+    return Finding(name, what, "failed", f"{state}; its port is taken: another program listens on {where}", find)
 
 
 def _disks(name: str, health: Checkup) -> Iterator[Finding]:

@@ -278,41 +278,64 @@ def test_a_service_that_nobody_could_ask_yet_is_no_failure() -> None:
     assert results == ["warning", "failed"] and not hints[0] and "check database in dyno.yaml" in hints[1]
 
 
+OWN, LOCAL, ALL = "0B00000A", "0100007F", "0" * 8
+MAPPED, LOCAL6, ALL6 = f"0000000000000000FFFF0000{OWN}", f"{'0' * 24}01000000", "0" * 32
+"""Addresses as /proc/net has them."""
+
+
 @pytest.mark.parametrize(
     ("listening", "socket", "router", "says"),
     [
-        (set(), "stopped", "starting", ["starting", "down"]),
-        ({5000, 8080}, "stopped", "starting", ["port 8080", "port 5000"]),
-        ({5000, 8080}, "listening", "not listening", ["not listening", "down"]),
+        ([], "stopped", "starting", ["starting", "down"]),
+        ([ALL], "stopped", "starting", ["on 0.0.0.0:8080", "on 0.0.0.0:5000"]),
+        ([ALL6], "stopped", "starting", ["on [::]:8080", "on [::]:5000"]),
+        ([OWN], "stopped", "starting", ["on 10.0.0.11:8080", "on 10.0.0.11:5000"]),
+        ([MAPPED], "stopped", "starting", ["on 10.0.0.11:8080", "on 10.0.0.11:5000"]),
+        ([LOCAL], "stopped", "starting", ["on 127.0.0.1:8080", "down"]),
+        ([LOCAL6], "stopped", "starting", ["on [::1]:8080", "down"]),
+        ([LOCAL, ALL], "stopped", "starting", ["on 127.0.0.1:8080", "on 0.0.0.0:5000"]),
+        ([OWN], "listening", "not listening", ["not listening", "down"]),
     ],
-    ids=["free", "taken by others", "their own"],
+    ids=["free", "all", "all of IPv6", "its own", "mapped", "another", "another of IPv6", "two", "their own sockets"],
 )
-def test_whose_port_another_program_has_is_told(listening: set[int], socket: str, router: str, says: list[str]) -> None:
-    """The hint was an apply, which fails as long as the other program has the port."""
+def test_whose_port_another_program_has_is_told(
+    listening: list[str], socket: str, router: str, says: list[str]
+) -> None:
+    """The hint was an apply, which fails as long as the other program has the port. A router listens on all addresses,
+    a dyno on its own: a program on 127.0.0.1 has no port of the dyno."""
+    lines = [
+        f"   0: {address}:{port:04X} 00000000:0000 0A 00000000:00000000"
+        for address in listening
+        for port in (5000, 8080)
+    ]
+    checkup = server_checks.parse("\n".join([SAID, *lines]))
     facts = SimpleNamespace(
-        ports=frozenset(listening),
         routes=(Route("shop", "nginx", (), {8080: "plain"}, {}, False, router),),
         record={"router.shop": {}},
     )
     observed = SimpleNamespace(facts=facts, resources={"socket.shop-web.2": Found({"state": socket})})
     row = Row("web.2", "grid-1", "10.0.0.11", 5000, "down", "", pid=None, uptime=None, memory=None, restarts=0)
-    results = cast(Any, SimpleNamespace(observed=observed, rows=[row]))
+    results = cast(Any, SimpleNamespace(observed=observed, rows=[row], checkup=checkup))
     app, routed = SimpleNamespace(name="shop"), SimpleNamespace(servers=("grid-1",))
     manifest = cast(Any, SimpleNamespace(app=app, router=routed))
     found = list(server_findings._serving("grid-1", manifest, results, {}))
     assert [finding.result for finding in found] == ["failed", "failed"]
     for finding, words in zip(found, says, strict=True):
         assert finding.message.endswith(words)
-        taken = words.startswith("port")
-        assert (f"ss -ltnp sport = :{words.removeprefix('port ')}; stop it" in finding.hint) == taken
+        taken = words.startswith("on ")
+        assert ("its port is taken: another program listens " in finding.message) == taken
+        assert (f"ss -ltnp sport = :{words.rpartition(':')[2]}; stop it" in finding.hint) == taken
         assert "dynoctl apply" in finding.hint
 
 
 def test_a_record_without_a_unit_is_a_finding_only_where_the_dyno_is_to_be() -> None:
     """An interrupted removal leaves the record of a dyno that is elsewhere, or no longer wanted."""
-    facts = SimpleNamespace(ports=frozenset(), routes=(), record={})
+    facts = SimpleNamespace(routes=(), record={})
     rows = [unknown(dyno, "grid-1", REMOVED) for dyno in ("web.1", "web.2", "web.9")]
-    results = cast(Any, SimpleNamespace(observed=SimpleNamespace(facts=facts, resources={}), rows=rows))
+    checkup = SimpleNamespace(listeners=())
+    results = cast(
+        Any, SimpleNamespace(observed=SimpleNamespace(facts=facts, resources={}), rows=rows, checkup=checkup)
+    )
     manifest = cast(Any, SimpleNamespace(app=SimpleNamespace(name="shop"), router=None))
     found = list(server_findings._serving("grid-1", manifest, results, {"web.1": "grid-1", "web.2": "grid-2"}))
     assert [(finding.check, finding.message) for finding in found] == [("web.1", "removed")]
