@@ -56,6 +56,17 @@ def reason(output: str) -> str:
     return f"the store answers {status[1]}{_MEANING.get(int(status[1]), '')}" if status else text[:300]
 
 
+_SILENT = re.compile(
+    r"^curl: \((5|6|7|28|35|52|55|56)\) |The requested URL returned error: (429|5[0-9]{2})", re.MULTILINE
+)
+"""curl(1), EXIT CODES: no name, no connection, a timeout, no TLS, or one that ended; or an answer that asks to wait."""
+
+
+def silent(output: str) -> bool:
+    """Whether a pull failed because the store is unreachable or busy, from its output: to ask again takes as long."""
+    return _SILENT.search(output) is not None
+
+
 _MEANING = {401: " (login refused)", 403: " (forbidden)", 404: " (not found)", 429: " (too many requests)"}
 
 

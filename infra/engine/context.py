@@ -11,6 +11,7 @@ from infra.engine.groups import Group, group
 from infra.engine.ledger import Ledger
 from infra.engine.prepared import Prepared
 from infra.engine.recording import Recorder
+from infra.engine.silent_store import SilentStore
 from infra.model.clock import Clock
 from infra.model.events import Listener
 from infra.model.provider import Provider, Scope
@@ -51,6 +52,8 @@ class Context:
     image: Upload | None = None
     store: Store | None = None
     """The store that has the slug; None if it is sent over SSH."""
+    silence: SilentStore = field(default_factory=SilentStore)
+    """What servers found of the store."""
     relayed: frozenset[str] = frozenset()
     """The servers that got the slug from another one, or for others."""
     unrelayed: Mapping[str, str] = field(default_factory=dict)

@@ -69,12 +69,19 @@ def send(context: Context, change: Change) -> None:
 def _pulled(context: Context, store: Store, resource: Resource, image: Upload) -> str | None:
     """Let a server pull the slug; returns why it cannot. Raises Unreachable."""
     server = resource.server
-    context.listener(Event("upload", server, resource.key, f"pull {_size(image)} from {store.name}"))
     try:
         source = store.source(image)
     except StoreError as error:
         return error.summary
-    return pulled(context, server, image, source)
+    network = relaying.network_of(server, context.prepared.fleet.found[server].facts.address)
+    # Without a fallback, a server that is not asked would fail, and it may be the only one that gets an answer.
+    spared = context.silence.why(network) if context.prepared.manifest.artifacts.fallback else ""
+    if spared:
+        return spared
+    context.listener(Event("upload", server, resource.key, f"pull {_size(image)} from {store.name}"))
+    failed = pulled(context, server, image, source)
+    context.silence.found(network, server, failed.why if failed is not None and failed.silent else "")
+    return None if failed is None else failed.why
 
 
 def _needing(context: Context) -> list[str]:

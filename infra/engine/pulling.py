@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from infra.artifacts import pull
 from infra.artifacts.source import Source
 from infra.engine.context import Context
@@ -11,11 +13,21 @@ TIMED_OUT = (124, 137)
 """The exit statuses of timeout(1) for what it ended."""
 
 
-def pulled(context: Context, server: str, image: Upload, source: Source) -> str | None:
+@dataclass(frozen=True)
+class Unpulled:
+    """Why a server could not pull. ``silent``: it waited for the store, and got no answer."""
+
+    why: str
+    silent: bool
+
+
+def pulled(context: Context, server: str, image: Upload, source: Source) -> Unpulled | None:
     """Let a server pull the slug from ``source``; returns why it cannot, None if it has it. Raises Unreachable."""
     bandwidth = context.prepared.manifest.artifacts.bandwidth
     command = pull.command(image, source, context.app, bandwidth)
     status, output = context.prepared.fleet.sessions[server].execute(command)
     if status == 0:
         return None
-    return f"timed out after {command.timeout} s" if status in TIMED_OUT else pull.reason(output)
+    if status in TIMED_OUT:
+        return Unpulled(f"timed out after {command.timeout} s", silent=True)
+    return Unpulled(pull.reason(output), pull.silent(output))

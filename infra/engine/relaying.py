@@ -127,7 +127,8 @@ class _Relay:
                 source = commands.given(session.execute(give)[1], address, key)
             except DynoctlError as error:
                 raise _CannotGive(error.summary) from None
-            return pulled(self._context, taker, self._image, source)
+            failed = pulled(self._context, taker, self._image, source)
+            return None if failed is None else failed.why
         finally:
             with suppress(DynoctlError):  # its deadline closes it, too
                 session.execute(commands.close(app))
@@ -146,9 +147,9 @@ def _networks(context: Context, servers: Iterable[str]) -> list[_Network]:
     keys = context.prepared.registry.slug_keys(context.app, [] if slug is None else [slug.digest])
     networks: dict[str, _Network] = {}
     for server in servers:
-        networks.setdefault(_network(server, found[server].facts.address), _Network()).waiting.append(server)
+        networks.setdefault(network_of(server, found[server].facts.address), _Network()).waiting.append(server)
     for server in context.shells:
-        network = networks.get(_network(server, found[server].facts.address))
+        network = networks.get(network_of(server, found[server].facts.address))
         copies = [found[server].resources[key] for key in keys if key in found[server].resources]
         whole = any(copy.managed and not copy.damaged for copy in copies)
         if network is not None and whole and context.ledger.usable(server):
@@ -156,7 +157,7 @@ def _networks(context: Context, servers: Iterable[str]) -> list[_Network]:
     return list(networks.values())
 
 
-def _network(server: str, address: str) -> str:
+def network_of(server: str, address: str) -> str:
     """The network of an address, as far as one link commonly goes. A server whose address is unknown is alone: it could
     only listen on all of them."""
     try:

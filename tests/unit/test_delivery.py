@@ -49,6 +49,8 @@ class Session:
         if what == "give":
             ready = f"relay 4711 sha256//{'A' * 43}=\n"
             return (1, "no ruby") if self.cannot == "give" else (0, ready)
+        if what == "pull" and "reach the store" in self.cannot:
+            return 1, "\nhttp 000\ncurl: (28) Failed to connect to slugs.example.org port 443: Timeout was reached"
         if what == "pull" and "pull" in self.cannot:
             return 1, "curl: (22) The requested URL returned error: 404 hunter2"
         return 0, ""
@@ -182,6 +184,42 @@ def test_a_server_that_cannot_pull_gets_it_over_ssh(monkeypatch: pytest.MonkeyPa
     assert report.by_ssh == {"s2": why} and world.failed == {}
     assert f"The slug was sent over SSH to s2: {why}" in report_text.render(report, 1, "apply", Style(color=False))
     assert report_json.document(report)["sent_over_ssh"] == {"s2": why}
+
+
+SILENT = dict.fromkeys(("s1", "s2", "s3", "s4", "s5"), "reach the store")
+
+
+def test_a_store_that_two_servers_cannot_reach_is_not_waited_for_by_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for its own curl: a hundred servers would, a few at the same time. Others of another network are asked."""
+    addresses = {**THREE, "s4": "10.0.0.4", "s5": "10.0.7.5"}
+    world = World(HTTP, addresses, **SILENT)
+    with store(monkeypatch):
+        report = world.run()
+    assert [line for line in world.log if line.endswith("pull")] == ["s1 pull", "s2 pull", "s5 pull"]
+    assert world.times("upload") == 5 and world.failed == {}
+    why = "Failed to connect to slugs.example.org port 443: Timeout was reached"
+    assert report.by_ssh["s1"] == f"it cannot be pulled from slugs.example.org: {why}"
+    assert report.by_ssh["s3"] == report.by_ssh["s4"]
+    assert report.by_ssh["s3"] == f"it cannot be pulled from slugs.example.org: s1, s2 got no answer: {why}"
+
+
+@pytest.mark.parametrize("case", ["one answers", "refused", "no fallback"])
+def test_when_the_others_are_asked_all_the_same(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    cannot = {**SILENT, "s1": ""} if case == "one answers" else SILENT
+    cannot = dict.fromkeys(SILENT, "pull") if case == "refused" else cannot  # that is said at once
+    artifacts = replace(HTTP, fallback=case != "no fallback")
+    world = World(artifacts, {name: f"10.0.0.{number}" for number, name in enumerate(SILENT, 1)}, **cannot)
+    with store(monkeypatch):
+        world.run()
+    assert world.times("pull") == 5
+
+
+def test_what_is_silence() -> None:
+    for output in ("curl: (6) Could not resolve host: x", "\nhttp 000\ncurl: (7) Failed", "curl: (28) timed out"):
+        assert pull.silent(output)
+    assert pull.silent("http 503\ncurl: (22) The requested URL returned error: 503")
+    for output in ("curl is not installed", "curl: (22) The requested URL returned error: 404", "curl: (23) no space"):
+        assert not pull.silent(output)
 
 
 def test_what_could_not_be_sent_over_ssh_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
