@@ -100,9 +100,12 @@ def notice_silence(transport: paramiko.Transport) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """Why a connection was lost, in words: paramiko's timeouts have none."""
+    """Why a connection was lost, in words: paramiko's timeouts have none, and it says of a socket what it knows of a
+    channel."""
     try:
         text = str(error)
     except Exception:  # some of paramiko's own cannot be printed
         text = ""
+    if text == "Socket is closed":
+        return "the connection was closed"
     return text or ("timed out" if isinstance(error, TimeoutError) else type(error).__name__)

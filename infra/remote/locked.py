@@ -31,6 +31,8 @@ BEAT = 5
 PATIENCE = 45
 """Seconds without a heartbeat after which either side gives up."""
 
+AGAIN = "check the network and run apply again; it continues from the current state"
+
 START = 60
 """Seconds within which the shell must start. A sudo that cannot resolve the server's name takes 20."""
 
@@ -41,7 +43,8 @@ SHARED_WAIT = 2
 @dataclass
 class _Pulse:
     heard: float
-    broken: bool = False
+    broken: BaseException | None = None
+    """Why there will be no other one, if that is known."""
 
 
 class LockedShell:
@@ -228,13 +231,16 @@ class LockedShell:
         return line
 
     def _check(self) -> None:
-        """Raise Unreachable if heartbeats have stopped for too long: the server has released the lock by now."""
-        if self._pulse.broken and not self._began:
+        """Raise Unreachable if no heartbeat will come, or none came for so long that the server has released the lock
+        by now."""
+        broken_by = self._pulse.broken
+        if broken_by is not None and not self._began:
             raise self._session.ended(self._heart)  # for the same reason as the shell, which may not have ended yet
-        if self._pulse.broken or time.monotonic() - self._pulse.heard > PATIENCE:
+        if broken_by is not None:
+            raise Unreachable(self._session.lost(broken_by).summary, AGAIN)
+        if time.monotonic() - self._pulse.heard > PATIENCE:
             raise Unreachable(
-                f"{self._session.name}: connection lost: no heartbeat for {PATIENCE} s, so the lock was released",
-                "check the network and run apply again; it continues from the current state",
+                f"{self._session.name}: connection lost: no heartbeat for {PATIENCE} s, so the lock was released", AGAIN
             )
 
     def _beat(self) -> None:
@@ -249,8 +255,8 @@ class LockedShell:
                     self._pulse.heard = time.monotonic()
             except TimeoutError:
                 continue
-            except broken(limits.OutputTooLarge):
-                self._pulse.broken = not self._stop.is_set()
+            except broken(limits.OutputTooLarge) as error:
+                self._pulse.broken = None if self._stop.is_set() else error
                 return
 
 

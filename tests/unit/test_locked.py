@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,7 @@ from infra.model.provider import Fragment
 from infra.model.resource import Command
 from infra.model.shell import StepFailed
 from infra.remote import limits
+from infra.remote.channel import reason
 from infra.remote.locked import LockedShell
 
 PIECE = b"y" * 32768
@@ -66,6 +68,36 @@ def shell(flood: Callable[[str], Iterator[bytes]]) -> LockedShell:
             yield from flood(found[1])
 
     return LockedShell(Session(answer), "shop", "me")  # type: ignore[arg-type]
+
+
+def test_a_heartbeat_that_breaks_is_no_silence_of_its_whole_patience() -> None:
+    """A server that lost its power a second ago was said to have sent no heartbeat for 45 s."""
+
+    def answer(script: str) -> Iterator[bytes]:
+        opened = re.search(r"nonce=([0-9a-f]{24})\n", script)
+        if re.fullmatch("[0-9]+\n", script):
+            begun.wait(60)
+            raise OSError("Socket is closed")
+        yield f"\n{opened[1] if opened else ''} open\n".encode()
+
+    class Eager(Channel):
+        def sendall(self, data: bytes) -> None:
+            self._pieces = iter(list(self._answer(data.decode())))
+
+    class Fragile(Session):
+        def channel(self, *_: Any) -> Channel:
+            return Eager(answer)
+
+        def lost(self, error: BaseException) -> Unreachable:
+            return Unreachable(f"grid-1: connection lost: {reason(error)}")
+
+    begun = threading.Event()
+    held = LockedShell(Fragile(answer), "shop", "me")  # type: ignore[arg-type]
+    begun.set()
+    with pytest.raises(Unreachable) as lost:
+        held.run([Command(("true",), timeout=60)])
+    assert str(lost.value) == "grid-1: connection lost: the connection was closed"
+    assert lost.value.hint == "check the network and run apply again; it continues from the current state"
 
 
 STEP = Command(("seq", "10"), label="migrate", timeout=5)
