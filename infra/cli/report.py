@@ -55,7 +55,7 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
         down: Collection[str] = ()
         if found:  # of servers that do not answer, the last line says what that means
             site = sites.examine(ready.manifest, found, {})
-            rows, down = site.rows, site.down
+            rows, down = site.rows, {*site.down, *site.planned}
             table = formation.render(ready.manifest, site, style, width=width, brief=not verbose)
             table = table.replace("\n\n", "\n")
             wrong = [wrapped(one_line(str(problem)), width) for problem in site.problems if problem.degrades]

@@ -79,6 +79,12 @@ def while_held(problems: Iterable[Problem], held: Hold) -> Iterator[Problem]:
         yield replace(problem, cure=cure.replace(BACK, "; if its release is bad, choose another: dynoctl releases"))
 
 
+def without_rollback(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """The problems with their cures if what runs is known to be no rollback."""
+    for problem in problems:
+        yield replace(problem, cure=problem.cure.replace(AFTER_ROLLBACK, ""))
+
+
 def unreachable(lost: Mapping[str, str]) -> Iterator[Problem]:
     """``lost`` has the reason by server, or "" if it may soon answer."""
     silent = [server for server, why in lost.items() if why]
@@ -187,8 +193,8 @@ def _usual(every: Sequence[int], mine: int) -> int | None:
     return None if len(every) < 2 else every[half if half < own else half + 1]
 
 
-def misplaced(manifest: Manifest, rows: Sequence[Row], *, complete: bool) -> Iterator[Problem]:
-    """Dynos that are not where dyno.yaml wants them; ``complete`` is whether ``rows`` has all that there are."""
+def misplaced(manifest: Manifest, rows: Sequence[Row]) -> Iterator[Problem]:
+    """Dynos that are not where dyno.yaml wants them."""
     counts = {name: type_.count for name, type_ in manifest.types.items()}
     drained = {server.name for server in manifest.servers if server.drain or not server.dynos}
     here = [row for row in rows if row.state != UNKNOWN]
@@ -203,8 +209,17 @@ def misplaced(manifest: Manifest, rows: Sequence[Row], *, complete: bool) -> Ite
         if len(found) > 1:
             what = f"{dyno} runs {len(found)} times: on {enumeration([row.server for row in found])}"
             yield Problem(what, "To remove one of them: dynoctl apply", dynos=_keys(found), note="twice")
-    wanted = [f"{name}.{number}" for name, count in counts.items() for number in range(1, count + 1)]
-    missing = sorted(set(wanted) - {row.dyno for row in rows}, key=naming.dyno_order) if rows and complete else []
+
+
+def missing(manifest: Manifest, rows: Sequence[Row], *, complete: bool) -> list[str]:
+    """The dynos that dyno.yaml wants and no server has; ``complete`` is whether ``rows`` has all that there are."""
+    counts = {name: type_.count for name, type_ in manifest.types.items()}
+    wanted = {f"{name}.{number}" for name, count in counts.items() for number in range(1, count + 1)}
+    return sorted(wanted - {row.dyno for row in rows}, key=naming.dyno_order) if rows and complete else []
+
+
+def on_no_server(missing: Sequence[str]) -> Iterator[Problem]:
+    """``missing`` are dynos that no server has."""
     if missing:
         what = f"{enumeration(missing)} {'is' if len(missing) == 1 else 'are'} on no server"
         yield Problem(what, f"To start {'it' if len(missing) == 1 else 'them'}: dynoctl apply")

@@ -61,6 +61,10 @@ class Site:
     lost: Mapping[str, str]
     held: Hold | None = None
     """The rollback because of which an apply of this manifest is refused, if the source is the same, too."""
+    planned: tuple[str, ...] = ()
+    """The servers of routers in the manifest that no apply has made yet."""
+    missing: tuple[str, ...] = ()
+    """The dynos of the manifest that are on no server, without schedules."""
 
     @property
     def closed(self) -> list[str]:
@@ -90,6 +94,7 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
     routers = tuple(_routers(manifest, found, lost, applied=bool(rows)))
     holders = lock_holder.holders(status.holder for status in here.values())
     one_offs = tuple((name, one) for name, status in here.items() for one in status.one_offs)
+    releases = [one for one in merged_releases.merge(status.releases for status in here.values()) if one.ran]
     site = Site(
         state="up",
         problems=(),
@@ -100,13 +105,16 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
         rates=rates,
         applying=holders,
         lost=lost,
-        held=hold(merged_releases.merge(status.releases for status in here.values()), None, manifest.digest),
+        held=hold(releases, None, manifest.digest),
     )
     planned = [
         name
         for name in (manifest.router.servers if manifest.router is not None else ())
         if rows and name in here and name not in {router.server for router in routers}
     ]
+    missing = wrong.missing(manifest, rows, complete=all(lost.values()))
+    always = tuple(dyno for dyno in missing if naming.parse_dyno(dyno)[0] in manifest.dynos)
+    site = replace(site, planned=tuple(planned), missing=always)
     problems = [
         *of_routers(site),
         *wrong.not_applied(planned),
@@ -116,7 +124,7 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
         *(() if holders else wrong.behind(rows)),
         *wrong.slow(rows, rates),
     ]
-    problems += wrong.misplaced(manifest, rows, complete=all(lost.values()))
+    problems += [*wrong.misplaced(manifest, rows), *wrong.on_no_server(missing)]
     if not site.closed:
         problems += wrong.failing(site.total)
         working = [router.server for router in routers if router.state == "running"]
@@ -128,6 +136,8 @@ def examine(manifest: Manifest, found: Mapping[str, ServerStatus], lost: Mapping
         problems += wrong.not_routed(others, routed)
     if site.held is not None:
         problems = [wrong.rollback_held(site.held), *wrong.while_held(problems, site.held)]
+    elif releases and not releases[-1].of:
+        problems = [*wrong.without_rollback(problems)]
     return replace(site, problems=tuple(problems), state=_state(manifest, site, problems))
 
 

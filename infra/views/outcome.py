@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from infra.manifest.model import Manifest
 from infra.model import naming
 from infra.model.dyno_status import WELL, Row
 from infra.model.events import Report
+from infra.model.naming import dyno_order
 from infra.model.ranges import ranges, shortened
 from infra.model.target import host_port
 from infra.model.text import quantity
@@ -30,7 +31,15 @@ def sentence(
     if rows is None or (not rows and any(home in lost for home in plan.formation.homes.values())):
         running = "What runs now is unknown; see dynoctl ps."
     else:
-        running = _running(plan, rows, lost, brief=bool(verdict))
+        back = report.rejected or report.fully_reverted
+        formation = plan.formation
+        jobs = {job.name for job in manifest.schedule}
+        due = {
+            dyno: home
+            for dyno, home in (formation.before if back else formation.homes).items()
+            if naming.parse_dyno(dyno)[0] not in jobs
+        }
+        running = _running(plan, rows, lost, due, brief=bool(verdict))
         routers = manifest.router.servers if manifest.router is not None else ()
         if routers and {*down}.issuperset(routers):
             running += " The app is down: no router is up."
@@ -82,14 +91,15 @@ def _verdict(plan: Plan, report: Report) -> str:
     return "" if report.ok else "INCOMPLETE."
 
 
-def _running(plan: Plan, rows: Sequence[Row], lost: Collection[str], *, brief: bool) -> str:
-    """The releases that the dynos run, and the dynos that are not up. ``brief``: if all are up and run one release,
-    only which."""
+def _running(plan: Plan, rows: Sequence[Row], lost: Collection[str], due: Mapping[str, str], *, brief: bool) -> str:
+    """The releases that the dynos run, and the dynos that are not up. ``due`` has the servers of those that should be.
+    ``brief``: if all are up and run one release, only which."""
     dynos = [row for row in rows if row.job is None]
     up = [row for row in dynos if row.state in WELL]
     distinct = {row.dyno for row in up}  # one that has not left its old server runs twice
     unknown = [dyno for dyno, home in plan.formation.homes.items() if home in lost]
-    total = len({row.dyno for row in dynos} | set(unknown))
+    missing = sorted({dyno for dyno in due if due[dyno] not in lost} - {row.dyno for row in dynos}, key=dyno_order)
+    total = len({row.dyno for row in dynos} | {*unknown, *missing})
     down = [row for row in dynos if row.state not in WELL]
     releases = Counter(row.release for row in up).most_common()
     if not releases:
@@ -105,6 +115,8 @@ def _running(plan: Plan, rows: Sequence[Row], lost: Collection[str], *, brief: b
     for state, many in states.items():
         names = ranges(row.dyno for row in down if row.state == state)
         text += f"; {names if many <= 8 else quantity(many, 'dyno')} {state}"
+    if missing and releases:
+        text += f"; {ranges(missing) if len(missing) <= 8 else quantity(len(missing), 'dyno')} on no server"
     if unknown:
         text += f"; {ranges(unknown) if len(unknown) <= 8 else quantity(len(unknown), 'dyno')} unknown"
     return f"{text}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from textwrap import wrap
 
@@ -37,7 +36,7 @@ def headline(app: str, site: Site) -> tuple[str, str, str]:
     """The verdict, its colour, and the numbers behind it."""
     if site.lost and not any(site.lost.values()) and not site.rows:
         return app, "", "connecting"
-    up = f"{_up(site.rows)} dynos"
+    up = f"{_up(site)} dynos"
     if site.routers:
         running = sum(router.state == "running" for router in site.routers)
         up += f" and {running} of {quantity(len(site.routers), 'router')}"
@@ -70,10 +69,10 @@ def problems(site: Site) -> list[tuple[str, str]]:
     return [("red" if problem.degrades else "bold", one_line(str(problem))) for problem in site.problems]
 
 
-def _up(rows: Sequence[Row]) -> str:
-    """How many of the dynos are up, not counting schedules."""
-    always = [row for row in rows if row.job is None]
-    return f"{sum(row.state in SERVING for row in always)} of {len(always)}"
+def _up(site: Site) -> str:
+    """How many of the dynos are up, not counting schedules. Those that are on no server count, as in the blocks."""
+    always = [row for row in site.rows if row.job is None]
+    return f"{sum(row.state in SERVING for row in always)} of {len(always) + len(site.missing)}"
 
 
 def rate(rates: Rates) -> str:

@@ -103,6 +103,14 @@ def test_when_none_is_held(manifest: Manifest, after: str) -> None:
     assert view.document(site)["held"] is None or after == "rejected"
 
 
+def test_a_rollout_that_was_cut_off_is_no_rollback(manifest: Manifest) -> None:
+    """What runs is known, so only one of two commands can be right."""
+    finish = "web.2 on grid-2 runs v6, and others run v7. To finish the rollout: dynoctl apply"
+    for releases, cure in ((), f"{finish}; after a rollback: dynoctl rollback"), ((released(7),), finish):
+        site = examine(manifest, with_rows(row("web.2", "grid-2", release=6), releases=releases), {})
+        assert [str(problem) for problem in site.problems] == [cure]
+
+
 def test_one_server_alone_does_not_make_one_up(manifest: Manifest) -> None:
     """What most servers say about a release counts."""
     honest = (released(1), released(2, ours=manifest.digest[:12]))

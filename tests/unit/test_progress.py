@@ -440,6 +440,12 @@ ALL = [row(dyno) for dyno in HOMES]
             "INCOMPLETE. v3 runs on 1 of 3 dynos; web.2, worker.1 unknown.",
         ),
         (
+            Report(failures=[Failure("grid-2", "mount", "no space")]),
+            ALL[:1],
+            (),
+            "INCOMPLETE. v3 runs on 1 of 3 dynos; web.2, worker.1 on no server. http",
+        ),
+        (
             Report(interrupted=True),
             [*ALL, row("web.1", server="grid-2")],
             (),

@@ -407,6 +407,16 @@ def test_a_drained_server_and_one_off_dynos(manifest: Manifest) -> None:
     assert view.document(site)["one_offs"] == [{"name": "run.123456", "server": "grid-2"}]
 
 
+def test_dynos_that_are_on_no_server_count_as_not_up(manifest: Manifest) -> None:
+    """After an apply that failed on a server, ``ps`` said ``1 of 1 dynos up`` above ``web (1 of 3 up)``. A router that
+    was not made either has no address."""
+    site = examine(manifest, {"grid-1": ServerStatus(), "grid-2": ServerStatus([row("web.2", "grid-2")])}, {})
+    assert (site.missing, site.planned) == (("web.1", "web.3", "worker.1"), ("grid-1",))
+    head, *told = view.above("shop", site, Style(False)).splitlines()
+    assert head == "shop is up: 1 of 4 dynos up"
+    assert told[-1] == "  web.1, web.3, worker.1 are on no server. To start them: dynoctl apply"
+
+
 def test_who_applies_comes_first(manifest: Manifest) -> None:
     half = row("web.2", "grid-2", release=6)  # what it has not finished is not wrong
     site = examine(manifest, with_rows(half, holder="root@vm since 2026-11-28T17:30:00Z (pid 7), applying v2"), {})
