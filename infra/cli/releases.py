@@ -44,30 +44,37 @@ def releases(
     """List the releases, with who made them and how they ended, from the records on the servers."""
     if context.invoked_subcommand is not None:
         return
+    from dataclasses import asdict
+
     from infra import manifest
     from infra.fleet.inventory import targets
+    from infra.fleet.problems import rollback_held
     from infra.model import release
     from infra.state.releases import survey
     from infra.views import releases as view
     from infra.views import under_way
-    from infra.views.style import Style, wanted
-    from infra.views.wrapping import columns
+    from infra.views.style import Style, one_line, wanted
+    from infra.views.wrapping import columns, wrapped
 
     model = manifest.read(file, destination)
     sessions: dict[str, Session] = {}
     known = survey(model.app.name, targets(model), sessions)
     _close(sessions)
+    held = release.hold(known.releases, None, model.digest)
     now, shown = release.standing(known.releases), known.releases[-lines:]
     if as_json:
         from infra.views import json_text
 
         document = view.document(shown, now, known.holders, known.unreachable)
-        typer.echo(json_text.indented(document | {"applying": under_way.document(known.applying)}))
+        document |= {"applying": under_way.document(known.applying), "held": held and asdict(held)}
+        typer.echo(json_text.indented(document))
     else:
         style = Style(wanted(sys.stdout))
         typer.echo(under_way.text(known.applying, style), nl=False)
         going_on, width = bool(known.applying), columns(sys.stdout)
         typer.echo(view.table(shown, now, known.holders, style, under_way=going_on, width=width))
+        if held is not None:
+            typer.echo(wrapped(style("bold", one_line(str(rollback_held(held)))), width))
         for summary in known.unreachable.values():
             fail.complain(summary)
     if known.unreachable:

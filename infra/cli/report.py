@@ -40,6 +40,7 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
     """Print the dynos as ``ps`` does, how it ended, and as the last line what runs now. With ``verbose``, each of many
     dynos has a line."""
     from infra.fleet import site as sites
+    from infra.fleet.problems import HELD
     from infra.views import formation, outcome, report_text
     from infra.views.style import Style, duration, one_line, wanted
     from infra.views.wrapping import columns, wrapped
@@ -58,7 +59,10 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
             rows, down = site.rows, {*site.down, *site.planned}
             table = formation.render(ready.manifest, site, style, width=width, brief=not verbose)
             table = table.replace("\n\n", "\n")
-            wrong = [wrapped(one_line(str(problem)), width) for problem in site.problems if problem.degrades]
+            told = [
+                problem for problem in site.problems if problem.degrades or (problem.note == HELD and _goes_back(ready))
+            ]
+            wrong = [wrapped(one_line(str(problem)), width) for problem in told]
             text = "\n".join([table, *wrong, *(["", text] if text else [])])
         last = outcome.sentence(ready.manifest, ready.plan, report, rows, lost, down)
     ended = style("green", f"{verb.capitalize()} complete in {duration(report.seconds)}.")
@@ -68,6 +72,11 @@ def print_report(ready: Prepared, report: Report, verb: str, *, verbose: bool = 
     except OSError as error:  # the servers have changed, so the exit code says how that ended, not how this did
         streams.discard(sys.stdout)
         note(f"error: cannot print the report: {error.strerror}")
+
+
+def _goes_back(ready: Prepared) -> bool:
+    """Whether it was a rollback: who rolled back has to know what it means for the next apply."""
+    return ready.plan.release is not None and bool(ready.plan.release.of) and not ready.request.running
 
 
 def _observed(ready: Prepared, lost: Collection[str]) -> tuple[Mapping[str, ServerStatus] | None, Collection[str]]:

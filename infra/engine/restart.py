@@ -21,13 +21,15 @@ from infra.errors import DynoctlError
 from infra.fleet.inventory import targets
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Fleet, Observer, observe
+from infra.fleet.problems import cure_while_held
 from infra.manifest.model import Manifest
-from infra.model import naming
+from infra.model import merged_releases, naming
 from infra.model.clock import Clock, SystemClock
 from infra.model.events import Listener, Report, steady
 from infra.model.formation import Formation
 from infra.model.provider import Scope
 from infra.model.redact import redactor
+from infra.model.release import hold
 from infra.model.resource import Action, Change, Resource
 from infra.model.shell import Connect, Shell
 from infra.model.stack import Registry
@@ -67,7 +69,12 @@ def prepare(
         changes = _changes(manifest, registry, names, fleet, homes)
         restarted = {str(change.resource.dyno) for change in changes}  # one that does not run is started
         left = not_restarted.reasons(manifest, fleet.found, homes, restarted)
-        left = {dyno: why for dyno, why in left.items() if _named(dyno, names)}
+        held = hold(merged_releases.merge(seen.releases for seen in facts.values()), None, manifest.digest)
+        left = {
+            dyno: why if held is None else cure_while_held(why, held)
+            for dyno, why in left.items()
+            if _named(dyno, names)
+        }
         plan = _plan(manifest, names, fleet, homes, changes, [f"{dyno} {why}" for dyno, why in left.items()])
         _check_restarted(names, homes, manifest, plan, left)
         return Prepared(

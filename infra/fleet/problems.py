@@ -28,6 +28,9 @@ SEVERAL = 8
 LATELY = 600
 """Seconds for which it is told that a dyno ended by itself."""
 
+HELD = "held"
+"""The note of a rollback that is held, which is about no dyno."""
+
 BACK = "; if its release is bad: dynoctl rollback"
 AFTER_ROLLBACK = "; after a rollback: dynoctl rollback"
 
@@ -64,19 +67,24 @@ class Problem:
 def rollback_held(held: Hold) -> Problem:
     """A rollback that is held: the next apply is refused, and nobody who looks at the dynos alone knows why."""
     what = f"{held}: apply is refused until dyno.yaml or the source is no longer that of v{held.over}"
-    return Problem(what, "To undo the rollback: dynoctl apply --over-rollback")
+    return Problem(what, "To undo the rollback: dynoctl apply --over-rollback", note=HELD)
 
 
 def while_held(problems: Iterable[Problem], held: Hold) -> Iterator[Problem]:
-    """The problems with the cures that work while a rollback is held. ``apply`` is refused, and a dyno.yaml that was
-    edited would bring back what was rolled back from. ``rollback`` without a version repairs the rollback, so it does
-    not leave a bad release."""
-    repair = f"dynoctl rollback v{held.of}"
+    """The problems with the cures that work while a rollback is held."""
     for problem in problems:
-        cure = problem.cure.replace("then dynoctl apply", f"then {repair} --with-changes")
-        cure = cure.replace(f"dynoctl apply{AFTER_ROLLBACK}", repair)
-        cure = cure.removesuffix("dynoctl apply") + repair if cure.endswith(": dynoctl apply") else cure
-        yield replace(problem, cure=cure.replace(BACK, "; if its release is bad, choose another: dynoctl releases"))
+        yield replace(problem, cure=cure_while_held(problem.cure, held))
+
+
+def cure_while_held(cure: str, held: Hold) -> str:
+    """What to do instead while a rollback is held. ``apply`` is refused, and a dyno.yaml that was edited would bring
+    back what was rolled back from. ``rollback`` without a version repairs the rollback, so it does not leave a bad
+    release."""
+    repair = f"dynoctl rollback v{held.of}"
+    cure = cure.replace("then dynoctl apply", f"then {repair} --with-changes")
+    cure = cure.replace(f"dynoctl apply{AFTER_ROLLBACK}", repair)
+    cure = cure.removesuffix("dynoctl apply") + repair if cure.endswith("dynoctl apply") else cure
+    return cure.replace(BACK, "; if its release is bad, choose another: dynoctl releases")
 
 
 def without_rollback(problems: Iterable[Problem]) -> Iterator[Problem]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from infra.errors import Diagnostic, DynoctlError, ManifestInvalid
 from infra.fleet.facts import Facts
 from infra.fleet.inventory import targets
 from infra.fleet.observe import Observer
+from infra.fleet.problems import cure_while_held, rollback_held
 from infra.manifest.model import Artifacts, Manifest
 from infra.manifest.references import (
     resolve_artifacts,
@@ -20,11 +21,12 @@ from infra.manifest.references import (
     resolve_tls,
     resolver_of,
 )
-from infra.model import answer, lock_holder
+from infra.model import answer, lock_holder, merged_releases
 from infra.model.answer import reading
 from infra.model.dyno_status import Reader
 from infra.model.lock_holder import Holder
 from infra.model.provider import Scope
+from infra.model.release import hold
 from infra.model.stack import Registry, Stack
 from infra.model.target import Target
 from infra.model.text import quantity
@@ -111,6 +113,11 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
         full = len(formation.homes) == wanted
         hint = "the unreachable servers may have capacity for the rest"
         fleet = [Finding("fleet", "dynos", "ok" if full else "warning", message, "" if full else hint)]
+    held = hold(merged_releases.merge(server.releases for server in facts.values()), None, manifest.digest)
+    if held is not None:
+        found = [replace(finding, hint=cure_while_held(finding.hint, held)) for finding in found]
+        told = rollback_held(held)
+        fleet.append(Finding("fleet", "rollback", "warning", told.what, told.cure[:1].lower() + told.cure[1:]))
     applying = lock_holder.holders(server.holder for server in facts.values())
     return Report((*local, *found, *fleet), tuple(name for name in results if name not in reachable), applying)
 

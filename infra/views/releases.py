@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from infra.model.moment import local
-from infra.model.release import UNFINISHED, Release, current
+from infra.model.release import UNFINISHED, Release, current, further_back
 from infra.views.style import Style, one_line, printable
 from infra.views.table import MESSAGE, fitted, line, padded
 from infra.views.wrapping import wrapped
@@ -99,7 +99,11 @@ def as_json(release: Release, holders: Sequence[str]) -> dict[str, Any]:
 
 
 def _example(releases: Sequence[Release], running: Release, holders: Mapping[int, Sequence[str]]) -> str:
-    """A release that can be rolled back to, or ""."""
+    """A release that can be rolled back to, or "". During a rollback, it is one that is further back: what was rolled
+    back from ran on all dynos as well."""
+    if running.of:
+        further = further_back(running, releases, holders)
+        return f"v{further.number}" if further is not None else ""
     good = [
         release
         for release in releases

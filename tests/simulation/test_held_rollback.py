@@ -16,6 +16,7 @@ from tests.simulation.app import deployed, running
 from tests.simulation.as_running import act
 from tests.simulation.faults import Kind
 from tests.simulation.harness import KILLED, Simulation, manifest
+from tests.simulation.server import UNITS
 
 HELD = "v3, a rollback from v2 to v1 by "
 
@@ -46,6 +47,17 @@ def test_an_apply_of_what_was_rolled_back_from_is_refused() -> None:
     assert fleet.apply(manifest(slug="b"), over_rollback=True).code == OK
     assert running(fleet) == {"web.1": "b", "web.2": "b"}
     assert fleet.pending(manifest(slug="b")) == []
+
+
+def test_a_restart_names_the_rollback_that_repairs_what_it_does_not_restart() -> None:
+    """It named an apply, which is refused."""
+    fleet = rolled_back()
+    home = next(name for name in ("s1", "s2") if any(one.dyno == "web.1" for one in fleet[name].processes.values()))
+    fleet[home].stop("dyno-shop-web-1")
+    fleet[home].remove(f"{UNITS}/dyno-shop-web-1.service")
+    outcome = fleet.restart(manifest(slug="b"))
+    assert outcome.plan is not None
+    assert f"web.1 is damaged on {home}; to repair it: dynoctl rollback v1" in outcome.plan.notes
 
 
 def test_a_rollback_needs_no_login_of_the_store_of_slugs(monkeypatch: pytest.MonkeyPatch) -> None:

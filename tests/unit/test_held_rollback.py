@@ -16,6 +16,7 @@ from infra.fleet.status import ServerStatus
 from infra.manifest.model import Manifest
 from infra.model import paths
 from infra.model.release import OK, Release
+from infra.views import releases as releases_view
 from infra.views import site as view
 from infra.views.style import Style
 from tests.unit.test_site import ROUTE, manifest, row, with_rows
@@ -119,6 +120,20 @@ def test_one_server_alone_does_not_make_one_up(manifest: Manifest) -> None:
     found["grid-2"] = replace(found["grid-2"], releases=honest)
     found["grid-3"] = ServerStatus(releases=(released(1, ours=manifest.digest[:12]), lying))
     assert examine(manifest, found, {}).held is None
+
+
+def test_the_list_of_releases_does_not_offer_what_was_rolled_back_from(manifest: Manifest) -> None:
+    """The last one that ran on all dynos is the one that had to go."""
+    stored = dict.fromkeys((1, 2, 3, 4), ("grid-1",))
+    v1, v2, v3 = rolled_back(manifest)
+    table = releases_view.table([v1, v2], v2, stored, Style(False))
+    assert table.endswith("* current release. To roll back: dynoctl rollback v1")
+    table = releases_view.table([v1, v2, v3], v3, stored, Style(False))
+    assert table.endswith("* current release.")
+    v4 = replace(released(4, of=2), number=4)
+    v3 = released(3)
+    table = releases_view.table([v1, v2, v3, v4], v4, stored, Style(False))
+    assert table.endswith("* current release. To roll back: dynoctl rollback v1")
 
 
 def listed(directory: Path, *releases: Release) -> list[int]:
