@@ -12,6 +12,9 @@ from infra.model.text import quantity
 FILES = 256 * 1024
 """Bytes that units, config vars, backups and records take, besides the slug."""
 
+BLOCK = 16 * 1024
+"""Bytes that the directories on which a new slug is mounted take."""
+
 PROCESS = 32 * 2**20
 """Bytes of memory without which no process of an app boots."""
 
@@ -26,10 +29,13 @@ class Room:
     def lacks(self, app: str, slug: int, processes: int) -> Iterator[str]:
         """What is missing for a slug of ``slug`` bytes (0: it is not sent) and for new processes."""
         for path, (free, inodes) in self.disks.items():
-            need = FILES + (slug if path == paths.home(app) else 0)
+            if path == paths.mounts(app):
+                need = BLOCK if slug else 0
+            else:
+                need = FILES + (slug if path == paths.home(app) else 0)
             if free < need:
                 yield f"{path}: no space left on device: {_mib(free)} free, {_mib(need)} needed"
-            elif inodes == 0:
+            elif inodes == 0 and need:
                 yield f"{path}: no space left on device: no free inodes"
         need = processes * PROCESS
         if self.memory is not None and self.memory < need:
@@ -38,7 +44,7 @@ class Room:
 
 def look(app: str) -> Command:
     """The command whose output ``parse`` reads."""
-    argv = ("sh", "-c", _SCRIPT, "room", paths.home(app), paths.UNITS, "/run")
+    argv = ("sh", "-c", _SCRIPT, "room", paths.home(app), paths.UNITS, "/run", paths.mounts(app))
     return Command(argv, quiet=True, label="check disk and memory")
 
 
@@ -58,7 +64,7 @@ def parse(output: str) -> Room:
 
 
 def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
+    return f"{size / 2**10:.0f} KiB" if 0 < size < 2**20 / 10 else f"{size / 2**20:.1f} MiB"
 
 
 # The free blocks of root: ``df`` would leave out those that are reserved for it.

@@ -27,6 +27,9 @@ LOW, FULL = 1024 * MIB, 256 * MIB
 
 INODES = 10_000
 
+NOTHING = 64 * 1024
+"""Free bytes with which a file cannot be made, however small: a directory may need a block of its own."""
+
 
 @dataclass(frozen=True)
 class Results:
@@ -142,7 +145,14 @@ def _down(name: str, what: str, state: str, taken: Listener | None, hint: str) -
 def _disks(name: str, health: Checkup) -> Iterator[Finding]:
     free = []
     for disk in health.disks:
-        if not disk.writable:
+        low = disk.free < LOW or (disk.inodes is not None and disk.inodes < INODES)
+        none = disk.free < FULL or (disk.inodes is not None and disk.inodes < INODES // 10)
+        inodes = "" if disk.inodes is None else f" and {disk.inodes} inodes"
+        room = f"{size(disk.free)}{inodes} free"
+        hint = f"free disk space: du -x -d 2 {disk.path}, journalctl --vacuum-size=200M, apt-get clean"
+        if not disk.writable and (disk.free < NOTHING or disk.inodes in (0, 1)):
+            yield Finding(name, "disk", "failed", f"cannot write to {disk.path}: no space left on device: {room}", hint)
+        elif not disk.writable:
             yield Finding(
                 name,
                 "disk",
@@ -152,13 +162,8 @@ def _disks(name: str, health: Checkup) -> Iterator[Finding]:
             )
         elif disk.path in ("/var/lib", paths.STATE, "/srv"):
             free.append(f"{disk.path} {size(disk.free)}")
-            low = disk.free < LOW or (disk.inodes is not None and disk.inodes < INODES)
-            none = disk.free < FULL or (disk.inodes is not None and disk.inodes < INODES // 10)
             if low:
-                inodes = "" if disk.inodes is None else f" and {disk.inodes} inodes"
-                message = f"{disk.path} has {size(disk.free)}{inodes} free"
-                hint = f"free disk space: du -x -d 2 {disk.path}, journalctl --vacuum-size=200M, apt-get clean"
-                yield Finding(name, "disk", "failed" if none else "warning", message, hint)
+                yield Finding(name, "disk", "failed" if none else "warning", f"{disk.path} has {room}", hint)
                 free = []
                 break
     if free:

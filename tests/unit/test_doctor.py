@@ -128,6 +128,25 @@ def test_the_file_system_of_the_slugs_is_looked_at() -> None:
     assert "/var/lib/dynoctl has 1 MiB and 999999 inodes free" in found
 
 
+@pytest.mark.parametrize(
+    ("disk", "message", "hint"),
+    [
+        ("0 5000 no", "cannot write to /srv: no space left on device: 0 B and 5000 inodes free", "free disk space: du"),
+        (
+            "90000 0 no",
+            "cannot write to /srv: no space left on device: 87.89 MiB and 0 inodes free",
+            "free disk space: du",
+        ),
+        ("90000 5000 no", "cannot write to /srv", "check if it is mounted read-only: findmnt -T /srv"),
+    ],
+    ids=["full", "without inodes", "read-only"],
+)
+def test_a_full_disk_is_not_called_read_only(disk: str, message: str, hint: str) -> None:
+    text = SAID.replace("disk /srv 512 - no", f"disk /srv {disk}").replace("disk /var/lib 1024000", "disk /x 9")
+    (found,) = server_findings._disks("grid-1", server_checks.parse(text))
+    assert (found.result, found.message) == ("failed", message) and found.hint.startswith(hint)
+
+
 def test_sizes_have_units_that_people_read() -> None:
     text = SAID.replace("disk /var/lib 1024000 5000", "disk /var/lib 80477184 999999").replace("disk /srv 512 -", "")
     (found,) = server_findings._disks("grid-1", server_checks.parse(text.replace("2048000", "24683520")))

@@ -70,7 +70,7 @@ def test_a_port_is_the_dynos_own_while_its_socket_listens_on_it(path: str, tmp_p
 def test_the_room_of_this_machine() -> None:
     done = subprocess.run(room.look("shop").argv, capture_output=True, text=True, check=True)
     found = room.parse(done.stdout)
-    assert list(found.disks) == ["/var/lib/dynoctl/shop", "/etc/systemd/system", "/run"]
+    assert list(found.disks) == ["/var/lib/dynoctl/shop", "/etc/systemd/system", "/run", "/srv/dyno/shop"]
     assert all(free > 0 for free, _ in found.disks.values())
     assert found.memory is not None and found.memory > 2**20
     assert "free, 1048576.2 MiB needed" in next(found.lacks("shop", 2**40, 0))
@@ -92,6 +92,16 @@ def test_the_room_of_this_machine() -> None:
 )
 def test_what_is_missing(output: str, says: list[str]) -> None:
     assert list(room.parse(output).lacks("shop", 0, 2)) == says
+
+
+@pytest.mark.parametrize(("slug", "short"), [(0, False), (1 << 20, True)])
+@pytest.mark.parametrize("disk", ["0 4096 9 100", "1000 4096 0 100"])
+def test_a_new_slug_has_to_be_mounted(slug: int, short: bool, disk: str) -> None:
+    """A full /srv was found after others had changed. Without a new slug, nothing is made there."""
+    (*missing,) = room.parse(f"disk {disk} /srv/dyno/shop").lacks("shop", slug, 1)
+    assert [text.partition(" left")[0] for text in missing] == ["/srv/dyno/shop: no space"] * short
+    assert all("inodes" in text or text.endswith(": 0.0 MiB free, 16 KiB needed") for text in missing)
+    assert "/srv/dyno/shop" in room.look("shop").argv
 
 
 @pytest.mark.parametrize(
