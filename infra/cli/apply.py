@@ -272,7 +272,8 @@ def _run(
     from infra.slug.commit import commit_of
 
     # A rollback runs a slug made from another commit than the one checked out.
-    commit = commit_of(ready.manifest.app.source) if ready.plan.fresh and ready.stored is None else ""
+    own = ready.slug if ready.plan.fresh and ready.stored is None else None
+    commit = "" if own is None else commit_of(ready.manifest.app.source, own.holds)
     target = None if ready.request.running else ready.stored
     message = flags.message or ("" if target is None else f"rollback to v{target.number}")
     options = ApplyOptions(message, commit, flags.lock_timeout, began, flags.invocation)

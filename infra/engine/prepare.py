@@ -125,10 +125,10 @@ def prepare(
         made = replace(made, options=plan_options.words(request, manifest.destination), fleet=servers)
         made = replace(made, delivery=delivery_words(manifest, made.changes))
         was = made.running
-        if made.fresh and stored is None:
-            made = replace(made, commit=commit_of(manifest.app.source))
-            if was is not None and slug is not None and not same_source(slug.digest, was.slug):
-                made = replace(made, source=changed_since(manifest.app.source, was.commit))
+        if made.fresh and stored is None and slug is not None:
+            made = replace(made, commit=commit_of(manifest.app.source, slug.holds))
+            if was is not None and not same_source(slug.digest, was.slug):
+                made = replace(made, source=changed_since(manifest.app.source, was.commit, slug.holds))
         return Prepared(**vars(inputs), plan=made)
     except BaseException:
         fleet.close()

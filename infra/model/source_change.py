@@ -11,9 +11,11 @@ MOST = 20
 @dataclass(frozen=True)
 class SourceChange:
     """``commits`` are subjects, newest first; ``files`` are pairs of ``A``, ``M`` or ``D`` and a path in the source, of
-    what was committed since; ``uncommitted`` are those that differ from the newest commit. At most ``MOST`` of each;
-    ``more_commits``, ``more_files`` and ``more_uncommitted`` are the others. ``released_dirty``: files that were
-    released differed from their commit, and which is not known. ``dirty``: either, so ``files`` are not all changes."""
+    what was committed since; ``uncommitted`` are those that differ from the newest commit. ``untracked`` are paths of
+    new files and, with a slash behind them, of directories, that git knows nothing of. At most ``MOST`` of each;
+    ``more_commits``, ``more_files``, ``more_uncommitted`` and ``more_untracked`` are the others. ``released_dirty``:
+    files that were released differed from their commit, and which is not known. ``dirty``: any of these, so ``files``
+    are not all changes."""
 
     commits: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
@@ -23,6 +25,8 @@ class SourceChange:
     uncommitted: tuple[tuple[str, str], ...] = ()
     more_uncommitted: int = 0
     released_dirty: bool = False
+    untracked: tuple[str, ...] = ()
+    more_untracked: int = 0
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,8 @@ class Slug:
     diff: Callable[[str, str, Sequence[Session]], SourceDiff] | None = None
     """The diff between its source and a release with a slug and a commit, of which the files may be read through the
     sessions; None for the slug of an earlier release."""
+    holds: Callable[[str], bool] = lambda _: True
+    """Whether a path of the source is in it, or would be if the source had it."""
     made_by: Callable[[str], Slug] | None = None
     """The same slug as a builder makes it, which is given in words (``infra.engine.builder``); None if none does."""
 

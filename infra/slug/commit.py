@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from infra.manifest.git import git
@@ -17,29 +18,37 @@ _STATUS = ("--porcelain=v1", "-z", "--untracked-files=no", "--ignore-submodules=
 _HEADER = re.compile(r"commit [0-9a-f]{40,64}")
 
 
-def commit_of(source: Path) -> str:
-    """The first 12 digits of the current commit, with ``-dirty`` if files of the source differ from it, dynoctl's own
-    aside, which are in no slug; "" without a repository or without git.
+Holds = Callable[[str], bool]
+"""Whether a path of the source is in its slug, or would be if the source had it."""
+
+
+def _all_but_own(path: str) -> bool:
+    return not is_own(os.fsencode(path))
+
+
+def commit_of(source: Path, holds: Holds = _all_but_own) -> str:
+    """The first 12 digits of the current commit, with ``-dirty`` if what is in the slug differs from it, new files that
+    git does not track included; "" without a repository or without git.
 
     A file that a filter of git changes, as git-lfs does, may count as different: filters are not run. Changes inside a
     submodule do not count, only another commit of it does."""
     commit = _git(source, "rev-parse", "--short=12", "--verify", "--quiet", "HEAD")
     if not commit:
         return ""
-    uncommitted = _uncommitted(source)
-    return "" if uncommitted is None else f"{commit}-dirty" if uncommitted else commit
+    uncommitted = _uncommitted(source, holds)
+    return "" if uncommitted is None else f"{commit}-dirty" if uncommitted or _untracked(source, holds) else commit
 
 
-def changed_since(source: Path, released: str) -> SourceChange | None:
-    """What changed in the source since the commit of a release, as ``commit_of`` said it, without dynoctl's own files.
+def changed_since(source: Path, released: str, holds: Holds = _all_but_own) -> SourceChange | None:
+    """What changed in the source since the commit of a release, as ``commit_of`` said it, without what is in no slug.
     None if git cannot tell, as without a repository or where that commit is not in it."""
     then = released.removesuffix("-dirty")
-    if not _COMMIT.fullmatch(then) or not (now := commit_of(source).removesuffix("-dirty")):
+    if not _COMMIT.fullmatch(then) or not (now := commit_of(source, holds).removesuffix("-dirty")):
         return None
     span = f"{then}..{now}"
     log = git(source, "rev-list", "--format=%s", "--max-count=1000", span, "--", ".")
-    committed = _committed(source, then, now)
-    uncommitted = _uncommitted(source)
+    committed = _committed(source, then, now, holds)
+    uncommitted, untracked = _uncommitted(source, holds), _untracked(source, holds)
     if log.status != 0 or committed is None or uncommitted is None:
         return None
     subjects = [line for line in log.output.split("\n") if not _HEADER.fullmatch(line)][:-1]
@@ -49,28 +58,45 @@ def changed_since(source: Path, released: str) -> SourceChange | None:
         tuple(committed[:MOST]),
         max(0, len(subjects) - MOST),
         max(0, len(committed) - MOST),
-        dirty=dirty or bool(uncommitted),
+        dirty=dirty or bool(uncommitted or untracked),
         uncommitted=tuple(uncommitted[:MOST]),
         more_uncommitted=max(0, len(uncommitted) - MOST),
         released_dirty=dirty,
+        untracked=tuple(untracked[:MOST]),
+        more_untracked=max(0, len(untracked) - MOST),
     )
 
 
-def _committed(source: Path, then: str, now: str) -> list[tuple[str, str]] | None:
+def _committed(source: Path, then: str, now: str, holds: Holds) -> list[tuple[str, str]] | None:
     options = ("-r", "-z", "--no-renames", "--name-status", "--relative")
     names = git(source, "diff-tree", *options, then, now, "--", ".")
     words = names.output.split("\0")
-    return _in_slug(zip(words[::2], words[1::2], strict=False)) if names.status == 0 else None
+    return _in_slug(zip(words[::2], words[1::2], strict=False), holds) if names.status == 0 else None
 
 
-def _uncommitted(source: Path) -> list[tuple[str, str]] | None:
+def _uncommitted(source: Path, holds: Holds) -> list[tuple[str, str]] | None:
     top = git(source, "rev-parse", "--show-prefix")
     status = git(source, "status", *_STATUS, "--", ".")
     if top.status != 0 or status.status != 0:
         return None
     prefix = top.output.removesuffix("\n")  # git names the files from the top of the repository
     lines = [line for line in status.output.split("\0") if line]
-    return _in_slug((_mark(line[:2]), line[3:].removeprefix(prefix)) for line in lines)
+    return _in_slug(((_mark(line[:2]), line[3:].removeprefix(prefix)) for line in lines), holds)
+
+
+def _untracked(source: Path, holds: Holds) -> list[str]:
+    """The new files that git neither tracks nor ignores, with one path for a directory of which it tracks nothing. []
+    if git cannot list them, as on a slow disk: the rest of what it says is as true without them."""
+    new = _others(source, "--directory", "--no-empty-directory")
+    if new == ["./"]:  # it tracks nothing of the source
+        found = (path.partition("/") for path in _others(source))
+        new = list(dict.fromkeys(name + slash for name, slash, _ in found))
+    return [path for path in new if holds(path)]
+
+
+def _others(source: Path, *options: str) -> list[str]:
+    answer = git(source, "ls-files", "-z", "--others", "--exclude-standard", *options, "--", ".")
+    return [path for path in answer.output.split("\0") if path] if answer.status == 0 else []
 
 
 def _mark(status: str) -> str:
@@ -78,8 +104,8 @@ def _mark(status: str) -> str:
     return "D" if "D" in status else "A" if status[0] == "A" else "M"
 
 
-def _in_slug(files: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [(status[:1], path) for status, path in files if not is_own(path.encode())]
+def _in_slug(files: Iterable[tuple[str, str]], holds: Holds) -> list[tuple[str, str]]:
+    return [(status[:1], path) for status, path in files if holds(path)]
 
 
 def origin_of(manifest: Path, environment: str) -> Origin:

@@ -19,7 +19,8 @@ from infra.model.resource import Command
 from infra.model.shell import Session
 from infra.model.source_change import FileDiff, SourceDiff
 from infra.slug import credentials
-from infra.slug.tree import CHUNK, Entry, Kind, Tree, excluded, open_file
+from infra.slug.contents import excluded
+from infra.slug.tree import CHUNK, Entry, Kind, Tree, open_file
 
 LARGEST = 256 << 10
 """Bytes of a file that is compared line by line."""

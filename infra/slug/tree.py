@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -149,25 +149,6 @@ def scan(
     # Sort by components: "a/b" comes before "a-b", so a directory is followed by its content.
     entries.sort(key=lambda entry: entry.path.split(b"/"))
     return Tree(source, tuple(entries), digest(entries), ignore.patterns(rules), tuple(sorted(choice.left_out)))
-
-
-def excluded(tree: Tree) -> Callable[[bytes], bool]:
-    """A function that tells whether a file would not be in the slug if the source had it, or has it and it is not."""
-    rules, named = ignore.parse(b"\n".join(tree.patterns)), credentials.naming(tree.patterns)
-
-    def left_out(path: bytes) -> bool:
-        parts = path.split(b"/")
-        if is_own(path) or any(part in NEVER for part in parts):
-            return True
-        for depth in range(1, len(parts) + 1):
-            part, is_directory = b"/".join(parts[:depth]), depth < len(parts)
-            if ignore.ignored(rules, part, is_directory):
-                return True
-            if credentials.is_credential(part, is_directory) and not credentials.is_named(named, part, is_directory):
-                return True
-        return os.path.lexists(os.fsencode(tree.source) + b"/" + path)
-
-    return left_out
 
 
 def digest(entries: Sequence[Entry]) -> str:

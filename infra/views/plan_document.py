@@ -103,6 +103,8 @@ def _source(values: Mapping[str, Any]) -> SourceChange:
         uncommitted,
         int(values.get("more_uncommitted", 0)),
         bool(values.get("released_dirty", False)),
+        tuple(map(str, values.get("untracked", ()))),
+        int(values.get("more_untracked", 0)),
     )
 
 

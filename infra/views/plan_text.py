@@ -242,6 +242,9 @@ def uncommitted(source: SourceChange, released: int) -> list[str]:
     said = []
     if source.uncommitted:
         said.append(f"uncommitted changes in {_first(_paths(source.uncommitted), FILES, source.more_uncommitted)}")
+    if source.untracked:
+        new = [f"+ {one_line(path)}" for path in source.untracked]
+        said.append(f"in the release, but not tracked by git: {_first(new, FILES, source.more_untracked)}")
     if source.released_dirty:
         said.append(f"v{released} had uncommitted changes")
     return said or ["not all of it is committed"] * source.dirty  # a plan that an earlier version saved

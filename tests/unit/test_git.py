@@ -17,6 +17,8 @@ from infra.manifest.git import git
 from infra.manifest.secrets_file import read
 from infra.model.source_change import SourceChange
 from infra.slug.commit import changed_since, commit_of, origin_of
+from infra.slug.contents import holding
+from infra.slug.tree import scan
 
 ROOT = Path(__file__).parents[2]
 
@@ -308,11 +310,11 @@ VARIABLES = {
 @pytest.mark.parametrize("name", VARIABLES)
 def test_variables_of_git_change_nothing(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = Repository(home)
-    expected = commit_of(repository.top), origin_of(repository.top / "dyno.yaml", "default")
     evil = repository.top / "evil"
     evil.mkdir()
     repository.git("init", "-q", at=evil)
     repository.config(f"core.fsmonitor={repository.program}", at=evil)
+    expected = commit_of(repository.top), origin_of(repository.top / "dyno.yaml", "default")
     text = VARIABLES[name].format(trap=repository.program, mark=repository.mark)
     monkeypatch.setenv(name, str(repository.top / text) if text.startswith("evil") else text)
     monkeypatch.chdir(repository.top)
@@ -486,3 +488,62 @@ def test_uncommitted_changes_are_named_and_what_is_in_no_slug_is_not(home: Path)
     repository.git("add", ".", at=source)
     found = changed_since(source, released)
     assert found is not None and (len(found.uncommitted), found.more_uncommitted) == (20, 8)
+
+
+def test_new_files_that_git_does_not_track_are_named_if_they_are_in_the_slug(home: Path) -> None:
+    repository = Repository(home)
+    source = repository.top / "app"
+    source.mkdir()
+    for name, text in (
+        ("a.rb", "1\n"),
+        ("notes.md", "1\n"),
+        (".slugignore", "*.md\nscratch/\n"),
+        (".gitignore", "log/\n"),
+    ):
+        (source / name).write_text(text)
+    repository.commit()
+    released = commit_of(source)
+    (source / "a.rb").write_text("2\n")
+    (source / "notes.md").write_text("2\n")
+    for name in (
+        "app2.rb",
+        "é\n.rb",
+        "lib/b.rb",
+        "lib/c.rb",
+        "log/x.log",
+        "scratch/x",
+        "todo.md",
+        "docs/x.md",
+        "dyno.yaml",
+    ):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text("1\n")
+    (repository.top / "elsewhere.rb").write_text("1\n")
+    holds = holding(scan(source))
+    found = changed_since(source, released, holds)
+    assert found is not None
+    assert found.uncommitted == (("M", "a.rb"),), "notes.md is in no slug"
+    assert sorted(found.untracked) == ["app2.rb", "lib/", "é\n.rb"], "log/ is ignored, and the others are in no slug"
+    (source / "a.rb").write_text("1\n")
+    assert commit_of(source, holds).endswith("-dirty"), "the commit has not all that is released"
+    for name in ("app2.rb", "é\n.rb", "lib/b.rb", "lib/c.rb"):
+        (source / name).unlink()
+    holds = holding(scan(source))
+    assert commit_of(source, holds) == released, "what differs is in no slug"
+    assert changed_since(source, released, holds) == SourceChange()
+    repository.commit()
+    assert changed_since(source, released, holds) == SourceChange(("a commit",)), "and neither is what was committed"
+    for number in range(25):
+        (source / f"more-{number:02}.rb").write_text("1\n")
+    found = changed_since(source, released, holding(scan(source)))
+    assert found is not None and (len(found.untracked), found.more_untracked) == (20, 5)
+
+
+def test_an_app_that_git_tracks_nothing_of(home: Path) -> None:
+    repository = Repository(home)
+    released = commit_of(repository.top)
+    source = repository.top / "app"
+    source.mkdir()
+    (source / "a.rb").write_text("1\n")
+    found = changed_since(source, released, holding(scan(source)))
+    assert found == SourceChange(dirty=True, untracked=("a.rb",))

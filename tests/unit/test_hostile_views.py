@@ -164,6 +164,8 @@ MORE = {
         "uncommitted": [["M", "lib/cache.rb"]],
         "more_uncommitted": 1,
         "released_dirty": True,
+        "untracked": ["app2.rb"],
+        "more_untracked": 1,
     },
     "applying": [{"who": "me@here", "when": "2026-11-29T00:00:00Z", "command": "apply"}],
 }

@@ -471,6 +471,14 @@ def test_restarts_for_the_same_reason_are_one_line() -> None:
             ": uncommitted changes in + f, + f, + f, + f, + f, + f, 5 more; v6 had uncommitted changes.",
         ),
         (
+            SourceChange(dirty=True, untracked=("app2.rb",)),
+            ": in the release, but not tracked by git: + app2.rb.",
+        ),
+        (
+            SourceChange(dirty=True, uncommitted=(("M", "a.rb"),), untracked=("f",) * 8, more_untracked=2),
+            ": uncommitted changes in a.rb; in the release, but not tracked by git: + f, + f, + f, + f, + f, + f, 4 more.",
+        ),
+        (
             SourceChange(files=(("D", "a.rb"), ("A", "b.rb")), dirty=True),
             ": - a.rb, + b.rb; not all of it is committed.",
         ),
