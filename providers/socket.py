@@ -8,7 +8,7 @@ from infra.model import listening, naming, paths, routing
 from infra.model.provider import Fragment, Scope
 from infra.model.resource import Attributes, Change, Command, Effect, Found
 from infra.model.target import host_port
-from providers import drop_ins, files, idle, ini, listeners, observed_units, shown, unit
+from providers import briefs, drop_ins, files, idle, ini, listeners, observed_units, shown, unit
 from providers.base import Base
 
 BACKLOG = 1024
@@ -21,6 +21,7 @@ LONGEST_STOP = 660
 class Socket(Base):
     kind = "socket"
     headline = ("unit.Socket.ListenStream", "state")
+    brief = briefs.SOCKET
 
     def observe(self, scope: Scope) -> Fragment:
         return observed_units.shared(scope.app)

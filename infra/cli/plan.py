@@ -169,8 +169,7 @@ def plan(
             from infra.registry import Everything
             from infra.views import plan_markdown
 
-            registry = Everything()
-            typer.echo(plan_markdown.render(ready.plan, registry.headlines(), registry.briefs()), nl=False)
+            typer.echo(plan_markdown.render(ready.plan, Everything().briefs(), verbose=verbose), nl=False)
         else:
             show(ready, verbose=verbose)
             if changed is not None:

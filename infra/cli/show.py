@@ -46,7 +46,7 @@ def show(
         made = plan_html.Made(saved.who, saved.when, saved.file.name, digest, saved.destination or "")
         write_page(html, plan_html.render(plan, Everything().briefs(), made))
     if as_markdown:
-        typer.echo(plan_markdown.render(plan, Everything().headlines(), Everything().briefs()), nl=False)
+        typer.echo(plan_markdown.render(plan, Everything().briefs(), verbose=verbose), nl=False)
         return
     print_plan(plan, verbose=verbose)
     from infra.model.moment import local

@@ -53,11 +53,21 @@ class Scope:
 @dataclass(frozen=True)
 class Brief:
     """Which attributes of a resource type are worth a line, as dotted names: ``shown`` with their values and ``named``
-    without, if it is new; all but ``mechanics``, and what is below them, if it changes."""
+    without, if it is new; all but ``mechanics``, and what is below them without ``kept``, if it changes."""
 
     shown: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
     mechanics: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether an attribute that changes is not worth a line."""
+        return within(name, self.mechanics) and name not in self.kept
+
+
+def within(name: str, names: Sequence[str]) -> bool:
+    """Whether a dotted name is one of ``names``, or below one."""
+    return any(name == one or name.startswith(f"{one}.") for one in names)
 
 
 class Provider(Protocol):

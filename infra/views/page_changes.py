@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra.model.provider import Brief
+from infra.model.provider import Brief, within
 from infra.model.ranges import ranges
 from infra.model.resource import Action, Change, Effect
 from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views.attributes import Value, differences, flat
-from infra.views.plan_screen import resource_name, shared_reason, within
+from infra.views.plan_screen import resource_name, shared_reason
 from infra.views.plan_text import is_cleanup, value_words
 
 MINUS = "\N{MINUS SIGN}"
@@ -159,7 +159,7 @@ def _rows(change: Change, brief: Brief) -> Iterator[Row]:
         for name, old, new in differences(change.before or {}, change.after or {}):
             hand = within(name, change.drifted)
             sign = "+" if old is None else "-" if new is None else "~"
-            yield Row(name, sign, *_texts(name, old, new), hand or not within(name, brief.mechanics), hand)
+            yield Row(name, sign, *_texts(name, old, new), hand or not brief.leaves_out(name), hand)
 
 
 def _texts(name: str, old: Value, new: Value) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from infra.model.text import quantity
 from infra.plan.plan import Plan
 from infra.views import alike_errors, plan_screen, unreachable
 from infra.views.plan_screen import FLEET
-from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, options, release_lines, summary
+from infra.views.plan_text import SYMBOLS, change_lines, check_lines, gates, is_cleanup, options, release_lines, summary
 from infra.views.style import Style, clean, one_line
 from infra.views.under_way import above
 
@@ -45,11 +45,10 @@ _SIGNS = {"~": "!", "↻": "!"}
 _NONE: Mapping[str, Brief] = MappingProxyType({})
 
 
-def render(
-    plan: Plan, headlines: Mapping[str, Sequence[str]], briefs: Mapping[str, Brief] = _NONE, *, limit: int = LIMIT
-) -> str:
-    """The whole plan in at most ``limit`` characters. Servers that do not fit are left out and named. Of changes on
-    more than ``plan_screen.FLEET`` servers, alike ones are together, with the attributes that ``briefs`` says."""
+def render(plan: Plan, briefs: Mapping[str, Brief] = _NONE, *, verbose: bool = False, limit: int = LIMIT) -> str:
+    """The whole plan in at most ``limit`` characters. ``briefs`` says, by kind, which attributes are worth a line.
+    Servers that do not fit are left out and named. Of changes on more than ``plan_screen.FLEET`` servers, alike ones
+    are together. ``verbose``: every change, with all attributes."""
     head = [
         f"### dynoctl plan: {_code(plan.app)}",
         "",
@@ -62,16 +61,22 @@ def render(
         *_placement(plan),
     ]
     text = _within("\n".join(head) + "\n", limit // 2)
-    if len(plan.by_server) > FLEET:
+    if len(plan.by_server) > FLEET and not verbose:
         return text + _together(plan, briefs, limit - len(text))
     left = []
     for server, changes in plan.by_server.items():
         counts: Counter[str] = Counter()
         lines: list[str] = []
         for change in changes:
-            own = change_lines(change, headlines.get(change.resource.kind, ()), _PLAIN, verbose=False)
-            lines += _diff(own, _MARKS.get(change.action, "!"), SYMBOLS[change.action])
+            if verbose or not is_cleanup(change):
+                own = change_lines(change, (), _PLAIN, verbose=True)
+                if not verbose:
+                    own[1:] = map(
+                        clean, plan_screen.brief_lines(change, briefs.get(change.resource.kind, Brief()), _PLAIN)
+                    )
+                lines += _diff(own, _MARKS.get(change.action, "!"), SYMBOLS[change.action])
             counts[{"create": "to add", "delete": "to destroy"}.get(change.action, "to change")] += 1
+        lines += [] if verbose else map(clean, plan_screen.cleanup_line(changes, _PLAIN))
         what = ", ".join(f"{number} {verb}" for verb, number in counts.items())
         section = _folded(f"<b>{_html(server)}</b>: {what}", lines)
         if len(text) + len(section) + _RESERVE > limit:

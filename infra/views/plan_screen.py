@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra.model import naming
-from infra.model.provider import Brief
+from infra.model.provider import Brief, within
 from infra.model.ranges import shortened
 from infra.model.resource import Action, Change, Effect, count
 from infra.model.text import quantity
@@ -142,7 +142,7 @@ def folded(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
     for change in plan.changes:
         resource = change.resource
         if not is_cleanup(change):
-            lines = _lines(change, briefs.get(resource.kind, Brief()), style)
+            lines = brief_lines(change, briefs.get(resource.kind, Brief()), style)
             name = "" if resource.dyno else resource.name
             group = groups.setdefault(
                 (change.action, resource.kind, name, one_line(shared_reason(change)), change.drift, *lines),
@@ -166,11 +166,14 @@ def folded(plan: Plan, briefs: Mapping[str, Brief], style: Style) -> list[str]:
             found += [f"{head}  {first}", *group.lines[1:]] if short else [head, *group.lines]
     for (action, where, note), names in silent.items():
         found.append(_head(action, ", ".join(dict.fromkeys(names)), where, note, style))
-    removed = Counter(change.resource.kind for change in plan.changes if is_cleanup(change))
-    if removed:
-        what = ", ".join(quantity(many, kind.replace("_", " ")) for kind, many in removed.items())
-        found.append(_head(Action.DELETE, what, "", f"cleanup: {CLEANUP.format('them')}", style))
-    return found
+    return [*found, *cleanup_line(plan.changes, style)]
+
+
+def cleanup_line(changes: Sequence[Change], style: Style) -> list[str]:
+    """How much of ``changes`` is only cleaned up."""
+    removed = Counter(change.resource.kind for change in changes if is_cleanup(change))
+    what = ", ".join(quantity(many, kind.replace("_", " ")) for kind, many in removed.items())
+    return [_head(Action.DELETE, what, "", f"cleanup: {CLEANUP.format('them')}", style)] if removed else []
 
 
 def _head(action: Action, what: str, where: str, note: str, style: Style) -> str:
@@ -206,7 +209,7 @@ def _where(group: _Group) -> str:
     return f"on {shortened(dict.fromkeys(group.servers), 'server')}"
 
 
-def _lines(change: Change, brief: Brief, style: Style) -> list[str]:
+def brief_lines(change: Change, brief: Brief, style: Style) -> list[str]:
     """What is worth a line of a change. What was changed by hand always is."""
     if change.action is Action.CREATE:
         lines = _created(change, brief, style)
@@ -214,7 +217,7 @@ def _lines(change: Change, brief: Brief, style: Style) -> list[str]:
         lines = []
         for name, old, new in differences(change.before or {}, change.after or {}):
             drift = within(name, change.drifted)
-            if drift or not within(name, brief.mechanics):  # what was changed by hand is never left out
+            if drift or not brief.leaves_out(name):  # what was changed by hand is never left out
                 lines += difference(name, old, new, style, drift=drift)
     else:
         return []
@@ -247,11 +250,6 @@ def _created(change: Change, brief: Brief, style: Style) -> list[str]:
 def _added(style: Style) -> str:
     """What is before a new attribute."""
     return f"    {style('green', '+')} "
-
-
-def within(name: str, names: Sequence[str]) -> bool:
-    """Whether a dotted name is one of ``names``, or below one."""
-    return any(name == one or name.startswith(f"{one}.") for one in names)
 
 
 def batch_line(plan: Plan, style: Style) -> list[str]:

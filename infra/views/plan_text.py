@@ -35,6 +35,7 @@ MEMBERS = 12
 FILES, COMMITS = 6, 3
 """Changed files and commits that are named."""
 
+_SECONDS = ("Sec", "X-Dynoctl-Idle")
 _SIZES = ("MemoryMax", "MemoryHigh", "MemorySwapMax", "size")
 EFFECTS = {"start": "starts", "restart": "restarts", "stop": "stops"}
 
@@ -186,7 +187,7 @@ def value_words(name: str, value: Value) -> str:
     if isinstance(value, str) and value.isascii() and value.isdecimal():
         if name.endswith(_SIZES):
             return size(int(value))
-        if name.endswith("Sec"):
+        if name.endswith(_SECONDS):
             return f"{value} s"
     return _DIGEST.sub(r"\1", one_line(text(value)))
 

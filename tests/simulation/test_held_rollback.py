@@ -77,7 +77,7 @@ def test_a_plan_notes_it_on_top() -> None:
     fleet = rolled_back()
     plan = fleet.plan(manifest(slug="b")).plan
     assert plan.errors == () and plan.held is not None and (plan.held.number, plan.held.of, plan.held.over) == (3, 1, 2)
-    for text in (plan_text.render(plan, {}, Style(False)), plan_markdown.render(plan, {})):
+    for text in (plan_text.render(plan, {}, Style(False)), plan_markdown.render(plan)):
         top = "\n".join(text.splitlines()[:4])
         assert HELD in top and "--over-rollback" in top
     assert plan_json.document(plan, {})["held"] == {

@@ -194,7 +194,7 @@ def views(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "restart", restart.render(plan, PLAIN)
     yield "errors", diagnostics.render(plan.errors, color=False)
     yield "JSON", json_text.indented(document)
-    yield "markdown", plan_markdown.render(plan, headlines)
+    yield "markdown", plan_markdown.render(plan, BRIEFS)
     yield "page", plan_html.render(plan, BRIEFS, plan_html.Made("me", "2026", "dyno.yaml", "abc"))
 
 
@@ -228,7 +228,7 @@ def test_no_field_of_a_plan_is_live_in_markdown(poison: str) -> None:
             plan = plan_document.plan(document)
         except DynoctlError:
             continue
-        text = plan_markdown.render(plan, {})
+        text = plan_markdown.render(plan)
         assert not live(text), f"{path}: {live(text)}"
 
 
@@ -237,7 +237,7 @@ def test_no_field_of_a_plan_is_live_in_markdown(poison: str) -> None:
 def test_a_text_of_a_manifest_is_inert(field: str, poison: str) -> None:
     value: Any = poison if field == "release_on" else [poison, f"a{poison}"]
     plan = plan_document.plan({**PLAN, **MORE, "applying": [], field: value})
-    markdown, text = plan_markdown.render(plan, {}), plan_text.render(plan, {}, PLAIN)
+    markdown, text = plan_markdown.render(plan), plan_text.render(plan, {}, PLAIN)
     assert not live(markdown) and not COMMAND.search(markdown + text)
     clean = plan_text.render(
         plan_document.plan({**PLAN, **MORE, "applying": [], field: "x" if field == "release_on" else ["x", "x"]}),

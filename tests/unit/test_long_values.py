@@ -113,7 +113,7 @@ def test_a_plan_is_short_although_the_program_of_a_health_check_is_not() -> None
     assert '~ unit of web.[1-2]\n    ~ ready.Service.ExecStart: "... http 10.0.0.1" -> "... http shop"\n' in text
     assert '        + "ruby -e loop { ask; look } loop { ask; look } loop {' in text
     assert max(map(len, text.splitlines())) < 160
-    assert f"{PROGRAM}5001 http shop" not in plan_markdown.render(plan, HEADLINES)
+    assert f"{PROGRAM}5001 http shop" not in plan_markdown.render(plan, Everything().briefs())
     assert f"{PROGRAM}5001 http shop" in plan_text.render(plan, HEADLINES, PLAIN, verbose=True)
 
 

@@ -99,8 +99,8 @@ def test_a_plan_is_parsed_as_it_was_written() -> None:
     for verbose in (False, True):
         shown = plan_text.render(back, HEADLINES, Style(False), verbose=verbose)
         assert shown == plan_text.render(plan, HEADLINES, Style(False), verbose=verbose)
-    assert plan_markdown.render(back, HEADLINES) == plan_markdown.render(plan, HEADLINES)
-    assert "KEEP" not in plan_markdown.render(back, HEADLINES), "unchanged attributes are not shown"
+    assert plan_markdown.render(back, BRIEFS) == plan_markdown.render(plan, BRIEFS)
+    assert "KEEP" not in plan_markdown.render(back, BRIEFS), "unchanged attributes are not shown"
     with pytest.raises(DynoctlError, match="invalid plan file"):
         plan_document.plan({"app": "shop"})
 
@@ -122,7 +122,7 @@ def test_a_secret_that_changes_is_a_change_in_a_saved_plan_too() -> None:
 
 
 def test_markdown_for_a_pull_request() -> None:
-    text = plan_markdown.render(sample(), HEADLINES)
+    text = plan_markdown.render(sample(), BRIEFS)
     assert text.startswith("### dynoctl plan: `shop`\n\n**1 to add, 5 to change, 0 to destroy.** ")
     assert "| 1 | web.1 | 2 of 3 web |" in text
     assert "<summary><b>grid-1</b>: 3 to change, 1 to add</summary>" in text
@@ -143,7 +143,7 @@ def test_markdown_for_a_pull_request() -> None:
 @pytest.mark.parametrize("limit", [2_000, 5_000, plan_markdown.LIMIT])
 def test_markdown_is_cut_between_servers(limit: int) -> None:
     plan = replace(sample(24), unreachable={})
-    text = plan_markdown.render(plan, HEADLINES, limit=limit)
+    text = plan_markdown.render(plan, BRIEFS, limit=limit)
     assert len(text) <= limit
     assert text.count("<details>") == text.count("\n</details>\n")
     found = re.search(r"Left out for length: .* \((\d+) of 24 servers\)", text)
@@ -158,7 +158,7 @@ def test_markdown_of_a_large_fleet_that_is_not_alike_is_cut_between_lines(limit:
         change("update", "env_file", f"web.{number}", f"grid-{number}", {"variables": {"LEVEL": "x"}}, value)
         for number, value in enumerate(values, 1)
     )
-    text = plan_markdown.render(replace(installed(30), changes=changes), HEADLINES, BRIEFS, limit=limit)
+    text = plan_markdown.render(replace(installed(30), changes=changes), BRIEFS, limit=limit)
     assert len(text) <= limit and text.count("<details>") == text.count("\n</details>\n") == 1
     assert re.search(r"Left out for length: \d+ more lines\._\n", text)
 
@@ -290,7 +290,7 @@ def test_hundreds_of_errors_and_dynos_fit_as_well() -> None:
         batches=(many,),
         formation=Formation((), dict.fromkeys(many, "grid-1"), {}),
     )
-    text = plan_markdown.render(plan, HEADLINES)
+    text = plan_markdown.render(plan, BRIEFS)
     assert len(text) <= plan_markdown.LIMIT and "Left out for length" in text
     assert text.count("<details>") == text.count("\n</details>\n") == 3, "and the changes are still there"
 
@@ -308,7 +308,7 @@ def test_text_from_a_server_is_escaped() -> None:
         text = plan_text.render(plan, {}, Style(color), verbose=True)
         assert "\x1b]" not in text and "\x07" not in text and "\x1b[2J" not in text
         assert ("\x1b[1m" in text) is color
-    assert "\x1b" not in plan_markdown.render(plan, {})
+    assert "\x1b" not in plan_markdown.render(plan)
 
 
 def test_a_damaged_plan_is_an_error() -> None:
@@ -397,7 +397,7 @@ def test_the_waves_of_a_rollout_are_named_in_every_view() -> None:
     plan = replace(released(), waves=(("r1", 5), ("r\x1b2", 3)))
     line = "The dynos restart in waves: r1 (5 batches), r\\x1b2 (3 batches)."
     assert line in plan_screen.render(plan, BRIEFS, Style(False))
-    assert line.replace("\\", "\\\\") in plan_markdown.render(plan, HEADLINES)
+    assert line.replace("\\", "\\\\") in plan_markdown.render(plan, BRIEFS)
     document = json.loads(json.dumps(plan_json.document(plan, {"connections": 3, "execs": 6})))
     assert Draft202012Validator(schemas.load("plan.schema.json")).is_valid(document)
     assert plan_document.plan(document).waves == plan.waves
@@ -552,7 +552,7 @@ def test_the_first_plan_of_a_thousand_servers_fits_a_screen() -> None:
     text = plan_screen.render(plan, BRIEFS, Style(False))
     assert "+ 4 web  on 1000 servers: grid-[1-1000]  # 19 to add on each\n" in text
     assert len(text.splitlines()) <= SCREEN and max(map(len, text.splitlines())) < 250
-    markdown = plan_markdown.render(plan, HEADLINES, BRIEFS)
+    markdown = plan_markdown.render(plan, BRIEFS)
     assert markdown.startswith("### dynoctl plan: `shop`\n\n**19000 to add, 0 to change, 0 to destroy.** ")
     assert "| 1000: grid-\\[1-1000\\] | + 4 web | 19 to add |" in markdown
     assert "<summary><b>19000 changes on 1000 servers</b>, alike ones together</summary>" in markdown
@@ -564,7 +564,7 @@ def test_the_first_plan_of_a_thousand_servers_fits_a_screen() -> None:
 def test_the_next_release_of_a_thousand_servers_fits_a_screen() -> None:
     plan = replace(released(4000, 1000), candidates=tuple(f"grid-{number}" for number in range(1, 1001)))
     text = plan_screen.render(plan, BRIEFS, Style(False))
-    markdown = plan_markdown.render(plan, HEADLINES, BRIEFS)
+    markdown = plan_markdown.render(plan, BRIEFS)
     assert "4000 batches of 1 dyno" in text and "- 4000 batches of 1 dyno" in markdown
     assert len(text.splitlines()) <= SCREEN and len(markdown.splitlines()) <= SCREEN
 
@@ -581,7 +581,7 @@ def test_names_without_an_order_are_cut_and_counted() -> None:
     text = plan_screen.render(plan, BRIEFS, Style(False))
     assert "(300 servers)" in text and len(text.splitlines()) <= SCREEN
     assert max(map(len, text.splitlines())) < 300
-    assert len(plan_markdown.render(plan, HEADLINES, BRIEFS)) < 5_000
+    assert len(plan_markdown.render(plan, BRIEFS)) < 5_000
 
 
 def test_a_few_servers_that_differ_are_not_hidden_among_a_thousand() -> None:
@@ -589,7 +589,7 @@ def test_a_few_servers_that_differ_are_not_hidden_among_a_thousand() -> None:
     hand = change("update", "socket", "web.9", "grid-3", {"state": "stopped"}, {"state": "listening"}, drift=True)
     more = change("create", "unit", "web.5000", "grid-7", None, {"name": "x"}, effect="start")
     plan = replace(plan, changes=(*plan.changes, hand, more))
-    for text in (plan_screen.render(plan, BRIEFS, Style(False)), plan_markdown.render(plan, HEADLINES, BRIEFS)):
+    for text in (plan_screen.render(plan, BRIEFS, Style(False)), plan_markdown.render(plan, BRIEFS)):
         assert "drift" in text and "web.9" in text and "grid-3" in text and "grid-7" in text
     assert "on 998 servers: grid-[1-2,4-6,8-1000]  # 19 to add on each" in plan_screen.render(
         plan, BRIEFS, Style(False)
@@ -609,7 +609,7 @@ def test_servers_that_are_unreachable_alike_are_one_line() -> None:
     assert "Unreachable: cannot connect to grid-[1-200]: timed out after 10 s\n  hint: ping SERVER\n" in text
     assert "  web.[1-800] stay on 200 servers, unchanged.\n" in text
     assert "Unreachable: cannot connect to grid-201 (10.0.0.201:22): connection refused\n" in text
-    assert "> Unreachable: cannot connect to grid-\\[1-200\\]: timed out" in plan_markdown.render(plan, HEADLINES)
+    assert "> Unreachable: cannot connect to grid-\\[1-200\\]: timed out" in plan_markdown.render(plan, BRIEFS)
     verbose = plan_text.render(plan, HEADLINES, Style(False), verbose=True)
     assert "cannot connect to grid-7 (10.0.0.7:22): timed out" in verbose and verbose.count("Unreachable: ") == 201
 
@@ -675,7 +675,7 @@ def test_errors_that_many_servers_have_are_one() -> None:
     ]
     assert (errors[1].path, errors[1].hint) == ("ruby", "apt-get install ruby")
     assert errors[2].hint == "remove SERVER or grid-1"
-    markdown = plan_markdown.render(plan, HEADLINES)
+    markdown = plan_markdown.render(plan, BRIEFS)
     assert markdown.count("> [!CAUTION]") == len(errors) and "> grid-\\[1-100\\]: no MRI Ruby" in markdown
     html = plan_html.render(plan, BRIEFS, plan_html.Made("me", "2026-01-01T00:00:00Z", "dyno.yaml", "0" * 64))
     assert "grid-[1-100]: no MRI Ruby" in html and "grid-7: no MRI Ruby" not in html
@@ -738,7 +738,7 @@ def test_what_is_cleaned_up_is_not_said_to_have_left_the_manifest() -> None:
     plan = replace(sample(), changes=(gone,), unreachable={})
     for text in (
         plan_text.render(plan, HEADLINES, Style(False), verbose=True),
-        plan_markdown.render(plan, HEADLINES),
+        plan_markdown.render(plan, BRIEFS, verbose=True),
     ):
         assert f"- grid-1/mount.shop@{'a' * 12}" in text and "# no dyno needs it any more" in text
         assert "not in dyno.yaml" not in text
