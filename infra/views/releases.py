@@ -13,6 +13,9 @@ from infra.views.table import MESSAGE, fitted, line, padded
 from infra.views.wrapping import wrapped
 
 _HEAD = ("RELEASE", "WHEN", "WHO", "RESULT", "SLUG", "COMMIT", "MESSAGE")
+DIGITS = 12
+"""Digits of a digest that are shown."""
+
 _LEAST = (4, 5)
 """SLUG, COMMIT: the columns that a narrow terminal does without."""
 
@@ -55,7 +58,7 @@ def table(
 
 
 def details(release: Release, variables: Sequence[str], web: Sequence[str], holders: Sequence[str]) -> str:
-    """A release in full, with only the names of its variables."""
+    """A release, with only the names of its variables and the first digits of digests, which are whole in JSON."""
     where = ", ".join(holders) if holders else "no server, so a rollback to it is not possible"
     fields = {
         "Result": release.result,
@@ -63,8 +66,8 @@ def details(release: Release, variables: Sequence[str], web: Sequence[str], hold
         "Rollback to": f"v{release.of}" if release.of else "",
         "Message": release.message,
         "Commit": release.commit,
-        "Manifest": release.manifest,
-        "Slug": release.slug,
+        "Manifest": release.manifest[:DIGITS],
+        "Slug": release.slug[:DIGITS],
         "Web": " ".join(web),
         "Variables": ", ".join(variables),
         "Stored on": where,
@@ -116,5 +119,5 @@ def _example(releases: Sequence[Release], running: Release, holders: Mapping[int
 
 def _cells(release: Release) -> tuple[str, ...]:
     message = release.message or (f"rollback to v{release.of}" if release.of else "")
-    words = (local(release.when), release.who, release.result, release.slug[:12], release.commit, message)
+    words = (local(release.when), release.who, release.result, release.slug[:DIGITS], release.commit, message)
     return (f"v{release.number}", *(printable(word) for word in words))

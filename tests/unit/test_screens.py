@@ -407,3 +407,11 @@ def test_a_column_of_messages_without_any_takes_no_room() -> None:
     for width in (80, None):
         assert "MESSAGE" not in history.table([entry], PLAIN, width)
     assert "MESSAGE" in history.table([{**entry, "message": "x"}], PLAIN, None)
+
+
+def test_a_release_shows_the_first_digits_of_digests_and_json_has_them_whole() -> None:
+    made = replace(release.new(3, "ab" * 32, "{}", manifest="cd" * 32), result="ok", commit="1f3c8a7d0b21-dirty")
+    text = releases.details(made, ["KEY"], ["puma"], ["grid-1"])
+    assert "  Manifest     cdcdcdcdcdcd\n  Slug         abababababab\n" in text
+    assert not re.search(r"[0-9a-f]{13}", text)
+    assert releases.as_json(made, ["grid-1"])["slug"] == "ab" * 32
