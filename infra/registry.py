@@ -24,7 +24,7 @@ from infra.model.source_change import SourceDiff
 from infra.model.stack import Progress, Slug, Stack, TimesBefore, Trial
 from infra.model.volume import volume_name
 from infra.slug import build, image, source_diff
-from infra.slug.contents import holding
+from infra.slug.contents import holding, large
 from infra.slug.tree import scan
 from providers import candidate, one_off, package, package_upgrade, processes, release_command, run
 from providers.credentials import CredentialFiles
@@ -145,21 +145,22 @@ class Everything:
         program = KINDS[kind]
         return assembly.show_app(program, app) if page is None else assembly.show_page(program, app, page)
 
-    def slug(self, manifest: Manifest, stack: Stack) -> Slug:
+    def slug(self, manifest: Manifest, stack: Stack, say: Progress = lambda _: None) -> Slug:
         app = manifest.app
         directories = (*(one.path for one in stack.writable), *(volume.path for volume in stack.volumes))
-        tree = scan(app.source, directories, _manifests(manifest), secret_files(manifest))
-        left_out, holds = tuple(os.fsdecode(path) for path in tree.left_out), holding(tree)
+        tree = scan(app.source, directories, _manifests(manifest), secret_files(manifest), say)
 
         def diff(slug: str, commit: str, sessions: Sequence[Session]) -> SourceDiff:
             return source_diff.diff(tree, slug, commit, app.name, sessions, built=bool(app.build))
 
+        def packed(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
+            return _upload(app.name, image.build(tree, before()))
+
+        source = Slug(tree.digest, packed, diff=diff, holds=holding(tree), large=large(tree))
+        source = replace(source, left_out=tuple(map(os.fsdecode, tree.left_out)))
         if not app.build:
-
-            def packed(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
-                return _upload(app.name, image.build(tree, before()))
-
-            return Slug(tree.digest, packed, left_out=left_out, diff=diff, holds=holds)
+            return source
+        source = replace(source, commands=app.build, builder=manifest.builder)
         environment = {name: stack.environment[name] for name in ("LANG", "RACK_ENV", "RAILS_ENV")}
         path, builder = stack.environment.get("PATH", ""), manifest.builder or ""
         plain = build.Build(app.name, tree, app.build, environment, path, directories, builder=builder)
@@ -171,7 +172,7 @@ class Everything:
                 return _upload(app.name, image.keep(work.digest, lambda: build.run(work, session, say), before()))
 
             again = built if builder else None
-            return Slug(work.digest, made, app.build, manifest.builder, left_out, diff, holds=holds, made_by=again)
+            return replace(source, digest=work.digest, image=made, made_by=again)
 
         return built("")
 

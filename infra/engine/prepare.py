@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +27,10 @@ from infra.manifest.references import (
     resolver_of,
 )
 from infra.manifest.untrusted import NoResolver
+from infra.model import release
 from infra.model.merged_releases import merge
 from infra.model.provider import Scope
+from infra.model.release import Release
 from infra.model.resource import Command, Upload
 from infra.model.shell import Connect, Session
 from infra.model.slug_digest import same_source
@@ -85,10 +87,12 @@ def prepare(
     observer = Observer(registry.providers, scope, stack.program, stack.executables)
     fleet = Fleet()
     try:
-        with meanwhile(lambda: None if destroy or stored else registry.slug(manifest, stack)) as scanned:
+        reading = _Reading(progress)
+        with meanwhile(lambda: None if destroy or stored else registry.slug(manifest, stack, reading.say)) as scanned:
             observe(targets(manifest), observer, fleet, connect, sessions, progress=progress)
             _refuse_newer(request, fleet, sessions or {})
             lost_servers.refuse_evacuation(request, manifest, fleet)
+            reading.wait()
             slug = scanned()
             releases = merge(observed.facts.releases for observed in fleet.found.values())
             if slug is not None:
@@ -100,7 +104,7 @@ def prepare(
         facts = {name: observed.facts for name, observed in fleet.found.items()}
         other = [] if request.take_over else other_manifests.taken_over(manifest.app.name, request.origin, facts)
         advice = [] if destroy or stored else [f"{one.summary}: {one.hint}" for one in stack.warnings]
-        advice += [] if slug is None else builders.notes(slug, releases)
+        advice += [] if slug is None else [*builders.notes(slug, releases), *_large(slug, releases)]
         inputs = Inputs(
             manifest=manifest,
             registry=registry,
@@ -133,6 +137,31 @@ def prepare(
     except BaseException:
         fleet.close()
         raise
+
+
+class _Reading:
+    """What is said of the source while it is read: nothing before the servers were asked, which is said until then."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._words, self._waits = progress, "", False
+
+    def say(self, words: str) -> None:
+        """Take what there is to say."""
+        self._words = words
+        if self._waits:
+            self._progress(words)
+
+    def wait(self) -> None:
+        """From here on, only this is waited for."""
+        self._waits = True
+        if self._words:
+            self._progress(self._words)
+
+
+def _large(slug: Slug, releases: Sequence[Release]) -> list[str]:
+    """That a slug is unusually large, unless it runs already."""
+    was = release.current(releases)
+    return [slug.large] if slug.large and (was is None or not same_source(was.slug, slug.digest)) else []
 
 
 def _builder(manifest: Manifest, request: Request, fleet: Fleet) -> Facts | None:

@@ -102,6 +102,8 @@ class Slug:
     sessions; None for the slug of an earlier release."""
     holds: Callable[[str], bool] = lambda _: True
     """Whether a path of the source is in it, or would be if the source had it."""
+    large: str = ""
+    """The size of the source and its largest files, if that is unusual."""
     made_by: Callable[[str], Slug] | None = None
     """The same slug as a builder makes it, which is given in words (``infra.engine.builder``); None if none does."""
 
@@ -133,8 +135,8 @@ class Registry(Protocol):
         """The commands that make a router show a page instead of the app; None shows the app again."""
         ...
 
-    def slug(self, manifest: Manifest, stack: Stack) -> Slug:
-        """Scan the source. Raises DynoctlError if it cannot be read."""
+    def slug(self, manifest: Manifest, stack: Stack, say: Progress = ...) -> Slug:
+        """Scan the source; ``say`` is told how far it is. Raises DynoctlError if it cannot be read."""
         ...
 
     def desired(

@@ -3,11 +3,54 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 
+from infra.model.text import size
 from infra.slug import credentials, ignore
 from infra.slug.own_files import is_own
-from infra.slug.tree import NEVER, Kind, Tree
+from infra.slug.tree import IGNORE_FILE, NEVER, Kind, Tree
+
+LARGE = 500 << 20
+"""Bytes of files that are unusual for an app: Heroku's limit of a slug, which is compressed."""
+
+_MOST = 0.8
+"""The part of a directory from which on one of its files or directories is named instead of it."""
+
+_NAMED = 3
+"""Paths that are named, if each has at least a twentieth of ``LARGE``."""
+
+
+def large(tree: Tree) -> str:
+    """The size of a source and its largest paths, if it is unusual; "" if not."""
+    if tree.size < LARGE:
+        return ""
+    sizes: Counter[bytes] = Counter()
+    below: dict[bytes, set[bytes]] = {}
+    for entry in tree.entries:
+        path = entry.path
+        while path and entry.size:
+            sizes[path] += entry.size
+            below.setdefault(path.rpartition(b"/")[0], set()).add(path)
+            path = path.rpartition(b"/")[0]
+
+    def narrowed(path: bytes) -> bytes:
+        while (most := max(below.get(path, ()), key=sizes.__getitem__, default=b"")) and sizes[most] >= _MOST * sizes[
+            path
+        ]:
+            path = most
+        return path
+
+    found = sorted(map(narrowed, below[b""]), key=lambda path: (-sizes[path], path))[:_NAMED]
+    words = [
+        f"{os.fsdecode(path)}{'/' * (path in below)} ({size(sizes[path])})"
+        for path in found
+        if 20 * sizes[path] >= LARGE
+    ]
+    return (
+        f"the files of the app are {size(tree.size)}, and each server gets them all: {', '.join(words)}; "
+        f"what the app does not need, add to {IGNORE_FILE}"
+    )
 
 
 def excluded(tree: Tree) -> Callable[[bytes], bool]:

@@ -17,8 +17,10 @@ from pathlib import Path
 from infra.errors import DynoctlError
 from infra.manifest.files import read_regular
 from infra.manifest.paths import is_link
+from infra.model.stack import Progress
 from infra.slug import credentials, ignore
 from infra.slug.own_files import RESERVED, is_own
+from infra.slug.reading import Reading
 
 IGNORE_FILE = ".slugignore"
 LARGEST_RULES = 1 << 20
@@ -92,6 +94,7 @@ class _Choice:
     without: frozenset[bytes]
     secrets: frozenset[bytes]
     left_out: list[bytes]
+    reading: Reading
 
     def is_credential(self, path: bytes, full_path: bytes, is_directory: bool) -> bool:
         """Whether a path is left out as a credential, which is then noted."""
@@ -111,8 +114,10 @@ def scan(
     directories: Sequence[str] = (),
     without: Collection[Path] = (),
     secrets: Collection[Path] = (),
+    say: Progress = lambda _: None,
 ) -> Tree:
     """Read ``source`` and compute its digest. ``directories`` are added to the slug if the source does not have them.
+    ``say`` is told how far it is.
 
     The slug excludes what ``.slugignore`` at the root ignores, ``.slugignore`` itself, every ``.git`` and ``.dyno``,
     ``dyno.yaml`` and its overlays at the root, the files in ``without``, and ``.dynoctl`` at the root, which is
@@ -131,6 +136,7 @@ def scan(
         frozenset(os.fsencode(path) for path in _below(source, without)),
         frozenset(os.fsencode(path) for path in _below(source, secrets)),
         [],
+        Reading(say),
     )
     entries = [
         Entry(RESERVED, Kind.DIRECTORY),
@@ -212,7 +218,7 @@ def _walk(root: bytes, folder: bytes, choice: _Choice) -> Iterator[Entry]:
             yield from _walk(root, path, choice)
         elif child.is_symlink():
             yield Entry(path, Kind.LINK, content=_target(child.path))
-        elif (entry := _file(child.path, path)) is not None:
+        elif (entry := _file(child.path, path, choice.reading)) is not None:
             yield entry
 
 
@@ -223,7 +229,7 @@ def _target(path: bytes) -> bytes:
         raise unreadable(path, error) from error
 
 
-def _file(full_path: bytes, path: bytes) -> Entry | None:
+def _file(full_path: bytes, path: bytes, reading: Reading) -> Entry | None:
     """The entry of a file. None for a saved plan, and for the file that stdout or stderr is redirected to."""
     content = hashlib.sha256()
     size = 0
@@ -238,6 +244,7 @@ def _file(full_path: bytes, path: bytes) -> Entry | None:
                     return None
                 content.update(chunk)
                 size += len(chunk)
+                reading.add(path, len(chunk))
         except OSError as error:
             raise unreadable(full_path, error) from error
     return Entry(path, Kind.FILE, mode, size, content.digest())

@@ -14,7 +14,7 @@ from infra.model.formation import Formation
 from infra.model.provider import Dyno, Provider, Scope
 from infra.model.resource import Attributes, Change, Command, Resource, Upload
 from infra.model.slug_digest import on_builder
-from infra.model.stack import Slug, Stack, Trial
+from infra.model.stack import Progress, Slug, Stack, Trial
 from infra.model.target import host_port
 from tests.simulation import providers as types
 from tests.simulation.providers import sim
@@ -69,7 +69,7 @@ class SimRegistry:
     def closing(self, kind: str, app: str, page: str | None) -> Sequence[Command]:
         return ()
 
-    def slug(self, manifest: Manifest, stack: Stack) -> Slug:
+    def slug(self, manifest: Manifest, stack: Stack, say: Progress = lambda _: None) -> Slug:
         app, name = manifest.app.name, digest(str(manifest.app.source))
         if not manifest.builder:
             return self._slug(app, name)

@@ -8,18 +8,22 @@ import os
 import pickle
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from infra.engine import prepare
 from infra.fleet import facts as server_facts
 from infra.fleet.facts import Facts, parse
 from infra.fleet.lock import Identity
 from infra.fleet.observe import Observed
+from infra.model import release
 from infra.model.formation import Formation
 from infra.model.provider import Fragment, Scope
 from infra.model.redact import redactor
 from infra.model.resource import Attributes, Change, Command, Found, Resource
+from infra.model.stack import Slug
 from infra.plan.build import build
 from infra.plan.plan import Plan
 from infra.registry import Everything
@@ -331,3 +335,20 @@ def test_a_secret_is_found_as_ruby_and_urls_write_it(secret: str) -> None:
     )
     assert redact(f'{{"KEY"=>"{inspected}"}} of shop') == f'{{"KEY"=>"{REDACTED}"}} of shop'
     assert secret not in redact(secret)
+
+
+def test_what_is_said_of_the_source_waits_until_the_servers_were_asked() -> None:
+    said = ["Observing 3 servers"]
+    reading = prepare._Reading(said.append)
+    reading.say("Reading the files of the app: 1 GiB, now a")
+    assert said == ["Observing 3 servers"]
+    reading.wait()
+    reading.say("Reading the files of the app: 2 GiB, now b")
+    assert [line[-1] for line in said[1:]] == ["a", "b"]
+
+
+def test_a_large_slug_is_noted_until_it_runs() -> None:
+    slug = Slug("a" * 64, lambda session, say, before: pytest.fail("no image is needed"), large="large")
+    runs = replace(release.new(1, "a" * 64, "{}", manifest="m"), result="ok")
+    assert prepare._large(slug, []) == prepare._large(slug, [replace(runs, slug="b" * 64)]) == ["large"]
+    assert prepare._large(slug, [runs]) == prepare._large(replace(slug, large=""), []) == []

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from infra.errors import DynoctlError
+from infra.slug import contents, reading
+from infra.slug.contents import large
 from infra.slug.tree import Entry, Kind, Tree, digest, scan
 
 
@@ -225,3 +230,36 @@ def test_the_file_of_redirected_output_is_excluded(source: Path) -> None:
     said = (source / "out.txt").read_text().strip()
     (source / "out.txt").unlink()
     assert scan(source).digest == said
+
+
+# --- large sources
+
+
+def test_a_large_file_is_read_with_a_word_about_it(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (source / "dump.sql").open("wb") as file:
+        file.truncate(40 << 20)
+    times, said = itertools.count(0, 0.1), list[str]()
+    monkeypatch.setattr(reading, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    scan(source, say=said.append)
+    assert said[0] == "Reading the files of the app" and len(said) >= 20, "one for every second chunk"
+    assert re.fullmatch(r"Reading the files of the app: \d+(\.\d+)? MiB, now dump\.sql", said[-1])
+
+
+def test_a_source_of_unusual_size_names_what_is_large(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "LARGE", 8 << 20)
+    assert large(scan(source)) == ""
+    sizes = {"storage/backup/dump.sql": 6, "log/a.log": 1, "log/b.log": 1, "video.mp4": 3, "small": 0}
+    for name, size in sizes.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        with (source / name).open("wb") as file:
+            file.truncate(size << 20)
+    said = large(scan(source))
+    assert re.match(r"the files of the app are 11(\.\d+)? MiB, and each server gets them all: ", said)
+    assert "storage/backup/dump.sql (6 MiB), video.mp4 (3 MiB), log/ (2 MiB); " in said
+    assert said.endswith("what the app does not need, add to .slugignore")
+    (source / ".slugignore").write_text("log/\n*.mp4\n")
+    with (source / "storage/backup/dump.sql").open("wb") as file:
+        file.truncate(9 << 20)
+    assert ": storage/backup/dump.sql (9 MiB); " in large(scan(source)), "the others are of no account"
+    (source / ".slugignore").write_text("storage\n*.mp4\n")
+    assert large(scan(source)) == ""
