@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from infra.errors import Diagnostic
+from infra.manifest import closed
 from infra.manifest.paths import exists, is_file
 
 HIGHEST = 20
@@ -20,6 +21,8 @@ _APPS = ("config.ru", "Gemfile", "Procfile", "config/deploy.yml", "app.rb")
 def not_found(file: Path) -> Diagnostic:
     """The error for a manifest that does not exist."""
     directory = file.parent
+    if denied := closed.behind(directory, str(file)):
+        return denied
     if not exists(directory):
         return Diagnostic(f"{file} not found: there is no directory {directory}", hint="check the path after -f")
     place = f" in {os.path.realpath(directory)}" if file.parent == Path() else ""

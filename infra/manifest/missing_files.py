@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from infra.errors import Diagnostic
+from infra.manifest import closed
 from infra.manifest.model import Backing, Manifest, Reference, Value
 from infra.manifest.paths import exists, resolve_path
 
@@ -16,7 +18,9 @@ def missing(manifest: Manifest) -> Iterator[Diagnostic]:
     for path, value in _values(manifest):
         if isinstance(value, Reference) and value.kind == "from_file":
             file = resolve_path(base, str(value.value))
-            if not exists(file):
+            if denied := closed.behind(file, f"file {value.value}"):
+                yield replace(denied, path=path, severity="warning")
+            elif not exists(file):
                 hint = "plan and apply need it: create it, or copy it from who has it"
                 yield Diagnostic(f"file {value.value} not found", path, hint=hint, severity="warning")
 

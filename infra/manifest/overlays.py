@@ -10,7 +10,7 @@ from pathlib import Path as File
 from typing import Any
 
 from infra.errors import Diagnostic, Location
-from infra.manifest import shorthands
+from infra.manifest import closed, shorthands
 from infra.manifest.document import Document, Path
 from infra.manifest.files import ALLOWED, SUFFIXES, inside, roots
 from infra.manifest.load import load
@@ -71,6 +71,8 @@ def load_all(file: File, destination: str | None = None) -> tuple[Document, list
                 )
             )
         overlay = overlay_of(file, destination)
+        if denied := closed.behind(overlay, f"overlay {overlay}"):
+            raise Unusable(denied)
         if not is_file(overlay):
             others = sorted(file.parent.glob(f"{file.stem}.*{file.suffix}"))
             if destination == OVERLAY:
@@ -164,6 +166,8 @@ def _not_a_base(
         return document.diagnostic(path, f"{name} extends itself through {file}", hint=f"remove {name}")
     if len(chain) > DEEPEST:
         return document.diagnostic(path, f"extends is nested deeper than {DEEPEST} files", hint="extend fewer files")
+    if denied := closed.behind(base, str(base)):
+        return document.diagnostic(path, denied.summary, hint=denied.hint)
     if not is_file(base):
         return document.diagnostic(path, f"{base} not found", hint=f"use a path relative to {file}")
     if base.resolve().suffix not in SUFFIXES:

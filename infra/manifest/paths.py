@@ -37,3 +37,18 @@ def is_link(path: Path) -> bool:
 def resolved(path: Path) -> Path:
     """``path`` without symbolic links, as far as they can be followed. A loop of links is not an error."""
     return Path(os.path.realpath(path))
+
+
+def closed_above(path: Path) -> Path | None:
+    """The directory that this user may not search, and behind which ``path`` may exist; None if there is none."""
+    try:
+        os.stat(path)  # noqa: PTH116
+    except PermissionError:
+        real = resolved(path)
+        for above in reversed(real.parents):
+            if not os.access(above, os.X_OK):
+                return above
+        return real.parent
+    except (OSError, ValueError):
+        return None
+    return None

@@ -16,6 +16,7 @@ from infra.manifest import (
     artifact_semantics,
     backing_semantics,
     check_semantics,
+    closed,
     label_semantics,
     masking,
     package_semantics,
@@ -123,7 +124,9 @@ def _app(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
         )
     if source is None:
         return
-    if not exists(source):
+    if denied := closed.behind(source, str(source)):
+        yield document.diagnostic(("app", "source"), denied.summary, expected="an existing directory", hint=denied.hint)
+    elif not exists(source):
         yield document.diagnostic(("app", "source"), f"directory {source} not found", expected="an existing directory")
     elif not is_directory(source):
         yield document.diagnostic(("app", "source"), f"{source} is not a directory", expected="an existing directory")
@@ -161,6 +164,8 @@ def _inside(document: Document, path: Path, source: File, name: str, kind: str) 
     full = source / name
     if File(name).is_absolute() or not resolved(full).is_relative_to(resolved(source)):
         yield document.diagnostic(path, f"{kind} {name} is outside of app.source", expected="a path below app.source")
+    elif denied := closed.behind(full, f"{kind} {name}"):
+        yield document.diagnostic(path, denied.summary, expected=f"a file below {source}", hint=denied.hint)
     elif not is_file(full):
         close = _close_file(full)
         yield document.diagnostic(
@@ -289,4 +294,6 @@ def _ssh(document: Document, data: Mapping[str, Any], base: File) -> Iterator[Di
             summary = found if exists(file) else f"file {name} not found"
             others = "the keys of ssh_config and of the SSH agent" if key == "key" else "the known_hosts of ssh_config"
             hint = f"without ssh.{key}, dynoctl uses {others}"
+            if denied := closed.behind(file, f"file {name}"):
+                summary, hint = denied.summary, denied.hint
         yield document.diagnostic(("ssh", key), summary, expected="an existing file", hint=hint)
