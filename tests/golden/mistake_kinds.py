@@ -190,6 +190,15 @@ FOREIGN = (
     section("key-at", "schedule: [{name: n, at: '3:00', command: x}]", "at", "use cron: '0 3 * * *'"),
     section("key-batch-size", "rollout: {batch_size: 2}", "batch_size", "use max_parallel"),
     section("key-s3", "artifacts: {s3: {bucket: a}}", "s3", "use http: {presign"),
+    web("key-idle-after", "idle_after: 30m", "idle_after", "use idle: 30m"),
+    web("key-memory-limit", "memory_limit: 1G", "memory_limit", "use memory: 512M"),
+    web("key-restart", "restart: always", "restart", "is started again"),
+    section("key-memory-of-all", "mem: 1G", "mem", "memory: 512M"),
+    section("key-domain", "domain: shop.example.org", "domain", "router: {kind: nginx"),
+    section("key-migrate", "migrate: rake db:migrate", "migrate", "use release_command"),
+    section("key-mysql", "mysql: {host: h}", "mysql", "adapter: mysql"),
+    section("key-staging", "staging: {web: 1}", "staging", "dyno.staging.yaml"),
+    manifest("key-zone", HOST, f"{HOST}    zone: a\n", 12, "zone", "use labels: {zone: a}"),
     manifest("env-in-the-app", "  source: .", "  source: .\n  env: {A: b}", 5, "env", "env is a key of the top level"),
 )
 
