@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from itertools import dropwhile
 from typing import Any
 
 from infra.errors import DynoctlError
-from infra.manifest.paths import is_directory, is_file
 
 NEVER = "destroy"
 """The command that removes everything. It is typed on purpose or not at all: no error suggests it for another word."""
 
 _ONE_DASH = r"-([A-Za-z][A-Za-z-]*[A-Za-z])(=(?s:.*))?"
 _HELP = ("--help", "-h")
-_DYNO = r"[a-z][a-z0-9]*\.[0-9a-z]+"
-_YAML = r".*\.ya?ml"
-_OFTEN = ("apply", "plan", "validate")
-"""Commands that are typed in one line with others."""
-_VERSION = re.compile(r"v[0-9]+")
-_DESTINATION = re.compile(r"[a-z0-9-]+")
+DYNO = r"[a-z][a-z0-9]*\.[0-9a-z]+"
+YAML = r".*\.ya?ml"
 
-_PROGRAMS = ("ansible", "ansible-playbook", "cap", "dynoctl", "heroku", "kamal", "terraform", "tofu")
+_PROGRAMS = (
+    *("ansible", "ansible-playbook", "cap", "dynoctl", "heroku", "kamal", "terraform", "tofu"),
+    *("docker", "docker-compose", "podman", "kubectl", "systemctl", "flyctl", "fly"),
+)
 """Other tools, whose name may have been typed after ours."""
 
-_SELECTS = {"plan": "--target", "apply": "--target", "run": "--server"}
-"""The option of a command that selects a server, a dyno or a process type."""
+_KIND = re.compile(r"(pods?|po|deployments?|deploy|services?|svc)/")
+"""What kubectl has before a name."""
+
+_LIST = "dynoctl --help lists the commands"
 
 
 def read(root: Any, argv: Sequence[str]) -> list[str]:
@@ -90,14 +90,14 @@ def _habits(words: list[str]) -> list[str]:
         after = words[number + 1] if number + 1 < len(words) else ""
         if word == "-f" and (not after or after.startswith("-")):
             found.append("--follow")
-        elif word == "-f" and re.fullmatch(r"[a-z][a-z0-9.]*", after) and not re.fullmatch(_YAML, after):
-            one = "--dyno" if re.fullmatch(_DYNO, after) else "--type"
+        elif word == "-f" and re.fullmatch(r"[a-z][a-z0-9.]*", after) and not re.fullmatch(YAML, after):
+            one = "--dyno" if re.fullmatch(DYNO, after) else "--type"
             raise DynoctlError(
                 f"{after} for -f of dynoctl logs is not a YAML file", f"dynoctl logs --follow {one} {after}"
             )
-        elif re.fullmatch(r"-f[nst].*", word) and "=" not in word and not re.fullmatch(_YAML, word):
+        elif re.fullmatch(r"-f[nst].*", word) and "=" not in word and not re.fullmatch(YAML, word):
             found += ["--follow", f"-{word[2:]}"]
-        elif word == "-d" and re.fullmatch(_DYNO, after) and not re.fullmatch(_YAML, after):
+        elif word == "-d" and re.fullmatch(DYNO, after) and not re.fullmatch(YAML, after):
             found.append("--dyno")
         else:
             found.append(word)
@@ -140,12 +140,12 @@ def _option(
     later = [number for number in range(taken, len(words)) if words[number] in root.commands]
     if len(path) == 1 and later:
         first = words[later[0]]
-        given = " ".join(_shown(other) for other in words[taken - 1 : later[0]])
+        given = " ".join(shown(other) for other in words[taken - 1 : later[0]])
         raise DynoctlError(
-            f"option {_shown(word)} is before the command {first}",
+            f"option {shown(word)} is before the command {first}",
             f"options follow the command: dynoctl {first} {given}",
         )
-    raise DynoctlError(f"unknown option of {' '.join(path)}: {_shown(word)}", _instead(name, word, options, path, root))
+    raise DynoctlError(f"unknown option of {' '.join(path)}: {shown(word)}", _instead(name, word, options, path, root))
 
 
 def _instead(name: str, word: str, options: Mapping[str, Any], path: Sequence[str], root: Any) -> str:
@@ -192,7 +192,7 @@ def _one_dash(name: str, value: str, options: Mapping[str, Any], path: Sequence[
     typed = f"-{name}{value}"
     if double in options or double in _HELP:
         parameter = options.get(double)
-        given = value if parameter is not None and _takes_value(parameter) else ""
+        given = "" if parameter is None or not _takes_value(parameter) else value or f" {parameter.metavar or 'VALUE'}"
         return DynoctlError(
             f"{typed} has one dash, and long options have two", f"{here} {double}{given.replace('=', ' ', 1)}"
         )
@@ -211,6 +211,7 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
     if len(path) == 1 and path[0] in _PROGRAMS and rest:
         stage = rest[0] if path == ["cap"] and len(rest) > 1 else ""  # cap production deploy
         hint = _without_program(root, rest[1:] if stage else rest)
+        hint = words.get(path[0], hint) if hint == _LIST else hint
         return DynoctlError(summary, f"{hint}; with the overlay dyno.{stage}.yaml: -d {stage}" if stage else hint)
     spaced = f"{typed}:{rest[0]}" if rest else ""  # kamal app exec
     known = words.get(typed)
@@ -223,14 +224,15 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
     if known is None and path[0] == "releases" and re.fullmatch(r"v?[0-9]+", path[-1]):
         known = f"dynoctl releases show {path[-1]}"
     if known is None and path[0] == "config" and len(path) == 2 and not _similar(path[1], group):
-        known = f"dynoctl config {'set' if '=' in path[1] else 'get'} {_shown(path[1])}"
-        summary = f"unknown command: config {_shown(path[1])}"
+        known = f"dynoctl config {'set' if '=' in path[1] else 'get'} {shown(path[1])}"
+        summary = f"unknown command: config {shown(path[1])}"
     if known is None:
         known = _close(group, path, words)
-    if known.startswith("dynoctl run ") and rest and re.fullmatch(_DYNO, rest[0]):
-        rest = rest[1:]  # a one-off dyno is one of its own
+    if known.startswith("dynoctl run "):
+        rest = list(dropwhile(lambda word: word.startswith("-"), rest))  # docker exec -it web.1 bash
+        rest = rest[1:] if rest and re.fullmatch(DYNO, rest[0]) else rest  # a one-off dyno is one of its own
     if known.endswith(REST) and known.startswith("dynoctl "):
-        arguments = [_shown(word) for word in rest if not word.startswith("-")]
+        arguments = [shown(_KIND.sub("", word)) for word in rest if not word.startswith("-")]
         known = known.removesuffix(REST).strip()
         known = " ".join([known, *(arguments or _needed(root, known.split()[1:]))])
     return DynoctlError(summary, known)
@@ -249,7 +251,7 @@ def _without_program(root: Any, rest: Sequence[str]) -> str:
         read(root, rest)
     except DynoctlError as error:
         return error.hint
-    return "dynoctl --help lists the commands" if rest[0] == NEVER else f"dynoctl {' '.join(map(_shown, rest))}"
+    return _LIST if rest[0] == NEVER else f"dynoctl {' '.join(map(shown, rest))}"
 
 
 def _similar(word: str, group: Any) -> list[str]:
@@ -270,51 +272,15 @@ def _close(group: Any, path: Sequence[str], words: Mapping[str, str]) -> str:
     if close and close[0] != NEVER:
         return f"did you mean {here} {close[0]}?"
     if len(path) == 1:
-        other = difflib.get_close_matches(path[0], words, 1, 0.75)
+        other = difflib.get_close_matches(path[0], words, 1, 0.82)
         if other and not words[other[0]].endswith("..."):
             return words[other[0]]
     return f"{here} --help lists the commands" if len(names) > 8 else f"available: {', '.join(names)}"
 
 
-def _shown(word: str) -> str:
+def shown(word: str) -> str:
     """A word for a message. The value of NAME=value may be a secret."""
     name, equals, value = word.partition("=")
     if not equals or name.startswith("-") or not name or re.fullmatch(r"[0-9]+", value):
         return word
     return f"{name}=VALUE"
-
-
-def unexpected(path: str, word: str) -> tuple[str, str]:
-    """The summary and the hint for an argument that a command does not take."""
-    command = path.removeprefix("dynoctl ")
-    summary = f"unexpected argument of {path}: {_shown(word)}"
-    if re.fullmatch(_YAML, word):
-        return summary, f"{path} -f {word}"
-    if word in ("help", "-h", "usage"):
-        return summary, f"{path} --help"
-    if word in ("&", "&&", ";", "then", "and", *_OFTEN):
-        return summary, f"one command at a time: {path}" + (f", then: dynoctl {word}" if word in _OFTEN else "")
-    if _VERSION.fullmatch(word) and command not in ("rollback", "show"):
-        return summary, f"to run an earlier release: dynoctl rollback {word}; to see it: dynoctl releases show {word}"
-    if _DESTINATION.fullmatch(word) and is_file(Path(f"dyno.{word}.yaml")):
-        return summary, f"{path} -d {word}"
-    if command == "plan" and (word.endswith((".plan", ".json", ".tfplan")) or is_file(Path(word))):
-        return summary, f"for a saved plan: dynoctl show {word}; to save one: dynoctl plan --out {word}"
-    if command in ("plan", "apply") and ("/" in word or is_directory(Path(word))):
-        return summary, f"for a manifest in another directory: {path} -f {word.rstrip('/')}/dyno.yaml"
-    if command in ("plan", "show") and word.endswith((".md", ".html", ".txt")):
-        html = word.endswith(".html")
-        return summary, f"{path} --html {word}" if html else f"{path} --markdown > {word}"
-    if command == "logs":
-        if re.fullmatch(_DYNO, word):
-            return summary, f"{path} --dyno {word}"
-        return summary, f"{path} --type {word}, or for a server: {path} --server {word}"
-    if command == NEVER:
-        return summary, f"it removes the whole app; to stop one process type: dynoctl scale {word.partition('.')[0]}=0"
-    if command in _SELECTS:
-        return summary, f"{path} {_SELECTS[command]} {word}"
-    if command == "rollback":
-        return summary, "dynoctl rollback VERSION, such as dynoctl rollback v7"
-    if command == "show":
-        return summary, "dynoctl show FILE takes one saved plan"
-    return summary, f"leave it out: {path} --help shows what it takes"

@@ -16,7 +16,7 @@ def explain(error: Any) -> tuple[str, str]:
     message = str(error.format_message())
     extra = _EXTRA.match(message)
     if extra is not None:
-        from infra.cli.command_line import unexpected
+        from infra.cli.extra_arguments import unexpected
 
         return unexpected(path, extra[1])
     if parameter is None:

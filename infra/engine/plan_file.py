@@ -21,6 +21,7 @@ from infra.engine.prepared import Prepared
 from infra.errors import DynoctlError
 from infra.fleet.lock import Identity
 from infra.manifest.files import read_regular
+from infra.model.naming import DYNO_NAME
 from infra.plan.selection import EVERYTHING, Selection
 from infra.sensitive import Sensitive
 
@@ -134,6 +135,8 @@ def read(path: Path) -> Saved:
     except FileNotFoundError:
         if re.fullmatch(r"v[0-9]+", str(path)):  # the name of a release
             raise DynoctlError(f"saved plan {path} not found", f"dynoctl releases show {path}") from None
+        if DYNO_NAME.match(str(path)):
+            raise DynoctlError(f"saved plan {path} not found", f"for a dyno: dynoctl ps {path}") from None
         raise DynoctlError(f"saved plan {path} not found", f"dynoctl plan --out {path}") from None
     except OSError as error:
         raise DynoctlError(f"cannot read {path}: {error.strerror}", hint) from None

@@ -40,6 +40,7 @@ from tests.golden.mistake_kinds import (
     REPLACED,
     TAGS,
 )
+from tests.golden.mistake_words import DOCKER, KUBERNETES, OTHERS, SYSTEMD
 from tests.golden.mistake_yaml import YAML
 
 ANSWERS = Path(__file__).parent / "mistakes"
@@ -49,7 +50,7 @@ ROOT: Any = typer.main.get_command(app)
 MISTAKES = (
     *(*HEROKU, *KAMAL, *TERRAFORM, *ANSIBLE, *ANYBODY, *MANIFESTS, *HABITS, *YAML),
     *(*NOTATIONS, *ADDRESSES, *KINDS, *FOREIGN, *LEFTOVERS, *LINES_OF_COMMANDS),
-    *(*TAGS, *REPLACED, *NUMBERS),
+    *(*TAGS, *REPLACED, *NUMBERS, *DOCKER, *KUBERNETES, *SYSTEMD, *OTHERS),
 )
 
 
