@@ -11,7 +11,16 @@ import yaml
 
 from infra.errors import DynoctlError
 from infra.manifest.nodes import Unusable
-from infra.manifest.yaml_edit import add_section, as_mapping, count_uses, data_of, insert_first, refuse_alias, value_of
+from infra.manifest.yaml_edit import (
+    add_section,
+    as_mapping,
+    compose,
+    count_uses,
+    data_of,
+    insert_first,
+    refuse_alias,
+    value_of,
+)
 
 _NUMBER = re.compile(r"((?:[&!]\S*\s+)*)([-+]?[0-9]+)")
 """An integer as it is written, after an anchor or a tag."""
@@ -58,7 +67,7 @@ def _refusal(name: str, type_: str, count: int) -> DynoctlError:
 
 
 def _set(text: str, type_: str, count: int, entry: str, name: str) -> str:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)  # its marks are in characters, not bytes
+    root = compose(text)
     if not isinstance(root, yaml.MappingNode):  # the overlay has only comments
         return add_section(text, None, "dynos", f"{type_}: {entry}")
     uses = count_uses(root)

@@ -13,6 +13,7 @@ from infra.manifest.nodes import Unusable
 from infra.manifest.yaml_edit import (
     add_section,
     as_mapping,
+    compose,
     count_uses,
     data_of,
     insert_last,
@@ -78,7 +79,7 @@ def _refusal(key: str, file: str) -> DynoctlError:
 
 
 def _set(text: str, key: str, entry: str, file: str) -> str:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)  # its marks are in characters, not bytes
+    root = compose(text)
     if not isinstance(root, yaml.MappingNode):  # an overlay that has only comments
         return add_section(text, None, "env", f"{key}: {entry}")
     node = value_of(root, "env")
@@ -101,7 +102,7 @@ def _set(text: str, key: str, entry: str, file: str) -> str:
 
 
 def _unset(text: str, key: str, file: str) -> str:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = compose(text)
     pair = pair_of(root, "env") if isinstance(root, yaml.MappingNode) else None
     if pair is None or root is None:
         raise _refusal(key, file)

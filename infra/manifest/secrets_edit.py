@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from io import StringIO
 from pathlib import Path
 
 from infra.manifest import secrets_file
 from infra.manifest.rewrite import rewrite, unwritable
+
+_BOM = "\ufeff"
+
+_LINE = re.compile(
+    r"""(export[^\S\r\n]+)?(?:'[^']+'|[^=\s]+)[^\S\r\n]*=[^\S\r\n]*"""
+    r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?!['"])[^\r\n]*?)([^\S\r\n]+\#[^\r\n]*)?""",
+    re.DOTALL,
+)
+"""A variable with ``export`` before it and a comment behind it, as dotenv reads them."""
 
 
 def write(base: Path, destination: str | None, name: str, value: str) -> Path:
@@ -29,21 +39,26 @@ def write(base: Path, destination: str | None, name: str, value: str) -> Path:
 
 
 def edited(text: str, name: str, value: str) -> str:
-    """The text with a variable set to a value. All other lines stay as they are."""
+    """The text with a variable set to a value. All else stays as it is: other lines, ``export`` and a comment behind
+    the value, how lines end, and what some editors write at the start of UTF-8."""
     from dotenv.parser import parse_stream
 
-    parts: list[str] = []
+    start = _BOM if text.startswith(_BOM) else ""
+    parts = [start]
     line, found = f"{name}={_quoted(value)}", False
-    for binding in parse_stream(StringIO(text, newline="")):
+    for binding in parse_stream(StringIO(text.removeprefix(start), newline="")):
         original = binding.original.string
         if binding.key == name:
             body = original.strip()
-            original, found = original.replace(body, line, 1), True
+            kept = _LINE.fullmatch(body)
+            new = f"{kept[1] or ''}{line}{kept[2] or ''}" if kept else line
+            original, found = original.replace(body, new, 1), True
         parts.append(original)
     whole = "".join(parts)
     if found:
         return whole
-    return f"{whole}{'' if not whole or whole.endswith(chr(10)) else chr(10)}{line}\n"
+    newline = "\r\n" if "\r\n" in text else "\n"
+    return f"{whole}{'' if whole in ('', _BOM) or whole.endswith(chr(10)) else newline}{line}{newline}"
 
 
 def _quoted(value: str) -> str:

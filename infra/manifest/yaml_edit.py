@@ -27,6 +27,18 @@ def data_of(text: str, name: str) -> dict[str, Any]:
     return data  # type: ignore[no-any-return]  # parse accepts nothing else
 
 
+def compose(text: str) -> yaml.Node | None:
+    """The nodes of a text, with marks in characters, not bytes. This parser refuses tabs that the one of manifests
+    accepts, so if it does, it reads spaces in their place: who edits compares what the text says before and after."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        if "\t" not in text:
+            raise
+        node = yaml.compose(text.replace("\t", " "), Loader=yaml.SafeLoader)
+    return node
+
+
 def count_uses(root: yaml.Node) -> Counter[int]:
     """How often each node is used: more than once if it has an alias."""
     uses: Counter[int] = Counter()
@@ -109,8 +121,11 @@ def add_section(text: str, root: yaml.Node | None, section: str, entry: str) -> 
         return insert_first(text, root, f"{section}: {{{entry}}}")
     indent = " " * root.value[0][0].start_mark.column if isinstance(root, yaml.MappingNode) else ""
     newline = line_ending(text)
-    end = "" if not text or text.endswith(("\n", "\r")) else newline
-    return f"{text}{end}{indent}{section}:{newline}{indent}  {entry}{newline}"
+    at = len(text) if root is None else root.end_mark.index
+    if text[at : at + 3] != "...":  # the end of the document, if it is marked
+        at = len(text)
+    end = "" if at == 0 or text[at - 1] in "\r\n" else newline
+    return f"{text[:at]}{end}{indent}{section}:{newline}{indent}  {entry}{newline}{text[at:]}"
 
 
 def remove(text: str, mapping: yaml.MappingNode, key: str, owner: yaml.Node) -> str:

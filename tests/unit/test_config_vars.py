@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -262,3 +263,79 @@ def test_one_cause_on_several_servers_is_said_once() -> None:
     )
     assert text.count("no space left on device") == text.count("free some space") == 1
     assert f"Failed: a-1, a-2, a-3: {cause}" in text and "Failed: a-4: other" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("env:\n  A:\t1\t# one\n", "env:\n  A:\t2\t# one\n"),
+        ("env:\n  B: 1\t\n  A: 1\n", "env:\n  B: 1\t\n  A: 2\n"),
+        ("env:\n  A: 1\n  B: |\n    a\n    \tb\n  C:\t1\n", "env:\n  A: 2\n  B: |\n    a\n    \tb\n  C:\t1\n"),
+        ("---\nversion: 1\n...\n", "---\nversion: 1\nenv:\n  A: 2\n...\n"),
+        ("version: 1\r\n# end\r\n...\r\n", "version: 1\r\n# end\r\nenv:\r\n  A: 2\r\n...\r\n"),
+        ("version: 1", "version: 1\nenv:\n  A: 2\n"),
+        ("# a\n...\n", None),
+    ],
+)
+def test_tabs_and_the_end_of_a_document(text: str, result: str | None) -> None:
+    """A tab is refused by one of the two parsers, and validate uses the other one."""
+    if result is None:
+        with pytest.raises(DynoctlError):
+            set_variable(text, "A", "2", "dyno.yaml")
+    else:
+        assert set_variable(text, "A", "2", "dyno.yaml") == result
+
+
+KEEPING = {
+    "block": "env: # all\n  # first\n  A: b # one\n  # last\nx-y: 1\n",
+    "flow": "env: {A: b, C: d,}\n",
+    "flow on lines": "env: {\n  A: b,  # first\n  C: d,  # last\n}\nx-y: 1\n",
+    "quoted keys": '"env":\n  "A": b\n  \'C\': d\n',
+    "literal": "env:\n  C: d\n  A: |+\n    one\n\n    two\n\nx-y: 1\n",
+    "folded": "env:\n  A: >-\n    one\n    two\n  C: d # d\n",
+    "plain on lines": "env:\n  A: one\n    two\n  C: d\n",
+    "crlf": "env:\r\n  A: |\r\n    one\r\n    two\r\nx-y: 1\r\n",
+    "references": "env:\n  A: {from_env: X}\n  C:\n    from_env: Y\n",
+    "merge": "x-a: &a {B: c}\nenv:\n  <<: *a\n  A: b\n",
+    "anchor": "env: &e\n  A: b\n  C: d\n",
+    "complex key": "env:\n  ? A\n  : b\n  C: d\n",
+    "no value": "env:\n  A: # none\n  C: d\n",
+    "blank lines": "env:\n\n  A: b\n\n  C: d\n\n\nx-y: 1\n",
+    "odd characters": 'env:\n  C: "a\x85b\u2028c"\n  A: b\nx-y: \u2603\n',
+    "other env": "x-env: {A: z}\nx-o:\n  env:\n    A: q\nenv:\n  A: b\n",
+    "tabs": "env:\n  A:\tb\t# c\n",
+    "json": '{\n  "version": 1,\n  "env": {\n    "A": "b"\n  }\n}\n',
+}
+
+
+@pytest.mark.parametrize("form", KEEPING)
+@pytest.mark.parametrize("entry", ["x", '"a b: c"', "{from_env: N}"])
+def test_what_is_set_and_removed_again_leaves_no_trace(form: str, entry: str) -> None:
+    text = KEEPING[form]
+    added = set_variable(text, "NEW", entry, "dyno.yaml")
+    assert unset_variable(added, "NEW", "dyno.yaml") == text
+    assert added.replace(f"NEW: {entry}", "", 1) != added
+    changed = set_variable(text, "A", entry, "dyno.yaml")
+    assert re.findall("#.*", changed) == re.findall("#.*", text), "comments stay"
+    assert ("\r\n" in text) is ("\r\n" in changed) and "\n" not in changed.replace("\r\n", "") * ("\r\n" in text)
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("K=old # why\n", "K='x' # why\n"),
+        ("export K=old\nB=1\n", "export K='x'\nB=1\n"),
+        ('  export  K = "a # b"  # why\r\nB=1', "  export  K='x'  # why\r\nB=1"),
+        ("K='one\ntwo' # why\nB=1\n", "K='x' # why\nB=1\n"),
+        ("K=a#b\n", "K='x'\n"),
+        ("K=\n", "K='x'\n"),
+        ("\ufeffK=old\n", "\ufeffK='x'\n"),
+        ("\ufeff", "\ufeffK='x'\n"),
+        ("\ufeffA=1\r\n", "\ufeffA=1\r\nK='x'\r\n"),
+        ("A=1\r\n# c", "A=1\r\n# c\r\nK='x'\r\n"),
+        ("A=1", "A=1\nK='x'\n"),
+        ("\n\n# c\n\nK=old\n\n# d\n", "\n\n# c\n\nK='x'\n\n# d\n"),
+    ],
+)
+def test_a_secret_is_set_and_nothing_else(text: str, result: str) -> None:
+    assert edited(text, "K", "x") == result

@@ -247,3 +247,8 @@ def test_counts_are_written(project: Path, scale: Any) -> None:
     assert (project / "dyno.staging.yaml").read_text() == "keep: 3\ndynos:\n  web: 2\n"
     assert scale("-d", "staging").stdout == "web=2\n"
     assert scale().stdout == "web=5\n", "the manifest without the overlay is unchanged"
+
+
+def test_tabs_between_words_stay() -> None:
+    text = HEAD + "dynos:\n  web:\t4\t# four\n"
+    assert edit(text, {"web": 12}, {"web": 4}, "dyno.yaml") == HEAD + "dynos:\n  web:\t12\t# four\n"
