@@ -52,13 +52,15 @@ _STATES = {
 @dataclass(frozen=True)
 class Problem:
     """What is wrong, and what to do about it. With ``degrades``, requests are slow, refused or lost, or will be.
-    ``dynos`` are the dynos and servers that it is about, and ``note`` one word for it."""
+    ``dynos`` are the dynos and servers that it is about, and ``note`` one word for it. ``edited``: an edit of dyno.yaml
+    may be why."""
 
     what: str
     cure: str
     degrades: bool = False
     dynos: tuple[tuple[str, str], ...] = ()
     note: str = ""
+    edited: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}. {self.cure}"
@@ -73,15 +75,16 @@ def rollback_held(held: Hold) -> Problem:
 def while_held(problems: Iterable[Problem], held: Hold) -> Iterator[Problem]:
     """The problems with the cures that work while a rollback is held."""
     for problem in problems:
-        yield replace(problem, cure=cure_while_held(problem.cure, held))
+        yield replace(problem, cure=cure_while_held(problem.cure, held, edited=problem.edited))
 
 
-def cure_while_held(cure: str, held: Hold) -> str:
+def cure_while_held(cure: str, held: Hold, *, edited: bool = False) -> str:
     """What to do instead while a rollback is held. ``apply`` is refused, and a dyno.yaml that was edited would bring
     back what was rolled back from. ``rollback`` without a version repairs the rollback, so it does not leave a bad
-    release."""
+    release; and it leaves out what is ``edited`` in dyno.yaml, unless it is told to include it."""
     repair = f"dynoctl rollback v{held.of}"
     cure = cure.replace("then dynoctl apply", f"then {repair} --with-changes")
+    repair += " --with-changes" if edited else ""
     cure = cure.replace(f"dynoctl apply{AFTER_ROLLBACK}", repair)
     cure = cure.removesuffix("dynoctl apply") + repair if cure.endswith("dynoctl apply") else cure
     return cure.replace(BACK, "; if its release is bad, choose another: dynoctl releases")
@@ -110,7 +113,7 @@ def not_applied(routers: Sequence[str]) -> Iterator[Problem]:
     if routers:
         it = "it" if len(routers) == 1 else "them"
         what = f"The router on {enumeration(list(routers))} is in dyno.yaml and was not applied yet"
-        yield Problem(what, f"To create {it}: dynoctl apply")
+        yield Problem(what, f"To create {it}: dynoctl apply", edited=True)
 
 
 def failing(total: Rates | None) -> Iterator[Problem]:
@@ -207,9 +210,9 @@ def misplaced(manifest: Manifest, rows: Sequence[Row]) -> Iterator[Problem]:
     drained = {server.name for server in manifest.servers if server.drain or not server.dynos}
     here = [row for row in rows if row.state != UNKNOWN]
     left = [row for row in here if naming.parse_dyno(row.dyno)[1] > counts.get(row.dyno.partition(".")[0], 0)]
-    yield from _about(left, "is no longer in dyno.yaml", "To remove it: dynoctl apply", note="left over")
+    yield from _edited(_about(left, "is no longer in dyno.yaml", "To remove it: dynoctl apply", note="left over"))
     leaving = [row for row in here if row.server in drained and row not in left]
-    yield from _about(leaving, "has to leave its server", "To move it: dynoctl apply", note="leaving")
+    yield from _edited(_about(leaving, "has to leave its server", "To move it: dynoctl apply", note="leaving"))
     homes: dict[str, list[Row]] = {}
     for row in here:
         homes.setdefault(row.dyno, []).append(row)
@@ -230,7 +233,7 @@ def on_no_server(missing: Sequence[str]) -> Iterator[Problem]:
     """``missing`` are dynos that no server has."""
     if missing:
         what = f"{enumeration(missing)} {'is' if len(missing) == 1 else 'are'} on no server"
-        yield Problem(what, f"To start {'it' if len(missing) == 1 else 'them'}: dynoctl apply")
+        yield Problem(what, f"To start {'it' if len(missing) == 1 else 'them'}: dynoctl apply", edited=True)
 
 
 def not_routed(rows: Sequence[Row], routed: Collection[str]) -> Iterator[Problem]:
@@ -251,6 +254,11 @@ def _about(rows: Sequence[Row], words: str, cure: str, *, degrades: bool = False
 def _besides(problems: Iterator[Problem]) -> Iterator[Problem]:
     """Problems that a dyno may have besides others, and that show in a column of their own."""
     yield from (replace(problem, dynos=()) for problem in problems)
+
+
+def _edited(problems: Iterator[Problem]) -> Iterator[Problem]:
+    """Problems that an edit of dyno.yaml may have made."""
+    yield from (replace(problem, edited=True) for problem in problems)
 
 
 def _keys(rows: Sequence[Row]) -> tuple[tuple[str, str], ...]:

@@ -155,19 +155,16 @@ class Hold:
 def hold(releases: Sequence[Release], slug: str | None, manifest: str) -> Hold | None:
     """The rollback that holds back a release of ``slug`` and ``manifest`` (its sha256), because those are what was
     rolled back from, or at hand at that time; whatever else differs, such as a secret. A release that was applied after
-    it ends it. ``slug`` None: who only looks does not read the source, so it is taken for the one that was released
-    last, unless that runs again."""
+    it ends it, and so does a rollback to it. ``slug`` None: who only looks does not read the source, so it is taken for
+    the one that was released last."""
     ran = [release for release in releases if release.ran]
     for earlier, later in zip(reversed(ran[:-1]), reversed(ran[1:]), strict=True):
         if not later.of:
             return None
         now = ran[-1]
-        same = (
-            not earlier.of and origin(now, releases) != earlier.number
-            if slug is None
-            else same_source(earlier.slug, slug)
-        )
-        if same and manifest[:12] in (earlier.manifest, later.manifest):
+        same = not earlier.of if slug is None else same_source(earlier.slug, slug)
+        again = origin(now, releases) == origin(earlier, releases)
+        if same and not again and manifest[:12] in (earlier.manifest, later.manifest):
             return Hold(now.number, now.of, earlier.number, now.who, now.when)
     return None
 

@@ -69,7 +69,7 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
     """Run all checks; changes nothing. Failures of a server and missing secrets are findings, not errors. ``reader``
     reads the dynos."""
     stack = registry.stack(manifest)
-    local, question = _local(manifest, registry, stack)
+    local, question, source = _local(manifest, registry, stack)
     scope = Scope(
         manifest.app.name,
         secrets.token_hex(16),
@@ -113,7 +113,7 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
         full = len(formation.homes) == wanted
         hint = "the unreachable servers may have capacity for the rest"
         fleet = [Finding("fleet", "dynos", "ok" if full else "warning", message, "" if full else hint)]
-    held = hold(merged_releases.merge(server.releases for server in facts.values()), None, manifest.digest)
+    held = hold(merged_releases.merge(server.releases for server in facts.values()), source, manifest.digest)
     if held is not None:
         found = [replace(finding, hint=cure_while_held(finding.hint, held)) for finding in found]
         told = rollback_held(held)
@@ -122,11 +122,13 @@ def examine(manifest: Manifest, registry: Registry, reader: Reader, now: Callabl
     return Report((*local, *found, *fleet), tuple(name for name in results if name not in reachable), applying)
 
 
-def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Finding], Question | None]:
-    """Check the local machine: the manifest, the app's source and the references."""
-    found = [Finding(LOCAL, "manifest", "ok", f"{manifest.file.name} is valid")]
+def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[Finding], Question | None, str | None]:
+    """Check the local machine: the manifest, the app's source and the references. Returns the digest of the slug, too,
+    None if the source cannot be read."""
+    found, source = [Finding(LOCAL, "manifest", "ok", f"{manifest.file.name} is valid")], None
     try:
         slug = registry.slug(manifest, stack)
+        source = slug.digest
         squashfs.find()
         built = f"slug to be built on {slug.builder}" if slug.made_by else f"slug {slug.digest[:12]}"
         found.append(Finding(LOCAL, "app", "ok", built))
@@ -148,7 +150,7 @@ def _local(manifest: Manifest, registry: Registry, stack: Stack) -> tuple[list[F
         ]
     except DynoctlError as error:
         found.append(_failed(LOCAL, "secrets", error))
-    return [*found, *stores], question
+    return [*found, *stores], question, source
 
 
 def _ask(

@@ -120,6 +120,16 @@ def test_one_that_was_applied_over_is_held_no_more() -> None:
     assert running(fleet) == {"web.1": "b", "web.2": "b"}
 
 
+def test_a_rollback_to_what_was_rolled_back_from_holds_it_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody decided that it runs again. A new secret for it was refused, as a rollback from v2 to v2."""
+    monkeypatch.setenv("SHOP_KEY", "yesterday")
+    keys = {"env": {"KEY": Reference("from_env", "SHOP_KEY")}}
+    fleet = rolled_back(**keys)
+    assert fleet.rollback(manifest(slug="b", **keys), "v2").code == OK  # type: ignore[arg-type]
+    monkeypatch.setenv("SHOP_KEY", "today")
+    assert fleet.apply(manifest(slug="b", **keys)).code == OK  # type: ignore[arg-type]
+
+
 def test_one_that_was_rejected_over_it_ends_nothing() -> None:
     fleet = rolled_back()
     fleet.fault("sim candidate", Kind.FAIL)

@@ -15,7 +15,7 @@ from infra.fleet.site import examine
 from infra.fleet.status import ServerStatus
 from infra.manifest.model import Manifest
 from infra.model import paths
-from infra.model.release import OK, Release
+from infra.model.release import OK, Release, hold
 from infra.views import releases as releases_view
 from infra.views import site as view
 from infra.views.style import Style
@@ -79,6 +79,21 @@ def test_no_cure_is_one_that_is_refused(manifest: Manifest) -> None:
     ]
 
 
+def test_a_cure_for_what_only_dyno_yaml_says_includes_it(manifest: Manifest) -> None:
+    """A rollback leaves out what is edited in dyno.yaml, so it alone would change nothing."""
+    draining = tuple(replace(server, drain=server.name == "grid-2") for server in manifest.servers)
+    wanted = replace(
+        manifest, servers=draining, dynos={**manifest.dynos, "web": replace(manifest.dynos["web"], count=4)}
+    )
+    found = with_rows(row("web.9"), row("web.2", "grid-2"), routes=(), releases=rolled_back(manifest))
+    cures = {problem.what.partition(" ")[2]: problem.cure for problem in examine(wanted, found, {}).problems}
+    repair = "dynoctl rollback v1 --with-changes"
+    assert cures["on grid-1 is no longer in dyno.yaml"] == f"To remove it: {repair}"
+    assert cures["of web.2, web.3 has to leave its server"] == f"To move it: {repair}"
+    assert cures["is on no server"] == f"To start it: {repair}"
+    assert cures["router on grid-1 is in dyno.yaml and was not applied yet"] == f"To create it: {repair}"
+
+
 def test_the_way_forward_again_is_not_held(manifest: Manifest) -> None:
     """v4 runs again what dyno.yaml says, so an apply has nothing to undo."""
     v1, v2, v3 = rolled_back(manifest)
@@ -89,6 +104,16 @@ def test_the_way_forward_again_is_not_held(manifest: Manifest) -> None:
     further = replace(released(4, of=1), manifest=v2.manifest)
     held = examine(manifest, with_rows(releases=(v1, v2, v3, further)), {}).held
     assert held is not None and (held.number, held.of, held.over) == (4, 1, 2)
+
+
+def test_who_knows_the_source_is_not_told_of_another_one(manifest: Manifest) -> None:
+    """``doctor`` reads the source: an apply of another one is not refused."""
+    ours = manifest.digest
+    v1, v2, v3 = rolled_back(manifest)
+    assert hold((v1, v2, v3), v2.slug, ours) == hold((v1, v2, v3), None, ours)
+    assert hold((v1, v2, v3), v1.slug, ours) is None
+    again = replace(released(4, of=2), manifest=v2.manifest, slug=v2.slug)
+    assert hold((v1, v2, v3, again), v2.slug, ours) is None
 
 
 @pytest.mark.parametrize("after", ["another manifest", "another release", "none", "rejected"])
