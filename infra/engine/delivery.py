@@ -80,8 +80,12 @@ def _pulled(context: Context, store: Store, resource: Resource, image: Upload) -
         return spared
     context.listener(Event("upload", server, resource.key, f"pull {_size(image)} from {store.name}"))
     failed = pulled(context, server, image, source)
-    context.silence.found(network, server, failed.why if failed is not None and failed.silent else "")
-    return None if failed is None else failed.why
+    if failed is None:
+        context.silence.pulled(network)
+        return None
+    if failed.silent:
+        context.silence.failed(network, server, failed.why)
+    return failed.why
 
 
 def _needing(context: Context) -> list[str]:

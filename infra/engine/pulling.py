@@ -15,7 +15,7 @@ TIMED_OUT = (124, 137)
 
 @dataclass(frozen=True)
 class Unpulled:
-    """Why a server could not pull. ``silent``: it waited for the store, and got no answer."""
+    """Why a server could not pull. ``silent``: it waited for the store in vain."""
 
     why: str
     silent: bool

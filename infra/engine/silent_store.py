@@ -1,4 +1,4 @@
-"""Whether the servers of a network get no answer from a store, so that the others need not wait for it, too."""
+"""Whether a store keeps the servers of a network waiting, so that the others need not wait for it, too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import defaultdict
 from infra.model.text import enumeration
 
 ENOUGH = 2
-"""If so many servers of a network get no answer before any has pulled, the others are not asked."""
+"""If so many servers of a network have waited in vain before any has pulled, the others are not asked."""
 
 
 class SilentStore:
@@ -17,21 +17,23 @@ class SilentStore:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._silent: dict[str, dict[str, str]] = defaultdict(dict)
-        self._answered: set[str] = set()
+        self._pulled: set[str] = set()
 
-    def found(self, network: str, server: str, silent: str = "") -> None:
-        """Note that the store gave a server an answer of any kind, or is ``silent``, which is why."""
+    def pulled(self, network: str) -> None:
+        """Note that a server has pulled."""
         with self._mutex:
-            if silent:
-                self._silent[network][server] = silent
-            else:
-                self._answered.add(network)
+            self._pulled.add(network)
+
+    def failed(self, network: str, server: str, why: str) -> None:
+        """Note that a server has waited in vain."""
+        with self._mutex:
+            self._silent[network][server] = why
 
     def why(self, network: str) -> str:
         """Why the servers of a network are not asked; "" if they are."""
         with self._mutex:
             silent = self._silent.get(network, {})
-            if network in self._answered or len(silent) < ENOUGH:
+            if network in self._pulled or len(silent) < ENOUGH:
                 return ""
             first = dict(list(silent.items())[:ENOUGH])
-            return f"{enumeration(list(first))} got no answer: {next(iter(first.values()))}"
+            return f"not tried, as {enumeration(list(first))} could not: {next(iter(first.values()))}"

@@ -51,6 +51,8 @@ class Session:
             return (1, "no ruby") if self.cannot == "give" else (0, ready)
         if what == "pull" and "reach the store" in self.cannot:
             return 1, "\nhttp 000\ncurl: (28) Failed to connect to slugs.example.org port 443: Timeout was reached"
+        if what == "pull" and "run curl" in self.cannot:
+            return 1, "curl is not installed"
         if what == "pull" and "pull" in self.cannot:
             return 1, "curl: (22) The requested URL returned error: 404 hunter2"
         return 0, ""
@@ -200,7 +202,7 @@ def test_a_store_that_two_servers_cannot_reach_is_not_waited_for_by_the_others(m
     why = "Failed to connect to slugs.example.org port 443: Timeout was reached"
     assert report.by_ssh["s1"] == f"it cannot be pulled from slugs.example.org: {why}"
     assert report.by_ssh["s3"] == report.by_ssh["s4"]
-    assert report.by_ssh["s3"] == f"it cannot be pulled from slugs.example.org: s1, s2 got no answer: {why}"
+    assert report.by_ssh["s3"] == f"it cannot be pulled from slugs.example.org: not tried, as s1, s2 could not: {why}"
 
 
 @pytest.mark.parametrize("case", ["one answers", "refused", "no fallback"])
@@ -212,6 +214,16 @@ def test_when_the_others_are_asked_all_the_same(monkeypatch: pytest.MonkeyPatch,
     with store(monkeypatch):
         world.run()
     assert world.times("pull") == 5
+
+
+def test_a_server_that_does_not_ask_the_store_says_nothing_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no curl. The others waited for the store, one after the other."""
+    cannot = {**SILENT, "s1": "run curl"}
+    world = World(HTTP, {name: f"10.0.0.{number}" for number, name in enumerate(SILENT, 1)}, **cannot)
+    with store(monkeypatch):
+        world.run()
+    assert [line for line in world.log if line.endswith("pull")] == ["s1 pull", "s2 pull", "s3 pull"]
+    assert world.times("upload") == 5
 
 
 def test_what_is_silence() -> None:
