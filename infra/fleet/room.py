@@ -72,7 +72,10 @@ _SCRIPT = """\
 for path; do
   at=$path
   while [ ! -e "$at" ]; do at=${at%/*}; at=${at:-/}; done
-  printf 'disk %s %s\n' "$(stat -f -c '%f %S %d %c' "$at")" "$path"
+  numbers=$(stat -f -c '%b %f %S %d %c' "$at")
+  # One that does not know its size, such as some of FUSE, has no free blocks either.
+  case $numbers in '0 '*) continue;; esac
+  printf 'disk %s %s\n' "${numbers#* }" "$path"
 done
 while read -r key value _; do
   case $key in MemAvailable:|SwapFree:) printf 'memory %s\n' "$value";; esac

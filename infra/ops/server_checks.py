@@ -17,12 +17,14 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Disk:
-    """The file system of a directory: free bytes, and free inodes (None if it does not count them)."""
+    """The file system of a directory: free bytes, and free inodes (None if it does not count them). ``full``: no file
+    can be made, for want of space."""
 
     path: str
     free: int
     inodes: int | None
     writable: bool
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ for path in /var/lib /var/lib/dynoctl /srv /etc /run; do
   free=$(df -Pk "$path" 2>/dev/null | awk 'NR == 2 { print $4 }')
   inodes=$(df -Pi "$path" 2>/dev/null | awk 'NR == 2 && $2 > 0 { print $4 }')
   new=$path/.dynoctl.$$
-  ( : > "$new" ) 2>/dev/null && rm -f "$new" && may=yes || may=no
+  said=$( ( : > "$new" ) 2>&1 ) && rm -f "$new" && may=yes || may=no
+  case $may$said in no*"No space left on device"*|no*"Disk quota exceeded"*) may=full;; esac
   printf 'disk %s %s %s %s\\n' "$path" "${free:--}" "${inodes:--}" "$may"
 done
 if [ -e "$observer" ]; then
@@ -151,7 +154,7 @@ apt-config dump --format '%v%n' Acquire::http::Proxy 2>/dev/null |
 """
 )
 
-_DISK = re.compile(r"disk (?P<path>\S+) (?P<free>[0-9]{1,18}) (?P<inodes>[0-9]{1,18}|-) (?P<may>yes|no)")
+_DISK = re.compile(r"disk (?P<path>\S+) (?P<free>[0-9]{1,18}) (?P<inodes>[0-9]{1,18}|-) (?P<may>yes|no|full)")
 
 
 def parse(output: str) -> Checkup:
@@ -166,7 +169,8 @@ def parse(output: str) -> Checkup:
     for line in output.splitlines():
         if found := _DISK.fullmatch(line):
             inodes = None if found["inodes"] == "-" else int(found["inodes"])
-            disks.append(Disk(found["path"], int(found["free"]) * 1024, inodes, found["may"] == "yes"))
+            may = found["may"]
+            disks.append(Disk(found["path"], int(found["free"]) * 1024, inodes, may == "yes", may == "full"))
         key, _, rest = line.partition(" ")
         if listener := LISTENER.match(line):
             listeners[listener["address"], int(listener["port"], 16)] = None

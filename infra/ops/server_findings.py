@@ -27,9 +27,6 @@ LOW, FULL = 1024 * MIB, 256 * MIB
 
 INODES = 10_000
 
-NOTHING = 64 * 1024
-"""Free bytes with which a file cannot be made, however small: a directory may need a block of its own."""
-
 
 @dataclass(frozen=True)
 class Results:
@@ -150,7 +147,7 @@ def _disks(name: str, health: Checkup) -> Iterator[Finding]:
         inodes = "" if disk.inodes is None else f" and {disk.inodes} inodes"
         room = f"{size(disk.free)}{inodes} free"
         hint = f"free disk space: du -x -d 2 {disk.path}, journalctl --vacuum-size=200M, apt-get clean"
-        if not disk.writable and (disk.free < NOTHING or disk.inodes in (0, 1)):
+        if disk.full:
             yield Finding(name, "disk", "failed", f"cannot write to {disk.path}: no space left on device: {room}", hint)
         elif not disk.writable:
             yield Finding(

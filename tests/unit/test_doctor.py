@@ -131,20 +131,43 @@ def test_the_file_system_of_the_slugs_is_looked_at() -> None:
 @pytest.mark.parametrize(
     ("disk", "message", "hint"),
     [
-        ("0 5000 no", "cannot write to /srv: no space left on device: 0 B and 5000 inodes free", "free disk space: du"),
         (
-            "90000 0 no",
+            "0 5000 full",
+            "cannot write to /srv: no space left on device: 0 B and 5000 inodes free",
+            "free disk space: du",
+        ),
+        (
+            "90000 0 full",
             "cannot write to /srv: no space left on device: 87.89 MiB and 0 inodes free",
             "free disk space: du",
         ),
         ("90000 5000 no", "cannot write to /srv", "check if it is mounted read-only: findmnt -T /srv"),
+        ("0 0 no", "cannot write to /srv", "check if it is mounted read-only: findmnt -T /srv"),
     ],
-    ids=["full", "without inodes", "read-only"],
+    ids=["full", "without inodes", "read-only", "an image, which has nothing free"],
 )
 def test_a_full_disk_is_not_called_read_only(disk: str, message: str, hint: str) -> None:
     text = SAID.replace("disk /srv 512 - no", f"disk /srv {disk}").replace("disk /var/lib 1024000", "disk /x 9")
     (found,) = server_findings._disks("grid-1", server_checks.parse(text))
     assert (found.result, found.message) == ("failed", message) and found.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("error", "may"),
+    [("No space left on device", "full"), ("Disk quota exceeded", "full"), ("Read-only file system", "no")],
+)
+def test_why_a_file_cannot_be_made_is_what_the_system_says(error: str, may: str, tmp_path: Path) -> None:
+    """An image that is mounted has nothing free either."""
+    script = server_checks.fragment("shop").script
+    (line,) = (line for line in script.splitlines() if "said=" in line)
+    create = '( : > "$new" )'
+    assert create in line
+    after = script.partition(f"{line}\n")[2].partition("printf 'disk")[0]
+    shown = line.replace(create, f"( echo 'sh: cannot create x: {error}' >&2; false )")
+    done = subprocess.run(
+        ["sh", "-c", f'new={tmp_path}/new\n{shown}\n{after}\necho "$may"'], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (f"{may}\n", "")
 
 
 def test_sizes_have_units_that_people_read() -> None:

@@ -94,6 +94,16 @@ def test_what_is_missing(output: str, says: list[str]) -> None:
     assert list(room.parse(output).lacks("shop", 0, 2)) == says
 
 
+def test_a_file_system_that_does_not_know_its_size_lacks_nothing(tmp_path: Path) -> None:
+    """Such as one of FUSE that does not say, or a tmpfs without a limit: all its numbers are 0."""
+    (tmp_path / "stat").write_text("#!/bin/sh\ncase $4 in /run) echo 0 0 4096 0 0;; *) echo 9 0 4096 0 0;; esac\n")
+    (tmp_path / "stat").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(room.look("shop").argv, capture_output=True, text=True, check=True, env=path)
+    lacking = [text.partition(":")[0] for text in room.parse(done.stdout).lacks("shop", 1, 0)]
+    assert lacking == ["/var/lib/dynoctl/shop", "/etc/systemd/system", "/srv/dyno/shop"]
+
+
 @pytest.mark.parametrize(("slug", "short"), [(0, False), (1 << 20, True)])
 @pytest.mark.parametrize("disk", ["0 4096 9 100", "1000 4096 0 100"])
 def test_a_new_slug_has_to_be_mounted(slug: int, short: bool, disk: str) -> None:
