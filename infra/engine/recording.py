@@ -294,7 +294,7 @@ class Recorder:
         servers = [name for name in self.shells if name not in self._emptied]
         for name, error in each(lambda name: self.shells[name].run(commands), servers).items():
             if isinstance(error, StepFailed) and name not in self.ledger.lost:  # the report has no failure of it
-                why = error.output.strip().partition("\n")[0]
+                why = error.output.strip().partition("\n")[0] or error.summary
                 listener(Event("note", name, "record", f"not in the history of this server: {why}"))
 
     def _formation(self, *, settled: bool, in_force: bool = False, homes: Mapping[str, str] | None = None) -> Entry:

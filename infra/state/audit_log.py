@@ -24,7 +24,7 @@ KEEP = 1000
 _APPEND = """\
 umask 077
 [ -d "${1%/*}" ] || exit 0
-[ ! -s "$1" ] || [ -z "$(tail -c 1 "$1")" ] || echo >> "$1" # a part of a line is left from when the disk was full
+[ ! -s "$1" ] || [ "$(tail -c 1 "$1" | wc -l)" -eq 1 ] || echo >> "$1" # a full disk or a power failure cut a line
 cat >> "$1" && [ "$(wc -l < "$1")" -le "$2" ] || {
   new=${1%/*}/new
   tail -n "$2" "$1" > "$new" && sync "$new" && mv -f "$new" "$1" || { rm -f "$new"; exit 1; }

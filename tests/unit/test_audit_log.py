@@ -6,6 +6,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from infra.model import paths
 from infra.state import audit_log
 
@@ -16,12 +18,13 @@ def append(directory: Path, line: str) -> None:
     subprocess.run(argv, input=command.stdin, check=True)
 
 
-def test_a_line_that_a_full_disk_cut_does_not_take_the_next_one_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rest", ['{"id": "0000000', "\0\0\0"], ids=["a full disk", "a power failure"])
+def test_a_line_that_was_cut_does_not_take_the_next_one_with_it(tmp_path: Path, rest: str) -> None:
     (tmp_path / "shop").mkdir()
     entries = [json.dumps({"id": f"{number:032x}", "when": "2026-11-29T10:46:00Z"}) for number in range(3)]
     append(tmp_path, entries[0])
     (log,) = (tmp_path / "shop").iterdir()
     with log.open("a") as file:
-        file.write(entries[1][:20])
+        file.write(rest)
     append(tmp_path, entries[2])
-    assert log.read_text().splitlines() == [entries[0], entries[1][:20], entries[2]]
+    assert log.read_text().splitlines() == [entries[0], rest, entries[2]]
