@@ -27,8 +27,7 @@ def drift(
     as_json: AsJson = False,
 ) -> None:
     """Show what was changed by hand on the servers since the last apply, and who has logged in since then. The checks
-    of dyno.yaml are about plans, so none of them is run. Exits with 1 if no plan can be made for another reason, which
-    is shown."""
+    of dyno.yaml are about plans, so none of them is run. Exits with 1 if the plan has another error, which is shown."""
     from infra.cli.session import PlanOptions, prepared
     from infra.fleet.facts import newest_meta
     from infra.fleet.logins import since
