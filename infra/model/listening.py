@@ -9,20 +9,20 @@ LISTENER = re.compile(r" *[0-9]+: (?P<address>[0-9A-F]{8}|[0-9A-F]{32}):(?P<port
 """The start of a line of /proc/net/tcp or tcp6 that is a listener."""
 
 _ANY = "[0-9A-F]+"
+_MAPPED = "0000000000000000FFFF0000"
 
 
 def taken_by(host: str) -> list[str]:
     """Patterns for the addresses, as /proc/net has them, whose listeners prevent one on ``host`` with the same port:
-    itself and all addresses, of IPv6 also for IPv4. If ``host`` is none, or all addresses, every listener does."""
+    itself and all addresses, of IPv6 also for IPv4. If ``host`` is no address, or all of IPv6, every listener does."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
         return [_ANY]
-    if address.is_unspecified:
-        return [_ANY]
-    text = _text(address)
-    mapped = [f"0000000000000000FFFF0000{text}", "0" * 8] if address.version == 4 else []
-    return [text, *mapped, "0" * 32]
+    if address.version == 6:
+        return [_ANY] if address.is_unspecified else [_text(address), "0" * 32]
+    text = "[0-9A-F]{8}" if address.is_unspecified else _text(address)
+    return [text, f"{_MAPPED}{text}", "0" * 8, "0" * 32]
 
 
 def prevents(found: str, host: str) -> bool:

@@ -46,6 +46,8 @@ def path(tmp_path: Path) -> str:
         ("::", "127.0.0.1", True),
         ("::1", "::1", True),
         ("::1", "127.0.0.1", False),
+        ("::1", "0.0.0.0", False),  # noqa: S104
+        ("::1", "::", True),
     ],
 )
 def test_a_port_is_taken_by_a_listener_on_its_address_or_on_all(
