@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from infra.manifest.git import git
@@ -89,13 +90,18 @@ def _untracked(source: Path, holds: Holds) -> list[str]:
     if git cannot list them, as on a slow disk: the rest of what it says is as true without them."""
     new = _others(source, "--directory", "--no-empty-directory")
     if new == ["./"]:  # it tracks nothing of the source
-        found = (path.partition("/") for path in _others(source))
-        new = list(dict.fromkeys(name + slash for name, slash, _ in found))
+        new = _others(source, "--directory", "--no-empty-directory", paths=_names(source))
     return [path for path in new if holds(path)]
 
 
-def _others(source: Path, *options: str) -> list[str]:
-    answer = git(source, "ls-files", "-z", "--others", "--exclude-standard", *options, "--", ".")
+def _names(source: Path) -> list[str]:
+    with suppress(OSError):
+        return sorted(name for name in os.listdir(source) if name != ".git")  # noqa: PTH208 - names, not paths
+    return []
+
+
+def _others(source: Path, *options: str, paths: Sequence[str] = (".",)) -> list[str]:
+    answer = git(source, "ls-files", "-z", "--others", "--exclude-standard", *options, "--", *paths)
     return [path for path in answer.output.split("\0") if path] if answer.status == 0 else []
 
 

@@ -547,3 +547,22 @@ def test_an_app_that_git_tracks_nothing_of(home: Path) -> None:
     (source / "a.rb").write_text("1\n")
     found = changed_since(source, released, holding(scan(source)))
     assert found == SourceChange(dirty=True, untracked=("a.rb",))
+
+
+def test_an_app_that_git_tracks_nothing_of_and_that_is_large(home: Path) -> None:
+    """Its files are more than git may say, and its new directories are not."""
+    repository = Repository(home)
+    released = commit_of(repository.top)
+    source = repository.top / "app"
+    for number in range(20):
+        directory = source / "vendor" / f"{number:02}{'x' * 200}" / ("y" * 200)
+        directory.mkdir(parents=True)
+        for name in range(150):
+            (directory / f"{name:03}{'z' * 100}.rb").touch()
+    (source / "-a.rb").write_text("1\n")
+    (source / "*").mkdir()
+    (source / "*" / "b").write_text("1\n")
+    (source / ".gitignore").write_text("c\n")
+    (source / "c").write_text("1\n")
+    found = changed_since(source, released, holding(scan(source)))
+    assert found == SourceChange(dirty=True, untracked=("*/", "-a.rb", ".gitignore", "vendor/"))
