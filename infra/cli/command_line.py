@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import dropwhile
 from typing import Any
 
+from infra.cli import other_programs
+from infra.cli.other_programs import DYNO, YAML
 from infra.errors import DynoctlError
 
 NEVER = "destroy"
@@ -14,17 +15,12 @@ NEVER = "destroy"
 
 _ONE_DASH = r"-([A-Za-z][A-Za-z-]*[A-Za-z])(=(?s:.*))?"
 _HELP = ("--help", "-h")
-DYNO = r"[a-z][a-z0-9]*\.[0-9a-z]+"
-YAML = r".*\.ya?ml"
 
 _PROGRAMS = (
     *("ansible", "ansible-playbook", "cap", "dynoctl", "heroku", "kamal", "terraform", "tofu"),
     *("docker", "docker-compose", "podman", "kubectl", "systemctl", "flyctl", "fly"),
 )
 """Other tools, whose name may have been typed after ours."""
-
-_KIND = re.compile(r"(pods?|po|deployments?|deploy|services?|svc)/")
-"""What kubectl has before a name."""
 
 _LIST = "dynoctl --help lists the commands"
 
@@ -228,13 +224,15 @@ def _unknown_command(root: Any, group: Any, path: Sequence[str], rest: Sequence[
         summary = f"unknown command: config {shown(path[1])}"
     if known is None:
         known = _close(group, path, words)
-    if known.startswith("dynoctl run "):
-        rest = list(dropwhile(lambda word: word.startswith("-"), rest))  # docker exec -it web.1 bash
-        rest = rest[1:] if rest and re.fullmatch(DYNO, rest[0]) else rest  # a one-off dyno is one of its own
     if known.endswith(REST) and known.startswith("dynoctl "):
-        arguments = [shown(_KIND.sub("", word)) for word in rest if not word.startswith("-")]
         known = known.removesuffix(REST).strip()
-        known = " ".join([known, *(arguments or _needed(root, known.split()[1:]))])
+        if known.startswith("dynoctl run"):
+            # docker exec -it web.1 bash: a one-off dyno is one of its own
+            arguments = other_programs.command(rest, service=spaced.startswith("compose:"))
+        else:
+            named = [word for word in other_programs.names(rest) if not word.startswith("-")]
+            arguments = other_programs.that_fit(known, named)
+        known = " ".join([known, *(map(shown, arguments) if arguments else _needed(root, known.split()[1:]))])
     return DynoctlError(summary, known)
 
 
@@ -247,6 +245,12 @@ def _needed(root: Any, path: Sequence[str]) -> list[str]:
 
 def _without_program(root: Any, rest: Sequence[str]) -> str:
     """What to type for a command line of another tool, with its name."""
+    from infra.cli.words import load
+
+    if len(rest) > 1 and rest[0] in root.commands and f"{rest[0]}:{rest[1]}" in load("commands"):
+        return _unknown_command(root, root, rest[:1], rest[1:]).hint
+    rest = [rest[0], *other_programs.names(rest[1:])] if rest[0] in ("logs", "ps", "restart") else rest
+    rest = [rest[0], *other_programs.of_logs(rest[1:])] if rest[0] == "logs" and len(rest) > 1 else rest
     try:
         read(root, rest)
     except DynoctlError as error:

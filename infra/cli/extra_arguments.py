@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from infra.cli.command_line import DYNO, NEVER, YAML, shown
+from infra.cli.command_line import NEVER, shown
+from infra.cli.other_programs import DYNO, YAML
 from infra.manifest.paths import is_directory, is_file
 
 _OFTEN = ("apply", "plan", "validate")

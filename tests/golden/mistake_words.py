@@ -17,6 +17,10 @@ DOCKER = (
     words("docker-cp", "cp web.1:/app/x .", "cp", "volumes: of dyno.yaml"),
     words("docker-port", "port web.1", "port", "dynoctl ps"),
     words("docker-ps-all", "ps -a", "-a", "shows all dynos"),
+    words("docker-exec-as-a-user", "docker exec -u root -it web.1 bash", "docker", "dynoctl run bash"),
+    words("docker-logs-of-a-dyno", "docker logs web.1", "docker", "dynoctl logs --dyno web.1"),
+    words("docker-compose-down", "docker compose down", "docker", "dynoctl scale TYPE=0"),
+    words("docker-compose-run", "docker compose run --rm web rake db:seed", "docker", "dynoctl run rake db:seed"),
     words("docker-system-prune", "system prune", "system prune", "keep: of dyno.yaml"),
 )
 
@@ -27,6 +31,14 @@ KUBERNETES = (
     words("kubectl-rollout-restart", "rollout restart deployment/web", "rollout restart", "dynoctl restart web"),
     words("kubectl-rollout-undo", "rollout undo", "rollout undo", "dynoctl rollback"),
     words("kubectl-rollout-status", "rollout status", "rollout status", "dynoctl ps"),
+    words("kubectl-undo-a-deployment", "kubectl rollout undo deployment/web", "kubectl", "hint: dynoctl rollback"),
+    words("kubectl-restart-a-deployment", "kubectl rollout restart deployment web", "kubectl", "dynoctl restart web"),
+    words("kubectl-exec", "kubectl exec -it deploy/web -c app -- rake -T", "kubectl", "dynoctl run rake -T"),
+    words("kubectl-logs", "kubectl logs -f deployment/web", "kubectl", "dynoctl logs --follow --type web"),
+    words("kubectl-describe-a-pod", "kubectl describe pod web.1", "kubectl", "dynoctl ps web.1"),
+    words("kubectl-set-env", "kubectl set env deployment/web A=hunter2", "kubectl", "dynoctl config set A=VALUE"),
+    words("kubectl-top", "kubectl top pods", "kubectl", "dynoctl ps"),
+    words("kubectl-secrets", "kubectl get secrets", "kubectl", "dynoctl config get"),
     words("kubectl-cordon", "cordon grid-1", "cordon", "drain: true"),
     words("kubectl-uncordon", "uncordon grid-1", "uncordon", "remove drain: true"),
     words("kubectl-autoscale", "autoscale web", "autoscale", "dynoctl scale TYPE=N"),
@@ -40,6 +52,7 @@ KUBERNETES = (
 
 SYSTEMD = (
     words("systemctl-restart", "systemctl restart web.1", "systemctl", "dynoctl restart web.1"),
+    words("systemctl-restart-a-unit", "systemctl restart dyno-shop-web-1", "systemctl", "dynoctl restart web.1"),
     words("systemctl-is-active", "is-active web.1", "is-active", "dynoctl ps web.1"),
     words("systemctl-disable", "disable web", "disable", "dynoctl scale TYPE=0"),
     words("systemctl-daemon-reload", "daemon-reload", "daemon-reload", "reloads systemd"),
@@ -64,6 +77,9 @@ OTHERS = (
     words("cap-bundler", "bundler:install", "bundler:install", "app.build"),
     words("cap-linked-files", "linked_files:upload", "linked_files:upload", "volumes: of dyno.yaml"),
     words("cap-puma", "puma:restart", "puma:restart", "dynoctl restart web"),
+    words("fly-scale-count", "fly scale count 3", "fly", "dynoctl scale TYPE=N"),
+    words("fly-scale-memory", "fly scale memory 512", "fly", "set cpu and memory"),
+    words("fly-launch", "fly launch", "fly", "dynoctl init"),
     words("fly-deploy", "fly deploy", "fly", "dynoctl apply"),
     words("terraform-out-in-two-words", "plan -out plan.bin", "-out", "dynoctl plan --out PLAN"),
     words("ansible-playbook-alone", "ansible-playbook site.yml", "ansible-playbook", "dynoctl apply"),
