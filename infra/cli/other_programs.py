@@ -15,7 +15,10 @@ _KIND = re.compile(r"(?:pods?|po|deployments?|deploy|services?|svc)(/?)")
 _UNIT = re.compile(r"dyno-[a-z0-9-]+-([a-z][a-z0-9]*)-([0-9]+)(?:\.service)?")
 """The unit of a dyno, which systemctl restarts."""
 
-_VALUED = "-u --user -e --env -w --workdir -c --container -n --namespace -r --roles -h --hosts --env-file".split()
+_VALUED = (
+    *("-u", "--user", "-e", "--env", "--env-file", "-w", "--workdir"),
+    *("-c", "--container", "-n", "--namespace", "-r", "--roles", "-h", "--hosts"),
+)
 """Options of ``exec`` with a value in docker, kubectl and kamal."""
 
 
@@ -40,7 +43,7 @@ def command(words: Sequence[str], *, service: bool = False) -> list[str]:
     while rest and rest[0].startswith("-") and rest[0] != "--":
         rest = rest[2 if rest[0] in _VALUED else 1 :]
     target = rest[:1] != ["--"] and (
-        service or _is_container(rest[:1]) or len(list(takewhile(_is_word, rest))) == 1 and "--" in rest
+        service or _is_container(rest[:1]) or ("--" in rest and len(list(takewhile(_is_word, rest))) == 1)
     )
     rest = rest[1:] if target else rest
     before = list(takewhile(lambda word: word != "--", rest))

@@ -11,6 +11,9 @@ from typing import Any
 
 from schemas import load
 
+_NAMED = ("caches", "databases", "dynos", "groups")
+"""Sections whose keys are names of the user."""
+
 
 @cache
 def _answers(table: str) -> Mapping[str, str]:
@@ -30,8 +33,11 @@ def hint(data: Any, path: tuple[str | int, ...], key: str, allowed: Collection[s
         return f"add a colon after {first}"
     if path:
         named = [part for part in path if isinstance(part, str)]
-        # Names of the user's, such as those of process types, are no part of the key.
-        tables = {".".join((*named, key)), f"{named[0]}.{key}"}
+        # Names of the user's, such as those of process types, are no part of the key. Those of the schema are: in
+        # database.password, file is not the file of a database.
+        own = named[0] in _NAMED
+        below = [f"{named[0]}.{'.'.join(named[1 + own :])}.{key}"] if len(named) > 1 + own else [f"{named[0]}.{key}"]
+        tables = {".".join((*named, key)), *below}
         known = next(
             (answer for name in sorted(tables, key=len, reverse=True) if (answer := _answers("nested").get(name))), ""
         )

@@ -140,6 +140,11 @@ def test_no_known_key_is_foreign() -> None:
         ("", "scheduler", "schedule"),
         ("", "staging", "dyno.staging.yaml"),
         ("router", "letsencrypt", "acme"),
+        ("router", "websockets", "WebSockets pass"),
+        ("router", "client_max_body_size", "100 MiB"),
+        ("ruby", "jemalloc", "MALLOC_ARENA_MAX"),
+        ("", "unicorn_config", "name: unicorn"),
+        ("", "console_command", "dynoctl run"),
         ("servers", "zone", "labels"),
         ("servers", "cordon", "drain: true"),
         ("rollout", "canaries", "canary: 1"),
@@ -150,3 +155,28 @@ def test_no_known_key_is_foreign() -> None:
 )
 def test_words_of_heroku_kamal_fly_compose_and_systemd(section: str, key: str, cure: str, directory: Path) -> None:
     assert cure in said(directory, section, key).hint
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("database: {adapter: postgresql, host: a, name: b, password: {file: /run/db}}", "file"),
+        ("dynos: {web: 1, worker: {count: 1, command: a, health: {command: b, timeout: 10}}}", "timeout"),
+        ("dynos: {web: 1, worker: {count: 1, command: a, health: {command: b, path: /up}}}", "path"),
+        ("dynos: {web: {count: 1, servers: {labels: {a: b}, name: grid-1}}}", "name"),
+        ("preview: {host: p.example.org, database: {create: [a], drop: [b], url: c}}", "url"),
+        ("app: {name: shop, source: ., writable: [{path: tmp, type: tmpfs}]}", "type"),
+        ("artifacts: {ssh: {path: a}}", "path"),
+    ],
+)
+def test_a_key_of_a_section_is_another_one_in_a_mapping_below_it(line: str, key: str, directory: Path) -> None:
+    """The answers for ``database.file``, ``dynos.path`` and the like say nothing of it."""
+    section = line.partition(":")[0]
+    lines = [one for one in NEEDED if not one.startswith(f"{section}:")]
+    (directory / "dyno.yaml").write_text(
+        "\n".join([*lines, "framework: {name: rack, require: ./app, app: Shop}", f"{line}\n"])
+    )
+    with pytest.raises(ManifestInvalid) as error:
+        read(directory / "dyno.yaml")
+    found = next(one for one in error.value.diagnostics if one.summary == f"unknown key '{key}'")
+    assert found.hint != foreign_keys._answers("nested")[f"{section}.{key}"]
