@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -44,11 +45,13 @@ def closed_above(path: Path) -> Path | None:
     try:
         os.stat(path)  # noqa: PTH116
     except PermissionError:
-        real = resolved(path)
-        for above in reversed(real.parents):
-            if not os.access(above, os.X_OK):
-                return above
-        return real.parent
+        path = path.absolute()
+        if ".." not in path.parts:  # closed/.. is behind closed, and without .. it is not
+            with suppress(OSError):  # of a link that may not be read, such as /proc/1/root
+                path = resolved(path)
+        own = os.access in os.supports_effective_ids
+        closed = (one for one in reversed(path.parents) if not os.access(one, os.X_OK, effective_ids=own))
+        return next(closed, path.parent)
     except (OSError, ValueError):
         return None
     return None

@@ -100,3 +100,14 @@ def test_what_is_missing_is_behind_no_closed_directory(place: Path) -> None:
     assert closed_above(place / "closed/app") == place / "closed"
     for path in ("nowhere", "nowhere/else", "dyno.yaml", "dyno.yaml/x", "closed", "\0", "x" * 5000):
         assert closed_above(place / path) is None
+
+
+def test_which_directory_is_closed(place: Path) -> None:
+    for path in ("closed/app", "closed/app/config.ru", "closed/..", "link", "link/config.ru"):
+        assert closed_above(place / path) == place / "closed", path
+    assert closed_above(place / "nowhere" / "closed") is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the process 1 of the user itself can be read")
+def test_a_link_that_may_not_be_read(place: Path) -> None:
+    assert closed_above(Path("/proc/1/root/app")) == Path("/proc/1/root")
