@@ -39,7 +39,8 @@ def _wrapped(line: str, width: int, hang: int | None) -> str:
     if hang is None:
         gap = _GAP.search(plain)
         indent = len(plain) - len(plain.lstrip(" "))
-        hang = gap.end() if gap is not None and gap.end() <= width // 2 else indent + 2
+        hang = 0 if gap is None else text_width(plain[: gap.end()])
+        hang = hang if 0 < hang <= width // 2 else indent + 2
     lines, column = [""], 0
     for before, text in _pieces(line):
         blanks, word = len(before), text_width(PAINT.sub("", text))

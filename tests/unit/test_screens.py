@@ -243,6 +243,7 @@ def test_a_line_goes_on_below_what_it_says() -> None:
     assert wrapped(row, 24) == (
         f"grid-1  {style('green', '+ web.1')}  {style('green', '+ web.5')}\n        {style('green', '+ web.9')}"
     )
+    assert wrapped("日本語  one two three", 16) == "日本語  one two\n        three"
     assert wrapped("  hint: one two three", 14) == "  hint: one\n    two three"
     assert wrapped("x" * 30, 10) == "x" * 30, "a word is never cut"
     assert wrapped(LONG, None) == LONG
