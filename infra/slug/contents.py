@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 
 from infra.model.text import size
 from infra.slug import credentials, ignore
@@ -75,11 +76,15 @@ def excluded(tree: Tree) -> Callable[[bytes], bool]:
 def holding(tree: Tree) -> Callable[[str], bool]:
     """A function that tells whether a path is in the slug, or would be if the source still had it. A directory is if a
     file below it is."""
-    files = {os.fsdecode(entry.path) for entry in tree.entries if entry.kind is not Kind.DIRECTORY}
-    above = {path[: at + 1] for path in files for at, letter in enumerate(path) if letter == "/"}
     left_out = excluded(tree)
 
+    @cache  # most plans ask of no path, and an app may have 100,000
+    def there() -> tuple[set[str], set[str]]:
+        files = {os.fsdecode(entry.path) for entry in tree.entries if entry.kind is not Kind.DIRECTORY}
+        return files, {path[: at + 1] for path in files for at, letter in enumerate(path) if letter == "/"}
+
     def holds(path: str) -> bool:
+        files, above = there()
         return path in files or f"{path.rstrip('/')}/" in above or not left_out(os.fsencode(path.rstrip("/")))
 
     return holds
