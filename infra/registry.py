@@ -156,8 +156,8 @@ class Everything:
         def packed(session: Session | None, say: Progress, before: TimesBefore) -> Upload:
             return _upload(app.name, image.build(tree, before()))
 
-        source = Slug(tree.digest, packed, diff=diff, holds=holding(tree), large=large(tree))
-        source = replace(source, left_out=tuple(map(os.fsdecode, tree.left_out)))
+        left_out = tuple(map(os.fsdecode, tree.left_out))
+        source = Slug(tree.digest, packed, left_out=left_out, diff=diff, holds=holding(tree), large=large(tree))
         if not app.build:
             return source
         source = replace(source, commands=app.build, builder=manifest.builder)

@@ -33,7 +33,7 @@ def commit_of(source: Path, holds: Holds = _all_but_own) -> str:
 
     A file that a filter of git changes, as git-lfs does, may count as different: filters are not run. Changes inside a
     submodule do not count, only another commit of it does."""
-    commit = _git(source, "rev-parse", "--short=12", "--verify", "--quiet", "HEAD")
+    commit = _head(source)
     if not commit:
         return ""
     uncommitted = _uncommitted(source, holds)
@@ -44,7 +44,7 @@ def changed_since(source: Path, released: str, holds: Holds = _all_but_own) -> S
     """What changed in the source since the commit of a release, as ``commit_of`` said it, without what is in no slug.
     None if git cannot tell, as without a repository or where that commit is not in it."""
     then = released.removesuffix("-dirty")
-    if not _COMMIT.fullmatch(then) or not (now := commit_of(source, holds).removesuffix("-dirty")):
+    if not _COMMIT.fullmatch(then) or not (now := _head(source)):
         return None
     span = f"{then}..{now}"
     log = git(source, "rev-list", "--format=%s", "--max-count=1000", span, "--", ".")
@@ -66,6 +66,10 @@ def changed_since(source: Path, released: str, holds: Holds = _all_but_own) -> S
         untracked=tuple(untracked[:MOST]),
         more_untracked=max(0, len(untracked) - MOST),
     )
+
+
+def _head(source: Path) -> str:
+    return _git(source, "rev-parse", "--short=12", "--verify", "--quiet", "HEAD")
 
 
 def _committed(source: Path, then: str, now: str, holds: Holds) -> list[tuple[str, str]] | None:
